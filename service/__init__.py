@@ -1,0 +1,1 @@
+"""Callsheet: create-subject requests in, signed and ordered news of them out."""

@@ -1,0 +1,104 @@
+"""What can be wrong with what a caller sent. The HTTP status of each is decided in web/app.py.
+
+CallsheetError
+├── Malformed         the bytes are not what they should be
+├── Unauthorized      no key, or not a good one
+├── Forbidden         the key lacks a scope
+├── NotFound          nothing of that name in this account
+├── Conflict          it clashes with what is there
+├── TooLarge          more bytes than allowed
+├── UnsupportedMedia  a content type we do not read
+├── Invalid           rules are broken; says which, all of them
+├── SignatureError    a callback that cannot be believed
+└── Unavailable       it could not be stored now
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One broken rule: `pointer` is a JSON Pointer (RFC 6901), `code` a stable name."""
+
+    pointer: str
+    code: str
+    message: str
+
+
+class CallsheetError(Exception):
+    """Something was wrong with a request."""
+
+    code = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class Malformed(CallsheetError):
+    """The request could not be read."""
+
+    code = "malformed"
+
+
+class Unauthorized(CallsheetError):
+    """A valid key is needed: Authorization: Bearer <key>."""
+
+    code = "unauthorized"
+
+
+class Forbidden(CallsheetError):
+    """The key does not have the scope this call needs."""
+
+    code = "forbidden"
+
+
+class NotFound(CallsheetError):
+    """There is nothing here by that name."""
+
+    code = "not_found"
+
+
+class Conflict(CallsheetError):
+    """The request clashes with what is already there."""
+
+    code = "conflict"
+
+    def __init__(self, message: str, code: str = "conflict", **extra: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.extra = extra
+
+
+class TooLarge(CallsheetError):
+    """The request has more bytes than allowed."""
+
+    code = "too_large"
+
+
+class UnsupportedMedia(CallsheetError):
+    """Send application/json."""
+
+    code = "unsupported_media_type"
+
+
+class Invalid(CallsheetError):
+    """The request breaks the rules listed in `errors`."""
+
+    code = "invalid"
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__()
+        self.findings = tuple(findings)
+
+
+class SignatureError(CallsheetError):
+    """The signature does not hold."""
+
+    code = "signature"
+
+
+class Unavailable(CallsheetError):
+    """It could not be stored now; send it again."""
+
+    code = "unavailable"
