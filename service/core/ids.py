@@ -1,0 +1,25 @@
+"""Identifiers: a prefix that says what it names, then 48 bits of time and 80 of chance.
+
+They sort by the time of their making (as ULIDs do), so new rows land at the end of an index.
+"""
+
+from datetime import datetime
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's Base32: no i, l, o, u
+CHANCE_BYTES = 10
+LENGTH = 26  # characters after the prefix: 130 bits hold 128
+
+
+def new_id(prefix: str, now: datetime, chance: bytes) -> str:
+    """`prefix` + `_` + 26 characters; `chance` is CHANCE_BYTES random bytes."""
+    value = (int(now.timestamp() * 1000) << 80) | int.from_bytes(chance)
+    digits = [ALPHABET[(value >> shift) & 31] for shift in range((LENGTH - 1) * 5, -1, -5)]
+    return f"{prefix}_{''.join(digits)}"
+
+
+def event_id(subject_id: str, sequence: int) -> str:
+    """The id of a subject's n-th event: the same whoever computes it, and without a dot.
+
+    A dot would be ambiguous in Standard Webhooks' signed content, `{id}.{timestamp}.{body}`.
+    """
+    return f"evt_{subject_id.partition('_')[2]}_{sequence}"

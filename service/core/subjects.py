@@ -1,0 +1,109 @@
+"""A subject as a value, and as the world sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from service.core.lifecycle import TERMINAL, WITH_PROVIDER, Signal, State, makes_event
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One row of `subjects`. Times are aware; `provider_updated_at` is the provider's own clock."""
+
+    id: str
+    account_id: str
+    external_task_id: str | None
+    fingerprint: str
+    document: Mapping[str, Any]
+    state: State
+    version: int
+    provider_task_id: str | None
+    provider_updated_at: datetime | None
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    lease_token: str | None
+    lease_until: datetime | None
+    attempt: int
+    claimed_at: datetime | None
+    next_try_at: datetime
+    polls: int
+    next_poll_at: datetime | None
+    deadline: datetime
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def reference_type(self) -> str:
+        return str(self.document["reference_type"])
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """UTC with milliseconds, as the contract has it: 2026-01-02T03:04:05.678Z."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def public(subject: Subject) -> dict[str, Any]:
+    """The subject of the public contract (design, section 5): in answers and in events alike."""
+    document = subject.document
+    return {
+        "id": subject.id,
+        "external_task_id": subject.external_task_id,
+        "provider_task_id": subject.provider_task_id,
+        "state": subject.state.value,
+        "version": subject.version,
+        "reference_type": document["reference_type"],
+        "element_name": document["element_name"],
+        "element_description": document["element_description"],
+        "element_voice_id": document.get("element_voice_id"),
+        "tag_list": document.get("tag_list", []),
+        "subject": subject.result,
+        "error": subject.error,
+        "created_at": rfc3339(subject.created_at),
+        "updated_at": rfc3339(subject.updated_at),
+        "finished_at": rfc3339(subject.finished_at),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something learnt about a subject: a signal, and what came with it."""
+
+    signal: Signal
+    provider_task_id: str | None = None
+    provider_updated_at: datetime | None = None
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    retry_at: datetime | None = None  # with DEFERRED and ABSENT: when it may be claimed again
+    poll_at: datetime | None = None  # when to ask, should nothing more be heard
+
+
+def moved(before: Subject, state: State, news: News, now: datetime) -> Subject:
+    """The subject in its new state. Time does not run backwards, whoever's clock is behind."""
+    now = max(now, before.updated_at)
+    finished = state in TERMINAL
+    waits_for_news = state in WITH_PROVIDER and state is not State.SUBMITTING
+    return replace(
+        before,
+        state=state,
+        version=before.version + makes_event(before.state, state),
+        provider_task_id=before.provider_task_id or news.provider_task_id,
+        provider_updated_at=_latest(before.provider_updated_at, news.provider_updated_at),
+        result=news.result if state is State.SUCCEEDED else None,
+        error=news.error if state is State.FAILED else None,
+        lease_token=None,
+        lease_until=None,
+        next_try_at=news.retry_at or before.next_try_at,
+        polls=0,
+        next_poll_at=(news.poll_at or now) if waits_for_news else None,
+        updated_at=now,
+        finished_at=now if finished else None,
+    )
+
+
+def _latest(*moments: datetime | None) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)

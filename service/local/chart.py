@@ -1,0 +1,54 @@
+"""The lifecycle, drawn from its table into the README: `python -m service.local.chart`."""
+
+from pathlib import Path
+
+import service
+from service.core.lifecycle import TABLE, TERMINAL, Signal, State, Stay
+
+README = Path(service.__file__).parent.parent / "README.md"
+BEGIN = "<!-- lifecycle: drawn by `python -m service.local.chart` -->"
+END = "<!-- end of lifecycle -->"
+
+
+def chart() -> str:
+    """A mermaid diagram of the moves, and the whole table."""
+    return f"{_diagram()}\n\n{_table()}"
+
+
+def placed(text: str) -> str:
+    """`text` with the chart between its two marks; ValueError if they are not there."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{chart()}\n{END}{after}"
+
+
+def _diagram() -> str:
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued"]
+    for state, row in TABLE.items():
+        moves: dict[State, list[str]] = {}
+        for signal, decision in row.items():
+            if isinstance(decision, State):
+                moves.setdefault(decision, []).append(signal.value)
+        lines += [
+            f"    {state} --> {target}: {', '.join(signals)}" for target, signals in moves.items()
+        ]
+    lines += [f"    {state} --> [*]" for state in State if state in TERMINAL]
+    return "\n".join([*lines, "```"])
+
+
+def _table() -> str:
+    lines = [
+        f"| state \\ signal | {' | '.join(Signal)} |",
+        f"|---|{'---|' * len(Signal)}",
+    ]
+    for state, row in TABLE.items():
+        cells = [
+            f"*{decision}*" if isinstance(decision, Stay) else f"**{decision}**"
+            for decision in (row[signal] for signal in Signal)
+        ]
+        lines.append(f"| {state} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    README.write_text(placed(README.read_text()))
