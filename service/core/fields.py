@@ -1,0 +1,156 @@
+"""Reading the fields of a request one by one; what is wrong is collected, not raised.
+
+A pointer (RFC 6901) says where a value stands; without its first slash it is the field's name in
+messages. What a reader gives back is the value to keep, and good only if nothing was reported.
+"""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Collection, Iterator
+from itertools import islice
+
+from service.core import targets
+from service.core.errors import Finding
+
+MAX_FINDINGS = 100  # a body of a million mistakes is told of the first hundred
+MAX_SHOWN = 64  # characters of a caller's own text repeated in a message
+NFC_SHRINKS = 4  # code points that one composed character stands for, at most
+
+URL_START = re.compile(r"https?://", re.IGNORECASE)
+VISIBLE = re.compile(r"[!-~]*")
+
+
+class Reading:
+    """What one request has shown so far: its findings, and its inline images by content."""
+
+    __slots__ = ("findings", "inline")
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.inline: dict[str, bytes] = {}
+
+    def report(self, at: str, code: str, rule: str) -> None:
+        """`rule` completes the sentence that begins with the field's name."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(at, code, f"{at[1:] or 'the request'} {rule}"))
+
+
+def shown(text: str) -> str:
+    """A caller's text made fit for a message: short, and without what no encoder takes."""
+    cut = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+    return cut.encode("utf-8", "backslashreplace").decode()
+
+
+def members(
+    reading: Reading, at: str, value: object, known: Collection[str]
+) -> dict[str, object] | None:
+    """The known members of an object; others are reported by name, with the nearest known one."""
+    if not isinstance(value, dict):
+        reading.report(at, "wrong_type", "must be a JSON object")
+        return None
+    for name in islice((name for name in value if name not in known), MAX_FINDINGS):
+        stranger = shown(str(name))
+        near = difflib.get_close_matches(stranger, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        token = stranger.replace("~", "~0").replace("/", "~1")
+        reading.report(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
+    return {name: value[name] for name in known if name in value}
+
+
+def require(reading: Reading, at: str, given: Collection[str], names: Collection[str]) -> None:
+    """Report each of `names` that was not given."""
+    for name in names:
+        if name not in given:
+            reading.report(f"{at}/{name}", "required", "is required")
+
+
+def complete(reading: Reading, at: str, value: object, names: Collection[str]) -> dict[str, object]:
+    """The members of an object that must have all of `names` and no others."""
+    given = members(reading, at, value, names)
+    if given is None:
+        return {}
+    require(reading, at, given, names)
+    return given
+
+
+def only(reading: Reading, at: str, value: object, name: str) -> Iterator[tuple[str, object]]:
+    """Pointer and value of the one member an object must have; nothing if it has not."""
+    for member in complete(reading, at, value, (name,)).values():
+        yield f"{at}/{name}", member
+
+
+def items(reading: Reading, at: str, value: object, allowed: range) -> Iterator[tuple[str, object]]:
+    """Pointer and value of each entry of an array; past the allowed number none is looked at."""
+    if not isinstance(value, list):
+        reading.report(at, "wrong_type", "must be an array")
+        return
+    if len(value) not in allowed:
+        code = "too_few" if len(value) < allowed[0] else "too_many"
+        reading.report(at, code, f"must have {_span(allowed)} entries, not {len(value)}")
+    for index, entry in enumerate(islice(value, allowed[-1])):
+        yield f"{at}/{index}", entry
+
+
+def _span(allowed: range) -> str:
+    return f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 1 else f"exactly {allowed[0]}"
+
+
+def string(reading: Reading, at: str, value: object) -> str | None:
+    """A JSON string."""
+    if isinstance(value, str):
+        return value
+    reading.report(at, "wrong_type", "must be a string")
+    return None
+
+
+def choice(reading: Reading, at: str, value: object, allowed: Collection[str]) -> str | None:
+    """One of a few words."""
+    word = string(reading, at, value)
+    if word is None or word in allowed:
+        return word
+    reading.report(at, "not_allowed", f'must be one of {", ".join(allowed)}; not "{shown(word)}"')
+    return None
+
+
+def prose(reading: Reading, at: str, value: object, limit: int) -> str | None:
+    """1 to `limit` code points after NFC, none a control character; given back in NFC."""
+    raw = string(reading, at, value)
+    if raw is None:
+        return None
+    # Composing what cannot fit anyway would take quadratic time on a run of accents.
+    if len(raw) > limit * NFC_SHRINKS or len(unicodedata.normalize("NFC", raw)) > limit:
+        reading.report(at, "too_long", f"must have at most {limit} characters")
+        raw = raw[: limit * NFC_SHRINKS]
+    if not raw.strip():
+        reading.report(at, "blank", f"must have 1 to {limit} characters, not all of them blank")
+    kinds = {unicodedata.category(character) for character in raw}
+    if "Cc" in kinds:
+        reading.report(at, "control_character", "must not contain control characters")
+    if "Cs" in kinds:
+        reading.report(at, "not_unicode", "must not contain half a surrogate pair")
+    return unicodedata.normalize("NFC", raw)
+
+
+def visible(reading: Reading, at: str, value: object, allowed: range) -> str | None:
+    """A string of so many visible ASCII characters: no space, nothing that needs an encoding."""
+    word = string(reading, at, value)
+    if word is None:
+        return None
+    if len(word) not in allowed:
+        code = "too_short" if len(word) < allowed[0] else "too_long"
+        reading.report(at, code, f"must have {_span(allowed)} characters")
+    if not VISIBLE.fullmatch(word):
+        reading.report(at, "not_visible", "must have visible ASCII characters only, no spaces")
+    return word
+
+
+def link(reading: Reading, at: str, value: object) -> str | None:
+    """An absolute http or https URL; the address behind it is judged when it is dialled."""
+    url = string(reading, at, value)
+    if url is None:
+        return None
+    for flaw in targets.check_url(url, pointer=at, https_only=False, allowed=()):
+        if flaw.code != "url_address":
+            reading.report(at, flaw.code, f"is not a usable URL: {flaw.message}")
+    return url

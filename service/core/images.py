@@ -1,0 +1,173 @@
+"""What an image is, read from its bytes: a JPEG or a PNG, how large, and what is wrong with it.
+
+Only markers and chunks are walked, nothing is decoded, so a decompression bomb costs nothing.
+Limits: create-subject.txt, line 19. Time is linear in the bytes; no input raises.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+MAX_BYTES = 10_000_000  # line 19, "10MB": decimal, so that what passes here passes there
+MIN_SIDE = 300  # pixels; line 19
+RATIO = (5, 2)  # long side to short side, at most; line 19: 1:2.5 to 2.5:1, both included
+MAX_PIXELS = 178_956_970  # ours: where Pillow, the commonest decoder, refuses to decode
+MAX_PARTS = 50_000  # ours: segments or chunks; 10 MB in libpng's usual chunks are 1,221
+
+JPEG = b"\xff\xd8"
+PNG = b"\x89PNG\r\n\x1a\n"
+OTHERS = (  # name, offset, bytes: only so that the message can say what it is instead
+    ("GIF", 0, b"GIF8"),
+    ("WebP", 8, b"WEBP"),
+    ("BMP", 0, b"BM"),
+    ("TIFF", 0, b"II*\0"),
+    ("TIFF", 0, b"MM\0*"),
+    ("HEIC, AVIF or a video", 4, b"ftyp"),
+    ("PDF", 0, b"%PDF"),
+    ("XML or HTML", 0, b"<"),
+)
+
+# ITU-T T.81, table B.1 and section B.1.1: in scan data FF 00 is a stuffed byte, FF D0 to D7 a
+# restart and FF FF fill; FF with anything else ends the scan.
+MARKER = re.compile(rb"\xff++([^\x00\xff])", re.DOTALL)
+SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+SOS, EOI = 0xDA, 0xD9
+BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and restarts: markers without a length
+
+ANCILLARY = 0x20  # in a chunk type's first letter; decoders fail on a bad CRC of the others
+CHUNK_EXTRA = 12  # bytes of a chunk besides its data: length, type, CRC
+IHDR = struct.Struct(">IIBBBBB")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A JPEG or PNG that keeps every limit; sides in pixels."""
+
+    kind: Literal["jpeg", "png"]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why it is not one: `code` is stable, `message` completes a sentence about the image."""
+
+    code: str
+    message: str
+
+
+TRUNCATED = Flaw("truncated", "is cut short")
+DAMAGED = Flaw("damaged", "is damaged: its parts do not fit together")
+ANIMATED = Flaw("animated", "is an animated PNG; send a still one")
+TOO_LARGE = Flaw("too_large", f"has more than {MAX_BYTES:,} bytes (10 MB)")
+
+
+class _Broken(Exception):
+    def __init__(self, flaw: Flaw) -> None:
+        super().__init__()
+        self.flaw = flaw
+
+
+def read(data: bytes) -> Image | Flaw:
+    """The image these bytes hold, or the first limit they break."""
+    if len(data) > MAX_BYTES:
+        return TOO_LARGE
+    try:
+        if data.startswith(JPEG):
+            return _measured(_jpeg(data))
+        if data.startswith(PNG):
+            return _measured(_png(data))
+    except _Broken as broken:
+        return broken.flaw
+    return _other(data)
+
+
+def _other(data: bytes) -> Flaw:
+    if data and (JPEG.startswith(data) or PNG.startswith(data)):
+        return TRUNCATED
+    names = (name for name, at, mark in OTHERS if data.startswith(mark, at))
+    what = next(names, "something else" if data else "empty")
+    return Flaw("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
+
+
+def _measured(image: Image) -> Image | Flaw:
+    short, long = sorted((image.width, image.height))
+    size = f"is {image.width} x {image.height} pixels"
+    if short < MIN_SIDE:
+        return Flaw("too_small", f"{size}; each side must have at least {MIN_SIDE}")
+    if long * RATIO[1] > short * RATIO[0]:
+        return Flaw("ratio", f"{size}; the aspect ratio must be between 1:2.5 and 2.5:1")
+    if short * long > MAX_PIXELS:
+        return Flaw("too_many_pixels", f"{size}; at most {MAX_PIXELS:,} in all can be taken")
+    return image
+
+
+def _jpeg(data: bytes) -> Image:
+    frames: list[bytes] = []
+    scans = 0
+    for marker, body in _segments(data):
+        if marker in SOF:
+            frames.append(body)
+        scans += marker == SOS
+    if len(frames) != 1 or len(frames[0]) < 5 or not scans:  # noqa: PLR2004
+        raise _Broken(DAMAGED)
+    height, width = struct.unpack_from(">HH", frames[0], 1)  # after the sample precision
+    return Image("jpeg", width, height)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each marker and its segment's content, up to EOI, which must be there."""
+    at = len(JPEG)
+    for _ in range(MAX_PARTS):
+        found = MARKER.match(data, at)
+        if found is None:
+            break
+        marker, at = found[1][0], found.end()
+        if marker == EOI:
+            return
+        if marker in BARE:
+            continue
+        end = at + max(2, int.from_bytes(data[at : at + 2]))
+        yield marker, data[at + 2 : end]
+        at = _scan_end(data, end) if marker == SOS else end
+    raise _Broken(DAMAGED if data[at:].strip(b"\xff") else TRUNCATED)
+
+
+def _scan_end(data: bytes, at: int) -> int:
+    found = SCAN_END.search(data, at)
+    return found.start() if found else len(data)
+
+
+def _png(data: bytes) -> Image:
+    kinds, header = set(), b""
+    for kind, body in _chunks(data):
+        header = header or (body if kind == b"IHDR" else b"-")
+        kinds.add(kind)
+    if b"acTL" in kinds:
+        raise _Broken(ANIMATED)
+    if len(header) != IHDR.size or b"IDAT" not in kinds:
+        raise _Broken(DAMAGED)
+    width, height, *_ = IHDR.unpack(header)
+    return Image("png", width, height)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each chunk's type and, for IHDR, its data, up to IEND, which must be there."""
+    at = len(PNG)
+    for _ in range(MAX_PARTS):
+        end = at + CHUNK_EXTRA + int.from_bytes(data[at : at + 4])
+        if end > len(data):
+            raise _Broken(TRUNCATED)
+        kind, crc = data[at + 4 : at + 8], int.from_bytes(data[end - 4 : end])
+        critical = not kind[0] & ANCILLARY
+        if critical and zlib.crc32(memoryview(data)[at + 4 : end - 4]) != crc:
+            raise _Broken(DAMAGED)
+        if kind == b"IEND":
+            return
+        yield kind, data[at + 8 : end - 4] if kind == b"IHDR" else b""
+        at = end
+    raise _Broken(DAMAGED)

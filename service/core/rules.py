@@ -1,0 +1,234 @@
+"""The rules of the create-subject document, one reader a field; everything wrong is said at once.
+
+"Line n" is a line of create-subject.txt. What lies behind a URL is judged later, by the worker.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import cast
+
+from service.core import fields, images
+from service.core.errors import Finding, Invalid
+from service.core.fields import Reading
+
+VIDEO, IMAGE = "video_refer", "image_refer"  # line 7
+VIDEO_LIST, IMAGE_LIST = "element_video_list", "element_image_list"
+
+NAME_LIMIT = 20  # line 5
+DESCRIPTION_LIMIT = 100  # line 6
+REFER_IMAGES = range(1, 4)  # line 12: one to three, beside the one frontal image
+VIDEOS = range(1, 2)  # line 24 requires one, line 25 allows no second
+VOICE_LENGTH = range(129)  # ours; the document names none, the provider's ids have about 20
+TAG_ENTRIES = range(101)  # ours; line 34 allows several, and repeats are folded
+TAGS = MappingProxyType(  # line 35
+    {
+        "o_101": "meme",
+        "o_102": "person",
+        "o_103": "animal",
+        "o_104": "prop",
+        "o_105": "costume",
+        "o_106": "scene",
+        "o_107": "effect",
+        "o_108": "other",
+    }
+)
+EXTERNAL_ID_LENGTH = range(1, 65)  # ours; it stands in URLs and log lines, as it is
+
+BASE64_PREFIX = re.compile(r"data:[^,]{0,128};base64,", re.IGNORECASE)
+BLANKS = b" \t\r\n"  # `base64` breaks its lines after 76 characters
+ENOUGH_BASE64 = (images.MAX_BYTES // 3 + 2) * 4  # characters of a too large image
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that keeps every rule.
+
+    In `document` an inline image stands as `{"media": <SHA-256, hex>}`, its bytes are in `inline`
+    under that hash; texts are in NFC, empty and ignored fields are left out.
+    """
+
+    document: dict[str, object]
+    inline: dict[str, bytes] = field(repr=False)
+    warnings: tuple[Finding, ...]
+
+    @property
+    def element_name(self) -> str:
+        return str(self.document["element_name"])
+
+    @property
+    def reference_type(self) -> str:
+        return str(self.document["reference_type"])
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags' ids, each once, in the order given."""
+        entries = cast("list[dict[str, str]]", self.document.get("tag_list", []))
+        return tuple(entry["tag_id"] for entry in entries)
+
+    @property
+    def external_task_id(self) -> str | None:
+        return cast("str | None", self.document.get("external_task_id"))
+
+    @property
+    def callback_url(self) -> str | None:
+        return cast("str | None", self.document.get("callback_url"))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what is asked for; key order and Base64's spelling do not matter."""
+        canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def check(body: object, *, voice_for_images: bool = False) -> Request:
+    """The request a JSON body makes; Invalid, with every finding, if it breaks a rule.
+
+    `voice_for_images` admits a voice for image subjects, which line 33 does not.
+    """
+    reading = Reading()
+    given = fields.members(reading, "", body, READERS)
+    if given is None:
+        raise Invalid(reading.findings)
+    warnings = _needed(reading, given)
+    read = {name: READERS[name](reading, f"/{name}", value) for name, value in given.items()}
+    document = {name: value for name, value in read.items() if value}
+    if document.get("reference_type") == IMAGE and not voice_for_images:
+        _no_voice(reading, document)
+    if reading.findings:
+        raise Invalid(reading.findings)
+    return Request(document, reading.inline, warnings)
+
+
+def _needed(reading: Reading, given: dict[str, object]) -> tuple[Finding, ...]:
+    """Report what is missing; drop the list this kind of subject ignores, with a warning."""
+    fields.require(reading, "", given, ("element_name", "element_description", "reference_type"))
+    kind = given.get("reference_type")
+    if kind not in (VIDEO, IMAGE):
+        return ()
+    used, ignored = (VIDEO_LIST, IMAGE_LIST) if kind == VIDEO else (IMAGE_LIST, VIDEO_LIST)
+    fields.require(reading, "", given, (used,))  # lines 20 and 24
+    if ignored not in given:
+        return ()
+    del given[ignored]  # line 24, and likewise the other way round
+    message = f"{ignored} is ignored when reference_type is {kind}"
+    return (Finding(f"/{ignored}", "ignored", message),)
+
+
+def _no_voice(reading: Reading, document: Mapping[str, object]) -> None:
+    if "element_voice_id" in document:
+        rule = "needs reference_type video_refer: only video-based subjects support voice binding"
+        reading.report("/element_voice_id", "voice_needs_video", rule)
+
+
+def _name(reading: Reading, at: str, value: object) -> object:
+    return fields.prose(reading, at, value, NAME_LIMIT)
+
+
+def _description(reading: Reading, at: str, value: object) -> object:
+    return fields.prose(reading, at, value, DESCRIPTION_LIMIT)
+
+
+def _kind(reading: Reading, at: str, value: object) -> object:
+    return fields.choice(reading, at, value, (VIDEO, IMAGE))
+
+
+def _image_list(reading: Reading, at: str, value: object) -> object:
+    given = fields.complete(reading, at, value, ("frontal_image", "refer_images"))
+    seen: dict[str, str] = {}
+    kept: dict[str, object] = {}
+    if "frontal_image" in given:
+        place = f"{at}/frontal_image"
+        kept["frontal_image"] = _image(reading, place, given["frontal_image"], seen)
+    if "refer_images" in given:
+        entries = fields.items(reading, f"{at}/refer_images", given["refer_images"], REFER_IMAGES)
+        kept["refer_images"] = [
+            {"image_url": _image(reading, place, image, seen)}
+            for entry_at, entry in entries
+            for place, image in fields.only(reading, entry_at, entry, "image_url")
+        ]
+    return kept
+
+
+def _image(reading: Reading, at: str, value: object, seen: dict[str, str]) -> object:
+    """An image as it is kept; `seen` holds where each URL and each content stood first."""
+    text = fields.string(reading, at, value)
+    if text is None:
+        return None
+    is_url = fields.URL_START.match(text)
+    key = fields.link(reading, at, text) if is_url else _inline(reading, at, text)
+    if key is None:
+        return None
+    if seen.setdefault(key, at) != at:
+        reading.report(at, "duplicate_image", f"must differ from {seen[key][1:]}")  # line 12
+    return key if is_url else {"media": key}
+
+
+def _inline(reading: Reading, at: str, text: str) -> str | None:
+    """The content hash of an image in Base64; its bytes are put aside under it."""
+    try:
+        data = _decoded(text)
+    except ValueError:  # binascii.Error and UnicodeEncodeError are both of its kind
+        rule = "must be an http or https URL, or an image in Base64"
+        reading.report(at, "image_not_base64", rule)
+        return None
+    found = images.read(data)
+    if isinstance(found, images.Flaw):
+        reading.report(at, f"image_{found.code}", found.message)
+        return None
+    key = hashlib.sha256(data).hexdigest()
+    reading.inline[key] = data
+    return key
+
+
+def _decoded(text: str) -> bytes:
+    """What Base64 stands for, with or without `data:` before it; only so far as it may matter."""
+    prefix = BASE64_PREFIX.match(text)
+    raw = text[prefix.end() if prefix else 0 :].encode("ascii").translate(None, BLANKS)
+    return base64.b64decode(raw[:ENOUGH_BASE64], validate=True)
+
+
+def _video_list(reading: Reading, at: str, value: object) -> object:
+    urls = [
+        {"video_url": fields.link(reading, place, url)}
+        for list_at, videos in fields.only(reading, at, value, "refer_videos")
+        for entry_at, entry in fields.items(reading, list_at, videos, VIDEOS)
+        for place, url in fields.only(reading, entry_at, entry, "video_url")
+    ]
+    return {"refer_videos": urls}
+
+
+def _voice(reading: Reading, at: str, value: object) -> object:
+    return fields.visible(reading, at, value, VOICE_LENGTH)
+
+
+def _tags(reading: Reading, at: str, value: object) -> object:
+    tags = [
+        fields.choice(reading, place, tag, TAGS)
+        for entry_at, entry in fields.items(reading, at, value, TAG_ENTRIES)
+        for place, tag in fields.only(reading, entry_at, entry, "tag_id")
+    ]
+    return [{"tag_id": tag} for tag in dict.fromkeys(tags)]
+
+
+def _external_id(reading: Reading, at: str, value: object) -> object:
+    return fields.visible(reading, at, value, EXTERNAL_ID_LENGTH)
+
+
+READERS: Mapping[str, Callable[[Reading, str, object], object]] = MappingProxyType(
+    {
+        "element_name": _name,
+        "element_description": _description,
+        "reference_type": _kind,
+        IMAGE_LIST: _image_list,
+        VIDEO_LIST: _video_list,
+        "element_voice_id": _voice,
+        "tag_list": _tags,
+        "callback_url": fields.link,
+        "external_task_id": _external_id,
+    }
+)

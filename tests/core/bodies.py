@@ -1,0 +1,60 @@
+"""Bodies of create-subject requests for tests, and what is found wrong with them."""
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+
+from service.core.errors import Invalid
+from service.core.rules import check
+
+
+def picture(kind: str = "PNG", colour: str = "red", size: tuple[int, int] = (300, 300)) -> bytes:
+    out = io.BytesIO()
+    Pillow.new("RGB", size, colour).save(out, kind)
+    return out.getvalue()
+
+
+RED, BLUE = picture(colour="red"), picture("JPEG", colour="blue")
+RED64, BLUE64 = (base64.b64encode(data).decode() for data in (RED, BLUE))
+URL = "https://media.example.com/a.png"
+
+
+def image_body(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    body = {
+        "element_name": "Mira",
+        "element_description": "A fencer in white",
+        "reference_type": "image_refer",
+        "element_image_list": {
+            "frontal_image": URL,
+            "refer_images": [{"image_url": "https://media.example.com/b.png"}],
+        },
+    }
+    return body | changes
+
+
+def images(frontal: object, *others: object) -> dict[str, object]:
+    return {"frontal_image": frontal, "refer_images": [{"image_url": one} for one in others]}
+
+
+def video_body(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    body = {
+        "element_name": "Mira",
+        "element_description": "A fencer in white",
+        "reference_type": "video_refer",
+        "element_video_list": {"refer_videos": [{"video_url": "http://media.example.com/a.mp4"}]},
+    }
+    return body | changes
+
+
+def findings(body: object, **how: bool) -> list[tuple[str, str]]:
+    with pytest.raises(Invalid) as raised:
+        check(body, **how)
+    assert all(finding.message for finding in raised.value.findings)
+    return [(finding.pointer, finding.code) for finding in raised.value.findings]
+
+
+def without(body: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key != name}

@@ -1,0 +1,153 @@
+"""Single fields: both sides of every limit on a text, a URL, an id, and a name nobody knows."""
+
+import sys
+import unicodedata
+
+import pytest
+
+from service.core.errors import Invalid
+from service.core.fields import NFC_SHRINKS
+from service.core.rules import check
+from tests.core.bodies import findings, image_body, video_body
+
+
+@pytest.mark.parametrize(("name", "limit"), [("element_name", 20), ("element_description", 100)])
+def test_characters_are_code_points_after_composition(name: str, limit: int) -> None:
+    for one in ("x", "\U0001d4b3", "e\u0301", "각", "\u03b1\u0313\u0301\u0345"):
+        request = check(image_body(**{name: one * limit}))
+        assert request.document[name] == unicodedata.normalize("NFC", one * limit)
+        assert findings(image_body(**{name: one * limit + "x"})) == [(f"/{name}", "too_long")]
+
+
+def test_no_character_composes_from_more_than_the_shortcut_reckons_with() -> None:
+    every = (chr(number) for number in range(sys.maxunicode + 1))
+    assert max(len(unicodedata.normalize("NFD", one)) for one in every) == NFC_SHRINKS
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("", "blank"),
+        (" \u3000", "blank"),
+        ("a\nb", "control_character"),
+        ("a\x00", "control_character"),
+        ("\x7f", "control_character"),
+        ("\x9f", "control_character"),
+        ("\ud83d", "not_unicode"),
+        (None, "wrong_type"),
+        (True, "wrong_type"),
+        (5, "wrong_type"),
+        (["Mira"], "wrong_type"),
+    ],
+)
+def test_a_name_is_a_string_of_real_characters(value: object, code: str) -> None:
+    assert findings(image_body(element_name=value)) == [("/element_name", code)]
+
+
+def test_a_name_of_a_million_accents_is_too_long_and_soon_said_to_be() -> None:
+    assert findings(image_body(element_name="\u0301" * 1_000_000)) == [
+        ("/element_name", "too_long")
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a",
+        "HTTPS://Example.com:8443/p?q=1#f",
+        "http://[2001:db8::1]:80/",
+        "http://127.0.0.1:1/",
+        "https://e.com/" + "x" * (2048 - 14),
+    ],
+)
+def test_an_absolute_url_is_taken(url: str) -> None:
+    assert check(image_body(callback_url=url)).callback_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("", "url_scheme"),
+        ("ftp://e.com/", "url_scheme"),
+        ("//e.com/", "url_scheme"),
+        ("http:///path", "url_host"),
+        ("http://user:pass@e.com/", "url_userinfo"),
+        ("http://e.com:0/", "url_port"),
+        ("http://e.com:99999/", "url_port"),
+        ("http://[::1/", "url_malformed"),
+        ("http://e.com/a b", "url_malformed"),
+        ("http://e.com\\@f.com/", "url_malformed"),
+        ("http://e.com/\ud800", "url_malformed"),
+        ("https://e.com/" + "x" * (2049 - 14), "url_too_long"),
+        (None, "wrong_type"),
+        (False, "wrong_type"),
+    ],
+)
+def test_anything_else_is_no_url(url: object, code: str) -> None:
+    assert findings(image_body(callback_url=url)) == [("/callback_url", code)]
+
+
+@pytest.mark.parametrize(
+    ("value", "codes"),
+    [
+        ("v" * 128, []),
+        ("v" * 129, ["too_long"]),
+        ("a b", ["not_visible"]),
+        (7, ["wrong_type"]),
+    ],
+)
+def test_a_voice_id_is_visible_ascii(value: object, codes: list[str]) -> None:
+    body = video_body(element_voice_id=value)
+    if codes:
+        assert findings(body) == [("/element_voice_id", code) for code in codes]
+    else:
+        assert check(body).document == body
+
+
+@pytest.mark.parametrize(
+    ("value", "codes"),
+    [
+        ("x", []),
+        ("!" * 63 + "~", []),
+        ("x" * 65, ["too_long"]),
+        ("", ["too_short"]),
+        ("a b", ["not_visible"]),
+        ("a\n", ["not_visible"]),
+        ("é", ["not_visible"]),
+        ("\ud800" * 65, ["too_long", "not_visible"]),
+        (7, ["wrong_type"]),
+    ],
+)
+def test_an_external_id_is_short_visible_ascii(value: object, codes: list[str]) -> None:
+    body = image_body(external_task_id=value)
+    if codes:
+        assert findings(body) == [("/external_task_id", code) for code in codes]
+    else:
+        assert check(body).external_task_id == value
+
+
+@pytest.mark.parametrize(
+    ("name", "pointer", "words"),
+    [
+        ("elementname", "/elementname", "did you mean element_name?"),
+        ("callbackUrl", "/callbackUrl", "did you mean callback_url?"),
+        ("zzz", "/zzz", "zzz is not a known field"),
+        ("a/b~c", "/a~1b~0c", "is not a known field"),
+        ("\ud800", "/\\ud800", "is not a known field"),
+        ("k" * 999, "/" + "k" * 63 + "…", "is not a known field"),
+        (7, "/7", "is not a known field"),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_nearest_known(
+    name: object, pointer: str, words: str
+) -> None:
+    with pytest.raises(Invalid) as raised:
+        check(dict([*image_body().items(), (name, 1)]))
+    [finding] = raised.value.findings
+    assert (finding.pointer, finding.code) == (pointer, "unknown_field")
+    assert words in finding.message
+
+
+def test_a_composed_and_a_decomposed_name_are_one() -> None:
+    names = ("Zoé", "Zoe\u0301")
+    assert len({check(image_body(element_name=name)).fingerprint for name in names}) == 1

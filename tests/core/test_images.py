@@ -1,0 +1,187 @@
+"""Image headers: both sides of every limit on real bytes, and nothing raised on hostile ones."""
+
+import io
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+from service.core.images import MAX_BYTES, MAX_PARTS, MAX_PIXELS, PNG, Flaw, Image, read
+
+
+def drawn(kind: str, size: tuple[int, int] = (320, 300), mode: str = "RGB", **how: object) -> bytes:
+    out = io.BytesIO()
+    Pillow.linear_gradient("L").resize(size).convert(mode).save(out, kind, **how)
+    return out.getvalue()
+
+
+def chunk(kind: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, *between: bytes) -> bytes:
+    """A PNG of any size that a header can claim, with no pixels worth the name."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return PNG + header + b"".join(between or (chunk(b"IDAT"),)) + chunk(b"IEND")
+
+
+def jpeg(*segments: bytes) -> bytes:
+    return b"\xff\xd8" + b"".join(segments) + b"\xff\xd9"
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
+
+
+FRAME = segment(0xC0, struct.pack(">BHHB", 8, 300, 320, 1) + b"\x01\x11\x00")
+SCAN = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00") + b"\x12\xff\x00\x34\xff\xd0\x56"
+REAL_JPEG, REAL_PNG = drawn("JPEG"), drawn("PNG")
+
+
+def code(data: bytes) -> str:
+    found = read(data)
+    assert isinstance(found, Flaw)
+    return found.code
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (REAL_JPEG, "jpeg"),
+        (drawn("JPEG", progressive=True), "jpeg"),
+        (drawn("JPEG", mode="L"), "jpeg"),
+        (drawn("JPEG", mode="CMYK", comment=b"\xff\xd9 not the end"), "jpeg"),
+        (drawn("JPEG", exif=b"Exif\0\0" + REAL_JPEG), "jpeg"),
+        (drawn("JPEG", restart_marker_blocks=1), "jpeg"),
+        (REAL_JPEG + b"\0" * 100, "jpeg"),
+        (jpeg(b"\xff\x01", b"\xff\xff" + FRAME, SCAN, b"\xff\xff"), "jpeg"),
+        (REAL_PNG, "png"),
+        (drawn("PNG", mode="RGBA"), "png"),
+        (drawn("PNG", mode="P"), "png"),
+        (REAL_PNG + b"after the end", "png"),
+    ],
+)
+def test_a_real_image_of_either_kind_is_measured(data: bytes, kind: str) -> None:
+    assert read(data) == Image(kind, 320, 300)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((300, 300), None),
+        ((299, 300), "too_small"),
+        ((299, 299), "too_small"),
+        ((300, 750), None),
+        ((300, 751), "ratio"),
+        ((400, 1000), None),
+        ((401, 1003), "ratio"),
+    ],
+)
+def test_both_sides_of_every_size_limit_hold(
+    kind: str,
+    step: int,
+    size: tuple[int, int],
+    expected: str | None,
+) -> None:
+    width, height = size[::step]
+    found = read(drawn(kind, (width, height)))
+    if expected:
+        assert isinstance(found, Flaw)
+        assert found.code == expected
+        assert f"{width} x {height}" in found.message
+    else:
+        assert found == Image(kind.lower(), width, height)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("real", [REAL_JPEG, REAL_PNG])
+def test_ten_million_bytes_are_taken_and_one_more_is_not(real: bytes) -> None:
+    full = real.ljust(MAX_BYTES, b"\0")
+    assert isinstance(read(full), Image)
+    assert code(full + b"\0") == "too_large"
+
+
+def test_a_decompression_bomb_is_refused_by_its_header() -> None:
+    assert code(png(2**31 - 1, 2**31 - 1)) == "too_many_pixels"
+    side = int(MAX_PIXELS**0.5)
+    assert read(png(side, side)) == Image("png", side, side)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (drawn("GIF"), "GIF"),
+        (drawn("WEBP"), "WebP"),
+        (drawn("BMP"), "BMP"),
+        (drawn("TIFF"), "TIFF"),
+        (b"MM\0*\0\0", "TIFF"),
+        (b"\0\0\0\x1cftypheic", "HEIC, AVIF or a video"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<svg/>", "XML or HTML"),
+        (b"plain text", "something else"),
+        (b"", "empty"),
+    ],
+)
+def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
+    found = read(data)
+    assert isinstance(found, Flaw)
+    assert found == Flaw("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
+
+
+@pytest.mark.parametrize("real", [REAL_JPEG, REAL_PNG, drawn("JPEG", progressive=True)])
+def test_an_image_cut_anywhere_is_refused(real: bytes) -> None:
+    for end in range(1, len(real)):
+        assert code(real[:end]) == "truncated"
+
+
+def test_an_animated_png_is_refused_and_a_still_one_of_the_same_picture_is_not() -> None:
+    frames = [Pillow.new("RGB", (300, 300), colour) for colour in ("red", "blue")]
+    out = io.BytesIO()
+    frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
+    assert code(out.getvalue()) == "animated"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        REAL_PNG[:16] + b"\1" + REAL_PNG[17:],  # IHDR no longer fits its CRC
+        REAL_PNG.replace(b"IDAT", b"IDOT"),
+        png(300, 300, chunk(b"tEXt", b"no pixels")),
+        PNG + chunk(b"IDAT") + chunk(b"IHDR", b"\0" * 13) + chunk(b"IEND"),
+        PNG + chunk(b"IHDR", b"\0" * 12) + chunk(b"IDAT") + chunk(b"IEND"),
+        png(300, 300, *[chunk(b"IDAT")] * MAX_PARTS),
+        jpeg(FRAME),  # no scan
+        jpeg(SCAN),  # no frame
+        jpeg(FRAME, FRAME, SCAN),
+        jpeg(segment(0xC0, b"\x08\x01"), SCAN),
+        jpeg(b"noise", FRAME, SCAN),
+        jpeg(*[segment(0xFE, b"")] * MAX_PARTS, FRAME, SCAN),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(data: bytes) -> None:
+    assert code(data) == "damaged"
+
+
+def test_the_invented_images_of_this_file_are_good_but_for_what_they_show() -> None:
+    assert isinstance(read(jpeg(FRAME, SCAN)), Image)
+    assert isinstance(read(png(300, 300)), Image)
+
+
+@given(st.sampled_from([b"", REAL_JPEG[:2], PNG, REAL_PNG[:33], jpeg(FRAME)[:-2]]), st.binary())
+def test_hostile_bytes_are_judged_and_never_raise(start: bytes, rest: bytes) -> None:
+    assert isinstance(read(start + rest), Image | Flaw)
+
+
+@given(
+    st.sampled_from([REAL_JPEG, REAL_PNG]),
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=8),
+)
+def test_a_damaged_real_image_never_raises(real: bytes, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(real)
+    for at, value in changes:
+        data[at % len(data)] = value
+    assert isinstance(read(bytes(data)), Image | Flaw)
