@@ -1,0 +1,220 @@
+"""The provider's messages: what it says of a task, in either of its shapes, and what we say to it.
+
+Shapes and words are those of the provider's notes (provider.md), sections 1, 2 and 5. Whatever a
+body holds, only Malformed gets out; what is kept of it is short, and fit for any store.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from service.core import results
+from service.core.errors import Malformed
+from service.core.results import amount, clean, identifier, mapping
+
+MAX_TIME = 10**14  # milliseconds: the year 5138
+NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Status(StrEnum):
+    """What the provider may say of a task (section 2)."""
+
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+WORDS = MappingProxyType(
+    {
+        "submitted": Status.SUBMITTED,
+        "processing": Status.PROCESSING,
+        "succeed": Status.SUCCEEDED,  # the older spelling
+        "succeeded": Status.SUCCEEDED,  # the newer
+        "failed": Status.FAILED,
+    }
+)
+OUR_STATES = MappingProxyType(  # how our states read in the older shape; design, fine print
+    {
+        "queued": "submitted",
+        "submitting": "submitted",
+        "unconfirmed": "submitted",
+        "submitted": "submitted",
+        "processing": "processing",
+        "succeeded": "succeed",
+        "failed": "failed",
+        "canceled": "failed",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the provider says of one task; times in Unix milliseconds.
+
+    `status` is None for a `word` we do not know: it is parked, never guessed. `result` is there
+    only on success, and only if the subject's id was: without it, ask again.
+    """
+
+    provider_task_id: str
+    external_task_id: str | None
+    status: Status | None
+    word: str
+    message: str
+    created_at: int | None
+    updated_at: int | None
+    result: dict[str, Any] | None
+    final_unit_deduction: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    task_id: str
+    status: str
+    message: str
+    created_at: str
+    updated_at: str
+
+
+OLDER = _Keys("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
+NEWER = _Keys("id", "status", "message", "create_time", "update_time")
+
+
+def parse(raw: bytes) -> dict[str, object]:
+    """A JSON object in which integers keep every digit; Malformed for anything else."""
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not proper JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed("the body is not a JSON object")
+    return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Two values under one name leave open which is meant: that is not guessed either."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError
+    return members
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(constant)
+
+
+def read_callback(raw: bytes) -> Report:
+    """The report in a callback's body: the bare task record, in either shape."""
+    return read_record(parse(raw))
+
+
+def read_record(data: Mapping[str, object]) -> Report:
+    """The report in a task record: a callback's, or the `data` of an envelope."""
+    older = "task_id" in data
+    if older == ("id" in data):
+        raise Malformed("a task is named by task_id or by id: one of them, not both")
+    keys = OLDER if older else NEWER
+    task_id, word = identifier(data[keys.task_id]), data.get(keys.status)
+    if task_id is None:
+        raise Malformed(f"{keys.task_id} is not an id")
+    if not isinstance(word, str):
+        raise Malformed(f"{keys.status} is not a word")
+    status = WORDS.get(word)
+    info = mapping(data.get("task_info"))
+    external = info.get("external_task_id") if older else data.get("external_id")
+    return Report(
+        provider_task_id=task_id,
+        external_task_id=identifier(external),
+        status=status,
+        word=clean(word),
+        message=clean(data.get(keys.message)),
+        created_at=_time(data.get(keys.created_at)),
+        updated_at=_time(data.get(keys.updated_at)),
+        result=results.read(data) if status is Status.SUCCEEDED else None,
+        final_unit_deduction=amount(data.get("final_unit_deduction")),
+    )
+
+
+def _time(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TIME:
+        return value
+    return None
+
+
+def create_body(
+    document: Mapping[str, Any],
+    inline: Mapping[str, bytes],
+    *,
+    external_task_id: str,
+    callback_url: str,
+) -> dict[str, Any]:
+    """What is posted to the provider: the caller's document under our own id and callback URL.
+
+    Base64 goes without a `data:` prefix (section 1); `inline` holds the bytes of every image that
+    the document names by its hash.
+    """
+    ours = {"external_task_id": external_task_id, "callback_url": callback_url}
+    return {name: _sent(value, inline) for name, value in document.items()} | ours
+
+
+def _sent(value: object, inline: Mapping[str, bytes]) -> object:
+    match value:
+        case {"media": str(key)}:
+            return base64.b64encode(inline[key]).decode()
+        case dict():
+            return {name: _sent(member, inline) for name, member in value.items()}
+        case list():
+            return [_sent(entry, inline) for entry in value]
+        case _:
+            return value
+
+
+def older_record(subject: Mapping[str, Any]) -> dict[str, Any]:
+    """Our public subject as the provider's older task record, for a caller's own callback URL.
+
+    Our id stands as `task_id`, the caller's as `external_task_id`, and `element_id` is a number.
+    """
+    canceled = subject["state"] == "canceled"
+    record: dict[str, Any] = {
+        "task_id": subject["id"],
+        "task_status": OUR_STATES[subject["state"]],
+        "task_status_msg": "canceled" if canceled else (subject["error"] or {}).get("message", ""),
+        "task_info": {"external_task_id": subject["external_task_id"] or ""},
+        "created_at": _milliseconds(subject["created_at"]),
+        "updated_at": _milliseconds(subject["updated_at"]),
+    }
+    if subject["subject"] is not None:
+        record["task_result"] = {"elements": [_element(subject, subject["subject"])]}
+        if "final_unit_deduction" in subject["subject"]:
+            record["final_unit_deduction"] = subject["subject"]["final_unit_deduction"]
+    return record
+
+
+def _element(subject: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    element = {
+        "element_id": _number(result["element_id"]),
+        "element_name": subject["element_name"],
+        "element_description": subject["element_description"],
+        "reference_type": subject["reference_type"],
+        "tag_list": result.get("tags", []),
+        "owned_by": result.get("owned_by", ""),
+        "status": "succeed",
+    }
+    return element | ({"element_voice_info": result["voice"]} if "voice" in result else {})
+
+
+def _number(digits: str) -> int | str:
+    """The provider's own spelling of the id, wherever 63 bits hold it without loss."""
+    return int(digits) if NUMBER.fullmatch(digits) else digits
+
+
+def _milliseconds(moment: str) -> int:
+    """Unix milliseconds of an RFC 3339 text."""
+    return (datetime.fromisoformat(moment) - EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,107 @@
+"""The subject the provider made, read out of a task record of either shape into one of our own.
+
+Foreign values are taken only if they are what they should be, cut short, and fit for any store.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+from service.core.rules import IMAGE, VIDEO
+
+MAX_TEXT = 2000  # characters kept of any text of the provider's
+MAX_TAGS = 100  # entries kept of its tags
+ID = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
+ELEMENT_TYPES = MappingProxyType(  # the newer shape's words for the document's
+    {"video_character_elements": VIDEO, "multi_image_elements": IMAGE}
+)
+
+
+def clean(value: object) -> str:
+    """A text of the provider's, cut, without what Postgres or UTF-8 refuse; "" for no text."""
+    text = value[:MAX_TEXT] if isinstance(value, str) else ""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def identifier(value: object) -> str | None:
+    """An id, string or number, as a string with all its digits; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**30:
+        return str(value)
+    return value if isinstance(value, str) and ID.fullmatch(value) else None
+
+
+def amount(value: object) -> str | None:
+    """A quantity of units: a string, as documented, or a whole number."""
+    return clean(value) or identifier(value)
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: object) -> Iterator[Mapping[str, object]]:
+    """The objects of an array, whatever else is in it."""
+    entries = value if isinstance(value, list) else []
+    return (entry for entry in entries if isinstance(entry, dict))
+
+
+def read(data: Mapping[str, object]) -> dict[str, Any] | None:
+    """The subject made, in one shape of our own; None if there is none with an id."""
+    older = (_older(one) for one in mappings(mapping(data.get("task_result")).get("elements")))
+    newer = (_newer(one) for one in mappings(data.get("outputs")) if one.get("type") == "element")
+    subject = next((one for one in (*older, *newer) if one["element_id"]), None)
+    if subject is None:
+        return None
+    subject["final_unit_deduction"] = amount(data.get("final_unit_deduction"))
+    return {name: value for name, value in subject.items() if value}
+
+
+def _older(element: Mapping[str, object]) -> dict[str, Any]:
+    voice = mapping(element.get("element_voice_info"))
+    return {
+        "element_id": identifier(element.get("element_id")),
+        "element_name": clean(element.get("element_name")),
+        "element_description": clean(element.get("element_description")),
+        "reference_type": clean(element.get("reference_type")),
+        "voice": _voice(voice, "voice_id", "voice_name", "trial_url"),
+        "tags": _tags(element.get("tag_list")),
+        "owned_by": clean(element.get("owned_by")),
+    }
+
+
+def _newer(element: Mapping[str, object]) -> dict[str, Any]:
+    materials = (*mappings(element.get("materials")), *mappings(element.get("references")))
+    voice = next((one for one in materials if one.get("type") == "voice"), {})
+    return {
+        "element_id": identifier(element.get("id")),
+        "element_name": clean(element.get("name")),
+        "element_description": clean(element.get("description")),
+        "reference_type": ELEMENT_TYPES.get(clean(element.get("element_type"))),
+        "voice": _voice(voice, "id", "name", "url"),
+        "tags": _tags(element.get("tags")),
+        "owned_by": clean(element.get("owned_by")),
+    }
+
+
+def _voice(voice: Mapping[str, object], id_: str, name: str, url: str) -> dict[str, str]:
+    kept = {
+        "voice_id": identifier(voice.get(id_)),
+        "voice_name": clean(voice.get(name)),
+        "trial_url": clean(voice.get(url)),
+        "owned_by": clean(voice.get("owned_by")),
+    }
+    return {name: value for name, value in kept.items() if value} if kept["voice_id"] else {}
+
+
+def _tags(value: object) -> list[dict[str, str]]:
+    tags = (
+        {
+            "id": identifier(tag.get("id")) or "",
+            "name": clean(tag.get("name")),
+            "description": clean(tag.get("description")),
+        }
+        for tag in mappings(value)
+    )
+    return list(islice((tag for tag in tags if tag["id"]), MAX_TAGS))

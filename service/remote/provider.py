@@ -1,0 +1,215 @@
+"""The client of the provider: one call, one value that says what came of it; nothing is raised.
+
+Paths, authentication and codes are those of the provider's notes (provider.md), sections 1, 3, 4.
+A create whose outcome is not known is Unknown, never a failure: the task may exist.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from service.core.errors import Malformed
+from service.core.messages import Report, parse, read_record
+from service.core.results import clean
+from service.core.retries import retry_after_seconds
+from service.remote.answers import (
+    Absent,
+    Accepted,
+    CreateAnswer,
+    Deferred,
+    Exists,
+    Found,
+    LookUpAnswer,
+    Move,
+    Refused,
+    Stopped,
+    Unknown,
+    move,
+)
+from service.remote.credentials import ApiKey, KeyPair, Token
+
+__all__ = [
+    "Absent",
+    "Accepted",
+    "ApiKey",
+    "CreateAnswer",
+    "Deferred",
+    "Exists",
+    "Found",
+    "KeyPair",
+    "LookUpAnswer",
+    "Provider",
+    "Refused",
+    "Stopped",
+    "Unknown",
+]
+
+PATH = "/v1/general/advanced-custom-elements"  # section 1
+MAX_ANSWER = 1_000_000  # bytes
+MAX_CONNECTIONS = 16  # more only make httpx's pool slower (measured.md)
+MAX_CONNECT = 5.0  # seconds to connect, and never more than half of the whole time
+KEPT_ALIVE = 3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
+MAX_RETRY_AFTER = 300.0  # seconds
+PARALLEL = 1303
+PARALLEL_WAIT = 1.0  # seconds, at least; section 4
+PARAMETERS = 1201
+TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: re-mint once
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """`{code, message, request_id, data?}`, and the header that goes with it."""
+
+    code: int
+    message: str
+    data: object
+    retry_after: float
+
+
+class Provider:
+    """Calls the provider at `url`. `timeout` is in seconds and bounds a whole call.
+
+    `clock` gives the aware time of now, for tokens and for a Retry-After that is a date.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: ApiKey | KeyPair,
+        timeout: float,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._url = url.rstrip("/") + PATH
+        self._token = Token(credentials, clock)
+        self._clock = clock
+        self._timeout = timeout
+        connect = min(MAX_CONNECT, timeout / 2)
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout, connect=connect, pool=connect),
+            limits=httpx.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_CONNECTIONS,
+                keepalive_expiry=KEPT_ALIVE,
+            ),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def create(self, body: Mapping[str, object]) -> CreateAnswer:
+        """Post a task. Never sent twice by itself, except after a refused token."""
+        answer = await self._ask("POST", self._url, orjson.dumps(dict(body)))
+        if not isinstance(answer, _Envelope):
+            return answer
+        if answer.code == 0:
+            report = _report(answer.data, body.get("external_task_id"))
+            return Accepted(report) if isinstance(report, Report) else report
+        if answer.code == PARAMETERS and "already exists" in answer.message.casefold():
+            return Exists(answer.message)
+        return _declined(answer) or Refused(answer.code, answer.message)
+
+    async def look_up(self, task_id: str) -> LookUpAnswer:
+        """Ask for one task by the provider's id or by ours."""
+        answer = await self._ask("GET", f"{self._url}/{quote(task_id, safe='')}")
+        if not isinstance(answer, _Envelope):
+            return answer
+        if answer.code == 0:
+            report = _report(answer.data, task_id)
+            return Found(report) if isinstance(report, Report) else report
+        if answer.code == PARAMETERS and "not found" in answer.message.casefold():
+            return Absent(answer.message)
+        return _declined(answer) or _doubt(answer)
+
+    async def _ask(
+        self, method: str, url: str, content: bytes | None = None
+    ) -> _Envelope | Deferred | Unknown:
+        """One call, within the time; a second one if the token, and so the first, was refused."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                token = self._token.value()
+                answer = await self._exchange(method, url, content, token)
+                if isinstance(answer, _Envelope) and answer.code in TOKEN_CODES:
+                    fresh = self._token.renewed(token)
+                    if fresh is not None:
+                        answer = await self._exchange(method, url, content, fresh)
+                return answer
+        except TimeoutError:
+            return Unknown(f"no whole answer within {self._timeout:g} s")
+
+    async def _exchange(
+        self, method: str, url: str, content: bytes | None, token: str
+    ) -> _Envelope | Deferred | Unknown:
+        headers = {"authorization": f"Bearer {token}"}
+        if content is not None:
+            headers["content-type"] = "application/json"
+        try:
+            async with self._client.stream(
+                method, url, content=content, headers=headers
+            ) as response:
+                return await self._read(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            reason = f"the provider could not be reached ({type(error).__name__})"
+            return Deferred(None, reason, 0.0, parallel=False)
+        except httpx.HTTPError as error:
+            # Its text stays out: h11 repeats the header it finds fault with, secrets included.
+            return Unknown(f"the connection broke ({type(error).__name__})")
+
+    async def _read(self, response: httpx.Response) -> _Envelope | Unknown:
+        raw = bytearray()
+        async for piece in response.aiter_raw():
+            raw += piece
+            if len(raw) > MAX_ANSWER:
+                return Unknown(f"an answer of more than {MAX_ANSWER} bytes")
+        unread = Unknown(f"an answer nobody can read (HTTP {response.status_code})")
+        try:
+            answer = parse(bytes(raw))
+        except Malformed:
+            return unread
+        code = answer.get("code")
+        if not isinstance(code, int) or isinstance(code, bool):
+            return unread
+        asked = retry_after_seconds(response.headers.get("retry-after"), self._clock())
+        wait = min(asked or 0.0, MAX_RETRY_AFTER)
+        return _Envelope(code, clean(answer.get("message")), answer.get("data"), wait)
+
+
+def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
+    """What a code other than 0 means whatever was asked; None for a refusal."""
+    match move(answer.code):
+        case Move.STOP:
+            return Stopped(answer.code, answer.message)
+        case Move.DEFER:
+            parallel = answer.code == PARALLEL
+            wait = max(answer.retry_after, PARALLEL_WAIT if parallel else 0.0)
+            return Deferred(answer.code, answer.message, wait, parallel)
+        case Move.DOUBT:
+            return _doubt(answer)
+        case Move.REFUSE:
+            return None
+
+
+def _doubt(answer: _Envelope) -> Unknown:
+    return Unknown(f"the provider answered {answer.code}: {answer.message}")
+
+
+def _report(data: object, asked: object) -> Report | Unknown:
+    """The report on the task that was asked for; Unknown if it is none, or on another."""
+    try:
+        report = read_record(data if isinstance(data, dict) else {})
+    except Malformed:
+        return Unknown("success, but with a record nobody can read")
+    if report.external_task_id is None or asked in (
+        report.external_task_id,
+        report.provider_task_id,
+    ):
+        return report
+    return Unknown("success, but on another task than was asked for")
