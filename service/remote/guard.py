@@ -1,0 +1,159 @@
+"""The only way out to addresses that strangers choose: subscribers, media, callback URLs.
+
+A name is resolved here, every address of it is judged by `core/targets.py`, and exactly those
+addresses are dialled; the socket itself is opened only for an address that passes once more, so
+literal addresses, which no resolver sees, meet the same rule (promise 10).
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+from typing import Final
+
+from aiohttp import AddrInfoType, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from service.core.targets import Networks, refusal
+
+RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
+MAX_ADDRESSES: Final = 8  # dialled per name; all are judged
+THREADS: Final = 32  # look-ups at a time; uvloop's own would be two
+# An unused connection is kept for less than servers usually keep it (Node, Apache, uvicorn: 5 s),
+# so that a request seldom meets one that is just being closed.
+IDLE_SECONDS: Final = 4.0
+
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+
+
+class Blocked(OSError):
+    """This address must not be dialled; the message says why, without naming the address.
+
+    An OSError, as the system's own refusal to connect would be.
+    """
+
+
+class Guard:
+    """Resolves names and judges addresses. `lookup` turns a name into addresses as text."""
+
+    def __init__(
+        self,
+        allowed: Networks,
+        lookup: Lookup | None = None,
+        resolve_seconds: float = RESOLVE_SECONDS,
+    ) -> None:
+        self._allowed = allowed
+        self._lookup = lookup or _threaded_lookup()
+        self._seconds = resolve_seconds
+        self._asked: dict[str, asyncio.Future[Sequence[str]]] = {}
+
+    async def addresses(self, host: str) -> list[str]:
+        """What `host` (a name or a literal address) may be dialled at.
+
+        Blocked if any of its addresses is refused; another OSError if there are none in time.
+        Nothing is remembered: the next call asks again.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                found = await asyncio.shield(self._ask(host))
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
+        except ValueError:  # what getaddrinfo makes of a name that cannot be one
+            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        for address in found:
+            self.admit(address)
+        return list(dict.fromkeys(found))[:MAX_ADDRESSES]
+
+    def admit(self, address: str) -> None:
+        """Blocked, if this literal address must not be dialled."""
+        try:
+            reason = refusal(ip_address(address), self._allowed)
+        except ValueError:
+            reason = "not a plain address"
+        if reason is not None:
+            raise Blocked(f"this address may not be called: {reason}")
+
+    def connector(
+        self,
+        *,
+        per_host: int,
+        idle_seconds: float = IDLE_SECONDS,
+        tls: ssl.SSLContext | None = None,
+    ) -> TCPConnector:
+        """An aiohttp connector that dials nothing else; SNI and Host stay the URL's name.
+
+        No limit over all hosts, lest slow ones use it up: how much is sent at a time is the
+        sender's business.
+        """
+        return TCPConnector(
+            resolver=_Resolver(self),
+            socket_factory=self._open,
+            use_dns_cache=False,
+            limit=0,
+            limit_per_host=per_host,
+            keepalive_timeout=idle_seconds,
+            ssl=tls or True,
+        )
+
+    def _open(self, info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        self.admit(str(address[0]))
+        return socket.socket(family, kind, protocol)
+
+    def _ask(self, host: str) -> asyncio.Future[Sequence[str]]:
+        """The look-up of this name that is under way, or a new one.
+
+        A look-up in a thread cannot be stopped, so a name whose servers hang would take a
+        thread for every try and leave none to the other names.
+        """
+        if host not in self._asked:
+            asked = asyncio.ensure_future(self._lookup(host))
+            asked.add_done_callback(lambda done: self._forget(host, done))
+            self._asked[host] = asked
+        return self._asked[host]
+
+    def _forget(self, host: str, done: asyncio.Future[Sequence[str]]) -> None:
+        del self._asked[host]
+        if not done.cancelled():
+            done.exception()  # seen, even if everybody had stopped waiting
+
+
+class _Resolver(AbstractResolver):
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=family,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in await self._guard.addresses(host)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _threaded_lookup() -> Lookup:
+    """The system's resolver in threads of its own: neither loop's default pool is shared."""
+    threads = ThreadPoolExecutor(THREADS, "lookup")
+
+    def ask(host: str) -> list[str]:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [str(address[0]) for *_, address in found]
+
+    async def lookup(host: str) -> list[str]:
+        return await asyncio.get_running_loop().run_in_executor(threads, ask, host)
+
+    return lookup

@@ -1,0 +1,146 @@
+"""One signed POST to a subscriber, bounded in time and size; whatever comes back is a value."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final, Self
+
+import aiohttp
+
+from service.remote.guard import Blocked, Guard
+
+KEPT_BYTES: Final = 20_000  # of an answer's body; issue 4, "Delivery"
+KEPT_DETAIL: Final = 200  # characters of a failure's description
+KEPT_HEADER: Final = 64  # characters of Retry-After; a date has 29
+PER_HOST: Final = 64  # connections to one host and port at a time, over all its subscribers
+
+OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The subscriber said `status`; what followed may be cut, as `body` is after 20,000 bytes.
+
+    `retry_after` is the header as it came, for `retries.retry_after_seconds`; `latency` is
+    seconds until the last byte kept.
+    """
+
+    status: int
+    retry_after: str | None
+    body: bytes
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer. `reason` is one of blocked, dns, tls, connect, timeout, reset, request, protocol.
+
+    `detail` is for people and names no URL; `latency` is seconds until it failed.
+    """
+
+    reason: str
+    detail: str
+    latency: float
+
+
+Attempt = Answered | Failed
+
+# What aiohttp and asyncio raise, most particular first.
+_REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (Blocked, "blocked"),
+    (aiohttp.ClientConnectorDNSError, "dns"),
+    (aiohttp.ClientSSLError, "tls"),
+    (aiohttp.ClientConnectorError, "connect"),
+    (TimeoutError, "timeout"),
+    (aiohttp.ClientResponseError, "protocol"),
+    (aiohttp.NonHttpUrlClientError, "request"),
+    (ValueError, "request"),  # InvalidURL, and header values that cannot be sent
+    (OSError, "reset"),
+    (aiohttp.ServerDisconnectedError, "reset"),
+    (RuntimeError, "reset"),  # uvloop's word for writing to a closed transport
+)
+
+
+class Sender:
+    """Keeps connections alive over all subscribers; make it inside the running loop.
+
+    No redirects, cookies, decompression, nor proxies or credentials from the environment.
+    """
+
+    def __init__(
+        self, guard: Guard, *, per_host: int = PER_HOST, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=guard.connector(per_host=per_host, tls=tls),
+            headers=OWN_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+    ) -> Attempt:
+        """Send once, within `timeout_seconds` from name to last byte.
+
+        Once a status has come it stands, even if the rest breaks off or never ends. A kept
+        connection that the subscriber was just closing fails as "reset" and is not sent again
+        from here: what goes out is what is on record, and the schedule tries again.
+        """
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        kept = bytearray()
+        answer: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                request = self._session.post(url, headers=headers, data=body, allow_redirects=False)
+                # Closing ends the connection, unless it was read to its end and went back.
+                with closing(await request) as answer:
+                    await _keep(answer.content, kept)
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            if answer is None:
+                return _failed(error, clock() - started)
+        retry_after = answer.headers.get("Retry-After", "")[:KEPT_HEADER] or None
+        return Answered(answer.status, retry_after, bytes(kept), clock() - started)
+
+
+async def _keep(content: aiohttp.StreamReader, kept: bytearray) -> None:
+    while len(kept) < KEPT_BYTES and (part := await content.read(KEPT_BYTES - len(kept))):
+        kept += part
+
+
+def _failed(error: Exception, latency: float) -> Failed:
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, Blocked):
+        error = cause
+    reason = next((name for kind, name in _REASONS if isinstance(error, kind)), "protocol")
+    return Failed(reason, _detail(reason, cause), latency)
+
+
+def _detail(reason: str, cause: Exception) -> str:
+    """In words. Only causes that cannot quote the URL, whose path may be a secret, speak."""
+    match reason:
+        case "timeout":
+            return "no answer in time"
+        case "reset":
+            return "the connection ended before an answer"
+        case "request":
+            return "this URL or one of these headers cannot be sent"
+        case "protocol":
+            text = getattr(cause, "message", "") or "the answer is not HTTP"
+        case _:
+            text = getattr(cause, "strerror", None) or str(cause)
+    return "".join(sign if sign.isprintable() else " " for sign in text)[:KEPT_DETAIL]

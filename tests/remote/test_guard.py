@@ -1,0 +1,248 @@
+import asyncio
+import gc
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from service.core.targets import parse_networks
+from service.remote.guard import MAX_ADDRESSES, Blocked, Guard
+
+LOOPBACK = parse_networks("127.0.0.0/8 ::1/128")
+ONE = parse_networks("127.0.0.1/32")  # so that the rest of loopback is inward
+
+
+class Names:
+    """A resolver that gives each answer once, the last one for ever, and counts the questions."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        self.asked.append(host)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@asynccontextmanager
+async def answering(
+    host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[str]]]:
+    """A server that answers 200, closes, and keeps the request heads; gives its port and those."""
+    heads: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, host, 0, ssl=tls)
+    async with server:
+        yield server.sockets[0].getsockname()[1], heads
+
+
+async def get(guard: Guard, url: str, tls: ssl.SSLContext | None = None) -> int:
+    connector = guard.connector(per_host=4, tls=tls)
+    async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as answer:
+        return answer.status
+
+
+async def blocked(guard: Guard, url: str) -> str:
+    with pytest.raises(aiohttp.ClientConnectorError) as failure:
+        await get(guard, url)
+    assert isinstance(failure.value.os_error, Blocked)
+    return str(failure.value.os_error)
+
+
+async def test_the_address_that_was_checked_is_the_one_dialled() -> None:
+    names = Names(["127.0.0.1"], ["127.0.0.2"])
+    async with answering() as (port, heads):
+        assert await get(Guard(ONE, names), f"http://sub.test:{port}/") == 200
+    assert names.asked == ["sub.test"]
+    assert f"Host: sub.test:{port}" in heads[0]
+
+
+async def test_a_name_that_turns_inward_is_refused_at_the_next_dial() -> None:
+    guard = Guard(ONE, Names(["127.0.0.1"], ["127.0.0.2"]))
+    async with answering() as (port, heads):
+        assert await get(guard, f"http://sub.test:{port}/") == 200
+        await blocked(guard, f"http://sub.test:{port}/")
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize("answer", [["127.0.0.1", "10.0.0.1"], ["::ffff:10.0.0.1", "127.0.0.1"]])
+async def test_one_refused_address_refuses_the_whole_name(answer: list[str]) -> None:
+    async with answering() as (port, heads):
+        reason = await blocked(Guard(LOOPBACK, Names(answer)), f"http://sub.test:{port}/")
+    assert reason.endswith("private (RFC 1918)")
+    assert heads == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "[fe80::1%25lo]"],
+)
+async def test_a_literal_address_is_judged_though_nothing_resolves_it(host: str) -> None:
+    names = Names([])
+    await blocked(Guard((), names), f"http://{host}:9/")
+    assert names.asked == []
+
+
+@pytest.mark.parametrize("host", ["0x7f.1", "0x7f000001"])
+async def test_an_odd_spelling_of_an_address_is_judged_by_what_it_means(host: str) -> None:
+    await blocked(Guard(()), f"http://{host}:9/")
+
+
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "0177.0.0.1", "127.0.0.1."])
+async def test_an_odd_decimal_spelling_is_no_url(host: str) -> None:
+    with pytest.raises(aiohttp.InvalidURL):
+        await get(Guard(LOOPBACK), f"http://{host}:9/")
+
+
+async def test_an_allowed_literal_address_is_dialled() -> None:
+    async with answering() as (port, _):
+        assert await get(Guard(LOOPBACK), f"http://127.0.0.1:{port}/") == 200
+
+
+async def test_another_address_of_the_name_is_tried_when_one_does_not_listen() -> None:
+    guard = Guard(LOOPBACK, Names(["127.0.0.3", "127.0.0.1"]))
+    async with answering() as (port, _):
+        assert await get(guard, f"http://sub.test:{port}/") == 200
+
+
+async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
+    serving, trusting = certified("sub.test", tmp_path)
+    asked: list[str | None] = []
+    serving.sni_callback = lambda _, name, __: asked.append(name)
+    async with answering(tls=serving) as (port, heads):
+        guard = Guard(LOOPBACK, Names(["127.0.0.1"]))
+        assert await get(guard, f"https://sub.test:{port}/", trusting) == 200
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await get(guard, f"https://other.test:{port}/", trusting)
+    assert asked == ["sub.test", "other.test"]
+    assert len(heads) == 1
+
+
+async def test_the_system_resolves_when_nothing_else_is_given() -> None:
+    assert set(await Guard(LOOPBACK).addresses("localhost")) & {"127.0.0.1", "::1"}
+    with pytest.raises(Blocked, match="loopback"):
+        await Guard(()).addresses("localhost")
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".test", "a\0b", ""])
+async def test_what_is_no_host_name_does_not_resolve(host: str) -> None:
+    with pytest.raises(OSError, match=r"not a host name|known") as failure:
+        await Guard(()).addresses(host)
+    assert not isinstance(failure.value, Blocked)
+
+
+async def test_a_name_without_addresses_does_not_resolve() -> None:
+    with pytest.raises(socket.gaierror, match="no address"):
+        await Guard(LOOPBACK, Names([])).addresses("sub.test")
+
+
+@pytest.mark.parametrize("answer", ["sub.test", "127.1", "127.0.0.1:80", ""])
+async def test_an_answer_that_is_no_address_is_refused(answer: str) -> None:
+    with pytest.raises(Blocked):
+        await Guard(LOOPBACK, Names([answer])).addresses("sub.test")
+
+
+async def test_many_addresses_are_all_judged_and_few_dialled() -> None:
+    many = [f"127.0.0.{last}" for last in range(1, 100)]
+    assert await Guard(LOOPBACK, Names(many)).addresses("sub.test") == many[:MAX_ADDRESSES]
+    with pytest.raises(Blocked):
+        await Guard(LOOPBACK, Names([*many, "10.0.0.1"])).addresses("sub.test")
+
+
+class Stuck:
+    """A resolver that does not answer until it is let go, and then does not know the name."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Task[object] | None] = []
+        self.begun = asyncio.Event()
+        self.free = asyncio.Event()
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        self.asked.append(asyncio.current_task())
+        self.begun.set()
+        await self.free.wait()
+        raise socket.gaierror(socket.EAI_NONAME, f"{host} is not known")
+
+
+async def test_a_name_that_hangs_is_given_up_and_asked_for_once_at_a_time() -> None:
+    stuck = Stuck()
+    guard = Guard(LOOPBACK, stuck, resolve_seconds=0.05)
+    waits = (guard.addresses("sub.test") for _ in range(20))
+    failures = await asyncio.gather(*waits, return_exceptions=True)
+    assert {str(failure) for failure in failures} == {str(failures[0])}
+    assert "no answer in time" in str(failures[0])
+    assert len(stuck.asked) == 1
+
+
+async def test_an_answer_that_nobody_waited_for_goes_unnoticed() -> None:
+    complaints: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    stuck = Stuck()
+    guard = Guard(LOOPBACK, stuck, resolve_seconds=0.01)
+    with pytest.raises(socket.gaierror, match="no answer in time"):
+        await guard.addresses("sub.test")
+    stuck.free.set()
+    await asyncio.wait([asked for asked in stuck.asked if asked])
+    stuck.asked.clear()
+    gc.collect()
+    with pytest.raises(socket.gaierror, match="is not known"):
+        await guard.addresses("sub.test")
+    assert len(stuck.asked) == 1
+    assert complaints == []
+
+
+async def test_a_look_up_stopped_at_shutdown_stops_who_waits_for_it() -> None:
+    stuck = Stuck()
+    guard = Guard(LOOPBACK, stuck)
+    waiting = asyncio.ensure_future(guard.addresses("sub.test"))
+    await stuck.begun.wait()
+    for asked in stuck.asked:
+        assert asked
+        assert asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+def certified(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's TLS context for a self-signed certificate, and a client's that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "both.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(path)
+    return serving, ssl.create_default_context(cafile=path)
