@@ -1,0 +1,274 @@
+"""Settings: one frozen dataclass, read once from a mapping that is passed in, checked at the start.
+
+`deploy/env.example` lists every one; a test holds it to this file.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+from urllib.parse import urlsplit
+
+from service.core.retries import DELIVERY_SCHEDULE
+from service.core.signatures import key_of
+from service.core.targets import parse_networks
+
+PREFIX = "CALLSHEET_"
+
+
+class SettingError(Exception):
+    """A setting is missing or wrong; the message is one line that names it, never its value."""
+
+
+def _setting(default: str | None, parse: Callable[[str], Any], meaning: str, **kw: Any) -> Any:  # noqa: ANN401
+    """A field read by `parse` from the variable of its name; no default: it must be given."""
+    metadata = {"default": default, "parse": parse, "meaning": meaning}
+    return field(metadata=metadata, **kw)
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+            msg = f"must be a whole number from {low} to {high}"
+            raise ValueError(msg)
+        return int(value)
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        rule = f"must be seconds from {low:g} to {high:g}"
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(rule) from None
+        if not low <= number <= high:
+            raise ValueError(rule)
+        return number
+
+    return parse
+
+
+def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda value: parse(value) if value else None
+
+
+def _switch(value: str) -> bool:
+    if value not in {"true", "false"}:
+        msg = "must be true or false"
+        raise ValueError(msg)
+    return value == "true"
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            msg = f"must be one of {', '.join(words)}"
+            raise ValueError(msg)
+        return value
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        rule = f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}"
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            raise ValueError(rule) from None
+        if not usable:
+            raise ValueError(rule)
+        return value.rstrip("/")
+
+    return parse
+
+
+def _key(value: str) -> bytes:
+    rule = "must be 32 bytes in Base64"
+    try:
+        key = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(rule) from None
+    if len(key) != 32:  # noqa: PLR2004
+        raise ValueError(rule)
+    return key
+
+
+def _secrets(value: str) -> tuple[bytes, ...]:
+    return tuple(key_of(secret) for secret in value.split())
+
+
+def _schedule(value: str) -> tuple[float, ...]:
+    one = _seconds(0, 7 * 86400)
+    return tuple(one(part.strip()) for part in value.split(",") if part.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the service is told from outside. Durations are seconds."""
+
+    database_url: str = _setting(
+        None,
+        _url("postgresql", "postgres"),
+        "Where Postgres 15 or newer is: postgresql://user:password@host:port/name",
+        repr=False,
+    )
+    redis_url: str = _setting(
+        None,
+        _url("redis", "rediss"),
+        "Where Redis or Valkey is, for wake-up calls: redis://host:port/0",
+        repr=False,
+    )
+    public_url: str = _setting(
+        None, _url("http", "https"), "Where the provider reaches us with its callbacks"
+    )
+    secret_key: bytes = _setting(
+        None,
+        _key,
+        "32 random bytes in Base64: encrypts secrets at rest, signs callback addresses",
+        repr=False,
+    )
+    provider_url: str = _setting(
+        "https://api-singapore.klingai.com", _url("http", "https"), "The provider's base URL"
+    )
+    provider_api_key: str = _setting(
+        "", _text, "The provider's API key; or give the next two", repr=False
+    )
+    provider_access_key: str = _setting(
+        "", _text, "The provider's access key, where it issues pairs", repr=False
+    )
+    provider_secret_key: str = _setting("", _text, "The secret key beside it", repr=False)
+    provider_parallel: int = _setting(
+        "10",
+        _whole(1, 100_000),
+        "Subjects with the provider at once, from claim to end, over all workers",
+    )
+    provider_timeout: float = _setting(
+        "",
+        _optional(_seconds(0.1, 600)),
+        "The longest one call to the provider may take; empty: two thirds of LEASE, 20 at most",
+    )
+    webhook_secrets: tuple[bytes, ...] = _setting(
+        "",
+        _secrets,
+        "The provider's webhook secrets, whsec_… separated by spaces; set: every callback must be "
+        "signed; empty: a callback is a hint, and the state is read back from the provider",
+        repr=False,
+    )
+    allowed_private_targets: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "",
+        parse_networks,
+        "CIDRs, separated by commas, that media, subscriber and callback URLs may reach although "
+        "private",
+    )
+    allow_http: bool = _setting(
+        "false",
+        _switch,
+        "Whether subscriber URLs may be http:// beyond ALLOWED_PRIVATE_TARGETS (true or false)",
+    )
+    poll_after: float | None = _setting(
+        "",
+        _optional(_seconds(0.1, 86400)),
+        "Seconds without news before the provider is asked; empty: the usual duration",
+    )
+    task_deadline: float = _setting(
+        "86400",
+        _seconds(1, 30 * 86400),
+        "Seconds from acceptance until a subject fails with code deadline_exceeded",
+    )
+    lease: float = _setting(
+        "30",
+        _seconds(0.2, 3600),
+        "How long a worker holds what it claimed; more than PROVIDER_TIMEOUT",
+    )
+    absence_grace: float = _setting(
+        "10",
+        _seconds(0, 3600),
+        "After a lost answer: how long a look-up that finds nothing is not yet believed",
+    )
+    delivery_schedule: tuple[float, ...] = _setting(
+        ",".join(f"{seconds:g}" for seconds in DELIVERY_SCHEDULE),
+        _schedule,
+        "Seconds between attempts, separated by commas: one at once, then one after each",
+    )
+    delivery_timeout: float = _setting(
+        "20", _seconds(0.1, 30), "The longest one delivery attempt may take"
+    )
+    delivery_parallel: int = _setting(
+        "64", _whole(1, 10_000), "Delivery attempts at once in one worker"
+    )
+    voice_for_images: bool = _setting(
+        "false",
+        _switch,
+        "Whether image subjects may bind a voice: the provider allows it since 2026-03-23, the "
+        "document does not",
+    )
+    sweep: float = _setting(
+        "1", _seconds(0.05, 3600), "How often a worker looks for work nobody woke it for"
+    )
+    retention_days: int = _setting(
+        "35", _whole(1, 3650), "How long raw callbacks and idempotency keys' history are kept"
+    )
+    queue_name: str = _setting(
+        "callsheet", _text, "The name of our arq queue, where other back ends enqueue"
+    )
+    host: str = _setting("127.0.0.1", _text, "The address web listens on")
+    port: int = _setting("8000", _whole(0, 65535), "The port web listens on")
+    log_level: str = _setting(
+        "info", _choice("debug", "info", "warning", "error"), "debug, info, warning or error"
+    )
+
+    @property
+    def delivery_lease(self) -> float:
+        """How long an attempt's claim holds: its time-out, and time to record."""
+        return self.delivery_timeout + 10
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings in `environ` (names with PREFIX); SettingError names the first bad one."""
+    values = {one.name: _read(one, environ) for one in fields(Settings)}
+    if values["provider_timeout"] is None:
+        values["provider_timeout"] = min(20.0, values["lease"] * 2 / 3)
+    settings = Settings(**values)
+    _check_together(settings)
+    return settings
+
+
+def _read(one: Field[Any], environ: Mapping[str, str]) -> Any:  # noqa: ANN401
+    name = variable(one)
+    text = environ.get(name, one.metadata["default"])
+    if text is None:
+        msg = f"{name} is not set: {one.metadata['meaning']}"
+        raise SettingError(msg)
+    try:
+        return one.metadata["parse"](text.strip())
+    except ValueError as error:
+        msg = f"{name} {error}"
+        raise SettingError(msg) from None
+
+
+def variable(one: Field[Any]) -> str:
+    """The environment variable of a field."""
+    return PREFIX + one.name.upper()
+
+
+def _check_together(settings: Settings) -> None:
+    pair = (settings.provider_access_key, settings.provider_secret_key)
+    if not settings.provider_api_key and not all(pair):
+        msg = (
+            f"{PREFIX}PROVIDER_API_KEY is not set, "
+            f"nor are {PREFIX}PROVIDER_ACCESS_KEY and {PREFIX}PROVIDER_SECRET_KEY"
+        )
+        raise SettingError(msg)
+    if settings.lease <= settings.provider_timeout:
+        msg = f"{PREFIX}LEASE must be more than {PREFIX}PROVIDER_TIMEOUT"
+        raise SettingError(msg)
