@@ -1,0 +1,41 @@
+"""How migrations run: one process at a time, each migration its own transaction, never waiting
+long for a lock that a busy table holds."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.store.tables import metadata
+
+# Other processes that migrate wait here; the number is arbitrary, and only ours.
+MIGRATION_LOCK = 0x6D696772_61746573
+# A migration that cannot have its lock gives up rather than hold up everybody who queues behind.
+LOCK_TIMEOUT = "5s"
+
+
+def run(connection: Connection) -> None:
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transaction_per_migration=True,
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def main() -> None:
+    # Closing the connection lets the advisory lock go, however the migrations ended.
+    engine = create_async_engine(context.config.attributes["url"], poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+
+asyncio.run(main())

@@ -1,0 +1,89 @@
+"""Accounts and their keys. A key is kept as its hash only."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.store.database import Transaction
+from service.store.tables import accounts, api_keys
+
+USED_STEP = timedelta(minutes=1)  # last_used_at moves in steps: no write on every request
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a key belongs to, and what it opens."""
+
+    key_id: str
+    account_id: str
+    account_name: str
+    scopes: frozenset[str]
+
+
+async def ensure(tx: Transaction, *, account_id: str, name: str, now: datetime) -> str:
+    """The id of the account of this name, made with `account_id` if there is none."""
+    made = (
+        upsert(accounts)
+        .values(id=account_id, name=name, created_at=now)
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
+    await tx.execute(made)
+    found = await by_name(tx, name)
+    if found is None:
+        raise RuntimeError("an account vanished while it was made")
+    return found
+
+
+async def by_name(tx: Transaction, name: str) -> str | None:
+    statement = select(accounts.c.id).where(accounts.c.name == name)
+    return (await tx.execute(statement)).scalar_one_or_none()
+
+
+async def add_key(  # noqa: PLR0913 - one row's worth
+    tx: Transaction,
+    *,
+    key_id: str,
+    account_id: str,
+    digest: bytes,
+    prefix: str,
+    scopes: list[str],
+    now: datetime,
+) -> None:
+    await tx.execute(
+        api_keys.insert().values(
+            id=key_id,
+            account_id=account_id,
+            hash=digest,
+            prefix=prefix,
+            scopes=scopes,
+            created_at=now,
+        )
+    )
+
+
+async def by_key(tx: Transaction, digest: bytes, now: datetime) -> Caller | None:
+    """Whose key this is, if it is neither revoked nor expired."""
+    statement = (
+        select(api_keys.c.id, accounts.c.id, accounts.c.name, api_keys.c.scopes)
+        .join(accounts, accounts.c.id == api_keys.c.account_id)
+        .where(
+            api_keys.c.hash == digest,
+            api_keys.c.revoked_at.is_(None),
+            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
+        )
+    )
+    row = (await tx.execute(statement)).first()
+    if row is None:
+        return None
+    key_id, account_id, name, scopes = row
+    await tx.execute(
+        update(api_keys)
+        .where(
+            api_keys.c.id == key_id,
+            or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < now - USED_STEP),
+        )
+        .values(last_used_at=now)
+    )
+    return Caller(key_id, account_id, name, frozenset(scopes))

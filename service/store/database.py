@@ -1,0 +1,81 @@
+"""The connection pool and the transaction. Foreign errors are translated here."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import orjson
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from service.core.errors import Unavailable
+
+Transaction = AsyncConnection
+
+STATEMENT_TIMEOUT = timedelta(seconds=30)
+LOCK_TIMEOUT = timedelta(seconds=10)
+IDLE_TIMEOUT = timedelta(seconds=60)  # a process that hangs inside a transaction lets go
+POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told to come back
+
+UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
+# Postgres error classes that say "not now": connection, resources, operator, lock and query limits.
+PASSING = ("08", "53", "57", "55P03", "40001", "40P01")
+
+
+class Database:
+    """Connections to one Postgres, and transactions on them."""
+
+    def __init__(self, url: str, pool: int = 20) -> None:
+        self._engine: AsyncEngine = create_async_engine(
+            async_url(url),
+            pool_size=pool,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT,
+            hide_parameters=True,  # errors are logged, and parameters hold secrets
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+            connect_args={
+                "timeout": 5,
+                "server_settings": {
+                    "application_name": "callsheet",
+                    "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
+                    "lock_timeout": _milliseconds(LOCK_TIMEOUT),
+                    "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
+                    "jit": "off",
+                },
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One transaction: committed at the end, rolled back on any error.
+
+        Unavailable, if Postgres cannot be reached or is overburdened: then nothing is known to
+        have happened, and every step here is safe to run again.
+        """
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except UNREACHABLE as error:
+            raise Unavailable from error
+        except DBAPIError as error:
+            if error.connection_invalidated or _sqlstate(error).startswith(PASSING):
+                raise Unavailable from error
+            raise
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def async_url(url: str) -> str:
+    """The same address for SQLAlchemy's asyncpg dialect."""
+    return "postgresql+asyncpg://" + url.partition("://")[2]
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(int(duration.total_seconds() * 1000))
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", "") or "")

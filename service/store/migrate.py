@@ -1,0 +1,24 @@
+"""Bringing the tables up to date; any number of processes may try at once."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+import service
+from service.store.database import async_url
+
+FOLDER = Path(service.__file__).parent.parent / "migrations"
+
+
+def config(url: str) -> Config:
+    """alembic's configuration, without a file of its own."""
+    made = Config()
+    made.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    made.attributes["url"] = async_url(url)
+    return made
+
+
+def migrate(url: str) -> None:
+    """Apply whatever this database has not seen yet."""
+    command.upgrade(config(url), "head")

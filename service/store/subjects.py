@@ -1,0 +1,256 @@
+"""Subjects: written only under a guard on the state they were read in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, func, insert, literal_column, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.core.ids import event_id
+from service.core.lifecycle import WITH_PROVIDER, Signal, State, decide
+from service.core.subjects import Subject
+from service.store.database import Transaction
+from service.store.tables import subject_media, subjects
+
+COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
+KEPT = frozenset({"id", "account_id", "external_task_id", "fingerprint", "document", "created_at"})
+CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a list is narrowed to; bounds exclude. `below` is the last (created_at, id) seen."""
+
+    state: State | None = None
+    external_task_id: str | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    below: tuple[datetime, str] | None = None
+
+
+async def add(tx: Transaction, subject: Subject, tags: Sequence[str]) -> bool:
+    """False, and nothing written, if the account has this external_task_id already.
+
+    The unique key settles the race of equal requests that arrive at once.
+    """
+    values = {column.name: getattr(subject, column.name) for column in COLUMNS}
+    statement = (
+        upsert(subjects)
+        .values(**values, tags=list(tags))
+        .on_conflict_do_nothing(index_elements=["account_id", "external_task_id"])
+        .returning(subjects.c.id)
+    )
+    return (await tx.execute(statement)).first() is not None
+
+
+async def need_media(tx: Transaction, subject_id: str, hashes: Sequence[str]) -> None:
+    """Keep these media until the subject ends."""
+    if hashes:
+        rows = [{"subject_id": subject_id, "hash": one} for one in hashes]
+        await tx.execute(insert(subject_media), rows)
+
+
+async def get(tx: Transaction, subject_id: str, account_id: str | None = None) -> Subject | None:
+    """By our id; with an account, only if it is that account's."""
+    statement = select(*COLUMNS).where(subjects.c.id == subject_id)
+    if account_id is not None:
+        statement = statement.where(subjects.c.account_id == account_id)
+    return await _one(tx, statement)
+
+
+async def by_external_id(tx: Transaction, account_id: str, external_id: str) -> Subject | None:
+    statement = select(*COLUMNS).where(
+        subjects.c.account_id == account_id, subjects.c.external_task_id == external_id
+    )
+    return await _one(tx, statement)
+
+
+async def lock(tx: Transaction, subject_id: str) -> Subject | None:
+    """Read for writing: nobody else moves it until this transaction ends."""
+    return await _one(tx, select(*COLUMNS).where(subjects.c.id == subject_id).with_for_update())
+
+
+async def id_by_provider_task(tx: Transaction, provider_task_id: str) -> str | None:
+    statement = select(subjects.c.id).where(subjects.c.provider_task_id == provider_task_id)
+    return (await tx.execute(statement)).scalar_one_or_none()
+
+
+async def write(tx: Transaction, before: Subject, after: Subject) -> None:
+    """Replace `before` by `after`, if it is still as `before` says; else RuntimeError.
+
+    Callers hold the row's lock, so the guard failing means a fault of ours, not a race.
+    """
+    changed = {
+        name: getattr(after, name)
+        for name in (column.name for column in COLUMNS)
+        if name not in KEPT and getattr(after, name) != getattr(before, name)
+    }
+    statement = (
+        update(subjects)
+        .where(
+            subjects.c.id == before.id,
+            subjects.c.state == before.state,
+            subjects.c.version == before.version,
+        )
+        .values(**changed)
+        .returning(subjects.c.id)
+    )
+    if (await tx.execute(statement)).first() is None:
+        msg = f"{event_id(before.id, before.version)} was overtaken under its own lock"
+        raise RuntimeError(msg)
+
+
+async def with_provider(tx: Transaction) -> int:
+    """How many of the provider's parallel places are taken."""
+    statement = (
+        select(func.count())
+        .select_from(subjects)
+        .where(subjects.c.state.in_(sorted(WITH_PROVIDER)))
+    )
+    return int((await tx.execute(statement)).scalar_one())
+
+
+# Accounts with something queued are found by skipping from one to the next in the index, so the
+# cost follows the number of such accounts, not the length of the queue.
+_CLAIM = text(f"""
+    WITH RECURSIVE waiting AS (
+        (SELECT account_id FROM subjects WHERE state = 'queued' ORDER BY account_id LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT s.account_id FROM subjects s
+            WHERE s.state = 'queued' AND s.account_id > w.account_id
+            ORDER BY s.account_id LIMIT 1
+        )
+        FROM waiting w WHERE w.account_id IS NOT NULL
+    ), candidates AS (
+        SELECT s.id, a.turn_at, row_number() OVER (
+            PARTITION BY a.id ORDER BY s.next_try_at, s.id
+        ) AS turn
+        FROM waiting w
+        JOIN accounts a ON a.id = w.account_id
+        CROSS JOIN LATERAL (
+            SELECT q.id, q.next_try_at FROM subjects q
+            WHERE q.state = 'queued' AND q.account_id = a.id AND q.next_try_at <= :now
+            ORDER BY q.next_try_at, q.id LIMIT :limit
+        ) s
+    ), locked AS (
+        SELECT id FROM subjects
+        WHERE state = 'queued' AND id IN (
+            SELECT id FROM candidates ORDER BY turn, turn_at NULLS FIRST, id LIMIT :limit
+        )
+        FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE subjects SET
+            state = '{CLAIMED}', lease_token = :token, lease_until = :lease_until,
+            claimed_at = :now, attempt = attempt + 1, updated_at = greatest(updated_at, :now)
+        WHERE id IN (SELECT id FROM locked)
+        RETURNING {", ".join(column.name for column in COLUMNS)}
+    ), turns AS (
+        UPDATE accounts SET turn_at = :now WHERE id IN (SELECT account_id FROM claimed)
+    )
+    SELECT * FROM claimed
+""").columns(*COLUMNS)  # noqa: S608 - only our own column names are put in
+
+
+async def claim(
+    tx: Transaction, *, now: datetime, lease_until: datetime, token: str, limit: int
+) -> list[Subject]:
+    """Queued subjects that are due, under a lease; accounts take turns, each in order of age."""
+    values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
+    return [_subject(row) for row in await tx.execute(_CLAIM, values)]
+
+
+async def lapsed(tx: Transaction, now: datetime, limit: int) -> list[str]:
+    """Claimed subjects whose lease has ended; their worker died or was stopped."""
+    statement = (
+        select(subjects.c.id)
+        .where(subjects.c.state == State.SUBMITTING, subjects.c.lease_until <= now)
+        .order_by(subjects.c.lease_until)
+        .limit(limit)
+    )
+    return list((await tx.execute(statement)).scalars())
+
+
+async def overdue(tx: Transaction, now: datetime, limit: int) -> list[str]:
+    """Unfinished subjects past their deadline."""
+    statement = (
+        select(subjects.c.id)
+        .where(subjects.c.finished_at.is_(None), subjects.c.deadline <= now)
+        .order_by(subjects.c.deadline)
+        .limit(limit)
+    )
+    return list((await tx.execute(statement)).scalars())
+
+
+async def claim_polls(
+    tx: Transaction, *, now: datetime, hold_until: datetime, limit: int
+) -> list[Subject]:
+    """Subjects nobody called back about in time. Nobody else asks for them until `hold_until`."""
+    due = (
+        select(subjects.c.id)
+        .where(subjects.c.next_poll_at <= now)
+        .order_by(subjects.c.next_poll_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    statement = (
+        update(subjects)
+        .where(subjects.c.id == due.c.id)
+        .values(next_poll_at=hold_until, polls=subjects.c.polls + 1)
+        .returning(*COLUMNS)
+    )
+    return [_subject(row) for row in await tx.execute(statement)]
+
+
+async def set_next_poll(tx: Transaction, subject_id: str, at: datetime) -> None:
+    """When to ask next, if it is still waiting to be asked for."""
+    await tx.execute(
+        update(subjects)
+        .where(subjects.c.id == subject_id, subjects.c.next_poll_at.is_not(None))
+        .values(next_poll_at=at)
+    )
+
+
+async def page(tx: Transaction, account_id: str, wanted: Wanted, limit: int) -> list[Subject]:
+    """The newest first. Ties in time are ordered by id, so a cursor neither skips nor repeats."""
+    conditions: list[Any] = [subjects.c.account_id == account_id]
+    if wanted.state is not None:
+        conditions.append(subjects.c.state == wanted.state)
+    if wanted.external_task_id is not None:
+        conditions.append(subjects.c.external_task_id == wanted.external_task_id)
+    if wanted.tag is not None:
+        conditions.append(subjects.c.tags.contains([wanted.tag]))
+    if wanted.created_after is not None:
+        conditions.append(subjects.c.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(subjects.c.created_at < wanted.created_before)
+    if wanted.below is not None:
+        conditions.append(tuple_(subjects.c.created_at, subjects.c.id) < tuple_(*wanted.below))
+    statement = (
+        select(*COLUMNS)
+        .where(*conditions)
+        .order_by(subjects.c.created_at.desc(), subjects.c.id.desc())
+        .limit(limit)
+    )
+    return [_subject(row) for row in await tx.execute(statement)]
+
+
+async def hold_share(tx: Transaction, subject_id: str) -> None:
+    """Wait for whoever moves this subject, and keep it still until this transaction ends."""
+    await tx.execute(
+        select(literal_column("1")).where(subjects.c.id == subject_id).with_for_update(read=True)
+    )
+
+
+async def _one(tx: Transaction, statement: Select[Any]) -> Subject | None:
+    row = (await tx.execute(statement)).first()
+    return None if row is None else _subject(row)
+
+
+def _subject(row: Row[*tuple[Any, ...]]) -> Subject:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public spelling
+    return Subject(**(values | {"state": State(values["state"])}))

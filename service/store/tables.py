@@ -1,0 +1,281 @@
+"""The tables, with the constraints that keep the law whoever writes. Migrations lead here.
+
+Identifiers are text that sorts by age (core/ids.py), compared byte by byte (collation "C").
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import UserDefinedType
+
+from service.core.lifecycle import RANK, TERMINAL, WITH_PROVIDER, State
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+Id = Text(collation="C")
+Time = DateTime(timezone=True)
+
+
+class TransactionId(UserDefinedType[int]):
+    """Postgres' xid8: the transaction that wrote a row, for feeds that lose nothing."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+def _one_of(states: frozenset[State]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # When a subject of this account was last claimed: accounts take turns.
+    Column("turn_at", Time),
+    Column("created_at", Time, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of the whole key
+    Column("prefix", Text, nullable=False),  # its first characters, to know it by
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time),
+    Column("revoked_at", Time),
+    Column("last_used_at", Time),
+)
+
+provider_state = Table(  # one row: what all workers must know of the provider
+    "provider_state",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("stopped_code", Integer),  # set: nothing is submitted but one probe a minute
+    Column("stopped_message", Text),
+    Column("next_probe_at", Time),
+    Column("learnt_parallel", Integer),  # from code 1303; forgotten at learnt_until
+    Column("learnt_until", Time),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("external_task_id", Id),
+    Column("fingerprint", Text, nullable=False),
+    Column("document", JSONB, nullable=False),  # what was asked for; media by hash
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # the sequence of its last event
+    Column("provider_task_id", Id, unique=True),
+    Column("provider_updated_at", Time),
+    Column("result", JSONB(none_as_null=True)),
+    Column("error", JSONB(none_as_null=True)),
+    Column("lease_token", Id),
+    Column("lease_until", Time),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("claimed_at", Time),
+    Column("next_try_at", Time, nullable=False),
+    Column("polls", Integer, nullable=False, server_default="0"),
+    Column("next_poll_at", Time),
+    Column("deadline", Time, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("updated_at", Time, nullable=False),
+    Column("finished_at", Time),
+    UniqueConstraint("account_id", "external_task_id"),
+    CheckConstraint(f"state IN ({_one_of(frozenset(RANK))})", name="state"),
+    CheckConstraint(
+        f"(state IN ({_one_of(TERMINAL)})) = (finished_at IS NOT NULL)", name="finished"
+    ),
+    CheckConstraint(
+        "(state = 'submitting') = (lease_token IS NOT NULL)"
+        " AND (lease_token IS NULL) = (lease_until IS NULL)",
+        name="lease",
+    ),
+    CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="result"),
+    CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+    CheckConstraint("version >= 1 AND attempt >= 0 AND polls >= 0", name="counts"),
+    CheckConstraint(
+        "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
+        name="poll",
+    ),
+    Index(
+        "ix_subjects_queued",
+        "account_id",
+        "next_try_at",
+        "id",
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index(
+        "ix_subjects_with_provider",
+        "lease_until",
+        postgresql_where=text(f"state IN ({_one_of(WITH_PROVIDER)})"),
+    ),
+    Index("ix_subjects_poll", "next_poll_at", postgresql_where=text("next_poll_at IS NOT NULL")),
+    Index("ix_subjects_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
+    Index("ix_subjects_list", "account_id", "created_at", "id"),
+)
+
+media = Table(
+    "media",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the bytes, in hex
+    Column("bytes", LargeBinary, nullable=False),
+    Column("created_at", Time, nullable=False),
+)
+
+subject_media = Table(  # which unfinished subject needs which media; gone when it ends
+    "subject_media",
+    metadata,
+    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True),
+    Column("hash", Text, ForeignKey("media.hash"), primary_key=True),
+    Index("ix_subject_media_hash", "hash"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("account_id", Id, ForeignKey("accounts.id"), primary_key=True),
+    Column("key", Id, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Time, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("dedup_key", Text, nullable=False),
+    Column("subject_id", Id),
+    Column("body", LargeBinary, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text),
+    Column("seen", Integer, nullable=False, server_default="1"),
+    Column("received_at", Time, nullable=False),
+    UniqueConstraint("source", "dedup_key"),
+    CheckConstraint(
+        "verdict IN ('applied', 'repeated', 'late', 'anomaly', 'unknown', 'mismatch', 'parked',"
+        " 'hint', 'rejected')",
+        name="verdict",
+    ),
+    Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
+    Index("ix_callbacks_received_at", "received_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False),
+    Column("account_id", Id, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # the exact bytes that are signed and sent
+    # A feed ordered by position alone would lose rows that commit late; see store/events.py.
+    Column("xid", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("created_at", Time, nullable=False),
+    UniqueConstraint("subject_id", "sequence"),
+    CheckConstraint("sequence >= 1", name="sequence"),
+    Index("ix_events_feed", "account_id", "xid", "position"),
+)
+
+subscribers = Table(
+    "subscribers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("event_types", ARRAY(Text)),  # null: all
+    Column("state", Text, nullable=False),
+    Column("disabled_reason", Text),
+    Column("secret", LargeBinary, nullable=False),  # encrypted: wiring's vault
+    Column("created_at", Time, nullable=False),
+    CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
+    Index("ix_subscribers_account", "account_id"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("event_id", Id, ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
+    Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False),
+    Column("subject_id", Id, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    # Null while pending: an earlier event of the same subject is still on its way there.
+    Column("due_at", Time),
+    Column("lease_token", Id),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("created_at", Time, nullable=False),
+    Column("finished_at", Time),
+    UniqueConstraint("event_id", "subscriber_id"),
+    CheckConstraint("state IN ('pending', 'delivered', 'dead', 'canceled')", name="state"),
+    CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"),
+    Index(
+        "ix_deliveries_due",
+        "due_at",
+        postgresql_where=text("state = 'pending' AND due_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_deliveries_order",
+        "subscriber_id",
+        "subject_id",
+        "sequence",
+        postgresql_where=text("state = 'pending'"),
+    ),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", Id, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", Time, nullable=False),
+    Column("status", Integer),  # HTTP status; null: no answer
+    Column("latency_ms", Float, nullable=False),
+    Column("error", Text),
+    Column("answer", LargeBinary, nullable=False),
+    Column("delivered", Boolean, nullable=False),
+)
