@@ -1,0 +1,123 @@
+"""Waking the worker by id, through arq. A lost wake costs a sweep, never the work."""
+
+import asyncio
+import contextlib
+import io
+import pickle
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Self
+
+import structlog
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.exceptions import RedisError
+
+log = structlog.get_logger()
+
+RETRY_DELAY = 1.0  # seconds between tries to reach Redis
+UNREACHABLE = (RedisError, OSError, TimeoutError)
+
+
+class Work(StrEnum):
+    """What there may be to do; each is the name of an arq function."""
+
+    SUBMIT = "submit"
+    RECONCILE = "reconcile"
+    DELIVER = "deliver"
+
+
+class _Plain(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str, /) -> Any:  # noqa: ANN401
+        msg = f"a job may hold plain values only, not {module_name}.{global_name}"
+        raise pickle.UnpicklingError(msg)
+
+
+def read_job(raw: bytes) -> dict[str, Any]:
+    """A job as arq writes it by default, so that any back end can enqueue one.
+
+    arq's own reader would run whatever code a job names; this one builds plain values only.
+    """
+    job = _Plain(io.BytesIO(raw)).load()
+    if not isinstance(job, dict):
+        raise pickle.UnpicklingError("a job is a mapping")
+    return job
+
+
+def doorbell(queue_name: str) -> str:
+    """The channel that is published to whenever a job is enqueued."""
+    return f"{queue_name}:doorbell"
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """No retries of its own: whoever calls decides what a failure means."""
+    settings = RedisSettings.from_dsn(url)
+    settings.conn_retries = 0
+    settings.conn_timeout = 2
+    return settings
+
+
+class Queue:
+    """Wakes are gathered and sent by one task, so that no caller ever waits for Redis."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        self._settings = redis_settings(url)
+        self._waiting: dict[Work, str] = {}
+        self._rung = asyncio.Event()
+        self._listeners: list[Callable[[Work], None]] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._redis: ArqRedis | None = None
+
+    def listen(self, listener: Callable[[Work], None]) -> None:
+        """Call `listener` at once with each wake of this very process."""
+        self._listeners.append(listener)
+
+    def wake(self, work: Work, subject_id: str) -> None:
+        """There may be work of this kind, because of this subject. Returns at once.
+
+        Wakes of one kind that gather while the last ones are sent become one job.
+        """
+        for listener in self._listeners:
+            listener(work)
+        self._waiting[work] = subject_id
+        self._rung.set()
+
+    async def reachable(self) -> bool:
+        """Whether Redis answers."""
+        with contextlib.suppress(*UNREACHABLE):
+            return bool(await (await self._connected()).ping())
+        return False
+
+    async def __aenter__(self) -> Self:
+        self._sending = asyncio.create_task(self._send_for_ever())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        if self._redis is not None:
+            await self._redis.aclose()
+
+    async def _connected(self) -> ArqRedis:
+        if self._redis is None:
+            self._redis = await create_pool(self._settings, default_queue_name=self.name)
+        return self._redis
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            waiting, self._waiting = self._waiting, {}
+            try:
+                await self._send(waiting)
+            except UNREACHABLE as error:
+                # Not kept: the sweep finds the work, and a backlog of wakes would help nobody.
+                log.warning("queue.unreachable", action="wake_lost", error=type(error).__name__)
+                await asyncio.sleep(RETRY_DELAY)
+
+    async def _send(self, waiting: dict[Work, str]) -> None:
+        redis = await self._connected()
+        for work, subject_id in waiting.items():
+            await redis.enqueue_job(work.value, subject_id)
+        await redis.publish(doorbell(self.name), ",".join(waiting))

@@ -1,0 +1,120 @@
+"""The one way a subject moves: decide, write, tell; all in the caller's transaction."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from service.core.events import event_of
+from service.core.lifecycle import WITH_PROVIDER, State, Stay, decide
+from service.core.retries import poll_spacing
+from service.core.subjects import News, Subject, moved
+from service.queue import Work
+from service.steps.resources import Resources
+from service.store import events, subjects
+from service.store.database import Transaction
+
+log = structlog.get_logger()
+
+# Seconds a task usually takes; the provider's notes, section 6: an image subject about 5 s, a
+# custom voice, which only a video subject may train, 9 to 15 s.
+USUAL = {"image_refer": 5.0, "video_refer": 15.0}
+LOST_LOOK_UP = 1.0  # seconds from a lost answer to the first look-up
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a signal came to: a move from `before` to `after`, or why there was none."""
+
+    before: Subject
+    after: Subject
+    stay: Stay | None
+
+    @property
+    def verdict(self) -> str:
+        return "applied" if self.stay is None else self.stay.value
+
+
+def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
+    """What this news comes to; nothing is written."""
+    decision = decide(subject.state, news.signal)
+    if isinstance(decision, Stay):
+        return Outcome(subject, subject, decision)
+    now = resources.clock()
+    if news.poll_at is None:
+        news = replace(news, poll_at=_first_look(resources, subject, decision, now))
+    return Outcome(subject, moved(subject, decision, news, now), None)
+
+
+async def apply(tx: Transaction, resources: Resources, outcome: Outcome) -> None:
+    """Write the move with its event and deliveries. The caller holds the subject's lock."""
+    if outcome.stay is not None:
+        return
+    await subjects.write(tx, outcome.before, outcome.after)
+    if outcome.after.version > outcome.before.version:
+        await events.append(tx, [(event_of(outcome.after), resources.new_id("dlv"))])
+
+
+async def advance(
+    resources: Resources,
+    subject_id: str,
+    news: News,
+    *,
+    token: str | None = None,
+    attempt: int | None = None,
+) -> Outcome | None:
+    """Lock, consider, apply, commit, and wake whom it concerns; None if there is no such subject.
+
+    With `token`, only the holder of that lease moves it; with `attempt`, only as long as no newer
+    submission was begun. Whoever comes later finds its news late.
+    """
+    async with resources.database.transaction() as tx:
+        subject = await subjects.lock(tx, subject_id)
+        if subject is None:
+            return None
+        fenced = token is not None and subject.lease_token != token
+        overtaken = attempt is not None and subject.attempt != attempt
+        if fenced or overtaken:
+            outcome = Outcome(subject, subject, Stay.LATE)
+        else:
+            outcome = consider(resources, subject, news)
+        await apply(tx, resources, outcome)
+    announce(resources, outcome, news.signal.value)
+    return outcome
+
+
+def announce(resources: Resources, outcome: Outcome, signal: str) -> None:
+    """After the commit: one log line, and wakes for whoever has work now."""
+    before, after = outcome.before, outcome.after
+    log.info(
+        "subject",
+        action="transition",
+        subject=after.id,
+        account=after.account_id,
+        signal=signal,
+        before=before.state.value,
+        after=after.state.value,
+        verdict=outcome.verdict,
+        version=after.version,
+        attempt=after.attempt,
+        provider_task=after.provider_task_id,
+        error=(after.error or {}).get("code"),
+    )
+    if after.version > before.version:
+        resources.queue.wake(Work.DELIVER, after.id)
+    if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
+        resources.queue.wake(Work.SUBMIT, after.id)
+
+
+def _first_look(
+    resources: Resources, subject: Subject, state: State, now: datetime
+) -> datetime | None:
+    if state is State.UNCONFIRMED:
+        return now + timedelta(seconds=LOST_LOOK_UP)
+    return now + timedelta(seconds=look_up_spacing(resources, subject, polls=0))
+
+
+def look_up_spacing(resources: Resources, subject: Subject, polls: int) -> float:
+    """Seconds until a subject is asked for, after that many look-ups without news."""
+    usual = resources.settings.poll_after or USUAL[subject.reference_type]
+    return poll_spacing(polls, usual, resources.dice())

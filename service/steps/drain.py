@@ -1,0 +1,85 @@
+"""A drain: claims what is due and acts on it, at most so many at a time, until nothing is due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import structlog
+
+from service.core.errors import Unavailable
+
+log = structlog.get_logger()
+
+PAUSE = 1.0  # seconds after a claim that failed: the database may need a moment
+
+T = TypeVar("T")
+
+
+class Drain(Generic[T]):
+    """`claim(n)` takes at most n pieces of work under a lease; `act` does one of them.
+
+    What `act` could not finish is left to its lease: whoever comes next takes it up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        claim: Callable[[int], Awaitable[Sequence[T]]],
+        act: Callable[[T], Awaitable[None]],
+        width: int,
+    ) -> None:
+        self.name = name
+        self._claim = claim
+        self._act = act
+        self._width = width
+        self._acting: set[asyncio.Task[None]] = set()
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """There may be work."""
+        self._rung.set()
+
+    async def run(self, tick: float) -> None:
+        """Drain whenever rung, and every `tick` seconds in case a ring was lost."""
+        while True:
+            try:
+                await self.drain()
+            except Unavailable as error:
+                log.warning("drain", action="unavailable", drain=self.name, error=repr(error))
+                await asyncio.sleep(PAUSE)
+            try:
+                async with asyncio.timeout(tick):
+                    await self._rung.wait()
+            except TimeoutError:
+                pass
+            self._rung.clear()
+
+    async def drain(self) -> None:
+        """Claim and start until nothing is due; the last pieces may still be under way."""
+        while True:
+            if len(self._acting) >= self._width:
+                await asyncio.wait(self._acting, return_when=asyncio.FIRST_COMPLETED)
+            free = self._width - len(self._acting)
+            claimed = await self._claim(free)
+            for piece in claimed:
+                task = asyncio.create_task(self._safely(piece))
+                self._acting.add(task)
+                task.add_done_callback(self._acting.discard)
+            if not claimed:
+                return
+
+    async def finish(self, seconds: float) -> None:
+        """Let what is under way end, for so long; then cut it off, and its leases run out."""
+        if self._acting:
+            _, unfinished = await asyncio.wait(self._acting, timeout=seconds)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+
+    async def _safely(self, piece: T) -> None:
+        try:
+            await self._act(piece)
+        except Unavailable as error:
+            log.warning("drain", action="unrecorded", drain=self.name, error=repr(error))
+        except Exception:  # a fault of ours in one piece must not stop the others
+            log.exception("drain", action="fault", drain=self.name)

@@ -1,0 +1,53 @@
+"""Reading for callers: one transaction each, and never another account's."""
+
+from service.core.errors import NotFound
+from service.core.subjects import Subject
+from service.steps.resources import Resources
+from service.store import deliveries, events, subjects, subscribers
+from service.store.deliveries import Shown
+from service.store.events import Kept, Position
+from service.store.subjects import Wanted
+
+
+async def subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
+    """NotFound if this account has no such subject."""
+    async with resources.database.transaction() as tx:
+        found = await subjects.get(tx, subject_id, account_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def subjects_page(
+    resources: Resources, account_id: str, wanted: Wanted, limit: int
+) -> tuple[list[Subject], bool]:
+    """The newest first, and whether there are more."""
+    async with resources.database.transaction() as tx:
+        found = await subjects.page(tx, account_id, wanted, limit + 1)
+    return found[:limit], len(found) > limit
+
+
+async def subject_events(
+    resources: Resources, account_id: str, subject_id: str, after: int, limit: int
+) -> list[Kept]:
+    """A subject's events above a sequence; NotFound if this account has no such subject."""
+    async with resources.database.transaction() as tx:
+        if await subjects.get(tx, subject_id, account_id) is None:
+            raise NotFound
+        return await events.of_subject(tx, subject_id, after, limit)
+
+
+async def feed(resources: Resources, account_id: str, after: Position, limit: int) -> list[Kept]:
+    """An account's events after a place, oldest first."""
+    async with resources.database.transaction() as tx:
+        return await events.feed(tx, account_id, after, limit)
+
+
+async def subscriber_deliveries(
+    resources: Resources, account_id: str, subscriber_id: str, limit: int
+) -> list[Shown]:
+    """The newest first, with their attempts; NotFound if the account has no such subscriber."""
+    async with resources.database.transaction() as tx:
+        if await subscribers.get(tx, account_id, subscriber_id) is None:
+            raise NotFound
+        return await deliveries.of_subscriber(tx, subscriber_id, limit)

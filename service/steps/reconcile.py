@@ -1,0 +1,95 @@
+"""Asking the provider for what it did not tell, and ending what took too long."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import assert_never
+
+import structlog
+
+from service.core.lifecycle import Signal, State
+from service.core.subjects import News, Subject
+from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
+from service.steps.advance import advance, look_up_spacing
+from service.steps.resources import Resources
+from service.steps.submit import news_of
+from service.store import subjects
+
+log = structlog.get_logger()
+
+BATCH = 100  # subjects whose lease or deadline is handled in one sweep, before the next look
+
+
+async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
+    """Subjects that nobody called back about in time."""
+    now = resources.clock()
+    hold = timedelta(seconds=resources.settings.provider_timeout + 10)
+    async with resources.database.transaction() as tx:
+        return await subjects.claim_polls(tx, now=now, hold_until=now + hold, limit=limit)
+
+
+async def look_up(resources: Resources, subject: Subject) -> None:
+    """Ask for one subject; apply what is new, else ask again later, each time a little later."""
+    answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
+    news: News | None = None
+    match answer:
+        case Found(report):
+            news = news_of(report)
+            if news is None:
+                log.warning(
+                    "look_up", action="unknown_status", subject=subject.id, word=report.word
+                )
+        case Absent():
+            news = _absent(resources, subject)
+        case Deferred() | Stopped() | Unknown():
+            log.warning("look_up", action="no_answer", subject=subject.id, answer=repr(answer))
+        case _:
+            assert_never(answer)
+    if news is not None:
+        outcome = await advance(resources, subject.id, news, attempt=subject.attempt)
+        if outcome is None or outcome.stay is None:
+            return
+    await _ask_later(resources, subject)
+
+
+def _absent(resources: Resources, subject: Subject) -> News | None:
+    """Nothing there: send it again, but not while the lost call may still be on its way."""
+    now = resources.clock()
+    grace = timedelta(seconds=resources.settings.absence_grace)
+    if subject.state is State.UNCONFIRMED and (subject.claimed_at or now) + grace > now:
+        return None
+    return News(Signal.ABSENT, retry_at=now)
+
+
+async def _ask_later(resources: Resources, subject: Subject) -> None:
+    wait = look_up_spacing(resources, subject, polls=subject.polls)
+    if subject.state is State.UNCONFIRMED:  # it may never have arrived: do not let it wait long
+        wait = min(wait, 1.0 + subject.polls)
+    at = resources.clock() + timedelta(seconds=wait)
+    async with resources.database.transaction() as tx:
+        await subjects.set_next_poll(tx, subject.id, at)
+
+
+async def sweep(resources: Resources) -> None:
+    """Take up what dead workers held, and end what is past its deadline."""
+    now = resources.clock()
+    async with resources.database.transaction() as tx:
+        lapsed = await subjects.lapsed(tx, now, BATCH)
+        overdue = await subjects.overdue(tx, now, BATCH)
+    for subject_id in lapsed:
+        await _lapse(resources, subject_id)
+    for subject_id in overdue:
+        error = {
+            "code": "deadline_exceeded",
+            "message": f"not finished {resources.settings.task_deadline:g} s after acceptance",
+        }
+        await advance(resources, subject_id, News(Signal.DEADLINE, error=error))
+
+
+async def _lapse(resources: Resources, subject_id: str) -> None:
+    """Nobody knows how far the dead worker came: look it up before anything is sent again."""
+    async with resources.database.transaction() as tx:
+        subject = await subjects.get(tx, subject_id)
+    if subject is not None and subject.lease_token is not None:
+        now = resources.clock()
+        news = News(Signal.LOST, poll_at=now)
+        await advance(resources, subject_id, news, token=subject.lease_token)

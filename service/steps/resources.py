@@ -1,0 +1,37 @@
+"""What the steps work with: opened in wiring.py, handed down, never looked up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.core import ids
+from service.queue import Queue
+from service.remote.guard import Guard
+from service.remote.provider import Provider
+from service.remote.subscriber import Sender
+from service.settings import Settings
+from service.steps.vault import Vault
+from service.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """`clock` gives aware UTC; `dice` a number in [0, 1); `chance` that many random bytes."""
+
+    settings: Settings
+    database: Database
+    queue: Queue
+    provider: Provider
+    guard: Guard
+    sender: Sender
+    vault: Vault
+    clock: Callable[[], datetime]
+    dice: Callable[[], float]
+    chance: Callable[[int], bytes]
+
+    def new_id(self, prefix: str) -> str:
+        return ids.new_id(prefix, self.clock(), self.chance(ids.CHANCE_BYTES))
+
+    def callback_key(self) -> bytes:
+        """The key that makes callback addresses unforgeable."""
+        return self.vault.derive("callback addresses")

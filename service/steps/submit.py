@@ -1,0 +1,183 @@
+"""Submission: claim under a lease, call the provider outside any transaction, record the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import structlog
+
+from service.core import messages
+from service.core.lifecycle import Signal
+from service.core.messages import EPOCH, Report, Status
+from service.core.retries import full_jitter
+from service.core.subjects import News, Subject
+from service.core.tokens import callback_token
+from service.queue import Work
+from service.remote.provider import (
+    Accepted,
+    CreateAnswer,
+    Deferred,
+    Exists,
+    Refused,
+    Stopped,
+    Unknown,
+)
+from service.steps.advance import advance
+from service.steps.resources import Resources
+from service.store import media, provider, subjects
+from service.store.database import Transaction
+from service.store.provider import ProviderState
+
+log = structlog.get_logger()
+
+RETRY_BASE = 1.0  # seconds; the first wait after "later" is up to twice this
+RETRY_CAP = 60.0
+PROBE_EVERY = timedelta(minutes=1)  # design, section 5, "Stopped submission"
+LEARNT_FOR = timedelta(minutes=10)  # a limit learnt from code 1303 is tried again after this
+
+SIGNALS = {
+    Status.SUBMITTED: Signal.SUBMITTED,
+    Status.PROCESSING: Signal.PROCESSING,
+    Status.SUCCEEDED: Signal.SUCCEEDED,
+    Status.FAILED: Signal.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A subject under our lease; `probe` if it is sent to see whether the provider goes on."""
+
+    subject: Subject
+    probe: bool
+
+
+async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
+    """At most `limit` queued subjects, as many as the provider has places free, under a lease."""
+    now = resources.clock()
+    async with resources.database.transaction() as tx:
+        await provider.lock_claims(tx)
+        state = await provider.read(tx)
+        free = min(limit, await _free(tx, resources, state, now))
+        if free <= 0:
+            return []
+        claimed = await subjects.claim(
+            tx,
+            now=now,
+            lease_until=now + timedelta(seconds=resources.settings.lease),
+            token=resources.new_id("lse"),
+            limit=free,
+        )
+        probe = state.stopped_code is not None
+        if probe and claimed:
+            await provider.set_next_probe(tx, now + PROBE_EVERY)
+    return [Claimed(subject, probe) for subject in claimed]
+
+
+async def _free(tx: Transaction, resources: Resources, state: ProviderState, now: datetime) -> int:
+    if state.stopped_code is not None:
+        return 1 if state.next_probe_at is None or state.next_probe_at <= now else 0
+    parallel = resources.settings.provider_parallel
+    if state.learnt_parallel is not None and state.learnt_until and state.learnt_until > now:
+        parallel = min(parallel, state.learnt_parallel)
+    return parallel - await subjects.with_provider(tx)
+
+
+async def submit(resources: Resources, claimed: Claimed) -> None:
+    """Send one claimed subject to the provider, and record what came of it."""
+    subject = claimed.subject
+    async with resources.database.transaction() as tx:
+        inline = await media.of_subject(tx, subject.id)
+    token = callback_token(resources.callback_key(), subject.id)
+    body = messages.create_body(
+        subject.document,
+        inline,
+        external_task_id=subject.id,
+        callback_url=f"{resources.settings.public_url}/callbacks/{token}",
+    )
+    if not _lease_lasts(resources, subject):
+        log.warning("submission", action="lease_ran_out", subject=subject.id)
+        return
+    answer = await resources.provider.create(body)
+    now = resources.clock()
+    await _learn(resources, claimed, answer, now)
+    news = _news(resources, subject, answer, now)
+    await advance(resources, subject.id, news, token=subject.lease_token)
+
+
+def _lease_lasts(resources: Resources, subject: Subject) -> bool:
+    """Whether the call can end before somebody else may take the subject up."""
+    longest = timedelta(seconds=resources.settings.provider_timeout)
+    return subject.lease_until is not None and resources.clock() + longest <= subject.lease_until
+
+
+def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime) -> News:
+    """What the provider's answer says of this subject."""
+    match answer:
+        case Accepted(report):
+            return news_of(report) or News(Signal.LOST, poll_at=now)
+        case Exists():  # ours, from an answer that was lost
+            return News(Signal.LOST, poll_at=now)
+        case Refused(code, message):
+            return News(Signal.REFUSED, error=_refusal(code, message))
+        case Deferred(at_least=at_least):
+            wait = full_jitter(subject.attempt, RETRY_BASE, RETRY_CAP, resources.dice())
+            return News(Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait)))
+        case Stopped():
+            return News(Signal.DEFERRED, retry_at=now)
+        case Unknown():
+            return News(Signal.LOST)
+        case _:
+            assert_never(answer)
+
+
+async def _learn(
+    resources: Resources, claimed: Claimed, answer: CreateAnswer, now: datetime
+) -> None:
+    """What the provider's answer says of the provider, for all workers to know."""
+    match answer:
+        case Stopped(code, message):
+            async with resources.database.transaction() as tx:
+                await provider.stop(tx, code, message, now + PROBE_EVERY)
+            log.error("submission", action="stopped", provider_code=code, message=message)
+        case Deferred(parallel=True):
+            async with resources.database.transaction() as tx:
+                # The refused one is still counted; one place must stay, to try again.
+                limit = max(1, await subjects.with_provider(tx) - 1)
+                await provider.learn_parallel(tx, limit, now + LEARNT_FOR)
+            log.warning("submission", action="parallel_limit_learnt", limit=limit)
+        case Accepted() | Exists() | Refused() if claimed.probe:
+            async with resources.database.transaction() as tx:
+                await provider.go_on(tx)
+            log.info("submission", action="goes_on")
+            resources.queue.wake(Work.SUBMIT, claimed.subject.id)
+        case Unknown(reason):
+            log.warning(
+                "submission", action="answer_lost", subject=claimed.subject.id, reason=reason
+            )
+        case _:
+            pass
+
+
+def news_of(report: Report) -> News | None:
+    """What a provider's report says, as news; None for a word nobody knows, or for a success
+    that does not say what was made: then the provider is asked again."""
+    made = report.status is not Status.SUCCEEDED or report.result is not None
+    if report.status is None or not made:
+        return None
+    error = {"code": "provider_failed", "message": report.message or "the provider gave no reason"}
+    return News(
+        SIGNALS[report.status],
+        provider_task_id=report.provider_task_id,
+        provider_updated_at=_moment(report.updated_at),
+        result=report.result,
+        error=error if report.status is Status.FAILED else None,
+    )
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def _refusal(code: int, message: str) -> dict[str, object]:
+    return {"code": "provider_refused", "message": message, "provider_code": code}

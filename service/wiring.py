@@ -1,0 +1,84 @@
+"""The composition root: settings become resources here. The one clock, the one source of chance."""
+
+import logging
+import random
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+
+from service.queue import Queue
+from service.remote.guard import Guard
+from service.remote.provider import ApiKey, KeyPair, Provider
+from service.remote.subscriber import Sender
+from service.settings import Settings
+from service.steps.resources import Resources
+from service.steps.vault import Vault
+from service.store.database import Database
+
+_RANDOM = random.SystemRandom()
+
+
+def utc_now() -> datetime:
+    """The clock: aware, UTC. Hosts are expected to keep time together to about a second."""
+    return datetime.now(UTC)  # noqa: TID251 - the one place that may
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """All that the steps need, opened and closed together; nothing is dialled before its use."""
+    database = Database(settings.database_url)
+    guard = Guard(settings.allowed_private_targets)
+    provider = Provider(
+        settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
+    )
+    try:
+        async with Queue(settings.redis_url, settings.queue_name) as queue, Sender(guard) as sender:
+            yield Resources(
+                settings=settings,
+                database=database,
+                queue=queue,
+                provider=provider,
+                guard=guard,
+                sender=sender,
+                vault=Vault(settings.secret_key, secrets.token_bytes),
+                clock=utc_now,
+                dice=_RANDOM.random,
+                chance=secrets.token_bytes,
+            )
+    finally:
+        await provider.aclose()
+        await database.close()
+
+
+def _credentials(settings: Settings) -> ApiKey | KeyPair:
+    if settings.provider_api_key:
+        return ApiKey(settings.provider_api_key)
+    return KeyPair(settings.provider_access_key, settings.provider_secret_key)
+
+
+def start_logging(level: str) -> None:
+    """One JSON object a line on standard error, of our own and of the libraries' alike."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    json = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, json],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, json],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
