@@ -1,0 +1,94 @@
+"""The application: its routes, and what each error is in HTTP."""
+
+from collections.abc import Mapping
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.core.errors import (
+    CallsheetError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    SignatureError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+)
+from service.steps.resources import Resources
+from service.web import callbacks, events, ops, subjects, subscribers
+from service.web.responses import problem, problem_of
+
+log = structlog.get_logger()
+
+STATUS: Mapping[type[CallsheetError], int] = {
+    Malformed: 400,
+    Unauthorized: 401,
+    SignatureError: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Invalid: 422,
+    Unavailable: 503,
+}
+
+ROUTES = [
+    Route("/v1/subjects", subjects.create, methods=["POST"]),
+    Route("/v1/subjects", subjects.page_of, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}", subjects.read, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}/cancel", subjects.cancel_one, methods=["POST"]),
+    Route("/v1/subjects/{subject_id}/events", events.of_subject, methods=["GET"]),
+    Route("/v1/events", events.feed, methods=["GET"]),
+    Route("/v1/subscribers", subscribers.create, methods=["POST"]),
+    Route("/v1/subscribers", subscribers.page_of, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}", subscribers.read, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}", subscribers.delete, methods=["DELETE"]),
+    Route("/v1/subscribers/{subscriber_id}/deliveries", subscribers.deliveries, methods=["GET"]),
+    Route("/callbacks", callbacks.take, methods=["POST"]),
+    Route("/callbacks/{token}", callbacks.take, methods=["POST"]),
+    Route("/healthz", ops.healthz, methods=["GET"]),
+    Route("/readyz", ops.readyz, methods=["GET"]),
+]
+
+
+def build(resources: Resources) -> Starlette:
+    """The ASGI application over open resources."""
+    app = Starlette(
+        routes=ROUTES,
+        exception_handlers={
+            CallsheetError: _refused,
+            HTTPException: _not_routed,
+            Exception: _fault,
+        },
+    )
+    app.state.resources = resources
+    return app
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, CallsheetError):
+        raise error
+    return problem_of(error, STATUS[type(error)])
+
+
+async def _not_routed(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    response = problem(error.status_code, code, error.detail)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    log.error("web", action="fault", path=request.url.path, exc_info=error)
+    return problem(500, "internal", "This is a fault of ours; it has been logged.")

@@ -1,0 +1,135 @@
+"""Reading a request: who asks, and what; everything bounded before it is believed."""
+
+import asyncio
+import hashlib
+from datetime import datetime
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from service.core.errors import (
+    Finding,
+    Forbidden,
+    Invalid,
+    Malformed,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMedia,
+)
+from service.steps.resources import Resources
+from service.store import accounts
+from service.store.accounts import Caller
+
+MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
+# Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
+MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
+BODY_SECONDS = 60.0  # a body that takes longer is cut off
+MAX_CURSOR = 100  # characters
+MAX_LIMIT = 200  # rows of one page; design, section 5
+LIMIT = 50
+
+
+def resources(request: Request) -> Resources:
+    """What `app.build` was given."""
+    found: Resources = request.app.state.resources
+    return found
+
+
+async def authorize(request: Request, scope: str) -> Caller:
+    """Who calls; Unauthorized without a good key, Forbidden without the scope."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Unauthorized
+    digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+    kit = resources(request)
+    async with kit.database.transaction() as tx:
+        caller = await accounts.by_key(tx, digest, kit.clock())
+    if caller is None:
+        raise Unauthorized
+    if scope not in caller.scopes:
+        raise Forbidden(f"this key lacks the scope {scope}")
+    return caller
+
+
+async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
+    """The body's JSON value; UnsupportedMedia, TooLarge or Malformed if it is none."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMedia
+    return _parsed(await read_body(request, limit))
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """At most `limit` bytes, within BODY_SECONDS; TooLarge or Malformed otherwise."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise TooLarge(f"at most {limit} bytes")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("send the body as it is, without Content-Encoding")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise TooLarge(f"at most {limit} bytes")
+    except TimeoutError:
+        raise Malformed("the body did not come in time") from None
+    return bytes(body)
+
+
+def _parsed(body: bytes) -> Any:  # noqa: ANN401
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error.msg} at character {error.pos}") from None
+
+
+class Query:
+    """A request's query parameters, read one by one; `done` raises all that was wrong."""
+
+    def __init__(self, request: Request) -> None:
+        self._given = request.query_params
+        self._read: set[str] = set()
+        self._findings: list[Finding] = []
+
+    def text(self, name: str, allowed: frozenset[str] | None = None) -> str | None:
+        self._read.add(name)
+        value = self._given.get(name)
+        if value is not None and allowed is not None and value not in allowed:
+            self.wrong(name, f"must be one of {', '.join(sorted(allowed))}")
+        return value
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        text = self.text(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):  # noqa: PLR2004
+            self.wrong(name, f"must be a whole number from {low} to {high}")
+            return default
+        return int(text)
+
+    def time(self, name: str) -> datetime | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            self.wrong(name, "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z")
+            return None
+        return moment
+
+    def wrong(self, name: str, rule: str) -> None:
+        self._findings.append(Finding(f"/{name}", "query", f"{name} {rule}"))
+
+    def done(self) -> None:
+        """Invalid, if a parameter was wrong or is not known."""
+        for name in self._given:
+            if name not in self._read:
+                self.wrong(name, "is not a parameter of this call")
+        if self._findings:
+            raise Invalid(self._findings)

@@ -1,0 +1,50 @@
+"""Rendering answers: JSON, pages, and problems (RFC 9457)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from service.core.errors import CallsheetError, Conflict, Finding, Invalid
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+def rendered(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:  # noqa: ANN401
+    return Response(orjson.dumps(value), status, headers, JSON)
+
+
+def page(items: Sequence[Any], next_cursor: str | None) -> Response:
+    return rendered({"data": items, "next_cursor": next_cursor})
+
+
+def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
+    """A page of values that are JSON already."""
+    cursor = orjson.dumps(next_cursor)
+    return Response(
+        b'{"data":[' + b",".join(items) + b'],"next_cursor":' + cursor + b"}", 200, None, JSON
+    )
+
+
+def problem(status: int, code: str, title: str, extra: Mapping[str, Any] | None = None) -> Response:
+    """application/problem+json; `code` is stable, `title` is for people."""
+    body = {"type": "about:blank", "title": title, "status": status, "code": code}
+    headers = {"retry-after": "1"} if status == 503 else {}  # noqa: PLR2004
+    if status == 401:  # noqa: PLR2004
+        headers["www-authenticate"] = "Bearer"
+    return Response(orjson.dumps(body | dict(extra or {})), status, headers, PROBLEM)
+
+
+def problem_of(error: CallsheetError, status: int) -> Response:
+    extra: dict[str, Any] = {}
+    if isinstance(error, Invalid):
+        extra["errors"] = [finding(one) for one in error.findings]
+    if isinstance(error, Conflict):
+        extra |= error.extra
+    return problem(status, error.code, str(error), extra)
+
+
+def finding(one: Finding) -> dict[str, str]:
+    return {"pointer": one.pointer, "code": one.code, "message": one.message}

@@ -1,0 +1,54 @@
+"""The web process: uvicorn over the application, until it is told to stop."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from service.settings import Settings
+from service.web.app import build
+from service.wiring import open_resources
+
+log = structlog.get_logger()
+
+GRACE = 15  # seconds that requests under way get at shutdown
+KEEP_ALIVE = 75  # seconds; more than proxies commonly keep theirs, so that they close first
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with the signals left to us: its own way kills the process before we can close."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> bool:
+    """Serve until `stop` is set; False if it could not start."""
+    async with open_resources(settings) as resources:
+        config = uvicorn.Config(
+            build(resources),
+            host=settings.host,
+            port=settings.port,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+        )
+        server = Server(config)
+        serving = asyncio.create_task(server.serve())
+        stopped = asyncio.create_task(stop.wait())
+        log.info("web", action="starting", host=settings.host, port=settings.port)
+        await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        stopped.cancel()
+        with contextlib.suppress(SystemExit):  # uvicorn's way to say that it could not bind
+            await serving
+        log.info("web", action="stopped")
+        return server.started
