@@ -1,0 +1,107 @@
+"""Folders of our own: who may get into them, who has them, and the small secrets kept in them."""
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+
+from service.local.errors import LocalError
+from service.local.users import is_root
+
+LASTING = Path("/var/tmp")  # noqa: S108 kept over restarts of the machine; made safe in `outside`
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made if missing. Root's can be passed through, so that an unprivileged server
+    gets to its data in it, but not be looked into; a folder that is there is left as it is.
+    """
+    try:
+        path.mkdir(mode=0o711 if is_root() else 0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{path} cannot be made: {error.strerror}"
+        raise LocalError(msg) from None
+    return path.resolve()
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A new folder that is deleted at the end, with the rights of `make_folder`."""
+    path = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+    if is_root():
+        path.chmod(0o711)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def only_user(folder: Path) -> Iterator[None]:
+    """Nobody else works in the folder meanwhile. The lock goes with the process, kill -9 included;
+    LocalError if someone has it.
+    """
+    try:
+        lock = os.fdopen(_private(folder / ".lock", os.O_RDWR | os.O_CREAT), "r+")
+    except OSError as error:
+        msg = f"{folder} cannot be used: {error.strerror}"
+        raise LocalError(msg) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{folder} is in use by another run (process {lock.read().strip()})"
+            raise LocalError(msg) from None
+        lock.truncate()
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def kept(path: Path, make: Callable[[], str]) -> str:
+    """The text in the file; made, and kept for its owner alone, if there is none."""
+    with suppress(FileNotFoundError):
+        return path.read_text()
+    text = make()
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
+        file.write(text)
+    new.replace(path)  # whole or not at all
+    return text
+
+
+def outside(*, make: bool) -> list[Path]:
+    """Root's own folders that every user can pass through, but neither look into nor write to.
+
+    They stand in folders where anyone may make one of that name first: such a one is not used.
+    """
+    bases = dict.fromkeys((LASTING.resolve(), Path(tempfile.gettempdir()).resolve()))
+    paths = [base / f"callsheet-{os.geteuid()}" for base in bases]
+    return [path for path in paths if _is_ours(path, make=make)]
+
+
+def _is_ours(path: Path, *, make: bool) -> bool:
+    try:
+        if make:
+            path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return False
+        path.chmod(0o711)
+    except OSError:
+        return False
+    return True
+
+
+def digest(*texts: object) -> str:
+    """A short name for what the texts say."""
+    return sha256("\0".join(map(str, texts)).encode()).hexdigest()[:16]
+
+
+def _private(path: Path, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

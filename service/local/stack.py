@@ -1,0 +1,176 @@
+"""The whole service on one machine: Postgres, Valkey and each command as a process of its own."""
+
+import os
+import secrets
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+import service
+from service.core.signatures import secret_of
+from service.local.environment import without_settings
+from service.local.errors import LocalError
+from service.local.folders import kept, make_folder, only_user
+from service.local.looking import status_of
+from service.local.ports import HOST, free_port
+from service.local.postgres import start_postgres
+from service.local.processes import Child, Command, Supervisor, supervised
+from service.local.valkey import start_valkey
+
+PATIENCE = 60.0  # seconds until a process is ready, or a command done
+KEY_BYTES = 32  # design.md section 5, SECRET_KEY; as much for the other secrets
+
+PROGRAM = (sys.executable, "-P", "-m", "service")
+
+PRIVATE_TARGETS = "127.0.0.0/8,::1/128"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running service. `env` is what its commands are given: the settings of design.md 5."""
+
+    supervisor: Supervisor
+    folder: Path
+    env: Mapping[str, str] = field(repr=False)
+    base_url: str
+    simulator_url: str
+
+    def child(self, name: str) -> Child:
+        """`postgres` and `valkey` (unless given by URL), `simulator`, `web`, `worker`, and what
+        was started since.
+        """
+        return self.supervisor.children[name]
+
+    def add(
+        self,
+        name: str,
+        *arguments: str,
+        ready: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Child:
+        """One more process, not started yet: `add("worker-2", "worker").start()`. It is ready at
+        once, or when a GET of the URL `ready` answers 200. `settings` are its own.
+        """
+        command = Command(
+            name=name,
+            argv=[*PROGRAM, *arguments],
+            env={**self.env, **(settings or {})},
+            folder=self.folder,
+            ready=lambda _pid: ready is None or status_of(ready) == HTTPStatus.OK,
+            patience=PATIENCE,
+        )
+        return self.supervisor.add(command)
+
+    def call(self, *arguments: str) -> str:
+        """What a command prints that ends by itself; LocalError if it fails."""
+        done = subprocess.run(  # noqa: S603
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=PATIENCE,
+        )
+        if done.returncode != 0:
+            msg = f"callsheet {arguments[0]} ended with status {done.returncode}\n{done.stderr}"
+            raise LocalError(msg.rstrip())
+        return done.stdout
+
+    def make_key(self, account: str, *scopes: str) -> str:
+        """A new API key of the account, which is made if there is none; by default with all
+        scopes but `operator`.
+        """
+        chosen = ["--scopes", ",".join(scopes)] if scopes else []
+        return self.call("keys", "create", "--account", account, *chosen).splitlines()[-1].strip()
+
+
+@contextmanager
+def stack(
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    durable: bool = True,
+    keep: bool = True,
+) -> Iterator[Stack]:
+    """Ready for requests when the block is entered; nothing of it runs when it is left.
+
+    `folder` keeps the data, the secrets and the logs, for one user at a time. `settings`, named
+    in full (CALLSHEET_…), win over those made here: DATABASE_URL and REDIS_URL instead of servers
+    of our own (`durable` and `keep` as in `postgres`), PORT instead of a free one.
+    """
+    folder = make_folder(folder)
+    given = dict(settings or {})
+    with only_user(folder), supervised(folder / "logs") as supervisor:
+        base_url = _url(int(given.get("CALLSHEET_PORT", 0)) or free_port())
+        simulator_url = _url(free_port())
+        env = _surroundings() | _settings(folder, base_url, simulator_url) | given
+        running = Stack(supervisor, folder, env, base_url, simulator_url)
+        simulator = running.add(*_simulator(running), ready=f"{simulator_url}/_simulator/healthz")
+        simulator.spawn()  # it needs none of the others
+        if "CALLSHEET_DATABASE_URL" not in given:
+            server = start_postgres(supervisor, folder / "postgres", durable=durable, keep=keep)
+            env["CALLSHEET_DATABASE_URL"] = server.url
+        if "CALLSHEET_REDIS_URL" not in given:
+            env["CALLSHEET_REDIS_URL"] = start_valkey(supervisor, folder / "valkey").url
+        running.call("migrate")
+        _start_service(running)
+        simulator.wait_ready()
+        yield running
+
+
+def _start_service(running: Stack) -> None:
+    """Web and worker at once."""
+    worker = running.add("worker", "worker")
+    web = running.add("web", "web", ready=f"{running.base_url}/readyz")
+    for child in (worker, web):
+        child.spawn()
+    for child in (web, worker):
+        child.wait_ready()
+
+
+def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]:
+    """Design.md section 5, Settings; what is secret is made once and kept in the folder."""
+
+    def secret(name: str, write: Callable[[bytes], str]) -> str:
+        return kept(folder / name, lambda: write(secrets.token_bytes(KEY_BYTES)))
+
+    return {
+        "CALLSHEET_PUBLIC_URL": base_url,
+        "CALLSHEET_HOST": HOST,
+        "CALLSHEET_PORT": base_url.rpartition(":")[2],
+        "CALLSHEET_SECRET_KEY": secret("secret-key", lambda key: b64encode(key).decode()),
+        "CALLSHEET_PROVIDER_URL": simulator_url,
+        "CALLSHEET_PROVIDER_API_KEY": secret("provider-key", bytes.hex),
+        "CALLSHEET_WEBHOOK_SECRETS": secret("webhook-secret", secret_of),
+        "CALLSHEET_ALLOWED_PRIVATE_TARGETS": PRIVATE_TARGETS,
+    }
+
+
+def _simulator(stack: Stack) -> list[str]:
+    """The simulator's name and command line; what it knows of its tasks survives it."""
+    env = stack.env
+    return [
+        *("simulator", "simulator", "--port", stack.simulator_url.rpartition(":")[2]),
+        *("--api-key", env["CALLSHEET_PROVIDER_API_KEY"]),
+        *("--webhook-secret", env["CALLSHEET_WEBHOOK_SECRETS"]),
+        *("--data", str(make_folder(stack.folder / "provider"))),
+    ]
+
+
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"
+
+
+def _surroundings() -> dict[str, str]:
+    """Our environment without settings; the children run the same code as we do."""
+    env = without_settings()
+    root = str(Path(service.__file__).parent.parent)
+    path = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
+    return env | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
