@@ -1,0 +1,90 @@
+"""An answer on its way out, whole or spoilt by a fault."""
+
+import asyncio
+from collections.abc import Iterator
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.local.simulator.faults import NONE, Fault
+
+TRANSPORT = "simulator.transport"  # where app.py leaves the connection in the scope
+GARBAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>\n"
+OVERSIZED = 64 << 20  # bytes of white space before the answer
+CHUNK = 1 << 16  # bytes
+TRICKLE = 60.0  # seconds from the first byte to the last, unless `delay` says otherwise
+
+
+def whole(status: int, content: bytes) -> Response:
+    """The plain JSON answer."""
+    return Response(content, status, media_type="application/json")
+
+
+async def sent(fault: Fault, status: int, content: bytes) -> Response:
+    """The answer as the fault wants it: whole if there is none; sleeps if that is part of it."""
+    if fault is NONE:
+        return whole(status, content)
+    if fault.answer != "trickle":
+        await asyncio.sleep(fault.delay)
+    status = fault.http_status or status
+    if fault.answer == "normal":
+        return whole(status, content)
+    if fault.answer == "garbage":
+        return Response(GARBAGE, status, media_type="text/html")
+    return Spoilt(content, status, fault)
+
+
+class Spoilt(Response):
+    """A valid answer that never comes, comes in part, too slowly or behind too much else."""
+
+    def __init__(self, content: bytes, status: int, fault: Fault) -> None:
+        super().__init__(content, status, media_type="application/json")
+        self._kind = fault.answer
+        seconds = fault.delay or TRICKLE
+        self._pause = seconds / len(content) if self._kind == "trickle" else 0.0
+        if self._kind == "oversized":
+            self.headers["content-length"] = str(OVERSIZED + len(content))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport: asyncio.Transport = scope[TRANSPORT]
+        if self._kind == "drop":
+            transport.abort()
+            await _gone(receive)
+            return
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
+        for piece in self._pieces():
+            await asyncio.sleep(self._pause)
+            if transport.is_closing():
+                return
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if self._kind == "truncated":
+            transport.close()
+            await _gone(receive)
+        else:
+            await send({"type": "http.response.body"})
+
+    def _pieces(self) -> Iterator[bytes]:
+        content = bytes(self.body)
+        if self._kind == "truncated":
+            yield content[: len(content) // 2]
+        elif self._kind == "trickle":
+            yield from (content[at : at + 1] for at in range(len(content)))
+        else:
+            for _ in range(OVERSIZED // CHUNK):
+                yield b" " * CHUNK
+            yield content
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the server knows that the connection is closed: then it misses no answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def connection(send: Send) -> asyncio.Transport | None:
+    """The connection behind uvicorn's `send`: ASGI itself has no way to hang up."""
+    cycle = getattr(send, "__self__", None)
+    transport: asyncio.Transport | None = getattr(cycle, "transport", None)
+    return transport

@@ -1,0 +1,65 @@
+"""The provider's answers: the envelope, and the HTTP status of each code (notes, section 4)."""
+
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+STATUS = {
+    0: 200,
+    **dict.fromkeys((1000, 1001, 1002, 1003, 1004), 401),
+    **dict.fromkeys((1100, 1101, 1102, 1302, 1303, 1304), 429),
+    1103: 403,
+    **dict.fromkeys((1200, 1201, 1300, 1301), 400),
+    **dict.fromkeys((1202, 1203), 404),
+    5000: 500,
+    5001: 503,
+    5002: 504,
+}
+MESSAGE = {
+    1000: "Authentication failed",
+    1001: "Authorization is empty",
+    1002: "Authorization is invalid",
+    1003: "Authorization is not yet valid",
+    1004: "Authorization has expired",
+    1100: "Account abnormal",
+    1101: "Account in arrears",
+    1102: "Resource pack used up or expired",
+    1103: "No permission for this resource",
+    1200: "Invalid request parameters",
+    1201: "Invalid parameters",
+    1202: "The requested method is invalid",
+    1203: "The requested resource does not exist",
+    1300: "Platform policy triggered",
+    1301: "Content security policy triggered",
+    1302: "Too many requests",
+    1303: "Parallel tasks over the resource pack limit",
+    1304: "IP not on the whitelist",
+    5000: "Internal server error",
+    5001: "Server temporarily unavailable, under maintenance",
+    5002: "Server internal timeout",
+}
+
+
+class Refusal(Exception):
+    """The call is refused with this code of the provider's."""
+
+    def __init__(self, code: int, message: str | None = None) -> None:
+        self.code = code
+        self.message = message or MESSAGE.get(code, "Refused")
+        super().__init__(self.message)
+
+    @property
+    def status(self) -> int:
+        """HTTP status; 400 for a code the notes do not list."""
+        return STATUS.get(self.code, 400)
+
+
+def envelope(data: Any) -> bytes:  # noqa: ANN401 — any JSON
+    """A success, as bytes."""
+    return orjson.dumps({"code": 0, "message": "SUCCEED", "request_id": str(uuid4()), "data": data})
+
+
+def refusal(code: int, message: str) -> bytes:
+    """An error, as bytes: without `data`."""
+    return orjson.dumps({"code": code, "message": message, "request_id": str(uuid4())})

@@ -1,0 +1,88 @@
+"""Media given by URL: really fetched, within the document's sizes, known by its first bytes."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+
+MAX_IMAGE = 10_000_000  # bytes; the document: "Max file size 10MB"
+MAX_VIDEO = 200_000_000  # bytes; the document: "max 200MB"
+HEAD = 12  # bytes that tell the format
+KEPT = "https://media.invalid/"  # where an answer says that media sent as Base64 now is
+TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5, sock_read=10)
+
+
+def images(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where each image stands in the request, as text for people, and what was given."""
+    listed = request.get("element_image_list") or {}
+    yield "frontal_image", listed.get("frontal_image", "")
+    for index, other in enumerate(listed.get("refer_images") or []):
+        yield f"refer_images[{index}]", other.get("image_url", "")
+
+
+def videos(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same for videos."""
+    listed = request.get("element_video_list") or {}
+    for index, one in enumerate(listed.get("refer_videos") or []):
+        yield f"refer_videos[{index}]", one.get("video_url", "")
+
+
+def is_url(text: str) -> bool:
+    """Whether media is given by address; everything else is Base64."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def kept(text: str) -> str:
+    """What an answer shows for an image: an address, also where the bytes themselves were sent."""
+    if not text or is_url(text):
+        return text
+    return KEPT + hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def without_bytes(request: dict[str, Any]) -> dict[str, Any]:
+    """The request as it is kept, with addresses in place of Base64."""
+    listed = request.get("element_image_list")
+    if not isinstance(listed, dict):
+        return request
+    others = [{"image_url": kept(one["image_url"])} for one in listed.get("refer_images") or []]
+    shown = {"frontal_image": kept(listed.get("frontal_image", "")), "refer_images": others}
+    return {**request, "element_image_list": shown}
+
+
+async def complaint(session: aiohttp.ClientSession, request: dict[str, Any]) -> str | None:
+    """Why the media given by URL is no good, or None. Fetches one after the other."""
+    wanted, limit, formats = images(request), MAX_IMAGE, "JPEG or PNG"
+    if request.get("reference_type") == "video_refer":
+        wanted, limit, formats = videos(request), MAX_VIDEO, "MP4 or MOV"
+    for where, url in wanted:
+        if url.startswith(KEPT):
+            continue
+        try:
+            head, size = await _fetch(session, url, limit)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            return f"{where}: could not be downloaded ({type(error).__name__})"
+        if size > limit:
+            return f"{where}: larger than {limit // 1_000_000} MB"
+        if _format(head) != formats:
+            return f"{where}: not {formats}"
+    return None
+
+
+async def _fetch(session: aiohttp.ClientSession, url: str, limit: int) -> tuple[bytes, int]:
+    """The first bytes, and how many there were; stops soon after the limit."""
+    head, size = b"", 0
+    async with session.get(url, timeout=TIMEOUT) as answer:
+        answer.raise_for_status()
+        async for chunk in answer.content.iter_chunked(1 << 16):
+            head += chunk[: HEAD - len(head)]
+            size += len(chunk)
+            if size > limit:
+                break
+    return head, size
+
+
+def _format(head: bytes) -> str:
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        return "JPEG or PNG"
+    return "MP4 or MOV" if head[4:8] == b"ftyp" else "unknown"

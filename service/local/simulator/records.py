@@ -1,0 +1,116 @@
+"""The task as the provider writes it: in look-ups, and in both shapes of a callback (section 5)."""
+
+from typing import Any
+
+from service.local.simulator import media
+from service.local.simulator.options import Shape
+from service.local.simulator.tasks import Task
+
+TAGS = {  # the document: "Tag IDs and names"
+    "o_101": "meme",
+    "o_102": "person",
+    "o_103": "animal",
+    "o_104": "prop",
+    "o_105": "costume",
+    "o_106": "scene",
+    "o_107": "effect",
+    "o_108": "other",
+}
+NEWER_WORDS = {"succeed": "succeeded"}
+OWNER = "simulator"
+
+
+def word(task: Task) -> str:
+    """The status as the outside sees it."""
+    return task.fault.words.get(task.status, task.status)
+
+
+def created(task: Task) -> dict[str, Any]:
+    """`data` of the answer to create."""
+    return {
+        "task_id": task.id,
+        "task_info": {"external_task_id": task.external_task_id},
+        "task_status": word(task),
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+    }
+
+
+def older(task: Task) -> dict[str, Any]:
+    """`data` of a look-up, and the older callback: the same but for the envelope."""
+    record = {**created(task), "task_status_msg": task.message}
+    if task.status == "succeed":
+        record["task_result"] = {"elements": [_element(task)]}
+        record["final_unit_deduction"] = "0"
+    return record
+
+
+def newer(task: Task) -> dict[str, Any]:
+    """The newer callback: other names, a flat result."""
+    record: dict[str, Any] = {
+        "id": task.id,
+        "status": task.fault.words.get(task.status, NEWER_WORDS.get(task.status, task.status)),
+        "message": task.message,
+        "create_time": task.created_at,
+        "update_time": task.updated_at,
+        "outputs": [],
+    }
+    if task.external_task_id:
+        record["external_id"] = task.external_task_id
+    if task.status == "succeed":
+        record["outputs"] = [_output(task)]
+        record["billing"] = {"final_unit_deduction": "0"}
+    return record
+
+
+def shaped(task: Task, shape: Shape) -> dict[str, Any]:
+    """The callback's body in the shape asked for."""
+    return newer(task) if shape == "newer" else older(task)
+
+
+def tags(task: Task) -> list[dict[str, str]]:
+    """The tags as an answer names them: `id` where a request says `tag_id`."""
+    ids = [tag["tag_id"] for tag in task.request.get("tag_list") or []]
+    return [{"id": one, "name": TAGS[one], "description": TAGS[one]} for one in ids]
+
+
+def _element(task: Task) -> dict[str, Any]:
+    request = task.request
+    element = {
+        "element_id": task.element_id,
+        "element_name": request["element_name"],
+        "element_description": request["element_description"],
+        "reference_type": request["reference_type"],
+        "element_image_list": request.get("element_image_list"),
+        "element_video_list": request.get("element_video_list"),
+        "tag_list": tags(task),
+        "owned_by": OWNER,
+        "status": "succeed",
+    }
+    if request.get("element_voice_id"):
+        element["element_voice_info"] = {
+            "voice_id": request["element_voice_id"],
+            "voice_name": "a voice",
+            "trial_url": "https://media.invalid/voice.mp3",
+            "owned_by": OWNER,
+        }
+    return element
+
+
+def _output(task: Task) -> dict[str, Any]:
+    by_video = task.request["reference_type"] == "video_refer"
+    kind = "video" if by_video else "image"
+    given = media.videos(task.request) if by_video else media.images(task.request)
+    return {
+        "type": "element",
+        "id": task.element_id,
+        "name": task.request["element_name"],
+        "description": task.request["element_description"],
+        "element_type": "video_character_elements" if by_video else "multi_image_elements",
+        "materials": [
+            {"type": kind, "role": where.partition("[")[0], "url": url} for where, url in given
+        ],
+        "owned_by": OWNER,
+        "status": "succeed",
+        "tags": tags(task),
+    }

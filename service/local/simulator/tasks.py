@@ -1,0 +1,87 @@
+"""Tasks and the book they are kept in: found by the provider's id or by the caller's."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.local.simulator.faults import NONE, Fault
+
+ENDS = ("succeed", "failed")
+
+
+@dataclass(slots=True)
+class Task:
+    """One create-subject task. Times are Unix milliseconds; `request` has no Base64 in it."""
+
+    id: str
+    request: dict[str, Any]
+    created_at: int
+    updated_at: int
+    fault: Fault = NONE
+    status: str = "submitted"
+    message: str = ""
+    element_id: int | None = None
+
+    @property
+    def external_task_id(self) -> str:
+        """The caller's own id, or an empty text."""
+        return str(self.request.get("external_task_id") or "")
+
+    @property
+    def callback_url(self) -> str:
+        """Where the caller wants to hear of it, or an empty text."""
+        return str(self.request.get("callback_url") or "")
+
+    @property
+    def ended(self) -> bool:
+        """Whether it succeeded or failed."""
+        return self.status in ENDS
+
+    def move(self, status: str, message: str = "", element_id: int | None = None) -> None:
+        """Go on to another status, at this moment."""
+        self.status, self.message, self.element_id = status, message, element_id
+        self.updated_at = milliseconds()
+
+
+@dataclass(slots=True)
+class Book:
+    """All tasks of the one user there is."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    external: dict[str, Task] = field(default_factory=dict)
+    running: int = 0
+    peak: int = 0
+    _last: int = 0
+
+    def new_id(self) -> int:
+        """18 digits, above 2**53, never given before: the millisecond and a count within it."""
+        self._last = max(self._last + 1, milliseconds() * 100_000)
+        return self._last
+
+    def add(self, task: Task) -> None:
+        """Put a task in; its external id must be free."""
+        self.tasks[task.id] = task
+        if task.external_task_id:
+            self.external[task.external_task_id] = task
+        self._last = max(self._last, int(task.id))
+        if not task.ended:
+            self.running += 1
+            self.peak = max(self.peak, self.running)
+
+    def ended(self) -> None:
+        """One task has come to its end."""
+        self.running -= 1
+
+    def find(self, name: str) -> Task | None:
+        """By the provider's id or by the caller's."""
+        return self.tasks.get(name) or self.external.get(name)
+
+    def page(self, number: int, size: int) -> list[Task]:
+        """The newest first; `number` starts at 1."""
+        newest = list(reversed(self.tasks.values()))
+        return newest[(number - 1) * size : number * size]
+
+
+def milliseconds() -> int:
+    """The time now, as the provider writes it."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,139 @@
+"""The provider itself: takes creates, walks tasks to their end, answers look-ups."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from service.core import errors, rules, signatures
+from service.local.simulator import media
+from service.local.simulator.background import Background
+from service.local.simulator.callbacks import Courier, Line
+from service.local.simulator.codes import Refusal
+from service.local.simulator.faults import Fault, Faults
+from service.local.simulator.journal import Journal
+from service.local.simulator.ledger import Ledger
+from service.local.simulator.options import Options, Settings
+from service.local.simulator.tasks import Book, Task, milliseconds
+
+
+class World:
+    """One account with one provider. Used inside `alive()` only."""
+
+    courier: Courier
+    session: aiohttp.ClientSession
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.settings: Settings = options.settings
+        self.faults = Faults()
+        self.ledger = Ledger()
+        self.book = Book()
+        self._journal = Journal(options.data) if options.data else None
+        self._background = Background()
+        self._second, self._calls = 0, 0
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[None]:
+        """Takes up the tasks of an earlier life; at the end lets go of everything."""
+        secret = self.options.webhook_secret
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.session:
+            self.courier = Courier(
+                session=self.session,
+                background=self._background,
+                ledger=self.ledger,
+                key=signatures.key_of(secret) if secret else None,
+                settings=lambda: self.settings,
+                new_id=self.book.new_id,
+            )
+            self._resume()
+            try:
+                yield
+            finally:
+                await self._background.close()
+                if self._journal:
+                    self._journal.close()
+
+    def admit(self) -> None:
+        """Refusal 1302 when this second has had its calls."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._calls = second, 0
+        self._calls += 1
+        if self.settings.rate is not None and self._calls > self.settings.rate:
+            raise Refusal(1302)
+
+    def create(self, body: dict[str, Any], fault: Fault) -> tuple[Task, Line]:
+        """A new task, running; or Refusal 1201 or 1303."""
+        external = body.get("external_task_id")
+        if isinstance(external, str) and external in self.book.external:
+            raise Refusal(1201, f"external_task_id {external} already exists")
+        self._check(body)
+        if self.settings.parallel is not None and self.book.running >= self.settings.parallel:
+            raise Refusal(1303)
+        now = milliseconds()
+        task = Task(str(self.book.new_id()), media.without_bytes(body), now, now, fault)
+        self.book.add(task)
+        if self._journal:
+            self._journal.created(task)
+        line = Line()
+        self.courier.tell(line, task)
+        self._background.start(self._walk(task, line))
+        return task, line
+
+    def _check(self, body: dict[str, Any]) -> None:
+        try:
+            rules.check(body)
+        except errors.Invalid as error:
+            text = "; ".join(f"{one.pointer}: {one.message}" for one in error.findings)
+            raise Refusal(1201, text) from None
+        for where, given in media.images(body):
+            if given.startswith("data:"):  # notes, section 1
+                raise Refusal(1201, f"{where}: Base64 is wanted without a data: prefix")
+
+    def _resume(self) -> None:
+        for task in self._journal.replay() if self._journal else ():
+            self.book.add(task)
+            self.ledger.add(
+                "creates",
+                "replayed",
+                task_id=task.id,
+                external_task_id=task.external_task_id,
+                element_name=task.request.get("element_name"),
+            )
+            if not task.ended:
+                self._background.start(self._walk(task, Line()))
+
+    async def _walk(self, task: Task, line: Line) -> None:
+        fault, settings = task.fault, self.settings
+        if task.status == "submitted":
+            await _until(task, fault.processing_after, settings.processing_after)
+            self._move(task, line, "processing")
+        if fault.stuck:
+            return
+        complaint = fault.fail
+        if complaint is None and settings.fetch_media:
+            complaint = await media.complaint(self.session, task.request)
+        await _until(task, fault.finished_after, settings.finished_after)
+        if complaint is None:
+            self._move(task, line, "succeed", element_id=self.book.new_id())
+        else:
+            self._move(task, line, "failed", complaint)
+        self.book.ended()
+
+    def _move(
+        self, task: Task, line: Line, status: str, message: str = "", element_id: int | None = None
+    ) -> None:
+        task.move(status, message, element_id)
+        if self._journal:
+            self._journal.moved(task)
+        self.courier.tell(line, task)
+
+
+async def _until(task: Task, own: float | None, usual: float) -> None:
+    """Sleep until so many seconds after the task's creation."""
+    after = usual if own is None else own
+    await asyncio.sleep(task.created_at / 1000 + after - time.time())

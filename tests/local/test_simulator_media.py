@@ -1,0 +1,96 @@
+"""Media by address are really fetched; what is wrong with them fails the task."""
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.local.simulator import media
+from tests.local.simulating import AT_ONCE, OTHER, receiver, served, simulator, video_body
+
+MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(20)
+
+
+def _jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (320, 320), "green").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@asynccontextmanager
+async def files(**contents: bytes) -> AsyncIterator[str]:
+    """A media server; everything not named is 404."""
+
+    async def get(request: Request) -> Response:
+        content = contents.get(request.path_params["name"])
+        return Response(status_code=404) if content is None else Response(content)
+
+    async with served(Starlette(routes=[Route("/{name}", get)])) as address:
+        yield address
+
+
+def images(frontal: str) -> dict[str, object]:
+    """The change that makes it the frontal image."""
+    return {
+        "element_image_list": {"frontal_image": frontal, "refer_images": [{"image_url": OTHER}]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "said"),
+    [
+        ("jpeg", "succeed", ""),
+        ("mp4", "failed", "frontal_image: not JPEG or PNG"),
+        ("large", "failed", "frontal_image: larger than 10 MB"),
+        ("gone", "failed", "frontal_image: could not be downloaded (ClientResponseError)"),
+    ],
+)
+async def test_an_image_by_address_is_judged(name: str, end: str, said: str) -> None:
+    contents = {"jpeg": _jpeg(), "mp4": MP4, "large": _jpeg() + bytes(media.MAX_IMAGE)}
+    async with files(**contents) as address, simulator() as remote:
+        await remote.create(external_task_id="a", **images(f"{address}/{name}"))
+        record = await remote.ended("a")
+    assert (record["task_status"], record["task_status_msg"]) == (end, said)
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "said"),
+    [
+        ("mp4", "succeed", ""),
+        ("text", "failed", "refer_videos[0]: not MP4 or MOV"),
+        ("empty", "failed", "refer_videos[0]: not MP4 or MOV"),
+    ],
+)
+async def test_a_video_by_address_is_judged(name: str, end: str, said: str) -> None:
+    contents = {"mp4": MP4, "text": b"no video at all", "empty": b""}
+    async with files(**contents) as address, simulator() as remote:
+        await remote.create(external_task_id="a", **video_body(f"{address}/{name}"))
+        record = await remote.ended("a")
+    assert (record["task_status"], record["task_status_msg"]) == (end, said)
+
+
+async def test_a_video_subject_shows_its_video_and_voice_in_both_shapes() -> None:
+    settings = replace(AT_ONCE, shape="newer")
+    async with files(mp4=MP4) as address, receiver() as back, simulator(settings) as remote:
+        changes = video_body(f"{address}/mp4") | {"element_voice_id": "v1"}
+        await remote.create(external_task_id="a", callback_url=back.url, **changes)
+        [element] = (await remote.ended("a"))["task_result"]["elements"]
+        got = await back.wait(3)
+    assert element["element_video_list"]["refer_videos"] == [{"video_url": f"{address}/mp4"}]
+    assert element["element_voice_info"]["voice_id"] == "v1"
+    assert b'"element_type":"video_character_elements"' in got[2][1]
+    assert b'"role":"refer_videos"' in got[2][1]
+
+
+async def test_nothing_is_fetched_if_the_settings_say_so() -> None:
+    async with simulator(replace(AT_ONCE, fetch_media=False)) as remote:
+        await remote.create(external_task_id="a", **images("http://127.0.0.1:9/none"))
+        record = await remote.ended("a")
+    assert record["task_status"] == "succeed"
