@@ -1,0 +1,214 @@
+"""A real Postgres and a real Valkey for the session; a database of its own for each test."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from service.local.postgres import postgres
+from service.local.server import Server
+from service.local.valkey import valkey
+from service.queue import Work
+from service.settings import Settings, read_settings
+from service.steps import audit, keys, reconcile
+from service.steps.resources import Resources
+from service.store import accounts
+from service.store.audit import Violation
+from service.store.migrate import migrate
+from service.web.app import build
+from service.wiring import open_resources, utc_now
+from service.worker import make_drains
+from tests.local.simulating import AT_ONCE, Receiver, Remote, receiver, served, simulator
+from tests.make import a_request
+
+TEMPLATE = "callsheet_template"
+SECRET_KEY = "c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seSwgMzIgYnk="
+WEBHOOK_SECRET = "whsec_" + "dGVzdCBzZWNyZXQgZm9yIHRlc3RzIG9ubHk="
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of our own, with the migrated template in it."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with postgres(folder, durable=False, keep=False) as server:
+        asyncio.run(_execute(server.url, f"CREATE DATABASE {TEMPLATE}"))
+        migrate(database(server.url, TEMPLATE))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+async def database_url(postgres_server: Server) -> AsyncIterator[str]:
+    """A fresh copy of the template; gone after the test."""
+    name = f"callsheet_{next(_numbers)}"
+    await _execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield database(postgres_server.url, name)
+    await _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@dataclass
+class Clock:
+    """Time that moves only when told to, from the test's beginning: what the provider's stand-in
+    signs bears the real time."""
+
+    now: datetime = field(default_factory=utc_now)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Remote]:
+    """The provider's stand-in, on a real socket; its tasks end at once."""
+    async with simulator(AT_ONCE, webhook_secret=WEBHOOK_SECRET) as remote:
+        yield remote
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Receiver]:
+    """Somebody who takes what is delivered."""
+    async with receiver() as one:
+        yield one
+
+
+@pytest.fixture
+def environ(database_url: str, valkey_server: Server, provider: Remote) -> dict[str, str]:
+    """Settings, as the environment gives them."""
+    return {
+        "CALLSHEET_DATABASE_URL": database_url,
+        "CALLSHEET_REDIS_URL": valkey_server.url,
+        "CALLSHEET_QUEUE_NAME": database_url.rpartition("/")[2],
+        "CALLSHEET_PUBLIC_URL": "http://127.0.0.1:9",  # nobody there, unless a test says so
+        "CALLSHEET_SECRET_KEY": SECRET_KEY,
+        "CALLSHEET_PROVIDER_URL": str(provider.http.base_url),
+        "CALLSHEET_PROVIDER_API_KEY": "a-provider-key",
+        "CALLSHEET_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+        "CALLSHEET_ALLOWED_PRIVATE_TARGETS": "127.0.0.0/8",
+    }
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return read_settings(environ)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
+    """Everything real, but the clock, which the test moves, and the dice, which show a half."""
+    async with open_resources(settings) as opened:
+        yield replace(opened, clock=clock, dice=lambda: 0.5)
+
+
+@pytest.fixture
+async def account(resources: Resources) -> str:
+    """The id of an account with a key."""
+    await keys.create(resources, "acme", keys.SCOPES)
+    async with resources.database.transaction() as tx:
+        found = await accounts.by_name(tx, "acme")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def api(resources: Resources) -> AsyncIterator["Api"]:
+    """Our own web application on a real socket; the provider reaches it at its callback URLs."""
+    app = build(resources)
+    async with served(app) as address:
+        reachable = replace(resources, settings=replace(resources.settings, public_url=address))
+        app.state.resources = reachable
+        key = await keys.create(reachable, "acme", keys.SCOPES)
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=address, headers=headers, trust_env=False) as http:
+            yield Api(reachable, http)
+
+
+@dataclass
+class Api:
+    """A caller with every scope, and the hands of a worker."""
+
+    resources: Resources
+    http: httpx.AsyncClient
+
+    async def create(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+        """An accepted subject."""
+        answer = await self.http.post("/v1/subjects", json=a_request(**changes))
+        assert answer.status_code == 202, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def read(self, subject_id: str) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.http.get(f"/v1/subjects/{subject_id}")).json()
+        return body
+
+    async def types(self, subject_id: str) -> list[str]:
+        """The types of a subject's events, in sequence."""
+        page = (await self.http.get(f"/v1/subjects/{subject_id}/events")).json()
+        assert [one["data"]["sequence"] for one in page["data"]] == [
+            number + 1 for number in range(len(page["data"]))
+        ]
+        return [one["type"].removeprefix("subject.") for one in page["data"]]
+
+    async def subscribe(self, url: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+        answer = await self.http.post("/v1/subscribers", json={"url": url, **fields})
+        assert answer.status_code == 201, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def work(self, *kinds: Work) -> None:
+        """Do once what a worker does when rung: all kinds, or those given."""
+        drains = make_drains(self.resources)
+        await reconcile.sweep(self.resources)
+        for kind in kinds or Work:
+            await drains[kind].drain()
+            await drains[kind].finish(30)
+
+    async def ended(self, subject_id: str) -> dict[str, Any]:
+        """The subject, once callbacks have brought it to its end."""
+        deadline = asyncio.get_running_loop().time() + 10
+        while asyncio.get_running_loop().time() < deadline:
+            subject = await self.read(subject_id)
+            if subject["finished_at"]:
+                return subject
+            await asyncio.sleep(0.01)
+        raise AssertionError(subject_id)
+
+    async def violations(self) -> list[Violation]:
+        return await audit.look(self.resources)
