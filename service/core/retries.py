@@ -69,7 +69,7 @@ def retry_after_seconds(text: str | None, now: datetime) -> float | None:
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:  # as asctime writes it, which is always UTC
         date = date.replace(tzinfo=UTC)

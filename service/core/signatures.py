@@ -25,8 +25,9 @@ def key_of(secret: str) -> bytes:
     if not secret.startswith(PREFIX):
         msg = f"a webhook secret starts with {PREFIX}"
         raise ValueError(msg)
+    text = secret[len(PREFIX) :]
     try:
-        key = base64.b64decode(secret[len(PREFIX) :], validate=True)
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         msg = f"a webhook secret is Base64 after {PREFIX}"
         raise ValueError(msg) from None
@@ -85,6 +86,8 @@ def _present(received: Mapping[str, str], name: str) -> str:
 def _timestamp(text: str, now: datetime) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 12):  # noqa: PLR2004
         raise SignatureError("webhook-timestamp is not digits")
+    if text != str(int(text)):  # the text is what was signed, and the number is what we sign
+        raise SignatureError("webhook-timestamp has leading zeros")
     if abs(now.timestamp() - int(text)) > TOLERANCE:
         raise SignatureError("webhook-timestamp is too far from now")
     return int(text)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 from urllib.parse import quote
 
 import httpx
@@ -184,7 +185,8 @@ class Provider:
 
 def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
     """What a code other than 0 means whatever was asked; None for a refusal."""
-    match move(answer.code):
+    asked_for = move(answer.code)
+    match asked_for:
         case Move.STOP:
             return Stopped(answer.code, answer.message)
         case Move.DEFER:
@@ -195,6 +197,8 @@ def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
             return _doubt(answer)
         case Move.REFUSE:
             return None
+        case _:
+            assert_never(asked_for)
 
 
 def _doubt(answer: _Envelope) -> Unknown:
