@@ -75,14 +75,15 @@ def kept(path: Path, make: Callable[[], str]) -> str:
     return text
 
 
-def outside(*, make: bool) -> list[Path]:
+def outside(*, make: bool) -> Iterator[Path]:
     """Root's own folders that every user can pass through, but neither look into nor write to.
 
     They stand in folders where anyone may make one of that name first: such a one is not used.
     """
     bases = dict.fromkeys((LASTING.resolve(), Path(tempfile.gettempdir()).resolve()))
-    paths = [base / f"callsheet-{os.geteuid()}" for base in bases]
-    return [path for path in paths if _is_ours(path, make=make)]
+    for path in (base / f"callsheet-{os.geteuid()}" for base in bases):
+        if _is_ours(path, make=make):
+            yield path
 
 
 def _is_ours(path: Path, *, make: bool) -> bool:

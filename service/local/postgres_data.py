@@ -91,10 +91,9 @@ def find_home(folder: Path) -> Home:
     raise LocalError(msg)
 
 
-def _elsewhere(folder: Path, *, make: bool) -> list[Path]:
-    if not is_root():
-        return []
-    return [there / f"postgres-{digest(folder)}" for there in outside(make=make)]
+def _elsewhere(folder: Path, *, make: bool) -> Iterator[Path]:
+    if is_root():
+        yield from (there / f"postgres-{digest(folder)}" for there in outside(make=make))
 
 
 def _sweep() -> None:

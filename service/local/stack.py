@@ -68,19 +68,24 @@ class Stack:
 
     def call(self, *arguments: str) -> str:
         """What a command prints that ends by itself; LocalError if it fails."""
-        done = subprocess.run(  # noqa: S603
-            [*PROGRAM, *arguments],
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=PATIENCE,
-        )
-        if done.returncode != 0:
-            msg = f"callsheet {arguments[0]} ended with status {done.returncode}\n{done.stderr}"
-            raise LocalError(msg.rstrip())
+        try:
+            done = subprocess.run(  # noqa: S603
+                [*PROGRAM, *arguments],
+                cwd=self.folder,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired:
+            msg = f"callsheet {arguments[0]} was not done after {PATIENCE:g} s"
+            raise LocalError(msg) from None
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.strip()
+            msg = f"callsheet {arguments[0]} ended with status {error.returncode}: {said}"
+            raise LocalError(msg) from None
         return done.stdout
 
     def make_key(self, account: str, *scopes: str) -> str:
@@ -153,14 +158,14 @@ def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]
     }
 
 
-def _simulator(stack: Stack) -> list[str]:
-    """The simulator's name and command line; what it knows of its tasks survives it."""
-    env = stack.env
+def _simulator(running: Stack) -> list[str]:
+    """Its name and command line; what it knows of its tasks is kept. It signs if we verify."""
+    secret = running.env["CALLSHEET_WEBHOOK_SECRETS"].split()[:1]
     return [
-        *("simulator", "simulator", "--port", stack.simulator_url.rpartition(":")[2]),
-        *("--api-key", env["CALLSHEET_PROVIDER_API_KEY"]),
-        *("--webhook-secret", env["CALLSHEET_WEBHOOK_SECRETS"]),
-        *("--data", str(make_folder(stack.folder / "provider"))),
+        *("simulator", "simulator", "--port", running.simulator_url.rpartition(":")[2]),
+        *("--api-key", running.env["CALLSHEET_PROVIDER_API_KEY"]),
+        *(["--webhook-secret", *secret] if secret else []),
+        *("--data", str(make_folder(running.folder / "provider"))),
     ]
 
 

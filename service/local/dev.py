@@ -1,0 +1,99 @@
+"""`callsheet dev`: the whole service in one terminal, on data that is kept."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import TextIO
+
+from service.local.errors import LocalError
+from service.local.example import write_example
+from service.local.folders import kept
+from service.local.looking import status_of
+from service.local.ports import free_port, is_free
+from service.local.processes import Child
+from service.local.stack import Stack, stack
+
+ACCOUNT = "development"
+LOOK = 0.3  # seconds between looks at the children
+PAUSE = 2.0  # seconds before a child that ended is started again
+
+
+def run(folder: Path, port: int) -> int:
+    """Until Ctrl-C or SIGTERM, which is success (0); 1 when it cannot run. Prints what to do."""
+    try:
+        with stack(folder, settings(port, os.environ)) as running:
+            _say(_greeting(running, port))
+            while True:
+                _look_after(running)
+                time.sleep(LOOK)
+    except (KeyboardInterrupt, SystemExit):
+        _say("\nstopped")
+        return 0
+    except LocalError as error:
+        _say(f"callsheet dev: {error}", sys.stderr)
+        return 1
+
+
+def settings(port: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """The developer's own, and the port, or a free one if that is taken."""
+    given = {name: text for name, text in environ.items() if name.startswith("CALLSHEET_")}
+    return given | {"CALLSHEET_PORT": str(port if is_free(port) else free_port())}
+
+
+def _greeting(running: Stack, port: int) -> str:
+    key = development_key(running)
+    url = running.base_url
+    taken = "" if url.endswith(f":{port}") else f"   (port {port} is taken)"
+    example = shlex.quote(f"@{write_example(running.folder / 'example.json')}")
+    lines = [
+        f"Callsheet    {url}{taken}",
+        f"Simulator    {running.simulator_url}",
+        f"Data, logs   {running.folder}",
+        f"Key          {key}",
+        "",
+        "Create a subject, and see it become one:",
+        f"  curl -sS {url}/v1/subjects -H 'Authorization: Bearer {key}' \\",
+        f"    -H 'Content-Type: application/json' -d {example}",
+        f"  curl -sS {url}/v1/subjects -H 'Authorization: Bearer {key}'",
+        "",
+        "Ctrl-C stops it; the data is kept.",
+    ]
+    return "\n".join(lines)
+
+
+def development_key(running: Stack) -> str:
+    """A key kept in the data folder; a new one if the service does not know it (any more)."""
+    file = running.folder / "development-key"
+    key = kept(file, lambda: running.make_key(ACCOUNT))
+    if status_of(f"{running.base_url}/v1/subjects?limit=1", key) == HTTPStatus.UNAUTHORIZED:
+        file.unlink()
+        key = kept(file, lambda: running.make_key(ACCOUNT))
+    return key
+
+
+def _look_after(running: Stack) -> None:
+    for child in running.supervisor.ended():
+        _say(child.with_tail(child.ending()))
+        _say(f"{child.command.name} is started again in {PAUSE:g} s")
+        time.sleep(PAUSE)
+        _restart(child)
+
+
+def _restart(child: Child) -> None:
+    try:
+        child.restart()
+    except LocalError as error:
+        _say(str(error))
+    else:
+        _say(f"{child.command.name} is up again")
+
+
+def _say(text: str, where: TextIO | None = None) -> None:
+    with suppress(OSError):  # the terminal may be closed: SIGHUP
+        (where or sys.stdout).write(f"{text}\n")
+        (where or sys.stdout).flush()
