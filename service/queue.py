@@ -118,6 +118,6 @@ class Queue:
 
     async def _send(self, waiting: dict[Work, str]) -> None:
         redis = await self._connected()
-        for work, subject_id in waiting.items():
-            await redis.enqueue_job(work.value, subject_id)
-        await redis.publish(doorbell(self.name), ",".join(waiting))
+        if not await redis.publish(doorbell(self.name), ",".join(waiting)):
+            for work, subject_id in waiting.items():
+                await redis.enqueue_job(work.value, subject_id)

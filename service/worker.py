@@ -101,21 +101,17 @@ def _described(error: CallsheetError) -> dict[str, Any]:
     return described
 
 
-class Listener(ArqWorker):
-    """arq's worker, looking into Redis as soon as the doorbell rings rather than by and by."""
-
-    async def main(self) -> None:
-        self.ctx["redis"] = self.pool
-        async with self.pool.pubsub() as bell:
-            await bell.subscribe(doorbell(self.queue_name))
-            while True:
-                await self._poll_iteration()
-                rung = await bell.get_message(timeout=self.poll_delay_s)
-                while rung is not None:  # one look answers all that has rung
-                    rung = await bell.get_message(timeout=0)
+async def hear(pool: ArqRedis, name: str, drains: Drains) -> None:
+    """Ring the drains whose work is named on the doorbell, as soon as it is."""
+    async with pool.pubsub(ignore_subscribe_messages=True) as bell:
+        await bell.subscribe(doorbell(name))
+        async for message in bell.listen():
+            for work in message["data"].decode().split(","):
+                if work in drains:
+                    drains[Work(work)].ring()
 
 
-def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> Listener:
+def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> ArqWorker:
     """An arq worker over an open connection."""
 
     async def prune(_context: dict[str, Any]) -> None:
@@ -131,7 +127,7 @@ def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> Liste
         keep_result=KEEP_RESULT,
         max_tries=MAX_TRIES,
     )
-    return Listener(
+    return ArqWorker(
         [*wakes, creation],
         queue_name=resources.queue.name,
         redis_pool=pool,
@@ -161,7 +157,9 @@ async def listen_for_ever(resources: Resources, drains: Drains) -> None:
             )
             listener = make_listener(resources, drains, pool)
             try:
-                await listener.async_run()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(listener.async_run())
+                    group.create_task(hear(pool, resources.queue.name, drains))
             finally:
                 with contextlib.suppress(*UNREACHABLE):
                     await listener.close()

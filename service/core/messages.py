@@ -164,6 +164,19 @@ def create_body(
     return {name: _sent(value, inline) for name, value in document.items()} | ours
 
 
+def has_inline(document: object) -> bool:
+    """Whether any image of the document stands as the hash of bytes kept apart."""
+    match document:
+        case {"media": str()}:
+            return True
+        case dict():
+            return any(has_inline(member) for member in document.values())
+        case list():
+            return any(has_inline(entry) for entry in document)
+        case _:
+            return False
+
+
 def _sent(value: object, inline: Mapping[str, bytes]) -> object:
     match value:
         case {"media": str(key)}:

@@ -91,7 +91,7 @@ _TEREDO: Final = IPv6Network("2001::/32")  # RFC 4380, section 4
 _NOWHERE: Final = IPv4Network("0.0.0.0/8")
 
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\[\]@:%]+)(:(?P<port>[0-9]{1,5}))?")
-_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -153,12 +153,11 @@ def _behind_local_nat64(bits: int) -> list[IPv4Address]:
 
     Only the operator knows the length of its own prefix inside the /48, and RFC 6052, section
     2.2, puts the IPv4 address elsewhere for each. A reading in 0/8 is no destination and says
-    nothing, unless there is no other.
+    nothing; with nothing else read, the address is as reserved as its neighbours.
     """
     joined = (bits >> 64 << 56) | (bits & (1 << 56) - 1)  # without bits 64 to 71, always zero
     wide = [_four(joined >> shift) for shift in (40, 32, 24)]  # prefixes of 48, 56, 64 bits
-    readings = [*wide, _four(bits)]
-    return [one for one in readings if one not in _NOWHERE] or readings
+    return [one for one in (*wide, _four(bits)) if one not in _NOWHERE]
 
 
 def _four(bits: int) -> IPv4Address:
@@ -254,10 +253,11 @@ def _plain(kind: type[Address], text: str) -> Address:
 
 
 def _ascii(host: str) -> str:
-    """The host in the letters DNS knows (IDNA), so that wide digits and dots cannot hide one."""
-    if len(host) > MAX_HOST + 1:
-        raise ValueError("the host name is too long")
+    """The host in the letters DNS knows (IDNA): wide digits and dots hide no address.
+
+    Labels are at most 63 characters after this.
+    """
     try:
-        return host.encode("idna").decode().lower()
+        return host.encode("idna").decode()
     except UnicodeError:
         raise ValueError("this is not a host name") from None

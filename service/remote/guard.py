@@ -20,7 +20,7 @@ from service.core.targets import Networks, refusal
 
 RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
 MAX_ADDRESSES: Final = 8  # dialled per name; all are judged
-THREADS: Final = 32  # look-ups at a time; uvloop's own would be two
+THREADS: Final = 32  # look-ups at a time, apart from the loop's own pool, which is small and shared
 # An unused connection is kept for less than servers usually keep it (Node, Apache, uvicorn: 5 s),
 # so that a request seldom meets one that is just being closed.
 IDLE_SECONDS: Final = 4.0

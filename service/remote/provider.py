@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import assert_never
 from urllib.parse import quote
 
-import httpx
+import aiohttp
 import orjson
 
 from service.core.errors import Malformed
@@ -52,7 +52,7 @@ __all__ = [
 
 PATH = "/v1/general/advanced-custom-elements"  # section 1
 MAX_ANSWER = 1_000_000  # bytes
-MAX_CONNECTIONS = 16  # more only make httpx's pool slower (measured.md)
+MAX_CONNECTIONS = 64
 MAX_CONNECT = 5.0  # seconds to connect, and never more than half of the whole time
 KEPT_ALIVE = 3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
 MAX_RETRY_AFTER = 300.0  # seconds
@@ -89,22 +89,28 @@ class Provider:
         self._token = Token(credentials, clock)
         self._clock = clock
         self._timeout = timeout
-        connect = min(MAX_CONNECT, timeout / 2)
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout, connect=connect, pool=connect),
-            limits=httpx.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEPT_ALIVE,
-            ),
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._session: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
+
+    def _client(self) -> aiohttp.ClientSession:
+        """Made at the first call: aiohttp wants a running loop."""
+        if self._session is None:
+            connect = min(MAX_CONNECT, self._timeout / 2)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=MAX_CONNECTIONS, keepalive_timeout=KEPT_ALIVE
+                ),
+                timeout=aiohttp.ClientTimeout(total=None, connect=connect),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
 
     async def create(self, body: Mapping[str, object]) -> CreateAnswer:
         """Post a task. Never sent twice by itself, except after a refused token."""
@@ -153,24 +159,24 @@ class Provider:
         if content is not None:
             headers["content-type"] = "application/json"
         try:
-            async with self._client.stream(
-                method, url, content=content, headers=headers
+            async with self._client().request(
+                method, url, data=content, headers=headers, allow_redirects=False
             ) as response:
                 return await self._read(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"the provider could not be reached ({type(error).__name__})"
             return Deferred(None, reason, 0.0, parallel=False)
-        except httpx.HTTPError as error:
-            # Its text stays out: h11 repeats the header it finds fault with, secrets included.
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Its text stays out: it may repeat what was sent, secrets included.
             return Unknown(f"the connection broke ({type(error).__name__})")
 
-    async def _read(self, response: httpx.Response) -> _Envelope | Unknown:
+    async def _read(self, response: aiohttp.ClientResponse) -> _Envelope | Unknown:
         raw = bytearray()
-        async for piece in response.aiter_raw():
+        async for piece in response.content.iter_any():
             raw += piece
             if len(raw) > MAX_ANSWER:
                 return Unknown(f"an answer of more than {MAX_ANSWER} bytes")
-        unread = Unknown(f"an answer nobody can read (HTTP {response.status_code})")
+        unread = Unknown(f"an answer nobody can read (HTTP {response.status})")
         try:
             answer = parse(bytes(raw))
         except Malformed:

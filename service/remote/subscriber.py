@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final, Self
 
 import aiohttp
@@ -13,7 +14,6 @@ from service.remote.guard import Blocked, Guard
 
 KEPT_BYTES: Final = 20_000  # of an answer's body; issue 4, "Delivery"
 KEPT_DETAIL: Final = 200  # characters of a failure's description
-KEPT_HEADER: Final = 64  # characters of Retry-After; a date has 29
 PER_HOST: Final = 64  # connections to one host and port at a time, over all its subscribers
 
 OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
@@ -100,8 +100,7 @@ class Sender:
         connection that the subscriber was just closing fails as "reset" and is not sent again
         from here: what goes out is what is on record, and the schedule tries again.
         """
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = perf_counter()  # a loop's own clock may count whole milliseconds (uvloop)
         kept = bytearray()
         answer: aiohttp.ClientResponse | None = None
         try:
@@ -112,13 +111,13 @@ class Sender:
                     await _keep(answer.content, kept)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             if answer is None:
-                return _failed(error, clock() - started)
-        retry_after = answer.headers.get("Retry-After", "")[:KEPT_HEADER] or None
-        return Answered(answer.status, retry_after, bytes(kept), clock() - started)
+                return _failed(error, perf_counter() - started)
+        retry_after = answer.headers.get("Retry-After")
+        return Answered(answer.status, retry_after, bytes(kept), perf_counter() - started)
 
 
 async def _keep(content: aiohttp.StreamReader, kept: bytearray) -> None:
-    while len(kept) < KEPT_BYTES and (part := await content.read(KEPT_BYTES - len(kept))):
+    while part := await content.read(KEPT_BYTES - len(kept)):  # nothing at the end, or of 0
         kept += part
 
 

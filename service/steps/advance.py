@@ -46,13 +46,15 @@ def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
     return Outcome(subject, moved(subject, decision, news, now), None)
 
 
-async def apply(tx: Transaction, resources: Resources, outcome: Outcome) -> None:
-    """Write the move with its event and deliveries. The caller holds the subject's lock."""
+async def apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int:
+    """Write the move with its event and deliveries; how many of these. The caller holds the
+    subject's lock."""
     if outcome.stay is not None:
-        return
+        return 0
     await subjects.write(tx, outcome.before, outcome.after)
-    if outcome.after.version > outcome.before.version:
-        await events.append(tx, [(event_of(outcome.after), resources.new_id("dlv"))])
+    if outcome.after.version == outcome.before.version:
+        return 0
+    return await events.append(tx, [(event_of(outcome.after), resources.new_id("dlv"))])
 
 
 async def advance(
@@ -78,12 +80,12 @@ async def advance(
             outcome = Outcome(subject, subject, Stay.LATE)
         else:
             outcome = consider(resources, subject, news)
-        await apply(tx, resources, outcome)
-    announce(resources, outcome, news.signal.value)
+        deliveries = await apply(tx, resources, outcome)
+    announce(resources, outcome, news.signal.value, deliveries)
     return outcome
 
 
-def announce(resources: Resources, outcome: Outcome, signal: str) -> None:
+def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: int) -> None:
     """After the commit: one log line, and wakes for whoever has work now."""
     before, after = outcome.before, outcome.after
     log.info(
@@ -100,7 +102,7 @@ def announce(resources: Resources, outcome: Outcome, signal: str) -> None:
         provider_task=after.provider_task_id,
         error=(after.error or {}).get("code"),
     )
-    if after.version > before.version:
+    if deliveries:
         resources.queue.wake(Work.DELIVER, after.id)
     if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
         resources.queue.wake(Work.SUBMIT, after.id)

@@ -55,8 +55,8 @@ async def take(
     report = read_callback(body)
     callback = _callback(resources, key, named, headers, body)
     async with resources.database.transaction() as tx:
-        taken = await _take(tx, resources, callback, report, signed=signed)
-    _announce(resources, callback, report, taken)
+        taken, deliveries = await _take(tx, resources, callback, report, signed=signed)
+    _announce(resources, callback, report, taken, deliveries)
     return taken
 
 
@@ -76,19 +76,19 @@ def _callback(
 
 async def _take(
     tx: Transaction, resources: Resources, callback: Callback, report: Report, *, signed: bool
-) -> Taken:
+) -> tuple[Taken, int]:
     # The subject's lock comes first: copies that arrive at once then queue up behind it.
     subject = await _find(tx, callback, report)
     taken = _judge(resources, subject, report, signed=signed)
     if not await callbacks.keep(
         tx, callback, subject.id if subject else None, taken.verdict, taken.reason
     ):
-        return Taken("repeated")
+        return Taken("repeated"), 0
     if taken.outcome is not None:
-        await apply(tx, resources, taken.outcome)
-    elif taken.verdict in {"hint", "parked"} and subject is not None:
+        return taken, await apply(tx, resources, taken.outcome)
+    if taken.verdict in {"hint", "parked"} and subject is not None:
         await subjects.set_next_poll(tx, subject.id, callback.received_at)
-    return taken
+    return taken, 0
 
 
 async def _find(tx: Transaction, callback: Callback, report: Report) -> Subject | None:
@@ -119,7 +119,9 @@ def _judge(resources: Resources, subject: Subject | None, report: Report, *, sig
     return Taken(outcome.verdict, outcome=outcome)
 
 
-def _announce(resources: Resources, callback: Callback, report: Report, taken: Taken) -> None:
+def _announce(
+    resources: Resources, callback: Callback, report: Report, taken: Taken, deliveries: int
+) -> None:
     log.info(
         "callback",
         action="callback_taken",
@@ -132,6 +134,6 @@ def _announce(resources: Resources, callback: Callback, report: Report, taken: T
     )
     if taken.outcome is not None:
         signal = Signal(report.status.value) if report.status else Signal.LOST
-        announce(resources, taken.outcome, signal.value)
+        announce(resources, taken.outcome, signal.value, deliveries)
     elif taken.verdict in {"hint", "parked"} and callback.subject_id:
         resources.queue.wake(Work.RECONCILE, callback.subject_id)

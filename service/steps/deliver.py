@@ -43,7 +43,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     now = resources.clock()
     token = resources.new_id("lse")
     lease = timedelta(seconds=resources.settings.delivery_lease)
-    async with resources.database.transaction() as tx:
+    async with resources.database.glance() as tx:
         due = await deliveries.claim(tx, now=now, lease_until=now + lease, token=token, limit=limit)
     return [Claimed(one, token) for one in due]
 
@@ -116,7 +116,7 @@ def _announce(due: Due, kept: Recorded, verdict: Verdict, *, ours: bool) -> None
         "delivery",
         action="delivery_attempted",
         delivery=due.id,
-        event=due.event_id,
+        event_id=due.event_id,
         type=due.type,
         subject=due.subject_id,
         sequence=due.sequence,

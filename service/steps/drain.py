@@ -65,7 +65,7 @@ class Drain(Generic[T]):
                 task = asyncio.create_task(self._safely(piece))
                 self._acting.add(task)
                 task.add_done_callback(self._acting.discard)
-            if not claimed:
+            if len(claimed) < free:
                 return
 
     async def finish(self, seconds: float) -> None:

@@ -37,14 +37,18 @@ async def accept(
     request = check(body, voice_for_images=resources.settings.voice_for_images)
     _check_key(idempotency_key)
     subject = _new(resources, account_id, request)
+    deliveries = 0
     async with resources.database.transaction() as tx:
         earlier = await _earlier(tx, account_id, request, idempotency_key, subject.created_at)
         if earlier is None:
-            earlier = await _store(tx, resources, subject, request, idempotency_key)
+            earlier = await _store(tx, subject, request, idempotency_key)
+        if earlier is None:
+            deliveries = await events.append(tx, [(event_of(subject), resources.new_id("dlv"))])
     if earlier is not None:
         return Accepted(earlier, created=False, warnings=request.warnings)
     resources.queue.wake(Work.SUBMIT, subject.id)
-    resources.queue.wake(Work.DELIVER, subject.id)
+    if deliveries:
+        resources.queue.wake(Work.DELIVER, subject.id)
     return Accepted(subject, created=True, warnings=request.warnings)
 
 
@@ -112,9 +116,9 @@ async def _earlier(
 
 
 async def _store(
-    tx: Transaction, resources: Resources, subject: Subject, request: Request, key: str | None
+    tx: Transaction, subject: Subject, request: Request, key: str | None
 ) -> Subject | None:
-    """Write all of it; or the subject that an equal request wrote in the meantime."""
+    """Write all but the event; or the subject that an equal request wrote in the meantime."""
     await media.keep(tx, request.inline, subject.created_at)
     if not await subjects.add(tx, subject, request.tags):
         # The unique key waited for the other's commit, so it can be read now.
@@ -129,7 +133,6 @@ async def _store(
             subject_id=subject.id,
             now=subject.created_at,
         )
-    await events.append(tx, [(event_of(subject), resources.new_id("dlv"))])
     return None
 
 

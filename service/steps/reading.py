@@ -11,7 +11,7 @@ from service.store.subjects import Wanted
 
 async def subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
     """NotFound if this account has no such subject."""
-    async with resources.database.transaction() as tx:
+    async with resources.database.glance() as tx:
         found = await subjects.get(tx, subject_id, account_id)
     if found is None:
         raise NotFound
@@ -22,7 +22,7 @@ async def subjects_page(
     resources: Resources, account_id: str, wanted: Wanted, limit: int
 ) -> tuple[list[Subject], bool]:
     """The newest first, and whether there are more."""
-    async with resources.database.transaction() as tx:
+    async with resources.database.glance() as tx:
         found = await subjects.page(tx, account_id, wanted, limit + 1)
     return found[:limit], len(found) > limit
 
@@ -39,7 +39,7 @@ async def subject_events(
 
 async def feed(resources: Resources, account_id: str, after: Position, limit: int) -> list[Kept]:
     """An account's events after a place, oldest first."""
-    async with resources.database.transaction() as tx:
+    async with resources.database.glance() as tx:
         return await events.feed(tx, account_id, after, limit)
 
 

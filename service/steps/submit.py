@@ -26,7 +26,6 @@ from service.remote.provider import (
 from service.steps.advance import advance
 from service.steps.resources import Resources
 from service.store import media, provider, subjects
-from service.store.database import Transaction
 from service.store.provider import ProviderState
 
 log = structlog.get_logger()
@@ -58,7 +57,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     async with resources.database.transaction() as tx:
         await provider.lock_claims(tx)
         state = await provider.read(tx)
-        free = min(limit, await _free(tx, resources, state, now))
+        free = min(limit, _free(resources, state, now))
         if free <= 0:
             return []
         claimed = await subjects.claim(
@@ -74,20 +73,22 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     return [Claimed(subject, probe) for subject in claimed]
 
 
-async def _free(tx: Transaction, resources: Resources, state: ProviderState, now: datetime) -> int:
+def _free(resources: Resources, state: ProviderState, now: datetime) -> int:
     if state.stopped_code is not None:
         return 1 if state.next_probe_at is None or state.next_probe_at <= now else 0
     parallel = resources.settings.provider_parallel
     if state.learnt_parallel is not None and state.learnt_until and state.learnt_until > now:
         parallel = min(parallel, state.learnt_parallel)
-    return parallel - await subjects.with_provider(tx)
+    return parallel - state.subjects
 
 
 async def submit(resources: Resources, claimed: Claimed) -> None:
     """Send one claimed subject to the provider, and record what came of it."""
     subject = claimed.subject
-    async with resources.database.transaction() as tx:
-        inline = await media.of_subject(tx, subject.id)
+    inline: dict[str, bytes] = {}
+    if messages.has_inline(subject.document):
+        async with resources.database.glance() as tx:
+            inline = await media.of_subject(tx, subject.id)
     token = callback_token(resources.callback_key(), subject.id)
     body = messages.create_body(
         subject.document,
@@ -143,7 +144,7 @@ async def _learn(
         case Deferred(parallel=True):
             async with resources.database.transaction() as tx:
                 # The refused one is still counted; one place must stay, to try again.
-                limit = max(1, await subjects.with_provider(tx) - 1)
+                limit = max(1, (await provider.read(tx)).subjects - 1)
                 await provider.learn_parallel(tx, limit, now + LEARNT_FOR)
             log.warning("submission", action="parallel_limit_learnt", limit=limit)
         case Accepted() | Exists() | Refused() if claimed.probe:

@@ -59,7 +59,7 @@ async def unsubscribe(resources: Resources, account_id: str, subscriber_id: str)
 
 
 async def subscriber(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
-    async with resources.database.transaction() as tx:
+    async with resources.database.glance() as tx:
         found = await subscribers.get(tx, account_id, subscriber_id)
     if found is None:
         raise NotFound
@@ -70,7 +70,7 @@ async def subscribers_page(
     resources: Resources, account_id: str, below: str | None, limit: int
 ) -> tuple[list[Subscriber], bool]:
     """The newest first, and whether there are more."""
-    async with resources.database.transaction() as tx:
+    async with resources.database.glance() as tx:
         found = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
     return found[:limit], len(found) > limit
 

@@ -66,7 +66,13 @@ async def add_key(  # noqa: PLR0913 - one row's worth
 async def by_key(tx: Transaction, digest: bytes, now: datetime) -> Caller | None:
     """Whose key this is, if it is neither revoked nor expired."""
     statement = (
-        select(api_keys.c.id, accounts.c.id, accounts.c.name, api_keys.c.scopes)
+        select(
+            api_keys.c.id,
+            accounts.c.id,
+            accounts.c.name,
+            api_keys.c.scopes,
+            api_keys.c.last_used_at,
+        )
         .join(accounts, accounts.c.id == api_keys.c.account_id)
         .where(
             api_keys.c.hash == digest,
@@ -77,13 +83,7 @@ async def by_key(tx: Transaction, digest: bytes, now: datetime) -> Caller | None
     row = (await tx.execute(statement)).first()
     if row is None:
         return None
-    key_id, account_id, name, scopes = row
-    await tx.execute(
-        update(api_keys)
-        .where(
-            api_keys.c.id == key_id,
-            or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < now - USED_STEP),
-        )
-        .values(last_used_at=now)
-    )
+    key_id, account_id, name, scopes, last_used_at = row
+    if last_used_at is None or last_used_at < now - USED_STEP:
+        await tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now))
     return Caller(key_id, account_id, name, frozenset(scopes))

@@ -83,7 +83,8 @@ async def claim(
 _RECORD = text("""
     WITH recorded AS (
         UPDATE deliveries SET
-            state = CAST(:state AS text), due_at = :due_at, lease_token = NULL, attempts = attempts + 1,
+            state = CAST(:state AS text), due_at = :due_at, lease_token = NULL,
+            attempts = attempts + 1,
             finished_at = CASE WHEN :state = 'pending' THEN NULL ELSE CAST(:now AS timestamptz) END
         WHERE id = :id AND lease_token = :token
         RETURNING id, subscriber_id, subject_id, sequence, attempts, state

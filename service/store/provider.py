@@ -3,13 +3,21 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 
+from service.core.lifecycle import WITH_PROVIDER
 from service.store.database import Transaction
-from service.store.tables import provider_state
+from service.store.tables import provider_state, subjects
 
 # Claims are made one after the other: the number of free places is counted, then taken.
 CLAIM_LOCK = 0x63616C6C_73686565  # any constant of our own; the letters of our name
+
+_TAKEN = (
+    select(func.count())
+    .select_from(subjects)
+    .where(subjects.c.state.in_(sorted(WITH_PROVIDER)))
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,7 @@ class ProviderState:
     next_probe_at: datetime | None
     learnt_parallel: int | None
     learnt_until: datetime | None
+    subjects: int  # how many of the parallel places are taken
 
 
 async def lock_claims(tx: Transaction) -> None:
@@ -35,6 +44,7 @@ async def read(tx: Transaction) -> ProviderState:
         provider_state.c.next_probe_at,
         provider_state.c.learnt_parallel,
         provider_state.c.learnt_until,
+        _TAKEN,
     )
     return ProviderState(*(await tx.execute(select(*columns))).one())
 

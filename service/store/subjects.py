@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, literal_column, select, text, tuple_, update
+from sqlalchemy import Row, Select, insert, literal_column, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.core.ids import event_id
-from service.core.lifecycle import WITH_PROVIDER, Signal, State, decide
+from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
 from service.store.database import Transaction
 from service.store.tables import subject_media, subjects
@@ -101,16 +101,6 @@ async def write(tx: Transaction, before: Subject, after: Subject) -> None:
     if (await tx.execute(statement)).first() is None:
         msg = f"{event_id(before.id, before.version)} was overtaken under its own lock"
         raise RuntimeError(msg)
-
-
-async def with_provider(tx: Transaction) -> int:
-    """How many of the provider's parallel places are taken."""
-    statement = (
-        select(func.count())
-        .select_from(subjects)
-        .where(subjects.c.state.in_(sorted(WITH_PROVIDER)))
-    )
-    return int((await tx.execute(statement)).scalar_one())
 
 
 # Accounts with something queued are found by skipping from one to the next in the index, so the

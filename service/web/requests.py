@@ -43,7 +43,7 @@ async def authorize(request: Request, scope: str) -> Caller:
         raise Unauthorized
     digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
     kit = resources(request)
-    async with kit.database.transaction() as tx:
+    async with kit.database.glance() as tx:
         caller = await accounts.by_key(tx, digest, kit.clock())
     if caller is None:
         raise Unauthorized

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from service.core.targets import parse_networks
 from service.remote.guard import Guard
-from service.remote.subscriber import Answered, Attempt, Failed, Sender
+from service.remote.subscriber import KEPT_DETAIL, Answered, Attempt, Failed, Sender
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 PATIENCE = 30.0  # seconds; never waited for by a test that passes
@@ -92,6 +92,7 @@ async def failed(script: Script, seconds: float = PATIENCE) -> str:
 def reason(attempt: Attempt) -> str:
     assert isinstance(attempt, Failed), attempt
     assert attempt.detail.isprintable()
+    assert len(attempt.detail) <= KEPT_DETAIL
     assert "hook" not in attempt.detail
     assert attempt.latency >= 0
     return attempt.reason

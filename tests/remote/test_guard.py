@@ -74,9 +74,13 @@ async def test_the_address_that_was_checked_is_the_one_dialled() -> None:
 
 async def test_a_name_that_turns_inward_is_refused_at_the_next_dial() -> None:
     guard = Guard(ONE, Names(["127.0.0.1"], ["127.0.0.2"]))
-    async with answering() as (port, heads):
-        assert await get(guard, f"http://sub.test:{port}/") == 200
-        await blocked(guard, f"http://sub.test:{port}/")
+    session = aiohttp.ClientSession(connector=guard.connector(per_host=4))
+    async with answering() as (port, heads), session:
+        async with session.get(f"http://sub.test:{port}/") as answer:
+            assert answer.status == 200
+        with pytest.raises(aiohttp.ClientConnectorError) as failure:
+            await session.get(f"http://sub.test:{port}/")
+    assert isinstance(failure.value.os_error, Blocked)
     assert len(heads) == 1
 
 
@@ -164,6 +168,11 @@ async def test_many_addresses_are_all_judged_and_few_dialled() -> None:
         await Guard(LOOPBACK, Names([*many, "10.0.0.1"])).addresses("sub.test")
 
 
+async def test_an_address_given_twice_is_dialled_once() -> None:
+    twice = Names(["127.0.0.1", "127.0.0.2", "127.0.0.1"])
+    assert await Guard(LOOPBACK, twice).addresses("sub.test") == ["127.0.0.1", "127.0.0.2"]
+
+
 class Stuck:
     """A resolver that does not answer until it is let go, and then does not know the name."""
 
@@ -186,6 +195,21 @@ async def test_a_name_that_hangs_is_given_up_and_asked_for_once_at_a_time() -> N
     failures = await asyncio.gather(*waits, return_exceptions=True)
     assert {str(failure) for failure in failures} == {str(failures[0])}
     assert "no answer in time" in str(failures[0])
+    assert len(stuck.asked) == 1
+
+
+async def test_one_who_stops_waiting_stops_nobody_else() -> None:
+    stuck = Stuck()
+    guard = Guard(LOOPBACK, stuck)
+    impatient = asyncio.ensure_future(guard.addresses("sub.test"))
+    patient = asyncio.ensure_future(guard.addresses("sub.test"))
+    await stuck.begun.wait()
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    stuck.free.set()
+    with pytest.raises(socket.gaierror, match="is not known"):
+        await patient
     assert len(stuck.asked) == 1
 
 

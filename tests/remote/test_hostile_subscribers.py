@@ -87,6 +87,7 @@ async def test_a_subscriber_without_an_answer_times_out(kind: str) -> None:
 GOOD = b"HTTP/1.1 200 OK\r\n"
 NOT_HTTP: dict[str, Script] = {
     "words": saying(b"hello\r\n\r\n"),
+    "a long line": saying(b"x" * 5000),
     "binary": saying(b"\x16\x03\x01\x02\x00" * 100),
     "a huge status": saying(b"HTTP/1.1 999999 x\r\n\r\n"),
     "a negative status": saying(b"HTTP/1.1 -1 x\r\n\r\n"),

@@ -83,6 +83,22 @@ async def test_cookies_are_not_kept_and_the_connection_is() -> None:
     assert not any("cookie" in head for _, head in heads)
 
 
+async def test_one_host_gets_so_many_connections_at_most() -> None:
+    connections = itertools.count(1)
+    seen: set[int] = set()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.add(next(connections))
+        while True:
+            await request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with listening(script) as url, Sender(Guard(LOOPBACK), per_host=2) as sender:
+        attempts = await asyncio.gather(*[sender.post(url, {}, b"", PATIENCE) for _ in range(20)])
+    assert all(isinstance(attempt, Answered) for attempt in attempts)
+    assert seen == {1, 2}
+
+
 async def test_what_the_environment_says_about_proxies_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

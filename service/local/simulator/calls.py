@@ -32,11 +32,12 @@ async def create(request: Request) -> Response:
         _note(world, body, refused, fault, None)
         return await _refused(refused, fault)
     _note(world, body, None, fault, task.id)
+    content = codes.envelope(records.created(task))
     for _ in range(fault.before_answer if task.callback_url else 0):
         await line.tried.acquire()
     if fault.code is not None:
         return await _refused(Refusal(fault.code, fault.message), fault)
-    return await answers.sent(fault, 200, codes.envelope(records.created(task)))
+    return await answers.sent(fault, 200, content)
 
 
 async def query(request: Request) -> Response:

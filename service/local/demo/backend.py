@@ -1,0 +1,105 @@
+"""The caller's own back end: serves its media, and takes what Callsheet has to tell."""
+
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from service.core import signatures
+from service.core.errors import SignatureError
+from service.local.demo.drawing import encoded, portrait
+
+# Five seconds of H.264, 1920x1080, yuv420p, 24 frames a second, `moov` first: 120 frames drawn
+# with Pillow (a figure walks through a landscape), encoded by PyAV's libx264 at crf 30.
+VIDEO = Path(__file__).parent.parent / "media" / "subject.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One delivery that verified and was answered 200."""
+
+    at: float  # Unix seconds
+    event_id: str
+    type: str
+    sequence: int
+
+
+@dataclass(slots=True)
+class Backend:
+    """`heard` by subject id, in the order of arrival, repeats included.
+
+    The first delivery of type `stumble` is answered 500: it must come again.
+    """
+
+    keys: list[bytes] = field(default_factory=list, repr=False)
+    heard: defaultdict[str, list[Heard]] = field(default_factory=lambda: defaultdict(list))
+    unverified: int = 0
+    stumbled: int = 0
+    stumble: str | None = "subject.submitted"
+
+    def app(self) -> Starlette:
+        """As an application."""
+        return Starlette(
+            routes=[
+                Route("/media/subject.mp4", _video),
+                Route("/media/{name}/{file}", _picture),
+                Route("/events", self.take, methods=["POST"]),
+            ]
+        )
+
+    async def take(self, request: Request) -> Response:
+        """A delivery: verified over its exact bytes before anything in it is believed."""
+        raw = await request.body()
+        now = time.time()
+        try:
+            event_id = signatures.verify(
+                self.keys, request.headers, raw, datetime.fromtimestamp(now, UTC)
+            )
+        except SignatureError:
+            self.unverified += 1
+            return Response(status_code=401)
+        event: dict[str, Any] = orjson.loads(raw)
+        if event["type"] == self.stumble:
+            self.stumble = None
+            self.stumbled += 1
+            return Response(status_code=500)
+        data = event["data"]
+        self.heard[data["id"]].append(Heard(now, event_id, event["type"], data["sequence"]))
+        return Response(status_code=200)
+
+
+async def _video(_: Request) -> Response:
+    return FileResponse(VIDEO, media_type="video/mp4")
+
+
+async def _picture(request: Request) -> Response:
+    name, file = request.path_params["name"], request.path_params["file"]
+    if file == "front.jpg":
+        return Response(encoded(portrait(name), "JPEG"), media_type="image/jpeg")
+    return Response(encoded(portrait(name, 0.8), "PNG"), media_type="image/png")
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[str]:
+    """The application on a free port of loopback, in this event loop; yields its address."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off")
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()  # serve() would take over the signals, which are the demo's
+    try:
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await server.shutdown()

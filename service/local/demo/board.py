@@ -1,0 +1,59 @@
+"""What is known about everyone so far: filled by the story, shown by the screen."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.local.demo.cast import Role
+
+Json = dict[str, Any]
+ENDS = frozenset({"succeeded", "failed", "canceled"})
+REFUSED = "refused"
+
+
+@dataclass(slots=True)
+class Part:
+    """One role, and what became of it. `state` is None until it is sent."""
+
+    role: Role
+    status: int | None = None  # of the answer to the create
+    answer: Json = field(default_factory=dict)
+    subject: Json = field(default_factory=dict)
+    events: list[Json] = field(default_factory=list)
+    heard: int = 0
+
+    @property
+    def subject_id(self) -> str | None:
+        """Ours; None for a refused one."""
+        return self.answer.get("id") if self.status in (200, 202) else None
+
+    @property
+    def state(self) -> str | None:
+        """The state as last seen."""
+        if self.status is None:
+            return None
+        return str(self.subject.get("state", "queued")) if self.subject_id else REFUSED
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.state in ENDS or self.state == REFUSED
+
+
+@dataclass(slots=True)
+class Board:
+    """All parts; `repeated`: whether the first request, sent again, gave the same subject."""
+
+    parts: list[Part]
+    repeated: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def ended(self) -> int:
+        """How many have ended."""
+        return sum(part.ended for part in self.parts)

@@ -1,0 +1,126 @@
+"""Who is in the demo: what each asks for, what goes wrong on purpose, how it must end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.local.demo.drawing import in_base64, portrait
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """`fault` is what the simulator is told to do; `end` the last state, None if refused at once.
+
+    `code` is the error's own or the provider's; `pointers` are the rules a refusal must name.
+    """
+
+    name: str
+    about: str
+    body: Body = field(repr=False)
+    fault: Mapping[str, object] | None = None
+    end: str | None = "succeeded"
+    code: str | None = None
+    pointers: tuple[str, ...] = ()
+
+    @property
+    def external_task_id(self) -> str:
+        """The caller's own id."""
+        return f"demo-{self.name.lower()}"
+
+
+def cast(media: str) -> list[Role]:
+    """Everyone, given the address under which the demo serves its media."""
+    return [*_plain(media), *_refused(), *_troubled(media)]
+
+
+def _plain(media: str) -> list[Role]:
+    return [
+        Role("Ada", "three JPEG images as Base64", _base64("Ada", "JPEG")),
+        Role("Bo", "two PNG images as Base64", _base64("Bo", "PNG", turns=(0.8,))),
+        Role("Cleo", "images by URL", _by_url("Cleo", media)),
+        Role("Dara", "a 5 s 1080p video by URL", _video("Dara", media)),
+    ]
+
+
+def _refused() -> list[Role]:
+    broken = _base64("Eve", "JPEG") | {
+        "element_name": "Eve, with a name far too long",
+        "element_description": "",
+        "tag_list": [{"tag_id": "o_999"}],
+        "element_voice_id": "voice-1",
+    }
+    pointers = ("/element_name", "/element_description", "/tag_list/0/tag_id", "/element_voice_id")
+    return [
+        Role("Eve", "breaks four rules", broken, end=None, pointers=pointers),
+        Role(
+            "Finn",
+            "refused by the provider's policy",
+            _base64("Finn", "JPEG"),
+            {"code": 1301, "message": "content security policy"},
+            end="failed",
+            code="1301",
+        ),
+    ]
+
+
+def _troubled(media: str) -> list[Role]:
+    return [
+        Role(
+            "Gil",
+            "the submission's answer is lost",
+            _base64("Gil", "PNG", turns=(0.8,)),
+            {"answer": "drop", "lose": ["submitted", "processing"], "finished_after": 3.0},
+        ),
+        Role("Hana", "every callback is lost", _by_url("Hana", media), {"lose": True}),
+        Role(
+            "Ivo",
+            "fails at the provider",
+            _base64("Ivo", "JPEG"),
+            {"fail": "no face was found"},
+            end="failed",
+        ),
+        Role(
+            "Juno",
+            "callbacks last first, three times each",
+            _base64("Juno", "JPEG"),
+            {"reorder": True, "duplicate": 2},
+        ),
+        Role("Kit", "every callback is forged", _by_url("Kit", media), {"forge": True}),
+        Role(
+            "Lou",
+            "called back before the submission is answered",
+            _base64("Lou", "JPEG"),
+            {"before_answer": 3, "shape": "newer"},
+        ),
+    ]
+
+
+def _fields(name: str, **more: object) -> Body:
+    return {
+        "element_name": name,
+        "element_description": f"{name}, as seen in the demo",
+        "tag_list": [{"tag_id": "o_102"}],
+        "external_task_id": f"demo-{name.lower()}",
+        **more,
+    }
+
+
+def _images(name: str, frontal: str, others: list[str]) -> Body:
+    images = {"frontal_image": frontal, "refer_images": [{"image_url": one} for one in others]}
+    return _fields(name, reference_type="image_refer", element_image_list=images)
+
+
+def _base64(name: str, form: str, turns: tuple[float, ...] = (-0.8, 0.8)) -> Body:
+    others = [in_base64(portrait(name, turn), form) for turn in turns]
+    return _images(name, in_base64(portrait(name), form), others)
+
+
+def _by_url(name: str, media: str) -> Body:
+    return _images(name, f"{media}/{name}/front.jpg", [f"{media}/{name}/side.png"])
+
+
+def _video(name: str, media: str) -> Body:
+    videos = {"refer_videos": [{"video_url": f"{media}/subject.mp4"}]}
+    return _fields(name, reference_type="video_refer", element_video_list=videos)

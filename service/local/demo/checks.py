@@ -1,0 +1,84 @@
+"""What must hold at the end of the demo, one sentence each."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from service.local.demo.backend import Backend, Heard
+from service.local.demo.board import Board, Part
+
+Json = dict[str, Any]
+Check = tuple[str, bool]
+
+
+def checks(board: Board, backend: Backend, ledger: Json, parallel: int) -> Iterator[Check]:
+    """Every expectation, and whether it holds. `ledger` is the simulator's."""
+    accepted = [part for part in board.parts if part.subject_id]
+    for part in board.parts:
+        yield _as_foretold(part)
+    yield (
+        "every accepted subject was made at the provider once, or refused by it",
+        _once(accepted, ledger),
+    )
+    peak = ledger["counts"]["peak_running"]
+    yield f"never more than {parallel} subjects were with the provider at once", peak <= parallel
+    yield from _polled(accepted, ledger)
+    yield (
+        "the subscriber heard every event of every subject",
+        all(
+            _events(part) == [(one.event_id, one.sequence) for one in _firsts(backend, part)]
+            for part in accepted
+        ),
+    )
+    yield (
+        "in the order of their sequence, from 1 and without a gap",
+        all(
+            [sequence for _, sequence in _events(part)] == list(range(1, len(part.events) + 1))
+            for part in accepted
+        ),
+    )
+    yield "the same request sent again gave the same subject", board.repeated
+    yield "every delivery was signed", backend.unverified == 0
+    yield "a delivery that was answered 500 came again", backend.stumbled == 1
+
+
+def _as_foretold(part: Part) -> Check:
+    role = part.role
+    if role.end is None:
+        named = {one["pointer"] for one in part.answer.get("errors", [])}
+        sentence = f"{role.name} was refused with {len(role.pointers)} broken rules named"
+        return sentence, part.status == 422 and named == set(role.pointers)  # noqa: PLR2004 — HTTP
+    error = part.subject.get("error") or {}
+    holds = part.status == 202 and part.state == role.end  # noqa: PLR2004 — HTTP
+    if role.code:
+        return f"{role.name} {role.end} with the provider's {role.code}", holds and (
+            str(error.get("provider_code")) == role.code
+        )
+    return f"{role.name} {role.end}", holds
+
+
+def _once(accepted: list[Part], ledger: Json) -> bool:
+    """Nothing was made twice, and a repeat was not even tried."""
+    sent = Counter(entry["external_task_id"] for entry in ledger["creates"])
+    return sent == Counter(part.subject_id for part in accepted)
+
+
+def _polled(accepted: list[Part], ledger: Json) -> Iterator[Check]:
+    """Those of whom no callback told were asked for."""
+    asked = {one["external_task_id"] for one in ledger["lookups"] if one["outcome"] == "found"}
+    for part in accepted:
+        fault = part.role.fault or {}
+        if fault.get("lose") or fault.get("forge"):
+            yield f"{part.role.name} was found by asking", part.subject_id in asked
+
+
+def _events(part: Part) -> list[tuple[str, int]]:
+    return [(event["id"], event["data"]["sequence"]) for event in part.events]
+
+
+def _firsts(backend: Backend, part: Part) -> list[Heard]:
+    """What arrived about a subject, in the order of arrival, repeats left out."""
+    seen: dict[str, Heard] = {}
+    for one in backend.heard[part.subject_id or ""]:
+        seen.setdefault(one.event_id, one)
+    return list(seen.values())

@@ -1,0 +1,95 @@
+"""The demo as a command: a private stack, the story on it, what came of it."""
+
+import asyncio
+import time
+from contextlib import ExitStack
+
+from rich.console import Console
+
+from service.local.demo import report
+from service.local.demo.checks import Check, checks
+from service.local.demo.screen import screen
+from service.local.demo.story import play
+from service.local.errors import LocalError
+from service.local.folders import temporary_folder
+from service.local.signals import orderly_end, shielded
+from service.local.stack import Stack, stack
+
+PARALLEL = 4  # fewer places with the provider than subjects: some wait their turn
+SETTINGS = {
+    "CALLSHEET_PROVIDER_PARALLEL": str(PARALLEL),
+    "CALLSHEET_POLL_AFTER": "1",
+    "CALLSHEET_DELIVERY_SCHEDULE": "0.3,1,2,5",
+}
+PLAIN_WIDTH = 120  # characters, where there is no terminal to ask
+PROGRAMS = ("web", "worker", "simulator")
+ERRORS = ("Traceback", '"level": "error"')  # what a log says of a fault of ours
+LINE = 500  # characters of a log line that are shown
+INTERRUPTED = 130  # the exit status that shells give Ctrl-C
+
+
+def run() -> int:
+    """0 if everything held, 1 if not, 130 if interrupted."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PLAIN_WIDTH)
+    try:
+        with orderly_end():
+            return 0 if _told(console) else 1
+    except LocalError as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return INTERRUPTED
+
+
+def _told(console: Console) -> bool:
+    started = time.monotonic()
+    console.print("Starting Postgres, Valkey, the provider simulator, worker and web …")
+    with ExitStack() as everything:
+        with shielded():
+            folder = everything.enter_context(temporary_folder("callsheet-demo-"))
+        running = everything.enter_context(
+            stack(folder, durable=False, keep=False, settings=SETTINGS)
+        )
+        console.print(f"Up in {time.monotonic() - started:.1f} s at {running.base_url}\n")
+        broken = _played(console, running)
+        if broken:
+            _show_logs(console, running)
+    for sentence in broken:
+        console.print(f"\nDid not hold: {sentence}", markup=False)
+    console.print(f"\nTook {time.monotonic() - started:.1f} s; nothing of it is left.")
+    return not broken
+
+
+def _played(console: Console, running: Stack) -> list[str]:
+    """What did not hold."""
+    key = running.make_key("demo")
+    with screen(console) as show:
+        outcome = asyncio.run(play(running.base_url, running.simulator_url, key, show))
+    report.timelines(console, outcome.board)
+    report.deliveries(console, outcome.board, outcome.backend)
+    held = checks(outcome.board, outcome.backend, outcome.ledger, PARALLEL)
+    return report.verdict(console, [*held, _calm(running), _audit(running)])
+
+
+def _show_logs(console: Console, running: Stack) -> None:
+    """The ends of the logs, which are deleted with everything else."""
+    for name in PROGRAMS:
+        console.print()
+        for line in running.child(name).with_tail(name).splitlines():
+            console.print(line[:LINE], markup=False, soft_wrap=True)
+
+
+def _calm(running: Stack) -> Check:
+    logs = [running.child(name).log.read_text() for name in PROGRAMS]
+    return "no process logged an error", not any(sign in log for log in logs for sign in ERRORS)
+
+
+def _audit(running: Stack) -> Check:
+    try:
+        said = running.call("audit").strip()
+    except LocalError as error:
+        return f"the audit: {error}", False
+    return f"the audit: {said}", True

@@ -1,0 +1,53 @@
+"""The demo's pictures: portraits drawn on the spot, a different person for each name."""
+
+import base64
+import io
+from hashlib import sha256
+
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+SIZE = (480, 640)  # pixels; the document: at least 300, aspect ratio between 1:2.5 and 2.5:1
+SKINS: tuple[Colour, ...] = ((241, 194, 125), (224, 172, 105), (198, 134, 66), (141, 85, 36))
+
+
+def portrait(name: str, turn: float = 0.0) -> Image.Image:
+    """A head and shoulders before a wall; `turn` from -1 (left) to 1, 0 looks at us."""
+    dice = sha256(name.encode()).digest()
+    image = _wall((dice[0], dice[1], 160), (dice[2] // 3, dice[3] // 3, 60))
+    draw = ImageDraw.Draw(image)
+    skin = SKINS[dice[4] % len(SKINS)]
+    coat, hair = (dice[5], dice[6], dice[7]), (dice[8] // 3, dice[9] // 4, dice[10] // 5)
+    shift = round(30 * turn)
+    draw.ellipse((60, 470, 420, 900), fill=coat)
+    draw.rectangle((210, 400, 270, 500), fill=skin)
+    draw.ellipse((140 - shift, 110, 340 - shift, 360), fill=hair)
+    draw.ellipse((155, 150, 325, 430), fill=skin)
+    draw.pieslice((148, 130, 332, 350), 180, 360, fill=hair)
+    for side in (-1, 1):
+        eye = 240 + side * 38 + shift
+        draw.ellipse((eye - 14, 270, eye + 14, 290), fill=(250, 250, 250))
+        draw.ellipse((eye - 7 + shift // 5, 272, eye + 7 + shift // 5, 288), fill=(40, 30, 30))
+    draw.line(
+        (240 + shift, 290, 250 + 2 * shift, 335, 234 + shift, 338), fill=(90, 60, 50), width=3
+    )
+    draw.arc((205 + shift, 330, 275 + shift, 390), 20, 160, fill=(150, 50, 60), width=5)
+    return image
+
+
+def encoded(image: Image.Image, form: str) -> bytes:
+    """A file's bytes; `form` is JPEG or PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def in_base64(image: Image.Image, form: str) -> str:
+    """The same as a request carries it."""
+    return base64.b64encode(encoded(image, form)).decode()
+
+
+def _wall(top: Colour, bottom: Colour) -> Image.Image:
+    """Shaded from top to bottom."""
+    above, below = Image.new("RGB", SIZE, top), Image.new("RGB", SIZE, bottom)
+    return Image.composite(below, above, Image.linear_gradient("L").resize(SIZE))

@@ -1,0 +1,97 @@
+"""What a person reads at the end: each subject's way, what the subscriber got, what held."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.local.demo.backend import Backend, Heard
+from service.local.demo.board import Board, Part
+from service.local.demo.checks import Check
+from service.local.demo.screen import COLOURS
+
+WIDTH = 32  # characters of a timeline's bar
+MARKS = {"queued": "·", "submitted": "─", "processing": "█", "succeeded": "✓", "failed": "✗"}
+
+
+def timelines(console: Console, board: Board) -> None:
+    """A bar for each subject, and when each of its events happened."""
+    _title(console, "A timeline for each subject, in seconds from its acceptance")
+    table = _table()
+    longest = max((_seconds(part)[-1] for part in board.parts if part.events), default=1.0)
+    for part in board.parts:
+        table.add_row(part.role.name, _bar(part, longest), _words(part))
+    console.print(table)
+
+
+def deliveries(console: Console, board: Board, backend: Backend) -> None:
+    """What arrived at the subscriber, in the order of arrival."""
+    _title(console, "What the subscriber got, verified: sequence, event, milliseconds after it")
+    table = _table()
+    for part in board.parts:
+        times = {event["id"]: _moment(event) for event in part.events}
+        arrivals = backend.heard[part.subject_id or ""]
+        words = ", ".join(_arrival(one, times) for one in arrivals)
+        table.add_row(part.role.name, words or "nothing: it was refused at once")
+    console.print(table)
+
+
+def verdict(console: Console, held: Iterable[Check]) -> list[str]:
+    """Every expectation with ✓ or ✗; those that do not hold."""
+    broken = []
+    console.print()
+    for sentence, holds in held:
+        mark = Text("✓ ", "green") if holds else Text("✗ ", "bold red")
+        console.print(mark + Text(sentence))
+        if not holds:
+            broken.append(sentence)
+    return broken
+
+
+def _title(console: Console, text: str) -> None:
+    console.print(Text("\n" + text, "bold"))
+
+
+def _table() -> Table:
+    return Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _bar(part: Part, longest: float) -> Text:
+    """Each state is drawn from its event to the next; the last is one mark."""
+    bar = Text()
+    starts = [round(one / (longest or 1) * WIDTH) for one in _seconds(part)]
+    ends = [*starts[1:], *(one + 1 for one in starts[-1:])]
+    for event, start, end in zip(part.events, starts, ends, strict=True):
+        state = event["data"]["state"]
+        bar.append(MARKS.get(state, "?") * (end - start), COLOURS.get(state, ""))
+    return bar
+
+
+def _words(part: Part) -> Text:
+    if not part.subject_id:
+        errors = part.answer.get("errors", [])
+        lines = [f"answered {part.status}", *(f"{one['message']}" for one in errors)]
+        return Text("\n".join(lines), COLOURS["refused"])
+    words = Text(", ").join(
+        Text(f"{event['data']['state']} {second:.2f}", COLOURS.get(event["data"]["state"], ""))
+        for event, second in zip(part.events, _seconds(part), strict=True)
+    )
+    error: dict[str, Any] | None = part.subject.get("error")
+    return words + Text(f": {error['message']}") if error else words
+
+
+def _seconds(part: Part) -> list[float]:
+    moments = [_moment(event) for event in part.events]
+    return [one - moments[0] for one in moments]
+
+
+def _moment(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["timestamp"]).timestamp()
+
+
+def _arrival(one: Heard, times: dict[str, float]) -> str:
+    after = max(0.0, one.at - times.get(one.event_id, one.at)) * 1000
+    return f"{one.sequence} {one.type.partition('.')[2]} +{after:.0f}"

@@ -1,0 +1,74 @@
+"""What a person sees while it goes on: a live table on a terminal, plain lines elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from service.local.demo.board import Board, Part
+
+COLOURS = {
+    "queued": "bright_black",
+    "submitting": "cyan",
+    "unconfirmed": "magenta",
+    "submitted": "blue",
+    "processing": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "refused": "red",
+}
+Show = Callable[[Board], None]
+
+
+@contextmanager
+def screen(console: Console) -> Iterator[Show]:
+    """A function to call whenever something may have changed."""
+    if not console.is_terminal:
+        yield _Lines(console).show
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda board: live.update(_picture(board), refresh=True)
+
+
+class _Lines:
+    """One line for each change of state."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: dict[str, str] = {}
+
+    def show(self, board: Board) -> None:
+        for part in board.parts:
+            state = part.state
+            if state is None or self._shown.get(part.role.name) == state:
+                continue
+            self._shown[part.role.name] = state
+            done = f"{board.ended:>2}/{len(board.parts)}"
+            line = f"{board.seconds:5.1f} s  {done}  {part.role.name:<5} {state}"
+            self._console.print(line)
+
+
+def _picture(board: Board) -> Group:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("subject", "what is special", "state", "heard"):
+        table.add_column(heading, header_style="bold", no_wrap=True)
+    for part in board.parts:
+        table.add_row(part.role.name, part.role.about, _state(part), _heard(part))
+    total = len(board.parts)
+    foot = Table.grid(padding=(0, 2, 0, 0))
+    bar = ProgressBar(total=total, completed=board.ended, width=40)
+    foot.add_row(bar, f"{board.ended} of {total}", f"{board.seconds:.1f} s")
+    return Group(table, Text(), foot)
+
+
+def _state(part: Part) -> Text:
+    state = part.state or "·"
+    return Text(state, style=COLOURS.get(state, ""))
+
+
+def _heard(part: Part) -> Text:
+    return Text("●" * part.heard, style="green")

@@ -1,0 +1,160 @@
+"""How long news takes: from a caller to the provider, and from the provider to a subscriber."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from typing import Any, Self
+
+import aiohttp
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.core.signatures import headers, key_of
+from service.local.stack import Stack
+from tests.local.simulating import served, until
+
+PATIENCE = 30.0  # seconds until the last sample must be in
+REQUEST: dict[str, Any] = {
+    "element_description": "a benchmark",
+    "reference_type": "image_refer",
+    "element_image_list": {
+        "frontal_image": "https://media.example/front.png",
+        "refer_images": [{"image_url": "https://media.example/side.png"}],
+    },
+}
+
+
+async def paced(samples: int, rate: float) -> AsyncIterator[int]:
+    """Numbers from 0, one each 1/rate seconds, whatever the last one took."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    for number in range(samples):
+        await asyncio.sleep(max(0.0, begun + number / rate - loop.time()))
+        yield number
+
+
+async def accepted_to_provider(stack: Stack, samples: int, rate: float) -> list[float]:
+    """Milliseconds from a caller's 202 to the provider's receipt of the subject."""
+    accepted: dict[str, float] = {}
+    async with _Caller(stack, "latency") as caller:
+        await caller.set_provider(fetch_media=False, processing_after=3600, finished_after=3600)
+
+        async def create(number: int) -> None:
+            subject = await caller.create(f"bench {number}")
+            accepted[subject["id"]] = time.time()
+
+        await _each(create, samples, rate)
+        received = await caller.receipts(accepted)
+    return [(received[one] - at) * 1000 for one, at in accepted.items()]
+
+
+async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> list[float]:
+    """Milliseconds from the sending of a signed callback to its event at the subscriber."""
+    key = key_of(stack.env["CALLSHEET_WEBHOOK_SECRETS"])
+    sent: dict[str, float] = {}
+    got: dict[str, float] = {}
+
+    async def take(request: Request) -> Response:
+        at = time.time()
+        event = orjson.loads(await request.body())
+        got[event["data"]["id"]] = at
+        return Response()
+
+    app = Starlette(routes=[Route("/", take, methods=["POST"])])
+    async with served(app) as address, _Caller(stack, "callbacks") as caller:
+        await caller.set_provider(fetch_media=False, processing_after=3600, finished_after=3600)
+        made = [await caller.create(f"bench {number}") for number in range(samples)]
+        await caller.receipts([one["id"] for one in made])
+        known = [await caller.submitted(one["id"]) for one in made]
+        await caller.subscribe(address + "/", ["subject.processing"])
+
+        async def call_back(number: int) -> None:
+            subject = known[number]
+            sent[subject["id"]] = time.time()
+            await caller.post_callback(key, subject)
+
+        await _each(call_back, samples, rate)
+        await until(lambda: len(got) == samples, PATIENCE)
+    return [(got[one] - at) * 1000 for one, at in sent.items()]
+
+
+async def _each(act: Callable[[int], Coroutine[Any, Any, None]], samples: int, rate: float) -> None:
+    async with asyncio.TaskGroup() as group:
+        async for number in paced(samples, rate):
+            group.create_task(act(number))
+
+
+class _Caller:
+    """Somebody's back end, and the provider's hand that sends callbacks."""
+
+    def __init__(self, stack: Stack, account: str) -> None:
+        self._stack = stack
+        key = stack.make_key(account)
+        self._http = aiohttp.ClientSession(
+            headers={"authorization": f"Bearer {key}"}, connector=aiohttp.TCPConnector(limit=64)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def create(self, name: str) -> dict[str, Any]:
+        return await self._post("/v1/subjects", REQUEST | {"element_name": name})
+
+    async def subscribe(self, url: str, types: list[str]) -> None:
+        await self._post("/v1/subscribers", {"url": url, "event_types": types})
+
+    async def _post(self, path: str, body: object) -> dict[str, Any]:
+        async with self._http.post(self._stack.base_url + path, json=body) as answer:
+            answer.raise_for_status()
+            read: dict[str, Any] = await answer.json()
+            return read
+
+    async def submitted(self, subject_id: str) -> dict[str, Any]:
+        """The subject, once the provider's answer is on record."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                url = f"{self._stack.base_url}/v1/subjects/{subject_id}"
+                async with self._http.get(url) as answer:
+                    subject: dict[str, Any] = await answer.json()
+                if subject["provider_task_id"]:
+                    return subject
+                await asyncio.sleep(0.05)
+
+    async def post_callback(self, key: bytes, subject: Mapping[str, Any]) -> None:
+        """A signed `processing`, as the provider sends it."""
+        body = orjson.dumps(
+            {
+                "task_id": subject["provider_task_id"],
+                "task_status": "processing",
+                "task_info": {"external_task_id": subject["id"]},
+                "updated_at": int(time.time() * 1000),
+            }
+        )
+        signed = headers([key], f"msg_{subject['id']}", int(time.time()), body)
+        url = f"{self._stack.base_url}/callbacks"
+        async with self._http.post(url, data=body, headers=signed) as answer:
+            answer.raise_for_status()
+
+    async def set_provider(self, **settings: object) -> None:
+        url = f"{self._stack.simulator_url}/_simulator/settings"
+        async with self._http.post(url, json=settings) as answer:
+            answer.raise_for_status()
+
+    async def receipts(self, subjects: Collection[str]) -> dict[str, float]:
+        """When the provider received each, in Unix seconds, once it has them all."""
+        received: dict[str, float] = {}
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                url = f"{self._stack.simulator_url}/_simulator/ledger"
+                async with self._http.get(url) as answer:
+                    creates = (await answer.json())["creates"]
+                received = {one["external_task_id"]: one["at"] for one in creates}
+                if received.keys() >= set(subjects):
+                    return received
+                await asyncio.sleep(0.2)

@@ -1,0 +1,133 @@
+"""What the demo shows and checks: it must notice what did not hold."""
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from service.local.demo import report
+from service.local.demo.backend import Backend, Heard
+from service.local.demo.board import Board, Part
+from service.local.demo.cast import cast
+from service.local.demo.checks import checks
+from service.local.demo.screen import screen
+
+ROLES = {role.name: role for role in cast("http://127.0.0.1:9/media")}
+
+
+def event(sequence: int, state: str) -> dict[str, Any]:
+    """One event of the feed."""
+    timestamp = f"2026-11-01T12:00:0{sequence}.000Z"
+    data = {"state": state, "sequence": sequence}
+    return {
+        "id": f"evt_{sequence}",
+        "timestamp": timestamp,
+        "type": f"subject.{state}",
+        "data": data,
+    }
+
+
+def part(name: str, *states: str) -> Part:
+    """A role that has gone through these states."""
+    subject_id = f"sub_{name}"
+    subject = {"id": subject_id, "state": states[-1], "version": len(states), "error": None}
+    events = [event(index, state) for index, state in enumerate(states, 1)]
+    return Part(ROLES[name], 202, {"id": subject_id}, subject, events, len(events))
+
+
+def heard(*parts: Part) -> Backend:
+    """A back end that heard all of it."""
+    backend = Backend(stumbled=1)
+    for one in parts:
+        backend.heard[one.subject_id or ""] = [
+            Heard(0.0, given["id"], given["type"], given["data"]["sequence"])
+            for given in one.events
+        ]
+    return backend
+
+
+def ledger(*ids: str, lookups: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The simulator's, with one create for each id."""
+    return {
+        "creates": [{"external_task_id": one} for one in ids],
+        "lookups": [{"external_task_id": one, "outcome": "found"} for one in lookups],
+        "counts": {"peak_running": 1},
+    }
+
+
+def broken(board: Board, backend: Backend, seen: dict[str, Any]) -> list[str]:
+    """The sentences that do not hold."""
+    return [sentence for sentence, holds in checks(board, backend, seen, 1) if not holds]
+
+
+def test_all_holds_when_everything_went_as_foretold() -> None:
+    ada, hana = part("Ada", "queued", "succeeded"), part("Hana", "queued", "succeeded")
+    board = Board([ada, hana], repeated=True)
+    seen = ledger("sub_Ada", "sub_Hana", lookups=("sub_Hana",))
+    assert broken(board, heard(ada, hana), seen) == []
+
+
+def test_each_thing_that_went_wrong_is_named() -> None:
+    ada, hana = part("Ada", "queued", "failed"), part("Hana", "queued", "succeeded")
+    backend = heard(ada)
+    backend.unverified, backend.stumbled = 1, 0
+    seen = ledger("sub_Ada", "sub_Ada", "sub_Hana")
+    seen["counts"]["peak_running"] = 2
+    assert broken(Board([ada, hana]), backend, seen) == [
+        "Ada succeeded",
+        "every accepted subject was made at the provider once, or refused by it",
+        "never more than 1 subjects were with the provider at once",
+        "Hana was found by asking",
+        "the subscriber heard every event of every subject",
+        "the same request sent again gave the same subject",
+        "every delivery was signed",
+        "a delivery that was answered 500 came again",
+    ]
+
+
+def test_a_gap_in_the_sequence_is_noticed() -> None:
+    ada = part("Ada", "queued", "succeeded")
+    ada.events[1]["data"]["sequence"] = 3
+    sentences = broken(Board([ada], repeated=True), heard(ada), ledger("sub_Ada"))
+    assert sentences == ["in the order of their sequence, from 1 and without a gap"]
+
+
+def test_a_refusal_that_names_too_few_rules_is_noticed() -> None:
+    eve = Part(ROLES["Eve"], 422, {"errors": [{"pointer": "/element_name", "message": "long"}]})
+    sentences = broken(Board([eve], repeated=True), Backend(stumbled=1), ledger())
+    assert sentences == ["Eve was refused with 4 broken rules named"]
+
+
+def test_the_report_shows_what_did_not_hold() -> None:
+    console = Console(file=io.StringIO(), width=120, record=True)
+    ada = part("Ada", "queued", "submitted", "failed")
+    ada.subject["error"] = {"code": "provider_failed", "message": "no face"}
+    board = Board([ada, Part(ROLES["Bo"])])
+    report.timelines(console, board)
+    report.deliveries(console, board, heard(ada))
+    assert report.verdict(console, [("one", True), ("two", False)]) == ["two"]
+    text = console.export_text()
+    assert "queued 0.00, submitted 1.00, failed 2.00: no face" in text
+    assert "1 queued +0, 2 submitted +0, 3 failed +0" in text
+    assert "✓ one" in text
+    assert "✗ two" in text
+
+
+def test_a_terminal_gets_a_table_and_a_bar() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100)
+    with screen(console) as show:
+        show(Board([part("Ada", "queued", "succeeded"), Part(ROLES["Bo"])]))
+    text = written.getvalue()
+    assert "three JPEG images as Base64" in text
+    assert "1 of 2" in text
+
+
+def test_without_a_terminal_each_change_is_one_line() -> None:
+    written = io.StringIO()
+    ada = part("Ada", "queued")
+    with screen(Console(file=written, width=100)) as show:
+        for state in ("queued", "queued", "succeeded"):
+            ada.subject["state"] = state
+            show(Board([ada, Part(ROLES["Bo"])]))
+    assert [line.split()[-1] for line in written.getvalue().splitlines()] == ["queued", "succeeded"]
