@@ -101,9 +101,7 @@ class Provider:
         if self._session is None:
             connect = min(MAX_CONNECT, self._timeout / 2)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=MAX_CONNECTIONS, keepalive_timeout=KEPT_ALIVE
-                ),
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEPT_ALIVE),
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect),
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),

@@ -43,7 +43,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     now = resources.clock()
     token = resources.new_id("lse")
     lease = timedelta(seconds=resources.settings.delivery_lease)
-    async with resources.database.glance() as tx:
+    async with resources.database.glance(durable=False) as tx:
         due = await deliveries.claim(tx, now=now, lease_until=now + lease, token=token, limit=limit)
     return [Claimed(one, token) for one in due]
 

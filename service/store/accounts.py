@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.store.database import Transaction
@@ -63,24 +63,26 @@ async def add_key(  # noqa: PLR0913 - one row's worth
     )
 
 
+_BY_KEY = (
+    select(
+        api_keys.c.id,
+        accounts.c.id,
+        accounts.c.name,
+        api_keys.c.scopes,
+        api_keys.c.last_used_at,
+    )
+    .join(accounts, accounts.c.id == api_keys.c.account_id)
+    .where(
+        api_keys.c.hash == bindparam("digest"),
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+    )
+)
+
+
 async def by_key(tx: Transaction, digest: bytes, now: datetime) -> Caller | None:
     """Whose key this is, if it is neither revoked nor expired."""
-    statement = (
-        select(
-            api_keys.c.id,
-            accounts.c.id,
-            accounts.c.name,
-            api_keys.c.scopes,
-            api_keys.c.last_used_at,
-        )
-        .join(accounts, accounts.c.id == api_keys.c.account_id)
-        .where(
-            api_keys.c.hash == digest,
-            api_keys.c.revoked_at.is_(None),
-            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
-        )
-    )
-    row = (await tx.execute(statement)).first()
+    row = (await tx.execute(_BY_KEY, {"digest": digest, "now": now})).first()
     if row is None:
         return None
     key_id, account_id, name, scopes, last_used_at = row

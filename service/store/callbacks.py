@@ -25,6 +25,16 @@ class Callback:
     received_at: datetime
 
 
+# Built once: building a statement and finding it in the cache costs more than running it.
+_KEEP = (
+    upsert(callbacks)
+    .on_conflict_do_update(
+        index_elements=["source", "dedup_key"], set_={"seen": callbacks.c.seen + 1}
+    )
+    .returning(literal_column("(xmax = 0)", Boolean))  # true for a row just inserted
+)
+
+
 async def keep(
     tx: Transaction, callback: Callback, subject_id: str | None, verdict: str, reason: str | None
 ) -> bool:
@@ -33,25 +43,18 @@ async def keep(
     The unique key settles the race of copies that arrive at once: one inserts, the others wait
     for its commit and then count themselves.
     """
-    statement = (
-        upsert(callbacks)
-        .values(
-            id=callback.id,
-            source=callback.source,
-            dedup_key=callback.dedup_key,
-            subject_id=subject_id,
-            body=callback.body,
-            headers=dict(callback.headers),
-            verdict=verdict,
-            reason=reason,
-            received_at=callback.received_at,
-        )
-        .on_conflict_do_update(
-            index_elements=["source", "dedup_key"], set_={"seen": callbacks.c.seen + 1}
-        )
-        .returning(literal_column("(xmax = 0)", Boolean))  # true for a row just inserted
-    )
-    return bool((await tx.execute(statement)).scalar_one())
+    values = {
+        "id": callback.id,
+        "source": callback.source,
+        "dedup_key": callback.dedup_key,
+        "subject_id": subject_id,
+        "body": callback.body,
+        "headers": dict(callback.headers),
+        "verdict": verdict,
+        "reason": reason,
+        "received_at": callback.received_at,
+    }
+    return bool((await tx.execute(_KEEP, values)).scalar_one())
 
 
 async def prune(tx: Transaction, before: datetime, limit: int) -> int:

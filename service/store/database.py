@@ -16,6 +16,7 @@ Transaction = AsyncConnection
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
 IDLE_TIMEOUT = timedelta(seconds=60)  # a process that hangs inside a transaction lets go
+CARELESS_POOL = 2  # connections; only claims of deliveries use them, one at a time
 POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told to come back
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
@@ -27,27 +28,11 @@ class Database:
     """Connections to one Postgres, and transactions on them."""
 
     def __init__(self, url: str, pool: int = 20) -> None:
-        self._engine: AsyncEngine = create_async_engine(
-            async_url(url),
-            pool_size=pool,
-            max_overflow=0,
-            pool_timeout=POOL_WAIT,
-            pool_use_lifo=True,  # few connections stay warm, rather than all lukewarm
-            hide_parameters=True,  # errors are logged, and parameters hold secrets
-            json_serializer=lambda value: orjson.dumps(value).decode(),
-            json_deserializer=orjson.loads,
-            connect_args={
-                "timeout": 5,
-                "server_settings": {
-                    "application_name": "callsheet",
-                    "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
-                    "lock_timeout": _milliseconds(LOCK_TIMEOUT),
-                    "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
-                    "jit": "off",
-                },
-            },
-        )
+        self._engine = _engine(url, pool)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._careless = _engine(url, CARELESS_POOL, synchronous_commit="off").execution_options(
+            isolation_level="AUTOCOMMIT"
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -60,9 +45,14 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def glance(self) -> AsyncIterator[Transaction]:
-        """For a single statement: it is its own transaction, which saves two trips."""
-        async with self._translated(self._autocommit.connect()) as connection:
+    async def glance(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        """For a single statement: it is its own transaction, which saves two trips.
+
+        With durable=False it does not wait for the disk: only for what may be lost in a crash of
+        Postgres without harm, as a claim whose work is done at least once.
+        """
+        engine = self._autocommit if durable else self._careless
+        async with self._translated(engine.connect()) as connection:
             yield connection
 
     @asynccontextmanager
@@ -81,6 +71,33 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._careless.dispose()
+
+
+def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
+    return create_async_engine(
+        async_url(url),
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT,
+        pool_use_lifo=True,  # few connections stay warm, rather than all lukewarm
+        hide_parameters=True,  # errors are logged, and parameters hold secrets
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+        connect_args={
+            "timeout": 5,
+            "server_settings": {
+                "application_name": "callsheet",
+                "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
+                "lock_timeout": _milliseconds(LOCK_TIMEOUT),
+                "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
+                "jit": "off",
+                # Every statement here has one good plan: planning anew would cost more than it.
+                "plan_cache_mode": "force_generic_plan",
+                **settings,
+            },
+        },
+    )
 
 
 def async_url(url: str) -> str:

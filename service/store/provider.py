@@ -12,13 +12,6 @@ from service.store.tables import provider_state, subjects
 # Claims are made one after the other: the number of free places is counted, then taken.
 CLAIM_LOCK = 0x63616C6C_73686565  # any constant of our own; the letters of our name
 
-_TAKEN = (
-    select(func.count())
-    .select_from(subjects)
-    .where(subjects.c.state.in_(sorted(WITH_PROVIDER)))
-    .scalar_subquery()
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
@@ -32,21 +25,27 @@ class ProviderState:
     subjects: int  # how many of the parallel places are taken
 
 
+_LOCK_CLAIMS = text("SELECT pg_advisory_xact_lock(:key)")
+_READ = select(
+    provider_state.c.stopped_code,
+    provider_state.c.stopped_message,
+    provider_state.c.next_probe_at,
+    provider_state.c.learnt_parallel,
+    provider_state.c.learnt_until,
+    select(func.count())
+    .select_from(subjects)
+    .where(subjects.c.state.in_(sorted(WITH_PROVIDER)))
+    .scalar_subquery(),
+)
+
+
 async def lock_claims(tx: Transaction) -> None:
     """Until this transaction ends, nobody else claims subjects."""
-    await tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CLAIM_LOCK})
+    await tx.execute(_LOCK_CLAIMS, {"key": CLAIM_LOCK})
 
 
 async def read(tx: Transaction) -> ProviderState:
-    columns = (
-        provider_state.c.stopped_code,
-        provider_state.c.stopped_message,
-        provider_state.c.next_probe_at,
-        provider_state.c.learnt_parallel,
-        provider_state.c.learnt_until,
-        _TAKEN,
-    )
-    return ProviderState(*(await tx.execute(select(*columns))).one())
+    return ProviderState(*(await tx.execute(_READ)).one())
 
 
 async def stop(tx: Transaction, code: int, message: str, next_probe_at: datetime) -> None:

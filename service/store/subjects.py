@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, literal_column, select, text, tuple_, update
+from sqlalchemy import Row, Select, bindparam, insert, literal_column, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.core.ids import event_id
@@ -16,6 +16,7 @@ from service.store.tables import subject_media, subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 KEPT = frozenset({"id", "account_id", "external_task_id", "fingerprint", "document", "created_at"})
+CHANGING = tuple(column.name for column in COLUMNS if column.name not in KEPT)
 CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 
 
@@ -31,19 +32,38 @@ class Wanted:
     below: tuple[datetime, str] | None = None
 
 
+# Statements are built once: building one and finding it in the cache costs more than running it.
+_ADD = (
+    upsert(subjects)
+    .on_conflict_do_nothing(index_elements=["account_id", "external_task_id"])
+    .returning(subjects.c.id)
+)
+_BY_ID = select(*COLUMNS).where(subjects.c.id == bindparam("subject_id"))
+_OF_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
+_BY_EXTERNAL_ID = select(*COLUMNS).where(
+    subjects.c.account_id == bindparam("account"),
+    subjects.c.external_task_id == bindparam("external_id"),
+)
+_LOCK = _BY_ID.with_for_update()
+_WRITE = (
+    update(subjects)
+    .where(
+        subjects.c.id == bindparam("before_id"),
+        subjects.c.state == bindparam("before_state"),
+        subjects.c.version == bindparam("before_version"),
+    )
+    .values({name: bindparam(f"after_{name}") for name in CHANGING})
+    .returning(subjects.c.id)
+)
+
+
 async def add(tx: Transaction, subject: Subject, tags: Sequence[str]) -> bool:
     """False, and nothing written, if the account has this external_task_id already.
 
     The unique key settles the race of equal requests that arrive at once.
     """
     values = {column.name: getattr(subject, column.name) for column in COLUMNS}
-    statement = (
-        upsert(subjects)
-        .values(**values, tags=list(tags))
-        .on_conflict_do_nothing(index_elements=["account_id", "external_task_id"])
-        .returning(subjects.c.id)
-    )
-    return (await tx.execute(statement)).first() is not None
+    return (await tx.execute(_ADD, values | {"tags": list(tags)})).first() is not None
 
 
 async def need_media(tx: Transaction, subject_id: str, hashes: Sequence[str]) -> None:
@@ -55,22 +75,18 @@ async def need_media(tx: Transaction, subject_id: str, hashes: Sequence[str]) ->
 
 async def get(tx: Transaction, subject_id: str, account_id: str | None = None) -> Subject | None:
     """By our id; with an account, only if it is that account's."""
-    statement = select(*COLUMNS).where(subjects.c.id == subject_id)
-    if account_id is not None:
-        statement = statement.where(subjects.c.account_id == account_id)
-    return await _one(tx, statement)
+    if account_id is None:
+        return await _one(tx, _BY_ID, subject_id=subject_id)
+    return await _one(tx, _OF_ACCOUNT, subject_id=subject_id, account=account_id)
 
 
 async def by_external_id(tx: Transaction, account_id: str, external_id: str) -> Subject | None:
-    statement = select(*COLUMNS).where(
-        subjects.c.account_id == account_id, subjects.c.external_task_id == external_id
-    )
-    return await _one(tx, statement)
+    return await _one(tx, _BY_EXTERNAL_ID, account=account_id, external_id=external_id)
 
 
 async def lock(tx: Transaction, subject_id: str) -> Subject | None:
     """Read for writing: nobody else moves it until this transaction ends."""
-    return await _one(tx, select(*COLUMNS).where(subjects.c.id == subject_id).with_for_update())
+    return await _one(tx, _LOCK, subject_id=subject_id)
 
 
 async def id_by_provider_task(tx: Transaction, provider_task_id: str) -> str | None:
@@ -83,22 +99,13 @@ async def write(tx: Transaction, before: Subject, after: Subject) -> None:
 
     Callers hold the row's lock, so the guard failing means a fault of ours, not a race.
     """
-    changed = {
-        name: getattr(after, name)
-        for name in (column.name for column in COLUMNS)
-        if name not in KEPT and getattr(after, name) != getattr(before, name)
+    values = {f"after_{name}": getattr(after, name) for name in CHANGING}
+    guard = {
+        "before_id": before.id,
+        "before_state": before.state,
+        "before_version": before.version,
     }
-    statement = (
-        update(subjects)
-        .where(
-            subjects.c.id == before.id,
-            subjects.c.state == before.state,
-            subjects.c.version == before.version,
-        )
-        .values(**changed)
-        .returning(subjects.c.id)
-    )
-    if (await tx.execute(statement)).first() is None:
+    if (await tx.execute(_WRITE, values | guard)).first() is None:
         msg = f"{event_id(before.id, before.version)} was overtaken under its own lock"
         raise RuntimeError(msg)
 
@@ -236,8 +243,8 @@ async def hold_share(tx: Transaction, subject_id: str) -> None:
     )
 
 
-async def _one(tx: Transaction, statement: Select[Any]) -> Subject | None:
-    row = (await tx.execute(statement)).first()
+async def _one(tx: Transaction, statement: Select[Any], **values: str) -> Subject | None:
+    row = (await tx.execute(statement, values)).first()
     return None if row is None else _subject(row)
 
 
