@@ -26,6 +26,8 @@ from tests.remote.talking import (
 )
 from tests.remote.wire import envelope
 
+CLOSING = "connection: close\r\n"  # as a script does after its answer
+
 
 def claims_of(authorization: str) -> dict[str, Any]:
     """The claims of a JWT whose header and signature are right."""
@@ -61,7 +63,7 @@ async def test_a_refused_token_is_minted_anew_once(code: int) -> None:
 
     async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         clock.now += timedelta(seconds=1)
-        writer.write(envelope(code, "token", status=401))
+        writer.write(envelope(code, "token", status=401, headers=CLOSING))
 
     async with talking(refuse, CREATED, credentials=PAIR, clock=clock) as (provider, server):
         assert isinstance(await provider.create(BODY), Accepted)
@@ -79,7 +81,7 @@ async def test_calls_refused_together_share_the_new_token() -> None:
 
     async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await arrived.wait()
-        writer.write(envelope(1004, "expired", status=401))
+        writer.write(envelope(1004, "expired", status=401, headers=CLOSING))
         clock.now += timedelta(seconds=1)
 
     answers = (refuse, refuse, CREATED)
