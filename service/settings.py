@@ -215,9 +215,7 @@ class Settings:
     sweep: float = _setting(
         "1", _seconds(0.05, 3600), "How often a worker looks for work nobody woke it for"
     )
-    retention_days: int = _setting(
-        "35", _whole(1, 3650), "How long raw callbacks and idempotency keys' history are kept"
-    )
+    retention_days: int = _setting("35", _whole(1, 3650), "Days that raw callbacks are kept")
     queue_name: str = _setting(
         "callsheet", _text, "The name of our arq queue, where other back ends enqueue"
     )
