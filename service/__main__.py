@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     simulator.add_argument("--port", type=int, default=8100)
     simulator.add_argument("--api-key", required=True)
     simulator.add_argument("--webhook-secret")
+    simulator.add_argument("--access-key")
+    simulator.add_argument("--secret-key")
     simulator.add_argument("--data", type=Path)
     key = command("keys", _keys, "make a key for callers")
     key.add_argument("action", choices=["create"])
@@ -149,7 +151,15 @@ def _demo(_given: argparse.Namespace) -> int:
 def _simulator(given: argparse.Namespace) -> int:
     from service.local import simulator  # noqa: PLC0415
 
-    return simulator.run(given.host, given.port, given.api_key, given.webhook_secret, given.data)
+    return simulator.run(
+        given.host,
+        given.port,
+        given.api_key,
+        given.webhook_secret,
+        given.data,
+        access_key=given.access_key,
+        secret_key=given.secret_key,
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
+ANSWER_TIME = 2.0  # seconds; a Redis that hangs is as good as away
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 
 
@@ -85,7 +86,8 @@ class Queue:
     async def reachable(self) -> bool:
         """Whether Redis answers."""
         with contextlib.suppress(*UNREACHABLE):
-            return bool(await (await self._connected()).ping())
+            async with asyncio.timeout(ANSWER_TIME):
+                return bool(await (await self._connected()).ping())
         return False
 
     async def __aenter__(self) -> Self:
@@ -110,7 +112,8 @@ class Queue:
             self._rung.clear()
             waiting, self._waiting = self._waiting, {}
             try:
-                await self._send(waiting)
+                async with asyncio.timeout(ANSWER_TIME):
+                    await self._send(waiting)
             except UNREACHABLE as error:
                 # Not kept: the sweep finds the work, and a backlog of wakes would help nobody.
                 log.warning("queue.unreachable", action="wake_lost", error=type(error).__name__)
@@ -118,6 +121,7 @@ class Queue:
 
     async def _send(self, waiting: dict[Work, str]) -> None:
         redis = await self._connected()
+        # Who listens is rung at once; an arq job waits only where nobody does.
         if not await redis.publish(doorbell(self.name), ",".join(waiting)):
             for work, subject_id in waiting.items():
                 await redis.enqueue_job(work.value, subject_id)

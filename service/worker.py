@@ -163,8 +163,9 @@ async def listen_for_ever(resources: Resources, drains: Drains) -> None:
             finally:
                 with contextlib.suppress(*UNREACHABLE):
                     await listener.close()
-        except UNREACHABLE as error:
-            log.warning("worker", action="redis_away", error=type(error).__name__)
+                await pool.aclose(close_connection_pool=True)
+        except* UNREACHABLE as away:
+            log.warning("worker", action="redis_away", error=repr(away.exceptions[0]))
         await asyncio.sleep(RECONNECT_DELAY)
 
 

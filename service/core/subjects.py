@@ -79,11 +79,15 @@ class News:
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     retry_at: datetime | None = None  # with DEFERRED and ABSENT: when it may be claimed again
-    poll_at: datetime | None = None  # when to ask, should nothing more be heard
 
 
-def moved(before: Subject, state: State, news: News, now: datetime) -> Subject:
-    """The subject in its new state. Time does not run backwards, whoever's clock is behind."""
+def moved(
+    before: Subject, state: State, news: News, now: datetime, ask_at: datetime | None = None
+) -> Subject:
+    """The subject in its new state. Time does not run backwards, whoever's clock is behind.
+
+    `ask_at` is when the provider is asked if nothing more is heard: at once if left out.
+    """
     now = max(now, before.updated_at)
     finished = state in TERMINAL
     waits_for_news = state in WITH_PROVIDER and state is not State.SUBMITTING
@@ -99,7 +103,7 @@ def moved(before: Subject, state: State, news: News, now: datetime) -> Subject:
         lease_until=None,
         next_try_at=news.retry_at or before.next_try_at,
         polls=0,
-        next_poll_at=(news.poll_at or now) if waits_for_news else None,
+        next_poll_at=(ask_at or now) if waits_for_news else None,
         updated_at=now,
         finished_at=now if finished else None,
     )

@@ -1,7 +1,7 @@
 """The one way a subject moves: decide, write, tell; all in the caller's transaction."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
@@ -19,7 +19,6 @@ log = structlog.get_logger()
 # Seconds a task usually takes; the provider's notes, section 6: an image subject about 5 s, a
 # custom voice, which only a video subject may train, 9 to 15 s.
 USUAL = {"image_refer": 5.0, "video_refer": 15.0}
-LOST_LOOK_UP = 1.0  # seconds from a lost answer to the first look-up
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,10 @@ def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
     if isinstance(decision, Stay):
         return Outcome(subject, subject, decision)
     now = resources.clock()
-    if news.poll_at is None:
-        news = replace(news, poll_at=_first_look(resources, subject, decision, now))
-    return Outcome(subject, moved(subject, decision, news, now), None)
+    ask_at = now  # a lost answer is looked up at once
+    if decision is not State.UNCONFIRMED:
+        ask_at += timedelta(seconds=look_up_spacing(resources, subject, polls=0))
+    return Outcome(subject, moved(subject, decision, news, now, ask_at), None)
 
 
 async def apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int:
@@ -106,14 +106,8 @@ def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: in
         resources.queue.wake(Work.DELIVER, after.id)
     if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
         resources.queue.wake(Work.SUBMIT, after.id)
-
-
-def _first_look(
-    resources: Resources, subject: Subject, state: State, now: datetime
-) -> datetime | None:
-    if state is State.UNCONFIRMED:
-        return now + timedelta(seconds=LOST_LOOK_UP)
-    return now + timedelta(seconds=look_up_spacing(resources, subject, polls=0))
+    if outcome.stay is None and after.state is State.UNCONFIRMED:
+        resources.queue.wake(Work.RECONCILE, after.id)
 
 
 def look_up_spacing(resources: Resources, subject: Subject, polls: int) -> float:

@@ -7,11 +7,12 @@ from typing import assert_never
 import structlog
 
 from service.core.lifecycle import Signal, State
+from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps.advance import advance, look_up_spacing
 from service.steps.resources import Resources
-from service.steps.submit import news_of
+from service.steps.submit import RETRY_BASE, RETRY_CAP, news_of
 from service.store import subjects
 
 log = structlog.get_logger()
@@ -57,7 +58,8 @@ def _absent(resources: Resources, subject: Subject) -> News | None:
     grace = timedelta(seconds=resources.settings.absence_grace)
     if subject.state is State.UNCONFIRMED and (subject.claimed_at or now) + grace > now:
         return None
-    return News(Signal.ABSENT, retry_at=now)
+    wait = full_jitter(subject.attempt, RETRY_BASE, RETRY_CAP, resources.dice())
+    return News(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))
 
 
 async def _ask_later(resources: Resources, subject: Subject) -> None:
@@ -90,6 +92,4 @@ async def _lapse(resources: Resources, subject_id: str) -> None:
     async with resources.database.transaction() as tx:
         subject = await subjects.get(tx, subject_id)
     if subject is not None and subject.lease_token is not None:
-        now = resources.clock()
-        news = News(Signal.LOST, poll_at=now)
-        await advance(resources, subject_id, news, token=subject.lease_token)
+        await advance(resources, subject_id, News(Signal.LOST), token=subject.lease_token)

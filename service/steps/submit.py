@@ -116,9 +116,9 @@ def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: dat
     """What the provider's answer says of this subject."""
     match answer:
         case Accepted(report):
-            return news_of(report) or News(Signal.LOST, poll_at=now)
-        case Exists():  # ours, from an answer that was lost
-            return News(Signal.LOST, poll_at=now)
+            return news_of(report) or News(Signal.LOST)
+        case Exists() | Unknown():  # it exists from an answer that was lost, or nobody knows
+            return News(Signal.LOST)
         case Refused(code, message):
             return News(Signal.REFUSED, error=_refusal(code, message))
         case Deferred(at_least=at_least):
@@ -126,8 +126,6 @@ def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: dat
             return News(Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait)))
         case Stopped():
             return News(Signal.DEFERRED, retry_at=now)
-        case Unknown():
-            return News(Signal.LOST)
         case _:
             assert_never(answer)
 
