@@ -11,8 +11,10 @@ from service.core.retries import poll_spacing
 from service.core.subjects import News, Subject, moved
 from service.queue import Work
 from service.steps.resources import Resources
-from service.store import events, subjects
+from service.store import moves, subjects
 from service.store.database import Transaction
+from service.store.events import New
+from service.store.moves import Move
 
 log = structlog.get_logger()
 
@@ -51,10 +53,9 @@ async def apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int:
     subject's lock."""
     if outcome.stay is not None:
         return 0
-    await subjects.write(tx, outcome.before, outcome.after)
-    if outcome.after.version == outcome.before.version:
-        return 0
-    return await events.append(tx, [(event_of(outcome.after), resources.new_id("dlv"))])
+    told = outcome.after.version > outcome.before.version
+    new = (New(event_of(outcome.after), resources.new_id("dlv")),) if told else ()
+    return await moves.write(tx, [Move(outcome.before, outcome.after, new)])
 
 
 async def advance(

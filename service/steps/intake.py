@@ -12,6 +12,7 @@ from service.queue import Work
 from service.steps.resources import Resources
 from service.store import accounts, events, idempotency, media, subjects
 from service.store.database import Transaction
+from service.store.events import New
 
 KEY_LIFE = timedelta(hours=24)  # design, section 5, "Create"
 MAX_KEY = 255  # characters; the usual bound of such headers
@@ -43,7 +44,7 @@ async def accept(
         if earlier is None:
             earlier = await _store(tx, subject, request, idempotency_key)
         if earlier is None:
-            deliveries = await events.append(tx, [(event_of(subject), resources.new_id("dlv"))])
+            deliveries = await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
     if earlier is not None:
         return Accepted(earlier, created=False, warnings=request.warnings)
     resources.queue.wake(Work.SUBMIT, subject.id)

@@ -1,7 +1,7 @@
 """The connection pool and the transaction. Foreign errors are translated here."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 
 import orjson
@@ -20,8 +20,9 @@ CARELESS_POOL = 2  # connections; only claims of deliveries use them, one at a t
 POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told to come back
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
-# Postgres error classes that say "not now": connection, resources, operator, lock and query limits.
-PASSING = ("08", "53", "57", "55P03", "40001", "40P01")
+# Postgres error classes that say "not now": connection, log-in, no such database (yet), resources,
+# operator, lock and query limits.
+PASSING = ("08", "28", "3D000", "53", "57", "55P03", "40001", "40P01")
 
 
 class Database:
@@ -59,19 +60,26 @@ class Database:
     async def _translated(
         self, opened: AbstractAsyncContextManager[AsyncConnection]
     ) -> AsyncIterator[AsyncConnection]:
-        try:
+        with translated():
             async with opened as connection:
                 yield connection
-        except UNREACHABLE as error:
-            raise Unavailable from error
-        except DBAPIError as error:
-            if error.connection_invalidated or _sqlstate(error).startswith(PASSING):
-                raise Unavailable from error
-            raise
 
     async def close(self) -> None:
         await self._engine.dispose()
         await self._careless.dispose()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Unavailable in place of what Postgres, or the way to it, will get over."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise Unavailable from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _sqlstate(error).startswith(PASSING):
+            raise Unavailable from error
+        raise
 
 
 def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
@@ -101,8 +109,10 @@ def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
 
 
 def async_url(url: str) -> str:
-    """The same address for SQLAlchemy's asyncpg dialect."""
-    return "postgresql+asyncpg://" + url.partition("://")[2]
+    """The same address for SQLAlchemy's asyncpg dialect, where `sslmode` is called `ssl`."""
+    place, mark, query = url.partition("://")[2].partition("?")
+    options = [option.replace("sslmode=", "ssl=", 1) for option in query.split("&")]
+    return "postgresql+asyncpg://" + place + mark + "&".join(options)
 
 
 def _milliseconds(duration: timedelta) -> str:

@@ -11,10 +11,10 @@ from service.core.events import Event
 from service.store.database import Transaction
 from service.store.tables import events
 
-# One statement writes the events and a delivery for each subscriber that wants them. A delivery
-# behind an unfinished one of the same subject has no due time yet: what ends before it sets it.
-_APPEND = text("""
-    WITH new AS (
+# Events, and a delivery for each subscriber that wants them. A delivery behind an unfinished one of
+# the same subject has no due time yet: what ends before it sets it.
+WRITE = """
+    new AS (
         SELECT * FROM unnest(
             CAST(:ids AS text[]), CAST(:subject_ids AS text[]), CAST(:account_ids AS text[]),
             CAST(:sequences AS int[]), CAST(:types AS text[]), CAST(:bodies AS bytea[]),
@@ -24,44 +24,55 @@ _APPEND = text("""
         INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
         SELECT id, subject_id, account_id, sequence, type, body, created_at
         FROM new ORDER BY subject_id, sequence
+    ), told AS (
+        INSERT INTO deliveries
+            (id, event_id, subscriber_id, subject_id, sequence, state, due_at, created_at)
+        SELECT
+            n.stem || '_' || row_number() OVER (PARTITION BY n.id ORDER BY s.id),
+            n.id, s.id, n.subject_id, n.sequence, 'pending',
+            CASE WHEN
+                row_number() OVER (PARTITION BY s.id, n.subject_id ORDER BY n.sequence) > 1
+                OR EXISTS (
+                    SELECT FROM deliveries d
+                    WHERE d.subscriber_id = s.id AND d.subject_id = n.subject_id
+                    AND d.state = 'pending'
+                )
+            THEN NULL ELSE n.created_at END,
+            n.created_at
+        FROM new n JOIN subscribers s ON s.account_id = n.account_id
+        WHERE s.state <> 'disabled' AND (s.event_types IS NULL OR n.type = ANY (s.event_types))
+        RETURNING id
     )
-    INSERT INTO deliveries
-        (id, event_id, subscriber_id, subject_id, sequence, state, due_at, created_at)
-    SELECT
-        n.stem || '_' || row_number() OVER (PARTITION BY n.id ORDER BY s.id),
-        n.id, s.id, n.subject_id, n.sequence, 'pending',
-        CASE WHEN
-            row_number() OVER (PARTITION BY s.id, n.subject_id ORDER BY n.sequence) > 1
-            OR EXISTS (
-                SELECT FROM deliveries d
-                WHERE d.subscriber_id = s.id AND d.subject_id = n.subject_id
-                AND d.state = 'pending'
-            )
-        THEN NULL ELSE n.created_at END,
-        n.created_at
-    FROM new n JOIN subscribers s ON s.account_id = n.account_id
-    WHERE s.state <> 'disabled' AND (s.event_types IS NULL OR n.type = ANY (s.event_types))
-    RETURNING id
-""")
+"""
+_APPEND = text(f"WITH {WRITE} SELECT count(*) FROM told")  # noqa: S608 - a constant
 
 
-async def append(tx: Transaction, new: Sequence[tuple[Event, str]]) -> int:
-    """Write events and their deliveries; how many deliveries. Each event comes with the stem of
-    its deliveries' ids. The caller holds the locks of the events' subjects."""
-    if not new:
-        return 0
-    written = [event for event, _ in new]
-    values = {
-        "ids": [event.id for event in written],
-        "subject_ids": [event.subject_id for event in written],
-        "account_ids": [event.account_id for event in written],
-        "sequences": [event.sequence for event in written],
-        "types": [event.type for event in written],
-        "bodies": [event.body for event in written],
-        "times": [event.created_at for event in written],
-        "stems": [stem for _, stem in new],
+@dataclass(frozen=True, slots=True)
+class New:
+    """An event to write; `stem` begins the ids of its deliveries."""
+
+    event: Event
+    stem: str
+
+
+def written(new: Sequence[New]) -> dict[str, list[Any]]:
+    """The parameters of WRITE."""
+    return {
+        "ids": [one.event.id for one in new],
+        "subject_ids": [one.event.subject_id for one in new],
+        "account_ids": [one.event.account_id for one in new],
+        "sequences": [one.event.sequence for one in new],
+        "types": [one.event.type for one in new],
+        "bodies": [one.event.body for one in new],
+        "times": [one.event.created_at for one in new],
+        "stems": [one.stem for one in new],
     }
-    return len((await tx.execute(_APPEND, values)).all())
+
+
+async def append(tx: Transaction, new: Sequence[New]) -> int:
+    """Write events and their deliveries; how many deliveries. The caller made the subjects in
+    this very transaction: for moves of older ones see `moves.py`."""
+    return int((await tx.execute(_APPEND, written(new))).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

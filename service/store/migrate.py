@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 
 import service
-from service.store.database import async_url
+from service.store.database import async_url, translated
 
 FOLDER = Path(service.__file__).parent.parent / "migrations"
 
@@ -20,5 +20,6 @@ def config(url: str) -> Config:
 
 
 def migrate(url: str) -> None:
-    """Apply whatever this database has not seen yet."""
-    command.upgrade(config(url), "head")
+    """Apply whatever this database has not seen yet; Unavailable if it is away or a table busy."""
+    with translated():
+        command.upgrade(config(url), "head")

@@ -1,4 +1,4 @@
-"""Subjects: written only under a guard on the state they were read in."""
+"""Subjects: made, read, locked and claimed. How they move is in moves.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -8,15 +8,12 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, insert, literal_column, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.core.ids import event_id
 from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
 from service.store.database import Transaction
 from service.store.tables import subject_media, subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
-KEPT = frozenset({"id", "account_id", "external_task_id", "fingerprint", "document", "created_at"})
-CHANGING = tuple(column.name for column in COLUMNS if column.name not in KEPT)
 CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 
 
@@ -45,16 +42,6 @@ _BY_EXTERNAL_ID = select(*COLUMNS).where(
     subjects.c.external_task_id == bindparam("external_id"),
 )
 _LOCK = _BY_ID.with_for_update()
-_WRITE = (
-    update(subjects)
-    .where(
-        subjects.c.id == bindparam("before_id"),
-        subjects.c.state == bindparam("before_state"),
-        subjects.c.version == bindparam("before_version"),
-    )
-    .values({name: bindparam(f"after_{name}") for name in CHANGING})
-    .returning(subjects.c.id)
-)
 
 
 async def add(tx: Transaction, subject: Subject, tags: Sequence[str]) -> bool:
@@ -92,22 +79,6 @@ async def lock(tx: Transaction, subject_id: str) -> Subject | None:
 async def id_by_provider_task(tx: Transaction, provider_task_id: str) -> str | None:
     statement = select(subjects.c.id).where(subjects.c.provider_task_id == provider_task_id)
     return (await tx.execute(statement)).scalar_one_or_none()
-
-
-async def write(tx: Transaction, before: Subject, after: Subject) -> None:
-    """Replace `before` by `after`, if it is still as `before` says; else RuntimeError.
-
-    Callers hold the row's lock, so the guard failing means a fault of ours, not a race.
-    """
-    values = {f"after_{name}": getattr(after, name) for name in CHANGING}
-    guard = {
-        "before_id": before.id,
-        "before_state": before.state,
-        "before_version": before.version,
-    }
-    if (await tx.execute(_WRITE, values | guard)).first() is None:
-        msg = f"{event_id(before.id, before.version)} was overtaken under its own lock"
-        raise RuntimeError(msg)
 
 
 # Accounts with something queued are found by skipping from one to the next in the index, so the
