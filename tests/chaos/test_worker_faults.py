@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from redis.asyncio import Redis
 
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, World, quick_stack, until
@@ -68,6 +69,9 @@ async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_when_it_resumes(
 async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: World) -> None:
     valkey = world.stack.child("valkey")
     subjects = [await world.create(f"before {number}") for number in range(3)]
+    async with Redis.from_url(world.stack.env["CALLSHEET_REDIS_URL"]) as redis:
+        await redis.flushall()
+    subjects += [await world.create(f"flushed {number}") for number in range(3)]
     valkey.kill()
     subjects += [await world.create(f"away {number}") for number in range(3)]
     ready = await world.http.get("/readyz")
