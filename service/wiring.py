@@ -32,6 +32,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """All that the steps need, opened and closed together; nothing is dialled before its use."""
     database = Database(settings.database_url)
     guard = Guard(settings.allowed_private_targets)
+    vault = Vault(settings.secret_key, secrets.token_bytes)
     provider = Provider(
         settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
     )
@@ -44,7 +45,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 provider=provider,
                 guard=guard,
                 sender=sender,
-                vault=Vault(settings.secret_key, secrets.token_bytes),
+                vault=vault,
+                callback_key=vault.derive("callback addresses"),
                 clock=utc_now,
                 dice=_RANDOM.random,
                 chance=secrets.token_bytes,

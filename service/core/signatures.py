@@ -65,7 +65,7 @@ def verify(keys: Iterable[bytes], received: Mapping[str, str], body: bytes, now:
     headers and the body hold; a malformed signature beside a good one does no harm.
     """
     message_id = _present(received, "webhook-id")
-    if len(message_id) > MAX_ID or not message_id.isascii():
+    if len(message_id) > MAX_ID or not (message_id.isascii() and message_id.isprintable()):
         raise SignatureError("webhook-id is not a message id")
     timestamp = _timestamp(_present(received, "webhook-timestamp"), now)
     offered = _present(received, "webhook-signature").split(" ")[:MAX_SIGNATURES]

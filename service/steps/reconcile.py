@@ -68,7 +68,7 @@ async def _ask_later(resources: Resources, subject: Subject) -> None:
         wait = min(wait, 1.0 + subject.polls)
     at = resources.clock() + timedelta(seconds=wait)
     async with resources.database.transaction() as tx:
-        await subjects.set_next_poll(tx, subject.id, at)
+        await subjects.ask_at(tx, [subject.id], at)
 
 
 async def sweep(resources: Resources) -> None:

@@ -1,7 +1,7 @@
 """What the steps work with: opened in wiring.py, handed down, never looked up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from service.core import ids
@@ -25,13 +25,10 @@ class Resources:
     guard: Guard
     sender: Sender
     vault: Vault
+    callback_key: bytes = field(repr=False)  # makes callback addresses unforgeable
     clock: Callable[[], datetime]
     dice: Callable[[], float]
     chance: Callable[[int], bytes]
 
     def new_id(self, prefix: str) -> str:
         return ids.new_id(prefix, self.clock(), self.chance(ids.CHANCE_BYTES))
-
-    def callback_key(self) -> bytes:
-        """The key that makes callback addresses unforgeable."""
-        return self.vault.derive("callback addresses")

@@ -89,7 +89,7 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     if messages.has_inline(subject.document):
         async with resources.database.glance() as tx:
             inline = await media.of_subject(tx, subject.id)
-    token = callback_token(resources.callback_key(), subject.id)
+    token = callback_token(resources.callback_key, subject.id)
     body = messages.create_body(
         subject.document,
         inline,

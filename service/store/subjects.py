@@ -76,9 +76,21 @@ async def lock(tx: Transaction, subject_id: str) -> Subject | None:
     return await _one(tx, _LOCK, subject_id=subject_id)
 
 
-async def id_by_provider_task(tx: Transaction, provider_task_id: str) -> str | None:
-    statement = select(subjects.c.id).where(subjects.c.provider_task_id == provider_task_id)
-    return (await tx.execute(statement)).scalar_one_or_none()
+# The order of the ids keeps two batches that share subjects from waiting for each other.
+_LOCK_ALL = text(f"""
+    SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
+    WHERE id = ANY (CAST(:ids AS text[]))
+    OR provider_task_id = ANY (CAST(:provider_task_ids AS text[]))
+    ORDER BY id FOR UPDATE
+""").columns(*COLUMNS)  # noqa: S608 - only our own column names are put in
+
+
+async def lock_all(
+    tx: Transaction, *, ids: Sequence[str], provider_task_ids: Sequence[str]
+) -> list[Subject]:
+    """The same for several, by our ids and by the provider's."""
+    values = {"ids": ids, "provider_task_ids": provider_task_ids}
+    return [_subject(row) for row in await tx.execute(_LOCK_ALL, values)]
 
 
 # Accounts with something queued are found by skipping from one to the next in the index, so the
@@ -174,13 +186,14 @@ async def claim_polls(
     return [_subject(row) for row in await tx.execute(statement)]
 
 
-async def set_next_poll(tx: Transaction, subject_id: str, at: datetime) -> None:
-    """When to ask next, if it is still waiting to be asked for."""
-    await tx.execute(
-        update(subjects)
-        .where(subjects.c.id == subject_id, subjects.c.next_poll_at.is_not(None))
-        .values(next_poll_at=at)
-    )
+async def ask_at(tx: Transaction, subject_ids: Sequence[str], at: datetime) -> None:
+    """When to ask for these next, as far as they wait to be asked for."""
+    if subject_ids:
+        await tx.execute(
+            update(subjects)
+            .where(subjects.c.id.in_(subject_ids), subjects.c.next_poll_at.is_not(None))
+            .values(next_poll_at=at)
+        )
 
 
 async def page(tx: Transaction, account_id: str, wanted: Wanted, limit: int) -> list[Subject]:

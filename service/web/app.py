@@ -1,6 +1,7 @@
 """The application: its routes, and what each error is in HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 from starlette.applications import Starlette
@@ -22,6 +23,10 @@ from service.core.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from service.steps import callback
+from service.steps.callback import Incoming
+from service.steps.gather import Gatherer
+from service.steps.judge import Taken
 from service.steps.resources import Resources
 from service.web import callbacks, events, ops, subjects, subscribers
 from service.web.responses import problem, problem_of
@@ -60,10 +65,22 @@ ROUTES = [
 ]
 
 
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Callbacks that arrive together are stored together, as long as the application is up."""
+
+    async def store(incoming: Sequence[Incoming]) -> list[Taken]:
+        return await callback.store(app.state.resources, incoming)
+
+    async with Gatherer(store) as app.state.callbacks:
+        yield
+
+
 def build(resources: Resources) -> Starlette:
     """The ASGI application over open resources."""
     app = Starlette(
         routes=ROUTES,
+        lifespan=_lifespan,
         exception_handlers={
             CallsheetError: _refused,
             HTTPException: _not_routed,

@@ -14,5 +14,6 @@ async def take(request: Request) -> Response:
     """One callback; the token in the path, if there is one, names the subject."""
     body = await read_body(request, MAX_CALLBACK)
     headers = {name.lower(): value for name, value in request.headers.items()}
-    taken = await callback.take(resources(request), request.path_params.get("token"), headers, body)
+    incoming = callback.receive(resources(request), request.path_params.get("token"), headers, body)
+    taken = await request.app.state.callbacks.put(incoming)
     return rendered({"verdict": taken.verdict})

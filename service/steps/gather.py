@@ -1,0 +1,91 @@
+"""What arrives together is written together: no timer, so nothing waits while a writer is free."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Self, TypeVar
+
+import structlog
+
+from service.core.errors import Unavailable
+
+log = structlog.get_logger()
+
+WRITERS = 2  # batches written at a time; measured best
+MOST = 64  # items of one batch
+BOUND = 5000  # items that wait; beyond it, come back later
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Gatherer(Generic[T, R]):
+    """`write` stores a batch, whole or not at all, and gives a result for each item."""
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        writers: int = WRITERS,
+        most: int = MOST,
+        bound: int = BOUND,
+    ) -> None:
+        self._write = write
+        self._most = most
+        self._bound = bound
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._arrived = asyncio.Event()
+        self._writers = [self._write_for_ever] * writers
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(writer()) for writer in self._writers]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def put(self, item: T) -> R:
+        """The item's result, once its batch is committed.
+
+        Unavailable if too many wait already, or if it could not be written.
+        """
+        if len(self._waiting) >= self._bound:
+            raise Unavailable("too much is waiting to be stored; send it again")
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._arrived.set()
+        return await future
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            while not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+            count = min(self._most, len(self._waiting))
+            await self._settle([self._waiting.popleft() for _ in range(count)])
+
+    async def _settle(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._write([item for item, _ in batch])
+        except Unavailable as error:
+            _refuse(batch, error)
+        except Exception:  # a poisoned member must not fail the others
+            if len(batch) > 1:
+                for one in batch:
+                    await self._settle([one])
+                return
+            log.exception("gather", action="fault")
+            _refuse(batch, Unavailable())
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+
+def _refuse(batch: Sequence[tuple[T, "asyncio.Future[R]"]], error: Unavailable) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

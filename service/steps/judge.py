@@ -1,0 +1,120 @@
+"""What callbacks come to, several at a time: each is judged by what those before it left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from service.core.events import event_of
+from service.core.lifecycle import Stay
+from service.core.messages import Report
+from service.core.subjects import Subject
+from service.steps.advance import Outcome, consider
+from service.steps.resources import Resources
+from service.steps.submit import news_of
+from service.store.callbacks import Callback, Kept
+from service.store.events import New
+from service.store.moves import Move
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a callback: `outcome` is set if it was news of a known subject, `ask` names
+    the subject that the provider is asked about instead of believing it."""
+
+    verdict: str
+    reason: str | None = None
+    outcome: Outcome | None = None
+    ask: str | None = None
+
+
+REPEATED = Taken(Stay.REPEATED.value)
+
+
+class Docket:
+    """The subjects of one batch, locked; `seen` are the keys of callbacks kept before."""
+
+    def __init__(
+        self, resources: Resources, locked: Sequence[Subject], seen: frozenset[str]
+    ) -> None:
+        self._resources = resources
+        self._before = {subject.id: subject for subject in locked}
+        self._now = dict(self._before)
+        self._owners = {
+            subject.provider_task_id: subject.id for subject in locked if subject.provider_task_id
+        }
+        self._seen = set(seen)
+        self._kept: dict[str, Kept] = {}
+        self._new: dict[str, list[New]] = {}
+        self.to_ask: list[str] = []
+
+    @property
+    def kept(self) -> Sequence[Kept]:
+        """The callbacks to keep, copies folded."""
+        return list(self._kept.values())
+
+    def moves(self) -> list[Move]:
+        """One for each subject that moved, however often it did."""
+        return [
+            Move(self._before[id_], self._now[id_], tuple(self._new.get(id_, ())))
+            for id_, subject in self._now.items()
+            if subject is not self._before[id_]
+        ]
+
+    def judge_all(self, given: Sequence[tuple[Callback, Report, bool]]) -> list[Taken]:
+        """A verdict for each. The provider's own time orders them, so that of news which arrives
+        together none is late merely for having been overtaken on the way."""
+        order = sorted(range(len(given)), key=lambda place: given[place][1].updated_at or 0)
+        taken = [REPEATED] * len(given)
+        for place in order:
+            taken[place] = self._take(*given[place])
+        return taken
+
+    def _take(self, callback: Callback, report: Report, signed: bool) -> Taken:  # noqa: FBT001
+        key = callback.dedup_key
+        if key in self._kept:
+            self._kept[key] = replace(self._kept[key], seen=self._kept[key].seen + 1)
+            return REPEATED
+        subject = self._subject(callback, report)
+        taken = REPEATED if key in self._seen else self._judge(subject, report, signed=signed)
+        self._kept[key] = Kept(
+            callback, subject.id if subject else None, taken.verdict, taken.reason
+        )
+        if taken.outcome is not None:
+            self._move(taken.outcome)
+        if taken.ask is not None:
+            self.to_ask.append(taken.ask)
+        return taken
+
+    def _subject(self, callback: Callback, report: Report) -> Subject | None:
+        """That of the address; else the one named in the body, by our id or by the provider's."""
+        if callback.subject_id is not None:
+            return self._now.get(callback.subject_id)
+        named = self._now.get(report.external_task_id or "")
+        return named or self._now.get(self._owners.get(report.provider_task_id, ""))
+
+    def _judge(self, subject: Subject | None, report: Report, *, signed: bool) -> Taken:
+        if subject is None:
+            return Taken("unknown", "it names no subject we know")
+        if report.external_task_id not in {None, subject.id}:
+            return Taken("mismatch", "the body names another subject than the address")
+        owner = self._owners.get(report.provider_task_id, subject.id)
+        if subject.provider_task_id not in {None, report.provider_task_id} or owner != subject.id:
+            return Taken("mismatch", "the body names another provider task than this subject's")
+        if not signed:
+            return Taken("hint", "unsigned: the provider is asked", ask=subject.id)
+        news = news_of(report)
+        if news is None:
+            reason = f"nothing can be made of the status {report.word[:50]!r} alone"
+            return Taken("parked", reason, ask=subject.id)
+        outcome = consider(self._resources, subject, news)
+        return Taken(outcome.verdict, outcome=outcome)
+
+    def _move(self, outcome: Outcome) -> None:
+        before, after = outcome.before, outcome.after
+        if after is before:
+            return
+        self._now[after.id] = after
+        if after.provider_task_id is not None:
+            self._owners[after.provider_task_id] = after.id
+        if after.version > before.version:
+            new = New(event_of(after), self._resources.new_id("dlv"))
+            self._new.setdefault(after.id, []).append(new)

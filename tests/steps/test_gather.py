@@ -1,0 +1,83 @@
+"""Gathering: what waits goes together, a poisoned member fails alone, and too much is refused."""
+
+import asyncio
+from collections.abc import Sequence
+
+from structlog.typing import EventDict
+
+from service.core.errors import Unavailable
+from service.steps.gather import Gatherer
+
+
+class Store:
+    """Writes only while the gate is open; remembers its batches."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.batches: list[list[int]] = []
+
+    async def write(self, batch: Sequence[int]) -> Sequence[int]:
+        await self.gate.wait()
+        self.batches.append(list(batch))
+        if -1 in batch:
+            raise ValueError("poison")
+        if -2 in batch:
+            raise Unavailable
+        return [item * 2 for item in batch]
+
+
+async def together(store: Store, *items: int, **limits: int) -> list[int | BaseException]:
+    """Put all while the one writer is busy with a first item, then let it write."""
+    async with Gatherer(store.write, writers=1, **limits) as gatherer:
+        first = asyncio.create_task(gatherer.put(100))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        rest = [asyncio.create_task(gatherer.put(item)) for item in items]
+        await asyncio.sleep(0)
+        store.gate.set()
+        assert await first == 200
+        return await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def test_what_arrives_while_a_batch_is_written_goes_with_the_next_one() -> None:
+    store = Store()
+    assert await together(store, 1, 2, 3) == [2, 4, 6]
+    assert store.batches == [[100], [1, 2, 3]]
+
+
+async def test_a_batch_is_bounded() -> None:
+    store = Store()
+    assert await together(store, 1, 2, 3, most=2) == [2, 4, 6]
+    assert store.batches == [[100], [1, 2], [3]]
+
+
+async def test_a_poisoned_member_fails_alone(logged: list[EventDict]) -> None:
+    results = await together(Store(), 1, -1, 3)
+    assert (results[0], results[2]) == (2, 6)
+    assert isinstance(results[1], Unavailable)
+    (fault,) = logged
+    assert "poison" in fault["exception"]
+    logged.clear()
+
+
+async def test_a_store_that_is_away_refuses_the_whole_batch() -> None:
+    results = await together(Store(), 1, -2, 3)
+    assert all(isinstance(result, Unavailable) for result in results)
+
+
+async def test_too_much_waiting_is_refused_and_nothing_of_it_is_kept() -> None:
+    store = Store()
+    results = await together(store, 1, 2, 3, bound=2)
+    assert results[:2] == [2, 4]
+    assert isinstance(results[2], Unavailable)
+    assert store.batches == [[100], [1, 2]]
+
+
+async def test_whoever_stopped_waiting_is_passed_over() -> None:
+    store = Store()
+    async with Gatherer(store.write, writers=1) as gatherer:
+        gone, stays = (asyncio.create_task(gatherer.put(item)) for item in (1, 2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        store.gate.set()
+        assert await stays == 4
