@@ -4,7 +4,6 @@ Identifiers are text that sorts by age (core/ids.py), compared byte by byte (col
 """
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -23,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import UserDefinedType
 
 from service.core.lifecycle import RANK, TERMINAL, WITH_PROVIDER, State

@@ -9,7 +9,7 @@ from service.core.errors import Malformed
 from service.core.events import in_feed
 from service.steps import reading
 from service.store.events import Kept, Position
-from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, resources
+from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
 from service.web.responses import raw_page
 
 CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
@@ -23,7 +23,7 @@ async def of_subject(request: Request) -> Response:
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
     found = await reading.subject_events(
-        resources(request), caller.account_id, request.path_params["subject_id"], after, limit
+        resources(request), caller.account_id, in_path(request, "subject_id"), after, limit
     )
     return raw_page(_shown(found), str(found[-1].sequence if found else after))
 

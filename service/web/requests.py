@@ -2,17 +2,18 @@
 
 import asyncio
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.core.errors import (
     Finding,
     Forbidden,
     Invalid,
     Malformed,
+    NotFound,
     TooLarge,
     Unauthorized,
     UnsupportedMedia,
@@ -76,7 +77,17 @@ async def read_body(request: Request, limit: int) -> bytes:
                     raise TooLarge(f"at most {limit} bytes")
     except TimeoutError:
         raise Malformed("the body did not come in time") from None
+    except ClientDisconnect:
+        raise Malformed("the body broke off") from None
     return bytes(body)
+
+
+def in_path(request: Request, name: str) -> str:
+    """A part of the path that names something; NotFound where nothing can be called that."""
+    value: str = request.path_params[name]
+    if "\0" in value:  # Postgres has no such text
+        raise NotFound
+    return value
 
 
 def _parsed(body: bytes) -> Any:  # noqa: ANN401
@@ -84,6 +95,15 @@ def _parsed(body: bytes) -> Any:  # noqa: ANN401
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Malformed(f"not JSON: {error.msg} at character {error.pos}") from None
+
+
+def read_time(text: str) -> datetime | None:
+    """The time in UTC; None if there is no zone, or no such time in UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 10000, seen from a zone west of UTC
+        return None
 
 
 class Query:
@@ -99,6 +119,8 @@ class Query:
         value = self._given.get(name)
         if value is not None and allowed is not None and value not in allowed:
             self.wrong(name, f"must be one of {', '.join(sorted(allowed))}")
+        if value is not None and "\0" in value:  # Postgres has no such text
+            self.wrong(name, "must not contain the character U+0000")
         return value
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
@@ -114,13 +136,9 @@ class Query:
         text = self.text(name)
         if text is None:
             return None
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
+        moment = read_time(text)
+        if moment is None:
             self.wrong(name, "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z")
-            return None
         return moment
 
     def wrong(self, name: str, rule: str) -> None:

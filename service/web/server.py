@@ -9,6 +9,7 @@ import uvicorn
 
 from service.settings import Settings
 from service.web.app import build
+from service.web.protocol import Bounded
 from service.wiring import open_resources
 
 log = structlog.get_logger()
@@ -32,12 +33,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
             build(resources),
             host=settings.host,
             port=settings.port,
-            http="httptools",
+            http=Bounded,
             ws="none",
             lifespan="on",
             proxy_headers=False,
             access_log=False,
-            log_level="warning",
+            log_config=None,  # its words go out as ours do, one JSON object a line
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,

@@ -19,7 +19,9 @@ from service.web.requests import (
     MAX_SUBJECT_BODY,
     Query,
     authorize,
+    in_path,
     read_json,
+    read_time,
     resources,
 )
 from service.web.responses import finding, page, rendered
@@ -43,7 +45,7 @@ async def create(request: Request) -> Response:
 async def read(request: Request) -> Response:
     caller = await authorize(request, "subjects:read")
     subject = await reading.subject(
-        resources(request), caller.account_id, request.path_params["subject_id"]
+        resources(request), caller.account_id, in_path(request, "subject_id")
     )
     return rendered(public(subject))
 
@@ -62,7 +64,7 @@ async def page_of(request: Request) -> Response:
 async def cancel_one(request: Request) -> Response:
     caller = await authorize(request, "subjects:write")
     subject = await cancel.cancel(
-        resources(request), caller.account_id, request.path_params["subject_id"]
+        resources(request), caller.account_id, in_path(request, "subject_id")
     )
     return rendered(public(subject))
 
@@ -90,6 +92,9 @@ def _place(cursor: str | None) -> tuple[datetime, str] | None:
     try:
         padded = cursor[:MAX_CURSOR] + "=" * (-len(cursor) % 4)
         moment, _, subject_id = base64.urlsafe_b64decode(padded).decode("ascii").partition(" ")
-        return datetime.fromisoformat(moment), subject_id
     except (ValueError, binascii.Error):
         raise Malformed("this cursor is not one of ours") from None
+    created_at = read_time(moment)
+    if created_at is None or "\0" in subject_id:
+        raise Malformed("this cursor is not one of ours")
+    return created_at, subject_id

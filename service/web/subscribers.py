@@ -15,6 +15,7 @@ from service.web.requests import (
     MAX_SMALL_BODY,
     Query,
     authorize,
+    in_path,
     read_json,
     resources,
 )
@@ -34,7 +35,7 @@ async def create(request: Request) -> Response:
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     subscriber = await subscribe.subscriber(
-        resources(request), caller.account_id, request.path_params["subscriber_id"]
+        resources(request), caller.account_id, in_path(request, "subscriber_id")
     )
     return rendered(_public(subscriber))
 
@@ -53,7 +54,7 @@ async def page_of(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     await subscribe.unsubscribe(
-        resources(request), caller.account_id, request.path_params["subscriber_id"]
+        resources(request), caller.account_id, in_path(request, "subscriber_id")
     )
     return Response(status_code=204)
 
@@ -64,7 +65,7 @@ async def deliveries(request: Request) -> Response:
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
     found = await reading.subscriber_deliveries(
-        resources(request), caller.account_id, request.path_params["subscriber_id"], limit
+        resources(request), caller.account_id, in_path(request, "subscriber_id"), limit
     )
     return page([_delivery(one) for one in found], None)
 

@@ -1,0 +1,122 @@
+"""Every route asks for a key, for its scope, and shows no account what is another's."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from service.steps import keys
+from service.steps.keys import SCOPES
+from service.web.app import ROUTES
+from tests.calling import fetch
+from tests.conftest import Api
+from tests.local.simulating import Receiver
+from tests.make import a_request
+
+# The scope each call needs; None: open to all. A route that is missing here fails a test.
+NEEDS: dict[tuple[str, str], str | None] = {
+    ("POST", "/v1/subjects"): "subjects:write",
+    ("GET", "/v1/subjects"): "subjects:read",
+    ("GET", "/v1/subjects/{subject_id}"): "subjects:read",
+    ("POST", "/v1/subjects/{subject_id}/cancel"): "subjects:write",
+    ("GET", "/v1/subjects/{subject_id}/events"): "subjects:read",
+    ("GET", "/v1/events"): "subjects:read",
+    ("POST", "/v1/subscribers"): "subscribers",
+    ("GET", "/v1/subscribers"): "subscribers",
+    ("GET", "/v1/subscribers/{subscriber_id}"): "subscribers",
+    ("DELETE", "/v1/subscribers/{subscriber_id}"): "subscribers",
+    ("GET", "/v1/subscribers/{subscriber_id}/deliveries"): "subscribers",
+    ("POST", "/callbacks"): None,  # the provider's: a signature takes the key's place
+    ("POST", "/callbacks/{token}"): None,
+    ("GET", "/healthz"): None,
+    ("GET", "/readyz"): None,
+}
+GUARDED = {call: scope for call, scope in NEEDS.items() if scope is not None}
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/subjects": a_request(),
+    "/v1/subscribers": {"url": "http://127.0.0.1:9"},
+}
+
+
+@pytest.fixture
+async def ours(api: Api, subscriber: Receiver) -> dict[str, str]:
+    """Ids of things of our account, by the name they have in a path."""
+    subject, made = await api.create(), await api.subscribe(subscriber.url)
+    return {"subject_id": subject["id"], "subscriber_id": made["id"]}
+
+
+async def call(
+    api: Api, method: str, path: str, ids: dict[str, str], authorization: str | None
+) -> httpx.Response:
+    headers = {} if authorization is None else {"authorization": authorization}
+    async with httpx.AsyncClient(base_url=api.http.base_url, trust_env=False) as http:
+        return await http.request(
+            method,
+            path.format(**ids),
+            json=BODIES.get(path) if method == "POST" else None,
+            headers=headers,
+        )
+
+
+def is_problem(answer: httpx.Response, status: int, code: str) -> None:
+    assert answer.status_code == status, (answer.request.url, answer.text)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == code
+
+
+def test_every_route_is_in_the_table() -> None:
+    walked = {
+        (method, route.path) for route in ROUTES for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert walked == set(NEEDS)
+
+
+async def test_without_a_good_key_nothing_is_shown(api: Api, ours: dict[str, str]) -> None:
+    key = api.http.headers["authorization"].removeprefix("Bearer ")
+    wrong = [None, "", "Bearer", "Bearer x", f"Basic {key}", f"Bearer {key}x", key]
+    for method, path in GUARDED:
+        for authorization in wrong:
+            answer = await call(api, method, path, ours, authorization)
+            is_problem(answer, 401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_bytes_that_are_no_text_are_no_key(api: Api) -> None:
+    for raw in (b"Bearer \xff\xfe", b"Bearer \xe4\xf6", b"\xff"):
+        answer = await api.http.get("/v1/subjects", headers={b"authorization": raw})
+        is_problem(answer, 401, "unauthorized")
+
+
+async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
+    api: Api, ours: dict[str, str]
+) -> None:
+    for (method, path), scope in sorted(GUARDED.items()):
+        lacking = await keys.create(api.resources, "acme", [one for one in SCOPES if one != scope])
+        is_problem(await call(api, method, path, ours, f"Bearer {lacking}"), 403, "forbidden")
+    for (method, path), scope in sorted(GUARDED.items(), reverse=True):  # GET before DELETE
+        enough = await keys.create(api.resources, "acme", [scope])
+        answer = await call(api, method, path, ours, f"bearer  {enough}")
+        assert answer.status_code < 300, (method, path, answer.text)
+
+
+async def test_another_account_finds_nothing_of_ours(api: Api, ours: dict[str, str]) -> None:
+    before = await fetch(api.resources, "SELECT * FROM subjects")
+    key = f"Bearer {await keys.create(api.resources, 'other', SCOPES)}"
+    for method, path in GUARDED:
+        answer = await call(api, method, path, ours, key)
+        if "{" in path:
+            is_problem(answer, 404, "not_found")
+        assert not [one for one in ours.values() if one in answer.text], path
+    after = await fetch(api.resources, "SELECT * FROM subjects WHERE id = $1", ours["subject_id"])
+    assert after == before
+    assert (
+        await call(api, "GET", "/v1/subscribers/{subscriber_id}", ours, None)
+    ).status_code == 401
+    mine = await api.http.get(f"/v1/subscribers/{ours['subscriber_id']}")
+    assert mine.json()["state"] == "active"
+
+
+async def test_what_is_open_needs_no_key(api: Api) -> None:
+    for (method, path), scope in NEEDS.items():
+        if scope is None and method == "GET":
+            assert (await call(api, method, path, {}, None)).status_code == 200

@@ -1,0 +1,91 @@
+"""Events by pull: in order, from where the reader left off, and never another account's."""
+
+from typing import Any
+
+import pytest
+
+from service.core.lifecycle import Signal
+from service.core.subjects import News
+from service.steps import keys
+from service.steps.advance import advance
+from service.steps.keys import SCOPES
+from tests.conftest import Api
+
+FIELDS = {"id", "type", "timestamp", "data"}
+
+
+async def page(api: Api, path: str, **params: object) -> dict[str, Any]:
+    answer = await api.http.get(path, params={name: str(value) for name, value in params.items()})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def ended(api: Api) -> str:
+    """A subject with three events."""
+    subject_id: str = (await api.create())["id"]
+    await advance(api.resources, subject_id, News(Signal.SUBMITTED, provider_task_id=subject_id))
+    await advance(api.resources, subject_id, News(Signal.FAILED, error={"code": "x"}))
+    return subject_id
+
+
+async def test_a_subjects_events_say_how_it_was_after_each(api: Api) -> None:
+    subject_id = await ended(api)
+    events = (await page(api, f"/v1/subjects/{subject_id}/events"))["data"]
+    assert all(set(event) == FIELDS for event in events)
+    assert [event["data"]["sequence"] for event in events] == [1, 2, 3]
+    assert [event["data"]["version"] for event in events] == [1, 2, 3]
+    assert [event["data"]["state"] for event in events] == ["queued", "submitted", "failed"]
+    assert [event["type"] for event in events] == [
+        f"subject.{event['data']['state']}" for event in events
+    ]
+    last = events[-1]["data"]
+    assert {name: last[name] for name in last if name != "sequence"} == await api.read(subject_id)
+    assert events[-1]["timestamp"] == last["updated_at"]
+
+
+async def test_a_subjects_events_are_read_on_from_a_sequence(api: Api) -> None:
+    path = f"/v1/subjects/{await ended(api)}/events"
+    seen: list[int] = []
+    after = "0"
+    for _ in range(4):
+        read = await page(api, path, after=after, limit=1)
+        seen += [event["data"]["sequence"] for event in read["data"]]
+        after = read["next_cursor"]
+    assert (seen, after) == ([1, 2, 3], "3")
+
+
+async def test_the_feed_is_read_on_from_its_cursor_and_shows_each_event_once(api: Api) -> None:
+    assert await page(api, "/v1/events") == {"data": [], "next_cursor": "0-0"}
+    subjects = [await ended(api) for _ in range(2)]
+    await keys.create(api.resources, "other", SCOPES)
+    seen: list[tuple[str, int]] = []
+    cursor: dict[str, object] = {}
+    for _ in range(5):
+        read = await page(api, "/v1/events", limit=2, **cursor)
+        seen += [(event["data"]["id"], event["data"]["sequence"]) for event in read["data"]]
+        cursor = {"after": read["next_cursor"]}
+    assert seen == [(one, number) for one in subjects for number in (1, 2, 3)]
+    subjects.append(await ended(api))
+    read = await page(api, "/v1/events", **cursor)
+    assert [event["data"]["id"] for event in read["data"]] == subjects[-1:] * 3
+
+
+@pytest.mark.parametrize("cursor", ["", "7", "1-", "-1-1", "1-1-1", "a-b", "١-١", "1-\0", "9" * 40])
+async def test_a_cursor_that_is_not_one_of_ours_is_refused(api: Api, cursor: str) -> None:
+    answer = await api.http.get("/v1/events", params={"after": cursor})
+    assert answer.status_code in {400, 422}
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_cursor_from_beyond_the_end_shows_nothing(api: Api) -> None:
+    await ended(api)
+    beyond = "9" * 18 + "-" + "9" * 18
+    assert await page(api, "/v1/events", after=beyond) == {"data": [], "next_cursor": beyond}
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "1000001"])
+async def test_a_sequence_that_cannot_be_is_refused(api: Api, after: str) -> None:
+    subject_id = (await api.create())["id"]
+    answer = await api.http.get(f"/v1/subjects/{subject_id}/events", params={"after": after})
+    assert answer.status_code == 422

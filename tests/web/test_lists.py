@@ -1,0 +1,140 @@
+"""Lists: narrowed as asked, in pages that join without a seam while rows are added."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from service.core.lifecycle import Signal
+from service.core.subjects import News
+from service.steps.advance import advance
+from tests.conftest import Api, Clock
+
+
+async def page(api: Api, path: str = "/v1/subjects", **params: object) -> dict[str, Any]:
+    answer = await api.http.get(path, params={name: str(value) for name, value in params.items()})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    assert set(body) == {"data", "next_cursor"}
+    return body
+
+
+async def ids(api: Api, **params: object) -> list[str]:
+    return [one["id"] for one in (await page(api, **params))["data"]]
+
+
+async def test_the_newest_come_first(api: Api, clock: Clock) -> None:
+    made = []
+    for _ in range(3):
+        made.append((await api.create())["id"])
+        clock.pass_by(1)
+    assert await ids(api) == made[::-1]
+    first = await api.read(made[0])
+    assert (await page(api))["data"][-1] == first
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+@pytest.mark.parametrize("path", ["/v1/subjects", "/v1/subscribers"])
+async def test_a_cursor_neither_skips_nor_repeats_while_rows_are_added(
+    api: Api, clock: Clock, apart: int, path: str
+) -> None:
+    async def add() -> str:
+        clock.pass_by(apart)
+        made = await (api.subscribe("http://127.0.0.1:9") if "subscr" in path else api.create())
+        return str(made["id"])
+
+    before = {await add() for _ in range(7)}
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        read = await page(api, path, limit=2, **cursor)
+        seen += [one["id"] for one in read["data"]]
+        if read["next_cursor"] is None:
+            break
+        cursor = {"cursor": read["next_cursor"]}
+        await add()
+    assert len(seen) == len(set(seen)), "none is repeated"
+    assert before <= set(seen), "none is skipped"
+
+
+async def test_subjects_are_narrowed_by_each_filter_and_by_all(api: Api, clock: Clock) -> None:
+    old = await api.create(external_task_id="a", tag_list=[{"tag_id": "o_101"}])
+    clock.pass_by(10)
+    new = await api.create(
+        external_task_id="b", tag_list=[{"tag_id": "o_101"}, {"tag_id": "o_108"}]
+    )
+    await advance(api.resources, new["id"], News(Signal.SUBMITTED, provider_task_id="1"))
+    both = [new["id"], old["id"]]
+    assert await ids(api, state="queued") == [old["id"]]
+    assert await ids(api, state="submitted") == [new["id"]]
+    assert await ids(api, external_task_id="a") == [old["id"]]
+    assert await ids(api, tag="o_101") == both
+    assert await ids(api, tag="o_108") == [new["id"]]
+    assert await ids(api, created_after=old["created_at"]) in ([new["id"]], both)
+    assert await ids(api, created_after=new["updated_at"].replace("Z", "999+00:00")) == []
+    assert await ids(api, created_before=clock().isoformat()) == [old["id"]], "bounds exclude"
+    assert await ids(api, created_after="2000-01-01T00:00:00+14:00", tag="o_108") == [new["id"]]
+    assert await ids(api, state="queued", tag="o_108") == []
+
+
+async def test_a_page_has_fifty_unless_asked_otherwise_and_two_hundred_at_most(api: Api) -> None:
+    for _ in range(51):
+        await api.create()
+    read = await page(api)
+    assert (len(read["data"]), read["next_cursor"] is None) == (50, False)
+    assert len((await page(api, limit=200))["data"]) == 51
+    assert len((await page(api, limit=51))["data"]) == 51
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "pointers"),
+    [
+        ("/v1/subjects", "limit=0&state=lost&colour=red", {"/limit", "/state", "/colour"}),
+        ("/v1/subjects", "limit=201", {"/limit"}),
+        ("/v1/subjects", "limit=-1", {"/limit"}),
+        ("/v1/subjects", "limit=1e1", {"/limit"}),
+        ("/v1/subjects", "limit=%C2%B2", {"/limit"}),
+        ("/v1/subjects", "limit=99999999999999999999", {"/limit"}),
+        ("/v1/subjects", "created_after=yesterday", {"/created_after"}),
+        ("/v1/subjects", "created_after=2026-01-01T00:00:00", {"/created_after"}),
+        ("/v1/subjects", "created_before=0001-01-01T00:00:00%2B14:00", {"/created_before"}),
+        ("/v1/subjects", "tag=%00&external_task_id=%00", {"/tag", "/external_task_id"}),
+        ("/v1/events", "limit=x&wait=5", {"/limit", "/wait"}),
+        ("/v1/subscribers", "state=active", {"/state"}),
+        ("/v1/subscribers", "cursor=%00", {"/cursor"}),
+    ],
+)
+async def test_every_parameter_that_is_wrong_or_unknown_is_named(
+    api: Api, path: str, query: str, pointers: set[str]
+) -> None:
+    answer = await api.http.get(f"{path}?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert {one["pointer"] for one in answer.json()["errors"]} == pointers
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "ä",
+        "",
+        encoded("x"),
+        encoded("2026-01-01T00:00:00 sub_1"),
+        encoded("0001-01-01T00:00:00+14:00 sub_1"),
+        encoded("2026-01-01T00:00:00+00:00 sub_\0"),
+        encoded("2026-01-01T00:00:00+00:00 sub_" + "1" * 500)[:99],
+        "A" * 100_000,
+    ],
+)
+async def test_a_cursor_that_is_not_one_of_ours_is_malformed_or_points_nowhere(
+    api: Api, cursor: str
+) -> None:
+    answer = await api.http.get("/v1/subjects", params={"cursor": cursor[:9000]})
+    if answer.status_code == 200:
+        assert answer.json() == {"data": [], "next_cursor": None}
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed")

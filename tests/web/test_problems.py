@@ -1,0 +1,126 @@
+"""Whatever is wrong is said as a problem (RFC 9457), with a stable code and every finding."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+from structlog.typing import EventDict
+
+from service.core.errors import CallsheetError
+from service.local.ports import free_port
+from service.store.database import Database
+from service.web.app import STATUS, build
+from service.web.requests import MAX_SMALL_BODY
+from tests.calling import fetch
+from tests.conftest import Api
+from tests.local.simulating import served
+from tests.make import a_request
+
+
+def is_problem(answer: httpx.Response, status: int, code: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["type"], body["status"], body["code"]) == ("about:blank", status, code)
+    assert body["title"]
+
+
+def test_every_error_has_its_status() -> None:
+    assert set(STATUS) == set(CallsheetError.__subclasses__())
+
+
+async def test_a_path_that_is_not_there_and_a_method_that_is_not_taken(api: Api) -> None:
+    is_problem(await api.http.get("/v1/nothing"), 404, "not_found")
+    answer = await api.http.put("/v1/subjects")
+    is_problem(answer, 405, "method_not_allowed")
+    assert "POST" in answer.headers["allow"] or "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": ""},
+        {"content-type": "text/plain"},
+        {"content-type": "application/jsonp"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+async def test_only_plain_json_is_read(api: Api, headers: dict[str, str]) -> None:
+    answer = await api.http.post("/v1/subjects", content=b"{}", headers=headers)
+    is_problem(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"{'a': 1}", b"\xff", b'{"a": NaN}', b'"\\ud800"', b"[" * 100_000]
+)
+async def test_bytes_that_are_no_json_are_malformed(api: Api, body: bytes) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    answer = await api.http.post("/v1/subjects", content=body, headers=headers)
+    is_problem(answer, 400, "malformed")
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "7", '"text"'])
+async def test_json_that_is_no_object_breaks_the_rules(api: Api, body: str) -> None:
+    headers = {"content-type": "application/json"}
+    for path in ("/v1/subjects", "/v1/subscribers"):
+        answer = await api.http.post(path, content=body, headers=headers)
+        is_problem(answer, 422, "invalid")
+        assert [one["pointer"] for one in answer.json()["errors"]] == [""]
+
+
+async def test_every_broken_rule_has_a_pointer_a_code_and_a_message(api: Api) -> None:
+    body = a_request(element_name=7, tag_list=[{"tag_id": "o_999"}, {"tag": "o_101"}])
+    answer = await api.http.post("/v1/subjects", json=body)
+    is_problem(answer, 422, "invalid")
+    errors = answer.json()["errors"]
+    assert {one["pointer"] for one in errors} == {
+        "/element_name",
+        "/tag_list/0/tag_id",
+        "/tag_list/1/tag",
+        "/tag_list/1/tag_id",
+    }
+    assert all(one["code"] and one["message"] for one in errors)
+
+
+async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(2):
+            yield b" " * MAX_SMALL_BODY
+
+    headers = {"content-type": "application/json"}
+    for content in (b" " * (MAX_SMALL_BODY + 1), unannounced()):
+        answer = await api.http.post("/v1/subscribers", content=content, headers=headers)
+        is_problem(answer, 413, "too_large")
+
+
+async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
+    nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
+    app = build(replace(api.resources, database=nowhere))
+    async with served(app) as there, httpx.AsyncClient(base_url=there, trust_env=False) as http:
+        http.headers = api.http.headers
+        answer = await http.get("/v1/subjects")
+        is_problem(answer, 503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+        assert (await http.get("/healthz")).status_code == 200
+    await nowhere.close()
+
+
+async def test_a_fault_of_ours_is_logged_and_said_to_be_one_without_its_details(
+    api: Api, logged: list[EventDict]
+) -> None:
+    await fetch(api.resources, "ALTER TABLE subjects RENAME TO hidden")
+    # Behind the answer the error goes on to the server, which logs it too: asked for in-process.
+    transport = httpx.ASGITransport(build(api.resources), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        http.headers = api.http.headers
+        answer = await http.get("/v1/subjects")
+    is_problem(answer, 500, "internal")
+    assert "hidden" not in answer.text
+    assert "subjects" not in answer.text
+    (line,) = [line for line in logged if line.get("action") == "fault"]
+    assert (line["path"], "UndefinedTable" in line["exception"]) == ("/v1/subjects", True)
+    logged.clear()
