@@ -10,6 +10,8 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import structlog
+from structlog.typing import EventDict
 
 from service.local.postgres import postgres
 from service.local.server import Server
@@ -38,12 +40,30 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[EventDict]]:
+    """The test's log lines. Faults of ours are caught where they happen and only logged, so one
+    among them fails the test; a test that brings one about takes it out."""
+    lines: list[EventDict] = []
+
+    def keep(_logger: object, _method: str, line: EventDict) -> EventDict:
+        lines.append(dict(line))
+        return line
+
+    rendered = structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(processors=[structlog.processors.format_exc_info, keep, rendered])
+    yield lines
+    structlog.reset_defaults()
+    faults = [line for line in lines if line.get("action") == "fault"]
+    assert not faults, "\n".join(str(line.get("exception", line)) for line in faults)
+
+
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of our own, with the migrated template in it."""
     folder = tmp_path_factory.mktemp("postgres")
     with postgres(folder, durable=False, keep=False) as server:
-        asyncio.run(_execute(server.url, f"CREATE DATABASE {TEMPLATE}"))
+        asyncio.run(execute(server.url, f"CREATE DATABASE {TEMPLATE}"))
         migrate(database(server.url, TEMPLATE))
         yield server
 
@@ -58,9 +78,9 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 async def database_url(postgres_server: Server) -> AsyncIterator[str]:
     """A fresh copy of the template; gone after the test."""
     name = f"callsheet_{next(_numbers)}"
-    await _execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield database(postgres_server.url, name)
-    await _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+    await execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def database(url: str, name: str) -> str:
@@ -68,7 +88,8 @@ def database(url: str, name: str) -> str:
     return f"{url.rpartition('/')[0]}/{name}"
 
 
-async def _execute(url: str, statement: str) -> None:
+async def execute(url: str, statement: str) -> None:
+    """One statement on a connection of its own."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)

@@ -67,6 +67,8 @@ async def _record(resources: Resources, claimed: Claimed, at: datetime, attempt:
     kept = _kept(at, attempt, delivered=verdict.state == "delivered")
     async with resources.database.transaction() as tx:
         await subjects.hold_share(tx, due.subject_id)
+        if verdict.gone:  # before its deliveries: many may hear of it at once
+            await subscribers.hold(tx, due.subscriber_id)
         ours, following = await deliveries.record(
             tx, due, claimed.token, kept, state=verdict.state, due_at=verdict.due_at, now=now
         )

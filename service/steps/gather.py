@@ -71,6 +71,8 @@ class Gatherer(Generic[T, R]):
         try:
             results = await self._write([item for item, _ in batch])
         except Unavailable as error:
+            cause = repr(error.__cause__)
+            log.warning("gather", action="unavailable", items=len(batch), cause=cause)
             _refuse(batch, error)
         except Exception:  # a poisoned member must not fail the others
             if len(batch) > 1:

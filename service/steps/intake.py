@@ -1,7 +1,7 @@
 """Taking a request in: checked whole, then one transaction, then a wake."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from service.core.errors import Conflict, Finding, Invalid, NotFound
 from service.core.events import event_of
@@ -28,7 +28,7 @@ class Accepted:
 
 
 async def accept(
-    resources: Resources, account_id: str, body: object, idempotency_key: str | None = None
+    resources: Resources, account_id: str, body: object, idempotency_key: object = None
 ) -> Accepted:
     """Queue a subject; the same request again gives the same subject.
 
@@ -36,13 +36,11 @@ async def accept(
     request. When this returns, subject, event and deliveries are committed.
     """
     request = check(body, voice_for_images=resources.settings.voice_for_images)
-    _check_key(idempotency_key)
+    key = _key(idempotency_key)
     subject = _new(resources, account_id, request)
     deliveries = 0
     async with resources.database.transaction() as tx:
-        earlier = await _earlier(tx, account_id, request, idempotency_key, subject.created_at)
-        if earlier is None:
-            earlier = await _store(tx, subject, request, idempotency_key)
+        earlier = await _enter(tx, subject, request, key)
         if earlier is None:
             deliveries = await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
     if earlier is not None:
@@ -54,20 +52,25 @@ async def accept(
 
 
 async def accept_for(
-    resources: Resources, account: str, body: object, idempotency_key: str | None
+    resources: Resources, account: object, body: object, idempotency_key: object
 ) -> Accepted:
     """The same for an account by name, on behalf of a back end on our own Redis."""
-    async with resources.database.transaction() as tx:
-        account_id = await accounts.by_name(tx, str(account))
+    account_id = None
+    if isinstance(account, str) and account.isprintable():
+        async with resources.database.glance() as tx:
+            account_id = await accounts.by_name(tx, account)
     if account_id is None:
         raise NotFound("there is no account of this name")
     return await accept(resources, account_id, body, idempotency_key)
 
 
-def _check_key(key: str | None) -> None:
-    if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
-        message = f"Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters"
-        raise Invalid([Finding("", "idempotency_key", message)])
+def _key(key: object) -> str | None:
+    if key is None:
+        return None
+    if isinstance(key, str) and 0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable():
+        return key
+    message = f"Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters"
+    raise Invalid([Finding("", "idempotency_key", message)])
 
 
 def _new(resources: Resources, account_id: str, request: Request) -> Subject:
@@ -98,42 +101,48 @@ def _new(resources: Resources, account_id: str, request: Request) -> Subject:
     )
 
 
-async def _earlier(
-    tx: Transaction, account_id: str, request: Request, key: str | None, now: datetime
-) -> Subject | None:
-    """The subject that this very request made before, by its key or by its external id."""
-    if key is not None:
-        await idempotency.lock(tx, account_id, key)
-        bound = await idempotency.get(tx, account_id, key, now - KEY_LIFE)
-        if bound is not None:
-            _same(bound.fingerprint, request, "Idempotency-Key", "idempotency_key_reused")
-            return await subjects.get(tx, bound.subject_id, account_id)
-    if request.external_task_id is None:
-        return None
-    subject = await subjects.by_external_id(tx, account_id, request.external_task_id)
-    if subject is not None:
-        _same(subject.fingerprint, request, "external_task_id", "external_task_id_taken")
-    return subject
-
-
-async def _store(
+async def _enter(
     tx: Transaction, subject: Subject, request: Request, key: str | None
 ) -> Subject | None:
-    """Write all but the event; or the subject that an equal request wrote in the meantime."""
-    await media.keep(tx, request.inline, subject.created_at)
-    if not await subjects.add(tx, subject, request.tags):
-        # The unique key waited for the other's commit, so it can be read now.
-        return await _earlier(tx, subject.account_id, request, None, subject.created_at)
-    await subjects.need_media(tx, subject.id, sorted(request.inline))
+    """The subject that this very request made before, by its key or by its external id; None if
+    this one is now written, all but its event. The key is bound to whichever it is."""
+    if key is not None:
+        await idempotency.lock(tx, subject.account_id, key)
+        forgotten = subject.created_at - KEY_LIFE
+        bound = await idempotency.get(tx, subject.account_id, key, forgotten)
+        if bound is not None:
+            _same(bound.fingerprint, request, "Idempotency-Key", "idempotency_key_reused")
+            return await subjects.get(tx, bound.subject_id, subject.account_id)
+    earlier = await _named(tx, subject, request) or await _store(tx, subject, request)
     if key is not None:
         await idempotency.bind(
             tx,
             account_id=subject.account_id,
             key=key,
             fingerprint=request.fingerprint,
-            subject_id=subject.id,
+            subject_id=(earlier or subject).id,
             now=subject.created_at,
         )
+    return earlier
+
+
+async def _named(tx: Transaction, subject: Subject, request: Request) -> Subject | None:
+    """What the account has under this external id; Conflict if another request made it."""
+    if request.external_task_id is None:
+        return None
+    earlier = await subjects.by_external_id(tx, subject.account_id, request.external_task_id)
+    if earlier is not None:
+        _same(earlier.fingerprint, request, "external_task_id", "external_task_id_taken")
+    return earlier
+
+
+async def _store(tx: Transaction, subject: Subject, request: Request) -> Subject | None:
+    """Write all but the event; or the subject that an equal request wrote in the meantime."""
+    await media.keep(tx, request.inline, subject.created_at)
+    if not await subjects.add(tx, subject, request.tags):
+        # The unique key waited for the other's commit, so it can be read now.
+        return await _named(tx, subject, request)
+    await subjects.need_media(tx, subject.id, sorted(request.inline))
     return None
 
 

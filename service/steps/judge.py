@@ -48,8 +48,9 @@ class Docket:
 
     @property
     def kept(self) -> Sequence[Kept]:
-        """The callbacks to keep, copies folded."""
-        return list(self._kept.values())
+        """The callbacks to keep, copies folded; in an order that keeps two batches that share
+        some, of no subject, from waiting for each other."""
+        return [self._kept[key] for key in sorted(self._kept)]
 
     def moves(self) -> list[Move]:
         """One for each subject that moved, however often it did."""

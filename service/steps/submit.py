@@ -74,11 +74,12 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
 
 
 def _free(resources: Resources, state: ProviderState, now: datetime) -> int:
-    if state.stopped_code is not None:
-        return 1 if state.next_probe_at is None or state.next_probe_at <= now else 0
     parallel = resources.settings.provider_parallel
     if state.learnt_parallel is not None and state.learnt_until and state.learnt_until > now:
         parallel = min(parallel, state.learnt_parallel)
+    if state.stopped_code is not None:
+        due = state.next_probe_at is None or state.next_probe_at <= now
+        parallel = min(parallel, state.subjects + due)  # one probe, where there is a place for it
     return parallel - state.subjects
 
 

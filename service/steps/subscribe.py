@@ -11,7 +11,7 @@ from service.core.events import TYPES
 from service.core.targets import check_url
 from service.remote.guard import Blocked
 from service.steps.resources import Resources
-from service.store import subscribers
+from service.store import deliveries, subscribers
 from service.store.subscribers import Subscriber
 
 SECRET_BYTES = 32
@@ -54,8 +54,11 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
 async def unsubscribe(resources: Resources, account_id: str, subscriber_id: str) -> None:
     """Its deliveries go with it. NotFound if the account has no such subscriber."""
     async with resources.database.transaction() as tx:
-        if not await subscribers.remove(tx, account_id, subscriber_id):
+        if await subscribers.get(tx, account_id, subscriber_id) is None:
             raise NotFound
+        await subscribers.hold(tx, subscriber_id)
+        await deliveries.cancel_all(tx, subscriber_id, resources.clock())
+        await subscribers.remove(tx, account_id, subscriber_id)
 
 
 async def subscriber(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
@@ -85,12 +88,18 @@ def _read(resources: Resources, body: object) -> Wish:
     url, types, description = body.get("url"), body.get("event_types"), body.get("description", "")
     findings += _url_findings(resources, url)
     findings += _type_findings(types)
-    if not isinstance(description, str) or len(description) > MAX_DESCRIPTION:
-        rule = f"description must be a text of at most {MAX_DESCRIPTION} characters"
+    if not _fits(description):
+        rule = f"description must be a text of at most {MAX_DESCRIPTION} characters, none U+0000"
         findings.append(Finding("/description", "description", rule))
     if findings:
         raise Invalid(findings)
     return Wish(str(url), None if types is None else tuple(dict.fromkeys(types)), description)
+
+
+def _fits(description: object) -> bool:
+    if not isinstance(description, str):
+        return False
+    return len(description) <= MAX_DESCRIPTION and "\0" not in description  # Postgres has none
 
 
 def _url_findings(resources: Resources, url: Any) -> list[Finding]:  # noqa: ANN401

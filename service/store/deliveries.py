@@ -137,10 +137,18 @@ async def record(  # noqa: PLR0913 - one row's worth
 
 
 async def cancel_all(tx: Transaction, subscriber_id: str, now: datetime) -> None:
-    """Nothing that still waits for this subscriber is sent any more."""
+    """Nothing that still waits for this subscriber is sent any more. Rows are locked in the order
+    in which records lock them: else each might wait for the other."""
+    waiting = (
+        select(deliveries.c.id)
+        .where(deliveries.c.subscriber_id == subscriber_id, deliveries.c.state == "pending")
+        .order_by(deliveries.c.subject_id, deliveries.c.sequence)
+        .with_for_update()
+        .cte("waiting")
+    )
     await tx.execute(
         update(deliveries)
-        .where(deliveries.c.subscriber_id == subscriber_id, deliveries.c.state == "pending")
+        .where(deliveries.c.id == waiting.c.id)
         .values(state="canceled", due_at=None, lease_token=None, finished_at=now)
     )
 

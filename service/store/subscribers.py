@@ -64,14 +64,19 @@ async def page(
     return [_subscriber(row) for row in await tx.execute(statement)]
 
 
-async def remove(tx: Transaction, account_id: str, subscriber_id: str) -> bool:
-    """Its deliveries go with it. False if the account has no such subscriber."""
-    statement = (
-        delete(subscribers)
-        .where(subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id)
-        .returning(subscribers.c.id)
+async def remove(tx: Transaction, account_id: str, subscriber_id: str) -> None:
+    """Its deliveries go with it."""
+    await tx.execute(
+        delete(subscribers).where(
+            subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
+        )
     )
-    return (await tx.execute(statement)).first() is not None
+
+
+async def hold(tx: Transaction, subscriber_id: str) -> None:
+    """Until this transaction ends, nobody else disables or removes it."""
+    found = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
+    await tx.execute(found.with_for_update(key_share=True))
 
 
 async def disable(tx: Transaction, subscriber_id: str, reason: str) -> None:

@@ -1,0 +1,208 @@
+"""Callbacks: applied once, and kept, whatever their order, their number and their claims."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from service.core.lifecycle import Signal, State
+from service.core.subjects import News
+from service.queue import Work
+from service.steps import submit
+from service.steps.advance import advance
+from tests.calling import ELEMENT, TASK, fetch, newer, record, signed, token
+from tests.conftest import Api, Clock
+from tests.local.simulating import Remote
+
+COPIES = 46
+OTHER_TASK = "880000000000000002"
+
+
+async def call_back(
+    api: Api, subject_id: str | None, body: bytes, message_id: str = "msg_1", **changes: str
+) -> httpx.Response:
+    """Post it, signed, to the subject's address, or to that of none."""
+    path = "" if subject_id is None else f"/{token(api.resources, subject_id)}"
+    headers = signed(body, api.resources.clock(), message_id) | changes
+    return await api.http.post(f"/callbacks{path}", content=body, headers=headers)
+
+
+async def verdict(api: Api, subject_id: str | None, body: bytes, message_id: str = "msg_1") -> str:
+    answer = await call_back(api, subject_id, body, message_id)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["verdict"])
+
+
+async def kept(api: Api) -> list[dict[str, Any]]:
+    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY dedup_key")
+
+
+async def submitted(api: Api, task: str = TASK) -> str:
+    """The id of a subject that the provider has."""
+    subject_id: str = (await api.create())["id"]
+    await advance(api.resources, subject_id, News(Signal.SUBMITTED, provider_task_id=task))
+    return subject_id
+
+
+async def state(api: Api, subject_id: str) -> str:
+    return str((await api.read(subject_id))["state"])
+
+
+@pytest.mark.parametrize("write", [record, newer])
+async def test_callbacks_of_either_shape_walk_a_subject_to_its_end(api: Api, write: Any) -> None:  # noqa: ANN401
+    subject_id = (await api.create())["id"]
+    for number, word in enumerate(("submitted", "processing", "succeed")):
+        assert await verdict(api, subject_id, write(subject_id, word), f"msg_{number}") == "applied"
+    subject = await api.read(subject_id)
+    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK)
+    assert subject["subject"]["element_id"] == ELEMENT
+    types = ["queued", "submitted", "processing", "succeeded"]
+    assert await api.types(subject_id) == types
+
+
+async def test_a_failure_carries_the_providers_words(api: Api) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id, "failed", task_status_msg="no face was found")
+    assert await verdict(api, subject_id, body) == "applied"
+    error = (await api.read(subject_id))["error"]
+    assert error == {"code": "provider_failed", "message": "no face was found"}
+
+
+async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id)
+    copies = (verdict(api, subject_id, body) for _ in range(COPIES))
+    assert Counter(await asyncio.gather(*copies)) == {"applied": 1, "repeated": COPIES - 1}
+    (row,) = await kept(api)
+    assert (row["seen"], row["verdict"], row["body"]) == (COPIES, "applied", body)
+    assert await api.types(subject_id) == ["queued", "submitted", "succeeded"]
+
+
+async def test_the_same_news_under_other_ids_is_applied_once_and_all_kept(api: Api) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id)
+    sent = (verdict(api, subject_id, body, f"msg_{number}") for number in range(9))
+    assert Counter(await asyncio.gather(*sent)) == {"applied": 1, "repeated": 8}
+    assert len(await kept(api)) == 9
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        ("succeed", "processing", "late"),
+        ("succeed", "submitted", "late"),
+        ("processing", "submitted", "late"),
+        ("processing", "processing", "repeated"),
+        ("succeed", "failed", "anomaly"),
+        ("failed", "succeed", "anomaly"),
+    ],
+)
+async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(
+    api: Api, first: str, then: str, expected: str
+) -> None:
+    subject_id = await submitted(api)
+    assert await verdict(api, subject_id, record(subject_id, first)) == "applied"
+    before = await api.read(subject_id)
+    assert await verdict(api, subject_id, record(subject_id, then), "msg_2") == expected
+    assert await api.read(subject_id) == before
+    assert [row["verdict"] for row in await kept(api)] == ["applied", expected]
+    assert await api.violations() == []
+
+
+async def test_a_callback_for_a_canceled_subject_is_an_anomaly(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    await api.http.post(f"/v1/subjects/{subject_id}/cancel")
+    assert await verdict(api, subject_id, record(subject_id)) == "anomaly"
+    assert await state(api, subject_id) == "canceled"
+
+
+async def test_a_callback_that_overtakes_the_answer_to_our_own_call_wins(
+    api: Api, provider: Remote
+) -> None:
+    await provider.admin("faults", {"lose": True})
+    subject_id = (await api.create())["id"]
+    (claimed,) = await submit.claim(api.resources, 1)
+    assert await state(api, subject_id) == "submitting"
+    assert await verdict(api, subject_id, record(subject_id)) == "applied"
+    await submit.submit(api.resources, claimed)
+    subject = await api.read(subject_id)
+    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK)
+    assert await api.types(subject_id) == ["queued", "succeeded"]
+    assert await api.violations() == []
+
+
+async def test_a_body_that_names_another_subject_than_its_address_moves_neither(api: Api) -> None:
+    first, second = await submitted(api), await submitted(api, OTHER_TASK)
+    assert await verdict(api, first, record(second)) == "mismatch"
+    assert await verdict(api, first, record(first, task=OTHER_TASK), "msg_2") == "mismatch"
+    assert await verdict(api, first, record(None, task=OTHER_TASK), "msg_3") == "mismatch"
+    assert [await state(api, one) for one in (first, second)] == ["submitted"] * 2
+    assert {row["subject_id"] for row in await kept(api)} == {first}
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_body_that_names_another_subjects_task_moves_neither(
+    api: Api, *, named: bool
+) -> None:
+    await submitted(api, TASK)
+    early = (await api.create())["id"]
+    body = record(early if named else None, task=TASK)
+    assert await verdict(api, early, body) == "mismatch"
+    assert await state(api, early) == "queued"
+
+
+async def test_a_callback_about_nothing_we_know_is_kept(api: Api) -> None:
+    nobody = "sub_00000000000000000000000000"
+    assert await verdict(api, nobody, record(nobody)) == "unknown"
+    assert await verdict(api, None, newer(None, "submitted", outputs=[]), "msg_2") == "unknown"
+    assert await verdict(api, None, record(nobody), "msg_3") == "unknown"
+    assert [row["subject_id"] for row in await kept(api)] == [None] * 3
+
+
+@pytest.mark.parametrize("by", ["external id", "task"])
+async def test_a_signed_callback_at_the_common_address_is_applied(api: Api, by: str) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id if by == "external id" else None)
+    assert await verdict(api, None, body) == "applied"
+    assert await state(api, subject_id) == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"task_status": "thinking"}, {"task_result": {"elements": []}}]
+)
+async def test_what_nothing_can_be_made_of_is_parked_and_the_provider_asked(
+    api: Api, provider: Remote, changes: dict[str, Any]
+) -> None:
+    await provider.admin("faults", {"lose": True})
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    task = (await api.read(subject_id))["provider_task_id"]
+    await provider.ended(subject_id)
+    assert await verdict(api, subject_id, record(subject_id, task=task, **changes)) == "parked"
+    assert await state(api, subject_id) == "submitted"
+    await api.work(Work.RECONCILE)
+    assert await state(api, subject_id) == "succeeded"
+    (row,) = await kept(api)
+    assert "nothing can be made of the status" in row["reason"]
+
+
+async def test_a_parked_callback_at_the_common_address_has_the_provider_asked_too(
+    api: Api,
+) -> None:
+    subject_id = await submitted(api)
+    assert await verdict(api, None, record(subject_id, "thinking")) == "parked"
+    (row,) = await fetch(api.resources, "SELECT next_poll_at FROM subjects")
+    assert row["next_poll_at"] <= api.resources.clock()
+
+
+async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: Clock) -> None:
+    rung: list[Work] = []
+    api.resources.queue.listen(rung.append)
+    subject_id = await submitted(api)
+    rung.clear()
+    clock.pass_by(1)
+    await verdict(api, subject_id, record(subject_id))
+    assert rung == [Work.SUBMIT]
+    assert State(await state(api, subject_id)) is State.SUCCEEDED

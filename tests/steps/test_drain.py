@@ -1,0 +1,132 @@
+"""A drain does what is due, so much at a time; one piece's trouble is not another's."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from structlog.typing import EventDict
+
+from service.core.errors import Unavailable
+from service.steps import drain
+from service.steps.drain import Drain
+from tests.local.simulating import until
+
+OFTEN, NEVER = 0.001, 3600.0
+
+
+class Pile:
+    """Pieces of work, numbered; `gate` lets those under way end."""
+
+    def __init__(self, count: int) -> None:
+        self.left = list(range(count))
+        self.acting: set[int] = set()
+        self.widest = 0
+        self.done: list[int] = []
+        self.gate = asyncio.Event()
+
+    async def claim(self, limit: int) -> Sequence[int]:
+        taken, self.left = self.left[:limit], self.left[limit:]
+        return taken
+
+    async def act(self, piece: int) -> None:
+        self.acting.add(piece)
+        self.widest = max(self.widest, len(self.acting))
+        await self.gate.wait()
+        self.acting.remove(piece)
+        self.done.append(piece)
+
+
+def drain_of(
+    pile: Pile, width: int, act: Callable[[int], Awaitable[None]] | None = None
+) -> Drain[int]:
+    return Drain("pile", pile.claim, act or pile.act, width)
+
+
+def actions(logged: list[EventDict]) -> list[object]:
+    return [line.get("action") for line in logged]
+
+
+async def test_no_more_than_its_width_is_under_way_at_once() -> None:
+    pile = Pile(20)
+    one = drain_of(pile, 4)
+    draining = asyncio.create_task(one.drain())
+    await until(lambda: len(pile.acting) == 4)
+    pile.gate.set()
+    await draining
+    await one.finish(10)
+    assert (sorted(pile.done), pile.widest) == (list(range(20)), 4)
+
+
+async def test_a_fault_in_one_piece_does_not_stop_the_others(logged: list[EventDict]) -> None:
+    pile = Pile(5)
+    pile.gate.set()
+
+    async def act(piece: int) -> None:
+        if piece == 1:
+            raise LookupError("a fault")
+        await pile.act(piece)
+
+    one = drain_of(pile, 2, act)
+    await one.drain()
+    await one.finish(10)
+    assert sorted(pile.done) == [0, 2, 3, 4]
+    (line,) = logged
+    assert (line["action"], line["drain"]) == ("fault", "pile")
+    logged.clear()
+
+
+async def test_what_could_not_be_recorded_is_left_to_its_lease(logged: list[EventDict]) -> None:
+    async def act(_piece: int) -> None:
+        raise Unavailable
+
+    one = drain_of(Pile(2), 2, act)
+    await one.drain()
+    await one.finish(10)
+    assert actions(logged) == ["unrecorded"] * 2
+
+
+async def test_a_claim_that_fails_for_now_is_made_again(
+    logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "PAUSE", 0.0)
+    pile = Pile(3)
+    pile.gate.set()
+    failures = [Unavailable(), Unavailable()]
+
+    async def claim(limit: int) -> Sequence[int]:
+        if failures:
+            raise failures.pop()
+        return await pile.claim(limit)
+
+    running = asyncio.create_task(Drain("pile", claim, pile.act, 2).run(OFTEN))
+    await until(lambda: len(pile.done) == 3)
+    running.cancel()
+    assert actions(logged) == ["unavailable"] * 2
+
+
+async def test_it_works_when_rung_and_by_itself_from_time_to_time() -> None:
+    for tick, rings in ((NEVER, True), (OFTEN, False)):
+        pile = Pile(0)
+        pile.gate.set()
+        one = drain_of(pile, 2)
+        running = asyncio.create_task(one.run(tick))
+        for number in range(3):
+            pile.left.append(number)
+            if rings:
+                one.ring()
+            await until(lambda number=number, pile=pile: pile.done[-1:] == [number])  # type: ignore[misc]
+        running.cancel()
+
+
+async def test_what_is_under_way_at_the_end_may_finish_but_not_for_ever() -> None:
+    pile = Pile(2)
+    one = drain_of(pile, 3)
+    await one.drain()
+    await until(lambda: len(pile.acting) == 2)
+    await one.finish(0.01)
+    assert pile.done == []
+    await one.finish(0.01)
+
+
+async def test_nothing_under_way_is_finished_at_once() -> None:
+    await drain_of(Pile(0), 2).finish(NEVER)

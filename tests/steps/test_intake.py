@@ -1,0 +1,162 @@
+"""The same request is accepted once, however often and however close together it comes."""
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from service.core.errors import Conflict, Invalid, NotFound
+from service.core.subjects import public
+from service.steps import intake
+from service.steps.intake import Accepted
+from tests.calling import fetch
+from tests.conftest import Api, Clock
+from tests.make import a_request
+
+AT_ONCE = 50
+DAY = 24 * 3600
+
+
+async def post(api: Api, body: object, key: str | None = None) -> httpx.Response:
+    headers = {} if key is None else {"idempotency-key": key}
+    return await api.http.post("/v1/subjects", json=body, headers=headers)
+
+
+async def counts(api: Api) -> list[int]:
+    """How many subjects, events, and keys."""
+    tables = ("subjects", "events", "idempotency_keys")
+    return [
+        (await fetch(api.resources, f"SELECT count(*) FROM {table}"))[0]["count"]  # noqa: S608
+        for table in tables
+    ]
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["code"] == code
+    return body
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({}, "one key"), ({"external_task_id": "mine"}, None), ({"external_task_id": "m"}, "both")],
+)
+async def test_equal_requests_at_once_make_one_subject(
+    api: Api, changes: dict[str, Any], key: str | None
+) -> None:
+    body = a_request(**changes)
+    answers = await asyncio.gather(*(post(api, body, key) for _ in range(AT_ONCE)))
+    assert Counter(answer.status_code for answer in answers) == {202: 1, 200: AT_ONCE - 1}
+    assert len({answer.text for answer in answers}) == 1
+    assert len({answer.headers["location"] for answer in answers}) == 1
+    assert await counts(api) == [1, 1, 1 if key else 0]
+
+
+async def test_of_different_requests_at_once_under_one_name_one_is_accepted(api: Api) -> None:
+    bodies = [a_request(f"Ada {n}", external_task_id="mine") for n in range(10)]
+    answers = await asyncio.gather(*(post(api, body) for body in bodies))
+    assert Counter(answer.status_code for answer in answers) == {202: 1, 409: 9}
+    assert await counts(api) == [1, 1, 0]
+
+
+async def test_another_request_under_the_same_name_is_a_conflict(api: Api) -> None:
+    assert (await post(api, a_request(external_task_id="mine"), "key")).status_code == 202
+    other = a_request("Eve", external_task_id="mine")
+    problem(await post(api, other), 409, "external_task_id_taken")
+    problem(await post(api, a_request("Eve"), "key"), 409, "idempotency_key_reused")
+    assert await counts(api) == [1, 1, 1]
+
+
+async def test_spelling_does_not_make_another_request(api: Api) -> None:
+    body = a_request()
+    first = await post(api, body, "key")
+    again = json.loads(json.dumps(dict(reversed(body.items()))))
+    frontal = again["element_image_list"]["frontal_image"]
+    again["element_image_list"]["frontal_image"] = f"data:image/jpeg;base64,{frontal}"
+    second = await post(api, again, "key")
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json()["id"] == second.json()["id"]
+
+
+async def test_accounts_do_not_share_names_or_keys(api: Api) -> None:
+    await fetch(
+        api.resources, "INSERT INTO accounts (id, name, created_at) VALUES ('o', 'other', now())"
+    )
+    body = a_request(external_task_id="mine")
+    assert (await post(api, body, "key")).status_code == 202
+    theirs = await intake.accept(api.resources, "o", a_request("Eve"), "key")
+    assert theirs.created
+
+
+async def test_a_key_is_forgotten_after_a_day(api: Api, clock: Clock) -> None:
+    assert (await post(api, a_request(), "key")).status_code == 202
+    clock.pass_by(DAY - 1)
+    problem(await post(api, a_request("Eve"), "key"), 409, "idempotency_key_reused")
+    clock.pass_by(1)
+    assert (await post(api, a_request("Eve"), "key")).status_code == 202
+    assert await counts(api) == [2, 2, 1]
+
+
+async def test_a_refused_request_binds_no_key(api: Api) -> None:
+    problem(await post(api, a_request(element_name=""), "key"), 422, "invalid")
+    assert await counts(api) == [0, 0, 0]
+    assert (await post(api, a_request(), "key")).status_code == 202
+
+
+async def test_a_key_is_bound_by_a_repeated_request_too(api: Api) -> None:
+    body = a_request(external_task_id="mine")
+    first = await post(api, body)
+    again = await post(api, body, "key")
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    problem(await post(api, a_request("Eve"), "key"), 409, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "ä"])
+async def test_a_key_that_is_none_is_refused(api: Api, key: str) -> None:
+    raw = {b"idempotency-key": key.encode()}
+    answer = await api.http.post("/v1/subjects", json=a_request(), headers=raw)
+    body = problem(answer, 422, "invalid")
+    assert [one["code"] for one in body["errors"]] == ["idempotency_key"]
+
+
+async def test_every_broken_rule_is_named_at_once(api: Api) -> None:
+    body = a_request(element_name="x" * 21, reference_type="audio_refer", colour="red")
+    del body["element_description"]
+    found = problem(await post(api, body), 422, "invalid")
+    pointers = {one["pointer"] for one in found["errors"]}
+    assert pointers == {"/element_name", "/reference_type", "/colour", "/element_description"}
+
+
+async def test_what_is_ignored_is_accepted_with_a_warning(api: Api) -> None:
+    answer = await post(api, a_request(element_video_list={"refer_videos": []}))
+    assert answer.status_code == 202
+    (warning,) = answer.json()["warnings"]
+    assert (warning["pointer"], warning["code"]) == ("/element_video_list", "ignored")
+
+
+async def by_name(api: Api, account: object, key: object = None) -> Accepted:
+    return await intake.accept_for(api.resources, account, a_request(), key)
+
+
+async def test_a_back_end_of_our_own_names_its_account(api: Api) -> None:
+    accepted = await by_name(api, "acme", "key")
+    assert public(accepted.subject) == await api.read(accepted.subject.id)
+    with pytest.raises(Conflict):
+        await intake.accept_for(api.resources, "acme", a_request("Eve"), "key")
+
+
+@pytest.mark.parametrize("account", ["nobody", "\0", "\ud800", 7, None, ["acme"]])
+async def test_a_name_that_is_no_accounts_is_not_found(api: Api, account: object) -> None:
+    with pytest.raises(NotFound):
+        await by_name(api, account)
+
+
+@pytest.mark.parametrize("key", [7, b"key", ["key"]])
+async def test_a_key_that_is_no_text_is_refused(api: Api, key: object) -> None:
+    with pytest.raises(Invalid):
+        await by_name(api, "acme", key)

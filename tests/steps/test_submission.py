@@ -1,0 +1,218 @@
+"""Submission: under a lease, within the provider's limits, and as its answers say."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from structlog.typing import EventDict
+
+from service.core.lifecycle import Signal
+from service.core.subjects import News
+from service.queue import Work
+from service.steps import reconcile, submit
+from service.steps.advance import advance
+from service.store import provider as store
+from tests.calling import fetch
+from tests.conftest import Api, Clock
+from tests.local.simulating import PATH, Remote, request_body
+
+URLS = {
+    "frontal_image": "https://example.com/1.jpg",
+    "refer_images": [{"image_url": "https://example.com/2.jpg"}],
+}
+
+NEVER = {"lose": True, "processing_after": 600, "finished_after": 600}
+
+
+async def creates(provider: Remote, subject_id: str | None = None) -> list[str]:
+    return [one["outcome"] for one in (await provider.ledger(subject_id))["creates"]]
+
+
+async def state(api: Api, subject_id: str) -> str:
+    return str((await api.read(subject_id))["state"])
+
+
+async def states(api: Api) -> list[str]:
+    rows = await fetch(api.resources, "SELECT state FROM subjects ORDER BY state")
+    return [row["state"] for row in rows]
+
+
+async def mute(provider: Remote) -> None:
+    """Tasks are accepted, never end, and nobody is called back."""
+    await provider.admin("faults", NEVER | {"times": None})
+
+
+async def learnt(api: Api) -> int | None:
+    async with api.resources.database.glance() as tx:
+        return (await store.read(tx)).learnt_parallel
+
+
+def narrow(api: Api, places: int) -> Api:
+    settings = replace(api.resources.settings, provider_parallel=places)
+    return replace(api, resources=replace(api.resources, settings=settings))
+
+
+async def test_a_subject_given_by_urls_goes_as_it_came(api: Api, provider: Remote) -> None:
+    await provider.admin("settings", {"fetch_media": False})
+    subject = await api.create(element_image_list=URLS)
+    await api.work(Work.SUBMIT)
+    ended = await api.ended(subject["id"])
+    assert ended["state"] == "succeeded"
+
+
+async def test_the_provider_never_has_more_than_its_places(api: Api, provider: Remote) -> None:
+    api = narrow(api, 3)
+    await mute(provider)
+    for _ in range(5):
+        await api.create()
+    for _ in range(3):
+        await api.work(Work.SUBMIT)
+    assert await states(api) == ["queued"] * 2 + ["submitted"] * 3
+    held = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'submitted'"))[0][
+        "id"
+    ]
+    await advance(api.resources, held, News(Signal.FAILED, error={"code": "x"}))
+    await api.work(Work.SUBMIT)
+    assert await states(api) == ["failed", "queued"] + ["submitted"] * 3
+
+
+@pytest.mark.parametrize("code", [1000, 1102, 1304])
+async def test_a_stopped_provider_is_probed_once_a_minute_until_it_goes_on(
+    api: Api, provider: Remote, clock: Clock, code: int
+) -> None:
+    await provider.admin("faults", {"code": code, "times": None})
+    subjects = [(await api.create())["id"] for _ in range(4)]
+    await narrow(api, 1).work(Work.SUBMIT)
+    assert len(await creates(provider)) == 1
+    ready = await api.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert str(code) in ready.json()["checks"]["provider"]
+    for minute in range(2, 4):
+        clock.pass_by(59)
+        await api.work(Work.SUBMIT)
+        assert len(await creates(provider)) == minute - 1, "not before a minute has passed"
+        clock.pass_by(1)
+        await api.work(Work.SUBMIT)
+        assert len(await creates(provider)) == minute, "one probe"
+        assert await states(api) == ["queued"] * 4
+    await provider.http.delete("/_simulator/faults")
+    clock.pass_by(60)
+    await api.work(Work.SUBMIT)
+    for subject_id in subjects:
+        await api.work(Work.SUBMIT)
+        assert (await api.ended(subject_id))["state"] == "succeeded"
+    assert (await api.http.get("/readyz")).json()["status"] == "ready"
+
+
+async def test_a_probe_that_is_refused_for_its_own_sake_shows_that_it_goes_on(
+    api: Api, provider: Remote, clock: Clock, logged: list[EventDict]
+) -> None:
+    await provider.admin("faults", [{"code": 1102}, {"code": 1301}])
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    clock.pass_by(60)
+    await api.work(Work.SUBMIT)
+    assert await state(api, subject_id) == "failed"
+    assert "goes_on" in [line.get("action") for line in logged]
+    assert (await api.http.get("/readyz")).json()["status"] == "ready"
+
+
+async def test_a_probe_takes_no_place_that_is_not_free(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    api = narrow(api, 2)
+    await mute(provider)
+    await api.create()
+    await api.work(Work.SUBMIT)
+    await provider.http.delete("/_simulator/faults")
+    await provider.admin("faults", [{"code": 1102}, {"lose": True, "stuck": True, "times": None}])
+    for _ in range(3):
+        await api.create()
+    await api.work(Work.SUBMIT)
+    other = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'queued'"))[0]["id"]
+    await advance(api.resources, other, News(Signal.SUBMITTED, provider_task_id="early"))
+    clock.pass_by(60)
+    await api.work(Work.SUBMIT)
+    assert await states(api) == ["queued"] * 2 + ["submitted"] * 2
+    assert len(await creates(provider)) == 2, "the provider is not probed beyond its places"
+
+
+async def test_the_providers_own_limit_is_learnt_and_tried_again_later(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await mute(provider)
+    await provider.admin("settings", {"parallel": 2})
+    for _ in range(6):
+        await api.create()
+    await api.work(Work.SUBMIT)
+    assert await learnt(api) is not None
+    for _ in range(5):
+        clock.pass_by(61)
+        await api.work(Work.SUBMIT)
+    assert await learnt(api) == 2
+    assert await states(api) == ["queued"] * 4 + ["submitted"] * 2
+    refused = (await creates(provider)).count("refused")
+    clock.pass_by(61)
+    await api.work(Work.SUBMIT)
+    assert (await creates(provider)).count("refused") == refused, "the limit is kept"
+    await provider.admin("settings", {"parallel": None})
+    clock.pass_by(600)
+    await api.work(Work.SUBMIT)
+    assert await states(api) == ["submitted"] * 6
+
+
+async def test_nothing_is_sent_when_the_lease_might_run_out_under_the_call(
+    api: Api, provider: Remote, clock: Clock, logged: list[EventDict]
+) -> None:
+    subject_id = (await api.create())["id"]
+    settings = api.resources.settings
+    (claimed,) = await submit.claim(api.resources, 1)
+    clock.pass_by(settings.lease - settings.provider_timeout + 0.1)
+    await submit.submit(api.resources, claimed)
+    assert await creates(provider) == []
+    assert "lease_ran_out" in [line.get("action") for line in logged]
+    assert await state(api, subject_id) == "submitting", "until the lease has ended"
+    clock.pass_by(settings.provider_timeout)
+    await reconcile.sweep(api.resources)
+    assert await state(api, subject_id) == "unconfirmed"
+
+
+@pytest.mark.parametrize("answer", ["garbage", "truncated", "drop"])
+async def test_an_answer_nobody_can_read_is_looked_up(
+    api: Api, provider: Remote, answer: str
+) -> None:
+    await provider.admin("faults", NEVER | {"answer": answer})
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    assert await state(api, subject_id) == "unconfirmed"
+    await api.work(Work.RECONCILE)
+    assert await state(api, subject_id) == "submitted"
+    assert await creates(provider) == ["accepted"]
+
+
+async def test_an_answer_with_a_word_nobody_knows_is_looked_up(api: Api, provider: Remote) -> None:
+    await provider.admin("faults", NEVER | {"words": {"submitted": "thinking"}})
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    assert await state(api, subject_id) == "unconfirmed"
+    await api.work(Work.RECONCILE)
+    assert await state(api, subject_id) == "unconfirmed", "it is not guessed"
+
+
+async def test_what_the_provider_has_already_is_looked_up_not_sent_again(
+    api: Api, provider: Remote
+) -> None:
+    await mute(provider)
+    subject_id = (await api.create())["id"]
+    sent = await provider.http.post(PATH, json=request_body(external_task_id=subject_id))
+    assert sent.status_code == 200
+    await api.work(Work.SUBMIT)
+    assert await state(api, subject_id) == "unconfirmed"
+    await api.work(Work.RECONCILE)
+    subject: dict[str, Any] = await api.read(subject_id)
+    assert subject["state"] == "submitted"
+    assert subject["provider_task_id"] == sent.json()["data"]["task_id"]
+
+
+async def test_news_of_a_subject_nobody_has_is_nobodys_news(api: Api) -> None:
+    assert await advance(api.resources, "sub_none", News(Signal.LOST)) is None

@@ -1,0 +1,127 @@
+"""Transactions are whole; what passes is told from what is a fault of ours."""
+
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from service.core.errors import Unavailable
+from service.local.ports import free_port
+from service.steps.resources import Resources
+from service.store import accounts
+from service.store.database import Database, async_url
+from tests.calling import fetch
+from tests.conftest import WEBHOOK_SECRET, database
+
+TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    one = Database(url)
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+async def add_account(resources: Resources, name: str) -> None:
+    async with resources.database.transaction() as tx:
+        await accounts.ensure(tx, account_id=name, name=name, now=resources.clock())
+        assert await accounts.by_name(tx, name) == name
+        if name == "bad":
+            raise LookupError
+
+
+async def test_a_transaction_is_whole_or_not_at_all(resources: Resources) -> None:
+    await add_account(resources, "good")
+    with pytest.raises(LookupError):
+        await add_account(resources, "bad")
+    assert [row["id"] for row in await fetch(resources, "SELECT id FROM accounts")] == ["good"]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_glance_is_its_own_transaction(resources: Resources, *, durable: bool) -> None:
+    async with resources.database.glance(durable=durable) as tx:
+        await accounts.ensure(tx, account_id="a", name="a", now=resources.clock())
+        assert len(await fetch(resources, "SELECT id FROM accounts")) == 1
+
+
+async def test_what_cannot_be_reached_or_entered_is_unavailable(database_url: str) -> None:
+    user, _, place = database_url.rpartition("@")
+    for url in (
+        f"{user}@127.0.0.1:{free_port()}/x",
+        f"{user.rpartition(':')[0]}:wrong@{place}",
+        database(database_url, "callsheet_no_such"),
+    ):
+        async with opened(url) as one:
+            with pytest.raises(Unavailable):
+                async with one.transaction():
+                    pass
+            with pytest.raises(Unavailable):
+                async with one.glance():
+                    pass
+
+
+async def look_up_in_haste(resources: Resources) -> None:
+    async with resources.database.transaction() as tx:
+        await tx.execute(text("SET LOCAL lock_timeout = '10ms'"))
+        await accounts.by_name(tx, "a")
+
+
+async def test_a_lock_that_is_not_had_in_time_is_unavailable(resources: Resources) -> None:
+    async with resources.database.transaction() as holder:
+        await holder.execute(text("LOCK TABLE accounts"))
+        with pytest.raises(Unavailable):
+            await look_up_in_haste(resources)
+
+
+async def look_up_while_cut_off(resources: Resources) -> None:
+    async with resources.database.transaction() as tx:
+        await fetch(resources, TERMINATE)
+        await accounts.by_name(tx, "a")
+
+
+async def test_connections_that_were_cut_are_replaced(resources: Resources) -> None:
+    await add_account(resources, "a")
+    with pytest.raises(Unavailable):
+        await look_up_while_cut_off(resources)
+    await add_account(resources, "b")
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("SELECT nonsense", DBAPIError),
+        ("INSERT INTO accounts (id, name, created_at) VALUES ('b', 'a', now())", IntegrityError),
+    ],
+)
+async def test_a_fault_of_ours_is_not_taken_for_a_passing_one(
+    resources: Resources, statement: str, kind: type[Exception]
+) -> None:
+    await add_account(resources, "a")
+    with pytest.raises(kind):
+        async with resources.database.transaction() as tx:
+            await tx.execute(text(statement))
+
+
+async def test_an_error_does_not_show_its_parameters(resources: Resources) -> None:
+    statement = text("SELECT nonsense FROM accounts WHERE id = :id")
+    with pytest.raises(DBAPIError) as caught:
+        async with resources.database.transaction() as tx:
+            await tx.execute(statement, {"id": WEBHOOK_SECRET})
+    assert WEBHOOK_SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_an_address_may_say_how_to_encrypt_as_postgres_does(database_url: str) -> None:
+    async with opened(f"{database_url}?sslmode=disable") as one, one.transaction() as tx:
+        assert (await tx.execute(text("SELECT 1"))).scalar_one() == 1
+    assert async_url("postgres://u:sslmode=@h/d?a=b&sslmode=require") == (
+        "postgresql+asyncpg://u:sslmode=@h/d?a=b&ssl=require"
+    )

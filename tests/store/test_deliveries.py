@@ -1,0 +1,176 @@
+"""Deliveries are claimed once each, recorded only by their claimant, and kept in order."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+
+from service.core.lifecycle import Signal
+from service.core.subjects import News
+from service.steps.advance import advance
+from service.steps.resources import Resources
+from service.store import deliveries
+from service.store.deliveries import Due, Recorded
+from tests.calling import fetch
+from tests.conftest import Api, Clock
+
+NOBODY = "http://127.0.0.1:9"
+LEASE = timedelta(seconds=30)
+
+
+async def claimed(resources: Resources, lease: str = "lse_1", limit: int = 100) -> list[Due]:
+    now = resources.clock()
+    async with resources.database.glance() as tx:
+        return await deliveries.claim(
+            tx, now=now, lease_until=now + LEASE, token=lease, limit=limit
+        )
+
+
+async def recorded(
+    resources: Resources, due: Due, lease: str = "lse_1", state: str = "delivered"
+) -> tuple[bool, bool]:
+    now = resources.clock()
+    delivered = state == "delivered"
+    kept = Recorded(now, 200 if delivered else 500, 1.0, None, b"", delivered)
+    async with resources.database.transaction() as tx:
+        return await deliveries.record(
+            tx,
+            due,
+            lease,
+            kept,
+            state=state,
+            due_at=now + timedelta(seconds=5) if state == "pending" else None,
+            now=now,
+        )
+
+
+async def submitted(resources: Resources, subject_id: str) -> None:
+    """A second event."""
+    await advance(resources, subject_id, News(Signal.SUBMITTED, provider_task_id=subject_id))
+
+
+def sequences(found: Sequence[Due]) -> list[int]:
+    return [due.sequence for due in found]
+
+
+async def test_claimants_at_once_never_share_a_delivery(api: Api) -> None:
+    for _ in range(3):
+        await api.subscribe(NOBODY)
+    for _ in range(4):
+        await api.create()
+    batches = await asyncio.gather(
+        *(claimed(api.resources, f"lse_{number}", 3) for number in range(8))
+    )
+    rest = await claimed(api.resources)
+    counts = Counter(due.id for batch in [*batches, rest] for due in batch)
+    assert len(counts) == 12
+    assert set(counts.values()) == {1}
+
+
+async def test_the_second_event_waits_until_the_first_has_ended(api: Api, clock: Clock) -> None:
+    await api.subscribe(NOBODY)
+    subject = await api.create()
+    (first,) = await claimed(api.resources)
+    await submitted(api.resources, subject["id"])
+    assert await claimed(api.resources) == []
+    assert await recorded(api.resources, first, state="pending") == (True, False)
+    assert await claimed(api.resources) == [], "the first is not done with"
+    clock.pass_by(5)
+    (first,) = await claimed(api.resources)
+    assert (first.sequence, first.attempts) == (1, 1)
+    assert await recorded(api.resources, first) == (True, True)
+    assert sequences(await claimed(api.resources)) == [2]
+
+
+async def test_other_subjects_do_not_wait(api: Api) -> None:
+    await api.subscribe(NOBODY)
+    first = await api.create()
+    await claimed(api.resources)
+    await submitted(api.resources, first["id"])
+    other = await api.create()
+    assert [due.subject_id for due in await claimed(api.resources)] == [other["id"]]
+
+
+async def test_a_record_under_another_token_writes_nothing(api: Api) -> None:
+    await api.subscribe(NOBODY)
+    subject = await api.create()
+    await submitted(api.resources, subject["id"])
+    (due,) = await claimed(api.resources)
+    assert await recorded(api.resources, due, "lse_other") == (False, False)
+    assert await fetch(api.resources, "SELECT * FROM attempts") == []
+    rows = await fetch(
+        api.resources, "SELECT state, attempts, lease_token FROM deliveries ORDER BY sequence"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("pending", 0, "lse_1"),
+        ("pending", 0, None),
+    ]
+
+
+async def test_a_lapsed_claim_is_due_again_and_its_claimant_fenced_off(
+    api: Api, clock: Clock
+) -> None:
+    await api.subscribe(NOBODY)
+    await api.create()
+    (stale,) = await claimed(api.resources, "lse_old")
+    clock.pass_by(LEASE.total_seconds() - 1)
+    assert await claimed(api.resources) == []
+    clock.pass_by(1)
+    (fresh,) = await claimed(api.resources, "lse_new")
+    assert fresh.id == stale.id
+    assert await recorded(api.resources, stale, "lse_old") == (False, False)
+    assert await recorded(api.resources, fresh, "lse_new") == (True, False)
+    assert await api.violations() == []
+
+
+async def test_an_event_written_while_the_one_before_it_is_recorded_is_never_stuck(
+    api: Api,
+) -> None:
+    await api.subscribe(NOBODY)
+    subjects = [(await api.create())["id"] for _ in range(25)]
+    due = await claimed(api.resources)
+    assert len(due) == len(subjects)
+    await asyncio.gather(
+        *(recorded(api.resources, one) for one in due),
+        *(submitted(api.resources, one) for one in subjects),
+    )
+    second = await claimed(api.resources)
+    assert sorted(one.subject_id for one in second) == sorted(subjects)
+    assert set(sequences(second)) == {2}
+    assert await api.violations() == []
+
+
+async def test_only_active_subscribers_are_served(api: Api) -> None:
+    for state in ("active", "paused", "disabled"):
+        made = await api.subscribe(f"{NOBODY}/{state}")
+        await fetch(
+            api.resources, "UPDATE subscribers SET state = $1 WHERE id = $2", state, made["id"]
+        )
+    await api.create()
+    assert [due.url for due in await claimed(api.resources)] == [f"{NOBODY}/active"]
+    states = await fetch(
+        api.resources,
+        "SELECT s.state FROM deliveries d JOIN subscribers s ON s.id = d.subscriber_id"
+        " ORDER BY s.state",
+    )
+    assert [row["state"] for row in states] == ["active", "paused"], "what is paused is kept"
+    await fetch(api.resources, "UPDATE subscribers SET state = 'active'")
+    assert [due.url for due in await claimed(api.resources)] == [f"{NOBODY}/paused"]
+
+
+async def test_a_subscriber_is_sent_the_types_it_wants(api: Api) -> None:
+    await api.subscribe(f"{NOBODY}/ends", event_types=["subject.canceled", "subject.failed"])
+    await api.subscribe(f"{NOBODY}/all")
+    subject = await api.create()
+    await api.http.post(f"/v1/subjects/{subject['id']}/cancel")
+    found = {(due.url, due.type) for due in await claimed(api.resources)}
+    assert found == {
+        (f"{NOBODY}/ends", "subject.canceled"),
+        (f"{NOBODY}/all", "subject.queued"),
+    }
+
+
+async def test_a_subscriber_that_nobody_wrote_to_has_no_deliveries(api: Api) -> None:
+    made = await api.subscribe(NOBODY)
+    async with api.resources.database.glance() as tx:
+        assert await deliveries.of_subscriber(tx, made["id"], 10) == []
