@@ -1,0 +1,122 @@
+"""Postgres cut off in the middle of its work, again and again: what was promised is there."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+
+from service.core import signatures
+from service.local.stack import Stack, stack
+from tests.chaos.world import QUICK, World, until
+from tests.local.simulating import receiver
+from tests.make import a_request
+
+RESTARTS = 4
+WRITTEN = 15  # subjects and callbacks promised between one restart and the next
+
+
+@pytest.fixture
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    # Durable: what is promised must outlive the server, as it does where it matters.
+    settings = {**QUICK, "CALLSHEET_DELIVERY_TIMEOUT": "1", "CALLSHEET_DELIVERY_SCHEDULE": "1,1,1"}
+    with stack(tmp_path_factory.mktemp("postgres faults"), settings, keep=False) as one:
+        yield one
+
+
+@dataclass
+class Load:
+    """Callers and a provider who write as fast as they are answered; what they were promised."""
+
+    world: World
+    subjects: list[str] = field(default_factory=list)
+    callbacks: list[str] = field(default_factory=list)
+    strange: list[int] = field(default_factory=list)
+
+    async def create_for_ever(self) -> None:
+        while True:
+            with suppress(httpx.TransportError):
+                answer = await self.world.http.post("/v1/subjects", json=a_request("steady"))
+                if self._promised(answer, 202):
+                    self.subjects.append(answer.json()["id"])
+
+    async def call_back_for_ever(self) -> None:
+        key = signatures.key_of(self.world.stack.env["CALLSHEET_WEBHOOK_SECRETS"])
+        while True:
+            message_id = f"msg_{secrets.token_hex(8)}"
+            body = orjson.dumps({"task_id": message_id, "task_status": "processing"})
+            headers = signatures.headers([key], message_id, int(time.time()), body)
+            with suppress(httpx.TransportError):
+                answer = await self.world.http.post("/callbacks", content=body, headers=headers)
+                if self._promised(answer, 200):
+                    self.callbacks.append(message_id)
+
+    def _promised(self, answer: httpx.Response, status: int) -> bool:
+        if answer.status_code not in {status, 503}:
+            self.strange.append(answer.status_code)
+        return answer.status_code == status
+
+    async def go_on(self) -> None:
+        """Wait until so many more of both are promised."""
+        least = min(len(self.subjects), len(self.callbacks)) + WRITTEN
+
+        async def is_enough() -> bool:
+            return min(len(self.subjects), len(self.callbacks)) >= least
+
+        await until(is_enough)
+
+
+async def missing(running: Stack, load: Load) -> dict[str, list[str]]:
+    """What was promised and is not there."""
+    connection = await asyncpg.connect(running.env["CALLSHEET_DATABASE_URL"])
+    try:
+        subjects = await connection.fetch("SELECT id FROM subjects")
+        callbacks = await connection.fetch("SELECT dedup_key FROM callbacks")
+    finally:
+        await connection.close()
+    return {
+        "subjects": sorted(set(load.subjects) - {row[0] for row in subjects}),
+        "callbacks": sorted(set(load.callbacks) - {row[0] for row in callbacks}),
+    }
+
+
+@pytest.mark.timeout(150)
+async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(running: Stack) -> None:
+    pids = [running.child(name).pid for name in ("web", "worker")]
+    async with World.of(running) as world, receiver() as subscriber:
+        answer = await world.http.post("/v1/subscribers", json={"url": subscriber.url})
+        assert answer.status_code == 201, answer.text
+        quick = {"processing_after": 0.1, "finished_after": 0.2}
+        await world.http.post(f"{running.simulator_url}/_simulator/settings", json=quick)
+        load = Load(world)
+        async with asyncio.TaskGroup() as group:
+            loading = [
+                group.create_task(work())
+                for work in (load.create_for_ever, load.call_back_for_ever, load.create_for_ever)
+            ]
+            for _ in range(RESTARTS):
+                await load.go_on()
+                await asyncio.to_thread(running.child("postgres").restart)
+            await load.go_on()
+            for task in loading:
+                task.cancel()
+
+        assert load.strange == []
+        assert await missing(running, load) == {"subjects": [], "callbacks": []}
+        for one in load.subjects:
+            assert (await world.ended(one))["state"] == "succeeded"
+
+        async def has_heard_all() -> bool:
+            told = {orjson.loads(body)["data"]["id"] for _, body in subscriber.got}
+            return told >= set(load.subjects)
+
+        await until(has_heard_all)
+        assert world.violations() == "0 violations"
+    assert [running.child(name).pid for name in ("web", "worker")] == pids
+    assert running.supervisor.ended() == []

@@ -1,0 +1,186 @@
+"""Everything goes wrong at once, from a seed: workers and webs killed and stopped, wakes lost, the
+provider's answers and callbacks spoilt, a subscriber that fails. Then it must all add up."""
+
+import asyncio
+import random
+import signal
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.local.processes import Child
+from service.local.stack import Stack
+from tests.chaos.world import LEASE, World, quick_stack, until
+from tests.local.simulating import served
+from tests.make import a_request
+
+SEED = 20261122
+SUBJECTS = 60
+BLOWS = 8
+PARALLEL = 6
+# Every kind of trouble by the name of the subjects that meet it: the first of the provider's rules
+# that matches a call is the only one.
+TROUBLES: dict[str, dict[str, object]] = {
+    "calm": {},
+    "answer dropped": {"share": 0.5, "answer": "drop"},
+    "answer late": {"delay": LEASE / 2},
+    "callbacks lost": {"lose": True},
+    "callbacks repeated": {"duplicate": 3, "reorder": True},
+    "callbacks forged": {"forge": True},
+    "callbacks first": {"before_answer": 1, "delay": 0.3},
+    "too fast": {"share": 0.5, "code": 1302, "http_status": 429},
+    "fails": {"fail": "the face is not to be seen"},
+    "refused": {"code": 1301},
+}
+ENDS = {"fails": "failed", "refused": "failed"}
+SETTINGS = {
+    "provider_parallel": str(PARALLEL),
+    "delivery_timeout": "1",
+    "delivery_schedule": ",".join(["0.2"] * 30),
+}
+
+
+class Hearing:
+    """A subscriber that refuses one request in five, and remembers what it took."""
+
+    def __init__(self) -> None:
+        self.taken: defaultdict[str, list[int]] = defaultdict(list)
+        self._asked = 0
+
+    async def hear(self, request: Request) -> Response:
+        data = orjson.loads(await request.body())["data"]
+        self._asked += 1
+        if self._asked % 5 == 0:
+            return Response(status_code=500)
+        self.taken[data["id"]].append(data["sequence"])
+        return Response(status_code=200)
+
+    def in_order(self, subject_id: str, version: int) -> bool:
+        """Each event once or more, none after a later one."""
+        taken = self.taken[subject_id]
+        return taken == sorted(taken) and set(taken) == set(range(1, version + 1))
+
+
+@asynccontextmanager
+async def hearing(world: World) -> AsyncIterator[Hearing]:
+    one = Hearing()
+    async with served(Starlette(routes=[Route("/", one.hear, methods=["POST"])])) as address:
+        answer = await world.http.post("/v1/subscribers", json={"url": address})
+        assert answer.status_code == 201, answer.text
+        yield one
+
+
+async def accepted(world: World, name: str, key: str) -> str:
+    """The subject's id, however often it takes to get an answer."""
+    body, headers = a_request(name), {"idempotency-key": key}
+    answer: httpx.Response | None = None
+
+    async def has_answer() -> bool:
+        nonlocal answer
+        try:
+            answer = await world.http.post("/v1/subjects", json=body, headers=headers)
+        except httpx.TransportError:
+            return False
+        assert answer.status_code in {200, 202, 503}, answer.text
+        return answer.is_success
+
+    await until(has_answer)
+    assert answer is not None
+    return str(answer.json()["id"])
+
+
+async def blow(stack: Stack, dice: random.Random, workers: Sequence[Child]) -> None:
+    """One thing goes wrong and, where it must, is put right."""
+    one = dice.choice(workers)
+    match dice.choice(["kill worker", "stop worker", "kill web", "kill valkey"]):
+        case "kill worker":
+            await asyncio.to_thread(one.restart)
+        case "stop worker":
+            one.send(signal.SIGSTOP)
+            await asyncio.sleep(LEASE * dice.uniform(0.2, 1.3))
+            one.send(signal.SIGCONT)
+        case "kill web":
+            await asyncio.to_thread(stack.child("web").restart)
+        case _:
+            await asyncio.to_thread(stack.child("valkey").restart)
+    await asyncio.sleep(dice.uniform(0, 0.5))
+
+
+async def none_waits(stack: Stack) -> bool:
+    """Whether every delivery has ended."""
+    connection = await asyncpg.connect(stack.env["CALLSHEET_DATABASE_URL"])
+    try:
+        waits = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM deliveries WHERE state = 'pending')"
+        )
+    finally:
+        await connection.close()
+    return not waits
+
+
+@pytest.fixture
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with quick_stack(tmp_path_factory.mktemp("storm"), **SETTINGS) as one:
+        yield one
+
+
+async def ledger(world: World) -> dict[str, Any]:
+    answer = await world.http.get(f"{world.stack.simulator_url}/_simulator/ledger")
+    read: dict[str, Any] = answer.json()
+    return read
+
+
+@pytest.mark.timeout(150)
+async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
+    dice = random.Random(SEED)  # noqa: S311 - the same storm every time
+    async with World.of(running) as world, hearing(world) as heard:
+        for name, rule in TROUBLES.items():
+            if rule:
+                await world.fault(element_name=name, times=None, **rule)
+        workers = [running.child("worker"), running.add("worker-2", "worker")]
+        workers[1].start()
+        names = [list(TROUBLES)[number % len(TROUBLES)] for number in range(SUBJECTS)]
+        dice.shuffle(names)
+
+        async def load() -> dict[str, str]:
+            """A subject every so often, as long as the storm blows."""
+            made = {}
+            for number, name in enumerate(names):
+                made[await accepted(world, name, f"key-{number}")] = name
+                await asyncio.sleep(0.1)
+            return made
+
+        loading = asyncio.create_task(load())
+        for _ in range(BLOWS):
+            await blow(running, dice, workers)
+        made = await loading
+        assert len(made) == SUBJECTS
+
+        subjects = {one: await world.ended(one) for one in made}
+        await until(lambda: none_waits(running))
+        states = {one: subject["state"] for one, subject in subjects.items()}
+        assert states == {one: ENDS.get(name, "succeeded") for one, name in made.items()}
+        book = await ledger(world)
+        creates = [
+            one["external_task_id"] for one in book["creates"] if one["outcome"] == "accepted"
+        ]
+        assert len(creates) == len(set(creates))
+        assert book["counts"]["peak_running"] <= PARALLEL
+        disordered = {
+            one: heard.taken[one]
+            for one, subject in subjects.items()
+            if not heard.in_order(one, subject["version"])
+        }
+        assert disordered == {}
+        assert world.violations() == "0 violations"
+        assert [child.command.name for child in running.supervisor.ended()] == []
