@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
+MAX_TIME = 10**14  # milliseconds, and tries: the year 5138 is beyond either
 ANSWER_TIME = 2.0  # seconds; a Redis that hangs is as good as away
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 
@@ -39,9 +40,22 @@ def read_job(raw: bytes) -> dict[str, Any]:
     arq's own reader would run whatever code a job names; this one builds plain values only.
     """
     job = _Plain(io.BytesIO(raw)).load()
-    if not isinstance(job, dict):
-        raise pickle.UnpicklingError("a job is a mapping")
-    return job
+    if not _is_job(job):
+        raise pickle.UnpicklingError("this is not a job as arq writes them")
+    read: dict[str, Any] = job
+    return read
+
+
+def _is_job(job: object) -> bool:
+    """arq believes what it reads: a wrong type in one of its five fields would end the worker."""
+    if not isinstance(job, dict) or not isinstance(job.get("f"), str):
+        return False
+    times = (job.get("t") or 0, job.get("et"))
+    return (
+        isinstance(job.get("a"), tuple | list)
+        and isinstance(job.get("k"), dict)
+        and all(type(one) is int and 0 <= one < MAX_TIME for one in times)
+    )
 
 
 def doorbell(queue_name: str) -> str:

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 LOOK_UPS = 8  # at once in one worker; the provider does not charge for them
 POLL_DELAY = 0.5  # seconds between looks into Redis while no bell rings; arq's own default
+STOP_TIME = 5.0  # seconds that a claim under way gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
 KEEP_RESULT = 3600  # seconds; of `create_subject` alone, for whoever enqueued it
 MAX_TRIES = 100  # of `create_subject` while Postgres is away
@@ -101,12 +102,12 @@ def _described(error: CallsheetError) -> dict[str, Any]:
     return described
 
 
-async def hear(pool: ArqRedis, name: str, drains: Drains) -> None:
+async def hear(name: str, drains: Drains, pool: ArqRedis) -> None:
     """Ring the drains whose work is named on the doorbell, as soon as it is."""
     async with pool.pubsub(ignore_subscribe_messages=True) as bell:
         await bell.subscribe(doorbell(name))
         async for message in bell.listen():
-            for work in message["data"].decode().split(","):
+            for work in message["data"].decode(errors="replace").split(","):
                 if work in drains:
                     drains[Work(work)].ring()
 
@@ -147,26 +148,47 @@ def _coroutine(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkerCorou
     return cast("WorkerCoroutine", function)
 
 
-async def listen_for_ever(resources: Resources, drains: Drains) -> None:
-    """arq ends at the first error of Redis; here it begins again. The timers go on meanwhile."""
-    redis = redis_settings(resources.settings.redis_url)
+async def take_jobs(resources: Resources, drains: Drains, pool: ArqRedis) -> None:
+    """Run arq's worker; it ends at the first error of Redis."""
+    listener = make_listener(resources, drains, pool)
+    try:
+        await listener.async_run()
+    finally:
+        with contextlib.suppress(*UNREACHABLE):
+            await listener.close()
+
+
+async def connected_for_ever(
+    resources: Resources, use: Callable[[ArqRedis], Coroutine[Any, Any, None]]
+) -> None:
+    """Use a connection to Redis, and a new one whenever that ended; the timers go on meanwhile.
+
+    Whoever writes to our Redis may have left there what arq cannot read: that must not end us.
+    """
+    settings, name = redis_settings(resources.settings.redis_url), resources.queue.name
     while True:
         try:
-            pool = await create_pool(
-                redis, job_deserializer=read_job, default_queue_name=resources.queue.name
-            )
-            listener = make_listener(resources, drains, pool)
+            pool = await create_pool(settings, job_deserializer=read_job, default_queue_name=name)
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(listener.async_run())
-                    group.create_task(hear(pool, resources.queue.name, drains))
+                await drop_unreadable(pool, name)
+                await use(pool)
             finally:
-                with contextlib.suppress(*UNREACHABLE):
-                    await listener.close()
                 await pool.aclose(close_connection_pool=True)
-        except* UNREACHABLE as away:
-            log.warning("worker", action="redis_away", error=repr(away.exceptions[0]))
+        except UNREACHABLE as error:
+            log.warning("worker", action="redis_away", error=repr(error))
+        except Exception:
+            log.exception("worker", action="redis_unusable")
         await asyncio.sleep(RECONNECT_DELAY)
+
+
+async def drop_unreadable(pool: ArqRedis, name: str) -> None:
+    """Take ids that are no text out of our queue: arq would stumble over them for ever."""
+    for job_id in await pool.zrange(name, 0, -1):
+        try:
+            job_id.decode()
+        except UnicodeDecodeError:
+            await pool.zrem(name, job_id)
+            log.warning("worker", action="job_dropped", reason="its id is not text")
 
 
 async def sweep_for_ever(resources: Resources) -> None:
@@ -176,6 +198,8 @@ async def sweep_for_ever(resources: Resources) -> None:
             await reconcile.sweep(resources)
         except Unavailable as error:
             log.warning("worker", action="sweep_failed", error=repr(error))
+        except Exception:  # one subject that cannot be swept must not end the process
+            log.exception("worker", action="fault")
         await asyncio.sleep(resources.settings.sweep)
 
 
@@ -184,19 +208,30 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with open_resources(settings) as resources:
         drains = make_drains(resources)
         tasks = [asyncio.create_task(drain.run(settings.sweep)) for drain in drains.values()]
-        tasks.append(asyncio.create_task(listen_for_ever(resources, drains)))
-        tasks.append(asyncio.create_task(sweep_for_ever(resources)))
+        hearing = partial(hear, resources.queue.name, drains)
+        taking = partial(take_jobs, resources, drains)
+        watches = [
+            asyncio.create_task(connected_for_ever(resources, hearing)),
+            asyncio.create_task(connected_for_ever(resources, taking)),
+            asyncio.create_task(sweep_for_ever(resources)),
+        ]
         stopped = asyncio.create_task(stop.wait())
         log.info("worker", action="started")
         try:
             # A task that ends by itself is a fault: better to end the process, and say why.
-            done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            running = [stopped, *tasks, *watches]
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (stopped, *tasks):
+            for drain in drains.values():
+                drain.stop()
+            for task in (stopped, *watches):
                 task.cancel()
-            await asyncio.gather(stopped, *tasks, return_exceptions=True)
+            await asyncio.wait(tasks, timeout=STOP_TIME)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(stopped, *tasks, *watches, return_exceptions=True)
             await asyncio.gather(*(drain.finish(settings.lease) for drain in drains.values()))
             log.info("worker", action="stopped")
 

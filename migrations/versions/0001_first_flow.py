@@ -307,9 +307,22 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_due",
         "deliveries",
-        ["due_at"],
+        ["subscriber_id", "due_at"],
         unique=False,
         postgresql_where=sa.text("state = 'pending' AND due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_leased",
+        "deliveries",
+        ["subscriber_id"],
+        unique=False,
+        postgresql_where=sa.text("lease_token IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_subscriber",
+        "deliveries",
+        ["subscriber_id", "created_at", "id"],
+        unique=False,
     )
     op.create_index(
         "ix_deliveries_order",

@@ -18,7 +18,7 @@ NAME = "callsheet"
 MAX_CONNECTIONS = 200
 BUILTIN_LOCALES = 17  # the first major version whose C.UTF-8 needs nothing of the system
 
-# For tests alone: a crash of the machine may then lose the cluster, a crash of the server not.
+# For tests alone: a crash may then lose what was committed last, and one of the machine all.
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import structlog
 
 from service.core.events import event_of
-from service.core.lifecycle import WITH_PROVIDER, State, Stay, decide
+from service.core.lifecycle import WITH_PROVIDER, Signal, State, Stay, decide
 from service.core.retries import poll_spacing
 from service.core.subjects import News, Subject, moved
 from service.queue import Work
@@ -80,10 +80,22 @@ async def advance(
         if fenced or overtaken:
             outcome = Outcome(subject, subject, Stay.LATE)
         else:
-            outcome = consider(resources, subject, news)
+            outcome = consider(resources, subject, await _own(tx, subject, news))
         deliveries = await apply(tx, resources, outcome)
     announce(resources, outcome, news.signal.value, deliveries)
     return outcome
+
+
+async def _own(tx: Transaction, subject: Subject, news: News) -> News:
+    """The news; but a task that is another subject's already says nothing about this one."""
+    task = news.provider_task_id
+    if task is None or subject.provider_task_id is not None:
+        return news
+    owner = await subjects.owner(tx, task)
+    if owner is None:
+        return news
+    log.error("subject", action="task_of_another", subject=subject.id, task=task, owner=owner)
+    return News(Signal.LOST)
 
 
 def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: int) -> None:

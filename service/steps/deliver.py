@@ -12,6 +12,7 @@ from service.core.retries import next_delivery, retry_after_seconds
 from service.queue import Work
 from service.remote.subscriber import Answered, Attempt, Failed
 from service.steps.resources import Resources
+from service.steps.vault import Sealed
 from service.store import deliveries, subjects, subscribers
 from service.store.deliveries import Due, Recorded
 
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 
 GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
 SLOW_DOWN = frozenset({429, 503})
+LANES = 4  # so many subscribers must hang before a worker has no place left for the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +46,35 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     token = resources.new_id("lse")
     lease = timedelta(seconds=resources.settings.delivery_lease)
     async with resources.database.glance(durable=False) as tx:
-        due = await deliveries.claim(tx, now=now, lease_until=now + lease, token=token, limit=limit)
+        due = await deliveries.claim(
+            tx,
+            now=now,
+            lease_until=now + lease,
+            token=token,
+            limit=limit,
+            lane=max(1, resources.settings.delivery_parallel // LANES),
+        )
     return [Claimed(one, token) for one in due]
 
 
 async def deliver(resources: Resources, claimed: Claimed) -> None:
     """One attempt at one delivery: signed now, over the bytes that were stored once."""
-    due = claimed.due
     at = resources.clock()
-    key = resources.vault.open(due.secret, due.subscriber_id)
-    headers = signatures.headers([key], due.event_id, int(at.timestamp()), due.body)
-    headers["content-type"] = "application/json"
-    attempt = await resources.sender.post(
-        due.url, headers, due.body, resources.settings.delivery_timeout
-    )
+    try:
+        headers = _headers(resources, claimed.due, at)
+    except Sealed as error:
+        attempt: Attempt = Failed("secret", str(error), 0.0)
+    else:
+        attempt = await resources.sender.post(
+            claimed.due.url, headers, claimed.due.body, resources.settings.delivery_timeout
+        )
     await _record(resources, claimed, at, attempt)
+
+
+def _headers(resources: Resources, due: Due, at: datetime) -> dict[str, str]:
+    key = resources.vault.open(due.secret, due.subscriber_id)
+    signed = signatures.headers([key], due.event_id, int(at.timestamp()), due.body)
+    return signed | {"content-type": "application/json"}
 
 
 async def _record(resources: Resources, claimed: Claimed, at: datetime, attempt: Attempt) -> None:

@@ -10,6 +10,7 @@ from service.core.errors import Unavailable
 
 log = structlog.get_logger()
 
+BUSY = 4  # a drain is busy from a quarter of its width on
 PAUSE = 1.0  # seconds after a claim that failed: the database may need a moment
 
 T = TypeVar("T")
@@ -34,18 +35,27 @@ class Drain(Generic[T]):
         self._width = width
         self._acting: set[asyncio.Task[None]] = set()
         self._rung = asyncio.Event()
+        self._stopping = False
 
     def ring(self) -> None:
         """There may be work."""
         self._rung.set()
 
+    def stop(self) -> None:
+        """Claim nothing more. A claim that is under way is still acted on."""
+        self._stopping = True
+        self._rung.set()
+
     async def run(self, tick: float) -> None:
-        """Drain whenever rung, and every `tick` seconds in case a ring was lost."""
-        while True:
+        """Drain whenever rung, and every `tick` seconds in case a ring was lost; until `stop`."""
+        while not self._stopping:
             try:
                 await self.drain()
             except Unavailable as error:
                 log.warning("drain", action="unavailable", drain=self.name, error=repr(error))
+                await asyncio.sleep(PAUSE)
+            except Exception:  # in claiming: nothing was taken, and the next try may go better
+                log.exception("drain", action="fault", drain=self.name)
                 await asyncio.sleep(PAUSE)
             try:
                 async with asyncio.timeout(tick):
@@ -56,7 +66,7 @@ class Drain(Generic[T]):
 
     async def drain(self) -> None:
         """Claim and start until nothing is due; the last pieces may still be under way."""
-        while True:
+        while not self._stopping:
             if len(self._acting) >= self._width:
                 await asyncio.wait(self._acting, return_when=asyncio.FIRST_COMPLETED)
             free = self._width - len(self._acting)
@@ -64,7 +74,7 @@ class Drain(Generic[T]):
             for piece in claimed:
                 task = asyncio.create_task(self._safely(piece))
                 self._acting.add(task)
-                task.add_done_callback(self._acting.discard)
+                task.add_done_callback(self._ended)
             if len(claimed) < free:
                 return
 
@@ -75,6 +85,12 @@ class Drain(Generic[T]):
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What ends in a busy drain may make place for work that a claim had to pass over."""
+        if len(self._acting) * BUSY >= self._width:
+            self._rung.set()
+        self._acting.discard(task)
 
     async def _safely(self, piece: T) -> None:
         try:

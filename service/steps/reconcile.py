@@ -1,11 +1,12 @@
 """Asking the provider for what it did not tell, and ending what took too long."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import assert_never
 
 import structlog
 
+from service.core.errors import Unavailable
 from service.core.lifecycle import Signal, State
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
@@ -68,7 +69,7 @@ async def _ask_later(resources: Resources, subject: Subject) -> None:
         wait = min(wait, 1.0 + subject.polls)
     at = resources.clock() + timedelta(seconds=wait)
     async with resources.database.transaction() as tx:
-        await subjects.ask_at(tx, [subject.id], at)
+        await subjects.ask_later(tx, subject, at)
 
 
 async def sweep(resources: Resources) -> None:
@@ -78,13 +79,26 @@ async def sweep(resources: Resources) -> None:
         lapsed = await subjects.lapsed(tx, now, BATCH)
         overdue = await subjects.overdue(tx, now, BATCH)
     for subject_id in lapsed:
-        await _lapse(resources, subject_id)
+        await _safely(_lapse(resources, subject_id))
     for subject_id in overdue:
-        error = {
-            "code": "deadline_exceeded",
-            "message": f"not finished {resources.settings.task_deadline:g} s after acceptance",
-        }
-        await advance(resources, subject_id, News(Signal.DEADLINE, error=error))
+        await _safely(_end(resources, subject_id))
+
+
+async def _safely(step: Coroutine[None, None, None]) -> None:
+    """A fault in one subject must not keep the sweep from the others."""
+    try:
+        await step
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("sweep", action="fault")
+
+
+async def _end(resources: Resources, subject_id: str) -> None:
+    deadline = resources.settings.task_deadline
+    message = f"not finished {deadline:g} s after acceptance"
+    error = {"code": "deadline_exceeded", "message": message}
+    await advance(resources, subject_id, News(Signal.DEADLINE, error=error))
 
 
 async def _lapse(resources: Resources, subject_id: str) -> None:

@@ -20,9 +20,14 @@ CARELESS_POOL = 2  # connections; only claims of deliveries use them, one at a t
 POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told to come back
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
-# Postgres error classes that say "not now": connection, log-in, no such database (yet), resources,
-# operator, lock and query limits.
-PASSING = ("08", "28", "3D000", "53", "57", "55P03", "40001", "40P01")
+# Postgres error codes and classes that say "not now": connection, log-in, no such database (yet),
+# resources, operator, system, lock time-out, deadlock, a session ended for idling, a server that
+# turned into a replica, and a plan that a migration has made invalid.
+PASSING = (
+    *("08", "28", "3D000", "53", "57", "58"),
+    *("55P03", "40001", "40P01", "25P03", "25006", "0A000"),
+)
+COMMAND_TIMEOUT = 45.0  # seconds; a connection that hangs although Postgres should have given up
 
 
 class Database:
@@ -94,6 +99,7 @@ def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
         json_deserializer=orjson.loads,
         connect_args={
             "timeout": 5,
+            "command_timeout": COMMAND_TIMEOUT,
             "server_settings": {
                 "application_name": "callsheet",
                 "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),

@@ -54,27 +54,58 @@ class Shown:
 
 
 # The lease is the due time pushed forward: a claim whose worker died is simply due again.
+# Subscribers with something pending are found by skipping from one to the next in the index; each
+# has a lane of its own, so that one which hangs cannot hold what the others need.
 _CLAIM = text("""
-    WITH due AS (
-        SELECT d.id FROM deliveries d
-        JOIN subscribers s ON s.id = d.subscriber_id AND s.state = 'active'
-        WHERE d.state = 'pending' AND d.due_at <= :now
-        ORDER BY d.due_at LIMIT :limit
-        FOR UPDATE OF d SKIP LOCKED
+    WITH RECURSIVE lanes AS (
+        (
+            SELECT subscriber_id FROM deliveries
+            WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT d.subscriber_id FROM deliveries d
+            WHERE d.state = 'pending' AND d.due_at IS NOT NULL AND d.subscriber_id > l.subscriber_id
+            ORDER BY d.subscriber_id LIMIT 1
+        )
+        FROM lanes l WHERE l.subscriber_id IS NOT NULL
+    ), due AS (
+        SELECT q.id, q.due_at FROM lanes l
+        JOIN subscribers s ON s.id = l.subscriber_id AND s.state = 'active'
+        CROSS JOIN LATERAL (
+            SELECT d.id, d.due_at FROM deliveries d
+            WHERE d.subscriber_id = s.id AND d.state = 'pending' AND d.due_at <= :now
+            ORDER BY d.due_at LIMIT (
+                SELECT greatest(CAST(:lane AS bigint) - count(*), 0) FROM deliveries b
+                WHERE b.subscriber_id = s.id AND b.lease_token IS NOT NULL AND b.due_at > :now
+            )
+        ) q
+    ), locked AS (
+        SELECT id FROM deliveries
+        WHERE state = 'pending' AND due_at <= :now
+        AND id IN (SELECT id FROM due ORDER BY due_at LIMIT :limit)
+        FOR UPDATE SKIP LOCKED
     )
     UPDATE deliveries d SET lease_token = :token, due_at = :lease_until
-    FROM due, events e, subscribers s
-    WHERE d.id = due.id AND e.id = d.event_id AND s.id = d.subscriber_id
+    FROM locked, events e, subscribers s
+    WHERE d.id = locked.id AND e.id = d.event_id AND s.id = d.subscriber_id
     RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, e.type, e.body,
         s.url, s.secret, d.attempts
 """)
 
 
-async def claim(
-    tx: Transaction, *, now: datetime, lease_until: datetime, token: str, limit: int
+async def claim(  # noqa: PLR0913 - a claim's terms
+    tx: Transaction, *, now: datetime, lease_until: datetime, token: str, limit: int, lane: int
 ) -> list[Due]:
-    """Deliveries that are due to active subscribers, the longest due first."""
-    values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
+    """Deliveries that are due to active subscribers, the longest due first; at most `lane` are
+    under way to one subscriber, over all workers."""
+    values = {
+        "now": now,
+        "lease_until": lease_until,
+        "token": token,
+        "limit": limit,
+        "lane": lane,
+    }
     return [Due(*row) for row in await tx.execute(_CLAIM, values)]
 
 

@@ -24,6 +24,10 @@ WRITE = """
         INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
         SELECT id, subject_id, account_id, sequence, type, body, created_at
         FROM new ORDER BY subject_id, sequence
+    ), heard AS (  -- kept from being disabled or removed until the deliveries are written
+        SELECT s.id, s.account_id, s.event_types FROM subscribers s
+        WHERE s.account_id IN (SELECT account_id FROM new) AND s.state <> 'disabled'
+        ORDER BY s.id FOR SHARE
     ), told AS (
         INSERT INTO deliveries
             (id, event_id, subscriber_id, subject_id, sequence, state, due_at, created_at)
@@ -39,8 +43,8 @@ WRITE = """
                 )
             THEN NULL ELSE n.created_at END,
             n.created_at
-        FROM new n JOIN subscribers s ON s.account_id = n.account_id
-        WHERE s.state <> 'disabled' AND (s.event_types IS NULL OR n.type = ANY (s.event_types))
+        FROM new n JOIN heard s ON s.account_id = n.account_id
+        WHERE s.event_types IS NULL OR n.type = ANY (s.event_types)
         RETURNING id
     )
 """

@@ -76,6 +76,14 @@ async def lock(tx: Transaction, subject_id: str) -> Subject | None:
     return await _one(tx, _LOCK, subject_id=subject_id)
 
 
+_OWNER = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
+
+
+async def owner(tx: Transaction, provider_task_id: str) -> str | None:
+    """Whose task that is."""
+    return (await tx.execute(_OWNER, {"task": provider_task_id})).scalar_one_or_none()
+
+
 # The order of the ids keeps two batches that share subjects from waiting for each other.
 _LOCK_ALL = text(f"""
     SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
@@ -184,6 +192,15 @@ async def claim_polls(
         .returning(*COLUMNS)
     )
     return [_subject(row) for row in await tx.execute(statement)]
+
+
+async def ask_later(tx: Transaction, held: Subject, at: datetime) -> None:
+    """Ask for this claimed one again, unless somebody wants it asked for sooner."""
+    await tx.execute(
+        update(subjects)
+        .where(subjects.c.id == held.id, subjects.c.next_poll_at == held.next_poll_at)
+        .values(next_poll_at=at)
+    )
 
 
 async def ask_at(tx: Transaction, subject_ids: Sequence[str], at: datetime) -> None:

@@ -254,9 +254,14 @@ deliveries = Table(
     CheckConstraint("state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"),
     Index(
         "ix_deliveries_due",
+        "subscriber_id",
         "due_at",
         postgresql_where=text("state = 'pending' AND due_at IS NOT NULL"),
     ),
+    Index(
+        "ix_deliveries_leased", "subscriber_id", postgresql_where=text("lease_token IS NOT NULL")
+    ),
+    Index("ix_deliveries_subscriber", "subscriber_id", "created_at", "id"),
     Index(
         "ix_deliveries_order",
         "subscriber_id",

@@ -87,6 +87,7 @@ def build(resources: Resources) -> Starlette:
             Exception: _fault,
         },
     )
+    app.router.redirect_slashes = False
     app.state.resources = resources
     return app
 

@@ -18,6 +18,14 @@ from tests.local.simulating import Remote
 
 COPIES = 46
 OTHER_TASK = "880000000000000002"
+OUT_OF_ORDER = (  # what comes first, what then, and what that is
+    ("succeed", "processing", "late"),
+    ("succeed", "submitted", "late"),
+    ("processing", "submitted", "late"),
+    ("processing", "processing", "repeated"),
+    ("succeed", "failed", "anomaly"),
+    ("failed", "succeed", "anomaly"),
+)
 
 
 async def call_back(
@@ -88,26 +96,18 @@ async def test_the_same_news_under_other_ids_is_applied_once_and_all_kept(api: A
     assert len(await kept(api)) == 9
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "expected"),
-    [
-        ("succeed", "processing", "late"),
-        ("succeed", "submitted", "late"),
-        ("processing", "submitted", "late"),
-        ("processing", "processing", "repeated"),
-        ("succeed", "failed", "anomaly"),
-        ("failed", "succeed", "anomaly"),
-    ],
-)
-async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(
-    api: Api, first: str, then: str, expected: str
-) -> None:
-    subject_id = await submitted(api)
-    assert await verdict(api, subject_id, record(subject_id, first)) == "applied"
-    before = await api.read(subject_id)
-    assert await verdict(api, subject_id, record(subject_id, then), "msg_2") == expected
-    assert await api.read(subject_id) == before
-    assert [row["verdict"] for row in await kept(api)] == ["applied", expected]
+async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(api: Api) -> None:
+    for number, (first, then, expected) in enumerate(OUT_OF_ORDER):
+        subject_id = await submitted(api, str(number))
+        messages = [f"{number}_1", f"{number}_2"]
+        body = record(subject_id, first, str(number))
+        assert await verdict(api, subject_id, body, messages[0]) == "applied"
+        before = await api.read(subject_id)
+        body = record(subject_id, then, str(number))
+        assert await verdict(api, subject_id, body, messages[1]) == expected
+        assert await api.read(subject_id) == before
+        verdicts = {row["dedup_key"]: row["verdict"] for row in await kept(api)}
+        assert [verdicts[message] for message in messages] == ["applied", expected]
     assert await api.violations() == []
 
 

@@ -116,12 +116,12 @@ async def test_a_key_is_bound_by_a_repeated_request_too(api: Api) -> None:
     problem(await post(api, a_request("Eve"), "key"), 409, "idempotency_key_reused")
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "ä"])
-async def test_a_key_that_is_none_is_refused(api: Api, key: str) -> None:
-    raw = {b"idempotency-key": key.encode()}
-    answer = await api.http.post("/v1/subjects", json=a_request(), headers=raw)
-    body = problem(answer, 422, "invalid")
-    assert [one["code"] for one in body["errors"]] == ["idempotency_key"]
+async def test_a_key_that_is_none_is_refused(api: Api) -> None:
+    for key in (b"", b"x" * 256, b"a\tb", b"\xe4"):
+        raw = {b"idempotency-key": key}
+        answer = await api.http.post("/v1/subjects", json=a_request(), headers=raw)
+        body = problem(answer, 422, "invalid")
+        assert [one["code"] for one in body["errors"]] == ["idempotency_key"]
 
 
 async def test_every_broken_rule_is_named_at_once(api: Api) -> None:
@@ -150,13 +150,13 @@ async def test_a_back_end_of_our_own_names_its_account(api: Api) -> None:
         await intake.accept_for(api.resources, "acme", a_request("Eve"), "key")
 
 
-@pytest.mark.parametrize("account", ["nobody", "\0", "\ud800", 7, None, ["acme"]])
-async def test_a_name_that_is_no_accounts_is_not_found(api: Api, account: object) -> None:
-    with pytest.raises(NotFound):
-        await by_name(api, account)
+async def test_a_name_that_is_no_accounts_is_not_found(api: Api) -> None:
+    for account in ("nobody", "\0", "\ud800", 7, None, ["acme"]):
+        with pytest.raises(NotFound):
+            await by_name(api, account)
 
 
-@pytest.mark.parametrize("key", [7, b"key", ["key"]])
-async def test_a_key_that_is_no_text_is_refused(api: Api, key: object) -> None:
-    with pytest.raises(Invalid):
-        await by_name(api, "acme", key)
+async def test_a_key_that_is_no_text_is_refused(api: Api) -> None:
+    for key in (7, b"key", ["key"]):
+        with pytest.raises(Invalid):
+            await by_name(api, "acme", key)

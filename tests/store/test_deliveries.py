@@ -22,7 +22,7 @@ async def claimed(resources: Resources, lease: str = "lse_1", limit: int = 100) 
     now = resources.clock()
     async with resources.database.glance() as tx:
         return await deliveries.claim(
-            tx, now=now, lease_until=now + LEASE, token=lease, limit=limit
+            tx, now=now, lease_until=now + LEASE, token=lease, limit=limit, lane=100
         )
 
 
