@@ -4,8 +4,8 @@ PYTHON = python3
 BIN = .venv/bin
 
 help:
-	@echo 'make demo    one full story: eight subjects and more, from request to signed delivery'
-	@echo 'make test    the whole gate: lint, types, floors, tests, coverage'
+	@echo 'make demo    one full story: twelve subjects, from request to signed delivery'
+	@echo 'make test    the whole gate: format, lint, types, floors, tests, coverage'
 	@echo 'make dev     everything in one terminal, data kept in .data/'
 	@echo 'make bench   the figures, as ratios to floors measured in the same run'
 	@echo 'make fix     format, and mend what the linter can mend'

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvloop
 
 from service import worker
-from service.core.errors import CallsheetError, Invalid
+from service.core.errors import CallsheetError, Invalid, Unavailable
 from service.settings import SettingError, Settings, read_settings
 from service.steps import audit, keys
 from service.steps.resources import Resources
@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for one in error.findings:
             print(one.message, file=sys.stderr)
         return 2
+    except Unavailable:
+        print("Postgres cannot be reached, or is not ready for this", file=sys.stderr)
+        return 1
     except CallsheetError as error:
         print(error, file=sys.stderr)
         return 1
@@ -42,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("callsheet", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], meaning: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], meaning: str
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=meaning, description=meaning)
         made.set_defaults(run=run)
         return made

@@ -130,7 +130,7 @@ class Queue:
                     await self._send(waiting)
             except UNREACHABLE as error:
                 # Not kept: the sweep finds the work, and a backlog of wakes would help nobody.
-                log.warning("queue.unreachable", action="wake_lost", error=type(error).__name__)
+                log.warning("queue", action="wake_lost", error=type(error).__name__)
                 await asyncio.sleep(RETRY_DELAY)
 
     async def _send(self, waiting: dict[Work, str]) -> None:

@@ -16,6 +16,7 @@ from service.core.signatures import key_of
 from service.core.targets import parse_networks
 
 PREFIX = "CALLSHEET_"
+SECRET_KEY_BYTES = 32
 
 
 class SettingError(Exception):
@@ -29,6 +30,13 @@ def _setting(default: str | None, parse: Callable[[str], Any], meaning: str, **k
 
 
 def _text(value: str) -> str:
+    return value
+
+
+def _credential(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or " " in value:
+        msg = "must be visible ASCII characters"
+        raise ValueError(msg)
     return value
 
 
@@ -92,13 +100,22 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def _redis(value: str) -> str:
+    url = _url("redis", "rediss")(value)
+    number = urlsplit(url).path.removeprefix("/")
+    if number and not (number.isascii() and number.isdigit()):
+        msg = "must end in the number of a database, or in none"
+        raise ValueError(msg)
+    return url
+
+
 def _key(value: str) -> bytes:
-    rule = "must be 32 bytes in Base64"
+    rule = f"must be {SECRET_KEY_BYTES} bytes in Base64"
     try:
         key = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(rule) from None
-    if len(key) != 32:  # noqa: PLR2004
+    if len(key) != SECRET_KEY_BYTES:
         raise ValueError(rule)
     return key
 
@@ -124,7 +141,7 @@ class Settings:
     )
     redis_url: str = _setting(
         None,
-        _url("redis", "rediss"),
+        _redis,
         "Where Redis or Valkey is, for wake-up calls: redis://host:port/0",
         repr=False,
     )
@@ -141,12 +158,12 @@ class Settings:
         "https://api-singapore.klingai.com", _url("http", "https"), "The provider's base URL"
     )
     provider_api_key: str = _setting(
-        "", _text, "The provider's API key; or give the next two", repr=False
+        "", _credential, "The provider's API key; or give the next two", repr=False
     )
     provider_access_key: str = _setting(
-        "", _text, "The provider's access key, where it issues pairs", repr=False
+        "", _credential, "The provider's access key, where it issues pairs", repr=False
     )
-    provider_secret_key: str = _setting("", _text, "The secret key beside it", repr=False)
+    provider_secret_key: str = _setting("", _credential, "The secret key beside it", repr=False)
     provider_parallel: int = _setting(
         "10",
         _whole(1, 100_000),

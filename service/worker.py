@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
@@ -95,10 +96,7 @@ async def create_subject(
 def _described(error: CallsheetError) -> dict[str, Any]:
     described: dict[str, Any] = {"code": error.code, "message": str(error)}
     if isinstance(error, Invalid):
-        described["errors"] = [
-            {"pointer": one.pointer, "code": one.code, "message": one.message}
-            for one in error.findings
-        ]
+        described["errors"] = [asdict(one) for one in error.findings]
     return described
 
 

@@ -36,6 +36,7 @@ MARKER = re.compile(rb"\xff++([^\x00\xff])", re.DOTALL)
 SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 SOS, EOI = 0xDA, 0xD9
+FRAME = struct.Struct(">BHH")  # section B.2.2: sample precision, lines, samples per line
 BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and restarts: markers without a length
 
 ANCILLARY = 0x20  # in a chunk type's first letter; decoders fail on a bad CRC of the others
@@ -113,9 +114,9 @@ def _jpeg(data: bytes) -> Image:
         if marker in SOF:
             frames.append(body)
         scans += marker == SOS
-    if len(frames) != 1 or len(frames[0]) < 5 or not scans:  # noqa: PLR2004
+    if len(frames) != 1 or len(frames[0]) < FRAME.size or not scans:
         raise _Broken(DAMAGED)
-    height, width = struct.unpack_from(">HH", frames[0], 1)  # after the sample precision
+    _, height, width = FRAME.unpack_from(frames[0])
     return Image("jpeg", width, height)
 
 

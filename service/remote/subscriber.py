@@ -12,7 +12,7 @@ import aiohttp
 
 from service.remote.guard import Blocked, Guard
 
-KEPT_BYTES: Final = 20_000  # of an answer's body; issue 4, "Delivery"
+KEPT_BYTES: Final = 20_000  # of an answer's body; enough to see why it was refused
 KEPT_DETAIL: Final = 200  # characters of a failure's description
 PER_HOST: Final = 64  # connections to one host and port at a time, over all its subscribers
 

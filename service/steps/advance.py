@@ -1,4 +1,4 @@
-"""The one way a subject moves: decide, write, tell; all in the caller's transaction."""
+"""How a subject moves: consider the news, write what it comes to, then wake whom it concerns."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,13 +48,19 @@ def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
     return Outcome(subject, moved(subject, decision, news, now, ask_at), None)
 
 
-async def apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int:
+def events_for(resources: Resources, outcome: Outcome) -> tuple[New, ...]:
+    """The event that tells of a move; none if the world does not hear of it."""
+    if outcome.after.version == outcome.before.version:
+        return ()
+    return (New(event_of(outcome.after), resources.new_id("dlv")),)
+
+
+async def _apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int:
     """Write the move with its event and deliveries; how many of these. The caller holds the
     subject's lock."""
     if outcome.stay is not None:
         return 0
-    told = outcome.after.version > outcome.before.version
-    new = (New(event_of(outcome.after), resources.new_id("dlv")),) if told else ()
+    new = events_for(resources, outcome)
     return await moves.write(tx, [Move(outcome.before, outcome.after, new)])
 
 
@@ -81,7 +87,7 @@ async def advance(
             outcome = Outcome(subject, subject, Stay.LATE)
         else:
             outcome = consider(resources, subject, await _own(tx, subject, news))
-        deliveries = await apply(tx, resources, outcome)
+        deliveries = await _apply(tx, resources, outcome)
     announce(resources, outcome, news.signal.value, deliveries)
     return outcome
 

@@ -2,17 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from service.core.errors import SignatureError
-from service.core.messages import Report, read_callback
+from service.core.messages import read_callback
 from service.core.signatures import verify
 from service.core.tokens import subject_of
 from service.queue import Work
 from service.steps.advance import announce
-from service.steps.judge import Docket, Taken
+from service.steps.judge import Docket, Incoming, Taken
 from service.steps.resources import Resources
 from service.store import callbacks, moves, subjects
 from service.store.callbacks import Callback
@@ -23,15 +22,6 @@ log = structlog.get_logger()
 SOURCE = "provider"
 KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
 MAX_KEPT = 500  # characters of one kept header
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A callback that may be believed as far as `signed` says, and what it reports."""
-
-    callback: Callback
-    report: Report
-    signed: bool
 
 
 def receive(
@@ -69,7 +59,7 @@ async def store(resources: Resources, incoming: Sequence[Incoming]) -> list[Take
     """
     async with resources.database.transaction() as tx:
         docket = await _docket(tx, resources, incoming)
-        taken = docket.judge_all([(one.callback, one.report, one.signed) for one in incoming])
+        taken = docket.judge_all(incoming)
         await callbacks.keep(tx, docket.kept)
         deliveries = await moves.write(tx, docket.moves())
         await subjects.ask_at(tx, docket.to_ask, resources.clock())

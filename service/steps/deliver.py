@@ -18,6 +18,7 @@ from service.store.deliveries import Due, Recorded
 
 log = structlog.get_logger()
 
+SUCCESS = range(200, 300)  # RFC 9110, section 15.3
 GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
 SLOW_DOWN = frozenset({429, 503})
 LANES = 4  # so many subscribers must hang before a worker has no place left for the others
@@ -99,7 +100,7 @@ async def _record(resources: Resources, claimed: Claimed, at: datetime, attempt:
 def _judge(resources: Resources, due: Due, attempt: Attempt, now: datetime) -> Verdict:
     wait: float | None = None
     match attempt:
-        case Answered(status=status) if 200 <= status < 300:  # noqa: PLR2004 - HTTP's success
+        case Answered(status=status) if status in SUCCESS:
             return Verdict("delivered")
         case Answered(status=status) if status == GONE:
             return Verdict("dead", gone=True)

@@ -35,11 +35,11 @@ class Gatherer(Generic[T, R]):
         self._bound = bound
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._arrived = asyncio.Event()
-        self._writers = [self._write_for_ever] * writers
+        self._writers = writers
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(writer()) for writer in self._writers]
+        self._tasks = [asyncio.create_task(self._write_for_ever()) for _ in range(self._writers)]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,16 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from service.core.events import event_of
 from service.core.lifecycle import Stay
 from service.core.messages import Report
 from service.core.subjects import Subject
-from service.steps.advance import Outcome, consider
+from service.steps.advance import Outcome, consider, events_for
 from service.steps.resources import Resources
 from service.steps.submit import news_of
 from service.store.callbacks import Callback, Kept
 from service.store.events import New
 from service.store.moves import Move
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A callback that may be believed as far as `signed` says, and what it reports."""
+
+    callback: Callback
+    report: Report
+    signed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +68,24 @@ class Docket:
             if subject is not self._before[id_]
         ]
 
-    def judge_all(self, given: Sequence[tuple[Callback, Report, bool]]) -> list[Taken]:
+    def judge_all(self, incoming: Sequence[Incoming]) -> list[Taken]:
         """A verdict for each. The provider's own time orders them, so that of news which arrives
         together none is late merely for having been overtaken on the way."""
-        order = sorted(range(len(given)), key=lambda place: given[place][1].updated_at or 0)
-        taken = [REPEATED] * len(given)
-        for place in order:
-            taken[place] = self._take(*given[place])
+        order = sorted(range(len(incoming)), key=lambda at: incoming[at].report.updated_at or 0)
+        taken = [REPEATED] * len(incoming)
+        for at in order:
+            taken[at] = self._take(incoming[at])
         return taken
 
-    def _take(self, callback: Callback, report: Report, signed: bool) -> Taken:  # noqa: FBT001
-        key = callback.dedup_key
+    def _take(self, one: Incoming) -> Taken:
+        key = one.callback.dedup_key
         if key in self._kept:
             self._kept[key] = replace(self._kept[key], seen=self._kept[key].seen + 1)
             return REPEATED
-        subject = self._subject(callback, report)
-        taken = REPEATED if key in self._seen else self._judge(subject, report, signed=signed)
+        subject = self._subject(one.callback, one.report)
+        taken = REPEATED if key in self._seen else self._judge(subject, one)
         self._kept[key] = Kept(
-            callback, subject.id if subject else None, taken.verdict, taken.reason
+            one.callback, subject.id if subject else None, taken.verdict, taken.reason
         )
         if taken.outcome is not None:
             self._move(taken.outcome)
@@ -92,7 +100,8 @@ class Docket:
         named = self._now.get(report.external_task_id or "")
         return named or self._now.get(self._owners.get(report.provider_task_id, ""))
 
-    def _judge(self, subject: Subject | None, report: Report, *, signed: bool) -> Taken:
+    def _judge(self, subject: Subject | None, one: Incoming) -> Taken:
+        report = one.report
         if subject is None:
             return Taken("unknown", "it names no subject we know")
         if report.external_task_id not in {None, subject.id}:
@@ -100,7 +109,7 @@ class Docket:
         owner = self._owners.get(report.provider_task_id, subject.id)
         if subject.provider_task_id not in {None, report.provider_task_id} or owner != subject.id:
             return Taken("mismatch", "the body names another provider task than this subject's")
-        if not signed:
+        if not one.signed:
             return Taken("hint", "unsigned: the provider is asked", ask=subject.id)
         news = news_of(report)
         if news is None:
@@ -116,6 +125,4 @@ class Docket:
         self._now[after.id] = after
         if after.provider_task_id is not None:
             self._owners[after.provider_task_id] = after.id
-        if after.version > before.version:
-            new = New(event_of(after), self._resources.new_id("dlv"))
-            self._new.setdefault(after.id, []).append(new)
+        self._new.setdefault(after.id, []).extend(events_for(self._resources, outcome))

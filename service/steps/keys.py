@@ -1,12 +1,13 @@
-"""Making keys for callers. The key is shown once; only its hash is kept."""
+"""Callers' keys: made, and known again. A key is shown once; only its hash is kept."""
 
 import base64
 import hashlib
 from collections.abc import Sequence
 
-from service.core.errors import Finding, Invalid
+from service.core.errors import Finding, Forbidden, Invalid, Unauthorized
 from service.steps.resources import Resources
 from service.store import accounts
+from service.store.accounts import Caller
 
 KEY_BYTES = 32
 PREFIX = "csk_"
@@ -37,9 +38,24 @@ async def create(resources: Resources, account: str, scopes: Sequence[str]) -> s
             tx,
             key_id=resources.new_id("key"),
             account_id=account_id,
-            digest=hashlib.sha256(key.encode()).digest(),
+            digest=_digest(key),
             prefix=key[:SHOWN],
             scopes=list(dict.fromkeys(scopes)),
             now=now,
         )
     return key
+
+
+async def authorize(resources: Resources, key: str, scope: str) -> Caller:
+    """Whose key this is; Unauthorized if it is no good one, Forbidden if it lacks the scope."""
+    async with resources.database.glance() as tx:
+        caller = await accounts.by_key(tx, _digest(key), resources.clock())
+    if caller is None:
+        raise Unauthorized
+    if scope not in caller.scopes:
+        raise Forbidden(f"this key lacks the scope {scope}")
+    return caller
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -227,7 +227,7 @@ subscribers = Table(
     Column("event_types", ARRAY(Text)),  # null: all
     Column("state", Text, nullable=False),
     Column("disabled_reason", Text),
-    Column("secret", LargeBinary, nullable=False),  # encrypted: wiring's vault
+    Column("secret", LargeBinary, nullable=False),  # sealed: steps/vault.py
     Column("created_at", Time, nullable=False),
     CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
     Index("ix_subscribers_account", "account_id"),

@@ -24,9 +24,8 @@ from service.core.errors import (
     UnsupportedMedia,
 )
 from service.steps import callback
-from service.steps.callback import Incoming
 from service.steps.gather import Gatherer
-from service.steps.judge import Taken
+from service.steps.judge import Incoming, Taken
 from service.steps.resources import Resources
 from service.web import callbacks, events, ops, subjects, subscribers
 from service.web.responses import problem, problem_of

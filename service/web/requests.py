@@ -1,7 +1,6 @@
 """Reading a request: who asks, and what; everything bounded before it is believed."""
 
 import asyncio
-import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +9,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.core.errors import (
     Finding,
-    Forbidden,
     Invalid,
     Malformed,
     NotFound,
@@ -18,8 +16,8 @@ from service.core.errors import (
     Unauthorized,
     UnsupportedMedia,
 )
+from service.steps import keys
 from service.steps.resources import Resources
-from service.store import accounts
 from service.store.accounts import Caller
 
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
@@ -27,6 +25,7 @@ MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
 MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
 BODY_SECONDS = 60.0  # a body that takes longer is cut off
 MAX_CURSOR = 100  # characters
+MAX_DIGITS = 9  # of a whole number in a query
 MAX_LIMIT = 200  # rows of one page; design, section 5
 LIMIT = 50
 
@@ -42,15 +41,7 @@ async def authorize(request: Request, scope: str) -> Caller:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized
-    digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
-    kit = resources(request)
-    async with kit.database.glance() as tx:
-        caller = await accounts.by_key(tx, digest, kit.clock())
-    if caller is None:
-        raise Unauthorized
-    if scope not in caller.scopes:
-        raise Forbidden(f"this key lacks the scope {scope}")
-    return caller
+    return await keys.authorize(resources(request), key.strip(), scope)
 
 
 async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
@@ -127,7 +118,8 @@ class Query:
         text = self.text(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):  # noqa: PLR2004
+        digits = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+        if not (digits and low <= int(text) <= high):
             self.wrong(name, f"must be a whole number from {low} to {high}")
             return default
         return int(text)

@@ -1,12 +1,13 @@
 """Rendering answers: JSON, pages, and problems (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 
-from service.core.errors import CallsheetError, Conflict, Finding, Invalid
+from service.core.errors import CallsheetError, Conflict, Invalid
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -31,8 +32,10 @@ def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
 def problem(status: int, code: str, title: str, extra: Mapping[str, Any] | None = None) -> Response:
     """application/problem+json; `code` is stable, `title` is for people."""
     body = {"type": "about:blank", "title": title, "status": status, "code": code}
-    headers = {"retry-after": "1"} if status == 503 else {}  # noqa: PLR2004
-    if status == 401:  # noqa: PLR2004
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = "1"
+    if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return Response(orjson.dumps(body | dict(extra or {})), status, headers, PROBLEM)
 
@@ -40,11 +43,7 @@ def problem(status: int, code: str, title: str, extra: Mapping[str, Any] | None 
 def problem_of(error: CallsheetError, status: int) -> Response:
     extra: dict[str, Any] = {}
     if isinstance(error, Invalid):
-        extra["errors"] = [finding(one) for one in error.findings]
+        extra["errors"] = error.findings
     if isinstance(error, Conflict):
         extra |= error.extra
     return problem(status, error.code, str(error), extra)
-
-
-def finding(one: Finding) -> dict[str, str]:
-    return {"pointer": one.pointer, "code": one.code, "message": one.message}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import structlog
@@ -24,6 +25,12 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # its way to say that it could not bind: it would end the event loop
+            self.should_exit = True
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
@@ -50,7 +57,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         stopped.cancel()
-        with contextlib.suppress(SystemExit):  # uvicorn's way to say that it could not bind
-            await serving
+        await serving
         log.info("web", action="stopped")
         return server.started

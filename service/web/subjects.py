@@ -24,7 +24,7 @@ from service.web.requests import (
     read_time,
     resources,
 )
-from service.web.responses import finding, page, rendered
+from service.web.responses import page, rendered
 
 STATES = frozenset(state.value for state in State)
 
@@ -37,7 +37,7 @@ async def create(request: Request) -> Response:
     )
     shown = public(accepted.subject)
     if accepted.warnings:
-        shown["warnings"] = [finding(one) for one in accepted.warnings]
+        shown["warnings"] = accepted.warnings
     location = {"location": f"/v1/subjects/{accepted.subject.id}"}
     return rendered(shown, 202 if accepted.created else 200, location)
 

@@ -129,7 +129,8 @@ async def test_every_broken_rule_of_a_subscriber_is_named_at_once(api: Api) -> N
         ("/secret", "unknown_field"),
     }
     assert errors(await post(api)) == {("/url", "required")}
-    for types in ([], "subject.failed", {}):
+    wrong_types: tuple[object, ...] = ([], "subject.failed", {})
+    for types in wrong_types:
         assert errors(await post(api, url="http://127.0.0.1:9", event_types=types)) == {
             ("/event_types", "type")
         }
