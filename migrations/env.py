@@ -2,11 +2,14 @@
 long for a lock that a busy table holds."""
 
 import asyncio
+from functools import partial
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service.store.database import DIALECT
 from service.store.tables import metadata
 
 # Other processes that migrate wait here; the number is arbitrary, and only ours.
@@ -32,7 +35,8 @@ def run(connection: Connection) -> None:
 
 async def main() -> None:
     # Closing the connection lets the advisory lock go, however the migrations ended.
-    engine = create_async_engine(context.config.attributes["url"], poolclass=pool.NullPool)
+    connect = partial(asyncpg.connect, context.config.attributes["url"])
+    engine = create_async_engine(DIALECT, async_creator=connect, poolclass=pool.NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()

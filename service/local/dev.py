@@ -42,7 +42,7 @@ def run(folder: Path, port: int) -> int:
 def settings(port: int, environ: Mapping[str, str]) -> dict[str, str]:
     """The developer's own, and the port, or a free one if that is taken."""
     given = {name: text for name, text in environ.items() if name.startswith("CALLSHEET_")}
-    return given | {"CALLSHEET_PORT": str(port if is_free(port) else free_port())}
+    return given | {"CALLSHEET_PORT": str(port if port and is_free(port) else free_port())}
 
 
 def _greeting(running: Stack, port: int) -> str:

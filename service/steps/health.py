@@ -34,7 +34,7 @@ async def look(resources: Resources) -> Health:
             else:
                 state = await provider.read(tx)
                 if state.stopped_code is not None:
-                    stopped = f"stopped by code {state.stopped_code}: {state.stopped_message}"
+                    stopped = f"submission is stopped by the provider's code {state.stopped_code}"
     except Unavailable:
         postgres = "cannot be reached"
     redis = "ok" if await resources.queue.reachable() else "cannot be reached: work is swept up"

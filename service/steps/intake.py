@@ -43,12 +43,20 @@ async def accept(
         earlier = await _enter(tx, subject, request, key)
         if earlier is None:
             deliveries = await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
+    warnings = _warnings(request)
     if earlier is not None:
-        return Accepted(earlier, created=False, warnings=request.warnings)
+        return Accepted(earlier, created=False, warnings=warnings)
     resources.queue.wake(Work.SUBMIT, subject.id)
     if deliveries:
         resources.queue.wake(Work.DELIVER, subject.id)
-    return Accepted(subject, created=True, warnings=request.warnings)
+    return Accepted(subject, created=True, warnings=warnings)
+
+
+def _warnings(request: Request) -> tuple[Finding, ...]:
+    if request.callback_url is None:
+        return request.warnings
+    message = "callback_url is not called: events go to the account's subscribers"
+    return (*request.warnings, Finding("/callback_url", "ignored", message))
 
 
 async def accept_for(

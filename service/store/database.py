@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 
+import asyncpg
 import orjson
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -12,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from service.core.errors import Unavailable
 
 Transaction = AsyncConnection
+DIALECT = "postgresql+asyncpg://"
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
@@ -27,6 +30,7 @@ PASSING = (
     *("08", "28", "3D000", "53", "57", "58"),
     *("55P03", "40001", "40P01", "25P03", "25006", "0A000"),
 )
+CONNECT_TIMEOUT = 5.0  # seconds
 COMMAND_TIMEOUT = 45.0  # seconds; a connection that hangs although Postgres should have given up
 
 
@@ -88,8 +92,27 @@ def translated() -> Iterator[None]:
 
 
 def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
+    connect = partial(
+        asyncpg.connect,
+        url,  # read by the driver itself, which knows sslmode and the like
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=COMMAND_TIMEOUT,
+        server_settings={
+            "application_name": "callsheet",
+            "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
+            "lock_timeout": _milliseconds(LOCK_TIMEOUT),
+            "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
+            "jit": "off",
+            # Every statement here has one good plan, by index: planning anew would cost more than
+            # running it, and a plan made while a table was empty would read all of it when full.
+            "plan_cache_mode": "force_generic_plan",
+            "enable_seqscan": "off",
+            **settings,
+        },
+    )
     return create_async_engine(
-        async_url(url),
+        DIALECT,
+        async_creator=connect,
         pool_size=pool,
         max_overflow=0,
         pool_timeout=POOL_WAIT,
@@ -97,31 +120,7 @@ def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
         hide_parameters=True,  # errors are logged, and parameters hold secrets
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
-        connect_args={
-            "timeout": 5,
-            "command_timeout": COMMAND_TIMEOUT,
-            "server_settings": {
-                "application_name": "callsheet",
-                "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
-                "lock_timeout": _milliseconds(LOCK_TIMEOUT),
-                "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
-                "jit": "off",
-                # Every statement here has one good plan, by index: planning anew would cost more
-                # than running it, and a plan made while a table was empty would read all of it
-                # when it is full.
-                "plan_cache_mode": "force_generic_plan",
-                "enable_seqscan": "off",
-                **settings,
-            },
-        },
     )
-
-
-def async_url(url: str) -> str:
-    """The same address for SQLAlchemy's asyncpg dialect, where `sslmode` is called `ssl`."""
-    place, mark, query = url.partition("://")[2].partition("?")
-    options = [option.replace("sslmode=", "ssl=", 1) for option in query.split("&")]
-    return "postgresql+asyncpg://" + place + mark + "&".join(options)
 
 
 def _milliseconds(duration: timedelta) -> str:

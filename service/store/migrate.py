@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 
 import service
-from service.store.database import async_url, translated
+from service.store.database import translated
 
 FOLDER = Path(service.__file__).parent.parent / "migrations"
 
@@ -15,7 +15,7 @@ def config(url: str) -> Config:
     """alembic's configuration, without a file of its own."""
     made = Config()
     made.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    made.attributes["url"] = async_url(url)
+    made.attributes["url"] = url
     return made
 
 

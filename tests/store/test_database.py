@@ -12,7 +12,7 @@ from service.core.errors import Unavailable
 from service.local.ports import free_port
 from service.steps.resources import Resources
 from service.store import accounts
-from service.store.database import Database, async_url
+from service.store.database import Database
 from tests.calling import fetch
 from tests.conftest import WEBHOOK_SECRET, database
 
@@ -122,6 +122,3 @@ async def test_an_error_does_not_show_its_parameters(resources: Resources) -> No
 async def test_an_address_may_say_how_to_encrypt_as_postgres_does(database_url: str) -> None:
     async with opened(f"{database_url}?sslmode=disable") as one, one.transaction() as tx:
         assert (await tx.execute(text("SELECT 1"))).scalar_one() == 1
-    assert async_url("postgres://u:sslmode=@h/d?a=b&sslmode=require") == (
-        "postgresql+asyncpg://u:sslmode=@h/d?a=b&ssl=require"
-    )

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.core.errors import Unavailable
 from service.local.server import Server
-from service.store.database import async_url
+from service.store.database import DIALECT
 from service.store.migrate import migrate
 from service.store.tables import metadata
 from tests.conftest import database, execute
@@ -60,7 +61,7 @@ async def catalog(url: str) -> dict[str, list[tuple[Any, ...]]]:
 async def test_migrations_lead_to_exactly_the_declared_tables(
     empty: str, database_url: str
 ) -> None:
-    engine = create_async_engine(async_url(empty))
+    engine = create_async_engine(DIALECT, async_creator=partial(asyncpg.connect, empty))
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     await engine.dispose()
