@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from service.core.lifecycle import Stay
 from service.core.messages import Report
+from service.core.news import news_of
 from service.core.subjects import Subject
 from service.steps.advance import Outcome, consider, events_for
 from service.steps.resources import Resources
-from service.steps.submit import news_of
 from service.store.callbacks import Callback, Kept
 from service.store.events import New
 from service.store.moves import Move

@@ -8,12 +8,13 @@ import structlog
 
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal, State
+from service.core.news import news_of
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps.advance import advance, look_up_spacing
 from service.steps.resources import Resources
-from service.steps.submit import RETRY_BASE, RETRY_CAP, news_of
+from service.steps.submit import RETRY_BASE, RETRY_CAP
 from service.store import subjects
 
 log = structlog.get_logger()

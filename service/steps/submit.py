@@ -9,7 +9,7 @@ import structlog
 
 from service.core import messages
 from service.core.lifecycle import Signal
-from service.core.messages import EPOCH, Report, Status
+from service.core.news import news_of
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.core.tokens import callback_token
@@ -34,13 +34,6 @@ RETRY_BASE = 1.0  # seconds; the first wait after "later" is up to twice this
 RETRY_CAP = 60.0
 PROBE_EVERY = timedelta(minutes=1)  # design, section 5, "Stopped submission"
 LEARNT_FOR = timedelta(minutes=10)  # a limit learnt from code 1303 is tried again after this
-
-SIGNALS = {
-    Status.SUBMITTED: Signal.SUBMITTED,
-    Status.PROCESSING: Signal.PROCESSING,
-    Status.SUCCEEDED: Signal.SUCCEEDED,
-    Status.FAILED: Signal.FAILED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,26 +150,6 @@ async def _learn(
             )
         case _:
             pass
-
-
-def news_of(report: Report) -> News | None:
-    """What a provider's report says, as news; None for a word nobody knows, or for a success
-    that does not say what was made: then the provider is asked again."""
-    made = report.status is not Status.SUCCEEDED or report.result is not None
-    if report.status is None or not made:
-        return None
-    error = {"code": "provider_failed", "message": report.message or "the provider gave no reason"}
-    return News(
-        SIGNALS[report.status],
-        provider_task_id=report.provider_task_id,
-        provider_updated_at=_moment(report.updated_at),
-        result=report.result,
-        error=error if report.status is Status.FAILED else None,
-    )
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def _refusal(code: int, message: str) -> dict[str, object]:

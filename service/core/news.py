@@ -1,0 +1,34 @@
+"""What the provider reports of a task, as news of a subject."""
+
+from datetime import datetime, timedelta
+
+from service.core.lifecycle import Signal
+from service.core.messages import EPOCH, Report, Status
+from service.core.subjects import News
+
+SIGNALS = {
+    Status.SUBMITTED: Signal.SUBMITTED,
+    Status.PROCESSING: Signal.PROCESSING,
+    Status.SUCCEEDED: Signal.SUCCEEDED,
+    Status.FAILED: Signal.FAILED,
+}
+
+
+def news_of(report: Report) -> News | None:
+    """What a provider's report says, as news; None for a word nobody knows, or for a success
+    that does not say what was made: then the provider is asked again."""
+    made = report.status is not Status.SUCCEEDED or report.result is not None
+    if report.status is None or not made:
+        return None
+    error = {"code": "provider_failed", "message": report.message or "the provider gave no reason"}
+    return News(
+        SIGNALS[report.status],
+        provider_task_id=report.provider_task_id,
+        provider_updated_at=_moment(report.updated_at),
+        result=report.result,
+        error=error if report.status is Status.FAILED else None,
+    )
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
