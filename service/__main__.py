@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         return int(given.run(given))
+    except ModuleNotFoundError as error:
+        print(f"this needs {error.name}: pip install 'callsheet[local]'", file=sys.stderr)
+        return 2
     except SettingError as error:
         print(error, file=sys.stderr)
         return 2
