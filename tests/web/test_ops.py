@@ -31,7 +31,9 @@ async def test_a_stopped_provider_degrades(api: Api) -> None:
         await provider.stop(tx, 1102, "pack used up", api.resources.clock())
     found = await ready(api)
     assert found["status"] == "degraded"
-    assert found["checks"] == WELL | {"provider": "submission is stopped by the provider's code 1102"}
+    assert found["checks"] == WELL | {
+        "provider": "submission is stopped by the provider's code 1102"
+    }
 
 
 async def test_without_its_tables_it_is_not_usable(api: Api) -> None:
