@@ -1,0 +1,108 @@
+"""Settings: every one documented, and each bad one refused in a line that names it."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import service
+from service.settings import PREFIX, SettingError, Settings, read_settings, variable
+
+EXAMPLE = Path(service.__file__).parent.parent / "deploy" / "env.example"
+GIVEN = {
+    "DATABASE_URL": "postgresql://u:p@localhost/db",
+    "REDIS_URL": "redis://localhost:6379/0",
+    "PUBLIC_URL": "https://callsheet.example.com/",
+    "SECRET_KEY": "c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seSwgMzIgYnk=",
+    "PROVIDER_API_KEY": "a-provider-key",
+}
+
+
+def read(**changes: str | None) -> Settings:
+    """The settings above, with changes; None leaves one out."""
+    given = GIVEN | changes
+    return read_settings({PREFIX + name: text for name, text in given.items() if text is not None})
+
+
+def test_the_example_lists_every_setting_with_its_default_and_meaning() -> None:
+    blocks = EXAMPLE.read_text().strip().split("\n\n")[1:]
+    assert len(blocks) == len(fields(Settings))
+    for one, block in zip(fields(Settings), blocks, strict=True):
+        *comment, line = block.splitlines()
+        default = one.metadata["default"]
+        name, _, text = line.removeprefix("#").partition("=")
+        assert name == variable(one)
+        meaning = " ".join(part.removeprefix("# ") for part in comment)
+        assert meaning.removesuffix(" Must be given.") == one.metadata["meaning"]
+        assert meaning.endswith(" Must be given.") == (default is None)
+        assert default is None or text == default
+
+
+def test_what_is_given_is_read() -> None:
+    settings = read(POLL_AFTER="2.5", DELIVERY_SCHEDULE="1, 2,3", ALLOW_HTTP="true")
+    assert settings.public_url == "https://callsheet.example.com"
+    assert settings.poll_after == 2.5
+    assert list(settings.delivery_schedule) == [1, 2, 3]
+    assert settings.allow_http
+    assert read().poll_after is None
+
+
+def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
+    assert read().provider_timeout == 20
+    assert read(LEASE="3").provider_timeout == 2
+    assert read(PROVIDER_TIMEOUT="7").provider_timeout == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DATABASE_URL", None),
+        ("DATABASE_URL", "mysql://u:hidden@localhost/db"),
+        ("DATABASE_URL", "postgresql://u:hidden@[nowhere/db"),
+        ("REDIS_URL", "http://:hidden@localhost"),
+        ("PUBLIC_URL", "callsheet.example.com"),
+        ("SECRET_KEY", "aGlkZGVu"),
+        ("SECRET_KEY", "hidden!"),
+        ("PROVIDER_URL", "ftp://hidden.example"),
+        ("PROVIDER_API_KEY", None),
+        ("PROVIDER_PARALLEL", "0"),
+        ("PROVIDER_PARALLEL", "many"),
+        ("WEBHOOK_SECRETS", "hidden"),
+        ("WEBHOOK_SECRETS", "whsec_aGlkZGVu"),
+        ("WEBHOOK_SECRETS", "whsec_hidden!"),
+        ("ALLOWED_PRIVATE_TARGETS", "10.0.0.0/8, nonsense"),
+        ("ALLOW_HTTP", "yes"),
+        ("POLL_AFTER", "soon"),
+        ("TASK_DEADLINE", "-1"),
+        ("TASK_DEADLINE", "nan"),
+        ("DELIVERY_SCHEDULE", "5,later"),
+        ("LOG_LEVEL", "loud"),
+        ("PORT", "65536"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, text: str | None) -> None:
+    with pytest.raises(SettingError) as refused:
+        read(**{name: text})
+    message = str(refused.value)
+    assert re.match(rf"{PREFIX}{name}\b", message)
+    assert "\n" not in message
+    assert "hidden" not in message
+
+
+def test_a_lease_must_outlast_the_provider_time_out() -> None:
+    with pytest.raises(SettingError, match=f"{PREFIX}LEASE must be more"):
+        read(LEASE="10", PROVIDER_TIMEOUT="10")
+
+
+def test_a_pair_of_keys_does_instead_of_one() -> None:
+    settings = read(PROVIDER_API_KEY=None, PROVIDER_ACCESS_KEY="a", PROVIDER_SECRET_KEY="s")
+    assert settings.provider_access_key == "a"
+    with pytest.raises(SettingError):
+        read(PROVIDER_API_KEY=None, PROVIDER_ACCESS_KEY="a")
+
+
+def test_secrets_do_not_show() -> None:
+    shown = repr(read())
+    for secret in ("u:p@", "a-provider-key", "secret key for tests"):
+        assert secret not in shown
