@@ -1,0 +1,91 @@
+"""The command line, run as anybody would run it: a process with an environment."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.local.environment import without_settings
+from tests.calling import fetch
+from tests.conftest import Api
+
+ROOT = Path(__file__).parent.parent
+
+
+async def run(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One command, to its end."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "service", *arguments],
+        cwd=ROOT,
+        env=without_settings() | environ,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+async def test_a_key_is_printed_alone_on_the_last_line_and_opens_its_account(
+    api: Api, environ: dict[str, str]
+) -> None:
+    done = await run(environ, "keys", "create", "--account", "new", "--scopes", "subjects:read")
+    assert done.returncode == 0, done.stderr
+    key = done.stdout.splitlines()[-1]
+    headers = {"authorization": f"Bearer {key}"}
+    assert (await api.http.get("/v1/subjects", headers=headers)).status_code == 200
+    assert (await api.http.get("/v1/subscribers", headers=headers)).status_code == 403
+
+
+async def test_a_scope_that_is_none_is_named(environ: dict[str, str]) -> None:
+    done = await run(environ, "keys", "create", "--account", "new", "--scopes", "everything")
+    assert done.returncode == 2
+    assert "'everything' is not a scope" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["web", "worker", "migrate", "audit"])
+async def test_a_missing_setting_stops_the_start_in_one_line(
+    environ: dict[str, str], command: str
+) -> None:
+    del environ["CALLSHEET_SECRET_KEY"]
+    done = await run(environ, command)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("CALLSHEET_SECRET_KEY is not set")
+
+
+async def test_the_audit_finds_nothing_where_nothing_is_wrong(
+    api: Api, environ: dict[str, str]
+) -> None:
+    await api.create()
+    done = await run(environ, "audit")
+    assert (done.returncode, done.stdout) == (0, "0 violations\n")
+
+
+async def test_the_audit_shows_what_it_finds(api: Api, environ: dict[str, str]) -> None:
+    subject = await api.create()
+    await fetch(api.resources, "UPDATE subjects SET version = 2 RETURNING id")
+    done = await run(environ, "audit")
+    assert done.returncode == 1
+    first, *_, last = done.stdout.splitlines()
+    assert first.startswith("promise 1: ")
+    assert first.endswith(subject["id"])
+    assert last == "1 violations"
+
+
+async def test_help_lists_the_commands() -> None:
+    done = await run({}, "--help")
+    assert done.returncode == 0
+    for command in ("dev", "demo", "web", "worker", "migrate", "simulator", "keys", "audit"):
+        assert command in done.stdout
+
+
+async def test_postgres_away_is_said_in_one_line(environ: dict[str, str]) -> None:
+    environ["CALLSHEET_DATABASE_URL"] = "postgresql://u:hidden@127.0.0.1:9/db"
+    done = await run(environ, "keys", "create", "--account", "new")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "hidden" not in done.stderr
