@@ -82,6 +82,7 @@ class Queue:
         self._listeners: list[Callable[[Work], None]] = []
         self._sending: asyncio.Task[None] | None = None
         self._redis: ArqRedis | None = None
+        self._connecting = asyncio.Lock()
 
     def listen(self, listener: Callable[[Work], None]) -> None:
         """Call `listener` at once with each wake of this very process."""
@@ -116,9 +117,10 @@ class Queue:
             await self._redis.aclose()
 
     async def _connected(self) -> ArqRedis:
-        if self._redis is None:
-            self._redis = await create_pool(self._settings, default_queue_name=self.name)
-        return self._redis
+        async with self._connecting:  # or each who asks at once would open a pool of its own
+            if self._redis is None:
+                self._redis = await create_pool(self._settings, default_queue_name=self.name)
+            return self._redis
 
     async def _send_for_ever(self) -> None:
         while True:

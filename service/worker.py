@@ -20,7 +20,7 @@ from arq.worker import func
 
 from service.core.errors import CallsheetError, Invalid, Unavailable
 from service.core.subjects import public
-from service.queue import UNREACHABLE, Work, doorbell, read_job, redis_settings
+from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
 from service.steps import deliver, housekeeping, intake, reconcile, submit
 from service.steps.drain import Drain
@@ -153,7 +153,8 @@ async def take_jobs(resources: Resources, drains: Drains, pool: ArqRedis) -> Non
         await listener.async_run()
     finally:
         with contextlib.suppress(*UNREACHABLE):
-            await listener.close()
+            async with asyncio.timeout(ANSWER_TIME):  # a Redis that hangs must not keep us
+                await listener.close()
 
 
 async def connected_for_ever(
@@ -164,14 +165,16 @@ async def connected_for_ever(
     Whoever writes to our Redis may have left there what arq cannot read: that must not end us.
     """
     settings, name = redis_settings(resources.settings.redis_url), resources.queue.name
-    while True:
+    task = asyncio.current_task()
+    while not (task and task.cancelling()):  # also if closing broke off what had canceled it
         try:
             pool = await create_pool(settings, job_deserializer=read_job, default_queue_name=name)
             try:
                 await drop_unreadable(pool, name)
                 await use(pool)
             finally:
-                await pool.aclose(close_connection_pool=True)
+                async with asyncio.timeout(ANSWER_TIME):
+                    await pool.aclose(close_connection_pool=True)
         except UNREACHABLE as error:
             log.warning("worker", action="redis_away", error=repr(error))
         except Exception:

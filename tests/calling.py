@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -63,13 +64,23 @@ async def fetch(resources: Resources, statement: str, *values: object) -> list[d
         await connection.close()
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait until it holds; fail if it never does."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not await condition():
+        assert loop.time() < deadline
+        await asyncio.sleep(0.005)
+
+
 async def blocked(resources: Resources, count: int = 1) -> None:
     """Wait until so many sessions wait for a lock that another holds."""
     waiting = (
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    deadline = asyncio.get_running_loop().time() + 10
-    while (await fetch(resources, waiting))[0]["count"] < count:
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
+
+    async def enough() -> bool:
+        return bool((await fetch(resources, waiting))[0]["count"] >= count)
+
+    await eventually(enough)

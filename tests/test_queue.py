@@ -1,0 +1,210 @@
+"""Waking: at once where somebody listens, left as a job where nobody does, and never in the way."""
+
+import asyncio
+import pickle
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis, create_pool
+from arq.jobs import serialize_job
+from structlog.typing import EventDict
+
+from service import queue as module
+from service.local.ports import free_port
+from service.local.server import Server
+from service.local.valkey import valkey
+from service.queue import Queue, Work, doorbell, read_job, redis_settings
+from tests.calling import eventually
+from tests.local.simulating import until
+
+NAME = "a queue of the test's own"
+
+
+@pytest.fixture
+async def redis(valkey_server: Server) -> AsyncIterator[ArqRedis]:
+    """A look at Redis itself, with nothing in it."""
+    pool = await create_pool(redis_settings(valkey_server.url), default_queue_name=NAME)
+    await pool.flushall()
+    yield pool
+    await pool.aclose()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is tried again at once, and given up on soon."""
+    monkeypatch.setattr(module, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(module, "ANSWER_TIME", 0.2)
+
+
+@asynccontextmanager
+async def bell(redis: ArqRedis) -> AsyncIterator[Callable[[], Any]]:
+    """Somebody who hears the doorbell."""
+    async with redis.pubsub(ignore_subscribe_messages=True) as heard:
+        await heard.subscribe(doorbell(NAME))
+        await heard.get_message(timeout=5)
+        yield lambda: anext(aiter(heard.listen()))
+
+
+async def names(redis: ArqRedis) -> list[str]:
+    return sorted(job.function for job in await redis.queued_jobs(queue_name=NAME))
+
+
+async def left(redis: ArqRedis, *functions: str) -> None:
+    """Wait until these jobs, and no others, are left."""
+
+    async def all_left() -> bool:
+        return await names(redis) == list(functions)
+
+    await eventually(all_left)
+
+
+def lost(logged: list[EventDict]) -> int:
+    return len([line for line in logged if line.get("action") == "wake_lost"])
+
+
+async def test_a_wake_reaches_whoever_listens_and_leaves_nothing_behind(
+    valkey_server: Server, redis: ArqRedis
+) -> None:
+    async with Queue(valkey_server.url, NAME) as one, bell(redis) as next_ring:
+        for work in Work:
+            one.wake(work, "sub_1")
+            assert (await next_ring())["data"] == work.encode()
+        assert await names(redis) == []
+
+
+async def test_wakes_that_gather_are_sent_together(valkey_server: Server, redis: ArqRedis) -> None:
+    async with Queue(valkey_server.url, NAME) as one, bell(redis) as next_ring:
+        for work in (Work.SUBMIT, Work.DELIVER, Work.SUBMIT):
+            one.wake(work, "sub_1")
+        assert (await next_ring())["data"] == b"submit,deliver"
+
+
+async def test_where_nobody_listens_one_job_of_each_kind_is_left(
+    valkey_server: Server, redis: ArqRedis
+) -> None:
+    async with Queue(valkey_server.url, NAME) as one:
+        one.wake(Work.SUBMIT, "sub_1")
+        one.wake(Work.DELIVER, "sub_1")
+        one.wake(Work.SUBMIT, "sub_2")
+        await left(redis, "deliver", "submit")
+    (job,) = [job for job in await redis.queued_jobs(queue_name=NAME) if job.function == "submit"]
+    assert job.args == ("sub_2",), "an id, and nothing else"
+
+
+async def test_this_process_hears_its_own_wakes_without_redis() -> None:
+    heard: list[Work] = []
+    async with Queue(f"redis://127.0.0.1:{free_port()}/0", NAME) as one:
+        one.listen(heard.append)
+        one.wake(Work.RECONCILE, "sub_1")
+        assert heard == [Work.RECONCILE]
+
+
+async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
+    tmp_path: Path, impatient: None, logged: list[EventDict]
+) -> None:
+    _ = impatient
+    with valkey(tmp_path / "valkey") as server:
+        async with Queue(server.url, NAME) as one:
+            assert await one.reachable()
+            server.kill()
+            assert not await one.reachable()
+            one.wake(Work.SUBMIT, "sub_1")
+            await until(lambda: lost(logged) > 0)
+            server.start()
+            assert await one.reachable()
+            async with await _pool(server) as back:
+                assert await names(back) == [], "what was lost is not sent later"
+                one.wake(Work.DELIVER, "sub_1")
+                await left(back, "deliver")
+
+
+async def test_a_redis_that_hangs_is_as_good_as_away(
+    tmp_path: Path, impatient: None, logged: list[EventDict]
+) -> None:
+    _ = impatient
+    with valkey(tmp_path / "valkey") as server:
+        async with Queue(server.url, NAME) as one:
+            assert await one.reachable()
+            server.child.send(signal.SIGSTOP)
+            assert not await one.reachable()
+            one.wake(Work.SUBMIT, "sub_1")
+            await until(lambda: lost(logged) > 0)
+            server.child.send(signal.SIGCONT)
+            assert await one.reachable()
+
+
+async def _pool(server: Server) -> ArqRedis:
+    return await create_pool(redis_settings(server.url), default_queue_name=NAME)
+
+
+async def test_all_connections_are_closed_at_the_end(
+    valkey_server: Server, redis: ArqRedis
+) -> None:
+    before = len(await redis.client_list())
+    async with Queue(valkey_server.url, NAME) as one:
+        one.wake(Work.SUBMIT, "sub_1")
+        assert all(await asyncio.gather(*(one.reachable() for _ in range(5))))
+        assert len(await redis.client_list()) > before
+
+    async def closed() -> bool:
+        return len(await redis.client_list()) == before
+
+    await eventually(closed)
+
+
+async def test_a_queue_that_was_never_opened_is_closed_all_the_same() -> None:
+    one = Queue("redis://127.0.0.1:1/0", NAME)
+    await one.__aexit__()
+
+
+def test_a_job_as_arq_writes_it_is_read() -> None:
+    raw = serialize_job("create_subject", ("acme", {"a": [1.5, None]}), {"k": b"v"}, None, 7)
+    assert read_job(raw) == {
+        "t": None,
+        "f": "create_subject",
+        "a": ("acme", {"a": [1.5, None]}),
+        "k": {"k": b"v"},
+        "et": 7,
+    }
+
+
+class Evil:
+    """Makes a file, if it is ever unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_job_that_names_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
+    target = tmp_path / "touched"
+    raw = serialize_job("create_subject", (Evil(target),), {}, None, 7)
+    with pytest.raises(pickle.UnpicklingError, match="plain values only"):
+        read_job(raw)
+    assert not target.exists()
+    pickle.loads(raw)  # noqa: S301 - what arq's own reader would do
+    assert target.exists()
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        [],
+        {},
+        {"t": 1, "f": 7, "a": (), "k": {}, "et": 1},
+        {"t": 1, "f": "x", "a": "args", "k": {}, "et": 1},
+        {"t": 1, "f": "x", "a": (), "k": [], "et": 1},
+        {"t": "1", "f": "x", "a": (), "k": {}, "et": 1},
+        {"t": 1, "f": "x", "a": (), "k": {}, "et": None},
+        {"t": 1, "f": "x", "a": (), "k": {}, "et": 10**15},
+    ],
+)
+def test_what_is_no_job_is_refused(job: object) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="not a job"):
+        read_job(pickle.dumps(job))

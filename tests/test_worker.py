@@ -1,0 +1,276 @@
+"""The worker: woken at once, by whoever may; up while Redis or Postgres is not; ended in order."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from arq import Retry
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from structlog.typing import EventDict
+
+from service import worker
+from service.local.ports import free_port
+from service.local.valkey import valkey
+from service.queue import Queue, Work, doorbell, read_job, redis_settings
+from service.settings import Settings
+from service.steps import intake
+from service.store.database import Database
+from service.wiring import open_resources
+from service.worker import Drains, connected_for_ever, create_subject, make_drains, make_listener
+from tests.calling import eventually, fetch
+from tests.conftest import Api
+from tests.local.simulating import Receiver, Remote, until
+from tests.make import a_request
+
+NEVER = 3600.0  # seconds: the timers are as good as switched off
+OFTEN = 0.05
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is tried again at once."""
+    monkeypatch.setattr(worker, "RECONNECT_DELAY", 0.01)
+
+
+@pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[ArqRedis]:
+    """As another back end would open it, with arq's own defaults."""
+    pool = await create_pool(
+        RedisSettings.from_dsn(settings.redis_url), default_queue_name=settings.queue_name
+    )
+    yield pool
+    await pool.aclose()
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[asyncio.Event]:
+    """A worker in this process, and the event that stops it."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(worker.run(settings, stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await running
+
+
+async def listening(settings: Settings) -> None:
+    """Wait until a worker hears the doorbell."""
+    pool = await create_pool(redis_settings(settings.redis_url))
+    bell = doorbell(settings.queue_name)
+
+    async def heard() -> bool:
+        return bool((await pool.pubsub_numsub(bell))[0][1])
+
+    try:
+        await eventually(heard)
+    finally:
+        await pool.aclose()
+
+
+def actions(logged: list[EventDict]) -> list[object]:
+    return [line.get("action") for line in logged]
+
+
+def untimed(api: Api) -> Settings:
+    return replace(api.resources.settings, sweep=NEVER)
+
+
+async def test_a_wake_alone_carries_a_subject_to_its_end(api: Api, subscriber: Receiver) -> None:
+    await api.subscribe(subscriber.url)
+    settings = untimed(api)
+    async with working(settings):
+        await listening(settings)
+        ended = await api.ended((await api.create())["id"])
+        await until(lambda: len(subscriber.got) == ended["version"])
+    assert ended["state"] == "succeeded"
+    assert await api.violations() == []
+
+
+async def test_a_job_left_by_a_wake_that_nobody_heard_is_taken(api: Api, redis: ArqRedis) -> None:
+    settings = untimed(api)
+    async with working(settings):
+        await listening(settings)
+        unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
+        account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
+        accepted = await intake.accept(unheard, account, a_request())
+        await redis.enqueue_job(Work.SUBMIT.value, accepted.subject.id)
+        assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
+
+        async def taken() -> bool:
+            return not await redis.zcard(settings.queue_name)
+
+        await eventually(taken)
+
+
+async def test_a_request_that_another_back_end_enqueues_is_accepted_once(
+    api: Api, redis: ArqRedis
+) -> None:
+    results = []
+    async with working(untimed(api)):
+        for _ in range(2):
+            job = await redis.enqueue_job("create_subject", "acme", a_request(), _job_id="one")
+            assert job is not None
+            results.append(await job.result(timeout=10, poll_delay=0.01))
+            await redis.delete("arq:result:one")
+        first, second = (result["subject"] for result in results)
+        assert (await api.ended(first["id"]))["element_name"] == "Ada"
+    assert first["id"] == second["id"]
+    assert len(await fetch(api.resources, "SELECT id FROM subjects")) == 1
+
+
+async def test_what_is_wrong_with_an_enqueued_request_is_its_result(
+    api: Api, redis: ArqRedis, tmp_path: Path
+) -> None:
+    target = tmp_path / "touched"
+    async with working(untimed(api)):
+        codes = []
+        for account, request in (
+            ("acme", a_request(element_name="")),
+            ("nobody", a_request()),
+            ("acme", None),
+            (None, a_request()),
+        ):
+            job = await redis.enqueue_job("create_subject", account, request)
+            assert job is not None
+            error = (await job.result(timeout=10, poll_delay=0.01))["error"]
+            codes.append((error["code"], [one["pointer"] for one in error.get("errors", [])]))
+        assert codes == [
+            ("invalid", ["/element_name"]),
+            ("not_found", []),
+            ("invalid", [""]),
+            ("not_found", []),
+        ]
+        evil = await redis.enqueue_job("create_subject", "acme", Evil(target))
+        assert evil is not None
+        with pytest.raises(Exception, match="deserialize|not in queue"):
+            await evil.result(timeout=10, poll_delay=0.01)
+    assert not target.exists()
+    assert await fetch(api.resources, "SELECT id FROM subjects") == []
+
+
+class Evil:
+    """Makes a file, if it is ever unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+async def test_an_enqueued_request_waits_while_postgres_is_away(api: Api) -> None:
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
+    resources = replace(api.resources, database=away)
+    with pytest.raises(Retry) as caught:
+        await create_subject(resources, {"job_id": "1", "job_try": 3}, "acme", a_request())
+    assert caught.value.defer_score == 3000
+    await away.close()
+
+
+async def test_it_stays_up_while_redis_is_killed_and_started_again(
+    api: Api, tmp_path: Path, logged: list[EventDict]
+) -> None:
+    with valkey(tmp_path / "valkey") as server:
+        settings = replace(api.resources.settings, redis_url=server.url, sweep=OFTEN)
+        async with working(settings):
+            await listening(settings)
+            server.kill()
+            await until(lambda: "redis_away" in actions(logged))
+            subject = await api.create()
+            assert (await api.ended(subject["id"]))["state"] == "succeeded", "by the timers"
+            server.start()
+            await listening(settings)
+
+
+async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> None:
+    with valkey(tmp_path / "valkey") as server:
+        settings = replace(api.resources.settings, redis_url=server.url)
+        stop = asyncio.Event()
+        running = asyncio.create_task(worker.run(settings, stop))
+        await listening(settings)
+        server.child.send(signal.SIGSTOP)
+        stop.set()
+        _, pending = await asyncio.wait([running], timeout=10)
+        server.child.send(signal.SIGCONT)
+        await asyncio.wait([running], timeout=10)
+    assert not pending
+
+
+async def test_what_arq_cannot_read_is_dropped(
+    api: Api, redis: ArqRedis, logged: list[EventDict]
+) -> None:
+    settings = untimed(api)
+    await redis.zadd(settings.queue_name, {b"\xff\xfe": 1})
+    async with working(settings):
+        await until(lambda: "job_dropped" in actions(logged))
+        job = await redis.enqueue_job("create_subject", "acme", a_request())
+        assert job is not None
+        assert "subject" in await job.result(timeout=10, poll_delay=0.01)
+
+
+async def test_a_connection_is_used_again_whatever_ended_its_use(
+    settings: Settings, logged: list[EventDict]
+) -> None:
+    uses = 0
+
+    async def use(_pool: ArqRedis) -> None:
+        nonlocal uses
+        uses += 1
+        raise LookupError
+
+    async with open_resources(settings) as resources:
+        using = asyncio.create_task(connected_for_ever(resources, use))
+        await until(lambda: uses > 2)
+        using.cancel()
+    assert set(actions(logged)) == {"redis_unusable"}
+
+
+async def test_it_stays_up_while_postgres_is_away(
+    settings: Settings, logged: list[EventDict]
+) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
+    async with working(replace(settings, database_url=url, sweep=OFTEN)):
+        await until(lambda: {"sweep_failed", "unavailable"} <= set(actions(logged)))
+    assert logged[-1]["action"] == "stopped"
+
+
+async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict]) -> None:
+    await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
+    settings = replace(api.resources.settings, sweep=OFTEN)
+    sweeping = asyncio.create_task(worker.sweep_for_ever(replace(api.resources, settings=settings)))
+    await until(lambda: actions(logged).count("fault") > 1)
+    sweeping.cancel()
+    logged.clear()
+
+
+async def test_what_is_under_way_is_recorded_before_it_stops(api: Api, provider: Remote) -> None:
+    await provider.admin("faults", {"delay": 0.3, "lose": True, "processing_after": 600})
+    subject = await api.create()
+    async with working(untimed(api)):
+
+        async def received() -> bool:
+            return bool((await provider.ledger(subject["id"]))["creates"])
+
+        await eventually(received)
+        assert (await api.read(subject["id"]))["state"] == "submitting"
+    assert (await api.read(subject["id"]))["state"] == "submitted"
+
+
+async def test_the_listener_forgets_old_things_once_a_minute(api: Api) -> None:
+    drains: Drains = make_drains(api.resources)
+    pool = await create_pool(
+        redis_settings(api.resources.settings.redis_url), job_deserializer=read_job
+    )
+    listener = make_listener(api.resources, drains, pool)
+    (job,) = listener.cron_jobs or []
+    assert (job.second, job.minute) == (0, None)
+    await api.http.post("/v1/subjects", json=a_request(), headers={"idempotency-key": "key"})
+    await fetch(api.resources, "UPDATE idempotency_keys SET created_at = '2020-01-01Z'")
+    await job.coroutine({})
+    assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
+    await listener.close()
