@@ -147,7 +147,7 @@ async def test_what_is_wrong_with_an_enqueued_request_is_its_result(
         ]
         evil = await redis.enqueue_job("create_subject", "acme", Evil(target))
         assert evil is not None
-        with pytest.raises(Exception, match="deserialize|not in queue"):
+        with pytest.raises(Exception, match=r"deserialize|not in queue"):
             await evil.result(timeout=10, poll_delay=0.01)
     assert not target.exists()
     assert await fetch(api.resources, "SELECT id FROM subjects") == []
