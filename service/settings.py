@@ -30,6 +30,9 @@ def _setting(default: str | None, parse: Callable[[str], Any], meaning: str, **k
 
 
 def _text(value: str) -> str:
+    if not value:  # an empty HOST would be every address there is
+        msg = "must not be empty"
+        raise ValueError(msg)
     return value
 
 

@@ -1,6 +1,9 @@
 """The command line, run as anybody would run it: a process with an environment."""
 
 import asyncio
+import json
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.local.environment import without_settings
+from service.local.ports import HOST, free_port
 from tests.calling import fetch
 from tests.conftest import Api
 
@@ -74,6 +78,43 @@ async def test_the_audit_shows_what_it_finds(api: Api, environ: dict[str, str]) 
     assert first.startswith("promise 1: ")
     assert first.endswith(subject["id"])
     assert last == "1 violations"
+
+
+async def test_migrating_what_is_up_to_date_says_nothing(environ: dict[str, str]) -> None:
+    done = await run(environ, "migrate")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("command", "end"), [("web", signal.SIGTERM), ("worker", signal.SIGINT)])
+async def test_a_process_runs_until_it_is_told_to_end_and_logs_an_object_a_line(
+    environ: dict[str, str], command: str, end: signal.Signals
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", command),
+        cwd=ROOT,
+        env=without_settings() | environ | {"CALLSHEET_PORT": str(free_port())},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        first = json.loads(await process.stderr.readline())
+        process.send_signal(end)
+        rest = await process.stderr.read()
+        assert await process.wait() == 0
+    lines = [first, *map(json.loads, rest.splitlines())]
+    assert {"level", "timestamp", "event", "action"} <= set(first)
+    assert lines[-1]["action"] == "stopped"
+
+
+async def test_a_port_that_is_taken_is_said_in_lines_of_the_log(environ: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        environ["CALLSHEET_PORT"] = str(taken.getsockname()[1])
+        done = await run(environ, "web")
+    assert done.returncode == 1
+    events = [str(json.loads(line)["event"]) for line in done.stderr.splitlines()]
+    assert any("address already in use" in event for event in events)
 
 
 async def test_help_lists_the_commands() -> None:

@@ -66,6 +66,9 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("SECRET_KEY", "hidden!"),
         ("PROVIDER_URL", "ftp://hidden.example"),
         ("PROVIDER_API_KEY", None),
+        ("PROVIDER_API_KEY", "hidden key"),
+        ("PROVIDER_API_KEY", "hiddän"),
+        ("PROVIDER_SECRET_KEY", "hidden\nkey"),
         ("PROVIDER_PARALLEL", "0"),
         ("PROVIDER_PARALLEL", "many"),
         ("WEBHOOK_SECRETS", "hidden"),
@@ -79,6 +82,9 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("DELIVERY_SCHEDULE", "5,later"),
         ("LOG_LEVEL", "loud"),
         ("PORT", "65536"),
+        ("HOST", ""),
+        ("QUEUE_NAME", " "),
+        ("REDIS_URL", "redis://:hidden@localhost/first"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, text: str | None) -> None:

@@ -201,6 +201,17 @@ async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> 
     assert not pending
 
 
+async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis) -> None:
+    settings = untimed(api)
+    async with working(settings):
+        await listening(settings)
+        unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
+        account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
+        accepted = await intake.accept(unheard, account, a_request())
+        await redis.publish(doorbell(settings.queue_name), b"\xff,nonsense,submit")
+        assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
+
+
 async def test_what_arq_cannot_read_is_dropped(
     api: Api, redis: ArqRedis, logged: list[EventDict]
 ) -> None:

@@ -27,13 +27,10 @@ async def ensure(tx: Transaction, *, account_id: str, name: str, now: datetime) 
     made = (
         upsert(accounts)
         .values(id=account_id, name=name, created_at=now)
-        .on_conflict_do_nothing(index_elements=["name"])
+        .on_conflict_do_update(index_elements=["name"], set_={"name": name})  # else nothing returns
+        .returning(accounts.c.id)
     )
-    await tx.execute(made)
-    found = await by_name(tx, name)
-    if found is None:
-        raise RuntimeError("an account vanished while it was made")
-    return found
+    return str((await tx.execute(made)).scalar_one())
 
 
 async def by_name(tx: Transaction, name: str) -> str | None:

@@ -104,6 +104,27 @@ async def test_a_claim_that_fails_for_now_is_made_again(
     assert actions(logged) == ["unavailable"] * 2
 
 
+async def test_a_fault_in_claiming_does_not_end_it(
+    logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "PAUSE", 0.0)
+    failures = [LookupError("a fault")]
+
+    async def claim(_limit: int) -> Sequence[int]:
+        if failures:
+            raise failures.pop()
+        return []
+
+    one = Drain("pile", claim, Pile(0).act, 2)
+    running = asyncio.create_task(one.run(OFTEN))
+    await until(lambda: not failures)
+    one.stop()
+    await running
+    (line,) = logged
+    assert (line["action"], line["drain"]) == ("fault", "pile")
+    logged.clear()
+
+
 async def test_it_works_when_rung_and_by_itself_from_time_to_time() -> None:
     for tick, rings in ((NEVER, True), (OFTEN, False)):
         pile = Pile(0)

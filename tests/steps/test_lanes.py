@@ -15,7 +15,7 @@ async def test_a_subscriber_that_hangs_holds_only_its_own_lane(
     api: Api, subscriber: Receiver
 ) -> None:
     async with listening(silent) as hanging:
-        await api.subscribe(hanging)
+        silent_one = await api.subscribe(hanging)
         await api.subscribe(subscriber.url)
         subjects = api.resources.settings.delivery_parallel + 1
         for number in range(subjects):
@@ -24,8 +24,8 @@ async def test_a_subscriber_that_hangs_holds_only_its_own_lane(
         running = asyncio.create_task(drain.run(tick=60))
         try:
             await until(lambda: len(subscriber.got) == subjects)
-            leased = "SELECT id FROM deliveries WHERE lease_token IS NOT NULL"
-            rows = await fetch(api.resources, leased)
+            leased = "SELECT id FROM deliveries WHERE lease_token <> '' AND subscriber_id = $1"
+            rows = await fetch(api.resources, leased, silent_one["id"])
             assert len(rows) == api.resources.settings.delivery_parallel // LANES
         finally:
             drain.stop()

@@ -220,6 +220,23 @@ async def test_whatever_takes_too_long_fails_at_its_deadline(
     assert [tuple(row.values()) for row in rows] == [(None, None)]
 
 
+async def test_a_subject_that_cannot_be_ended_does_not_keep_the_sweep_from_the_others(
+    api: Api, clock: Clock, logged: list[EventDict]
+) -> None:
+    stuck, other = [(await api.create())["id"] for _ in range(2)]
+    copy = (
+        "INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)"
+        " SELECT 'evt_x', subject_id, account_id, 2, type, body, created_at"
+        " FROM events WHERE subject_id = $1"
+    )
+    await fetch(api.resources, copy, stuck)
+    clock.pass_by(api.resources.settings.task_deadline)
+    await reconcile.sweep(api.resources)
+    assert [await state(api, one) for one in (stuck, other)] == ["queued", "failed"]
+    assert actions(logged).count("fault") == 1
+    logged.clear()
+
+
 async def test_an_answer_that_comes_after_the_deadline_changes_nothing(
     api: Api, provider: Remote, clock: Clock
 ) -> None:

@@ -214,5 +214,18 @@ async def test_what_the_provider_has_already_is_looked_up_not_sent_again(
     assert subject["provider_task_id"] == sent.json()["data"]["task_id"]
 
 
+async def test_a_task_that_is_another_subjects_says_nothing_about_this_one(
+    api: Api, logged: list[EventDict]
+) -> None:
+    first, second = [(await api.create())["id"] for _ in range(2)]
+    news = News(Signal.SUBMITTED, provider_task_id="1")
+    await submit.claim(api.resources, 2)
+    await advance(api.resources, first, news)
+    await advance(api.resources, second, news)
+    assert [await state(api, one) for one in (first, second)] == ["submitted", "unconfirmed"]
+    (line,) = [line for line in logged if line.get("action") == "task_of_another"]
+    assert (line["subject"], line["owner"]) == (second, first)
+
+
 async def test_news_of_a_subject_nobody_has_is_nobodys_news(api: Api) -> None:
     assert await advance(api.resources, "sub_none", News(Signal.LOST)) is None

@@ -9,7 +9,7 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps.advance import advance
 from service.steps.resources import Resources
-from service.store import deliveries
+from service.store import deliveries, subjects
 from service.store.deliveries import Due, Recorded
 from tests.calling import fetch
 from tests.conftest import Api, Clock
@@ -33,6 +33,7 @@ async def recorded(
     delivered = state == "delivered"
     kept = Recorded(now, 200 if delivered else 500, 1.0, None, b"", delivered)
     async with resources.database.transaction() as tx:
+        await subjects.hold_share(tx, due.subject_id)
         return await deliveries.record(
             tx,
             due,

@@ -1,12 +1,17 @@
 """/v1/subjects: what an accepted request looks like, and when it can be taken back."""
 
+import asyncio
 import re
 from typing import Any
+
+from sqlalchemy import delete
 
 from service.core.lifecycle import Signal, State
 from service.core.subjects import News
 from service.steps import submit
 from service.steps.advance import advance
+from service.store.tables import subjects
+from tests.calling import blocked
 from tests.conftest import Api
 from tests.make import a_request
 
@@ -98,6 +103,15 @@ async def test_only_what_is_queued_can_be_canceled(api: Api) -> None:
             assert (answer.status_code, body["code"], body["state"]) == (409, "conflict", state)
             assert after == before
     assert await api.violations() == []
+
+
+async def test_a_subject_that_vanishes_while_it_is_canceled_is_not_found(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    async with api.resources.database.transaction() as tx:
+        await tx.execute(delete(subjects).where(subjects.c.id == subject_id))
+        canceling = asyncio.create_task(api.http.post(f"/v1/subjects/{subject_id}/cancel"))
+        await blocked(api.resources)
+    assert (await canceling).status_code == 404
 
 
 async def test_a_name_that_is_no_subjects_is_not_found(api: Api) -> None:
