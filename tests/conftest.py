@@ -23,7 +23,6 @@ from service.steps.resources import Resources
 from service.store import accounts
 from service.store.audit import Violation
 from service.store.migrate import migrate
-from service.store.tables import metadata
 from service.web.app import build
 from service.wiring import open_resources, utc_now
 from service.worker import make_drains
@@ -33,28 +32,6 @@ from tests.make import a_request
 TEMPLATE = "callsheet_template"
 SECRET_KEY = "c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seSwgMzIgYnk="
 WEBHOOK_SECRET = "whsec_" + "dGVzdCBzZWNyZXQgZm9yIHRlc3RzIG9ubHk="
-OTHERS_OUT = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
-EMPTY = "; ".join(
-    [
-        OTHERS_OUT,
-        "SET lock_timeout = '5s'",
-        *(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)),  # noqa: S608
-        "INSERT INTO provider_state (id) VALUES (1)",
-    ]
-)
-SHAPE = """
-    SELECT string_agg(what, ',' ORDER BY what) FROM (
-        SELECT concat_ws(' ', c.relname, a.attname, a.atttypid, a.attnotnull) AS what
-        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-        WHERE c.relnamespace = 'public'::regnamespace
-        UNION ALL SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace
-        UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-        UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
-    ) AS everything
-"""
 _numbers = itertools.count(1)
 
 
@@ -97,42 +74,18 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def emptied() -> list[str]:
-    """Databases that a test has done with, as good as new."""
-    return []
-
-
 @pytest.fixture
-async def database_url(postgres_server: Server, emptied: list[str]) -> AsyncIterator[str]:
-    """A database with nothing but the tables in it: one that was emptied, or a copy of the
-    template. Making and dropping one for each test takes longer than most tests."""
-    if emptied:
-        name = emptied.pop()
-    else:
-        name = f"callsheet_{next(_numbers)}"
-        await execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    url = database(postgres_server.url, name)
-    yield url
-    if await read(url, SHAPE) == await read(database(postgres_server.url, TEMPLATE), SHAPE):
-        await execute(url, EMPTY)
-        emptied.append(name)
-    else:
-        await execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+async def database_url(postgres_server: Server) -> AsyncIterator[str]:
+    """A fresh copy of the template; gone after the test."""
+    name = f"callsheet_{next(_numbers)}"
+    await execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield database(postgres_server.url, name)
+    await execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def database(url: str, name: str) -> str:
     """The same server, another database."""
     return f"{url.rpartition('/')[0]}/{name}"
-
-
-async def read(url: str, statement: str) -> Any:  # noqa: ANN401
-    """A single value."""
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
 
 
 async def execute(url: str, statement: str) -> None:

@@ -124,6 +124,23 @@ async def test_help_lists_the_commands() -> None:
         assert command in done.stdout
 
 
+async def test_a_local_command_without_its_packages_names_what_is_missing() -> None:
+    script = "import sys; sys.modules['rich'] = None; sys.argv[1:] = ['demo']; "
+    script += "from service.__main__ import main; sys.exit(main())"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("this needs rich")
+
+
 async def test_postgres_away_is_said_in_one_line(environ: dict[str, str]) -> None:
     environ["CALLSHEET_DATABASE_URL"] = "postgresql://u:hidden@127.0.0.1:9/db"
     done = await run(environ, "keys", "create", "--account", "new")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import structlog
 from starlette.applications import Starlette
@@ -92,17 +93,15 @@ def build(resources: Resources) -> Starlette:
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, CallsheetError):
-        raise error
-    return problem_of(error, STATUS[type(error)])
+    refused = cast("CallsheetError", error)  # it is registered for these
+    return problem_of(refused, STATUS[type(refused)])
 
 
 async def _not_routed(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    response = problem(error.status_code, code, error.detail)
-    response.headers.update(error.headers or {})
+    lost = cast("HTTPException", error)  # likewise
+    code = {404: "not_found", 405: "method_not_allowed"}.get(lost.status_code, "http_error")
+    response = problem(lost.status_code, code, lost.detail)
+    response.headers.update(lost.headers or {})
     return response
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from structlog.typing import EventDict
 
+from service.core.errors import Unavailable
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
@@ -17,6 +18,11 @@ from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
 
 USUALLY = USUAL["image_refer"]
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN RAISE EXCEPTION 'too much' USING ERRCODE = '53000'; END$$
+"""
+ON_EVENTS = "CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()"
 NEVER = {"lose": True, "processing_after": 600, "finished_after": 600}
 
 
@@ -235,6 +241,18 @@ async def test_a_subject_that_cannot_be_ended_does_not_keep_the_sweep_from_the_o
     assert [await state(api, one) for one in (stuck, other)] == ["queued", "failed"]
     assert actions(logged).count("fault") == 1
     logged.clear()
+
+
+async def test_a_sweep_is_broken_off_when_postgres_is_overburdened(api: Api, clock: Clock) -> None:
+    subject_id = (await api.create())["id"]
+    await fetch(api.resources, REFUSE)
+    await fetch(api.resources, ON_EVENTS)
+    clock.pass_by(api.resources.settings.task_deadline)
+    with pytest.raises(Unavailable):
+        await reconcile.sweep(api.resources)
+    await fetch(api.resources, "DROP FUNCTION refuse CASCADE")
+    await reconcile.sweep(api.resources)
+    assert await state(api, subject_id) == "failed"
 
 
 async def test_an_answer_that_comes_after_the_deadline_changes_nothing(
