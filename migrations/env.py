@@ -2,6 +2,7 @@
 long for a lock that a busy table holds."""
 
 import asyncio
+import time
 from functools import partial
 
 import asyncpg
@@ -16,10 +17,11 @@ from service.store.tables import metadata
 MIGRATION_LOCK = 0x6D696772_61746573
 # A migration that cannot have its lock gives up rather than hold up everybody who queues behind.
 LOCK_TIMEOUT = "5s"
+LOOK_AGAIN = 0.2  # seconds
 
 
 def run(connection: Connection) -> None:
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    _take_turns(connection)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()
     context.configure(
@@ -31,6 +33,20 @@ def run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _take_turns(connection: Connection) -> None:
+    """Wait for whoever migrates, without a transaction open: an index that is built while others
+    write waits for all of those, and each would wait for the other."""
+    while True:
+        taken = connection.execute(
+            text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}
+        )
+        mine = taken.scalar_one()
+        connection.commit()
+        if mine:
+            return
+        time.sleep(LOOK_AGAIN)
 
 
 async def main() -> None:

@@ -86,6 +86,10 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column("next_probe_at", Time),
     Column("learnt_parallel", Integer),  # from code 1303; forgotten at learnt_until
     Column("learnt_until", Time),
+    # Raised with every change of callback_secrets: what was checked under another is checked anew.
+    Column("secrets_version", BigInteger, nullable=False, server_default="0"),
+    Column("usual", JSONB(none_as_null=True)),  # reference type → seconds that a task takes
+    Column("look_ups_until", Time),  # look-ups made so far use up the permitted rate until then
     CheckConstraint("id = 1", name="one_row"),
 )
 
@@ -147,6 +151,7 @@ subjects = Table(
     Index("ix_subjects_poll", "next_poll_at", postgresql_where=text("next_poll_at IS NOT NULL")),
     Index("ix_subjects_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
     Index("ix_subjects_list", "account_id", "created_at", "id"),
+    Index("ix_subjects_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
 
 media = Table(
@@ -189,6 +194,13 @@ callbacks = Table(
     Column("reason", Text),
     Column("seen", Integer, nullable=False, server_default="1"),
     Column("received_at", Time, nullable=False),
+    # What vouches for it: a signature over its bytes, an address only the provider knows, nothing.
+    Column("trust", Text),
+    Column("task_id", Id),  # what it says: of which task, which word, and the provider's time
+    Column("status", Text),
+    Column("task_time", Time),
+    Column("token", Id),  # of its address, kept with what was rejected
+    Column("size", Integer),  # bytes of the body
     UniqueConstraint("source", "dedup_key"),
     CheckConstraint(
         "verdict IN ('applied', 'repeated', 'late', 'anomaly', 'unknown', 'mismatch', 'parked',"
@@ -196,7 +208,28 @@ callbacks = Table(
         name="verdict",
     ),
     Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
+    CheckConstraint("trust IN ('signed', 'address', 'none')", name="trust"),
     Index("ix_callbacks_received_at", "received_at"),
+    Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
+    Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),
+    Index(  # what anybody can make us keep, and is bounded for it
+        "ix_callbacks_doubtful",
+        "trust",
+        "id",
+        postgresql_include=["size"],
+        postgresql_where=text("verdict = 'rejected' OR trust = 'none'"),
+    ),
+)
+
+callback_secrets = Table(  # beside those of the settings; the version is in provider_state
+    "callback_secrets",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),  # to know it by, without showing it
+    Column("secret", LargeBinary, nullable=False),  # sealed: steps/vault.py
+    Column("created_at", Time, nullable=False),
+    UniqueConstraint("source", "fingerprint"),
 )
 
 events = Table(

@@ -96,6 +96,7 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
         {"state": "dead", "due_at": None, "lease_token": "lse_1"} | ENDED,
     ),
     (tables.callbacks, "ck_callbacks_verdict", {"verdict": "lost"}),
+    (tables.callbacks, "ck_callbacks_trust", {"trust": "much"}),
     (tables.provider_state, "ck_provider_state_one_row", {"id": 2}),
 ]
 
