@@ -1,6 +1,7 @@
-"""uvicorn's HTTP/1.1 with a bound on how large a request's head may be, and how long it may take.
+"""uvicorn's HTTP/1.1 with a bound on how large a request's head may be, and how long head and body
+may take.
 
-uvicorn has neither: a head that never ends would be kept whole, and a slow one for ever.
+uvicorn has none of these: a head that never ends would be kept whole, and a slow request for ever.
 """
 
 import asyncio
@@ -9,50 +10,71 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD = 65_536  # bytes of request line and headers, beside the piece that they begin in
 HEAD_SECONDS = 15.0  # from the connection, or the head's first byte, to its end
+BODY_SECONDS = 60.0  # from there to the end of the body
 
 
 class Bounded(HttpToolsProtocol):
-    """One connection; whoever does not come to the point is cut off."""
+    """One connection; whoever does not come to the point is cut off.
 
+    Most requests come whole in one piece, so a timer is set only when a piece leaves something to
+    wait for.
+    """
+
+    _patience: float | None = HEAD_SECONDS  # seconds for what is awaited; None while nothing is
+    _parts = 0  # heads and bodies begun and ended, to tell one from the next
+    _in_head = True
     _head_bytes = 0
-    _late: asyncio.TimerHandle | None = None  # set while a head is awaited
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._await(HEAD_SECONDS, head=True)
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._await(None)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._late is None:
-            self._await_head()
+        self._await(HEAD_SECONDS, head=True)
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting()
+        self._await(BODY_SECONDS)
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._await(None)
+        super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
-        awaited = self._late
+        parts = self._parts
         super().data_received(data)
-        if awaited is not None and awaited is self._late:  # all of it is of one head
+        if self._in_head and parts == self._parts:  # all of it is of one head
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
                 self.send_400_response("The head of this request is too large.")
+        if self._patience is not None and self._late is None:
+            self._watch()
 
-    def _await_head(self) -> None:
-        self._head_bytes = 0
-        self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
-
-    def _stop_waiting(self) -> None:
+    def _await(self, patience: float | None, *, head: bool = False) -> None:
+        """Another part of a request begins, or none."""
+        self._patience, self._in_head, self._head_bytes = patience, head, 0
+        self._parts += 1
         if self._late is not None:
             self._late.cancel()
             self._late = None
 
+    def _watch(self) -> None:
+        if self._patience is not None and not self.transport.is_closing():
+            self._late = self.loop.call_later(self._patience, self._give_up)
+
     def _give_up(self) -> None:
-        if getattr(self.cycle, "response_complete", True):
+        self._late = None
+        answering = not getattr(self.cycle, "response_complete", True)
+        if self.pipeline or (self._in_head and answering):
+            self._watch()  # sent ahead, and not read on while an earlier answer is awaited
+        elif answering and not self.cycle.response_started:
+            self.send_400_response("The body of this request did not come in time.")
+        else:
             self.transport.close()
-        else:  # sent ahead, and not read on while an earlier answer is awaited
-            self._await_head()

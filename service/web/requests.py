@@ -1,6 +1,5 @@
 """Reading a request: who asks, and what; everything bounded before it is believed."""
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +22,6 @@ from service.store.accounts import Caller
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
 # Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
 MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
-BODY_SECONDS = 60.0  # a body that takes longer is cut off
 MAX_CURSOR = 100  # characters
 MAX_DIGITS = 9  # of a whole number in a query
 MAX_LIMIT = 200  # rows of one page; design, section 5
@@ -53,7 +51,7 @@ async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """At most `limit` bytes, within BODY_SECONDS; TooLarge or Malformed otherwise."""
+    """At most `limit` bytes; TooLarge or Malformed otherwise. How long it may take: protocol.py."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise TooLarge(f"at most {limit} bytes")
@@ -61,13 +59,10 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise UnsupportedMedia("send the body as it is, without Content-Encoding")
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > limit:
-                    raise TooLarge(f"at most {limit} bytes")
-    except TimeoutError:
-        raise Malformed("the body did not come in time") from None
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise TooLarge(f"at most {limit} bytes")
     except ClientDisconnect:
         raise Malformed("the body broke off") from None
     return bytes(body)

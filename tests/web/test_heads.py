@@ -1,4 +1,4 @@
-"""A request's head is bounded: whoever sends too much of it, or too slowly, is cut off."""
+"""A request is bounded: whoever sends too much of a head, or anything too slowly, is cut off."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,8 @@ from service.web.protocol import MAX_HEAD, Bounded
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
-    await receive()
+    while (await receive()).get("more_body"):
+        pass
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
     )
@@ -78,3 +79,25 @@ async def test_a_request_sent_ahead_waits_for_its_turn(monkeypatch: pytest.Monke
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 2)
         for _ in range(2):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("length", [b"content-length: 9", b"transfer-encoding: chunked"])
+async def test_a_body_that_does_not_come_to_its_end_is_cut_off(
+    length: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.1)
+    async with connected() as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\n" + length + b"\r\n\r\n1\r\n")
+        answered = await reader.read()
+        assert answered.startswith(b"HTTP/1.1 400 ")
+        assert answered.endswith(b"did not come in time.")
+
+
+async def test_a_body_in_pieces_is_waited_for() -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n")
+        for piece in (b"a", b"b", b"cd"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")

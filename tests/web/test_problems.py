@@ -1,17 +1,14 @@
 """Whatever is wrong is said as a problem (RFC 9457), with a stable code and every finding."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import httpx
-import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import CallsheetError
 from service.local.ports import free_port
 from service.store.database import Database
-from service.web import requests
 from service.web.app import STATUS, build
 from service.web.requests import MAX_SMALL_BODY
 from tests.calling import fetch
@@ -93,21 +90,6 @@ async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -
     for content in (b" " * (MAX_SMALL_BODY + 1), unannounced()):
         answer = await api.http.post("/v1/subscribers", content=content, headers=headers)
         is_problem(answer, 413, "too_large")
-
-
-async def test_a_body_that_does_not_come_in_time_is_not_waited_for(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(requests, "BODY_SECONDS", 0.05)
-    host, _, port = str(api.http.base_url).removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    head = ["POST /v1/subjects HTTP/1.1", "content-type: application/json", "content-length: 9"]
-    head.append(f"authorization: {api.http.headers['authorization']}")
-    writer.write("\r\n".join([*head, "connection: close", "", "{"]).encode())
-    answer = await reader.read()
-    writer.close()
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"the body did not come in time" in answer
 
 
 async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
