@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.core.retries import DELIVERY_SCHEDULE
+from service.core.schemes import Scheme
 from service.core.signatures import key_of
+from service.core.sources import read_sources
 from service.core.targets import parse_networks
 
 PREFIX = "CALLSHEET_"
@@ -184,6 +186,13 @@ class Settings:
         "signed; empty: a callback is a hint, and the state is read back from the provider",
         repr=False,
     )
+    callback_sources: Mapping[str, Scheme] = _setting(
+        "",
+        read_sources,
+        'How further sources of callbacks sign, as JSON: {"relay": {"scheme": "v1"}}; schemes are '
+        "v1, v1a, hmac, ed25519, shared-secret and unsigned. The name provider describes the "
+        "provider anew, who signs v1 otherwise",
+    )
     allowed_private_targets: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "",
         parse_networks,
@@ -199,6 +208,12 @@ class Settings:
         "",
         _optional(_seconds(0.1, 86400)),
         "Seconds without news before the provider is asked; empty: the usual duration",
+    )
+    look_ups_per_second: int = _setting(
+        "20",
+        _whole(1, 10_000),
+        "How often the provider is asked at most, over all workers; after a pause, a second's "
+        "worth at once",
     )
     task_deadline: float = _setting(
         "86400",

@@ -1,0 +1,219 @@
+"""How each source signs its callbacks, and whether one callback can be believed.
+
+What is read from outside is checked here, and nothing but SignatureError gets out. The schemes
+are those of the provider's notes, section 5, and of the public Standard Webhooks specification.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+
+from service.core.descriptions import (
+    HEADER_PLACEHOLDER,
+    Ed25519,
+    Hmac,
+    SharedSecret,
+    Unsigned,
+)
+from service.core.errors import SignatureError
+from service.core.keys import plain_text
+
+__all__ = (
+    "TOLERANCE",
+    "UNSIGNED",
+    "V1",
+    "V1A",
+    "Ed25519",
+    "Hmac",
+    "Scheme",
+    "SharedSecret",
+    "Unsigned",
+    "kept_headers",
+    "read_secret",
+    "verify",
+)
+
+Scheme = Hmac | Ed25519 | SharedSecret | Unsigned
+Veil = Callable[[str], str]
+
+TOLERANCE = 300  # seconds either way; Standard Webhooks, "Verifying the timestamp"
+MAX_ID = 255  # characters; ours are 34 at most, the provider's about 20
+VISIBLE_ID = re.compile(rf"[!-~]{{1,{MAX_ID}}}")
+TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")  # in one spelling, as it was signed; to year 33658
+MAX_SIGNATURES = 16  # a rotation sends two
+MAX_KEPT = 4096  # characters of one header; sixteen signatures have some 1,500
+
+V1 = Hmac(
+    id_header="webhook-id",
+    timestamp_header="webhook-timestamp",
+    signature_header="webhook-signature",
+    signed="{id}.{timestamp}.{body}",
+    encoding="base64",
+    label="v1,",
+    key="whsec",
+)
+V1A = Ed25519(
+    id_header="webhook-id",
+    timestamp_header="webhook-timestamp",
+    signature_header="webhook-signature",
+    signed="{id}.{timestamp}.{body}",
+    encoding="base64",
+    label="v1a,",
+    key="whpk",
+)
+UNSIGNED = Unsigned()
+
+
+def read_secret(scheme: Scheme, text: str) -> bytes:
+    """The bytes of a secret or public key; ValueError says the scheme's rule, never the text."""
+    match scheme:
+        case Hmac() | Ed25519():
+            return scheme.key_readers[scheme.key](text)
+        case SharedSecret():
+            return plain_text(text)
+        case Unsigned():
+            msg = "an unsigned source has no secret"
+            raise ValueError(msg)
+
+
+def verify(  # noqa: PLR0913 - one request's worth
+    scheme: Scheme,
+    keys: Collection[bytes],
+    received: Mapping[str, str],
+    body: bytes,
+    now: datetime,
+    *,
+    task_id: str | None = None,
+    veil: Veil | None = None,
+) -> str | None:
+    """The message id, None where the scheme has none; SignatureError if it cannot be believed.
+
+    `received` has lower-case header names. Nothing but SignatureError gets out, whatever the
+    headers and the body hold; a malformed signature beside a good one does no harm. `task_id` is
+    the body's, for a scheme that `reads_body`. `veil` is for the headers that `kept_headers` gave
+    and never for a live request. A scheme without a timestamp leaves replays to deduplication.
+    """
+    if isinstance(scheme, Unsigned):
+        return None
+    if not keys:
+        raise SignatureError("no secret is known for this source")
+    if isinstance(scheme, SharedSecret):
+        _check_shared(scheme, keys, _present(received, scheme.header), veil)
+        return None
+    message_id = _message_id(scheme, received)
+    timestamp = _timestamp(scheme, received, now)
+    values = {b"id": message_id.encode(), b"timestamp": timestamp, b"body": body}
+    if scheme.further:
+        values |= _further(scheme, received, body, task_id)
+    content, offered = scheme.template.frame % values, _offered(scheme, received)
+    for key in keys:
+        if scheme.matches(key, content, offered):
+            return message_id or None
+    raise SignatureError("no signature matches")
+
+
+def kept_headers(scheme: Scheme, received: Mapping[str, str], veil: Veil) -> dict[str, str]:
+    """The headers that `verify` with the same `veil` needs to judge this callback again.
+
+    `veil` is a keyed hash; what it makes of the shared secret stands in its place. A header that
+    is too long to keep, or holds what none should, is left out.
+    """
+    match scheme:
+        case Hmac() | Ed25519():
+            named = scheme.id_header, scheme.timestamp_header, scheme.signature_header
+            return _fit(received, (*named, *scheme.template.headers))
+        case SharedSecret():
+            return {name: veil(value) for name, value in _fit(received, [scheme.header]).items()}
+        case Unsigned():
+            return {}
+
+
+def _fit(received: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    present = ((name, received[name]) for name in names if name and name in received)
+    # What prints holds no NUL and no half of a surrogate pair, which no store takes.
+    return {name: one for name, one in present if len(one) <= MAX_KEPT and one.isprintable()}
+
+
+def _check_shared(
+    scheme: SharedSecret, keys: Iterable[bytes], value: str, veil: Veil | None
+) -> None:
+    for key in keys:
+        expected = scheme.prefix + key.decode("latin-1")
+        if veil is not None:
+            expected = veil(expected)
+        if hmac.compare_digest(_raw(expected), _raw(value)):
+            return
+    raise SignatureError("the shared secret does not match")
+
+
+def _message_id(scheme: Hmac | Ed25519, received: Mapping[str, str]) -> str:
+    """Empty, if the scheme has none."""
+    if not scheme.id_header:
+        return ""
+    value = received.get(scheme.id_header, "")
+    if not VISIBLE_ID.fullmatch(value):
+        raise SignatureError(f"{scheme.id_header} is missing, or no message id")
+    return value
+
+
+def _timestamp(scheme: Hmac | Ed25519, received: Mapping[str, str], now: datetime) -> bytes:
+    """As it was signed; empty, if the scheme has none."""
+    if not scheme.timestamp_header:
+        return b""
+    text = received.get(scheme.timestamp_header, "")
+    if not TIMESTAMP.fullmatch(text):
+        raise SignatureError(
+            f"{scheme.timestamp_header} is missing, or not digits, or has a zero first"
+        )
+    if abs(now.timestamp() - int(text)) > TOLERANCE:
+        raise SignatureError(f"{scheme.timestamp_header} is too far from now")
+    return text.encode()
+
+
+def _further(
+    scheme: Hmac | Ed25519, received: Mapping[str, str], body: bytes, task_id: str | None
+) -> dict[bytes, bytes]:
+    values = {}
+    for name in scheme.further:
+        if name == "body_sha256":
+            value = hashlib.sha256(body).hexdigest().encode()
+        elif name == "task_id":
+            value = _task(task_id)
+        else:
+            value = _wire(received, name.removeprefix(HEADER_PLACEHOLDER))
+        values[name.encode()] = value
+    return values
+
+
+def _task(task_id: str | None) -> bytes:
+    if not task_id:
+        raise SignatureError("the body names no task")
+    return _raw(task_id)
+
+
+def _offered(scheme: Hmac | Ed25519, received: Mapping[str, str]) -> list[bytes]:
+    """The first signatures under the scheme's own label, without it."""
+    listed, label = _present(received, scheme.signature_header), scheme.label
+    first = listed.split(scheme.separator, MAX_SIGNATURES)[:MAX_SIGNATURES]
+    offered = [_raw(one[len(label) :]) for one in first if one.startswith(label)]
+    return [one.lower() for one in offered] if scheme.encoding == "hex" else offered
+
+
+def _wire(received: Mapping[str, str], header: str) -> bytes:
+    try:
+        return _present(received, header).encode("latin-1")  # as a server decodes what it read
+    except UnicodeEncodeError:
+        raise SignatureError(f"{header} is not what a header holds") from None
+
+
+def _present(received: Mapping[str, str], name: str) -> str:
+    value = received.get(name, "")
+    if not value:
+        raise SignatureError(f"{name} is missing")
+    return value
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # two texts are never the same bytes
