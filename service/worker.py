@@ -113,8 +113,9 @@ async def hear(name: str, drains: Drains, pool: ArqRedis) -> None:
 def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> ArqWorker:
     """An arq worker over an open connection."""
 
-    async def prune(_context: dict[str, Any]) -> None:
+    async def keep_house(_context: dict[str, Any]) -> None:
         await housekeeping.prune(resources)
+        await housekeeping.learn(resources)
 
     wakes = [
         func(_coroutine(partial(wake, drains, work)), name=work.value, keep_result=0)
@@ -130,7 +131,7 @@ def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> ArqWo
         [*wakes, creation],
         queue_name=resources.queue.name,
         redis_pool=pool,
-        cron_jobs=[cron(_coroutine(prune), second=0, keep_result=0)],
+        cron_jobs=[cron(_coroutine(keep_house), second=0, keep_result=0)],
         handle_signals=False,
         poll_delay=POLL_DELAY,
         max_jobs=100,

@@ -24,11 +24,11 @@ def news_of(report: Report) -> News | None:
     return News(
         SIGNALS[report.status],
         provider_task_id=report.provider_task_id,
-        provider_updated_at=_moment(report.updated_at),
+        provider_updated_at=moment(report.updated_at),
         result=report.result,
         error=error if report.status is Status.FAILED else None,
     )
 
 
-def _moment(milliseconds: int | None) -> datetime | None:
+def moment(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)

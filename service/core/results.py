@@ -5,14 +5,18 @@ Foreign values are taken only if they are what they should be, cut short, and fi
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
 from service.core.rules import IMAGE, VIDEO
+from service.core.subjects import rfc3339
 
 MAX_TEXT = 2000  # characters kept of any text of the provider's
 MAX_TAGS = 100  # entries kept of its tags
+MAX_TIME = 10**14  # milliseconds: the year 5138
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ID = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
 ELEMENT_TYPES = MappingProxyType(  # the newer shape's words for the document's
     {"video_character_elements": VIDEO, "multi_image_elements": IMAGE}
@@ -22,6 +26,8 @@ ELEMENT_TYPES = MappingProxyType(  # the newer shape's words for the document's
 def clean(value: object) -> str:
     """A text of the provider's, cut, without what Postgres or UTF-8 refuse; "" for no text."""
     text = value[:MAX_TEXT] if isinstance(value, str) else ""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
@@ -37,6 +43,13 @@ def amount(value: object) -> str | None:
     return clean(value) or identifier(value)
 
 
+def time(value: object) -> str | None:
+    """A time in Unix milliseconds, as the contract has it; None for anything else, 0 included."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_TIME:
+        return rfc3339(EPOCH + timedelta(milliseconds=value))
+    return None
+
+
 def mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
@@ -48,14 +61,19 @@ def mappings(value: object) -> Iterator[Mapping[str, object]]:
 
 
 def read(data: Mapping[str, object]) -> dict[str, Any] | None:
-    """The subject made, in one shape of our own; None if there is none with an id."""
+    """The subject made, in one shape of our own, with the task's times and what it cost; None if
+    there is none with an id."""
     older = (_older(one) for one in mappings(mapping(data.get("task_result")).get("elements")))
     newer = (_newer(one) for one in mappings(data.get("outputs")) if one.get("type") == "element")
     subject = next((one for one in (*older, *newer) if one["element_id"]), None)
     if subject is None:
         return None
-    subject["final_unit_deduction"] = amount(data.get("final_unit_deduction"))
-    return {name: value for name, value in subject.items() if value}
+    task = {
+        "final_unit_deduction": amount(data.get("final_unit_deduction")),
+        "provider_created_at": time(data.get("created_at")) or time(data.get("create_time")),
+        "provider_updated_at": time(data.get("updated_at")) or time(data.get("update_time")),
+    }
+    return {name: value for name, value in (subject | task).items() if value}
 
 
 def _older(element: Mapping[str, object]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Final
 DELIVERY_SCHEDULE: Final = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 SPREAD: Final = 0.2  # deliveries and look-ups, either way; design.md, "Deliveries"
 RETRY_AFTER_CAP: Final = 3600.0  # or twice the planned wait, if that is more; the same
+ENOUGH: Final = 20  # durations before anything is learnt from them
+SHORTEST, LONGEST = 1.0, 3600.0  # seconds; of what is learnt
 POLL_WIDENING: Final = 1.6
 POLL_FLOOR: Final = 0.1  # a task that usually takes no time is still not asked for in a loop
 POLL_CAP: Final = 300.0
@@ -44,6 +46,18 @@ def next_delivery(
     planned = schedule[attempts_made - 1]
     asked = min(retry_after or 0.0, max(2 * planned, RETRY_AFTER_CAP))
     return max(jittered(planned, SPREAD, dice), asked)
+
+
+def usual_duration(durations: Sequence[float]) -> float | None:
+    """Seconds after which to ask for a task, learnt from how long others took; None if too few.
+
+    Nine in ten ended within this, even where chance has a look-up come as early as it may: asking
+    at the median would ask for every other task in vain.
+    """
+    if len(durations) < ENOUGH:
+        return None
+    nine_in_ten = sorted(durations)[(9 * len(durations) - 1) // 10]
+    return round(min(max(nine_in_ten / (1 - SPREAD), SHORTEST), LONGEST), 1)
 
 
 def poll_spacing(polls_made: int, usual: float, dice: float) -> float:

@@ -1,7 +1,7 @@
 """How a subject moves: consider the news, write what it comes to, then wake whom it concerns."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -18,9 +18,7 @@ from service.store.moves import Move
 
 log = structlog.get_logger()
 
-# Seconds a task usually takes; the provider's notes, section 6: an image subject about 5 s, a
-# custom voice, which only a video subject may train, 9 to 15 s.
-USUAL = {"image_refer": 5.0, "video_refer": 15.0}
+CALLED_BACK = frozenset({State.SUBMITTED, State.PROCESSING})  # the provider will tell what is next
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,9 @@ def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
     if isinstance(decision, Stay):
         return Outcome(subject, subject, decision)
     now = resources.clock()
-    ask_at = now  # a lost answer is looked up at once
-    if decision is not State.UNCONFIRMED:
-        ask_at += timedelta(seconds=look_up_spacing(resources, subject, polls=0))
+    ask_at = None  # a lost answer is looked up at once, and what has ended never
+    if decision in CALLED_BACK:
+        ask_at = next_look_up(resources, subject, now, polls=0)
     return Outcome(subject, moved(subject, decision, news, now, ask_at), None)
 
 
@@ -129,7 +127,7 @@ def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: in
         resources.queue.wake(Work.RECONCILE, after.id)
 
 
-def look_up_spacing(resources: Resources, subject: Subject, polls: int) -> float:
-    """Seconds until a subject is asked for, after that many look-ups without news."""
-    usual = resources.settings.poll_after or USUAL[subject.reference_type]
-    return poll_spacing(polls, usual, resources.dice())
+def next_look_up(resources: Resources, subject: Subject, now: datetime, polls: int) -> datetime:
+    """When a subject is asked for, after that many look-ups without news."""
+    usual = resources.settings.poll_after or resources.learnt.usual(subject.reference_type)
+    return now + timedelta(seconds=poll_spacing(polls, usual, resources.dice()))

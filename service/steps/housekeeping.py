@@ -1,12 +1,15 @@
-"""Forgetting what nobody needs any more, in small batches."""
+"""Once a minute: what nobody needs is forgotten, in small batches; from the rest we learn."""
 
 from datetime import timedelta
 
+from service.core.retries import usual_duration
 from service.steps.intake import KEY_LIFE
 from service.steps.resources import Resources
-from service.store import callbacks, idempotency, media
+from service.store import callbacks, idempotency, media, provider
 
 BATCH = 1000
+LOOK_BACK = 2000  # subjects that ended last
+SAMPLES = 200  # successes of one reference type among them
 MEDIA_GRACE = timedelta(minutes=10)  # media just brought may be about to be needed
 
 
@@ -22,3 +25,13 @@ async def prune(resources: Resources) -> None:
         async with resources.database.transaction() as tx:
             if await callbacks.prune(tx, kept_since, BATCH) < BATCH:
                 return
+
+
+async def learn(resources: Resources) -> None:
+    """How long tasks take, for all workers to know."""
+    async with resources.database.transaction() as tx:
+        found = await provider.durations(tx, LOOK_BACK, SAMPLES)
+        usual = {kind: usual_duration(durations) for kind, durations in found.items()}
+        learnt = {kind: seconds for kind, seconds in usual.items() if seconds is not None}
+        if learnt:
+            await provider.learn_usual(tx, learnt)

@@ -1,21 +1,23 @@
 """Asking the provider for what it did not tell, and ending what took too long."""
 
+import asyncio
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import assert_never
 
 import structlog
 
+from service.core.budget import Budget
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal, State
 from service.core.news import news_of
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
-from service.steps.advance import advance, look_up_spacing
+from service.steps.advance import advance, next_look_up
 from service.steps.resources import Resources
 from service.steps.submit import RETRY_BASE, RETRY_CAP
-from service.store import subjects
+from service.store import provider, subjects
 
 log = structlog.get_logger()
 
@@ -23,11 +25,25 @@ BATCH = 100  # subjects whose lease or deadline is handled in one sweep, before 
 
 
 async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
-    """Subjects that nobody called back about in time."""
+    """Subjects that nobody called back about in time, the longest overdue first; as many as the
+    permitted rate lets through, which is waited for, at most a second."""
+    rate = resources.settings.look_ups_per_second
+    async with resources.database.glance() as tx:
+        now = resources.clock()
+        due, until = await provider.look_ups(tx, now, limit)
+    if not due:
+        return []
+    # Here rather than in whoever calls: that one would leave a backlog to the next sweep.
+    await asyncio.sleep(Budget(rate, until).wait(due, now))
     now = resources.clock()
     hold = timedelta(seconds=resources.settings.provider_timeout + 10)
     async with resources.database.transaction() as tx:
-        return await subjects.claim_polls(tx, now=now, hold_until=now + hold, limit=limit)
+        budget = Budget(rate, await provider.lock_look_ups(tx))
+        due = min(limit, budget.left(now))
+        claimed = await subjects.claim_polls(tx, now=now, hold_until=now + hold, limit=due)
+        if claimed:
+            await provider.spend_look_ups(tx, budget.spent(len(claimed), now))
+    return claimed
 
 
 async def look_up(resources: Resources, subject: Subject) -> None:
@@ -65,10 +81,10 @@ def _absent(resources: Resources, subject: Subject) -> News | None:
 
 
 async def _ask_later(resources: Resources, subject: Subject) -> None:
-    wait = look_up_spacing(resources, subject, polls=subject.polls)
+    now = resources.clock()
+    at = next_look_up(resources, subject, now, polls=subject.polls)
     if subject.state is State.UNCONFIRMED:  # it may never have arrived: do not let it wait long
-        wait = min(wait, 1.0 + subject.polls)
-    at = resources.clock() + timedelta(seconds=wait)
+        at = min(at, now + timedelta(seconds=1.0 + subject.polls))
     async with resources.database.transaction() as tx:
         await subjects.ask_later(tx, subject, at)
 

@@ -50,6 +50,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     async with resources.database.transaction() as tx:
         await provider.lock_claims(tx)
         state = await provider.read(tx)
+        resources.learnt.take(state.usual)
         free = min(limit, _free(resources, state, now))
         if free <= 0:
             return []

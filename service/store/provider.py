@@ -1,13 +1,17 @@
-"""What all workers must know of the provider: whether it is stopped, and its parallel limit."""
+"""What all workers must know of the provider: whether it is stopped, its parallel limit, how often
+it is asked, and how long its tasks take."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, text, update
+import orjson
+from sqlalchemy import bindparam, func, literal_column, select, text, update
 
 from service.core.lifecycle import WITH_PROVIDER
 from service.store.database import Transaction
-from service.store.tables import provider_state, subjects
+from service.store.tables import one_of, provider_state, subjects
 
 # Claims are made one after the other: the number of free places is counted, then taken.
 CLAIM_LOCK = 0x63616C6C_73686565  # any constant of our own; the letters of our name
@@ -22,6 +26,7 @@ class ProviderState:
     next_probe_at: datetime | None
     learnt_parallel: int | None
     learnt_until: datetime | None
+    usual: Mapping[str, float] | None  # seconds that a task takes, by reference type
     subjects: int  # how many of the parallel places are taken
 
 
@@ -32,9 +37,10 @@ _READ = select(
     provider_state.c.next_probe_at,
     provider_state.c.learnt_parallel,
     provider_state.c.learnt_until,
+    provider_state.c.usual,
     select(func.count())
     .select_from(subjects)
-    .where(subjects.c.state.in_(sorted(WITH_PROVIDER)))
+    .where(text(f"state IN ({one_of(WITH_PROVIDER)})"))
     .scalar_subquery(),
 )
 
@@ -68,6 +74,72 @@ async def set_next_probe(tx: Transaction, at: datetime) -> None:
 
 async def learn_parallel(tx: Transaction, limit: int, until: datetime) -> None:
     await tx.execute(update(provider_state).values(learnt_parallel=limit, learnt_until=until))
+
+
+_LOOK_UPS = select(
+    select(func.count())
+    .select_from(
+        select(literal_column("1"))
+        .select_from(subjects)
+        .where(subjects.c.next_poll_at <= bindparam("now"))
+        .limit(bindparam("limit"))
+        .subquery()
+    )
+    .scalar_subquery(),
+    provider_state.c.look_ups_until,
+)
+_LOCK_LOOK_UPS = select(provider_state.c.look_ups_until).with_for_update()
+
+
+async def look_ups(tx: Transaction, now: datetime, limit: int) -> tuple[int, datetime | None]:
+    """How many subjects are due to be asked for, counted up to `limit`; and until when the
+    look-ups made so far use up the permitted rate."""
+    due, until = (await tx.execute(_LOOK_UPS, {"now": now, "limit": limit})).one()
+    return due, until
+
+
+async def lock_look_ups(tx: Transaction) -> datetime | None:
+    """The same moment, which nobody else reads for spending until this transaction ends."""
+    until: datetime | None = (await tx.execute(_LOCK_LOOK_UPS)).scalar_one()
+    return until
+
+
+async def spend_look_ups(tx: Transaction, until: datetime) -> None:
+    await tx.execute(update(provider_state).values(look_ups_until=until))
+
+
+# By the provider's own times: when we heard of an end depends on what is to be learnt from it.
+_DURATIONS = text("""
+    SELECT kind, seconds FROM (
+        SELECT kind, seconds, row_number() OVER (PARTITION BY kind ORDER BY finished_at DESC) AS nth
+        FROM (
+            SELECT document ->> 'reference_type' AS kind, finished_at, extract(epoch FROM
+                CAST(result ->> 'provider_updated_at' AS timestamptz)
+                - CAST(result ->> 'provider_created_at' AS timestamptz)
+            ) AS seconds
+            FROM subjects WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT :look_back
+        ) AS newest
+        WHERE seconds >= 0
+    ) AS counted
+    WHERE nth <= :most
+""")
+_LEARN_USUAL = text("""
+    UPDATE provider_state SET usual = coalesce(usual, '{}') || CAST(:usual AS jsonb)
+""")
+
+
+async def durations(tx: Transaction, look_back: int, most: int) -> dict[str, list[float]]:
+    """Seconds that the newest successes took, by reference type, at most so many of each; found
+    among so many of the subjects that ended last."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for kind, seconds in await tx.execute(_DURATIONS, {"look_back": look_back, "most": most}):
+        found[kind].append(float(seconds))
+    return dict(found)
+
+
+async def learn_usual(tx: Transaction, usual: Mapping[str, float]) -> None:
+    """Keep these; what is not among them stays as it was."""
+    await tx.execute(_LEARN_USUAL, {"usual": orjson.dumps(usual).decode()})
 
 
 async def migrated(tx: Transaction) -> bool:

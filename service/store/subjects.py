@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, insert, literal_column, select, text, tuple_, update
+from sqlalchemy import Row, Select, bindparam, insert, literal_column, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.core.lifecycle import Signal, State, decide
@@ -14,6 +14,7 @@ from service.store.database import Transaction
 from service.store.tables import subject_media, subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
+STATE = [column.name for column in COLUMNS].index("state")
 CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 
 
@@ -155,7 +156,7 @@ async def lapsed(tx: Transaction, now: datetime, limit: int) -> list[str]:
     """Claimed subjects whose lease has ended; their worker died or was stopped."""
     statement = (
         select(subjects.c.id)
-        .where(subjects.c.state == State.SUBMITTING, subjects.c.lease_until <= now)
+        .where(text(f"state = '{State.SUBMITTING}'"), subjects.c.lease_until <= now)
         .order_by(subjects.c.lease_until)
         .limit(limit)
     )
@@ -173,44 +174,42 @@ async def overdue(tx: Transaction, now: datetime, limit: int) -> list[str]:
     return list((await tx.execute(statement)).scalars())
 
 
+_CLAIM_POLLS = text(f"""
+    WITH due AS (
+        SELECT id FROM subjects WHERE next_poll_at <= :now
+        ORDER BY next_poll_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE subjects SET next_poll_at = :hold_until, polls = polls + 1
+    WHERE id IN (SELECT id FROM due)
+    RETURNING {", ".join(column.name for column in COLUMNS)}
+""").columns(*COLUMNS)  # noqa: S608 - only our own column names are put in
+_ASK_LATER = text("UPDATE subjects SET next_poll_at = :at WHERE id = :id AND next_poll_at = :held")
+# IS TRUE keeps the index of all who wait out of it: a few ids are found by themselves.
+_ASK_AT = text("""
+    UPDATE subjects SET next_poll_at = :at
+    WHERE id = ANY (CAST(:ids AS text[])) AND (next_poll_at > :at) IS TRUE
+""")
+
+
 async def claim_polls(
     tx: Transaction, *, now: datetime, hold_until: datetime, limit: int
 ) -> list[Subject]:
-    """Subjects nobody called back about in time. Nobody else asks for them until `hold_until`."""
-    due = (
-        select(subjects.c.id)
-        .where(subjects.c.next_poll_at <= now)
-        .order_by(subjects.c.next_poll_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    statement = (
-        update(subjects)
-        .where(subjects.c.id == due.c.id)
-        .values(next_poll_at=hold_until, polls=subjects.c.polls + 1)
-        .returning(*COLUMNS)
-    )
-    return [_subject(row) for row in await tx.execute(statement)]
+    """Subjects nobody called back about in time, the longest overdue first. Nobody else asks for
+    them until `hold_until`, unless there is a hint."""
+    values = {"now": now, "hold_until": hold_until, "limit": limit}
+    return [_subject(row) for row in await tx.execute(_CLAIM_POLLS, values)]
 
 
 async def ask_later(tx: Transaction, held: Subject, at: datetime) -> None:
     """Ask for this claimed one again, unless somebody wants it asked for sooner."""
-    await tx.execute(
-        update(subjects)
-        .where(subjects.c.id == held.id, subjects.c.next_poll_at == held.next_poll_at)
-        .values(next_poll_at=at)
-    )
+    await tx.execute(_ASK_LATER, {"id": held.id, "held": held.next_poll_at, "at": at})
 
 
 async def ask_at(tx: Transaction, subject_ids: Sequence[str], at: datetime) -> None:
-    """When to ask for these next, as far as they wait to be asked for."""
+    """Ask for these by then, as far as they wait to be asked for; one that is due before keeps its
+    place among those that wait."""
     if subject_ids:
-        await tx.execute(
-            update(subjects)
-            .where(subjects.c.id.in_(subject_ids), subjects.c.next_poll_at.is_not(None))
-            .values(next_poll_at=at)
-        )
+        await tx.execute(_ASK_AT, {"ids": subject_ids, "at": at})
 
 
 async def page(tx: Transaction, account_id: str, wanted: Wanted, limit: int) -> list[Subject]:
@@ -250,5 +249,7 @@ async def _one(tx: Transaction, statement: Select[Any], **values: str) -> Subjec
 
 
 def _subject(row: Row[*tuple[Any, ...]]) -> Subject:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public spelling
-    return Subject(**(values | {"state": State(values["state"])}))
+    """The columns are those of COLUMNS, which are Subject's fields in their order."""
+    values = list(row)
+    values[STATE] = State(values[STATE])
+    return Subject(*values)

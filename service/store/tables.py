@@ -49,7 +49,8 @@ class TransactionId(UserDefinedType[int]):
         return "xid8"
 
 
-def _one_of(states: frozenset[State]) -> str:
+def one_of(states: frozenset[State]) -> str:
+    """States as SQL has them. What seeks them must say so, to be served by a partial index."""
     return ", ".join(f"'{state}'" for state in sorted(states))
 
 
@@ -120,9 +121,9 @@ subjects = Table(
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),
     UniqueConstraint("account_id", "external_task_id"),
-    CheckConstraint(f"state IN ({_one_of(frozenset(RANK))})", name="state"),
+    CheckConstraint(f"state IN ({one_of(frozenset(RANK))})", name="state"),
     CheckConstraint(
-        f"(state IN ({_one_of(TERMINAL)})) = (finished_at IS NOT NULL)", name="finished"
+        f"(state IN ({one_of(TERMINAL)})) = (finished_at IS NOT NULL)", name="finished"
     ),
     CheckConstraint(
         "(state = 'submitting') = (lease_token IS NOT NULL)"
@@ -146,7 +147,7 @@ subjects = Table(
     Index(
         "ix_subjects_with_provider",
         "lease_until",
-        postgresql_where=text(f"state IN ({_one_of(WITH_PROVIDER)})"),
+        postgresql_where=text(f"state IN ({one_of(WITH_PROVIDER)})"),
     ),
     Index("ix_subjects_poll", "next_poll_at", postgresql_where=text("next_poll_at IS NOT NULL")),
     Index("ix_subjects_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),

@@ -75,4 +75,6 @@ RESULT: dict[str, Any] = {
     "tags": [{"id": "o_102", "name": "person", "description": "A person"}],
     "owned_by": "7788",
     "final_unit_deduction": "1.5",
+    "provider_created_at": "2026-06-10T08:39:38.802Z",
+    "provider_updated_at": "2026-06-10T08:39:54.151Z",
 }

@@ -1,6 +1,7 @@
 """What the provider says: both shapes, every word, and nothing raised but Malformed."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.core.errors import Malformed
 from service.core.messages import (
+    EPOCH,
     Report,
     Status,
     parse,
@@ -123,7 +125,8 @@ def test_a_subject_is_kept_as_far_as_it_goes() -> None:
     report = read_record(
         OLDER | {"task_result": {"elements": [{}, element]}, "final_unit_deduction": 0}
     )
-    assert report.result == {"element_id": "x1"}
+    times = {name: RESULT[name] for name in ("provider_created_at", "provider_updated_at")}
+    assert report.result == {"element_id": "x1"} | times
     outputs = [
         {
             "type": "element",
@@ -133,13 +136,31 @@ def test_a_subject_is_kept_as_far_as_it_goes() -> None:
         }
     ]
     newer = read_record(NEWER | {"outputs": outputs})
-    assert newer.result == {"element_id": "5", "voice": {"voice_id": "6"}}
+    assert newer.result == {"element_id": "5", "voice": {"voice_id": "6"}} | times
 
 
 @pytest.mark.parametrize("time", [None, "1781080778802", 1.5, True, -1, 10**14])
 def test_what_is_no_time_is_left_out(time: object) -> None:
-    report = read_record(OLDER | {"created_at": time, "updated_at": time})
-    assert (report.created_at, report.updated_at) == (None, None)
+    for report in (
+        read_record(OLDER | {"created_at": time, "updated_at": time}),
+        read_record(NEWER | {"create_time": time, "update_time": time}),
+    ):
+        assert (report.created_at, report.updated_at) == (None, None)
+        assert report.result is not None
+        assert not {"provider_created_at", "provider_updated_at"} & set(report.result)
+
+
+@given(st.integers(1, 10**14 - 1))
+def test_a_subject_keeps_the_providers_times_to_the_millisecond(time: int) -> None:
+    for record in (
+        OLDER | {"created_at": 1, "updated_at": time},
+        NEWER | {"create_time": 1, "update_time": time},
+    ):
+        result = read_record(record).result
+        assert result is not None
+        assert result["provider_created_at"] == "1970-01-01T00:00:00.001Z"
+        kept = datetime.fromisoformat(result["provider_updated_at"])
+        assert (kept - EPOCH) // timedelta(milliseconds=1) == time
 
 
 @pytest.mark.parametrize("external", [None, "", 0, "two words", "x" * 129, ["x"]])

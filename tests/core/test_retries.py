@@ -86,6 +86,25 @@ def test_a_delivery_never_waits_beyond_its_bounds(
     assert 0 <= (wait or 0) <= max(3600, *(2 * entry for entry in schedule), 0)
 
 
+def test_what_is_usual_is_learnt_from_enough_durations() -> None:
+    assert retries.usual_duration([8.0] * 19) is None
+    assert retries.usual_duration([8.0] * 20) == 10
+
+
+def test_when_the_earliest_look_up_comes_nine_in_ten_have_ended() -> None:
+    durations = [float(number) for number in range(100, 0, -1)]
+    usual = retries.usual_duration(durations)
+    assert usual is not None
+    assert retries.poll_spacing(0, usual, 0.0) == 90
+
+
+@given(st.lists(st.floats(0, 1e12), min_size=20))
+def test_what_is_usual_keeps_to_sane_bounds(durations: list[float]) -> None:
+    usual = retries.usual_duration(durations)
+    assert usual is not None
+    assert 1 <= usual <= 3600
+
+
 def test_look_ups_start_near_the_usual_duration_and_widen_to_a_cap() -> None:
     waits = [retries.poll_spacing(made, 20, 0.5) for made in range(8)]
     assert waits[0] == 20

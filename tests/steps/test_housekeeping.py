@@ -1,7 +1,10 @@
 """Old things are forgotten, batch by batch; what is still of use is kept."""
 
+import json
+
 from service.steps import housekeeping
-from service.steps.housekeeping import BATCH
+from service.steps.housekeeping import BATCH, LOOK_BACK, SAMPLES
+from service.store import provider
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.make import a_request
@@ -10,6 +13,22 @@ DAY = 24 * 3600
 CALLBACKS = """
     INSERT INTO callbacks (id, source, dedup_key, body, headers, verdict, received_at)
     SELECT 'cbk_' || n, 'provider', n, '', '{}', 'unknown', $2 FROM generate_series(1, $1) n
+"""
+ENDED = """
+    INSERT INTO subjects SELECT (
+        jsonb_populate_record(s, jsonb_build_object(
+            'id', 'sub_' || $1::text || n,
+            'document', s.document || jsonb_build_object('reference_type', $1::text),
+            'state', 'succeeded', 'finished_at', $2::timestamptz + n * '1 s'::interval,
+            'result', jsonb_build_object(
+                'provider_created_at', '2026-01-02T03:04:05.678Z', 'provider_updated_at',
+                to_char(
+                    '2026-01-02 03:04:05.678'::timestamp + $4 * '1 s'::interval,
+                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                )
+            )
+        ))
+    ).* FROM subjects s, generate_series(1, $3::int) n WHERE s.state = 'queued'
 """
 
 
@@ -32,3 +51,43 @@ async def test_idempotency_keys_are_kept_for_a_day(api: Api, clock: Clock) -> No
     clock.pass_by(1)
     await housekeeping.prune(api.resources)
     assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
+
+
+async def learnt(api: Api) -> dict[str, float] | None:
+    await housekeeping.learn(api.resources)
+    (row,) = await fetch(api.resources, "SELECT usual FROM provider_state")
+    return None if row["usual"] is None else json.loads(row["usual"])
+
+
+async def test_durations_are_learnt_from_the_newest_successes_of_each_type(
+    api: Api, clock: Clock
+) -> None:
+    await api.create()
+    assert await learnt(api) is None
+    await fetch(api.resources, ENDED, "image_refer", clock(), 19, 4.0)
+    assert await learnt(api) is None, "too few to believe"
+    await fetch(api.resources, ENDED, "video_refer", clock(), 20, 16.0)
+    assert await learnt(api) == {"video_refer": 20}
+    clock.pass_by(DAY)
+    await fetch(api.resources, "UPDATE subjects SET id = 'old' || id WHERE finished_at IS NOT NULL")
+    await fetch(api.resources, ENDED, "image_refer", clock(), SAMPLES, 8.0)
+    assert await learnt(api) == {"image_refer": 10, "video_refer": 20}
+
+
+async def test_what_is_rare_among_the_newest_keeps_what_was_learnt(api: Api, clock: Clock) -> None:
+    await api.create()
+    await fetch(api.resources, ENDED, "video_refer", clock(), 20, 16.0)
+    assert await learnt(api) == {"video_refer": 20}
+    clock.pass_by(DAY)
+    await fetch(api.resources, ENDED, "image_refer", clock(), LOOK_BACK, 4.0)
+    assert await learnt(api) == {"image_refer": 5, "video_refer": 20}
+
+
+async def test_a_real_subject_bears_the_times_that_are_learnt_from(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    await api.work()
+    made = (await api.ended(subject_id))["subject"]
+    assert made["provider_created_at"] <= made["provider_updated_at"]
+    async with api.resources.database.transaction() as tx:
+        found = await provider.durations(tx, LOOK_BACK, SAMPLES)
+    assert {kind: len(seconds) for kind, seconds in found.items()} == {"image_refer": 1}

@@ -12,7 +12,8 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
 from service.steps import reconcile, submit
-from service.steps.advance import USUAL, advance
+from service.steps.advance import advance
+from service.steps.learnt import USUAL
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
