@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
+JOB_SPACING = 1.0  # seconds between jobs that wait for a worker to come
 MAX_TIME = 10**14  # milliseconds, and tries: the year 5138 is beyond either
 ANSWER_TIME = 2.0  # seconds; a Redis that hangs is as good as away
 UNREACHABLE = (RedisError, OSError, TimeoutError)
@@ -78,6 +79,7 @@ class Queue:
         self.name = name
         self._settings = redis_settings(url)
         self._waiting: dict[Work, str] = {}
+        self._next_job: dict[Work, float] = {}
         self._rung = asyncio.Event()
         self._listeners: list[Callable[[Work], None]] = []
         self._sending: asyncio.Task[None] | None = None
@@ -137,7 +139,11 @@ class Queue:
 
     async def _send(self, waiting: dict[Work, str]) -> None:
         redis = await self._connected()
-        # Who listens is rung at once; an arq job waits only where nobody does.
-        if not await redis.publish(doorbell(self.name), ",".join(waiting)):
-            for work, subject_id in waiting.items():
+        # Who listens is rung at once; a job waits only where nobody does, one a second.
+        if await redis.publish(doorbell(self.name), ",".join(waiting)):
+            return
+        now = asyncio.get_running_loop().time()
+        for work, subject_id in waiting.items():
+            if now >= self._next_job.get(work, now):
+                self._next_job[work] = now + JOB_SPACING
                 await redis.enqueue_job(work.value, subject_id)

@@ -1,5 +1,6 @@
 """The composition root: settings become resources here. The one clock, the one source of chance."""
 
+import json
 import logging
 import random
 import secrets
@@ -7,14 +8,19 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
+import orjson
 import structlog
+from structlog.typing import EventDict, Processor
 
 from service.queue import Queue
 from service.remote.guard import Guard
 from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.subscriber import Sender
 from service.settings import Settings
+from service.steps.keyring import Keyring
+from service.steps.learnt import Learnt
 from service.steps.resources import Resources
 from service.steps.vault import Vault
 from service.store.database import Database
@@ -46,6 +52,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 guard=guard,
                 sender=sender,
                 vault=vault,
+                learnt=Learnt(),
+                keyring=Keyring(settings, vault),
                 callback_key=vault.derive("callback addresses"),
                 clock=utc_now,
                 dice=_RANDOM.random,
@@ -64,23 +72,33 @@ def _credentials(settings: Settings) -> ApiKey | KeyPair:
 
 def start_logging(level: str) -> None:
     """One JSON object a line on standard error, of our own and of the libraries' alike."""
-    shared: list[structlog.typing.Processor] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    json = structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[*shared, json],
+        processors=[*shared, structlog.processors.JSONRenderer(_line)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, json],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _line(line: EventDict, **options: Any) -> bytes:  # noqa: ANN401
+    """One log line as JSON; in the standard library's slower way if it holds broken text."""
+    try:
+        return orjson.dumps(line, **options)
+    except TypeError:
+        return json.dumps(line, **options).encode()

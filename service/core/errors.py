@@ -1,4 +1,4 @@
-"""What can be wrong with what a caller sent. The HTTP status of each is decided in web/app.py.
+"""What can be wrong with what a caller sent. web/responses.py decides the HTTP status of each.
 
 CallsheetError
 ├── Malformed         the bytes are not what they should be

@@ -1,8 +1,9 @@
 """What subscribers and readers are told: one event for each move the world can see."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
+
+import orjson
 
 from service.core import ids
 from service.core.lifecycle import State
@@ -42,7 +43,7 @@ def event_of(subject: Subject) -> Event:
         account_id=subject.account_id,
         sequence=subject.version,
         type=type_,
-        body=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+        body=orjson.dumps(body),
         created_at=subject.updated_at,
     )
 

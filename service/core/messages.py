@@ -90,7 +90,7 @@ NEWER = _Keys("id", "status", "message", "create_time", "update_time")
 def parse(raw: bytes) -> dict[str, object]:
     """A JSON object in which integers keep every digit; Malformed for anything else."""
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+        value = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError):
         raise Malformed("the body is not proper JSON") from None
     if not isinstance(value, dict):
@@ -108,6 +108,9 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(constant: str) -> object:
     raise ValueError(constant)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def read_callback(raw: bytes) -> Report:

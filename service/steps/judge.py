@@ -3,59 +3,57 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from service.core.errors import CallsheetError
 from service.core.lifecycle import Stay
 from service.core.messages import Report
 from service.core.news import news_of
 from service.core.subjects import Subject
 from service.steps.advance import Outcome, consider, events_for
+from service.steps.receive import Incoming
 from service.steps.resources import Resources
-from service.store.callbacks import Callback, Kept
+from service.store.callbacks import Kept, Known
 from service.store.events import New
 from service.store.moves import Move
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """A callback that may be believed as far as `signed` says, and what it reports."""
-
-    callback: Callback
-    report: Report
-    signed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Taken:
     """What became of a callback: `outcome` is set if it was news of a known subject, `ask` names
-    the subject that the provider is asked about instead of believing it."""
+    the subject that the provider is asked about instead of believing it, `refusal` is what the
+    sender is told."""
 
     verdict: str
     reason: str | None = None
     outcome: Outcome | None = None
     ask: str | None = None
+    refusal: CallsheetError | None = None
 
 
 REPEATED = Taken(Stay.REPEATED.value)
 
 
-class Docket:
-    """The subjects of one batch, locked; `seen` are the keys of callbacks kept before."""
+def _rejected(refusal: CallsheetError) -> Taken:
+    return Taken("rejected", str(refusal), refusal=refusal)
 
-    def __init__(
-        self, resources: Resources, locked: Sequence[Subject], seen: frozenset[str]
-    ) -> None:
+
+class Docket:
+    """The subjects of one batch, locked, and what is known of their callbacks."""
+
+    def __init__(self, resources: Resources, locked: Sequence[Subject], known: Known) -> None:
         self._resources = resources
         self._before = {subject.id: subject for subject in locked}
         self._now = dict(self._before)
         self._owners = {
             subject.provider_task_id: subject.id for subject in locked if subject.provider_task_id
         }
-        self._seen = set(seen)
-        self._kept: dict[str, Kept] = {}
+        self._known = known
+        self._said = set(known.said)
+        self._kept: dict[tuple[str, str], Kept] = {}
         self._new: dict[str, list[New]] = {}
         self.to_ask: list[str] = []
 
     @property
-    def kept(self) -> Sequence[Kept]:
+    def kept(self) -> list[Kept]:
         """The callbacks to keep, copies folded; in an order that keeps two batches that share
         some, of no subject, from waiting for each other."""
         return [self._kept[key] for key in sorted(self._kept)]
@@ -78,43 +76,63 @@ class Docket:
         return taken
 
     def _take(self, one: Incoming) -> Taken:
-        key = one.callback.dedup_key
+        key = (one.callback.source, one.callback.dedup_key)
         if key in self._kept:
-            self._kept[key] = replace(self._kept[key], seen=self._kept[key].seen + 1)
-            return REPEATED
-        subject = self._subject(one.callback, one.report)
-        taken = REPEATED if key in self._seen else self._judge(subject, one)
-        self._kept[key] = Kept(
-            one.callback, subject.id if subject else None, taken.verdict, taken.reason
-        )
+            earlier = self._kept[key]
+            self._kept[key] = replace(earlier, seen=earlier.seen + one.seen)
+            return REPEATED if one.refusal is None else _rejected(one.refusal)
+        subject = self._subject(one)
+        repeated = key in self._known.keys and one.refusal is None
+        taken = REPEATED if repeated else self._judge(subject, one)
+        about = subject.id if subject else one.callback.subject_id
+        self._kept[key] = Kept(one.callback, about, taken.verdict, taken.reason, one.seen)
         if taken.outcome is not None:
             self._move(taken.outcome)
         if taken.ask is not None:
             self.to_ask.append(taken.ask)
         return taken
 
-    def _subject(self, callback: Callback, report: Report) -> Subject | None:
+    def _subject(self, one: Incoming) -> Subject | None:
         """That of the address; else the one named in the body, by our id or by the provider's."""
-        if callback.subject_id is not None:
-            return self._now.get(callback.subject_id)
-        named = self._now.get(report.external_task_id or "")
-        return named or self._now.get(self._owners.get(report.provider_task_id, ""))
+        if one.callback.subject_id is not None:
+            return self._now.get(one.callback.subject_id)
+        named = self._now.get(one.report.external_task_id or "")
+        return named or self._now.get(self._owners.get(one.report.provider_task_id, ""))
 
     def _judge(self, subject: Subject | None, one: Incoming) -> Taken:
-        report = one.report
+        if one.refusal is not None:
+            return _rejected(one.refusal)
         if subject is None:
             return Taken("unknown", "it names no subject we know")
+        mismatch = self._mismatch(subject, one.report)
+        if mismatch is not None:
+            return Taken("mismatch", mismatch)
+        if not one.signed:
+            return Taken("hint", "not signed: the provider is asked", ask=subject.id)
+        return self._hear(subject, one)
+
+    def _mismatch(self, subject: Subject, report: Report) -> str | None:
+        """What in the body is another's."""
         if report.external_task_id not in {None, subject.id}:
-            return Taken("mismatch", "the body names another subject than the address")
+            return "the body names another subject than the address"
         owner = self._owners.get(report.provider_task_id, subject.id)
         if subject.provider_task_id not in {None, report.provider_task_id} or owner != subject.id:
-            return Taken("mismatch", "the body names another provider task than this subject's")
-        if not one.signed:
-            return Taken("hint", "unsigned: the provider is asked", ask=subject.id)
-        news = news_of(report)
+            return "the body names another provider task than this subject's"
+        return None
+
+    def _hear(self, subject: Subject, one: Incoming) -> Taken:
+        """What a believed callback comes to. The same words under another message id, at the same
+        time of the provider's, are a copy too."""
+        news = news_of(one.report)
         if news is None:
-            reason = f"nothing can be made of the status {report.word[:50]!r} alone"
+            reason = f"nothing can be made of the status {one.report.word[:50]!r} alone"
             return Taken("parked", reason, ask=subject.id)
+        callback = one.callback
+        if callback.task_id and callback.status and callback.task_time:
+            saying = (callback.task_id, callback.status, callback.task_time)
+            if saying in self._said:
+                return Taken(Stay.REPEATED.value, "another message said the same")
+            self._said.add(saying)
         outcome = consider(self._resources, subject, news)
         return Taken(outcome.verdict, outcome=outcome)
 

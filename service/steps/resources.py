@@ -10,6 +10,8 @@ from service.remote.guard import Guard
 from service.remote.provider import Provider
 from service.remote.subscriber import Sender
 from service.settings import Settings
+from service.steps.keyring import Keyring
+from service.steps.learnt import Learnt
 from service.steps.vault import Vault
 from service.store.database import Database
 
@@ -25,6 +27,8 @@ class Resources:
     guard: Guard
     sender: Sender
     vault: Vault
+    learnt: Learnt
+    keyring: Keyring
     callback_key: bytes = field(repr=False)  # makes callback addresses unforgeable
     clock: Callable[[], datetime]
     dice: Callable[[], float]

@@ -102,7 +102,8 @@ async def violations(tx: Transaction) -> list[Violation]:
     """All of them, read in one snapshot; at most MOST of one kind."""
     await tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     await tx.execute(text("SET LOCAL statement_timeout = 0"))
-    await tx.execute(text("SET LOCAL enable_seqscan = on"))
+    for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
+        await tx.execute(text(f"SET LOCAL {name} = on"))  # these are about whole tables
     found = []
     for question in QUESTIONS:
         rows = await tx.execute(text(f"{question.sql} LIMIT {MOST}"))

@@ -3,26 +3,42 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
-import orjson
 from sqlalchemy import delete, select, text
 
 from service.store.database import Transaction
+from service.store.rows import from_rows, rows
 from service.store.tables import callbacks
+
+
+class Trust(StrEnum):
+    """What vouches for a callback."""
+
+    SIGNED = "signed"  # a signature over its bytes
+    ADDRESS = "address"  # an address that only the provider knows
+    NONE = "none"  # nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One message of the provider. `dedup_key` is what makes two copies the same message;
-    `subject_id` is the subject its address names."""
+    """One message, as it came. `dedup_key` is what makes two copies the same message;
+    `subject_id` is the subject its address names; the last three are what it says, if it could be
+    read; `token` is that of its address, kept only where it was rejected."""
 
     id: str
     source: str
     dedup_key: str
+    trust: Trust
     subject_id: str | None
     body: bytes
     headers: Mapping[str, str]
     received_at: datetime
+    token: str | None = None
+    task_id: str | None = None
+    status: str | None = None
+    task_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,48 +52,135 @@ class Kept:
     seen: int = 1
 
 
+Saying = tuple[str, str, datetime]  # a task, the word for how it is, and the provider's time
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a batch must be judged by. `keys` are (source, dedup key) of what was kept before;
+    `said` is what the subjects' callbacks have said already and was considered; the last two are
+    what all processes must know: see provider_state."""
+
+    keys: frozenset[tuple[str, str]]
+    said: frozenset[Saying]
+    secrets_version: int
+    usual: Mapping[str, float] | None
+
+
+# A parked one could not be considered, and neither could a mismatch, a hint or an unknown one.
 _KNOWN = text("""
-    SELECT dedup_key FROM callbacks
-    WHERE source = :source AND dedup_key = ANY (CAST(:keys AS text[]))
+    SELECT 'state', CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS timestamptz),
+        secrets_version, usual
+    FROM provider_state WHERE id = 1
+    UNION ALL
+    SELECT 'key', c.source, c.dedup_key, NULL, NULL, NULL
+    FROM unnest(CAST(:sources AS text[]), CAST(:keys AS text[])) AS k (source, dedup_key)
+    JOIN callbacks c ON c.source = k.source AND c.dedup_key = k.dedup_key
+    UNION ALL
+    SELECT 'said', task_id, status, task_time, NULL, NULL FROM callbacks
+    WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND task_time IS NOT NULL
+    AND verdict IN ('applied', 'late', 'anomaly')
 """)
-_KEEP = text("""
-    INSERT INTO callbacks
-        (id, source, dedup_key, subject_id, body, headers, verdict, reason, received_at, seen)
-    SELECT * FROM unnest(
-        CAST(:ids AS text[]), CAST(:sources AS text[]), CAST(:keys AS text[]),
-        CAST(:subject_ids AS text[]), CAST(:bodies AS bytea[]), CAST(:headers AS jsonb[]),
-        CAST(:verdicts AS text[]), CAST(:reasons AS text[]), CAST(:times AS timestamptz[]),
-        CAST(:seen AS int[])
-    ) AS k
-    ON CONFLICT (source, dedup_key) DO UPDATE SET seen = callbacks.seen + excluded.seen
-""")
+_COLUMNS = {
+    "id": "text",
+    "source": "text",
+    "dedup_key": "text",
+    "subject_id": "text",
+    "headers": "jsonb",
+    "verdict": "text",
+    "reason": "text",
+    "received_at": "timestamptz",
+    "seen": "int",
+    "trust": "text",
+    "task_id": "text",
+    "status": "text",
+    "task_time": "timestamptz",
+    "token": "text",
+    "size": "int",
+}
+# One that was here before is counted instead: the unique key settles the race of copies that name
+# no subject and arrive at once. The order of the keys keeps two batches of such from waiting for
+# each other.
+KEEP = f"""
+    kept AS (
+        INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
+        SELECT * FROM {from_rows("callbacks_came", _COLUMNS, beside="callback_bodies")}
+        ON CONFLICT (source, dedup_key) DO UPDATE SET seen = callbacks.seen + excluded.seen
+    )
+"""  # noqa: S608 - only our own column names are put in
 
 
-async def known(tx: Transaction, source: str, keys: Sequence[str]) -> frozenset[str]:
-    """Which of these were kept before. Callers hold the locks of the subjects concerned, so a
-    copy that is being kept elsewhere is committed by now."""
-    found = await tx.execute(_KNOWN, {"source": source, "keys": keys})
-    return frozenset(found.scalars())
-
-
-async def keep(tx: Transaction, kept: Sequence[Kept]) -> None:
-    """Keep callbacks of different keys; one that was here before is counted instead.
-
-    The unique key settles the race of copies that name no subject and arrive at once.
-    """
+async def known(
+    tx: Transaction, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
+) -> Known:
+    """What was kept of these keys and said of these subjects before. Callers hold the locks of
+    the subjects concerned, so a copy that is being kept elsewhere is committed by now."""
     values = {
-        "ids": [one.callback.id for one in kept],
-        "sources": [one.callback.source for one in kept],
-        "keys": [one.callback.dedup_key for one in kept],
-        "subject_ids": [one.subject_id for one in kept],
-        "bodies": [one.callback.body for one in kept],
-        "headers": [orjson.dumps(one.callback.headers).decode() for one in kept],
-        "verdicts": [one.verdict for one in kept],
-        "reasons": [one.reason for one in kept],
-        "times": [one.callback.received_at for one in kept],
-        "seen": [one.seen for one in kept],
+        "sources": [source for source, _ in keys],
+        "keys": [key for _, key in keys],
+        "subject_ids": subject_ids,
     }
-    await tx.execute(_KEEP, values)
+    seen: list[tuple[str, str]] = []
+    said: list[Saying] = []
+    version, usual = 0, None
+    for kind, one, two, time, number, json in await tx.execute(_KNOWN, values):
+        match kind:
+            case "key":
+                seen.append((one, two))
+            case "said":
+                said.append((one, two, time))
+            case _:
+                version, usual = number, json
+    return Known(frozenset(seen), frozenset(said), version, usual)
+
+
+def keeping(kept: Sequence[Kept]) -> dict[str, Any]:
+    """The parameters of KEEP, for callbacks of different keys in the order of these."""
+    came = [
+        {
+            "id": one.callback.id,
+            "source": one.callback.source,
+            "dedup_key": one.callback.dedup_key,
+            "subject_id": one.subject_id,
+            "headers": one.callback.headers,
+            "verdict": one.verdict,
+            "reason": one.reason,
+            "received_at": one.callback.received_at,
+            "seen": one.seen,
+            "trust": one.callback.trust,
+            "task_id": one.callback.task_id,
+            "status": one.callback.status,
+            "task_time": one.callback.task_time,
+            "token": one.callback.token,
+            "size": len(one.callback.body),
+        }
+        for one in kept
+    ]
+    return {
+        "callbacks_came": rows(came),
+        "callback_bodies": [one.callback.body for one in kept],
+    }
+
+
+_TRIM = text("""
+    DELETE FROM callbacks WHERE id IN (
+        SELECT id FROM callbacks WHERE id IN (
+            SELECT id FROM (
+                SELECT id, row_number() OVER newest AS number, sum(size) OVER newest AS bytes
+                FROM callbacks
+                WHERE trust = :trust AND (verdict = 'rejected' OR trust = 'none')
+                WINDOW newest AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)
+            ) AS doubtful
+            WHERE number > :most OR bytes > :most_bytes
+        )
+        FOR UPDATE SKIP LOCKED
+    )
+""")
+
+
+async def trim(tx: Transaction, trust: Trust, most: int, most_bytes: int) -> None:
+    """Let go of the oldest of what anybody can make us keep, beyond this number and size."""
+    await tx.execute(_TRIM, {"trust": trust.value, "most": most, "most_bytes": most_bytes})
 
 
 async def prune(tx: Transaction, before: datetime, limit: int) -> int:

@@ -22,6 +22,16 @@ IDLE_TIMEOUT = timedelta(seconds=60)  # a process that hangs inside a transactio
 CARELESS_POOL = 2  # connections; only claims of deliveries use them, one at a time
 POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told to come back
 
+# Every statement here has one good plan, row by row through an index: planning anew would cost more
+# than running it, and a plan made while a table was empty would read all of it when full. So that
+# it can use a partial index, a statement names the states it seeks, and has no parameter for them.
+PLANNING = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
 # Postgres error codes and classes that say "not now": connection, log-in, no such database (yet),
 # resources, operator, system, lock time-out, deadlock, a session ended for idling, a server that
@@ -103,10 +113,7 @@ def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
             "lock_timeout": _milliseconds(LOCK_TIMEOUT),
             "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
             "jit": "off",
-            # Every statement here has one good plan, by index: planning anew would cost more than
-            # running it, and a plan made while a table was empty would read all of it when full.
-            "plan_cache_mode": "force_generic_plan",
-            "enable_seqscan": "off",
+            **PLANNING,
             **settings,
         },
     )

@@ -60,13 +60,13 @@ _CLAIM = text("""
     WITH RECURSIVE lanes AS (
         (
             SELECT subscriber_id FROM deliveries
-            WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id LIMIT 1
+            WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id, due_at LIMIT 1
         )
         UNION ALL
         SELECT (
             SELECT d.subscriber_id FROM deliveries d
             WHERE d.state = 'pending' AND d.due_at IS NOT NULL AND d.subscriber_id > l.subscriber_id
-            ORDER BY d.subscriber_id LIMIT 1
+            ORDER BY d.subscriber_id, d.due_at LIMIT 1
         )
         FROM lanes l WHERE l.subscriber_id IS NOT NULL
     ), due AS (
@@ -81,9 +81,8 @@ _CLAIM = text("""
             )
         ) q
     ), locked AS (
-        SELECT id FROM deliveries
-        WHERE state = 'pending' AND due_at <= :now
-        AND id IN (SELECT id FROM due ORDER BY due_at LIMIT :limit)
+        SELECT id FROM deliveries  -- only what is pending has a due time
+        WHERE due_at <= :now AND id = ANY (ARRAY(SELECT id FROM due ORDER BY due_at LIMIT :limit))
         FOR UPDATE SKIP LOCKED
     )
     UPDATE deliveries d SET lease_token = :token, due_at = :lease_until
@@ -124,11 +123,12 @@ _RECORD = text("""
         SELECT id, attempts, :at, :status, :latency_ms, :error, :answer, :delivered FROM recorded
     ), following AS (
         UPDATE deliveries SET due_at = CAST(:now AS timestamptz) WHERE id = (
-            SELECT d.id FROM deliveries d JOIN recorded r
-            ON d.subscriber_id = r.subscriber_id AND d.subject_id = r.subject_id
-            AND d.sequence > r.sequence
-            WHERE r.state <> 'pending' AND d.state = 'pending'
-            ORDER BY d.sequence LIMIT 1
+            SELECT id FROM deliveries
+            WHERE (SELECT state FROM recorded) <> 'pending' AND state = 'pending'
+            AND subscriber_id = (SELECT subscriber_id FROM recorded)
+            AND subject_id = (SELECT subject_id FROM recorded)
+            AND sequence > (SELECT sequence FROM recorded)
+            ORDER BY sequence LIMIT 1
         )
         RETURNING id
     )

@@ -9,20 +9,26 @@ from sqlalchemy import Row, select, text
 
 from service.core.events import Event
 from service.store.database import Transaction
+from service.store.rows import from_rows, rows
 from service.store.tables import events
 
+_COLUMNS = {
+    "id": "text",
+    "subject_id": "text",
+    "account_id": "text",
+    "sequence": "int",
+    "type": "text",
+    "created_at": "timestamptz",
+    "stem": "text",
+}
 # Events, and a delivery for each subscriber that wants them. A delivery behind an unfinished one of
 # the same subject has no due time yet: what ends before it sets it.
-WRITE = """
+WRITE = f"""
     new AS (
-        SELECT * FROM unnest(
-            CAST(:ids AS text[]), CAST(:subject_ids AS text[]), CAST(:account_ids AS text[]),
-            CAST(:sequences AS int[]), CAST(:types AS text[]), CAST(:bodies AS bytea[]),
-            CAST(:times AS timestamptz[]), CAST(:stems AS text[])
-        ) AS n (id, subject_id, account_id, sequence, type, body, created_at, stem)
+        SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
     ), written AS (
         INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
-        SELECT id, subject_id, account_id, sequence, type, body, created_at
+        SELECT id, subject_id, account_id, sequence, type, bytes, created_at
         FROM new ORDER BY subject_id, sequence
     ), heard AS (  -- kept from being disabled or removed until the deliveries are written
         SELECT s.id, s.account_id, s.event_types FROM subscribers s
@@ -47,7 +53,7 @@ WRITE = """
         WHERE s.event_types IS NULL OR n.type = ANY (s.event_types)
         RETURNING id
     )
-"""
+"""  # noqa: S608 - only our own column names are put in
 _APPEND = text(f"WITH {WRITE} SELECT count(*) FROM told")  # noqa: S608 - a constant
 
 
@@ -59,18 +65,21 @@ class New:
     stem: str
 
 
-def written(new: Sequence[New]) -> dict[str, list[Any]]:
+def written(new: Sequence[New]) -> dict[str, Any]:
     """The parameters of WRITE."""
-    return {
-        "ids": [one.event.id for one in new],
-        "subject_ids": [one.event.subject_id for one in new],
-        "account_ids": [one.event.account_id for one in new],
-        "sequences": [one.event.sequence for one in new],
-        "types": [one.event.type for one in new],
-        "bodies": [one.event.body for one in new],
-        "times": [one.event.created_at for one in new],
-        "stems": [one.stem for one in new],
-    }
+    events = [
+        {
+            "id": one.event.id,
+            "subject_id": one.event.subject_id,
+            "account_id": one.event.account_id,
+            "sequence": one.event.sequence,
+            "type": one.event.type,
+            "created_at": one.event.created_at,
+            "stem": one.stem,
+        }
+        for one in new
+    ]
+    return {"new_events": rows(events), "event_bodies": [one.event.body for one in new]}
 
 
 async def append(tx: Transaction, new: Sequence[New]) -> int:

@@ -6,7 +6,6 @@ from datetime import datetime
 from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.core.lifecycle import TERMINAL
 from service.store.database import Transaction
 from service.store.tables import media, subject_media, subjects
 
@@ -33,9 +32,13 @@ async def of_subject(tx: Transaction, subject_id: str) -> dict[str, bytes]:
 
 
 async def release(tx: Transaction) -> None:
-    """Ended subjects need no media."""
-    ended = select(subjects.c.id).where(subjects.c.state.in_(sorted(TERMINAL)))
-    await tx.execute(delete(subject_media).where(subject_media.c.subject_id.in_(ended)))
+    """Ended subjects need no media. The cost follows what is needed, not how many have ended."""
+    finished = (
+        select(subjects.c.finished_at)
+        .where(subjects.c.id == subject_media.c.subject_id)
+        .scalar_subquery()
+    )
+    await tx.execute(delete(subject_media).where(finished.is_not(None)))
 
 
 async def drop_unused(tx: Transaction, before: datetime) -> int:

@@ -1,50 +1,30 @@
-"""The application: its routes, and what each error is in HTTP."""
+"""The application: its routes, and what answers where none of them does."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.core.errors import (
-    CallsheetError,
-    Conflict,
-    Forbidden,
-    Invalid,
-    Malformed,
-    NotFound,
-    SignatureError,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    UnsupportedMedia,
-)
+from service.core.errors import CallsheetError
 from service.steps import callback
 from service.steps.gather import Gatherer
-from service.steps.judge import Incoming, Taken
+from service.steps.judge import Taken
+from service.steps.receive import Incoming
 from service.steps.resources import Resources
-from service.web import callbacks, events, ops, subjects, subscribers
+from service.web import events, ops, subjects, subscribers
+from service.web.callbacks import Front
 from service.web.responses import problem, problem_of
 
 log = structlog.get_logger()
 
-STATUS: Mapping[type[CallsheetError], int] = {
-    Malformed: 400,
-    Unauthorized: 401,
-    SignatureError: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    TooLarge: 413,
-    UnsupportedMedia: 415,
-    Invalid: 422,
-    Unavailable: 503,
-}
+MOST_REFUSED = 500  # callbacks that wait to be kept as rejected
 
 ROUTES = [
     Route("/v1/subjects", subjects.create, methods=["POST"]),
@@ -58,8 +38,6 @@ ROUTES = [
     Route("/v1/subscribers/{subscriber_id}", subscribers.read, methods=["GET"]),
     Route("/v1/subscribers/{subscriber_id}", subscribers.delete, methods=["DELETE"]),
     Route("/v1/subscribers/{subscriber_id}/deliveries", subscribers.deliveries, methods=["GET"]),
-    Route("/callbacks", callbacks.take, methods=["POST"]),
-    Route("/callbacks/{token}", callbacks.take, methods=["POST"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
 ]
@@ -72,7 +50,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     async def store(incoming: Sequence[Incoming]) -> list[Taken]:
         return await callback.store(app.state.resources, incoming)
 
-    async with Gatherer(store) as app.state.callbacks:
+    refused = Gatherer(store, writers=1, bound=MOST_REFUSED)
+    async with Gatherer(store) as app.state.callbacks, refused as app.state.refused:
         yield
 
 
@@ -81,6 +60,7 @@ def build(resources: Resources) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         lifespan=_lifespan,
+        middleware=[Middleware(Front)],
         exception_handlers={
             CallsheetError: _refused,
             HTTPException: _not_routed,
@@ -94,7 +74,7 @@ def build(resources: Resources) -> Starlette:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     refused = cast("CallsheetError", error)  # it is registered for these
-    return problem_of(refused, STATUS[type(refused)])
+    return problem_of(refused)
 
 
 async def _not_routed(_request: Request, error: Exception) -> Response:

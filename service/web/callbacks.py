@@ -1,23 +1,89 @@
-"""/callbacks: where the provider posts. Answered 200 only once it is durable."""
+"""/callbacks: where the provider posts. Answered 200 only once it is durable.
 
-from starlette.requests import Request
-from starlette.responses import Response
+A plain ASGI function in front of the router: elsewhere most of what a request costs is the
+framework's objects for it, and this is the one place where the rate matters.
+"""
 
-from service.core.errors import Malformed, UnsupportedMedia
-from service.steps import callback
-from service.web.requests import read_body, resources
-from service.web.responses import rendered
+from collections.abc import Container
 
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.core.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
+from service.core.sources import PROVIDER, SOURCE
+from service.steps.judge import Taken
+from service.steps.receive import Received, receive
+from service.web.requests import read_body
+from service.web.responses import problem, problem_of
+
+ROOT = "/callbacks"
 MAX_CALLBACK = 1_000_000  # bytes; design, section 5, "Callbacks"
 
 
-async def take(request: Request) -> Response:
-    """One callback; the token in the path, if there is one, names the subject."""
+class Front:
+    """Takes callbacks, and hands everything else on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(ROOT):
+            await self._app(scope, receive, send)
+            return
+        _, root, *address = scope["path"].split("/")
+        if root != ROOT[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
+            await self._app(scope, receive, send)
+        elif scope["method"] != "POST":
+            response = problem(405, "method_not_allowed", "Method Not Allowed")
+            response.headers["allow"] = "POST"
+            await response(scope, receive, send)
+        else:
+            await _answer(scope, receive, send, address)
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> None:
     try:
-        body = await read_body(request, MAX_CALLBACK)
+        taken = await _take(scope, receive, address)
+        if taken.refusal is not None:
+            raise taken.refusal
+    except CallsheetError as error:
+        await problem_of(error)(scope, receive, send)
+        return
+    body = orjson.dumps({"verdict": taken.verdict})
+    length = str(len(body)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
+    """One callback, stored with those that arrive with it. What is refused is kept too, but waits
+    in a line of its own, so that a flood of it does not hold up the others."""
+    state = scope["app"].state
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    try:
+        body = await read_body(receive_, headers, MAX_CALLBACK)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
         raise Malformed(str(error)) from None
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    incoming = callback.receive(resources(request), request.path_params.get("token"), headers, body)
-    taken = await request.app.state.callbacks.put(incoming)
-    return rendered({"verdict": taken.verdict})
+    source, token = _named(address, state.resources.settings.callback_sources)
+    received = Received(source, token, headers, body, state.resources.clock())
+    one = receive(state.resources, received)
+    gatherer = state.callbacks if one.refusal is None else state.refused
+    taken: Taken = await gatherer.put(one)
+    return taken
+
+
+def _named(address: list[str], sources: Container[str]) -> tuple[str, str | None]:
+    """The source and the token in `/callbacks[/{source}][/{token}]`. A token has a dot in it and a
+    source's name has none, so neither is ever taken for the other."""
+    match address:
+        case []:
+            return PROVIDER, None
+        case [source] if source in sources:
+            return source, None
+        case [token]:
+            return PROVIDER, token
+        case [source, token] if SOURCE.fullmatch(source):
+            return source, token
+        case _:
+            raise SignatureError("no source of this name is configured")

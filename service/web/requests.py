@@ -1,10 +1,12 @@
 """Reading a request: who asks, and what; everything bounded before it is believed."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Receive
 
 from service.core.errors import (
     Finding,
@@ -47,25 +49,28 @@ async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedMedia
-    return _parsed(await read_body(request, limit))
+    return _parsed(await read_body(request.receive, request.headers, limit))
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
     """At most `limit` bytes; TooLarge or Malformed otherwise. How long it may take: protocol.py."""
-    length = request.headers.get("content-length", "")
+    length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise TooLarge(f"at most {limit} bytes")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("send the body as it is, without Content-Encoding")
-    body = bytearray()
-    try:
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                raise TooLarge(f"at most {limit} bytes")
-    except ClientDisconnect:
-        raise Malformed("the body broke off") from None
-    return bytes(body)
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Malformed("the body broke off")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        more = message.get("more_body", False)
+        if size > limit:
+            raise TooLarge(f"at most {limit} bytes")
+    return b"".join(parts)
 
 
 def in_path(request: Request, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Rendering answers: JSON, pages, and problems (RFC 9457)."""
+"""Rendering answers: JSON, pages, and problems (RFC 9457); what each error is in HTTP."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -7,7 +7,32 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from service.core.errors import CallsheetError, Conflict, Invalid
+from service.core.errors import (
+    CallsheetError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    SignatureError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+)
+
+STATUS: Mapping[type[CallsheetError], int] = {
+    Malformed: 400,
+    Unauthorized: 401,
+    SignatureError: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Invalid: 422,
+    Unavailable: 503,
+}
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -40,10 +65,10 @@ def problem(status: int, code: str, title: str, extra: Mapping[str, Any] | None 
     return Response(orjson.dumps(body | dict(extra or {})), status, headers, PROBLEM)
 
 
-def problem_of(error: CallsheetError, status: int) -> Response:
+def problem_of(error: CallsheetError) -> Response:
     extra: dict[str, Any] = {}
     if isinstance(error, Invalid):
         extra["errors"] = error.findings
     if isinstance(error, Conflict):
         extra |= error.extra
-    return problem(status, error.code, str(error), extra)
+    return problem(STATUS[type(error)], error.code, str(error), extra)

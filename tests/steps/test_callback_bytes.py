@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from service.core.errors import Malformed, SignatureError
 from service.core.events import event_of
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps import audit, callback
 from service.steps.advance import advance
+from service.steps.receive import Received
 from service.steps.resources import Resources
 from service.store import events, subjects
 from service.store.events import New
@@ -43,10 +43,9 @@ async def taken(
     resources: Resources, where: str | None, headers: dict[str, str], body: bytes
 ) -> str | None:
     """The verdict; None where it was refused as it may be."""
-    try:
-        return (await callback.take(resources, where, headers, body)).verdict
-    except (SignatureError, Malformed):
-        return None
+    received = Received("provider", where, headers, body, resources.clock())
+    result = await callback.take(resources, received)
+    return None if result.refusal else result.verdict
 
 
 async def submitted(resources: Resources, account_id: str) -> str:

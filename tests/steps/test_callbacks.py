@@ -158,7 +158,7 @@ async def test_a_callback_about_nothing_we_know_is_kept(api: Api) -> None:
     assert await verdict(api, nobody, record(nobody)) == "unknown"
     assert await verdict(api, None, newer(None, "submitted", outputs=[]), "msg_2") == "unknown"
     assert await verdict(api, None, record(nobody), "msg_3") == "unknown"
-    assert [row["subject_id"] for row in await kept(api)] == [None] * 3
+    assert [row["subject_id"] for row in await kept(api)] == [nobody, None, None]
 
 
 @pytest.mark.parametrize("by", ["external id", "task"])

@@ -47,7 +47,8 @@ async def post(
 
 
 async def kept(api: Api) -> int:
-    return len(await fetch(api.resources, "SELECT id FROM callbacks"))
+    """How many were believed."""
+    return len(await fetch(api.resources, "SELECT id FROM callbacks WHERE verdict <> 'rejected'"))
 
 
 async def address(api: Api) -> tuple[str, bytes]:

@@ -9,8 +9,9 @@ from structlog.typing import EventDict
 from service.core.errors import CallsheetError
 from service.local.ports import free_port
 from service.store.database import Database
-from service.web.app import STATUS, build
+from service.web.app import build
 from service.web.requests import MAX_SMALL_BODY
+from service.web.responses import STATUS
 from tests.calling import fetch
 from tests.conftest import Api
 from tests.local.simulating import served

@@ -1,0 +1,131 @@
+"""From bytes to a callback: believed as far as it is vouched for, or refused with the reason."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.core import schemes
+from service.core.errors import Malformed, SignatureError
+from service.core.messages import Report, read_callback
+from service.core.news import moment
+from service.core.results import clean
+from service.core.tokens import subject_of
+from service.steps.resources import Resources
+from service.store.callbacks import Callback, Trust
+
+KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
+MAX_KEPT = 500  # characters of one kept header, and of an address that is not ours
+MAX_WORD = 50  # characters of the provider's word for how a task is
+NOTHING = Report("", None, None, "", "", None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came; `headers` have lower-case names, `token` is None where the address
+    names no subject. `veiled` says that its secrets were replaced when it was kept: see Keyring."""
+
+    source: str
+    token: str | None
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes
+    at: datetime
+    veiled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A callback and what it reports. `refusal` says why it is not believed; `version` is that of
+    the secrets it was verified with, None if it was verified before; `seen` counts its copies."""
+
+    callback: Callback
+    report: Report
+    received: Received
+    version: int | None
+    refusal: SignatureError | Malformed | None = None
+    seen: int = 1
+
+    @property
+    def signed(self) -> bool:
+        return self.callback.trust is Trust.SIGNED
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether anybody could make us keep the like of it."""
+        return self.refusal is not None or self.callback.trust is Trust.NONE
+
+
+def receive(resources: Resources, received: Received) -> Incoming:
+    """Check and read one callback; nothing is written, and nothing is raised: a callback that
+    cannot be believed or read is taken in with its refusal."""
+    named = subject_of(resources.callback_key, received.token) if received.token else None
+    try:
+        return _believed(resources, received, named)
+    except (SignatureError, Malformed) as error:
+        return _refused(resources, received, named, error)
+
+
+def _believed(resources: Resources, received: Received, named: str | None) -> Incoming:
+    keyring = resources.keyring
+    if received.token and named is None:
+        raise SignatureError("this address is not one of ours")
+    scheme = keyring.scheme(received.source)
+    early = read_callback(received.body) if scheme.reads_body else None
+    message_id = schemes.verify(
+        scheme,
+        keyring.keys(received.source),
+        received.headers,
+        received.body,
+        received.at,
+        task_id=early.provider_task_id if early else None,
+        veil=keyring.veil if received.veiled else None,
+    )
+    report = early or read_callback(received.body)
+    signed = scheme.covers_body
+    callback = Callback(
+        id=resources.new_id("cbk"),
+        source=received.source,
+        dedup_key=(signed and message_id) or _digest(received.token or "", received.body),
+        trust=Trust.SIGNED if signed else Trust.ADDRESS if named else Trust.NONE,
+        subject_id=named,
+        body=received.body,
+        headers=_kept(received.headers),
+        received_at=received.at,
+        task_id=report.provider_task_id,
+        status=report.word[:MAX_WORD],
+        task_time=moment(report.updated_at),
+    )
+    return Incoming(callback, report, received, keyring.version)
+
+
+def _refused(
+    resources: Resources,
+    received: Received,
+    named: str | None,
+    error: SignatureError | Malformed,
+) -> Incoming:
+    """As it is kept: with what a later check needs, and no secret. An address of ours is a secret
+    too: only what it names is kept of it."""
+    keyring, token = resources.keyring, received.token
+    headers = {**_kept(received.headers), **keyring.proof(received.source, received.headers)}
+    said = repr((received.source, token, sorted(headers.items())))
+    callback = Callback(
+        id=resources.new_id("cbk"),
+        source=received.source,
+        dedup_key="rejected:" + _digest(said, received.body),
+        trust=Trust.ADDRESS if named else Trust.NONE,
+        subject_id=named,
+        body=received.body,
+        headers=headers,
+        received_at=received.at,
+        token=clean(token)[:MAX_KEPT] if token and not named else None,
+    )
+    return Incoming(callback, NOTHING, received, keyring.version, error)
+
+
+def _digest(token: str, body: bytes) -> str:
+    return "sha256:" + hashlib.sha256(token.encode(errors="replace") + b"\n" + body).hexdigest()
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: clean(headers[name])[:MAX_KEPT] for name in KEPT_HEADERS if name in headers}

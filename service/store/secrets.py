@@ -1,0 +1,72 @@
+"""The callback secrets that were added while we run. Their version is raised with every change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import delete, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.store.database import Transaction
+from service.store.tables import callback_secrets, provider_state
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """One of a source's secrets; `secret` is sealed, `fingerprint` tells it from others."""
+
+    id: str
+    source: str
+    fingerprint: str
+    secret: bytes = field(repr=False)
+    created_at: datetime
+
+
+_SECRET = (
+    callback_secrets.c.id,
+    callback_secrets.c.source,
+    callback_secrets.c.fingerprint,
+    callback_secrets.c.secret,
+    callback_secrets.c.created_at,
+)
+# One statement, so that the version is that of these very secrets.
+_CURRENT = text("""
+    SELECT p.secrets_version, s.id, s.source, s.fingerprint, s.secret, s.created_at
+    FROM provider_state p LEFT JOIN callback_secrets s ON true WHERE p.id = 1
+    ORDER BY s.created_at, s.id
+""")
+
+
+async def current(tx: Transaction) -> tuple[int, list[Secret]]:
+    """The secrets in force, oldest first, and the version that they are."""
+    rows = (await tx.execute(_CURRENT)).all()
+    return rows[0][0], [Secret(*row[1:]) for row in rows if row[1] is not None]
+
+
+async def add(tx: Transaction, secret: Secret) -> bool:
+    """False, and nothing written, if the source has it already."""
+    values = {column.name: getattr(secret, column.name) for column in _SECRET}
+    statement = (
+        upsert(callback_secrets)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["source", "fingerprint"])
+        .returning(callback_secrets.c.id)
+    )
+    added = (await tx.execute(statement)).first() is not None
+    if added:
+        await _raise_version(tx)
+    return added
+
+
+async def remove(tx: Transaction, secret_ids: Sequence[str]) -> int:
+    """How many there were."""
+    statement = delete(callback_secrets).where(callback_secrets.c.id.in_(secret_ids))
+    removed = len((await tx.execute(statement.returning(callback_secrets.c.id))).all())
+    if removed:
+        await _raise_version(tx)
+    return removed
+
+
+async def _raise_version(tx: Transaction) -> None:
+    version = provider_state.c.secrets_version
+    await tx.execute(update(provider_state).values(secrets_version=version + 1))
