@@ -3,22 +3,18 @@
 `deploy/env.example` lists every one; a test holds it to this file.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
-from urllib.parse import urlsplit
 
+from service.core import parameters
 from service.core.retries import DELIVERY_SCHEDULE
-from service.core.schemes import Scheme
-from service.core.signatures import key_of
-from service.core.sources import read_sources
+from service.core.schemes import V1, Scheme
+from service.core.sources import PROVIDER, read_sources
 from service.core.targets import parse_networks
 
 PREFIX = "CALLSHEET_"
-SECRET_KEY_BYTES = 32
 
 
 class SettingError(Exception):
@@ -31,157 +27,58 @@ def _setting(default: str | None, parse: Callable[[str], Any], meaning: str, **k
     return field(metadata=metadata, **kw)
 
 
-def _text(value: str) -> str:
-    if not value:  # an empty HOST would be every address there is
-        msg = "must not be empty"
-        raise ValueError(msg)
-    return value
-
-
-def _credential(value: str) -> str:
-    if not value.isascii() or not value.isprintable() or " " in value:
-        msg = "must be visible ASCII characters"
-        raise ValueError(msg)
-    return value
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
-            msg = f"must be a whole number from {low} to {high}"
-            raise ValueError(msg)
-        return int(value)
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        rule = f"must be seconds from {low:g} to {high:g}"
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(rule) from None
-        if not low <= number <= high:
-            raise ValueError(rule)
-        return number
-
-    return parse
-
-
-def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    return lambda value: parse(value) if value else None
-
-
-def _switch(value: str) -> bool:
-    if value not in {"true", "false"}:
-        msg = "must be true or false"
-        raise ValueError(msg)
-    return value == "true"
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in words:
-            msg = f"must be one of {', '.join(words)}"
-            raise ValueError(msg)
-        return value
-
-    return parse
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        rule = f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}"
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            raise ValueError(rule) from None
-        if not usable:
-            raise ValueError(rule)
-        return value.rstrip("/")
-
-    return parse
-
-
-def _redis(value: str) -> str:
-    url = _url("redis", "rediss")(value)
-    number = urlsplit(url).path.removeprefix("/")
-    if number and not (number.isascii() and number.isdigit()):
-        msg = "must end in the number of a database, or in none"
-        raise ValueError(msg)
-    return url
-
-
-def _key(value: str) -> bytes:
-    rule = f"must be {SECRET_KEY_BYTES} bytes in Base64"
-    try:
-        key = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(rule) from None
-    if len(key) != SECRET_KEY_BYTES:
-        raise ValueError(rule)
-    return key
-
-
-def _secrets(value: str) -> tuple[bytes, ...]:
-    return tuple(key_of(secret) for secret in value.split())
-
-
-def _schedule(value: str) -> tuple[float, ...]:
-    one = _seconds(0, 7 * 86400)
-    return tuple(one(part.strip()) for part in value.split(",") if part.strip())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the service is told from outside. Durations are seconds."""
 
     database_url: str = _setting(
         None,
-        _url("postgresql", "postgres"),
+        parameters.url("postgresql", "postgres"),
         "Where Postgres 15 or newer is: postgresql://user:password@host:port/name",
         repr=False,
     )
     redis_url: str = _setting(
         None,
-        _redis,
+        parameters.redis,
         "Where Redis or Valkey is, for wake-up calls: redis://host:port/0",
         repr=False,
     )
     public_url: str = _setting(
-        None, _url("http", "https"), "Where the provider reaches us with its callbacks"
+        None, parameters.url("http", "https"), "Where the provider reaches us with its callbacks"
     )
     secret_key: bytes = _setting(
         None,
-        _key,
+        parameters.key,
         "32 random bytes in Base64: encrypts secrets at rest, signs callback addresses",
         repr=False,
     )
     provider_url: str = _setting(
-        "https://api-singapore.klingai.com", _url("http", "https"), "The provider's base URL"
+        "https://api-singapore.klingai.com",
+        parameters.url("http", "https"),
+        "The provider's base URL",
     )
     provider_api_key: str = _setting(
-        "", _credential, "The provider's API key; or give the next two", repr=False
+        "", parameters.credential, "The provider's API key; or give the next two", repr=False
     )
     provider_access_key: str = _setting(
-        "", _credential, "The provider's access key, where it issues pairs", repr=False
+        "", parameters.credential, "The provider's access key, where it issues pairs", repr=False
     )
-    provider_secret_key: str = _setting("", _credential, "The secret key beside it", repr=False)
+    provider_secret_key: str = _setting(
+        "", parameters.credential, "The secret key beside it", repr=False
+    )
     provider_parallel: int = _setting(
         "10",
-        _whole(1, 100_000),
+        parameters.whole(1, 100_000),
         "Subjects with the provider at once, from claim to end, over all workers",
     )
     provider_timeout: float = _setting(
         "",
-        _optional(_seconds(0.1, 600)),
+        parameters.optional(parameters.seconds(0.1, 600)),
         "The longest one call to the provider may take; empty: two thirds of LEASE, 20 at most",
     )
     webhook_secrets: tuple[bytes, ...] = _setting(
         "",
-        _secrets,
+        parameters.secrets,
         "The provider's webhook secrets, whsec_… separated by spaces; set: every callback must be "
         "signed; empty: a callback is a hint, and the state is read back from the provider",
         repr=False,
@@ -201,63 +98,67 @@ class Settings:
     )
     allow_http: bool = _setting(
         "false",
-        _switch,
+        parameters.switch,
         "Whether subscriber URLs may be http:// beyond ALLOWED_PRIVATE_TARGETS (true or false)",
     )
     poll_after: float | None = _setting(
         "",
-        _optional(_seconds(0.1, 86400)),
+        parameters.optional(parameters.seconds(0.1, 86400)),
         "Seconds without news before the provider is asked; empty: the usual duration",
     )
     look_ups_per_second: int = _setting(
         "20",
-        _whole(1, 10_000),
+        parameters.whole(1, 10_000),
         "How often the provider is asked at most, over all workers; after a pause, a second's "
         "worth at once",
     )
     task_deadline: float = _setting(
         "86400",
-        _seconds(1, 30 * 86400),
+        parameters.seconds(1, 30 * 86400),
         "Seconds from acceptance until a subject fails with code deadline_exceeded",
     )
     lease: float = _setting(
         "30",
-        _seconds(0.2, 3600),
+        parameters.seconds(0.2, 3600),
         "How long a worker holds what it claimed; more than PROVIDER_TIMEOUT",
     )
     absence_grace: float = _setting(
         "10",
-        _seconds(0, 3600),
+        parameters.seconds(0, 3600),
         "After a lost answer: how long a look-up that finds nothing is not yet believed",
     )
     delivery_schedule: tuple[float, ...] = _setting(
         ",".join(f"{seconds:g}" for seconds in DELIVERY_SCHEDULE),
-        _schedule,
+        parameters.schedule,
         "Seconds between attempts, separated by commas: one at once, then one after each",
     )
     delivery_timeout: float = _setting(
-        "20", _seconds(0.1, 30), "The longest one delivery attempt may take"
+        "20", parameters.seconds(0.1, 30), "The longest one delivery attempt may take"
     )
     delivery_parallel: int = _setting(
-        "64", _whole(1, 10_000), "Delivery attempts at once in one worker"
+        "64", parameters.whole(1, 10_000), "Delivery attempts at once in one worker"
     )
     voice_for_images: bool = _setting(
         "false",
-        _switch,
+        parameters.switch,
         "Whether image subjects may bind a voice: the provider allows it since 2026-03-23, the "
         "document does not",
     )
     sweep: float = _setting(
-        "1", _seconds(0.05, 3600), "How often a worker looks for work nobody woke it for"
+        "1", parameters.seconds(0.05, 3600), "How often a worker looks for work nobody woke it for"
     )
-    retention_days: int = _setting("35", _whole(1, 3650), "Days that raw callbacks are kept")
+    retention_days: int = _setting(
+        "35", parameters.whole(1, 3650), "Days that raw callbacks are kept"
+    )
     queue_name: str = _setting(
-        "callsheet", _text, "The name of our arq queue, where other back ends enqueue"
+        "callsheet", parameters.text, "The name of our arq queue, where other back ends enqueue"
     )
-    host: str = _setting("127.0.0.1", _text, "The address web listens on")
-    port: int = _setting("8000", _whole(0, 65535), "The port web listens on")
+    host: str = _setting("127.0.0.1", parameters.text, "The address web listens on")
+    port: int = _setting("8000", parameters.whole(0, 65535), "The port web listens on")
     log_level: str = _setting(
-        "info", _choice("debug", "info", "warning", "error"), "debug, info, warning or error"
+        "info",
+        parameters.choice("debug", "info", "warning", "error"),
+        "debug, info, warning or error",
     )
 
     @property
@@ -300,6 +201,12 @@ def _check_together(settings: Settings) -> None:
         msg = (
             f"{PREFIX}PROVIDER_API_KEY is not set, "
             f"nor are {PREFIX}PROVIDER_ACCESS_KEY and {PREFIX}PROVIDER_SECRET_KEY"
+        )
+        raise SettingError(msg)
+    if settings.webhook_secrets and settings.callback_sources[PROVIDER] is not V1:
+        msg = (
+            f"{PREFIX}WEBHOOK_SECRETS are for the scheme v1: where {PREFIX}CALLBACK_SOURCES gives "
+            "the provider another, use `callsheet secrets add`"
         )
         raise SettingError(msg)
     if settings.lease <= settings.provider_timeout:

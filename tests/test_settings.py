@@ -1,5 +1,6 @@
 """Settings: every one documented, and each bad one refused in a line that names it."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -85,6 +86,9 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("HOST", ""),
         ("QUEUE_NAME", " "),
         ("REDIS_URL", "redis://:hidden@localhost/first"),
+        ("LOOK_UPS_PER_SECOND", "0"),
+        ("CALLBACK_SOURCES", "hidden"),
+        ("CALLBACK_SOURCES", '{"relay": {"scheme": "hidden"}}'),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, text: str | None) -> None:
@@ -99,6 +103,14 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, text: str |
 def test_a_lease_must_outlast_the_provider_time_out() -> None:
     with pytest.raises(SettingError, match=f"{PREFIX}LEASE must be more"):
         read(LEASE="10", PROVIDER_TIMEOUT="10")
+
+
+def test_the_secrets_of_the_settings_are_for_a_provider_that_signs_v1() -> None:
+    secret = "whsec_" + "dGVzdCBzZWNyZXQgZm9yIHRlc3RzIG9ubHk="
+    v1, other = (json.dumps({"provider": {"scheme": scheme}}) for scheme in ("v1", "v1a"))
+    assert read(WEBHOOK_SECRETS=secret, CALLBACK_SOURCES=v1).webhook_secrets
+    with pytest.raises(SettingError, match=f"{PREFIX}WEBHOOK_SECRETS are for the scheme v1"):
+        read(WEBHOOK_SECRETS=secret, CALLBACK_SOURCES=other)
 
 
 def test_a_pair_of_keys_does_instead_of_one() -> None:

@@ -1,0 +1,116 @@
+"""What a setting may be: each reads a text into a value, or says in a ValueError what it must be,
+never what it was."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from service.core.signatures import key_of
+
+SECRET_KEY_BYTES = 32
+LONGEST_WAIT = 7 * 86400  # seconds between two delivery attempts
+
+
+def text(value: str) -> str:
+    if not value:  # an empty HOST would be every address there is
+        msg = "must not be empty"
+        raise ValueError(msg)
+    return value
+
+
+def credential(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or " " in value:
+        msg = "must be visible ASCII characters"
+        raise ValueError(msg)
+    return value
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+            msg = f"must be a whole number from {low} to {high}"
+            raise ValueError(msg)
+        return int(value)
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        rule = f"must be seconds from {low:g} to {high:g}"
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(rule) from None
+        if not low <= number <= high:
+            raise ValueError(rule)
+        return number
+
+    return parse
+
+
+def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda value: parse(value) if value else None
+
+
+def switch(value: str) -> bool:
+    if value not in {"true", "false"}:
+        msg = "must be true or false"
+        raise ValueError(msg)
+    return value == "true"
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            msg = f"must be one of {', '.join(words)}"
+            raise ValueError(msg)
+        return value
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        rule = f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}"
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            raise ValueError(rule) from None
+        if not usable:
+            raise ValueError(rule)
+        return value.rstrip("/")
+
+    return parse
+
+
+def redis(value: str) -> str:
+    address = url("redis", "rediss")(value)
+    number = urlsplit(address).path.removeprefix("/")
+    if number and not (number.isascii() and number.isdigit()):
+        msg = "must end in the number of a database, or in none"
+        raise ValueError(msg)
+    return address
+
+
+def key(value: str) -> bytes:
+    rule = f"must be {SECRET_KEY_BYTES} bytes in Base64"
+    try:
+        key = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(rule) from None
+    if len(key) != SECRET_KEY_BYTES:
+        raise ValueError(rule)
+    return key
+
+
+def secrets(value: str) -> tuple[bytes, ...]:
+    return tuple(key_of(secret) for secret in value.split())
+
+
+def schedule(value: str) -> tuple[float, ...]:
+    one = seconds(0, LONGEST_WAIT)
+    return tuple(one(part.strip()) for part in value.split(",") if part.strip())
