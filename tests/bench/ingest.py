@@ -1,99 +1,84 @@
-"""Callback ingest: signed 1 kB terminal callbacks for known subjects with one subscriber each."""
+"""Callback ingest, as rows: against what is less and what is plain, and with a long history."""
 
-import json
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 
-import asyncpg
-
-from service.core.signatures import headers, key_of
-from service.local.looking import status_of
-from service.local.ports import free_port
-from service.local.processes import Child, Command
 from service.local.stack import Stack
-from tests.bench.load import drive
+from tests.bench import history
+from tests.bench.database import value
+from tests.bench.measure import ACCOUNT, CONNECTIONS, Measured, Target, measure
+from tests.bench.places import listener, rival, second, serving, target
+from tests.bench.report import ratio, show
+from tests.bench.signed import BODY_BYTES
 
-CONNECTIONS = 64
-BODY_BYTES = 1000
-
-_SUBJECTS = """
-    INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version,
-        provider_task_id, attempt, next_try_at, polls, next_poll_at, deadline, created_at,
-        updated_at)
-    SELECT $1 || n, $2, 'f', $3::jsonb, '{}', 'submitted', 2, 'task-' || $1 || n, 1, now(), 0,
-        now() + interval '1 hour', now() + interval '1 day', now(), now()
-    FROM generate_series(0, $4 - 1) n
-"""
-_DOCUMENT = {
-    "element_name": "bench",
-    "element_description": "a benchmark",
-    "reference_type": "image_refer",
-}
+ROUNDS = 3
+SECONDS = 4.0  # about as long as each measurement takes
+WARM_UP = 1_000  # callbacks before the first round: connections, statements, pages
+COUNTS = range(1_000, 60_001)  # callbacks in one measurement
+OTHER_ACCOUNTS = 4  # which share the history
+FINE = 1.25  # times as long as on an empty database; the aim
 
 
-async def make_subjects(url: str, account: str, stem: str, count: int) -> None:
-    """So many submitted subjects of an account, `stem` and a number for ids."""
-    connection = await asyncpg.connect(url)
-    try:
-        account_id = await connection.fetchval("SELECT id FROM accounts WHERE name = $1", account)
-        await connection.execute(_SUBJECTS, stem, account_id, json.dumps(_DOCUMENT), count)
-        await connection.execute("ANALYZE")
-    finally:
-        await connection.close()
+def ingest() -> None:
+    """`callsheet web`, a floor that only verifies, and the plain way that does all of the work."""
+    with (
+        serving() as running,
+        rival(running, "floor") as floor,
+        rival(running, "plain") as plain,
+    ):
+        targets = [
+            replace(floor, database_url=None),
+            target(running, "web"),
+            plain,
+        ]
+        results = asyncio.run(_in_turn(targets))
+        _head("callback ingest", running)
+    show(results, ["floor", "plain"])
 
 
-def prepared(secret: str, port: int, stem: str, count: int) -> list[bytes]:
-    """The requests that tell of the success of each, signed now."""
-    return [_request(key_of(secret), port, f"{stem}{number}") for number in range(count)]
-
-
-def _request(key: bytes, port: int, subject: str) -> bytes:
-    record = {
-        "task_id": f"task-{subject}",
-        "task_status": "succeed",
-        "task_status_msg": "",
-        "task_info": {"external_task_id": subject},
-        "task_result": {"elements": [{"element_id": 829836802793406551, "element_name": "bench"}]},
-        "created_at": int(time.time() * 1000),
-        "updated_at": int(time.time() * 1000),
-        "padding": "",
-    }
-    short = len(json.dumps(record))
-    body = json.dumps(record | {"padding": "x" * (BODY_BYTES - short)}).encode()
-    signed = headers([key], f"msg-{subject}", int(time.time()), body)
-    lines = [
-        "POST /callbacks HTTP/1.1",
-        f"host: 127.0.0.1:{port}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        *(f"{name}: {value}" for name, value in signed.items()),
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-@contextmanager
-def rival(stack: Stack, name: str) -> Iterator[int]:
-    """One of the servers of `rivals.py`, and its port."""
-    port = free_port()
-    command = Command(
-        name=f"rival-{name}",
-        argv=[sys.executable, "-P", "-m", "tests.bench.rivals", name, str(port)],
-        env={**stack.env, "CALLSHEET_LOG_LEVEL": "warning"},
-        folder=stack.folder,
-        ready=lambda _pid: status_of(f"http://127.0.0.1:{port}/callbacks") == 405,
+def with_history() -> None:
+    """The same on a database that is empty, and on one with a million finished subjects."""
+    with serving() as running, second(running) as full:
+        accounts = [listener(full, ACCOUNT)]
+        accounts += [listener(full, f"other-{n}") for n in range(OTHER_ACCOUNTS)]
+        filled = asyncio.run(history.fill(full.env["CALLSHEET_DATABASE_URL"], accounts))
+        targets = [target(running, "web"), target(full, "web-full")]
+        results = asyncio.run(_in_turn(targets))
+        _head(f"callback ingest with {history.SUBJECTS:,} finished subjects", running)
+    results = dict(zip(["empty", "full"], results.values(), strict=True))
+    show(results, ["empty"])
+    longer = ratio(results["empty"], results["full"])
+    print(f"on the full one each takes {longer:.2f} times as long (the aim: {FINE} at most)")
+    print(
+        f"filled in {filled.seconds:.0f} s: {filled.database / 1e9:.1f} GB of tables and indexes, "
+        f"{filled.wal / 1e9:.1f} GB of WAL"
     )
-    child: Child = stack.supervisor.add(command)
-    child.start()
-    try:
-        yield port
-    finally:
-        child.stop()
 
 
-async def ingest(stack: Stack, port: int, stem: str, count: int) -> tuple[float, list[float]]:
-    """Callbacks per second, and each answer's latency in milliseconds."""
-    await make_subjects(stack.env["CALLSHEET_DATABASE_URL"], "ingest", stem, count)
-    requests = prepared(stack.env["CALLSHEET_WEBHOOK_SECRETS"], port, stem, count)
-    return await drive("127.0.0.1", port, requests, CONNECTIONS)
+async def _in_turn(targets: Sequence[Target]) -> dict[str, list[Measured]]:
+    """Every second round goes backwards, so that a steady drift is nobody's advantage."""
+    warm = {one.name: await measure(one, WARM_UP) for one in targets}
+    counts = {name: _count(measured) for name, measured in warm.items()}
+    results: dict[str, list[Measured]] = {one.name: [] for one in targets}
+    for number in range(ROUNDS):
+        for one in targets[:: -1 if number % 2 else 1]:
+            results[one.name].append(await measure(one, counts[one.name]))
+    return results
+
+
+def _count(measured: Measured) -> int:
+    """Callbacks that take SECONDS, by what was measured."""
+    return min(max(int(measured.driven.rate * SECONDS), COUNTS[0]), COUNTS[-1])
+
+
+def _head(title: str, running: Stack) -> None:
+    url = running.env["CALLSHEET_DATABASE_URL"]
+    names = ("fsync", "synchronous_commit", "full_page_writes")
+    durability = ", ".join(f"{name} {value(url, f'SHOW {name}')}" for name in names)
+    print(
+        f"\n{title}: {BODY_BYTES} B, signed, terminal,\n"
+        f"of known subjects with one subscriber each; {CONNECTIONS} connections, one process each;"
+        f"\n{durability};\nmedians of {ROUNDS} rounds in turn; "
+        "the worker is stopped, or its deliveries would be measured too"
+    )

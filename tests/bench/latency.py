@@ -1,21 +1,30 @@
 """How long news takes: from a caller to the provider, and from the provider to a subscriber."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from pathlib import Path
+from statistics import median, quantiles
 from typing import Any, Self
 
 import aiohttp
 import orjson
+import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from service.core.signatures import headers, key_of
-from service.local.stack import Stack
+from service.local.stack import Stack, stack
+from tests.bench.floor import floor
 from tests.local.simulating import served, until
 
+SAMPLES = 500
+RATE = 100.0  # a second
+# Every subject is with the provider at once, and nothing is asked for meanwhile.
+SETTINGS = {"CALLSHEET_PROVIDER_PARALLEL": "100000", "CALLSHEET_POLL_AFTER": "3600"}
 PATIENCE = 30.0  # seconds until the last sample must be in
 REQUEST: dict[str, Any] = {
     "element_description": "a benchmark",
@@ -25,6 +34,39 @@ REQUEST: dict[str, Any] = {
         "refer_images": [{"image_url": "https://media.example/side.png"}],
     },
 }
+
+
+def latencies() -> None:
+    """From a caller to the provider, and from the provider to a subscriber."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        stack(Path(folder) / "stack", SETTINGS, keep=False) as running,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        url = running.env["CALLSHEET_DATABASE_URL"]
+        floors = runner.run(floor(url, SAMPLES, RATE))
+        rows = {
+            "accepted → provider has it": runner.run(accepted_to_provider(running, SAMPLES, RATE)),
+            "callback received → subscriber has it": runner.run(
+                callback_to_subscriber(running, SAMPLES, RATE)
+            ),
+        }
+        again = runner.run(floor(url, SAMPLES, RATE))
+    _print(floors + again, rows)
+
+
+def _print(floors: list[float], rows: dict[str, list[float]]) -> None:
+    base = median(floors)
+    print(f"{SAMPLES} samples at {RATE:g} a second; milliseconds; default Postgres durability\n")
+    print(f"{'':40}{'median':>9}{'p99':>9}{'x floor':>9}")
+    _row("floor: one commit + one POST", floors, base)
+    for name, samples in rows.items():
+        _row(name, samples, base)
+
+
+def _row(name: str, samples: list[float], base: float) -> None:
+    middle = median(samples)
+    print(f"{name:40}{middle:9.2f}{quantiles(samples, n=100)[-1]:9.2f}{middle / base:9.2f}")
 
 
 async def paced(samples: int, rate: float) -> AsyncIterator[int]:

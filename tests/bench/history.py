@@ -1,0 +1,116 @@
+"""A million finished subjects with their events, callbacks and deliveries, over a few accounts."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from time import perf_counter
+
+from service.core.ids import ALPHABET
+from service.core.subjects import Subject
+from service.wiring import utc_now
+from tests.bench import bulk
+from tests.bench.database import connected
+from tests.bench.lives import COLUMNS, MOMENT, RECORD, event_sql, insert, subject, subjects_sql
+
+SUBJECTS = 1_000_000
+SPAN = timedelta(days=30)  # over which they were made, the last an hour ago
+RECENT = timedelta(hours=1)
+
+# The time of an id is its first ten digits of five bits; see core/ids.py. Its chance is written
+# with the 16 digits of hex alone, which are as good for an index.
+_TIME = " || ".join(
+    f"substr('{ALPHABET}', ((ms >> {shift}) & 31)::int + 1, 1)" for shift in range(45, -1, -5)
+)
+_MAKE = f"""
+    INSERT INTO bench_lives
+    SELECT n, ($1::text[])[n % cardinality($1) + 1], ($2::text[])[n % cardinality($1) + 1],
+        {_TIME} || substr(md5(n::text), 1, 16), (ms << 22)::text, to_timestamp(ms / 1000.0),
+        to_char(to_timestamp(ms / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+    FROM (
+        SELECT n, $3::bigint + n * $4::bigint / $5 AS ms FROM generate_series(0, $5::int - 1) n
+    ) lives
+"""  # noqa: S608 - our own text
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """How long it took, in seconds, and how many bytes the database and the WAL are now."""
+
+    seconds: float
+    database: int
+    wal: int
+
+
+async def fill(url: str, accounts: Sequence[tuple[str, str]], count: int = SUBJECTS) -> Filled:
+    """Spread over accounts, each given with its one subscriber."""
+    began = perf_counter()
+    span = int(SPAN.total_seconds() * 1000)
+    first = int((utc_now() - RECENT - SPAN).timestamp() * 1000)
+    async with connected(url) as connection:
+        await connection.execute(f"CREATE UNLOGGED TABLE bench_lives ({COLUMNS})")
+        ids, subscribers = zip(*accounts, strict=True)
+        await connection.execute(_MAKE, ids, subscribers, first, span, count)
+        await connection.execute("ANALYZE bench_lives")
+        await bulk.fill(url, _statements())
+        await connection.execute("DROP TABLE bench_lives")
+        size = await connection.fetchval("SELECT pg_database_size(current_database())")
+        wal = await connection.fetchval("SELECT sum(size)::bigint FROM pg_ls_waldir()")
+    return Filled(perf_counter() - began, size, wal)
+
+
+def _statements() -> dict[str, list[str]]:
+    """By table, the one with the most to do first."""
+    life = subject()
+    return {
+        "events": [event_sql(moment) for moment in life],
+        "callbacks": [insert("callbacks", _callback())],
+        "subjects": [subjects_sql(life[-1])],
+        "deliveries": [insert("deliveries", _delivery(life[-1]))],
+        "attempts": [insert("attempts", _attempt())],
+    }
+
+
+def _callback() -> dict[str, object]:
+    body = json.dumps(RECORD).encode()
+    return {
+        "id": "cbk_{stem}",
+        "source": "provider",
+        "dedup_key": "{task}0",
+        "subject_id": "sub_{stem}",
+        "body": body,
+        "headers": {"webhook-id": "{task}0", "content-type": "application/json"},
+        "verdict": "applied",
+        "received_at": MOMENT,
+        "trust": "signed",
+        "task_id": "{task}",
+        "status": "succeed",
+        "task_time": MOMENT,
+        "size": len(body),
+    }
+
+
+def _delivery(last: Subject) -> dict[str, object]:
+    return {
+        "id": "dlv_{stem}_1",
+        "event_id": f"evt_{{stem}}_{last.version}",
+        "subscriber_id": "{subscriber}",
+        "subject_id": last.id,
+        "sequence": last.version,
+        "state": "delivered",
+        "attempts": 1,
+        "created_at": MOMENT,
+        "finished_at": MOMENT,
+    }
+
+
+def _attempt() -> dict[str, object]:
+    return {
+        "delivery_id": "dlv_{stem}_1",
+        "number": 1,
+        "at": MOMENT,
+        "status": 200,
+        "latency_ms": 3.5,
+        "answer": b"ok",
+        "delivered": "true",
+    }

@@ -1,0 +1,131 @@
+"""Subjects as the service would have left them, written by SQL: as many as a benchmark needs.
+
+What a row holds is taken from the service's own values, with holes for what differs from subject
+to subject: one statement then fills them from each row of the table `bench_lives`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.core.events import event_of
+from service.core.lifecycle import Signal, State
+from service.core.messages import read_callback
+from service.core.news import news_of
+from service.core.subjects import News, Subject, moved
+
+COLUMNS = """
+    n int, account text, subscriber text, stem text COLLATE "C", task text COLLATE "C",
+    at timestamptz, told text
+"""
+MOMENT = datetime(2001, 2, 3, 4, 5, 6, 789000, tzinfo=UTC)  # stands for `at`
+HOLES = {
+    "{account}": "account",
+    "{subscriber}": "subscriber",
+    "{stem}": "stem",  # of all ids: what follows the prefix
+    "{task}": "task",
+    "2001-02-03T04:05:06.789Z": "told",  # `at` as the contract writes it
+}
+_HOLE = re.compile("(" + "|".join(map(re.escape, HOLES)) + ")")
+
+DOCUMENT = {
+    "element_name": "bench",
+    "element_description": "a benchmark",
+    "reference_type": "image_refer",
+}
+RECORD: dict[str, Any] = {  # the provider's notes, section 5, the older shape
+    "task_id": "{task}",
+    "task_status": "succeed",
+    "task_status_msg": "",
+    "task_info": {"external_task_id": "sub_{stem}"},
+    "task_result": {
+        "elements": [
+            {"element_id": 829836802793406551, **DOCUMENT, "owned_by": "us", "status": "succeed"}
+        ]
+    },
+    "created_at": 1796000000000,
+    "updated_at": 1796000012000,
+}
+
+
+def subject() -> list[Subject]:
+    """A subject's life, with holes: queued, submitted, succeeded."""
+    queued = Subject(
+        id="sub_{stem}",
+        account_id="{account}",
+        external_task_id=None,
+        fingerprint="f" * 64,
+        document=DOCUMENT,
+        state=State.QUEUED,
+        version=1,
+        provider_task_id=None,
+        provider_updated_at=None,
+        result=None,
+        error=None,
+        lease_token=None,
+        lease_until=None,
+        attempt=1,
+        claimed_at=MOMENT,
+        next_try_at=MOMENT,
+        polls=0,
+        next_poll_at=None,
+        deadline=MOMENT + timedelta(days=1),
+        created_at=MOMENT,
+        updated_at=MOMENT,
+        finished_at=None,
+    )
+    taken = News(Signal.SUBMITTED, provider_task_id="{task}", provider_updated_at=MOMENT)
+    submitted = moved(queued, State.SUBMITTED, taken, MOMENT, MOMENT + timedelta(hours=1))
+    made = news_of(read_callback(json.dumps(RECORD).encode()))
+    if made is None:
+        raise ValueError(RECORD)
+    made = replace(made, provider_updated_at=MOMENT)
+    return [queued, submitted, moved(submitted, State.SUCCEEDED, made, MOMENT)]
+
+
+def subjects_sql(last: Subject) -> str:
+    """Writes each as it is after all."""
+    row = {field.name: getattr(last, field.name) for field in fields(Subject)}
+    return insert("subjects", row | {"tags": "{}"})
+
+
+def event_sql(moment: Subject) -> str:
+    """Writes the event that told of each when it was so."""
+    event = event_of(moment)
+    return insert("events", {field.name: getattr(event, field.name) for field in fields(event)})
+
+
+def insert(table: str, row: Mapping[str, object]) -> str:
+    """Writes this row for every life, its holes filled."""
+    values = ", ".join(_sql(value) for value in row.values())
+    return f"INSERT INTO {table} ({', '.join(row)}) SELECT {values} FROM bench_lives"  # noqa: S608 - our own
+
+
+def _sql(value: object) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case datetime():
+            return f"at + interval '{(value - MOMENT).total_seconds()} seconds'"
+        case bytes():
+            return f"convert_to({_filled(value.decode())}, 'UTF8')"
+        case Mapping():
+            return f"CAST({_filled(json.dumps(value))} AS jsonb)"
+        case int() | float():
+            return str(value)
+        case str():
+            return _filled(value)
+        case _:
+            raise TypeError(value)
+
+
+def _filled(text: str) -> str:
+    parts = [HOLES.get(part) or _quoted(part) for part in _HOLE.split(text) if part]
+    return parts[0] if len(parts) == 1 else f"concat({', '.join(parts)})" if parts else "''"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,150 @@
+"""Callback ingest the plain way: SQLAlchemy Core, one transaction for each request.
+
+It leaves the same rows as the service does. It logs nothing and wakes nobody, in its favour.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import exists, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.core.events import Event, event_of
+from service.core.ids import CHANCE_BYTES, new_id
+from service.core.lifecycle import State, Stay, decide
+from service.core.messages import EPOCH, Report, read_callback
+from service.core.news import news_of
+from service.core.signatures import verify
+from service.core.subjects import Subject, moved
+from service.store.tables import callbacks, deliveries, events, subjects, subscribers
+from service.wiring import utc_now
+
+SOURCE = "provider"
+KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
+COLUMNS = [subjects.c[field.name] for field in fields(Subject)]
+
+
+class Plain:
+    """The handler and its engine, whose pool is the default one."""
+
+    def __init__(self, database_url: str, keys: Sequence[bytes]) -> None:
+        url = database_url.replace("postgresql://", "postgresql+asyncpg://", 1)
+        self._engine = create_async_engine(url)
+        self._keys = keys
+
+    async def take(self, request: Request) -> Response:
+        now = utc_now()
+        body = await request.body()
+        message = verify(self._keys, request.headers, body, now)
+        report = read_callback(body)
+        headers = {name: request.headers[name] for name in KEPT_HEADERS if name in request.headers}
+        row = _row(message, headers, body, report, now)
+        async with self._engine.begin() as tx:
+            if await _keep(tx, row):
+                await _apply(tx, row["id"], report, now)
+        return Response()
+
+
+def _row(
+    message: str, headers: dict[str, str], body: bytes, report: Report, now: datetime
+) -> dict[str, Any]:
+    return {
+        "id": _new_id("cbk", now),
+        "source": SOURCE,
+        "dedup_key": message,
+        "subject_id": report.external_task_id,
+        "body": body,
+        "headers": headers,
+        "verdict": "applied",
+        "received_at": now,
+        "trust": "signed",
+        "task_id": report.provider_task_id,
+        "status": report.word,
+        "task_time": _moment(report.updated_at),
+        "size": len(body),
+    }
+
+
+async def _keep(tx: AsyncConnection, row: dict[str, Any]) -> bool:
+    """False if it was here before."""
+    statement = upsert(callbacks).on_conflict_do_nothing().returning(callbacks.c.id)
+    return (await tx.execute(statement, row)).first() is not None
+
+
+async def _apply(tx: AsyncConnection, callback_id: str, report: Report, now: datetime) -> None:
+    before, news = await _locked(tx, report), news_of(report)
+    if before is None or news is None:
+        await _judge(tx, callback_id, "unknown" if before is None else "parked")
+        return
+    decision = decide(before.state, news.signal)
+    if isinstance(decision, Stay):
+        await _judge(tx, callback_id, decision.value)
+        return
+    after = moved(before, decision, news, now)
+    await _move(tx, before, after)
+    if after.version != before.version:
+        await _tell(tx, event_of(after), now)
+
+
+async def _locked(tx: AsyncConnection, report: Report) -> Subject | None:
+    statement = select(*COLUMNS).where(subjects.c.id == report.external_task_id).with_for_update()
+    row = (await tx.execute(statement)).mappings().first()
+    return None if row is None else Subject(**{**row, "state": State(row["state"])})
+
+
+async def _judge(tx: AsyncConnection, callback_id: str, verdict: str) -> None:
+    statement = update(callbacks).where(callbacks.c.id == callback_id).values(verdict=verdict)
+    await tx.execute(statement)
+
+
+async def _move(tx: AsyncConnection, before: Subject, after: Subject) -> None:
+    changed: dict[str, Any] = {
+        field.name: getattr(after, field.name)
+        for field in fields(Subject)
+        if getattr(after, field.name) != getattr(before, field.name)
+    }
+    await tx.execute(update(subjects).where(subjects.c.id == before.id).values(**changed))
+
+
+async def _tell(tx: AsyncConnection, event: Event, now: datetime) -> None:
+    """The event, and a delivery to each who listens: due now, unless an earlier one is pending."""
+    row = {field.name: getattr(event, field.name) for field in fields(event)}
+    await tx.execute(insert(events), row)
+    behind = exists().where(
+        deliveries.c.subscriber_id == subscribers.c.id,
+        deliveries.c.subject_id == event.subject_id,
+        deliveries.c.state == "pending",
+    )
+    statement = select(subscribers.c.id, subscribers.c.event_types, behind).where(
+        subscribers.c.account_id == event.account_id, subscribers.c.state != "disabled"
+    )
+    rows = [
+        {
+            "id": _new_id("dlv", now),
+            "event_id": event.id,
+            "subscriber_id": subscriber_id,
+            "subject_id": event.subject_id,
+            "sequence": event.sequence,
+            "state": "pending",
+            "due_at": None if is_behind else event.created_at,
+            "created_at": event.created_at,
+        }
+        for subscriber_id, types, is_behind in await tx.execute(statement)
+        if types is None or event.type in types
+    ]
+    if rows:
+        await tx.execute(insert(deliveries), rows)
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def _new_id(prefix: str, now: datetime) -> str:
+    return new_id(prefix, now, secrets.token_bytes(CHANCE_BYTES))
