@@ -9,18 +9,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from service.core import results
 from service.core.errors import Malformed
-from service.core.results import amount, clean, identifier, mapping
+from service.core.results import EPOCH, MAX_TIME, clean, identifier, mapping
 
-MAX_TIME = 10**14  # milliseconds: the year 5138
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Status(StrEnum):
@@ -141,7 +139,7 @@ def read_record(data: Mapping[str, object]) -> Report:
         created_at=_time(data.get(keys.created_at)),
         updated_at=_time(data.get(keys.updated_at)),
         result=results.read(data) if status is Status.SUCCEEDED else None,
-        final_unit_deduction=amount(data.get("final_unit_deduction")),
+        final_unit_deduction=results.deduction(data),
     )
 
 

@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 
 from service.core.lifecycle import Signal
-from service.core.messages import EPOCH, Report, Status
+from service.core.messages import Report, Status
+from service.core.results import EPOCH
 from service.core.subjects import News
 
 SIGNALS = {

@@ -43,6 +43,12 @@ def amount(value: object) -> str | None:
     return clean(value) or identifier(value)
 
 
+def deduction(data: Mapping[str, object]) -> str | None:
+    """What the task cost: beside the task, or in the newer shape's `billing`."""
+    billing = mapping(data.get("billing"))
+    return amount(data.get("final_unit_deduction")) or amount(billing.get("final_unit_deduction"))
+
+
 def time(value: object) -> str | None:
     """A time in Unix milliseconds, as the contract has it; None for anything else, 0 included."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_TIME:
@@ -69,7 +75,7 @@ def read(data: Mapping[str, object]) -> dict[str, Any] | None:
     if subject is None:
         return None
     task = {
-        "final_unit_deduction": amount(data.get("final_unit_deduction")),
+        "final_unit_deduction": deduction(data),
         "provider_created_at": time(data.get("created_at")) or time(data.get("create_time")),
         "provider_updated_at": time(data.get("updated_at")) or time(data.get("update_time")),
     }

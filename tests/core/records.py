@@ -59,7 +59,7 @@ NEWER: dict[str, Any] = {
             "tags": [{"id": 102, "name": "person", "description": "A person"}],
         },
     ],
-    "billing": {"unknown": True},
+    "billing": {"final_unit_deduction": "1.5"},
 }
 RESULT: dict[str, Any] = {
     "element_id": str(BIG),
