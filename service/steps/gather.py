@@ -12,8 +12,9 @@ from service.core.errors import Unavailable
 log = structlog.get_logger()
 
 WRITERS = 2  # batches written at a time; measured best
-MOST = 64  # items of one batch
+MOST = 32  # items of one batch; measured best with two writers
 BOUND = 5000  # items that wait; beyond it, come back later
+PASSES = 2  # of the event loop: one in which a request is read, one in which it gets here
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,8 +65,20 @@ class Gatherer(Generic[T, R]):
             while not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
+            await self._let_arrive()
             count = min(self._most, len(self._waiting))
-            await self._settle([self._waiting.popleft() for _ in range(count)])
+            if count:  # the other writer may have been quicker
+                await self._settle([self._waiting.popleft() for _ in range(count)])
+
+    async def _let_arrive(self) -> None:
+        """Whatever is on its way in this very moment goes along: those who were answered together
+        ask again together, and a writer that takes the first of them leaves a small batch behind
+        every large one."""
+        count = 0
+        while count < len(self._waiting) < self._most:
+            count = len(self._waiting)
+            for _ in range(PASSES):
+                await asyncio.sleep(0)
 
     async def _settle(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:

@@ -15,9 +15,11 @@ class Store:
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
+        self.entered = asyncio.Event()
         self.batches: list[list[int]] = []
 
     async def write(self, batch: Sequence[int]) -> Sequence[int]:
+        self.entered.set()
         await self.gate.wait()
         self.batches.append(list(batch))
         if -1 in batch:
@@ -31,8 +33,7 @@ async def together(store: Store, *items: int, **limits: int) -> list[int | BaseE
     """Put all while the one writer is busy with a first item, then let it write."""
     async with Gatherer(store.write, writers=1, **limits) as gatherer:
         first = asyncio.create_task(gatherer.put(100))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await store.entered.wait()
         rest = [asyncio.create_task(gatherer.put(item)) for item in items]
         await asyncio.sleep(0)
         store.gate.set()
@@ -44,6 +45,19 @@ async def test_what_arrives_while_a_batch_is_written_goes_with_the_next_one() ->
     store = Store()
     assert await together(store, 1, 2, 3) == [2, 4, 6]
     assert store.batches == [[100], [1, 2, 3]]
+
+
+async def test_what_arrives_together_goes_together() -> None:
+    store = Store()
+    store.gate.set()
+    async with Gatherer(store.write) as gatherer:
+
+        async def late(item: int) -> int:
+            await asyncio.sleep(0)  # as a request that is read in one pass of the loop
+            return await gatherer.put(item)
+
+        assert await asyncio.gather(*map(late, range(20))) == [item * 2 for item in range(20)]
+    assert store.batches == [list(range(20))]
 
 
 async def test_a_batch_is_bounded() -> None:
