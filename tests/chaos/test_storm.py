@@ -4,24 +4,13 @@ provider's answers and callbacks spoilt, a subscriber that fails. Then it must a
 import asyncio
 import random
 import signal
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import asyncpg
-import httpx
-import orjson
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from service.local.processes import Child
 from service.local.stack import Stack
-from tests.chaos.world import LEASE, World, quick_stack, until
-from tests.local.simulating import served
+from tests.chaos.world import LEASE, World, hearing, quick_stack, until
 from tests.make import a_request
 
 SEED = 20261122
@@ -50,55 +39,6 @@ SETTINGS = {
 }
 
 
-class Hearing:
-    """A subscriber that refuses one request in five, and remembers what it took."""
-
-    def __init__(self) -> None:
-        self.taken: defaultdict[str, list[int]] = defaultdict(list)
-        self._asked = 0
-
-    async def hear(self, request: Request) -> Response:
-        data = orjson.loads(await request.body())["data"]
-        self._asked += 1
-        if self._asked % 5 == 0:
-            return Response(status_code=500)
-        self.taken[data["id"]].append(data["sequence"])
-        return Response(status_code=200)
-
-    def in_order(self, subject_id: str, version: int) -> bool:
-        """Each event once or more, none after a later one."""
-        taken = self.taken[subject_id]
-        return taken == sorted(taken) and set(taken) == set(range(1, version + 1))
-
-
-@asynccontextmanager
-async def hearing(world: World) -> AsyncIterator[Hearing]:
-    one = Hearing()
-    async with served(Starlette(routes=[Route("/", one.hear, methods=["POST"])])) as address:
-        answer = await world.http.post("/v1/subscribers", json={"url": address})
-        assert answer.status_code == 201, answer.text
-        yield one
-
-
-async def accepted(world: World, name: str, key: str) -> str:
-    """The subject's id, however often it takes to get an answer."""
-    body, headers = a_request(name), {"idempotency-key": key}
-    answer: httpx.Response | None = None
-
-    async def has_answer() -> bool:
-        nonlocal answer
-        try:
-            answer = await world.http.post("/v1/subjects", json=body, headers=headers)
-        except httpx.TransportError:
-            return False
-        assert answer.status_code in {200, 202, 503}, answer.text
-        return answer.is_success
-
-    await until(has_answer)
-    assert answer is not None
-    return str(answer.json()["id"])
-
-
 async def blow(stack: Stack, dice: random.Random, workers: Sequence[Child]) -> None:
     """One thing goes wrong and, where it must, is put right."""
     one = dice.choice(workers)
@@ -116,28 +56,10 @@ async def blow(stack: Stack, dice: random.Random, workers: Sequence[Child]) -> N
     await asyncio.sleep(dice.uniform(0, 0.5))
 
 
-async def none_waits(stack: Stack) -> bool:
-    """Whether every delivery has ended."""
-    connection = await asyncpg.connect(stack.env["CALLSHEET_DATABASE_URL"])
-    try:
-        waits = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM deliveries WHERE state = 'pending')"
-        )
-    finally:
-        await connection.close()
-    return not waits
-
-
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with quick_stack(tmp_path_factory.mktemp("storm"), **SETTINGS) as one:
         yield one
-
-
-async def ledger(world: World) -> dict[str, Any]:
-    answer = await world.http.get(f"{world.stack.simulator_url}/_simulator/ledger")
-    read: dict[str, Any] = answer.json()
-    return read
 
 
 @pytest.mark.timeout(150)
@@ -156,7 +78,7 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
             """A subject every so often, as long as the storm blows."""
             made = {}
             for number, name in enumerate(names):
-                made[await accepted(world, name, f"key-{number}")] = name
+                made[await world.accepted(a_request(name), f"key-{number}")] = name
                 await asyncio.sleep(0.1)
             return made
 
@@ -167,10 +89,10 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         assert len(made) == SUBJECTS
 
         subjects = {one: await world.ended(one) for one in made}
-        await until(lambda: none_waits(running))
+        await until(world.none_waits)
         states = {one: subject["state"] for one, subject in subjects.items()}
         assert states == {one: ENDS.get(name, "succeeded") for one, name in made.items()}
-        book = await ledger(world)
+        book = await world.ledger()
         creates = [
             one["external_task_id"] for one in book["creates"] if one["outcome"] == "accepted"
         ]

@@ -1,15 +1,24 @@
 """The whole service in processes of its own, a caller, and a look behind the provider's curtain."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import asyncpg
 import httpx
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from service.local.stack import Stack, stack
+from tests.local.simulating import PATH, served
 from tests.make import a_request
 
 LEASE = 3  # seconds: what a dead worker held is taken up after this
@@ -19,6 +28,7 @@ QUICK = {
     "CALLSHEET_ABSENCE_GRACE": "1",
     "CALLSHEET_SWEEP": "0.2",
 }
+AGAIN = 0.2  # seconds before a caller who got no answer asks again
 PATIENCE = 40.0  # seconds until something must have come about
 
 
@@ -33,9 +43,13 @@ class World:
     @asynccontextmanager
     async def of(cls, running: Stack) -> AsyncIterator[Self]:
         key = running.make_key("acme")
-        headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(
-            base_url=running.base_url, headers=headers, trust_env=False, timeout=30
+            base_url=running.base_url,
+            headers={"authorization": f"Bearer {key}"},
+            # An idle connection is let go before the server, after 5 s, closes it under a call.
+            limits=httpx.Limits(keepalive_expiry=1),
+            trust_env=False,
+            timeout=30,
         ) as http:
             yield cls(running, http)
 
@@ -44,6 +58,20 @@ class World:
         answer = await self.http.post("/v1/subjects", json=a_request(name, **changes))
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
+
+    async def accepted(self, body: Mapping[str, Any], key: str) -> str:
+        """The id of a subject, however often it takes to get an answer."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                answer = await self.http.post(
+                    "/v1/subjects", json=body, headers={"idempotency-key": key}
+                )
+                assert answer.status_code in {200, 202, 503}, answer.text
+                if answer.is_success:
+                    return str(answer.json()["id"])
+            await asyncio.sleep(AGAIN)
+        raise AssertionError(key)
 
     async def read(self, subject_id: str) -> dict[str, Any]:
         read: dict[str, Any] = (await self.http.get(f"/v1/subjects/{subject_id}")).json()
@@ -65,6 +93,46 @@ class World:
         answer = await self.http.post(f"{self.stack.simulator_url}/_simulator/faults", json=rule)
         assert answer.status_code == 200, answer.text
 
+    async def faults(self, rules: Sequence[Mapping[str, object]]) -> None:
+        url = f"{self.stack.simulator_url}/_simulator/faults"
+        answer = await self.http.post(url, json=rules)
+        assert answer.status_code == 200, answer.text
+
+    async def settings(self, **changes: object) -> None:
+        """Of the simulator."""
+        url = f"{self.stack.simulator_url}/_simulator/settings"
+        answer = await self.http.post(url, json=changes)
+        assert answer.status_code == 200, answer.text
+
+    async def ledger(self) -> dict[str, Any]:
+        """Everything the provider was asked and told."""
+        answer = await self.http.get(f"{self.stack.simulator_url}/_simulator/ledger")
+        read: dict[str, Any] = answer.json()
+        return read
+
+    async def asked(self, path: str = "", **params: int) -> Any:  # noqa: ANN401 - a record, or a list of them
+        """What the provider itself says of its tasks, in the older shape."""
+        key = self.stack.env["CALLSHEET_PROVIDER_API_KEY"]
+        answer = await self.http.get(
+            f"{self.stack.simulator_url}{PATH}{path}",
+            params=params,
+            headers={"authorization": f"Bearer {key}"},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    async def rows(self, statement: str) -> list[dict[str, Any]]:
+        """A look into the database, on a connection of its own."""
+        connection = await asyncpg.connect(self.stack.env["CALLSHEET_DATABASE_URL"])
+        try:
+            return [dict(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    async def none_waits(self) -> bool:
+        """Whether every delivery has ended."""
+        return not await self.rows("SELECT FROM deliveries WHERE state = 'pending' LIMIT 1")
+
     async def creates(self, subject_id: str) -> list[str]:
         """What became of each create call that the provider received for a subject."""
         answer = await self.http.get(
@@ -84,6 +152,49 @@ class World:
     def violations(self) -> str:
         return self.stack.call("audit").strip()
 
+    def faults_logged(self) -> list[str]:
+        """Errors of our own, which are caught and only logged."""
+        logs = [self.stack.supervisor.logs / f"{name}.log" for name in ("web", "worker")]
+        lines = [line for log in logs for line in log.read_text().splitlines()]
+        return [line for line in lines if '"action": "fault"' in line]
+
+
+class Hearing:
+    """A subscriber that refuses one request in five, and remembers what it took: the sequences of
+    each subject as they came, and the subject as it was last."""
+
+    def __init__(self) -> None:
+        self.taken: defaultdict[str, list[int]] = defaultdict(list)
+        self.last: dict[str, dict[str, Any]] = {}
+        self._asked = 0
+
+    async def hear(self, request: Request) -> Response:
+        data = orjson.loads(await request.body())["data"]
+        self._asked += 1
+        if self._asked % 5 == 0:
+            return Response(status_code=500)
+        self.taken[data["id"]].append(data["sequence"])
+        self.last[data["id"]] = data
+        return Response(status_code=200)
+
+    def has_end(self, subject_id: str) -> bool:
+        """Whether it has been told how that subject ended."""
+        return bool(self.last.get(subject_id, {}).get("finished_at"))
+
+    def in_order(self, subject_id: str, version: int) -> bool:
+        """Each event once or more, none after a later one."""
+        taken = self.taken[subject_id]
+        return taken == sorted(taken) and set(taken) == set(range(1, version + 1))
+
+
+@asynccontextmanager
+async def hearing(world: World) -> AsyncIterator[Hearing]:
+    one = Hearing()
+    async with served(Starlette(routes=[Route("/", one.hear, methods=["POST"])])) as address:
+        answer = await world.http.post("/v1/subscribers", json={"url": address})
+        assert answer.status_code == 201, answer.text
+        yield one
+
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> None:
     """Wait until it holds; fail if it never does."""
@@ -97,6 +208,18 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = PATIE
 @contextmanager
 def quick_stack(folder: Path, **settings: str) -> Iterator[Stack]:
     """Everything running, with short leases; nothing of it is left at the end."""
-    given = QUICK | {f"CALLSHEET_{name.upper()}": value for name, value in settings.items()}
-    with stack(folder, given, durable=False, keep=False) as running:
+    with stack(folder, _quick(settings), durable=False, keep=False) as running:
         yield running
+
+
+@contextmanager
+def durable_stack(folder: Path, **settings: str) -> Iterator[Stack]:
+    """The same, for tests that cut Postgres off: what was promised must outlive the server, as it
+    does where it matters.
+    """
+    with stack(folder, _quick(settings), keep=False) as running:
+        yield running
+
+
+def _quick(settings: Mapping[str, str]) -> dict[str, str]:
+    return QUICK | {f"CALLSHEET_{name.upper()}": value for name, value in settings.items()}

@@ -1,6 +1,7 @@
 """Callbacks out: signed, tried again, and spoilt where a fault says so."""
 
 import asyncio
+import hashlib
 import secrets
 import time
 from collections import deque
@@ -52,23 +53,25 @@ class Courier:
     key: bytes | None
     settings: Callable[[], Settings]
     new_id: Callable[[], int]
+    owed: float = 0.0  # of the next callback to lose, by `lose_share`
 
     def tell(self, line: Line, task: Task) -> None:
         """The task has a new status: call back about it, unless a fault loses or holds it."""
         if not task.callback_url:
             return
-        callback = self._written(task)
-        if task.fault.loses(task.status):
+        callback, lost = self._written(task), self._loses(task)
+        if lost:
             self._note(callback, "lost", None)
             line.tried.release()
-            return
-        if task.fault.reorder and not task.ended:
+        elif task.fault.reorder and not task.ended:
             line.held.append(callback)
-            return
-        line.waiting.extend([callback, *reversed(line.held)])
-        line.held.clear()
-        if task.fault.contradict and task.ended:
-            line.waiting.append(self._contradiction(task))
+        else:
+            line.waiting.append(callback)
+        if task.ended:
+            line.waiting.extend(reversed(line.held))
+            line.held.clear()
+            if task.fault.contradict and not lost:
+                line.waiting.append(self._contradiction(task))
         if not line.draining:
             line.draining = True
             self.background.start(self._drain(line))
@@ -78,6 +81,12 @@ class Courier:
         now = time.time_ns() // 1_000_000
         task = Task(str(self.new_id()), {"callback_url": url}, now, now, Fault(shape="newer"))
         self.background.start(self._first(self._written(task)))
+
+    def _loses(self, task: Task) -> bool:
+        self.owed += task.fault.lose_share
+        due = self.owed >= 1 - 1e-9
+        self.owed -= due
+        return due or task.fault.loses(task.status)
 
     def _written(self, task: Task) -> Callback:
         record = records.shaped(task, task.fault.shape or self.settings().shape)
@@ -155,5 +164,6 @@ class Courier:
             external_task_id=callback.external_task_id,
             status=callback.status,
             url=callback.url,
+            sha256=hashlib.sha256(callback.body).hexdigest(),
             answer=answer,
         )

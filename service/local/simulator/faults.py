@@ -22,10 +22,11 @@ class Fault:
     connection in place of an answer, `trickle` spreads it over `delay` (or 60 s).
     `before_answer` callbacks are sent first.
 
-    The callbacks of the task made: `lose` (all, or those statuses), `duplicate` (copies of each
-    beyond the first), `fresh_ids` (each copy under an id of its own), `reorder` (the last first),
-    `callback_delay`, `forge` (signed with another key), `unsigned`, `skew` (of the timestamp),
-    `contradict` (after the end the opposite end), `shape`.
+    The callbacks of the task made: `lose` (all, or those statuses), `lose_share` (so many of all
+    tasks' together, evenly spread), `duplicate` (copies of each beyond the first), `fresh_ids`
+    (each copy under an id of its own), `reorder` (the last first), `callback_delay`, `forge`
+    (signed with another key), `unsigned`, `skew` (of the timestamp), `contradict` (after the end
+    the opposite end), `shape`.
 
     Its life: `fail` (with that message), `stuck` (never ends), `words` (status → word used for
     it), `processing_after`, `finished_after`.
@@ -44,6 +45,7 @@ class Fault:
     answer: Answer = "normal"
     before_answer: int = 0
     lose: bool | list[str] = False
+    lose_share: float = 0.0
     duplicate: int = 0
     fresh_ids: bool = False
     reorder: bool = False

@@ -1,0 +1,222 @@
+"""Callbacks lost, repeated, turned round, early and forged, from a seed, while the web is killed
+again and again and Postgres is cut off: what got a 200 is kept, and nothing false is believed."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from service.local.stack import Stack
+from tests.chaos.sender import Posted, Sender
+from tests.chaos.world import Hearing, World, durable_stack, hearing, until
+from tests.make import a_request
+
+SEED = 20261123
+SUBJECTS = 300
+CALLERS = 12  # who create them
+SENDERS = 4
+LOST = 0.3
+# What befalls a subject's callbacks beside the loss, each with its chance; they add up.
+TROUBLES: tuple[tuple[float, dict[str, object]], ...] = (
+    (0.4, {"duplicate": 2}),
+    (0.2, {"duplicate": 3, "fresh_ids": True}),
+    (0.3, {"reorder": True}),
+    (0.25, {"before_answer": 1, "delay": 0.2, "reorder": False}),
+    (0.15, {"forge": True}),
+    (0.05, {"skew": 900}),
+    (0.3, {"shape": "newer"}),
+    (0.2, {"fail": "the face is not to be seen"}),
+)
+# Who falls, blow by blow; two at once fall at once.
+BLOWS = (
+    *(("web",), ("web",), ("web", "postgres"), ("web",)),
+    *(("postgres",), ("web",), ("web",), ("web",)),
+)
+BETWEEN = 15  # callbacks that get a 200 between two blows, at least
+KEPT = """
+    SELECT dedup_key, encode(sha256(body), 'hex') AS sha256, seen FROM callbacks
+    WHERE verdict <> 'rejected'
+"""
+WORDS = {"succeed": "succeeded", "failed": "failed"}
+SETTINGS = {
+    "provider_parallel": "1000",
+    "look_ups_per_second": "200",
+    "delivery_timeout": "1",
+    "delivery_schedule": ",".join(["0.2"] * 100),
+}
+
+
+@pytest.fixture
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with durable_stack(tmp_path_factory.mktemp("callback storm"), **SETTINGS) as one:
+        yield one
+
+
+def rules(dice: random.Random) -> dict[str, dict[str, object]]:
+    """What goes wrong with each subject's task, by the subject's name, and how long it takes."""
+    made: dict[str, dict[str, object]] = {}
+    for number in range(SUBJECTS):
+        begins = dice.uniform(1, 4)
+        rule: dict[str, object] = {
+            "element_name": f"subject {number}",
+            "times": None,
+            "lose_share": LOST,
+            "callback_delay": dice.uniform(0, 0.2),
+            "processing_after": begins,
+            "finished_after": begins + dice.uniform(3, 6),
+        }
+        for chance, trouble in TROUBLES:
+            if dice.random() < chance:
+                rule |= trouble
+        made[f"subject {number}"] = rule
+    return made
+
+
+async def create(world: World, names: Sequence[str], made: dict[str, str]) -> None:
+    """One subject after the other, each until it is accepted; their names by their ids."""
+    body = a_request()
+    for name in names:
+        made[await world.accepted(body | {"element_name": name}, key=name)] = name
+
+
+async def blow(stack: Stack, sender: Sender, dice: random.Random) -> None:
+    """Every so often somebody falls, in the middle of the callbacks, and gets up again."""
+    for fallen in BLOWS:
+        await sender.go_on(BETWEEN)
+        await asyncio.sleep(dice.uniform(0.5, 1.5))
+        await asyncio.gather(*(asyncio.to_thread(stack.child(name).restart) for name in fallen))
+
+
+async def storm(
+    world: World, heard: Hearing, sender: Sender, dice: random.Random
+) -> dict[str, str]:
+    """The names of the subjects that were made in it, by their ids; all have ended."""
+    made: dict[str, str] = {}
+    names = [f"subject {number}" for number in range(SUBJECTS)]
+
+    async def many_are_made() -> bool:
+        return len(made) >= SUBJECTS / 3
+
+    async def all_have_ended() -> bool:
+        return len(made) == SUBJECTS and all(heard.has_end(one) for one in made)
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(CALLERS):
+            group.create_task(create(world, names[first::CALLERS], made))
+        sending = [group.create_task(sender.send_for_ever()) for _ in range(SENDERS)]
+        await until(many_are_made)
+        await blow(world.stack, sender, dice)
+        await until(all_have_ended)
+        for one in sending:
+            one.cancel()
+    return made
+
+
+async def everyone(world: World) -> dict[str, dict[str, Any]]:
+    """All subjects, as their caller sees them."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        after = f"&cursor={cursor}" if cursor else ""
+        page = (await world.http.get(f"/v1/subjects?limit=200{after}")).json()
+        found += page["data"]
+        cursor = page["next_cursor"]
+    return {one["id"]: one for one in found}
+
+
+async def ends_at_the_provider(world: World) -> dict[str, tuple[str, str, str | None]]:
+    """Its task, how that ended and what came of it, for each subject."""
+    tasks = await world.asked(pageNum=1, pageSize=500)
+    return {
+        task["task_info"]["external_task_id"]: (
+            task["task_id"],
+            WORDS[task["task_status"]],
+            str(task["task_result"]["elements"][0]["element_id"])
+            if task["task_status"] == "succeed"
+            else None,
+        )
+        for task in tasks
+    }
+
+
+def by_provider(book: dict[str, Any], forgers: set[str]) -> list[Posted]:
+    """What the provider itself posted; of the subjects of `forgers`, nothing genuine."""
+    return [
+        Posted(
+            kind="forged by the provider" if one["external_task_id"] in forgers else "the provider",
+            id=one["id"],
+            sha256=one["sha256"],
+            genuine=one["external_task_id"] not in forgers,
+            answer=one["answer"] if one["outcome"] == "answered" else None,
+        )
+        for one in book["callbacks"]
+        if one["outcome"] != "lost"
+    ]
+
+
+def unfitting(posted: list[Posted]) -> Counter[tuple[str, int | None]]:
+    """Answers that should not have been; no answer, or a 503, may be anybody's."""
+    return Counter(
+        (one.kind, one.answer)
+        for one in posted
+        if one.answer not in {200 if one.genuine else 401, 503, None}
+    )
+
+
+def forgotten(posted: list[Posted], kept: list[dict[str, Any]]) -> set[Posted]:
+    """What got a 200 and is not there, with other bytes, or counted less often than answered."""
+    answered = Counter(one.id for one in posted if one.answer == 200)
+    seen = {(row["dedup_key"], row["sha256"]): row["seen"] for row in kept}
+    return {
+        one
+        for one in posted
+        if one.answer == 200 and seen.get((one.id, one.sha256), 0) < answered[one.id]
+    }
+
+
+def believed(posted: list[Posted], kept: list[dict[str, Any]]) -> set[Posted]:
+    """What was forged and was taken for more than that."""
+    taken = {(row["dedup_key"], row["sha256"]) for row in kept}
+    genuine = {(one.id, one.sha256) for one in posted if one.genuine}
+    return {one for one in posted if (one.id, one.sha256) in taken - genuine}
+
+
+@pytest.mark.timeout(150)
+async def test_after_a_storm_of_callbacks_what_got_a_200_is_kept_and_no_lie_is_believed(
+    running: Stack,
+) -> None:
+    dice = random.Random(SEED)  # noqa: S311 - the same storm every time
+    async with World.of(running) as world, hearing(world) as heard:
+        faults = rules(dice)
+        await world.faults(list(faults.values()))
+        await world.settings(callback_retries=[0.5, 1, 2, 4])
+        sender = Sender(world, heard, dice)
+        made = await storm(world, heard, sender, dice)
+        await until(world.none_waits)
+
+        subjects = await everyone(world)
+        assert {
+            id_: (one["provider_task_id"], one["state"], (one["subject"] or {}).get("element_id"))
+            for id_, one in subjects.items()
+        } == await ends_at_the_provider(world)
+        assert [
+            id_ for id_, one in subjects.items() if not heard.in_order(id_, one["version"])
+        ] == []
+
+        book = await world.ledger()
+        forgers = {id_ for id_, name in made.items() if {"forge", "skew"} & set(faults[name])}
+        posted = sender.posted + by_provider(book, forgers)
+        kept = await world.rows(KEPT)
+        assert unfitting(posted) == {}
+        assert forgotten(posted, kept) == set()
+        assert believed(posted, kept) == set()
+        # The storm was one: each kind of callback had its answer, and so many never came.
+        answers = {one.kind: one.answer for one in posted if one.answer in {200, 401}}
+        assert set(answers) == {*sender.writers, "the provider", "forged by the provider"}
+        assert book["counts"]["callbacks_lost"] == pytest.approx(3 * SUBJECTS * LOST, abs=1)
+        assert world.violations() == "0 violations"
+        assert world.faults_logged() == []
+    assert [child.command.name for child in running.supervisor.ended()] == []
