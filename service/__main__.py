@@ -5,20 +5,25 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from getpass import getpass
 from pathlib import Path
 
 import uvloop
 
 from service import worker
 from service.core.errors import CallsheetError, Invalid, Unavailable
+from service.core.sources import PROVIDER
+from service.core.subjects import rfc3339
 from service.settings import SettingError, Settings, read_settings
-from service.steps import audit, keys
+from service.steps import audit, keys, revisit, secrets
 from service.steps.resources import Resources
+from service.steps.secrets import Listed
 from service.store.migrate import migrate
 from service.web import server
 from service.wiring import open_resources, start_logging
 
 Step = Callable[[Resources], Awaitable[int]]
+MAX_SECRET = 10_000  # bytes read of what can only be a secret
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,8 +79,23 @@ def _parser() -> argparse.ArgumentParser:
     key.add_argument("action", choices=["create"])
     key.add_argument("--account", required=True)
     key.add_argument("--scopes", default=",".join(keys.DEFAULT_SCOPES))
+    _secrets_parser(command("secrets", _secrets_list, "what callbacks are verified with"))
     command("audit", _audit, "look for broken promises: exit 0, or 1 with the violations")
     return parser
+
+
+def _secrets_parser(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    add = actions.add_parser(
+        "add", help="put a secret in force, and verify again what was rejected"
+    )
+    add.add_argument("--source", default=PROVIDER)
+    add.add_argument("secret", nargs="?", help="left out, or -: read from standard input")
+    add.set_defaults(run=_secrets_add)
+    actions.add_parser("list", help="by their fingerprints").set_defaults(run=_secrets_list)
+    remove = actions.add_parser("remove", help="put a secret out of force")
+    remove.add_argument("id")
+    remove.set_defaults(run=_secrets_remove)
 
 
 def _settings() -> Settings:
@@ -128,6 +148,61 @@ def _keys(given: argparse.Namespace) -> int:
         return 0
 
     return _with_resources(create)
+
+
+def _secrets_add(given: argparse.Namespace) -> int:
+    text = _secret(given.secret)
+
+    async def add(resources: Resources) -> int:
+        secret, new = await secrets.add(resources, given.source, text)
+        print(_line(secret), "added" if new else "was there already")
+        number, taken = await revisit.reverify_all(resources, given.source)
+        print(f"{number} rejected callbacks were verified again, {taken} taken")
+        return 0
+
+    return _with_resources(add)
+
+
+def _secret(given: str | None) -> str:
+    """As it was given; else from standard input, so that no history and no process list has it."""
+    if given not in {None, "-"}:
+        return str(given)
+    if sys.stdin.isatty():
+        return getpass("secret: ").strip()
+    return sys.stdin.buffer.read(MAX_SECRET).decode(errors="replace").strip()
+
+
+def _secrets_list(_given: argparse.Namespace) -> int:
+    async def show(resources: Resources) -> int:
+        for one in await secrets.listed(resources):
+            print(_line(one), rfc3339(one.created_at) or "-")
+        return 0
+
+    return _with_resources(show)
+
+
+def _secrets_remove(given: argparse.Namespace) -> int:
+    async def remove(resources: Resources) -> int:
+        secret, last = await secrets.remove(resources, given.id)
+        print(_line(secret), "removed")
+        if last:
+            print(_warning(secret.source), file=sys.stderr)
+        return 0
+
+    return _with_resources(remove)
+
+
+def _line(secret: Listed) -> str:
+    return f"{secret.id or 'settings':30} {secret.source:12} {secret.fingerprint}"
+
+
+def _warning(source: str) -> str:
+    now = (
+        "unsigned callbacks are taken as hints, and the provider is asked"
+        if source == PROVIDER
+        else "all its callbacks are rejected"
+    )
+    return f"it was the last secret of {source}: from now on {now}"
 
 
 def _audit(_given: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
-JOB_SPACING = 1.0  # seconds between jobs that wait for a worker to come
+JOB_SPACING = 0.5  # seconds between jobs that wait for a worker to come
 MAX_TIME = 10**14  # milliseconds, and tries: the year 5138 is beyond either
 ANSWER_TIME = 2.0  # seconds; a Redis that hangs is as good as away
 UNREACHABLE = (RedisError, OSError, TimeoutError)
@@ -79,7 +79,6 @@ class Queue:
         self.name = name
         self._settings = redis_settings(url)
         self._waiting: dict[Work, str] = {}
-        self._next_job: dict[Work, float] = {}
         self._rung = asyncio.Event()
         self._listeners: list[Callable[[Work], None]] = []
         self._sending: asyncio.Task[None] | None = None
@@ -112,6 +111,8 @@ class Queue:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        async with self._connecting:  # broken off while it is opened, a connection would leak
+            pass
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
@@ -131,19 +132,19 @@ class Queue:
             waiting, self._waiting = self._waiting, {}
             try:
                 async with asyncio.timeout(ANSWER_TIME):
-                    await self._send(waiting)
+                    heard = await self._send(waiting)
+                if not heard:  # the jobs wait for a worker to come: more of them would not help
+                    await asyncio.sleep(JOB_SPACING)
             except UNREACHABLE as error:
                 # Not kept: the sweep finds the work, and a backlog of wakes would help nobody.
                 log.warning("queue", action="wake_lost", error=type(error).__name__)
                 await asyncio.sleep(RETRY_DELAY)
 
-    async def _send(self, waiting: dict[Work, str]) -> None:
+    async def _send(self, waiting: dict[Work, str]) -> bool:
+        """Ring whoever listens, at once; only where nobody does, leave jobs. Whether any does."""
         redis = await self._connected()
-        # Who listens is rung at once; a job waits only where nobody does, one a second.
         if await redis.publish(doorbell(self.name), ",".join(waiting)):
-            return
-        now = asyncio.get_running_loop().time()
+            return True
         for work, subject_id in waiting.items():
-            if now >= self._next_job.get(work, now):
-                self._next_job[work] = now + JOB_SPACING
-                await redis.enqueue_job(work.value, subject_id)
+            await redis.enqueue_job(work.value, subject_id)
+        return False

@@ -1,6 +1,7 @@
 """The command line, run as anybody would run it: a process with an environment."""
 
 import asyncio
+import hashlib
 import json
 import signal
 import socket
@@ -10,21 +11,26 @@ from pathlib import Path
 
 import pytest
 
+from service.core.signatures import secret_of
 from service.local.environment import without_settings
 from service.local.ports import HOST, free_port
-from tests.calling import fetch
+from tests.calling import fetch, record, signed, token
 from tests.conftest import Api
 
 ROOT = Path(__file__).parent.parent
+ANOTHER = secret_of(b"a secret that is not known yet")
 
 
-async def run(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """One command, to its end."""
+async def run(
+    environ: dict[str, str], *arguments: str, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One command, to its end; `given` is its standard input."""
     return await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "service", *arguments],
         cwd=ROOT,
         env=without_settings() | environ,
+        input=given,
         capture_output=True,
         text=True,
         timeout=50,
@@ -80,6 +86,65 @@ async def test_the_audit_shows_what_it_finds(api: Api, environ: dict[str, str]) 
     assert last == "1 violations"
 
 
+async def test_a_secret_that_is_added_is_in_force_at_once_and_takes_what_it_could_have_signed(
+    api: Api, environ: dict[str, str]
+) -> None:
+    subject_id = (await api.create())["id"]
+    path, body = f"/callbacks/{token(api.resources, subject_id)}", record(subject_id)
+    headers = signed(body, api.resources.clock(), secret=ANOTHER)
+    await api.http.post("/callbacks", content=body)
+    assert (await api.http.post(path, content=body, headers=headers)).status_code == 401
+    for arguments, new, counts in (((), "added", (2, 1)), (("-",), "was there already", (1, 0))):
+        done = await run(environ, "secrets", "add", *arguments, given=f"{ANOTHER}\n")
+        assert done.returncode == 0, done.stderr
+        assert ANOTHER.removeprefix("whsec_") not in done.stdout + done.stderr
+        first, last = done.stdout.splitlines()
+        assert first.endswith(f" {new}")
+        number, taken = counts
+        assert last == f"{number} rejected callbacks were verified again, {taken} taken"
+    assert (await api.read(subject_id))["state"] == "succeeded"
+    assert (await api.http.post(path, content=body, headers=headers)).status_code == 200
+
+
+async def test_secrets_are_listed_without_showing_them_and_removed(
+    api: Api, environ: dict[str, str]
+) -> None:
+    environ["CALLSHEET_CALLBACK_SOURCES"] = '{"relay": {"scheme": "shared-secret"}}'
+    done = await run(environ, "secrets", "add", "--source", "relay", "the-secret-of-a-relay")
+    assert done.returncode == 0, done.stderr
+    done = await run(environ, "secrets", "list")
+    assert done.returncode == 0, done.stderr
+    (given, added) = [line.split() for line in done.stdout.splitlines()]
+    assert (given[:2], given[3]) == (["settings", "provider"], "-")
+    assert added[1] == "relay"
+    fingerprint = hashlib.sha256(b"the-secret-of-a-relay").hexdigest()[:12]
+    assert added[2] == fingerprint
+    assert "the-secret" not in done.stdout + done.stderr
+    done = await run(environ, "secrets", "remove", added[0])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "it was the last secret of relay: from now on all its callbacks are rejected\n"
+    )
+    done = await run(environ, "secrets", "remove", added[0])
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("there is no secret of this id")
+    assert await fetch(api.resources, "SELECT id FROM callback_secrets") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--source", "nobody"), "'nobody' is not a source of callbacks: provider"),
+        (("--source", "provider"), "a webhook secret is Base64 after whsec_"),
+    ],
+)
+async def test_a_secret_that_is_none_is_refused_in_one_line(
+    environ: dict[str, str], arguments: tuple[str, ...], message: str
+) -> None:
+    done = await run(environ, "secrets", "add", *arguments, given="whsec_not a secret")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{message}\n")
+
+
 async def test_migrating_what_is_up_to_date_says_nothing(environ: dict[str, str]) -> None:
     done = await run(environ, "migrate")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -120,7 +185,17 @@ async def test_a_port_that_is_taken_is_said_in_lines_of_the_log(environ: dict[st
 async def test_help_lists_the_commands() -> None:
     done = await run({}, "--help")
     assert done.returncode == 0
-    for command in ("dev", "demo", "web", "worker", "migrate", "simulator", "keys", "audit"):
+    for command in (
+        "dev",
+        "demo",
+        "web",
+        "worker",
+        "migrate",
+        "simulator",
+        "keys",
+        "secrets",
+        "audit",
+    ):
         assert command in done.stdout
 
 

@@ -256,6 +256,7 @@ async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict
     sweeping = asyncio.create_task(worker.sweep_for_ever(replace(api.resources, settings=settings)))
     await until(lambda: actions(logged).count("fault") > 1)
     sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
     logged.clear()
 
 

@@ -24,6 +24,7 @@ ENCODED = re.compile(r"[0-9A-Za-z+/=]")  # what a signature is written with
 TEMPLATE = re.compile(r"[\t\n\r -~]{1,1000}")
 PLACEHOLDER = re.compile(r"(\{[^{}]*\})")
 HEADER_PLACEHOLDER = "header:"
+PLAIN_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")  # kept in clear
 GIVEN = frozenset(("id", "timestamp", "body"))  # values at hand for every message
 SUBJECTS = frozenset(("id", "body", "body_sha256", "task_id"))  # one message is told by them
 PLACEHOLDERS = ("id", "timestamp", "body", "body_sha256", "task_id")
@@ -206,6 +207,9 @@ class SharedSecret:
 
     def __post_init__(self) -> None:
         _check(HEADER, self.header, "header must be a header name")
+        if self.header in PLAIN_HEADERS:
+            msg = f"header must not be {self.header}, which is kept as it came"
+            raise ValueError(msg)
         _check(AFFIX, self.prefix, "prefix must be at most 64 ASCII characters")
 
 

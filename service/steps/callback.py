@@ -1,6 +1,7 @@
 """A callback: kept once, applied if it is news; then, and only then, answered."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -9,8 +10,9 @@ from service.steps.advance import announce
 from service.steps.judge import Docket, Taken
 from service.steps.receive import Incoming, Received, receive
 from service.steps.resources import Resources
-from service.store import callbacks, moves, subjects
-from service.store.database import Transaction
+from service.store import callbacks, kept, moves, subjects
+from service.store.database import Direct, Transaction
+from service.store.kept import Summary
 
 log = structlog.get_logger()
 
@@ -19,8 +21,12 @@ MOST_DOUBTFUL = 10_000
 MOST_DOUBTFUL_BYTES = 64_000_000
 
 
-class _OtherSecrets(Exception):
+class OtherSecrets(Exception):
     """They were verified with other secrets than those in force."""
+
+
+class Overtaken(Exception):
+    """Somebody else has judged it again, or let go of it, meanwhile."""
 
 
 async def store(resources: Resources, incoming: Sequence[Incoming]) -> list[Taken]:
@@ -29,9 +35,9 @@ async def store(resources: Resources, incoming: Sequence[Incoming]) -> list[Take
     When this returns, all are durable; if it raises, none was written.
     """
     try:
-        async with resources.database.transaction() as tx:
+        async with resources.database.direct() as tx:
             taken, deliveries = await write(tx, resources, incoming)
-    except _OtherSecrets:
+    except OtherSecrets:
         async with resources.database.glance() as tx:
             await resources.keyring.refresh(tx)
         return await store(resources, [receive(resources, one.received) for one in incoming])
@@ -47,10 +53,17 @@ async def take(resources: Resources, received: Received) -> Taken:
 
 
 async def write(
-    tx: Transaction, resources: Resources, incoming: Sequence[Incoming], *, anew: str | None = None
+    tx: Transaction | Direct,
+    resources: Resources,
+    incoming: Sequence[Incoming],
+    *,
+    anew: Summary | None = None,
 ) -> tuple[list[Taken], int]:
-    """What each comes to, and how many deliveries were made. `anew` is the id of a kept one that
-    is judged again: it is replaced."""
+    """What each comes to, and how many deliveries were made.
+
+    `anew` is a kept one that is judged again, and is replaced by the one of `incoming`; Overtaken,
+    if it is not there any more as it was read. OtherSecrets, if these were verified with such.
+    """
     # The subjects' locks come first, in the order of their ids: copies that arrive elsewhere at
     # once queue up behind them, and then find what was kept here.
     locked = await subjects.lock_all(
@@ -59,12 +72,15 @@ async def write(
         provider_task_ids=_distinct(one.callback.task_id for one in incoming),
     )
     if anew is not None:
-        await callbacks.remove(tx, anew)
+        seen = await kept.remove(tx, anew.id, anew.verdict)
+        if seen is None:
+            raise Overtaken
+        incoming = [replace(one, seen=seen) for one in incoming]
     keys = sorted({(one.callback.source, one.callback.dedup_key) for one in incoming})
     known = await callbacks.known(tx, keys, [subject.id for subject in locked])
     resources.learnt.take(known.usual)
     if any(one.version not in {None, known.secrets_version} for one in incoming):
-        raise _OtherSecrets
+        raise OtherSecrets
     docket = Docket(resources, locked, known)
     taken = docket.judge_all(incoming)
     deliveries = await moves.write(tx, docket.moves(), docket.kept)

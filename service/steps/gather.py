@@ -14,6 +14,7 @@ log = structlog.get_logger()
 WRITERS = 2  # batches written at a time; measured best
 MOST = 32  # items of one batch; measured best with two writers
 BOUND = 5000  # items that wait; beyond it, come back later
+MOST_WEIGHT = 64_000_000  # bytes of all that wait or are being written; likewise
 PASSES = 2  # of the event loop: one in which a request is read, one in which it gets here
 
 T = TypeVar("T")
@@ -30,10 +31,13 @@ class Gatherer(Generic[T, R]):
         writers: int = WRITERS,
         most: int = MOST,
         bound: int = BOUND,
+        weigh: Callable[[T], int] = lambda _: 0,
     ) -> None:
         self._write = write
         self._most = most
         self._bound = bound
+        self._weigh = weigh
+        self._weight = 0
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._arrived = asyncio.Event()
         self._writers = writers
@@ -51,14 +55,19 @@ class Gatherer(Generic[T, R]):
     async def put(self, item: T) -> R:
         """The item's result, once its batch is committed.
 
-        Unavailable if too many wait already, or if it could not be written.
+        Unavailable if too much waits already, or if it could not be written.
         """
-        if len(self._waiting) >= self._bound:
+        weight = self._weigh(item)
+        if len(self._waiting) >= self._bound or self._weight + weight > MOST_WEIGHT:
             raise Unavailable("too much is waiting to be stored; send it again")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        self._weight += weight
         self._arrived.set()
-        return await future
+        try:
+            return await future
+        finally:
+            self._weight -= weight
 
     async def _write_for_ever(self) -> None:
         while True:
@@ -80,17 +89,19 @@ class Gatherer(Generic[T, R]):
             for _ in range(PASSES):
                 await asyncio.sleep(0)
 
-    async def _settle(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _settle(
+        self, batch: list[tuple[T, asyncio.Future[R]]], *, alone: bool = False
+    ) -> None:
         try:
             results = await self._write([item for item, _ in batch])
         except Unavailable as error:
             cause = repr(error.__cause__)
             log.warning("gather", action="unavailable", items=len(batch), cause=cause)
             _refuse(batch, error)
-        except Exception:  # a poisoned member must not fail the others
-            if len(batch) > 1:
+        except Exception:
+            if not alone:  # a poisoned member must not fail the others; and a race may be over
                 for one in batch:
-                    await self._settle([one])
+                    await self._settle([one], alone=True)
                 return
             log.exception("gather", action="fault")
             _refuse(batch, Unavailable())

@@ -8,7 +8,7 @@ import structlog
 
 from service.core import schemes
 from service.core.errors import SignatureError
-from service.core.schemes import Scheme, Unsigned
+from service.core.schemes import UNSIGNED, Scheme
 from service.core.sources import PROVIDER
 from service.settings import Settings
 from service.steps.vault import Sealed, Vault
@@ -29,7 +29,8 @@ class Keyring:
     def __init__(self, settings: Settings, vault: Vault) -> None:
         self.version = 0
         self._schemes = settings.callback_sources
-        self._given = {PROVIDER: settings.webhook_secrets}
+        given = settings.webhook_secrets
+        self._given = {PROVIDER: given} if given else {}
         self._vault = vault
         self._veil = vault.derive("kept secrets")
         self._keys: Mapping[str, tuple[bytes, ...]] = self._given
@@ -42,7 +43,7 @@ class Keyring:
         scheme = self._schemes.get(source)
         if scheme is None:
             raise SignatureError("no source of this name is configured")
-        return scheme if source != PROVIDER or self.keys(source) else Unsigned()
+        return scheme if source != PROVIDER or source in self._keys else UNSIGNED
 
     def keys(self, source: str) -> tuple[bytes, ...]:
         return self._keys.get(source, ())
@@ -59,16 +60,17 @@ class Keyring:
             return {}
 
     async def refresh(self, tx: Transaction) -> None:
-        """Take over what is in force now."""
+        """Take over what is in force now. A secret that cannot be opened lets nothing pass, but it
+        is there: its source signs."""
         self.version, added = await secrets.current(tx)
         keys = {source: list(given) for source, given in self._given.items()}
-        for source, key in self._opened(added):
-            keys.setdefault(source, []).append(key)
+        for one in added:
+            keys.setdefault(one.source, []).extend(self._opened(one))
         self._keys = {source: tuple(found) for source, found in keys.items()}
 
-    def _opened(self, added: Iterable[Secret]) -> Iterable[tuple[str, bytes]]:
-        for one in added:
-            try:
-                yield one.source, self._vault.open(one.secret, one.id)
-            except Sealed as error:
-                log.error("keyring", action="secret_sealed", secret=one.id, error=str(error))  # noqa: TRY400
+    def _opened(self, secret: Secret) -> Iterable[bytes]:
+        try:
+            return [self._vault.open(secret.secret, secret.id)]
+        except Sealed as error:
+            log.error("keyring", action="secret_sealed", secret=secret.id, error=str(error))  # noqa: TRY400 - no traceback is needed
+            return []

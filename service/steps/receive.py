@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from service.core import schemes
+from service.core.descriptions import PLAIN_HEADERS
 from service.core.errors import Malformed, SignatureError
 from service.core.messages import Report, read_callback
 from service.core.news import moment
@@ -14,9 +15,9 @@ from service.core.tokens import subject_of
 from service.steps.resources import Resources
 from service.store.callbacks import Callback, Trust
 
-KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
 MAX_KEPT = 500  # characters of one kept header, and of an address that is not ours
 MAX_WORD = 50  # characters of the provider's word for how a task is
+MAX_STRANGE = 64_000  # bytes kept of what is refused, and came to no address of ours
 NOTHING = Report("", None, None, "", "", None, None, None, None)
 
 
@@ -105,8 +106,9 @@ def _refused(
     error: SignatureError | Malformed,
 ) -> Incoming:
     """As it is kept: with what a later check needs, and no secret. An address of ours is a secret
-    too: only what it names is kept of it."""
+    too: only what it names is kept of it. Of one that was kept before, this is not kept again."""
     keyring, token = resources.keyring, received.token
+    whole = named is not None or len(received.body) <= MAX_STRANGE
     headers = {**_kept(received.headers), **keyring.proof(received.source, received.headers)}
     said = repr((received.source, token, sorted(headers.items())))
     callback = Callback(
@@ -115,7 +117,7 @@ def _refused(
         dedup_key="rejected:" + _digest(said, received.body),
         trust=Trust.ADDRESS if named else Trust.NONE,
         subject_id=named,
-        body=received.body,
+        body=received.body if whole else received.body[:MAX_STRANGE],
         headers=headers,
         received_at=received.at,
         token=clean(token)[:MAX_KEPT] if token and not named else None,
@@ -128,4 +130,4 @@ def _digest(token: str, body: bytes) -> str:
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: clean(headers[name])[:MAX_KEPT] for name in KEPT_HEADERS if name in headers}
+    return {name: clean(headers[name])[:MAX_KEPT] for name in PLAIN_HEADERS if name in headers}

@@ -14,6 +14,7 @@ from service.core.news import news_of
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
+from service.steps import revisit
 from service.steps.advance import advance, next_look_up
 from service.steps.resources import Resources
 from service.steps.submit import RETRY_BASE, RETRY_CAP
@@ -90,7 +91,8 @@ async def _ask_later(resources: Resources, subject: Subject) -> None:
 
 
 async def sweep(resources: Resources) -> None:
-    """Take up what dead workers held, and end what is past its deadline."""
+    """Take up what dead workers held, end what is past its deadline, and take up the callbacks of
+    subjects that have appeared."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
         lapsed = await subjects.lapsed(tx, now, BATCH)
@@ -99,6 +101,7 @@ async def sweep(resources: Resources) -> None:
         await _safely(_lapse(resources, subject_id))
     for subject_id in overdue:
         await _safely(_end(resources, subject_id))
+    await revisit.appear(resources)
 
 
 async def _safely(step: Coroutine[None, None, None]) -> None:

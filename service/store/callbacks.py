@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, select, text
 
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 from service.store.rows import from_rows, rows
 from service.store.tables import callbacks
 
@@ -67,7 +67,7 @@ class Known:
     usual: Mapping[str, float] | None
 
 
-# A parked one could not be considered, and neither could a mismatch, a hint or an unknown one.
+# Of an unknown one, a mismatch or a parked one nothing was made: the same message may come to more.
 _KNOWN = text("""
     SELECT 'state', CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS timestamptz),
         secrets_version, usual
@@ -76,6 +76,7 @@ _KNOWN = text("""
     SELECT 'key', c.source, c.dedup_key, NULL, NULL, NULL
     FROM unnest(CAST(:sources AS text[]), CAST(:keys AS text[])) AS k (source, dedup_key)
     JOIN callbacks c ON c.source = k.source AND c.dedup_key = k.dedup_key
+    AND c.verdict NOT IN ('unknown', 'mismatch', 'parked')
     UNION ALL
     SELECT 'said', task_id, status, task_time, NULL, NULL FROM callbacks
     WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND task_time IS NOT NULL
@@ -98,20 +99,25 @@ _COLUMNS = {
     "token": "text",
     "size": "int",
 }
-# One that was here before is counted instead: the unique key settles the race of copies that name
-# no subject and arrive at once. The order of the keys keeps two batches of such from waiting for
-# each other.
+# One that was here before is counted instead, and what nothing was made of is as it is found now:
+# the unique key settles the race of copies that name no subject and arrive at once. The order of
+# the keys keeps two batches of such from waiting for each other.
+_ANEW = ", ".join(
+    f"""{name} = CASE WHEN callbacks.verdict IN ('unknown', 'mismatch', 'parked')
+        THEN excluded.{name} ELSE callbacks.{name} END"""
+    for name in ("verdict", "reason", "subject_id")
+)
 KEEP = f"""
     kept AS (
         INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
         SELECT * FROM {from_rows("callbacks_came", _COLUMNS, beside="callback_bodies")}
-        ON CONFLICT (source, dedup_key) DO UPDATE SET seen = callbacks.seen + excluded.seen
+        ON CONFLICT (source, dedup_key) DO UPDATE SET seen = callbacks.seen + excluded.seen, {_ANEW}
     )
 """  # noqa: S608 - only our own column names are put in
 
 
 async def known(
-    tx: Transaction, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
+    tx: Transaction | Direct, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
 ) -> Known:
     """What was kept of these keys and said of these subjects before. Callers hold the locks of
     the subjects concerned, so a copy that is being kept elsewhere is committed by now."""
@@ -178,7 +184,7 @@ _TRIM = text("""
 """)
 
 
-async def trim(tx: Transaction, trust: Trust, most: int, most_bytes: int) -> None:
+async def trim(tx: Transaction | Direct, trust: Trust, most: int, most_bytes: int) -> None:
     """Let go of the oldest of what anybody can make us keep, beyond this number and size."""
     await tx.execute(_TRIM, {"trust": trust.value, "most": most, "most_bytes": most_bytes})
 

@@ -1,12 +1,14 @@
 """The connection pool and the transaction. Foreign errors are translated here."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import asyncpg
 import orjson
+from sqlalchemy import Dialect, TextClause
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -44,6 +46,30 @@ CONNECT_TIMEOUT = 5.0  # seconds
 COMMAND_TIMEOUT = 45.0  # seconds; a connection that hangs although Postgres should have given up
 
 
+@lru_cache(maxsize=32)
+def _in_driver_words(statement: TextClause, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    """A statement with numbered parameters, and the names of those in their order."""
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+class Direct:
+    """A transaction on the driver itself, for the one path where SQLAlchemy's part shows: for a
+    batch of callbacks it takes as much processor time as five of them.
+
+    It runs text() alone. What comes back is as the driver has it.
+    """
+
+    def __init__(self, driver: asyncpg.Connection, dialect: Dialect) -> None:
+        self._driver = driver
+        self._dialect = dialect
+
+    async def execute(self, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Any]:
+        sql, names = _in_driver_words(statement, self._dialect)
+        rows: Sequence[Any] = await self._driver.fetch(sql, *[values[name] for name in names])
+        return rows
+
+
 class Database:
     """Connections to one Postgres, and transactions on them."""
 
@@ -76,6 +102,27 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def direct(self) -> AsyncIterator[Direct]:
+        """The same as `transaction`, on a connection of the same pool."""
+        async with self._translated(self._engine.connect()) as connection:
+            driver = await _driver(connection)
+            if driver.is_closed():  # Postgres was restarted, and nobody has used it since
+                await connection.invalidate()
+                driver = await _driver(connection)
+            try:
+                async with driver.transaction():
+                    yield Direct(driver, self._engine.dialect)
+            except asyncpg.PostgresError as error:
+                if str(error.sqlstate or "").startswith(PASSING):
+                    raise Unavailable from error
+                raise
+            except asyncpg.InterfaceError as error:
+                raise Unavailable from error
+            finally:
+                if driver.is_closed():
+                    await connection.invalidate()
+
+    @asynccontextmanager
     async def _translated(
         self, opened: AbstractAsyncContextManager[AsyncConnection]
     ) -> AsyncIterator[AsyncConnection]:
@@ -86,6 +133,10 @@ class Database:
     async def close(self) -> None:
         await self._engine.dispose()
         await self._careless.dispose()
+
+
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+    return (await connection.get_raw_connection()).driver_connection
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from service.core.subjects import Subject
 from service.store.callbacks import KEEP, Kept, keeping
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 from service.store.events import WRITE, New, written
 from service.store.rows import from_rows, rows
 
@@ -53,7 +53,7 @@ _WRITE = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def write(tx: Transaction, moves: Sequence[Move], kept: Sequence[Kept] = ()) -> int:
+async def write(tx: Transaction | Direct, moves: Sequence[Move], kept: Sequence[Kept] = ()) -> int:
     """Write moves of different subjects, and keep callbacks of different keys; how many deliveries
     were made.
 
@@ -64,7 +64,7 @@ async def write(tx: Transaction, moves: Sequence[Move], kept: Sequence[Kept] = (
         return 0
     values = {"moves": rows([_row(move) for move in moves])}
     values |= keeping(kept) | written([new for move in moves for new in move.new])
-    moved, told = (await tx.execute(_WRITE, values)).one()
+    ((moved, told),) = await tx.execute(_WRITE, values)
     if moved != len(moves):
         msg = f"{len(moves) - moved} of {len(moves)} subjects were overtaken under their own lock"
         raise RuntimeError(msg)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, insert, literal_column, select, text, tuple_
+from sqlalchemy import Select, bindparam, insert, literal_column, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 from service.store.tables import subject_media, subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
@@ -91,11 +91,11 @@ _LOCK_ALL = text(f"""
     WHERE id = ANY (CAST(:ids AS text[]))
     OR provider_task_id = ANY (CAST(:provider_task_ids AS text[]))
     ORDER BY id FOR UPDATE
-""").columns(*COLUMNS)  # noqa: S608 - only our own column names are put in
+""")  # noqa: S608 - only our own column names are put in
 
 
 async def lock_all(
-    tx: Transaction, *, ids: Sequence[str], provider_task_ids: Sequence[str]
+    tx: Transaction | Direct, *, ids: Sequence[str], provider_task_ids: Sequence[str]
 ) -> list[Subject]:
     """The same for several, by our ids and by the provider's."""
     values = {"ids": ids, "provider_task_ids": provider_task_ids}
@@ -205,7 +205,7 @@ async def ask_later(tx: Transaction, held: Subject, at: datetime) -> None:
     await tx.execute(_ASK_LATER, {"id": held.id, "held": held.next_poll_at, "at": at})
 
 
-async def ask_at(tx: Transaction, subject_ids: Sequence[str], at: datetime) -> None:
+async def ask_at(tx: Transaction | Direct, subject_ids: Sequence[str], at: datetime) -> None:
     """Ask for these by then, as far as they wait to be asked for; one that is due before keeps its
     place among those that wait."""
     if subject_ids:
@@ -248,7 +248,7 @@ async def _one(tx: Transaction, statement: Select[Any], **values: str) -> Subjec
     return None if row is None else _subject(row)
 
 
-def _subject(row: Row[*tuple[Any, ...]]) -> Subject:
+def _subject(row: Sequence[Any]) -> Subject:
     """The columns are those of COLUMNS, which are Subject's fields in their order."""
     values = list(row)
     values[STATE] = State(values[STATE])

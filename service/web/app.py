@@ -18,7 +18,7 @@ from service.steps.gather import Gatherer
 from service.steps.judge import Taken
 from service.steps.receive import Incoming
 from service.steps.resources import Resources
-from service.web import events, ops, subjects, subscribers
+from service.web import events, operators, ops, subjects, subscribers
 from service.web.callbacks import Front
 from service.web.responses import problem, problem_of
 
@@ -38,6 +38,9 @@ ROUTES = [
     Route("/v1/subscribers/{subscriber_id}", subscribers.read, methods=["GET"]),
     Route("/v1/subscribers/{subscriber_id}", subscribers.delete, methods=["DELETE"]),
     Route("/v1/subscribers/{subscriber_id}/deliveries", subscribers.deliveries, methods=["GET"]),
+    Route("/v1/callbacks", operators.page_of, methods=["GET"]),
+    Route("/v1/callbacks/{callback_id}", operators.read, methods=["GET"]),
+    Route("/v1/callbacks/{callback_id}/reverify", operators.reverify, methods=["POST"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
 ]
@@ -50,9 +53,14 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     async def store(incoming: Sequence[Incoming]) -> list[Taken]:
         return await callback.store(app.state.resources, incoming)
 
-    refused = Gatherer(store, writers=1, bound=MOST_REFUSED)
-    async with Gatherer(store) as app.state.callbacks, refused as app.state.refused:
+    believed = Gatherer(store, weigh=_bytes)
+    refused = Gatherer(store, writers=1, bound=MOST_REFUSED, weigh=_bytes)
+    async with believed as app.state.callbacks, refused as app.state.refused:
         yield
+
+
+def _bytes(one: Incoming) -> int:
+    return len(one.received.body)
 
 
 def build(resources: Resources) -> Starlette:

@@ -18,8 +18,9 @@ from starlette.responses import Response
 from service.core.events import Event, event_of
 from service.core.ids import CHANCE_BYTES, new_id
 from service.core.lifecycle import State, Stay, decide
-from service.core.messages import EPOCH, Report, read_callback
+from service.core.messages import Report, read_callback
 from service.core.news import news_of
+from service.core.results import EPOCH
 from service.core.signatures import verify
 from service.core.subjects import Subject, moved
 from service.store.tables import callbacks, deliveries, events, subjects, subscribers

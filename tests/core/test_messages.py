@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from service.core.errors import Malformed
 from service.core.messages import (
-    EPOCH,
     Report,
     Status,
     parse,
     read_callback,
     read_record,
 )
+from service.core.results import EPOCH
 from tests.core.records import BIG, ELEMENT, NEWER, OLDER, RESULT
 
 

@@ -7,7 +7,7 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import Unavailable
-from service.steps.gather import Gatherer
+from service.steps.gather import MOST_WEIGHT, Gatherer
 
 
 class Store:
@@ -29,9 +29,13 @@ class Store:
         return [item * 2 for item in batch]
 
 
-async def together(store: Store, *items: int, **limits: int) -> list[int | BaseException]:
+async def together(
+    store: Store, *items: int, most: int = 32, bound: int = 100, weight: int = 0
+) -> list[int | BaseException]:
     """Put all while the one writer is busy with a first item, then let it write."""
-    async with Gatherer(store.write, writers=1, **limits) as gatherer:
+    async with Gatherer(
+        store.write, writers=1, most=most, bound=bound, weigh=lambda _: weight
+    ) as gatherer:
         first = asyncio.create_task(gatherer.put(100))
         await store.entered.wait()
         rest = [asyncio.create_task(gatherer.put(item)) for item in items]
@@ -86,6 +90,28 @@ async def test_too_much_waiting_is_refused_and_nothing_of_it_is_kept() -> None:
     assert results[:2] == [2, 4]
     assert isinstance(results[2], Unavailable)
     assert store.batches == [[100], [1, 2]]
+
+
+async def test_too_many_bytes_waiting_are_refused_too() -> None:
+    store = Store()
+    results = await together(store, 1, 2, 3, weight=MOST_WEIGHT // 3)
+    assert results[:2] == [2, 4]
+    assert isinstance(results[2], Unavailable)
+
+
+async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[EventDict]) -> None:
+    failed = False
+
+    async def write(batch: Sequence[int]) -> Sequence[int]:
+        nonlocal failed
+        if not failed:
+            failed = True
+            raise ValueError("somebody else was quicker")
+        return batch
+
+    async with Gatherer(write) as gatherer:
+        assert await gatherer.put(1) == 1
+    assert logged == []
 
 
 @pytest.mark.parametrize(("item", "expected"), [(2, 4), (-2, Unavailable)])

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 from sqlalchemy import Engine, event
+from sqlalchemy.pool import Pool
 
 from service.store.database import PLANNING
 
@@ -15,17 +16,34 @@ SCANS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """The statements sent while the block runs, in order."""
+    """The statements sent while the block runs, in order; but for BEGIN and COMMIT."""
     statements: list[str] = []
 
-    def keep(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    def through_sqlalchemy(_: object, _cursor: object, statement: str, *_rest: object) -> None:
         statements.append(statement)
 
-    event.listen(Engine, "before_cursor_execute", keep)
+    def through_the_driver(record: Any) -> None:  # noqa: ANN401 - the driver has no types
+        if not record.query.startswith(("BEGIN", "COMMIT")):
+            statements.append(record.query)
+
+    def checked_out(adapted: Any, *_: object) -> None:  # noqa: ANN401 - likewise
+        adapted.driver_connection.add_query_logger(through_the_driver)
+
+    def checked_in(adapted: Any, *_: object) -> None:  # noqa: ANN401 - likewise
+        adapted.driver_connection.remove_query_logger(through_the_driver)
+
+    listening = (
+        (Engine, "before_cursor_execute", through_sqlalchemy),
+        (Pool, "checkout", checked_out),
+        (Pool, "checkin", checked_in),
+    )
+    for target, name, listener in listening:
+        event.listen(target, name, listener)
     try:
         yield statements
     finally:
-        event.remove(Engine, "before_cursor_execute", keep)
+        for target, name, listener in listening:
+            event.remove(target, name, listener)
 
 
 async def plan(connection: asyncpg.Connection, statement: str) -> dict[str, Any]:

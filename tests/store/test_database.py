@@ -4,6 +4,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -67,6 +68,9 @@ async def test_what_cannot_be_reached_or_entered_is_unavailable(database_url: st
             with pytest.raises(Unavailable):
                 async with one.glance():
                     pass
+            with pytest.raises(Unavailable):
+                async with one.direct():
+                    pass
 
 
 async def look_up_in_haste(resources: Resources) -> None:
@@ -93,6 +97,63 @@ async def test_connections_that_were_cut_are_replaced(resources: Resources) -> N
     with pytest.raises(Unavailable):
         await look_up_while_cut_off(resources)
     await add_account(resources, "b")
+
+
+SELECT = text("SELECT CAST(:one AS text), CAST(:two AS jsonb)")
+
+
+async def test_a_direct_transaction_takes_the_same_statements(resources: Resources) -> None:
+    async with resources.database.direct() as tx:
+        ((one, two),) = await tx.execute(SELECT, {"two": '{"a": [1]}', "one": "first"})
+    assert (one, two) == ("first", {"a": [1]})
+
+
+async def add_directly(resources: Resources, name: str) -> None:
+    add = text("INSERT INTO accounts (id, name, created_at) VALUES (:id, :id, now())")
+    async with resources.database.direct() as tx:
+        await tx.execute(add, {"id": name})
+        if name == "bad":
+            raise LookupError
+
+
+async def test_a_direct_transaction_is_whole_or_not_at_all(resources: Resources) -> None:
+    with pytest.raises(LookupError):
+        await add_directly(resources, "bad")
+    await add_directly(resources, "good")
+    assert [row["id"] for row in await fetch(resources, "SELECT id FROM accounts")] == ["good"]
+
+
+async def select_while_cut_off(resources: Resources) -> None:
+    async with resources.database.direct() as tx:
+        await fetch(resources, TERMINATE)
+        await tx.execute(SELECT, {"one": "", "two": "1"})
+
+
+async def test_direct_connections_that_were_cut_are_replaced(resources: Resources) -> None:
+    """Cut while in use: it fails as what passes. Cut while idle: nobody notices."""
+    with pytest.raises(Unavailable):
+        await select_while_cut_off(resources)
+    for _ in range(2):
+        async with resources.database.direct() as tx:
+            await tx.execute(SELECT, {"one": "", "two": "1"})
+        await fetch(resources, TERMINATE)
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("SELECT 1/0", asyncpg.DivisionByZeroError),
+        ("SELECT nonsense", asyncpg.UndefinedColumnError),
+        ("DO $$ BEGIN RAISE SQLSTATE '53300'; END $$", Unavailable),
+        ("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$", Unavailable),
+    ],
+)
+async def test_what_passes_is_told_from_a_fault_of_ours_directly_too(
+    resources: Resources, statement: str, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind):
+        async with resources.database.direct() as tx:
+            await tx.execute(text(statement), {})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""The secrets that callbacks are verified with: added, listed, removed while all goes on."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.core.errors import Finding, Invalid, NotFound
+from service.core.schemes import read_secret
+from service.core.sources import PROVIDER
+from service.steps.resources import Resources
+from service.store import secrets
+from service.store.secrets import Secret
+
+FINGERPRINT = 12  # hex digits of the key's SHA-256
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A secret without the secret; `id` and `created_at` are None for one of the settings."""
+
+    id: str | None
+    source: str
+    fingerprint: str
+    created_at: datetime | None
+
+
+async def add(resources: Resources, source: str, text: str) -> tuple[Listed, bool]:
+    """Put a secret in force, for whatever is stored from then on; whether it is new. Invalid if
+    there is no such source, or if the text is no secret of its scheme."""
+    key = _read(resources, source, text)
+    secret_id = resources.new_id("sec")
+    secret = Secret(
+        id=secret_id,
+        source=source,
+        fingerprint=_fingerprint(key),
+        secret=resources.vault.seal(key, secret_id),
+        created_at=resources.clock(),
+    )
+    async with resources.database.transaction() as tx:
+        new = await secrets.add(tx, secret)
+        _, added = await secrets.current(tx)
+    (kept,) = (one for one in added if _same(one, secret))
+    return _listed(kept), new
+
+
+async def listed(resources: Resources) -> list[Listed]:
+    """Those of the settings, then those added, the oldest first."""
+    async with resources.database.glance() as tx:
+        _, added = await secrets.current(tx)
+    return [*_given(resources), *map(_listed, added)]
+
+
+async def remove(resources: Resources, secret_id: str) -> tuple[Listed, bool]:
+    """Put it out of force; whether it was the last of its source. NotFound if there is none."""
+    async with resources.database.transaction() as tx:
+        _, before = await secrets.current(tx)
+        removed = next((one for one in before if one.id == secret_id), None)
+        if removed is None or not await secrets.remove(tx, [secret_id]):
+            raise NotFound("there is no secret of this id; see: callsheet secrets list")
+        _, after = await secrets.current(tx)
+    left = {one.source for one in after} | {one.source for one in _given(resources)}
+    return _listed(removed), removed.source not in left
+
+
+def _read(resources: Resources, source: str, text: str) -> bytes:
+    schemes = resources.settings.callback_sources
+    if source not in schemes:
+        rule = f"{source!r} is not a source of callbacks: {', '.join(sorted(schemes))}"
+        raise Invalid([Finding("/source", "unknown_source", rule)])
+    try:
+        return read_secret(schemes[source], text)
+    except ValueError as error:
+        raise Invalid([Finding("/secret", "secret", str(error))]) from None
+
+
+def _given(resources: Resources) -> Sequence[Listed]:
+    keys = resources.settings.webhook_secrets
+    return [Listed(None, PROVIDER, _fingerprint(key), None) for key in keys]
+
+
+def _listed(secret: Secret) -> Listed:
+    return Listed(secret.id, secret.source, secret.fingerprint, secret.created_at)
+
+
+def _same(one: Secret, other: Secret) -> bool:
+    return (one.source, one.fingerprint) == (other.source, other.fingerprint)
+
+
+def _fingerprint(key: bytes) -> str:
+    return hashlib.sha256(key).hexdigest()[:FINGERPRINT]

@@ -1,0 +1,76 @@
+"""/v1/callbacks: what came, of every account, and what became of it; judged again on demand."""
+
+import base64
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.core.subjects import rfc3339
+from service.steps import revisit
+from service.steps.resources import Resources
+from service.store.kept import VERDICTS, Found, Summary, Wanted
+from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
+from service.web.responses import rendered
+
+SCOPE = "operator"
+
+
+async def page_of(request: Request) -> Response:
+    await authorize(request, SCOPE)
+    query = Query(request)
+    wanted = Wanted(
+        verdict=query.text("verdict", frozenset(VERDICTS)),
+        subject_id=query.text("subject"),
+        source=query.text("source"),
+        below=query.text("cursor"),
+    )
+    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    query.done()
+    found, more, counts = await revisit.page(resources(request), wanted, limit)
+    cursor = found[-1].id if more else None
+    shown = [_shown(one) for one in found]
+    return rendered({"data": shown, "next_cursor": cursor, "counts": counts})
+
+
+async def read(request: Request) -> Response:
+    await authorize(request, SCOPE)
+    found = await revisit.look(resources(request), in_path(request, "callback_id"))
+    return rendered(_whole(resources(request), found))
+
+
+async def reverify(request: Request) -> Response:
+    await authorize(request, SCOPE)
+    found = await revisit.reverify(resources(request), in_path(request, "callback_id"))
+    return rendered(_whole(resources(request), found))
+
+
+def _shown(one: Summary) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "source": one.source,
+        "verdict": one.verdict,
+        "reason": one.reason,
+        "trust": one.trust,
+        "subject_id": one.subject_id,
+        "provider_task_id": one.task_id,
+        "status": one.status,
+        "provider_time": rfc3339(one.task_time),
+        "seen": one.seen,
+        "size": one.size,
+        "received_at": rfc3339(one.received_at),
+    }
+
+
+def _whole(given: Resources, found: Found) -> dict[str, Any]:
+    shown = _shown(found.summary) | {"headers": revisit.shown_headers(given, found)}
+    return shown | _body(found.body)
+
+
+def _body(body: bytes) -> dict[str, str]:
+    """As text; beside it the bytes, where the text is not all of them."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        replaced = body.decode(errors="replace")
+        return {"body": replaced, "body_base64": base64.b64encode(body).decode()}

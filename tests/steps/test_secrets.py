@@ -1,0 +1,188 @@
+"""Callback secrets come and go while all runs on: at once, in every process, refusing nothing."""
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.core.errors import Invalid, NotFound
+from service.core.signatures import key_of, secret_of
+from service.settings import Settings
+from service.steps import revisit, secrets
+from service.steps.resources import Resources
+from service.wiring import open_resources
+from tests.calling import eventually, fetch, record, signed, token
+from tests.conftest import Api
+
+OLD = secret_of(b"the secret of the old days")
+NEW = secret_of(b"the secret of the new days")
+SENDERS = 4
+EACH = 30  # callbacks answered in each stage of a rotation
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    """Settings without webhook secrets, and with sources of several kinds."""
+    sources = (
+        '{"relay": {"scheme": "shared-secret"}, "open": {"scheme": "unsigned"},'
+        ' "ed": {"scheme": "v1a"}}'
+    )
+    return environ | {"CALLSHEET_WEBHOOK_SECRETS": "", "CALLSHEET_CALLBACK_SOURCES": sources}
+
+
+@pytest.fixture
+async def elsewhere(settings: Settings) -> AsyncIterator[Resources]:
+    """The resources of another process than that which serves."""
+    async with open_resources(settings) as opened:
+        yield opened
+
+
+class Caller:
+    """The provider, who signs what he sends with this secret or that."""
+
+    def __init__(self, api: Api, subject_id: str) -> None:
+        self._api = api
+        self._subject_id = subject_id
+        self.number = 0
+
+    async def send(self, secret: str | None) -> int:
+        """One message more about the subject; the status."""
+        self.number += 1
+        body = record(self._subject_id, "processing", updated_at=self.number)
+        headers = {}
+        if secret is not None:
+            now = self._api.resources.clock()
+            headers = signed(body, now, f"msg_{self.number}", secret)
+        path = f"/callbacks/{token(self._api.resources, self._subject_id)}"
+        return (await self._api.http.post(path, content=body, headers=headers)).status_code
+
+
+async def caller(api: Api) -> Caller:
+    return Caller(api, (await api.create())["id"])
+
+
+async def test_a_secret_is_in_force_everywhere_as_soon_as_it_is_added_and_until_removed(
+    api: Api, elsewhere: Resources
+) -> None:
+    provider = await caller(api)
+    assert [await provider.send(one) for one in (None, OLD)] == [200, 200], "all are hints"
+    old, _ = await secrets.add(elsewhere, "provider", OLD)
+    assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 401]
+    await secrets.add(elsewhere, "provider", NEW)
+    assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 200]
+    assert old.id is not None
+    await secrets.remove(elsewhere, old.id)
+    assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 401, 200]
+
+
+async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secret_in_force(
+    api: Api, elsewhere: Resources
+) -> None:
+    provider = await caller(api)
+    old, _ = await secrets.add(elsewhere, "provider", OLD)
+    assert old.id is not None
+    answered: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    stage, count, over = "old", 0, False
+
+    async def sender(number: int) -> None:
+        nonlocal count
+        while not over:
+            number += 1
+            secret = (OLD, NEW)[number % 2]
+            before = stage
+            status = await provider.send(secret)
+            if stage == before:  # else it was in force for a part of the time
+                answered[stage, secret].add(status)
+            count += 1
+
+    async def some() -> None:
+        target = count + EACH
+
+        async def enough() -> bool:
+            return count >= target
+
+        await eventually(enough)
+
+    senders = [asyncio.create_task(sender(number)) for number in range(SENDERS)]
+    await some()
+    stage = "adding"
+    await secrets.add(elsewhere, "provider", NEW)
+    stage = "both"
+    await some()
+    stage = "removing"
+    await secrets.remove(elsewhere, old.id)
+    stage = "new"
+    await some()
+    over = True
+    await asyncio.gather(*senders)
+    for name, old_statuses, new_statuses in (
+        ("old", {200}, {401}),
+        ("both", {200}, {200}),
+        ("new", {401}, {200}),
+    ):
+        assert (answered[name, OLD], answered[name, NEW]) == (old_statuses, new_statuses), name
+    assert answered["adding", OLD] <= {200}
+    assert answered["removing", NEW] <= {200}
+    number, taken = await revisit.reverify_all(elsewhere, "provider")
+    assert 0 < taken < number, "what the new secret had signed too early; not what the old had late"
+    left = await fetch(
+        api.resources, "SELECT sum(seen) AS n FROM callbacks WHERE verdict = 'rejected'"
+    )
+    assert left[0]["n"] == number - taken
+    kept = await fetch(api.resources, "SELECT sum(seen) AS n FROM callbacks")
+    assert kept[0]["n"] == provider.number, "nothing is lost"
+
+
+async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
+    api: Api, elsewhere: Resources
+) -> None:
+    assert await secrets.listed(elsewhere) == []
+    added, new = await secrets.add(elsewhere, "provider", OLD)
+    assert new
+    assert added.fingerprint == hashlib.sha256(key_of(OLD)).hexdigest()[:12]
+    again, new = await secrets.add(api.resources, "provider", OLD)
+    assert (again, new) == (added, False)
+    other, _ = await secrets.add(elsewhere, "relay", "a-text-for-the-relay")
+    assert await secrets.listed(api.resources) == [added, other]
+    rows = await fetch(api.resources, "SELECT * FROM callback_secrets")
+    assert key_of(OLD) not in rows[0]["secret"]
+
+
+async def test_who_removes_the_last_secret_of_a_source_is_told(elsewhere: Resources) -> None:
+    ids = [(await secrets.add(elsewhere, "provider", one))[0].id or "" for one in (OLD, NEW)]
+    await secrets.add(elsewhere, "relay", "a-text-for-the-relay")
+    removed, last = await secrets.remove(elsewhere, ids[0])
+    assert (removed.id, last) == (ids[0], False)
+    with pytest.raises(NotFound):
+        await secrets.remove(elsewhere, ids[0])
+    assert (await secrets.remove(elsewhere, ids[1]))[1]
+
+
+async def test_two_who_remove_the_same_at_once_remove_it_once(elsewhere: Resources) -> None:
+    secret, _ = await secrets.add(elsewhere, "provider", OLD)
+    removals = (secrets.remove(elsewhere, secret.id or "") for _ in range(4))
+    outcomes = await asyncio.gather(*removals, return_exceptions=True)
+    assert [isinstance(one, NotFound) for one in outcomes].count(False) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "message"),
+    [
+        ("nobody", OLD, "'nobody' is not a source of callbacks: ed, open, provider, relay"),
+        ("provider", "", "a webhook secret starts with whsec_"),
+        ("provider", "whsec_MTIz", "a webhook secret has 24 to 64 bytes"),
+        ("provider", "whsec_ä", "a webhook secret is Base64 after whsec_"),
+        ("open", "x" * 20, "an unsigned source has no secret"),
+        ("relay", "short", "a secret text is 16 to 512 visible ASCII characters"),
+        ("ed", OLD, "a public key starts with whpk_"),
+    ],
+)
+async def test_what_is_no_secret_of_its_source_is_refused_with_the_rule(
+    elsewhere: Resources, source: str, text: str, message: str
+) -> None:
+    with pytest.raises(Invalid) as raised:
+        await secrets.add(elsewhere, source, text)
+    assert [one.message for one in raised.value.findings] == [message]
+    assert await secrets.listed(elsewhere) == []

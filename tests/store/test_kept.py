@@ -1,0 +1,39 @@
+"""Kept callbacks are found by an index, however many there are."""
+
+from typing import Any
+
+import asyncpg
+
+from service.store import kept
+from service.store.kept import Wanted
+from tests.conftest import Api
+from tests.store.statements import heard, plan, scans
+
+
+def bounded(scan: dict[str, Any]) -> bool:
+    """Whether it goes to what is sought, or over an index of what is seldom."""
+    name = scan.get("Index Name", "")
+    return "Index Cond" in scan or name in {"ix_callbacks_verdict", "ix_subjects_with_provider"}
+
+
+async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) -> None:
+    with heard() as statements:
+        async with api.resources.database.transaction() as tx:
+            await kept.page(tx, Wanted(verdict="rejected", below="cbk_1"), 50)
+            await kept.page(tx, Wanted(subject_id="sub_1"), 50)
+            await kept.counts(tx)
+            await kept.rejected_of(tx, "provider", "", 100)
+            await kept.appeared(tx, api.resources.clock(), 100)
+            await kept.remove(tx, "cbk_1", "rejected")
+    connection = await asyncpg.connect(api.resources.settings.database_url)
+    try:
+        for statement in statements:
+            looks = list(scans(await plan(connection, statement)))
+            assert looks, statement
+            assert all(bounded(one) or one["Node Type"] == "Bitmap Heap Scan" for one in looks), (
+                statement,
+                looks,
+            )
+    finally:
+        await connection.close()
+    assert len(statements) == 6
