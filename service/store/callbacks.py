@@ -73,10 +73,9 @@ _KNOWN = text("""
         secrets_version, usual
     FROM provider_state WHERE id = 1
     UNION ALL
-    SELECT 'key', c.source, c.dedup_key, NULL, NULL, NULL
-    FROM unnest(CAST(:sources AS text[]), CAST(:keys AS text[])) AS k (source, dedup_key)
-    JOIN callbacks c ON c.source = k.source AND c.dedup_key = k.dedup_key
-    AND c.verdict NOT IN ('unknown', 'mismatch', 'parked')
+    SELECT 'key', source, dedup_key, NULL, NULL, NULL FROM callbacks
+    WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
+    AND verdict NOT IN ('unknown', 'mismatch', 'parked')
     UNION ALL
     SELECT 'said', task_id, status, task_time, NULL, NULL FROM callbacks
     WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND task_time IS NOT NULL
@@ -122,8 +121,8 @@ async def known(
     """What was kept of these keys and said of these subjects before. Callers hold the locks of
     the subjects concerned, so a copy that is being kept elsewhere is committed by now."""
     values = {
-        "sources": [source for source, _ in keys],
-        "keys": [key for _, key in keys],
+        "sources": sorted({source for source, _ in keys}),
+        "keys": sorted({key for _, key in keys}),
         "subject_ids": subject_ids,
     }
     seen: list[tuple[str, str]] = []

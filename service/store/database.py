@@ -26,7 +26,8 @@ POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told t
 
 # Every statement here has one good plan, row by row through an index: planning anew would cost more
 # than running it, and a plan made while a table was empty would read all of it when full. So that
-# it can use a partial index, a statement names the states it seeks, and has no parameter for them.
+# it can use a partial index, a statement names the states it seeks, and has no parameter for them;
+# and where it joins, it says of each large table by itself which rows are sought.
 PLANNING = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",

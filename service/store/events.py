@@ -42,11 +42,12 @@ WRITE = f"""
             n.id, s.id, n.subject_id, n.sequence, 'pending',
             CASE WHEN
                 row_number() OVER (PARTITION BY s.id, n.subject_id ORDER BY n.sequence) > 1
-                OR EXISTS (
-                    SELECT FROM deliveries d
+                OR (  -- its order is that of the one index that leads there directly
+                    SELECT d.id FROM deliveries d
                     WHERE d.subscriber_id = s.id AND d.subject_id = n.subject_id
                     AND d.state = 'pending'
-                )
+                    ORDER BY d.sequence LIMIT 1
+                ) IS NOT NULL
             THEN NULL ELSE n.created_at END,
             n.created_at
         FROM new n JOIN heard s ON s.account_id = n.account_id

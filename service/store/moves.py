@@ -46,7 +46,8 @@ _WRITE = text(f"""
     WITH {KEEP}, {WRITE}, moved AS (
         UPDATE subjects s SET {", ".join(f"{name} = moves.{name}" for name in CHANGING)}
         FROM {from_rows("moves", _COLUMNS)}
-        WHERE s.id = moves.id AND s.state = moves.from_state AND s.version = moves.from_version
+        WHERE s.id = ANY (CAST(:moved AS text[]))
+        AND s.id = moves.id AND s.state = moves.from_state AND s.version = moves.from_version
         RETURNING s.id
     )
     SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM told)
@@ -62,7 +63,10 @@ async def write(tx: Transaction | Direct, moves: Sequence[Move], kept: Sequence[
     """
     if not (moves or kept):
         return 0
-    values = {"moves": rows([_row(move) for move in moves])}
+    values = {
+        "moves": rows([_row(move) for move in moves]),
+        "moved": [move.before.id for move in moves],
+    }
     values |= keeping(kept) | written([new for move in moves for new in move.new])
     ((moved, told),) = await tx.execute(_WRITE, values)
     if moved != len(moves):

@@ -88,8 +88,9 @@ async def owner(tx: Transaction, provider_task_id: str) -> str | None:
 # The order of the ids keeps two batches that share subjects from waiting for each other.
 _LOCK_ALL = text(f"""
     SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
-    WHERE id = ANY (CAST(:ids AS text[]))
-    OR provider_task_id = ANY (CAST(:provider_task_ids AS text[]))
+    WHERE id = ANY (CAST(:ids AS text[]) || ARRAY(
+        SELECT id FROM subjects WHERE provider_task_id = ANY (CAST(:provider_task_ids AS text[]))
+    ))
     ORDER BY id FOR UPDATE
 """)  # noqa: S608 - only our own column names are put in
 
