@@ -11,8 +11,8 @@ from service.core.errors import Unavailable
 
 log = structlog.get_logger()
 
-WRITERS = 2  # batches written at a time; measured best
-MOST = 32  # items of one batch; measured best with two writers
+WRITERS = 4  # batches written at a time: with fewer, this process waits for Postgres
+MOST = 32  # items of one batch; measured best
 BOUND = 5000  # items that wait; beyond it, come back later
 MOST_WEIGHT = 64_000_000  # bytes of all that wait or are being written; likewise
 PASSES = 2  # of the event loop: one in which a request is read, one in which it gets here
