@@ -206,3 +206,42 @@ async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: C
     await verdict(api, subject_id, record(subject_id))
     assert rung == [Work.SUBMIT]
     assert State(await state(api, subject_id)) is State.SUCCEEDED
+
+
+async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_comes_again(
+    api: Api,
+) -> None:
+    body = record(None, task=TASK)
+    assert await verdict(api, None, body) == "unknown"
+    subject_id = await submitted(api)
+    assert await verdict(api, None, body) == "applied"
+    assert await verdict(api, None, body) == "repeated"
+    (row,) = await kept(api)
+    assert (row["verdict"], row["reason"], row["seen"]) == ("applied", None, 3)
+    assert row["subject_id"] == subject_id
+    assert await state(api, subject_id) == "succeeded"
+
+
+async def test_a_message_that_went_astray_is_taken_at_its_own_address(api: Api) -> None:
+    stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
+    body = record(subject_id)
+    assert await verdict(api, stranger, body) == "mismatch"
+    assert await verdict(api, subject_id, body) == "applied"
+    (row,) = await kept(api)
+    assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 2)
+    assert await state(api, stranger) == "submitted"
+
+
+async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_called(
+    api: Api,
+) -> None:
+    """A contradiction that comes twice is one contradiction."""
+    subject_id = await submitted(api)
+    good = record(subject_id, updated_at=1_781_080_794_151)
+    bad = record(subject_id, "failed", updated_at=1_781_080_794_152)
+    later = record(subject_id, "failed", updated_at=1_781_080_794_153)
+    sent = [good, good, bad, bad, later]
+    verdicts = [await verdict(api, subject_id, body, f"msg_{at}") for at, body in enumerate(sent)]
+    assert verdicts == ["applied", "repeated", "anomaly", "repeated", "anomaly"]
+    assert [row["verdict"] for row in await kept(api)] == verdicts
+    assert await state(api, subject_id) == "succeeded"
