@@ -8,8 +8,12 @@ import pytest
 
 from service.core.signatures import secret_of
 from service.steps import callback, secrets
+from service.steps.receive import MAX_STRANGE
+from service.steps.resources import Resources
+from service.web import app
 from tests.calling import fetch, record, signed, token
-from tests.conftest import Api, Clock
+from tests.conftest import WEBHOOK_SECRET, Api, Clock
+from tests.local.simulating import served
 
 FORGED = secret_of(b"a secret that somebody made up")
 SHARED = "the-secret-of-a-relay"
@@ -65,6 +69,33 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
         await forge(api, f"{subject_id}.forged", body, f"forged_{number}")
     messages = [json.loads(row["headers"])["webhook-id"] for row in await kept(api)]
     assert messages == ["genuine_0", "genuine_1", "forged_5", "forged_6", "forged_7"]
+
+
+async def test_of_a_large_one_to_no_address_of_ours_only_the_beginning_is_kept(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    body = record(subject_id, padding="x" * MAX_STRANGE)
+    await forge(api, token(api.resources, subject_id), body)
+    await forge(api, f"{subject_id}.forged", body)
+    assert {row["trust"]: row["body"] for row in await kept(api)} == {
+        "address": body,
+        "none": body[:MAX_STRANGE],
+    }
+
+
+async def test_what_is_refused_has_a_line_of_its_own(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no more of it may wait, what is genuine is taken all the same."""
+    monkeypatch.setattr(app, "MOST_REFUSED", 0)
+    async with (
+        served(app.build(resources)) as there,
+        httpx.AsyncClient(base_url=there, trust_env=False) as http,
+    ):
+        body = record(None)
+        for secret, status in ((FORGED, 503), (WEBHOOK_SECRET, 200)):
+            headers = signed(body, resources.clock(), secret=secret)
+            answer = await http.post("/callbacks", content=body, headers=headers)
+            assert answer.status_code == status
 
 
 async def test_a_forgery_with_the_id_of_a_genuine_one_is_not_in_its_way(api: Api) -> None:
