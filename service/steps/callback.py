@@ -8,7 +8,7 @@ import structlog
 from service.queue import Work
 from service.steps.advance import announce
 from service.steps.judge import Docket, Taken
-from service.steps.receive import Incoming, Received, receive
+from service.steps.receive import Incoming, receive
 from service.steps.resources import Resources
 from service.store import callbacks, kept, moves, subjects
 from service.store.database import Direct, Transaction
@@ -43,12 +43,6 @@ async def store(resources: Resources, incoming: Sequence[Incoming]) -> list[Take
         return await store(resources, [receive(resources, one.received) for one in incoming])
     for one, result in zip(incoming, taken, strict=True):
         tell(resources, one, result, deliveries)
-    return taken
-
-
-async def take(resources: Resources, received: Received) -> Taken:
-    """Receive and store one callback by itself."""
-    (taken,) = await store(resources, [receive(resources, received)])
     return taken
 
 

@@ -1,4 +1,4 @@
-"""What arrives together is written together: no timer, so nothing waits while a writer is free."""
+"""What arrives together is written together: no timer, so nothing waits for what may never come."""
 
 import asyncio
 from collections import deque
@@ -68,6 +68,7 @@ class Gatherer(Generic[T, R]):
             return await future
         finally:
             self._weight -= weight
+            del item, future  # what it raises would hold this frame, and this frame it
 
     async def _write_for_ever(self) -> None:
         while True:
@@ -76,7 +77,7 @@ class Gatherer(Generic[T, R]):
                 await self._arrived.wait()
             await self._let_arrive()
             count = min(self._most, len(self._waiting))
-            if count:  # the other writer may have been quicker
+            if count:  # another writer may have been quicker
                 await self._settle([self._waiting.popleft() for _ in range(count)])
 
     async def _let_arrive(self) -> None:

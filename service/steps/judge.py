@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from service.core.errors import CallsheetError
 from service.core.lifecycle import Stay
@@ -76,13 +77,15 @@ class Docket:
         return taken
 
     def _take(self, one: Incoming) -> Taken:
+        one = self._under_its_own_key(one)
         key = (one.callback.source, one.callback.dedup_key)
         if key in self._kept:
             earlier = self._kept[key]
             self._kept[key] = replace(earlier, seen=earlier.seen + one.seen)
             return REPEATED if one.refusal is None else _rejected(one.refusal)
         subject = self._subject(one)
-        repeated = key in self._known.keys and one.refusal is None
+        decided = key in self._known.keys and key not in self._known.open
+        repeated = decided and one.refusal is None
         taken = REPEATED if repeated else self._judge(subject, one)
         about = subject.id if subject else one.callback.subject_id
         self._kept[key] = Kept(one.callback, about, taken.verdict, taken.reason, one.seen)
@@ -91,6 +94,20 @@ class Docket:
         if taken.ask is not None:
             self.to_ask.append(taken.ask)
         return taken
+
+    def _under_its_own_key(self, one: Incoming) -> Incoming:
+        """Other bytes under the id of a message that was kept are another message: what is answered
+        with success is kept to the letter."""
+        callback = one.callback
+        key = (callback.source, callback.dedup_key)
+        if key not in self._kept and key not in self._known.keys:
+            return one
+        digest = sha256(callback.body).digest()
+        kept = self._kept.get(key)
+        same = kept.callback.body == callback.body if kept else self._known.keys[key] == digest
+        if same:
+            return one
+        return replace(one, callback=replace(callback, dedup_key=f"{key[1]}#{digest.hex()}"))
 
     def _subject(self, one: Incoming) -> Subject | None:
         """That of the address; else the one named in the body, by our id or by the provider's."""

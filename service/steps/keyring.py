@@ -8,7 +8,7 @@ import structlog
 
 from service.core import schemes
 from service.core.errors import SignatureError
-from service.core.schemes import UNSIGNED, Scheme
+from service.core.schemes import UNSIGNED, V1, Scheme
 from service.core.sources import PROVIDER
 from service.settings import Settings
 from service.steps.vault import Sealed, Vault
@@ -48,16 +48,20 @@ class Keyring:
     def keys(self, source: str) -> tuple[bytes, ...]:
         return self._keys.get(source, ())
 
+    def seal_for(self, source: str, secret_id: str) -> str:
+        """What a secret is bound to: where its source signs otherwise one day, it opens no more. A
+        public key must never become the secret of an HMAC."""
+        return f"{secret_id} {type(self._schemes.get(source)).__name__}"
+
     def veil(self, secret: str) -> str:
         """What is kept in the place of a secret that came in a header."""
         return hmac.new(self._veil, secret.encode(errors="replace"), hashlib.sha256).hexdigest()
 
     def proof(self, source: str, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """What is kept of a rejected callback's headers, so that it can be verified again."""
-        try:
-            return schemes.kept_headers(self.scheme(source), headers, self.veil)
-        except SignatureError:  # nobody knows how it signs
-            return {}
+        """What is kept of a rejected callback's headers, so that it can be verified again; of a
+        source nobody knows yet, those of Standard Webhooks."""
+        scheme = self._schemes.get(source, V1)
+        return schemes.kept_headers(scheme, headers, self.veil)
 
     async def refresh(self, tx: Transaction) -> None:
         """Take over what is in force now. A secret that cannot be opened lets nothing pass, but it
@@ -70,7 +74,7 @@ class Keyring:
 
     def _opened(self, secret: Secret) -> Iterable[bytes]:
         try:
-            return [self._vault.open(secret.secret, secret.id)]
+            return [self._vault.open(secret.secret, self.seal_for(secret.source, secret.id))]
         except Sealed as error:
             log.error("keyring", action="secret_sealed", secret=secret.id, error=str(error))  # noqa: TRY400 - no traceback is needed
             return []

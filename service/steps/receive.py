@@ -17,7 +17,6 @@ from service.store.callbacks import Callback, Trust
 
 MAX_KEPT = 500  # characters of one kept header, and of an address that is not ours
 MAX_WORD = 50  # characters of the provider's word for how a task is
-MAX_STRANGE = 64_000  # bytes kept of what is refused, and came to no address of ours
 NOTHING = Report("", None, None, "", "", None, None, None, None)
 
 
@@ -63,7 +62,8 @@ def receive(resources: Resources, received: Received) -> Incoming:
     try:
         return _believed(resources, received, named)
     except (SignatureError, Malformed) as error:
-        return _refused(resources, received, named, error)
+        # Without the frames that it came through: they hold the body.
+        return _refused(resources, received, named, error.with_traceback(None))
 
 
 def _believed(resources: Resources, received: Received, named: str | None) -> Incoming:
@@ -108,7 +108,6 @@ def _refused(
     """As it is kept: with what a later check needs, and no secret. An address of ours is a secret
     too: only what it names is kept of it. Of one that was kept before, this is not kept again."""
     keyring, token = resources.keyring, received.token
-    whole = named is not None or len(received.body) <= MAX_STRANGE
     headers = {**_kept(received.headers), **keyring.proof(received.source, received.headers)}
     said = repr((received.source, token, sorted(headers.items())))
     callback = Callback(
@@ -117,7 +116,7 @@ def _refused(
         dedup_key="rejected:" + _digest(said, received.body),
         trust=Trust.ADDRESS if named else Trust.NONE,
         subject_id=named,
-        body=received.body if whole else received.body[:MAX_STRANGE],
+        body=received.body,
         headers=headers,
         received_at=received.at,
         token=clean(token)[:MAX_KEPT] if token and not named else None,

@@ -1,6 +1,7 @@
 """The secrets that callbacks are verified with: added, listed, removed while all goes on."""
 
 import hashlib
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from service.steps.resources import Resources
 from service.store import secrets
 from service.store.secrets import Secret
 
-FINGERPRINT = 12  # hex digits of the key's SHA-256
+FINGERPRINT = 12  # hex digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ async def add(resources: Resources, source: str, text: str) -> tuple[Listed, boo
     secret = Secret(
         id=secret_id,
         source=source,
-        fingerprint=_fingerprint(key),
-        secret=resources.vault.seal(key, secret_id),
+        fingerprint=_fingerprint(resources, key),
+        secret=resources.vault.seal(key, resources.keyring.seal_for(source, secret_id)),
         created_at=resources.clock(),
     )
     async with resources.database.transaction() as tx:
@@ -76,7 +77,7 @@ def _read(resources: Resources, source: str, text: str) -> bytes:
 
 def _given(resources: Resources) -> Sequence[Listed]:
     keys = resources.settings.webhook_secrets
-    return [Listed(None, PROVIDER, _fingerprint(key), None) for key in keys]
+    return [Listed(None, PROVIDER, _fingerprint(resources, key), None) for key in keys]
 
 
 def _listed(secret: Secret) -> Listed:
@@ -87,5 +88,7 @@ def _same(one: Secret, other: Secret) -> bool:
     return (one.source, one.fingerprint) == (other.source, other.fingerprint)
 
 
-def _fingerprint(key: bytes) -> str:
-    return hashlib.sha256(key).hexdigest()[:FINGERPRINT]
+def _fingerprint(resources: Resources, key: bytes) -> str:
+    """Under a key of ours: a secret that people made up could be guessed from a plain hash."""
+    ours = resources.vault.derive("fingerprints of secrets")
+    return hmac.digest(ours, key, hashlib.sha256).hex()[:FINGERPRINT]

@@ -52,32 +52,33 @@ class Kept:
     seen: int = 1
 
 
+OPEN = ("unknown", "mismatch", "parked")  # nothing was made of these: the same may come to more
 Saying = tuple[str, str, datetime]  # a task, the word for how it is, and the provider's time
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a batch must be judged by. `keys` are (source, dedup key) of what was kept before;
-    `said` is what the subjects' callbacks have said already and was considered; the last two are
-    what all processes must know: see provider_state."""
+    """What a batch must be judged by. `keys` are (source, dedup key) of what was kept before, with
+    the SHA-256 of its body; those in `open` may come to something yet. `said` is what the subjects'
+    callbacks have said already, and was considered. The last two are what all processes must know:
+    see provider_state."""
 
-    keys: frozenset[tuple[str, str]]
+    keys: Mapping[tuple[str, str], bytes]
+    open: frozenset[tuple[str, str]]
     said: frozenset[Saying]
     secrets_version: int
     usual: Mapping[str, float] | None
 
 
-# Of an unknown one, a mismatch or a parked one nothing was made: the same message may come to more.
 _KNOWN = text("""
     SELECT 'state', CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS timestamptz),
-        secrets_version, usual
+        secrets_version, usual, CAST(NULL AS bytea)
     FROM provider_state WHERE id = 1
     UNION ALL
-    SELECT 'key', source, dedup_key, NULL, NULL, NULL FROM callbacks
+    SELECT verdict, source, dedup_key, NULL, NULL, NULL, sha256(body) FROM callbacks
     WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
-    AND verdict NOT IN ('unknown', 'mismatch', 'parked')
     UNION ALL
-    SELECT 'said', task_id, status, task_time, NULL, NULL FROM callbacks
+    SELECT 'said', task_id, status, task_time, NULL, NULL, NULL FROM callbacks
     WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND task_time IS NOT NULL
     AND verdict IN ('applied', 'late', 'anomaly')
 """)
@@ -102,7 +103,7 @@ _COLUMNS = {
 # the unique key settles the race of copies that name no subject and arrive at once. The order of
 # the keys keeps two batches of such from waiting for each other.
 _ANEW = ", ".join(
-    f"""{name} = CASE WHEN callbacks.verdict IN ('unknown', 'mismatch', 'parked')
+    f"""{name} = CASE WHEN callbacks.verdict IN ({", ".join(f"'{one}'" for one in OPEN)})
         THEN excluded.{name} ELSE callbacks.{name} END"""
     for name in ("verdict", "reason", "subject_id")
 )
@@ -125,18 +126,21 @@ async def known(
         "keys": sorted({key for _, key in keys}),
         "subject_ids": subject_ids,
     }
-    seen: list[tuple[str, str]] = []
+    seen: dict[tuple[str, str], bytes] = {}
+    undecided: list[tuple[str, str]] = []
     said: list[Saying] = []
     version, usual = 0, None
-    for kind, one, two, time, number, json in await tx.execute(_KNOWN, values):
+    for kind, one, two, time, number, json, digest in await tx.execute(_KNOWN, values):
         match kind:
-            case "key":
-                seen.append((one, two))
+            case "state":
+                version, usual = number, json
             case "said":
                 said.append((one, two, time))
-            case _:
-                version, usual = number, json
-    return Known(frozenset(seen), frozenset(said), version, usual)
+            case verdict:
+                seen[one, two] = digest
+                if verdict in OPEN:
+                    undecided.append((one, two))
+    return Known(seen, frozenset(undecided), frozenset(said), version, usual)
 
 
 def keeping(kept: Sequence[Kept]) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class Direct:
     """A transaction on the driver itself, for the one path where SQLAlchemy's part shows: for a
     batch of callbacks it takes as much processor time as five of them.
 
-    It runs text() alone. What comes back is as the driver has it.
+    It runs text() alone, with a CAST wherever Postgres cannot tell a parameter's type. What comes
+    back went through the codecs that SQLAlchemy gave the connection: JSON is read already.
     """
 
     def __init__(self, driver: asyncpg.Connection, dialect: Dialect) -> None:
@@ -118,7 +119,9 @@ class Database:
                     raise Unavailable from error
                 raise
             except asyncpg.InterfaceError as error:
-                raise Unavailable from error
+                if driver.is_closed():
+                    raise Unavailable from error
+                raise
             finally:
                 if driver.is_closed():
                     await connection.invalidate()

@@ -24,7 +24,7 @@ from service.web.responses import problem, problem_of
 
 log = structlog.get_logger()
 
-MOST_REFUSED = 500  # callbacks that wait to be kept as rejected
+MOST_DOUBTFUL = 500  # callbacks that wait to be kept, and that anybody could send
 
 ROUTES = [
     Route("/v1/subjects", subjects.create, methods=["POST"]),
@@ -54,8 +54,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         return await callback.store(app.state.resources, incoming)
 
     believed = Gatherer(store, weigh=_bytes)
-    refused = Gatherer(store, writers=1, bound=MOST_REFUSED, weigh=_bytes)
-    async with believed as app.state.callbacks, refused as app.state.refused:
+    doubtful = Gatherer(store, writers=1, bound=MOST_DOUBTFUL, weigh=_bytes)
+    async with believed as app.state.callbacks, doubtful as app.state.doubtful:
         yield
 
 

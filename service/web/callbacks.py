@@ -4,9 +4,8 @@ A plain ASGI function in front of the router: elsewhere most of what a request c
 framework's objects for it, and this is the one place where the rate matters.
 """
 
-from collections.abc import Container
-
 import orjson
+import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.core.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
@@ -15,6 +14,8 @@ from service.steps.judge import Taken
 from service.steps.receive import Received, receive
 from service.web.requests import read_body
 from service.web.responses import problem, problem_of
+
+log = structlog.get_logger()
 
 ROOT = "/callbacks"
 MAX_CALLBACK = 1_000_000  # bytes; design, section 5, "Callbacks"
@@ -44,10 +45,12 @@ class Front:
 async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> None:
     try:
         taken = await _take(scope, receive, address)
-        if taken.refusal is not None:
-            raise taken.refusal
-    except CallsheetError as error:
+    except CallsheetError as error:  # it was not kept: nothing else tells of it
+        log.info("callback", action="callback_refused", path_parts=len(address), reason=str(error))
         await problem_of(error)(scope, receive, send)
+        return
+    if taken.refusal is not None:  # and is not raised: with its frames it would hold the body
+        await problem_of(taken.refusal)(scope, receive, send)
         return
     body = orjson.dumps({"verdict": taken.verdict})
     length = str(len(body)).encode()
@@ -57,29 +60,29 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
 
 
 async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
-    """One callback, stored with those that arrive with it. What is refused is kept too, but waits
-    in a line of its own, so that a flood of it does not hold up the others."""
+    """One callback, stored with those that arrive with it. What anybody could send waits in a line
+    of its own, so that a flood of it does not hold up the others."""
     state = scope["app"].state
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     try:
         body = await read_body(receive_, headers, MAX_CALLBACK)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
         raise Malformed(str(error)) from None
-    source, token = _named(address, state.resources.settings.callback_sources)
+    source, token = _named(address)
     received = Received(source, token, headers, body, state.resources.clock())
     one = receive(state.resources, received)
-    gatherer = state.callbacks if one.refusal is None else state.refused
+    gatherer = state.doubtful if one.doubtful else state.callbacks
     taken: Taken = await gatherer.put(one)
     return taken
 
 
-def _named(address: list[str], sources: Container[str]) -> tuple[str, str | None]:
+def _named(address: list[str]) -> tuple[str, str | None]:
     """The source and the token in `/callbacks[/{source}][/{token}]`. A token has a dot in it and a
     source's name has none, so neither is ever taken for the other."""
     match address:
         case []:
             return PROVIDER, None
-        case [source] if source in sources:
+        case [source] if SOURCE.fullmatch(source):
             return source, None
         case [token]:
             return PROVIDER, token

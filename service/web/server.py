@@ -17,7 +17,7 @@ from service.wiring import open_resources
 log = structlog.get_logger()
 
 GRACE = 15  # seconds that requests under way get at shutdown
-COLLECT_AFTER = (20_000, 50, 100)  # objects; collections of the young; of the middle-aged
+COLLECT_AFTER = (10_000, 50, 100)  # objects; collections of the young; of the middle-aged
 KEEP_ALIVE = 75  # seconds; more than proxies commonly keep theirs, so that they close first
 
 
@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
     """Serve until `stop` is set; False if it could not start."""
-    _collect_seldom()
+    collect_seldom()
     async with open_resources(settings) as resources:
         config = uvicorn.Config(
             build(resources),
@@ -65,7 +65,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         return server.started
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """What was imported stays, so the collector need not go through it; and what a request makes
     is gone by itself. By default the collector takes a tenth of the time of callback ingest, and
     most of what its slowest answers wait for."""

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from service.core.signatures import key_of, verify
 from service.web.protocol import Bounded
-from service.web.server import KEEP_ALIVE
+from service.web.server import KEEP_ALIVE, collect_seldom
 from service.wiring import utc_now
 from tests.bench.plain import Plain
 
@@ -30,6 +30,7 @@ async def floor(request: Request) -> Response:
 
 
 async def main(name: str, port: int) -> None:
+    collect_seldom()
     handlers = {"floor": floor, "plain": Plain(os.environ["CALLSHEET_DATABASE_URL"], KEYS).take}
     config = uvicorn.Config(
         Starlette(routes=[Route("/callbacks", handlers[name], methods=["POST"])]),

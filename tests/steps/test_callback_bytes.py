@@ -13,7 +13,7 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps import audit, callback
 from service.steps.advance import advance
-from service.steps.receive import Received
+from service.steps.receive import Received, receive
 from service.steps.resources import Resources
 from service.store import events, subjects
 from service.store.events import New
@@ -44,7 +44,7 @@ async def taken(
 ) -> str | None:
     """The verdict; None where it was refused as it may be."""
     received = Received("provider", where, headers, body, resources.clock())
-    result = await callback.take(resources, received)
+    (result,) = await callback.store(resources, [receive(resources, received)])
     return None if result.refusal else result.verdict
 
 

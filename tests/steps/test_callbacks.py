@@ -10,8 +10,9 @@ import pytest
 from service.core.lifecycle import Signal, State
 from service.core.subjects import News
 from service.queue import Work
-from service.steps import submit
+from service.steps import callback, submit
 from service.steps.advance import advance
+from service.steps.receive import Received, receive
 from tests.calling import ELEMENT, TASK, fetch, newer, record, signed, token
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -245,3 +246,35 @@ async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_c
     assert verdicts == ["applied", "repeated", "anomaly", "repeated", "anomaly"]
     assert [row["verdict"] for row in await kept(api)] == verdicts
     assert await state(api, subject_id) == "succeeded"
+
+
+async def test_other_bytes_under_the_id_of_a_message_are_kept_and_judged_by_themselves(
+    api: Api,
+) -> None:
+    """Whatever was answered with success is in the table to the letter."""
+    subject_id = await submitted(api)
+    bodies = [record(subject_id, word) for word in ("processing", "succeed", "failed")]
+    verdicts = [await verdict(api, subject_id, body) for body in (*bodies, *bodies)]
+    assert verdicts[:3] == ["applied", "applied", "anomaly"]
+    assert verdicts[3] == "repeated"
+    rows = await kept(api)
+    assert sorted(row["body"] for row in rows) == sorted(bodies)
+    assert [row["seen"] for row in rows] == [2, 2, 2]
+    assert {row["dedup_key"].partition("#")[0] for row in rows} == {"msg_1"}
+    assert await state(api, subject_id) == "succeeded"
+
+
+async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers_time(
+    api: Api,
+) -> None:
+    subject_id = await submitted(api)
+    now = api.resources.clock()
+    words = (("succeed", 2_000), ("processing", 1_000))
+    incoming = []
+    for word, time in words:
+        body = record(subject_id, word, updated_at=time)
+        headers = signed(body, now, f"msg_{word}")
+        incoming.append(receive(api.resources, Received("provider", None, headers, body, now)))
+    taken = await callback.store(api.resources, incoming)
+    assert [one.verdict for one in taken] == ["applied", "applied"]
+    assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]

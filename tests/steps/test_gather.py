@@ -99,6 +99,13 @@ async def test_too_many_bytes_waiting_are_refused_too() -> None:
     assert isinstance(results[2], Unavailable)
 
 
+async def test_the_bytes_of_what_is_written_are_given_back() -> None:
+    store = Store()
+    store.gate.set()
+    async with Gatherer(store.write, weigh=lambda _: MOST_WEIGHT) as gatherer:
+        assert [await gatherer.put(item) for item in (1, 2, 3)] == [2, 4, 6]
+
+
 async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[EventDict]) -> None:
     failed = False
 

@@ -8,7 +8,6 @@ import pytest
 
 from service.core.signatures import secret_of
 from service.steps import callback, secrets
-from service.steps.receive import MAX_STRANGE
 from service.steps.resources import Resources
 from service.web import app
 from tests.calling import fetch, record, signed, token
@@ -71,22 +70,11 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
     assert messages == ["genuine_0", "genuine_1", "forged_5", "forged_6", "forged_7"]
 
 
-async def test_of_a_large_one_to_no_address_of_ours_only_the_beginning_is_kept(api: Api) -> None:
-    subject_id = (await api.create())["id"]
-    body = record(subject_id, padding="x" * MAX_STRANGE)
-    await forge(api, token(api.resources, subject_id), body)
-    await forge(api, f"{subject_id}.forged", body)
-    assert {row["trust"]: row["body"] for row in await kept(api)} == {
-        "address": body,
-        "none": body[:MAX_STRANGE],
-    }
-
-
 async def test_what_is_refused_has_a_line_of_its_own(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no more of it may wait, what is genuine is taken all the same."""
-    monkeypatch.setattr(app, "MOST_REFUSED", 0)
+    monkeypatch.setattr(app, "MOST_DOUBTFUL", 0)
     async with (
         served(app.build(resources)) as there,
         httpx.AsyncClient(base_url=there, trust_env=False) as http,

@@ -4,17 +4,22 @@ import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
+from structlog.typing import EventDict
 
 from service.core.errors import Invalid, NotFound
+from service.core.schemes import V1
 from service.core.signatures import key_of, secret_of
 from service.settings import Settings
 from service.steps import revisit, secrets
+from service.steps.keyring import Keyring
 from service.steps.resources import Resources
 from service.wiring import open_resources
 from tests.calling import eventually, fetch, record, signed, token
 from tests.conftest import Api
+from tests.core.deliverers import WHPK
 
 OLD = secret_of(b"the secret of the old days")
 NEW = secret_of(b"the secret of the new days")
@@ -141,13 +146,31 @@ async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     assert await secrets.listed(elsewhere) == []
     added, new = await secrets.add(elsewhere, "provider", OLD)
     assert new
-    assert added.fingerprint == hashlib.sha256(key_of(OLD)).hexdigest()[:12]
+    assert len(added.fingerprint) == 12
+    assert added.fingerprint != hashlib.sha256(key_of(OLD)).hexdigest()[:12], "not to be guessed"
     again, new = await secrets.add(api.resources, "provider", OLD)
     assert (again, new) == (added, False)
     other, _ = await secrets.add(elsewhere, "relay", "a-text-for-the-relay")
     assert await secrets.listed(api.resources) == [added, other]
+    assert other.fingerprint != added.fingerprint
     rows = await fetch(api.resources, "SELECT * FROM callback_secrets")
     assert key_of(OLD) not in rows[0]["secret"]
+
+
+async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
+    elsewhere: Resources, logged: list[EventDict]
+) -> None:
+    """Where a source comes to sign otherwise, what was known of it opens no more."""
+    await secrets.add(elsewhere, "ed", WHPK)
+    changed = replace(
+        elsewhere.settings, callback_sources={**elsewhere.settings.callback_sources, "ed": V1}
+    )
+    keyring = Keyring(changed, elsewhere.vault)
+    for one, keys in ((elsewhere.keyring, 1), (keyring, 0)):
+        async with elsewhere.database.glance() as tx:
+            await one.refresh(tx)
+        assert len(one.keys("ed")) == keys
+    assert [line["action"] for line in logged] == ["secret_sealed"]
 
 
 async def test_who_removes_the_last_secret_of_a_source_is_told(elsewhere: Resources) -> None:

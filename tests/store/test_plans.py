@@ -104,12 +104,16 @@ async def test_no_statement_of_a_life_reads_a_whole_table(
     assert not wrong, "\n".join(wrong)
 
 
+def a_callback(resources: Resources, body: bytes, message_id: str) -> Received:
+    now = resources.clock()
+    return Received("provider", None, signed(body, now, message_id), body, now)
+
+
 def batch(resources: Resources, name: str, size: int) -> list[Incoming]:
     """Callbacks that have arrived together."""
-    now = resources.clock()
     bodies = [record(None, task=f"{name}{number}") for number in range(size)]
     return [
-        receive(resources, Received("provider", None, signed(body, now, f"{name}_{at}"), body, now))
+        receive(resources, a_callback(resources, body, f"{name}_{at}"))
         for at, body in enumerate(bodies)
     ]
 
@@ -123,11 +127,20 @@ async def test_a_batch_reads_no_whole_table_even_if_planned_when_all_were_empty(
     assert not wrong, "\n".join(wrong)
 
 
-async def test_a_batch_takes_as_many_statements_as_one_callback(resources: Resources) -> None:
+async def test_a_batch_takes_as_many_statements_as_one_callback(
+    api: Api, subscriber: Receiver
+) -> None:
+    """Each of them moves a subject, which somebody is told of."""
+    await api.subscribe(subscriber.url)
     counts = []
-    for size in (3, 1, 2, 40):  # the first finds out on its new connection what types there are
+    for size in (3, 1, 2, 20):  # the first finds out on its new connection what types there are
+        ids = [(await api.create())["id"] for _ in range(size)]
+        incoming = [
+            receive(api.resources, a_callback(api.resources, record(one, task=one), one))
+            for one in ids
+        ]
         with heard() as statements:
-            taken = await callback.store(resources, batch(resources, f"{size}0", size))
-        assert {one.verdict for one in taken} == {"unknown"}
+            taken = await callback.store(api.resources, incoming)
+        assert {one.verdict for one in taken} == {"applied"}
         counts.append(len(statements))
     assert counts[1:] == [3, 3, 3]

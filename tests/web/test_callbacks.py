@@ -1,6 +1,7 @@
 """What the provider is answered: 200 once it is durable, else 400, 401, 413 or 503."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 
 from service.core.signatures import TOLERANCE, secret_of
 from service.local.ports import free_port
+from service.steps.receive import Received
 from service.store.database import Database
 from service.web.app import build
 from service.web.callbacks import MAX_CALLBACK
@@ -201,3 +203,18 @@ async def test_what_could_not_be_stored_is_asked_for_again(api: Api) -> None:
 async def test_only_posts_are_callbacks(api: Api, method: str) -> None:
     path, _ = await address(api)
     assert (await api.http.request(method, path)).status_code == 405
+
+
+async def test_a_refusal_holds_no_body_once_it_is_answered(api: Api) -> None:
+    """Nor does it wait for the collector, which comes seldom."""
+    path, body = await address(api)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(3):
+            forged = signed(body, api.resources.clock(), f"msg_{number}", secret=ANOTHER)
+            assert (await post(api, path, body, forged)).status_code == 401
+        assert (await post(api, path, b"{}")).status_code == 400
+        assert [one for one in gc.get_objects() if isinstance(one, Received)] == []
+    finally:
+        gc.enable()

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
+from service.core.schemes import V1
 from service.steps import revisit, secrets
 from service.steps.keyring import Keyring
 from service.steps.receive import Received, receive
@@ -97,7 +98,7 @@ async def test_there_is_nothing_to_do_but_post(api: Api, method: str, path: str)
 
 
 async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Api) -> None:
-    """What it sent is kept under its name."""
+    """What it sent is kept under its name, with what Standard Webhooks would need."""
     path = (await at_subject(api, "relay")).replace("relay", "later")
     assert (await post(api, path, relay())).status_code == 401
     (row,) = await fetch(api.resources, "SELECT source, verdict, reason FROM callbacks")
@@ -107,6 +108,19 @@ async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Ap
         "reason": "no source of this name is configured",
     }
     assert await revisit.reverify_all(api.resources, "later") == (1, 0)
+    sources = {**api.resources.settings.callback_sources, "later": V1}
+    settings = replace(api.resources.settings, callback_sources=sources)
+    configured = replace(
+        api.resources, settings=settings, keyring=Keyring(settings, api.resources.vault)
+    )
+    await secrets.add(configured, "later", relay().secret)
+    assert await revisit.reverify_all(configured, "later") == (1, 1)
+
+
+async def test_a_source_without_a_subject_is_a_source_too(api: Api) -> None:
+    assert (await post(api, "/callbacks/later", relay())).status_code == 401
+    (row,) = await fetch(api.resources, "SELECT source, token FROM callbacks")
+    assert row == {"source": "later", "token": None}
 
 
 async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
