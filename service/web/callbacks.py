@@ -46,7 +46,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
     try:
         taken = await _take(scope, receive, address)
     except CallsheetError as error:  # it was not kept: nothing else tells of it
-        log.info("callback", action="callback_refused", path_parts=len(address), reason=str(error))
+        log.info("callback", action="callback_refused", code=error.code, reason=str(error))
         await problem_of(error)(scope, receive, send)
         return
     if taken.refusal is not None:  # and is not raised: with its frames it would hold the body
