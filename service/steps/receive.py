@@ -62,8 +62,9 @@ def receive(resources: Resources, received: Received) -> Incoming:
     try:
         return _believed(resources, received, named)
     except (SignatureError, Malformed) as error:
-        # Without the frames that it came through: they hold the body.
-        return _refused(resources, received, named, error.with_traceback(None))
+        # Without the frames that it and its cause came through: they hold the body.
+        error.__traceback__ = error.__context__ = None
+        return _refused(resources, received, named, error)
 
 
 def _believed(resources: Resources, received: Received, named: str | None) -> Incoming:
