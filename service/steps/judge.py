@@ -12,7 +12,7 @@ from service.core.subjects import Subject
 from service.steps.advance import Outcome, consider, events_for
 from service.steps.receive import Incoming
 from service.steps.resources import Resources
-from service.store.callbacks import Kept, Known
+from service.store.callbacks import OPEN, Kept, Known
 from service.store.events import New
 from service.store.moves import Move
 
@@ -79,8 +79,8 @@ class Docket:
     def _take(self, one: Incoming) -> Taken:
         one = self._under_its_own_key(one)
         key = (one.callback.source, one.callback.dedup_key)
-        if key in self._kept:
-            earlier = self._kept[key]
+        earlier = self._kept.get(key)
+        if earlier is not None and (one.refusal is not None or earlier.verdict not in OPEN):
             self._kept[key] = replace(earlier, seen=earlier.seen + one.seen)
             return REPEATED if one.refusal is None else _rejected(one.refusal)
         subject = self._subject(one)
@@ -88,7 +88,8 @@ class Docket:
         repeated = decided and one.refusal is None
         taken = REPEATED if repeated else self._judge(subject, one)
         about = subject.id if subject else one.callback.subject_id
-        self._kept[key] = Kept(one.callback, about, taken.verdict, taken.reason, one.seen)
+        seen = one.seen + (earlier.seen if earlier else 0)
+        self._kept[key] = Kept(one.callback, about, taken.verdict, taken.reason, seen)
         if taken.outcome is not None:
             self._move(taken.outcome)
         if taken.ask is not None:

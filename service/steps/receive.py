@@ -16,6 +16,7 @@ from service.steps.resources import Resources
 from service.store.callbacks import Callback, Trust
 
 MAX_KEPT = 500  # characters of one kept header, and of an address that is not ours
+MAX_STRANGE = 64_000  # bytes kept of what is refused, and came to no address of ours
 MAX_WORD = 50  # characters of the provider's word for how a task is
 NOTHING = Report("", None, None, "", "", None, None, None, None)
 
@@ -109,6 +110,10 @@ def _refused(
     """As it is kept: with what a later check needs, and no secret. An address of ours is a secret
     too: only what it names is kept of it. Of one that was kept before, this is not kept again."""
     keyring, token = resources.keyring, received.token
+    body = received.body
+    if named is None and len(body) > MAX_STRANGE:  # or strangers could fill the disk
+        body = body[:MAX_STRANGE]
+        error = type(error)(f"{error}; only its first {MAX_STRANGE} bytes are kept")
     headers = {**_kept(received.headers), **keyring.proof(received.source, received.headers)}
     said = repr((received.source, token, sorted(headers.items())))
     callback = Callback(
@@ -117,7 +122,7 @@ def _refused(
         dedup_key="rejected:" + _digest(said, received.body),
         trust=Trust.ADDRESS if named else Trust.NONE,
         subject_id=named,
-        body=received.body,
+        body=body,
         headers=headers,
         received_at=received.at,
         token=clean(token)[:MAX_KEPT] if token and not named else None,

@@ -73,7 +73,8 @@ async def reverify(resources: Resources, callback_id: str) -> Found:
     if one.refusal is not None:
         raise Conflict(str(one.refusal), "still_rejected", reason=str(one.refusal))
     async with resources.database.glance() as tx:
-        now = await kept.by_key(tx, one.callback.source, one.callback.dedup_key)
+        now = await kept.get(tx, callback_id)
+        now = now or await kept.by_key(tx, one.callback.source, one.callback.dedup_key)
     if now is None:
         raise NotFound
     return now

@@ -5,12 +5,24 @@ uvicorn has none of these: a head that never ends would be kept whole, and a slo
 """
 
 import asyncio
+import re
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD = 65_536  # bytes of request line and headers, beside the piece that they begin in
 HEAD_SECONDS = 15.0  # from the connection, or the head's first byte, to its end
 BODY_SECONDS = 60.0  # from there to the end of the body
+
+
+# An offer that may be left unheeded (RFC 9110, section 7.8), and that Java makes by default. The
+# parser takes it for accepted, and drops the body.
+UPGRADE = re.compile(rb"(?i)\r\nupgrade(?=:)")
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The same with the header of another name, where a head is in it."""
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(b"\r\nx-upgrade", head) + end + rest
 
 
 class Bounded(HttpToolsProtocol):
@@ -49,6 +61,8 @@ class Bounded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         parts = self._parts
+        if self._patience is None or self._in_head:
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._in_head and parts == self._parts:  # all of it is of one head
             self._head_bytes += len(data)

@@ -278,3 +278,19 @@ async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers
     taken = await callback.store(api.resources, incoming)
     assert [one.verdict for one in taken] == ["applied", "applied"]
     assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
+
+
+async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: Api) -> None:
+    stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
+    now, body = api.resources.clock(), record(subject_id)
+    incoming = [
+        receive(
+            api.resources,
+            Received("provider", token(api.resources, one), signed(body, now), body, now),
+        )
+        for one in (stranger, subject_id, subject_id)
+    ]
+    taken = await callback.store(api.resources, incoming)
+    assert [one.verdict for one in taken] == ["mismatch", "applied", "repeated"]
+    (row,) = await kept(api)
+    assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 3)

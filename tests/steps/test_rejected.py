@@ -8,6 +8,7 @@ import pytest
 
 from service.core.signatures import secret_of
 from service.steps import callback, secrets
+from service.steps.receive import MAX_STRANGE
 from service.steps.resources import Resources
 from service.web import app
 from tests.calling import fetch, record, signed, token
@@ -68,6 +69,17 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
         await forge(api, f"{subject_id}.forged", body, f"forged_{number}")
     messages = [json.loads(row["headers"])["webhook-id"] for row in await kept(api)]
     assert messages == ["genuine_0", "genuine_1", "forged_5", "forged_6", "forged_7"]
+
+
+async def test_of_a_large_one_to_no_address_of_ours_only_the_beginning_is_kept(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    body = record(subject_id, padding="x" * MAX_STRANGE)
+    await forge(api, token(api.resources, subject_id), body)
+    await forge(api, f"{subject_id}.forged", body)
+    rows = {row["trust"]: row for row in await kept(api)}
+    assert rows["address"]["body"] == body
+    assert rows["none"]["body"] == body[:MAX_STRANGE]
+    assert rows["none"]["reason"].endswith("only its first 64000 bytes are kept")
 
 
 async def test_what_is_refused_has_a_line_of_its_own(

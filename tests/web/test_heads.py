@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.web import protocol
 from service.web.protocol import MAX_HEAD, Bounded
@@ -22,10 +22,22 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
+async def echo(_scope: Scope, receive: Receive, send: Send) -> None:
+    """What came in one piece."""
+    body = (await receive()).get("body", b"")
+    length = str(len(body)).encode()
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    app: ASGIApp = answer,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A raw connection to a server that speaks the bounded protocol."""
-    config = uvicorn.Config(answer, port=0, http=Bounded, lifespan="off", log_config=None)
+    config = uvicorn.Config(app, port=0, http=Bounded, lifespan="off", log_config=None)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
@@ -101,3 +113,12 @@ async def test_a_body_in_pieces_is_waited_for() -> None:
             await writer.drain()
             await asyncio.sleep(0)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_an_offer_to_upgrade_costs_no_body() -> None:
+    async with connected(echo) as (reader, writer):
+        for _ in range(2):
+            head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings\r\n"
+            offer = b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\ncontent-length: 4\r\n\r\n"
+            writer.write(head + offer + b"body")
+            assert (await reader.readuntil(b"body")).startswith(b"HTTP/1.1 200")
