@@ -102,6 +102,10 @@ _COLUMNS = {
 # One that was here before is counted instead, and what nothing was made of is as it is found now:
 # the unique key settles the race of copies that name no subject and arrive at once. The order of
 # the keys keeps two batches of such from waiting for each other.
+# Other bytes that came at the very same moment are no copy: that is no number, and the whole is
+# refused and made again, when they are known to be others.
+_COPY = """seen = CASE WHEN callbacks.body = excluded.body
+    THEN callbacks.seen + excluded.seen END"""
 _ANEW = ", ".join(
     f"""{name} = CASE WHEN callbacks.verdict IN ({", ".join(f"'{one}'" for one in OPEN)})
         THEN excluded.{name} ELSE callbacks.{name} END"""
@@ -111,7 +115,7 @@ KEEP = f"""
     kept AS (
         INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
         SELECT * FROM {from_rows("callbacks_came", _COLUMNS, beside="callback_bodies")}
-        ON CONFLICT (source, dedup_key) DO UPDATE SET seen = callbacks.seen + excluded.seen, {_ANEW}
+        ON CONFLICT (source, dedup_key) DO UPDATE SET {_COPY}, {_ANEW}
     )
 """  # noqa: S608 - only our own column names are put in
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -12,8 +13,10 @@ from service.core.subjects import News
 from service.queue import Work
 from service.steps import callback, submit
 from service.steps.advance import advance
-from service.steps.receive import Received, receive
-from tests.calling import ELEMENT, TASK, fetch, newer, record, signed, token
+from service.steps.gather import Gatherer
+from service.steps.judge import Taken
+from service.steps.receive import Incoming, Received, receive
+from tests.calling import ELEMENT, TASK, blocked, fetch, newer, record, signed, token
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
 
@@ -294,3 +297,23 @@ async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: 
     assert [one.verdict for one in taken] == ["mismatch", "applied", "repeated"]
     (row,) = await kept(api)
     assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 3)
+
+
+async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api: Api) -> None:
+    """Neither sees the other before it is committed."""
+    now, bodies = api.resources.clock(), [record(None, task=task) for task in (TASK, OTHER_TASK)]
+    first, second = (
+        receive(api.resources, Received("provider", None, signed(body, now), body, now))
+        for body in bodies
+    )
+
+    async def store(batch: Sequence[Incoming]) -> Sequence[Taken]:
+        return await callback.store(api.resources, batch)
+
+    async with Gatherer(store) as gatherer:
+        async with api.resources.database.direct() as tx:
+            await callback.write(tx, api.resources, [first])
+            later = asyncio.create_task(gatherer.put(second))
+            await blocked(api.resources)
+        assert (await later).verdict == "unknown"
+    assert sorted(row["body"] for row in await kept(api)) == sorted(bodies)
