@@ -11,7 +11,7 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.store.database import DIALECT
-from service.store.tables import metadata
+from service.store.outgoing import metadata
 
 # Other processes that migrate wait here; the number is arbitrary, and only ours.
 MIGRATION_LOCK = 0x6D696772_61746573

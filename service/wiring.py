@@ -21,6 +21,7 @@ from service.remote.subscriber import Sender
 from service.settings import Settings
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
+from service.steps.profiles import Profiles
 from service.steps.resources import Resources
 from service.steps.vault import Vault
 from service.store.database import Database
@@ -67,6 +68,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 guard=guard,
                 sender=sender,
                 vault=vault,
+                profiles=Profiles(settings, vault),
                 learnt=Learnt(),
                 keyring=Keyring(settings, vault),
                 callback_key=vault.derive("callback addresses"),

@@ -39,6 +39,7 @@ def a_subject(**changes: Any) -> Subject:  # noqa: ANN401
         "polls": 0,
         "next_poll_at": None,
         "deadline": NOW + timedelta(days=1),
+        "callback_id": None,
         "created_at": NOW,
         "updated_at": NOW,
         "finished_at": None,

@@ -31,6 +31,7 @@ class Subject:
     polls: int
     next_poll_at: datetime | None
     deadline: datetime
+    callback_id: str | None  # the subscriber that stands for its callback_url
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None

@@ -4,12 +4,12 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Self
 
 import aiohttp
 
+from service.remote.attempts import Answered, Attempt, Failed
 from service.remote.guard import Blocked, Guard
 
 KEPT_BYTES: Final = 20_000  # of an answer's body; enough to see why it was refused
@@ -18,34 +18,6 @@ PER_HOST: Final = 64  # connections to one host and port at a time, over all its
 
 OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
 
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The subscriber said `status`; what followed may be cut, as `body` is after 20,000 bytes.
-
-    `retry_after` is the header as it came, for `retries.retry_after_seconds`; `latency` is
-    seconds until the last byte kept.
-    """
-
-    status: int
-    retry_after: str | None
-    body: bytes
-    latency: float
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """No answer. `reason` is one of blocked, dns, tls, connect, timeout, reset, request, protocol.
-
-    `detail` is for people and names no URL; `latency` is seconds until it failed.
-    """
-
-    reason: str
-    detail: str
-    latency: float
-
-
-Attempt = Answered | Failed
 
 # What aiohttp and asyncio raise, most particular first.
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (

@@ -10,7 +10,7 @@ import structlog
 from service.core import signatures
 from service.core.retries import next_delivery, retry_after_seconds
 from service.queue import Work
-from service.remote.subscriber import Answered, Attempt, Failed
+from service.remote.attempts import Answered, Attempt, Failed, Published
 from service.steps.resources import Resources
 from service.steps.vault import Sealed
 from service.store import deliveries, subjects, subscribers
@@ -107,6 +107,8 @@ def _judge(resources: Resources, due: Due, attempt: Attempt, now: datetime) -> V
         case Answered(status=status, retry_after=retry_after):
             if status in SLOW_DOWN:
                 wait = retry_after_seconds(retry_after, now)
+        case Published():
+            return Verdict("delivered")
         case Failed():
             pass
         case _:
@@ -124,6 +126,8 @@ def _kept(at: datetime, attempt: Attempt, *, delivered: bool) -> Recorded:
         case Answered(status=status, body=body):
             error = None if delivered else f"status {status}"
             return Recorded(at, status, milliseconds, error, body, delivered)
+        case Published(receipt=receipt):
+            return Recorded(at, None, milliseconds, None, receipt, delivered)
         case Failed(reason=reason, detail=detail):
             return Recorded(at, None, milliseconds, f"{reason}: {detail}", b"", delivered)
         case _:

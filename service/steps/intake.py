@@ -103,6 +103,7 @@ def _new(resources: Resources, account_id: str, request: Request) -> Subject:
         polls=0,
         next_poll_at=None,
         deadline=now + timedelta(seconds=resources.settings.task_deadline),
+        callback_id=None,
         created_at=now,
         updated_at=now,
         finished_at=None,

@@ -12,6 +12,7 @@ from service.remote.subscriber import Sender
 from service.settings import Settings
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
+from service.steps.profiles import Profiles
 from service.steps.vault import Vault
 from service.store.database import Database
 
@@ -27,6 +28,7 @@ class Resources:
     guard: Guard
     sender: Sender
     vault: Vault
+    profiles: Profiles
     learnt: Learnt
     keyring: Keyring
     callback_key: bytes = field(repr=False)  # makes callback addresses unforgeable

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select, text, update
 
 from service.store.database import Transaction
-from service.store.tables import attempts, deliveries, events
+from service.store.outgoing import attempts, deliveries, events
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from sqlalchemy import Row, select, text
 
 from service.core.events import Event
 from service.store.database import Transaction
+from service.store.outgoing import events
 from service.store.rows import from_rows, rows
-from service.store.tables import events
 
 _COLUMNS = {
     "id": "text",

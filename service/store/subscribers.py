@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 
 from service.store.database import Transaction
-from service.store.tables import subscribers
+from service.store.outgoing import subscribers
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,15 @@
-"""The tables, with the constraints that keep the law whoever writes. Migrations lead here.
+"""The tables of what comes in, with the constraints that keep the law whoever writes. Migrations
+lead here, and to those of what goes out: outgoing.py.
 
 Identifiers are text that sorts by age (core/ids.py), compared byte by byte (collation "C").
 """
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
     DateTime,
-    Float,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -23,7 +21,6 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import UserDefinedType
 
 from service.core.lifecycle import RANK, TERMINAL, WITH_PROVIDER, State
 
@@ -40,15 +37,6 @@ Id = Text(collation="C")
 Time = DateTime(timezone=True)
 
 
-class TransactionId(UserDefinedType[int]):
-    """Postgres' xid8: the transaction that wrote a row, for feeds that lose nothing."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        return "xid8"
-
-
 def one_of(states: frozenset[State]) -> str:
     """States as SQL has them. What seeks them must say so, to be served by a partial index."""
     return ", ".join(f"'{state}'" for state in sorted(states))
@@ -61,6 +49,7 @@ accounts = Table(
     Column("name", Text, nullable=False, unique=True),
     # When a subject of this account was last claimed: accounts take turns.
     Column("turn_at", Time),
+    Column("callback_secret", LargeBinary),  # signs what goes to callback_urls; sealed
     Column("created_at", Time, nullable=False),
 )
 
@@ -117,6 +106,7 @@ subjects = Table(
     Column("polls", Integer, nullable=False, server_default="0"),
     Column("next_poll_at", Time),
     Column("deadline", Time, nullable=False),
+    Column("callback_id", Id),  # the subscriber that stands for its callback_url
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),
@@ -231,89 +221,4 @@ callback_secrets = Table(  # beside those of the settings; the version is in pro
     Column("secret", LargeBinary, nullable=False),  # sealed: steps/vault.py
     Column("created_at", Time, nullable=False),
     UniqueConstraint("source", "fingerprint"),
-)
-
-events = Table(
-    "events",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False),
-    Column("account_id", Id, nullable=False),
-    Column("sequence", Integer, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),  # the exact bytes that are signed and sent
-    # A feed ordered by position alone would lose rows that commit late; see store/events.py.
-    Column("xid", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
-    Column("position", BigInteger, Identity(always=True), nullable=False),
-    Column("created_at", Time, nullable=False),
-    UniqueConstraint("subject_id", "sequence"),
-    CheckConstraint("sequence >= 1", name="sequence"),
-    Index("ix_events_feed", "account_id", "xid", "position"),
-)
-
-subscribers = Table(
-    "subscribers",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
-    Column("url", Text, nullable=False),
-    Column("description", Text, nullable=False, server_default=""),
-    Column("event_types", ARRAY(Text)),  # null: all
-    Column("state", Text, nullable=False),
-    Column("disabled_reason", Text),
-    Column("secret", LargeBinary, nullable=False),  # sealed: steps/vault.py
-    Column("created_at", Time, nullable=False),
-    CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
-    Index("ix_subscribers_account", "account_id"),
-)
-
-deliveries = Table(
-    "deliveries",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("event_id", Id, ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
-    Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False),
-    Column("subject_id", Id, nullable=False),
-    Column("sequence", Integer, nullable=False),
-    Column("state", Text, nullable=False),
-    # Null while pending: an earlier event of the same subject is still on its way there.
-    Column("due_at", Time),
-    Column("lease_token", Id),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("created_at", Time, nullable=False),
-    Column("finished_at", Time),
-    UniqueConstraint("event_id", "subscriber_id"),
-    CheckConstraint("state IN ('pending', 'delivered', 'dead', 'canceled')", name="state"),
-    CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
-    CheckConstraint("state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"),
-    Index(
-        "ix_deliveries_due",
-        "subscriber_id",
-        "due_at",
-        postgresql_where=text("state = 'pending' AND due_at IS NOT NULL"),
-    ),
-    Index(
-        "ix_deliveries_leased", "subscriber_id", postgresql_where=text("lease_token IS NOT NULL")
-    ),
-    Index("ix_deliveries_subscriber", "subscriber_id", "created_at", "id"),
-    Index(
-        "ix_deliveries_order",
-        "subscriber_id",
-        "subject_id",
-        "sequence",
-        postgresql_where=text("state = 'pending'"),
-    ),
-)
-
-attempts = Table(
-    "attempts",
-    metadata,
-    Column("delivery_id", Id, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("at", Time, nullable=False),
-    Column("status", Integer),  # HTTP status; null: no answer
-    Column("latency_ms", Float, nullable=False),
-    Column("error", Text),
-    Column("answer", LargeBinary, nullable=False),
-    Column("delivered", Boolean, nullable=False),
 )

@@ -73,6 +73,7 @@ def subject() -> list[Subject]:
         polls=0,
         next_poll_at=None,
         deadline=MOMENT + timedelta(days=1),
+        callback_id=None,
         created_at=MOMENT,
         updated_at=MOMENT,
         finished_at=None,

@@ -23,7 +23,8 @@ from service.core.news import news_of
 from service.core.results import EPOCH
 from service.core.signatures import verify
 from service.core.subjects import Subject, moved
-from service.store.tables import callbacks, deliveries, events, subjects, subscribers
+from service.store.outgoing import deliveries, events, subscribers
+from service.store.tables import callbacks, subjects
 from service.wiring import utc_now
 
 SOURCE = "provider"

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from service.core.targets import parse_networks
+from service.remote.attempts import Answered, Attempt, Failed
 from service.remote.guard import Guard
-from service.remote.subscriber import KEPT_DETAIL, Answered, Attempt, Failed, Sender
+from service.remote.subscriber import KEPT_DETAIL, Sender
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 PATIENCE = 30.0  # seconds; never waited for by a test that passes

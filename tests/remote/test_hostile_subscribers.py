@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.remote.attempts import Answered, Failed
 from service.remote.guard import Guard
-from service.remote.subscriber import KEPT_BYTES, Answered, Failed, Sender
+from service.remote.subscriber import KEPT_BYTES, Sender
 from tests.remote.listening import (
     LOOPBACK,
     PATIENCE,

@@ -3,8 +3,9 @@ import itertools
 
 import pytest
 
+from service.remote.attempts import Answered, Failed
 from service.remote.guard import Guard
-from service.remote.subscriber import Answered, Failed, Sender
+from service.remote.subscriber import Sender
 from tests.remote.listening import (
     LOOPBACK,
     PATIENCE,

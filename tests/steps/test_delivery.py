@@ -18,7 +18,7 @@ from service.core.subjects import News
 from service.queue import Work
 from service.steps import deliver, subscribe
 from service.steps.advance import advance
-from service.store.tables import subscribers
+from service.store.outgoing import subscribers
 from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, served

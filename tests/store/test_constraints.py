@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.core.lifecycle import State
 from service.steps.resources import Resources
-from service.store import tables
+from service.store import outgoing, tables
 from tests.make import NOW, a_subject
 
 SUBJECT = asdict(a_subject()) | {"tags": [], "account_id": "acc_1"}
@@ -41,6 +41,7 @@ DELIVERY = {
     "due_at": NOW,
     "created_at": NOW,
 }
+LANE = {"subscriber_id": "sbr_1"}
 CALLBACK = {
     "id": "cbk_1",
     "source": "provider",
@@ -52,9 +53,10 @@ CALLBACK = {
 }
 ROWS: dict[Table, dict[str, Any]] = {
     tables.subjects: SUBJECT,
-    tables.events: EVENT,
-    tables.subscribers: SUBSCRIBER,
-    tables.deliveries: DELIVERY,
+    outgoing.events: EVENT,
+    outgoing.subscribers: SUBSCRIBER,
+    outgoing.deliveries: DELIVERY,
+    outgoing.lanes: LANE,
     tables.callbacks: CALLBACK,
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
@@ -84,14 +86,20 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (tables.subjects, "ck_subjects_poll", {"state": State.SUBMITTED}),
     (tables.subjects, "ck_subjects_poll", {"state": State.UNCONFIRMED}),
     (tables.subjects, "ck_subjects_poll", {"state": State.PROCESSING}),
-    (tables.events, "ck_events_sequence", {"sequence": 0}),
-    (tables.subscribers, "ck_subscribers_state", {"state": "asleep"}),
-    (tables.deliveries, "ck_deliveries_state", {"state": "lost"} | ENDED | {"due_at": None}),
-    (tables.deliveries, "ck_deliveries_finished", {"state": "dead", "due_at": None}),
-    (tables.deliveries, "ck_deliveries_finished", ENDED),
-    (tables.deliveries, "ck_deliveries_ended", {"state": "dead"} | ENDED),
+    (outgoing.events, "ck_events_sequence", {"sequence": 0}),
+    (outgoing.subscribers, "ck_subscribers_state", {"state": "asleep"}),
+    (outgoing.subscribers, "ck_subscribers_type", {"type": "pigeon"}),
+    (outgoing.subscribers, "ck_subscribers_ordering", {"ordering": "random"}),
+    (outgoing.subscribers, "ck_subscribers_format", {"format": "xml"}),
+    (outgoing.lanes, "ck_lanes_failing", {"failures": 1}),
+    (outgoing.lanes, "ck_lanes_failing", {"failing_since": NOW}),
+    (outgoing.lanes, "ck_lanes_told", {"told": "a tale"}),
+    (outgoing.deliveries, "ck_deliveries_state", {"state": "lost"} | ENDED | {"due_at": None}),
+    (outgoing.deliveries, "ck_deliveries_finished", {"state": "dead", "due_at": None}),
+    (outgoing.deliveries, "ck_deliveries_finished", ENDED),
+    (outgoing.deliveries, "ck_deliveries_ended", {"state": "dead"} | ENDED),
     (
-        tables.deliveries,
+        outgoing.deliveries,
         "ck_deliveries_ended",
         {"state": "dead", "due_at": None, "lease_token": "lse_1"} | ENDED,
     ),
@@ -105,8 +113,8 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
 ONCE: list[tuple[Table, str, dict[str, Any]]] = [
     (tables.subjects, "account_id_external_task_id", {"external_task_id": "mine"}),
     (tables.subjects, "provider_task_id", {"provider_task_id": "theirs"}),
-    (tables.events, "subject_id_sequence", {}),
-    (tables.deliveries, "event_id_subscriber_id", {}),
+    (outgoing.events, "subject_id_sequence", {}),
+    (outgoing.deliveries, "event_id_subscriber_id", {}),
     (tables.callbacks, "source_dedup_key", {}),
 ]
 
@@ -124,7 +132,7 @@ async def put(resources: Resources, table: Table, *rows: dict[str, Any]) -> None
 def test_every_check_is_broken_by_some_row() -> None:
     declared = {
         str(constraint.name)
-        for table in tables.metadata.tables.values()
+        for table in outgoing.metadata.tables.values()
         for constraint in table.constraints
         if isinstance(constraint, CheckConstraint)
     }

@@ -15,7 +15,7 @@ from service.core.errors import Unavailable
 from service.local.server import Server
 from service.store.database import DIALECT
 from service.store.migrate import migrate
-from service.store.tables import metadata
+from service.store.outgoing import metadata
 from tests.conftest import database, execute
 
 PROCESSES = 10

@@ -1,0 +1,128 @@
+"""What a sender must know of a subscriber: opened once, and kept until the subscriber changes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import orjson
+import structlog
+
+from service.settings import Settings
+from service.steps.vault import Sealed, Vault
+from service.store import profiles
+from service.store.database import Database
+from service.store.profiles import Stored
+
+log = structlog.get_logger()
+
+MOST_KEPT = 10_000  # subscribers; a few kB each
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What signs, until then if it is retired. `seed` is that of an ed25519 key, for v1a."""
+
+    secret: bytes = field(repr=False)
+    seed: bytes | None = field(repr=False)
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a subscriber is sent to. `timeout` and `schedule` are in seconds.
+
+    `type` is webhook, nats, redis_stream or callback; for the last, each delivery has its own URL.
+    """
+
+    id: str
+    account_id: str
+    type: str
+    url: str
+    channel: str | None
+    username: str | None
+    password: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    timeout: float
+    schedule: tuple[float, ...]
+    format: str
+    version: int
+    keys: tuple[Key, ...]
+
+    def keys_at(self, now: datetime) -> list[Key]:
+        """Those in force then, the current one first."""
+        return [key for key in self.keys if key.until is None or key.until > now]
+
+
+def bound_to(owner_id: str, what: str = "") -> str:
+    """What a sealed value of a subscriber, or of an account, is bound to: `what` is seed, headers
+    or credentials, and nothing for the secret itself."""
+    return f"{owner_id} {what}" if what else owner_id
+
+
+class Profiles:
+    """Those read last, each good as long as its version is."""
+
+    def __init__(self, settings: Settings, vault: Vault) -> None:
+        self._settings = settings
+        self._vault = vault
+        self._kept: dict[str, Profile] = {}
+
+    async def known(
+        self, database: Database, wanted: Mapping[str, int], now: datetime
+    ) -> dict[str, Profile]:
+        """The profiles of these subscribers, given with their versions; none of one that was
+        removed, or whose secrets cannot be opened."""
+        stale = [
+            id_
+            for id_, version in wanted.items()
+            if id_ not in self._kept or self._kept[id_].version != version
+        ]
+        if stale:
+            async with database.transaction() as tx:
+                self._keep(await profiles.profiles(tx, stale, now))
+        return {id_: self._kept[id_] for id_ in wanted if id_ in self._kept}
+
+    def _keep(self, found: Iterable[Stored]) -> None:
+        if len(self._kept) > MOST_KEPT:
+            self._kept.clear()
+        for stored in found:
+            try:
+                self._kept[stored.id] = self.opened(stored)
+            except Sealed as error:
+                self._kept.pop(stored.id, None)
+                fields = {"subscriber": stored.id, "error": str(error)}
+                log.warning("profiles", action="secret_sealed", **fields)
+
+    def opened(self, stored: Stored) -> Profile:
+        """Sealed, if it cannot be: was SECRET_KEY changed?"""
+        credentials = self._read(stored.credentials, bound_to(stored.id, "credentials"))
+        return Profile(
+            id=stored.id,
+            account_id=stored.account_id,
+            type=stored.type,
+            url=stored.url,
+            channel=stored.channel,
+            username=credentials.get("username"),
+            password=credentials.get("password"),
+            headers=self._read(stored.headers, bound_to(stored.id, "headers")),
+            timeout=stored.timeout or self._settings.delivery_timeout,
+            schedule=stored.schedule or self._settings.delivery_schedule,
+            format=stored.format,
+            version=stored.version,
+            keys=tuple(self._keys(stored)),
+        )
+
+    def _read(self, sealed: bytes | None, context: str) -> dict[str, str]:
+        """What was sealed as JSON: texts by name."""
+        if sealed is None:
+            return {}
+        read: dict[str, str] = orjson.loads(self._vault.open(sealed, context))
+        return read
+
+    def _keys(self, stored: Stored) -> Iterable[Key]:
+        v1a = "v1a" in stored.signatures
+        for key in stored.keys:
+            seed = None
+            if v1a and key.seed is not None:
+                seed = self._vault.open(key.seed, bound_to(stored.owner_id, "seed"))
+            yield Key(self._vault.open(key.secret, bound_to(stored.owner_id)), seed, key.until)

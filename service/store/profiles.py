@@ -1,0 +1,82 @@
+"""What must be known of a subscriber to send to it, as it is kept: its secrets still sealed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from service.store.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """What signs; `until` is set where it is retired."""
+
+    secret: bytes
+    seed: bytes | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One subscriber. Its keys belong to `owner_id`: itself, or the account whose callback_urls it
+    stands for; the one in force comes first, then the retired ones, the youngest first."""
+
+    id: str
+    account_id: str
+    type: str
+    url: str
+    channel: str | None
+    credentials: bytes | None
+    headers: bytes | None
+    timeout: float | None
+    schedule: tuple[float, ...] | None
+    format: str
+    signatures: tuple[str, ...]
+    version: int
+    owner_id: str
+    keys: tuple[SealedKey, ...]
+
+
+_SUBSCRIBERS = text("""
+    SELECT s.id, s.account_id, s.type, s.url, s.channel, s.credentials, s.headers, s.timeout,
+        s.schedule, s.format, s.signatures, s.version,
+        CASE WHEN s.type = 'callback' THEN s.account_id ELSE s.id END AS owner_id,
+        CASE WHEN s.type = 'callback' THEN a.callback_secret ELSE s.secret END AS secret,
+        s.seed
+    FROM subscribers s JOIN accounts a ON a.id = s.account_id
+    WHERE s.id = ANY (CAST(:ids AS text[]))
+""")
+_RETIRED = text("""
+    SELECT owner_id, secret, seed, until FROM retired_keys
+    WHERE owner_id = ANY (CAST(:owners AS text[])) AND until > :now ORDER BY id DESC
+""")
+
+
+async def profiles(tx: Transaction, ids: Sequence[str], now: datetime) -> list[Stored]:
+    """Those of these subscribers that are there."""
+    found = (await tx.execute(_SUBSCRIBERS, {"ids": list(ids)})).all()
+    owners = sorted({row.owner_id for row in found})
+    retired: dict[str, list[SealedKey]] = {owner: [] for owner in owners}
+    for owner, secret, seed, until in await tx.execute(_RETIRED, {"owners": owners, "now": now}):
+        retired[owner].append(SealedKey(secret, seed, until))
+    return [
+        Stored(
+            id=row.id,
+            account_id=row.account_id,
+            type=row.type,
+            url=row.url,
+            channel=row.channel,
+            credentials=row.credentials,
+            headers=row.headers,
+            timeout=row.timeout,
+            schedule=None if row.schedule is None else tuple(row.schedule),
+            format=row.format,
+            signatures=tuple(row.signatures),
+            version=row.version,
+            owner_id=row.owner_id,
+            keys=(SealedKey(row.secret, row.seed, None), *retired[row.owner_id]),
+        )
+        for row in found
+    ]
