@@ -107,6 +107,10 @@ def key(value: str) -> bytes:
     return key
 
 
+def keys(value: str) -> tuple[bytes, ...]:
+    return tuple(key(one) for one in value.split())
+
+
 def secrets(value: str) -> tuple[bytes, ...]:
     return tuple(key_of(secret) for secret in value.split())
 

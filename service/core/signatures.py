@@ -1,19 +1,25 @@
 """Standard Webhooks, as our deliveries are signed, and as the provider's callbacks are.
 
 The scheme is written down in the provider's notes, section 5, and in the public Standard
-Webhooks specification: HMAC-SHA256 over `{id}.{timestamp}.{raw body}` under a `whsec_` key.
+Webhooks specification: over `{id}.{timestamp}.{raw body}`, HMAC-SHA256 under a `whsec_` key as
+`v1`, and ed25519 under a seed, whose `whpk_` public key anybody may know, as `v1a`.
 """
 
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.core import schemes
-from service.core.keys import PREFIX, whsec
+from service.core.keys import PREFIX, PUBLIC_PREFIX, whsec
 
 TOLERANCE = schemes.TOLERANCE
+SEED_BYTES = 32  # RFC 8032, section 5.1.5
+MOST_LOADED = 4096  # private keys; to load one takes as long as to sign with it
 
 
 def key_of(secret: str) -> bytes:
@@ -23,22 +29,56 @@ def key_of(secret: str) -> bytes:
 
 def secret_of(key: bytes) -> str:
     """The `whsec_…` text of key bytes."""
-    return PREFIX + base64.b64encode(key).decode()
+    return PREFIX + _base64(key)
 
 
-def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """One `v1,<base64>` over the exact bytes."""
+def public_key_of(seed: bytes) -> bytes:
+    """The 32 bytes of the public key that belongs to a seed of SEED_BYTES."""
+    return _private_key(seed).public_key().public_bytes_raw()
+
+
+def public_text(public_key: bytes) -> str:
+    """The `whpk_…` text of a public key."""
+    return PUBLIC_PREFIX + _base64(public_key)
+
+
+def kid_of(public_key: bytes) -> str:
+    """Its thumbprint, which names it: RFC 7638, section 3, with the members of RFC 8037."""
+    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{_base64url(public_key)}"}}'
+    return _base64url(hashlib.sha256(members.encode()).digest())
+
+
+def jwk(public_key: bytes) -> dict[str, str]:
+    """A public key as a member of a JWKS: RFC 8037, section 2."""
+    return {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": _base64url(public_key),
+        "use": "sig",
+        "alg": "EdDSA",
+        "kid": kid_of(public_key),
+    }
+
+
+def headers(
+    keys: Iterable[bytes],
+    message_id: str,
+    timestamp: int,
+    body: bytes,
+    *,
+    seeds: Iterable[bytes] = (),
+) -> dict[str, str]:
+    """The three headers of a signed message: a `v1` of every key, then a `v1a` of every seed; more
+    than one of a kind while a secret rotates."""
     content = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
-
-
-def headers(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers of a signed message; two keys while a secret rotates."""
-    signatures = [signature(key, message_id, timestamp, body) for key in keys]
+    listed = [
+        *(f"v1,{_base64(hmac.digest(key, content, hashlib.sha256))}" for key in keys),
+        *(f"v1a,{_base64(_private_key(seed).sign(content))}" for seed in seeds),
+    ]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(signatures),
+        "webhook-signature": " ".join(listed),
     }
 
 
@@ -46,3 +86,17 @@ def verify(keys: Iterable[bytes], received: Mapping[str, str], body: bytes, now:
     """The message id, if any key signed these bytes as `v1`; else SignatureError (schemes.py)."""
     # V1 has an id, so there always is one.
     return schemes.verify(schemes.V1, tuple(keys), received, body, now) or ""
+
+
+@lru_cache(MOST_LOADED)
+def _private_key(seed: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _base64url(raw: bytes) -> str:
+    """Without padding: RFC 7515, section 2."""
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

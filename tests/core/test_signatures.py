@@ -8,10 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
+from svix.webhooks import Webhook as SvixWebhook
 
+from service.core import schemes
 from service.core.errors import SignatureError
-from service.core.schemes import MAX_ID, MAX_SIGNATURES
-from service.core.signatures import headers, key_of, secret_of, verify
+from service.core.schemes import MAX_ID, MAX_SIGNATURES, V1A, read_secret
+from service.core.signatures import (
+    headers,
+    jwk,
+    key_of,
+    kid_of,
+    public_key_of,
+    public_text,
+    secret_of,
+    verify,
+)
 
 VENDOR_BODY = (
     b'{"id":"1234567890","status":"succeeded","message":"",'
@@ -35,6 +46,10 @@ KEY, OTHER = b"k" * 32, b"o" * 24
 AT = 1781080794
 NOW = datetime.fromtimestamp(AT, UTC)
 BODY = b'{"id":"1"}'
+# RFC 8037, appendix A: a seed, its public key, and the thumbprint of that.
+SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+PUBLIC = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+THUMBPRINT = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 SIGNED = headers([KEY], "msg_1", AT, BODY)
 GOOD = SIGNED["webhook-signature"]
 
@@ -53,11 +68,12 @@ def test_the_published_vectors_hold(
     assert verify([key], ours, body, datetime.fromtimestamp(at, UTC)) == message_id
 
 
-def test_the_published_verifier_believes_what_we_sign() -> None:
+def test_the_published_verifiers_believe_what_we_sign() -> None:
     at = int(time.time())
     for key in (KEY, OTHER):
-        ours = headers([KEY, OTHER], "evt_1", at, BODY)
+        ours = headers([KEY, OTHER], "evt_1", at, BODY, seeds=[SEED])
         assert Webhook(secret_of(key)).verify(BODY, ours) == {"id": "1"}
+        SvixWebhook(secret_of(key)).verify(BODY, ours)  # or it raises
 
 
 def test_we_believe_what_the_published_signer_signs() -> None:
@@ -202,3 +218,30 @@ def test_the_signature_is_over_the_key_bytes_not_over_their_text() -> None:
     text = base64.b64encode(KEY)
     with pytest.raises(SignatureError):
         verify([text], SIGNED, BODY, NOW)
+
+
+def test_a_public_key_is_shown_and_named_as_the_published_one() -> None:
+    public = public_key_of(SEED)
+    assert kid_of(public) == THUMBPRINT
+    assert jwk(public) == {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": PUBLIC,
+        "use": "sig",
+        "alg": "EdDSA",
+        "kid": THUMBPRINT,
+    }
+    assert read_secret(V1A, public_text(public)) == public
+
+
+def test_each_seed_adds_a_signature_after_those_of_the_secrets() -> None:
+    seeds = [SEED, b"s" * 32]
+    both = headers([KEY, OTHER], "msg_1", AT, BODY, seeds=seeds)
+    labels = [one.partition(",")[0] for one in both["webhook-signature"].split(" ")]
+    assert labels == ["v1", "v1", "v1a", "v1a"]
+    assert both["webhook-signature"].startswith(GOOD + " ")
+    for seed in seeds:
+        assert schemes.verify(V1A, [public_key_of(seed)], both, BODY, NOW) == "msg_1"
+    assert verify([OTHER], both, BODY, NOW) == "msg_1"
+    with pytest.raises(SignatureError):
+        schemes.verify(V1A, [public_key_of(SEED)], both, BODY + b" ", NOW)
