@@ -6,6 +6,7 @@ from datetime import datetime
 import orjson
 
 from service.core import ids
+from service.core.lanes import Told
 from service.core.lifecycle import State
 from service.core.subjects import Subject, public, rfc3339
 
@@ -19,17 +20,27 @@ TYPES: dict[State, str] = {
 }
 
 
+OPERATIONAL = tuple(f"callsheet.subscriber.{told}" for told in Told)  # of the account's subscribers
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`body` is the exact bytes that every subscriber is sent, encoded once."""
+    """`body` is the exact bytes that every subscriber is sent, encoded once.
+
+    It tells of a subject, or (`about`) of a subscriber; `reference_type` and `tags` are the
+    subject's.
+    """
 
     id: str
-    subject_id: str
+    subject_id: str | None
     account_id: str
     sequence: int
     type: str
     body: bytes
     created_at: datetime
+    reference_type: str | None = None
+    tags: tuple[str, ...] = ()
+    about: str | None = None
 
 
 def event_of(subject: Subject) -> Event:
@@ -45,6 +56,26 @@ def event_of(subject: Subject) -> Event:
         type=type_,
         body=orjson.dumps(body),
         created_at=subject.updated_at,
+        reference_type=subject.reference_type,
+        tags=tuple(tag["tag_id"] for tag in data["tag_list"]),
+    )
+
+
+def operational(
+    account_id: str, subscriber_id: str, sequence: int, told: Told, now: datetime, **why: str | None
+) -> Event:
+    """The event that tells an account how one of its subscribers does; the n-th about it."""
+    type_ = f"callsheet.subscriber.{told}"
+    data = {"subscriber_id": subscriber_id, **why, "sequence": sequence}
+    return Event(
+        id=ids.event_id(subscriber_id, sequence),
+        subject_id=None,
+        account_id=account_id,
+        sequence=sequence,
+        type=type_,
+        body=orjson.dumps({"type": type_, "timestamp": rfc3339(now), "data": data}),
+        created_at=now,
+        about=subscriber_id,
     )
 
 

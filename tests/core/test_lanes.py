@@ -1,0 +1,159 @@
+"""A lane slows where a subscriber is overburdened, closes where it fails, and opens again."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core import lanes
+from service.core.lanes import (
+    OPEN_AFTER,
+    OPEN_FIRST,
+    OPEN_MOST,
+    PAUSE_MOST,
+    RATE_LEAST,
+    RATE_MOST,
+    START,
+    Lane,
+    Patience,
+    Result,
+    Told,
+    fold,
+)
+from tests.make import NOW
+
+DAY = 86_400.0
+PATIENCE = Patience(failing=DAY / 2, disable=5 * DAY)
+HALF = 0.5  # dice that leave a delay as it is
+
+
+def after(seconds: float, **what: object) -> Result:
+    values = {"well": False, "at": NOW + timedelta(seconds=seconds)} | what
+    return Result(**values)  # type: ignore[arg-type]
+
+
+def folded(lane: Lane, *results: Result, pace: float = 100.0) -> Lane:
+    return fold(lane, results, pace, PATIENCE, HALF)
+
+
+WELL = Lane("sbr_1")
+SHUT = folded(WELL, *[after(0)] * OPEN_AFTER)
+
+
+def test_what_goes_well_leaves_a_lane_as_it_is() -> None:
+    assert folded(WELL, after(0, well=True), after(1, well=True)) == WELL
+
+
+def test_one_success_ends_a_row_of_failures() -> None:
+    failed = folded(WELL, *[after(0)] * (OPEN_AFTER - 1))
+    assert (failed.failures, failed.failing_since, failed.open_until) == (9, NOW, None)
+    assert folded(failed, after(1, well=True)) == WELL
+
+
+def test_many_failures_in_a_row_open_the_breaker() -> None:
+    assert SHUT.open_until == NOW + timedelta(seconds=OPEN_FIRST)
+    assert SHUT.failures == OPEN_AFTER
+
+
+def test_what_was_under_way_when_it_opened_tells_nothing_new() -> None:
+    more = folded(SHUT, after(0.5), after(0.9))
+    assert (more.open_until, more.probes) == (SHUT.open_until, 0)
+
+
+def test_each_probe_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() -> None:
+    lane, waits = SHUT, []
+    for _ in range(9):
+        assert lane.open_until is not None
+        at = lane.open_until
+        lane = folded(lane, Result(well=False, at=at))
+        assert lane.open_until is not None
+        waits.append((lane.open_until - at).total_seconds())
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60, OPEN_MOST]
+
+
+def test_a_probe_that_goes_well_closes_it_and_the_lane_begins_slowly() -> None:
+    lane = folded(SHUT, after(2, well=True))
+    assert (lane.open_until, lane.failures, lane.rate) == (None, 0, START)
+    assert lanes.recovered(SHUT, lane)
+    for second in range(3, 20):
+        lane = folded(lane, after(second, well=True), after(second + 0.5, well=True))
+    assert lane.rate is None, "in the end it flows freely again"
+
+
+@pytest.mark.parametrize("pace", [0.0, 1.0, 80.0, 1e9])
+def test_an_overburdened_subscriber_is_slowed_down_from_what_it_answered(pace: float) -> None:
+    lane = folded(WELL, after(0, overburdened=True), pace=pace)
+    assert lane.rate == max(RATE_LEAST, min(pace, RATE_MOST) / 2)
+
+
+def test_many_answers_of_one_moment_slow_it_down_once() -> None:
+    lane = folded(WELL, *[after(0, overburdened=True)] * 5)
+    assert lane.rate == 50
+    assert folded(lane, after(1, overburdened=True)).rate == 25
+
+
+def test_other_failures_do_not_slow_it_down() -> None:
+    assert folded(WELL, after(0)).rate is None
+
+
+@pytest.mark.parametrize(("asked", "pause"), [(7.0, 7.0), (1e9, PAUSE_MOST)])
+def test_retry_after_holds_the_whole_lane_but_not_for_ever(asked: float, pause: float) -> None:
+    lane = folded(WELL, after(0, overburdened=True, retry_after=asked))
+    assert lane.next_at == NOW + timedelta(seconds=pause)
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"),
+    [
+        (11.9, None),
+        (12, Told.FAILING),
+        (12 + 5 * 24 - 0.1, Told.FAILING),
+        (12 + 5 * 24, Told.DISABLED),
+    ],
+)
+def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
+    hours: float, told: Told | None
+) -> None:
+    lane = folded(SHUT, after(hours * 3600))
+    assert lane.told is told
+    again = folded(lane, after(hours * 3600 + 1))
+    assert again.sequence == lane.sequence, "each is told once"
+
+
+def test_a_success_after_it_was_told_of_is_told_too() -> None:
+    failing = folded(SHUT, after(DAY / 2))
+    lane = folded(failing, after(DAY, well=True))
+    assert (lane.told, lane.sequence) == (Told.RECOVERED, 2)
+    assert folded(lane, after(DAY + 1, well=True)).sequence == 2
+    assert folded(lane, *[after(2 * DAY), after(3 * DAY)]).told is Told.FAILING
+
+
+def test_gone_disables_at_once_and_is_told_once() -> None:
+    lane = folded(WELL, after(0, gone=True), after(0, gone=True))
+    assert (lane.told, lane.sequence) == (Told.DISABLED, 1)
+
+
+results = st.builds(
+    Result,
+    well=st.booleans(),
+    at=st.floats(0, 1e7).map(lambda seconds: NOW + timedelta(seconds=seconds)),
+    overburdened=st.booleans(),
+    retry_after=st.none() | st.floats(0, 1e12),
+    gone=st.booleans(),
+)
+
+
+@given(st.lists(results, max_size=40), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
+def test_whatever_comes_a_lane_keeps_within_its_bounds(
+    found: list[Result], pace: float, dice: float
+) -> None:
+    lane = WELL
+    for result in sorted(found, key=lambda one: one.at):
+        lane = fold(lane, [result], pace, PATIENCE, dice)
+        assert (lane.failures > 0) == (lane.failing_since is not None)
+        assert lane.rate is None or RATE_LEAST <= lane.rate <= RATE_MOST
+        if lane.open_until is not None and lane.failures == OPEN_AFTER:
+            assert lane.open_until <= result.at + timedelta(seconds=OPEN_MOST * 1.2)
+        if result.well and not result.gone:
+            assert (lane.failures, lane.open_until, lane.probes) == (0, None, 0)
