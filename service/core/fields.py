@@ -7,7 +7,7 @@ messages. What a reader gives back is the value to keep, and good only if nothin
 import difflib
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from itertools import islice
 
 from service.core import targets
@@ -22,11 +22,15 @@ VISIBLE = re.compile(r"[!-~]*")
 
 
 class Reading:
-    """What one request has shown so far: its findings, and its inline images by content."""
+    """What one request has shown so far: its findings, and its inline images by content.
 
-    __slots__ = ("findings", "inline")
+    `ports` are those its URLs may name; None means any.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("findings", "inline", "ports")
+
+    def __init__(self, ports: Container[int] | None = None) -> None:
+        self.ports = ports
         self.findings: list[Finding] = []
         self.inline: dict[str, bytes] = {}
 
@@ -150,7 +154,9 @@ def link(reading: Reading, at: str, value: object) -> str | None:
     url = string(reading, at, value)
     if url is None:
         return None
-    for flaw in targets.check_url(url, pointer=at, https_only=False, allowed=()):
+    for flaw in targets.check_url(
+        url, pointer=at, https_only=False, allowed=(), ports=reading.ports
+    ):
         if flaw.code != "url_address":
             reading.report(at, flaw.code, f"is not a usable URL: {flaw.message}")
     return url

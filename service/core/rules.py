@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import cast
@@ -85,12 +85,15 @@ class Request:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def check(body: object, *, voice_for_images: bool = False) -> Request:
+def check(
+    body: object, *, voice_for_images: bool = False, ports: Container[int] | None = None
+) -> Request:
     """The request a JSON body makes; Invalid, with every finding, if it breaks a rule.
 
-    `voice_for_images` admits a voice for image subjects, which line 33 does not.
+    `voice_for_images` admits a voice for image subjects, which line 33 does not; `ports` are those
+    that its URLs may name, None any.
     """
-    reading = Reading()
+    reading = Reading(ports)
     given = fields.members(reading, "", body, READERS)
     if given is None:
         raise Invalid(reading.findings)

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from service.core.errors import Finding
+from service.core.ports import MAX_PORT
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -21,6 +22,7 @@ Networks = tuple[Network, ...]
 MAX_URL = 2048  # characters; the oldest limit still met in proxies and browsers
 MAX_HOST = 253  # characters of a host name; RFC 1035, section 2.3.4, without the root's dot
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+STREAM_PORTS: Final = {"nats": 4222, "tls": 4222, "redis": 6379, "rediss": 6379}
 
 
 class Tier(Enum):
@@ -64,6 +66,7 @@ _V6: Final = tuple(
         ("3fff::/20", Tier.NEVER, "documentation (RFC 9637)"),
         ("2000::/3", None, "global unicast (RFC 4291)"),
         ("fd00:ec2::254/128", Tier.NEVER, "a metadata service (AWS)"),
+        ("fd00:ec2::23/128", Tier.NEVER, "a metadata service (AWS, pod identities)"),
         ("fd20:ce::254/128", Tier.NEVER, "a metadata service (Google Cloud)"),
         ("fd00:42::42/128", Tier.NEVER, "a metadata service (Scaleway)"),
         ("fc00::/7", Tier.ASK, "unique-local (RFC 4193)"),
@@ -210,8 +213,8 @@ def _authority_problems(
 
 
 def _port_problem(port: int, ports: Container[int] | None) -> _Problem | None:
-    if port not in range(1, 65536):
-        return "url_port", "a port is from 1 to 65535"
+    if port not in range(1, MAX_PORT + 1):
+        return "url_port", f"a port is from 1 to {MAX_PORT}"
     if ports is not None and port not in ports:
         return "url_port", f"port {port} is not open to URLs here"
     return None

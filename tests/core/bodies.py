@@ -49,9 +49,9 @@ def video_body(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     return body | changes
 
 
-def findings(body: object, **how: bool) -> list[tuple[str, str]]:
+def findings(body: object, *, voice_for_images: bool = False) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
-        check(body, **how)
+        check(body, voice_for_images=voice_for_images)
     assert all(finding.message for finding in raised.value.findings)
     return [(finding.pointer, finding.code) for finding in raised.value.findings]
 

@@ -4,58 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.core.ports import Ports, parse_ports
 from service.core.targets import Address, Networks, check_url, parse_networks, refusal
-
-EVERYTHING = parse_networks("0.0.0.0/0 ::/0")
-
-
-def table(text: str) -> list[str]:
-    """The words of some lines, without what stands after a #."""
-    return [word for line in text.splitlines() for word in line.partition("#")[0].split()]
-
-
-FREE = table("""
-    1.1.1.1 8.8.8.8
-    9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0
-    168.63.129.15 168.63.129.17 169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0
-    191.255.255.255 192.0.1.0 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255 192.169.0.0
-    198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255
-    2000:: 2001:200:: 2001:db7:ffff:: 2001:db9:: 2003:a00:1:: 2606:4700:4700::1111 3fff:1000::
-    ::ffff:8.8.8.8 ::8.8.8.8 ::200.8.8.8 64:ff9b::8.8.8.8 64:ff9b:1::8.8.8.8 2002:808:808::1
-    64:ff9b:1:808:8:800::         # 8.8.8.8 behind a prefix of 48 bits
-    2001:0:808:808::f7f7:f7f7     # Teredo: 8.8.8.8 twice, the client's bits turned over
-""")
-ASKED_FOR = table("""
-    10.0.0.0 10.255.255.255 127.0.0.0 127.0.0.1 127.255.255.255
-    100.64.0.0 100.100.100.199 100.100.100.201 100.127.255.255
-    172.16.0.0 172.31.255.255 192.168.0.0 192.168.255.255
-    ::1 fc00:: fd12:3456::1 fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff
-    fd00:ec2::253 fd00:ec2::255 fd20:ce::255 fd00:42::43
-    ::ffff:127.0.0.1 ::ffff:a00:1 ::10.0.0.1 64:ff9b::10.0.0.1 64:ff9b:1::10.0.0.1
-    64:ff9b:1:a00:0:100::         # 10.0.0.1 behind a prefix of 48 bits
-    64:ff9b:1:a:0:1::             # of 56
-    64:ff9b:1:0:a:0:100::         # of 64
-    2002:7f00:1::1 2002:c0a8:101::
-    2001:0:808:808::f5ff:fffe     # Teredo: client 10.0.0.1
-    2001:0:a00:1::f7f7:f7f7       # server 10.0.0.1
-""")
-NEVER = table("""
-    0.0.0.0 0.255.255.255 100.100.100.200 168.63.129.16
-    169.254.0.0 169.254.169.254 169.254.255.255
-    192.0.0.0 192.0.0.192 192.0.0.255 192.0.2.1 192.0.2.255 192.88.99.1 192.88.99.255
-    198.18.0.0 198.19.255.255 198.51.100.7 198.51.100.255 203.0.113.0 203.0.113.255
-    224.0.0.1 239.255.255.255 240.0.0.0 255.255.255.255
-    :: ::2 100::1 2001:2::1 2001:10::1 2001:20::1 2001:1ff:ffff::1
-    2001:db8::1 2001:db8:ffff::1 3fff::1 3fff:fff:ffff::1 4000::1 5f00::1
-    fd00:ec2::254 fd20:ce::254 fd00:42::42
-    fe00::1 fe80::1 fe80::1%eth0 ::1%eth0 febf:ffff::1 fec0::1 ff02::1 ff0e::1
-    ::ffff:0.0.0.0 ::ffff:169.254.169.254 ::169.254.169.254
-    ::ffff:0:8.8.8.8 ::fffe:8.8.8.8 ::1:808:808 64:ff9b::1:808:808   # beside the known forms
-    64:ff9b::169.254.169.254 64:ff9b::c000:201 64:ff9b:2::8.8.8.8
-    64:ff9b:1:: 64:ff9b:1::169.254.169.254 64:ff9b:1:a9fe:a9:fe00::
-    2002:a9fe:a9fe::1 2002::1 2001:0:808:808::
-    2001:0:4136:e378:8000:63bf:3fff:fdd2   # RFC 4380's own example: client 192.0.2.45
-""")
+from tests.core.addresses import ASKED_FOR, EVERYTHING, FREE, NEVER
 
 
 @pytest.mark.parametrize("text", FREE)
@@ -150,7 +101,7 @@ def codes(
     *,
     https_only: bool = False,
     allowed: Networks | None = (),
-    ports: range | None = None,
+    ports: Ports | None = None,
 ) -> list[str]:
     found = check_url(url, pointer="/url", https_only=https_only, allowed=allowed, ports=ports)
     assert all(one.pointer == "/url" and one.message for one in found)
@@ -255,13 +206,27 @@ def test_plain_http_is_refused_where_https_is_asked_for() -> None:
 
 
 def test_only_the_ports_of_the_setting_may_be_named() -> None:
-    assert codes("https://example.com/", ports=range(443, 444)) == []
-    assert codes("https://example.com:8443/", ports=range(443, 444)) == ["url_port"]
-    assert codes("http://example.com/", ports=range(443, 444)) == ["url_port"]
+    assert codes("https://example.com/", ports=parse_ports("443")) == []
+    assert codes("https://example.com:8443/", ports=parse_ports("443")) == ["url_port"]
+    assert codes("http://example.com/", ports=parse_ports("443")) == ["url_port"]
+
+
+def test_ports_stand_between_commas_or_spaces_alone_or_as_ranges() -> None:
+    ports = parse_ports(" 80,443 1024-65535,7-7")
+    among = [one for one in (1, 7, 80, 81, 443, 1023, 1024, 65535, 65536) if one in ports]
+    assert among == [7, 80, 443, 1024, 65535]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " , ", "0", "65536", "9-8", "80-", "-80", "1-2-3", "http", "٨٠"]
+)
+def test_what_is_no_port_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must"):
+        parse_ports(text)
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
-    found = codes("http://127.0.0.1:81/", https_only=True, ports=range(443, 444))
+    found = codes("http://127.0.0.1:81/", https_only=True, ports=parse_ports("443"))
     assert found == ["url_scheme", "url_port", "url_address"]
 
 

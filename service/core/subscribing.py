@@ -1,0 +1,281 @@
+"""What a subscriber may be asked to be. A body is read whole: all that is wrong is said at once.
+
+What lies behind the URL is judged by steps/subscribe.py, and again whenever it is dialled.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Container, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from service.core import events, fields, targets
+from service.core.errors import Finding, Invalid
+from service.core.fields import Reading
+from service.core.headers import read_headers
+from service.core.keys import whsec
+from service.core.parameters import LONGEST_WAIT
+from service.core.rules import IMAGE, TAGS, VIDEO
+
+WEBHOOK, NATS, REDIS = "webhook", "nats", "redis_stream"
+TYPES: Final = (WEBHOOK, NATS, REDIS)
+SCHEMES: Final = {  # and the port of each, where none is named
+    WEBHOOK: targets.DEFAULT_PORTS,
+    NATS: {name: targets.STREAM_PORTS[name] for name in ("nats", "tls")},
+    REDIS: {name: targets.STREAM_PORTS[name] for name in ("redis", "rediss")},
+}
+PLAIN: Final = frozenset({"http", "nats", "redis"})  # unencrypted: only where that is allowed
+EVENT_TYPES: Final = (*events.TYPES.values(), *events.OPERATIONAL)
+SIGNATURES: Final = ("v1", "v1a")
+
+DESCRIPTION_LENGTH: Final = range(201)  # ours: a line in a list
+LIST_ENTRIES: Final = range(1, 101)  # ours; null asks for all, and repeats are folded
+TIMEOUT: Final = (1.0, 30.0)  # seconds; issue "Fan-out", "Subscribers"
+CONCURRENCY: Final = range(1, 1001)  # ours; many more than any worker has for one by itself
+RATE: Final = (0.01, 10_000.0)  # deliveries a second; ours: from one in 100 s to no bound at all
+RETRIES: Final = range(1, 21)  # ours; the plan of design.md, "Subscribers", has nine
+CHANNEL_LENGTH: Final = range(1, 256)  # ours; either server takes far longer ones
+CREDENTIAL_LENGTH: Final = range(1, 257)  # ours; a token fits
+
+# Subjects: tokens between dots, no wildcards, no system subjects; docs.nats.io, "Subject-Based
+# Messaging".
+_SUBJECT: Final = re.compile(r"(?!\$)[^.*>]+(\.[^.*>]+)*")
+_URL: Final = re.compile(
+    r"(?P<scheme>[a-z]+)://(?P<host>[^/?#]*?)(?P<port>:[0-9]*)?(?P<path>[/?#].*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_PATHS: Final = {NATS: re.compile(r"/?"), REDIS: re.compile(r"(/[0-9]{0,5})?")}
+_MAY_FOLLOW: Final = {NATS: "nothing", REDIS: "the number of a database or nothing"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say of targets, as `targets.check_url` takes it."""
+
+    allowed: targets.Networks
+    ports: Container[int] | None = None
+
+
+Reader = Callable[[Reading, str, object], Any]
+
+
+def read_new(body: object, rules: Rules) -> dict[str, Any]:
+    """The fields that a body gives, read; `type` is always among them. Invalid with every finding.
+
+    Texts, tuples for lists, floats for seconds and rates, and the key's bytes as `secret`.
+    """
+    reading, given = _given(body, {*NAMES, "type", "secret"})
+    fields.require(reading, "", given, ("url",))
+    kind = fields.choice(reading, "/type", given.pop("type", WEBHOOK), TYPES)
+    if kind in (NATS, REDIS):
+        fields.require(reading, "", given, ("channel",))
+    readers = {**_readers(kind, rules), "secret": _or_null(_secret)}
+    return {"type": kind} | _read(reading, given, readers)
+
+
+def read_change(body: object, kind: str, rules: Rules) -> dict[str, Any]:
+    """The same of what a subscriber of this type is to become; null is None, which resets."""
+    reading, given = _given(body, {*NAMES, "state", "type", "secret"})
+    if given.pop("type", None) is not None:
+        reading.report("/type", "not_changeable", "stays as it is: make another subscriber")
+    if given.pop("secret", None) is not None:
+        rule = "is changed by POST /v1/subscribers/{id}/rotate-secret alone"
+        reading.report("/secret", "not_changeable", rule)
+    return _read(reading, given, {**_readers(kind, rules), "state": _state})
+
+
+def _given(body: object, known: Collection[str]) -> tuple[Reading, dict[str, object]]:
+    reading = Reading()
+    given = fields.members(reading, "", body, sorted(known))
+    if given is None:
+        raise Invalid(reading.findings)
+    return reading, given
+
+
+def _readers(kind: str | None, rules: Rules) -> Mapping[str, Reader]:
+    """Of a type that is none, only what is the same for all is read."""
+    if kind not in TYPES:
+        return COMMON
+    of_type = OF_WEBHOOKS if kind == WEBHOOK else OF_STREAMS
+    channel = {} if kind == WEBHOOK else {"channel": _subject if kind == NATS else _key}
+
+    def url(reading: Reading, at: str, value: object) -> str | None:
+        return _url(reading, at, value, kind, rules)
+
+    return {**COMMON, **of_type, **channel, "url": url}
+
+
+def _read(
+    reading: Reading, given: Mapping[str, object], readers: Mapping[str, Reader]
+) -> dict[str, Any]:
+    read = {
+        name: readers[name](reading, f"/{name}", value)
+        for name, value in given.items()
+        if name in readers
+    }
+    if reading.findings:
+        raise Invalid(reading.findings)
+    return read
+
+
+def _url(reading: Reading, at: str, value: object, kind: str, rules: Rules) -> str | None:
+    url = fields.string(reading, at, value)
+    if url is not None:
+        for flaw in _flaws(url, at, kind, rules):
+            reading.report(at, flaw.code, f"is not usable: {flaw.message}")
+    return url
+
+
+def _flaws(url: str, at: str, kind: str, rules: Rules) -> list[Finding]:
+    """A host is a host: what holds for one in any URL holds for that of a stream."""
+    if kind != WEBHOOK:
+        parts = _URL.fullmatch(url)
+        usual = SCHEMES[kind].get(parts["scheme"].lower()) if parts else None
+        if parts is None or usual is None:
+            return [Finding(at, "url_scheme", f"it starts with {'://, '.join(SCHEMES[kind])}://")]
+        if not _PATHS[kind].fullmatch(parts["path"] or ""):
+            return [Finding(at, "url_path", f"after the host comes {_MAY_FOLLOW[kind]}")]
+        url = f"https://{parts['host']}{parts['port'] or f':{usual}'}"
+    return targets.check_url(
+        url, pointer=at, https_only=False, allowed=rules.allowed, ports=rules.ports
+    )
+
+
+def _or_null(read: Reader) -> Reader:
+    return lambda reading, at, value: None if value is None else read(reading, at, value)
+
+
+def _text(allowed: range) -> Reader:
+    """So many characters, none a control character; kept exactly as it is."""
+
+    def read(reading: Reading, at: str, value: object) -> str | None:
+        text = fields.string(reading, at, value)
+        if text is None:
+            return None
+        if len(text) not in allowed:
+            code = "too_short" if len(text) < allowed[0] else "too_long"
+            reading.report(at, code, f"must have {allowed[0]} to {allowed[-1]} characters")
+            return None
+        kinds = {unicodedata.category(one) for one in text}
+        if kinds & {"Cc", "Cs"}:
+            reading.report(at, "control_character", "must not contain control characters")
+        return text
+
+    return read
+
+
+def _word(*allowed: str) -> Reader:
+    return lambda reading, at, value: fields.choice(reading, at, value, allowed)
+
+
+def _some_of(allowed: Collection[str]) -> Reader:
+    def read(reading: Reading, at: str, value: object) -> tuple[str | None, ...]:
+        entries = fields.items(reading, at, value, LIST_ENTRIES)
+        words = [fields.choice(reading, place, one, allowed) for place, one in entries]
+        return tuple(dict.fromkeys(words))
+
+    return read
+
+
+def _number(low: float, high: float) -> Reader:
+    def read(reading: Reading, at: str, value: object) -> float | None:
+        if type(value) is not int and type(value) is not float:  # a bool is an int to isinstance
+            reading.report(at, "wrong_type", "must be a number")
+        elif not low <= value <= high:  # so is NaN
+            reading.report(at, "out_of_range", f"must be from {low:g} to {high:g}")
+        else:
+            return float(value)
+        return None
+
+    return read
+
+
+def _whole(allowed: range) -> Reader:
+    def read(reading: Reading, at: str, value: object) -> int | None:
+        if type(value) is not int:
+            reading.report(at, "wrong_type", "must be a whole number")
+        elif value not in allowed:
+            reading.report(at, "out_of_range", f"must be from {allowed[0]} to {allowed[-1]}")
+        else:
+            return value
+        return None
+
+    return read
+
+
+def _schedule(reading: Reading, at: str, value: object) -> tuple[float | None, ...]:
+    wait = _number(0, LONGEST_WAIT)
+    return tuple(wait(reading, *one) for one in fields.items(reading, at, value, RETRIES))
+
+
+def _signatures(reading: Reading, at: str, value: object) -> tuple[str, ...]:
+    asked = _some_of(SIGNATURES)(reading, at, value)
+    if isinstance(value, list) and value and "v1" not in value:
+        reading.report(at, "v1_needed", "must have v1, beside which v1a may stand")
+    return tuple(one for one in SIGNATURES if one in asked)
+
+
+def _secret(reading: Reading, at: str, value: object) -> bytes | None:
+    text = fields.string(reading, at, value)
+    if text is None:
+        return None
+    try:
+        return whsec(text)
+    except ValueError as error:  # it never says the text
+        reading.report(at, "secret", f"is not usable: {error}")
+        return None
+
+
+def _subject(reading: Reading, at: str, value: object) -> str | None:
+    subject = fields.visible(reading, at, value, CHANNEL_LENGTH)
+    if subject is not None and not _SUBJECT.fullmatch(subject):
+        rule = "must be a subject: names between dots, without * and >, and not of the system ($)"
+        reading.report(at, "not_a_subject", rule)
+    return subject
+
+
+def _key(reading: Reading, at: str, value: object) -> str | None:
+    return fields.visible(reading, at, value, CHANNEL_LENGTH)
+
+
+def _not_here(reading: Reading, at: str, value: object) -> None:
+    if value is not None:
+        reading.report(at, "not_for_webhooks", "is for subscribers of type nats or redis_stream")
+
+
+def _standard(reading: Reading, at: str, value: object) -> str | None:
+    format_ = FORMAT(reading, at, value)
+    if format_ == "cloudevents":
+        _not_here(reading, at, value)
+    return "standard" if format_ else None
+
+
+_state = _word("active", "paused")
+FORMAT: Final = _word("standard", "cloudevents")
+COMMON: Final[Mapping[str, Reader]] = MappingProxyType(
+    {
+        "event_types": _or_null(_some_of(EVENT_TYPES)),
+        "reference_types": _or_null(_some_of((VIDEO, IMAGE))),
+        "tags": _or_null(_some_of(TAGS)),
+        "description": _text(DESCRIPTION_LENGTH),
+        "headers": read_headers,
+        "timeout": _or_null(_number(*TIMEOUT)),
+        "concurrency": _or_null(_whole(CONCURRENCY)),
+        "rate": _or_null(_number(*RATE)),
+        "schedule": _or_null(_schedule),
+        "order": _word("per_subject", "none"),
+        "signatures": _signatures,
+    }
+)
+OF_WEBHOOKS: Final[Mapping[str, Reader]] = MappingProxyType(
+    {"format": _standard, "channel": _not_here, "username": _not_here, "password": _not_here}
+)
+OF_STREAMS: Final[Mapping[str, Reader]] = MappingProxyType(
+    {
+        "format": FORMAT,
+        "username": _or_null(_text(CREDENTIAL_LENGTH)),
+        "password": _or_null(_text(CREDENTIAL_LENGTH)),
+    }
+)
+NAMES: Final = frozenset({"url", *COMMON, *OF_WEBHOOKS})

@@ -1,0 +1,115 @@
+"""What goes to a caller's own callback_url reads as the provider's own callbacks do."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from service.core.events import event_of
+from service.core.lifecycle import State
+from service.core.messages import Status, read_callback
+from service.core.provider_shape import callback_body
+from service.core.results import EPOCH
+from tests.make import NOW, a_subject
+
+RESULT = {
+    "element_id": "770000000000000001",
+    "element_name": "Ada",
+    "element_description": "a test",
+    "reference_type": "image_refer",
+    "voice": {"voice_id": "v1", "voice_name": "a voice"},
+    "tags": [{"id": "o_102", "name": "person", "description": "person"}],
+    "owned_by": "them",
+    "final_unit_deduction": "2",
+}
+MOMENT = (NOW - EPOCH) // timedelta(milliseconds=1)
+
+
+def body(state: State, **changes: Any) -> bytes:  # noqa: ANN401
+    """What is sent for a subject in this state."""
+    finished = NOW if state in {State.SUCCEEDED, State.FAILED, State.CANCELED} else None
+    return callback_body(event_of(a_subject(state=state, finished_at=finished, **changes)).body)
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        (State.QUEUED, "submitted"),
+        (State.SUBMITTED, "submitted"),
+        (State.PROCESSING, "processing"),
+    ],
+)
+def test_an_unfinished_subject_is_a_task_in_the_words_of_the_provider(
+    state: State, word: str
+) -> None:
+    assert json.loads(body(state, external_task_id="mine")) == {
+        "task_id": "sub_00000000000000000000000001",
+        "task_status": word,
+        "task_status_msg": "",
+        "task_info": {"external_task_id": "mine"},
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+    }
+
+
+def test_a_finished_subject_has_what_was_made_and_what_it_cost() -> None:
+    record = json.loads(body(State.SUCCEEDED, result=RESULT))
+    assert record["task_status"] == "succeed"
+    assert record["final_unit_deduction"] == "2"
+    assert record["task_info"] == {"external_task_id": ""}
+    assert record["task_result"] == {
+        "elements": [
+            {
+                "element_id": 770000000000000001,
+                "element_name": "Ada",
+                "element_description": "a test",
+                "reference_type": "image_refer",
+                "element_voice_info": {"voice_id": "v1", "voice_name": "a voice"},
+                "tag_list": RESULT["tags"],
+                "owned_by": "them",
+                "status": "succeed",
+            }
+        ]
+    }
+
+
+def test_a_failed_subject_has_its_reason_and_a_canceled_one_that_it_was() -> None:
+    failed = json.loads(body(State.FAILED, error={"code": "provider_failed", "message": "no face"}))
+    assert (failed["task_status"], failed["task_status_msg"]) == ("failed", "no face")
+    canceled = json.loads(body(State.CANCELED))
+    assert (canceled["task_status"], canceled["task_status_msg"]) == ("failed", "canceled")
+    assert "task_result" not in failed | canceled
+
+
+@pytest.mark.parametrize(
+    ("kept", "sent"),
+    [
+        ("7", b"7"),
+        ("770000000000000001", b"770000000000000001"),
+        ("9223372036854775807", b"9223372036854775807"),
+        ("99999999999999999999", b"99999999999999999999"),
+        ("123456789012345678901234567890", b"123456789012345678901234567890"),
+        ("007", b'"007"'),
+        ("elm_1", b'"elm_1"'),
+    ],
+)
+def test_an_element_id_is_a_number_with_all_its_digits(kept: str, sent: bytes) -> None:
+    made = body(State.SUCCEEDED, result=RESULT | {"element_id": kept})
+    assert b'"element_id":' + sent + b"," in made
+
+
+def test_what_is_sent_reads_as_what_the_provider_said() -> None:
+    made = body(State.SUCCEEDED, result=RESULT, external_task_id="mine")
+    report = read_callback(made)
+    assert (report.provider_task_id, report.external_task_id, report.status) == (
+        "sub_00000000000000000000000001",
+        "mine",
+        Status.SUCCEEDED,
+    )
+    assert report.result is not None
+    assert RESULT.items() <= report.result.items()
+
+
+def test_the_same_event_is_the_same_bytes() -> None:
+    assert body(State.SUCCEEDED, result=RESULT) == body(State.SUCCEEDED, result=RESULT)
