@@ -13,6 +13,7 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
+from service.local.nats import nats
 from service.local.postgres import postgres
 from service.local.server import Server
 from service.local.valkey import valkey
@@ -74,6 +75,12 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with nats(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
 @pytest.fixture
 async def database_url(postgres_server: Server) -> AsyncIterator[str]:
     """A fresh copy of the template; gone after the test."""
@@ -132,7 +139,7 @@ def environ(database_url: str, valkey_server: Server, provider: Remote) -> dict[
         "CALLSHEET_DATABASE_URL": database_url,
         "CALLSHEET_REDIS_URL": valkey_server.url,
         "CALLSHEET_QUEUE_NAME": database_url.rpartition("/")[2],
-        "CALLSHEET_PUBLIC_URL": "http://127.0.0.1:9",  # nobody there, unless a test says so
+        "CALLSHEET_PUBLIC_URL": "http://127.0.0.1:65009",  # nobody there, unless a test says so
         "CALLSHEET_SECRET_KEY": SECRET_KEY,
         "CALLSHEET_PROVIDER_URL": str(provider.http.base_url),
         "CALLSHEET_PROVIDER_API_KEY": "a-provider-key",

@@ -19,7 +19,8 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer. `reason` is one of blocked, dns, tls, connect, timeout, reset, request, protocol.
+    """No answer. `reason` is one of blocked, dns, tls, connect, timeout, reset, request, protocol,
+    and refused: by a stream's server, which takes no such message from us.
 
     `detail` is for people and names no URL; `latency` is seconds until it failed.
     """

@@ -8,10 +8,11 @@ literal addresses, which no resolver sees, meet the same rule (promise 10).
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import AddrInfoType, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -24,7 +25,9 @@ THREADS: Final = 32  # look-ups at a time, apart from the loop's own pool, which
 # An unused connection is kept for less than servers usually keep it (Node, Apache, uvicorn: 5 s),
 # so that a request seldom meets one that is just being closed.
 IDLE_SECONDS: Final = 4.0
+CONNECT_SECONDS: Final = 2.0  # to one address of a name, if there are others to try
 
+Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
@@ -36,15 +39,21 @@ class Blocked(OSError):
 
 
 class Guard:
-    """Resolves names and judges addresses. `lookup` turns a name into addresses as text."""
+    """Resolves names and judges addresses and ports.
+
+    `lookup` turns a name into addresses as text; `ports` None means any port.
+    """
 
     def __init__(
         self,
         allowed: Networks,
         lookup: Lookup | None = None,
         resolve_seconds: float = RESOLVE_SECONDS,
+        *,
+        ports: Container[int] | None = None,
     ) -> None:
         self._allowed = allowed
+        self._ports = ports
         self._lookup = lookup or _threaded_lookup()
         self._seconds = resolve_seconds
         self._asked: dict[str, asyncio.Future[Sequence[str]]] = {}
@@ -77,6 +86,41 @@ class Guard:
         if reason is not None:
             raise Blocked(f"this address may not be called: {reason}")
 
+    async def dial(
+        self, speak: Callable[[], Spoken], host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> Spoken:
+        """A connection to `host` (a name or a literal address) that `speak` speaks over.
+
+        The certificate is asked for by `host`. An OSError if none of its addresses answers;
+        without end if the last one does not: bound it in time.
+        """
+        loop = asyncio.get_running_loop()
+        *others, last = await self.addresses(host)
+        for address in others:
+            with suppress(OSError):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    connected = await self._connected(address, port)
+                break
+        else:
+            connected = await self._connected(last, port)
+        name = host if tls else None
+        _, spoken = await loop.create_connection(
+            speak, sock=connected, ssl=tls, server_hostname=name
+        )
+        return spoken
+
+    async def _connected(self, address: str, port: int) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        target = (address, port)
+        opened = self._open((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", target))
+        try:
+            opened.setblocking(False)  # noqa: FBT003 - its own signature
+            await asyncio.get_running_loop().sock_connect(opened, target)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
     def connector(
         self,
         *,
@@ -102,6 +146,8 @@ class Guard:
     def _open(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         self.admit(str(address[0]))
+        if self._ports is not None and address[1] not in self._ports:
+            raise Blocked("this port may not be called")
         return socket.socket(family, kind, protocol)
 
     def _ask(self, host: str) -> asyncio.Future[Sequence[str]]:

@@ -1,6 +1,7 @@
 """Scripted servers to send to, and what came of sending."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -17,7 +18,7 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object
 
 
 @asynccontextmanager
-async def listening(script: Script) -> AsyncIterator[str]:
+async def listening(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server that treats each connection by the script and then closes it; gives its URL."""
     busy: set[asyncio.Task[None]] = set()
 
@@ -31,7 +32,7 @@ async def listening(script: Script) -> AsyncIterator[str]:
         busy.add(task)
         task.add_done_callback(busy.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
         for task in busy:
@@ -59,6 +60,28 @@ def saying(answer: bytes) -> Script:
 def saying_for_ever(start: bytes, part: bytes, pause: float = 0) -> Script:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
+        writer.write(start)
+        while True:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause)
+
+    return script
+
+
+def saying_at_once(words: bytes) -> Script:
+    """It does not wait for a question, and then hears one out."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        await writer.drain()
+        await reader.read()
+
+    return script
+
+
+def saying_at_once_for_ever(start: bytes, part: bytes, pause: float = 0) -> Script:
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(start)
         while True:
             writer.write(part)

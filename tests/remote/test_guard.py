@@ -4,33 +4,14 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from service.core.targets import parse_networks
+from service.core.ports import parse_ports
 from service.remote.guard import MAX_ADDRESSES, Blocked, Guard
-
-LOOPBACK = parse_networks("127.0.0.0/8 ::1/128")
-ONE = parse_networks("127.0.0.1/32")  # so that the rest of loopback is inward
-
-
-class Names:
-    """A resolver that gives each answer once, the last one for ever, and counts the questions."""
-
-    def __init__(self, *answers: Sequence[str]) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-
-    async def __call__(self, host: str) -> Sequence[str]:
-        self.asked.append(host)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+from tests.remote.names import LOOPBACK, ONE, Names, certified
 
 
 @asynccontextmanager
@@ -72,18 +53,6 @@ async def test_the_address_that_was_checked_is_the_one_dialled() -> None:
     assert f"Host: sub.test:{port}" in heads[0]
 
 
-async def test_a_name_that_turns_inward_is_refused_at_the_next_dial() -> None:
-    guard = Guard(ONE, Names(["127.0.0.1"], ["127.0.0.2"]))
-    session = aiohttp.ClientSession(connector=guard.connector(per_host=4))
-    async with answering() as (port, heads), session:
-        async with session.get(f"http://sub.test:{port}/") as answer:
-            assert answer.status == 200
-        with pytest.raises(aiohttp.ClientConnectorError) as failure:
-            await session.get(f"http://sub.test:{port}/")
-    assert isinstance(failure.value.os_error, Blocked)
-    assert len(heads) == 1
-
-
 @pytest.mark.parametrize("answer", [["127.0.0.1", "10.0.0.1"], ["::ffff:10.0.0.1", "127.0.0.1"]])
 async def test_one_refused_address_refuses_the_whole_name(answer: list[str]) -> None:
     async with answering() as (port, heads):
@@ -111,6 +80,16 @@ async def test_an_odd_spelling_of_an_address_is_judged_by_what_it_means(host: st
 async def test_an_odd_decimal_spelling_is_no_url(host: str) -> None:
     with pytest.raises(aiohttp.InvalidURL):
         await get(Guard(LOOPBACK), f"http://{host}:9/")
+
+
+async def test_a_port_that_is_not_open_to_urls_is_not_dialled() -> None:
+    async with answering() as (port, heads):
+        closed = Guard(LOOPBACK, Names(["127.0.0.1"]), ports=parse_ports("443"))
+        assert "port" in await blocked(closed, f"http://sub.test:{port}/")
+        assert "port" in await blocked(closed, f"http://127.0.0.1:{port}/")
+        opened = Guard(LOOPBACK, ports=parse_ports(str(port)))
+        assert await get(opened, f"http://127.0.0.1:{port}/") == 200
+    assert len(heads) == 1
 
 
 async def test_an_allowed_literal_address_is_dialled() -> None:
@@ -241,32 +220,3 @@ async def test_a_look_up_stopped_at_shutdown_stops_who_waits_for_it() -> None:
         assert asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-
-
-def certified(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's TLS context for a self-signed certificate, and a client's that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "both.pem"
-    secret = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
-    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(path)
-    return serving, ssl.create_default_context(cafile=path)

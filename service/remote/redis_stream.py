@@ -1,0 +1,109 @@
+"""A publisher to a Redis or Valkey stream: XADD over the protocol RESP2 (redis.io, "RESP protocol
+specification").
+
+Written out here, as the published client has one command under way on a connection, and keeps
+what a server sends without bound.
+
+The key is the operator's: nothing is trimmed, since others may still read what is in it. XADD has
+no way to tell a repetition, and an id of ours would have to be greater than all before it: who
+must not act twice looks at the field `id`.
+"""
+
+import asyncio
+import re
+import ssl
+from collections import deque
+from typing import Final
+
+from service.remote.guard import Guard
+from service.remote.links import Ended, Entry, Garbled, Link, Place, Refusal, words
+
+ENTRY_ID: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")  # redis.io, "Redis Streams"
+# What another server of the same name, or this one later, may not say: dial anew.
+PASSING: Final = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN")
+ELSEWHERE: Final = ("MOVED", "ASK")  # these name an address that is not for us to dial
+
+
+class RedisLink(Link):
+    """Answers come in the order of the commands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[asyncio.Future[bytes]] = deque()
+
+    @classmethod
+    async def open(cls, guard: Guard, place: Place, tls: ssl.SSLContext) -> "RedisLink":
+        """Connected, and let in. An OSError or one of links.py's errors; bound it in time."""
+        link = await guard.dial(cls, place.host, place.port, tls if place.encrypted else None)
+        try:
+            for command in _hello(place):
+                await link._ask(command)  # noqa: SLF001 - its own
+        except BaseException:
+            link.end(Ended())
+            raise
+        return link
+
+    async def publish(self, channel: str, entry: Entry) -> bytes:
+        """The id the entry has in the stream."""
+        fields = {**entry.headers, "id": entry.id, "type": entry.type}
+        pairs = [text.encode() for pair in fields.items() for text in pair]
+        receipt = await self._ask([b"XADD", channel.encode(), b"*", *pairs, b"body", entry.body])
+        if not ENTRY_ID.fullmatch(receipt):
+            raise Garbled("this is not the id of an entry")
+        return receipt
+
+    async def _ask(self, command: list[bytes]) -> bytes:
+        await self._writable()
+        promise = self._promise()
+        self._waiting.append(promise)
+        self._write(_packed(command))
+        return await promise
+
+    def _one(self) -> bool:
+        line = self._line()
+        if line is None:
+            return False
+        kind, rest = line[:1], line[1:]
+        if kind == b"$":
+            payload = self._payload(line, rest)
+            if payload is None:
+                return False
+            self._answered(payload)
+            return True
+        self._read(line)
+        match kind:
+            case b"+" | b":":
+                self._answered(rest)
+            case b"-":
+                self._answered(self._refused(words(rest)))
+            case _:
+                raise Garbled("this is not Redis")
+        return True
+
+    def _answered(self, answer: bytes | Refusal) -> None:
+        if self._waiting:
+            self._keep(self._waiting.popleft(), answer)
+        elif isinstance(answer, Refusal):
+            raise answer  # too many clients, for one
+        else:
+            raise Garbled("an answer that nobody asked for")
+
+    def _refused(self, text: str) -> Refusal:
+        code = text.partition(" ")[0]
+        self.spent = self.spent or code in PASSING
+        return Refusal(f"{code}: the key is on another server" if code in ELSEWHERE else text)
+
+
+def _hello(place: Place) -> list[list[bytes]]:
+    commands = []
+    if place.username is not None or place.password is not None:
+        who = [] if place.username is None else [place.username.encode()]
+        commands.append([b"AUTH", *who, (place.password or "").encode()])
+    if place.database:
+        commands.append([b"SELECT", b"%d" % place.database])
+    return commands
+
+
+def _packed(command: list[bytes]) -> bytes:
+    parts = [b"$%d\r\n%b\r\n" % (len(one), one) for one in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join(parts))

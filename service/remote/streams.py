@@ -1,0 +1,146 @@
+"""Publishing to other people's streams: whatever comes of it is a value.
+
+A connection is made by name and through the guard, and never mended: after anything that went
+wrong the next publish dials anew, so that each dial meets the same rule (promise 10).
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from time import perf_counter
+from types import MappingProxyType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from service.core.targets import STREAM_PORTS
+from service.remote.attempts import Failed, Published
+from service.remote.guard import Blocked, Guard
+from service.remote.links import Ended, Entry, Garbled, Link, Place, Refusal
+from service.remote.nats import NatsLink
+from service.remote.pool import Pool
+from service.remote.redis_stream import RedisLink
+
+IDLE_SECONDS: Final = 60.0  # an unused connection is kept; servers keep theirs for minutes
+MOST_KEPT: Final = 256  # connections, beyond those in use
+KEPT_DETAIL: Final = 200  # characters of a failure's description
+
+_OPENINGS: Final = MappingProxyType[str, Callable[[Guard, Place, ssl.SSLContext], Awaitable[Link]]](
+    {
+        "nats": NatsLink.open,
+        "tls": NatsLink.open,
+        "redis": RedisLink.open,
+        "rediss": RedisLink.open,
+    }
+)
+# Most particular first.
+_REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (Blocked, "blocked"),
+    (Refusal, "refused"),
+    (Garbled, "protocol"),
+    (Ended, "reset"),
+    (socket.gaierror, "dns"),
+    (ssl.SSLError, "tls"),
+    (TimeoutError, "timeout"),
+    (ConnectionRefusedError, "connect"),
+    (ConnectionError, "reset"),
+    (OSError, "connect"),
+    (ValueError, "request"),
+    (RuntimeError, "reset"),  # uvloop's word for using a closed transport
+)
+_FAILURES: Final = tuple(kind for kind, _ in _REASONS)
+
+
+class Streams:
+    """Use it inside the running loop. Nothing is taken from the environment."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        most_kept: int = MOST_KEPT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._given_tls = tls
+        self._pool = Pool(self._dial, idle_seconds, most_kept)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection; nothing is published after this."""
+        await self._pool.aclose()
+
+    async def publish(
+        self,
+        url: str,
+        credentials: tuple[str | None, str | None],
+        channel: str,
+        entry: Entry,
+        timeout_seconds: float,
+    ) -> Published | Failed:
+        """Once, within `timeout_seconds` from name to acknowledgement.
+
+        `credentials` are a user's name and password; `channel` is a subject or a key. Without an
+        acknowledgement the stream may have the entry all the same: another attempt repeats it
+        under the same id.
+        """
+        started = perf_counter()  # a loop's own clock may count whole milliseconds (uvloop)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                with self._pool.use(_place(url, *credentials)) as kept:
+                    receipt = await (await kept.link()).publish(channel, entry)
+        except _FAILURES as error:
+            return _failed(error, credentials, perf_counter() - started)
+        return Published(receipt, perf_counter() - started)
+
+    async def _dial(self, place: Place) -> Link:
+        return await _OPENINGS[place.scheme](self._guard, place, self._tls)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return self._given_tls or ssl.create_default_context()
+
+
+def _place(url: str, username: str | None, password: str | None) -> Place:
+    """Where this URL leads; ValueError if nowhere."""
+    parts = urlsplit(url)
+    if parts.scheme not in STREAM_PORTS or not parts.hostname:
+        raise ValueError("not the URL of a stream's server")
+    port = parts.port or STREAM_PORTS[parts.scheme]
+    database = int(parts.path.strip("/") or 0)
+    return Place(parts.scheme, parts.hostname, port, database, username, password)
+
+
+def _failed(error: Exception, credentials: tuple[str | None, str | None], latency: float) -> Failed:
+    reason = next(name for kind, name in _REASONS if isinstance(error, kind))
+    detail = _detail(reason, error)
+    for one in filter(None, credentials):  # Redis repeats what it does not understand
+        detail = detail.replace(one, "…")
+    detail = "".join(sign if sign.isprintable() else " " for sign in detail)
+    return Failed(reason, detail[:KEPT_DETAIL], latency)
+
+
+def _detail(reason: str, error: Exception) -> str:
+    """In words, without an address or a URL."""
+    match reason:
+        case "timeout":
+            return "no acknowledgement in time"
+        case "reset":
+            return "the connection ended before an acknowledgement"
+        case "request":
+            return "this URL, this channel or one of these headers cannot be used"
+        case "connect":
+            errno = getattr(error, "errno", None)
+            return os.strerror(errno) if errno else "no connection"
+        case "refused" | "protocol" | "blocked":
+            return str(error)
+        case _:
+            return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,30 @@
+"""Every way out of the service that strangers choose the address of, as one kind of function."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from service.remote.attempts import Attempt
+from service.remote.guard import Guard
+from service.remote.streams import Streams
+from service.remote.subscriber import Sender
+from tests.remote.listening import PATIENCE
+from tests.remote.streaming import NOBODY, entry
+
+Send = Callable[[str, int], Awaitable[Attempt]]  # to this host (in brackets, if need be) and port
+OUTLETS = ("webhook", "nats", "redis_stream")
+
+
+@asynccontextmanager
+async def outlet(kind: str, guard: Guard) -> AsyncIterator[Send]:
+    """No stream's connection is kept, so each publish dials; a webhook's server has to hang up."""
+    async with Sender(guard) as sender, Streams(guard, idle_seconds=0) as streams:
+
+        async def post(host: str, port: int) -> Attempt:
+            return await sender.post(f"http://{host}:{port}/hook", {}, b"{}", PATIENCE)
+
+        async def publish(host: str, port: int) -> Attempt:
+            scheme = "nats" if kind == "nats" else "redis"
+            url = f"{scheme}://{host}:{port}"
+            return await streams.publish(url, NOBODY, "told.all", entry(), PATIENCE)
+
+        yield post if kind == "webhook" else publish

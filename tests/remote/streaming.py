@@ -1,0 +1,56 @@
+"""What is published to a stream, and the published clients' own view of what came of it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import nats
+from nats.js import JetStreamContext
+
+from service.remote.attempts import Attempt, Published
+from service.remote.guard import Guard
+from service.remote.links import Entry
+from service.remote.streams import Streams
+from tests.remote.listening import LOOPBACK, PATIENCE
+
+NOBODY = (None, None)
+BODY = b'{"type": "subject.succeeded", "data": {"n": 1.0}}'
+HEADERS = {"webhook-signature": "v1,c2lnbmF0dXJl", "content-type": "application/json"}
+
+
+def entry(id_: str = "evt_1", **headers: str) -> Entry:
+    return Entry(id_, "subject.succeeded", HEADERS | headers, BODY)
+
+
+async def publish(  # noqa: PLR0913 - what a test does not say is the usual
+    url: str,
+    one: Entry | None = None,
+    *,
+    channel: str = "told.all",
+    credentials: tuple[str | None, str | None] = NOBODY,
+    seconds: float = PATIENCE,
+    guard: Guard | None = None,
+) -> Attempt:
+    """Over a connection of its own."""
+    async with Streams(guard or Guard(LOOPBACK)) as streams:
+        return await streams.publish(url, credentials, channel, one or entry(), seconds)
+
+
+def receipt(attempt: Attempt) -> bytes:
+    assert isinstance(attempt, Published), attempt
+    assert attempt.latency >= 0
+    return attempt.receipt
+
+
+@asynccontextmanager
+async def jetstream(
+    url: str, subjects: Sequence[str] = ("told.>",)
+) -> AsyncIterator[JetStreamContext]:
+    """The published client, on a server that now has an empty stream TOLD of these subjects."""
+    client = await nats.connect(url)
+    stream = client.jetstream()
+    await stream.add_stream(name="TOLD", subjects=list(subjects))
+    try:
+        yield stream
+    finally:
+        await stream.delete_stream("TOLD")
+        await client.close()
