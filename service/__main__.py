@@ -15,7 +15,7 @@ from service.core.errors import CallsheetError, Invalid, Unavailable
 from service.core.sources import PROVIDER
 from service.core.subjects import rfc3339
 from service.settings import SettingError, Settings, read_settings
-from service.steps import audit, keys, revisit, secrets
+from service.steps import audit, keys, reseal, revisit, secrets
 from service.steps.resources import Resources
 from service.steps.secrets import Listed
 from service.store.migrate import migrate
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     key.add_argument("--account", required=True)
     key.add_argument("--scopes", default=",".join(keys.DEFAULT_SCOPES))
     _secrets_parser(command("secrets", _secrets_list, "what callbacks are verified with"))
+    command("reseal", _reseal, "after a change of SECRET_KEY: seal all secrets under the new one")
     command("audit", _audit, "look for broken promises: exit 0, or 1 with the violations")
     return parser
 
@@ -203,6 +204,23 @@ def _warning(source: str) -> str:
         else "all its callbacks are rejected"
     )
     return f"it was the last secret of {source}: from now on {now}"
+
+
+def _reseal(_given: argparse.Namespace) -> int:
+    async def run(resources: Resources) -> int:
+        done, settings = await reseal.reseal(resources), resources.settings
+        for one in done.unopened:
+            print(f"no key opens {one}", file=sys.stderr)
+        print(f"{done.anew} sealed anew, {len(done.unopened)} could not be opened")
+        if settings.old_secret_keys and not done.unopened:
+            print(
+                "OLD_SECRET_KEYS are needed for callback addresses still: "
+                f"until {settings.task_deadline:g} seconds (TASK_DEADLINE) "
+                "after the last process with another SECRET_KEY has ended"
+            )
+        return 1 if done.unopened else 0
+
+    return _with_resources(run)
 
 
 def _audit(_given: argparse.Namespace) -> int:

@@ -3,12 +3,13 @@
 `deploy/env.example` lists every one; a test holds it to this file.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from service.core import parameters
+from service.core.ports import parse_ports
 from service.core.retries import DELIVERY_SCHEDULE
 from service.core.schemes import V1, Scheme
 from service.core.sources import PROVIDER, read_sources
@@ -50,6 +51,14 @@ class Settings:
         None,
         parameters.key,
         "32 random bytes in Base64: encrypts secrets at rest, signs callback addresses",
+        repr=False,
+    )
+    old_secret_keys: tuple[bytes, ...] = _setting(
+        "",
+        parameters.keys,
+        "Other keys that still open secrets and verify callback addresses, separated by spaces: "
+        "earlier SECRET_KEYs, until `callsheet reseal` has run and TASK_DEADLINE has passed; and "
+        "the next one, while some processes have it already and others not yet",
         repr=False,
     )
     provider_url: str = _setting(
@@ -96,6 +105,12 @@ class Settings:
         "CIDRs, separated by commas, that media, subscriber and callback URLs may reach although "
         "private",
     )
+    allowed_ports: Container[int] = _setting(
+        "80,443,1024-65535",
+        parse_ports,
+        "Ports, and ranges of them, separated by commas, that subscriber, callback and media URLs "
+        "may name",
+    )
     allow_http: bool = _setting(
         "false",
         parameters.switch,
@@ -135,8 +150,21 @@ class Settings:
     delivery_timeout: float = _setting(
         "20", parameters.seconds(0.1, 30), "The longest one delivery attempt may take"
     )
+    failing_after: float = _setting(
+        "43200",
+        parameters.seconds(0.1, 30 * 86400),
+        "Seconds of nothing but failures until an account is told that a subscriber is failing",
+    )
+    disable_after: float = _setting(
+        "432000",
+        parameters.seconds(0.1, 30 * 86400),
+        "Seconds from there until the subscriber is disabled, if they go on",
+    )
     delivery_parallel: int = _setting(
-        "64", parameters.whole(1, 10_000), "Delivery attempts at once in one worker"
+        "128", parameters.whole(1, 10_000), "Delivery attempts at once in one worker"
+    )
+    subscribers_per_account: int = _setting(
+        "100", parameters.whole(1, 100_000), "Subscribers that one account may have"
     )
     voice_for_images: bool = _setting(
         "false",
@@ -160,11 +188,6 @@ class Settings:
         parameters.choice("debug", "info", "warning", "error"),
         "debug, info, warning or error",
     )
-
-    @property
-    def delivery_lease(self) -> float:
-        """How long an attempt's claim holds: its time-out, and time to record."""
-        return self.delivery_timeout + 10
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

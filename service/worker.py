@@ -25,11 +25,12 @@ from service.settings import Settings
 from service.steps import deliver, housekeeping, intake, reconcile, submit
 from service.steps.drain import Drain
 from service.steps.resources import Resources
-from service.wiring import open_resources
+from service.wiring import collect_seldom, open_resources
 
 log = structlog.get_logger()
 
 LOOK_UPS = 8  # at once in one worker; the provider does not charge for them
+ASIDE = 1000  # deliveries that wait for a slow subscriber; each is a connection and its buffers
 POLL_DELAY = 0.5  # seconds between looks into Redis while no bell rings; arq's own default
 STOP_TIME = 5.0  # seconds that a claim under way gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
@@ -42,6 +43,7 @@ Drains = Mapping[Work, Drain[Any]]
 def make_drains(resources: Resources) -> Drains:
     """One drain for each kind of work, rung by this process's own steps too."""
     settings = resources.settings
+    courier = deliver.Courier(resources)
     drains: Drains = {
         Work.SUBMIT: Drain(
             "submit",
@@ -56,10 +58,7 @@ def make_drains(resources: Resources) -> Drains:
             LOOK_UPS,
         ),
         Work.DELIVER: Drain(
-            "deliver",
-            partial(deliver.claim, resources),
-            partial(deliver.deliver, resources),
-            settings.delivery_parallel,
+            "deliver", courier.claim, courier.deliver, settings.delivery_parallel, aside=ASIDE
         ),
     }
     resources.queue.listen(lambda work: drains[work].ring())
@@ -198,6 +197,7 @@ async def sweep_for_ever(resources: Resources) -> None:
     while True:
         try:
             await reconcile.sweep(resources)
+            await deliver.cancel_waiting(resources)
         except Unavailable as error:
             log.warning("worker", action="sweep_failed", error=repr(error))
         except Exception:  # one subject that cannot be swept must not end the process
@@ -207,6 +207,7 @@ async def sweep_for_ever(resources: Resources) -> None:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then claim nothing more, and let what is under way end."""
+    collect_seldom()
     async with open_resources(settings) as resources:
         drains = make_drains(resources)
         tasks = [asyncio.create_task(drain.run(settings.sweep)) for drain in drains.values()]

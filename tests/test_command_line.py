@@ -192,6 +192,7 @@ async def test_help_lists_the_commands() -> None:
         "simulator",
         "keys",
         "secrets",
+        "reseal",
         "audit",
     ):
         assert command in done.stdout
@@ -215,7 +216,7 @@ async def test_a_local_command_without_its_packages_names_what_is_missing() -> N
 
 
 async def test_postgres_away_is_said_in_one_line(environ: dict[str, str]) -> None:
-    environ["CALLSHEET_DATABASE_URL"] = "postgresql://u:hidden@127.0.0.1:9/db"
+    environ["CALLSHEET_DATABASE_URL"] = "postgresql://u:hidden@127.0.0.1:65009/db"
     done = await run(environ, "keys", "create", "--account", "new")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

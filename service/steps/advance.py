@@ -50,7 +50,9 @@ def events_for(resources: Resources, outcome: Outcome) -> tuple[New, ...]:
     """The event that tells of a move; none if the world does not hear of it."""
     if outcome.after.version == outcome.before.version:
         return ()
-    return (New(event_of(outcome.after), resources.new_id("dlv")),)
+    after = outcome.after
+    callback = after.callback_id and (after.callback_id, str(after.document["callback_url"]))
+    return (New(event_of(after), resources.new_id("dlv"), callback or None),)
 
 
 async def _apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int:

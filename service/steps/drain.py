@@ -11,7 +11,9 @@ from service.core.errors import Unavailable
 log = structlog.get_logger()
 
 BUSY = 4  # a drain is busy from a quarter of its width on
+FEW = 8  # a claim costs as much as some pieces do: one is made for an eighth of the width at least
 PAUSE = 1.0  # seconds after a claim that failed: the database may need a moment
+LONG = 0.25  # seconds after which a piece of work may be set aside
 
 T = TypeVar("T")
 
@@ -19,7 +21,9 @@ T = TypeVar("T")
 class Drain(Generic[T]):
     """`claim(n)` takes at most n pieces of work under a lease; `act` does one of them.
 
-    What `act` could not finish is left to its lease: whoever comes next takes it up.
+    What `act` could not finish is left to its lease: whoever comes next takes it up. As many as
+    `aside` pieces that take long are set aside, and hold no place any more: they only wait for
+    somebody, and would keep those waiting who are quick.
     """
 
     def __init__(
@@ -28,13 +32,18 @@ class Drain(Generic[T]):
         claim: Callable[[int], Awaitable[Sequence[T]]],
         act: Callable[[T], Awaitable[None]],
         width: int,
+        *,
+        aside: int = 0,
     ) -> None:
         self.name = name
         self._claim = claim
         self._act = act
         self._width = width
+        self._most_aside = aside
         self._acting: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self._rung = asyncio.Event()
+        self._freed = asyncio.Event()
         self._stopping = False
 
     def ring(self) -> None:
@@ -45,10 +54,12 @@ class Drain(Generic[T]):
         """Claim nothing more. A claim that is under way is still acted on."""
         self._stopping = True
         self._rung.set()
+        self._freed.set()
 
     async def run(self, tick: float) -> None:
         """Drain whenever rung, and every `tick` seconds in case a ring was lost; until `stop`."""
         while not self._stopping:
+            self._rung.clear()
             try:
                 await self.drain()
             except Unavailable as error:
@@ -62,35 +73,52 @@ class Drain(Generic[T]):
                     await self._rung.wait()
             except TimeoutError:
                 pass
-            self._rung.clear()
 
     async def drain(self) -> None:
         """Claim and start until nothing is due; the last pieces may still be under way."""
         while not self._stopping:
-            if len(self._acting) >= self._width:
-                await asyncio.wait(self._acting, return_when=asyncio.FIRST_COMPLETED)
-            free = self._width - len(self._acting)
+            free = await self._places()
+            if not free:
+                return
             claimed = await self._claim(free)
             for piece in claimed:
                 task = asyncio.create_task(self._safely(piece))
                 self._acting.add(task)
                 task.add_done_callback(self._ended)
-            if len(claimed) < free:
+                if self._most_aside:
+                    asyncio.get_running_loop().call_later(LONG, self._set_aside, task)
+            if len(claimed) * FEW < free:
                 return
 
     async def finish(self, seconds: float) -> None:
         """Let what is under way end, for so long; then cut it off, and its leases run out."""
-        if self._acting:
-            _, unfinished = await asyncio.wait(self._acting, timeout=seconds)
+        if under_way := self._acting | self._aside:
+            _, unfinished = await asyncio.wait(under_way, timeout=seconds)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
 
+    async def _places(self) -> int:
+        """How many pieces may be started now, once these are enough for a claim."""
+        enough = max(1, self._width // FEW)
+        while (free := self._width - len(self._acting)) < enough and not self._stopping:
+            self._freed.clear()
+            await self._freed.wait()
+        return free
+
+    def _set_aside(self, task: asyncio.Task[None]) -> None:
+        if task in self._acting and len(self._aside) < self._most_aside:
+            self._acting.discard(task)
+            self._aside.add(task)
+            self._freed.set()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         """What ends in a busy drain may make place for work that a claim had to pass over."""
-        if len(self._acting) * BUSY >= self._width:
+        if len(self._acting) * BUSY >= self._width or task in self._aside:
             self._rung.set()
         self._acting.discard(task)
+        self._aside.discard(task)
+        self._freed.set()
 
     async def _safely(self, piece: T) -> None:
         try:

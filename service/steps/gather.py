@@ -39,12 +39,10 @@ class Gatherer(Generic[T, R]):
         self._weigh = weigh
         self._weight = 0
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._arrived = asyncio.Event()
         self._writers = writers
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._write_for_ever()) for _ in range(self._writers)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -63,18 +61,18 @@ class Gatherer(Generic[T, R]):
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._weight += weight
-        self._arrived.set()
+        if len(self._tasks) < self._writers:
+            task = asyncio.create_task(self._write_until_empty())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             return await future
         finally:
             self._weight -= weight
             del item, future  # what it raises would hold this frame, and this frame it
 
-    async def _write_for_ever(self) -> None:
-        while True:
-            while not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
+    async def _write_until_empty(self) -> None:
+        while self._waiting:
             await self._let_arrive()
             count = min(self._most, len(self._waiting))
             if count:  # another writer may have been quicker

@@ -5,7 +5,7 @@ from datetime import timedelta
 from service.core.retries import usual_duration
 from service.steps.intake import KEY_LIFE
 from service.steps.resources import Resources
-from service.store import callbacks, idempotency, media, provider
+from service.store import callbacks, idempotency, media, provider, retired_keys
 
 BATCH = 1000
 LOOK_BACK = 2000  # subjects that ended last
@@ -14,12 +14,14 @@ MEDIA_GRACE = timedelta(minutes=10)  # media just brought may be about to be nee
 
 
 async def prune(resources: Resources) -> None:
-    """Drop media of ended subjects, old idempotency keys and old raw callbacks."""
+    """Drop media of ended subjects, old idempotency keys, keys that sign no more, and old raw
+    callbacks."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
         await media.release(tx)
         await media.drop_unused(tx, now - MEDIA_GRACE)
         await idempotency.prune(tx, now - KEY_LIFE)
+        await retired_keys.prune(tx, now)
     kept_since = now - timedelta(days=resources.settings.retention_days)
     while True:
         async with resources.database.transaction() as tx:

@@ -1,6 +1,6 @@
 """Taking a request in: checked whole, then one transaction, then a wake."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from service.core.errors import Conflict, Finding, Invalid, NotFound
@@ -9,6 +9,7 @@ from service.core.lifecycle import State
 from service.core.rules import Request, check
 from service.core.subjects import Subject
 from service.queue import Work
+from service.steps import callback_urls
 from service.steps.resources import Resources
 from service.store import accounts, events, idempotency, media, subjects
 from service.store.database import Transaction
@@ -35,28 +36,25 @@ async def accept(
     Invalid with every broken rule; Conflict if the key or the external id stands for another
     request. When this returns, subject, event and deliveries are committed.
     """
-    request = check(body, voice_for_images=resources.settings.voice_for_images)
+    settings = resources.settings
+    request = check(body, voice_for_images=settings.voice_for_images, ports=settings.allowed_ports)
+    if request.callback_url is not None:
+        flaws = await callback_urls.flaws(resources, request.callback_url)
+        if flaws:
+            raise Invalid(flaws)
     key = _key(idempotency_key)
     subject = _new(resources, account_id, request)
     deliveries = 0
     async with resources.database.transaction() as tx:
-        earlier = await _enter(tx, subject, request, key)
+        earlier = await _enter(tx, resources, subject, request, key)
         if earlier is None:
             deliveries = await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
-    warnings = _warnings(request)
     if earlier is not None:
-        return Accepted(earlier, created=False, warnings=warnings)
+        return Accepted(earlier, created=False, warnings=request.warnings)
     resources.queue.wake(Work.SUBMIT, subject.id)
     if deliveries:
         resources.queue.wake(Work.DELIVER, subject.id)
-    return Accepted(subject, created=True, warnings=warnings)
-
-
-def _warnings(request: Request) -> tuple[Finding, ...]:
-    if request.callback_url is None:
-        return request.warnings
-    message = "callback_url is not called: events go to the account's subscribers"
-    return (*request.warnings, Finding("/callback_url", "ignored", message))
+    return Accepted(subject, created=True, warnings=request.warnings)
 
 
 async def accept_for(
@@ -111,7 +109,7 @@ def _new(resources: Resources, account_id: str, request: Request) -> Subject:
 
 
 async def _enter(
-    tx: Transaction, subject: Subject, request: Request, key: str | None
+    tx: Transaction, resources: Resources, subject: Subject, request: Request, key: str | None
 ) -> Subject | None:
     """The subject that this very request made before, by its key or by its external id; None if
     this one is now written, all but its event. The key is bound to whichever it is."""
@@ -122,7 +120,8 @@ async def _enter(
         if bound is not None:
             _same(bound.fingerprint, request, "Idempotency-Key", "idempotency_key_reused")
             return await subjects.get(tx, bound.subject_id, subject.account_id)
-    earlier = await _named(tx, subject, request) or await _store(tx, subject, request)
+    earlier = await _named(tx, subject, request)
+    earlier = earlier or await _store(tx, resources, subject, request)
     if key is not None:
         await idempotency.bind(
             tx,
@@ -145,8 +144,13 @@ async def _named(tx: Transaction, subject: Subject, request: Request) -> Subject
     return earlier
 
 
-async def _store(tx: Transaction, subject: Subject, request: Request) -> Subject | None:
+async def _store(
+    tx: Transaction, resources: Resources, subject: Subject, request: Request
+) -> Subject | None:
     """Write all but the event; or the subject that an equal request wrote in the meantime."""
+    if request.callback_url is not None:
+        owner, url = subject.account_id, request.callback_url
+        subject = replace(subject, callback_id=await callback_urls.lane(tx, resources, owner, url))
     await media.keep(tx, request.inline, subject.created_at)
     if not await subjects.add(tx, subject, request.tags):
         # The unique key waited for the other's commit, so it can be read now.

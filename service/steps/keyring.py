@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import structlog
 
@@ -23,7 +24,9 @@ class Keyring:
     """What each source's callbacks are verified with, as of `version`.
 
     Every batch of callbacks is stored under the version it was verified with, or verified again:
-    so a change holds for all that is stored after it, without anybody being told.
+    so a change holds for all that is stored after it, without anybody being told. `veils` give
+    what is kept in the place of a secret that came in a header: by SECRET_KEY the first, by which
+    it is kept now; by an earlier one each of the others.
     """
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
@@ -32,7 +35,7 @@ class Keyring:
         given = settings.webhook_secrets
         self._given = {PROVIDER: given} if given else {}
         self._vault = vault
-        self._veil = vault.derive("kept secrets")
+        self.veils = tuple(partial(_veiled, key) for key in vault.derive_each("kept secrets"))
         self._keys: Mapping[str, tuple[bytes, ...]] = self._given
 
     def scheme(self, source: str) -> Scheme:
@@ -53,15 +56,11 @@ class Keyring:
         public key must never become the secret of an HMAC."""
         return f"{secret_id} {type(self._schemes.get(source)).__name__}"
 
-    def veil(self, secret: str) -> str:
-        """What is kept in the place of a secret that came in a header."""
-        return hmac.new(self._veil, secret.encode(errors="replace"), hashlib.sha256).hexdigest()
-
     def proof(self, source: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         """What is kept of a rejected callback's headers, so that it can be verified again; of a
         source nobody knows yet, those of Standard Webhooks."""
         scheme = self._schemes.get(source, V1)
-        return schemes.kept_headers(scheme, headers, self.veil)
+        return schemes.kept_headers(scheme, headers, self.veils[0])
 
     async def refresh(self, tx: Transaction) -> None:
         """Take over what is in force now. A secret that cannot be opened lets nothing pass, but it
@@ -78,3 +77,7 @@ class Keyring:
         except Sealed as error:
             log.error("keyring", action="secret_sealed", secret=secret.id, error=str(error))  # noqa: TRY400 - no traceback is needed
             return []
+
+
+def _veiled(key: bytes, secret: str) -> str:
+    return hmac.new(key, secret.encode(errors="replace"), hashlib.sha256).hexdigest()

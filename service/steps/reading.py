@@ -3,9 +3,10 @@
 from service.core.errors import NotFound
 from service.core.subjects import Subject
 from service.steps.resources import Resources
-from service.store import deliveries, events, subjects, subscribers
-from service.store.deliveries import Shown
-from service.store.events import Kept, Position
+from service.store import attempt_log, subjects, subscribers
+from service.store import feed as store_feed
+from service.store.attempt_log import Place, Shown
+from service.store.feed import Kept, Position
 from service.store.subjects import Wanted
 
 
@@ -28,26 +29,40 @@ async def subjects_page(
 
 
 async def subject_events(
-    resources: Resources, account_id: str, subject_id: str, after: int, limit: int
+    resources: Resources, account_id: str, subject_id: str, after: Position, limit: int
 ) -> list[Kept]:
-    """A subject's events above a sequence; NotFound if this account has no such subject."""
+    """A subject's events after a place; NotFound if this account has no such subject."""
     async with resources.database.transaction() as tx:
         if await subjects.get(tx, subject_id, account_id) is None:
             raise NotFound
-        return await events.of_subject(tx, subject_id, after, limit)
+        return await store_feed.of_subject(tx, subject_id, after, limit)
 
 
 async def feed(resources: Resources, account_id: str, after: Position, limit: int) -> list[Kept]:
     """An account's events after a place, oldest first."""
     async with resources.database.glance() as tx:
-        return await events.feed(tx, account_id, after, limit)
+        return await store_feed.feed(tx, account_id, after, limit)
 
 
 async def subscriber_deliveries(
-    resources: Resources, account_id: str, subscriber_id: str, limit: int
-) -> list[Shown]:
-    """The newest first, with their attempts; NotFound if the account has no such subscriber."""
+    resources: Resources,
+    account_id: str,
+    subscriber_id: str,
+    wanted: attempt_log.Wanted,
+    limit: int,
+) -> tuple[list[Shown], Place | None]:
+    """The newest first, with their attempts, and where the next page begins; NotFound if the
+    account has no such subscriber."""
     async with resources.database.transaction() as tx:
         if await subscribers.get(tx, account_id, subscriber_id) is None:
             raise NotFound
-        return await deliveries.of_subscriber(tx, subscriber_id, limit)
+        return await attempt_log.page(tx, subscriber_id, wanted, limit)
+
+
+async def delivery(resources: Resources, account_id: str, delivery_id: str) -> Shown:
+    """With its attempts; NotFound if this account has no such delivery."""
+    async with resources.database.transaction() as tx:
+        found = await attempt_log.one(tx, account_id, delivery_id)
+    if found is None:
+        raise NotFound
+    return found

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from service.core import schemes
 from service.core.descriptions import PLAIN_HEADERS
@@ -11,7 +13,9 @@ from service.core.errors import Malformed, SignatureError
 from service.core.messages import Report, read_callback
 from service.core.news import moment
 from service.core.results import clean
+from service.core.schemes import Scheme
 from service.core.tokens import subject_of
+from service.steps.keyring import Keyring
 from service.steps.resources import Resources
 from service.store.callbacks import Callback, Trust
 
@@ -59,7 +63,7 @@ class Incoming:
 def receive(resources: Resources, received: Received) -> Incoming:
     """Check and read one callback; nothing is written, and nothing is raised: a callback that
     cannot be believed or read is taken in with its refusal."""
-    named = subject_of(resources.callback_key, received.token) if received.token else None
+    named = _named(resources, received.token) if received.token else None
     try:
         return _believed(resources, received, named)
     except (SignatureError, Malformed) as error:
@@ -68,21 +72,19 @@ def receive(resources: Resources, received: Received) -> Incoming:
         return _refused(resources, received, named, error)
 
 
+def _named(resources: Resources, token: str) -> str | None:
+    """The subject that an address of ours names, whichever of our keys made it."""
+    named = (subject_of(key, token) for key in resources.callback_keys)
+    return next((one for one in named if one is not None), None)
+
+
 def _believed(resources: Resources, received: Received, named: str | None) -> Incoming:
     keyring = resources.keyring
     if received.token and named is None:
         raise SignatureError("this address is not one of ours")
     scheme = keyring.scheme(received.source)
     early = read_callback(received.body) if scheme.reads_body else None
-    message_id = schemes.verify(
-        scheme,
-        keyring.keys(received.source),
-        received.headers,
-        received.body,
-        received.at,
-        task_id=early.provider_task_id if early else None,
-        veil=keyring.veil if received.veiled else None,
-    )
+    message_id = _verified(keyring, scheme, received, early.provider_task_id if early else None)
     report = early or read_callback(received.body)
     signed = scheme.covers_body
     callback = Callback(
@@ -99,6 +101,26 @@ def _believed(resources: Resources, received: Received, named: str | None) -> In
         task_time=moment(report.updated_at),
     )
     return Incoming(callback, report, received, keyring.version)
+
+
+def _verified(
+    keyring: Keyring, scheme: Scheme, received: Received, task_id: str | None
+) -> str | None:
+    """The message id, as schemes.verify gives it; what an earlier key veiled holds too."""
+    *others, last = keyring.veils if received.veiled else (None,)
+    verify = partial(
+        schemes.verify,
+        scheme,
+        keyring.keys(received.source),
+        received.headers,
+        received.body,
+        received.at,
+        task_id=task_id,
+    )
+    for veil in others:
+        with suppress(SignatureError):
+            return verify(veil=veil)
+    return verify(veil=last)
 
 
 def _refused(

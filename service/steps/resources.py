@@ -8,8 +8,10 @@ from service.core import ids
 from service.queue import Queue
 from service.remote.guard import Guard
 from service.remote.provider import Provider
+from service.remote.streams import Streams
 from service.remote.subscriber import Sender
 from service.settings import Settings
+from service.steps.few import Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
 from service.steps.profiles import Profiles
@@ -27,14 +29,21 @@ class Resources:
     provider: Provider
     guard: Guard
     sender: Sender
+    streams: Streams
     vault: Vault
     profiles: Profiles
     learnt: Learnt
     keyring: Keyring
-    callback_key: bytes = field(repr=False)  # makes callback addresses unforgeable
+    trials: Few
+    callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
     clock: Callable[[], datetime]
     dice: Callable[[], float]
     chance: Callable[[int], bytes]
+
+    @property
+    def callback_key(self) -> bytes:
+        """What new callback addresses are made with; those of the other keys are known too."""
+        return self.callback_keys[0]
 
     def new_id(self, prefix: str) -> str:
         return ids.new_id(prefix, self.clock(), self.chance(ids.CHANCE_BYTES))

@@ -34,14 +34,17 @@ async def add(resources: Resources, source: str, text: str) -> tuple[Listed, boo
     secret = Secret(
         id=secret_id,
         source=source,
-        fingerprint=_fingerprint(resources, key),
+        fingerprint=fingerprint(resources, key),
         secret=resources.vault.seal(key, resources.keyring.seal_for(source, secret_id)),
         created_at=resources.clock(),
     )
+    earlier = {(source, one) for one in _fingerprints(resources, key)}
     async with resources.database.transaction() as tx:
-        new = await secrets.add(tx, secret)
+        _, before = await secrets.current(tx)
+        known = any((one.source, one.fingerprint) in earlier for one in before)
+        new = not known and await secrets.add(tx, secret)
         _, added = await secrets.current(tx)
-    (kept,) = (one for one in added if _same(one, secret))
+    kept = next(one for one in added if (one.source, one.fingerprint) in earlier)
     return _listed(kept), new
 
 
@@ -77,18 +80,19 @@ def _read(resources: Resources, source: str, text: str) -> bytes:
 
 def _given(resources: Resources) -> Sequence[Listed]:
     keys = resources.settings.webhook_secrets
-    return [Listed(None, PROVIDER, _fingerprint(resources, key), None) for key in keys]
+    return [Listed(None, PROVIDER, fingerprint(resources, key), None) for key in keys]
 
 
 def _listed(secret: Secret) -> Listed:
     return Listed(secret.id, secret.source, secret.fingerprint, secret.created_at)
 
 
-def _same(one: Secret, other: Secret) -> bool:
-    return (one.source, one.fingerprint) == (other.source, other.fingerprint)
-
-
-def _fingerprint(resources: Resources, key: bytes) -> str:
+def fingerprint(resources: Resources, key: bytes) -> str:
     """Under a key of ours: a secret that people made up could be guessed from a plain hash."""
-    ours = resources.vault.derive("fingerprints of secrets")
-    return hmac.digest(ours, key, hashlib.sha256).hex()[:FINGERPRINT]
+    return _fingerprints(resources, key)[0]
+
+
+def _fingerprints(resources: Resources, key: bytes) -> list[str]:
+    """That of SECRET_KEY, then those that an earlier one gave."""
+    ours = resources.vault.derive_each("fingerprints of secrets")
+    return [hmac.digest(one, key, hashlib.sha256).hex()[:FINGERPRINT] for one in ours]

@@ -1,10 +1,13 @@
 """One message to one subscriber: signed now, sent by whatever it is reached through."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from service.core import signatures
+from service.core import cloudevents, signatures
+from service.core.provider_shape import callback_body
 from service.remote.attempts import Attempt
+from service.remote.links import Entry
 from service.steps.profiles import Profile
 from service.steps.resources import Resources
 
@@ -23,14 +26,38 @@ class Message:
 
 async def send(resources: Resources, profile: Profile, message: Message, at: datetime) -> Attempt:
     """Once, within the subscriber's time-out. Whatever comes of it is a value."""
+    if profile.type == "callback":
+        message = replace(message, body=callback_body(message.body))
+    content_type = "application/json"
+    if profile.format == "cloudevents":
+        body = cloudevents.structured(message.event_id, profile.account_id, message.body)
+        message, content_type = replace(message, body=body), cloudevents.CONTENT_TYPE
     headers = dict(profile.headers) | _signed(profile, message, at)
-    headers["content-type"] = "application/json"
-    headers["callsheet-attempt"] = message.attempt_id
+    headers |= {"content-type": content_type, "callsheet-attempt": message.attempt_id}
+    if profile.channel is not None:
+        return await _publish(resources, profile, profile.channel, message, headers)
     return await resources.sender.post(
         message.url or profile.url, headers, message.body, profile.timeout
     )
 
 
+async def _publish(
+    resources: Resources,
+    profile: Profile,
+    channel: str,
+    message: Message,
+    headers: Mapping[str, str],
+) -> Attempt:
+    credentials = profile.username, profile.password
+    entry = Entry(message.event_id, message.type, headers, message.body)
+    return await resources.streams.publish(
+        profile.url, credentials, channel, entry, profile.timeout
+    )
+
+
 def _signed(profile: Profile, message: Message, at: datetime) -> dict[str, str]:
-    keys = [key.secret for key in profile.keys_at(at)]
-    return signatures.headers(keys, message.event_id, int(at.timestamp()), message.body)
+    """By every key in force then, so that while a secret rotates either one verifies."""
+    keys = profile.keys_at(at)
+    secrets, seeds = [one.secret for one in keys], [one.seed for one in keys if one.seed]
+    timestamp = int(at.timestamp())
+    return signatures.headers(secrets, message.event_id, timestamp, message.body, seeds=seeds)

@@ -1,133 +1,211 @@
-"""Subscribers come and go."""
+"""Subscribers come, change and go."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from service.core import signatures
+import orjson
+
+from service.core import signatures, subscribing
 from service.core.errors import Finding, Invalid, NotFound
-from service.core.events import TYPES
-from service.core.targets import check_url
+from service.core.subscribing import PLAIN, Rules
+from service.queue import Work
 from service.remote.guard import Blocked
+from service.steps.profiles import bound_to
 from service.steps.resources import Resources
-from service.store import deliveries, subscribers
+from service.steps.subscribed import found, texts
+from service.store import subscribers
+from service.store.database import Transaction
 from service.store.subscribers import Subscriber
 
 SECRET_BYTES = 32
-MAX_DESCRIPTION = 200  # characters
-FIELDS = frozenset({"url", "event_types", "description"})
-EVENT_TYPES = frozenset(TYPES.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A subscriber as it was asked for."""
-
-    url: str
-    event_types: tuple[str, ...] | None
-    description: str
+EMPTIED_AT_ONCE = 5_000  # deliveries; a fraction of a second, in which they cannot be recorded
+REMOVED = "it is being removed"
+# As its fields are called in the API; a column by another name is set below.
+AS_READ = (
+    *("type", "url", "channel", "description", "event_types", "reference_types", "tags"),
+    *("timeout", "schedule", "format", "signatures"),
+)
+LEFT_OUT: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "channel": None,
+        "credentials": None,
+        "description": "",
+        "event_types": None,
+        "reference_types": None,
+        "tags": None,
+        "headers": None,
+        "timeout": None,
+        "schedule": None,
+        "ordering": "per_subject",
+        "format": "standard",
+        "signatures": ("v1",),
+        "seed": None,
+        "public_key": None,
+        "concurrency": None,
+        "max_rate": None,
+    }
+)
+HEARD = (
+    "event_types",
+    "reference_types",
+    "tags",
+    "ordering",
+)  # what decides what it hears, and how
+WELL: Final[Mapping[str, Any]] = MappingProxyType(  # a lane that nothing is held against
+    {
+        "failures": 0,
+        "failing_since": None,
+        "open_until": None,
+        "probes": 0,
+        "rate": None,
+        "told": None,
+    }
+)
 
 
 async def subscribe(resources: Resources, account_id: str, body: object) -> tuple[Subscriber, str]:
     """The new subscriber and its secret, which is shown this once; Invalid with every finding."""
-    wish = _read(resources, body)
-    await _reachable(resources, wish.url)
-    key = resources.chance(SECRET_BYTES)
+    read = subscribing.read_new(body, _rules(resources))
+    await _reachable(resources, read["url"])
+    key = read.get("secret") or resources.chance(SECRET_BYTES)
     subscriber_id = resources.new_id("sbr")
+    given = _columns(resources, subscriber_id, read) | _limits(read)
     subscriber = Subscriber(
         id=subscriber_id,
         account_id=account_id,
-        url=wish.url,
-        description=wish.description,
-        event_types=wish.event_types,
         state="active",
         disabled_reason=None,
-        secret=resources.vault.seal(key, subscriber_id),
+        secret=resources.vault.seal(key, bound_to(subscriber_id)),
+        version=1,
+        heard_since=None,
         created_at=resources.clock(),
+        **{**LEFT_OUT, **given},
     )
+    most = resources.settings.subscribers_per_account
     async with resources.database.transaction() as tx:
+        if await subscribers.crowd(tx, account_id) >= most:
+            rule = f"an account has at most {most} subscribers"
+            raise Invalid([Finding("", "too_many_subscribers", rule)])
         await subscribers.add(tx, subscriber)
     return subscriber, signatures.secret_of(key)
 
 
+async def change(
+    resources: Resources, account_id: str, subscriber_id: str, body: object
+) -> Subscriber:
+    """The subscriber as it is then: what is not given stays. Invalid with every finding, NotFound
+    if the account has no such subscriber."""
+    type_ = (await found(resources, account_id, subscriber_id)).type
+    read = subscribing.read_change(body, type_, _rules(resources))
+    if "url" in read:
+        await _reachable(resources, read["url"])
+    flows = bool(read.keys() & {"concurrency", "rate", "state"})
+    if flows:
+        async with resources.database.glance() as tx:
+            await subscribers.make_lane(tx, subscriber_id)
+    async with resources.database.transaction() as tx:
+        if flows:
+            await subscribers.hold_lane(tx, subscriber_id)
+        await subscribers.hold(tx, subscriber_id)
+        before = await subscribers.get(tx, account_id, subscriber_id)
+        if before is None:
+            raise NotFound
+        after = await _changed(resources, tx, before, read)
+    if flows:
+        resources.queue.wake(Work.DELIVER, subscriber_id)
+    return after
+
+
+async def _changed(
+    resources: Resources, tx: Transaction, before: Subscriber, read: Mapping[str, Any]
+) -> Subscriber:
+    """The caller holds it."""
+    back = before.state == "disabled" and "state" in read
+    columns = _columns(resources, before.id, read, before)
+    if "state" in read:
+        columns |= {"state": read["state"], "disabled_reason": None}
+    if back or any(columns.get(name, kept) != kept for name, kept in _heard(before).items()):
+        columns["heard_since"] = resources.clock()
+    limits = {**_limits(read), **(WELL if back else {})}
+    await subscribers.change(tx, before.id, columns)
+    if limits:
+        await subscribers.change_lane(tx, before.id, limits)
+    after = await subscribers.get(tx, before.account_id, before.id)
+    return after or before  # it is held: it is there
+
+
 async def unsubscribe(resources: Resources, account_id: str, subscriber_id: str) -> None:
-    """Its deliveries go with it. NotFound if the account has no such subscriber."""
+    """Its deliveries go with it. NotFound if the account has no such subscriber.
+
+    Once it is disabled nothing more is claimed or made for it; what is left goes part by part, so
+    that nobody who records what is still under way waits long, or each for the other. Should this
+    be broken off, the subscriber stays disabled, and can be removed again.
+    """
     async with resources.database.transaction() as tx:
         if await subscribers.get(tx, account_id, subscriber_id) is None:
             raise NotFound
-        await subscribers.hold(tx, subscriber_id)
-        await deliveries.cancel_all(tx, subscriber_id, resources.clock())
+        values = {"state": "disabled", "disabled_reason": REMOVED}
+        await subscribers.change(tx, subscriber_id, values)
+    emptied = 1
+    while emptied:
+        async with resources.database.transaction() as tx:
+            emptied = await subscribers.empty(tx, subscriber_id, EMPTIED_AT_ONCE)
+    async with resources.database.transaction() as tx:
         await subscribers.remove(tx, account_id, subscriber_id)
 
 
-async def subscriber(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
-    async with resources.database.glance() as tx:
-        found = await subscribers.get(tx, account_id, subscriber_id)
-    if found is None:
-        raise NotFound
-    return found
+def _rules(resources: Resources) -> Rules:
+    settings = resources.settings
+    return Rules(settings.allowed_private_targets, settings.allowed_ports)
 
 
-async def subscribers_page(
-    resources: Resources, account_id: str, below: str | None, limit: int
-) -> tuple[list[Subscriber], bool]:
-    """The newest first, and whether there are more."""
-    async with resources.database.glance() as tx:
-        found = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
-    return found[:limit], len(found) > limit
+def _heard(subscriber: Subscriber) -> dict[str, object]:
+    return {name: getattr(subscriber, name) for name in HEARD}
 
 
-def _read(resources: Resources, body: object) -> Wish:
-    if not isinstance(body, dict):
-        raise Invalid([Finding("", "type", "the body must be an object")])
-    findings = [
-        Finding(f"/{name}", "unknown_field", f"{name} is not a field of a subscriber")
-        for name in sorted(map(str, body.keys() - FIELDS))
-    ]
-    url, types, description = body.get("url"), body.get("event_types"), body.get("description", "")
-    findings += _url_findings(resources, url)
-    findings += _type_findings(types)
-    if not _fits(description):
-        rule = f"description must be a text of at most {MAX_DESCRIPTION} characters, none U+0000"
-        findings.append(Finding("/description", "description", rule))
-    if findings:
-        raise Invalid(findings)
-    return Wish(str(url), None if types is None else tuple(dict.fromkeys(types)), description)
+def _columns(
+    resources: Resources,
+    subscriber_id: str,
+    read: Mapping[str, Any],
+    before: Subscriber | None = None,
+) -> dict[str, Any]:
+    """What was read, as the subscriber's own row has it."""
+    columns = {name: read[name] for name in AS_READ if name in read}
+    if "order" in read:
+        columns["ordering"] = read["order"]
+    if "headers" in read:
+        columns["headers"] = _sealed(resources, subscriber_id, "headers", read["headers"])
+    credentials = {name: read[name] for name in ("username", "password") if name in read}
+    if credentials:
+        kept = (texts(resources, before, "credentials") if before else None) or {}
+        merged = {name: value for name, value in (kept | credentials).items() if value is not None}
+        columns["credentials"] = _sealed(resources, subscriber_id, "credentials", merged)
+    if "v1a" in read.get("signatures", ()) and (before is None or before.seed is None):
+        seed = resources.chance(signatures.SEED_BYTES)
+        columns["seed"] = resources.vault.seal(seed, bound_to(subscriber_id, "seed"))
+        columns["public_key"] = signatures.public_key_of(seed)
+    return columns
 
 
-def _fits(description: object) -> bool:
-    if not isinstance(description, str):
-        return False
-    return len(description) <= MAX_DESCRIPTION and "\0" not in description  # Postgres has none
+def _limits(read: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, as its lane has it."""
+    columns = {"concurrency": "concurrency", "rate": "max_rate"}
+    return {column: read[name] for name, column in columns.items() if name in read}
 
 
-def _url_findings(resources: Resources, url: Any) -> list[Finding]:  # noqa: ANN401
-    if not isinstance(url, str):
-        return [Finding("/url", "required", "url must be given, as a text")]
-    allowed = resources.settings.allowed_private_targets
-    return check_url(url, pointer="/url", https_only=False, allowed=allowed)
-
-
-def _type_findings(types: Any) -> list[Finding]:  # noqa: ANN401
-    if types is None:
-        return []
-    if not isinstance(types, list) or not types:
-        rule = "event_types must be a list of at least one type; leave it out for all"
-        return [Finding("/event_types", "type", rule)]
-    return [
-        Finding(
-            f"/event_types/{place}",
-            "unknown_event_type",
-            f"must be one of {', '.join(sorted(EVENT_TYPES))}",
-        )
-        for place, one in enumerate(types)
-        if not (isinstance(one, str) and one in EVENT_TYPES)
-    ]
+def _sealed(
+    resources: Resources, subscriber_id: str, what: str, values: Mapping[str, str]
+) -> bytes | None:
+    if not values:
+        return None
+    return resources.vault.seal(orjson.dumps(values), bound_to(subscriber_id, what))
 
 
 async def _reachable(resources: Resources, url: str) -> None:
-    """Invalid if the URL's host may not be dialled, or only under https.
+    """Invalid if the URL's host may not be dialled, or only encrypted.
 
     A name that does not resolve now may do so later: every attempt checks again.
     """
@@ -143,5 +221,6 @@ async def _reachable(resources: Resources, url: str) -> None:
         any(ip_address(address) in network for network in settings.allowed_private_targets)
         for address in addresses
     )
-    if parts.scheme == "http" and not (settings.allow_http or private):
-        raise Invalid([Finding("/url", "url_scheme", "an https URL is needed")])
+    if parts.scheme in PLAIN and not (settings.allow_http or private):
+        encrypted = {"http": "https", "nats": "tls", "redis": "rediss"}[parts.scheme]
+        raise Invalid([Finding("/url", "url_scheme", f"{encrypted}:// is needed here")])

@@ -1,4 +1,8 @@
-"""Secrets at rest: sealed with AES-256-GCM under a key derived from SECRET_KEY."""
+"""Secrets at rest: sealed with AES-256-GCM under a key derived from SECRET_KEY.
+
+A sealed value is a version, a nonce, and what AES-GCM gives. It does not name its key: while
+SECRET_KEY changes, every key known is tried.
+"""
 
 import hashlib
 import hmac
@@ -10,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION = b"\x01"
 NONCE_BYTES = 12  # NIST SP 800-38D, section 5.2.1.1
+USE = "secrets at rest"
 
 
 class Sealed(Exception):
@@ -21,26 +26,48 @@ class Sealed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Vault:
-    """Seals and opens. `context` is bound in: what was sealed for one owner opens for no other."""
+    """Seals and opens. `context` is bound in: what was sealed for one owner opens for no other.
+
+    `old_keys` open too, but seal nothing any more.
+    """
 
     secret_key: bytes = field(repr=False)
     chance: Callable[[int], bytes]
+    old_keys: tuple[bytes, ...] = field(default=(), repr=False)
 
     def seal(self, secret: bytes, context: str) -> bytes:
         nonce = self.chance(NONCE_BYTES)
-        return VERSION + nonce + self._cipher().encrypt(nonce, secret, context.encode())
+        return VERSION + nonce + AESGCM(self.derive(USE)).encrypt(nonce, secret, context.encode())
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """The secret; Sealed if it was sealed under another key or for another owner."""
-        nonce, content = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
-        try:
-            return self._cipher().decrypt(nonce, content, context.encode())
-        except InvalidTag:
-            raise Sealed from None
+        """The secret; Sealed if it was sealed under no key known here, or for another owner."""
+        return self._opened(sealed, context)[0]
+
+    def sealed_anew(self, sealed: bytes, context: str) -> bytes | None:
+        """The same secret sealed under SECRET_KEY; None if it is already. Sealed as `open`."""
+        secret, current = self._opened(sealed, context)
+        return None if current else self.seal(secret, context)
 
     def derive(self, use: str) -> bytes:
         """32 bytes for one use, from which neither SECRET_KEY nor another use's key follows."""
-        return hmac.digest(self.secret_key, use.encode(), hashlib.sha256)
+        return _derived(self.secret_key, use)
 
-    def _cipher(self) -> AESGCM:
-        return AESGCM(self.derive("secrets at rest"))
+    def derive_each(self, use: str) -> tuple[bytes, ...]:
+        """The same of every key, that of SECRET_KEY first: what the others made is still known."""
+        return tuple(_derived(key, use) for key in (self.secret_key, *self.old_keys))
+
+    def _opened(self, sealed: bytes, context: str) -> tuple[bytes, bool]:
+        """The secret, and whether it is sealed under SECRET_KEY."""
+        nonce, content = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
+        if sealed[:1] != VERSION:
+            raise Sealed
+        for place, key in enumerate(self.derive_each(USE)):
+            try:
+                return AESGCM(key).decrypt(nonce, content, context.encode()), place == 0
+            except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
+                continue
+        raise Sealed
+
+
+def _derived(key: bytes, use: str) -> bytes:
+    return hmac.digest(key, use.encode(), hashlib.sha256)

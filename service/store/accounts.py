@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.store.database import Transaction
@@ -86,3 +86,41 @@ async def by_key(tx: Transaction, digest: bytes, now: datetime) -> Caller | None
     if last_used_at is None or last_used_at < now - USED_STEP:
         await tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now))
     return Caller(key_id, account_id, name, frozenset(scopes))
+
+
+async def callback_secret(tx: Transaction, account_id: str, *, hold: bool = False) -> bytes | None:
+    """What signs for the account's callback_urls, sealed; None as long as nothing was. With `hold`
+    nobody else changes it until this transaction ends."""
+    statement = select(accounts.c.callback_secret).where(accounts.c.id == account_id)
+    if hold:
+        statement = statement.with_for_update(key_share=True)
+    sealed: bytes | None = (await tx.execute(statement)).scalar_one()
+    return sealed
+
+
+async def give_callback_secret(tx: Transaction, account_id: str, sealed: bytes) -> bytes:
+    """Unless it has one; the one it has then. Of several at once the first wins: the others wait
+    until it is decided."""
+    given = (
+        update(accounts)
+        .where(accounts.c.id == account_id)
+        .values(callback_secret=func.coalesce(accounts.c.callback_secret, sealed))
+        .returning(accounts.c.callback_secret)
+    )
+    kept: bytes = (await tx.execute(given)).scalar_one()
+    return kept
+
+
+async def set_callback_secret(tx: Transaction, account_id: str, sealed: bytes) -> None:
+    """The caller holds it. Those who keep an opened copy for its callback_urls read it anew."""
+    own = accounts.c.id == account_id
+    await tx.execute(update(accounts).where(own).values(callback_secret=sealed))
+    await tx.execute(_RAISE_VERSIONS, {"account_id": account_id})
+
+
+_RAISE_VERSIONS = text("""
+    UPDATE subscribers SET version = version + 1 WHERE id IN (
+        SELECT id FROM subscribers WHERE account_id = :account_id AND type = 'callback'
+        ORDER BY id FOR NO KEY UPDATE
+    )
+""")

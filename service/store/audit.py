@@ -7,6 +7,7 @@ from sqlalchemy import text
 from service.core.events import TYPES
 from service.core.lifecycle import RANK
 from service.store.database import Transaction
+from service.store.replays import WANTED
 
 MOST = 100  # violations of one kind that are shown
 
@@ -58,20 +59,33 @@ QUESTIONS = (
     _Question(
         6,
         "each event has a delivery to each subscriber that wanted it",
-        """SELECT e.id || ' to ' || s.id FROM events e
-        JOIN subscribers s ON s.account_id = e.account_id
-        AND s.state = 'active' AND s.created_at < e.created_at - interval '1 second'
-        AND (s.event_types IS NULL OR e.type = ANY (s.event_types))
+        f"""SELECT e.id || ' to ' || s.id FROM events e
+        JOIN subscribers s ON s.account_id = e.account_id AND s.type <> 'callback'
+        AND s.state = 'active'
+        AND coalesce(s.heard_since, s.created_at) < e.created_at - interval '1 second'
+        LEFT JOIN subjects b ON b.id = e.subject_id
         LEFT JOIN deliveries d ON d.event_id = e.id AND d.subscriber_id = s.id
-        WHERE d.id IS NULL""",
+        WHERE d.id IS NULL AND {WANTED}""",  # noqa: S608 - our own names
     ),
+    _Question(
+        6,
+        "each event of a subject but its first has a delivery to the subject's callback_url",
+        """SELECT e.id || ' to ' || b.callback_id FROM subjects b
+        JOIN events e ON e.subject_id = b.id AND e.type <> 'subject.queued'
+        LEFT JOIN deliveries d ON d.event_id = e.id AND d.subscriber_id = b.callback_id
+        WHERE b.callback_id IS NOT NULL AND d.id IS NULL""",
+    ),
+    # What was sent anew came late to begin with. Where the order was changed, or what is heard, it
+    # holds for what came after.
     _Question(
         6,
         "no event of a subject is delivered before an earlier one has ended",
         """SELECT DISTINCT later.id FROM deliveries later
         JOIN deliveries earlier ON earlier.subscriber_id = later.subscriber_id
         AND earlier.subject_id = later.subject_id AND earlier.sequence < later.sequence
-        WHERE later.attempts > 0
+        JOIN subscribers s ON s.id = later.subscriber_id AND s.ordering = 'per_subject'
+        AND (s.heard_since IS NULL OR s.heard_since < earlier.created_at)
+        WHERE later.attempts > 0 AND num_nonnulls(later.replayed_at, earlier.replayed_at) = 0
         AND (earlier.state = 'pending' OR earlier.finished_at > later.finished_at)""",
     ),
     _Question(

@@ -1,19 +1,22 @@
 """Deliveries: claimed under a lease, recorded only under the token they were claimed with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import text
 
-from service.store.database import Transaction
-from service.store.outgoing import attempts, deliveries, events
+from service.store.database import Direct, Transaction
+from service.store.rows import from_rows, rows
+
+SHARES = 4  # times its equal share is what a claim looks at of each lane
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A claimed delivery, with all that an attempt needs. `secret` is still sealed."""
+    """A claimed delivery. `version` is that of its subscriber; `delicate`, if its lane must hear
+    how the attempt went even if it went well."""
 
     id: str
     subscriber_id: str
@@ -22,9 +25,12 @@ class Due:
     event_id: str
     type: str
     body: bytes
-    url: str
-    secret: bytes
+    url: str | None
     attempts: int
+    attempts_before: int
+    lease_until: datetime
+    version: int
+    delicate: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,189 +45,270 @@ class Recorded:
     delivered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A delivery as its account sees it."""
+# The lease is the due time pushed forward: a claim whose worker died is simply due again.
+# Subscribers with something pending are found by skipping from one to the next in the index. Each
+# has a lane of its own, and those with the least under way come first: one that hangs, or has much
+# to catch up with, cannot hold what the others need. Lanes with limits are held, and of two claims
+# that overlap one leaves them alone, as neither sees what the other takes.
+_CLAIM = text("""
+    WITH RECURSIVE waiting AS (
+        (
+            SELECT subscriber_id, due_at FROM deliveries
+            WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id, due_at LIMIT 1
+        )
+        UNION ALL
+        SELECT n.subscriber_id, n.due_at FROM waiting w CROSS JOIN LATERAL (
+            SELECT d.subscriber_id, d.due_at FROM deliveries d
+            WHERE d.state = 'pending' AND d.due_at IS NOT NULL AND d.subscriber_id > w.subscriber_id
+            ORDER BY d.subscriber_id, d.due_at LIMIT 1
+        ) n
+    ), active AS (
+        SELECT s.id, l.subscriber_id AS lane,
+            num_nonnulls(l.concurrency, l.max_rate, l.rate, l.open_until) > 0 AS limited
+        FROM subscribers s LEFT JOIN lanes l ON l.subscriber_id = s.id
+        WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
+        AND s.state = 'active'
+    ), held AS (
+        SELECT l.subscriber_id, l.concurrency, l.open_until, l.claimed_xid,
+            least(l.rate, l.max_rate) AS rate,
+            greatest(  -- at most a second's worth at once
+                l.next_at, CAST(:now AS timestamptz)
+                    - make_interval(secs => greatest(1 / least(l.rate, l.max_rate), 1))
+            ) AS used_until
+        FROM lanes l WHERE l.subscriber_id = ANY (ARRAY(SELECT lane FROM active WHERE limited))
+        FOR UPDATE SKIP LOCKED
+    ), room AS (
+        SELECT a.id, u.under_way,
+            CASE
+                WHEN a.limited IS NOT TRUE THEN :lane - u.under_way
+                WHEN h.subscriber_id IS NULL OR h.open_until > :now
+                    OR NOT pg_visible_in_snapshot(h.claimed_xid, pg_current_snapshot()) THEN 0
+                ELSE least(
+                    CASE
+                        WHEN h.open_until IS NOT NULL THEN 1
+                        ELSE coalesce(h.concurrency, :lane)
+                    END - u.under_way,
+                    floor(extract(epoch FROM :now - h.used_until) * h.rate + 0.001)
+                )
+            END AS places
+        FROM active a
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS under_way FROM deliveries d
+            WHERE d.subscriber_id = a.id AND d.lease_token IS NOT NULL AND d.due_at > :now
+        ) u
+        LEFT JOIN held h ON h.subscriber_id = a.id
+    ), due AS (
+        SELECT q.id, q.due_at,
+            r.under_way + row_number() OVER (PARTITION BY r.id ORDER BY q.due_at) AS turn
+        FROM room r
+        CROSS JOIN LATERAL (
+            SELECT d.id, d.due_at FROM deliveries d
+            WHERE d.subscriber_id = r.id AND d.state = 'pending' AND d.due_at <= :now
+            ORDER BY d.due_at LIMIT CAST(least(r.places, 1 + :many / (
+                SELECT count(*) FROM room WHERE places > 0
+            )) AS bigint)
+        ) q
+        WHERE r.places > 0
+    ), locked AS (
+        SELECT id FROM deliveries  -- only what is pending has a due time
+        WHERE due_at <= :now
+        AND id = ANY (ARRAY(SELECT id FROM due ORDER BY turn, due_at LIMIT :limit))
+        FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE deliveries d SET lease_token = :token,
+            due_at = CAST(:now AS timestamptz) + make_interval(secs => :margin + coalesce(
+                (SELECT s.timeout FROM subscribers s WHERE s.id = d.subscriber_id), :timeout
+            ))
+        WHERE d.id = ANY (ARRAY(SELECT id FROM locked))
+        RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, d.url, d.attempts,
+            d.attempts_before, d.due_at
+    ), paced AS (
+        UPDATE lanes l SET claimed_xid = pg_current_xact_id(),
+            next_at = coalesce(h.used_until + make_interval(secs => c.number / h.rate), l.next_at)
+        FROM held h
+        JOIN (SELECT subscriber_id, count(*) AS number FROM claimed GROUP BY subscriber_id) c
+        ON c.subscriber_id = h.subscriber_id
+        WHERE l.subscriber_id = h.subscriber_id
+    )
+    SELECT c.id, c.subscriber_id, c.subject_id, c.sequence, c.event_id, e.type, e.body, c.url,
+        c.attempts, c.attempts_before, c.due_at, s.version,
+        coalesce(l.failures > 0 OR l.told = 'failing' OR l.rate IS NOT NULL
+            OR l.open_until IS NOT NULL, false)
+    FROM claimed c
+    JOIN events e ON e.id = c.event_id
+    JOIN subscribers s ON s.id = c.subscriber_id
+    LEFT JOIN lanes l ON l.subscriber_id = s.id
+""")
 
-    id: str
-    event_id: str
-    subscriber_id: str
-    type: str
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of a claim: at most `limit`, and at most `lane` under way at once, over all workers, to a
+    subscriber that has no limit of its own. A lease lasts for the subscriber's time-out, or else
+    for `timeout`, and `margin` beyond it; all in seconds."""
+
+    token: str
+    limit: int
+    lane: int
+    timeout: float
+    margin: float
+
+
+async def claim(tx: Transaction | Direct, terms: Terms, now: datetime) -> list[Due]:
+    """Deliveries that are due to active subscribers, the longest due of each first."""
+    values = asdict(terms) | {"now": now, "many": SHARES * terms.limit}
+    return [Due(*row) for row in await tx.execute(_CLAIM, values)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt under the token of its claim, and what it comes to: pending again at `due_at`, or
+    an end."""
+
+    delivery_id: str
+    token: str
+    attempt: Recorded
     state: str
     due_at: datetime | None
-    created_at: datetime
-    attempts: tuple[Recorded, ...]
 
 
-# The lease is the due time pushed forward: a claim whose worker died is simply due again.
-# Subscribers with something pending are found by skipping from one to the next in the index; each
-# has a lane of its own, so that one which hangs cannot hold what the others need.
-_CLAIM = text("""
-    WITH RECURSIVE lanes AS (
+_RESULT = {
+    "id": "text",
+    "token": "text",
+    "state": "text",
+    "due_at": "timestamptz",
+    "at": "timestamptz",
+    "status": "int",
+    "latency_ms": "float",
+    "error": "text",
+    "delivered": "bool",
+}
+# Whatever ends makes the first that waits behind it due. The caller holds the subjects, so an event
+# that is being written now either sees this end, or is seen here.
+_RECORD = text(f"""
+    WITH given AS (
+        SELECT * FROM {from_rows("results", _RESULT, beside="answers")}
+    ), recorded AS (
+        UPDATE deliveries d SET
+            state = g.state, due_at = g.due_at, lease_token = NULL, attempts = d.attempts + 1,
+            finished_at = CASE WHEN g.state = 'pending' THEN NULL
+                ELSE CAST(:now AS timestamptz) END
+        FROM given g
+        WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = g.id AND d.lease_token = g.token
+        RETURNING d.id, d.subscriber_id, d.subject_id, d.attempts, d.state
+    ), kept AS (
+        INSERT INTO attempts (delivery_id, number, at, status, latency_ms, error, answer, delivered)
+        SELECT r.id, r.attempts, g.at, g.status, g.latency_ms, g.error, g.bytes, g.delivered
+        FROM recorded r JOIN given g ON g.id = r.id
+    ), following AS (
+        UPDATE deliveries SET due_at = CAST(:now AS timestamptz)
+        WHERE due_at IS NULL AND finished_at IS NULL AND id = ANY (ARRAY(
+            SELECT (
+                SELECT d.id FROM deliveries d
+                WHERE d.subscriber_id = r.subscriber_id AND d.subject_id = r.subject_id
+                AND d.state = 'pending'
+                AND d.id <> ALL (ARRAY(SELECT id FROM recorded WHERE state <> 'pending'))
+                ORDER BY d.sequence LIMIT 1
+            )
+            FROM recorded r WHERE r.state <> 'pending'
+        ))
+        RETURNING id
+    )
+    SELECT ARRAY(SELECT id FROM recorded), (SELECT count(*) FROM following)
+""")  # noqa: S608 - only our own column names are put in
+
+
+async def record(tx: Direct, ended: Sequence[Ended], now: datetime) -> tuple[set[str], int]:
+    """Keep attempts and what they came to: which deliveries were ours to record, and how many
+    others are due now.
+
+    Not ours: the lease ran out and somebody else has it, so nothing is written of it.
+    """
+    values = {
+        "results": rows([_row(one) for one in ended]),
+        "answers": [one.attempt.answer for one in ended],
+        "ids": [one.delivery_id for one in ended],
+        "now": now,
+    }
+    ((recorded, following),) = await tx.execute(_RECORD, values)
+    return set(recorded), int(following)
+
+
+def _row(one: Ended) -> dict[str, Any]:
+    return {
+        "id": one.delivery_id,
+        "token": one.token,
+        "state": one.state,
+        "due_at": one.due_at,
+        "at": one.attempt.at,
+        "status": one.attempt.status,
+        "latency_ms": one.attempt.latency_ms,
+        "error": one.attempt.error,
+        "delivered": one.attempt.delivered,
+    }
+
+
+# What is under way is let be: it is canceled once its attempt is recorded, or its lease is over. Of
+# a subject the last goes first: if the subscriber is made active again meanwhile, what is left of
+# it begins with one that has a due time.
+_CANCEL = text("""
+    WITH RECURSIVE waiting AS (
         (
-            SELECT subscriber_id FROM deliveries
-            WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id, due_at LIMIT 1
+            SELECT subscriber_id FROM deliveries WHERE state = 'pending'
+            ORDER BY subscriber_id LIMIT 1
         )
         UNION ALL
         SELECT (
             SELECT d.subscriber_id FROM deliveries d
-            WHERE d.state = 'pending' AND d.due_at IS NOT NULL AND d.subscriber_id > l.subscriber_id
-            ORDER BY d.subscriber_id, d.due_at LIMIT 1
+            WHERE d.state = 'pending' AND d.subscriber_id > w.subscriber_id
+            ORDER BY d.subscriber_id LIMIT 1
         )
-        FROM lanes l WHERE l.subscriber_id IS NOT NULL
-    ), due AS (
-        SELECT q.id, q.due_at FROM lanes l
-        JOIN subscribers s ON s.id = l.subscriber_id AND s.state = 'active'
-        CROSS JOIN LATERAL (
-            SELECT d.id, d.due_at FROM deliveries d
-            WHERE d.subscriber_id = s.id AND d.state = 'pending' AND d.due_at <= :now
-            ORDER BY d.due_at LIMIT (
-                SELECT greatest(CAST(:lane AS bigint) - count(*), 0) FROM deliveries b
-                WHERE b.subscriber_id = s.id AND b.lease_token IS NOT NULL AND b.due_at > :now
-            )
-        ) q
-    ), locked AS (
-        SELECT id FROM deliveries  -- only what is pending has a due time
-        WHERE due_at <= :now AND id = ANY (ARRAY(SELECT id FROM due ORDER BY due_at LIMIT :limit))
-        FOR UPDATE SKIP LOCKED
-    )
-    UPDATE deliveries d SET lease_token = :token, due_at = :lease_until
-    FROM locked, events e, subscribers s
-    WHERE d.id = locked.id AND e.id = d.event_id AND s.id = d.subscriber_id
-    RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, e.type, e.body,
-        s.url, s.secret, d.attempts
-""")
-
-
-async def claim(  # noqa: PLR0913 - a claim's terms
-    tx: Transaction, *, now: datetime, lease_until: datetime, token: str, limit: int, lane: int
-) -> list[Due]:
-    """Deliveries that are due to active subscribers, the longest due first; at most `lane` are
-    under way to one subscriber, over all workers."""
-    values = {
-        "now": now,
-        "lease_until": lease_until,
-        "token": token,
-        "limit": limit,
-        "lane": lane,
-    }
-    return [Due(*row) for row in await tx.execute(_CLAIM, values)]
-
-
-# Whatever ends makes the next of the same subject due. The caller holds the subject, so an event
-# that is being written now either sees this end, or is seen here.
-_RECORD = text("""
-    WITH recorded AS (
+        FROM waiting w WHERE w.subscriber_id IS NOT NULL
+    ), canceled AS (
         UPDATE deliveries SET
-            state = CAST(:state AS text), due_at = :due_at, lease_token = NULL,
-            attempts = attempts + 1,
-            finished_at = CASE WHEN :state = 'pending' THEN NULL ELSE CAST(:now AS timestamptz) END
-        WHERE id = :id AND lease_token = :token
-        RETURNING id, subscriber_id, subject_id, sequence, attempts, state
-    ), kept AS (
-        INSERT INTO attempts (delivery_id, number, at, status, latency_ms, error, answer, delivered)
-        SELECT id, attempts, :at, :status, :latency_ms, :error, :answer, :delivered FROM recorded
-    ), following AS (
-        UPDATE deliveries SET due_at = CAST(:now AS timestamptz) WHERE id = (
-            SELECT id FROM deliveries
-            WHERE (SELECT state FROM recorded) <> 'pending' AND state = 'pending'
-            AND subscriber_id = (SELECT subscriber_id FROM recorded)
-            AND subject_id = (SELECT subject_id FROM recorded)
-            AND sequence > (SELECT sequence FROM recorded)
-            ORDER BY sequence LIMIT 1
-        )
+            state = 'canceled', due_at = NULL, lease_token = NULL, finished_at = :now
+        WHERE id = ANY (ARRAY(
+            SELECT q.id FROM subscribers s CROSS JOIN LATERAL (
+                SELECT d.id FROM deliveries d
+                WHERE d.subscriber_id = s.id AND d.state = 'pending'
+                AND (d.lease_token IS NULL OR d.due_at <= :now)
+                ORDER BY d.subject_id DESC, d.sequence DESC
+                LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) q
+            WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting)) AND s.state = 'disabled'
+            LIMIT :limit
+        ))
         RETURNING id
     )
-    SELECT (SELECT count(*) FROM recorded), (SELECT count(*) FROM following)
+    SELECT count(*) FROM canceled
 """)
 
 
-async def record(  # noqa: PLR0913 - one row's worth
-    tx: Transaction,
-    due: Due,
-    token: str,
-    attempt: Recorded,
-    *,
-    state: str,
-    due_at: datetime | None,
-    now: datetime,
-) -> tuple[bool, bool]:
-    """Keep an attempt and what it came to: (ours to record, another is due now).
-
-    Not ours: the lease ran out and somebody else has it, so nothing is written.
-    """
-    values = {
-        "id": due.id,
-        "token": token,
-        "state": state,
-        "due_at": due_at,
-        "now": now,
-        "at": attempt.at,
-        "status": attempt.status,
-        "latency_ms": attempt.latency_ms,
-        "error": attempt.error,
-        "answer": attempt.answer,
-        "delivered": attempt.delivered,
-    }
-    recorded, following = (await tx.execute(_RECORD, values)).one()
-    return bool(recorded), bool(following)
+async def cancel_waiting(tx: Transaction | Direct, now: datetime, limit: int) -> int:
+    """Nothing that still waits for a disabled subscriber is sent any more; how many these were, at
+    most `limit`."""
+    values = {"now": now, "limit": limit}
+    ((canceled,),) = await tx.execute(_CANCEL, values)
+    return int(canceled)
 
 
-async def cancel_all(tx: Transaction, subscriber_id: str, now: datetime) -> None:
-    """Nothing that still waits for this subscriber is sent any more. Rows are locked in the order
-    in which records lock them: else each might wait for the other."""
-    waiting = (
-        select(deliveries.c.id)
-        .where(deliveries.c.subscriber_id == subscriber_id, deliveries.c.state == "pending")
-        .order_by(deliveries.c.subject_id, deliveries.c.sequence)
-        .with_for_update()
-        .cte("waiting")
+_HASTEN = text("""
+    WITH hastened AS (
+        UPDATE deliveries SET due_at = :now WHERE id = ANY (ARRAY(
+            SELECT id FROM deliveries
+            WHERE subscriber_id = :subscriber_id AND state = 'pending' AND due_at > :now
+            AND lease_token IS NULL
+            ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING id
     )
-    await tx.execute(
-        update(deliveries)
-        .where(deliveries.c.id == waiting.c.id)
-        .values(state="canceled", due_at=None, lease_token=None, finished_at=now)
-    )
+    SELECT count(*) FROM hastened
+""")
 
 
-async def of_subscriber(tx: Transaction, subscriber_id: str, limit: int) -> list[Shown]:
-    """A subscriber's deliveries with their attempts, the newest first."""
-    statement = (
-        select(
-            deliveries.c.id,
-            deliveries.c.event_id,
-            deliveries.c.subscriber_id,
-            events.c.type,
-            deliveries.c.state,
-            deliveries.c.due_at,
-            deliveries.c.created_at,
-        )
-        .join(events, events.c.id == deliveries.c.event_id)
-        .where(deliveries.c.subscriber_id == subscriber_id)
-        .order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
-        .limit(limit)
-    )
-    rows = (await tx.execute(statement)).all()
-    made = await _attempts(tx, [row.id for row in rows])
-    return [Shown(*row, attempts=tuple(made.get(row.id, ()))) for row in rows]
-
-
-async def _attempts(tx: Transaction, ids: Sequence[str]) -> dict[str, list[Recorded]]:
-    statement = (
-        select(
-            attempts.c.delivery_id,
-            attempts.c.at,
-            attempts.c.status,
-            attempts.c.latency_ms,
-            attempts.c.error,
-            attempts.c.answer,
-            attempts.c.delivered,
-        )
-        .where(attempts.c.delivery_id.in_(ids))
-        .order_by(attempts.c.delivery_id, attempts.c.number)
-    )
-    made: dict[str, list[Recorded]] = {}
-    rows: list[Any] = list(await tx.execute(statement)) if ids else []
-    for delivery_id, *attempt in rows:
-        made.setdefault(delivery_id, []).append(Recorded(*attempt))
-    return made
+async def hasten(tx: Transaction | Direct, subscriber_id: str, now: datetime, limit: int) -> int:
+    """What waits for a later try to this subscriber is due now; how many these were, at most
+    `limit`."""
+    values = {"subscriber_id": subscriber_id, "now": now, "limit": limit}
+    ((hastened,),) = await tx.execute(_HASTEN, values)
+    return int(hastened)

@@ -1,16 +1,17 @@
-"""Events and their fan-out, written together; and the feeds that lose nothing."""
+"""Events and their fan-out, written together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import text
 
 from service.core.events import Event
-from service.store.database import Transaction
-from service.store.outgoing import events
+from service.store.database import Direct, Transaction
 from service.store.rows import from_rows, rows
+
+CHANNEL = "callsheet_events"  # rung with each batch of events, for those who read along
+MOST_NAMED = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
 
 _COLUMNS = {
     "id": "text",
@@ -20,9 +21,15 @@ _COLUMNS = {
     "type": "text",
     "created_at": "timestamptz",
     "stem": "text",
+    "reference_type": "text",
+    "tags": "text[]",
+    "about": "text",
+    "callback_id": "text",
+    "callback_url": "text",
 }
 # Events, and a delivery for each subscriber that wants them. A delivery behind an unfinished one of
-# the same subject has no due time yet: what ends before it sets it.
+# the same subject has no due time yet: what ends before it sets it. Of what is about a subscriber
+# each event is a sequence of its own, and the others hear of it. Feeds are rung up once for all.
 WRITE = f"""
     new AS (
         SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
@@ -31,129 +38,96 @@ WRITE = f"""
         SELECT id, subject_id, account_id, sequence, type, bytes, created_at
         FROM new ORDER BY subject_id, sequence
     ), heard AS (  -- kept from being disabled or removed until the deliveries are written
-        SELECT s.id, s.account_id, s.event_types FROM subscribers s
+        SELECT s.id, s.account_id, s.event_types, s.reference_types, s.tags, s.ordering
+        FROM subscribers s
         WHERE s.account_id IN (SELECT account_id FROM new) AND s.state <> 'disabled'
+        AND s.type <> 'callback'
         ORDER BY s.id FOR SHARE
+    ), wanted AS (
+        SELECT n.id, n.subject_id, n.sequence, n.stem, n.created_at,
+            s.id AS subscriber_id, s.ordering, NULL AS url
+        FROM new n JOIN heard s ON s.account_id = n.account_id AND s.id IS DISTINCT FROM n.about
+        WHERE (s.event_types IS NULL OR n.type = ANY (s.event_types))
+        AND (n.about IS NOT NULL OR (
+            (s.reference_types IS NULL OR n.reference_type = ANY (s.reference_types))
+            AND (s.tags IS NULL OR n.tags && s.tags)
+        ))
+        UNION ALL
+        SELECT id, subject_id, sequence, stem, created_at, callback_id, 'per_subject', callback_url
+        FROM new WHERE callback_id IS NOT NULL
     ), told AS (
         INSERT INTO deliveries
-            (id, event_id, subscriber_id, subject_id, sequence, state, due_at, created_at)
+            (id, event_id, subscriber_id, subject_id, sequence, url, state, due_at, created_at)
         SELECT
-            n.stem || '_' || row_number() OVER (PARTITION BY n.id ORDER BY s.id),
-            n.id, s.id, n.subject_id, n.sequence, 'pending',
-            CASE WHEN
-                row_number() OVER (PARTITION BY s.id, n.subject_id ORDER BY n.sequence) > 1
+            w.stem || '_' || row_number() OVER (PARTITION BY w.id ORDER BY w.subscriber_id),
+            w.id, w.subscriber_id, coalesce(w.subject_id, w.id), w.sequence, w.url, 'pending',
+            CASE WHEN w.ordering = 'per_subject' AND (
+                row_number() OVER (
+                    PARTITION BY w.subscriber_id, w.subject_id ORDER BY w.sequence
+                ) > 1
                 OR (  -- its order is that of the one index that leads there directly
                     SELECT d.id FROM deliveries d
-                    WHERE d.subscriber_id = s.id AND d.subject_id = n.subject_id
+                    WHERE d.subscriber_id = w.subscriber_id AND d.subject_id = w.subject_id
                     AND d.state = 'pending'
                     ORDER BY d.sequence LIMIT 1
                 ) IS NOT NULL
-            THEN NULL ELSE n.created_at END,
-            n.created_at
-        FROM new n JOIN heard s ON s.account_id = n.account_id
-        WHERE s.event_types IS NULL OR n.type = ANY (s.event_types)
+            ) AND w.subject_id IS NOT NULL
+            THEN NULL ELSE w.created_at END,
+            w.created_at
+        FROM wanted w
         RETURNING id
+    ), rung AS (
+        SELECT pg_notify('{CHANNEL}', CASE WHEN octet_length(accounts) < {MOST_NAMED}
+            THEN accounts ELSE '' END)
+        FROM (SELECT string_agg(DISTINCT account_id, ',') AS accounts FROM new) n
+        WHERE accounts IS NOT NULL
     )
-"""  # noqa: S608 - only our own column names are put in
-_APPEND = text(f"WITH {WRITE} SELECT count(*) FROM told")  # noqa: S608 - a constant
+"""  # noqa: S608 - only our own names are put in
+# What a statement with WRITE in it must select: how many deliveries were made. The bell is in it,
+# as what is not selected would not be rung.
+TOLD = "(SELECT count(*) FROM told) + 0 * (SELECT count(*) FROM rung)"
+_APPEND = text(f"WITH {WRITE} SELECT {TOLD}")
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """An event to write; `stem` begins the ids of its deliveries."""
+    """An event to write; `stem` begins the ids of its deliveries. `callback` is who else hears of
+    it, by its subject's callback_url: the subscriber that stands for it, and the URL itself."""
 
     event: Event
     stem: str
+    callback: tuple[str, str] | None = None
 
 
 def written(new: Sequence[New]) -> dict[str, Any]:
     """The parameters of WRITE."""
-    events = [
-        {
-            "id": one.event.id,
-            "subject_id": one.event.subject_id,
-            "account_id": one.event.account_id,
-            "sequence": one.event.sequence,
-            "type": one.event.type,
-            "created_at": one.event.created_at,
-            "stem": one.stem,
-        }
-        for one in new
-    ]
-    return {"new_events": rows(events), "event_bodies": [one.event.body for one in new]}
+    return {
+        "new_events": rows([_row(one) for one in new]),
+        "event_bodies": [one.event.body for one in new],
+    }
 
 
-async def append(tx: Transaction, new: Sequence[New]) -> int:
+def _row(new: New) -> dict[str, Any]:
+    event = new.event
+    callback_id, callback_url = new.callback or (None, None)
+    return {
+        "id": event.id,
+        "subject_id": event.subject_id,
+        "account_id": event.account_id,
+        "sequence": event.sequence,
+        "type": event.type,
+        "created_at": event.created_at,
+        "stem": new.stem,
+        "reference_type": event.reference_type,
+        "tags": event.tags,
+        "about": event.about,
+        "callback_id": callback_id,
+        "callback_url": callback_url,
+    }
+
+
+async def append(tx: Transaction | Direct, new: Sequence[New]) -> int:
     """Write events and their deliveries; how many deliveries. The caller made the subjects in
     this very transaction: for moves of older ones see `moves.py`."""
-    return int((await tx.execute(_APPEND, written(new))).scalar_one())
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a reader of an account's feed is: after this transaction's row at this position."""
-
-    xid: int
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An event as it was kept, with its place in the feed."""
-
-    id: str
-    type: str
-    sequence: int
-    body: bytes
-    created_at: datetime
-    place: Position
-
-
-_FEED = text("""
-    SELECT id, type, sequence, body, created_at, CAST(CAST(xid AS text) AS bigint), position
-    FROM events
-    WHERE account_id = :account_id
-    AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-    AND xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY xid, position LIMIT :limit
-""")
-
-
-async def feed(tx: Transaction, account_id: str, after: Position, limit: int) -> list[Kept]:
-    """An account's events after a place, oldest first.
-
-    Positions are taken before they are committed, so ordering by them alone would skip what
-    commits late. Rows are ordered by their transaction, and only those are shown below which no
-    transaction is still open: nothing can appear there any more.
-    """
-    values = {
-        "account_id": account_id,
-        "xid": str(after.xid),
-        "position": after.position,
-        "limit": limit,
-    }
-    return [_kept(row) for row in await tx.execute(_FEED, values)]
-
-
-async def of_subject(tx: Transaction, subject_id: str, after: int, limit: int) -> list[Kept]:
-    """A subject's events above a sequence, in sequence: its row lock orders their commits."""
-    statement = (
-        select(
-            events.c.id,
-            events.c.type,
-            events.c.sequence,
-            events.c.body,
-            events.c.created_at,
-            text("0"),
-            events.c.position,
-        )
-        .where(events.c.subject_id == subject_id, events.c.sequence > after)
-        .order_by(events.c.sequence)
-        .limit(limit)
-    )
-    return [_kept(row) for row in await tx.execute(statement)]
-
-
-def _kept(row: Row[*tuple[Any, ...]]) -> Kept:
-    id_, type_, sequence, body, created_at, xid, position = row
-    return Kept(id_, type_, sequence, body, created_at, Position(xid, position))
+    ((told,),) = await tx.execute(_APPEND, written(new))
+    return int(told)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, literal_column, select, text, tuple_
+from sqlalchemy import Select, bindparam, insert, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.core.lifecycle import Signal, State, decide
@@ -237,11 +237,17 @@ async def page(tx: Transaction, account_id: str, wanted: Wanted, limit: int) -> 
     return [_subject(row) for row in await tx.execute(statement)]
 
 
-async def hold_share(tx: Transaction, subject_id: str) -> None:
-    """Wait for whoever moves this subject, and keep it still until this transaction ends."""
-    await tx.execute(
-        select(literal_column("1")).where(subjects.c.id == subject_id).with_for_update(read=True)
-    )
+_HOLD_STILL = text("""
+    SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR KEY SHARE
+""")
+
+
+async def hold_still(tx: Transaction | Direct, subject_ids: Sequence[str]) -> None:
+    """Wait for whoever moves these subjects, and keep them still until this transaction ends.
+
+    The ids come in order, as all who lock several take them.
+    """
+    await tx.execute(_HOLD_STILL, {"ids": subject_ids})
 
 
 async def _one(tx: Transaction, statement: Select[Any], **values: str) -> Subject | None:

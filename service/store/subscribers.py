@@ -1,52 +1,69 @@
-"""Subscribers: who hears of an account's events, and where."""
+"""Subscribers: who hears of an account's events, and where. Those of type `callback`, which nobody
+made, are not seen here."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, text, update
 
 from service.store.database import Transaction
-from service.store.outgoing import subscribers
+from service.store.outgoing import lanes, retired_keys, subscribers
+from service.store.tables import accounts
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """One row of `subscribers`. `secret` is sealed; `event_types` None means all."""
+    """One row of `subscribers`, and its limits. Bytes are sealed, but for the public key."""
 
     id: str
     account_id: str
+    type: str
     url: str
+    channel: str | None
+    credentials: bytes | None = field(repr=False)
     description: str
     event_types: tuple[str, ...] | None
+    reference_types: tuple[str, ...] | None
+    tags: tuple[str, ...] | None
+    headers: bytes | None = field(repr=False)
+    timeout: float | None
+    schedule: tuple[float, ...] | None
+    ordering: str
+    format: str
+    signatures: tuple[str, ...]
     state: str
     disabled_reason: str | None
-    secret: bytes
+    secret: bytes = field(repr=False)
+    seed: bytes | None = field(repr=False)
+    public_key: bytes | None
+    version: int
+    heard_since: datetime | None
     created_at: datetime
+    concurrency: int | None
+    max_rate: float | None
 
 
-COLUMNS = (
-    subscribers.c.id,
-    subscribers.c.account_id,
-    subscribers.c.url,
-    subscribers.c.description,
-    subscribers.c.event_types,
-    subscribers.c.state,
-    subscribers.c.disabled_reason,
-    subscribers.c.secret,
-    subscribers.c.created_at,
+_OWN = [one.name for one in fields(Subscriber) if one.name in subscribers.c]
+_LIMITS = ("concurrency", "max_rate")
+_SELECT = (
+    select(*(subscribers.c[name] for name in _OWN), *(lanes.c[name] for name in _LIMITS))
+    .outerjoin(lanes, lanes.c.subscriber_id == subscribers.c.id)
+    .where(subscribers.c.type != "callback")
 )
 
 
 async def add(tx: Transaction, subscriber: Subscriber) -> None:
-    types = subscriber.event_types
-    values = {column.name: getattr(subscriber, column.name) for column in COLUMNS}
-    values["event_types"] = None if types is None else list(types)
+    values = {name: _plain(getattr(subscriber, name)) for name in _OWN}
     await tx.execute(insert(subscribers).values(**values))
+    limits = {name: getattr(subscriber, name) for name in _LIMITS}
+    if any(limits.values()):
+        await tx.execute(insert(lanes).values(subscriber_id=subscriber.id, **limits))
 
 
 async def get(tx: Transaction, account_id: str, subscriber_id: str) -> Subscriber | None:
-    statement = select(*COLUMNS).where(
+    statement = _SELECT.where(
         subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
     )
     row = (await tx.execute(statement)).first()
@@ -57,37 +74,117 @@ async def page(
     tx: Transaction, account_id: str, *, below: str | None, limit: int
 ) -> list[Subscriber]:
     """The newest first; ids sort by age."""
-    statement = select(*COLUMNS).where(subscribers.c.account_id == account_id)
+    statement = _SELECT.where(subscribers.c.account_id == account_id)
     if below is not None:
         statement = statement.where(subscribers.c.id < below)
     statement = statement.order_by(subscribers.c.id.desc()).limit(limit)
     return [_subscriber(row) for row in await tx.execute(statement)]
 
 
+async def crowd(tx: Transaction, account_id: str) -> int:
+    """How many an account has; until this transaction ends, nobody else adds one."""
+    account = select(accounts.c.id).where(accounts.c.id == account_id)
+    await tx.execute(account.with_for_update(key_share=True))
+    counted = select(func.count()).where(
+        subscribers.c.account_id == account_id, subscribers.c.type != "callback"
+    )
+    return int((await tx.execute(counted)).scalar_one())
+
+
+async def retired(tx: Transaction, ids: Sequence[str], now: datetime) -> dict[str, list[bytes]]:
+    """The public keys of these subscribers that still sign though newer ones do, youngest first."""
+    statement = (
+        select(retired_keys.c.owner_id, retired_keys.c.public_key)
+        .where(
+            retired_keys.c.owner_id.in_(ids),
+            retired_keys.c.until > now,
+            retired_keys.c.public_key.is_not(None),
+        )
+        .order_by(retired_keys.c.id.desc())
+    )
+    found: dict[str, list[bytes]] = {}
+    for owner_id, public_key in await tx.execute(statement):
+        found.setdefault(owner_id, []).append(public_key)
+    return found
+
+
+async def change(tx: Transaction, subscriber_id: str, values: dict[str, Any]) -> None:
+    """Write these columns of its own, and raise its version."""
+    plain = {name: _plain(value) for name, value in values.items()}
+    await tx.execute(
+        update(subscribers)
+        .where(subscribers.c.id == subscriber_id)
+        .values(**plain, version=subscribers.c.version + 1)
+    )
+
+
+# The key share makes it wait for whoever is removing the subscriber, rather than fail.
+_MAKE_LANE = text("""
+    INSERT INTO lanes (subscriber_id)
+    SELECT id FROM subscribers WHERE id = :id FOR KEY SHARE
+    ON CONFLICT DO NOTHING
+""")
+
+
+async def make_lane(tx: Transaction, subscriber_id: str) -> None:
+    """So that it can be held: a transaction of its own, lest what it locks be kept."""
+    await tx.execute(_MAKE_LANE, {"id": subscriber_id})
+
+
+async def hold_lane(tx: Transaction, subscriber_id: str) -> None:
+    """Until this transaction ends, nobody else changes its lane. Whoever holds a lane and the
+    subscriber holds the lane first."""
+    found = select(lanes.c.subscriber_id).where(lanes.c.subscriber_id == subscriber_id)
+    await tx.execute(found.with_for_update())
+
+
+async def change_lane(tx: Transaction, subscriber_id: str, values: dict[str, Any]) -> None:
+    await tx.execute(update(lanes).where(lanes.c.subscriber_id == subscriber_id).values(**values))
+
+
+async def hold(tx: Transaction, subscriber_id: str) -> None:
+    """Until this transaction ends, nobody else changes or removes it."""
+    found = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
+    await tx.execute(found.with_for_update(key_share=True))
+
+
+# Those that are just being recorded are left for the next time: so this never waits for anybody
+# who may wait for it.
+_EMPTY = text("""
+    WITH emptied AS (
+        SELECT id FROM deliveries WHERE subscriber_id = :id
+        ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM emptied)) RETURNING id
+    )
+    SELECT count(*) FROM gone
+""")
+
+
+async def empty(tx: Transaction, subscriber_id: str, limit: int) -> int:
+    """Remove so many of its deliveries, whatever their state; how many there were."""
+    return int((await tx.execute(_EMPTY, {"id": subscriber_id, "limit": limit})).scalar_one())
+
+
 async def remove(tx: Transaction, account_id: str, subscriber_id: str) -> None:
-    """Its deliveries go with it."""
+    """What deliveries it still has go with it, and so do its lane and its retired keys."""
+    await hold_lane(tx, subscriber_id)
     await tx.execute(
         delete(subscribers).where(
             subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
         )
     )
-
-
-async def hold(tx: Transaction, subscriber_id: str) -> None:
-    """Until this transaction ends, nobody else disables or removes it."""
-    found = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
-    await tx.execute(found.with_for_update(key_share=True))
-
-
-async def disable(tx: Transaction, subscriber_id: str, reason: str) -> None:
-    await tx.execute(
-        update(subscribers)
-        .where(subscribers.c.id == subscriber_id, subscribers.c.state == "active")
-        .values(state="disabled", disabled_reason=reason)
-    )
+    await tx.execute(delete(retired_keys).where(retired_keys.c.owner_id == subscriber_id))
 
 
 def _subscriber(row: Row[*tuple[Any, ...]]) -> Subscriber:
-    fields = dict(zip((column.name for column in COLUMNS), row, strict=True))
-    types = fields["event_types"]
-    return Subscriber(**fields | {"event_types": None if types is None else tuple(types)})
+    names = (*_OWN, *_LIMITS)
+    read: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in zip(names, row, strict=True)
+    }
+    return Subscriber(**read)
+
+
+def _plain(value: object) -> object:
+    """As the driver takes it."""
+    return list(value) if isinstance(value, tuple) else value

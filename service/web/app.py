@@ -14,13 +14,15 @@ from starlette.routing import Route
 
 from service.core.errors import CallsheetError
 from service.steps import callback
+from service.steps.feed import Hub
 from service.steps.gather import Gatherer
 from service.steps.judge import Taken
 from service.steps.receive import Incoming
 from service.steps.resources import Resources
-from service.web import events, operators, ops, subjects, subscribers
+from service.web import deliveries, events, operators, ops, signing, subjects, subscribers
 from service.web.callbacks import Front
 from service.web.responses import problem, problem_of
+from service.web.streams import Streams
 
 log = structlog.get_logger()
 
@@ -36,8 +38,17 @@ ROUTES = [
     Route("/v1/subscribers", subscribers.create, methods=["POST"]),
     Route("/v1/subscribers", subscribers.page_of, methods=["GET"]),
     Route("/v1/subscribers/{subscriber_id}", subscribers.read, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}", subscribers.change, methods=["PATCH"]),
     Route("/v1/subscribers/{subscriber_id}", subscribers.delete, methods=["DELETE"]),
-    Route("/v1/subscribers/{subscriber_id}/deliveries", subscribers.deliveries, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}/test", subscribers.try_out, methods=["POST"]),
+    Route("/v1/subscribers/{subscriber_id}/deliveries", deliveries.of_subscriber, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}/replay", deliveries.replay_all, methods=["POST"]),
+    Route("/v1/deliveries/{delivery_id}", deliveries.read, methods=["GET"]),
+    Route("/v1/deliveries/{delivery_id}/resend", deliveries.resend, methods=["POST"]),
+    Route("/v1/subscribers/{subscriber_id}/rotate-secret", signing.rotate, methods=["POST"]),
+    Route("/v1/account/callback-secret", signing.callback_secret, methods=["GET"]),
+    Route("/v1/account/callback-secret/rotate", signing.rotate_callback_secret, methods=["POST"]),
+    Route("/.well-known/jwks.json", signing.jwks, methods=["GET"]),
     Route("/v1/callbacks", operators.page_of, methods=["GET"]),
     Route("/v1/callbacks/{callback_id}", operators.read, methods=["GET"]),
     Route("/v1/callbacks/{callback_id}/reverify", operators.reverify, methods=["POST"]),
@@ -55,7 +66,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
     believed = Gatherer(store, weigh=_bytes)
     doubtful = Gatherer(store, writers=1, bound=MOST_DOUBTFUL, weigh=_bytes)
-    async with believed as app.state.callbacks, doubtful as app.state.doubtful:
+    async with believed as app.state.callbacks, doubtful as app.state.doubtful, app.state.hub:
         yield
 
 
@@ -68,7 +79,7 @@ def build(resources: Resources) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         lifespan=_lifespan,
-        middleware=[Middleware(Front)],
+        middleware=[Middleware(Front), Middleware(Streams)],
         exception_handlers={
             CallsheetError: _refused,
             HTTPException: _not_routed,
@@ -77,6 +88,7 @@ def build(resources: Resources) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.resources = resources
+    app.state.hub = Hub(resources)
     return app
 
 

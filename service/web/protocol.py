@@ -1,17 +1,22 @@
-"""uvicorn's HTTP/1.1 with a bound on how large a request's head may be, and how long head and body
-may take.
+"""uvicorn's HTTP/1.1 with a bound on how large a request's head may be, how long head and body may
+take, and how long a client may leave unread what is sent to it.
 
 uvicorn has none of these: a head that never ends would be kept whole, and a slow request for ever.
 """
 
 import asyncio
 import re
+import socket
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD = 65_536  # bytes of request line and headers, beside the piece that they begin in
 HEAD_SECONDS = 15.0  # from the connection, or the head's first byte, to its end
 BODY_SECONDS = 60.0  # from there to the end of the body
+UNREAD_SECONDS = 20.0  # until a client that does not take what is sent to it is cut off
+NARROW = 32_768  # bytes on their way to one that is sent events; the system takes them twice
+NARROW_HERE = 16_384  # bytes that wait in this process for the system to take them
+CONNECTION = "connection"  # where a scope's state has it
 
 
 # An offer that may be left unheeded (RFC 9110, section 7.8), and that Java makes by default. The
@@ -37,6 +42,7 @@ class Bounded(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -45,7 +51,40 @@ class Bounded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(None)
+        self._taken()
         super().connection_lost(exc)
+        if self.scope is not None:
+            self.scope["state"].pop(
+                CONNECTION, None
+            )  # it leads back here: the collector runs seldom
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.cut)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the client does not take what is sent to it."""
+        return self.flow.write_paused
+
+    def cut(self) -> None:
+        """Close it, and drop what was not taken."""
+        self.transport.abort()
+
+    def narrow(self) -> None:
+        """Let little be on its way: else the system keeps megabytes for each client that stalls."""
+        self.transport.set_write_buffer_limits(NARROW_HERE)
+        wire = self.transport.get_extra_info("socket")
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -53,6 +92,7 @@ class Bounded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._await(BODY_SECONDS)
+        self.scope["state"][CONNECTION] = self
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

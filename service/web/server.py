@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import gc
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -12,12 +12,11 @@ import uvicorn
 from service.settings import Settings
 from service.web.app import build
 from service.web.protocol import Bounded
-from service.wiring import open_resources
+from service.wiring import collect_seldom, open_resources
 
 log = structlog.get_logger()
 
 GRACE = 15  # seconds that requests under way get at shutdown
-COLLECT_AFTER = (10_000, 50, 100)  # objects; collections of the young; of the middle-aged
 KEEP_ALIVE = 75  # seconds; more than proxies commonly keep theirs, so that they close first
 
 
@@ -38,9 +37,11 @@ class Server(uvicorn.Server):
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
     """Serve until `stop` is set; False if it could not start."""
     collect_seldom()
+    open_files()
     async with open_resources(settings) as resources:
+        app = build(resources)
         config = uvicorn.Config(
-            build(resources),
+            app,
             host=settings.host,
             port=settings.port,
             http=Bounded,
@@ -58,6 +59,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         stopped = asyncio.create_task(stop.wait())
         log.info("web", action="starting", host=settings.host, port=settings.port)
         await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+        app.state.hub.close()  # uvicorn would wait for the streams
         server.should_exit = True
         stopped.cancel()
         await serving
@@ -65,10 +67,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         return server.started
 
 
-def collect_seldom() -> None:
-    """What was imported stays, so the collector need not go through it; and what a request makes
-    is gone by itself. By default the collector takes a tenth of the time of callback ingest, and
-    most of what its slowest answers wait for."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+def open_files() -> None:
+    """As many as we may: each stream is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS has no end here, and means 10,240
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,27 +1,21 @@
 """/v1/subjects: create, read, list, cancel."""
 
-import base64
-import binascii
-from datetime import datetime
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.core.errors import Malformed
 from service.core.lifecycle import State
-from service.core.subjects import Subject, public
+from service.core.subjects import public
 from service.steps import cancel, intake, reading
 from service.store.subjects import Wanted
+from service.web.places import cursor_of, read_cursor
 from service.web.requests import (
     LIMIT,
-    MAX_CURSOR,
     MAX_LIMIT,
     MAX_SUBJECT_BODY,
     Query,
     authorize,
     in_path,
     read_json,
-    read_time,
     resources,
 )
 from service.web.responses import page, rendered
@@ -57,7 +51,7 @@ async def page_of(request: Request) -> Response:
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
     found, more = await reading.subjects_page(resources(request), caller.account_id, wanted, limit)
-    cursor = _cursor(found[-1]) if more else None
+    cursor = cursor_of(found[-1].created_at, found[-1].id) if more else None
     return page([public(subject) for subject in found], cursor)
 
 
@@ -77,24 +71,5 @@ def _wanted(query: Query) -> Wanted:
         tag=query.text("tag"),
         created_after=query.time("created_after"),
         created_before=query.time("created_before"),
-        below=_place(query.text("cursor")),
+        below=read_cursor(query.text("cursor")),
     )
-
-
-def _cursor(last: Subject) -> str:
-    text = f"{last.created_at.isoformat()} {last.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _place(cursor: str | None) -> tuple[datetime, str] | None:
-    if cursor is None:
-        return None
-    try:
-        padded = cursor[:MAX_CURSOR] + "=" * (-len(cursor) % 4)
-        moment, _, subject_id = base64.urlsafe_b64decode(padded).decode("ascii").partition(" ")
-    except (ValueError, binascii.Error):
-        raise Malformed("this cursor is not one of ours") from None
-    created_at = read_time(moment)
-    if created_at is None or "\0" in subject_id:
-        raise Malformed("this cursor is not one of ours")
-    return created_at, subject_id

@@ -1,14 +1,14 @@
-"""/v1/subscribers: create, read, list, delete, and what was delivered to one."""
+"""/v1/subscribers: create, read, list, change, try out, delete."""
 
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.core.signatures import kid_of, public_text
 from service.core.subjects import rfc3339
-from service.steps import reading, subscribe
-from service.store.deliveries import Recorded, Shown
-from service.store.subscribers import Subscriber
+from service.steps import subscribe, subscribed, trial
+from service.steps.subscribed import Seen
 from service.web.requests import (
     LIMIT,
     MAX_LIMIT,
@@ -25,19 +25,20 @@ SCOPE = "subscribers"
 
 
 async def create(request: Request) -> Response:
-    caller = await authorize(request, SCOPE)
+    caller, given = await authorize(request, SCOPE), resources(request)
     body = await read_json(request, MAX_SMALL_BODY)
-    subscriber, secret = await subscribe.subscribe(resources(request), caller.account_id, body)
-    location = {"location": f"/v1/subscribers/{subscriber.id}"}
-    return rendered(_public(subscriber) | {"secret": secret}, 201, location)
+    subscriber, secret = await subscribe.subscribe(given, caller.account_id, body)
+    headers = {"location": f"/v1/subscribers/{subscriber.id}", "cache-control": "no-store"}
+    shown = _public(await subscribed.seen(given, subscriber))
+    return rendered(shown | {"secret": secret}, 201, headers)
 
 
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    subscriber = await subscribe.subscriber(
+    seen = await subscribed.look(
         resources(request), caller.account_id, in_path(request, "subscriber_id")
     )
-    return rendered(_public(subscriber))
+    return rendered(_public(seen))
 
 
 async def page_of(request: Request) -> Response:
@@ -45,10 +46,17 @@ async def page_of(request: Request) -> Response:
     query = Query(request)
     below, limit = query.text("cursor"), query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
-    found, more = await subscribe.subscribers_page(
-        resources(request), caller.account_id, below, limit
-    )
-    return page([_public(one) for one in found], found[-1].id if more else None)
+    found, more = await subscribed.page(resources(request), caller.account_id, below, limit)
+    cursor = found[-1].subscriber.id if more else None
+    return page([_public(one) for one in found], cursor)
+
+
+async def change(request: Request) -> Response:
+    caller, given = await authorize(request, SCOPE), resources(request)
+    subscriber_id = in_path(request, "subscriber_id")
+    body = await read_json(request, MAX_SMALL_BODY)
+    changed = await subscribe.change(given, caller.account_id, subscriber_id, body)
+    return rendered(_public(await subscribed.seen(given, changed)))
 
 
 async def delete(request: Request) -> Response:
@@ -59,48 +67,43 @@ async def delete(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def deliveries(request: Request) -> Response:
+async def try_out(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    query = Query(request)
-    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
-    query.done()
-    found = await reading.subscriber_deliveries(
-        resources(request), caller.account_id, in_path(request, "subscriber_id"), limit
+    tried = await trial.try_out(
+        resources(request), caller.account_id, in_path(request, "subscriber_id")
     )
-    return page([_delivery(one) for one in found], None)
-
-
-def _public(subscriber: Subscriber) -> dict[str, Any]:
-    types = subscriber.event_types
-    return {
-        "id": subscriber.id,
-        "url": subscriber.url,
-        "description": subscriber.description,
-        "state": subscriber.state,
-        "disabled_reason": subscriber.disabled_reason,
-        "event_types": None if types is None else list(types),
-        "signatures": ["v1"],
-        "created_at": rfc3339(subscriber.created_at),
+    shown = {
+        "event_id": tried.event_id,
+        "delivered": tried.delivered,
+        "status": tried.status,
+        "latency_ms": round(tried.latency * 1000, 1),
+        "error": tried.error,
+        "answer": tried.answer,
     }
+    return rendered(shown)
 
 
-def _delivery(delivery: Shown) -> dict[str, Any]:
+def _public(seen: Seen) -> dict[str, Any]:
+    one = seen.subscriber
     return {
-        "id": delivery.id,
-        "event_id": delivery.event_id,
-        "subscriber_id": delivery.subscriber_id,
-        "type": delivery.type,
-        "state": delivery.state,
-        "attempts": [_attempt(one) for one in delivery.attempts],
-        "next_attempt_at": rfc3339(delivery.due_at),
-        "created_at": rfc3339(delivery.created_at),
-    }
-
-
-def _attempt(attempt: Recorded) -> dict[str, Any]:
-    return {
-        "at": rfc3339(attempt.at),
-        "status": attempt.status,
-        "latency_ms": attempt.latency_ms,
-        "error": attempt.error,
+        "id": one.id,
+        "type": one.type,
+        "url": one.url,
+        "channel": one.channel,
+        "description": one.description,
+        "state": one.state,
+        "disabled_reason": one.disabled_reason,
+        "event_types": one.event_types,
+        "reference_types": one.reference_types,
+        "tags": one.tags,
+        "order": one.ordering,
+        "headers": seen.headers,
+        "timeout": one.timeout,
+        "concurrency": one.concurrency,
+        "rate": one.max_rate,
+        "schedule": one.schedule,
+        "format": one.format,
+        "signatures": one.signatures,
+        "public_keys": [{"kid": kid_of(key), "key": public_text(key)} for key in seen.public_keys],
+        "created_at": rfc3339(one.created_at),
     }

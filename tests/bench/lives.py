@@ -16,6 +16,7 @@ from service.core.lifecycle import Signal, State
 from service.core.messages import read_callback
 from service.core.news import news_of
 from service.core.subjects import News, Subject, moved
+from service.store.outgoing import events
 
 COLUMNS = """
     n int, account text, subscriber text, stem text COLLATE "C", task text COLLATE "C",
@@ -96,7 +97,8 @@ def subjects_sql(last: Subject) -> str:
 def event_sql(moment: Subject) -> str:
     """Writes the event that told of each when it was so."""
     event = event_of(moment)
-    return insert("events", {field.name: getattr(event, field.name) for field in fields(event)})
+    row = {field.name: getattr(event, field.name) for field in fields(event)}
+    return insert("events", {name: row[name] for name in row if name in events.c})
 
 
 def insert(table: str, row: Mapping[str, object]) -> str:

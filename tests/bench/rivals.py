@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from service.core.signatures import key_of, verify
 from service.web.protocol import Bounded
-from service.web.server import KEEP_ALIVE, collect_seldom
-from service.wiring import utc_now
+from service.web.server import KEEP_ALIVE
+from service.wiring import collect_seldom, utc_now
 from tests.bench.plain import Plain
 
 KEYS = [key_of(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]

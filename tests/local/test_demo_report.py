@@ -12,7 +12,7 @@ from service.local.demo.cast import cast
 from service.local.demo.checks import checks
 from service.local.demo.screen import screen
 
-ROLES = {role.name: role for role in cast("http://127.0.0.1:9/media")}
+ROLES = {role.name: role for role in cast("http://127.0.0.1:65009/media")}
 
 
 def event(sequence: int, state: str) -> dict[str, Any]:

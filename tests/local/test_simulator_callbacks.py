@@ -86,7 +86,7 @@ async def test_a_refused_callback_is_tried_again_with_the_same_id() -> None:
 
 async def test_an_unreachable_receiver_is_given_up_after_the_retries() -> None:
     async with simulator() as remote:
-        await remote.create(external_task_id="a", callback_url="http://127.0.0.1:9/callback")
+        await remote.create(external_task_id="a", callback_url="http://127.0.0.1:65009/callback")
         await remote.ended("a")
         entries: list[dict[str, object]] = []
         while len(entries) < 9:

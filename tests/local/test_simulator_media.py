@@ -91,6 +91,6 @@ async def test_a_video_subject_shows_its_video_and_voice_in_both_shapes() -> Non
 
 async def test_nothing_is_fetched_if_the_settings_say_so() -> None:
     async with simulator(replace(AT_ONCE, fetch_media=False)) as remote:
-        await remote.create(external_task_id="a", **images("http://127.0.0.1:9/none"))
+        await remote.create(external_task_id="a", **images("http://127.0.0.1:65009/none"))
         record = await remote.ended("a")
     assert record["task_status"] == "succeed"

@@ -16,27 +16,38 @@ from structlog.typing import EventDict
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
-from service.steps import deliver, subscribe
+from service.steps import subscribe
 from service.steps.advance import advance
+from service.steps.deliver import BEGIN, Courier
+from service.steps.profiles import Profiles
 from service.store.outgoing import subscribers
 from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
-from tests.local.simulating import Receiver, served
+from tests.local.simulating import Receiver, served, until
 
 SCHEDULE = (5.0, 300.0)
+LEASE = 31.0  # seconds; more than the time-out and its margin
 
 
 @dataclass
 class Backend:
-    """A subscriber that answers as it is told."""
+    """A subscriber that answers as it is told; the next request as soon as `gate` opens, if it is
+    shut."""
 
     answer: Callable[[], Response]
     url: str = ""
     got: list[str] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+
+    def answer_with(self, status: int) -> None:
+        self.answer = lambda: Response(status_code=status)
 
     async def take(self, request: Request) -> Response:
         self.got.append(request.headers["webhook-id"])
-        return self.answer()
+        answer, gate, self.gate = self.answer, self.gate, None
+        if gate is not None:
+            await gate.wait()
+        return answer()
 
 
 @asynccontextmanager
@@ -50,8 +61,10 @@ async def backend(status: int, **headers: str) -> AsyncIterator[Backend]:
 
 def scheduled(api: Api) -> Api:
     """The same with a short schedule."""
-    settings = replace(api.resources.settings, delivery_schedule=SCHEDULE)
-    return replace(api, resources=replace(api.resources, settings=settings))
+    resources = api.resources
+    settings = replace(resources.settings, delivery_schedule=SCHEDULE)
+    profiles = Profiles(settings, resources.vault)
+    return replace(api, resources=replace(resources, settings=settings, profiles=profiles))
 
 
 async def submitted(api: Api, subject_id: str) -> None:
@@ -113,7 +126,7 @@ async def test_a_retry_after_beside_another_failure_says_nothing(api: Api, clock
 
 
 async def test_an_answer_that_never_comes_is_an_attempt_too(api: Api) -> None:
-    made = await api.subscribe("http://127.0.0.1:9/nobody")
+    made = await api.subscribe("http://127.0.0.1:65009/nobody")
     await api.create()
     await api.work(Work.DELIVER)
     (delivery,) = await listed(api, made)
@@ -154,37 +167,60 @@ async def test_many_who_hear_gone_at_once_do_not_lock_each_other_out(
 
 
 async def test_a_result_that_comes_after_the_lease_is_fenced_off(
-    api: Api, clock: Clock, subscriber: Receiver, logged: list[EventDict]
+    api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
-    made = await api.subscribe(subscriber.url)
-    await api.create()
-    (stale,) = await deliver.claim(api.resources, 10)
-    clock.pass_by(api.resources.settings.delivery_lease)
-    (fresh,) = await deliver.claim(api.resources, 10)
-    await deliver.deliver(api.resources, stale)
-    await deliver.deliver(api.resources, fresh)
+    ours, theirs = Courier(api.resources), Courier(api.resources)
+    async with backend(500) as slow:
+        made = await api.subscribe(slow.url)
+        await api.create()
+        (stale,) = await ours.claim(10)
+        slow.gate = gate = asyncio.Event()
+        late = asyncio.create_task(ours.deliver(stale))
+        await until(lambda: len(slow.got) == 1)
+        clock.pass_by(LEASE)
+        slow.answer = Response
+        (fresh,) = await theirs.claim(10)
+        await theirs.deliver(fresh)
+        gate.set()
+        await late
+        assert len(slow.got) == 2, "at least once"
     (delivery,) = await listed(api, made)
     assert (delivery["state"], len(delivery["attempts"])) == ("delivered", 1)
     attempts = [line for line in logged if line.get("action") == "delivery_attempted"]
-    assert [line["fenced"] for line in attempts] == [True, False]
-    assert len(subscriber.got) == 2, "at least once"
+    assert [(line["status"], line["fenced"]) for line in attempts] == [(200, False), (500, True)]
+
+
+async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
+    api: Api, clock: Clock, subscriber: Receiver
+) -> None:
+    courier = Courier(api.resources)
+    await api.subscribe(subscriber.url)
+    await api.create()
+    (stale,) = await courier.claim(10)
+    clock.pass_by(BEGIN + 0.1)
+    await courier.deliver(stale)
+    assert subscriber.got == []
+    clock.pass_by(LEASE)
+    await api.work(Work.DELIVER)
+    assert len(subscriber.got) == 1
 
 
 async def test_a_subscriber_removed_while_it_is_written_to_harms_nobody(
     api: Api, subscriber: Receiver
 ) -> None:
+    courier = Courier(api.resources)
     made = await api.subscribe(subscriber.url)
     await api.create()
-    (claimed,) = await deliver.claim(api.resources, 10)
+    (claimed,) = await courier.claim(10)
     account = (await fetch(api.resources, "SELECT account_id FROM subscribers"))[0]["account_id"]
     await subscribe.unsubscribe(api.resources, account, made["id"])
-    await deliver.deliver(api.resources, claimed)
+    await courier.deliver(claimed)
     assert await fetch(api.resources, "SELECT * FROM deliveries") == []
     assert await fetch(api.resources, "SELECT * FROM attempts") == []
 
 
 async def test_a_subscriber_removed_while_an_event_is_written_harms_nobody(api: Api) -> None:
-    made = await api.subscribe("http://127.0.0.1:9")
+    made = await api.subscribe("http://127.0.0.1:65009")
     resources = api.resources
     async with resources.database.transaction() as tx:
         await tx.execute(delete(subscribers).where(subscribers.c.id == made["id"]))

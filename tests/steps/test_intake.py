@@ -139,14 +139,6 @@ async def test_what_is_ignored_is_accepted_with_a_warning(api: Api) -> None:
     assert (warning["pointer"], warning["code"]) == ("/element_video_list", "ignored")
 
 
-async def test_a_callback_url_is_accepted_with_the_warning_that_it_is_not_called(
-    api: Api,
-) -> None:
-    answer = await post(api, a_request(callback_url="https://example.com/done"))
-    assert answer.status_code == 202
-    assert [one["pointer"] for one in answer.json()["warnings"]] == ["/callback_url"]
-
-
 async def by_name(api: Api, account: object, key: object = None) -> Accepted:
     return await intake.accept_for(api.resources, account, a_request(), key)
 

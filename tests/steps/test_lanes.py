@@ -1,60 +1,278 @@
 """Each subscriber has a lane of its own, and comes and goes without harm to the others."""
 
 import asyncio
+from collections import Counter
+from typing import Any
 
+import orjson
+
+from service.core.lanes import OPEN_AFTER, OPEN_FIRST, START
 from service.queue import Work
-from service.steps.deliver import LANES
+from service.steps.deliver import Courier
 from service.worker import make_drains
-from tests.calling import fetch
-from tests.conftest import Api
-from tests.local.simulating import Receiver, until
+from tests.calling import eventually, fetch
+from tests.conftest import Api, Clock
+from tests.local.simulating import Receiver, receiver, until
 from tests.remote.listening import listening, silent
+from tests.steps.test_delivery import backend, listed
+
+NOBODY = "http://127.0.0.1:65009/"
+DAY = 86_400.0
 
 
-async def test_a_subscriber_that_hangs_holds_only_its_own_lane(
+async def create(api: Api, count: int) -> list[str]:
+    return [(await api.create(name=f"{number}"))["id"] for number in range(count)]
+
+
+async def lane_of(api: Api, subscriber: dict[str, Any]) -> dict[str, Any]:
+    sql = "SELECT * FROM lanes WHERE subscriber_id = $1"
+    (lane,) = await fetch(api.resources, sql, subscriber["id"])
+    return lane
+
+
+async def feed(api: Api, type_: str) -> list[dict[str, Any]]:
+    """The events of this type in the account's feed."""
+    page = (await api.http.get("/v1/events", params={"limit": 200})).json()
+    return [one for one in page["data"] if one["type"] == type_]
+
+
+async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
     api: Api, subscriber: Receiver
 ) -> None:
+    count = api.resources.settings.delivery_parallel + 1
     async with listening(silent) as hanging:
-        silent_one = await api.subscribe(hanging)
-        await api.subscribe(subscriber.url)
-        subjects = api.resources.settings.delivery_parallel + 1
-        for number in range(subjects):
-            await api.create(name=f"{number}")
+        for _ in range(3):
+            await api.subscribe(hanging, event_types=["subject.queued"])
+        await create(api, count)
         drain = make_drains(api.resources)[Work.DELIVER]
         running = asyncio.create_task(drain.run(tick=60))
         try:
-            await until(lambda: len(subscriber.got) == subjects)
-            leased = "SELECT id FROM deliveries WHERE lease_token <> '' AND subscriber_id = $1"
-            rows = await fetch(api.resources, leased, silent_one["id"])
-            assert len(rows) == api.resources.settings.delivery_parallel // LANES
+            leased = "SELECT id FROM deliveries WHERE lease_token <> ''"
+
+            async def full() -> bool:
+                return len(await fetch(api.resources, leased)) >= count
+
+            await eventually(full)
+            await api.subscribe(subscriber.url)
+            await create(api, 5)
+            await until(lambda: len(subscriber.got) == 5)
         finally:
             drain.stop()
             running.cancel()
             await drain.finish(0)
 
 
+async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
+    api: Api, subscriber: Receiver
+) -> None:
+    await api.subscribe(subscriber.url, concurrency=2)
+    await create(api, 8)
+    couriers = [Courier(api.resources) for _ in range(6)]
+    claimed = [
+        one for some in await asyncio.gather(*(c.claim(8) for c in couriers)) for one in some
+    ]
+    assert len(claimed) == 2
+    assert await couriers[0].claim(8) == []
+    await couriers[0].deliver(claimed[0])
+    assert len(await couriers[0].claim(8)) == 1
+
+
+async def test_no_more_are_sent_in_a_second_than_a_subscriber_asks_for(
+    api: Api, clock: Clock, subscriber: Receiver
+) -> None:
+    await api.subscribe(subscriber.url, rate=2)
+    await create(api, 7)
+    sent = []
+    for wait in (0, 0.4, 0.1, 0.5, 10):
+        clock.pass_by(wait)
+        await api.work(Work.DELIVER)
+        sent.append(len(subscriber.got))
+    assert sent == [2, 2, 3, 4, 6]
+
+
+async def test_claims_at_once_keep_to_the_rate_together(api: Api) -> None:
+    await api.subscribe(NOBODY, rate=3)
+    await create(api, 9)
+    claims = await asyncio.gather(*(Courier(api.resources).claim(9) for _ in range(6)))
+    assert sum(map(len, claims)) == 3
+
+
+async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock: Clock) -> None:
+    async with backend(500) as failing:
+        made = await api.subscribe(failing.url, schedule=[1, 3600])
+        await create(api, OPEN_AFTER + 5)
+        await api.work(Work.DELIVER)
+        sent = len(failing.got)
+        assert (await lane_of(api, made))["open_until"] is not None
+        await api.work(Work.DELIVER)
+        assert len(failing.got) == sent, "nothing is sent while it is open"
+        clock.pass_by(2 * OPEN_FIRST)
+        claims = await asyncio.gather(*(Courier(api.resources).claim(9) for _ in range(6)))
+        (probe,) = [one for some in claims for one in some]
+        await Courier(api.resources).deliver(probe)
+        lane = await lane_of(api, made)
+        assert (lane["probes"], lane["open_until"] > clock.now) == (1, True)
+
+
+async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
+    api: Api, clock: Clock
+) -> None:
+    async with backend(503) as shaky:
+        made = await api.subscribe(shaky.url, schedule=[1, 36_000])
+        ids = await create(api, OPEN_AFTER + 2)
+        for one in ids:
+            await api.http.post(f"/v1/subjects/{one}/cancel")
+        await api.work(Work.DELIVER)
+        clock.pass_by(1.5)
+        await api.work(Work.DELIVER)
+        waiting = [one for one in await listed(api, made) if one["next_attempt_at"]]
+        assert len(waiting) == len(ids)
+        shaky.answer_with(200)
+        shaky.got.clear()
+        for _ in range(12):
+            clock.pass_by(6)
+            await api.work(Work.DELIVER)
+        assert {one["state"] for one in await listed(api, made)} == {"delivered"}
+        sequences = Counter[str]()
+        for event_id in shaky.got:
+            stem, _, sequence = event_id.rpartition("_")
+            sequences[stem] += 1
+            assert sequences[stem] == int(sequence)
+    assert await api.violations() == []
+
+
+async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> None:
+    async with backend(500) as shaky:
+        made = await api.subscribe(shaky.url)
+        await create(api, 60)
+        await api.work(Work.DELIVER)
+        shaky.answer_with(200)
+        shaky.got.clear()
+        clock.pass_by(6)
+        await api.work(Work.DELIVER)
+        assert len(shaky.got) == 1
+        lane = await lane_of(api, made)
+        assert (lane["open_until"], lane["rate"]) == (None, START)
+        await api.work(Work.DELIVER)
+        assert len(shaky.got) == 1 + START
+
+
+async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
+    api: Api, clock: Clock, subscriber: Receiver
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.failing"])
+    hears_all = await api.subscribe(subscriber.url, tags=["o_108"], reference_types=["video_refer"])
+    async with backend(500) as failing:
+        made = await api.subscribe(failing.url, schedule=[DAY / 2] * 9)
+        await create(api, 1)
+        await api.work(Work.DELIVER)
+        clock.pass_by(DAY / 2 + 1)
+        await api.work(Work.DELIVER)
+        (event,) = await feed(api, "callsheet.subscriber.failing")
+        assert (event["data"]["subscriber_id"], event["data"]["sequence"]) == (made["id"], 1)
+        failing.answer_with(200)
+        clock.pass_by(DAY / 2 + 1)
+        await api.work(Work.DELIVER)
+        await api.work(Work.DELIVER)
+    (recovered,) = await feed(api, "callsheet.subscriber.recovered")
+    assert recovered["data"]["sequence"] == 2
+    types = Counter(orjson.loads(body)["type"] for _, body in subscriber.got)
+    assert types == {"callsheet.subscriber.failing": 2, "callsheet.subscriber.recovered": 1}
+    assert len(await listed(api, hears_all)) == 2, "filters by subject do not concern these"
+    assert {one["type"].partition(".")[0] for one in await listed(api, made)} == {"subject"}
+    assert await api.violations() == []
+
+
+async def test_days_of_nothing_but_failures_disable_a_subscriber(
+    api: Api, clock: Clock, subscriber: Receiver
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
+    async with backend(500) as failing:
+        made = await api.subscribe(failing.url, schedule=[DAY / 2] * 20)
+        await create(api, 1)
+        for _ in range(12):
+            await api.work(Work.DELIVER)
+            clock.pass_by(DAY / 2 * 1.01)
+        shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
+        assert shown["state"] == "disabled"
+        assert shown["disabled_reason"].startswith("it has failed since ")
+        assert {one["state"] for one in await listed(api, made)} == {"canceled"}
+        await create(api, 1)
+        sent = len(failing.got)
+        await api.work(Work.DELIVER)
+        assert len(failing.got) == sent
+    assert len(await feed(api, "callsheet.subscriber.disabled")) == 1
+    assert [orjson.loads(body)["data"]["reason"] for _, body in subscriber.got] == [
+        shown["disabled_reason"]
+    ]
+    assert await api.violations() == []
+
+
+async def test_one_success_in_all_those_days_keeps_it(api: Api, clock: Clock) -> None:
+    async with backend(500) as failing:
+        made = await api.subscribe(failing.url, schedule=[DAY / 2] * 20)
+        await create(api, 1)
+        for turn in range(12):
+            if turn == 6:
+                failing.answer_with(200)
+                await create(api, 1)
+            await api.work(Work.DELIVER)
+            failing.answer_with(500)
+            clock.pass_by(DAY / 2 * 1.01)
+        shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
+        assert shown["state"] == "active"
+
+
+async def test_without_an_order_the_events_of_a_subject_do_not_wait_for_each_other(
+    api: Api, clock: Clock
+) -> None:
+    async with backend(500) as failing:
+        await api.subscribe(failing.url, order="none")
+        (one,) = await create(api, 1)
+        await api.http.post(f"/v1/subjects/{one}/cancel")
+        await api.work(Work.DELIVER)
+        assert len(failing.got) == 2
+    assert await api.violations() == []
+    clock.pass_by(DAY)
+
+
+async def test_subscribers_that_filter_hear_only_of_what_they_asked_for(api: Api) -> None:
+    async with receiver() as one, receiver() as other, receiver() as third:
+        await api.subscribe(one.url, reference_types=["video_refer"])
+        await api.subscribe(other.url, tags=["o_102", "o_108"])
+        await api.subscribe(third.url, tags=["o_101"], reference_types=["image_refer"])
+        await api.create(tag_list=[{"tag_id": "o_108"}, {"tag_id": "o_103"}])
+        await api.create(tag_list=[{"tag_id": "o_101"}])
+        await api.create(tag_list=[])
+        await api.work(Work.DELIVER)
+        assert [len(some.got) for some in (one, other, third)] == [0, 1, 1]
+    assert await api.violations() == []
+
+
 async def test_subjects_are_accepted_while_subscribers_are_deleted(api: Api) -> None:
     async def come_and_go() -> None:
         for _ in range(8):
-            made = await api.subscribe("http://127.0.0.1:9/")
+            made = await api.subscribe(NOBODY)
             answer = await api.http.delete(f"/v1/subscribers/{made['id']}")
             assert answer.status_code == 204
 
-    async def create(stem: int) -> None:
+    async def many(stem: int) -> None:
         for number in range(10):
             await api.create(name=f"{stem} {number}")
 
-    await asyncio.gather(come_and_go(), come_and_go(), *(create(stem) for stem in range(3)))
+    await asyncio.gather(come_and_go(), come_and_go(), *(many(stem) for stem in range(3)))
     assert await api.violations() == []
 
 
 async def test_a_secret_that_cannot_be_opened_is_an_attempt_with_its_reason(api: Api) -> None:
-    made = await api.subscribe("http://127.0.0.1:9/")
+    made = await api.subscribe(NOBODY)
     spoilt = "UPDATE subscribers SET secret = decode(repeat('00', 40), 'hex') RETURNING id"
     await fetch(api.resources, spoilt)
     await api.create()
     await api.work(Work.DELIVER)
-    page = (await api.http.get(f"/v1/subscribers/{made['id']}/deliveries")).json()
-    (attempt,) = page["data"][0]["attempts"]
+    (delivery,) = await listed(api, made)
+    (attempt,) = delivery["attempts"]
     assert attempt["error"] == "secret: The secret cannot be opened: was SECRET_KEY changed?"
-    assert page["data"][0]["state"] == "pending"
+    assert delivery["state"] == "pending"
+    sql = "SELECT * FROM lanes WHERE failures > 0"
+    assert await fetch(api.resources, sql) == [], "the fault is ours"

@@ -2,31 +2,18 @@
 
 from contextlib import AsyncExitStack
 
+import asyncpg
 import pytest
 
-from service.core.events import event_of
 from service.core.subjects import Subject
 from service.steps import keys, reading
 from service.steps.resources import Resources
-from service.store import accounts, events, subjects
-from service.store.database import Transaction
-from service.store.events import Kept, New, Position
-from tests.make import a_subject
+from service.store import accounts, feed
+from service.store.feed import Kept, News, Position
+from tests.store.statements import heard, plan, scans
+from tests.written import write, write_and_commit
 
 START = Position(0, 0)
-
-
-async def write(tx: Transaction, resources: Resources, account_id: str) -> Subject:
-    """A subject and its event, not committed yet."""
-    subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
-    assert await subjects.add(tx, subject, [])
-    await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
-    return subject
-
-
-async def write_and_commit(resources: Resources, account_id: str) -> Subject:
-    async with resources.database.transaction() as tx:
-        return await write(tx, resources, account_id)
 
 
 async def read_on(
@@ -88,11 +75,17 @@ async def test_pages_of_any_size_join_without_a_seam(resources: Resources, accou
         assert subjects_of(seen) == names(*made)
 
 
-async def test_another_accounts_events_never_appear(resources: Resources, account: str) -> None:
+async def another(resources: Resources) -> str:
+    """The id of another account."""
     await keys.create(resources, "other", keys.SCOPES)
     async with resources.database.transaction() as tx:
         other = await accounts.by_name(tx, "other")
     assert other is not None
+    return other
+
+
+async def test_another_accounts_events_never_appear(resources: Resources, account: str) -> None:
+    other = await another(resources)
     mine = await write_and_commit(resources, account)
     theirs = await write_and_commit(resources, other)
     seen: list[Kept] = []
@@ -101,3 +94,62 @@ async def test_another_accounts_events_never_appear(resources: Resources, accoun
     beside: list[Kept] = []
     await read_on(resources, other, beside)
     assert subjects_of(beside) == names(theirs)
+
+
+async def test_the_news_of_many_accounts_are_their_feeds(
+    resources: Resources, account: str
+) -> None:
+    other = await another(resources)
+    places: dict[str, Position] = {}
+    for one in (account, other):
+        await write_and_commit(resources, one)
+        places[one] = (await reading.feed(resources, one, START, 1))[-1].place
+        for _ in range(3):
+            await write_and_commit(resources, one)
+    async with resources.database.glance() as tx:
+        found = await feed.news(tx, [*places.items(), ("acc_none", START)], 2)
+    assert found == {
+        one: News(await reading.feed(resources, one, place, 2)) for one, place in places.items()
+    }
+
+
+async def test_news_say_that_there_is_more_than_they_may_show(
+    resources: Resources, account: str
+) -> None:
+    shown = await write_and_commit(resources, account)
+    async with resources.database.transaction() as tx:
+        late = await write(tx, resources, account)
+        await write_and_commit(resources, account)
+        async with resources.database.glance() as other:
+            news = (await feed.news(other, [(account, START)], 9))[account]
+    assert (subjects_of(news.events), news.hidden) == (names(shown), True)
+    async with resources.database.glance() as tx:
+        news = (await feed.news(tx, [(account, START)], 9))[account]
+    assert subjects_of(news.events)[:2] == names(shown, late)
+    assert not news.hidden
+
+
+async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
+    resources: Resources, account: str
+) -> None:
+    await write_and_commit(resources, account)
+    async with resources.database.transaction() as tx:
+        late = await write(tx, resources, account)
+        early = await write_and_commit(resources, account)
+        async with resources.database.glance() as other:
+            now = await feed.now(other)
+    found = await reading.feed(resources, account, now, 9)
+    assert subjects_of(found) == names(late, early)
+
+
+async def test_news_are_found_by_the_feeds_index_alone(resources: Resources, account: str) -> None:
+    with heard() as statements:
+        async with resources.database.glance() as tx:
+            await feed.news(tx, [(account, START)], 9)
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        found = list(scans(await plan(connection, statements[-1])))
+    finally:
+        await connection.close()
+    assert [scan["Index Name"] for scan in found] == ["ix_events_feed"]
+    assert all(column in found[0]["Index Cond"] for column in ("account_id", "xid", "position"))

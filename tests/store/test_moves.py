@@ -50,7 +50,7 @@ async def test_no_moves_are_no_work(resources: Resources) -> None:
 
 async def test_several_subjects_move_by_several_events_each_in_one_statement(api: Api) -> None:
     resources = api.resources
-    await api.subscribe("http://127.0.0.1:9")
+    await api.subscribe("http://127.0.0.1:65009")
     before = [await read(resources, (await api.create())["id"]) for _ in range(3)]
     now = resources.clock()
     written = []

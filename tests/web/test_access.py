@@ -24,8 +24,17 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("POST", "/v1/subscribers"): "subscribers",
     ("GET", "/v1/subscribers"): "subscribers",
     ("GET", "/v1/subscribers/{subscriber_id}"): "subscribers",
+    ("PATCH", "/v1/subscribers/{subscriber_id}"): "subscribers",
     ("DELETE", "/v1/subscribers/{subscriber_id}"): "subscribers",
+    ("POST", "/v1/subscribers/{subscriber_id}/test"): "subscribers",
     ("GET", "/v1/subscribers/{subscriber_id}/deliveries"): "subscribers",
+    ("POST", "/v1/subscribers/{subscriber_id}/rotate-secret"): "subscribers",
+    ("POST", "/v1/subscribers/{subscriber_id}/replay"): "subscribers",
+    ("GET", "/v1/deliveries/{delivery_id}"): "subscribers",
+    ("POST", "/v1/deliveries/{delivery_id}/resend"): "subscribers",
+    ("GET", "/v1/account/callback-secret"): "subscribers",
+    ("POST", "/v1/account/callback-secret/rotate"): "subscribers",
+    ("GET", "/.well-known/jwks.json"): None,
     ("GET", "/v1/callbacks"): "operator",
     ("GET", "/v1/callbacks/{callback_id}"): "operator",
     ("POST", "/v1/callbacks/{callback_id}/reverify"): "operator",
@@ -36,19 +45,22 @@ NEEDS: dict[tuple[str, str], str | None] = {
 GUARDED = {call: scope for call, scope in NEEDS.items() if scope is not None}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/subjects": a_request(),
-    "/v1/subscribers": {"url": "http://127.0.0.1:9"},
+    "/v1/subscribers": {"url": "http://127.0.0.1:65009"},
+    "/v1/subscribers/{subscriber_id}": {"description": "ours"},
+    "/v1/subscribers/{subscriber_id}/replay": {"since": "2026-01-01T00:00:00Z", "only": "failed"},
 }
 
 
 @pytest.fixture
 async def ours(api: Api, subscriber: Receiver) -> dict[str, str]:
     """Ids of things of our account, by the name they have in a path."""
-    subject, made = await api.create(), await api.subscribe(subscriber.url)
+    made, subject = await api.subscribe(subscriber.url), await api.create()
     body = record(None, task="7")
     await api.http.post("/callbacks", content=body, headers=signed(body, api.resources.clock()))
-    (row,) = await fetch(api.resources, "SELECT id FROM callbacks")
+    (kept,) = await fetch(api.resources, "SELECT id FROM callbacks")
+    (delivery,) = await fetch(api.resources, "SELECT id FROM deliveries")
     ids = {"subject_id": subject["id"], "subscriber_id": made["id"]}
-    return ids | {"callback_id": row["id"]}
+    return ids | {"callback_id": kept["id"], "delivery_id": delivery["id"]}
 
 
 async def call(
@@ -59,7 +71,7 @@ async def call(
         return await http.request(
             method,
             path.format(**ids),
-            json=BODIES.get(path) if method == "POST" else None,
+            json=BODIES.get(path) if method in {"POST", "PATCH"} else None,
             headers=headers,
         )
 

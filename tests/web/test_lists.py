@@ -40,7 +40,7 @@ async def test_a_cursor_neither_skips_nor_repeats_while_rows_are_added(
 ) -> None:
     async def add() -> str:
         clock.pass_by(apart)
-        made = await (api.subscribe("http://127.0.0.1:9") if "subscr" in path else api.create())
+        made = await (api.subscribe("http://127.0.0.1:65009") if "subscr" in path else api.create())
         return str(made["id"])
 
     before = {await add() for _ in range(7)}
@@ -97,7 +97,7 @@ WRONG = [
     ("/v1/subjects", "created_after=2026-01-01T00:00:00", {"/created_after"}),
     ("/v1/subjects", "created_before=0001-01-01T00:00:00%2B14:00", {"/created_before"}),
     ("/v1/subjects", "tag=%00&external_task_id=%00", {"/tag", "/external_task_id"}),
-    ("/v1/events", "limit=x&wait=5", {"/limit", "/wait"}),
+    ("/v1/events", "limit=x&below=5", {"/limit", "/below"}),
     ("/v1/subscribers", "state=active", {"/state"}),
     ("/v1/subscribers", "cursor=%00", {"/cursor"}),
 ]

@@ -1,0 +1,74 @@
+"""A request's own callback_url: judged when it comes, and given a lane with all of its origin."""
+
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from service.core.errors import Finding
+from service.core.targets import DEFAULT_PORTS, check_url
+from service.remote.guard import Blocked
+from service.steps.profiles import bound_to
+from service.steps.resources import Resources
+from service.steps.signing import ensure_account_secret
+from service.store import callback_targets
+from service.store.database import Transaction
+
+POINTER = "/callback_url"
+SECRET_BYTES = 32
+
+
+async def flaws(resources: Resources, url: str) -> list[Finding]:
+    """Why it may not be called, as far as can be said before it is: a name is judged each time it
+    is dialled, and looked up here only where it must be one of ours to be called without TLS."""
+    settings = resources.settings
+    found = check_url(
+        url,
+        pointer=POINTER,
+        https_only=False,
+        allowed=settings.allowed_private_targets,
+        ports=settings.allowed_ports,
+    )
+    parts = urlsplit(url) if not found else None
+    if parts is None or parts.scheme == "https" or settings.allow_http:
+        return found
+    if await _inside(resources, parts.hostname or ""):
+        return []
+    return [Finding(POINTER, "url_scheme", "callback_url must be an https URL")]
+
+
+async def _inside(resources: Resources, host: str) -> bool:
+    """Whether all addresses of a host are private ones that may be called."""
+    allowed = resources.settings.allowed_private_targets
+    if not allowed:
+        return False
+    try:
+        addresses = await resources.guard.addresses(host)
+    except (Blocked, OSError):
+        return False
+    return all(any(ip_address(one) in network for network in allowed) for one in addresses)
+
+
+async def lane(tx: Transaction, resources: Resources, account_id: str, url: str) -> str:
+    """The subscriber that stands for this URL; made in this transaction, if there is none."""
+    origin = origin_of(url)
+    known = await callback_targets.of(tx, account_id, origin)
+    if known is not None:
+        return known
+    await ensure_account_secret(tx, resources, account_id)
+    id_ = resources.new_id("sbr")
+    await callback_targets.add(
+        tx,
+        id_=id_,
+        account_id=account_id,
+        origin=origin,
+        secret=resources.vault.seal(resources.chance(SECRET_BYTES), bound_to(id_)),
+        now=resources.clock(),
+    )
+    return await callback_targets.of(tx, account_id, origin) or id_
+
+
+def origin_of(url: str) -> str:
+    """`callback://host:port`: under this scheme nothing can be sent there by mistake."""
+    parts: SplitResult = urlsplit(url)
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    host = (parts.hostname or "").removesuffix(".")
+    return f"callback://[{host}]:{port}" if ":" in host else f"callback://{host}:{port}"

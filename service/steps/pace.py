@@ -1,0 +1,28 @@
+"""How fast each subscriber answers of late, as this process sees it."""
+
+from datetime import datetime
+
+MOST_KEPT = 10_000  # subscribers
+LEAST = 1.0  # deliveries a second: of one that has not answered at all
+
+
+class Pace:
+    """Counts good answers in whole seconds: the last full one and the present one tell."""
+
+    def __init__(self) -> None:
+        self._counted: dict[str, tuple[int, int, int]] = {}  # second, its count, the one before's
+
+    def note(self, subscriber_id: str, now: datetime) -> None:
+        """One more has answered well."""
+        second = int(now.timestamp())
+        at, count, before = self._counted.get(subscriber_id, (second, 0, 0))
+        if second != at:
+            at, count, before = second, 0, count if second == at + 1 else 0
+        if len(self._counted) >= MOST_KEPT and subscriber_id not in self._counted:
+            self._counted.clear()
+        self._counted[subscriber_id] = (at, count + 1, before)
+
+    def of(self, subscriber_id: str, now: datetime) -> float:
+        """Deliveries a second, of the better of the last two seconds."""
+        at, count, before = self._counted.get(subscriber_id, (0, 0, 0))
+        return max(LEAST, count, before) if int(now.timestamp()) - at <= 1 else LEAST

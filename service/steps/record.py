@@ -1,0 +1,229 @@
+"""What attempts came to: kept in batches, and folded into the lanes of their subscribers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import structlog
+
+from service.core.events import operational
+from service.core.lanes import OVERBURDENED, Lane, Patience, Result, Told, fold, recovered
+from service.core.retries import next_delivery, retry_after_seconds
+from service.core.subjects import rfc3339
+from service.queue import Work
+from service.remote.attempts import Answered, Attempt, Failed, Published
+from service.steps.pace import Pace
+from service.steps.resources import Resources
+from service.store import deliveries, events, lanes, subjects
+from service.store.database import Direct
+from service.store.deliveries import Due, Ended, Recorded
+from service.store.events import New
+
+log = structlog.get_logger()
+
+SUCCESS = range(200, 300)  # RFC 9110, section 15.3
+GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
+SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: design, section 5
+UNSENT = "secret"  # a failure of ours: it says nothing of the subscriber
+CHUNK = 1000  # deliveries that one statement hastens or cancels
+CHUNKS = 100  # about two seconds' worth; what is beyond keeps to its schedule
+FOREVER = Patience(float("inf"), float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An attempt at a claimed delivery, and when it was begun and ended. `shared`: its subscriber
+    stands for many callback_urls, of which none speaks for the others."""
+
+    due: Due
+    token: str
+    attempt: Attempt
+    begun: datetime
+    ended: datetime
+    schedule: tuple[float, ...]
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an attempt comes to: the delivery's next state, when it is due again, and what it says
+    of the subscriber, if anything."""
+
+    state: str
+    due_at: datetime | None
+    result: Result | None
+
+
+def judge(done: Done, dice: float) -> Verdict:
+    """Success ends a delivery, and so do 410 and the end of its schedule; else it is tried anew."""
+    at, attempt = done.ended, done.attempt
+    well = Result(well=True, at=at)
+    match attempt:
+        case Answered(status=status) if status in SUCCESS:
+            return Verdict("delivered", None, well)
+        case Answered(status=status) if status == GONE:
+            gone = Result(well=False, at=at, gone=True)
+            return Verdict("dead", None, well if done.shared else gone)
+        case Answered(status=status, retry_after=asked):
+            wait = retry_after_seconds(asked, at) if status in SLOW_DOWN else None
+            burdened = status in OVERBURDENED
+            return _again(done, dice, Result(False, at, burdened, wait))  # noqa: FBT003 - not well
+        case Published():
+            return Verdict("delivered", None, well)
+        case Failed(reason=reason):
+            failed = Result(well=False, at=at, overburdened=reason == "timeout")
+            return _again(done, dice, None if reason == UNSENT else failed)
+        case _:
+            assert_never(attempt)
+
+
+def _again(done: Done, dice: float, result: Result | None) -> Verdict:
+    made = done.due.attempts - done.due.attempts_before + 1
+    asked = None if result is None else result.retry_after
+    delay = next_delivery(done.schedule, made, dice, asked)
+    if delay is None:
+        return Verdict("dead", None, result)
+    return Verdict("pending", done.ended + timedelta(seconds=delay), result)
+
+
+def _kept(done: Done, state: str) -> Recorded:
+    at, milliseconds = done.begun, round(done.attempt.latency * 1000, 1)
+    delivered = state == "delivered"
+    match done.attempt:
+        case Answered(status=status, body=body):
+            error = None if delivered else f"status {status}"
+            return Recorded(at, status, milliseconds, error, body, delivered)
+        case Published(receipt=receipt):
+            return Recorded(at, None, milliseconds, None, receipt, delivered)
+        case Failed(reason=reason, detail=detail):
+            return Recorded(at, None, milliseconds, f"{reason}: {detail}", b"", delivered)
+
+
+class Recorder:
+    """Writes attempts; knows how fast each subscriber has answered this process."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._pace = Pace()
+        settings = resources.settings
+        self._patience = Patience(settings.failing_after, settings.disable_after)
+
+    async def write(self, done: Sequence[Done]) -> list[None]:
+        """All in one transaction. What was not ours any more is only logged."""
+        resources = self._resources
+        now = resources.clock()
+        verdicts = [judge(one, resources.dice()) for one in done]
+        ended = [
+            Ended(one.due.id, one.token, _kept(one, verdict.state), verdict.state, verdict.due_at)
+            for one, verdict in zip(done, verdicts, strict=True)
+        ]
+        async with resources.database.direct() as tx:
+            await subjects.hold_still(tx, sorted({one.due.subject_id for one in done}))
+            ours, following = await deliveries.record(tx, ended, now)
+            results = self._results(done, verdicts, ours)
+            changed = await self._settle(tx, results, now) if results else []
+        for one, verdict, kept in zip(done, verdicts, ended, strict=True):
+            _announce(one, verdict, kept.attempt, ours=one.due.id in ours)
+        if following or changed:
+            resources.queue.wake(Work.DELIVER, done[0].due.subject_id)
+        return [None] * len(done)
+
+    def _results(
+        self, done: Sequence[Done], verdicts: Sequence[Verdict], ours: set[str]
+    ) -> dict[str, list[tuple[Done, Result]]]:
+        """By subscriber, what its lane must hear: nothing, where all was and is well."""
+        results: dict[str, list[tuple[Done, Result]]] = {}
+        for one, verdict in zip(done, verdicts, strict=True):
+            result, subscriber_id = verdict.result, one.due.subscriber_id
+            if result is None or one.due.id not in ours:
+                continue
+            if result.well:
+                self._pace.note(subscriber_id, result.at)
+            results.setdefault(subscriber_id, []).append((one, result))
+        return {
+            subscriber_id: found
+            for subscriber_id, found in results.items()
+            if any(one.due.delicate or not result.well for one, result in found)
+        }
+
+    async def _settle(
+        self, tx: Direct, results: dict[str, list[tuple[Done, Result]]], now: datetime
+    ) -> list[Lane]:
+        """Write the lanes that these results change, and tell the account of what is worth it."""
+        dice = self._resources.dice()
+        changed = []
+        for subscriber_id, before in (await lanes.hold(tx, list(results))).items():
+            found = results[subscriber_id]
+            patience = FOREVER if found[0][0].shared else self._patience
+            pace = self._pace.of(subscriber_id, now)
+            after = fold(before, [result for _, result in found], pace, patience, dice)
+            if after != before:
+                changed.append(after)
+                await self._act(tx, before, after, found[-1][1], now)
+        if changed:
+            await lanes.write(tx, changed)
+        return changed
+
+    async def _act(
+        self, tx: Direct, before: Lane, after: Lane, last: Result, now: datetime
+    ) -> None:
+        if after.open_until != before.open_until or after.rate != before.rate:
+            log.info(
+                "lane",
+                action="lane_changed",
+                subscriber=after.subscriber_id,
+                failures=after.failures,
+                rate=after.rate,
+                open_until=rfc3339(after.open_until),
+            )
+        if recovered(before, after):
+            for _ in range(CHUNKS):
+                if await deliveries.hasten(tx, after.subscriber_id, now, CHUNK) < CHUNK:
+                    break
+        if after.told is not None and after.sequence != before.sequence:
+            await self._tell(tx, after, after.told, last, now)
+
+    async def _tell(self, tx: Direct, lane: Lane, told: Told, last: Result, now: datetime) -> None:
+        """An event for the account's others, and its feed; a disabled one is disabled first."""
+        reason = _reason(lane, last)
+        if told is Told.DISABLED and reason is not None:
+            account_id = await lanes.disable(tx, lane.subscriber_id, reason)
+            await deliveries.cancel_waiting(tx, now, CHUNK)  # the sweep does the rest
+        else:
+            account_id = await lanes.account(tx, lane.subscriber_id)
+        if account_id is None:
+            return
+        event = operational(account_id, lane.subscriber_id, lane.sequence, told, now, reason=reason)
+        await events.append(tx, [New(event, self._resources.new_id("dlv"))])
+        fields = {"subscriber": lane.subscriber_id, "reason": reason}
+        log.warning("lane", action=f"subscriber_{told}", **fields)
+
+
+def _reason(lane: Lane, last: Result) -> str | None:
+    if last.gone:
+        return "it answered 410 Gone"
+    if lane.failing_since is None:
+        return None
+    return f"it has failed since {rfc3339(lane.failing_since)}"
+
+
+def _announce(done: Done, verdict: Verdict, kept: Recorded, *, ours: bool) -> None:
+    due = done.due
+    log.info(
+        "delivery",
+        action="delivery_attempted",
+        delivery=due.id,
+        event_id=due.event_id,
+        type=due.type,
+        subject=due.subject_id,
+        sequence=due.sequence,
+        subscriber=due.subscriber_id,
+        attempt=due.attempts + 1,
+        status=kept.status,
+        latency_ms=kept.latency_ms,
+        error=kept.error,
+        state=verdict.state,
+        next_at=verdict.due_at and verdict.due_at.isoformat(),
+        fenced=not ours,
+    )

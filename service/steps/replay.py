@@ -1,0 +1,171 @@
+"""Sending anew: one delivery, or all of a time that a subscriber missed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from service.core import fields
+from service.core.errors import Conflict, Invalid, NotFound
+from service.core.fields import Reading
+from service.queue import Work
+from service.steps.resources import Resources
+from service.store import attempt_log, replays
+from service.store.attempt_log import Shown
+from service.store.replays import Target, Window
+
+CHUNK = 1000  # events of one transaction; it holds their subjects for some hundredths of a second
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How many deliveries were, or with `dry_run` would be, made or begun anew."""
+
+    count: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A replay as it was asked for: of events created in [since, until)."""
+
+    since: datetime
+    until: datetime
+    only: str
+    dry_run: bool
+
+
+async def replay(
+    resources: Resources, account_id: str, subscriber_id: str, body: object
+) -> Replayed:
+    """Send a subscriber what it asks for and what is not on its way to it already.
+
+    Every chunk is a transaction: whoever asks again, after this broke off, asks for the rest.
+    Invalid with every finding, NotFound, or Conflict if the subscriber is disabled.
+    """
+    wish = read_wish(body, resources.clock())
+    async with resources.database.transaction() as tx:
+        to = _sendable(await replays.target(tx, subscriber_id), account_id)
+        if to.type == "callback":  # nobody made it, and it asks for nothing
+            raise NotFound
+        left = await replays.window(tx, account_id, wish.since, wish.until)
+    count = 0
+    while left is not None:
+        step = _counted if wish.dry_run else _sent
+        number, left = await step(resources, subscriber_id, wish.only, left)
+        count += number
+    return Replayed(count, wish.dry_run)
+
+
+async def _counted(
+    resources: Resources, subscriber_id: str, only: str, window: Window
+) -> tuple[int, Window | None]:
+    async with resources.database.glance() as tx:
+        chunk = await replays.chunk(tx, subscriber_id, only, window, CHUNK)
+    return len(chunk.event_ids), chunk.rest
+
+
+async def _sent(
+    resources: Resources, subscriber_id: str, only: str, window: Window
+) -> tuple[int, Window | None]:
+    async with resources.database.transaction() as tx:
+        chunk = await replays.chunk(tx, subscriber_id, only, window, CHUNK)
+        if not chunk.event_ids:
+            return 0, chunk.rest
+        held = await replays.hold(tx, subscriber_id, chunk.subject_ids)
+        count = await replays.send(
+            tx,
+            _sendable(held, window.account_id),
+            chunk.event_ids,
+            states=replays.states_of(only),
+            stem=resources.new_id("dlv"),
+            now=resources.clock(),
+        )
+    if count:
+        resources.queue.wake(Work.DELIVER, subscriber_id)
+    return count, chunk.rest
+
+
+async def resend(resources: Resources, account_id: str, delivery_id: str) -> Shown:
+    """The delivery, on its way once more: one that has ended begins its schedule anew, one that
+    waits for a later try is due now, and one behind an earlier one of its subject stays there.
+
+    NotFound if the account has none of this id; Conflict if its subscriber is disabled.
+    """
+    async with resources.database.transaction() as tx:
+        owned = await attempt_log.owned(tx, account_id, delivery_id)
+        if owned is None:
+            raise NotFound
+        held = await replays.hold(tx, owned.subscriber_id, [owned.subject_id])
+        now = resources.clock()
+        to = _sendable(held, account_id)
+        stem = resources.new_id("dlv")
+        sent = await replays.send(
+            tx, to, [owned.event_id], states=replays.ENDED, stem=stem, now=now
+        )
+        if not sent:
+            await replays.hasten(tx, delivery_id, now)
+        shown = await attempt_log.one(tx, account_id, delivery_id)
+    if shown is None:
+        raise NotFound
+    resources.queue.wake(Work.DELIVER, owned.subscriber_id)
+    return shown
+
+
+def _sendable(target: Target | None, account_id: str) -> Target:
+    """NotFound if it is no subscriber of this account; Conflict if nothing is sent to it."""
+    if target is None or target.account_id != account_id:
+        raise NotFound
+    if target.state == "disabled":
+        message = "the subscriber is disabled: make it active first"
+        raise Conflict(message, "subscriber_disabled")
+    return target
+
+
+def read_wish(body: object, now: datetime) -> Wish:
+    reading = Reading()
+    given = fields.members(reading, "", body, READERS)
+    if given is not None:
+        fields.require(reading, "", given, ("since", "only"))
+    values: dict[str, Any] = {"until": now, "dry_run": False}
+    values |= {name: READERS[name](reading, f"/{name}", one) for name, one in (given or {}).items()}
+    if reading.findings:
+        raise Invalid(reading.findings)
+    wish = Wish(**values)
+    if wish.since > wish.until:
+        reading.report("/since", "after_until", "must not be after until, which is now if left out")
+        raise Invalid(reading.findings)
+    return wish
+
+
+def _time(reading: Reading, at: str, value: object) -> datetime | None:
+    text = fields.string(reading, at, value)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 10000, seen from a zone west of UTC
+        pass
+    rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
+    reading.report(at, "not_a_time", rule)
+    return None
+
+
+def _only(reading: Reading, at: str, value: object) -> str | None:
+    return fields.choice(reading, at, value, sorted(replays.KINDS))
+
+
+def _switch(reading: Reading, at: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        reading.report(at, "wrong_type", "must be true or false")
+    return value is True
+
+
+READERS: Mapping[str, Callable[[Reading, str, object], Any]] = {
+    "since": _time,
+    "until": _time,
+    "only": _only,
+    "dry_run": _switch,
+}

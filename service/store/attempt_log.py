@@ -1,0 +1,171 @@
+"""What became of deliveries, attempt by attempt, as their account sees it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from service.store.database import Transaction
+from service.store.deliveries import Recorded
+
+MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
+MOST_READ = 10_000  # deliveries looked through for one page
+
+Place = tuple[datetime, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A delivery as its account sees it; the last of its attempts, with their numbers."""
+
+    id: str
+    event_id: str
+    subscriber_id: str
+    type: str
+    state: str
+    due_at: datetime | None
+    created_at: datetime
+    attempts: tuple[tuple[int, Recorded], ...]
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the list."""
+        return self.created_at, self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a list is narrowed to. `below` is the place of the last one seen."""
+
+    state: str | None = None
+    event_id: str | None = None
+    below: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What a delivery belongs to."""
+
+    event_id: str
+    subscriber_id: str
+    subject_id: str
+
+
+# What belongs to a delivery is looked up for it, not joined: so it is found by its id, whatever is
+# thought of the tables' sizes.
+_COLUMNS = """
+    d.id, d.event_id, d.subscriber_id, d.state, d.due_at, d.created_at,
+    (SELECT e.type FROM events e WHERE e.id = d.event_id) AS type
+"""
+_OF_ACCOUNT = """
+    d.id = :id
+    AND (SELECT s.account_id FROM subscribers s WHERE s.id = d.subscriber_id) = :account_id
+"""
+_ONE = text(f"SELECT {_COLUMNS} FROM deliveries d WHERE {_OF_ACCOUNT}")  # noqa: S608 - our own words
+_OWNED = text(f"""
+    SELECT d.event_id, d.subscriber_id, d.subject_id FROM deliveries d WHERE {_OF_ACCOUNT}
+""")  # noqa: S608 - likewise
+# No index has the states of what has ended: so many are looked through, and then the page ends.
+_PAGE = text(f"""
+    SELECT {_COLUMNS}, d.read FROM (
+        SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS read FROM (
+            SELECT id, event_id, subscriber_id, state, due_at, created_at FROM deliveries
+            WHERE subscriber_id = :subscriber_id
+            AND (created_at, id) < (CAST(:created_at AS timestamptz), CAST(:id AS text))
+            ORDER BY created_at DESC, id DESC LIMIT :most
+        ) newest
+    ) d
+    WHERE d.state = :state OR CAST(:state AS text) IS NULL OR d.read = :most
+    ORDER BY d.read LIMIT :limit
+""")  # noqa: S608 - likewise
+# As a range of pairs it is served by the one index that leads there directly.
+_OF_EVENT = text(f"""
+    SELECT {_COLUMNS} FROM deliveries d
+    WHERE (d.event_id, d.subscriber_id) >= (CAST(:event_id AS text), CAST(:subscriber_id AS text))
+    AND (d.event_id, d.subscriber_id) <= (CAST(:event_id AS text), CAST(:subscriber_id AS text))
+""")  # noqa: S608 - likewise
+_ATTEMPTS = text("""
+    SELECT a.* FROM unnest(CAST(:ids AS text[])) d (id)
+    CROSS JOIN LATERAL (
+        SELECT delivery_id, number, at, status, latency_ms, error, answer, delivered
+        FROM attempts WHERE delivery_id = d.id ORDER BY number DESC LIMIT :most
+    ) a
+""")
+_TOP: Place = (datetime.max.replace(tzinfo=UTC), "")
+
+
+async def one(tx: Transaction, account_id: str, delivery_id: str) -> Shown | None:
+    """A delivery of this account."""
+    rows = await tx.execute(_ONE, {"id": delivery_id, "account_id": account_id})
+    return next(iter(await _shown(tx, rows.all())), None)
+
+
+async def owned(tx: Transaction, account_id: str, delivery_id: str) -> Owned | None:
+    """What a delivery of this account belongs to."""
+    row = (await tx.execute(_OWNED, {"id": delivery_id, "account_id": account_id})).first()
+    return None if row is None else Owned(*row)
+
+
+async def page(
+    tx: Transaction, subscriber_id: str, wanted: Wanted, limit: int
+) -> tuple[list[Shown], Place | None]:
+    """A subscriber's deliveries, the newest first, and where to go on below; None at the end.
+
+    Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
+    """
+    if wanted.event_id is not None:
+        return await _of_event(tx, subscriber_id, wanted.event_id, wanted), None
+    most = limit + 1 if wanted.state is None else MOST_READ
+    created_at, id_ = wanted.below or _TOP
+    values = {
+        "subscriber_id": subscriber_id,
+        "state": wanted.state,
+        "created_at": created_at,
+        "id": id_,
+        "most": most,
+        "limit": limit + 1,
+    }
+    rows = (await tx.execute(_PAGE, values)).all()
+    fit = [row for row in rows if wanted.state in {None, row.state}][:limit]
+    last = fit[-1] if len(rows) > limit else None
+    if last is None and rows and rows[-1].read == most:
+        last = rows[-1]
+    shown = await _shown(tx, fit)
+    return shown, None if last is None else (last.created_at, last.id)
+
+
+async def _of_event(
+    tx: Transaction, subscriber_id: str, event_id: str, wanted: Wanted
+) -> list[Shown]:
+    """The one that there is at most, if it is among what is wanted."""
+    rows = await tx.execute(_OF_EVENT, {"subscriber_id": subscriber_id, "event_id": event_id})
+    found = await _shown(tx, rows.all())
+    return [
+        one
+        for one in found
+        if wanted.state in {None, one.state} and (wanted.below is None or one.place < wanted.below)
+    ]
+
+
+async def _shown(tx: Transaction, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[Shown]:
+    """These deliveries with the last of their attempts, in their order."""
+    made: dict[str, list[tuple[int, Recorded]]] = {row.id: [] for row in rows}
+    values = {"ids": list(made), "most": MOST_ATTEMPTS}
+    for delivery_id, number, *attempt in await tx.execute(_ATTEMPTS, values) if made else ():
+        made[delivery_id].insert(0, (number, Recorded(*attempt)))
+    return [_one(row, made[row.id]) for row in rows]
+
+
+def _one(row: Row[*tuple[Any, ...]], attempts: Sequence[tuple[int, Recorded]]) -> Shown:
+    return Shown(
+        row.id,
+        row.event_id,
+        row.subscriber_id,
+        row.type,
+        row.state,
+        row.due_at,
+        row.created_at,
+        tuple(attempts),
+    )

@@ -1,0 +1,129 @@
+"""The feeds: an account's events and a subject's, read so that nothing is lost or seen twice.
+
+Positions are taken before they are committed, so ordering by them alone would skip what commits
+late. Rows are ordered by their transaction, and only those are shown below which no transaction is
+still open: nothing can appear there any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select, text
+
+from service.store.database import Transaction
+from service.store.outgoing import events
+from service.store.rows import from_rows, rows
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where a reader is: in an account's feed after this transaction's row at this position; in a
+    subject's, after this sequence, with xid 0."""
+
+    xid: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An event as it was kept, with its place in the feed that it was read from."""
+
+    id: str
+    subject_id: str | None
+    type: str
+    sequence: int
+    body: bytes
+    place: Position
+
+
+_PLACES = {"account_id": "text", "xid": "text", "position": "bigint"}
+_COLUMNS = "id, subject_id, type, sequence, body, CAST(CAST(xid AS text) AS bigint), position"
+_FEED = text(f"""
+    SELECT {_COLUMNS}
+    FROM events
+    WHERE account_id = :account_id
+    AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
+    AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY xid, position LIMIT :limit
+""")  # noqa: S608 - only our own column names are put in
+BODY = 4  # its place among them
+# What may not be shown yet is told of without its body.
+_NEWS = text(f"""
+    SELECT places.account_id, e.id, e.subject_id, e.type, e.sequence,
+        CASE WHEN e.shown THEN e.body END, CAST(CAST(e.xid AS text) AS bigint), e.position
+    FROM {from_rows("places", _PLACES)}
+    CROSS JOIN LATERAL (
+        SELECT *, xid < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM events
+        WHERE account_id = places.account_id
+        AND (xid, position) > (CAST(places.xid AS xid8), places.position)
+        ORDER BY xid, position LIMIT :limit
+    ) e ORDER BY places.account_id, e.xid, e.position
+""")  # noqa: S608 - likewise
+_NOW = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
+
+
+async def feed(tx: Transaction, account_id: str, after: Position, limit: int) -> list[Kept]:
+    """An account's events after a place, oldest first."""
+    values = {
+        "account_id": account_id,
+        "xid": str(after.xid),
+        "position": after.position,
+        "limit": limit,
+    }
+    return [_kept(row) for row in await tx.execute(_FEED, values)]
+
+
+async def of_subject(tx: Transaction, subject_id: str, after: Position, limit: int) -> list[Kept]:
+    """A subject's events after a place, in sequence: its row lock orders their commits."""
+    statement = (
+        select(
+            events.c.id,
+            events.c.subject_id,
+            events.c.type,
+            events.c.sequence,
+            events.c.body,
+            text("0"),
+            events.c.sequence,
+        )
+        .where(events.c.subject_id == subject_id, events.c.sequence > after.position)
+        .order_by(events.c.sequence)
+        .limit(limit)
+    )
+    return [_kept(row) for row in await tx.execute(statement)]
+
+
+async def now(tx: Transaction) -> Position:
+    """The place in every account's feed after all that is shown at present."""
+    return Position((await tx.execute(_NOW)).scalar_one(), 0)
+
+
+@dataclass(slots=True)
+class News:
+    """What an account's feed has after a place; `hidden`: more is committed, but not shown yet."""
+
+    events: list[Kept]
+    hidden: bool = False
+
+
+async def news(
+    tx: Transaction, places: Sequence[tuple[str, Position]], limit: int
+) -> dict[str, News]:
+    """The same as `feed` for many accounts at once; those with nothing new are left out."""
+    asked = [
+        {"account_id": account_id, "xid": str(place.xid), "position": place.position}
+        for account_id, place in places
+    ]
+    found: dict[str, News] = {}
+    for account_id, *row in await tx.execute(_NEWS, {"places": rows(asked), "limit": limit}):
+        told = found.setdefault(account_id, News([]))
+        if row[BODY] is None:
+            told.hidden = True
+        else:
+            told.events.append(_kept(row))
+    return found
+
+
+def _kept(row: Row[*tuple[Any, ...]] | Sequence[Any]) -> Kept:
+    id_, subject_id, type_, sequence, body, xid, position = row
+    return Kept(id_, subject_id, type_, sequence, body, Position(xid, position))

@@ -1,0 +1,260 @@
+"""Sending anew what a subscriber was, or was not, sent before; in its order, and each once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from service.store.database import Transaction
+from service.store.feed import Position
+
+ENDED = ("delivered", "dead", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A subscriber that is sent to anew."""
+
+    id: str
+    account_id: str
+    type: str
+    state: str
+    ordering: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Events of an account: created in [since, until), and in the feed above `above` up to the
+    transaction `last`."""
+
+    account_id: str
+    since: datetime
+    until: datetime
+    above: Position
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next events of a window: which of them are to be sent, and what is left; None if none
+    is."""
+
+    event_ids: tuple[str, ...]
+    subject_ids: tuple[str, ...]
+    rest: Window | None
+
+
+_TARGET = "SELECT id, account_id, type, state, ordering FROM subscribers WHERE id = :id"
+_READ = text(_TARGET)
+_HOLD = text(f"{_TARGET} FOR SHARE")
+
+
+async def target(tx: Transaction, subscriber_id: str) -> Target | None:
+    row = (await tx.execute(_READ, {"id": subscriber_id})).first()
+    return None if row is None else Target(*row)
+
+
+# Whoever records a delivery holds its subject as FOR KEY SHARE does, so that one which ends beside
+# this would not see what is made to wait behind it. Subjects come before the subscriber, in the
+# order of their ids, as everywhere.
+_LOCK = text("""
+    SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR UPDATE
+""")
+
+
+async def hold(tx: Transaction, subscriber_id: str, subject_ids: Sequence[str]) -> Target | None:
+    """Until this transaction ends, none of these subjects moves, nothing of theirs is recorded, and
+    the subscriber stays as it is; None if it is gone."""
+    if subject_ids:
+        await tx.execute(_LOCK, {"ids": list(subject_ids)})
+    row = (await tx.execute(_HOLD, {"id": subscriber_id})).first()
+    return None if row is None else Target(*row)
+
+
+# The index by time is a BRIN, which gives no order; that of the feed has no times. So the first
+# says once between which transactions the events lie, and the second leads through them. The empty
+# text keeps the planner from reading all that the account ever had.
+_WINDOW = text("""
+    SELECT CAST(CAST(min(xid) AS text) AS bigint), CAST(CAST(max(xid) AS text) AS bigint)
+    FROM events
+    WHERE created_at >= :since AND created_at < :until AND account_id || '' = :account_id
+""")
+
+
+async def window(
+    tx: Transaction, account_id: str, since: datetime, until: datetime
+) -> Window | None:
+    """Where these events are; None if there are none."""
+    values = {"account_id": account_id, "since": since, "until": until}
+    first, last = (await tx.execute(_WINDOW, values)).one()
+    return None if first is None else Window(account_id, since, until, Position(first, 0), last)
+
+
+# Whether a subscriber s wants an event e, of the subject b if of any: as store/events.py decides it
+# when the event is new. It does not hear of itself: such events' ids have its own (core/ids.py).
+WANTED = """
+    (s.event_types IS NULL OR e.type = ANY (s.event_types))
+    AND CASE
+        WHEN e.subject_id IS NULL
+        THEN NOT starts_with(e.id, 'evt_' || substr(s.id, strpos(s.id, '_') + 1) || '_')
+        ELSE (s.tags IS NULL OR b.tags && s.tags)
+            AND (s.reference_types IS NULL
+                OR b.document ->> 'reference_type' = ANY (s.reference_types))
+    END
+"""
+# What each kind of replay sends: of what was sent before, of what never was.
+_ONLY = {
+    "missing": f"(d.id IS NULL OR d.state IN ('dead', 'canceled')) AND {WANTED}",
+    "failed": "coalesce(d.state = 'dead', false)",
+    "all": f"(d.id IS NULL OR d.state <> 'pending') AND {WANTED}",
+}
+_STATES = {"missing": ("dead", "canceled"), "failed": ("dead",), "all": ENDED}
+KINDS = frozenset(_ONLY)
+# As a range of pairs it is served by the one index that leads there directly; and what is looked up
+# for each event, rather than joined, is found by its id whatever is thought of the tables' sizes.
+_PAIR = """
+    (event_id, subscriber_id) >= (e.id, CAST(:subscriber_id AS text))
+    AND (event_id, subscriber_id) <= (e.id, CAST(:subscriber_id AS text)) LIMIT 1
+"""
+_CHUNKS = {
+    only: text(f"""
+        SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id, {condition}
+        FROM (
+            SELECT id, subject_id, type, xid, position FROM events
+            WHERE account_id = :account_id AND xid <= CAST(CAST(:last AS text) AS xid8)
+            AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
+            AND created_at >= :since AND created_at < :until
+            ORDER BY xid, position LIMIT :limit
+        ) e
+        JOIN subscribers s ON s.id = :subscriber_id
+        LEFT JOIN LATERAL (
+            SELECT document, tags FROM subjects WHERE id = e.subject_id LIMIT 1
+        ) b ON true
+        LEFT JOIN LATERAL (
+            SELECT id, state FROM deliveries WHERE {_PAIR}
+        ) d ON true
+        ORDER BY e.xid, e.position
+    """)  # noqa: S608 - only our own words are put in
+    for only, condition in _ONLY.items()
+}
+
+
+async def chunk(
+    tx: Transaction, subscriber_id: str, only: str, window: Window, limit: int
+) -> Chunk:
+    """The next so many events of a window, and which of them a replay of this kind sends."""
+    values = {
+        "account_id": window.account_id,
+        "subscriber_id": subscriber_id,
+        "since": window.since,
+        "until": window.until,
+        "xid": str(window.above.xid),
+        "position": window.above.position,
+        "last": str(window.last),
+        "limit": limit,
+    }
+    rows = (await tx.execute(_CHUNKS[only], values)).all()
+    chosen = [(event_id, subject_id) for _, _, event_id, subject_id, wanted in rows if wanted]
+    return Chunk(
+        tuple(event_id for event_id, _ in chosen),
+        tuple(sorted({subject_id for _, subject_id in chosen if subject_id is not None})),
+        None if len(rows) < limit else _above(window, Position(*rows[-1][:2])),
+    )
+
+
+def _above(window: Window, place: Position) -> Window:
+    return Window(window.account_id, window.since, window.until, place, window.last)
+
+
+# Attempts go on counting where they stopped, so that no receiver takes a new one for an old one.
+_SEND = text(f"""
+    WITH chosen AS (
+        SELECT e.id, e.subject_id, e.sequence, d.id AS delivery_id,
+            row_number() OVER (ORDER BY e.xid, e.position) AS number
+        FROM events e
+        LEFT JOIN LATERAL (
+            SELECT id FROM deliveries WHERE {_PAIR}
+        ) d ON true
+        WHERE e.id = ANY (CAST(:event_ids AS text[]))
+    ), again AS (
+        UPDATE deliveries SET
+            state = 'pending', due_at = CAST(:due_at AS timestamptz), finished_at = NULL,
+            attempts_before = attempts, replayed_at = :now
+        WHERE id = ANY (ARRAY(SELECT delivery_id FROM chosen))
+        AND state = ANY (CAST(:states AS text[]))
+        RETURNING subject_id
+    ), made AS (
+        INSERT INTO deliveries (id, event_id, subscriber_id, subject_id, sequence, state, due_at,
+            replayed_at, created_at)
+        SELECT CAST(:stem AS text) || '_' || number, id, :subscriber_id, coalesce(subject_id, id),
+            sequence, 'pending', CAST(:due_at AS timestamptz), :now, :now
+        FROM chosen WHERE delivery_id IS NULL ORDER BY number
+        ON CONFLICT (event_id, subscriber_id) DO NOTHING
+        RETURNING subject_id
+    ), sent AS (SELECT subject_id FROM again UNION ALL SELECT subject_id FROM made)
+    SELECT (SELECT count(*) FROM sent), ARRAY(SELECT DISTINCT subject_id FROM sent)
+""")  # noqa: S608 - likewise
+# Of each subject only the first that waits is due; what is under way is let be.
+_ORDER = text("""
+    WITH waiting AS (
+        SELECT w.* FROM unnest(CAST(:subject_ids AS text[])) AS s (id)
+        CROSS JOIN LATERAL (
+            SELECT id, due_at, row_number() OVER (ORDER BY sequence) = 1 AS first
+            FROM deliveries
+            WHERE subscriber_id = :subscriber_id AND subject_id = s.id AND state = 'pending'
+        ) w
+    ), begun AS (
+        UPDATE deliveries SET due_at = :now
+        WHERE id = ANY (ARRAY(SELECT id FROM waiting WHERE first AND due_at IS NULL))
+        AND due_at IS NULL AND (state = 'pending') IS TRUE
+    )
+    UPDATE deliveries SET due_at = NULL, lease_token = NULL
+    WHERE id = ANY (ARRAY(SELECT id FROM waiting WHERE NOT first AND due_at IS NOT NULL))
+    AND (state = 'pending') IS TRUE AND (lease_token IS NULL OR due_at <= :now)
+""")
+
+
+async def send(  # noqa: PLR0913 - what is sent, to whom, and when
+    tx: Transaction,
+    to: Target,
+    event_ids: Sequence[str],
+    *,
+    states: Sequence[str],
+    stem: str,
+    now: datetime,
+) -> int:
+    """Deliver these events anew, as far as they were never to be delivered, or are in one of these
+    states; how many that are. The caller holds their subjects; `stem` begins new deliveries' ids.
+    """
+    ordered = to.ordering == "per_subject"
+    values = {
+        "subscriber_id": to.id,
+        "event_ids": list(event_ids),
+        "states": list(states),
+        "stem": stem,
+        "due_at": None if ordered else now,
+        "now": now,
+    }
+    count, subject_ids = (await tx.execute(_SEND, values)).one()
+    if ordered and count:
+        values = {"subscriber_id": to.id, "subject_ids": subject_ids, "now": now}
+        await tx.execute(_ORDER, values)
+    return int(count)
+
+
+def states_of(only: str) -> tuple[str, ...]:
+    """The states out of which a replay of this kind takes deliveries."""
+    return _STATES[only]
+
+
+_HASTEN = text("""
+    UPDATE deliveries SET due_at = :now, lease_token = NULL
+    WHERE id = :id AND (state = 'pending') IS TRUE AND due_at IS NOT NULL
+    AND (lease_token IS NULL OR due_at <= :now)
+""")
+
+
+async def hasten(tx: Transaction, delivery_id: str, now: datetime) -> None:
+    """What waits for a later try is due now, unless it is just being tried."""
+    await tx.execute(_HASTEN, {"id": delivery_id, "now": now})

@@ -1,0 +1,61 @@
+"""Keys that no longer sign alone: for some time after a rotation they sign beside the new one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select, text
+
+from service.store.database import Transaction
+from service.store.outgoing import retired_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A key of a subscriber, or of an account for its callback_urls; `secret` and `seed` are sealed
+    for that owner. It signs until `until`."""
+
+    id: str
+    owner_id: str
+    secret: bytes = field(repr=False)
+    seed: bytes | None = field(repr=False)
+    public_key: bytes | None
+    until: datetime
+
+
+COLUMNS = (
+    retired_keys.c.id,
+    retired_keys.c.owner_id,
+    retired_keys.c.secret,
+    retired_keys.c.seed,
+    retired_keys.c.public_key,
+    retired_keys.c.until,
+)
+
+
+async def of_owner(tx: Transaction, owner_id: str) -> list[Retired]:
+    """The youngest first. They change only under a lock of their owner's row."""
+    statement = select(*COLUMNS).where(retired_keys.c.owner_id == owner_id)
+    rows = await tx.execute(statement.order_by(retired_keys.c.id.desc()))
+    return [Retired(*row) for row in rows]
+
+
+async def add(tx: Transaction, retired: Retired) -> None:
+    values = {column.name: getattr(retired, column.name) for column in COLUMNS}
+    await tx.execute(insert(retired_keys).values(values))
+
+
+async def forget(tx: Transaction, ids: Sequence[str]) -> None:
+    await tx.execute(delete(retired_keys).where(retired_keys.c.id.in_(ids)))
+
+
+async def prune(tx: Transaction, now: datetime) -> None:
+    """Those whose time is over. A rotation that holds some is not waited for: it does the same."""
+    await tx.execute(_PRUNE, {"now": now})
+
+
+_PRUNE = text("""
+    DELETE FROM retired_keys WHERE id IN (
+        SELECT id FROM retired_keys WHERE until <= :now FOR UPDATE SKIP LOCKED
+    )
+""")

@@ -1,0 +1,86 @@
+"""The keys that subscribers' deliveries are signed with now, and the public ones of all."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select, text, update
+
+from service.store.database import Transaction
+from service.store.outgoing import subscribers
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """`secret` and `seed` are sealed; the last two are None unless v1a was asked for once."""
+
+    secret: bytes = field(repr=False)
+    seed: bytes | None = field(repr=False)
+    public_key: bytes | None
+
+
+async def hold(tx: Transaction, account_id: str, subscriber_id: str) -> Keys | None:
+    """The keys, and the subscriber's row locked until this transaction ends; None if the account
+    has no such subscriber, or it stands for callback_urls, which the account signs for."""
+    found = (
+        select(subscribers.c.secret, subscribers.c.seed, subscribers.c.public_key)
+        .where(
+            subscribers.c.account_id == account_id,
+            subscribers.c.id == subscriber_id,
+            subscribers.c.type != "callback",
+        )
+        .with_for_update(key_share=True)
+    )
+    row = (await tx.execute(found)).first()
+    return None if row is None else Keys(*row)
+
+
+async def change(tx: Transaction, subscriber_id: str, keys: Keys) -> bool:
+    """Put other keys in force; whether v1a is among its signatures. The caller holds the row."""
+    statement = (
+        update(subscribers)
+        .where(subscribers.c.id == subscriber_id)
+        .values(
+            secret=keys.secret,
+            seed=keys.seed,
+            public_key=keys.public_key,
+            version=subscribers.c.version + 1,
+        )
+        .returning(subscribers.c.signatures)
+    )
+    return "v1a" in (await tx.execute(statement)).scalar_one()
+
+
+_PUBLIC = text("""
+    (SELECT public_key FROM subscribers
+        WHERE public_key IS NOT NULL AND 'v1a' = ANY (signatures) ORDER BY id DESC LIMIT :most)
+    UNION ALL
+    (SELECT public_key FROM retired_keys
+        WHERE public_key IS NOT NULL AND until > :now ORDER BY id DESC LIMIT :most)
+""")
+# What the hash is taken of: RFC 7638, section 3; core/signatures.py makes the same.
+_NAMED = text("""
+    SELECT public_key FROM (
+        SELECT public_key FROM subscribers
+        WHERE public_key IS NOT NULL AND 'v1a' = ANY (signatures)
+        UNION ALL
+        SELECT public_key FROM retired_keys WHERE public_key IS NOT NULL AND until > :now
+    ) known
+    WHERE :thumbprint = sha256(convert_to(
+        '{"crv":"Ed25519","kty":"OKP","x":"'
+        || rtrim(translate(encode(public_key, 'base64'), '+/', '-_'), '=') || '"}', 'UTF8'
+    ))
+    LIMIT 1
+""")
+
+
+async def public(tx: Transaction, now: datetime, most: int) -> list[bytes]:
+    """The public keys in force, those of the youngest subscribers first, then the retired ones, the
+    youngest first: at most so many of either."""
+    found = await tx.execute(_PUBLIC, {"now": now, "most": most})
+    return [row.public_key for row in found]
+
+
+async def named(tx: Transaction, now: datetime, thumbprint: bytes) -> list[bytes]:
+    """The public key of this thumbprint, if it is in force, or retired and still signs."""
+    found = await tx.execute(_NAMED, {"now": now, "thumbprint": thumbprint})
+    return [row.public_key for row in found]

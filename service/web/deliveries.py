@@ -1,0 +1,93 @@
+"""What was sent to subscribers, what came of it, and sending it anew."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.core.escaping import escaped
+from service.core.subjects import rfc3339
+from service.steps import reading, replay
+from service.store.attempt_log import Shown, Wanted
+from service.store.deliveries import Recorded
+from service.web.places import cursor_of, read_cursor
+from service.web.requests import (
+    LIMIT,
+    MAX_LIMIT,
+    MAX_SMALL_BODY,
+    Query,
+    authorize,
+    in_path,
+    read_json,
+    resources,
+)
+from service.web.responses import page, rendered
+
+SCOPE = "subscribers"
+STATES = frozenset({"pending", "delivered", "dead", "canceled"})
+
+
+async def of_subscriber(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    query = Query(request)
+    wanted = Wanted(
+        state=query.text("state", STATES),
+        event_id=query.text("event_id"),
+        below=read_cursor(query.text("cursor")),
+    )
+    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    query.done()
+    found, below = await reading.subscriber_deliveries(
+        resources(request), caller.account_id, in_path(request, "subscriber_id"), wanted, limit
+    )
+    return page([_delivery(one) for one in found], below and cursor_of(*below))
+
+
+async def read(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    found = await reading.delivery(
+        resources(request), caller.account_id, in_path(request, "delivery_id")
+    )
+    return rendered(_delivery(found))
+
+
+async def resend(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    sent = await replay.resend(
+        resources(request), caller.account_id, in_path(request, "delivery_id")
+    )
+    return rendered(_delivery(sent), 202)
+
+
+async def replay_all(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    body = await read_json(request, MAX_SMALL_BODY)
+    done = await replay.replay(
+        resources(request), caller.account_id, in_path(request, "subscriber_id"), body
+    )
+    return rendered(done, 200 if done.dry_run else 202)
+
+
+def _delivery(delivery: Shown) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "event_id": delivery.event_id,
+        "subscriber_id": delivery.subscriber_id,
+        "type": delivery.type,
+        "state": delivery.state,
+        "attempts": [
+            {"id": f"{delivery.id}.{number}"} | _attempt(made) for number, made in delivery.attempts
+        ],
+        "next_attempt_at": rfc3339(delivery.due_at),
+        "created_at": rfc3339(delivery.created_at),
+    }
+
+
+def _attempt(attempt: Recorded) -> dict[str, Any]:
+    return {
+        "at": rfc3339(attempt.at),
+        "status": attempt.status,
+        "latency_ms": attempt.latency_ms,
+        "error": attempt.error,
+        "answer": escaped(attempt.answer),
+    }

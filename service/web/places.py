@@ -1,0 +1,29 @@
+"""Places in lists that are ordered by time and id: opaque to callers, and no secret."""
+
+import base64
+import binascii
+from datetime import datetime
+
+from service.core.errors import Malformed
+from service.web.requests import MAX_CURSOR, read_time
+
+
+def cursor_of(moment: datetime, id_: str) -> str:
+    """The place after a row of this time and id."""
+    text = f"{moment.isoformat()} {id_}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
+    """The place a cursor names; Malformed if it is none of ours."""
+    if cursor is None:
+        return None
+    try:
+        padded = cursor[:MAX_CURSOR] + "=" * (-len(cursor) % 4)
+        text, _, id_ = base64.urlsafe_b64decode(padded).decode("ascii").partition(" ")
+    except (ValueError, binascii.Error):
+        raise Malformed("this cursor is not one of ours") from None
+    moment = read_time(text)
+    if moment is None or "\0" in id_:
+        raise Malformed("this cursor is not one of ours")
+    return moment, id_

@@ -1,0 +1,63 @@
+"""Secrets that sign what goes out, rotated on demand, and the public keys of those that have them.
+
+`/.well-known/jwks.json` names the keys of every account's subscribers: whoever verifies must pin
+the kids shown to them (`public_keys` of their subscriber), and not believe just any key of it.
+"""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.core.signatures import kid_of, public_text
+from service.steps import signing
+from service.web.requests import MAX_SMALL_BODY, Query, authorize, in_path, read_json, resources
+from service.web.responses import rendered
+
+SCOPE = "subscribers"
+SECRET = {"cache-control": "no-store"}
+PUBLIC = {"cache-control": "public, max-age=300"}  # far less than the shortest usual overlap
+
+
+async def rotate(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    subscriber_id = in_path(request, "subscriber_id")
+    rotated = await signing.rotate(
+        resources(request), caller.account_id, subscriber_id, await _wish(request)
+    )
+    shown: dict[str, Any] = {"id": rotated.subscriber_id, "secret": rotated.secret}
+    if rotated.public_keys:
+        shown["public_keys"] = [
+            {"kid": kid_of(one), "key": public_text(one)} for one in rotated.public_keys
+        ]
+    return rendered(shown, headers=SECRET)
+
+
+async def callback_secret(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    secret = await signing.account_secret(resources(request), caller.account_id)
+    return rendered({"secret": secret}, headers=SECRET)
+
+
+async def rotate_callback_secret(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    secret = await signing.rotate_account_secret(
+        resources(request), caller.account_id, await _wish(request)
+    )
+    return rendered({"secret": secret}, headers=SECRET)
+
+
+async def jwks(request: Request) -> Response:
+    """The newest public keys, steps/signing.py says how many; `?kid=` finds one among all."""
+    query = Query(request)
+    kid = query.text("kid")
+    query.done()
+    return rendered({"keys": await signing.published(resources(request), kid)}, headers=PUBLIC)
+
+
+async def _wish(request: Request) -> Any:  # noqa: ANN401
+    """The body's JSON value; where none was sent, all is as by default."""
+    length, chunked = request.headers.get("content-length", "0"), "transfer-encoding"
+    if length == "0" and chunked not in request.headers:  # RFC 9112, section 6
+        return {}
+    return await read_json(request, MAX_SMALL_BODY)

@@ -1,0 +1,290 @@
+"""A request's own callback_url is told of its subject as the provider would tell of it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from service.core.errors import Invalid
+from service.core.lifecycle import Signal
+from service.core.subjects import News
+from service.queue import Work
+from service.remote.attempts import Failed
+from service.remote.guard import Guard
+from service.steps import callback_urls, keys
+from service.steps.advance import advance
+from service.steps.intake import accept
+from service.steps.resources import Resources
+from tests.calling import eventually, fetch
+from tests.conftest import Api, Clock
+from tests.local.simulating import PATH, Receiver, Remote
+from tests.make import a_request
+
+NAMES = {
+    "inside.example": ["127.0.0.1", "127.0.0.2"],
+    "outside.example": ["93.184.215.14"],
+    "both.example": ["127.0.0.1", "93.184.215.14"],
+}
+REFUSED = (
+    ("http://10.0.0.1/hook", "url_address"),
+    ("https://169.254.169.254/latest", "url_address"),
+    ("https://[::ffff:10.0.0.1]/hook", "url_address"),
+    ("http://93.184.215.14/hook", "url_scheme"),
+    ("ftp://127.0.0.1/hook", "url_scheme"),
+    ("https://user:pass@example.com/", "url_userinfo"),
+    ("http://127.0.0.1:0/hook", "url_port"),
+)
+MATERIALS = {"element_image_list", "element_video_list"}  # what was sent in is not sent back
+OWN = {"task_id", "task_info", "created_at", "updated_at"}  # these are of our subject
+
+
+async def lanes(api: Api) -> list[dict[str, Any]]:
+    """What stands for callback_urls."""
+    return await fetch(api.resources, "SELECT * FROM subscribers WHERE type = 'callback'")
+
+
+def words(subscriber: Receiver) -> list[str]:
+    """The statuses that came, in their order."""
+    return [json.loads(body)["task_status"] for _, body in subscriber.got]
+
+
+async def told(api: Api, subscriber: Receiver, count: int) -> None:
+    """Deliver until so many have come."""
+
+    async def enough() -> bool:
+        await api.work(Work.DELIVER)
+        return len(subscriber.got) >= count
+
+    await eventually(enough)
+
+
+async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
+    api: Api, provider: Remote, subscriber: Receiver
+) -> None:
+    made = await api.create(callback_url=subscriber.url, external_task_id="mine")
+    assert "warnings" not in made
+    await api.work()
+    subject = await api.ended(made["id"])
+    await told(api, subscriber, len(await api.types(made["id"])) - 1)
+    assert words(subscriber)[0] in {"submitted", "processing"}
+    assert words(subscriber)[-1] == "succeed"
+    theirs = (await provider.http.get(f"{PATH}/{subject['provider_task_id']}")).json()["data"]
+    ours = json.loads(subscriber.got[-1][1])
+    assert set(ours) == set(theirs)
+    assert {name for name in theirs if ours[name] != theirs[name]} <= OWN | {"task_result"}
+    assert (ours["task_id"], ours["task_info"]) == (made["id"], {"external_task_id": "mine"})
+    (element,), (theirs_element,) = (one["task_result"]["elements"] for one in (ours, theirs))
+    wanted = {name: one for name, one in theirs_element.items() if name not in MATERIALS}
+    assert element == wanted
+    assert [one["sequence"] for one in await sent_in_order(api)] == list(
+        range(2, len(subscriber.got) + 2)
+    )
+    assert await api.violations() == []
+
+
+async def sent_in_order(api: Api) -> list[dict[str, Any]]:
+    return await fetch(
+        api.resources,
+        "SELECT d.sequence FROM deliveries d JOIN attempts a ON a.delivery_id = d.id ORDER BY a.at",
+    )
+
+
+async def test_what_fails_is_said_in_the_providers_words(
+    api: Api, provider: Remote, subscriber: Receiver
+) -> None:
+    await provider.admin("faults", {"fail": "no face was found"})
+    made = await api.create(callback_url=subscriber.url)
+    await api.work()
+    await api.ended(made["id"])
+    await told(api, subscriber, len(await api.types(made["id"])) - 1)
+    ours = json.loads(subscriber.got[-1][1])
+    assert (ours["task_status"], ours["task_status_msg"]) == (
+        "failed",
+        "no face was found",
+    )
+
+
+async def test_it_is_signed_with_the_secret_of_its_account(api: Api, subscriber: Receiver) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    await api.http.post(f"/v1/subjects/{made['id']}/cancel")
+    await told(api, subscriber, 1)
+    secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
+    ((headers, body),) = subscriber.got
+    Webhook(secret).verify(body, headers)
+    (row,) = await fetch(api.resources, "SELECT id, event_id FROM deliveries")
+    assert (headers["webhook-id"], headers["callsheet-attempt"]) == (
+        row["event_id"],
+        f"{row['id']}.1",
+    )
+    assert json.loads(body)["task_status_msg"] == "canceled"
+
+
+async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
+    api: Api, subscriber: Receiver
+) -> None:
+    for path in ("/one", "/two?for=a#b"):
+        await api.create(callback_url=subscriber.url + path)
+    (lane,) = await lanes(api)
+    assert lane["url"] == "callback:" + subscriber.url.removeprefix("http:").removesuffix(
+        "/callback"
+    )
+    assert (lane["event_types"], lane["state"]) == ([], "active")
+    key = await keys.create(api.resources, "other", keys.SCOPES)
+    headers = {"authorization": f"Bearer {key}"}
+    answer = await api.http.post(
+        "/v1/subjects", json=a_request(callback_url=subscriber.url), headers=headers
+    )
+    assert answer.status_code == 202
+    assert len({one["account_id"] for one in await lanes(api)}) == 2
+    named = await fetch(
+        api.resources,
+        "SELECT b.account_id, s.account_id AS lane FROM subjects b JOIN subscribers s"
+        " ON s.id = b.callback_id",
+    )
+    assert len(named) == 3
+    assert all(one["account_id"] == one["lane"] for one in named)
+
+
+async def test_first_uses_that_come_together_settle_on_one_lane(
+    api: Api, subscriber: Receiver
+) -> None:
+    made = await asyncio.gather(*(api.create(callback_url=subscriber.url) for _ in range(8)))
+    (lane,) = await lanes(api)
+    subjects = await fetch(api.resources, "SELECT callback_id FROM subjects")
+    assert [one["callback_id"] for one in subjects] == [lane["id"]] * 8
+    for one in made:
+        await api.http.post(f"/v1/subjects/{one['id']}/cancel")
+    await told(api, subscriber, 8)
+    assert {json.loads(body)["task_id"] for _, body in subscriber.got} == {
+        one["id"] for one in made
+    }
+
+
+async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: Receiver) -> None:
+    paths = ["/a", "/b?c=d"]
+    for path in paths:
+        made = await api.create(callback_url=subscriber.url + path)
+        await api.http.post(f"/v1/subjects/{made['id']}/cancel")
+    urls = await fetch(api.resources, "SELECT url FROM deliveries ORDER BY created_at, id")
+    assert {one["url"] for one in urls} == {subscriber.url + path for path in paths}
+    await told(api, subscriber, 2)
+
+
+async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
+    api: Api, subscriber: Receiver
+) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    other = await api.create()
+    for one in (made, other):
+        await api.http.post(f"/v1/subjects/{one['id']}/cancel")
+    (lane,) = await lanes(api)
+    rows = await fetch(api.resources, "SELECT subject_id, sequence FROM deliveries")
+    assert rows == [{"subject_id": made["id"], "sequence": 2}], "nor of what is merely queued"
+    path = f"/v1/subscribers/{lane['id']}"
+    assert (await api.http.get("/v1/subscribers")).json()["data"] == []
+    replay = {"since": made["created_at"], "only": "all"}
+    answers = [
+        await api.http.get(path),
+        await api.http.get(f"{path}/deliveries"),
+        await api.http.post(f"{path}/replay", json=replay),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 3
+
+
+async def test_one_delivery_is_seen_and_sent_anew(
+    api: Api, subscriber: Receiver, clock: Clock
+) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    await api.http.post(f"/v1/subjects/{made['id']}/cancel")
+    subscriber.answers.append(410)
+    await told(api, subscriber, 1)
+    (row,) = await fetch(api.resources, "SELECT id FROM deliveries")
+    path = f"/v1/deliveries/{row['id']}"
+    assert (await api.http.get(path)).json()["state"] == "dead"
+    clock.pass_by(1)
+    assert (await api.http.post(f"{path}/resend")).status_code == 202
+    await told(api, subscriber, 2)
+    assert (await api.http.get(path)).json()["state"] == "delivered"
+    assert [one["state"] for one in await lanes(api)] == ["active"]
+
+
+async def test_a_process_of_before_could_not_send_to_it(api: Api, subscriber: Receiver) -> None:
+    await api.create(callback_url=subscriber.url)
+    (lane,) = await lanes(api)
+    attempt = await api.resources.sender.post(lane["url"], {}, b"", 5)
+    assert isinstance(attempt, Failed)
+    assert attempt.reason == "request"
+    assert api.resources.vault.open(lane["secret"], lane["id"])
+
+
+@pytest.mark.parametrize(("url", "code"), REFUSED)
+async def test_a_url_that_must_not_be_called_is_refused(api: Api, url: str, code: str) -> None:
+    answer = await api.http.post("/v1/subjects", json=a_request(callback_url=url))
+    assert answer.status_code == 422
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
+        ("/callback_url", code)
+    ]
+    assert await lanes(api) == []
+
+
+def resolving(resources: Resources, **settings: Any) -> Resources:  # noqa: ANN401
+    """The same, where names resolve as NAMES says."""
+
+    async def lookup(host: str) -> Sequence[str]:
+        if host not in NAMES:
+            raise socket.gaierror
+        return NAMES[host]
+
+    changed = replace(resources.settings, **settings)
+    guard = Guard(changed.allowed_private_targets, lookup)
+    return replace(resources, settings=changed, guard=guard)
+
+
+async def codes(resources: Resources, url: str) -> set[str]:
+    return {one.code for one in await callback_urls.flaws(resources, url)}
+
+
+async def test_plain_http_is_for_what_is_inside_unless_it_is_allowed(resources: Resources) -> None:
+    here = resolving(resources)
+    assert await codes(here, "http://inside.example/") == set()
+    for name in ("outside", "both", "unknown"):
+        assert await codes(here, f"http://{name}.example/") == {"url_scheme"}, name
+        assert await codes(here, f"https://{name}.example/") == set(), "judged when it is dialled"
+    nothing_inside = resolving(resources, allowed_private_targets=())
+    assert await codes(nothing_inside, "http://inside.example/") == {"url_scheme"}
+    allowing = resolving(resources, allow_http=True)
+    assert await codes(allowing, "http://outside.example/") == set()
+
+
+async def test_a_request_that_came_before_makes_no_lane(api: Api, account: str) -> None:
+    await api.create(external_task_id="mine")
+    body = a_request(external_task_id="mine", callback_url="https://example.com/done")
+    with pytest.raises(Exception, match="used before"):
+        await accept(api.resources, account, body)
+    assert await lanes(api) == []
+    with pytest.raises(Invalid):
+        await accept(api.resources, account, a_request(callback_url="http://10.0.0.1/"))
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Example.COM/a", "callback://example.com:443"),
+        ("https://example.com.:8443/a", "callback://example.com:8443"),
+        ("HTTP://127.0.0.1/", "callback://127.0.0.1:80"),
+        ("http://[::1]:8080/a", "callback://[::1]:8080"),
+    ],
+)
+def test_an_origin_is_a_host_and_a_port(url: str, origin: str) -> None:
+    assert callback_urls.origin_of(url) == origin
+
+
+async def test_a_move_that_makes_no_event_makes_no_call(api: Api, subscriber: Receiver) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    await advance(api.resources, made["id"], News(Signal.LOST))
+    assert await fetch(api.resources, "SELECT 1 FROM deliveries") == []

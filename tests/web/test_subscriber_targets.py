@@ -1,0 +1,97 @@
+"""Which URLs subscribers may have: judged by their text, and by what their names resolve to."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+
+from service.core.errors import Invalid
+from service.remote.guard import Guard
+from service.steps import subscribe
+from service.steps.resources import Resources
+from tests.calling import fetch
+from tests.conftest import Api
+from tests.web.test_subscribers import errors, post
+
+NAMES = {
+    "inside.example": ["127.0.0.1", "127.0.0.2"],
+    "outside.example": ["93.184.215.14"],
+    "halfway.example": ["127.0.0.1", "93.184.215.14"],
+    "lan.example": ["192.168.1.1"],
+    "both.example": ["93.184.215.14", "192.168.1.1"],
+}
+REFUSED = (
+    ("http://10.0.0.1/hook", "url_address"),
+    ("https://10.0.0.1/hook", "url_address"),
+    ("https://[::1]/hook", "url_address"),
+    ("https://169.254.169.254/latest", "url_address"),
+    ("https://[::ffff:10.0.0.1]/hook", "url_address"),
+    ("http://93.184.215.14/hook", "url_scheme"),
+    ("ftp://127.0.0.1/hook", "url_scheme"),
+    ("https://user:pass@example.com/", "url_userinfo"),
+    ("https://", "url_host"),
+    ("not a url", "url_malformed"),
+    ("https://127.1/hook", "url_host"),
+    ("http://127.0.0.1:0/hook", "url_port"),
+    ("https://example.com/" + "x" * 2048, "url_too_long"),
+)
+
+
+async def test_a_url_that_must_not_be_called_is_refused(api: Api) -> None:
+    for url, code in REFUSED:
+        assert errors(await post(api, url=url)) == {("/url", code)}, url
+    assert (await api.http.get("/v1/subscribers")).json()["data"] == []
+
+
+async def codes(resources: Resources, url: str, **fields: object) -> set[str]:
+    """What is wrong with a URL, for the account of the test."""
+    (row,) = await fetch(resources, "SELECT id FROM accounts")
+    try:
+        await subscribe.subscribe(resources, row["id"], {"url": url, **fields})
+    except Invalid as error:
+        return {one.code for one in error.findings}
+    return set()
+
+
+def resolving(resources: Resources, *, allow_http: bool = False) -> Resources:
+    """The same, where names resolve as NAMES says."""
+
+    async def lookup(host: str) -> Sequence[str]:
+        if host not in NAMES:
+            raise socket.gaierror
+        return NAMES[host]
+
+    changed = replace(resources.settings, allow_http=allow_http)
+    guard = Guard(changed.allowed_private_targets, lookup)
+    return replace(resources, settings=changed, guard=guard)
+
+
+async def test_a_name_is_judged_by_what_it_resolves_to(api: Api) -> None:
+    resources = resolving(api.resources)
+    assert await codes(resources, "http://inside.example/") == set()
+    assert await codes(resources, "https://outside.example/") == set()
+    assert await codes(resources, "https://later.example/") == set(), "attempts check again"
+    assert await codes(resources, "https://lan.example/") == {"url_blocked"}
+    assert await codes(resources, "https://both.example/") == {"url_blocked"}
+
+
+async def test_plain_http_is_for_what_is_inside_unless_it_is_allowed(api: Api) -> None:
+    resources = resolving(api.resources)
+    for name in ("outside", "later", "halfway"):
+        assert await codes(resources, f"http://{name}.example/") == {"url_scheme"}, name
+    allowing = resolving(api.resources, allow_http=True)
+    for name in ("outside", "later", "halfway"):
+        assert await codes(allowing, f"http://{name}.example/") == set(), name
+
+
+async def test_a_stream_is_judged_as_any_other_target_is(api: Api) -> None:
+    resources = resolving(api.resources)
+    for kind, plain, encrypted in (("nats", "nats", "tls"), ("redis_stream", "redis", "rediss")):
+        fields = {"type": kind, "channel": "ours"}
+        for url, wrong in (
+            (f"{plain}://inside.example", set()),
+            (f"{plain}://outside.example", {"url_scheme"}),
+            (f"{encrypted}://outside.example", set()),
+            (f"{encrypted}://lan.example", {"url_blocked"}),
+            (f"{plain}://10.0.0.1", {"url_address"}),
+        ):
+            assert await codes(resources, url, **fields) == wrong, url
