@@ -4,17 +4,21 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
+from tests.bench.deliveries import deliveries
 from tests.bench.ingest import ingest, with_history
 from tests.bench.latency import latencies
 from tests.bench.load import Faulty
+from tests.bench.streams import streams
 
 ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
     "latency": (latencies, "how long news takes, from end to end; half a minute"),
+    "deliveries": (deliveries, "deliveries of one worker; a minute"),
     "ingest": (ingest, "callback ingest; a minute and a half"),
     "history": (
         with_history,
         "the same with 1,000,000 finished subjects; two minutes, 7 GB of disk",
     ),
+    "streams": (streams, "5,000 open event streams in one process; half a minute"),
 }
 
 

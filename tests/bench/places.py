@@ -89,7 +89,7 @@ def listener(running: Stack, account: str) -> tuple[str, str]:
     key = running.make_key(account)
     answer = httpx.post(
         f"{running.base_url}/v1/subscribers",
-        json={"url": f"http://{HOST}:9/"},
+        json={"url": f"http://{HOST}:65009/"},
         headers={"authorization": f"Bearer {key}"},
     )
     subscriber: str = answer.raise_for_status().json()["id"]
