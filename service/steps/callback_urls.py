@@ -1,11 +1,9 @@
 """A request's own callback_url: judged when it comes, and given a lane with all of its origin."""
 
-from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from service.core.errors import Finding
 from service.core.targets import DEFAULT_PORTS, check_url
-from service.remote.guard import Blocked
 from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.steps.signing import ensure_account_secret
@@ -16,35 +14,16 @@ POINTER = "/callback_url"
 SECRET_BYTES = 32
 
 
-async def flaws(resources: Resources, url: str) -> list[Finding]:
-    """Why it may not be called, as far as can be said before it is: a name is judged each time it
-    is dialled, and looked up here only where it must be one of ours to be called without TLS."""
-    settings = resources.settings
-    found = check_url(
+def flaws(resources: Resources, url: str) -> list[Finding]:
+    """Why it may not be called, as far as its text says: a name is judged each time it is dialled.
+    The provider takes http too, and so do those who only change its base URL."""
+    return check_url(
         url,
         pointer=POINTER,
         https_only=False,
-        allowed=settings.allowed_private_targets,
-        ports=settings.allowed_ports,
+        allowed=resources.settings.allowed_private_targets,
+        ports=resources.settings.allowed_ports,
     )
-    parts = urlsplit(url) if not found else None
-    if parts is None or parts.scheme == "https" or settings.allow_http:
-        return found
-    if await _inside(resources, parts.hostname or ""):
-        return []
-    return [Finding(POINTER, "url_scheme", "callback_url must be an https URL")]
-
-
-async def _inside(resources: Resources, host: str) -> bool:
-    """Whether all addresses of a host are private ones that may be called."""
-    allowed = resources.settings.allowed_private_targets
-    if not allowed:
-        return False
-    try:
-        addresses = await resources.guard.addresses(host)
-    except (Blocked, OSError):
-        return False
-    return all(any(ip_address(one) in network for network in allowed) for one in addresses)
 
 
 async def lane(tx: Transaction, resources: Resources, account_id: str, url: str) -> str:
@@ -68,7 +47,7 @@ async def lane(tx: Transaction, resources: Resources, account_id: str, url: str)
 
 def origin_of(url: str) -> str:
     """`callback://host:port`: under this scheme nothing can be sent there by mistake."""
-    parts: SplitResult = urlsplit(url)
+    parts = urlsplit(url)
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     host = (parts.hostname or "").removesuffix(".")
     return f"callback://[{host}]:{port}" if ":" in host else f"callback://{host}:{port}"

@@ -49,7 +49,7 @@ class Courier:
         now, token = resources.clock(), resources.new_id("lse")
         lane = settings.delivery_parallel
         terms = Terms(token, limit, lane, settings.delivery_timeout, MARGIN)
-        async with resources.database.glance(durable=False) as tx:
+        async with resources.database.careless() as tx:
             due = await deliveries.claim(tx, terms, now)
         wanted = {one.subscriber_id: one.version for one in due}
         known = await resources.profiles.known(resources.database, wanted, now)

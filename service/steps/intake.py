@@ -39,7 +39,7 @@ async def accept(
     settings = resources.settings
     request = check(body, voice_for_images=settings.voice_for_images, ports=settings.allowed_ports)
     if request.callback_url is not None:
-        flaws = await callback_urls.flaws(resources, request.callback_url)
+        flaws = callback_urls.flaws(resources, request.callback_url)
         if flaws:
             raise Invalid(flaws)
     key = _key(idempotency_key)

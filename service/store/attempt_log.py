@@ -86,10 +86,18 @@ _OF_EVENT = text(f"""
     WHERE (d.event_id, d.subscriber_id) >= (CAST(:event_id AS text), CAST(:subscriber_id AS text))
     AND (d.event_id, d.subscriber_id) <= (CAST(:event_id AS text), CAST(:subscriber_id AS text))
 """)  # noqa: S608 - likewise
+_OF_SUBJECT = text(f"""
+    SELECT {_COLUMNS} FROM deliveries d
+    WHERE d.event_id = ANY (ARRAY(
+        SELECT id FROM events WHERE subject_id = :subject_id ORDER BY sequence DESC
+    ))
+    ORDER BY d.created_at DESC, d.id DESC LIMIT :limit
+""")  # noqa: S608 - likewise
 _ATTEMPTS = text("""
     SELECT a.* FROM unnest(CAST(:ids AS text[])) d (id)
     CROSS JOIN LATERAL (
-        SELECT delivery_id, number, at, status, latency_ms, error, answer, delivered
+        SELECT delivery_id, number, at, status, latency_ms, error,
+            CASE WHEN :answers THEN answer ELSE '' END, delivered
         FROM attempts WHERE delivery_id = d.id ORDER BY number DESC LIMIT :most
     ) a
 """)
@@ -99,7 +107,7 @@ _TOP: Place = (datetime.max.replace(tzinfo=UTC), "")
 async def one(tx: Transaction, account_id: str, delivery_id: str) -> Shown | None:
     """A delivery of this account."""
     rows = await tx.execute(_ONE, {"id": delivery_id, "account_id": account_id})
-    return next(iter(await _shown(tx, rows.all())), None)
+    return next(iter(await _shown(tx, rows.all(), answers=True)), None)
 
 
 async def owned(tx: Transaction, account_id: str, delivery_id: str) -> Owned | None:
@@ -136,6 +144,12 @@ async def page(
     return shown, None if last is None else (last.created_at, last.id)
 
 
+async def of_subject(tx: Transaction, subject_id: str, limit: int) -> list[Shown]:
+    """What was sent of a subject, to its callback_url too, the newest first."""
+    rows = await tx.execute(_OF_SUBJECT, {"subject_id": subject_id, "limit": limit})
+    return await _shown(tx, rows.all())
+
+
 async def _of_event(
     tx: Transaction, subscriber_id: str, event_id: str, wanted: Wanted
 ) -> list[Shown]:
@@ -149,10 +163,13 @@ async def _of_event(
     ]
 
 
-async def _shown(tx: Transaction, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[Shown]:
-    """These deliveries with the last of their attempts, in their order."""
+async def _shown(
+    tx: Transaction, rows: Sequence[Row[*tuple[Any, ...]]], *, answers: bool = False
+) -> list[Shown]:
+    """These deliveries with the last of their attempts, in their order. What was answered is read
+    of one delivery only: of a page's it could be 200 MB."""
     made: dict[str, list[tuple[int, Recorded]]] = {row.id: [] for row in rows}
-    values = {"ids": list(made), "most": MOST_ATTEMPTS}
+    values = {"ids": list(made), "most": MOST_ATTEMPTS, "answers": answers}
     for delivery_id, number, *attempt in await tx.execute(_ATTEMPTS, values) if made else ():
         made[delivery_id].insert(0, (number, Recorded(*attempt)))
     return [_one(row, made[row.id]) for row in rows]

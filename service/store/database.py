@@ -93,27 +93,33 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def glance(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
-        """For a single statement: it is its own transaction, which saves two trips.
-
-        With durable=False it does not wait for the disk: only for what may be lost in a crash of
-        Postgres without harm, as a claim whose work is done at least once.
-        """
-        engine = self._autocommit if durable else self._careless
-        async with self._translated(engine.connect()) as connection:
+    async def glance(self) -> AsyncIterator[Transaction]:
+        """For a single statement: it is its own transaction, which saves two trips."""
+        async with self._translated(self._autocommit.connect()) as connection:
             yield connection
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[Direct]:
         """The same as `transaction`, on a connection of the same pool."""
-        async with self._translated(self._engine.connect()) as connection:
+        async with self._driven(self._engine) as driver, driver.transaction():
+            yield Direct(driver, self._engine.dialect)
+
+    @asynccontextmanager
+    async def careless(self) -> AsyncIterator[Direct]:
+        """For a single statement that does not wait for the disk: what it does may be lost in a
+        crash of Postgres without harm, as a claim whose work is done at least once."""
+        async with self._driven(self._careless) as driver:
+            yield Direct(driver, self._careless.dialect)
+
+    @asynccontextmanager
+    async def _driven(self, engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
+        async with self._translated(engine.connect()) as connection:
             driver = await _driver(connection)
             if driver.is_closed():  # Postgres was restarted, and nobody has used it since
                 await connection.invalidate()
                 driver = await _driver(connection)
             try:
-                async with driver.transaction():
-                    yield Direct(driver, self._engine.dialect)
+                yield driver
             except asyncpg.PostgresError as error:
                 if str(error.sqlstate or "").startswith(PASSING):
                     raise Unavailable from error

@@ -154,7 +154,7 @@ class Terms:
     margin: float
 
 
-async def claim(tx: Transaction | Direct, terms: Terms, now: datetime) -> list[Due]:
+async def claim(tx: Direct, terms: Terms, now: datetime) -> list[Due]:
     """Deliveries that are due to active subscribers, the longest due of each first."""
     values = asdict(terms) | {"now": now, "many": SHARES * terms.limit}
     return [Due(*row) for row in await tx.execute(_CLAIM, values)]

@@ -34,8 +34,12 @@ WRITE = f"""
     new AS (
         SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
     ), written AS (
-        INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
-        SELECT id, subject_id, account_id, sequence, type, bytes, created_at
+        INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at, xid)
+        SELECT id, subject_id, account_id, sequence, type, bytes, created_at,
+            greatest(pg_current_xact_id(), (  -- the feed has it after the one before: see feed.py
+                SELECT e.xid FROM events e WHERE e.subject_id = new.subject_id
+                ORDER BY e.sequence DESC LIMIT 1
+            ))
         FROM new ORDER BY subject_id, sequence
     ), heard AS (  -- kept from being disabled or removed until the deliveries are written
         SELECT s.id, s.account_id, s.event_types, s.reference_types, s.tags, s.ordering

@@ -34,6 +34,7 @@ ROUTES = [
     Route("/v1/subjects/{subject_id}", subjects.read, methods=["GET"]),
     Route("/v1/subjects/{subject_id}/cancel", subjects.cancel_one, methods=["POST"]),
     Route("/v1/subjects/{subject_id}/events", events.of_subject, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}/deliveries", deliveries.of_subject, methods=["GET"]),
     Route("/v1/events", events.feed, methods=["GET"]),
     Route("/v1/subscribers", subscribers.create, methods=["POST"]),
     Route("/v1/subscribers", subscribers.page_of, methods=["GET"]),

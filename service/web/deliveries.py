@@ -43,12 +43,23 @@ async def of_subscriber(request: Request) -> Response:
     return page([_delivery(one) for one in found], below and cursor_of(*below))
 
 
+async def of_subject(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    query = Query(request)
+    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    query.done()
+    found = await reading.subject_deliveries(
+        resources(request), caller.account_id, in_path(request, "subject_id"), limit
+    )
+    return page([_delivery(one) for one in found], None)
+
+
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     found = await reading.delivery(
         resources(request), caller.account_id, in_path(request, "delivery_id")
     )
-    return rendered(_delivery(found))
+    return rendered(_delivery(found, answers=True))
 
 
 async def resend(request: Request) -> Response:
@@ -68,7 +79,7 @@ async def replay_all(request: Request) -> Response:
     return rendered(done, 200 if done.dry_run else 202)
 
 
-def _delivery(delivery: Shown) -> dict[str, Any]:
+def _delivery(delivery: Shown, *, answers: bool = False) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -76,7 +87,10 @@ def _delivery(delivery: Shown) -> dict[str, Any]:
         "type": delivery.type,
         "state": delivery.state,
         "attempts": [
-            {"id": f"{delivery.id}.{number}"} | _attempt(made) for number, made in delivery.attempts
+            {"id": f"{delivery.id}.{number}"}
+            | _attempt(made)
+            | ({"answer": escaped(made.answer)} if answers else {})
+            for number, made in delivery.attempts
         ],
         "next_attempt_at": rfc3339(delivery.due_at),
         "created_at": rfc3339(delivery.created_at),
@@ -89,5 +103,4 @@ def _attempt(attempt: Recorded) -> dict[str, Any]:
         "status": attempt.status,
         "latency_ms": attempt.latency_ms,
         "error": attempt.error,
-        "answer": escaped(attempt.answer),
     }

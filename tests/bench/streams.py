@@ -52,6 +52,9 @@ def streams() -> None:
         each = (_resident(running) - before) / STREAMS
         idle = _idle(running, wires)
         reached, cpu = asyncio.run(_tell(running, wires))
+        began = time.perf_counter()
+        running.child("web").stop()
+        stopped = time.perf_counter() - began
     print(f"\n{STREAMS:,} streams of one account, one web process; opened in {took:.1f} s")
     print(f"memory for each: {each / 1000:.1f} kB")
     print(f"idle, with comments: {idle:.1%} of one CPU")
@@ -59,6 +62,7 @@ def streams() -> None:
         f"an event of 1 kB, from its commit to the last of them: median {median(reached):.0f} ms,"
     )
     print(f"worst {max(reached):.0f} ms of {EVENTS}; {cpu:.0f} µs of CPU for each stream and event")
+    print(f"told to stop, the process has ended all of them and itself after {stopped:.1f} s")
 
 
 def _open(opened: ExitStack, running: Stack, key: str) -> list[socket.socket]:

@@ -47,11 +47,19 @@ async def test_a_transaction_is_whole_or_not_at_all(resources: Resources) -> Non
     assert [row["id"] for row in await fetch(resources, "SELECT id FROM accounts")] == ["good"]
 
 
-@pytest.mark.parametrize("durable", [True, False])
-async def test_a_glance_is_its_own_transaction(resources: Resources, *, durable: bool) -> None:
-    async with resources.database.glance(durable=durable) as tx:
+async def test_a_glance_is_its_own_transaction(resources: Resources) -> None:
+    async with resources.database.glance() as tx:
         await accounts.ensure(tx, account_id="a", name="a", now=resources.clock())
         assert len(await fetch(resources, "SELECT id FROM accounts")) == 1
+
+
+async def test_each_careless_statement_is_its_own_transaction(resources: Resources) -> None:
+    insert = text("INSERT INTO accounts (id, name, created_at) VALUES (:id, :id, now())")
+    async with resources.database.careless() as tx:
+        await tx.execute(insert, {"id": "a"})
+        assert len(await fetch(resources, "SELECT id FROM accounts")) == 1
+        ((waits,),) = await tx.execute(text("SHOW synchronous_commit"), {})
+    assert waits == "off"
 
 
 async def test_what_cannot_be_reached_or_entered_is_unavailable(database_url: str) -> None:

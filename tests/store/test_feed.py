@@ -4,12 +4,17 @@ from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
+from service.core.lifecycle import Signal
+from service.core.subjects import News as Learnt
 from service.core.subjects import Subject
 from service.steps import keys, reading
+from service.steps.advance import advance, consider, events_for
 from service.steps.resources import Resources
-from service.store import accounts, feed
+from service.store import accounts, feed, moves, subjects
 from service.store.feed import Kept, News, Position
+from service.store.moves import Move
 from tests.store.statements import heard, plan, scans
 from tests.written import write, write_and_commit
 
@@ -153,3 +158,22 @@ async def test_news_are_found_by_the_feeds_index_alone(resources: Resources, acc
         await connection.close()
     assert [scan["Index Name"] for scan in found] == ["ix_events_feed"]
     assert all(column in found[0]["Index Cond"] for column in ("account_id", "xid", "position"))
+
+
+async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_later(
+    resources: Resources, account: str
+) -> None:
+    """As a batch does that got its place when it locked one subject, and then waited for another
+    that somebody else was moving."""
+    made = await write_and_commit(resources, account)
+    async with resources.database.transaction() as older:
+        await older.execute(text("SELECT pg_current_xact_id()"))
+        await advance(resources, made.id, Learnt(Signal.SUBMITTED, provider_task_id="1"))
+        subject = await subjects.lock(older, made.id)
+        assert subject is not None
+        outcome = consider(resources, subject, Learnt(Signal.PROCESSING))
+        move = Move(outcome.before, outcome.after, events_for(resources, outcome))
+        await moves.write(older, [move])
+    seen: list[Kept] = []
+    await read_on(resources, account, seen)
+    assert [event.sequence for event in seen] == [1, 2, 3]

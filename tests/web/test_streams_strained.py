@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from structlog.typing import EventDict
 
 from service.local.ports import free_port
 from service.steps import feed, follow
@@ -181,3 +182,16 @@ async def test_the_process_stops_at_once_however_many_streams_are_open(
         stop.set()
         async with asyncio.timeout(10):
             assert await running is True
+
+
+async def test_a_stream_that_cannot_be_read_on_ends_so_that_it_is_resumed(
+    world: World, logged: list[EventDict]
+) -> None:
+    made = await world.write(2)
+    await fetch(world.resources, "ALTER TABLE events RENAME TO gone")
+    async with world.stream(last_event_id="0-0") as reader:
+        assert await reader.rest() == []
+    await fetch(world.resources, "ALTER TABLE gone RENAME TO events")
+    async with world.stream(last_event_id=reader.last_id) as again:
+        assert told(await again.frames(2)) == ids(*made)
+    logged[:] = [line for line in logged if line.get("action") != "fault"]
