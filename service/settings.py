@@ -161,7 +161,7 @@ class Settings:
         "Seconds from there until the subscriber is disabled, if they go on",
     )
     delivery_parallel: int = _setting(
-        "128", parameters.whole(1, 10_000), "Delivery attempts at once in one worker"
+        "256", parameters.whole(1, 10_000), "Delivery attempts at once in one worker"
     )
     subscribers_per_account: int = _setting(
         "100", parameters.whole(1, 100_000), "Subscribers that one account may have"

@@ -9,6 +9,7 @@ import structlog
 
 from service.core.errors import Unavailable
 from service.remote.attempts import Attempt, Failed
+from service.remote.subscriber import PER_HOST
 from service.steps.gather import Gatherer
 from service.steps.profiles import Profile
 from service.steps.record import CHUNK, UNSENT, Done, Recorder
@@ -22,7 +23,8 @@ log = structlog.get_logger()
 
 MARGIN = 10.0  # seconds of a lease beyond an attempt's time-out, to begin and to record in
 BEGIN = 5.0  # seconds of those; a worker that was stopped for longer leaves it to others
-WRITERS = 2  # batches of attempts recorded at a time
+WRITERS = 4  # batches of attempts recorded at a time; with fewer, attempts wait for the disk
+MOST = 64  # attempts in one of them
 AGAIN = 0.2  # seconds between tries to record while Postgres is away
 
 
@@ -41,14 +43,13 @@ class Courier:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._recorder = Gatherer(Recorder(resources).write, writers=WRITERS, most=64)
+        self._recorder = Gatherer(Recorder(resources).write, writers=WRITERS, most=MOST)
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Deliveries whose turn has come."""
         resources, settings = self._resources, self._resources.settings
         now, token = resources.clock(), resources.new_id("lse")
-        lane = settings.delivery_parallel
-        terms = Terms(token, limit, lane, settings.delivery_timeout, MARGIN)
+        terms = Terms(token, limit, PER_HOST, settings.delivery_timeout, MARGIN)
         async with resources.database.careless() as tx:
             due = await deliveries.claim(tx, terms, now)
         wanted = {one.subscriber_id: one.version for one in due}

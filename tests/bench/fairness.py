@@ -1,0 +1,140 @@
+"""What a subscriber that hangs costs those that are well: the delays of their deliveries with it and
+without it, in turn."""
+
+import asyncio
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import median, quantiles
+from time import monotonic
+
+import aiohttp
+import uvloop
+
+from service.local.stack import Stack, stack
+from tests.bench.database import connected
+from tests.bench.latency import REQUEST, paced
+from tests.bench.load import Faulty
+from tests.bench.sink import Sinks, sinks
+
+ROUNDS = 3  # of each kind
+HEALTHY = 50  # subscribers; the issue's figure
+RATE = 15.0  # subjects a second: times HEALTHY deliveries
+WARMING = 30  # subjects of a round that are not counted: its worker has just begun
+COUNTED = 105
+PATIENCE = 30.0  # seconds until all is delivered
+LOOK = 0.1  # seconds between looks
+ACCOUNT = "fairness"
+TYPES = ["subject.queued"]
+AIM = 1.1
+WITHOUT, WITH = "without", "with one that hangs"
+# One subject holds the provider's only place for as long as this takes: nothing but subjects being
+# queued happens.
+SETTINGS = {"CALLSHEET_PROVIDER_PARALLEL": "1", "CALLSHEET_POLL_AFTER": "3600"}
+PROVIDER = {"fetch_media": False, "processing_after": 3600, "finished_after": 3600}
+NOW = "SELECT clock_timestamp()"
+WAITING = """
+    SELECT count(*) FROM deliveries WHERE state = 'pending' AND subscriber_id = ANY ($1)
+"""
+UNDER_WAY = "SELECT count(*) FROM deliveries WHERE lease_token <> '' AND subscriber_id = $1"
+DELAYS = """
+    SELECT extract(epoch FROM a.at - d.created_at) * 1000 + a.latency_ms
+    FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
+    WHERE a.delivered AND d.subscriber_id = ANY ($1) AND d.created_at >= $2
+"""
+
+Delays = Mapping[str, Sequence[Sequence[float]]]
+
+
+def fairness() -> None:
+    """Fifty that are well, one worker, and every other time one more that never answers."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        stack(Path(folder) / "stack", SETTINGS, keep=False) as running,
+        sinks(HEALTHY, 1) as taking,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        delays = runner.run(_measured(running, taking))
+    _print(delays)
+
+
+def _print(delays: Delays) -> None:
+    print(
+        f"\ndeliveries to {HEALTHY} healthy subscribers, {RATE * HEALTHY:.0f} a second, one worker;"
+        f"\nmilliseconds from the event to the answer; {ROUNDS} rounds of each kind in turn\n"
+        f"{'':24}{'p50':>9}{'p99':>9}"
+    )
+    for name, rounds in delays.items():
+        found = quantiles([one for some in rounds for one in some], n=100)
+        print(f"{name:24}{found[49]:9.1f}{found[98]:9.1f}")
+    ratios = [
+        quantiles(some, n=100)[98] / quantiles(base, n=100)[98]
+        for some, base in zip(delays[WITH], delays[WITHOUT], strict=True)
+    ]
+    told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"p99, times as long: {median(ratios):.2f} (the aim: {AIM} at most); by rounds: {told}")
+
+
+async def _measured(running: Stack, taking: Sinks) -> Delays:
+    """Milliseconds, by kind and round."""
+    found: dict[str, list[list[float]]] = {WITHOUT: [], WITH: []}
+    headers = {"authorization": f"Bearer {running.make_key(ACCOUNT)}"}
+    async with aiohttp.ClientSession(running.base_url, headers=headers) as http:
+        provider = f"{running.simulator_url}/_simulator/settings"
+        async with http.post(provider, json=PROVIDER) as answer:
+            answer.raise_for_status()
+        await _create(http)
+        healthy = [await _subscribe(http, url) for url in taking.urls]
+        for number in range(ROUNDS):
+            for name in list(found)[:: -1 if number % 2 else 1]:
+                url = taking.hanging[0] if name == WITH else None
+                found[name].append(await _round(running, http, healthy, url))
+    return found
+
+
+async def _round(
+    running: Stack, http: aiohttp.ClientSession, healthy: Sequence[str], hanging: str | None
+) -> list[float]:
+    """The delays of one round, in milliseconds; with a new worker, as the last one may still wait
+    for who hangs."""
+    await asyncio.to_thread(running.child("worker").restart)
+    bad = await _subscribe(http, hanging) if hanging else None
+    async with connected(running.env["CALLSHEET_DATABASE_URL"]) as connection:
+        await _load(http, WARMING)
+        since: datetime = await connection.fetchval(NOW)
+        await _load(http, COUNTED)
+        deadline = monotonic() + PATIENCE
+        while await connection.fetchval(WAITING, healthy):
+            if monotonic() > deadline:
+                raise Faulty("deliveries to the healthy ones did not end")
+            await asyncio.sleep(LOOK)
+        if bad is not None:
+            if not await connection.fetchval(UNDER_WAY, bad):
+                raise Faulty("nothing hung")
+            async with http.delete(f"/v1/subscribers/{bad}") as answer:
+                answer.raise_for_status()
+        delays = [float(row[0]) for row in await connection.fetch(DELAYS, healthy, since)]
+    if len(delays) != COUNTED * len(healthy):
+        raise Faulty(f"{len(delays)} deliveries, not {COUNTED * len(healthy)}")
+    return delays
+
+
+async def _load(http: aiohttp.ClientSession, count: int) -> None:
+    """So many subjects at the steady rate, and each is accepted."""
+    async with asyncio.TaskGroup() as group:
+        async for _ in paced(count, RATE):
+            group.create_task(_create(http))
+
+
+async def _create(http: aiohttp.ClientSession) -> None:
+    body = REQUEST | {"element_name": "fair"}
+    async with http.post("/v1/subjects", json=body) as answer:
+        answer.raise_for_status()
+
+
+async def _subscribe(http: aiohttp.ClientSession, url: str) -> str:
+    body = {"url": url, "event_types": TYPES}
+    async with http.post("/v1/subscribers", json=body) as answer:
+        answer.raise_for_status()
+        return str((await answer.json())["id"])
