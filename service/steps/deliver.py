@@ -16,8 +16,8 @@ from service.steps.record import CHUNK, UNSENT, Done, Recorder
 from service.steps.resources import Resources
 from service.steps.sending import Message, send
 from service.steps.vault import Sealed
-from service.store import deliveries
-from service.store.deliveries import Due, Terms
+from service.store import claims, deliveries
+from service.store.claims import Due, Terms
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Courier:
         now, token = resources.clock(), resources.new_id("lse")
         terms = Terms(token, limit, PER_HOST, settings.delivery_timeout, MARGIN)
         async with resources.database.careless() as tx:
-            due = await deliveries.claim(tx, terms, now)
+            due = await claims.claim(tx, terms, now)
         wanted = {one.subscriber_id: one.version for one in due}
         known = await resources.profiles.known(resources.database, wanted, now)
         return [Claimed(one, token, known.get(one.subscriber_id)) for one in due]

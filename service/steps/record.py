@@ -16,8 +16,9 @@ from service.remote.attempts import Answered, Attempt, Failed, Published
 from service.steps.pace import Pace
 from service.steps.resources import Resources
 from service.store import deliveries, events, lanes, subjects
+from service.store.claims import Due
 from service.store.database import Direct
-from service.store.deliveries import Due, Ended, Recorded
+from service.store.deliveries import Ended, Recorded
 from service.store.events import New
 
 log = structlog.get_logger()

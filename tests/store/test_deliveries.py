@@ -9,8 +9,9 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps.advance import advance
 from service.steps.resources import Resources
-from service.store import deliveries, subjects
-from service.store.deliveries import Due, Ended, Recorded, Terms
+from service.store import claims, deliveries, subjects
+from service.store.claims import Due, Terms
+from service.store.deliveries import Ended, Recorded
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 
@@ -21,7 +22,7 @@ LEASE = timedelta(seconds=30)
 async def claimed(resources: Resources, lease: str = "lse_1", limit: int = 100) -> list[Due]:
     terms = Terms(lease, limit, lane=100, timeout=LEASE.total_seconds(), margin=0)
     async with resources.database.careless() as tx:
-        return await deliveries.claim(tx, terms, resources.clock())
+        return await claims.claim(tx, terms, resources.clock())
 
 
 async def recorded(

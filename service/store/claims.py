@@ -1,0 +1,145 @@
+"""Which deliveries may be made now, and claiming them under a lease."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from service.store.database import Direct
+
+SHARES = 4  # times its equal share is what a claim looks at of each lane
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A claimed delivery. `version` is that of its subscriber; `delicate`, if its lane must hear
+    how the attempt went even if it went well."""
+
+    id: str
+    subscriber_id: str
+    subject_id: str
+    sequence: int
+    event_id: str
+    type: str
+    body: bytes
+    url: str | None
+    attempts: int
+    attempts_before: int
+    lease_until: datetime
+    version: int
+    delicate: bool
+
+
+# The lease is the due time pushed forward: a claim whose worker died is simply due again.
+# Subscribers with something pending are found by skipping from one to the next in the index. Each
+# has a lane of its own, and those with the least under way come first: one that hangs, or has much
+# to catch up with, cannot hold what the others need. Lanes with limits are held, and of two claims
+# that overlap one leaves them alone, as neither sees what the other takes.
+_CLAIM = text("""
+    WITH RECURSIVE waiting AS (
+        (
+            SELECT subscriber_id, due_at FROM deliveries
+            WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id, due_at LIMIT 1
+        )
+        UNION ALL
+        SELECT n.subscriber_id, n.due_at FROM waiting w CROSS JOIN LATERAL (
+            SELECT d.subscriber_id, d.due_at FROM deliveries d
+            WHERE d.state = 'pending' AND d.due_at IS NOT NULL AND d.subscriber_id > w.subscriber_id
+            ORDER BY d.subscriber_id, d.due_at LIMIT 1
+        ) n
+    ), active AS (
+        SELECT s.id, l.subscriber_id AS lane,
+            num_nonnulls(l.concurrency, l.max_rate, l.rate, l.open_until) > 0 AS limited
+        FROM subscribers s LEFT JOIN lanes l ON l.subscriber_id = s.id
+        WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
+        AND s.state = 'active'
+    ), held AS (
+        SELECT l.subscriber_id, l.concurrency, l.open_until, l.claimed_xid,
+            least(l.rate, l.max_rate) AS rate,
+            greatest(  -- at most a second's worth at once
+                l.next_at, CAST(:now AS timestamptz)
+                    - make_interval(secs => greatest(1 / least(l.rate, l.max_rate), 1))
+            ) AS used_until
+        FROM lanes l WHERE l.subscriber_id = ANY (ARRAY(SELECT lane FROM active WHERE limited))
+        FOR UPDATE SKIP LOCKED
+    ), room AS (
+        SELECT a.id, u.under_way,
+            CASE
+                WHEN a.limited IS NOT TRUE THEN :lane - u.under_way
+                WHEN h.subscriber_id IS NULL OR h.open_until > :now
+                    OR NOT pg_visible_in_snapshot(h.claimed_xid, pg_current_snapshot()) THEN 0
+                ELSE least(
+                    CASE
+                        WHEN h.open_until IS NOT NULL THEN 1
+                        ELSE coalesce(h.concurrency, :lane)
+                    END - u.under_way,
+                    floor(extract(epoch FROM :now - h.used_until) * h.rate + 0.001)
+                )
+            END AS places
+        FROM active a
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS under_way FROM deliveries d
+            WHERE d.subscriber_id = a.id AND d.lease_token IS NOT NULL AND d.due_at > :now
+        ) u
+        LEFT JOIN held h ON h.subscriber_id = a.id
+    ), due AS (
+        SELECT q.id, q.due_at,
+            r.under_way + row_number() OVER (PARTITION BY r.id ORDER BY q.due_at) AS turn
+        FROM room r
+        CROSS JOIN LATERAL (
+            SELECT d.id, d.due_at FROM deliveries d
+            WHERE d.subscriber_id = r.id AND d.state = 'pending' AND d.due_at <= :now
+            ORDER BY d.due_at LIMIT CAST(least(r.places, 1 + :many / (
+                SELECT count(*) FROM room WHERE places > 0
+            )) AS bigint)
+        ) q
+        WHERE r.places > 0
+    ), locked AS (
+        SELECT id FROM deliveries  -- only what is pending has a due time
+        WHERE due_at <= :now
+        AND id = ANY (ARRAY(SELECT id FROM due ORDER BY turn, due_at LIMIT :limit))
+        FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE deliveries d SET lease_token = :token,
+            due_at = CAST(:now AS timestamptz) + make_interval(secs => :margin + coalesce(
+                (SELECT s.timeout FROM subscribers s WHERE s.id = d.subscriber_id), :timeout
+            ))
+        WHERE d.id = ANY (ARRAY(SELECT id FROM locked))
+        RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, d.url, d.attempts,
+            d.attempts_before, d.due_at
+    ), paced AS (
+        UPDATE lanes l SET claimed_xid = pg_current_xact_id(),
+            next_at = coalesce(h.used_until + make_interval(secs => c.number / h.rate), l.next_at)
+        FROM held h
+        JOIN (SELECT subscriber_id, count(*) AS number FROM claimed GROUP BY subscriber_id) c
+        ON c.subscriber_id = h.subscriber_id
+        WHERE l.subscriber_id = h.subscriber_id
+    )
+    SELECT c.id, c.subscriber_id, c.subject_id, c.sequence, c.event_id, e.type, e.body, c.url,
+        c.attempts, c.attempts_before, c.due_at, s.version,
+        coalesce(l.failures > 0 OR l.told = 'failing' OR l.rate IS NOT NULL
+            OR l.open_until IS NOT NULL, false)
+    FROM claimed c
+    JOIN events e ON e.id = c.event_id
+    JOIN subscribers s ON s.id = c.subscriber_id
+    LEFT JOIN lanes l ON l.subscriber_id = s.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of a claim: at most `limit`, and at most `lane` under way at once, over all workers, to a
+    subscriber that has no limit of its own. A lease lasts for the subscriber's time-out, or else
+    for `timeout`, and `margin` beyond it; all in seconds."""
+
+    token: str
+    limit: int
+    lane: int
+    timeout: float
+    margin: float
+
+
+async def claim(tx: Direct, terms: Terms, now: datetime) -> list[Due]:
+    """Deliveries that are due to active subscribers, the longest due of each first."""
+    values = asdict(terms) | {"now": now, "many": SHARES * terms.limit}
+    return [Due(*row) for row in await tx.execute(_CLAIM, values)]
