@@ -114,7 +114,8 @@ class Settings:
     allow_http: bool = _setting(
         "false",
         parameters.switch,
-        "Whether subscriber URLs may be http:// beyond ALLOWED_PRIVATE_TARGETS (true or false)",
+        "Whether subscriber URLs may be http://, nats:// or redis://, none of them encrypted, "
+        "beyond ALLOWED_PRIVATE_TARGETS (true or false); callback_urls may be http:// anyway",
     )
     poll_after: float | None = _setting(
         "",

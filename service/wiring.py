@@ -21,7 +21,7 @@ from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
 from service.settings import Settings
-from service.steps.few import MOST_TRIALS, Few
+from service.steps.few import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
 from service.steps.profiles import Profiles
@@ -80,7 +80,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 profiles=Profiles(settings, vault),
                 learnt=Learnt(),
                 keyring=Keyring(settings, vault),
-                trials=Few(MOST_TRIALS),
+                trials=Few(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
                 callback_keys=vault.derive_each("callback addresses"),
                 clock=utc_now,
                 dice=_RANDOM.random,

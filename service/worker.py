@@ -22,7 +22,7 @@ from service.core.errors import CallsheetError, Invalid, Unavailable
 from service.core.subjects import public
 from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
-from service.steps import deliver, housekeeping, intake, reconcile, submit
+from service.steps import aftermath, deliver, housekeeping, intake, reconcile, submit
 from service.steps.drain import Drain
 from service.steps.resources import Resources
 from service.wiring import collect_seldom, open_resources
@@ -197,7 +197,7 @@ async def sweep_for_ever(resources: Resources) -> None:
     while True:
         try:
             await reconcile.sweep(resources)
-            await deliver.cancel_waiting(resources)
+            await aftermath.sweep(resources)
         except Unavailable as error:
             log.warning("worker", action="sweep_failed", error=repr(error))
         except Exception:  # one subject that cannot be swept must not end the process

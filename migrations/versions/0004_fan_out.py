@@ -93,6 +93,9 @@ def _create_tables() -> None:
         sa.Column("open_until", time),
         sa.Column("probes", sa.Integer(), server_default="0", nullable=False),
         sa.Column("told", sa.Text()),
+        sa.Column("told_at", time),
+        sa.Column("why", sa.Text()),
+        sa.Column("announced", sa.Text()),
         sa.Column("sequence", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "(failures > 0) = (failing_since IS NOT NULL)", name=op.f("ck_lanes_failing")
@@ -107,4 +110,10 @@ def _create_tables() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("subscriber_id", name=op.f("pk_lanes")),
+    )
+    op.create_index(
+        "ix_lanes_untold",
+        "lanes",
+        ["subscriber_id"],
+        postgresql_where=sa.text("told IS NOT NULL AND told IS DISTINCT FROM announced"),
     )

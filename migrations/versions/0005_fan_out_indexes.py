@@ -14,7 +14,6 @@ branch_labels = None
 depends_on = None
 
 INDEXES = {
-    "ix_events_created_at": "INDEX CONCURRENTLY {} ON events USING brin (created_at)",
     "ix_subscribers_heard": "INDEX CONCURRENTLY {} ON subscribers (account_id)"
     " WHERE type <> 'callback'",
     "ix_subscribers_callback": "UNIQUE INDEX CONCURRENTLY {} ON subscribers (account_id, url)"

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from service.core.retries import SPREAD, jittered
+from service.core.subjects import rfc3339
 
 OVERBURDENED: Final = frozenset({429, 502, 503, 504})  # and time-outs: design, "Deliveries"
 OPEN_AFTER: Final = 10  # failures in a row: fewer happen to a subscriber that is only restarted
@@ -35,8 +36,8 @@ class Told(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds of nothing but failures until an account is told, and from there until the
-    subscriber is disabled."""
+    """Seconds that failures span, with no success among them, until the account is told; and from
+    there until the subscriber is disabled."""
 
     failing: float
     disable: float
@@ -55,7 +56,8 @@ class Lane:
     open_until: datetime | None = None
     probes: int = 0
     told: Told | None = None
-    sequence: int = 0
+    told_at: datetime | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def fold(
     where there is no rate yet, that is what it is slowed down from."""
     for result in results:
         if result.gone:
-            lane = lane if lane.told is Told.DISABLED else _say(lane, Told.DISABLED)
+            lane = _say(lane, Told.DISABLED, result.at, "it answered 410 Gone")
         elif result.well:
             lane = _well(lane, result.at)
         else:
@@ -96,7 +98,7 @@ def recovered(before: Lane, after: Lane) -> bool:
 
 def _well(lane: Lane, at: datetime) -> Lane:
     if lane.told is Told.FAILING:
-        lane = _say(lane, Told.RECOVERED)
+        lane = _say(lane, Told.RECOVERED, at)
     if lane.open_until is not None:
         lane = replace(lane, rate=START, rated_at=at, next_at=None)
     elif lane.rate is not None and _may_change(lane, at):
@@ -124,19 +126,27 @@ def _failed(lane: Lane, result: Result, pace: float, dice: float) -> Lane:
 
 
 def _judged(lane: Lane, at: datetime, patience: Patience) -> Lane:
-    """Told of once it has failed for long, disabled once it has gone on so: bar.md, section 1."""
-    if lane.failing_since is None or lane.told is Told.DISABLED:
+    """Failing once failures span long enough, disabled once they have gone on from there: so one
+    that is seldom written to is never disabled by two failures that lie far apart."""
+    if lane.failing_since is None:
         return lane
-    failing = (at - lane.failing_since).total_seconds()
-    if failing >= patience.failing + patience.disable:
-        return _say(lane, Told.DISABLED)
-    if failing >= patience.failing and lane.told is not Told.FAILING:
-        return _say(lane, Told.FAILING)
-    return lane
+    why = f"it has failed since {rfc3339(lane.failing_since)}"
+    if lane.told is Told.FAILING:
+        long = _seconds(lane.told_at, at) >= patience.disable
+        return _say(lane, Told.DISABLED, at, why) if long else lane
+    long = _seconds(lane.failing_since, at) >= patience.failing
+    return _say(lane, Told.FAILING, at, why) if long else lane
 
 
-def _say(lane: Lane, told: Told) -> Lane:
-    return replace(lane, told=told, sequence=lane.sequence + 1)
+def _say(lane: Lane, told: Told, at: datetime, why: str | None = None) -> Lane:
+    """What is disabled stays so until somebody says otherwise."""
+    if lane.told is Told.DISABLED:
+        return lane
+    return replace(lane, told=told, told_at=at, why=why)
+
+
+def _seconds(since: datetime | None, at: datetime) -> float:
+    return 0.0 if since is None else (at - since).total_seconds()
 
 
 def _may_change(lane: Lane, at: datetime) -> bool:

@@ -18,6 +18,7 @@ from service.core import schemes
 from service.core.keys import PREFIX, PUBLIC_PREFIX, whsec
 
 TOLERANCE = schemes.TOLERANCE
+SECRET_BYTES = 32  # of those we make; as many as HMAC-SHA256 puts out: RFC 2104, section 3
 SEED_BYTES = 32  # RFC 8032, section 5.1.5
 MOST_LOADED = 4096  # private keys; to load one takes as long as to sign with it
 

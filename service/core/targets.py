@@ -1,8 +1,8 @@
 """Which addresses may be dialled, and which URLs may name them.
 
 Decided here alone; `remote/guard.py` applies it where a socket is opened. The rules are
-design.md, "Addresses" and promise 10. Python's `is_global` is not used: it passes NAT64,
-6to4 and multicast (measured.md).
+design.md, "Addresses" and promise 10. Python's `is_global` is not used: to it NAT64, 6to4
+and multicast addresses are global, and the first two lead to private ones.
 """
 
 import re

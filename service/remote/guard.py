@@ -124,21 +124,19 @@ class Guard:
     def connector(
         self,
         *,
-        per_host: int,
         idle_seconds: float = IDLE_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> TCPConnector:
         """An aiohttp connector that dials nothing else; SNI and Host stay the URL's name.
 
-        No limit over all hosts, lest slow ones use it up: how much is sent at a time is the
-        sender's business.
+        No limit, over all hosts or of one: whoever waits behind others at the same host would be
+        taken for slow. How much is sent at a time is the business of those who send.
         """
         return TCPConnector(
             resolver=_Resolver(self),
             socket_factory=self._open,
             use_dns_cache=False,
             limit=0,
-            limit_per_host=per_host,
             keepalive_timeout=idle_seconds,
             ssl=tls or True,
         )

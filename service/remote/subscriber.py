@@ -14,7 +14,6 @@ from service.remote.guard import Blocked, Guard
 
 KEPT_BYTES: Final = 20_000  # of an answer's body; enough to see why it was refused
 KEPT_DETAIL: Final = 200  # characters of a failure's description
-PER_HOST: Final = 64  # connections to one host and port at a time, over all its subscribers
 
 OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
 
@@ -41,11 +40,9 @@ class Sender:
     No redirects, cookies, decompression, nor proxies or credentials from the environment.
     """
 
-    def __init__(
-        self, guard: Guard, *, per_host: int = PER_HOST, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, guard: Guard, *, tls: ssl.SSLContext | None = None) -> None:
         self._session = aiohttp.ClientSession(
-            connector=guard.connector(per_host=per_host, tls=tls),
+            connector=guard.connector(tls=tls),
             headers=OWN_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),

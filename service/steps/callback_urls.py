@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from service.core import signatures
 from service.core.errors import Finding
 from service.core.targets import DEFAULT_PORTS, check_url
 from service.steps.profiles import bound_to
@@ -11,7 +12,6 @@ from service.store import callback_targets
 from service.store.database import Transaction
 
 POINTER = "/callback_url"
-SECRET_BYTES = 32
 
 
 def flaws(resources: Resources, url: str) -> list[Finding]:
@@ -39,7 +39,7 @@ async def lane(tx: Transaction, resources: Resources, account_id: str, url: str)
         id_=id_,
         account_id=account_id,
         origin=origin,
-        secret=resources.vault.seal(resources.chance(SECRET_BYTES), bound_to(id_)),
+        secret=resources.vault.seal(resources.chance(signatures.SECRET_BYTES), bound_to(id_)),
         now=resources.clock(),
     )
     return await callback_targets.of(tx, account_id, origin) or id_

@@ -3,26 +3,27 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from service.core.errors import Unavailable
+from service.queue import Work
 from service.remote.attempts import Attempt, Failed
-from service.remote.subscriber import PER_HOST
 from service.steps.gather import Gatherer
 from service.steps.profiles import Profile
-from service.steps.record import CHUNK, UNSENT, Done, Recorder
+from service.steps.record import UNSENT, Done, Recorder
 from service.steps.resources import Resources
 from service.steps.sending import Message, send
 from service.steps.vault import Sealed
-from service.store import claims, deliveries
+from service.store import claims
 from service.store.claims import Due, Terms
 
 log = structlog.get_logger()
 
 MARGIN = 10.0  # seconds of a lease beyond an attempt's time-out, to begin and to record in
 BEGIN = 5.0  # seconds of those; a worker that was stopped for longer leaves it to others
+FEW, MANY = 8, 64  # under way at once to one subscriber: until it has answered well, and then
 WRITERS = 4  # batches of attempts recorded at a time; with fewer, attempts wait for the disk
 MOST = 64  # attempts in one of them
 AGAIN = 0.2  # seconds between tries to record while Postgres is away
@@ -35,6 +36,7 @@ class Claimed:
 
     due: Due
     token: str
+    at: datetime
     profile: Profile | None
 
 
@@ -43,24 +45,26 @@ class Courier:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._recorder = Gatherer(Recorder(resources).write, writers=WRITERS, most=MOST)
+        self._attempts = Recorder(resources)
+        self._recorder = Gatherer(self._attempts.write, writers=WRITERS, most=MOST)
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Deliveries whose turn has come."""
         resources, settings = self._resources, self._resources.settings
         now, token = resources.clock(), resources.new_id("lse")
-        terms = Terms(token, limit, PER_HOST, settings.delivery_timeout, MARGIN)
+        proven = self._attempts.pace.proven(now)
+        terms = Terms(token, limit, FEW, MANY, proven, settings.delivery_timeout, MARGIN)
         async with resources.database.careless() as tx:
             due = await claims.claim(tx, terms, now)
         wanted = {one.subscriber_id: one.version for one in due}
         known = await resources.profiles.known(resources.database, wanted, now)
-        return [Claimed(one, token, known.get(one.subscriber_id)) for one in due]
+        return [Claimed(one, token, now, known.get(one.subscriber_id)) for one in due]
 
     async def deliver(self, claimed: Claimed) -> None:
         """One attempt: signed now, over the bytes that were stored once; and kept."""
         resources, due, profile = self._resources, claimed.due, claimed.profile
         begun = resources.clock()
-        if begun > due.lease_until - timedelta(seconds=self._timeout(profile) + MARGIN - BEGIN):
+        if begun > claimed.at + timedelta(seconds=BEGIN):
             log.warning("delivery", action="lease_spent", delivery=due.id)
             return
         attempt: Attempt
@@ -80,9 +84,8 @@ class Courier:
             shared=profile is not None and profile.type == "callback",
         )
         await self._record(done)
-
-    def _timeout(self, profile: Profile | None) -> float:
-        return self._resources.settings.delivery_timeout if profile is None else profile.timeout
+        if due.crowded:
+            resources.queue.wake(Work.DELIVER, due.subject_id)
 
     async def _record(self, done: Done) -> None:
         """Tried as long as the lease holds: what is not on record is sent again."""
@@ -94,12 +97,4 @@ class Courier:
                     raise
                 await asyncio.sleep(AGAIN)
             else:
-                return
-
-
-async def cancel_waiting(resources: Resources) -> None:
-    """Nothing that waits for a disabled subscriber is sent any more."""
-    while True:
-        async with resources.database.transaction() as tx:
-            if await deliveries.cancel_waiting(tx, resources.clock(), CHUNK) < CHUNK:
                 return

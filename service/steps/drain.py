@@ -99,12 +99,12 @@ class Drain(Generic[T]):
             await asyncio.gather(*unfinished, return_exceptions=True)
 
     async def _places(self) -> int:
-        """How many pieces may be started now, once these are enough for a claim."""
+        """How many pieces may be started now, once these are enough for a claim; 0 at the end."""
         enough = max(1, self._width // FEW)
         while (free := self._width - len(self._acting)) < enough and not self._stopping:
             self._freed.clear()
             await self._freed.wait()
-        return free
+        return 0 if self._stopping else free
 
     def _set_aside(self, task: asyncio.Task[None]) -> None:
         if task in self._acting and len(self._aside) < self._most_aside:

@@ -27,7 +27,8 @@ PAUSE = 0.005  # seconds from one look to the next; what comes meanwhile goes in
 HIDDEN_FIRST = 0.002  # seconds until a look for what is committed, but not shown yet; then doubled
 RECONNECT = 1.0  # seconds between tries to listen
 READERS = 4  # connections at most that those who catch up use
-SPOKES = 10  # seconds until each has ticked once: a tenth of them every second
+SPOKES = 10  # beats until each has ticked once: a tenth of them with every beat
+BEAT = 1.0  # seconds
 
 
 class Channel:
@@ -58,6 +59,7 @@ class Channel:
             if event.subject_id in self.followers and event.subject_id is not None:
                 feeds.setdefault(event.subject_id, []).append(of_subject(event))
         for subject_id, told in feeds.items():
+            # A subject's may be out of their sequence here: see Follower._leaps.
             batch = Batch(sorted(told, key=lambda event: event.place))
             for follower in tuple(self.followers.get(subject_id, ())):
                 follower.offer(batch)
@@ -243,6 +245,13 @@ class Hub:
         loop = asyncio.get_running_loop()
         while True:
             for spoke in self._spokes:
-                await asyncio.sleep(1)
+                await asyncio.sleep(BEAT)
                 for follower in tuple(spoke):
-                    follower.tick(loop.time())
+                    _tick_safely(follower, loop.time())
+
+
+def _tick_safely(follower: Follower, now: float) -> None:
+    try:
+        follower.tick(now)
+    except Exception:
+        log.exception("feed", action="fault")

@@ -104,8 +104,10 @@ class Follower:
         return batch
 
     def _leaps(self, event: Kept) -> bool:
-        """Whether an earlier event of this subject was not told yet: the account's feed has them
-        by transactions, and one that began earlier may have written later."""
+        """Whether an earlier event of this subject was not told yet. The account's feed has them by
+        transactions: store/events.py places each after the one before it, but a process of the
+        previous release that runs beside does not, and its transaction may have begun earlier and
+        written later."""
         return self.subject_id is not None and event.sequence > self.after.position + 1
 
     def rouse(self) -> None:

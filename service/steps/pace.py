@@ -3,6 +3,7 @@
 from datetime import datetime
 
 MOST_KEPT = 10_000  # subscribers
+RECENT = 10  # seconds; one that hangs is known by then, or its time-outs will tell
 LEAST = 1.0  # deliveries a second: of one that has not answered at all
 
 
@@ -26,3 +27,8 @@ class Pace:
         """Deliveries a second, of the better of the last two seconds."""
         at, count, before = self._counted.get(subscriber_id, (0, 0, 0))
         return max(LEAST, count, before) if int(now.timestamp()) - at <= 1 else LEAST
+
+    def proven(self, now: datetime) -> list[str]:
+        """Who has answered well in the last seconds."""
+        second = int(now.timestamp())
+        return [id_ for id_, (at, _, _) in self._counted.items() if second - at <= RECENT]

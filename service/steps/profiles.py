@@ -72,26 +72,27 @@ class Profiles:
     ) -> dict[str, Profile]:
         """The profiles of these subscribers, given with their versions; none of one that was
         removed, or whose secrets cannot be opened."""
-        stale = [
-            id_
+        known = {
+            id_: self._kept[id_]
             for id_, version in wanted.items()
-            if id_ not in self._kept or self._kept[id_].version != version
-        ]
-        if stale:
+            if id_ in self._kept and self._kept[id_].version == version
+        }
+        if stale := [id_ for id_ in wanted if id_ not in known]:
             async with database.transaction() as tx:
-                self._keep(await profiles.profiles(tx, stale, now))
-        return {id_: self._kept[id_] for id_ in wanted if id_ in self._kept}
+                found = await profiles.profiles(tx, stale, now)
+            known |= {one.id: one for one in map(self._safely, found) if one is not None}
+            if len(self._kept) > MOST_KEPT:
+                self._kept.clear()
+            self._kept |= known
+        return known
 
-    def _keep(self, found: Iterable[Stored]) -> None:
-        if len(self._kept) > MOST_KEPT:
-            self._kept.clear()
-        for stored in found:
-            try:
-                self._kept[stored.id] = self.opened(stored)
-            except Sealed as error:
-                self._kept.pop(stored.id, None)
-                fields = {"subscriber": stored.id, "error": str(error)}
-                log.warning("profiles", action="secret_sealed", **fields)
+    def _safely(self, stored: Stored) -> Profile | None:
+        try:
+            return self.opened(stored)
+        except Sealed as error:
+            fields = {"subscriber": stored.id, "error": str(error)}
+            log.warning("profiles", action="secret_sealed", **fields)
+            return None
 
     def opened(self, stored: Stored) -> Profile:
         """Sealed, if it cannot be: was SECRET_KEY changed?"""

@@ -68,11 +68,9 @@ async def delivery(resources: Resources, account_id: str, delivery_id: str) -> S
     return found
 
 
-async def subject_deliveries(
-    resources: Resources, account_id: str, subject_id: str, limit: int
-) -> list[Shown]:
+async def subject_deliveries(resources: Resources, account_id: str, subject_id: str) -> list[Shown]:
     """To whom it was told, the newest first; NotFound if this account has no such subject."""
     async with resources.database.transaction() as tx:
         if await subjects.get(tx, subject_id, account_id) is None:
             raise NotFound
-        return await attempt_log.of_subject(tx, subject_id, limit)
+        return await attempt_log.of_subject(tx, subject_id)

@@ -7,19 +7,17 @@ from typing import assert_never
 
 import structlog
 
-from service.core.events import operational
-from service.core.lanes import OVERBURDENED, Lane, Patience, Result, Told, fold, recovered
+from service.core.lanes import OVERBURDENED, Lane, Patience, Result, fold
 from service.core.retries import next_delivery, retry_after_seconds
-from service.core.subjects import rfc3339
 from service.queue import Work
 from service.remote.attempts import Answered, Attempt, Failed, Published
+from service.steps import aftermath
 from service.steps.pace import Pace
 from service.steps.resources import Resources
-from service.store import deliveries, events, lanes, subjects
+from service.store import deliveries, lanes, subjects
 from service.store.claims import Due
 from service.store.database import Direct
 from service.store.deliveries import Ended, Recorded
-from service.store.events import New
 
 log = structlog.get_logger()
 
@@ -27,8 +25,6 @@ SUCCESS = range(200, 300)  # RFC 9110, section 15.3
 GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
 SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: design, section 5
 UNSENT = "secret"  # a failure of ours: it says nothing of the subscriber
-CHUNK = 1000  # deliveries that one statement hastens or cancels
-CHUNKS = 100  # about two seconds' worth; what is beyond keeps to its schedule
 FOREVER = Patience(float("inf"), float("inf"))
 
 
@@ -106,7 +102,7 @@ class Recorder:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._pace = Pace()
+        self.pace = Pace()
         settings = resources.settings
         self._patience = Patience(settings.failing_after, settings.disable_after)
 
@@ -119,13 +115,17 @@ class Recorder:
             Ended(one.due.id, one.token, _kept(one, verdict.state), verdict.state, verdict.due_at)
             for one, verdict in zip(done, verdicts, strict=True)
         ]
+        changed: list[tuple[Lane, Lane]] = []
         async with resources.database.direct() as tx:
             await subjects.hold_still(tx, sorted({one.due.subject_id for one in done}))
             ours, following = await deliveries.record(tx, ended, now)
             results = self._results(done, verdicts, ours)
-            changed = await self._settle(tx, results, now) if results else []
+            if results:
+                changed = await self._fold(tx, results, now)
         for one, verdict, kept in zip(done, verdicts, ended, strict=True):
             _announce(one, verdict, kept.attempt, ours=one.due.id in ours)
+        for before, after in changed:
+            await aftermath.see_to(resources, before, after)
         if following or changed:
             resources.queue.wake(Work.DELIVER, done[0].due.subject_id)
         return [None] * len(done)
@@ -140,7 +140,7 @@ class Recorder:
             if result is None or one.due.id not in ours:
                 continue
             if result.well:
-                self._pace.note(subscriber_id, result.at)
+                self.pace.note(subscriber_id, result.at)
             results.setdefault(subscriber_id, []).append((one, result))
         return {
             subscriber_id: found
@@ -148,65 +148,22 @@ class Recorder:
             if any(one.due.delicate or not result.well for one, result in found)
         }
 
-    async def _settle(
+    async def _fold(
         self, tx: Direct, results: dict[str, list[tuple[Done, Result]]], now: datetime
-    ) -> list[Lane]:
-        """Write the lanes that these results change, and tell the account of what is worth it."""
+    ) -> list[tuple[Lane, Lane]]:
+        """Write the lanes that these results change: as they were, and as they are."""
         dice = self._resources.dice()
         changed = []
         for subscriber_id, before in (await lanes.hold(tx, list(results))).items():
             found = results[subscriber_id]
             patience = FOREVER if found[0][0].shared else self._patience
-            pace = self._pace.of(subscriber_id, now)
+            pace = self.pace.of(subscriber_id, now)
             after = fold(before, [result for _, result in found], pace, patience, dice)
             if after != before:
-                changed.append(after)
-                await self._act(tx, before, after, found[-1][1], now)
+                changed.append((before, after))
         if changed:
-            await lanes.write(tx, changed)
+            await lanes.write(tx, [after for _, after in changed])
         return changed
-
-    async def _act(
-        self, tx: Direct, before: Lane, after: Lane, last: Result, now: datetime
-    ) -> None:
-        if after.open_until != before.open_until or after.rate != before.rate:
-            log.info(
-                "lane",
-                action="lane_changed",
-                subscriber=after.subscriber_id,
-                failures=after.failures,
-                rate=after.rate,
-                open_until=rfc3339(after.open_until),
-            )
-        if recovered(before, after):
-            for _ in range(CHUNKS):
-                if await deliveries.hasten(tx, after.subscriber_id, now, CHUNK) < CHUNK:
-                    break
-        if after.told is not None and after.sequence != before.sequence:
-            await self._tell(tx, after, after.told, last, now)
-
-    async def _tell(self, tx: Direct, lane: Lane, told: Told, last: Result, now: datetime) -> None:
-        """An event for the account's others, and its feed; a disabled one is disabled first."""
-        reason = _reason(lane, last)
-        if told is Told.DISABLED and reason is not None:
-            account_id = await lanes.disable(tx, lane.subscriber_id, reason)
-            await deliveries.cancel_waiting(tx, now, CHUNK)  # the sweep does the rest
-        else:
-            account_id = await lanes.account(tx, lane.subscriber_id)
-        if account_id is None:
-            return
-        event = operational(account_id, lane.subscriber_id, lane.sequence, told, now, reason=reason)
-        await events.append(tx, [New(event, self._resources.new_id("dlv"))])
-        fields = {"subscriber": lane.subscriber_id, "reason": reason}
-        log.warning("lane", action=f"subscriber_{told}", **fields)
-
-
-def _reason(lane: Lane, last: Result) -> str | None:
-    if last.gone:
-        return "it answered 410 Gone"
-    if lane.failing_since is None:
-        return None
-    return f"it has failed since {rfc3339(lane.failing_since)}"
 
 
 def _announce(done: Done, verdict: Verdict, kept: Recorded, *, ours: bool) -> None:

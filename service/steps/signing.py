@@ -1,6 +1,5 @@
 """The keys that sign what goes out: made, rotated while deliveries go on, and published."""
 
-import base64
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,7 +18,6 @@ from service.store.signing_keys import Keys
 
 log = structlog.get_logger()
 
-SECRET_BYTES = 32
 MAX_OVERLAP = 604_800  # seconds; this and the next: design, section 5, "Accounts and scopes"
 OVERLAP = 86_400
 FIELDS = ("overlap", "secret")
@@ -55,7 +53,7 @@ async def rotate(
     oldest goes. NotFound if the account has no such subscriber; Invalid with every finding.
     """
     wish = _read(body)
-    key = wish.key or resources.chance(SECRET_BYTES)
+    key = wish.key or resources.chance(signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await signing_keys.hold(tx, account_id, subscriber_id)
         if old is None:
@@ -72,7 +70,7 @@ async def rotate(
 async def rotate_account_secret(resources: Resources, account_id: str, body: object) -> str:
     """The same for the secret that signs what goes to the account's callback_urls."""
     wish = _read(body)
-    key = wish.key or resources.chance(SECRET_BYTES)
+    key = wish.key or resources.chance(signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await accounts.callback_secret(tx, account_id, hold=True)
         if old is not None:
@@ -100,31 +98,19 @@ async def _account_secret(tx: Transaction, resources: Resources, account_id: str
     """Sealed."""
     sealed = await accounts.callback_secret(tx, account_id)
     if sealed is None:
-        key = resources.chance(SECRET_BYTES)
+        key = resources.chance(signatures.SECRET_BYTES)
         sealed = await accounts.give_callback_secret(
             tx, account_id, resources.vault.seal(key, bound_to(account_id))
         )
     return sealed
 
 
-async def published(resources: Resources, kid: str | None = None) -> list[dict[str, str]]:
+async def published(resources: Resources) -> list[dict[str, str]]:
     """The public keys of all subscribers that have v1a, and the retired ones that still sign: at
-    most MOST_PUBLISHED of either, the newest; or the one of this name, found among all."""
-    now = resources.clock()
+    most MOST_PUBLISHED of either, the newest. A subscriber's own are shown with it, all of them."""
     async with resources.database.glance() as tx:
-        if kid is None:
-            found = await signing_keys.public(tx, now, MOST_PUBLISHED)
-        else:
-            found = await signing_keys.named(tx, now, _thumbprint(kid))
+        found = await signing_keys.public(tx, resources.clock(), MOST_PUBLISHED)
     return [signatures.jwk(one) for one in found]
-
-
-def _thumbprint(kid: str) -> bytes:
-    """The hash that is a key's name; nothing, if no key can have that name."""
-    try:
-        return base64.b64decode(kid + "=", altchars=b"-_", validate=True)
-    except ValueError:
-        return b""
 
 
 def _read(body: object) -> _Wish:

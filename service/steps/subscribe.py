@@ -16,11 +16,10 @@ from service.remote.guard import Blocked
 from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.steps.subscribed import found, texts
-from service.store import subscribers
+from service.store import lanes, subscribers
 from service.store.database import Transaction
 from service.store.subscribers import Subscriber
 
-SECRET_BYTES = 32
 EMPTIED_AT_ONCE = 5_000  # deliveries; a fraction of a second, in which they cannot be recorded
 REMOVED = "it is being removed"
 # As its fields are called in the API; a column by another name is set below.
@@ -54,7 +53,8 @@ HEARD = (
     "tags",
     "ordering",
 )  # what decides what it hears, and how
-WELL: Final[Mapping[str, Any]] = MappingProxyType(  # a lane that nothing is held against
+# A lane that nothing is held against. So it is after a pause too: its time is none of failures.
+WELL: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "failures": 0,
         "failing_since": None,
@@ -62,6 +62,9 @@ WELL: Final[Mapping[str, Any]] = MappingProxyType(  # a lane that nothing is hel
         "probes": 0,
         "rate": None,
         "told": None,
+        "told_at": None,
+        "why": None,
+        "announced": None,
     }
 )
 
@@ -70,7 +73,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
     """The new subscriber and its secret, which is shown this once; Invalid with every finding."""
     read = subscribing.read_new(body, _rules(resources))
     await _reachable(resources, read["url"])
-    key = read.get("secret") or resources.chance(SECRET_BYTES)
+    key = read.get("secret") or resources.chance(signatures.SECRET_BYTES)
     subscriber_id = resources.new_id("sbr")
     given = _columns(resources, subscriber_id, read) | _limits(read)
     subscriber = Subscriber(
@@ -105,7 +108,7 @@ async def change(
     flows = bool(read.keys() & {"concurrency", "rate", "state"})
     if flows:
         async with resources.database.glance() as tx:
-            await subscribers.make_lane(tx, subscriber_id)
+            await lanes.make(tx, [subscriber_id])  # by itself: it holds the subscriber
     async with resources.database.transaction() as tx:
         if flows:
             await subscribers.hold_lane(tx, subscriber_id)
@@ -124,12 +127,13 @@ async def _changed(
 ) -> Subscriber:
     """The caller holds it."""
     back = before.state == "disabled" and "state" in read
+    resumed = before.state == "paused" and read.get("state") == "active"
     columns = _columns(resources, before.id, read, before)
     if "state" in read:
         columns |= {"state": read["state"], "disabled_reason": None}
     if back or any(columns.get(name, kept) != kept for name, kept in _heard(before).items()):
         columns["heard_since"] = resources.clock()
-    limits = {**_limits(read), **(WELL if back else {})}
+    limits = {**_limits(read), **(WELL if back or resumed else {})}
     await subscribers.change(tx, before.id, columns)
     if limits:
         await subscribers.change_lane(tx, before.id, limits)
@@ -142,19 +146,30 @@ async def unsubscribe(resources: Resources, account_id: str, subscriber_id: str)
 
     Once it is disabled nothing more is claimed or made for it; what is left goes part by part, so
     that nobody who records what is still under way waits long, or each for the other. Should this
-    be broken off, the subscriber stays disabled, and can be removed again.
+    be broken off, the subscriber stays disabled, and can be removed again; should somebody make it
+    active meanwhile, this begins anew.
     """
-    async with resources.database.transaction() as tx:
-        if await subscribers.get(tx, account_id, subscriber_id) is None:
-            raise NotFound
-        values = {"state": "disabled", "disabled_reason": REMOVED}
-        await subscribers.change(tx, subscriber_id, values)
-    emptied = 1
-    while emptied:
+    await found(resources, account_id, subscriber_id)
+    gone = False
+    while not gone:
         async with resources.database.transaction() as tx:
-            emptied = await subscribers.empty(tx, subscriber_id, EMPTIED_AT_ONCE)
-    async with resources.database.transaction() as tx:
-        await subscribers.remove(tx, account_id, subscriber_id)
+            values = {"state": "disabled", "disabled_reason": REMOVED}
+            await subscribers.change(tx, subscriber_id, values)
+        await _empty(resources, subscriber_id)
+        async with resources.database.transaction() as tx:
+            gone = await subscribers.remove(tx, subscriber_id)
+
+
+async def _empty(resources: Resources, subscriber_id: str) -> None:
+    """Until it has no deliveries: first those that nobody holds, then what the others let go."""
+    left = True
+    while left:
+        emptied = 1
+        while emptied:
+            async with resources.database.transaction() as tx:
+                emptied = await subscribers.empty(tx, subscriber_id, EMPTIED_AT_ONCE)
+        async with resources.database.transaction() as tx:
+            left = await subscribers.wait(tx, subscriber_id)
 
 
 def _rules(resources: Resources) -> Rules:

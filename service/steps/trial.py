@@ -33,13 +33,13 @@ class Trial:
 
 async def try_out(resources: Resources, account_id: str, subscriber_id: str) -> Trial:
     """One attempt, whatever the subscriber's state. NotFound if the account has no such
-    subscriber, Unavailable where too many are under way."""
+    subscriber, Unavailable where too many are under way, of all or of this account."""
     profile = await _profile(resources, account_id, subscriber_id)
     now = resources.clock()
     data = {"subscriber_id": subscriber_id}
     body = orjson.dumps({"type": TYPE, "timestamp": rfc3339(now), "data": data})
     message = Message(resources.new_id("evt_test"), TYPE, body, resources.new_id("att"))
-    with resources.trials:
+    with resources.trials.place(account_id):
         return _told(message.event_id, await send(resources, profile, message, now))
 
 

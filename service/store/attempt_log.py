@@ -12,13 +12,17 @@ from service.store.deliveries import Recorded
 
 MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
 MOST_READ = 10_000  # deliveries looked through for one page
+# Of one subject: its six events at most, to the 100 subscribers that an account has if nothing else
+# is set, and to its callback_url; and room for more.
+MOST_OF_SUBJECT = 1000
 
 Place = tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A delivery as its account sees it; the last of its attempts, with their numbers."""
+    """A delivery as its account sees it; the last of its attempts, with their numbers. `due_at` is
+    when the next begins: None while one is under way, and before it is its turn."""
 
     id: str
     event_id: str
@@ -56,7 +60,8 @@ class Owned:
 # What belongs to a delivery is looked up for it, not joined: so it is found by its id, whatever is
 # thought of the tables' sizes.
 _COLUMNS = """
-    d.id, d.event_id, d.subscriber_id, d.state, d.due_at, d.created_at,
+    d.id, d.event_id, d.subscriber_id, d.state, d.created_at,
+    CASE WHEN d.lease_token IS NULL THEN d.due_at END AS due_at,  -- else it is the lease's end
     (SELECT e.type FROM events e WHERE e.id = d.event_id) AS type
 """
 _OF_ACCOUNT = """
@@ -71,7 +76,8 @@ _OWNED = text(f"""
 _PAGE = text(f"""
     SELECT {_COLUMNS}, d.read FROM (
         SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS read FROM (
-            SELECT id, event_id, subscriber_id, state, due_at, created_at FROM deliveries
+            SELECT id, event_id, subscriber_id, state, due_at, lease_token, created_at
+            FROM deliveries
             WHERE subscriber_id = :subscriber_id
             AND (created_at, id) < (CAST(:created_at AS timestamptz), CAST(:id AS text))
             ORDER BY created_at DESC, id DESC LIMIT :most
@@ -144,9 +150,9 @@ async def page(
     return shown, None if last is None else (last.created_at, last.id)
 
 
-async def of_subject(tx: Transaction, subject_id: str, limit: int) -> list[Shown]:
-    """What was sent of a subject, to its callback_url too, the newest first."""
-    rows = await tx.execute(_OF_SUBJECT, {"subject_id": subject_id, "limit": limit})
+async def of_subject(tx: Transaction, subject_id: str) -> list[Shown]:
+    """What was sent of a subject, to its callback_url too, the newest first: MOST_OF_SUBJECT."""
+    rows = await tx.execute(_OF_SUBJECT, {"subject_id": subject_id, "limit": MOST_OF_SUBJECT})
     return await _shown(tx, rows.all())
 
 

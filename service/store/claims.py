@@ -1,5 +1,6 @@
 """Which deliveries may be made now, and claiming them under a lease."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ SHARES = 4  # times its equal share is what a claim looks at of each lane
 @dataclass(frozen=True, slots=True)
 class Due:
     """A claimed delivery. `version` is that of its subscriber; `delicate`, if its lane must hear
-    how the attempt went even if it went well."""
+    how the attempt went even if it went well; `crowded`, if the lane took all it may."""
 
     id: str
     subscriber_id: str
@@ -28,6 +29,7 @@ class Due:
     lease_until: datetime
     version: int
     delicate: bool
+    crowded: bool
 
 
 # The lease is the due time pushed forward: a claim whose worker died is simply due again.
@@ -49,7 +51,10 @@ _CLAIM = text("""
         ) n
     ), active AS (
         SELECT s.id, l.subscriber_id AS lane,
-            num_nonnulls(l.concurrency, l.max_rate, l.rate, l.open_until) > 0 AS limited
+            num_nonnulls(l.concurrency, l.max_rate, l.rate, l.open_until) > 0
+                OR l.next_at > :now AS limited,
+            CASE WHEN s.id = ANY (CAST(:proven AS text[]))
+                THEN CAST(:many_at_once AS bigint) ELSE :few_at_once END AS wide
         FROM subscribers s LEFT JOIN lanes l ON l.subscriber_id = s.id
         WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
         AND s.state = 'active'
@@ -65,13 +70,13 @@ _CLAIM = text("""
     ), room AS (
         SELECT a.id, u.under_way,
             CASE
-                WHEN a.limited IS NOT TRUE THEN :lane - u.under_way
-                WHEN h.subscriber_id IS NULL OR h.open_until > :now
+                WHEN a.limited IS NOT TRUE THEN a.wide - u.under_way
+                WHEN h.subscriber_id IS NULL OR h.open_until > :now OR h.used_until > :now
                     OR NOT pg_visible_in_snapshot(h.claimed_xid, pg_current_snapshot()) THEN 0
                 ELSE least(
                     CASE
                         WHEN h.open_until IS NOT NULL THEN 1
-                        ELSE coalesce(h.concurrency, :lane)
+                        ELSE coalesce(h.concurrency, a.wide)
                     END - u.under_way,
                     floor(extract(epoch FROM :now - h.used_until) * h.rate + 0.001)
                 )
@@ -82,6 +87,8 @@ _CLAIM = text("""
             WHERE d.subscriber_id = a.id AND d.lease_token IS NOT NULL AND d.due_at > :now
         ) u
         LEFT JOIN held h ON h.subscriber_id = a.id
+    ), places AS (
+        SELECT jsonb_object_agg(id, places) AS map FROM room WHERE places > 0
     ), due AS (
         SELECT q.id, q.due_at,
             r.under_way + row_number() OVER (PARTITION BY r.id ORDER BY q.due_at) AS turn
@@ -95,16 +102,33 @@ _CLAIM = text("""
         ) q
         WHERE r.places > 0
     ), locked AS (
-        SELECT id FROM deliveries  -- only what is pending has a due time
+        SELECT id, subscriber_id, subject_id, sequence, attempts
+        FROM deliveries  -- only what is pending has a due time
         WHERE due_at <= :now
         AND id = ANY (ARRAY(SELECT id FROM due ORDER BY turn, due_at LIMIT :limit))
         FOR UPDATE SKIP LOCKED
+    ), behind AS (  -- what was under way while an earlier one was sent anew
+        SELECT l.id, q.due_at FROM locked l CROSS JOIN LATERAL (
+            SELECT d.due_at FROM deliveries d
+            WHERE d.subscriber_id = l.subscriber_id AND d.subject_id = l.subject_id
+            AND d.state = 'pending' AND d.sequence < l.sequence
+            ORDER BY d.sequence LIMIT 1
+        ) q
+        WHERE l.attempts > 0 AND 'per_subject' = (
+            SELECT s.ordering FROM subscribers s WHERE s.id = l.subscriber_id
+        )
+    ), put_off AS (
+        UPDATE deliveries d SET due_at = greatest(
+            (SELECT b.due_at FROM behind b WHERE b.id = d.id),
+            CAST(:now AS timestamptz) + interval '1 second'
+        )
+        WHERE d.id = ANY (ARRAY(SELECT id FROM behind))
     ), claimed AS (
         UPDATE deliveries d SET lease_token = :token,
             due_at = CAST(:now AS timestamptz) + make_interval(secs => :margin + coalesce(
                 (SELECT s.timeout FROM subscribers s WHERE s.id = d.subscriber_id), :timeout
             ))
-        WHERE d.id = ANY (ARRAY(SELECT id FROM locked))
+        WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
         RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, d.url, d.attempts,
             d.attempts_before, d.due_at
     ), paced AS (
@@ -118,7 +142,9 @@ _CLAIM = text("""
     SELECT c.id, c.subscriber_id, c.subject_id, c.sequence, c.event_id, e.type, e.body, c.url,
         c.attempts, c.attempts_before, c.due_at, s.version,
         coalesce(l.failures > 0 OR l.told = 'failing' OR l.rate IS NOT NULL
-            OR l.open_until IS NOT NULL, false)
+            OR l.open_until IS NOT NULL, false),
+        count(*) OVER (PARTITION BY c.subscriber_id)
+            >= CAST((SELECT map FROM places) ->> c.subscriber_id AS float)
     FROM claimed c
     JOIN events e ON e.id = c.event_id
     JOIN subscribers s ON s.id = c.subscriber_id
@@ -128,13 +154,15 @@ _CLAIM = text("""
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Of a claim: at most `limit`, and at most `lane` under way at once, over all workers, to a
-    subscriber that has no limit of its own. A lease lasts for the subscriber's time-out, or else
-    for `timeout`, and `margin` beyond it; all in seconds."""
+    """Of a claim: at most `limit`; to a subscriber with no limit of its own at most `few_at_once`
+    under way over all workers, or `many_at_once` to those `proven`. A lease lasts for the
+    subscriber's time-out, or else for `timeout`, and `margin` beyond it; both in seconds."""
 
     token: str
     limit: int
-    lane: int
+    few_at_once: int
+    many_at_once: int
+    proven: Sequence[str]
     timeout: float
     margin: float
 

@@ -124,6 +124,9 @@ class Database:
                 if str(error.sqlstate or "").startswith(PASSING):
                     raise Unavailable from error
                 raise
+            except asyncpg.InternalClientError as error:  # cut off in the midst of something
+                driver.terminate()
+                raise Unavailable from error
             except asyncpg.InterfaceError as error:
                 if driver.is_closed():
                     raise Unavailable from error

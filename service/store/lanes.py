@@ -1,7 +1,7 @@
 """Lanes: how each subscriber's deliveries may flow. One without a row flows freely."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import text
 
@@ -20,12 +20,18 @@ _COLUMNS = {
     "open_until": "timestamptz",
     "probes": "int",
     "told": "text",
-    "sequence": "int",
+    "told_at": "timestamptz",
+    "why": "text",
 }
 # Whoever changes lanes holds them in the order of their subscribers' ids.
+# Only where there is none are subscribers held (from being removed meanwhile): else it would be
+# before their lanes, and everybody else holds the lane first.
 _MAKE = text("""
-    INSERT INTO lanes (subscriber_id)
-    SELECT id FROM subscribers WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id
+    INSERT INTO lanes (subscriber_id) SELECT id FROM (
+        SELECT s.id FROM subscribers s WHERE s.id = ANY (CAST(:ids AS text[]))
+        AND (SELECT l.subscriber_id FROM lanes l WHERE l.subscriber_id = s.id) IS NULL
+        ORDER BY s.id FOR KEY SHARE OF s
+    ) s
     ON CONFLICT DO NOTHING
 """)
 _HOLD = text(f"""
@@ -36,16 +42,17 @@ _WRITE = text(f"""
     UPDATE lanes l SET {", ".join(f"{name} = n.{name}" for name in _COLUMNS)}
     FROM {from_rows("n", _COLUMNS)} WHERE l.subscriber_id = n.subscriber_id
 """)  # noqa: S608 - likewise
-_DISABLE = text("""
-    UPDATE subscribers SET state = 'disabled', disabled_reason = :reason, version = version + 1
-    WHERE id = :id AND state <> 'disabled' RETURNING account_id
-""")
+
+
+async def make(tx: Direct | Transaction, subscriber_ids: Sequence[str]) -> None:
+    """A lane for each of those subscribers that are there and have none."""
+    await tx.execute(_MAKE, {"ids": subscriber_ids})
 
 
 async def hold(tx: Direct, subscriber_ids: Sequence[str]) -> dict[str, Lane]:
     """The lanes of those subscribers that are there, each for this transaction alone."""
     ids = {"ids": sorted(subscriber_ids)}
-    await tx.execute(_MAKE, ids)
+    await make(tx, ids["ids"])
     found = [Lane(*row) for row in await tx.execute(_HOLD, ids)]
     return {lane.subscriber_id: _typed(lane) for lane in found}
 
@@ -59,18 +66,52 @@ async def write(tx: Direct, lanes: Sequence[Lane]) -> None:
     await tx.execute(_WRITE, {"n": rows([asdict(lane) for lane in lanes])})
 
 
-async def disable(tx: Direct | Transaction, subscriber_id: str, reason: str) -> str | None:
-    """The account of the subscriber that is now disabled; None if it was, or is not there."""
-    for (account_id,) in await tx.execute(_DISABLE, {"id": subscriber_id, "reason": reason}):
-        return str(account_id)
+@dataclass(frozen=True, slots=True)
+class News:
+    """What an account has not been told yet of one of its subscribers; `sequence` counts that."""
+
+    account_id: str
+    subscriber_id: str
+    sequence: int
+    told: Told
+    why: str | None
+
+
+_UNTOLD = text("""
+    SELECT subscriber_id FROM lanes WHERE told IS NOT NULL AND told IS DISTINCT FROM announced
+    ORDER BY subscriber_id LIMIT :limit
+""")
+_NEWS = text("""
+    SELECT s.account_id, l.subscriber_id, l.sequence + 1, l.told, l.why
+    FROM lanes l JOIN subscribers s ON s.id = l.subscriber_id
+    WHERE l.subscriber_id = :id AND l.told IS NOT NULL AND l.told IS DISTINCT FROM l.announced
+    FOR UPDATE OF l
+""")
+_ANNOUNCED = text("""
+    UPDATE lanes SET announced = told, sequence = sequence + 1 WHERE subscriber_id = :id
+""")
+_DISABLE = text("""
+    UPDATE subscribers SET state = 'disabled', disabled_reason = :why, version = version + 1
+    WHERE id = :id AND state <> 'disabled'
+""")
+
+
+async def untold(tx: Transaction, limit: int) -> list[str]:
+    """Subscribers of which their account is to be told something."""
+    return [id_ for (id_,) in await tx.execute(_UNTOLD, {"limit": limit})]
+
+
+async def news(tx: Transaction, subscriber_id: str) -> News | None:
+    """What is to be told of one. Its lane is held: nobody else tells it, or changes it."""
+    for account_id, id_, sequence, told, why in await tx.execute(_NEWS, {"id": subscriber_id}):
+        return News(account_id, id_, sequence, Told(told), why)
     return None
 
 
-_ACCOUNT = text("SELECT account_id FROM subscribers WHERE id = :id")
+async def announced(tx: Transaction, subscriber_id: str) -> None:
+    await tx.execute(_ANNOUNCED, {"id": subscriber_id})
 
 
-async def account(tx: Direct, subscriber_id: str) -> str | None:
-    """Whose subscriber it is; None if it is not there any more."""
-    for (account_id,) in await tx.execute(_ACCOUNT, {"id": subscriber_id}):
-        return str(account_id)
-    return None
+async def disable(tx: Direct | Transaction, subscriber_id: str, why: str | None) -> None:
+    """The caller holds its lane."""
+    await tx.execute(_DISABLE, {"id": subscriber_id, "why": why})

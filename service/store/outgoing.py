@@ -54,7 +54,6 @@ events = Table(
     UniqueConstraint("subject_id", "sequence"),
     CheckConstraint("sequence >= 1", name="sequence"),
     Index("ix_events_feed", "account_id", "xid", "position"),
-    Index("ix_events_created_at", "created_at", postgresql_using="brin"),  # for replays since then
 )
 
 subscribers = Table(
@@ -131,10 +130,18 @@ lanes = Table(  # how a subscriber's deliveries may flow; no row: freely
     Column("failing_since", Time),  # the first of them
     Column("open_until", Time),  # set: the breaker is open, and after it one probe at a time
     Column("probes", Integer, nullable=False, server_default="0"),  # that failed since it opened
-    Column("told", Text),  # what the account was last told of it: failing, disabled, recovered
-    Column("sequence", Integer, nullable=False, server_default="0"),  # of that telling
+    Column("told", Text),  # what the account is to be told of it: failing, disabled, recovered
+    Column("told_at", Time),  # since when that is so
+    Column("why", Text),
+    Column("announced", Text),  # what it was last told
+    Column("sequence", Integer, nullable=False, server_default="0"),  # how often it was
     CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
     CheckConstraint("told IN ('failing', 'disabled', 'recovered')", name="told"),
+    Index(
+        "ix_lanes_untold",
+        "subscriber_id",
+        postgresql_where=text("told IS NOT NULL AND told IS DISTINCT FROM announced"),
+    ),
 )
 
 deliveries = Table(

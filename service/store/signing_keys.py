@@ -57,30 +57,10 @@ _PUBLIC = text("""
     (SELECT public_key FROM retired_keys
         WHERE public_key IS NOT NULL AND until > :now ORDER BY id DESC LIMIT :most)
 """)
-# What the hash is taken of: RFC 7638, section 3; core/signatures.py makes the same.
-_NAMED = text("""
-    SELECT public_key FROM (
-        SELECT public_key FROM subscribers
-        WHERE public_key IS NOT NULL AND 'v1a' = ANY (signatures)
-        UNION ALL
-        SELECT public_key FROM retired_keys WHERE public_key IS NOT NULL AND until > :now
-    ) known
-    WHERE :thumbprint = sha256(convert_to(
-        '{"crv":"Ed25519","kty":"OKP","x":"'
-        || rtrim(translate(encode(public_key, 'base64'), '+/', '-_'), '=') || '"}', 'UTF8'
-    ))
-    LIMIT 1
-""")
 
 
 async def public(tx: Transaction, now: datetime, most: int) -> list[bytes]:
     """The public keys in force, those of the youngest subscribers first, then the retired ones, the
     youngest first: at most so many of either."""
     found = await tx.execute(_PUBLIC, {"now": now, "most": most})
-    return [row.public_key for row in found]
-
-
-async def named(tx: Transaction, now: datetime, thumbprint: bytes) -> list[bytes]:
-    """The public key of this thumbprint, if it is in force, or retired and still signs."""
-    found = await tx.execute(_NAMED, {"now": now, "thumbprint": thumbprint})
     return [row.public_key for row in found]

@@ -1,5 +1,10 @@
 """Subscribers: who hears of an account's events, and where. Those of type `callback`, which nobody
-made, are not seen here."""
+made, are not seen here.
+
+Whoever waits for rows that others hold takes them in this order: subjects, deliveries, lanes,
+subscribers; of each by their ids. Who needs them otherwise passes over what is held (SKIP LOCKED),
+or holds nothing yet.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -118,22 +123,8 @@ async def change(tx: Transaction, subscriber_id: str, values: dict[str, Any]) ->
     )
 
 
-# The key share makes it wait for whoever is removing the subscriber, rather than fail.
-_MAKE_LANE = text("""
-    INSERT INTO lanes (subscriber_id)
-    SELECT id FROM subscribers WHERE id = :id FOR KEY SHARE
-    ON CONFLICT DO NOTHING
-""")
-
-
-async def make_lane(tx: Transaction, subscriber_id: str) -> None:
-    """So that it can be held: a transaction of its own, lest what it locks be kept."""
-    await tx.execute(_MAKE_LANE, {"id": subscriber_id})
-
-
 async def hold_lane(tx: Transaction, subscriber_id: str) -> None:
-    """Until this transaction ends, nobody else changes its lane. Whoever holds a lane and the
-    subscriber holds the lane first."""
+    """Until this transaction ends, nobody else changes its lane."""
     found = select(lanes.c.subscriber_id).where(lanes.c.subscriber_id == subscriber_id)
     await tx.execute(found.with_for_update())
 
@@ -166,15 +157,30 @@ async def empty(tx: Transaction, subscriber_id: str, limit: int) -> int:
     return int((await tx.execute(_EMPTY, {"id": subscriber_id, "limit": limit})).scalar_one())
 
 
-async def remove(tx: Transaction, account_id: str, subscriber_id: str) -> None:
-    """What deliveries it still has go with it, and so do its lane and its retired keys."""
+_AWAIT = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1 FOR UPDATE")
+
+
+async def wait(tx: Transaction, subscriber_id: str) -> bool:
+    """Wait for whoever holds one of its deliveries; whether it had any. The caller holds nothing,
+    so nobody waits for it meanwhile."""
+    return (await tx.execute(_AWAIT, {"id": subscriber_id})).first() is not None
+
+
+_HOLD_LAST = text("SELECT id FROM subscribers WHERE id = :id FOR UPDATE")
+_ANY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1")
+
+
+async def remove(tx: Transaction, subscriber_id: str) -> bool:
+    """It goes with its lane and its retired keys; whether it is gone: not while it has deliveries,
+    as whoever records one may hold it and wait for the lane."""
+    values = {"id": subscriber_id}
     await hold_lane(tx, subscriber_id)
-    await tx.execute(
-        delete(subscribers).where(
-            subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
-        )
-    )
+    await tx.execute(_HOLD_LAST, values)  # whoever was making deliveries for it has made them now
+    if (await tx.execute(_ANY, values)).first() is not None:
+        return False
+    await tx.execute(delete(subscribers).where(subscribers.c.id == subscriber_id))
     await tx.execute(delete(retired_keys).where(retired_keys.c.owner_id == subscriber_id))
+    return True
 
 
 def _subscriber(row: Row[*tuple[Any, ...]]) -> Subscriber:

@@ -45,11 +45,9 @@ async def of_subscriber(request: Request) -> Response:
 
 async def of_subject(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    query = Query(request)
-    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
-    query.done()
+    Query(request).done()
     found = await reading.subject_deliveries(
-        resources(request), caller.account_id, in_path(request, "subject_id"), limit
+        resources(request), caller.account_id, in_path(request, "subject_id")
     )
     return page([_delivery(one) for one in found], None)
 

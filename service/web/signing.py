@@ -48,11 +48,9 @@ async def rotate_callback_secret(request: Request) -> Response:
 
 
 async def jwks(request: Request) -> Response:
-    """The newest public keys, steps/signing.py says how many; `?kid=` finds one among all."""
-    query = Query(request)
-    kid = query.text("kid")
-    query.done()
-    return rendered({"keys": await signing.published(resources(request), kid)}, headers=PUBLIC)
+    """The newest public keys; steps/signing.py says how many."""
+    Query(request).done()
+    return rendered({"keys": await signing.published(resources(request))}, headers=PUBLIC)
 
 
 async def _wish(request: Request) -> Any:  # noqa: ANN401

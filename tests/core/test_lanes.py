@@ -21,6 +21,7 @@ from service.core.lanes import (
     Told,
     fold,
 )
+from service.core.subjects import rfc3339
 from tests.make import NOW
 
 DAY = 86_400.0
@@ -106,32 +107,40 @@ def test_retry_after_holds_the_whole_lane_but_not_for_ever(asked: float, pause: 
 @pytest.mark.parametrize(
     ("hours", "told"),
     [
-        (11.9, None),
-        (12, Told.FAILING),
-        (12 + 5 * 24 - 0.1, Told.FAILING),
-        (12 + 5 * 24, Told.DISABLED),
+        ([11.9], None),
+        ([12], Told.FAILING),
+        ([12, 12 + 5 * 24 - 0.1], Told.FAILING),
+        ([12, 12 + 5 * 24], Told.DISABLED),
+        ([6 * 24], Told.FAILING),  # two failures far apart are no six days of failing
+        ([6 * 24, 10 * 24], Told.FAILING),
+        ([6 * 24, 11 * 24], Told.DISABLED),
     ],
 )
 def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
-    hours: float, told: Told | None
+    hours: list[float], told: Told | None
 ) -> None:
-    lane = folded(SHUT, after(hours * 3600))
+    lane = folded(SHUT, *[after(hour * 3600) for hour in hours])
     assert lane.told is told
-    again = folded(lane, after(hours * 3600 + 1))
-    assert again.sequence == lane.sequence, "each is told once"
+    assert lane.why == (told and f"it has failed since {rfc3339(NOW)}")
 
 
 def test_a_success_after_it_was_told_of_is_told_too() -> None:
     failing = folded(SHUT, after(DAY / 2))
     lane = folded(failing, after(DAY, well=True))
-    assert (lane.told, lane.sequence) == (Told.RECOVERED, 2)
-    assert folded(lane, after(DAY + 1, well=True)).sequence == 2
+    assert (lane.told, lane.told_at, lane.why) == (Told.RECOVERED, NOW + timedelta(days=1), None)
     assert folded(lane, *[after(2 * DAY), after(3 * DAY)]).told is Told.FAILING
 
 
-def test_gone_disables_at_once_and_is_told_once() -> None:
-    lane = folded(WELL, after(0, gone=True), after(0, gone=True))
-    assert (lane.told, lane.sequence) == (Told.DISABLED, 1)
+GONE = after(0, gone=True)
+
+
+@pytest.mark.parametrize(
+    "others", [[], [GONE], [after(0, well=True)], [after(0)], [after(0)] * OPEN_AFTER]
+)
+def test_gone_disables_whatever_comes_before_and_after_it(others: list[Result]) -> None:
+    for results in ([GONE, *others], [*others, GONE]):
+        lane = folded(WELL, *results)
+        assert (lane.told, lane.why) == (Told.DISABLED, "it answered 410 Gone")
 
 
 results = st.builds(

@@ -33,7 +33,7 @@ async def answering(
 
 
 async def get(guard: Guard, url: str, tls: ssl.SSLContext | None = None) -> int:
-    connector = guard.connector(per_host=4, tls=tls)
+    connector = guard.connector(tls=tls)
     async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as answer:
         return answer.status
 

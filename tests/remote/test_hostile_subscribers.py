@@ -55,7 +55,7 @@ async def test_a_connection_with_a_cut_answer_is_not_used_again() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + body.ljust(KEPT_BYTES))
         await reader.read()
 
-    async with listening(script) as url, Sender(Guard(LOOPBACK), per_host=1) as sender:
+    async with listening(script) as url, Sender(Guard(LOOPBACK)) as sender:
         bodies = [await sender.post(url, {}, b"{}", PATIENCE) for _ in range(2)]
     assert [one.body.strip() for one in bodies if isinstance(one, Answered)] == [b"1", b"2"]
 

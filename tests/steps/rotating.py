@@ -86,10 +86,9 @@ async def rotate(api: Api, subscriber: Mapping[str, Any], **wish: object) -> dic
     return body
 
 
-async def jwks(api: Api, kid: str | None = None) -> list[dict[str, str]]:
-    """The public keys that are published; or those of this name."""
-    params = {} if kid is None else {"kid": kid}
-    answer = await api.http.get("/.well-known/jwks.json", params=params)
+async def jwks(api: Api) -> list[dict[str, str]]:
+    """The public keys that are published."""
+    answer = await api.http.get("/.well-known/jwks.json")
     assert answer.status_code == 200, answer.text
     keys: list[dict[str, str]] = answer.json()["keys"]
     return keys

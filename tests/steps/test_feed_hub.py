@@ -12,17 +12,18 @@ from service.core.errors import Unavailable
 from service.core.events import event_of
 from service.core.subjects import Subject
 from service.steps import feed, follow, keys
-from service.steps.feed import Hub
+from service.steps.feed import Channel, Hub
 from service.steps.follow import START, Follower, Waiter
 from service.steps.resources import Resources
 from service.store import events
 from service.store.events import New
-from service.store.feed import Position
+from service.store.feed import Kept, Position
 from tests.calling import eventually, fetch
 from tests.store.statements import heard
 from tests.written import write_and_commit
 
 OPEN = text("SELECT pg_current_xact_id()")  # what begins later is not shown before this has ended
+AS_BEFORE = text("UPDATE events SET xid = pg_current_xact_id() WHERE sequence = 3")
 FAR = 600.0  # seconds; longer than any test
 BEYOND = Position(10**17, 1)
 
@@ -130,10 +131,12 @@ async def test_an_account_that_nobody_follows_is_not_asked_for(
     assert list(hub.followers()) == []
 
 
+@pytest.mark.parametrize("beside", [False, True])
 async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_first(
-    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch, *, beside: bool
 ) -> None:
-    """As batches do that lock several subjects: the one that wrote last may have begun first."""
+    """As batches do that lock several subjects: the one that wrote last may have begun first. Also
+    where it is a process of the previous release that does, which runs beside."""
     monkeypatch.setattr(feed, "PAGE", 1)
     monkeypatch.setattr(follow, "PAGE", 1)
     subject = await write_and_commit(resources, account)
@@ -145,6 +148,8 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
         async with resources.database.transaction() as second:
             await events.append(second, [moved(subject, 2)])
         await events.append(first, [moved(subject, 3)])
+        if beside:
+            await first.execute(AS_BEFORE)
     seen: list[int] = []
 
     async def all_seen() -> bool:
@@ -155,6 +160,22 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
     await eventually(all_seen)
     assert seen == [2, 3]
     hub.leave(follower)
+
+
+async def test_what_is_told_of_a_subject_at_once_is_put_in_its_sequence() -> None:
+    async def nothing(_: Follower) -> list[Kept]:
+        return []
+
+    channel, follower = Channel(START), Follower("acc", "sub", Position(0, 1))
+    follower.enter(START, nothing)
+    channel.add(follower)
+    assert await follower.more() is None
+    channel.tell(
+        [Kept("evt", "sub", "t", one, b"", Position(1, at)) for at, one in enumerate((2, 4, 3))]
+    )
+    batch = await follower.more()
+    assert batch is not None
+    assert [event.sequence for event in batch.events] == [2, 3, 4]
 
 
 def moved(subject: Subject, version: int) -> New:
@@ -220,6 +241,36 @@ async def test_it_goes_on_after_postgres_could_not_be_asked(
     await fetch(resources, "ALTER TABLE gone RENAME TO events")
     made = await write_and_commit(resources, account)
     assert await task == ids(made)
+    logged[:] = [line for line in logged if line.get("action") != "fault"]
+
+
+async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_passes(
+    hub: Hub, account: str, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "BEAT", 0.001)
+    ticks: list[bool] = []
+
+    class Ticking(Follower):
+        def __init__(self, *, broken: bool) -> None:
+            super().__init__(account, None, BEYOND)
+            self.broken = broken
+
+        def tick(self, _now: float) -> None:
+            ticks.append(self.broken)
+            if self.broken:
+                raise ZeroDivisionError
+
+    both = [Ticking(broken=True), Ticking(broken=False)]
+    for one in both:
+        await hub.join(one)
+
+    async def often() -> bool:
+        return min(ticks.count(True), ticks.count(False)) > 1
+
+    await eventually(often)
+    for one in both:
+        hub.leave(one)
+    assert any(line.get("action") == "fault" for line in logged)
     logged[:] = [line for line in logged if line.get("action") != "fault"]
 
 

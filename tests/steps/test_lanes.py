@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
+import pytest
+from structlog.typing import EventDict
 
 from service.core.lanes import OPEN_AFTER, OPEN_FIRST, START
 from service.queue import Work
-from service.steps.deliver import Courier
+from service.steps import aftermath, profiles
+from service.steps.deliver import FEW, Courier
 from service.worker import make_drains
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
@@ -23,6 +26,12 @@ DAY = 86_400.0
 
 async def create(api: Api, count: int) -> list[str]:
     return [(await api.create(name=f"{number}"))["id"] for number in range(count)]
+
+
+async def deliver_all(api: Api) -> None:
+    """As often as a worker would be rung: a lane that is not known to answer takes few at once."""
+    for _ in range(12):
+        await api.work(Work.DELIVER)
 
 
 async def lane_of(api: Api, subscriber: dict[str, Any]) -> dict[str, Any]:
@@ -41,18 +50,17 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
     api: Api, subscriber: Receiver
 ) -> None:
     settings = replace(api.resources.settings, delivery_parallel=40)
-    count = settings.delivery_parallel + 1
     async with listening(silent) as hanging:
-        for _ in range(3):
+        for _ in range(30):
             await api.subscribe(hanging, event_types=["subject.queued"])
-        await create(api, count)
+        await create(api, FEW + 1)
         drain = make_drains(replace(api.resources, settings=settings))[Work.DELIVER]
         running = asyncio.create_task(drain.run(tick=60))
         try:
             leased = "SELECT id FROM deliveries WHERE lease_token <> ''"
 
             async def full() -> bool:
-                return len(await fetch(api.resources, leased)) >= count
+                return len(await fetch(api.resources, leased)) == 30 * FEW
 
             await eventually(full)
             await api.subscribe(subscriber.url)
@@ -102,8 +110,8 @@ async def test_claims_at_once_keep_to_the_rate_together(api: Api) -> None:
 async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock: Clock) -> None:
     async with backend(500) as failing:
         made = await api.subscribe(failing.url, schedule=[1, 3600])
-        await create(api, OPEN_AFTER + 5)
-        await api.work(Work.DELIVER)
+        await create(api, 2 * FEW + 5)
+        await deliver_all(api)
         sent = len(failing.got)
         assert (await lane_of(api, made))["open_until"] is not None
         await api.work(Work.DELIVER)
@@ -147,7 +155,7 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
     async with backend(500) as shaky:
         made = await api.subscribe(shaky.url)
         await create(api, 60)
-        await api.work(Work.DELIVER)
+        await deliver_all(api)
         shaky.answer_with(200)
         shaky.got.clear()
         clock.pass_by(6)
@@ -155,7 +163,7 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
         assert len(shaky.got) == 1
         lane = await lane_of(api, made)
         assert (lane["open_until"], lane["rate"]) == (None, START)
-        await api.work(Work.DELIVER)
+        await deliver_all(api)
         assert len(shaky.got) == 1 + START
 
 
@@ -192,7 +200,7 @@ async def test_days_of_nothing_but_failures_disable_a_subscriber(
     async with backend(500) as failing:
         made = await api.subscribe(failing.url, schedule=[DAY / 2] * 20)
         await create(api, 1)
-        for _ in range(12):
+        for _ in range(14):
             await api.work(Work.DELIVER)
             clock.pass_by(DAY / 2 * 1.01)
         shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
@@ -267,7 +275,7 @@ async def test_subjects_are_accepted_while_subscribers_are_deleted(api: Api) -> 
 
 
 async def test_a_secret_that_cannot_be_opened_is_an_attempt_with_its_reason(api: Api) -> None:
-    made = await api.subscribe(NOBODY)
+    made = await api.subscribe(NOBODY, timeout=1)
     spoilt = "UPDATE subscribers SET secret = decode(repeat('00', 40), 'hex') RETURNING id"
     await fetch(api.resources, spoilt)
     await api.create()
@@ -278,3 +286,51 @@ async def test_a_secret_that_cannot_be_opened_is_an_attempt_with_its_reason(api:
     assert delivery["state"] == "pending"
     sql = "SELECT * FROM lanes WHERE failures > 0"
     assert await fetch(api.resources, sql) == [], "the fault is ours"
+
+
+async def test_subscribers_that_are_gone_together_are_all_disabled_and_told_of(
+    api: Api, subscriber: Receiver, logged: list[EventDict]
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
+    async with backend(410) as gone:
+        made = [await api.subscribe(f"{gone.url}?{number}") for number in range(12)]
+        await create(api, 2)
+        await deliver_all(api)
+    for one in made:
+        shown = (await api.http.get(f"/v1/subscribers/{one['id']}")).json()
+        assert (shown["state"], shown["disabled_reason"]) == ("disabled", "it answered 410 Gone")
+    told = await feed(api, "callsheet.subscriber.disabled")
+    assert {one["data"]["subscriber_id"] for one in told} == {one["id"] for one in made}
+    assert len(told) == len(made) == len(subscriber.got)
+    assert [line for line in logged if line.get("action") == "unavailable"] == []
+
+
+async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
+    api: Api, subscriber: Receiver
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
+    made = await api.subscribe(NOBODY)
+    await create(api, 1)
+    died = """INSERT INTO lanes (subscriber_id, told, told_at, why)
+        VALUES ($1, 'disabled', now(), 'it answered 410 Gone')"""
+    await fetch(api.resources, died, made["id"])
+    for _ in range(2):
+        await aftermath.sweep(api.resources)
+    await api.work(Work.DELIVER)
+    shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
+    assert shown["state"] == "disabled"
+    assert [one["state"] for one in await listed(api, made)] == ["canceled"]
+    assert len(subscriber.got) == len(await feed(api, "callsheet.subscriber.disabled")) == 1
+
+
+async def test_more_subscribers_than_are_remembered_are_all_written_to(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiles, "MOST_KEPT", 1)
+    async with receiver() as one:
+        for _ in range(4):
+            await api.subscribe(one.url)
+        for _ in range(3):
+            await create(api, 1)
+            await api.work(Work.DELIVER)
+        assert len(one.got) == 12

@@ -13,6 +13,14 @@ from tests.local.simulating import Receiver
 from tests.make import a_request
 from tests.steps.replaying import LONG_AGO, ONCE, all_sent, ask, came, replayed, rows, story
 
+# One each minute, every third of another account.
+EVENT = """
+    INSERT INTO events (id, account_id, sequence, type, body, created_at)
+    SELECT 'evt_' || $1::int, id, 1, CASE name WHEN 'acme' THEN 'own' ELSE 'theirs' END, '',
+        $2::timestamptz + $1 * interval '1 minute' - $3::int * interval '1 minute'
+    FROM accounts WHERE (name = 'other') = ($1 % 3 = 1)
+"""
+
 
 async def test_missing_is_what_was_never_delivered_older_than_the_subscriber_included(
     api: Api, subscriber: Receiver, clock: Clock
@@ -89,6 +97,29 @@ async def test_only_what_was_created_in_the_time_asked_for_is_sent(api: Api, clo
     assert await replayed(api, made, "missing", since=times[0], until=times[0]) == 0
     assert await replayed(api, made, "missing", **between) == 2
     assert await replayed(api, made, "missing") == 1
+
+
+async def test_nothing_of_the_time_asked_for_is_left_out_however_the_feed_lies(
+    api: Api, clock: Clock
+) -> None:
+    """Each event is of a transaction of its own, and some were written minutes after they were
+    made; between them are those of another account."""
+    made = await api.subscribe("http://127.0.0.1:9999")
+    await keys.create(api.resources, "other", keys.SCOPES)
+    start = clock.now
+    for number in range(120):
+        await fetch(api.resources, EVENT, number, start, number * 7 % 10)
+    clock.pass_by(120 * 60)
+    sent = await fetch(api.resources, "SELECT created_at FROM events WHERE type = 'own'")
+    times = [one["created_at"] for one in sent]
+    assert len(times) == 80
+    for first in range(-10, 121, 7):
+        since = start + timedelta(minutes=first)
+        for minutes in (0, 1, 10, 100):
+            until = since + timedelta(minutes=minutes)
+            expected = sum(since <= one < until for one in times)
+            asked = {"since": since.isoformat(), "until": until.isoformat(), "dry_run": True}
+            assert await replayed(api, made, "missing", **asked) == expected, asked
 
 
 @pytest.mark.parametrize("only", ["missing", "all"])

@@ -6,6 +6,7 @@ from typing import Any
 from service.queue import Work
 from service.steps import subscribe
 from service.steps.subscribe import EMPTIED_AT_ONCE
+from service.store import subscribers
 from tests.calling import blocked, fetch
 from tests.conftest import Api
 from tests.local.simulating import Receiver
@@ -57,8 +58,28 @@ async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
         assert await left(api) == 1
         (row,) = await fetch(resources, "SELECT state, disabled_reason FROM subscribers")
         assert (row["state"], row["disabled_reason"]) == ("disabled", subscribe.REMOVED)
+        await subscribers.hold_lane(tx, made["id"])
     assert (await removing).status_code == 204
     assert await left(api) == 0
+
+
+async def test_what_is_made_active_again_while_it_is_removed_goes_all_the_same(api: Api) -> None:
+    """With what was made for it meanwhile, which somebody holds who then takes its lane."""
+    made = await api.subscribe("http://127.0.0.1:65009", rate=1)
+    resources = api.resources
+    async with resources.database.transaction() as recording:
+        async with resources.database.transaction() as tx:
+            await subscribers.hold_lane(tx, made["id"])
+            removing = asyncio.create_task(api.http.delete(f"/v1/subscribers/{made['id']}"))
+            await blocked(resources)
+            await fetch(resources, "UPDATE subscribers SET state = 'active'")
+            await api.create()
+            await recording.exec_driver_sql("SELECT id FROM deliveries FOR UPDATE")
+        await blocked(resources)
+        await subscribers.hold_lane(recording, made["id"])
+    assert (await removing).status_code == 204
+    assert await left(api) == 0
+    assert await fetch(resources, "SELECT id FROM subscribers") == []
 
 
 async def test_removing_while_deliveries_are_made_and_recorded_harms_nobody(

@@ -69,6 +69,23 @@ async def test_a_delivery_is_shown_with_every_attempt_and_what_was_answered(
     assert read == delivery
     of_subject = await api.http.get(f"/v1/subjects/{subject['id']}/deliveries")
     assert of_subject.json() == {"data": [delivery], "next_cursor": None}
+    of_subject = await api.http.get(f"/v1/subjects/{subject['id']}/deliveries?limit=1")
+    assert of_subject.status_code == 422, "it is never cut"
+
+
+async def test_no_next_attempt_is_shown_while_one_is_under_way(api: Api) -> None:
+    """What is due then is the end of its lease."""
+    made = await api.subscribe("http://127.0.0.1:9999")
+    subject = await api.create()
+    (waiting,) = (await page(api, made))["data"]
+    await fetch(api.resources, "UPDATE deliveries SET lease_token = 'a-worker'")
+    lists = [f"subscribers/{made['id']}/deliveries", f"subjects/{subject['id']}/deliveries"]
+    lists += [f"{lists[0]}?event_id={waiting['event_id']}", f"{lists[0]}?state=pending"]
+    for path in lists:
+        (shown,) = (await api.http.get(f"/v1/{path}")).json()["data"]
+        assert shown == waiting | {"next_attempt_at": None}, path
+    alone = await api.http.get(f"/v1/deliveries/{waiting['id']}")
+    assert alone.json() == waiting | {"next_attempt_at": None}
 
 
 async def test_an_answer_is_shown_so_that_it_can_do_no_harm(api: Api) -> None:

@@ -18,6 +18,7 @@ from tests.web.test_subscriber_targets import resolving
 from tests.web.test_subscribers import errors
 
 NOBODY = "http://127.0.0.1:65009"
+CLEARED = ("failing_since", "open_until", "rate", "told", "told_at", "why", "announced")
 
 
 async def changed(api: Api, made: dict[str, Any], **fields: object) -> dict[str, Any]:
@@ -207,7 +208,8 @@ async def test_a_disabled_subscriber_comes_back_with_a_clean_lane(
     await fetch(
         api.resources,
         "UPDATE lanes SET failures = 3, failing_since = $1, open_until = $1, probes = 2,"
-        " rate = 1.5, told = 'disabled', sequence = 4",
+        " rate = 1.5, told = 'disabled', announced = 'failing', told_at = $1, why = 'it failed',"
+        " sequence = 4",
         clock.now,
     )
     assert (await changed(api, made, description="x"))["disabled_reason"] == "it failed"
@@ -217,17 +219,25 @@ async def test_a_disabled_subscriber_comes_back_with_a_clean_lane(
     kept = await row(api)
     assert kept["heard_since"] == clock.now
     clean: dict[str, object] = {"failures": 0, "probes": 0, "sequence": 4, "max_rate": 5}
-    clean |= dict.fromkeys(("failing_since", "open_until", "rate", "told"))
+    clean |= dict.fromkeys(CLEARED)
     assert {name: kept[name] for name in clean} == clean
 
 
-async def test_pausing_forgives_an_active_lane_nothing(api: Api) -> None:
+async def test_a_pause_is_no_failure_and_ends_with_a_clean_lane(api: Api) -> None:
     made = await api.subscribe(NOBODY, concurrency=2)
-    await fetch(api.resources, "UPDATE lanes SET rate = 1.5, failures = 1, failing_since = now()")
-    await changed(api, made, state="paused")
+    await fetch(
+        api.resources,
+        "UPDATE lanes SET rate = 1.5, failures = 1, failing_since = now(), told = 'failing',"
+        " announced = 'failing', told_at = now(), why = 'it failed', sequence = 1",
+    )
+    for state in ("active", "paused", "paused"):
+        await changed(api, made, state=state)
+        assert (await row(api))["failures"] == 1
     await changed(api, made, state="active", concurrency=4)
     kept = await row(api)
-    assert (kept["rate"], kept["failures"], kept["concurrency"]) == (1.5, 1, 4)
+    clean: dict[str, object] = {"failures": 0, "concurrency": 4, "sequence": 1}
+    clean |= dict.fromkeys(CLEARED)
+    assert {name: kept[name] for name in clean} == clean
 
 
 async def test_changes_at_once_lose_nothing(api: Api) -> None:

@@ -10,8 +10,9 @@ import pytest
 from standardwebhooks import Webhook
 from structlog.typing import EventDict
 
+from service.core.errors import Unavailable
 from service.steps import trial
-from service.steps.few import MOST_TRIALS, Few
+from service.steps.few import MOST_TRIALS_OF_ACCOUNT, Few
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, receiver
@@ -116,7 +117,7 @@ async def test_a_change_is_heeded_by_the_next_test(api: Api, subscriber: Receive
     assert len(subscriber.got) == 1
 
 
-async def test_few_tests_run_at_once(api: Api) -> None:
+async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:
     arrived = 0
 
     async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -125,11 +126,13 @@ async def test_few_tests_run_at_once(api: Api) -> None:
         await silent(reader, writer)
 
     async def all_there() -> bool:
-        return arrived == MOST_TRIALS
+        return arrived == MOST_TRIALS_OF_ACCOUNT
 
     async with listening(counting) as url:
         made = await api.subscribe(url)
-        under_way = [asyncio.create_task(tried(api, made["id"])) for _ in range(MOST_TRIALS)]
+        under_way = [
+            asyncio.create_task(tried(api, made["id"])) for _ in range(MOST_TRIALS_OF_ACCOUNT)
+        ]
         await eventually(all_there)
         refused = await tried(api, made["id"])
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
@@ -140,11 +143,22 @@ async def test_few_tests_run_at_once(api: Api) -> None:
     assert (await tried(api, made["id"])).status_code == 200, "there is room again"
 
 
+def test_one_account_leaves_places_for_others_and_all_together_have_so_many() -> None:
+    few = Few(3, 2)
+    with few.place("a"), few.place("a"):
+        with pytest.raises(Unavailable), few.place("a"):
+            pass
+        with few.place("b"), pytest.raises(Unavailable), few.place("c"):
+            pass
+        with few.place("c"):
+            pass
+
+
 def test_a_place_is_free_again_however_it_was_left() -> None:
-    one = Few(1)
-    with pytest.raises(ZeroDivisionError), one:
+    few = Few(1, 1)
+    with pytest.raises(ZeroDivisionError), few.place("a"):
         raise ZeroDivisionError
-    with one:
+    with few.place("a"):
         pass
 
 

@@ -1,0 +1,88 @@
+"""What follows once a lane has changed: its account is told, its subscriber disabled, and what it
+missed is hastened.
+
+None of it is done inside the transaction that records attempts, which others wait for. What is to
+be told stands in the lane until it is, so the sweep tells it if nobody lived to.
+"""
+
+import structlog
+
+from service.core.errors import Unavailable
+from service.core.events import operational
+from service.core.lanes import Lane, Told, recovered
+from service.core.subjects import rfc3339
+from service.queue import Work
+from service.steps.resources import Resources
+from service.store import deliveries, events, lanes
+from service.store.events import New
+
+log = structlog.get_logger()
+
+CHUNK = 1000  # deliveries, or lanes, that one transaction sees to
+
+
+async def see_to(resources: Resources, before: Lane, after: Lane) -> None:
+    """Never raises for want of a database: nothing of it is lost but haste."""
+    if after.open_until != before.open_until or after.rate != before.rate:
+        log.info(
+            "lane",
+            action="lane_changed",
+            subscriber=after.subscriber_id,
+            failures=after.failures,
+            rate=after.rate,
+            open_until=rfc3339(after.open_until),
+        )
+    try:
+        if recovered(before, after):
+            await _hasten(resources, after.subscriber_id)
+        if after.told is not before.told:
+            await _tell(resources, after.subscriber_id)
+    except Unavailable as error:
+        fields = {"subscriber": after.subscriber_id, "error": repr(error.__cause__)}
+        log.warning("lane", action="aftermath_put_off", **fields)
+
+
+async def sweep(resources: Resources) -> None:
+    """Tell what has not been told; nothing that waits for a disabled subscriber is sent."""
+    async with resources.database.glance() as tx:
+        untold = await lanes.untold(tx, CHUNK)
+    for subscriber_id in untold:
+        await _tell(resources, subscriber_id)
+    await _cancel(resources)
+
+
+async def _hasten(resources: Resources, subscriber_id: str) -> None:
+    now, hastened = resources.clock(), CHUNK
+    while hastened == CHUNK:
+        async with resources.database.transaction() as tx:
+            hastened = await deliveries.hasten(tx, subscriber_id, now, CHUNK)
+
+
+async def _tell(resources: Resources, subscriber_id: str) -> None:
+    """An event for its account's other subscribers, and the feed. One that is to be disabled is so
+    first, by itself: an event holds all of an account's subscribers."""
+    async with resources.database.transaction() as tx:
+        news = await lanes.news(tx, subscriber_id)
+        if news is not None and news.told is Told.DISABLED:
+            await lanes.disable(tx, subscriber_id, news.why)
+    if news is not None and news.told is Told.DISABLED:
+        await _cancel(resources)
+    now = resources.clock()
+    async with resources.database.transaction() as tx:
+        news = await lanes.news(tx, subscriber_id)
+        if news is None:
+            return
+        told = (news.account_id, subscriber_id, news.sequence, news.told, now)
+        event = operational(*told, reason=news.why)
+        await events.append(tx, [New(event, resources.new_id("dlv"))])
+        await lanes.announced(tx, subscriber_id)
+    fields = {"subscriber": subscriber_id, "reason": news.why}
+    log.warning("lane", action=f"subscriber_{news.told}", **fields)
+    resources.queue.wake(Work.DELIVER, subscriber_id)
+
+
+async def _cancel(resources: Resources) -> None:
+    canceled = CHUNK
+    while canceled == CHUNK:
+        async with resources.database.transaction() as tx:
+            canceled = await deliveries.cancel_waiting(tx, resources.clock(), CHUNK)
