@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 MARGIN = 10.0  # seconds of a lease beyond an attempt's time-out, to begin and to record in
 BEGIN = 5.0  # seconds of those; a worker that was stopped for longer leaves it to others
-FEW, MANY = 8, 64  # under way at once to one subscriber: until it has answered well, and then
+FEW, MANY = 8, 128  # of one subscriber under way at once: at first, and once it answers
 WRITERS = 4  # batches of attempts recorded at a time; with fewer, attempts wait for the disk
 MOST = 64  # attempts in one of them
 AGAIN = 0.2  # seconds between tries to record while Postgres is away

@@ -154,9 +154,9 @@ class World:
 
     def faults_logged(self) -> list[str]:
         """Errors of our own, which are caught and only logged."""
-        logs = [self.stack.supervisor.logs / f"{name}.log" for name in ("web", "worker")]
+        logs = self.stack.supervisor.logs.glob("w*.log")  # of webs and workers
         lines = [line for log in logs for line in log.read_text().splitlines()]
-        return [line for line in lines if '"action": "fault"' in line]
+        return [line for line in lines if '"action":"fault"' in line]
 
 
 class Hearing:

@@ -1,0 +1,258 @@
+"""Subscribers that hang, reset, refuse, vanish and ramble, while workers are killed and stopped and
+Postgres is cut off: each event still reaches each of them, in its turn."""
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import chain, cycle, repeat
+from time import monotonic
+
+import pytest
+from redis.asyncio import Redis
+
+from service.local.processes import Child
+from service.local.stack import Stack
+from service.steps.deliver import MARGIN
+from tests.chaos import subscribers as sub
+from tests.chaos.subscribers import Manner, Subscriber, too_early
+from tests.chaos.world import PATIENCE, World, durable_stack, until
+from tests.make import a_request
+
+SEED = 20261124
+CALLERS = 4  # who create subjects, as long as the storm blows
+PAUSE = 0.6  # seconds between two of one caller's, on average
+LEAST = 100  # subjects that they make
+FAILS = "fails"  # the name of those of which nothing becomes
+BETWEEN = 40  # events that a healthy subscriber takes between two blows
+HELD_LEAST = 4  # attempts that are under way when a worker is stopped
+TIMEOUT = 1.0
+LONG = 2 * PATIENCE  # seconds; what a worker holds that is killed last is free after a lease
+SETTINGS = {
+    "provider_parallel": "1000",
+    "delivery_timeout": str(TIMEOUT),
+    "delivery_schedule": ",".join(["0.3"] * 200),
+    "delivery_parallel": "32",
+}
+PHASES = (
+    *[sub.ACCEPT] * 20,
+    *[sub.FAIL] * 7,
+    *[sub.ACCEPT] * 20,
+    *[sub.TOO_MANY] * 4,
+    *[sub.ACCEPT] * 20,
+    *[sub.UNAVAILABLE] * 4,
+)
+HELD = "SELECT id, lease_token FROM deliveries WHERE lease_token IS NOT NULL"
+EVENTS = "SELECT id, body FROM events"
+WAITING = """
+    SELECT subscriber_id, event_id, attempts, due_at, lease_token FROM deliveries
+    WHERE state = 'pending' ORDER BY id LIMIT 20
+"""
+UNFINISHED = "SELECT FROM subjects WHERE finished_at IS NULL LIMIT 1"
+
+
+@pytest.fixture
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with durable_stack(tmp_path_factory.mktemp("subscribers"), **SETTINGS) as one:
+        yield one
+
+
+def sometimes(dice: random.Random, share: float, *manners: Manner) -> Iterator[Manner]:
+    """One of these, with that chance, and otherwise it accepts."""
+    while True:
+        yield dice.choice(manners) if dice.random() < share else sub.ACCEPT
+
+
+def crowd(dice: random.Random) -> dict[str, Subscriber]:
+    """By their names."""
+    well = repeat(sub.ACCEPT)
+    gone = chain(repeat(sub.ACCEPT, 60), repeat(sub.GONE))
+    rambling = (sub.ACCEPT_LATE, sub.TRICKLE_HEAD, sub.TRICKLE_BODY, sub.ENDLESS, sub.ELSEWHERE)
+    made = [
+        Subscriber("healthy", well),
+        Subscriber("slow, v1a too", repeat(sub.ACCEPT_LATE), signatures=["v1", "v1a"]),
+        Subscriber("hanging", sometimes(dice, 0.03, sub.HANG)),
+        Subscriber("resetting", sometimes(dice, 0.2, sub.RESET, sub.BREAK_OFF)),
+        Subscriber("in phases", cycle(PHASES)),
+        Subscriber("down", well),
+        Subscriber("gone", gone),
+        Subscriber("rambling", sometimes(dice, 0.04, *rambling)),
+        Subscriber("without order", sometimes(dice, 0.2, sub.FAIL), order="none"),
+        Subscriber("two at once", sometimes(dice, 0.05, sub.FAIL), concurrency=2),
+        Subscriber("at a rate", sometimes(dice, 0.05, sub.FAIL), rate=60),
+    ]
+    return {one.name: one for one in made}
+
+
+@asynccontextmanager
+async def subscribed(world: World, some: Mapping[str, Subscriber]) -> AsyncIterator[None]:
+    try:
+        for one in some.values():
+            await one.open()
+            wishes = {"url": one.url, "description": one.name, **one.wishes}
+            answer = await world.http.post("/v1/subscribers", json=wishes)
+            assert answer.status_code == 201, answer.text
+            one.id, one.secret = answer.json()["id"], answer.json()["secret"]
+        yield
+    finally:
+        for one in some.values():
+            await one.close()
+
+
+class Storm:
+    """What befalls the service, and `down`; how subjects are made meanwhile."""
+
+    def __init__(self, world: World, some: Mapping[str, Subscriber], dice: random.Random) -> None:
+        self._world, self._some, self._dice = world, some, dice
+        self._over = False
+        self.made: list[str] = []
+        self.gone_at = float("inf")
+
+    async def blow(self) -> None:
+        """Until all blows have fallen, each in the middle of deliveries; then all is calm."""
+        stack = self._world.stack
+        first, second = stack.child("worker"), stack.add("worker-2", "worker")
+        down = self._some["down"]
+        async with asyncio.TaskGroup() as group:
+            for number in range(CALLERS):
+                group.create_task(self._create(number))
+            group.create_task(self._notice_the_gone())
+            await self._go_on()
+            held = await self._stopped(first)
+            second.start()
+            await down.close()
+            await self._go_on()
+            await asyncio.to_thread(second.restart)
+            await self._go_on()
+            async with Redis.from_url(stack.env["CALLSHEET_REDIS_URL"]) as redis:
+                await redis.flushall()
+            await asyncio.to_thread(stack.child("postgres").restart)
+            await down.open()
+            await self._go_on()
+            await asyncio.to_thread(second.restart)
+            await until(lambda: self._are_free(held))
+            await self._go_on()
+            first.send(signal.SIGCONT)
+            await self._go_on()
+            await asyncio.to_thread(stack.child("postgres").restart)
+            await self._go_on()
+            await asyncio.to_thread(first.restart)
+            self._over = True
+        for one in self._some.values():
+            one.calm = True
+
+    async def _create(self, number: int) -> None:
+        body = a_request()
+        while len(self.made) < LEAST or not self._over:
+            name = FAILS if self._dice.random() < 0.2 else "Ada"
+            key = f"{number}-{len(self.made)}"
+            self.made.append(await self._world.accepted(body | {"element_name": name}, key))
+            await asyncio.sleep(self._dice.uniform(0, 2 * PAUSE))
+
+    async def _go_on(self) -> None:
+        """Wait until so many more events have been taken, and a moment."""
+        healthy = self._some["healthy"]
+        least = len(healthy.arrivals) + BETWEEN
+
+        async def is_enough() -> bool:
+            return len(healthy.arrivals) >= least
+
+        await until(is_enough)
+        await asyncio.sleep(self._dice.uniform(0, 0.5))
+
+    async def _stopped(self, worker: Child) -> set[tuple[str, str]]:
+        """Stopped, with several attempts under way: these. No other worker runs yet."""
+        while True:
+            worker.send(signal.SIGSTOP)
+            if len(held := await self._held()) >= HELD_LEAST:
+                return held
+            worker.send(signal.SIGCONT)
+            await asyncio.sleep(self._dice.uniform(0, 0.05))
+
+    async def _held(self) -> set[tuple[str, str]]:
+        """What is under way, by its token."""
+        return {(row["id"], row["lease_token"]) for row in await self._world.rows(HELD)}
+
+    async def _are_free(self, held: set[tuple[str, str]]) -> bool:
+        """Whether none of these is under that token any more: what a stopped worker held, others
+        have taken up."""
+        return not held & await self._held()
+
+    async def _notice_the_gone(self) -> None:
+        """Once it is disabled, it would take what still came."""
+        gone = self._some["gone"]
+
+        async def has_said_so() -> bool:
+            return any(not one.accepted for one in gone.arrivals)
+
+        async def is_disabled() -> bool:
+            answer = await self._world.http.get(f"/v1/subscribers/{gone.id}")
+            return answer.is_success and bool(answer.json()["state"] == "disabled")
+
+        await until(has_said_so)
+        await until(is_disabled)
+        self.gone_at, gone.calm = monotonic(), True
+
+
+def unheard(one: Subscriber, events: Mapping[str, bytes]) -> set[str]:
+    """Events that it has not accepted, or not with the bytes that were written."""
+    return events.keys() - {
+        each.event_id for each in one.accepted if each.body == events[each.event_id]
+    }
+
+
+def repeated(one: Subscriber) -> int:
+    """How often it accepted what it had accepted before."""
+    return len(one.accepted) - len({each.event_id for each in one.accepted})
+
+
+async def everything_is_told(world: World) -> dict[str, bytes]:
+    """The events of all subjects, once these have ended and no delivery waits."""
+
+    async def have_ended() -> bool:
+        return not await world.rows(UNFINISHED)
+
+    await until(have_ended)
+    with suppress(AssertionError):
+        await until(world.none_waits, LONG)
+    assert await world.rows(WAITING) == []
+    return {row["id"]: row["body"] for row in await world.rows(EVENTS)}
+
+
+def report(some: Mapping[str, Subscriber], events: int) -> str:
+    lines = [
+        f"{name:16}{len(one.arrivals):6} attempts came,{len(one.accepted):6} accepted, "
+        f"{repeated(one):4} of them again"
+        for name, one in some.items()
+    ]
+    return "\n".join([f"\n{events} events", *lines, ""])
+
+
+@pytest.mark.timeout(200)
+async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_order(
+    running: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dice = random.Random(SEED)  # noqa: S311 - the same storm every time
+    some = crowd(dice)
+    async with World.of(running) as world, subscribed(world, some):
+        await world.settings(processing_after=0.3, finished_after=0.8)
+        await world.fault(element_name=FAILS, times=None, fail="the face is not to be seen")
+        storm = Storm(world, some, dice)
+        await storm.blow()
+        events = await everything_is_told(world)
+        with capsys.disabled():
+            sys.stdout.write(report(some, len(events)))
+
+        live = [one for name, one in some.items() if name != "gone"]
+        assert {one.name: missed for one in live if (missed := unheard(one, events))} == {}
+        ordered = [one for name, one in some.items() if name != "without order"]
+        assert {one.name: early for one in ordered if (early := too_early(one.arrivals))} == {}
+        came = [one for each in some.values() for one in each.arrivals]
+        assert {(one.path, one.genuine) for one in came} == {("/hook", True)}
+        gone = some["gone"].arrivals
+        assert [one for one in gone if one.at > storm.gone_at + TIMEOUT + MARGIN] == []
+        assert world.violations() == "0 violations"
+        assert world.faults_logged() == []
+    assert [child.command.name for child in running.supervisor.ended()] == []
