@@ -79,7 +79,8 @@ def retry_after_seconds(text: str | None, now: datetime) -> float | None:
     """
     if text is None or len(text) > MAX_RETRY_AFTER or not text.isascii():
         return None
-    if text.strip().isdigit():
+    text = text.strip(" \t")  # RFC 9110, section 5.6.3: no other space is one
+    if text.isdigit():
         return float(text)
     try:
         date = parsedate_to_datetime(text)

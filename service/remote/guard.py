@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import ip_address
+from time import perf_counter
 from typing import Final, TypeVar
 
 from aiohttp import AddrInfoType, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from service.core.targets import Networks, refusal
+from service.remote.terse import Connector
 
 RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
 MAX_ADDRESSES: Final = 8  # dialled per name; all are judged
@@ -25,6 +27,8 @@ THREADS: Final = 32  # look-ups at a time, apart from the loop's own pool, which
 # An unused connection is kept for less than servers usually keep it (Node, Apache, uvicorn: 5 s),
 # so that a request seldom meets one that is just being closed.
 IDLE_SECONDS: Final = 4.0
+QUICK_SECONDS: Final = 1.0  # a name found within this is as good as cached by its resolver
+MOST_QUICK: Final = 10_000  # names that are remembered so
 CONNECT_SECONDS: Final = 2.0  # to one address of a name, if there are others to try
 
 Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
@@ -132,7 +136,7 @@ class Guard:
         No limit, over all hosts or of one: whoever waits behind others at the same host would be
         taken for slow. How much is sent at a time is the business of those who send.
         """
-        return TCPConnector(
+        return Connector(
             resolver=_Resolver(self),
             socket_factory=self._open,
             use_dns_cache=False,
@@ -190,14 +194,27 @@ class _Resolver(AbstractResolver):
 
 
 def _threaded_lookup() -> Lookup:
-    """The system's resolver in threads of its own: neither loop's default pool is shared."""
-    threads = ThreadPoolExecutor(THREADS, "lookup")
+    """The system's resolver in threads of its own: neither loop's default pool is shared.
 
-    def ask(host: str) -> list[str]:
+    Names that were found quickly the last time have threads that others cannot use up: a thread is
+    held for as long as the servers of a name please, and anybody can bring names.
+    """
+    new, known = (ThreadPoolExecutor(THREADS, name) for name in ("lookup", "lookup-known"))
+    quick: dict[str, None] = {}
+
+    def ask(host: str) -> tuple[list[str], float]:
+        begun = perf_counter()
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return [str(address[0]) for *_, address in found]
+        return [str(address[0]) for *_, address in found], perf_counter() - begun
 
     async def lookup(host: str) -> list[str]:
-        return await asyncio.get_running_loop().run_in_executor(threads, ask, host)
+        threads = known if host in quick else new
+        quick.pop(host, None)
+        found, seconds = await asyncio.get_running_loop().run_in_executor(threads, ask, host)
+        if seconds < QUICK_SECONDS:
+            quick[host] = None
+        if len(quick) > MOST_QUICK:
+            del quick[next(iter(quick))]
+        return found
 
     return lookup

@@ -1,6 +1,7 @@
 """One signed POST to a subscriber, bounded in time and size; whatever comes back is a value."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from contextlib import closing
@@ -111,4 +112,6 @@ def _detail(reason: str, cause: Exception) -> str:
             text = getattr(cause, "message", "") or "the answer is not HTTP"
         case _:
             text = getattr(cause, "strerror", None) or str(cause)
+            if isinstance(cause, OSError) and (cause.errno or 0) > 0:
+                text = os.strerror(cause.errno or 0)  # asyncio's own words name the address
     return "".join(sign if sign.isprintable() else " " for sign in text)[:KEPT_DETAIL]

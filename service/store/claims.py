@@ -6,8 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from service.core.lanes import PAUSE_MOST
 from service.store.database import Direct
 
+BELIEVABLE = 2 * PAUSE_MOST  # seconds; no lane is ever shut for longer from now
 SHARES = 4  # times its equal share is what a claim looks at of each lane
 
 
@@ -61,8 +63,11 @@ _CLAIM = text("""
     ), held AS (
         SELECT l.subscriber_id, l.concurrency, l.open_until, l.claimed_xid,
             least(l.rate, l.max_rate) AS rate,
-            greatest(  -- at most a second's worth at once
-                l.next_at, CAST(:now AS timestamptz)
+            greatest(  -- at most a second's worth at once; a clock that was wrong is not believed
+                CASE WHEN l.next_at < CAST(:now AS timestamptz) + make_interval(
+                    secs => coalesce(2 / least(l.rate, l.max_rate), 0) + :believable
+                ) THEN l.next_at END,
+                CAST(:now AS timestamptz)
                     - make_interval(secs => greatest(1 / least(l.rate, l.max_rate), 1))
             ) AS used_until
         FROM lanes l WHERE l.subscriber_id = ANY (ARRAY(SELECT lane FROM active WHERE limited))
@@ -71,7 +76,9 @@ _CLAIM = text("""
         SELECT a.id, u.under_way,
             CASE
                 WHEN a.limited IS NOT TRUE THEN a.wide - u.under_way
-                WHEN h.subscriber_id IS NULL OR h.open_until > :now OR h.used_until > :now
+                WHEN h.subscriber_id IS NULL OR h.used_until > :now
+                    OR h.open_until - CAST(:now AS timestamptz)
+                        BETWEEN interval '0' AND make_interval(secs => :believable)
                     OR NOT pg_visible_in_snapshot(h.claimed_xid, pg_current_snapshot()) THEN 0
                 ELSE least(
                     CASE
@@ -169,5 +176,5 @@ class Terms:
 
 async def claim(tx: Direct, terms: Terms, now: datetime) -> list[Due]:
     """Deliveries that are due to active subscribers, the longest due of each first."""
-    values = asdict(terms) | {"now": now, "many": SHARES * terms.limit}
+    values = asdict(terms) | {"now": now, "many": SHARES * terms.limit, "believable": BELIEVABLE}
     return [Due(*row) for row in await tx.execute(_CLAIM, values)]

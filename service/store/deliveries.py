@@ -127,18 +127,21 @@ _CANCEL = text("""
             ORDER BY d.subscriber_id LIMIT 1
         )
         FROM waiting w WHERE w.subscriber_id IS NOT NULL
+    ), disabled AS (  -- and not made active again until this is written
+        SELECT id FROM subscribers
+        WHERE id = ANY (ARRAY(SELECT subscriber_id FROM waiting)) AND state = 'disabled'
+        ORDER BY id FOR SHARE SKIP LOCKED
     ), canceled AS (
         UPDATE deliveries SET
             state = 'canceled', due_at = NULL, lease_token = NULL, finished_at = :now
         WHERE id = ANY (ARRAY(
-            SELECT q.id FROM subscribers s CROSS JOIN LATERAL (
+            SELECT q.id FROM disabled s CROSS JOIN LATERAL (
                 SELECT d.id FROM deliveries d
                 WHERE d.subscriber_id = s.id AND d.state = 'pending'
                 AND (d.lease_token IS NULL OR d.due_at <= :now)
                 ORDER BY d.subject_id DESC, d.sequence DESC
                 LIMIT :limit FOR UPDATE SKIP LOCKED
             ) q
-            WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting)) AND s.state = 'disabled'
             LIMIT :limit
         ))
         RETURNING id

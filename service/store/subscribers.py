@@ -144,7 +144,8 @@ async def hold(tx: Transaction, subscriber_id: str) -> None:
 _EMPTY = text("""
     WITH emptied AS (
         SELECT id FROM deliveries WHERE subscriber_id = :id
-        ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        ORDER BY created_at DESC, id DESC  -- what is left of a subject begins with its first
+        LIMIT :limit FOR UPDATE SKIP LOCKED
     ), gone AS (
         DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM emptied)) RETURNING id
     )

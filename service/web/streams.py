@@ -144,7 +144,10 @@ class Stream(Follower):
 
     async def _put(self, body: bytes, *, more: bool = True) -> None:
         if self._send is not None:
-            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+            try:
+                await self._send({"type": "http.response.body", "body": body, "more_body": more})
+            except (OSError, RuntimeError):  # uvloop's word for a reader who has just left
+                self._ended, self._send = True, None
 
 
 class Streams:

@@ -44,7 +44,7 @@ PHASES = (
     *[sub.ACCEPT] * 20,
     *[sub.UNAVAILABLE] * 4,
 )
-HELD = "SELECT id, lease_token FROM deliveries WHERE lease_token IS NOT NULL"
+HELD = "SELECT id, lease_token FROM deliveries WHERE lease_token <> '' AND due_at > now()"
 EVENTS = "SELECT id, body FROM events"
 WAITING = """
     SELECT subscriber_id, event_id, attempts, due_at, lease_token FROM deliveries
@@ -176,8 +176,7 @@ class Storm:
         return {(row["id"], row["lease_token"]) for row in await self._world.rows(HELD)}
 
     async def _are_free(self, held: set[tuple[str, str]]) -> bool:
-        """Whether none of these is under that token any more: what a stopped worker held, others
-        have taken up."""
+        """Whether all of these leases are over: what a stopped worker held, others may take up."""
         return not held & await self._held()
 
     async def _notice_the_gone(self) -> None:

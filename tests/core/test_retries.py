@@ -170,3 +170,9 @@ def test_any_date_in_any_zone_is_read(date: datetime) -> None:
 def test_any_text_gives_a_wait_or_none(text: str) -> None:
     wait = retries.retry_after_seconds(text, NOW)
     assert wait is None or wait >= 0
+
+
+@pytest.mark.parametrize("space", ["\x1c", "\x0b", "\x85", "\u2003"])
+def test_only_blanks_and_tabs_may_surround_a_retry_after(space: str) -> None:
+    assert retries.retry_after_seconds(f"5 {space}", NOW) is None
+    assert retries.retry_after_seconds(" \t5\t ", NOW) == 5

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 
 from service.core.ports import parse_ports
-from service.remote.guard import MAX_ADDRESSES, Blocked, Guard
+from service.remote.guard import MAX_ADDRESSES, THREADS, Blocked, Guard
 from tests.remote.names import LOOPBACK, ONE, Names, certified
 
 
@@ -220,3 +221,27 @@ async def test_a_look_up_stopped_at_shutdown_stops_who_waits_for_it() -> None:
         assert asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_names_that_hang_take_nothing_from_those_that_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = threading.Event()
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[object]:
+        if host.startswith("hanging"):
+            gate.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    guard = Guard(LOOPBACK, resolve_seconds=25)
+    assert await guard.addresses("well.example") == ["127.0.0.1"]
+    names = [f"hanging{number}.example" for number in range(THREADS + 8)]
+    hanging = [asyncio.create_task(guard.addresses(name)) for name in names]
+    await asyncio.sleep(0)
+    try:
+        assert await guard.addresses("well.example") == ["127.0.0.1"]
+        assert not any(one.done() for one in hanging)
+    finally:
+        gate.set()
+        await asyncio.gather(*hanging)

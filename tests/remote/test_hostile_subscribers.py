@@ -74,7 +74,6 @@ async def test_a_status_stands_though_its_body_breaks_off(answer: bytes) -> None
 
 NEVER_AN_ANSWER: dict[str, Script] = {
     "nothing": silent,
-    "endless interim answers": saying_for_ever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "a trickled header": saying_for_ever(b"HTTP/1.1 200 OK\r\n", b"x", 0.01),
     "trickled headers": saying_for_ever(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n", 0.02),
 }
@@ -152,3 +151,27 @@ async def test_whatever_a_subscriber_says_comes_out_as_a_value(answer: bytes) ->
     assert isinstance(attempt, Answered | Failed)
     if isinstance(attempt, Failed):
         assert reason(attempt) in {"protocol", "reset"}
+
+
+INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+@pytest.mark.parametrize("piece", [1, 10_000])
+async def test_interim_answers_without_end_are_cut_off(piece: int) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        while not writer.is_closing():
+            writer.write(INTERIM * piece)
+            await writer.drain()
+
+    async with listening(script) as url, Sender(Guard(LOOPBACK)) as sender:
+        attempt = await sender.post(url, {}, b"{}", 50)
+    assert isinstance(attempt, Failed)
+    assert attempt.reason == "reset"
+
+
+async def test_a_few_interim_answers_and_a_long_body_are_taken() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000
+    for _ in range(2):
+        attempt = await answered(saying(INTERIM * 3 + answer))
+        assert (attempt.status, len(attempt.body)) == (200, KEPT_BYTES)

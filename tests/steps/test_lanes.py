@@ -13,8 +13,9 @@ from service.core.lanes import OPEN_AFTER, OPEN_FIRST, START
 from service.queue import Work
 from service.steps import aftermath, profiles
 from service.steps.deliver import FEW, Courier
+from service.store import deliveries
 from service.worker import make_drains
-from tests.calling import eventually, fetch
+from tests.calling import blocked, eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, receiver, until
 from tests.remote.listening import listening, silent
@@ -334,3 +335,36 @@ async def test_more_subscribers_than_are_remembered_are_all_written_to(
             await create(api, 1)
             await api.work(Work.DELIVER)
         assert len(one.got) == 12
+
+
+async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_nothing(
+    api: Api, subscriber: Receiver
+) -> None:
+    made = await api.subscribe(subscriber.url)
+    (one,) = await create(api, 1)
+    disabled = "UPDATE subscribers SET state = 'disabled' WHERE id = $1"
+    await fetch(api.resources, disabled, made["id"])
+    async with api.resources.database.transaction() as tx:
+        assert await deliveries.cancel_waiting(tx, api.resources.clock(), 10) == 1
+        path = f"/v1/subscribers/{made['id']}"
+        activating = asyncio.create_task(api.http.patch(path, json={"state": "active"}))
+        await blocked(api.resources)
+    assert (await activating).status_code == 200
+    await api.http.post(f"/v1/subjects/{one}/cancel")
+    await api.work(Work.DELIVER)
+    assert len(subscriber.got) == 1
+    assert await api.violations() == []
+
+
+async def test_a_worker_whose_clock_was_wrong_shuts_no_lane_for_long(
+    api: Api, clock: Clock, subscriber: Receiver
+) -> None:
+    await api.subscribe(subscriber.url, rate=1)
+    clock.pass_by(3600)
+    await create(api, 2)
+    await api.work(Work.DELIVER)
+    clock.pass_by(-3500)
+    await create(api, 2)
+    await fetch(api.resources, "UPDATE deliveries SET due_at = $1 WHERE due_at > $1", clock.now)
+    await api.work(Work.DELIVER)
+    assert len(subscriber.got) == 2

@@ -1,0 +1,49 @@
+"""A connection to somebody who may answer with heads without end.
+
+aiohttp reads interim answers (1xx) for as long as they come, and keeps each until it is looked at:
+a flood of them stops the event loop, and every other delivery with it.
+"""
+
+from asyncio import AbstractEventLoop
+from functools import partial
+from typing import Any, Final, cast
+
+from aiohttp import TCPConnector
+from aiohttp.client_proto import ResponseHandler
+
+MOST_INTERIM: Final = 8  # answers in one piece; a server that means well sends one or two in all
+MOST_HEAD: Final = 65_536  # bytes before the body begins
+ONE_AFTER_ANOTHER: Final = b"\r\n\r\nHTTP/1."
+
+
+class Terse(ResponseHandler):
+    """Ends the connection, so that the request fails as reset."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._head_bytes = 0
+
+    def set_response_params(self, **parameters: Any) -> None:  # noqa: ANN401 - passed on as they are
+        self._head_bytes = 0
+        super().set_response_params(**parameters)
+
+    def data_received(self, data: bytes) -> None:
+        if self._before_body():
+            self._head_bytes += len(data)
+            if data.count(ONE_AFTER_ANOTHER) > MOST_INTERIM:
+                self.abort()
+                return
+        super().data_received(data)
+        if self._head_bytes > MOST_HEAD and self._before_body():
+            self.abort()
+
+    def _before_body(self) -> bool:
+        return self._payload is None or self._payload.is_eof()
+
+
+class Connector(TCPConnector):
+    """A TCPConnector whose connections are terse."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - passed on as they are
+        super().__init__(**options)
+        self._factory = cast("partial[ResponseHandler]", partial(Terse, loop=self._loop))
