@@ -13,7 +13,7 @@ from tests.bench.streams import streams
 
 ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
     "latency": (latencies, "how long news takes, from end to end; half a minute"),
-    "deliveries": (deliveries, "deliveries of one worker; a minute"),
+    "deliveries": (deliveries, "deliveries of one worker; a minute and a half"),
     "fairness": (fairness, "what one that hangs costs fifty others; a minute and a quarter"),
     "ingest": (ingest, "callback ingest; a minute and a half"),
     "history": (

@@ -30,7 +30,7 @@ from tests.bench.sink import Sinks, sinks
 
 ROUNDS = 3
 SOME, MANY = 3_000, 100_000  # deliveries that are due when the worker begins; the figures
-BARE, PLAIN = 20_000, 1_000  # posts of one measurement, as these are quicker and slower
+BARE, PLAIN = 20_000, 300  # posts of one measurement, as these are quicker and slower
 SPREAD = 50  # sinks, where there are several
 PATIENCE = 120.0  # seconds until all must have come
 LOOK = 0.02  # seconds between looks

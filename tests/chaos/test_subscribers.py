@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from itertools import chain, cycle, repeat
+from itertools import chain, cycle, repeat, takewhile
 from time import monotonic
 
 import pytest
@@ -246,11 +246,12 @@ async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_
 
         live = [one for name, one in some.items() if name != "gone"]
         assert {one.name: missed for one in live if (missed := unheard(one, events))} == {}
-        ordered = [one for name, one in some.items() if name != "without order"]
+        ordered = [one for one in live if one.name != "without order"]
         assert {one.name: early for one in ordered if (early := too_early(one.arrivals))} == {}
         came = [one for each in some.values() for one in each.arrivals]
         assert {(one.path, one.genuine) for one in came} == {("/hook", True)}
         gone = some["gone"].arrivals
+        assert too_early(takewhile(lambda one: one.accepted, gone)) == []
         assert [one for one in gone if one.at > storm.gone_at + TIMEOUT + MARGIN] == []
         assert world.violations() == "0 violations"
         assert world.faults_logged() == []
