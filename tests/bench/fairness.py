@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median, quantiles
 from time import monotonic
+from typing import Any
 
 import aiohttp
 import uvloop
@@ -18,11 +19,11 @@ from tests.bench.latency import REQUEST, paced
 from tests.bench.load import Faulty
 from tests.bench.sink import Sinks, sinks
 
-ROUNDS = 3  # of each kind
+ROUNDS = 4  # of each kind
 HEALTHY = 50  # subscribers; the issue's figure
 RATE = 20.0  # subjects a second: times HEALTHY deliveries
-WARMING = 20  # subjects of a round that are not counted: its worker has just begun
-COUNTED = 150
+WARMING = 10  # subjects of a round that are not counted: its worker has yet to begin
+COUNTED = 120
 PATIENCE = 30.0  # seconds until all is delivered
 LOOK = 0.1  # seconds between looks
 ACCOUNT = "fairness"
@@ -105,13 +106,10 @@ async def _round(
     bad = await _subscribe(http, hanging) if hanging else None
     async with connected(running.env["CALLSHEET_DATABASE_URL"]) as connection:
         await _load(http, WARMING)
+        await _delivered(connection, healthy)
         since: datetime = await connection.fetchval(NOW)
         await _load(http, COUNTED)
-        deadline = monotonic() + PATIENCE
-        while await connection.fetchval(WAITING, healthy):
-            if monotonic() > deadline:
-                raise Faulty("deliveries to the healthy ones did not end")
-            await asyncio.sleep(LOOK)
+        await _delivered(connection, healthy)
         if bad is not None:
             if not await connection.fetchval(UNDER_WAY, bad):
                 raise Faulty("nothing hung")
@@ -121,6 +119,15 @@ async def _round(
     if len(delays) != COUNTED * len(healthy):
         raise Faulty(f"{len(delays)} deliveries, not {COUNTED * len(healthy)}")
     return delays
+
+
+async def _delivered(connection: Any, subscribers: Sequence[str]) -> None:  # noqa: ANN401 - asyncpg's, which has no types
+    """Wait until nothing waits for these."""
+    deadline = monotonic() + PATIENCE
+    while await connection.fetchval(WAITING, subscribers):
+        if monotonic() > deadline:
+            raise Faulty("deliveries to the healthy ones did not end")
+        await asyncio.sleep(LOOK)
 
 
 async def _load(http: aiohttp.ClientSession, count: int) -> None:

@@ -27,7 +27,7 @@ PAUSE = 0.6  # seconds between two of one caller's, on average
 LEAST = 100  # subjects that they make
 FAILS = "fails"  # the name of those of which nothing becomes
 BETWEEN = 40  # events that a healthy subscriber takes between two blows
-HELD_LEAST = 4  # attempts that are under way when a worker is stopped
+SENT_LEAST = 3  # attempts that are under way when a worker is stopped
 TIMEOUT = 1.0
 LONG = 2 * PATIENCE  # seconds; what a worker holds that is killed last is free after a lease
 SETTINGS = {
@@ -44,13 +44,18 @@ PHASES = (
     *[sub.ACCEPT] * 20,
     *[sub.UNAVAILABLE] * 4,
 )
-HELD = "SELECT id, lease_token FROM deliveries WHERE lease_token <> '' AND due_at > now()"
+HELD = """
+    SELECT subscriber_id, event_id, lease_token FROM deliveries
+    WHERE lease_token <> '' AND due_at > now()
+"""
 EVENTS = "SELECT id, body FROM events"
 WAITING = """
     SELECT subscriber_id, event_id, attempts, due_at, lease_token FROM deliveries
     WHERE state = 'pending' ORDER BY id LIMIT 20
 """
 UNFINISHED = "SELECT FROM subjects WHERE finished_at IS NULL LIMIT 1"
+
+Held = tuple[str, str, str]  # a subscriber, an event, and the token of the claim
 
 
 @pytest.fixture
@@ -162,20 +167,25 @@ class Storm:
         await until(is_enough)
         await asyncio.sleep(self._dice.uniform(0, 0.5))
 
-    async def _stopped(self, worker: Child) -> set[tuple[str, str]]:
-        """Stopped, with several attempts under way: these. No other worker runs yet."""
+    async def _stopped(self, worker: Child) -> set[Held]:
+        """Stopped, with several requests sent and not recorded: all that it holds then. No other
+        worker runs yet."""
         while True:
             worker.send(signal.SIGSTOP)
-            if len(held := await self._held()) >= HELD_LEAST:
+            held = await self._held()
+            came = {(one.id, each.event_id) for one in self._some.values() for each in one.arrivals}
+            if sum(one[:2] in came for one in held) >= SENT_LEAST:
                 return held
             worker.send(signal.SIGCONT)
             await asyncio.sleep(self._dice.uniform(0, 0.05))
 
-    async def _held(self) -> set[tuple[str, str]]:
-        """What is under way, by its token."""
-        return {(row["id"], row["lease_token"]) for row in await self._world.rows(HELD)}
+    async def _held(self) -> set[Held]:
+        return {
+            (row["subscriber_id"], row["event_id"], row["lease_token"])
+            for row in await self._world.rows(HELD)
+        }
 
-    async def _are_free(self, held: set[tuple[str, str]]) -> bool:
+    async def _are_free(self, held: set[Held]) -> bool:
         """Whether all of these leases are over: what a stopped worker held, others may take up."""
         return not held & await self._held()
 
