@@ -167,6 +167,17 @@ class Settings:
     subscribers_per_account: int = _setting(
         "100", parameters.whole(1, 100_000), "Subscribers that one account may have"
     )
+    requests_per_second: float | None = _setting(
+        "",
+        parameters.optional(parameters.number(0.1, 1_000_000)),
+        "Requests of one account a second, over all its keys and all web processes; after a pause, "
+        "a second's worth at once; empty: no limit",
+    )
+    queued_per_account: int = _setting(
+        "100000",
+        parameters.whole(1, 10_000_000),
+        "Subjects of one account that may be queued at once; beyond it they are refused with 429",
+    )
     voice_for_images: bool = _setting(
         "false",
         parameters.switch,

@@ -9,6 +9,7 @@ CallsheetError
 ├── TooLarge          more bytes than allowed
 ├── UnsupportedMedia  a content type we do not read
 ├── Invalid           rules are broken; says which, all of them
+├── TooMany           more requests, or more waiting, than the account may have
 ├── SignatureError    a callback that cannot be believed
 └── Unavailable       it could not be stored now
 """
@@ -90,6 +91,18 @@ class Invalid(CallsheetError):
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__()
         self.findings = tuple(findings)
+
+
+class TooMany(CallsheetError):
+    """More than this account may have; wait, and send it again."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, code: str, retry_after: float) -> None:
+        """`retry_after` is in seconds."""
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
 
 
 class SignatureError(CallsheetError):

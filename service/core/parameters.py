@@ -38,15 +38,19 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
+    return number(low, high, "seconds")
+
+
+def number(low: float, high: float, what: str = "a number") -> Callable[[str], float]:
     def parse(value: str) -> float:
-        rule = f"must be seconds from {low:g} to {high:g}"
+        rule = f"must be {what} from {low:g} to {high:g}"
         try:
-            number = float(value)
+            read = float(value)
         except ValueError:
             raise ValueError(rule) from None
-        if not low <= number <= high:
+        if not low <= read <= high:
             raise ValueError(rule)
-        return number
+        return read
 
     return parse
 

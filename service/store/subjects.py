@@ -107,11 +107,14 @@ async def lock_all(
 # cost follows the number of such accounts, not the length of the queue.
 _CLAIM = text(f"""
     WITH RECURSIVE waiting AS (
-        (SELECT account_id FROM subjects WHERE state = 'queued' ORDER BY account_id LIMIT 1)
+        (
+            SELECT account_id FROM subjects
+            WHERE state = 'queued' AND media_due_at IS NULL ORDER BY account_id LIMIT 1
+        )
         UNION ALL
         SELECT (
             SELECT s.account_id FROM subjects s
-            WHERE s.state = 'queued' AND s.account_id > w.account_id
+            WHERE s.state = 'queued' AND s.media_due_at IS NULL AND s.account_id > w.account_id
             ORDER BY s.account_id LIMIT 1
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
@@ -123,12 +126,13 @@ _CLAIM = text(f"""
         JOIN accounts a ON a.id = w.account_id
         CROSS JOIN LATERAL (
             SELECT q.id, q.next_try_at FROM subjects q
-            WHERE q.state = 'queued' AND q.account_id = a.id AND q.next_try_at <= :now
+            WHERE q.state = 'queued' AND q.media_due_at IS NULL
+            AND q.account_id = a.id AND q.next_try_at <= :now
             ORDER BY q.next_try_at, q.id LIMIT :limit
         ) s
     ), locked AS (
         SELECT id FROM subjects
-        WHERE state = 'queued' AND id IN (
+        WHERE state = 'queued' AND media_due_at IS NULL AND id IN (
             SELECT id FROM candidates ORDER BY turn, turn_at NULLS FIRST, id LIMIT :limit
         )
         FOR UPDATE SKIP LOCKED
@@ -148,7 +152,8 @@ _CLAIM = text(f"""
 async def claim(
     tx: Transaction, *, now: datetime, lease_until: datetime, token: str, limit: int
 ) -> list[Subject]:
-    """Queued subjects that are due, under a lease; accounts take turns, each in order of age."""
+    """Queued subjects that are due and have no media to be looked at first, under a lease; accounts
+    take turns, each in order of age."""
     values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
     return [_subject(row) for row in await tx.execute(_CLAIM, values)]
 

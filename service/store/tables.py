@@ -50,6 +50,7 @@ accounts = Table(
     # When a subject of this account was last claimed: accounts take turns.
     Column("turn_at", Time),
     Column("callback_secret", LargeBinary),  # signs what goes to callback_urls; sealed
+    Column("requests_until", Time),  # requests made so far use up the permitted rate until then
     Column("created_at", Time, nullable=False),
 )
 
@@ -107,6 +108,11 @@ subjects = Table(
     Column("next_poll_at", Time),
     Column("deadline", Time, nullable=False),
     Column("callback_id", Id),  # the subscriber that stands for its callback_url
+    # When media given by URL are to be looked at, or until when the holder of the token does; null:
+    # there is nothing to look at, or it was found good.
+    Column("media_due_at", Time),
+    Column("media_token", Id),
+    Column("media_tries", SmallInteger, nullable=False, server_default="0"),
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),
@@ -133,6 +139,20 @@ subjects = Table(
         "next_try_at",
         "id",
         postgresql_where=text("state = 'queued'"),
+    ),
+    Index(  # of the queue, what may be submitted
+        "ix_subjects_ready",
+        "account_id",
+        "next_try_at",
+        "id",
+        postgresql_where=text("state = 'queued' AND media_due_at IS NULL"),
+    ),
+    Index(  # and what has media to be looked at first
+        "ix_subjects_media",
+        "account_id",
+        "media_due_at",
+        "id",
+        postgresql_where=text("state = 'queued' AND media_due_at IS NOT NULL"),
     ),
     Index(
         "ix_subjects_with_provider",

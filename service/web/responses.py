@@ -1,5 +1,6 @@
 """Rendering answers: JSON, pages, and problems (RFC 9457); what each error is in HTTP."""
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,7 @@ from service.core.errors import (
     NotFound,
     SignatureError,
     TooLarge,
+    TooMany,
     Unauthorized,
     Unavailable,
     UnsupportedMedia,
@@ -31,6 +33,7 @@ STATUS: Mapping[type[CallsheetError], int] = {
     TooLarge: 413,
     UnsupportedMedia: 415,
     Invalid: 422,
+    TooMany: 429,
     Unavailable: 503,
 }
 
@@ -71,4 +74,7 @@ def problem_of(error: CallsheetError) -> Response:
         extra["errors"] = error.findings
     if isinstance(error, Conflict):
         extra |= error.extra
-    return problem(STATUS[type(error)], error.code, str(error), extra)
+    response = problem(STATUS[type(error)], error.code, str(error), extra)
+    if isinstance(error, TooMany):
+        response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    return response

@@ -15,6 +15,8 @@ from tests.store.statements import heard, plan, scans
 LARGE = {"subjects", "events", "deliveries", "attempts", "callbacks", "idempotency_keys"}
 SMALL = {  # read in their order, as far as is needed: these hold what is under way only
     "ix_subjects_queued",
+    "ix_subjects_ready",
+    "ix_subjects_media",
     "ix_subjects_with_provider",
     "ix_callbacks_unknown",
     "ix_deliveries_due",

@@ -1,0 +1,25 @@
+"""Media given by URL are looked at before a subject may be submitted; requests of an account are
+counted.
+
+Revision ID: 0006
+Revises: 0005
+
+Nothing here rewrites or reads a table; the indexes are the next migration's.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    identifier, time = sa.Text(collation="C"), sa.DateTime(timezone=True)
+    op.add_column("accounts", sa.Column("requests_until", time))
+    op.add_column("subjects", sa.Column("media_due_at", time))
+    op.add_column("subjects", sa.Column("media_token", identifier))
+    tries = sa.Column("media_tries", sa.SmallInteger(), server_default="0", nullable=False)
+    op.add_column("subjects", tries)
