@@ -32,7 +32,7 @@ test: .venv/installed
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov --numprocesses auto --maxprocesses 4 --dist worksteal
 
 bench: .venv/installed
 	@$(BIN)/python -m tests.bench
