@@ -1,0 +1,121 @@
+"""Videos that mean harm: whatever the bytes, a finding comes out, soon and out of little memory."""
+
+import struct
+import tracemalloc
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.core.boxes import MAX_KEPT
+from service.core.images import Flaw
+from service.core.videos import MAX_BYTES, Reader, Video
+from tests.core.films import (
+    FTYP,
+    MDAT,
+    box,
+    code,
+    film,
+    fragment,
+    fragmented,
+    judged,
+    movie,
+    run,
+    sketch,
+    track,
+)
+
+
+def test_what_is_skipped_is_never_held() -> None:
+    piece, reader = bytes(1 << 20), Reader()
+    reader.feed(FTYP + movie(track()) + struct.pack(">I4s", 150 << 20, b"mdat"))
+    tracemalloc.start()
+    for _ in range(149):
+        reader.feed(piece)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10_000
+    assert reader.finish() == Flaw("truncated", "is cut short")
+
+
+def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
+    piece, reader = bytes(1 << 20), Reader()
+    reader.feed(FTYP + b"\0\0\0\0moov")
+    tracemalloc.start()
+    fed = 0
+    while reader.flaw is None:
+        reader.feed(piece)
+        fed += len(piece)
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert fed <= MAX_KEPT + len(piece) < MAX_BYTES
+    assert most < 2 * MAX_KEPT
+    assert kept < 10_000
+    assert code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.flaw.code == "damaged"
+
+
+REAL = [film(3, flags=flags) for flags in ("", "faststart", "frag_keyframe+empty_moov")]
+STARTS = [b"", FTYP, FTYP + MDAT, sketch(), fragmented(fragment(run(4)))]
+CUTS = st.lists(st.integers(1, 300), min_size=1, max_size=20)
+
+
+def in_pieces(data: bytes, cuts: list[int]) -> Video | Flaw:
+    reader, at = Reader(), 0
+    for cut in cuts:
+        reader.feed(data[at : at + cut])
+        at += cut
+    reader.feed(data[at:])
+    return reader.finish()
+
+
+@given(st.sampled_from(STARTS), st.binary(max_size=200), CUTS)
+def test_hostile_bytes_are_judged_never_raise_and_do_not_depend_on_the_pieces(
+    start: bytes,
+    rest: bytes,
+    cuts: list[int],
+) -> None:
+    finding = judged(start + rest)
+    assert isinstance(finding, Video | Flaw)
+    assert in_pieces(start + rest, cuts) == finding
+
+
+BOXES = st.recursive(
+    st.binary(max_size=60),
+    lambda inner: st.builds(
+        lambda kind, parts: box(kind, *parts),
+        st.sampled_from(
+            b"moov trak mdia minf stbl edts mvex moof traf mvhd tkhd mdhd hdlr elst stsd stts ctts"
+            b" stsz stco co64 mehd trex tfhd tfdt trun mdat".split(),
+        ),
+        st.lists(inner, max_size=4),
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.lists(BOXES, max_size=4))
+def test_boxes_put_together_at_random_never_raise(parts: list[bytes]) -> None:
+    assert isinstance(judged(FTYP + b"".join(parts)), Video | Flaw)
+    assert isinstance(judged(sketch(track(), *parts)), Video | Flaw)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from([*REAL, *STARTS[3:]]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6),
+    st.integers(0, 200),
+    CUTS,
+)
+def test_a_film_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pieces(
+    real: bytes,
+    changes: list[tuple[int, int]],
+    cut: int,
+    cuts: list[int],
+) -> None:
+    headers = [at for at in range(len(real)) if not real.find(b"mdat") < at < len(real) - 2000]
+    data = bytearray(real)
+    for at, value in changes:
+        data[headers[at % len(headers)]] = value
+    whole = bytes(data[: len(data) - cut])
+    finding = judged(whole)
+    assert isinstance(finding, Video | Flaw)
+    assert in_pieces(whole, cuts) == finding
