@@ -17,12 +17,13 @@ from service.core.subjects import rfc3339
 from service.settings import SettingError, Settings, read_settings
 from service.steps import audit, keys, reseal, revisit, secrets
 from service.steps.resources import Resources
-from service.steps.secrets import Listed
 from service.store.migrate import migrate
 from service.web import server
 from service.wiring import open_resources, start_logging
 
-Step = Callable[[Resources], Awaitable[int]]
+Command = Callable[[argparse.Namespace], int]
+Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
+SCOPES_WIDTH = len(",".join(keys.SCOPES))
 MAX_SECRET = 10_000  # bytes read of what can only be a secret
 
 
@@ -53,9 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("callsheet", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        name: str, run: Callable[[argparse.Namespace], int], meaning: str
-    ) -> argparse.ArgumentParser:
+    def command(name: str, run: Command, meaning: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=meaning, description=meaning)
         made.set_defaults(run=run)
         return made
@@ -75,14 +74,26 @@ def _parser() -> argparse.ArgumentParser:
     simulator.add_argument("--access-key")
     simulator.add_argument("--secret-key")
     simulator.add_argument("--data", type=Path)
-    key = command("keys", _keys, "make a key for callers")
-    key.add_argument("action", choices=["create"])
-    key.add_argument("--account", required=True)
-    key.add_argument("--scopes", default=",".join(keys.DEFAULT_SCOPES))
+    _keys_parser(command("keys", _keys_list, "what callers are known by"))
     _secrets_parser(command("secrets", _secrets_list, "what callbacks are verified with"))
     command("reseal", _reseal, "after a change of SECRET_KEY: seal all secrets under the new one")
     command("audit", _audit, "look for broken promises: exit 0, or 1 with the violations")
     return parser
+
+
+def _keys_parser(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key, and show it this once")
+    create.add_argument("--account", required=True, help="made if there is none of this name")
+    create.add_argument("--scopes", default=",".join(keys.DEFAULT_SCOPES))
+    create.add_argument("--expires-in", help="as 90d or 12h; left out: it does not expire")
+    create.set_defaults(run=_keys_create)
+    shown = actions.add_parser("list", help="all there are and were, by what they begin with")
+    shown.add_argument("--account")
+    shown.set_defaults(run=_keys_list)
+    revoke = actions.add_parser("revoke", help="a key opens nothing any more, at once")
+    revoke.add_argument("id")
+    revoke.set_defaults(run=_keys_revoke)
 
 
 def _secrets_parser(parser: argparse.ArgumentParser) -> None:
@@ -105,12 +116,17 @@ def _settings() -> Settings:
     return settings
 
 
-def _with_resources(step: Step) -> int:
-    async def run() -> int:
-        async with open_resources(_settings()) as resources:
-            return await step(resources)
+def _with_resources(step: Step) -> Command:
+    """The command that runs this step."""
 
-    return _in_loop(run())
+    def command(given: argparse.Namespace) -> int:
+        async def run() -> int:
+            async with open_resources(_settings()) as resources:
+                return await step(resources, given)
+
+        return _in_loop(run())
+
+    return command
 
 
 def _in_loop(work: Coroutine[None, None, int]) -> int:
@@ -142,26 +158,45 @@ def _migrate(_given: argparse.Namespace) -> int:
     return 0
 
 
-def _keys(given: argparse.Namespace) -> int:
-    async def create(resources: Resources) -> int:
-        scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
-        print(await keys.create(resources, given.account, scopes))
-        return 0
-
-    return _with_resources(create)
+@_with_resources
+async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
+    scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
+    print(await keys.create(resources, given.account, scopes, given.expires_in))
+    return 0
 
 
-def _secrets_add(given: argparse.Namespace) -> int:
-    text = _secret(given.secret)
+@_with_resources
+async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
+    found = await keys.listed(resources, given.account)
+    width = max((len(one.key.account) for one in found), default=0)
+    for one in found:
+        print(_key_line(one, width))
+    return 0
 
-    async def add(resources: Resources) -> int:
-        secret, new = await secrets.add(resources, given.source, text)
-        print(_line(secret), "added" if new else "was there already")
-        number, taken = await revisit.reverify_all(resources, given.source)
-        print(f"{number} rejected callbacks were verified again, {taken} taken")
-        return 0
 
-    return _with_resources(add)
+@_with_resources
+async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
+    revoked = await keys.revoke(resources, given.id)
+    print(_key_line(revoked, len(revoked.key.account)))
+    return 0
+
+
+def _key_line(one: keys.Listed, width: int) -> str:
+    """Without the key; `width` is that of the longest account's name beside it."""
+    key, scopes = one.key, ",".join(one.key.scopes)
+    times = (rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
+    created, expires, used = (f"{moment:24}" for moment in times)
+    known = f"{key.id:30} {key.prefix:12} {key.account:{width}} {scopes:{SCOPES_WIDTH}}"
+    return f"{known} created {created} expires {expires} used {used} {one.state}"
+
+
+@_with_resources
+async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
+    secret, new = await secrets.add(resources, given.source, _secret(given.secret))
+    print(_line(secret), "added" if new else "was there already")
+    number, taken = await revisit.reverify_all(resources, given.source)
+    print(f"{number} rejected callbacks were verified again, {taken} taken")
+    return 0
 
 
 def _secret(given: str | None) -> str:
@@ -173,27 +208,23 @@ def _secret(given: str | None) -> str:
     return sys.stdin.buffer.read(MAX_SECRET).decode(errors="replace").strip()
 
 
-def _secrets_list(_given: argparse.Namespace) -> int:
-    async def show(resources: Resources) -> int:
-        for one in await secrets.listed(resources):
-            print(_line(one), rfc3339(one.created_at) or "-")
-        return 0
-
-    return _with_resources(show)
+@_with_resources
+async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int:
+    for one in await secrets.listed(resources):
+        print(_line(one), rfc3339(one.created_at) or "-")
+    return 0
 
 
-def _secrets_remove(given: argparse.Namespace) -> int:
-    async def remove(resources: Resources) -> int:
-        secret, last = await secrets.remove(resources, given.id)
-        print(_line(secret), "removed")
-        if last:
-            print(_warning(secret.source), file=sys.stderr)
-        return 0
-
-    return _with_resources(remove)
+@_with_resources
+async def _secrets_remove(resources: Resources, given: argparse.Namespace) -> int:
+    secret, last = await secrets.remove(resources, given.id)
+    print(_line(secret), "removed")
+    if last:
+        print(_warning(secret.source), file=sys.stderr)
+    return 0
 
 
-def _line(secret: Listed) -> str:
+def _line(secret: secrets.Listed) -> str:
     return f"{secret.id or 'settings':30} {secret.source:12} {secret.fingerprint}"
 
 
@@ -206,32 +237,28 @@ def _warning(source: str) -> str:
     return f"it was the last secret of {source}: from now on {now}"
 
 
-def _reseal(_given: argparse.Namespace) -> int:
-    async def run(resources: Resources) -> int:
-        done, settings = await reseal.reseal(resources), resources.settings
-        for one in done.unopened:
-            print(f"no key opens {one}", file=sys.stderr)
-        print(f"{done.anew} sealed anew, {len(done.unopened)} could not be opened")
-        if settings.old_secret_keys and not done.unopened:
-            print(
-                "OLD_SECRET_KEYS are needed for callback addresses still: "
-                f"until {settings.task_deadline:g} seconds (TASK_DEADLINE) "
-                "after the last process with another SECRET_KEY has ended"
-            )
-        return 1 if done.unopened else 0
-
-    return _with_resources(run)
+@_with_resources
+async def _reseal(resources: Resources, _given: argparse.Namespace) -> int:
+    done, settings = await reseal.reseal(resources), resources.settings
+    for one in done.unopened:
+        print(f"no key opens {one}", file=sys.stderr)
+    print(f"{done.anew} sealed anew, {len(done.unopened)} could not be opened")
+    if settings.old_secret_keys and not done.unopened:
+        print(
+            "OLD_SECRET_KEYS are needed for callback addresses still: "
+            f"until {settings.task_deadline:g} seconds (TASK_DEADLINE) "
+            "after the last process with another SECRET_KEY has ended"
+        )
+    return 1 if done.unopened else 0
 
 
-def _audit(_given: argparse.Namespace) -> int:
-    async def look(resources: Resources) -> int:
-        found = await audit.look(resources)
-        for one in found:
-            print(f"promise {one.promise}: {one.rule}: {one.subject}")
-        print(f"{len(found)} violations")
-        return 1 if found else 0
-
-    return _with_resources(look)
+@_with_resources
+async def _audit(resources: Resources, _given: argparse.Namespace) -> int:
+    found = await audit.look(resources)
+    for one in found:
+        print(f"promise {one.promise}: {one.rule}: {one.subject}")
+    print(f"{len(found)} violations")
+    return 1 if found else 0
 
 
 # The local tools need packages that production does not install, so they are imported when asked.

@@ -24,6 +24,7 @@ UNREACHABLE = (RedisError, OSError, TimeoutError)
 class Work(StrEnum):
     """What there may be to do; each is the name of an arq function."""
 
+    LOOK = "look"
     SUBMIT = "submit"
     RECONCILE = "reconcile"
     DELIVER = "deliver"

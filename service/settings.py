@@ -178,6 +178,17 @@ class Settings:
         parameters.whole(1, 10_000_000),
         "Subjects of one account that may be queued at once; beyond it they are refused with 429",
     )
+    media_parallel: int = _setting(
+        "8",
+        parameters.whole(1, 1000),
+        "Subjects at once in one worker whose media, given by URL, are fetched and checked; each "
+        "takes up to 10 MB of its memory, 80 MB in all, and one account half of the places at most",
+    )
+    media_timeout: float = _setting(
+        "60",
+        parameters.seconds(0.1, 3600),
+        "The longest the download of one image or video may take, redirects included",
+    )
     voice_for_images: bool = _setting(
         "false",
         parameters.switch,

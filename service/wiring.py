@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor
 
 from service.queue import Queue
 from service.remote.guard import Guard
+from service.remote.media import Fetcher
 from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
@@ -25,6 +26,7 @@ from service.steps.few import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
 from service.steps.profiles import Profiles
+from service.steps.queues import Queues
 from service.steps.resources import Resources
 from service.steps.vault import Vault
 from service.store.database import Database
@@ -67,6 +69,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             Queue(settings.redis_url, settings.queue_name) as queue,
             Sender(guard) as sender,
             Streams(guard) as streams,
+            Fetcher(guard) as fetcher,
         ):
             yield Resources(
                 settings=settings,
@@ -76,11 +79,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 guard=guard,
                 sender=sender,
                 streams=streams,
+                fetcher=fetcher,
                 vault=vault,
                 profiles=Profiles(settings, vault),
                 learnt=Learnt(),
                 keyring=Keyring(settings, vault),
                 trials=Few(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
+                queues=Queues(settings.queued_per_account),
                 callback_keys=vault.derive_each("callback addresses"),
                 clock=utc_now,
                 dice=_RANDOM.random,

@@ -22,7 +22,7 @@ from service.core.errors import CallsheetError, Invalid, Unavailable
 from service.core.subjects import public
 from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
-from service.steps import aftermath, deliver, housekeeping, intake, reconcile, submit
+from service.steps import aftermath, deliver, housekeeping, intake, look, reconcile, submit
 from service.steps.drain import Drain
 from service.steps.resources import Resources
 from service.wiring import collect_seldom, open_resources
@@ -44,7 +44,9 @@ def make_drains(resources: Resources) -> Drains:
     """One drain for each kind of work, rung by this process's own steps too."""
     settings = resources.settings
     courier = deliver.Courier(resources)
+    looker = look.Looker(resources)
     drains: Drains = {
+        Work.LOOK: Drain("look", looker.claim, looker.look, settings.media_parallel),
         Work.SUBMIT: Drain(
             "submit",
             partial(submit.claim, resources),
@@ -66,7 +68,7 @@ def make_drains(resources: Resources) -> Drains:
 
 
 async def wake(drains: Drains, work: Work, _context: dict[str, Any], _subject_id: str = "") -> None:
-    """The arq functions submit, reconcile and deliver: there may be work of that kind."""
+    """The arq functions look, submit, reconcile and deliver: there may be work of that kind."""
     drains[work].ring()
 
 
@@ -205,6 +207,12 @@ async def sweep_for_ever(resources: Resources) -> None:
         await asyncio.sleep(resources.settings.sweep)
 
 
+async def finish(drains: Drains, lease: float) -> None:
+    """Let what is under way end. A look may take minutes, and is given back when it is cut off."""
+    patience = {work: STOP_TIME if work is Work.LOOK else lease for work in drains}
+    await asyncio.gather(*(drain.finish(patience[work]) for work, drain in drains.items()))
+
+
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then claim nothing more, and let what is under way end."""
     collect_seldom()
@@ -235,7 +243,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(stopped, *tasks, *watches, return_exceptions=True)
-            await asyncio.gather(*(drain.finish(settings.lease) for drain in drains.values()))
+            await finish(drains, settings.lease)
             log.info("worker", action="stopped")
 
 

@@ -55,6 +55,62 @@ async def test_a_scope_that_is_none_is_named(environ: dict[str, str]) -> None:
     assert done.stdout == ""
 
 
+async def test_a_time_that_a_key_cannot_last_is_refused_in_one_line(
+    environ: dict[str, str],
+) -> None:
+    done = await run(environ, "keys", "create", "--account", "new", "--expires-in", "soon")
+    message = "a key may last for a time as 90d, 12h or 30m, up to 3650d\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+
+
+async def test_keys_are_rotated_while_the_service_runs(api: Api, environ: dict[str, str]) -> None:
+    made = []
+    for life in ((), ("--expires-in", "90d")):
+        done = await run(environ, "keys", "create", "--account", "the new one", *life)
+        made.append(done.stdout.splitlines()[-1])
+    assert await statuses(api, made) == [200, 200]
+    done = await run(environ, "keys", "list", "--account", "the new one")
+    assert (done.returncode, done.stderr) == (0, "")
+    old, new = done.stdout.splitlines()
+    assert len(old) == len(new), "aligned"
+    for line, key, expires in ((old, made[0], "-"), (new, made[1], "2")):
+        assert line.split()[1] == key[:12]
+        assert key not in line
+        assert line.endswith(" active")
+        assert line.split(" expires ")[1].startswith(expires)
+        assert not line.split(" used ")[1].startswith("-")
+        assert "the new one" in line
+        assert "subjects:read,subjects:write,subscribers" in line
+    for _ in range(2):
+        done = await run(environ, "keys", "revoke", old.split()[0])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.endswith(" revoked\n")
+        assert await statuses(api, made) == [401, 200]
+    done = await run(environ, "keys", "list")
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == [
+        "active",  # the fixture's
+        "revoked",
+        "active",
+    ]
+
+
+async def statuses(api: Api, made: list[str]) -> list[int]:
+    """What a caller with each of these keys is answered."""
+    headers = [{"authorization": f"Bearer {key}"} for key in made]
+    return [(await api.http.get("/v1/subjects", headers=one)).status_code for one in headers]
+
+
+async def test_a_key_that_is_none_cannot_be_revoked(environ: dict[str, str]) -> None:
+    done = await run(environ, "keys", "revoke", "key_none")
+    message = "there is no key of this id; see: callsheet keys list\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+async def test_where_there_is_no_key_the_list_is_empty(environ: dict[str, str]) -> None:
+    done = await run(environ, "keys", "list")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("command", ["web", "worker", "migrate", "audit"])
 async def test_a_missing_setting_stops_the_start_in_one_line(
     environ: dict[str, str], command: str

@@ -13,7 +13,7 @@ from tests.make import a_subject
 async def write(tx: Transaction, resources: Resources, account_id: str) -> Subject:
     """A subject and its event, not committed yet."""
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
-    assert await subjects.add(tx, subject, [])
+    assert await subjects.add(tx, [subject])
     await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
     return subject
 

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import cast
@@ -79,6 +79,11 @@ class Request:
         return cast("str | None", self.document.get("callback_url"))
 
     @property
+    def media_urls(self) -> tuple[tuple[str, str], ...]:
+        """The JSON Pointer and the URL of each image or video that is given by URL."""
+        return media_urls(self.document)
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what is asked for; key order and Base64's spelling do not matter."""
         canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
@@ -105,6 +110,24 @@ def check(
     if reading.findings:
         raise Invalid(reading.findings)
     return Request(document, reading.inline, warnings)
+
+
+def media_urls(document: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """The JSON Pointer and the URL of each image or video that a kept document gives by URL."""
+    lists = ((f"/{name}", document.get(name)) for name in (IMAGE_LIST, VIDEO_LIST))
+    return tuple(found for at, value in lists for found in _urls(at, value))
+
+
+def _urls(at: str, value: object) -> Iterator[tuple[str, str]]:
+    """What is inline stands as an object of its hash alone."""
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, dict) and "media" not in value:
+        for name, member in value.items():
+            yield from _urls(f"{at}/{name}", member)
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _urls(f"{at}/{index}", entry)
 
 
 def _needed(reading: Reading, given: dict[str, object]) -> tuple[Finding, ...]:

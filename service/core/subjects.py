@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from service.core.capabilities import USABLE_WITH
 from service.core.lifecycle import TERMINAL, WITH_PROVIDER, Signal, State, makes_event
 
 
@@ -40,6 +41,11 @@ class Subject:
     def reference_type(self) -> str:
         return str(self.document["reference_type"])
 
+    @property
+    def tags(self) -> list[str]:
+        """The ids of its tags, in the order given."""
+        return [str(entry["tag_id"]) for entry in self.document.get("tag_list", ())]
+
 
 def rfc3339(moment: datetime | None) -> str | None:
     """UTC with milliseconds, as the contract has it: 2026-01-02T03:04:05.678Z."""
@@ -63,11 +69,18 @@ def public(subject: Subject) -> dict[str, Any]:
         "element_voice_id": document.get("element_voice_id"),
         "tag_list": document.get("tag_list", []),
         "subject": subject.result,
+        "usable_with": _usable_with(subject),
         "error": subject.error,
         "created_at": rfc3339(subject.created_at),
         "updated_at": rfc3339(subject.updated_at),
         "finished_at": rfc3339(subject.finished_at),
     }
+
+
+def _usable_with(subject: Subject) -> list[str] | None:
+    """The models that take it, by all of their names; None for what has not been made."""
+    made = subject.state is State.SUCCEEDED
+    return list(USABLE_WITH[subject.reference_type]) if made else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ and multicast addresses are global, and the first two lead to private ones.
 import re
 from collections.abc import Container
 from enum import Enum, auto
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 from urllib.parse import urlsplit
@@ -220,6 +221,7 @@ def _port_problem(port: int, ports: Container[int] | None) -> _Problem | None:
     return None
 
 
+@lru_cache(maxsize=1024)  # media come from few hosts, and this is most of what a URL costs
 def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
     try:
         address = _literal(host)

@@ -9,7 +9,7 @@ from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.steps.signing import ensure_account_secret
 from service.store import callback_targets
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 
 POINTER = "/callback_url"
 
@@ -26,7 +26,7 @@ def flaws(resources: Resources, url: str) -> list[Finding]:
     )
 
 
-async def lane(tx: Transaction, resources: Resources, account_id: str, url: str) -> str:
+async def lane(tx: Transaction | Direct, resources: Resources, account_id: str, url: str) -> str:
     """The subscriber that stands for this URL; made in this transaction, if there is none."""
     origin = origin_of(url)
     known = await callback_targets.of(tx, account_id, origin)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from service.core.retries import usual_duration
-from service.steps.intake import KEY_LIFE
+from service.steps.enter import KEY_LIFE
 from service.steps.resources import Resources
 from service.store import callbacks, idempotency, media, provider, retired_keys
 

@@ -1,31 +1,87 @@
-"""Taking a request in: checked whole, then one transaction, then a wake."""
+"""Taking requests in: each checked whole, then all that came together in one transaction, then a
+wake."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
-from service.core.errors import Conflict, Finding, Invalid, NotFound
-from service.core.events import event_of
-from service.core.lifecycle import State
-from service.core.rules import Request, check
-from service.core.subjects import Subject
-from service.queue import Work
+from service.core import durations
+from service.core.errors import CallsheetError, Finding, Invalid, NotFound
+from service.core.rules import check
 from service.steps import callback_urls
+from service.steps.enter import Accepted, Entry, Outcome, Wish
 from service.steps.resources import Resources
-from service.store import accounts, events, idempotency, media, subjects
-from service.store.database import Transaction
-from service.store.events import New
+from service.store import accounts
 
-KEY_LIFE = timedelta(hours=24)  # design, section 5, "Create"
 MAX_KEY = 255  # characters; the usual bound of such headers
+MOST = 100  # requests of one batch; ours
+MAX_KEY_OF_MANY = MAX_KEY - len(f"/{MOST}")  # as each of a batch has a key of its own from it
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """`created` is False where the same request had been accepted before."""
+class Asked:
+    """Who asks, and what is said beside the body: an idempotency key, how long it may take as in
+    the header Cancel-After, and whether it must be `new` (see Wish)."""
 
-    subject: Subject
-    created: bool
-    warnings: tuple[Finding, ...]
+    account_id: str
+    key: object = None
+    cancel_after: str | None = None
+    new: bool = False
+
+    def read(self, most: float, longest_key: int = MAX_KEY) -> tuple[float | None, list[Finding]]:
+        """The seconds that it may take, up to `most`, and what is wrong with any of it."""
+        seconds, findings = None, []
+        if self.key is not None and not _is_key(self.key, longest_key):
+            message = f"Idempotency-Key is 1 to {longest_key} visible ASCII characters"
+            findings.append(Finding("", "idempotency_key", message))
+        if self.cancel_after is not None:
+            try:
+                seconds = durations.read(self.cancel_after, most)
+            except ValueError as error:
+                findings.append(Finding("", "cancel_after", f"Cancel-After {error}"))
+        return seconds, findings
+
+
+def read(resources: Resources, asked: Asked, body: object) -> Wish:
+    """What is asked for; Invalid with every broken rule. Nothing is waited for."""
+    settings = resources.settings
+    seconds, findings = asked.read(settings.task_deadline)
+    try:
+        request = check(
+            body, voice_for_images=settings.voice_for_images, ports=settings.allowed_ports
+        )
+    except Invalid as error:
+        raise Invalid([*findings, *error.findings]) from None
+    if request.callback_url is not None:
+        findings += callback_urls.flaws(resources, request.callback_url)
+    if findings:
+        raise Invalid(findings)
+    key = None if asked.key is None else str(asked.key)
+    return Wish(asked.account_id, request, key, seconds, asked.new)
+
+
+def read_many(
+    resources: Resources, asked: Asked, bodies: Sequence[object]
+) -> list[Wish | CallsheetError]:
+    """What each of them asks for, or all that is wrong with it; the n-th, from 0, under the key
+    with `/n` after it. Invalid where what is asked beside them breaks a rule."""
+    _, findings = asked.read(resources.settings.task_deadline, MAX_KEY_OF_MANY)
+    if findings:
+        raise Invalid(findings)
+    return [_read_one(resources, asked, number, body) for number, body in enumerate(bodies)]
+
+
+def _read_one(
+    resources: Resources, asked: Asked, number: int, body: object
+) -> Wish | CallsheetError:
+    part = None if asked.key is None else f"{asked.key}/{number}"
+    try:
+        return read(resources, replace(asked, key=part), body)
+    except Invalid as error:
+        return Invalid(error.findings)  # without its frames, which hold the body
+
+
+def _is_key(key: object, longest: int) -> bool:
+    return isinstance(key, str) and 0 < len(key) <= longest and key.isascii() and key.isprintable()
 
 
 async def accept(
@@ -34,27 +90,14 @@ async def accept(
     """Queue a subject; the same request again gives the same subject.
 
     Invalid with every broken rule; Conflict if the key or the external id stands for another
-    request. When this returns, subject, event and deliveries are committed.
+    request; TooMany if the queue is full. When this returns, subject, event and deliveries are
+    committed.
     """
-    settings = resources.settings
-    request = check(body, voice_for_images=settings.voice_for_images, ports=settings.allowed_ports)
-    if request.callback_url is not None:
-        flaws = callback_urls.flaws(resources, request.callback_url)
-        if flaws:
-            raise Invalid(flaws)
-    key = _key(idempotency_key)
-    subject = _new(resources, account_id, request)
-    deliveries = 0
-    async with resources.database.transaction() as tx:
-        earlier = await _enter(tx, resources, subject, request, key)
-        if earlier is None:
-            deliveries = await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
-    if earlier is not None:
-        return Accepted(earlier, created=False, warnings=request.warnings)
-    resources.queue.wake(Work.SUBMIT, subject.id)
-    if deliveries:
-        resources.queue.wake(Work.DELIVER, subject.id)
-    return Accepted(subject, created=True, warnings=request.warnings)
+    wish = read(resources, Asked(account_id, idempotency_key), body)
+    (outcome,) = await accept_all(resources, [wish])
+    if isinstance(outcome, CallsheetError):
+        raise outcome
+    return outcome
 
 
 async def accept_for(
@@ -70,96 +113,14 @@ async def accept_for(
     return await accept(resources, account_id, body, idempotency_key)
 
 
-def _key(key: object) -> str | None:
-    if key is None:
-        return None
-    if isinstance(key, str) and 0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable():
-        return key
-    message = f"Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters"
-    raise Invalid([Finding("", "idempotency_key", message)])
-
-
-def _new(resources: Resources, account_id: str, request: Request) -> Subject:
-    now = resources.clock()
-    return Subject(
-        id=resources.new_id("sub"),
-        account_id=account_id,
-        external_task_id=request.external_task_id,
-        fingerprint=request.fingerprint,
-        document=request.document,
-        state=State.QUEUED,
-        version=1,
-        provider_task_id=None,
-        provider_updated_at=None,
-        result=None,
-        error=None,
-        lease_token=None,
-        lease_until=None,
-        attempt=0,
-        claimed_at=None,
-        next_try_at=now,
-        polls=0,
-        next_poll_at=None,
-        deadline=now + timedelta(seconds=resources.settings.task_deadline),
-        callback_id=None,
-        created_at=now,
-        updated_at=now,
-        finished_at=None,
-    )
-
-
-async def _enter(
-    tx: Transaction, resources: Resources, subject: Subject, request: Request, key: str | None
-) -> Subject | None:
-    """The subject that this very request made before, by its key or by its external id; None if
-    this one is now written, all but its event. The key is bound to whichever it is."""
-    if key is not None:
-        await idempotency.lock(tx, subject.account_id, key)
-        forgotten = subject.created_at - KEY_LIFE
-        bound = await idempotency.get(tx, subject.account_id, key, forgotten)
-        if bound is not None:
-            _same(bound.fingerprint, request, "Idempotency-Key", "idempotency_key_reused")
-            return await subjects.get(tx, bound.subject_id, subject.account_id)
-    earlier = await _named(tx, subject, request)
-    earlier = earlier or await _store(tx, resources, subject, request)
-    if key is not None:
-        await idempotency.bind(
-            tx,
-            account_id=subject.account_id,
-            key=key,
-            fingerprint=request.fingerprint,
-            subject_id=(earlier or subject).id,
-            now=subject.created_at,
-        )
-    return earlier
-
-
-async def _named(tx: Transaction, subject: Subject, request: Request) -> Subject | None:
-    """What the account has under this external id; Conflict if another request made it."""
-    if request.external_task_id is None:
-        return None
-    earlier = await subjects.by_external_id(tx, subject.account_id, request.external_task_id)
-    if earlier is not None:
-        _same(earlier.fingerprint, request, "external_task_id", "external_task_id_taken")
-    return earlier
-
-
-async def _store(
-    tx: Transaction, resources: Resources, subject: Subject, request: Request
-) -> Subject | None:
-    """Write all but the event; or the subject that an equal request wrote in the meantime."""
-    if request.callback_url is not None:
-        owner, url = subject.account_id, request.callback_url
-        subject = replace(subject, callback_id=await callback_urls.lane(tx, resources, owner, url))
-    await media.keep(tx, request.inline, subject.created_at)
-    if not await subjects.add(tx, subject, request.tags):
-        # The unique key waited for the other's commit, so it can be read now.
-        return await _named(tx, subject, request)
-    await subjects.need_media(tx, subject.id, sorted(request.inline))
-    return None
-
-
-def _same(fingerprint: str, request: Request, what: str, code: str) -> None:
-    if fingerprint != request.fingerprint:
-        message = f"this {what} was used before, with another request"
-        raise Conflict(message, code)
+async def accept_all(resources: Resources, wishes: Sequence[Wish]) -> list[Outcome]:
+    """What becomes of each, all in one transaction; of several with one key the second and later
+    ones in transactions of their own, as they are answered with what the first came to."""
+    outcomes: dict[int, Outcome] = {}
+    waiting = dict(enumerate(wishes))
+    while waiting:
+        together = {wish.named or at: at for at, wish in reversed(waiting.items())}
+        chosen = sorted(together.values())
+        entry = Entry(resources, [waiting.pop(at) for at in chosen])
+        outcomes.update(zip(chosen, await entry.made(), strict=True))
+    return [outcomes[at] for at in range(len(wishes))]

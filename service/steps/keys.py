@@ -1,13 +1,16 @@
-"""Callers' keys: made, and known again. A key is shown once; only its hash is kept."""
+"""Callers' keys: made, listed, revoked. A key is shown once; only its hash is kept."""
 
 import base64
-import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from service.core.errors import Finding, Forbidden, Invalid, Unauthorized
+from service.core import durations
+from service.core.errors import Finding, Invalid, NotFound
+from service.steps.callers import digest
 from service.steps.resources import Resources
 from service.store import accounts
-from service.store.accounts import Caller
+from service.store.accounts import Key
 
 KEY_BYTES = 32
 PREFIX = "csk_"
@@ -15,21 +18,30 @@ SHOWN = 12  # characters that a key is known by
 DEFAULT_SCOPES = ("subjects:read", "subjects:write", "subscribers")
 SCOPES = (*DEFAULT_SCOPES, "operator")
 MAX_NAME = 100
+MAX_LIFE = timedelta(days=3650)  # of a key that is to expire at all; ours
 
 
-async def create(resources: Resources, account: str, scopes: Sequence[str]) -> str:
-    """A new key of this account, which is made if there is none; Invalid for unknown scopes."""
-    findings = [
-        Finding("/scopes", "unknown_scope", f"{scope!r} is not a scope: {', '.join(SCOPES)}")
-        for scope in scopes
-        if scope not in SCOPES
-    ]
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A key without the key; `state` is active, expired or revoked."""
+
+    key: Key
+    state: str
+
+
+async def create(
+    resources: Resources, account: str, scopes: Sequence[str], expires_in: str | None = None
+) -> str:
+    """A new key of this account, which is made if there is none; it opens nothing any more once
+    `expires_in` is over, a time as 90d or 12h. Invalid says all that is wrong."""
+    findings = [*_wrong_scopes(scopes)]
     if not 0 < len(account) <= MAX_NAME or not account.isprintable():
         findings.append(Finding("/account", "account", f"1 to {MAX_NAME} printable characters"))
-    if findings or not scopes:
-        raise Invalid(findings or [Finding("/scopes", "scopes", "give at least one scope")])
-    key = PREFIX + base64.urlsafe_b64encode(resources.chance(KEY_BYTES)).decode().rstrip("=")
     now = resources.clock()
+    expires_at = _expiry(expires_in, now, findings)
+    if findings:
+        raise Invalid(findings)
+    key = PREFIX + base64.urlsafe_b64encode(resources.chance(KEY_BYTES)).decode().rstrip("=")
     async with resources.database.transaction() as tx:
         account_id = await accounts.ensure(
             tx, account_id=resources.new_id("acc"), name=account, now=now
@@ -38,24 +50,57 @@ async def create(resources: Resources, account: str, scopes: Sequence[str]) -> s
             tx,
             key_id=resources.new_id("key"),
             account_id=account_id,
-            digest=_digest(key),
+            digest=digest(key),
             prefix=key[:SHOWN],
             scopes=list(dict.fromkeys(scopes)),
             now=now,
+            expires_at=expires_at,
         )
     return key
 
 
-async def authorize(resources: Resources, key: str, scope: str) -> Caller:
-    """Whose key this is; Unauthorized if it is no good one, Forbidden if it lacks the scope."""
+async def listed(resources: Resources, account: str | None = None) -> list[Listed]:
+    """Every key that there ever was, the oldest first; or those of the account of this name, which
+    may have none."""
     async with resources.database.glance() as tx:
-        caller = await accounts.by_key(tx, _digest(key), resources.clock())
-    if caller is None:
-        raise Unauthorized
-    if scope not in caller.scopes:
-        raise Forbidden(f"this key lacks the scope {scope}")
-    return caller
+        found = await accounts.keys(tx, account)
+    return [_listed(one, resources.clock()) for one in found]
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+async def revoke(resources: Resources, key_id: str) -> Listed:
+    """It opens nothing any more, in any process, from the next request on; also if it was revoked
+    before. NotFound if there is none of this id."""
+    async with resources.database.transaction() as tx:
+        await accounts.revoke_key(tx, key_id, resources.clock())
+        found = await accounts.key(tx, key_id)
+    if found is None:
+        raise NotFound("there is no key of this id; see: callsheet keys list")
+    return _listed(found, resources.clock())
+
+
+def _wrong_scopes(scopes: Sequence[str]) -> list[Finding]:
+    if not scopes:
+        return [Finding("/scopes", "scopes", "give at least one scope")]
+    return [
+        Finding("/scopes", "unknown_scope", f"{scope!r} is not a scope: {', '.join(SCOPES)}")
+        for scope in scopes
+        if scope not in SCOPES
+    ]
+
+
+def _expiry(text: str | None, now: datetime, findings: list[Finding]) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return now + timedelta(seconds=durations.read(text, MAX_LIFE.total_seconds()))
+    except ValueError:
+        rule = f"a key may last for a time as 90d, 12h or 30m, up to {MAX_LIFE.days}d"
+        findings.append(Finding("/expires_in", "expires_in", rule))
+        return None
+
+
+def _listed(key: Key, now: datetime) -> Listed:
+    if key.revoked_at is not None:
+        return Listed(key, "revoked")
+    expired = key.expires_at is not None and key.expires_at <= now
+    return Listed(key, "expired" if expired else "active")

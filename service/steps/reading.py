@@ -1,13 +1,18 @@
 """Reading for callers: one transaction each, and never another account's."""
 
+from collections.abc import Sequence
+
 from service.core.errors import NotFound
+from service.core.lifecycle import State
 from service.core.subjects import Subject
 from service.steps.resources import Resources
-from service.store import attempt_log, subjects, subscribers
+from service.store import attempt_log, places, subjects, subscribers
 from service.store import feed as store_feed
 from service.store.attempt_log import Place, Shown
 from service.store.feed import Kept, Position
 from service.store.subjects import Wanted
+
+MOST_BEFORE = 9_999  # subjects that are counted for a place in the queue; ours
 
 
 async def subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
@@ -17,6 +22,25 @@ async def subject(resources: Resources, account_id: str, subject_id: str) -> Sub
     if found is None:
         raise NotFound
     return found
+
+
+async def subjects_of(
+    resources: Resources, wanted: Sequence[tuple[str, str]]
+) -> list[Subject | None]:
+    """Those of which account and id are given, as far as the account has them."""
+    async with resources.database.peek() as tx:
+        return await subjects.of_accounts(tx, wanted)
+
+
+async def positions(resources: Resources, asked: Sequence[Subject]) -> list[int | None]:
+    """The place of each in its account's queue: 1 is next, MOST_BEFORE + 1 stands for all from
+    there on. None for one that is not queued."""
+    queued = [subject for subject in asked if subject.state is State.QUEUED]
+    if not queued:
+        return [None] * len(asked)
+    async with resources.database.peek() as tx:
+        found = await places.before(tx, queued, MOST_BEFORE)
+    return [found[one.id] + 1 if one.id in found else None for one in asked]
 
 
 async def subjects_page(

@@ -7,6 +7,7 @@ from datetime import datetime
 from service.core import ids
 from service.queue import Queue
 from service.remote.guard import Guard
+from service.remote.media import Fetcher
 from service.remote.provider import Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
@@ -15,6 +16,7 @@ from service.steps.few import Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
 from service.steps.profiles import Profiles
+from service.steps.queues import Queues
 from service.steps.vault import Vault
 from service.store.database import Database
 
@@ -30,11 +32,13 @@ class Resources:
     guard: Guard
     sender: Sender
     streams: Streams
+    fetcher: Fetcher
     vault: Vault
     profiles: Profiles
     learnt: Learnt
     keyring: Keyring
     trials: Few
+    queues: Queues
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
     clock: Callable[[], datetime]
     dice: Callable[[], float]

@@ -12,7 +12,7 @@ from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.steps.vault import Sealed
 from service.store import accounts, retired_keys, signing_keys
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 from service.store.retired_keys import Retired
 from service.store.signing_keys import Keys
 
@@ -81,7 +81,9 @@ async def rotate_account_secret(resources: Resources, account_id: str, body: obj
     return signatures.secret_of(key)
 
 
-async def ensure_account_secret(tx: Transaction, resources: Resources, account_id: str) -> None:
+async def ensure_account_secret(
+    tx: Transaction | Direct, resources: Resources, account_id: str
+) -> None:
     """The account has a secret for its callback_urls, from when this transaction commits on. Of
     several that find none at once, one makes it, and the others wait until that is decided."""
     await _account_secret(tx, resources, account_id)
@@ -94,7 +96,7 @@ async def account_secret(resources: Resources, account_id: str) -> str:
     return signatures.secret_of(resources.vault.open(sealed, bound_to(account_id)))
 
 
-async def _account_secret(tx: Transaction, resources: Resources, account_id: str) -> bytes:
+async def _account_secret(tx: Transaction | Direct, resources: Resources, account_id: str) -> bytes:
     """Sealed."""
     sealed = await accounts.callback_secret(tx, account_id)
     if sealed is None:

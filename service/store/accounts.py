@@ -1,25 +1,27 @@
 """Accounts and their keys. A key is kept as its hash only."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import bindparam, func, or_, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 from service.store.tables import accounts, api_keys
-
-USED_STEP = timedelta(minutes=1)  # last_used_at moves in steps: no write on every request
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who a key belongs to, and what it opens."""
+class Key:
+    """As far as it is kept; `prefix` is what it begins with, `account` its account's name."""
 
-    key_id: str
-    account_id: str
-    account_name: str
-    scopes: frozenset[str]
+    id: str
+    prefix: str
+    account: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
 
 
 async def ensure(tx: Transaction, *, account_id: str, name: str, now: datetime) -> str:
@@ -47,6 +49,7 @@ async def add_key(  # noqa: PLR0913 - one row's worth
     prefix: str,
     scopes: list[str],
     now: datetime,
+    expires_at: datetime | None,
 ) -> None:
     await tx.execute(
         api_keys.insert().values(
@@ -56,59 +59,65 @@ async def add_key(  # noqa: PLR0913 - one row's worth
             prefix=prefix,
             scopes=scopes,
             created_at=now,
+            expires_at=expires_at,
         )
     )
 
 
-_BY_KEY = (
-    select(
-        api_keys.c.id,
-        accounts.c.id,
-        accounts.c.name,
-        api_keys.c.scopes,
-        api_keys.c.last_used_at,
-    )
-    .join(accounts, accounts.c.id == api_keys.c.account_id)
-    .where(
-        api_keys.c.hash == bindparam("digest"),
-        api_keys.c.revoked_at.is_(None),
-        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
-    )
-)
+_KEYS = select(
+    api_keys.c.id,
+    api_keys.c.prefix,
+    accounts.c.name,
+    api_keys.c.scopes,
+    api_keys.c.created_at,
+    api_keys.c.expires_at,
+    api_keys.c.revoked_at,
+    api_keys.c.last_used_at,
+).join(accounts, accounts.c.id == api_keys.c.account_id)
 
 
-async def by_key(tx: Transaction, digest: bytes, now: datetime) -> Caller | None:
-    """Whose key this is, if it is neither revoked nor expired."""
-    row = (await tx.execute(_BY_KEY, {"digest": digest, "now": now})).first()
-    if row is None:
-        return None
-    key_id, account_id, name, scopes, last_used_at = row
-    if last_used_at is None or last_used_at < now - USED_STEP:
-        await tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now))
-    return Caller(key_id, account_id, name, frozenset(scopes))
+async def keys(tx: Transaction, account: str | None = None) -> list[Key]:
+    """Every key that there ever was, the oldest first; or those of the account of this name."""
+    statement = _KEYS.order_by(api_keys.c.created_at, api_keys.c.id)
+    if account is not None:
+        statement = statement.where(accounts.c.name == account)
+    return [Key(*row) for row in await tx.execute(statement)]
 
 
-async def callback_secret(tx: Transaction, account_id: str, *, hold: bool = False) -> bytes | None:
+async def key(tx: Transaction, key_id: str) -> Key | None:
+    row = (await tx.execute(_KEYS.where(api_keys.c.id == key_id))).first()
+    return None if row is None else Key(*row)
+
+
+async def revoke_key(tx: Transaction, key_id: str, now: datetime) -> None:
+    """From now on it opens nothing. One that was revoked before keeps its time."""
+    own = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
+    await tx.execute(update(api_keys).where(*own).values(revoked_at=now))
+
+
+_SECRET = text("SELECT callback_secret FROM accounts WHERE id = :account_id")
+_HOLD_SECRET = text(f"{_SECRET} FOR NO KEY UPDATE")
+_GIVE_SECRET = text("""
+    UPDATE accounts SET callback_secret = coalesce(callback_secret, :sealed)
+    WHERE id = :account_id RETURNING callback_secret
+""")
+
+
+async def callback_secret(
+    tx: Transaction | Direct, account_id: str, *, hold: bool = False
+) -> bytes | None:
     """What signs for the account's callback_urls, sealed; None as long as nothing was. With `hold`
     nobody else changes it until this transaction ends."""
-    statement = select(accounts.c.callback_secret).where(accounts.c.id == account_id)
-    if hold:
-        statement = statement.with_for_update(key_share=True)
-    sealed: bytes | None = (await tx.execute(statement)).scalar_one()
-    return sealed
+    ((sealed,),) = await tx.execute(_HOLD_SECRET if hold else _SECRET, {"account_id": account_id})
+    return None if sealed is None else bytes(sealed)
 
 
-async def give_callback_secret(tx: Transaction, account_id: str, sealed: bytes) -> bytes:
+async def give_callback_secret(tx: Transaction | Direct, account_id: str, sealed: bytes) -> bytes:
     """Unless it has one; the one it has then. Of several at once the first wins: the others wait
     until it is decided."""
-    given = (
-        update(accounts)
-        .where(accounts.c.id == account_id)
-        .values(callback_secret=func.coalesce(accounts.c.callback_secret, sealed))
-        .returning(accounts.c.callback_secret)
-    )
-    kept: bytes = (await tx.execute(given)).scalar_one()
-    return kept
+    values = {"account_id": account_id, "sealed": sealed}
+    ((kept,),) = await tx.execute(_GIVE_SECRET, values)
+    return bytes(kept)
 
 
 async def set_callback_secret(tx: Transaction, account_id: str, sealed: bytes) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 
 _OF = text("""
     SELECT id FROM subscribers
@@ -19,14 +19,20 @@ _ADD = text("""
 """)
 
 
-async def of(tx: Transaction, account_id: str, origin: str) -> str | None:
+async def of(tx: Transaction | Direct, account_id: str, origin: str) -> str | None:
     """The one that stands for all of an account's callback_urls at this origin."""
     found = await tx.execute(_OF, {"account_id": account_id, "origin": origin})
-    return found.scalar_one_or_none()
+    return next((str(row[0]) for row in found), None)
 
 
 async def add(  # noqa: PLR0913 - one row's worth
-    tx: Transaction, *, id_: str, account_id: str, origin: str, secret: bytes, now: datetime
+    tx: Transaction | Direct,
+    *,
+    id_: str,
+    account_id: str,
+    origin: str,
+    secret: bytes,
+    now: datetime,
 ) -> None:
     """Unless there is one: of several at once the first wins, and the others wait for its commit.
     `secret` is sealed, and signs nothing: what is sent is signed with the account's."""

@@ -105,6 +105,12 @@ class Database:
             yield Direct(driver, self._engine.dialect)
 
     @asynccontextmanager
+    async def peek(self) -> AsyncIterator[Direct]:
+        """The same as `glance`, likewise."""
+        async with self._driven(self._engine) as driver:
+            yield Direct(driver, self._engine.dialect)
+
+    @asynccontextmanager
     async def careless(self) -> AsyncIterator[Direct]:
         """For a single statement that does not wait for the disk: what it does may be lost in a
         crash of Postgres without harm, as a claim whose work is done at least once."""

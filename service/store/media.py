@@ -1,24 +1,38 @@
 """Media that came as Base64: kept once per content, as long as an unfinished subject needs it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, exists, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import delete, exists, select, text
 
-from service.store.database import Transaction
+from service.store.database import Direct, Transaction
 from service.store.tables import media, subject_media, subjects
 
+# The update takes the row's lock, so that a sweep which found it unused waits, and is then stopped
+# by the new reference. The order keeps two batches from waiting for each other.
+_KEEP = text("""
+    INSERT INTO media (hash, bytes, created_at)
+    SELECT hash, bytes, :now
+    FROM unnest(CAST(:hashes AS text[]), CAST(:contents AS bytea[])) AS given (hash, bytes)
+    ORDER BY hash
+    ON CONFLICT (hash) DO UPDATE SET created_at = excluded.created_at
+""")
+_NEED = text("""
+    INSERT INTO subject_media (subject_id, hash)
+    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS text[]))
+""")
 
-async def keep(tx: Transaction, inline: Mapping[str, bytes], now: datetime) -> None:
-    """Keep bytes under their hash. The update takes the row's lock, so that a sweep which found
-    it unused waits, and is then stopped by the new reference."""
-    for digest, content in sorted(inline.items()):
-        await tx.execute(
-            upsert(media)
-            .values(hash=digest, bytes=content, created_at=now)
-            .on_conflict_do_update(index_elements=["hash"], set_={"created_at": now})
-        )
+
+async def keep(tx: Transaction | Direct, inline: Mapping[str, bytes], now: datetime) -> None:
+    """Keep bytes under their hash."""
+    values = {"hashes": list(inline), "contents": list(inline.values()), "now": now}
+    await tx.execute(_KEEP, values)
+
+
+async def need(tx: Transaction | Direct, needed: Sequence[tuple[str, str]]) -> None:
+    """Keep these media, each a subject's id and a hash, until the subject ends."""
+    values = {"ids": [one[0] for one in needed], "hashes": [one[1] for one in needed]}
+    await tx.execute(_NEED, values)
 
 
 async def of_subject(tx: Transaction, subject_id: str) -> dict[str, bytes]:

@@ -1,17 +1,17 @@
 """Subjects: made, read, locked and claimed. How they move is in moves.py."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Select, bindparam, select, text, tuple_
 
 from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
 from service.store.database import Direct, Transaction
-from service.store.tables import subject_media, subjects
+from service.store.rows import from_rows, rows
+from service.store.tables import subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 STATE = [column.name for column in COLUMNS].index("state")
@@ -31,34 +31,106 @@ class Wanted:
 
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
-_ADD = (
-    upsert(subjects)
-    .on_conflict_do_nothing(index_elements=["account_id", "external_task_id"])
-    .returning(subjects.c.id)
-)
+_NEW = {
+    "id": "text",
+    "account_id": "text",
+    "external_task_id": "text",
+    "fingerprint": "text",
+    "document": "jsonb",
+    "tags": "text[]",
+    "state": "text",
+    "version": "int",
+    "next_try_at": "timestamptz",
+    "deadline": "timestamptz",
+    "callback_id": "text",
+    "media_due_at": "timestamptz",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+}
+# The order keeps two batches that name the same external ids from waiting for each other.
+_ADD = text(f"""
+    INSERT INTO subjects ({", ".join(_NEW)})
+    SELECT {", ".join(_NEW)} FROM {from_rows("new_subjects", _NEW | {"place": "int"})}
+    ORDER BY account_id, external_task_id, place
+    ON CONFLICT (account_id, external_task_id) DO NOTHING
+    RETURNING id
+""")  # noqa: S608 - only our own column names are put in
+_NAMED = text(f"""
+    SELECT {", ".join(f"s.{column.name}" for column in COLUMNS)}
+    FROM unnest(CAST(:accounts AS text[]), CAST(:names AS text[])) AS named (account_id, name)
+    JOIN subjects s ON s.account_id = named.account_id AND s.external_task_id = named.name
+""")  # noqa: S608 - likewise
+_ALL = text(f"""
+    SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
+    WHERE id = ANY (CAST(:ids AS text[]))
+""")  # noqa: S608 - likewise
+_QUEUED = text("""
+    SELECT account_id, (
+        SELECT count(*) FROM (
+            SELECT 1 FROM subjects s
+            WHERE s.state = 'queued' AND s.account_id = given.account_id LIMIT :most
+        ) AS counted
+    )
+    FROM unnest(CAST(:accounts AS text[])) AS given (account_id)
+""")
+_LOCK_QUEUES = text("""
+    SELECT pg_advisory_xact_lock(key) FROM (
+        SELECT hashtextextended('queue ' || account_id, 0) AS key
+        FROM unnest(CAST(:accounts AS text[])) AS given (account_id) ORDER BY key
+    ) AS keys
+""")
 _BY_ID = select(*COLUMNS).where(subjects.c.id == bindparam("subject_id"))
 _OF_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
-_BY_EXTERNAL_ID = select(*COLUMNS).where(
-    subjects.c.account_id == bindparam("account"),
-    subjects.c.external_task_id == bindparam("external_id"),
-)
 _LOCK = _BY_ID.with_for_update()
 
 
-async def add(tx: Transaction, subject: Subject, tags: Sequence[str]) -> bool:
-    """False, and nothing written, if the account has this external_task_id already.
+async def add(
+    tx: Transaction | Direct, new: Sequence[Subject], media_due: Container[str] = ()
+) -> set[str]:
+    """Write new subjects, and give the ids of those that were written: where an account has this
+    external_task_id already nothing is, and of several with one the first is. Those in `media_due`
+    have media to be looked at first.
 
-    The unique key settles the race of equal requests that arrive at once.
+    The unique key settles the race of equal requests that arrive at once: it waits for the other's
+    commit, so what was written instead can be read then.
     """
-    values = {column.name: getattr(subject, column.name) for column in COLUMNS}
-    return (await tx.execute(_ADD, values | {"tags": list(tags)})).first() is not None
+    given = [_row(subject, media_due) | {"place": at} for at, subject in enumerate(new)]
+    return {row[0] for row in await tx.execute(_ADD, {"new_subjects": rows(given)})}
 
 
-async def need_media(tx: Transaction, subject_id: str, hashes: Sequence[str]) -> None:
-    """Keep these media until the subject ends."""
-    if hashes:
-        rows = [{"subject_id": subject_id, "hash": one} for one in hashes]
-        await tx.execute(insert(subject_media), rows)
+def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
+    own = {name: getattr(subject, name) for name in _NEW if name != "media_due_at"}
+    return own | {"media_due_at": subject.created_at if subject.id in media_due else None}
+
+
+async def all_of(tx: Transaction | Direct, ids: Sequence[str]) -> dict[str, Subject]:
+    """By our ids."""
+    found = [_subject(row) for row in await tx.execute(_ALL, {"ids": ids})]
+    return {subject.id: subject for subject in found}
+
+
+async def of_accounts(tx: Direct, wanted: Sequence[tuple[str, str]]) -> list[Subject | None]:
+    """By account and our id: of each, what there is."""
+    found = await all_of(tx, [one[1] for one in wanted])
+    some = [(account_id, found.get(id_)) for account_id, id_ in wanted]
+    return [one if one and one.account_id == account_id else None for account_id, one in some]
+
+
+async def named(
+    tx: Transaction | Direct, names: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Subject]:
+    """By account and external_task_id; those that there are."""
+    values = {"accounts": [one[0] for one in names], "names": [one[1] for one in names]}
+    found = [_subject(row) for row in await tx.execute(_NAMED, values)]
+    return {(one.account_id, str(one.external_task_id)): one for one in found}
+
+
+async def queued(tx: Transaction | Direct, accounts: Sequence[str], most: int) -> dict[str, int]:
+    """How many subjects of each account are queued, counted up to `most`. Nobody else counts them
+    until this transaction ends."""
+    await tx.execute(_LOCK_QUEUES, {"accounts": accounts})
+    found = await tx.execute(_QUEUED, {"accounts": accounts, "most": most})
+    return {row[0]: int(row[1]) for row in found}
 
 
 async def get(tx: Transaction, subject_id: str, account_id: str | None = None) -> Subject | None:
@@ -66,10 +138,6 @@ async def get(tx: Transaction, subject_id: str, account_id: str | None = None) -
     if account_id is None:
         return await _one(tx, _BY_ID, subject_id=subject_id)
     return await _one(tx, _OF_ACCOUNT, subject_id=subject_id, account=account_id)
-
-
-async def by_external_id(tx: Transaction, account_id: str, external_id: str) -> Subject | None:
-    return await _one(tx, _BY_EXTERNAL_ID, account=account_id, external_id=external_id)
 
 
 async def lock(tx: Transaction, subject_id: str) -> Subject | None:
@@ -104,18 +172,20 @@ async def lock_all(
 
 
 # Accounts with something queued are found by skipping from one to the next in the index, so the
-# cost follows the number of such accounts, not the length of the queue.
+# cost follows the number of such accounts, not the length of the queue. It is in this whole order
+# that only the one index has them: another would lead through all that an account ever had.
 _CLAIM = text(f"""
     WITH RECURSIVE waiting AS (
         (
             SELECT account_id FROM subjects
-            WHERE state = 'queued' AND media_due_at IS NULL ORDER BY account_id LIMIT 1
+            WHERE state = 'queued' AND media_due_at IS NULL
+            ORDER BY account_id, next_try_at, id LIMIT 1
         )
         UNION ALL
         SELECT (
             SELECT s.account_id FROM subjects s
             WHERE s.state = 'queued' AND s.media_due_at IS NULL AND s.account_id > w.account_id
-            ORDER BY s.account_id LIMIT 1
+            ORDER BY s.account_id, s.next_try_at, s.id LIMIT 1
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
     ), candidates AS (

@@ -1,7 +1,8 @@
 """The application: its routes, and what answers where none of them does."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import cast
 
 import structlog
@@ -10,26 +11,42 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from service.core.errors import CallsheetError
-from service.steps import callback
 from service.steps.feed import Hub
-from service.steps.gather import Gatherer
-from service.steps.judge import Taken
-from service.steps.receive import Incoming
 from service.steps.resources import Resources
-from service.web import deliveries, events, operators, ops, signing, subjects, subscribers
+from service.web import (
+    create,
+    deliveries,
+    events,
+    operators,
+    ops,
+    signing,
+    subjects,
+    subscribers,
+)
+from service.web.bodies import Bodies
 from service.web.callbacks import Front
+from service.web.gathered import gather
 from service.web.responses import problem, problem_of
 from service.web.streams import Streams
 
 log = structlog.get_logger()
 
-MOST_DOUBTFUL = 500  # callbacks that wait to be kept, and that anybody could send
+
+class Alone(Route):
+    """A path that another route's would match as well: it takes no methods but these."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        return Match.FULL if match is Match.PARTIAL else match, child
+
 
 ROUTES = [
-    Route("/v1/subjects", subjects.create, methods=["POST"]),
+    Route("/v1/subjects", create.create, methods=["POST"]),
+    Alone("/v1/subjects/batch", create.create_many, methods=["POST"]),
     Route("/v1/subjects", subjects.page_of, methods=["GET"]),
     Route("/v1/subjects/{subject_id}", subjects.read, methods=["GET"]),
     Route("/v1/subjects/{subject_id}/cancel", subjects.cancel_one, methods=["POST"]),
@@ -60,19 +77,9 @@ ROUTES = [
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Callbacks that arrive together are stored together, as long as the application is up."""
-
-    async def store(incoming: Sequence[Incoming]) -> list[Taken]:
-        return await callback.store(app.state.resources, incoming)
-
-    believed = Gatherer(store, weigh=_bytes)
-    doubtful = Gatherer(store, writers=1, bound=MOST_DOUBTFUL, weigh=_bytes)
-    async with believed as app.state.callbacks, doubtful as app.state.doubtful, app.state.hub:
+    """What follows feeds, and what gathers, is at work as long as the application is up."""
+    async with app.state.hub, app.state.gathered.open():
         yield
-
-
-def _bytes(one: Incoming) -> int:
-    return len(one.received.body)
 
 
 def build(resources: Resources) -> Starlette:
@@ -90,6 +97,8 @@ def build(resources: Resources) -> Starlette:
     app.router.redirect_slashes = False
     app.state.resources = resources
     app.state.hub = Hub(resources)
+    app.state.bodies = Bodies()
+    app.state.gathered = gather(lambda: app.state.resources)
     return app
 
 
@@ -98,12 +107,21 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return problem_of(refused)
 
 
-async def _not_routed(_request: Request, error: Exception) -> Response:
+async def _not_routed(request: Request, error: Exception) -> Response:
     lost = cast("HTTPException", error)  # likewise
     code = {404: "not_found", 405: "method_not_allowed"}.get(lost.status_code, "http_error")
     response = problem(lost.status_code, code, lost.detail)
     response.headers.update(lost.headers or {})
+    if lost.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["allow"] = ", ".join(sorted(_methods(request)))
     return response
+
+
+def _methods(request: Request) -> set[str]:
+    """All that its path takes; a route knows of its own alone."""
+    paths = (one.path for one in ROUTES if one.matches(request.scope)[0] is not Match.NONE)
+    path = next(paths)
+    return {method for one in ROUTES if one.path == path for method in one.methods or ()}
 
 
 async def _fault(request: Request, error: Exception) -> Response:

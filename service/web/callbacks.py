@@ -71,7 +71,7 @@ async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
     source, token = _named(address)
     received = Received(source, token, headers, body, state.resources.clock())
     one = receive(state.resources, received)
-    gatherer = state.doubtful if one.doubtful else state.callbacks
+    gatherer = state.gathered.doubtful if one.doubtful else state.gathered.callbacks
     taken: Taken = await gatherer.put(one)
     return taken
 

@@ -12,11 +12,11 @@ from service.steps.follow import START, Waiter
 from service.store.feed import Kept, Position
 from service.web import cursors
 from service.web.accept import wants_stream
+from service.web.conditional import MOST_WAIT
 from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
 from service.web.responses import raw_page
 from service.web.streams import Stream
 
-MOST_WAIT = 60  # seconds; design, section 5, "Read"; what is above counts as this
 MOST_ASKED = 999_999_999  # seconds
 
 

@@ -17,9 +17,9 @@ from service.core.errors import (
     Unauthorized,
     UnsupportedMedia,
 )
-from service.steps import keys
+from service.steps import callers
 from service.steps.resources import Resources
-from service.store.accounts import Caller
+from service.store.callers import Caller
 
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
 # Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
@@ -37,11 +37,13 @@ def resources(request: Request) -> Resources:
 
 
 async def authorize(request: Request, scope: str) -> Caller:
-    """Who calls; Unauthorized without a good key, Forbidden without the scope."""
+    """Who calls; Unauthorized without a good key, Forbidden without the scope, TooMany beyond the
+    account's rate."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized
-    return await keys.authorize(resources(request), key.strip(), scope)
+    caller = await request.app.state.gathered.callers.put(callers.digest(key.strip()))
+    return callers.admitted(caller, scope)
 
 
 async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401

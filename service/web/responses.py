@@ -59,22 +59,36 @@ def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
 
 def problem(status: int, code: str, title: str, extra: Mapping[str, Any] | None = None) -> Response:
     """application/problem+json; `code` is stable, `title` is for people."""
-    body = {"type": "about:blank", "title": title, "status": status, "code": code}
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = "1"
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    return Response(orjson.dumps(body | dict(extra or {})), status, headers, PROBLEM)
+    body = _problem(status, code, title) | dict(extra or {})
+    return Response(orjson.dumps(body), status, headers, PROBLEM)
+
+
+def _problem(status: int, code: str, title: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "code": code}
 
 
 def problem_of(error: CallsheetError) -> Response:
-    extra: dict[str, Any] = {}
-    if isinstance(error, Invalid):
-        extra["errors"] = error.findings
-    if isinstance(error, Conflict):
-        extra |= error.extra
-    response = problem(STATUS[type(error)], error.code, str(error), extra)
+    response = problem(status_of(error), error.code, str(error), _extra(error))
     if isinstance(error, TooMany):
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     return response
+
+
+def problem_body(error: CallsheetError) -> dict[str, Any]:
+    """The same as a part of another answer."""
+    return _problem(status_of(error), error.code, str(error)) | _extra(error)
+
+
+def status_of(error: CallsheetError) -> int:
+    return STATUS[type(error)]
+
+
+def _extra(error: CallsheetError) -> dict[str, Any]:
+    if isinstance(error, Invalid):
+        return {"errors": error.findings}
+    return dict(error.extra) if isinstance(error, Conflict) else {}

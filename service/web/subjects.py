@@ -1,47 +1,45 @@
-"""/v1/subjects: create, read, list, cancel."""
+"""/v1/subjects: read, list, cancel. Creating is in create.py."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.core.errors import Malformed, NotFound
 from service.core.lifecycle import State
-from service.core.subjects import public
-from service.steps import cancel, intake, reading
+from service.core.rules import TAGS
+from service.core.subjects import Subject, public
+from service.steps import cancel, reading
+from service.steps.watch import Watch
 from service.store.subjects import Wanted
+from service.web.conditional import Had, etag, had, retry_after, wait
 from service.web.places import cursor_of, read_cursor
-from service.web.requests import (
-    LIMIT,
-    MAX_LIMIT,
-    MAX_SUBJECT_BODY,
-    Query,
-    authorize,
-    in_path,
-    read_json,
-    resources,
-)
+from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
 from service.web.responses import page, rendered
 
 STATES = frozenset(state.value for state in State)
-
-
-async def create(request: Request) -> Response:
-    caller = await authorize(request, "subjects:write")
-    body = await read_json(request, MAX_SUBJECT_BODY)
-    accepted = await intake.accept(
-        resources(request), caller.account_id, body, request.headers.get("idempotency-key")
-    )
-    shown = public(accepted.subject)
-    if accepted.warnings:
-        shown["warnings"] = accepted.warnings
-    location = {"location": f"/v1/subjects/{accepted.subject.id}"}
-    return rendered(shown, 202 if accepted.created else 200, location)
+# A caller may keep what it read, and asks each time whether that still holds. There is no Vary: a
+# preference decides when the answer comes, and not what is in it.
+KEPT = "private, no-cache"
 
 
 async def read(request: Request) -> Response:
+    """At once; or, as far as the caller prefers to wait, when there is something else than it has.
+    It has what If-None-Match names, or else what there was when it asked."""
     caller = await authorize(request, "subjects:read")
-    subject = await reading.subject(
-        resources(request), caller.account_id, in_path(request, "subject_id")
-    )
-    return rendered(public(subject))
+    Query(request).done()
+    look = partial(_look, request, caller.account_id, in_path(request, "subject_id"))
+    subject, has = await look(), had(request.headers)
+    seconds = wait(request.headers)
+    if seconds is not None:
+        watch = Watch(request.app.state.hub, subject, look)
+        later = await _with_caller(request, watch, partial(_enough, has.or_else(subject)), seconds)
+        seconds, subject = (None, subject) if later is None else (seconds, later)
+    return await _answer(request, subject, has, seconds)
 
 
 async def page_of(request: Request) -> Response:
@@ -63,13 +61,77 @@ async def cancel_one(request: Request) -> Response:
     return rendered(public(subject))
 
 
+async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
+    """As it is now; read together with what others look for. NotFound if the account has none."""
+    found: Subject | None = await request.app.state.gathered.subjects.put((account_id, subject_id))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _enough(has: Had, subject: Subject) -> bool:
+    """Whether there is nothing to wait for."""
+    return subject.finished_at is not None or not has.includes(subject)
+
+
+async def _with_caller(
+    request: Request, watch: Watch, enough: Callable[[Subject], bool], seconds: float
+) -> Subject | None:
+    """What is seen, as long as the caller is there to be told."""
+    leaving = asyncio.create_task(_left(request, watch.end))
+    try:
+        return await watch.until(enough, seconds)
+    finally:
+        leaving.cancel()
+
+
+async def _left(request: Request, then: Callable[[], None]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    then()
+
+
+async def _answer(request: Request, subject: Subject, has: Had, waited: int | None) -> Response:
+    age = (resources(request).clock() - subject.created_at).total_seconds()
+    headers = {"etag": etag(subject), "cache-control": KEPT}
+    if subject.finished_at is None:
+        headers["retry-after"] = str(retry_after(age))
+    if waited is not None:
+        headers["preference-applied"] = f"wait={waited}"
+    if request.app.state.hub.closed:
+        headers["connection"] = "close"  # ask another process
+    if has.includes(subject):
+        return Response(None, 304, headers)
+    shown = public(subject)
+    if subject.state is State.QUEUED:
+        shown |= await _place(request, subject, age)
+    return rendered(shown, 200, headers)
+
+
+async def _place(request: Request, subject: Subject, age: float) -> dict[str, Any]:
+    """Where it is in its account's queue, and since how many whole seconds it is known; nothing if
+    it is queued no more. Counted together with what others ask for."""
+    position: int | None = await request.app.state.gathered.places.put(subject)
+    if position is None:
+        return {}
+    return {"queue": {"position": position, "age_seconds": max(0, int(age))}}
+
+
 def _wanted(query: Query) -> Wanted:
     state = query.text("state", STATES)
     return Wanted(
         state=State(state) if state in STATES else None,
         external_task_id=query.text("external_task_id"),
-        tag=query.text("tag"),
+        tag=query.text("tag", frozenset(TAGS)),
         created_after=query.time("created_after"),
         created_before=query.time("created_before"),
-        below=read_cursor(query.text("cursor")),
+        below=_below(query.text("cursor")),
     )
+
+
+def _below(cursor: str | None) -> tuple[datetime, str] | None:
+    """Malformed if no list of subjects gave it. What it names need not be there any more."""
+    place = read_cursor(cursor)
+    if place and (not place[1].startswith("sub_") or cursor_of(*place) != cursor):
+        raise Malformed("this cursor is not one of ours")
+    return place

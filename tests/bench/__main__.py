@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from tests.bench.deliveries import deliveries
 from tests.bench.fairness import fairness
 from tests.bench.ingest import ingest, with_history
+from tests.bench.intake import intake
 from tests.bench.latency import latencies
 from tests.bench.load import Faulty
 from tests.bench.streams import streams
 
 ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
     "latency": (latencies, "how long news takes, from end to end; half a minute"),
+    "intake": (intake, "taking requests in and reading them; a minute"),
     "deliveries": (deliveries, "deliveries of one worker; a minute and a half"),
     "fairness": (fairness, "what one that hangs costs fifty others; a minute and a quarter"),
     "ingest": (ingest, "callback ingest; a minute and a half"),

@@ -15,7 +15,7 @@ import uvloop
 
 from service.local.stack import Stack, stack
 from tests.bench.database import connected
-from tests.bench.latency import REQUEST, paced
+from tests.bench.latency import paced, request
 from tests.bench.load import Faulty
 from tests.bench.sink import Sinks, sinks
 
@@ -88,7 +88,7 @@ async def _measured(running: Stack, taking: Sinks) -> Delays:
         provider = f"{running.simulator_url}/_simulator/settings"
         async with http.post(provider, json=PROVIDER) as answer:
             answer.raise_for_status()
-        await _create(http)
+        await _create(http, 0)
         healthy = [await _subscribe(http, url) for url in taking.urls]
         for number in range(ROUNDS):
             for name in list(found)[:: -1 if number % 2 else 1]:
@@ -133,13 +133,14 @@ async def _delivered(connection: Any, subscribers: Sequence[str]) -> None:  # no
 async def _load(http: aiohttp.ClientSession, count: int) -> None:
     """So many subjects at the steady rate, and each is accepted."""
     async with asyncio.TaskGroup() as group:
+        number = 0
         async for _ in paced(count, RATE):
-            group.create_task(_create(http))
+            group.create_task(_create(http, number))
+            number += 1
 
 
-async def _create(http: aiohttp.ClientSession) -> None:
-    body = REQUEST | {"element_name": "fair"}
-    async with http.post("/v1/subjects", json=body) as answer:
+async def _create(http: aiohttp.ClientSession, number: int) -> None:
+    async with http.post("/v1/subjects", json=request(number)) as answer:
         answer.raise_for_status()
 
 

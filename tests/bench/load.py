@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from selectors import EVENT_READ, DefaultSelector
 from time import perf_counter, process_time
 
-OK = b"HTTP/1.1 200 "
+OK = b"HTTP/1.1 200 ", b"HTTP/1.1 202 "
 PATIENCE = 120.0  # seconds until the load must be through
 MOST = 65_536  # bytes of an answer read at once
 
 
 class Faulty(Exception):
-    """The server did not answer each request with a whole 200."""
+    """The server did not answer each request with a whole 200 or 202."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Driven:
 
 
 class _Answers:
-    """Tells whether an answer is whole and a 200. One that is byte for byte like the last good
+    """Tells whether an answer is whole and a good one. One that is byte for byte like the last good
     one is: `last` spares the reading of the rest."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class _Answers:
         self.begun: dict[socket.socket, bytes] = {}
 
     def whole(self, wire: socket.socket, data: bytes) -> bool:
-        """False while more must come; Faulty if it is no 200 with a body of its stated length."""
+        """False while more must come; Faulty if it is no good one, or not as long as it says."""
         answer = self.begun.pop(wire, b"") + data
         head, end, body = answer.partition(b"\r\n\r\n")
         if data and (not end or len(body) < _length(head)):
@@ -62,7 +62,7 @@ def _length(head: bytes) -> int:
 
 
 def drive(host: str, port: int, requests: Sequence[bytes], connections: int) -> Driven:
-    """Send all, at any time one on each connection; Faulty as soon as one is not answered 200."""
+    """Send all, at any time one on each connection; Faulty as soon as one is not answered well."""
     with ExitStack() as stack, _no_collection():
         wires = [
             stack.enter_context(closing(socket.create_connection((host, port))))

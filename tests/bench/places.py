@@ -17,6 +17,8 @@ from service.local.stack import Stack, stack
 from tests.bench.database import execute, value
 from tests.bench.measure import ACCOUNT, Target
 
+UP = {HTTPStatus.OK, HTTPStatus.METHOD_NOT_ALLOWED}  # what a rival that is up says to a GET
+
 
 @contextmanager
 def serving() -> Iterator[Stack]:
@@ -60,9 +62,7 @@ def rival(running: Stack, name: str) -> Iterator[Target]:
         argv=[sys.executable, "-P", "-m", "tests.bench.rivals", name, str(port)],
         env=running.env,
         folder=running.folder,
-        ready=lambda _pid: (
-            status_of(f"http://{HOST}:{port}/callbacks") == HTTPStatus.METHOD_NOT_ALLOWED
-        ),
+        ready=lambda _pid: status_of(f"http://{HOST}:{port}/callbacks") in UP,
     )
     child = running.supervisor.add(command)
     child.start()

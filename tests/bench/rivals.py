@@ -1,7 +1,8 @@
-"""What callback ingest is held against, as processes: `python -m tests.bench.rivals NAME PORT`.
+"""What `web` is held against, as processes: `python -m tests.bench.rivals NAME PORT`.
 
-`floor` verifies the signature and answers 200; `plain` does all of the work, the plain way. Both
-run under uvicorn as `web` does (service/web/server.py).
+Of callbacks, `floor` verifies the signature and answers 200; `plain` does all of the work, the
+plain way. Both run under uvicorn as `web` does (service/web/server.py). `bare` reads the body of
+any request, and answers: a function under uvicorn as it comes.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.core.signatures import key_of, verify
 from service.web.protocol import Bounded
@@ -23,21 +26,37 @@ from tests.bench.plain import Plain
 
 KEYS = [key_of(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]
 
+ANSWER = b'{"an": "%b"}' % (b"x" * 588)  # as long as a subject is
+
 
 async def floor(request: Request) -> Response:
     verify(KEYS, request.headers, await request.body(), utc_now())
     return Response()
 
 
+async def bare(_scope: Scope, receive: Receive, send: Send) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(ANSWER))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": ANSWER})
+
+
+def application(name: str) -> ASGIApp:
+    if name == "bare":
+        return bare
+    handlers = {"floor": floor, "plain": Plain(os.environ["CALLSHEET_DATABASE_URL"], KEYS).take}
+    return Starlette(routes=[Route("/callbacks", handlers[name], methods=["POST"])])
+
+
 async def main(name: str, port: int) -> None:
     collect_seldom()
-    handlers = {"floor": floor, "plain": Plain(os.environ["CALLSHEET_DATABASE_URL"], KEYS).take}
     config = uvicorn.Config(
-        Starlette(routes=[Route("/callbacks", handlers[name], methods=["POST"])]),
+        application(name),
         port=port,
-        http=Bounded,
+        http=HttpToolsProtocol if name == "bare" else Bounded,
         ws="none",
-        lifespan="on",
+        lifespan="off" if name == "bare" else "on",
         proxy_headers=False,
         access_log=False,
         log_level="warning",

@@ -52,7 +52,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     """A new subject that the provider has."""
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
     async with resources.database.transaction() as tx:
-        assert await subjects.add(tx, subject, [])
+        assert await subjects.add(tx, [subject])
         await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
     news = News(Signal.SUBMITTED, provider_task_id=subject.id)
     await advance(resources, subject.id, news)

@@ -1,23 +1,20 @@
 """Keys for callers: shown once, kept as a hash, good for their scopes as long as they last."""
 
-import hashlib
 from datetime import timedelta
 
 import pytest
 
-from service.core.errors import Invalid
-from service.steps import keys
+from service.core.errors import Invalid, NotFound
+from service.steps import callers, keys
 from service.steps.resources import Resources
-from service.store import accounts
-from service.store.accounts import Caller
+from service.store.callers import Caller
 from tests.calling import fetch
 from tests.conftest import Clock
 
 
 async def caller(resources: Resources, key: str) -> Caller | None:
-    digest = hashlib.sha256(key.encode()).digest()
-    async with resources.database.glance() as tx:
-        return await accounts.by_key(tx, digest, resources.clock())
+    (found,) = await callers.known(resources, [callers.digest(key)])
+    return found if isinstance(found, Caller) else None
 
 
 async def test_a_key_opens_its_account_for_its_scopes(resources: Resources) -> None:
@@ -46,15 +43,71 @@ async def test_the_key_itself_is_not_kept(resources: Resources) -> None:
     assert len(row["prefix"]) < 16
 
 
-async def test_a_revoked_or_expired_key_opens_nothing(resources: Resources, clock: Clock) -> None:
-    key = await keys.create(resources, "acme", keys.DEFAULT_SCOPES)
-    until = clock() + timedelta(hours=1)
-    await fetch(resources, "UPDATE api_keys SET expires_at = $1", until)
-    assert await caller(resources, key) is not None
-    clock.pass_by(3600)
-    assert await caller(resources, key) is None
-    await fetch(resources, "UPDATE api_keys SET expires_at = NULL, revoked_at = $1", clock())
-    assert await caller(resources, key) is None
+async def test_an_expired_key_opens_nothing(resources: Resources, clock: Clock) -> None:
+    key = await keys.create(resources, "acme", keys.DEFAULT_SCOPES, "1h")
+    for seconds, state in ((0, "active"), (3599.999, "active"), (0.001, "expired")):
+        clock.pass_by(seconds)
+        assert (await caller(resources, key) is None) == (state == "expired")
+        (one,) = await keys.listed(resources)
+        assert one.state == state
+
+
+@pytest.mark.parametrize(
+    ("text", "life"),
+    [
+        ("90d", timedelta(days=90)),
+        ("12h", timedelta(hours=12)),
+        ("45", timedelta(seconds=45)),
+        ("3650d", keys.MAX_LIFE),
+        (None, None),
+    ],
+)
+async def test_a_key_lasts_as_long_as_is_said(
+    resources: Resources, clock: Clock, text: str | None, life: timedelta | None
+) -> None:
+    await keys.create(resources, "acme", keys.DEFAULT_SCOPES, text)
+    (one,) = await keys.listed(resources)
+    assert one.key.expires_at == (None if life is None else clock() + life)
+
+
+async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
+    old, new = [await keys.create(resources, "acme", keys.DEFAULT_SCOPES) for _ in range(2)]
+    assert await caller(resources, old) is not None
+    assert await caller(resources, new) is not None
+    first = next(one for one in await keys.listed(resources) if old.startswith(one.key.prefix))
+    await keys.revoke(resources, first.key.id)
+    assert await caller(resources, old) is None
+    assert await caller(resources, new) is not None
+
+
+async def test_a_key_stays_revoked_since_the_first_time(resources: Resources, clock: Clock) -> None:
+    await keys.create(resources, "acme", keys.DEFAULT_SCOPES, "1h")
+    (one,) = await keys.listed(resources)
+    at = clock()
+    for _ in range(2):
+        revoked = await keys.revoke(resources, one.key.id)
+        assert (revoked.state, revoked.key.revoked_at) == ("revoked", at)
+        clock.pass_by(7200)
+    with pytest.raises(NotFound):
+        await keys.revoke(resources, "key_none")
+
+
+async def test_keys_are_listed_the_oldest_first_and_by_their_account(
+    resources: Resources, clock: Clock
+) -> None:
+    made = []
+    for account in ("acme", "other", "acme"):
+        made.append(await keys.create(resources, account, ["operator"]))
+        clock.pass_by(1)
+    await caller(resources, made[1])
+    found = await keys.listed(resources)
+    assert [one.key.account for one in found] == ["acme", "other", "acme"]
+    assert [one.key.prefix for one in found] == [key[:12] for key in made]
+    assert [one.key.last_used_at for one in found] == [None, clock(), None]
+    assert [one.key.scopes for one in found] == [["operator"]] * 3
+    assert await keys.listed(resources, "acme") == [found[0], found[2]]
+    assert await keys.listed(resources, "nobody") == []
+    assert not any(key in str(found) for key in made)
 
 
 async def test_its_last_use_is_known_to_the_minute(resources: Resources, clock: Clock) -> None:
@@ -72,18 +125,23 @@ async def test_its_last_use_is_known_to_the_minute(resources: Resources, clock: 
 
 
 @pytest.mark.parametrize(
-    ("account", "scopes", "codes"),
+    ("account", "scopes", "expires_in", "codes"),
     [
-        ("acme", ["subjects:eat"], {"unknown_scope"}),
-        ("acme", [], {"scopes"}),
-        ("", ["operator"], {"account"}),
-        ("a" * 101, ["operator"], {"account"}),
-        ("a\nb", ["nothing", "operator"], {"account", "unknown_scope"}),
+        ("acme", ["subjects:eat"], None, {"unknown_scope"}),
+        ("acme", [], None, {"scopes"}),
+        ("", ["operator"], None, {"account"}),
+        ("a" * 101, ["operator"], None, {"account"}),
+        ("a\nb", ["nothing", "operator"], "never", {"account", "unknown_scope", "expires_in"}),
+        ("acme", ["operator"], "0", {"expires_in"}),
+        ("acme", ["operator"], "-1d", {"expires_in"}),
+        ("acme", ["operator"], "3651d", {"expires_in"}),
+        ("acme", ["operator"], "", {"expires_in"}),
     ],
 )
 async def test_a_key_that_cannot_be_made_says_why(
-    resources: Resources, account: str, scopes: list[str], codes: set[str]
+    resources: Resources, account: str, scopes: list[str], expires_in: str | None, codes: set[str]
 ) -> None:
     with pytest.raises(Invalid) as caught:
-        await keys.create(resources, account, scopes)
+        await keys.create(resources, account, scopes, expires_in)
     assert {one.code for one in caught.value.findings} == codes
+    assert await keys.listed(resources) == []

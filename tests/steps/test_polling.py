@@ -17,13 +17,10 @@ from service.worker import LOOK_UPS, make_drains
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
+from tests.steps.gallery import gallery
 
 RATE = 100  # look-ups a second
 MANY = 1000
-IMAGES = {
-    "frontal_image": "https://media.example.com/a.png",
-    "refer_images": [{"image_url": "https://media.example.com/b.png"}],
-}
 COPY_SUBJECTS = """
     INSERT INTO subjects SELECT (
         jsonb_populate_record(s, jsonb_build_object('id', 'sub_' || lpad(n::text, 26, '0')))
@@ -46,8 +43,10 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 async def queued(api: Api, count: int) -> None:
-    """So many queued subjects: copies of one, for speed."""
-    await api.create(element_image_list=IMAGES)
+    """So many queued subjects, whose media were looked at: copies of one, for speed."""
+    async with gallery() as media:
+        await api.create(**media.images("front", "side"))
+        await api.work(Work.LOOK)
     await fetch(api.resources, COPY_SUBJECTS, count)
     await fetch(api.resources, COPY_EVENTS)
 
@@ -177,7 +176,7 @@ async def test_where_nothing_is_due_nothing_is_written(api: Api, provider: Remot
 
 async def spacing(api: Api, clock: Clock) -> float:
     """Seconds until the one subject that is sent now would be asked for."""
-    subject_id = (await api.create(element_image_list=IMAGES))["id"]
+    subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
     found = "SELECT next_poll_at FROM subjects WHERE id = $1"
     (row,) = await fetch(api.resources, found, subject_id)

@@ -15,11 +15,7 @@ from service.store import provider as store
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import PATH, Remote, request_body
-
-URLS = {
-    "frontal_image": "https://example.com/1.jpg",
-    "refer_images": [{"image_url": "https://example.com/2.jpg"}],
-}
+from tests.steps.gallery import gallery
 
 NEVER = {"lose": True, "processing_after": 600, "finished_after": 600}
 
@@ -52,12 +48,13 @@ def narrow(api: Api, places: int) -> Api:
     return replace(api, resources=replace(api.resources, settings=settings))
 
 
-async def test_a_subject_given_by_urls_goes_as_it_came(api: Api, provider: Remote) -> None:
-    await provider.admin("settings", {"fetch_media": False})
-    subject = await api.create(element_image_list=URLS)
-    await api.work(Work.SUBMIT)
-    ended = await api.ended(subject["id"])
-    assert ended["state"] == "succeeded"
+async def test_a_subject_given_by_urls_goes_as_it_came(api: Api) -> None:
+    async with gallery() as media:
+        subject = await api.create(**media.images("front", "side"))
+        await api.work(Work.LOOK)
+        await api.work(Work.SUBMIT)
+        assert (await api.ended(subject["id"]))["state"] == "succeeded"
+        assert media.asked == {"front": 2, "side": 2}, "by us, and then by the provider"
 
 
 async def test_the_provider_never_has_more_than_its_places(api: Api, provider: Remote) -> None:

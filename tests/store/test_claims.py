@@ -44,7 +44,7 @@ async def queued(
     ]
     async with resources.database.transaction() as tx:
         for subject in made:
-            assert await subjects.add(tx, subject, [])
+            assert await subjects.add(tx, [subject])
     return made
 
 

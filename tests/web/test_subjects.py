@@ -6,43 +6,16 @@ from typing import Any
 
 from sqlalchemy import delete
 
-from service.core.lifecycle import Signal, State
-from service.core.subjects import News
+from service.core.lifecycle import State
 from service.steps import submit
-from service.steps.advance import advance
 from service.store.tables import subjects
 from tests.calling import blocked
 from tests.conftest import Api
 from tests.make import a_request
+from tests.web.reaching import ERROR, RESULT, reach
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-RESULT = {"element_id": "7"}
-ERROR = {"code": "provider_refused", "message": "no", "provider_code": 1301}
-
-# How a queued subject gets into each state: the signals it is given.
-WAYS: dict[State, list[News]] = {
-    State.QUEUED: [],
-    State.SUBMITTING: [],
-    State.UNCONFIRMED: [News(Signal.LOST)],
-    State.SUBMITTED: [News(Signal.SUBMITTED, provider_task_id="1")],
-    State.PROCESSING: [News(Signal.PROCESSING, provider_task_id="2")],
-    State.SUCCEEDED: [News(Signal.SUCCEEDED, provider_task_id="3", result=RESULT)],
-    State.FAILED: [News(Signal.REFUSED, error=ERROR)],
-    State.CANCELED: [],
-}
-
-
-async def reach(api: Api, state: State) -> str:
-    """The id of a subject in that state."""
-    subject_id: str = (await api.create())["id"]
-    if state is State.CANCELED:
-        await api.http.post(f"/v1/subjects/{subject_id}/cancel")
-    elif state is not State.QUEUED:
-        await submit.claim(api.resources, 1)
-    for news in WAYS[state]:
-        await advance(api.resources, subject_id, news)
-    assert (await api.read(subject_id))["state"] == state
-    return subject_id
+FIRST = {"position": 1, "age_seconds": 0}
 
 
 async def test_an_accepted_request_is_shown_where_its_location_says(api: Api) -> None:
@@ -51,7 +24,7 @@ async def test_an_accepted_request_is_shown_where_its_location_says(api: Api) ->
     body = answer.json()
     assert answer.headers["location"] == f"/v1/subjects/{body['id']}"
     read = await api.http.get(answer.headers["location"])
-    assert (read.status_code, read.json()) == (200, body)
+    assert (read.status_code, read.json()) == (200, body | {"queue": FIRST})
 
 
 async def test_a_new_subject_is_shown_as_the_contract_says(api: Api) -> None:
@@ -70,6 +43,7 @@ async def test_a_new_subject_is_shown_as_the_contract_says(api: Api) -> None:
         "element_voice_id": None,
         "tag_list": [{"tag_id": "o_102"}],
         "subject": None,
+        "usable_with": None,
         "error": None,
         "finished_at": None,
     }
@@ -103,6 +77,29 @@ async def test_only_what_is_queued_can_be_canceled(api: Api) -> None:
             assert (answer.status_code, body["code"], body["state"]) == (409, "conflict", state)
             assert after == before
     assert await api.violations() == []
+
+
+async def test_of_many_who_cancel_at_once_each_is_answered_and_one_did_it(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    path = f"/v1/subjects/{subject_id}/cancel"
+    answers = await asyncio.gather(*(api.http.post(path) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert await api.types(subject_id) == ["queued", "canceled"]
+
+
+async def test_what_is_canceled_while_it_is_claimed_is_one_or_the_other(api: Api) -> None:
+    made = [(await api.create())["id"] for _ in range(10)]
+    canceling = [api.http.post(f"/v1/subjects/{one}/cancel") for one in made]
+    claimed, answers = await asyncio.gather(
+        submit.claim(api.resources, 10), asyncio.gather(*canceling)
+    )
+    with_us = {one.subject.id for one in claimed}
+    for subject_id, answer in zip(made, answers, strict=True):
+        if subject_id in with_us:
+            assert (answer.status_code, answer.json()["state"]) == (409, "submitting")
+        else:
+            assert (answer.status_code, answer.json()["state"]) == (200, "canceled")
 
 
 async def test_a_subject_that_vanishes_while_it_is_canceled_is_not_found(api: Api) -> None:

@@ -1,0 +1,66 @@
+"""What there is to look at in a document's media, and what was found, in words for its caller."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from service.core.images import Flaw
+
+Kind = Literal["image", "video"]
+DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """An image or a video of a document, as it stands there: by its URL, or by its content's
+    SHA-256 (hex). `field` is its place: element_image_list/refer_images/0/image_url."""
+
+    field: str
+    kind: Kind
+    url: str | None
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is wrong with one of them. `passing` if it may be well the next time."""
+
+    field: str
+    flaw: Flaw
+    passing: bool = False
+
+
+def media_of(document: Mapping[str, Any]) -> Iterator[Medium]:
+    """In the document's order, the frontal image first; of a document that keeps every rule."""
+    images = document.get("element_image_list")
+    if images:
+        at = "element_image_list"
+        yield _medium(f"{at}/frontal_image", "image", images["frontal_image"])
+        for index, one in enumerate(images["refer_images"]):
+            yield _medium(f"{at}/refer_images/{index}/image_url", "image", one["image_url"])
+    videos = document.get("element_video_list")
+    if videos:
+        for index, one in enumerate(videos["refer_videos"]):
+            at = f"element_video_list/refer_videos/{index}/video_url"
+            yield _medium(at, "video", one["video_url"])
+
+
+def _medium(field: str, kind: Kind, value: str | Mapping[str, str]) -> Medium:
+    if isinstance(value, str):
+        return Medium(field, kind, value, None)
+    return Medium(field, kind, None, value["media"])
+
+
+def error_of(found: Sequence[Found]) -> dict[str, object]:
+    """The error of a subject whose media are bad: the code of the first that will stay so, and all
+    that was found. No URL is named: it may hold a secret."""
+    lasting_first = sorted(found, key=lambda one: one.passing)
+    return {
+        "code": f"media_{lasting_first[0].flaw.code}",
+        "message": ". ".join(f"{one.field} {one.flaw.message}" for one in lasting_first),
+    }
+
+
+def duplicate_of(first: str) -> Flaw:
+    """What is wrong with an image whose content stands in another field already; line 12."""
+    return Flaw(DUPLICATE, f"must differ from {first}, and has the same content")

@@ -1,0 +1,177 @@
+"""Looking at media given by URL, before a place with the provider is claimed: fetch, judge, record.
+
+Nothing is kept of them. What is bad ends the subject, and the provider never hears of it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from service.core.errors import Unavailable
+from service.core.lifecycle import Signal
+from service.core.looks import Found, Medium, duplicate_of, error_of, media_of
+from service.core.retries import SPREAD, jittered
+from service.core.subjects import News
+from service.queue import Work
+from service.steps.advance import advance
+from service.steps.resources import Resources
+from service.steps.see import see
+from service.store import media_looks
+from service.store.media_looks import Due, Terms
+
+log = structlog.get_logger()
+
+MARGIN = 10.0  # seconds of a lease beyond a download's longest time, to judge and to record in
+TRIES_AFTER = (1.0, 5.0, 25.0)  # seconds from a try that did not reach them to the next; ours
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A subject whose media are to be looked at, and the token it is recorded under."""
+
+    due: Due
+    token: str
+    at: datetime
+
+
+class Looker:
+    """Claims looks for one worker, and makes them.
+
+    An account that has work under way here leaves as many places free as it takes up: alone it
+    holds half of them, and with others less, however slow its media are.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._under_way: Counter[str] = Counter()
+
+    async def claim(self, free: int) -> Sequence[Claimed]:
+        """Subjects whose media are due, at most half as many as there are free places."""
+        resources = self._resources
+        now, token = resources.clock(), resources.new_id("lse")
+        held = dict(self._under_way)
+        rooms = {account: max(0, (free - used) // 2) for account, used in held.items()}
+        terms = Terms(token, max(1, free // 2), held, rooms)
+        async with resources.database.glance() as tx:
+            claimed = await media_looks.claim(tx, terms, now=now, until=_until(resources))
+        for due in claimed:
+            self._under_way[due.account_id] += 1
+        return [Claimed(due, token, now) for due in claimed]
+
+    async def look(self, claimed: Claimed) -> None:
+        """Look at the media of one subject, and record what came of it."""
+        account = claimed.due.account_id
+        try:
+            await _looked(self._resources, claimed)
+        finally:
+            self._under_way[account] -= 1
+            if not self._under_way[account]:
+                del self._under_way[account]
+
+
+def _until(resources: Resources) -> datetime:
+    """The end of a lease that begins now, for one download."""
+    return resources.clock() + timedelta(seconds=resources.settings.media_timeout + MARGIN)
+
+
+async def _looked(resources: Resources, claimed: Claimed) -> None:
+    look = _Look(resources, claimed)
+    try:
+        recorded = await look.made()
+    except asyncio.CancelledError:  # the worker ends: the next one need not wait for the lease
+        with suppress(Unavailable):
+            await look.given_back(resources.clock(), tried=False)
+        raise
+    log.info(
+        "look",
+        action="media_looked_at",
+        subject=claimed.due.id,
+        account=claimed.due.account_id,
+        outcome=recorded,
+        tries=claimed.due.tries,
+        fetched=look.fetched,
+        bytes=look.size,
+        found=[f"{one.field}: {one.flaw.code}" for one in look.found],
+        seconds=(resources.clock() - claimed.at).total_seconds(),
+    )
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at one subject's media, and what it has shown so far. `contents` and `urls` hold in
+    which field each image stood first."""
+
+    resources: Resources
+    claimed: Claimed
+    found: list[Found] = field(default_factory=list)
+    fetched: int = 0
+    size: int = 0
+    contents: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+
+    async def made(self) -> str:
+        """Look at all of them, and record it: good, bad, later, or late if it was ours no more."""
+        media = list(media_of(self.claimed.due.document))
+        self.contents |= {one.content: one.field for one in media if one.content}
+        for medium in media:
+            if medium.url is None:
+                continue
+            if self.fetched and not await self._held():
+                return "late"
+            await self._see(medium, medium.url)
+        return await self._recorded()
+
+    async def _see(self, medium: Medium, url: str) -> None:
+        if (first := self.urls.setdefault(url, medium.field)) != medium.field:
+            self.found.append(Found(medium.field, duplicate_of(first)))
+            return
+        seen = await see(self.resources, medium.kind, url)
+        self.fetched += 1
+        self.size += seen.size
+        if seen.flaw:
+            self.found.append(Found(medium.field, seen.flaw, seen.passing))
+        elif seen.content and (
+            (first := self.contents.setdefault(seen.content, medium.field)) != medium.field
+        ):
+            self.found.append(Found(medium.field, duplicate_of(first)))
+
+    async def _recorded(self) -> str:
+        resources, due = self.resources, self.claimed.due
+        if not self.found:
+            return await self._good()
+        passing = all(one.passing for one in self.found)
+        if passing and due.tries < len(TRIES_AFTER):
+            wait = jittered(TRIES_AFTER[due.tries], SPREAD, resources.dice())
+            at = resources.clock() + timedelta(seconds=wait)
+            return "later" if await self.given_back(at, tried=True) else "late"
+        if not await self._held():
+            return "late"
+        # A claim for submission counts the attempt up: whoever looked before it comes late.
+        news = News(Signal.REFUSED, error=error_of(self.found))
+        outcome = await advance(resources, due.id, news, attempt=due.attempt)
+        return "bad" if outcome is not None and outcome.stay is None else "late"
+
+    async def _good(self) -> str:
+        async with self.resources.database.glance() as tx:
+            ours = await media_looks.finish(tx, self.claimed.due.id, self.claimed.token)
+        if not ours:
+            return "late"
+        self.resources.queue.wake(Work.SUBMIT, self.claimed.due.id)
+        return "good"
+
+    async def _held(self) -> bool:
+        """Whether it is still ours; then it is for another download's time."""
+        until = _until(self.resources)
+        async with self.resources.database.glance() as tx:
+            return await media_looks.hold(tx, self.claimed.due.id, self.claimed.token, until)
+
+    async def given_back(self, at: datetime, *, tried: bool) -> bool:
+        """Let go of it until then; False if it was ours no more."""
+        due, token = self.claimed.due, self.claimed.token
+        async with self.resources.database.glance() as tx:
+            return await media_looks.again(tx, due.id, token, at, tried=tried)

@@ -1,0 +1,81 @@
+"""Whose keys these are, and how many requests their accounts may make."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+
+from service.store.database import Direct
+
+USED_STEP = timedelta(minutes=1)  # last_used_at moves in steps: no write on every request
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a key belongs to, and what it opens."""
+
+    key_id: str
+    account_id: str
+    account_name: str
+    scopes: frozenset[str]
+
+
+_BY_KEYS = text("""
+    SELECT k.hash, k.id, a.id, a.name, k.scopes,
+        k.last_used_at IS NULL OR k.last_used_at < :stale
+    FROM api_keys k JOIN accounts a ON a.id = k.account_id
+    WHERE k.hash = ANY (CAST(:digests AS bytea[])) AND k.revoked_at IS NULL
+    AND (k.expires_at IS NULL OR k.expires_at > :now)
+""")
+_USED = text("""
+    UPDATE api_keys SET last_used_at = :now WHERE id = ANY (CAST(:ids AS text[]))
+""")
+# Each request takes 1 / rate seconds, and as many fit as end within a second from now. What is
+# left over from a pause longer than that is forgotten.
+_SPEND = text("""
+    WITH asked AS (
+        SELECT a.id, greatest(a.requests_until, CAST(:now AS timestamptz)) AS since, given.count
+        FROM unnest(CAST(:accounts AS text[]), CAST(:counts AS int[])) AS given (id, count)
+        JOIN accounts a ON a.id = given.id
+        ORDER BY a.id FOR NO KEY UPDATE OF a
+    ), granted AS (
+        SELECT id, since, least(count, greatest(0, floor(CAST(:rate AS float8) * (
+            CAST(:burst AS float8) - extract(epoch FROM since - CAST(:now AS timestamptz))
+        ) + 1e-6))) AS number
+        FROM asked
+    )
+    UPDATE accounts a
+    SET requests_until = g.since + make_interval(secs => g.number / CAST(:rate AS float8))
+    FROM granted g WHERE a.id = g.id
+    RETURNING a.id, CAST(g.number AS int), a.requests_until
+""")
+
+
+async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[bytes, Caller]:
+    """Whose these are, as far as they are neither revoked nor expired; and that they are used."""
+    values = {"digests": digests, "now": now, "stale": now - USED_STEP}
+    found = await tx.execute(_BY_KEYS, values)
+    if stale := [row[1] for row in found if row[5]]:
+        await tx.execute(_USED, {"ids": stale, "now": now})
+    return {row[0]: Caller(row[1], row[2], row[3], frozenset(row[4])) for row in found}
+
+
+async def spend(
+    tx: Direct, asked: Mapping[str, int], now: datetime, rate: float
+) -> dict[str, tuple[int, datetime]]:
+    """How many of the requests that each account asks for it may make now, at so many a second and
+    a second's worth at once; and until when what it has made uses up the rate."""
+    values = {
+        "accounts": list(asked),
+        "counts": list(asked.values()),
+        "now": now,
+        "rate": rate,
+        "burst": burst(rate),
+    }
+    return {row[0]: (row[1], row[2]) for row in await tx.execute(_SPEND, values)}
+
+
+def burst(rate: float) -> float:
+    """Seconds whose requests may come at once: one, or as many as one request takes."""
+    return max(1.0, 1.0 / rate)

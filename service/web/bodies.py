@@ -1,0 +1,247 @@
+"""Reading bodies that may be large: on disk as they come, and in memory only a few at a time.
+
+So what a process needs does not grow with how many send at once: each reading request holds a
+piece or two, each waiting one a file, and HEAVY of them what parsing and checking a body takes.
+"""
+
+import asyncio
+import contextlib
+import io
+import tempfile
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+from starlette.requests import Request
+from starlette.types import Receive
+
+from service.core.errors import Malformed, TooLarge, Unavailable, UnsupportedMedia
+
+log = structlog.get_logger()
+
+SMALL = 256_000  # bytes; a body of no more is kept in memory, and read where it arrives
+SPOOLED = 64  # bodies on disk at once, in one process; at 53 MB each 3.4 GB in all
+HEAVY = 1  # large bodies in memory at once; parsing holds the interpreter, so a second gains little
+MOST_VALUES = 100_000  # in a large body; a batch of 100 has 30,000, and `[],[],…` takes 30 times
+STEP = 1 << 20  # bytes looked through at a time, so that other threads get their turn
+VALUE_STARTS = (b",", b"[", b"{")  # none of them is in Base64
+
+T = TypeVar("T")
+
+
+class Body:
+    """One body that has come whole. If it is `large`, a place is held for what is made of it."""
+
+    def __init__(self, held: bytearray | io.FileIO, threads: Executor) -> None:
+        self._held = held
+        self._threads = threads
+
+    @property
+    def large(self) -> bool:
+        return isinstance(self._held, io.FileIO)
+
+    async def apply(self, make: Callable[[Any], T]) -> T:
+        """What `make` makes of the JSON value, in a thread if the body is large; to be called once.
+
+        Raises what it raises, Malformed if this is not JSON, Unavailable if the disk fails.
+        """
+        held = self._held
+        if isinstance(held, io.FileIO):
+            return await _apart(self._threads, lambda: make(parsed(_loaded(held))))
+        return make(parsed(held))
+
+
+class Bodies:
+    """The places of one process. `spooled` is the number of bodies that are on disk now."""
+
+    def __init__(self, heavy: int = HEAVY, most: int = SPOOLED) -> None:
+        self._places = asyncio.Semaphore(heavy)
+        # Always the same: what a thread has freed is not at once another's, nor the system's.
+        self._threads = ThreadPoolExecutor(heavy, "bodies")
+        self._most = most
+        self.spooled = 0
+
+    @asynccontextmanager
+    async def read(
+        self, receive: Receive, headers: Mapping[str, str], limit: int
+    ) -> AsyncIterator[Body]:
+        """A body of at most `limit` bytes; its place, if it is large, is held to the block's end.
+
+        UnsupportedMedia, TooLarge, Malformed if it broke off; Unavailable if too many are on disk
+        already, or the disk takes no more. How long it may take to come: protocol.py.
+        """
+        _check(headers, limit)
+        incoming = _Incoming(receive, limit)
+        first = await incoming.take(SMALL + 1)
+        if len(first) <= SMALL:
+            yield Body(first, self._threads)
+            return
+        with self._spooling() as file:
+            await _keep(file, first)
+            del first
+            while not incoming.whole:
+                await _keep(file, await incoming.take(SMALL))
+            async with self._place(receive):
+                yield Body(file, self._threads)
+
+    @contextmanager
+    def _spooling(self) -> Iterator[io.FileIO]:
+        """A file without a name, which is gone when it is closed, or the process ends."""
+        if self.spooled >= self._most:
+            raise Unavailable("too many large requests at once; send it again")
+        self.spooled += 1
+        try:
+            with ExitStack() as stack:
+                with _disk():
+                    file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+                yield file
+        finally:
+            self.spooled -= 1
+
+    @asynccontextmanager
+    async def _place(self, receive: Receive) -> AsyncIterator[None]:
+        """Waited for in the order of arrival, and no longer than the client does."""
+        turn = asyncio.ensure_future(self._places.acquire())
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((turn, leaving), return_when=asyncio.FIRST_COMPLETED)
+            leaving.cancel()
+            if not turn.done():
+                raise Malformed("the client went away")
+            yield
+        finally:
+            leaving.cancel()
+            if not turn.cancel() and not turn.cancelled():
+                self._places.release()
+
+
+def read(request: Request, limit: int) -> contextlib.AbstractAsyncContextManager[Body]:
+    """Bodies.read of the application that this request came to."""
+    bodies: Bodies = request.app.state.bodies
+    return bodies.read(request.receive, request.headers, limit)
+
+
+def parsed(raw: bytes | bytearray) -> Any:  # noqa: ANN401
+    """The JSON value; Malformed if it is none."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        flaw = Malformed(f"not JSON: {error.msg} at character {error.pos}")
+    raise flaw  # out here it has no context: that one holds the whole document
+
+
+def _check(headers: Mapping[str, str], limit: int) -> None:
+    """What can be said before anything is read."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMedia
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("send the body as it is, without Content-Encoding")
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"at most {limit} bytes")
+
+
+class _Incoming:
+    """The pieces of a body; `whole` once the last has been taken."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = self._left = limit
+        self.whole = False
+
+    async def take(self, least: int) -> bytearray:
+        """At least so many bytes, or all that are left."""
+        taken = bytearray()
+        while len(taken) < least and not self.whole:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Malformed("the body broke off")
+            piece = message.get("body", b"")
+            self._left -= len(piece)
+            if self._left < 0:
+                raise _too_large(self._limit)
+            taken += piece
+            self.whole = not message.get("more_body", False)
+        return taken
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        log.error("web", action="body_not_spooled", error=str(error))  # noqa: TRY400 - full, mostly
+        raise Unavailable from None
+
+
+async def _keep(file: io.FileIO, data: bytearray) -> None:
+    await _apart(None, lambda: _written(file, data))
+
+
+def _written(file: io.FileIO, data: bytearray) -> None:
+    with _disk(), memoryview(data) as left:
+        at = 0
+        while at < len(left):
+            at += file.write(left[at:])
+
+
+def _loaded(file: io.FileIO) -> bytes:
+    """All of it; TooLarge if its values, and not its texts, make it so."""
+    with _disk():
+        file.seek(0)
+        raw = file.readall()
+    values = 0
+    for at in range(0, len(raw), STEP):
+        values += sum(raw.count(mark, at, at + STEP) for mark in VALUE_STARTS)
+        if values > MOST_VALUES:
+            raise TooLarge(f"at most {MOST_VALUES} values, and as many commas")
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: Exception
+
+
+async def _apart(threads: Executor | None, work: Callable[[], T]) -> T:
+    """In one of these threads, or in any. Cancelled, it waits all the same: the file is in use."""
+    running = asyncio.get_running_loop().run_in_executor(threads, _caught, work)
+    try:
+        done = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait((running,))
+        raise
+    if not isinstance(done, _Raised):
+        return done
+    try:
+        raise done.error
+    finally:
+        del done, running  # each leads to the error, and the error to this frame
+
+
+def _caught(work: Callable[[], T]) -> T | _Raised:
+    """An error is given back, without what its frames held: they live as long as it does, and the
+    future that it would be set on, which they lead to, until the collector runs."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - raised again by who waits
+        link: BaseException | None = error
+        while link is not None:
+            traceback.clear_frames(link.__traceback__)
+            link = link.__context__
+        return _Raised(error)

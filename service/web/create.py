@@ -1,0 +1,83 @@
+"""POST /v1/subjects, for one, and /v1/subjects/batch, for up to a hundred."""
+
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.core.errors import CallsheetError, Finding, Invalid
+from service.core.subjects import public
+from service.steps import intake
+from service.steps.enter import Accepted, Outcome, Wish
+from service.steps.intake import MOST, Asked
+from service.steps.resources import Resources
+from service.web import bodies
+from service.web.requests import MAX_SUBJECT_BODY, authorize, resources
+from service.web.responses import problem_body, rendered, status_of
+
+LIGHT = 256_000  # bytes of media; what has more is written alone, and not with what comes beside it
+
+
+async def create(request: Request) -> Response:
+    caller = await authorize(request, "subjects:write")
+    accepted = await take(request, _asked(request, caller.account_id))
+    location = {"location": f"/v1/subjects/{accepted.subject.id}"}
+    return rendered(_shown(accepted), 202 if accepted.created else 200, location)
+
+
+async def take(request: Request, asked: Asked) -> Accepted:
+    """What the request's body asks for, accepted; or refused, by raising."""
+    async with bodies.read(request, MAX_SUBJECT_BODY) as body:
+        return await _put(
+            request, await body.apply(partial(intake.read, resources(request), asked))
+        )
+
+
+async def _put(request: Request, wish: Wish) -> Accepted:
+    """Together with what comes at the same moment."""
+    if wish.weight > LIGHT:
+        (outcome,) = await intake.accept_all(resources(request), [wish])
+    else:
+        outcome = await request.app.state.gathered.intake.put(wish)
+    if isinstance(outcome, CallsheetError):
+        raise outcome
+    accepted: Accepted = outcome
+    return accepted
+
+
+async def create_many(request: Request) -> Response:
+    """Each is answered by itself, in the order given; all that are accepted are so together."""
+    caller = await authorize(request, "subjects:write")
+    given = resources(request)
+    read = partial(_read_many, given, _asked(request, caller.account_id))
+    async with bodies.read(request, MAX_SUBJECT_BODY) as body:
+        wishes = await body.apply(read)
+        good = [one for one in wishes if isinstance(one, Wish)]
+        outcomes = iter(await intake.accept_all(given, good))
+        answers = [next(outcomes) if isinstance(one, Wish) else one for one in wishes]
+    return rendered({"data": [_answer(one) for one in answers]}, 207)
+
+
+def _read_many(given: Resources, asked: Asked, body: object) -> list[Wish | CallsheetError]:
+    found: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
+    if not isinstance(found, list) or not 0 < len(found) <= MOST:
+        message = f'the body must be {{"subjects": [...]}} with 1 to {MOST} requests'
+        raise Invalid([Finding("/subjects", "batch", message)])
+    return intake.read_many(given, asked, found)
+
+
+def _answer(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, CallsheetError):
+        return {"status": status_of(outcome), "problem": problem_body(outcome)}
+    return {"status": 202 if outcome.created else 200, "subject": _shown(outcome)}
+
+
+def _shown(accepted: Accepted) -> dict[str, Any]:
+    shown = public(accepted.subject)
+    return shown | ({"warnings": accepted.warnings} if accepted.warnings else {})
+
+
+def _asked(request: Request, account_id: str) -> Asked:
+    headers = request.headers
+    return Asked(account_id, headers.get("idempotency-key"), headers.get("cancel-after"))

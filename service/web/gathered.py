@@ -1,0 +1,70 @@
+"""What arrives together is stored together, and looked up together: one gatherer for each kind."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+from service.core.errors import CallsheetError
+from service.core.subjects import Subject
+from service.steps import callback, callers, intake, reading
+from service.steps.enter import Outcome, Wish
+from service.steps.gather import Gatherer
+from service.steps.judge import Taken
+from service.steps.receive import Incoming
+from service.steps.resources import Resources
+from service.store.callers import Caller
+
+LOOKERS = 2  # look-ups under way: as many as the pool for those of keys has connections
+MOST_DOUBTFUL = 500  # callbacks that wait to be kept, and that anybody could send
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """`callbacks` are believed, and `doubtful` ones not yet; `callers` are known by the digests of
+    their keys; `subjects` are read by their account and id, and `places` are theirs in
+    the queue."""
+
+    callbacks: Gatherer[Incoming, Taken]
+    doubtful: Gatherer[Incoming, Taken]
+    intake: Gatherer[Wish, Outcome]
+    callers: Gatherer[bytes, Caller | CallsheetError]
+    subjects: Gatherer[tuple[str, str], Subject | None]
+    places: Gatherer[Subject, int | None]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """At the end, what is under way is broken off."""
+        async with AsyncExitStack() as stack:
+            for one in fields(self):
+                await stack.enter_async_context(getattr(self, one.name))
+            yield
+
+
+def gather(resources: Callable[[], Resources]) -> Gathered:
+    """All of them, over the resources that there are when something arrives."""
+
+    def over(
+        step: Callable[[Resources, Sequence[T]], Awaitable[Sequence[R]]],
+    ) -> Callable[[Sequence[T]], Awaitable[Sequence[R]]]:
+        return lambda items: step(resources(), items)
+
+    return Gathered(
+        callbacks=Gatherer(over(callback.store), weigh=_bytes),
+        doubtful=Gatherer(over(callback.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
+        intake=Gatherer(over(intake.accept_all), weigh=_media),
+        callers=Gatherer(over(callers.known), writers=LOOKERS),
+        subjects=Gatherer(over(reading.subjects_of), writers=LOOKERS),
+        places=Gatherer(over(reading.positions), writers=LOOKERS),
+    )
+
+
+def _bytes(one: Incoming) -> int:
+    return len(one.received.body)
+
+
+def _media(one: Wish) -> int:
+    return one.weight

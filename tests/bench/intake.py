@@ -1,0 +1,184 @@
+"""Taking requests in and reading them, as rows: against a bare handler that reads the same body."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
+from itertools import cycle, islice
+from secrets import token_bytes
+from statistics import median
+from time import perf_counter
+
+import httpx
+from PIL import Image
+
+from tests.bench.cpu import usage
+from tests.bench.load import Faulty, drive
+from tests.bench.measure import Target
+from tests.bench.places import rival, serving, target
+
+ACCOUNT = "intake"
+CONNECTIONS = 64
+ROUNDS = 3
+SUBJECTS = 2_000  # that are read
+SECONDS = 3.0  # about as long as each measurement takes
+WARM_UP = 500
+MOST = 40_000  # requests of one measurement
+HEAVY = 24  # requests with four images, of one measurement
+HEAVY_AT_ONCE = 4
+IMAGE_BYTES = 2_000_000
+SEGMENT = 60_000  # bytes of one of a JPEG's comments
+READ, ACCEPT = 0.5, 0.25  # of the bare handler's rate; the issue's aims
+
+
+def intake() -> None:
+    """`read a subject`, `accept an image subject by URL`, `accept one with four 2 MB images`."""
+    with serving() as running, rival(running, "bare") as bare:
+        web, key = target(running, "web"), running.make_key(ACCOUNT)
+        paths = _made(running.base_url, key)
+        print(
+            f"\nintake and reading; {CONNECTIONS} connections; medians of {ROUNDS} rounds in turn"
+        )
+        print(f"{'':36}{'per s':>9}{'bare':>9}{'x bare':>8}   CPU µs each: web, Postgres")
+        _row("read a subject", web, bare, [_get(path, key) for path in paths], READ)
+        _row("accept an image subject by URL", web, bare, [_post(BY_URL, key)], ACCEPT)
+        _heavy_row(web, bare, key)
+
+
+BY_URL = {
+    "element_name": "A red ball",
+    "element_description": "A ball, seen from the front and from above",
+    "reference_type": "image_refer",
+    "element_image_list": {
+        "frontal_image": "https://media.example/front.png",
+        "refer_images": [{"image_url": "https://media.example/side.png"}],
+    },
+    "tag_list": [{"tag_id": "o_104"}],
+}
+
+
+def _made(url: str, key: str) -> list[str]:
+    """The paths of subjects to be read."""
+    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}) as http:
+        answers = [
+            http.post("/v1/subjects/batch", json={"subjects": [BY_URL] * 100})
+            for _ in range(SUBJECTS // 100)
+        ]
+    made = [
+        one["subject"]["id"] for each in answers for one in each.raise_for_status().json()["data"]
+    ]
+    return [f"/v1/subjects/{one}" for one in made]
+
+
+def _head(method: str, path: str, key: str, length: int | None = None) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"authorization: Bearer {key}"]
+    if length is not None:
+        lines += ["content-type: application/json", f"content-length: {length}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def _get(path: str, key: str) -> bytes:
+    return _head("GET", path, key)
+
+
+def _post(body: object, key: str) -> bytes:
+    text = json.dumps(body).encode()
+    return _head("POST", "/v1/subjects", key, len(text)) + text
+
+
+def _row(title: str, web: Target, bare: Target, requests: Sequence[bytes], aim: float) -> None:
+    """Every second round goes backwards, so that a steady drift is nobody's advantage."""
+    rates: dict[str, list[float]] = {web.name: [], bare.name: []}
+    spent: list[tuple[float, float]] = []
+    counts = {}
+    for one in (web, bare):
+        warm = drive("127.0.0.1", one.port, _many(requests, WARM_UP), CONNECTIONS)
+        counts[one.name] = min(MOST, max(WARM_UP, int(warm.rate * SECONDS)))
+    for number in range(ROUNDS):
+        for one in (web, bare)[:: -1 if number % 2 else 1]:
+            count = counts[one.name]
+            before = usage(one.pid, one.postgres)
+            driven = drive("127.0.0.1", one.port, _many(requests, count), CONNECTIONS)
+            after = usage(one.pid, one.postgres)
+            rates[one.name].append(driven.rate)
+            if one is web and before and after:
+                parts = (after.web - before.web, after.postgres - before.postgres)
+                spent.append((parts[0] * 1e6 / count, parts[1] * 1e6 / count))
+    _show(title, rates[web.name], rates[bare.name], f"aim {aim}", spent)
+
+
+def _many(requests: Sequence[bytes], count: int) -> list[bytes]:
+    return list(islice(cycle(requests), count))
+
+
+def _show(
+    title: str,
+    own: Sequence[float],
+    bare: Sequence[float],
+    aim: str,
+    spent: Sequence[tuple[float, float]] = (),
+) -> None:
+    ratio = median(one / other for one, other in zip(own, bare, strict=True))
+    cpu = ", ".join(f"{median(part):.0f}" for part in zip(*spent, strict=True))
+    print(f"{title:36}{median(own):9,.0f}{median(bare):9,.0f}{ratio:8.2f}   {cpu}  {aim}")
+
+
+def _heavy_row(web: Target, bare: Target, key: str) -> None:
+    """Four images of 2 MB each in Base64, no two of all alike."""
+    rates: dict[str, list[float]] = {web.name: [], bare.name: []}
+    for number in range(ROUNDS):
+        for one in (web, bare)[:: -1 if number % 2 else 1]:
+            rates[one.name].append(_heavy(one, key, number))
+    _show("accept one with four 2 MB images", rates[web.name], rates[bare.name], "no aim")
+
+
+def _heavy(one: Target, key: str, number: int) -> float:
+    """Accepted a second."""
+    tail = base64.b64encode(_picture())
+    start = perf_counter()
+
+    def send(turn: int) -> None:
+        pieces = list(_pieces(f"{number}-{turn}", tail))
+        length = sum(map(len, pieces))
+        connection = HTTPConnection("127.0.0.1", one.port, timeout=60)
+        with closing(connection):
+            headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+            headers["content-length"] = str(length)
+            connection.request("POST", "/v1/subjects", iter(pieces), headers)
+            answer = connection.getresponse()
+            if answer.status not in {200, 202}:
+                raise Faulty(answer.read(300).decode("latin-1"))
+            answer.read()
+
+    with ThreadPoolExecutor(HEAVY_AT_ONCE) as threads:
+        list(threads.map(send, range(HEAVY)))
+    return HEAVY / (perf_counter() - start)
+
+
+def _picture() -> bytes:
+    """A JPEG of so many bytes, without its first two: a small one behind long comments, which
+    shrink as little as pixels would."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (400, 400), "red").save(buffer, "JPEG")
+    comment = b"\xff\xfe" + SEGMENT.to_bytes(2, "big") + token_bytes(SEGMENT - 2)
+    return comment * (IMAGE_BYTES // len(comment)) + buffer.getvalue()[2:]
+
+
+def _pieces(name: str, tail: bytes) -> Iterator[bytes]:
+    """A request's body; its four images begin with a comment of their own."""
+    given = {"frontal_image": "?", "refer_images": [{"image_url": "?"}] * 3}
+    text = json.dumps(BY_URL | {"element_image_list": given})
+    for at, part in enumerate(text.split("?")):
+        if at:
+            yield from _image(name, at, tail)
+        yield part.encode()
+
+
+def _image(name: str, at: int, tail: bytes) -> Iterator[bytes]:
+    """In Base64: what differs is a multiple of three bytes, so the rest can stand behind it."""
+    comment = f"{name}-{at}".encode().ljust(30, b"-")
+    yield base64.b64encode(b"\xff\xd8\xff\xfe\x00\x20" + comment)
+    yield tail

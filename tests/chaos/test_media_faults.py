@@ -1,0 +1,67 @@
+"""Workers killed, stopped and resumed while they look at media: one look counts, none is lost."""
+
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from service.local.stack import Stack
+from tests.chaos.world import World, quick_stack
+from tests.steps.gallery import Gallery, gallery
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with quick_stack(tmp_path_factory.mktemp("chaos"), media_timeout="2") as one:
+        yield one
+
+
+@pytest.fixture
+async def world(running: Stack) -> AsyncIterator[World]:
+    async with World.of(running) as one:
+        yield one
+
+
+@pytest.fixture
+async def media() -> AsyncIterator[Gallery]:
+    async with gallery() as one:
+        one.held = {"front"}
+        yield one
+
+
+async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
+    world: World, media: Gallery
+) -> None:
+    subject = await world.create("killed", **media.images("front", "side"))
+    await media.until_asked("front")
+    world.stack.child("worker").kill()
+    media.held = set()
+    assert await world.creates(subject) == []
+    world.stack.child("worker").start()
+    assert (await world.ended(subject))["state"] == "succeeded"
+    assert await world.creates(subject) == ["accepted"]
+    assert world.violations() == "0 violations"
+
+
+async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
+    world: World, media: Gallery
+) -> None:
+    stopped, other = world.stack.child("worker"), world.stack.add("worker-2", "worker")
+    subject = await world.create("stopped", **media.images("front", "side"))
+    await media.until_asked("front")
+    stopped.send(signal.SIGSTOP)
+    media.held = set()
+    other.start()
+    try:
+        assert (await world.ended(subject))["state"] == "succeeded"
+    finally:
+        media.files["front"] = 404
+        media.gate.set()
+        stopped.send(signal.SIGCONT)
+        other.stop()
+    after = await world.create("after the stop", **media.images("side", "again"))
+    assert (await world.ended(after))["error"]["code"] == "media_not_found"
+    assert (await world.read(subject))["state"] == "succeeded"
+    assert await world.creates(subject) == ["accepted"]
+    assert await world.creates(after) == []
+    assert world.violations() == "0 violations"

@@ -1,0 +1,52 @@
+"""Where media stand in a document, and what is said of bad ones."""
+
+from service.core.images import Flaw
+from service.core.looks import Found, Medium, duplicate_of, error_of, media_of
+from service.core.rules import check, media_urls
+from tests.make import a_request
+
+HASH = "ab" * 32
+
+
+def test_media_are_named_as_in_the_request() -> None:
+    images = {
+        "frontal_image": "https://a.test/1",
+        "refer_images": [{"image_url": {"media": HASH}}, {"image_url": "https://a.test/2"}],
+    }
+    assert list(media_of({"element_image_list": images})) == [
+        Medium("element_image_list/frontal_image", "image", "https://a.test/1", None),
+        Medium("element_image_list/refer_images/0/image_url", "image", None, HASH),
+        Medium("element_image_list/refer_images/1/image_url", "image", "https://a.test/2", None),
+    ]
+    videos = {"refer_videos": [{"video_url": "https://a.test/3"}]}
+    (video,) = media_of({"element_video_list": videos})
+    field = "element_video_list/refer_videos/0/video_url"
+    assert video == Medium(field, "video", "https://a.test/3", None)
+    assert list(media_of({})) == []
+
+
+def test_a_look_finds_the_urls_for_which_intake_asks_for_one() -> None:
+    mixed = a_request()
+    mixed["element_image_list"]["refer_images"].append({"image_url": "https://a.test/2"})
+    video = a_request(
+        reference_type="video_refer",
+        element_video_list={"refer_videos": [{"video_url": "https://a.test/3"}]},
+    )
+    for body in (mixed, video, a_request()):
+        document = check(body).document
+        found = [(f"/{one.field}", one.url) for one in media_of(document) if one.url]
+        assert found == list(media_urls(document))
+
+
+def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
+    found = [
+        Found("a", Flaw("unreachable", "could not be fetched"), passing=True),
+        Found("b", Flaw("too_small", "is 1 x 1 pixels")),
+        Found("c", duplicate_of("b")),
+    ]
+    assert error_of(found) == {
+        "code": "media_too_small",
+        "message": "b is 1 x 1 pixels. c must differ from b, and has the same content. "
+        "a could not be fetched",
+    }
+    assert error_of(found[:1])["code"] == "media_unreachable"
