@@ -18,6 +18,8 @@ from service.core.errors import CallsheetError
 from service.steps.feed import Hub
 from service.steps.resources import Resources
 from service.web import (
+    capabilities,
+    compat,
     create,
     deliveries,
     events,
@@ -70,6 +72,8 @@ ROUTES = [
     Route("/v1/callbacks", operators.page_of, methods=["GET"]),
     Route("/v1/callbacks/{callback_id}", operators.read, methods=["GET"]),
     Route("/v1/callbacks/{callback_id}/reverify", operators.reverify, methods=["POST"]),
+    Route("/v1/capabilities", capabilities.read, methods=["GET"]),
+    *compat.ROUTES,
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
 ]

@@ -1,0 +1,136 @@
+"""What the provider's own paths answer: its envelope, its codes, its task records.
+
+Codes, and the HTTP status of each, are section 4 of the provider's notes (provider.md); records are
+section 1.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from service.core.errors import (
+    CallsheetError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    SignatureError,
+    TooLarge,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+)
+from service.core.provider_shape import task_record
+from service.core.rules import IMAGE_LIST, VIDEO_LIST
+from service.core.subjects import Subject, public
+
+SUCCEED = "SUCCEED"
+NO_KEY, OTHER_SCHEME, WRONG_KEY = 1001, 1000, 1002
+UNREADABLE, BROKEN_RULE = 1200, 1201
+NO_SUCH_METHOD, NO_SUCH_PATH = 1202, 1203
+TOO_FAST, QUEUE_FULL = 1302, 1303
+FAULT = 5000
+
+CODES: Mapping[type[CallsheetError], int] = MappingProxyType(
+    {
+        Malformed: UNREADABLE,
+        Unauthorized: WRONG_KEY,
+        SignatureError: WRONG_KEY,
+        Forbidden: 1103,
+        NotFound: BROKEN_RULE,  # there an unknown id is a wrong parameter
+        Conflict: BROKEN_RULE,
+        TooLarge: BROKEN_RULE,
+        UnsupportedMedia: BROKEN_RULE,
+        Invalid: BROKEN_RULE,
+        TooMany: TOO_FAST,
+        Unavailable: 5001,
+    }
+)
+STATUS: Mapping[int, int] = MappingProxyType(
+    {
+        0: 200,
+        NO_KEY: 401,
+        OTHER_SCHEME: 401,
+        WRONG_KEY: 401,
+        1103: 403,
+        UNREADABLE: 400,
+        BROKEN_RULE: 400,
+        NO_SUCH_METHOD: 404,
+        NO_SUCH_PATH: 404,
+        TOO_FAST: 429,
+        QUEUE_FULL: 429,
+        FAULT: 500,
+        5001: 503,
+    }
+)
+
+
+def code_of(error: CallsheetError, authorization: str | None = None) -> int:
+    """The provider's code for what is wrong; `authorization` is the header of that name."""
+    if isinstance(error, Unauthorized):
+        return _unauthorized(authorization)
+    if isinstance(error, TooMany) and error.code == "queue_full":
+        return QUEUE_FULL
+    if isinstance(error, Invalid) and ("", "wrong_type") in _places(error):
+        return UNREADABLE  # the body is no JSON object
+    return CODES[type(error)]
+
+
+def _places(error: Invalid) -> set[tuple[str, str]]:
+    return {(one.pointer, one.code) for one in error.findings}
+
+
+def _unauthorized(authorization: str | None) -> int:
+    if not authorization:
+        return NO_KEY
+    scheme, _, key = authorization.partition(" ")
+    return WRONG_KEY if scheme.lower() == "bearer" and key.strip() else OTHER_SCHEME
+
+
+def message_of(error: CallsheetError) -> str:
+    """Everything that is wrong, in words: there is no other place for it."""
+    if isinstance(error, Invalid):
+        return "; ".join(f"{one.pointer}: {one.message}" for one in error.findings)
+    return str(error)
+
+
+def succeeded(request_id: str, data: object) -> bytes:
+    """The envelope of a success; `data` is for orjson."""
+    return orjson.dumps({"code": 0, "message": SUCCEED, "request_id": request_id, "data": data})
+
+
+def refused(request_id: str, code: int, message: str) -> bytes:
+    """The envelope of anything else: without `data`."""
+    return orjson.dumps({"code": code, "message": message, "request_id": request_id})
+
+
+def created(subject: Subject) -> dict[str, Any]:
+    """`data` of the answer to a create."""
+    shown = record(subject)
+    names = ("task_id", "task_info", "task_status", "created_at", "updated_at")
+    return {name: shown[name] for name in names}
+
+
+def record(subject: Subject) -> dict[str, Any]:
+    """`data` of the answer to a query, and one of a list's. What a callback says, and the media."""
+    shown = task_record(public(subject))
+    for element in shown.get("task_result", {}).get("elements", ()):
+        element |= {name: _by_url(subject.document.get(name)) for name in (IMAGE_LIST, VIDEO_LIST)}
+    return shown
+
+
+def _by_url(media: object) -> object:
+    """The media as they were given; but one that was sent as Base64, and so has no URL, as ""."""
+    match media:
+        case {"media": str()}:
+            return ""
+        case dict():
+            return {name: _by_url(member) for name, member in media.items()}
+        case list():
+            return [_by_url(entry) for entry in media]
+        case _:
+            return media

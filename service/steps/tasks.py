@@ -1,0 +1,21 @@
+"""Reading subjects as the provider's own paths name and number them."""
+
+from service.core.subjects import Subject
+from service.steps.resources import Resources
+from service.store import numbered, subjects
+
+
+async def task(resources: Resources, account_id: str, name: str) -> Subject | None:
+    """By our id, or by the account's own; where one subject's own id is another's of ours, ours
+    counts."""
+    async with resources.database.peek() as tx:
+        (ours,) = await subjects.of_accounts(tx, [(account_id, name)])
+        return ours or (await subjects.named(tx, [(account_id, name)])).get((account_id, name))
+
+
+async def page(resources: Resources, account_id: str, number: int, size: int) -> list[Subject]:
+    """The newest first; `number` starts at 1."""
+    async with resources.database.peek() as tx:
+        ids = await numbered.ids(tx, account_id, number, size)
+        found = await subjects.all_of(tx, ids)
+    return [found[one] for one in ids if one in found]  # one may have been deleted in between

@@ -1,0 +1,19 @@
+"""Subjects in pages that have numbers, as the provider's own paths have them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+
+from service.store.database import Direct
+
+# What is skipped is read in the index alone: the last page permitted lies behind 499,500 others.
+_PAGE = text("""
+    SELECT id FROM subjects WHERE account_id = :account
+    ORDER BY created_at DESC, id DESC OFFSET :skipped LIMIT :size
+""")
+
+
+async def ids(tx: Direct, account_id: str, number: int, size: int) -> Sequence[str]:
+    """Of an account's subjects, the newest first; `number` starts at 1."""
+    values = {"account": account_id, "skipped": (number - 1) * size, "size": size}
+    return [row[0] for row in await tx.execute(_PAGE, values)]

@@ -1,0 +1,123 @@
+"""/v1/general/…: the provider's own paths over our subjects, so that its clients only change their
+base URL (provider.md, sections 1 and 4). Whatever happens under them is answered in its envelope.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from service.core import envelopes
+from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
+from service.core.errors import CallsheetError, NotFound
+from service.core.fields import shown
+from service.steps import tasks
+from service.steps.intake import Asked
+from service.web.create import take
+from service.web.requests import Query, authorize, resources
+from service.web.responses import JSON, problem_of
+
+log = structlog.get_logger()
+
+PATH = "/v1/general/advanced-custom-elements"
+MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30  # provider.md, section 1
+SAME_HEADERS = ("retry-after", "www-authenticate")  # as with the same error elsewhere
+Handler = Callable[[Request], Awaitable[Any]]  # gives the envelope's `data`
+
+
+def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """The handler with its answer, and whatever it raises, in an envelope."""
+
+    @wraps(handler)
+    async def answer(request: Request) -> Response:
+        id_ = resources(request).new_id("req")
+        try:
+            return _answer(0, envelopes.succeeded(id_, await handler(request)))
+        except CallsheetError as error:
+            code = envelopes.code_of(error, request.headers.get("authorization"))
+            body = envelopes.refused(id_, code, envelopes.message_of(error))
+            return _answer(code, body, _headers(error))
+        except Exception:
+            log.exception("web", action="fault", path=request.url.path)
+            message = "This is a fault of ours; it has been logged."
+            return _answer(FAULT, envelopes.refused(id_, FAULT, message))
+
+    return answer
+
+
+def _answer(code: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, envelopes.STATUS[code], headers, JSON)
+
+
+def _headers(error: CallsheetError) -> dict[str, str]:
+    headers = problem_of(error).headers
+    return {name: headers[name] for name in SAME_HEADERS if name in headers}
+
+
+@enveloped
+async def create(request: Request) -> dict[str, Any]:
+    """One whose external id was used is refused, the same request's too; but what comes again under
+    its idempotency key is answered as before."""
+    caller = await authorize(request, "subjects:write")
+    asked = Asked(caller.account_id, request.headers.get("idempotency-key"), new=True)
+    return envelopes.created((await take(request, asked)).subject)
+
+
+@enveloped
+async def read(request: Request) -> dict[str, Any]:
+    caller = await authorize(request, "subjects:read")
+    name = _named(request)
+    found = None
+    if "\0" not in name:  # Postgres has no such text
+        found = await tasks.task(resources(request), caller.account_id, name)
+    if found is None:
+        raise NotFound("Task not found by id or external_task_id")
+    return envelopes.record(found)
+
+
+def _named(request: Request) -> str:
+    """What the path names. It is cut before it is decoded: an external id may have slashes."""
+    raw: bytes = request.scope["raw_path"]
+    return unquote(raw.split(b"/", PATH.count("/") + 1)[-1].removesuffix(b"/").decode())
+
+
+@enveloped
+async def page_of(request: Request) -> list[dict[str, Any]]:
+    caller = await authorize(request, "subjects:read")
+    query = Query(request)
+    number = query.whole("pageNum", 1, 1, MAX_PAGE)
+    size = query.whole("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    for name in request.query_params:  # its clients may send others: those are ignored
+        query.text(name)
+    query.done()
+    found = await tasks.page(resources(request), caller.account_id, number, size)
+    return [envelopes.record(one) for one in found]
+
+
+class Nowhere:
+    """Answers what none of the calls takes. An application of its own, as only the route of one
+    takes every method."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        known = any(one.matches(scope)[0] is Match.PARTIAL for one in CALLS)
+        code = NO_SUCH_METHOD if known else NO_SUCH_PATH
+        message = f"{request.method} {shown(request.url.path)}"
+        body = envelopes.refused(resources(request).new_id("req"), code, message)
+        await _answer(code, body)(scope, receive, send)
+
+
+CALLS = [
+    Route(PATH, create, methods=["POST"]),
+    Route(PATH + "/", create, methods=["POST"]),
+    Route(PATH, page_of, methods=["GET"]),
+    Route(PATH + "/", page_of, methods=["GET"]),
+    Route(PATH + "/{task_id:path}", read, methods=["GET"]),
+]
+ROUTES = [*CALLS, Route("/v1/general/{rest:path}", Nowhere())]
