@@ -22,6 +22,7 @@ from service.web import (
     compat,
     create,
     deliveries,
+    docs,
     events,
     operators,
     ops,
@@ -76,6 +77,8 @@ ROUTES = [
     *compat.ROUTES,
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
+    Route("/openapi.json", docs.openapi, methods=["GET"]),
+    Route("/docs", docs.docs, methods=["GET"]),
 ]
 
 

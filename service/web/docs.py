@@ -1,0 +1,65 @@
+"""/openapi.json, and /docs, which shows it: built once, open to all, and whole in themselves."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.web.openapi import page
+from service.web.openapi.build import document
+from service.web.requests import resources
+from service.web.responses import JSON
+
+HTML = "text/html; charset=utf-8"
+POLICY = (
+    f"default-src 'none'; style-src {page.style_hash()}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes that stay as they are."""
+
+    body: bytes
+    kind: str
+
+    @property
+    def tag(self) -> str:
+        return f'"{hashlib.sha256(self.body).hexdigest()}"'
+
+
+async def openapi(request: Request) -> Response:
+    """Any page may read it: there is nothing in it that is not open to all."""
+    return _answer(request, _document(voice_for_images=_voice_for_images(request)), {})
+
+
+async def docs(request: Request) -> Response:
+    headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+    return _answer(request, _page(voice_for_images=_voice_for_images(request)), headers)
+
+
+def _voice_for_images(request: Request) -> bool:
+    return resources(request).settings.voice_for_images
+
+
+@cache
+def _document(*, voice_for_images: bool) -> Kept:
+    return Kept(orjson.dumps(document(voice_for_images=voice_for_images)), JSON)
+
+
+@cache
+def _page(*, voice_for_images: bool) -> Kept:
+    shown = page.page(document(voice_for_images=voice_for_images))
+    return Kept(shown.encode(), HTML)
+
+
+def _answer(request: Request, kept: Kept, headers: dict[str, str]) -> Response:
+    tag = kept.tag
+    headers = {**headers, "etag": tag, "cache-control": "no-cache"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(None, 304, headers)
+    return Response(kept.body, 200, headers, kept.kind)

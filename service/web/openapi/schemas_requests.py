@@ -1,0 +1,89 @@
+"""Schemas of create-subject requests. Limits: core/rules.py."""
+
+from service.core import images, rules
+from service.web.openapi.pieces import (
+    PROSE,
+    Schema,
+    array,
+    record,
+    ref,
+    sized,
+    text,
+    url,
+    visible,
+    word,
+)
+
+BASE64 = r"^(data:[^,]{0,128};base64,)?[A-Za-z0-9+/= \t\r\n]+$"
+CHARACTERS = "Code points after NFC; not only blanks, no control characters."
+IMAGE: Schema = {
+    "anyOf": [
+        url("What is behind it is looked at before it goes to the provider."),
+        text(
+            f"A JPEG or PNG by content, in Base64: at most {images.MAX_BYTES:,} bytes, each side "
+            f"at least {images.MIN_SIDE} pixels, the aspect ratio 1:2.5 to 2.5:1, not animated.",
+            format="base64-image",
+            pattern=BASE64,
+        ),
+    ]
+}
+IMAGE_LIST = record(
+    {
+        "frontal_image": ref("Image"),
+        "refer_images": array(record({"image_url": ref("Image")}), rules.REFER_IMAGES),
+    },
+    description="All of them must differ, by URL and by content.",
+)
+VIDEO_LIST = record(
+    {"refer_videos": array(record({"video_url": url("MP4 or MOV; no Base64.")}), rules.VIDEOS)}
+)
+TAG = record({"tag_id": word(*rules.TAGS, description=", ".join(rules.TAGS.values()))})
+EXTERNAL_ID = visible(rules.EXTERNAL_ID_LENGTH, "The caller's own id, unique per account.")
+COMMON = {
+    "tag_list": array(ref("Tag"), rules.TAG_ENTRIES, "Repeats are folded."),
+    "callback_url": url("Is sent the provider's own callbacks, signed by us."),
+    "external_task_id": EXTERNAL_ID,
+}
+IGNORED: Schema = {"description": "Ignored, and reported in `warnings`."}
+VOICE = visible(rules.VOICE_LENGTH, "An existing voice; empty is none.")
+NO_VOICE = text("Only video-based subjects support voice binding: empty, if anything.", maxLength=0)
+
+
+def schemas(*, voice_for_images: bool) -> dict[str, Schema]:
+    """`voice_for_images` is the setting of that name."""
+    return {
+        "SubjectRequest": _request(),
+        "ImageSubjectRequest": _of_kind(
+            rules.IMAGE, "element_image_list", VOICE if voice_for_images else NO_VOICE
+        ),
+        "VideoSubjectRequest": _of_kind(rules.VIDEO, "element_video_list", VOICE),
+        "Image": IMAGE,
+        "ImageList": IMAGE_LIST,
+        "VideoList": VIDEO_LIST,
+        "Tag": TAG,
+    }
+
+
+def _request() -> Schema:
+    kinds = {rules.IMAGE: "ImageSubjectRequest", rules.VIDEO: "VideoSubjectRequest"}
+    paths = {kind: ref(name)["$ref"] for kind, name in kinds.items()}
+    return {
+        "oneOf": [ref(name) for name in kinds.values()],
+        "discriminator": {"propertyName": "reference_type", "mapping": paths},
+    }
+
+
+def _of_kind(kind: str, needed: str, voice: Schema) -> Schema:
+    lists = {"element_image_list": ref("ImageList"), "element_video_list": ref("VideoList")}
+    (ignored,) = lists.keys() - {needed}
+    return record(
+        {
+            "element_name": sized(range(1, rules.NAME_LIMIT + 1), CHARACTERS, pattern=PROSE),
+            "element_description": sized(
+                range(1, rules.DESCRIPTION_LIMIT + 1), CHARACTERS, pattern=PROSE
+            ),
+            "reference_type": {"type": "string", "const": kind},
+            needed: lists[needed],
+        },
+        {ignored: IGNORED, "element_voice_id": voice, **COMMON},
+    )
