@@ -13,7 +13,7 @@ from service.core.subjects import Subject
 from service.queue import Work
 from service.steps import callback_urls
 from service.steps.resources import Resources
-from service.store import events, idempotency, media, subjects
+from service.store import entries, events, idempotency, media, subjects
 from service.store.database import Direct
 from service.store.events import New
 from service.store.idempotency import Bound, Named
@@ -138,7 +138,7 @@ class Entry:
             return []
         new = [self._new[at] for at in places]
         to_look_at = {self._new[at].id for at in places if self._wishes[at].request.media_urls}
-        ids = await subjects.add(tx, new, to_look_at)
+        ids = await entries.add(tx, new, to_look_at)
         added = [at for at in places if self._new[at].id in ids]
         if len(added) < len(places):
             await self._by_name(tx, self._left(places, added))

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from service.store import subjects
+from service.store import entries
 from service.store.database import Direct
 
 FASTEST = 20_000  # subjects a second that no set of processes takes; measured: one takes 5,000
@@ -29,7 +29,7 @@ class Queues:
             return {}
         room = {
             account_id: self.most - count
-            for account_id, count in (await subjects.queued(tx, unsure, self.most)).items()
+            for account_id, count in (await entries.queued(tx, unsure, self.most)).items()
         }
         for account_id, left in room.items():
             self._roomy_until[account_id] = now + timedelta(seconds=max(0, left - SLACK) / FASTEST)

@@ -1,6 +1,7 @@
-"""Subjects: made, read, locked and claimed. How they move is in moves.py."""
+"""Subjects: read, locked and claimed. How they are made is in entries.py, how they move in
+moves.py."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,6 @@ from sqlalchemy import Select, bindparam, select, text, tuple_
 from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
 from service.store.database import Direct, Transaction
-from service.store.rows import from_rows, rows
 from service.store.tables import subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
@@ -31,81 +31,23 @@ class Wanted:
 
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
-_NEW = {
-    "id": "text",
-    "account_id": "text",
-    "external_task_id": "text",
-    "fingerprint": "text",
-    "document": "jsonb",
-    "tags": "text[]",
-    "state": "text",
-    "version": "int",
-    "next_try_at": "timestamptz",
-    "deadline": "timestamptz",
-    "callback_id": "text",
-    "media_due_at": "timestamptz",
-    "created_at": "timestamptz",
-    "updated_at": "timestamptz",
-}
-# The order keeps two batches that name the same external ids from waiting for each other.
-_ADD = text(f"""
-    INSERT INTO subjects ({", ".join(_NEW)})
-    SELECT {", ".join(_NEW)} FROM {from_rows("new_subjects", _NEW | {"place": "int"})}
-    ORDER BY account_id, external_task_id, place
-    ON CONFLICT (account_id, external_task_id) DO NOTHING
-    RETURNING id
-""")  # noqa: S608 - only our own column names are put in
 _NAMED = text(f"""
     SELECT {", ".join(f"s.{column.name}" for column in COLUMNS)}
     FROM unnest(CAST(:accounts AS text[]), CAST(:names AS text[])) AS named (account_id, name)
     JOIN subjects s ON s.account_id = named.account_id AND s.external_task_id = named.name
-""")  # noqa: S608 - likewise
+""")  # noqa: S608 - only our own column names are put in
 _ALL = text(f"""
     SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
     WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - likewise
-_QUEUED = text("""
-    SELECT account_id, (
-        SELECT count(*) FROM (
-            SELECT 1 FROM subjects s
-            WHERE s.state = 'queued' AND s.account_id = given.account_id LIMIT :most
-        ) AS counted
-    )
-    FROM unnest(CAST(:accounts AS text[])) AS given (account_id)
-""")
-_LOCK_QUEUES = text("""
-    SELECT pg_advisory_xact_lock(key) FROM (
-        SELECT hashtextextended('queue ' || account_id, 0) AS key
-        FROM unnest(CAST(:accounts AS text[])) AS given (account_id) ORDER BY key
-    ) AS keys
-""")
 _BY_ID = select(*COLUMNS).where(subjects.c.id == bindparam("subject_id"))
 _OF_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
 _LOCK = _BY_ID.with_for_update()
 
 
-async def add(
-    tx: Transaction | Direct, new: Sequence[Subject], media_due: Container[str] = ()
-) -> set[str]:
-    """Write new subjects, and give the ids of those that were written: where an account has this
-    external_task_id already nothing is, and of several with one the first is. Those in `media_due`
-    have media to be looked at first.
-
-    The unique key settles the race of equal requests that arrive at once: it waits for the other's
-    commit, so what was written instead can be read then.
-    """
-    given = [_row(subject, media_due) | {"place": at} for at, subject in enumerate(new)]
-    return {row[0] for row in await tx.execute(_ADD, {"new_subjects": rows(given)})}
-
-
-def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
-    own = {name: getattr(subject, name) for name in _NEW if name != "media_due_at"}
-    return own | {"media_due_at": subject.created_at if subject.id in media_due else None}
-
-
 async def all_of(tx: Transaction | Direct, ids: Sequence[str]) -> dict[str, Subject]:
     """By our ids."""
-    found = [_subject(row) for row in await tx.execute(_ALL, {"ids": ids})]
+    found = [subject_of(row) for row in await tx.execute(_ALL, {"ids": ids})]
     return {subject.id: subject for subject in found}
 
 
@@ -121,16 +63,8 @@ async def named(
 ) -> dict[tuple[str, str], Subject]:
     """By account and external_task_id; those that there are."""
     values = {"accounts": [one[0] for one in names], "names": [one[1] for one in names]}
-    found = [_subject(row) for row in await tx.execute(_NAMED, values)]
+    found = [subject_of(row) for row in await tx.execute(_NAMED, values)]
     return {(one.account_id, str(one.external_task_id)): one for one in found}
-
-
-async def queued(tx: Transaction | Direct, accounts: Sequence[str], most: int) -> dict[str, int]:
-    """How many subjects of each account are queued, counted up to `most`. Nobody else counts them
-    until this transaction ends."""
-    await tx.execute(_LOCK_QUEUES, {"accounts": accounts})
-    found = await tx.execute(_QUEUED, {"accounts": accounts, "most": most})
-    return {row[0]: int(row[1]) for row in found}
 
 
 async def get(tx: Transaction, subject_id: str, account_id: str | None = None) -> Subject | None:
@@ -168,7 +102,7 @@ async def lock_all(
 ) -> list[Subject]:
     """The same for several, by our ids and by the provider's."""
     values = {"ids": ids, "provider_task_ids": provider_task_ids}
-    return [_subject(row) for row in await tx.execute(_LOCK_ALL, values)]
+    return [subject_of(row) for row in await tx.execute(_LOCK_ALL, values)]
 
 
 # Accounts with something queued are found by skipping from one to the next in the index, so the
@@ -225,7 +159,7 @@ async def claim(
     """Queued subjects that are due and have no media to be looked at first, under a lease; accounts
     take turns, each in order of age."""
     values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
-    return [_subject(row) for row in await tx.execute(_CLAIM, values)]
+    return [subject_of(row) for row in await tx.execute(_CLAIM, values)]
 
 
 async def lapsed(tx: Transaction, now: datetime, limit: int) -> list[str]:
@@ -273,7 +207,7 @@ async def claim_polls(
     """Subjects nobody called back about in time, the longest overdue first. Nobody else asks for
     them until `hold_until`, unless there is a hint."""
     values = {"now": now, "hold_until": hold_until, "limit": limit}
-    return [_subject(row) for row in await tx.execute(_CLAIM_POLLS, values)]
+    return [subject_of(row) for row in await tx.execute(_CLAIM_POLLS, values)]
 
 
 async def ask_later(tx: Transaction, held: Subject, at: datetime) -> None:
@@ -309,7 +243,7 @@ async def page(tx: Transaction, account_id: str, wanted: Wanted, limit: int) -> 
         .order_by(subjects.c.created_at.desc(), subjects.c.id.desc())
         .limit(limit)
     )
-    return [_subject(row) for row in await tx.execute(statement)]
+    return [subject_of(row) for row in await tx.execute(statement)]
 
 
 _HOLD_STILL = text("""
@@ -327,10 +261,10 @@ async def hold_still(tx: Transaction | Direct, subject_ids: Sequence[str]) -> No
 
 async def _one(tx: Transaction, statement: Select[Any], **values: str) -> Subject | None:
     row = (await tx.execute(statement, values)).first()
-    return None if row is None else _subject(row)
+    return None if row is None else subject_of(row)
 
 
-def _subject(row: Sequence[Any]) -> Subject:
+def subject_of(row: Sequence[Any]) -> Subject:
     """The columns are those of COLUMNS, which are Subject's fields in their order."""
     values = list(row)
     values[STATE] = State(values[STATE])
