@@ -1,14 +1,17 @@
 """What an image is, read from its bytes: a JPEG or a PNG, how large, and what is wrong with it.
 
-Only markers and chunks are walked, nothing is decoded, so a decompression bomb costs nothing.
+Only markers and chunks are walked, nothing is decoded, so a decompression bomb costs nothing; what
+stands behind the picture's end is not looked at, as decoders do not. A turn by EXIF's orientation
+changes no verdict: the limits are the same for both sides.
 Limits: create-subject.txt, line 19. Time is linear in the bytes; no input raises.
 """
 
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 MAX_BYTES = 10_000_000  # line 19, "10MB": decimal, so that what passes here passes there
@@ -35,13 +38,24 @@ OTHERS = (  # name, offset, bytes: only so that the message can say what it is i
 MARKER = re.compile(rb"\xff++([^\x00\xff])", re.DOTALL)
 SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: what all decoders take
 SOS, EOI = 0xDA, 0xD9
-FRAME = struct.Struct(">BHH")  # section B.2.2: sample precision, lines, samples per line
+FRAME = struct.Struct(">BHHB")  # section B.2.2: precision, lines, samples per line, components
+COMPONENT = 3  # bytes that follow for each
+PRECISION = 8  # bits; 12 are taken by hardly any decoder
+COMPONENTS = frozenset({1, 3, 4})  # grey, colour, and the four of print
 BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and restarts: markers without a length
 
 ANCILLARY = 0x20  # in a chunk type's first letter; decoders fail on a bad CRC of the others
 CHUNK_EXTRA = 12  # bytes of a chunk besides its data: length, type, CRC
 IHDR = struct.Struct(">IIBBBBB")
+# PNG specification, section 11.2.1: what a pixel has, by colour type, and the bits of each.
+CHANNELS = MappingProxyType({0: 1, 2: 3, 3: 1, 4: 2, 6: 4})
+PALETTE = 3
+DEPTHS = MappingProxyType(
+    {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+)
+MOST_DEFLATED = 1032  # to one; no deflate stream expands by more: 258 bytes from two bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,11 @@ class Flaw:
 
 TRUNCATED = Flaw("truncated", "is cut short")
 DAMAGED = Flaw("damaged", "is damaged: its parts do not fit together")
+CODING = Flaw(
+    "coding",
+    "is a JPEG of a rare kind (arithmetic, lossless, hierarchical or of more than 8 bits); send a"
+    " baseline or progressive one",
+)
 ANIMATED = Flaw("animated", "is an animated PNG; send a still one")
 TOO_LARGE = Flaw("too_large", f"has more than {MAX_BYTES:,} bytes (10 MB)")
 
@@ -108,15 +127,27 @@ def _measured(image: Image) -> Image | Flaw:
 
 
 def _jpeg(data: bytes) -> Image:
-    frames: list[bytes] = []
+    """An embedded thumbnail lies within a segment, and further pictures behind the first one's end;
+    so the one frame is the picture's."""
+    frames: list[tuple[int, bytes]] = []
     scans = 0
     for marker, body in _segments(data):
         if marker in SOF:
-            frames.append(body)
+            frames.append((marker, body))
         scans += marker == SOS
-    if len(frames) != 1 or len(frames[0]) < FRAME.size or not scans:
+    if len(frames) != 1 or not scans:
         raise _Broken(DAMAGED)
-    _, height, width = FRAME.unpack_from(frames[0])
+    return _framed(*frames[0])
+
+
+def _framed(marker: int, body: bytes) -> Image:
+    if len(body) < FRAME.size:
+        raise _Broken(DAMAGED)
+    precision, height, width, components = FRAME.unpack_from(body)
+    if marker not in HUFFMAN or precision != PRECISION:
+        raise _Broken(CODING)
+    if components not in COMPONENTS or len(body) != FRAME.size + components * COMPONENT:
+        raise _Broken(DAMAGED)
     return Image("jpeg", width, height)
 
 
@@ -144,20 +175,34 @@ def _scan_end(data: bytes, at: int) -> int:
 
 
 def _png(data: bytes) -> Image:
-    kinds, header = set(), b""
-    for kind, body in _chunks(data):
+    header = b""
+    lengths: dict[bytes, int] = {}
+    for kind, body, length in _chunks(data):
         header = header or (body if kind == b"IHDR" else b"-")
-        kinds.add(kind)
-    if b"acTL" in kinds:
+        lengths[kind] = lengths.get(kind, 0) + length
+    if b"acTL" in lengths:
         raise _Broken(ANIMATED)
-    if len(header) != IHDR.size or b"IDAT" not in kinds:
+    if len(header) != IHDR.size or b"IDAT" not in lengths:
         raise _Broken(DAMAGED)
-    width, height, *_ = IHDR.unpack(header)
+    return _headed(header, lengths)
+
+
+def _headed(header: bytes, lengths: Mapping[bytes, int]) -> Image:
+    width, height, depth, colour, compression, filtering, interlace = IHDR.unpack(header)
+    known = depth in DEPTHS.get(colour, ()) and interlace in {0, 1}
+    if not known or compression or filtering or (colour == PALETTE and b"PLTE" not in lengths):
+        raise _Broken(DAMAGED)
+    size = width * height
+    if (
+        size <= MAX_PIXELS
+        and lengths[b"IDAT"] * MOST_DEFLATED < size * depth * CHANNELS[colour] // 8
+    ):
+        raise _Broken(TRUNCATED)  # so many cannot be in it
     return Image("png", width, height)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's type and, for IHDR, its data, up to IEND, which must be there."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """Each chunk's type, for IHDR its data, and its length, up to IEND, which must be there."""
     at = len(PNG)
     for _ in range(MAX_PARTS):
         end = at + CHUNK_EXTRA + int.from_bytes(data[at : at + 4])
@@ -169,6 +214,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise _Broken(DAMAGED)
         if kind == b"IEND":
             return
-        yield kind, data[at + 8 : end - 4] if kind == b"IHDR" else b""
+        yield kind, data[at + 8 : end - 4] if kind == b"IHDR" else b"", end - at - CHUNK_EXTRA
         at = end
     raise _Broken(DAMAGED)

@@ -45,6 +45,11 @@ def media_of(document: Mapping[str, Any]) -> Iterator[Medium]:
             yield _medium(at, "video", one["video_url"])
 
 
+def by_url(document: Mapping[str, Any]) -> bool:
+    """Whether there is anything to fetch."""
+    return any(one.url for one in media_of(document))
+
+
 def _medium(field: str, kind: Kind, value: str | Mapping[str, str]) -> Medium:
     if isinstance(value, str):
         return Medium(field, kind, value, None)

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import cast
@@ -17,13 +17,14 @@ from service.core.errors import Finding, Invalid
 from service.core.fields import Reading
 
 VIDEO, IMAGE = "video_refer", "image_refer"  # line 7
-VIDEO_LIST, IMAGE_LIST = "element_video_list", "element_image_list"
+VIDEO_LIST, IMAGE_LIST = "element_video_list", "element_image_list"  # lines 8 and 9
 
-NAME_LIMIT = 20  # line 5
-DESCRIPTION_LIMIT = 100  # line 6
+NAME_LIMIT = 20  # characters; line 5
+DESCRIPTION_LIMIT = 100  # characters; line 6
 REFER_IMAGES = range(1, 4)  # line 12: one to three, beside the one frontal image
 VIDEOS = range(1, 2)  # line 24 requires one, line 25 allows no second
-VOICE_LENGTH = range(129)  # ours; the document names none, the provider's ids have about 20
+# Line 31: an empty one is none. The upper bound is ours; the provider's ids have about 20.
+VOICE_LENGTH = range(129)
 TAG_ENTRIES = range(101)  # ours; line 34 allows several, and repeats are folded
 TAGS = MappingProxyType(  # line 35
     {
@@ -37,7 +38,9 @@ TAGS = MappingProxyType(  # line 35
         "o_108": "other",
     }
 )
-EXTERNAL_ID_LENGTH = range(1, 65)  # ours; it stands in URLs and log lines, as it is
+# Ours; line 37 names neither length nor characters. What is visible ASCII stands in a URL, a header
+# and a log line as it is, and no two spellings of it look alike.
+EXTERNAL_ID_LENGTH = range(1, 65)
 
 BASE64_PREFIX = re.compile(r"data:[^,]{0,128};base64,", re.IGNORECASE)
 BLANKS = b" \t\r\n"  # `base64` breaks its lines after 76 characters
@@ -79,11 +82,6 @@ class Request:
         return cast("str | None", self.document.get("callback_url"))
 
     @property
-    def media_urls(self) -> tuple[tuple[str, str], ...]:
-        """The JSON Pointer and the URL of each image or video that is given by URL."""
-        return media_urls(self.document)
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what is asked for; key order and Base64's spelling do not matter."""
         canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
@@ -95,6 +93,8 @@ def check(
 ) -> Request:
     """The request a JSON body makes; Invalid, with every finding, if it breaks a rule.
 
+    A field is given or left out: null is of the wrong type wherever it stands, and an empty text
+    breaks the rule of its field, but for the voice. A caller's unset variable is no choice of his.
     `voice_for_images` admits a voice for image subjects, which line 33 does not; `ports` are those
     that its URLs may name, None any.
     """
@@ -105,29 +105,11 @@ def check(
     warnings = _needed(reading, given)
     read = {name: READERS[name](reading, f"/{name}", value) for name, value in given.items()}
     document = {name: value for name, value in read.items() if value}
-    if document.get("reference_type") == IMAGE and not voice_for_images:
+    if document.get("reference_type") == IMAGE and not voice_for_images:  # line 33
         _no_voice(reading, document)
     if reading.findings:
         raise Invalid(reading.findings)
     return Request(document, reading.inline, warnings)
-
-
-def media_urls(document: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    """The JSON Pointer and the URL of each image or video that a kept document gives by URL."""
-    lists = ((f"/{name}", document.get(name)) for name in (IMAGE_LIST, VIDEO_LIST))
-    return tuple(found for at, value in lists for found in _urls(at, value))
-
-
-def _urls(at: str, value: object) -> Iterator[tuple[str, str]]:
-    """What is inline stands as an object of its hash alone."""
-    if isinstance(value, str):
-        yield at, value
-    elif isinstance(value, dict) and "media" not in value:
-        for name, member in value.items():
-            yield from _urls(f"{at}/{name}", member)
-    elif isinstance(value, list):
-        for index, entry in enumerate(value):
-            yield from _urls(f"{at}/{index}", entry)
 
 
 def _needed(reading: Reading, given: dict[str, object]) -> tuple[Finding, ...]:
@@ -137,7 +119,7 @@ def _needed(reading: Reading, given: dict[str, object]) -> tuple[Finding, ...]:
     if kind not in (VIDEO, IMAGE):
         return ()
     used, ignored = (VIDEO_LIST, IMAGE_LIST) if kind == VIDEO else (IMAGE_LIST, VIDEO_LIST)
-    fields.require(reading, "", given, (used,))  # lines 20 and 24
+    fields.require(reading, "", given, (used,))  # line 20, line 24
     if ignored not in given:
         return ()
     del given[ignored]  # line 24, and likewise the other way round
@@ -164,6 +146,7 @@ def _kind(reading: Reading, at: str, value: object) -> object:
 
 
 def _image_list(reading: Reading, at: str, value: object) -> object:
+    """Lines 12 to 17: one frontal image, and others that are not the same."""
     given = fields.complete(reading, at, value, ("frontal_image", "refer_images"))
     seen: dict[str, str] = {}
     kept: dict[str, object] = {}
@@ -181,7 +164,8 @@ def _image_list(reading: Reading, at: str, value: object) -> object:
 
 
 def _image(reading: Reading, at: str, value: object, seen: dict[str, str]) -> object:
-    """An image as it is kept; `seen` holds where each URL and each content stood first."""
+    """An image as it is kept, by URL or in Base64 (line 18); `seen` holds where each URL and each
+    content stood first."""
     text = fields.string(reading, at, value)
     if text is None:
         return None
@@ -195,7 +179,7 @@ def _image(reading: Reading, at: str, value: object, seen: dict[str, str]) -> ob
 
 
 def _inline(reading: Reading, at: str, text: str) -> str | None:
-    """The content hash of an image in Base64; its bytes are put aside under it."""
+    """The content hash of an image in Base64 that keeps line 19; its bytes are put aside."""
     try:
         data = _decoded(text)
     except ValueError:  # binascii.Error and UnicodeEncodeError are both of its kind
@@ -219,6 +203,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _video_list(reading: Reading, at: str, value: object) -> object:
+    """Lines 25 to 28: a URL, and not empty; what is behind it is looked at later."""
     urls = [
         {"video_url": fields.link(reading, place, url)}
         for list_at, videos in fields.only(reading, at, value, "refer_videos")
@@ -233,6 +218,7 @@ def _voice(reading: Reading, at: str, value: object) -> object:
 
 
 def _tags(reading: Reading, at: str, value: object) -> object:
+    """Line 34: several; each is kept once."""
     tags = [
         fields.choice(reading, place, tag, TAGS)
         for entry_at, entry in fields.items(reading, at, value, TAG_ENTRIES)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from service.core.errors import CallsheetError, Conflict, Finding, TooMany
 from service.core.events import event_of
 from service.core.lifecycle import State
+from service.core.looks import by_url
 from service.core.rules import Request
 from service.core.subjects import Subject
 from service.queue import Work
@@ -137,7 +138,9 @@ class Entry:
         if not places:
             return []
         new = [self._new[at] for at in places]
-        to_look_at = {self._new[at].id for at in places if self._wishes[at].request.media_urls}
+        to_look_at = {
+            self._new[at].id for at in places if by_url(self._wishes[at].request.document)
+        }
         ids = await entries.add(tx, new, to_look_at)
         added = [at for at in places if self._new[at].id in ids]
         if len(added) < len(places):
@@ -183,7 +186,7 @@ class Entry:
 
     def _wake(self, added: Sequence[int]) -> None:
         for at in added:
-            work = Work.LOOK if self._wishes[at].request.media_urls else Work.SUBMIT
+            work = Work.LOOK if by_url(self._new[at].document) else Work.SUBMIT
             self._resources.queue.wake(work, self._new[at].id)
         if self._deliveries:
             self._resources.queue.wake(Work.DELIVER, self._new[added[0]].id)

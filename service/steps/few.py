@@ -18,6 +18,11 @@ class Few:
         self._most_of_account = most_of_account
         self._inside: Counter[str] = Counter()
 
+    @property
+    def inside(self) -> int:
+        """How many are."""
+        return self._inside.total()
+
     @contextmanager
     def place(self, account_id: str) -> Iterator[None]:
         """Be inside; Unavailable for who comes beyond."""

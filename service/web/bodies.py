@@ -15,17 +15,19 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import orjson
 import structlog
 from starlette.requests import Request
 from starlette.types import Receive
 
-from service.core.errors import Malformed, TooLarge, Unavailable, UnsupportedMedia
+from service.core.errors import Malformed, TooLarge, Unavailable
+from service.steps.few import Few
+from service.web.incoming import Incoming, parsed, require_json
 
 log = structlog.get_logger()
 
 SMALL = 256_000  # bytes; a body of no more is kept in memory, and read where it arrives
-SPOOLED = 64  # bodies on disk at once, in one process; at 53 MB each 3.4 GB in all
+SPOOLED = 96  # bodies on disk at once, in one process; at 53 MB each 5.1 GB in all
+SPOOLED_OF_ACCOUNT = 64  # of them; who sends slowly leaves places to the others
 HEAVY = 1  # large bodies in memory at once; parsing holds the interpreter, so a second gains little
 MOST_VALUES = 100_000  # in a large body; a batch of 100 has 30,000, and `[],[],…` takes 30 times
 STEP = 1 << 20  # bytes looked through at a time, so that other threads get their turn
@@ -57,31 +59,30 @@ class Body:
 
 
 class Bodies:
-    """The places of one process. `spooled` is the number of bodies that are on disk now."""
+    """The places of one process: of large bodies in memory, and of those on disk."""
 
-    def __init__(self, heavy: int = HEAVY, most: int = SPOOLED) -> None:
+    def __init__(self, heavy: int = HEAVY, disk: Few | None = None) -> None:
         self._places = asyncio.Semaphore(heavy)
         # Always the same: what a thread has freed is not at once another's, nor the system's.
         self._threads = ThreadPoolExecutor(heavy, "bodies")
-        self._most = most
-        self.spooled = 0
+        self.disk = disk or Few(SPOOLED, SPOOLED_OF_ACCOUNT)
 
     @asynccontextmanager
     async def read(
-        self, receive: Receive, headers: Mapping[str, str], limit: int
+        self, receive: Receive, headers: Mapping[str, str], limit: int, account_id: str
     ) -> AsyncIterator[Body]:
         """A body of at most `limit` bytes; its place, if it is large, is held to the block's end.
 
         UnsupportedMedia, TooLarge, Malformed if it broke off; Unavailable if too many are on disk
         already, or the disk takes no more. How long it may take to come: protocol.py.
         """
-        _check(headers, limit)
-        incoming = _Incoming(receive, limit)
+        require_json(headers)
+        incoming = Incoming(receive, headers, limit)
         first = await incoming.take(SMALL + 1)
         if len(first) <= SMALL:
             yield Body(first, self._threads)
             return
-        with self._spooling() as file:
+        with self.disk.place(account_id), _spool() as file:
             await _keep(file, first)
             del first
             while not incoming.whole:
@@ -89,25 +90,11 @@ class Bodies:
             async with self._place(receive):
                 yield Body(file, self._threads)
 
-    @contextmanager
-    def _spooling(self) -> Iterator[io.FileIO]:
-        """A file without a name, which is gone when it is closed, or the process ends."""
-        if self.spooled >= self._most:
-            raise Unavailable("too many large requests at once; send it again")
-        self.spooled += 1
-        try:
-            with ExitStack() as stack:
-                with _disk():
-                    file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-                yield file
-        finally:
-            self.spooled -= 1
-
     @asynccontextmanager
     async def _place(self, receive: Receive) -> AsyncIterator[None]:
         """Waited for in the order of arrival, and no longer than the client does."""
         turn = asyncio.ensure_future(self._places.acquire())
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(receive())  # of a body that is whole nothing else can come
         try:
             await asyncio.wait((turn, leaving), return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
@@ -120,64 +107,21 @@ class Bodies:
                 self._places.release()
 
 
-def read(request: Request, limit: int) -> contextlib.AbstractAsyncContextManager[Body]:
+def read(
+    request: Request, limit: int, account_id: str
+) -> contextlib.AbstractAsyncContextManager[Body]:
     """Bodies.read of the application that this request came to."""
     bodies: Bodies = request.app.state.bodies
-    return bodies.read(request.receive, request.headers, limit)
+    return bodies.read(request.receive, request.headers, limit, account_id)
 
 
-def parsed(raw: bytes | bytearray) -> Any:  # noqa: ANN401
-    """The JSON value; Malformed if it is none."""
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        flaw = Malformed(f"not JSON: {error.msg} at character {error.pos}")
-    raise flaw  # out here it has no context: that one holds the whole document
-
-
-def _check(headers: Mapping[str, str], limit: int) -> None:
-    """What can be said before anything is read."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise UnsupportedMedia
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("send the body as it is, without Content-Encoding")
-    length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise _too_large(limit)
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"at most {limit} bytes")
-
-
-class _Incoming:
-    """The pieces of a body; `whole` once the last has been taken."""
-
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self._receive = receive
-        self._limit = self._left = limit
-        self.whole = False
-
-    async def take(self, least: int) -> bytearray:
-        """At least so many bytes, or all that are left."""
-        taken = bytearray()
-        while len(taken) < least and not self.whole:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise Malformed("the body broke off")
-            piece = message.get("body", b"")
-            self._left -= len(piece)
-            if self._left < 0:
-                raise _too_large(self._limit)
-            taken += piece
-            self.whole = not message.get("more_body", False)
-        return taken
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+@contextmanager
+def _spool() -> Iterator[io.FileIO]:
+    """A file without a name, which is gone when it is closed, or the process ends."""
+    with ExitStack() as stack:
+        with _disk():
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        yield file
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from service.core.errors import CallsheetError, Malformed, SignatureError, Unsup
 from service.core.sources import PROVIDER, SOURCE
 from service.steps.judge import Taken
 from service.steps.receive import Received, receive
-from service.web.requests import read_body
+from service.web.incoming import Incoming
 from service.web.responses import problem, problem_of
 
 log = structlog.get_logger()
@@ -65,11 +65,11 @@ async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
     state = scope["app"].state
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     try:
-        body = await read_body(receive_, headers, MAX_CALLBACK)
+        body = await Incoming(receive_, headers, MAX_CALLBACK).take(MAX_CALLBACK + 1)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
         raise Malformed(str(error)) from None
     source, token = _named(address)
-    received = Received(source, token, headers, body, state.resources.clock())
+    received = Received(source, token, headers, bytes(body), state.resources.clock())
     one = receive(state.resources, received)
     gatherer = state.gathered.doubtful if one.doubtful else state.gathered.callbacks
     taken: Taken = await gatherer.put(one)

@@ -28,7 +28,7 @@ async def create(request: Request) -> Response:
 
 async def take(request: Request, asked: Asked) -> Accepted:
     """What the request's body asks for, accepted; or refused, by raising."""
-    async with bodies.read(request, MAX_SUBJECT_BODY) as body:
+    async with bodies.read(request, MAX_SUBJECT_BODY, asked.account_id) as body:
         return await _put(
             request, await body.apply(partial(intake.read, resources(request), asked))
         )
@@ -51,7 +51,7 @@ async def create_many(request: Request) -> Response:
     caller = await authorize(request, "subjects:write")
     given = resources(request)
     read = partial(_read_many, given, _asked(request, caller.account_id))
-    async with bodies.read(request, MAX_SUBJECT_BODY) as body:
+    async with bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
         wishes = await body.apply(read)
         good = [one for one in wishes if isinstance(one, Wish)]
         outcomes = iter(await intake.accept_all(given, good))

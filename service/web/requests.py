@@ -1,25 +1,20 @@
 """Reading a request: who asks, and what; everything bounded before it is believed."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from starlette.requests import Request
-from starlette.types import Receive
 
 from service.core.errors import (
     Finding,
     Invalid,
-    Malformed,
     NotFound,
-    TooLarge,
     Unauthorized,
-    UnsupportedMedia,
 )
 from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
+from service.web.incoming import Incoming, parsed, require_json
 
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
 # Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
@@ -47,32 +42,10 @@ async def authorize(request: Request, scope: str) -> Caller:
 
 
 async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
-    """The body's JSON value; UnsupportedMedia, TooLarge or Malformed if it is none."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise UnsupportedMedia
-    return _parsed(await read_body(request.receive, request.headers, limit))
-
-
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
-    """At most `limit` bytes; TooLarge or Malformed otherwise. How long it may take: protocol.py."""
-    length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise TooLarge(f"at most {limit} bytes")
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("send the body as it is, without Content-Encoding")
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Malformed("the body broke off")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        if size > limit:
-            raise TooLarge(f"at most {limit} bytes")
-    return b"".join(parts)
+    """The JSON value of a body that carries no media; UnsupportedMedia, TooLarge or Malformed if it
+    is none."""
+    require_json(request.headers)
+    return parsed(await Incoming(request.receive, request.headers, limit).take(limit + 1))
 
 
 def in_path(request: Request, name: str) -> str:
@@ -81,13 +54,6 @@ def in_path(request: Request, name: str) -> str:
     if "\0" in value:  # Postgres has no such text
         raise NotFound
     return value
-
-
-def _parsed(body: bytes) -> Any:  # noqa: ANN401
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"not JSON: {error.msg} at character {error.pos}") from None
 
 
 def read_time(text: str) -> datetime | None:

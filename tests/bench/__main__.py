@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
+from tests.bench.bodies import bodies
 from tests.bench.deliveries import deliveries
 from tests.bench.fairness import fairness
 from tests.bench.ingest import ingest, with_history
@@ -15,6 +16,7 @@ from tests.bench.streams import streams
 ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
     "latency": (latencies, "how long news takes, from end to end; half a minute"),
     "intake": (intake, "taking requests in and reading them; a minute"),
+    "bodies": (bodies, "memory of web under fifty large requests at once; a minute and a half"),
     "deliveries": (deliveries, "deliveries of one worker; a minute and a half"),
     "fairness": (fairness, "what one that hangs costs fifty others; a minute and a quarter"),
     "ingest": (ingest, "callback ingest; a minute and a half"),

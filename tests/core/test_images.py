@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import pytest
@@ -22,10 +23,13 @@ def chunk(kind: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width: int, height: int, *between: bytes) -> bytes:
-    """A PNG of any size that a header can claim, with no pixels worth the name."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return PNG + header + b"".join(between or (chunk(b"IDAT"),)) + chunk(b"IEND")
+def png(width: int, height: int, *between: bytes, kind: tuple[int, ...] = (8, 0, 0, 0, 0)) -> bytes:
+    """A PNG of any size and kind that a header can claim, with no pixels worth the name."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind))
+    return PNG + header + b"".join(between or (FEW,)) + chunk(b"IEND")
+
+
+FEW = chunk(b"IDAT", b"\0" * 300_000)  # enough for 300 million bytes of pixels
 
 
 def jpeg(*segments: bytes) -> bytes:
@@ -36,7 +40,12 @@ def segment(marker: int, body: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
 
 
-FRAME = segment(0xC0, struct.pack(">BHHB", 8, 300, 320, 1) + b"\x01\x11\x00")
+def frame(marker: int = 0xC0, precision: int = 8, components: int = 1) -> bytes:
+    body = struct.pack(">BHHB", precision, 300, 320, components)
+    return segment(marker, body + b"\x01\x11\x00" * components)
+
+
+FRAME = frame()
 SCAN = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00") + b"\x12\xff\x00\x34\xff\xd0\x56"
 REAL_JPEG, REAL_PNG = drawn("JPEG"), drawn("PNG")
 
@@ -54,13 +63,17 @@ def code(data: bytes) -> str:
         (drawn("JPEG", progressive=True), "jpeg"),
         (drawn("JPEG", mode="L"), "jpeg"),
         (drawn("JPEG", mode="CMYK", comment=b"\xff\xd9 not the end"), "jpeg"),
-        (drawn("JPEG", exif=b"Exif\0\0" + REAL_JPEG), "jpeg"),
+        (drawn("JPEG", exif=b"Exif\0\0" + drawn("JPEG", (160, 120))), "jpeg"),
         (drawn("JPEG", restart_marker_blocks=1), "jpeg"),
         (REAL_JPEG + b"\0" * 100, "jpeg"),
+        (drawn("MPO", save_all=True, append_images=[Pillow.new("RGB", (99, 99))]), "jpeg"),
         (jpeg(b"\xff\x01", b"\xff\xff" + FRAME, SCAN, b"\xff\xff"), "jpeg"),
         (REAL_PNG, "png"),
         (drawn("PNG", mode="RGBA"), "png"),
         (drawn("PNG", mode="P"), "png"),
+        (drawn("PNG", mode="1"), "png"),
+        (drawn("PNG", mode="I;16"), "png"),
+        (png(320, 300, kind=(16, 6, 0, 0, 1)), "png"),
         (REAL_PNG + b"after the end", "png"),
     ],
 )
@@ -154,10 +167,18 @@ def test_an_animated_png_is_refused_and_a_still_one_of_the_same_picture_is_not()
         PNG + chunk(b"IDAT") + chunk(b"IHDR", b"\0" * 13) + chunk(b"IEND"),
         PNG + chunk(b"IHDR", b"\0" * 12) + chunk(b"IDAT") + chunk(b"IEND"),
         png(300, 300, *[chunk(b"IDAT")] * MAX_PARTS),
+        png(300, 300, kind=(8, 1, 0, 0, 0)),  # no such colour type
+        png(300, 300, kind=(4, 2, 0, 0, 0)),  # nor such a depth of it
+        png(300, 300, kind=(8, 0, 1, 0, 0)),  # compression
+        png(300, 300, kind=(8, 0, 0, 1, 0)),  # filter
+        png(300, 300, kind=(8, 0, 0, 0, 2)),  # interlace
+        png(300, 300, kind=(8, 3, 0, 0, 0)),  # no palette
         jpeg(FRAME),  # no scan
         jpeg(SCAN),  # no frame
         jpeg(FRAME, FRAME, SCAN),
         jpeg(segment(0xC0, b"\x08\x01"), SCAN),
+        jpeg(frame(components=2), SCAN),
+        jpeg(segment(0xC0, frame()[4:] + b"\0"), SCAN),
         jpeg(b"noise", FRAME, SCAN),
         jpeg(*[segment(0xFE, b"")] * MAX_PARTS, FRAME, SCAN),
     ],
@@ -166,8 +187,26 @@ def test_parts_that_do_not_fit_together_are_refused(data: bytes) -> None:
     assert code(data) == "damaged"
 
 
+@pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, *range(0xC9, 0xCC), 0xCD, 0xCE, 0xCF])
+def test_a_jpeg_that_few_decoders_take_is_refused(marker: int) -> None:
+    assert code(jpeg(frame(marker), SCAN)) == "coding"
+    assert code(jpeg(frame(precision=12), SCAN)) == "coding"
+
+
+def test_a_png_that_cannot_hold_the_pixels_of_its_header_is_cut_short() -> None:
+    for data, expected in ((b"", "truncated"), (b"\0" * 87, "truncated"), (b"\0" * 88, None)):
+        found = read(png(300, 300, chunk(b"IDAT", data)))
+        assert (found.code if isinstance(found, Flaw) else None) == expected
+
+
+def test_pixels_beyond_those_of_the_header_are_not_unpacked() -> None:
+    bomb = chunk(b"IDAT", zlib.compress(b"\0" * 50_000_000))
+    assert read(png(300, 300, bomb)) == Image("png", 300, 300)
+
+
 def test_the_invented_images_of_this_file_are_good_but_for_what_they_show() -> None:
-    assert isinstance(read(jpeg(FRAME, SCAN)), Image)
+    for components in (1, 3, 4):
+        assert isinstance(read(jpeg(frame(components=components), SCAN)), Image)
     assert isinstance(read(png(300, 300)), Image)
 
 
@@ -185,3 +224,30 @@ def test_a_damaged_real_image_never_raises(real: bytes, changes: list[tuple[int,
     for at, value in changes:
         data[at % len(data)] = value
     assert isinstance(read(bytes(data)), Image | Flaw)
+
+
+def seen_by_pillow(data: bytes) -> tuple[str | None, tuple[int, int]] | None:
+    """Kind and size; None if it takes it for none of the two, or cannot read its pixels."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Pillow.open(io.BytesIO(data), formats=("JPEG", "PNG")) as one:
+                one.load()
+                return one.format, one.size
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+@given(
+    st.sampled_from([REAL_JPEG, REAL_PNG, drawn("JPEG", progressive=True), drawn("PNG", mode="P")]),
+    st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=3),
+)
+def test_what_pillow_takes_too_has_the_size_that_it_says(
+    real: bytes, changes: list[tuple[int, int]]
+) -> None:
+    data = bytearray(real)
+    for at, value in changes:
+        data[at % len(data)] = value
+    found, theirs = read(bytes(data)), seen_by_pillow(bytes(data))
+    if isinstance(found, Image) and theirs is not None:
+        assert theirs == (found.kind.upper(), (found.width, found.height))

@@ -1,8 +1,8 @@
 """Where media stand in a document, and what is said of bad ones."""
 
 from service.core.images import Flaw
-from service.core.looks import Found, Medium, duplicate_of, error_of, media_of
-from service.core.rules import check, media_urls
+from service.core.looks import Found, Medium, by_url, duplicate_of, error_of, media_of
+from service.core.rules import check
 from tests.make import a_request
 
 HASH = "ab" * 32
@@ -25,17 +25,17 @@ def test_media_are_named_as_in_the_request() -> None:
     assert list(media_of({})) == []
 
 
-def test_a_look_finds_the_urls_for_which_intake_asks_for_one() -> None:
+def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
     mixed = a_request()
     mixed["element_image_list"]["refer_images"].append({"image_url": "https://a.test/2"})
     video = a_request(
         reference_type="video_refer",
         element_video_list={"refer_videos": [{"video_url": "https://a.test/3"}]},
     )
-    for body in (mixed, video, a_request()):
-        document = check(body).document
-        found = [(f"/{one.field}", one.url) for one in media_of(document) if one.url]
-        assert found == list(media_urls(document))
+    found = [by_url(check(body).document) for body in (mixed, video, a_request())]
+    assert found == [True, True, False]
+    urls = [one.url for body in (mixed, video) for one in media_of(check(body).document)]
+    assert urls == [None, None, "https://a.test/2", "https://a.test/3"]
 
 
 def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
