@@ -182,7 +182,7 @@ class Settings:
         "8",
         parameters.whole(1, 1000),
         "Subjects at once in one worker whose media, given by URL, are fetched and checked; each "
-        "takes up to 10 MB of its memory, 80 MB in all, and one account half of the places at most",
+        "takes up to 10 MB of its memory, and one account has half of the places at most",
     )
     media_timeout: float = _setting(
         "60",

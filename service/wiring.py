@@ -37,8 +37,10 @@ _RANDOM = random.SystemRandom()
 
 
 def utc_now() -> datetime:
-    """The clock: aware, UTC. Hosts are expected to keep time together to about a second."""
-    return datetime.now(UTC)  # noqa: TID251 - the one place that may
+    """The clock: aware, UTC, in the milliseconds that are shown, so that what is stored, shown and
+    compared is the same. Hosts are expected to keep time together to about a second."""
+    now = datetime.now(UTC)  # noqa: TID251 - the one place that may
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 class Chance:

@@ -18,7 +18,7 @@ from arq.connections import ArqRedis
 from arq.typing import WorkerCoroutine
 from arq.worker import func
 
-from service.core.errors import CallsheetError, Invalid, Unavailable
+from service.core.errors import CallsheetError, Invalid, TooMany, Unavailable
 from service.core.subjects import public
 from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
@@ -89,6 +89,8 @@ async def create_subject(
         accepted = await intake.accept_for(resources, account, request, key)
     except Unavailable:
         raise Retry(defer=context["job_try"]) from None
+    except TooMany as error:  # nobody may be waiting for the answer, to send it again
+        raise Retry(defer=error.retry_after) from None
     except CallsheetError as error:
         return {"error": _described(error)}
     return {"subject": public(accepted.subject)}

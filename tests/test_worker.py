@@ -18,6 +18,7 @@ from service.local.valkey import valkey
 from service.queue import Queue, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
 from service.steps import intake
+from service.steps.queues import Queues
 from service.store.database import Database
 from service.wiring import open_resources
 from service.worker import Drains, connected_for_ever, create_subject, make_drains, make_listener
@@ -105,6 +106,18 @@ async def test_a_job_left_by_a_wake_that_nobody_heard_is_taken(api: Api, redis: 
             return not await redis.zcard(settings.queue_name)
 
         await eventually(taken)
+
+
+async def test_a_request_for_a_full_queue_waits_until_there_is_room(api: Api) -> None:
+    """Nobody may be there to hear that it was refused."""
+    resources = replace(api.resources, queues=Queues(1))
+    first = await api.create()
+    context = {"job_id": "one", "job_try": 1}
+    with pytest.raises(Retry):
+        await create_subject(resources, context, "acme", a_request())
+    await api.http.post(f"/v1/subjects/{first['id']}/cancel")
+    result = await create_subject(resources, context, "acme", a_request())
+    assert result["subject"]["state"] == "queued"
 
 
 async def test_a_request_that_another_back_end_enqueues_is_accepted_once(

@@ -1,4 +1,4 @@
-"""Durations as people write them in a header: `90`, `90s`, `5m`, `1h`."""
+"""Durations as people write them in a header: `90`, `90s`, `5m`, `1h`, `2d`."""
 
 import re
 from collections.abc import Mapping
@@ -13,6 +13,6 @@ def read(text: str, most: float) -> float:
     found = DURATION.fullmatch(text)
     seconds = int(found[1]) * UNITS[found[2]] if found else 0
     if not 1 <= seconds <= most:
-        msg = f"must be a time as 90, 90s, 5m or 1h, from 1 to {most:g} seconds"
+        msg = f"must be a time as 90, 90s, 5m, 1h or 2d, from 1 to {most:.0f} seconds"
         raise ValueError(msg)
     return float(seconds)

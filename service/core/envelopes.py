@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from service.core import errors
 from service.core.errors import (
     CallsheetError,
     Conflict,
@@ -73,7 +74,7 @@ def code_of(error: CallsheetError, authorization: str | None = None) -> int:
     """The provider's code for what is wrong; `authorization` is the header of that name."""
     if isinstance(error, Unauthorized):
         return _unauthorized(authorization)
-    if isinstance(error, TooMany) and error.code == "queue_full":
+    if isinstance(error, TooMany) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
     if isinstance(error, Invalid) and ("", "wrong_type") in _places(error):
         return UNREADABLE  # the body is no JSON object

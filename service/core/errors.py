@@ -17,6 +17,8 @@ CallsheetError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+QUEUE_FULL, TOO_FAST = "queue_full", "too_many_requests"  # codes of TooMany
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -96,7 +98,7 @@ class Invalid(CallsheetError):
 class TooMany(CallsheetError):
     """More than this account may have; wait, and send it again."""
 
-    code = "too_many_requests"
+    code = TOO_FAST
 
     def __init__(self, message: str, code: str, retry_after: float) -> None:
         """`retry_after` is in seconds."""

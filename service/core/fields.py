@@ -14,6 +14,7 @@ from service.core import targets
 from service.core.errors import Finding
 
 MAX_FINDINGS = 100  # a body of a million mistakes is told of the first hundred
+MAX_HINTS = 5  # mistyped names of which the right one is said
 MAX_SHOWN = 64  # characters of a caller's own text repeated in a message
 NFC_SHRINKS = 4  # code points that one composed character stands for, at most
 
@@ -27,12 +28,21 @@ class Reading:
     `ports` are those its URLs may name; None means any.
     """
 
-    __slots__ = ("findings", "inline", "ports")
+    __slots__ = ("findings", "hints", "inline", "ports")
 
     def __init__(self, ports: Container[int] | None = None) -> None:
         self.ports = ports
+        self.hints = 0
         self.findings: list[Finding] = []
         self.inline: dict[str, bytes] = {}
+
+    def nearest(self, stranger: str, known: Collection[str]) -> str | None:
+        """The known name that is most like a strange one. Only a few are sought: each takes as long
+        as reading a hundred fields does."""
+        self.hints += 1
+        if self.hints > MAX_HINTS:
+            return None
+        return next(iter(difflib.get_close_matches(stranger, known, n=1)), None)
 
     def report(self, at: str, code: str, rule: str) -> None:
         """`rule` completes the sentence that begins with the field's name."""
@@ -55,8 +65,8 @@ def members(
         return None
     for name in islice((name for name in value if name not in known), MAX_FINDINGS):
         stranger = shown(str(name))
-        near = difflib.get_close_matches(stranger, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = reading.nearest(stranger, known)
+        hint = f"; did you mean {near}?" if near else ""
         token = stranger.replace("~", "~0").replace("/", "~1")
         reading.report(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
     return {name: value[name] for name in known if name in value}

@@ -11,7 +11,7 @@ from service.core.retries import poll_spacing
 from service.core.subjects import News, Subject, moved
 from service.queue import Work
 from service.steps.resources import Resources
-from service.store import moves, subjects
+from service.store import media_looks, moves, subjects
 from service.store.database import Transaction
 from service.store.events import New
 from service.store.moves import Move
@@ -64,26 +64,38 @@ async def _apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int
     return await moves.write(tx, [Move(outcome.before, outcome.after, new)])
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who may move a subject: the holder of this `lease`; who looks at its media under this
+    `media` token; anybody, as long as no submission was begun after this `attempt`."""
+
+    lease: str | None = None
+    media: str | None = None
+    attempt: int | None = None
+
+    async def shuts_out(self, tx: Transaction, subject: Subject) -> bool:
+        """For a caller that has the subject's lock."""
+        if self.media is not None:
+            return not await media_looks.holds(tx, subject.id, self.media)
+        lost = self.lease is not None and subject.lease_token != self.lease
+        return lost or (self.attempt is not None and subject.attempt != self.attempt)
+
+
+OPEN = Fence()
+
+
 async def advance(
-    resources: Resources,
-    subject_id: str,
-    news: News,
-    *,
-    token: str | None = None,
-    attempt: int | None = None,
+    resources: Resources, subject_id: str, news: News, fence: Fence = OPEN
 ) -> Outcome | None:
     """Lock, consider, apply, commit, and wake whom it concerns; None if there is no such subject.
 
-    With `token`, only the holder of that lease moves it; with `attempt`, only as long as no newer
-    submission was begun. Whoever comes later finds its news late.
+    Whoever is shut out by its fence finds its news late.
     """
     async with resources.database.transaction() as tx:
         subject = await subjects.lock(tx, subject_id)
         if subject is None:
             return None
-        fenced = token is not None and subject.lease_token != token
-        overtaken = attempt is not None and subject.attempt != attempt
-        if fenced or overtaken:
+        if await fence.shuts_out(tx, subject):
             outcome = Outcome(subject, subject, Stay.LATE)
         else:
             outcome = consider(resources, subject, await _own(tx, subject, news))

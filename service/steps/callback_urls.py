@@ -1,5 +1,6 @@
 """A request's own callback_url: judged when it comes, and given a lane with all of its origin."""
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from service.core import signatures
@@ -9,7 +10,8 @@ from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.steps.signing import ensure_account_secret
 from service.store import callback_targets
-from service.store.database import Direct, Transaction
+from service.store.callback_targets import Place, Target
+from service.store.database import Direct
 
 POINTER = "/callback_url"
 
@@ -26,23 +28,24 @@ def flaws(resources: Resources, url: str) -> list[Finding]:
     )
 
 
-async def lane(tx: Transaction | Direct, resources: Resources, account_id: str, url: str) -> str:
-    """The subscriber that stands for this URL; made in this transaction, if there is none."""
-    origin = origin_of(url)
-    known = await callback_targets.of(tx, account_id, origin)
-    if known is not None:
-        return known
-    await ensure_account_secret(tx, resources, account_id)
+async def lanes(tx: Direct, resources: Resources, wanted: Sequence[Place]) -> dict[Place, str]:
+    """The subscribers that stand for these origins of these accounts, given in order; those that
+    there are not are made in this transaction."""
+    found = await callback_targets.of(tx, wanted) if wanted else {}
+    missing = [one for one in wanted if one not in found]
+    if not missing:
+        return found
+    for account_id in sorted({account_id for account_id, _ in missing}):
+        await ensure_account_secret(tx, resources, account_id)
+    new = [_target(resources, *one) for one in missing]
+    await callback_targets.add(tx, new, resources.clock())
+    return await callback_targets.of(tx, wanted)
+
+
+def _target(resources: Resources, account_id: str, origin: str) -> Target:
     id_ = resources.new_id("sbr")
-    await callback_targets.add(
-        tx,
-        id_=id_,
-        account_id=account_id,
-        origin=origin,
-        secret=resources.vault.seal(resources.chance(signatures.SECRET_BYTES), bound_to(id_)),
-        now=resources.clock(),
-    )
-    return await callback_targets.of(tx, account_id, origin) or id_
+    secret = resources.vault.seal(resources.chance(signatures.SECRET_BYTES), bound_to(id_))
+    return Target(id_, account_id, origin, secret)
 
 
 def origin_of(url: str) -> str:

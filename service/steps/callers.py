@@ -4,9 +4,8 @@ counted where that is asked for."""
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
-from service.core.errors import CallsheetError, Forbidden, TooMany, Unauthorized
+from service.core.errors import TOO_FAST, CallsheetError, Forbidden, TooMany, Unauthorized
 from service.steps.resources import Resources
 from service.store import callers
 from service.store.callers import Caller
@@ -27,14 +26,14 @@ async def known(resources: Resources, digests: Sequence[bytes]) -> list[Caller |
         found = await callers.by_keys(tx, list(dict.fromkeys(digests)), now)
         if rate is None:
             return [found.get(one) or Unauthorized() for one in digests]
-        return await _counted(tx, [found.get(one) for one in digests], now, rate)
+        return await _counted(tx, [found.get(one) for one in digests], rate)
 
 
 async def _counted(
-    tx: Direct, asking: Sequence[Caller | None], now: datetime, rate: float
+    tx: Direct, asking: Sequence[Caller | None], rate: float
 ) -> list[Caller | CallsheetError]:
     asked = Counter(caller.account_id for caller in asking if caller is not None)
-    granted = await callers.spend(tx, asked, now, rate) if asked else {}
+    granted = await callers.spend(tx, asked, rate) if asked else {}
     left = {account_id: number for account_id, (number, _) in granted.items()}
     answers: list[Caller | CallsheetError] = []
     for caller in asking:
@@ -44,10 +43,10 @@ async def _counted(
             left[caller.account_id] -= 1
             answers.append(caller)
         else:
-            _, until = granted[caller.account_id]
-            wait = (until - now).total_seconds() + 1 / rate - callers.burst(rate)
+            _, used = granted[caller.account_id]
+            wait = used + 1 / rate - callers.burst(rate)
             message = f"at most {rate:g} requests a second of one account"
-            answers.append(TooMany(message, "too_many_requests", wait))
+            answers.append(TooMany(message, TOO_FAST, wait))
     return answers
 
 

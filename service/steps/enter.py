@@ -1,11 +1,11 @@
 """One transaction of intake: what becomes of requests that keep every rule and came together."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from service.core.errors import CallsheetError, Conflict, Finding, TooMany
+from service.core.errors import QUEUE_FULL, CallsheetError, Conflict, Finding, TooMany
 from service.core.events import event_of
 from service.core.lifecycle import State
 from service.core.looks import by_url
@@ -20,6 +20,7 @@ from service.store.events import New
 from service.store.idempotency import Bound, Named
 
 KEY_LIFE = timedelta(hours=24)  # design, section 5, "Create"
+LIGHT = 256_000  # bytes of a request's media; ours: what has more is written by itself
 FULL_FOR = 5.0  # seconds that a caller waits whose queue is full; ours
 BY_KEY = ("Idempotency-Key", "idempotency_key_reused")
 BY_NAME = ("external_task_id", "external_task_id_taken")
@@ -38,8 +39,13 @@ class Wish:
     new: bool = False
 
     @property
-    def named(self) -> Named | None:
+    def keyed(self) -> Named | None:
         return None if self.key is None else (self.account_id, self.key)
+
+    @property
+    def name(self) -> tuple[str, str] | None:
+        external = self.request.external_task_id
+        return None if external is None else (self.account_id, external)
 
     @property
     def weight(self) -> int:
@@ -59,154 +65,168 @@ class Accepted:
 Outcome = Accepted | CallsheetError
 
 
-class Entry:
-    """One transaction's worth: wishes of different keys, and what becomes of each."""
+class Case:
+    """One wish, the subject that it would make, and what became of it once that is known."""
 
-    def __init__(self, resources: Resources, wishes: Sequence[Wish]) -> None:
-        self._resources = resources
-        self._now = resources.clock()
-        self._wishes = wishes
-        self._new = [_new(resources, wish, self._now) for wish in wishes]
-        self._outcomes: dict[int, Outcome] = {}
-        self._deliveries = 0
+    __slots__ = ("outcome", "subject", "wish")
 
-    async def made(self) -> list[Outcome]:
-        """Commit it, and wake whom it concerns."""
-        async with self._resources.database.direct() as tx:
-            free = await self._by_key(tx)
-            await self._by_name(tx, self._open())
-            await self._refuse_beyond_room(tx)
-            await self._find_lanes(tx)
-            added = await self._add(tx)
-            await self._bind(tx, free)
-        for at in added:
-            self._outcomes[at] = self._accepted(at, None)
-        self._wake(added)
-        return [self._outcomes[at] for at in range(len(self._wishes))]
+    def __init__(self, resources: Resources, wish: Wish) -> None:
+        self.wish = wish
+        self.subject = _new(resources, wish, resources.clock())
+        self.outcome: Outcome | None = None
 
-    def _open(self) -> list[int]:
-        return [at for at in range(len(self._wishes)) if at not in self._outcomes]
+    def known(self, earlier: Subject, fingerprint: str, what: str, code: str) -> None:
+        """What it is known by stands for this subject, which a request of this fingerprint made."""
+        if fingerprint == self.wish.request.fingerprint:
+            self.outcome = Accepted(earlier, created=False, warnings=self.wish.request.warnings)
+        else:
+            self.outcome = Conflict(f"this {what} was used before, with another request", code)
 
-    async def _by_key(self, tx: Direct) -> list[int]:
-        """Answer those whose key is bound; the places of those whose key is free."""
-        keyed = {named: at for at, wish in enumerate(self._wishes) if (named := wish.named)}
-        if not keyed:
-            return []
-        names = list(keyed)
-        await idempotency.lock(tx, names)
-        bound = await idempotency.bound(tx, names, self._now - KEY_LIFE)
-        earlier = await subjects.all_of(tx, [one.subject_id for one in bound.values()])
-        for named, one in bound.items():
-            at = keyed[named]
-            known = earlier[one.subject_id]
-            clash = _clash(one.fingerprint, self._wishes[at], *BY_KEY)
-            self._outcomes[at] = clash or self._accepted(at, known)
-        return [at for named, at in keyed.items() if named not in bound]
+    def named(self, earlier: Subject) -> None:
+        """The account has this subject under its external_task_id."""
+        if self.wish.new:
+            taken = f"external_task_id {earlier.external_task_id} already exists"
+            self.outcome = Conflict(taken, BY_NAME[1])
+        else:
+            self.known(earlier, earlier.fingerprint, *BY_NAME)
 
-    async def _by_name(self, tx: Direct, places: Sequence[int]) -> None:
-        """Answer those whose external id the account has already."""
-        names = {at: name for at in places if (name := _name(self._wishes[at]))}
-        found = await subjects.named(tx, list(names.values())) if names else {}
-        for at, name in names.items():
-            if known := found.get(name):
-                clash = _taken(known, self._wishes[at])
-                self._outcomes[at] = clash or self._accepted(at, known)
-
-    async def _refuse_beyond_room(self, tx: Direct) -> None:
-        wanted: defaultdict[str, list[int]] = defaultdict(list)
-        for at in self._open():
-            wanted[self._wishes[at].account_id].append(at)
-        queues = self._resources.queues
-        for account_id, room in (await queues.room(tx, wanted, self._now)).items():
-            for at in wanted[account_id][max(0, room) :]:
-                message = f"{queues.most} subjects of this account are queued already"
-                self._outcomes[at] = TooMany(message, "queue_full", FULL_FOR)
-
-    async def _find_lanes(self, tx: Direct) -> None:
-        """Each callback_url of what is new has one, for all of its origin."""
-        urls = {at: url for at in self._open() if (url := self._wishes[at].request.callback_url)}
-        wanted = sorted({(self._wishes[at].account_id, url) for at, url in urls.items()})
-        lanes = {one: await callback_urls.lane(tx, self._resources, *one) for one in wanted}
-        for at, url in urls.items():
-            lane = lanes[self._wishes[at].account_id, url]
-            self._new[at] = replace(self._new[at], callback_id=lane)
-
-    async def _add(self, tx: Direct) -> list[int]:
-        """Write what is new, with its media, events and deliveries; its places. What an equal
-        request wrote in the meantime is answered with that."""
-        places = self._open()
-        if not places:
-            return []
-        new = [self._new[at] for at in places]
-        to_look_at = {
-            self._new[at].id for at in places if by_url(self._wishes[at].request.document)
-        }
-        ids = await entries.add(tx, new, to_look_at)
-        added = [at for at in places if self._new[at].id in ids]
-        if len(added) < len(places):
-            await self._by_name(tx, self._left(places, added))
-        await self._keep_media(tx, added)
-        if added:
-            told = [New(event_of(self._new[at]), self._resources.new_id("dlv")) for at in added]
-            self._deliveries = await events.append(tx, told)
-        return added
-
-    def _left(self, places: Sequence[int], added: Sequence[int]) -> list[int]:
-        written = set(added)
-        return [at for at in places if at not in written]
-
-    async def _keep_media(self, tx: Direct, added: Sequence[int]) -> None:
-        inline: dict[str, bytes] = {}
-        for at in added:
-            inline |= self._wishes[at].request.inline
-        if inline:
-            await media.keep(tx, inline, self._now)
-            needed = [(self._new[at].id, one) for at in added for one in self._hashes(at)]
-            await media.need(tx, needed)
-
-    def _hashes(self, at: int) -> Iterator[str]:
-        return iter(self._wishes[at].request.inline)
-
-    async def _bind(self, tx: Direct, free: Sequence[int]) -> None:
-        """Bind free keys to what their requests made or found; a refused request binds none."""
-        given = []
-        for at in free:
-            outcome = self._outcomes.get(at)
-            named = self._wishes[at].named
-            if named is None or isinstance(outcome, CallsheetError):
-                continue
-            subject = self._new[at] if outcome is None else outcome.subject
-            given.append((named, Bound(subject.fingerprint, subject.id)))
-        if given:
-            await idempotency.bind(tx, given, self._now)
-
-    def _accepted(self, at: int, earlier: Subject | None) -> Accepted:
-        subject = earlier or self._new[at]
-        return Accepted(subject, earlier is None, self._wishes[at].request.warnings)
-
-    def _wake(self, added: Sequence[int]) -> None:
-        for at in added:
-            work = Work.LOOK if by_url(self._new[at].document) else Work.SUBMIT
-            self._resources.queue.wake(work, self._new[at].id)
-        if self._deliveries:
-            self._resources.queue.wake(Work.DELIVER, self._new[added[0]].id)
+    def follow(self, leader: "Case") -> bool:
+        """What it comes to by its leader of the same key; False if that one was refused."""
+        if isinstance(leader.outcome, Accepted):
+            self.known(leader.outcome.subject, leader.wish.request.fingerprint, *BY_KEY)
+        return self.outcome is not None
 
 
-def _name(wish: Wish) -> tuple[str, str] | None:
-    external = wish.request.external_task_id
-    return None if external is None else (wish.account_id, external)
+async def enter(resources: Resources, cases: Sequence[Case]) -> None:
+    """Decide all of these, of which no two have the same key, in one transaction; then wake whom
+    it concerns. They are locked in this order: keys, queues, lanes, names, media."""
+    now = resources.clock()
+    await _keep_heavy(resources, cases, now)
+    async with resources.database.direct() as tx:
+        free = await _by_key(tx, cases, now)
+        await _by_name(tx, _open(cases))
+        await _refuse_beyond_room(tx, resources, _open(cases), now)
+        await _give_lanes(tx, resources, _open(cases))
+        added = await _add(tx, _open(cases))
+        deliveries = await _tell(tx, resources, added, now)
+        await _bind(tx, free, now)
+    for case in added:
+        case.outcome = Accepted(case.subject, created=True, warnings=case.wish.request.warnings)
+        work = Work.LOOK if by_url(case.subject.document) else Work.SUBMIT
+        resources.queue.wake(work, case.subject.id)
+    if deliveries:
+        resources.queue.wake(Work.DELIVER, added[0].subject.id)
 
 
-def _taken(known: Subject, wish: Wish) -> Conflict | None:
-    if wish.new:
-        return Conflict(f"external_task_id {known.external_task_id} already exists", BY_NAME[1])
-    return _clash(known.fingerprint, wish, *BY_NAME)
+async def _keep_heavy(resources: Resources, cases: Sequence[Case], now: datetime) -> None:
+    """Large media are written before anything is locked: others would wait for them. Should nobody
+    come to need them, they are dropped like those of subjects that have ended."""
+    heavy = [case.wish.request.inline for case in cases if case.wish.weight > LIGHT]
+    for inline in heavy:
+        async with resources.database.direct() as tx:
+            await media.keep(tx, inline, now)
 
 
-def _clash(fingerprint: str, wish: Wish, what: str, code: str) -> Conflict | None:
-    if fingerprint == wish.request.fingerprint:
-        return None
-    return Conflict(f"this {what} was used before, with another request", code)
+def _open(cases: Sequence[Case]) -> list[Case]:
+    return [case for case in cases if case.outcome is None]
+
+
+async def _by_key(tx: Direct, cases: Sequence[Case], now: datetime) -> dict[Named, Case]:
+    """Answer those whose key is bound; give those whose key is free."""
+    keyed = {key: case for case in cases if (key := case.wish.keyed)}
+    if not keyed:
+        return {}
+    await idempotency.lock(tx, list(keyed))
+    bound = await idempotency.bound(tx, list(keyed), now - KEY_LIFE)
+    earlier = await subjects.all_of(tx, [one.subject_id for one in bound.values()])
+    for key, one in bound.items():
+        keyed.pop(key).known(earlier[one.subject_id], one.fingerprint, *BY_KEY)
+    return keyed
+
+
+async def _by_name(tx: Direct, cases: Sequence[Case]) -> None:
+    """Answer those whose external id the account has already."""
+    named = [(case, name) for case in cases if (name := case.wish.name)]
+    found = await subjects.named(tx, [name for _, name in named]) if named else {}
+    for case, name in named:
+        if name in found:
+            case.named(found[name])
+
+
+async def _refuse_beyond_room(
+    tx: Direct, resources: Resources, cases: Sequence[Case], now: datetime
+) -> None:
+    """Several of one name take up one place."""
+    wanted: defaultdict[str, dict[object, list[Case]]] = defaultdict(dict)
+    for case in cases:
+        wanted[case.wish.account_id].setdefault(case.wish.name or case, []).append(case)
+    queues = resources.queues
+    beyond = [
+        case
+        for account_id, room in (await queues.room(tx, wanted, now)).items()
+        for alike in list(wanted[account_id].values())[max(0, room) :]
+        for case in alike
+    ]
+    await _by_name(tx, beyond)  # whoever filled the queue may have written just these
+    for case in _open(beyond):
+        message = f"{queues.most} subjects of this account are queued already"
+        case.outcome = TooMany(message, QUEUE_FULL, FULL_FOR)
+
+
+async def _give_lanes(tx: Direct, resources: Resources, cases: Sequence[Case]) -> None:
+    """Each callback_url of what is new has one, for all of its origin."""
+    wanted = {
+        case: (case.wish.account_id, callback_urls.origin_of(url))
+        for case in cases
+        if (url := case.wish.request.callback_url)
+    }
+    lanes = await callback_urls.lanes(tx, resources, sorted(set(wanted.values())))
+    for case, origin in wanted.items():
+        case.subject = replace(case.subject, callback_id=lanes[origin])
+
+
+async def _add(tx: Direct, cases: Sequence[Case]) -> list[Case]:
+    """Write what is new, and give it. What an equal request wrote in the meantime, or stands twice
+    among these, is answered with that."""
+    if not cases:
+        return []
+    new = [case.subject for case in cases]
+    ids = await entries.add(tx, new, {one.id for one in new if by_url(one.document)})
+    await _by_name(tx, [case for case in cases if case.subject.id not in ids])
+    return [case for case in cases if case.subject.id in ids]
+
+
+async def _tell(tx: Direct, resources: Resources, added: Sequence[Case], now: datetime) -> int:
+    """Keep the media of what was added, and write its events; how many deliveries that made."""
+    inline: dict[str, bytes] = {}
+    for case in added:
+        if case.wish.weight <= LIGHT:
+            inline |= case.wish.request.inline
+    if inline:
+        await media.keep(tx, inline, now)
+    if any(case.wish.request.inline for case in added):
+        needed = [(case.subject.id, one) for case in added for one in case.wish.request.inline]
+        await media.need(tx, needed)
+    new = [New(event_of(case.subject), resources.new_id("dlv")) for case in added]
+    return await events.append(tx, new) if new else 0
+
+
+async def _bind(tx: Direct, free: Mapping[Named, Case], now: datetime) -> None:
+    """Bind free keys to what their requests made or found; a refused request binds none."""
+    given = [
+        (key, Bound(subject.fingerprint, subject.id))
+        for key, case in free.items()
+        if (subject := _found(case)) is not None
+    ]
+    if given:
+        await idempotency.bind(tx, given, now)
+
+
+def _found(case: Case) -> Subject | None:
+    """What it made or found; None if it was refused."""
+    if case.outcome is None:
+        return case.subject
+    return case.outcome.subject if isinstance(case.outcome, Accepted) else None
 
 
 def _new(resources: Resources, wish: Wish, now: datetime) -> Subject:

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.core import durations
-from service.core.errors import CallsheetError, Finding, Invalid, NotFound
+from service.core.errors import CallsheetError, Finding, Invalid, NotFound, Unavailable
 from service.core.rules import check
 from service.steps import callback_urls
-from service.steps.enter import Accepted, Entry, Outcome, Wish
+from service.steps.enter import Accepted, Case, Outcome, Wish, enter
 from service.steps.resources import Resources
 from service.store import accounts
 
 MAX_KEY = 255  # characters; the usual bound of such headers
+MOST_BESIDE = 2  # findings about what is asked beside a body
 MOST = 100  # requests of one batch; ours
 MAX_KEY_OF_MANY = MAX_KEY - len(f"/{MOST}")  # as each of a batch has a key of its own from it
 
@@ -31,7 +32,7 @@ class Asked:
         """The seconds that it may take, up to `most`, and what is wrong with any of it."""
         seconds, findings = None, []
         if self.key is not None and not _is_key(self.key, longest_key):
-            message = f"Idempotency-Key is 1 to {longest_key} visible ASCII characters"
+            message = f"Idempotency-Key is 1 to {longest_key} printable ASCII characters"
             findings.append(Finding("", "idempotency_key", message))
         if self.cancel_after is not None:
             try:
@@ -114,13 +115,25 @@ async def accept_for(
 
 
 async def accept_all(resources: Resources, wishes: Sequence[Wish]) -> list[Outcome]:
-    """What becomes of each, all in one transaction; of several with one key the second and later
-    ones in transactions of their own, as they are answered with what the first came to."""
-    outcomes: dict[int, Outcome] = {}
-    waiting = dict(enumerate(wishes))
+    """What becomes of each, in one transaction. Of several with one key the later ones follow the
+    first; should it be refused, they are decided by themselves after it."""
+    cases = [Case(resources, wish) for wish in wishes]
+    waiting = await _round(resources, cases)
     while waiting:
-        together = {wish.named or at: at for at, wish in reversed(waiting.items())}
-        chosen = sorted(together.values())
-        entry = Entry(resources, [waiting.pop(at) for at in chosen])
-        outcomes.update(zip(chosen, await entry.made(), strict=True))
-    return [outcomes[at] for at in range(len(wishes))]
+        try:
+            waiting = await _round(resources, waiting)
+        except Unavailable as error:  # the others are committed: theirs must not be told this
+            for case in waiting:
+                case.outcome = error
+            break
+    return [case.outcome or Unavailable() for case in cases]
+
+
+async def _round(resources: Resources, cases: Sequence[Case]) -> list[Case]:
+    """Decide the first of each key, and give those that could not follow it."""
+    leaders: dict[object, Case] = {}
+    for case in cases:
+        leaders.setdefault(case.wish.keyed or case, case)
+    await enter(resources, list(leaders.values()))
+    followers = [case for case in cases if case is not leaders[case.wish.keyed or case]]
+    return [case for case in followers if not case.follow(leaders[case.wish.keyed or case])]

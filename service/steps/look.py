@@ -18,7 +18,7 @@ from service.core.looks import Found, Medium, duplicate_of, error_of, media_of
 from service.core.retries import SPREAD, jittered
 from service.core.subjects import News
 from service.queue import Work
-from service.steps.advance import advance
+from service.steps.advance import Fence, advance
 from service.steps.resources import Resources
 from service.steps.see import see
 from service.store import media_looks
@@ -103,8 +103,8 @@ async def _looked(resources: Resources, claimed: Claimed) -> None:
 
 @dataclass(slots=True)
 class _Look:
-    """One look at one subject's media, and what it has shown so far. `contents` and `urls` hold in
-    which field each image stood first."""
+    """One look at one subject's media, and what it has shown so far. `contents` holds in which
+    field each image stood first."""
 
     resources: Resources
     claimed: Claimed
@@ -112,7 +112,6 @@ class _Look:
     fetched: int = 0
     size: int = 0
     contents: dict[str, str] = field(default_factory=dict)
-    urls: dict[str, str] = field(default_factory=dict)
 
     async def made(self) -> str:
         """Look at all of them, and record it: good, bad, later, or late if it was ours no more."""
@@ -127,9 +126,6 @@ class _Look:
         return await self._recorded()
 
     async def _see(self, medium: Medium, url: str) -> None:
-        if (first := self.urls.setdefault(url, medium.field)) != medium.field:
-            self.found.append(Found(medium.field, duplicate_of(first)))
-            return
         seen = await see(self.resources, medium.kind, url)
         self.fetched += 1
         self.size += seen.size
@@ -149,11 +145,8 @@ class _Look:
             wait = jittered(TRIES_AFTER[due.tries], SPREAD, resources.dice())
             at = resources.clock() + timedelta(seconds=wait)
             return "later" if await self.given_back(at, tried=True) else "late"
-        if not await self._held():
-            return "late"
-        # A claim for submission counts the attempt up: whoever looked before it comes late.
         news = News(Signal.REFUSED, error=error_of(self.found))
-        outcome = await advance(resources, due.id, news, attempt=due.attempt)
+        outcome = await advance(resources, due.id, news, Fence(media=self.claimed.token))
         return "bad" if outcome is not None and outcome.stay is None else "late"
 
     async def _good(self) -> str:

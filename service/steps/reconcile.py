@@ -15,7 +15,7 @@ from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps import revisit
-from service.steps.advance import advance, next_look_up
+from service.steps.advance import Fence, advance, next_look_up
 from service.steps.resources import Resources
 from service.steps.submit import RETRY_BASE, RETRY_CAP
 from service.store import provider, subjects
@@ -65,7 +65,7 @@ async def look_up(resources: Resources, subject: Subject) -> None:
         case _:
             assert_never(answer)
     if news is not None:
-        outcome = await advance(resources, subject.id, news, attempt=subject.attempt)
+        outcome = await advance(resources, subject.id, news, Fence(attempt=subject.attempt))
         if outcome is None or outcome.stay is None:
             return
     await _ask_later(resources, subject)
@@ -126,4 +126,4 @@ async def _lapse(resources: Resources, subject_id: str) -> None:
     async with resources.database.transaction() as tx:
         subject = await subjects.get(tx, subject_id)
     if subject is not None and subject.lease_token is not None:
-        await advance(resources, subject_id, News(Signal.LOST), token=subject.lease_token)
+        await advance(resources, subject_id, News(Signal.LOST), Fence(subject.lease_token))

@@ -23,7 +23,7 @@ from service.remote.provider import (
     Stopped,
     Unknown,
 )
-from service.steps.advance import advance
+from service.steps.advance import Fence, advance
 from service.steps.resources import Resources
 from service.store import media, provider, subjects
 from service.store.provider import ProviderState
@@ -98,7 +98,7 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     now = resources.clock()
     await _learn(resources, claimed, answer, now)
     news = _news(resources, subject, answer, now)
-    await advance(resources, subject.id, news, token=subject.lease_token)
+    await advance(resources, subject.id, news, Fence(subject.lease_token))
 
 
 def _lease_lasts(resources: Resources, subject: Subject) -> bool:

@@ -31,24 +31,28 @@ _BY_KEYS = text("""
 _USED = text("""
     UPDATE api_keys SET last_used_at = :now WHERE id = ANY (CAST(:ids AS text[]))
 """)
-# Each request takes 1 / rate seconds, and as many fit as end within a second from now. What is
-# left over from a pause longer than that is forgotten.
+# Each request takes 1 / rate seconds, and as many fit as end within a burst from now. What is left
+# over from a pause longer than that is forgotten. Time is Postgres': a process whose clock is
+# behind would find the rate used up by one whose clock is ahead. Rows are locked in order, as
+# claims of subjects do.
 _SPEND = text("""
     WITH asked AS (
-        SELECT a.id, greatest(a.requests_until, CAST(:now AS timestamptz)) AS since, given.count
+        SELECT a.id, greatest(a.requests_until, t.now) AS since, given.count, t.now
         FROM unnest(CAST(:accounts AS text[]), CAST(:counts AS int[])) AS given (id, count)
         JOIN accounts a ON a.id = given.id
+        CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) AS t
         ORDER BY a.id FOR NO KEY UPDATE OF a
     ), granted AS (
-        SELECT id, since, least(count, greatest(0, floor(CAST(:rate AS float8) * (
-            CAST(:burst AS float8) - extract(epoch FROM since - CAST(:now AS timestamptz))
+        SELECT id, since, now, least(count, greatest(0, floor(CAST(:rate AS float8) * (
+            CAST(:burst AS float8) - extract(epoch FROM since - now)
         ) + 1e-6))) AS number
         FROM asked
     )
     UPDATE accounts a
     SET requests_until = g.since + make_interval(secs => g.number / CAST(:rate AS float8))
     FROM granted g WHERE a.id = g.id
-    RETURNING a.id, CAST(g.number AS int), a.requests_until
+    RETURNING a.id, CAST(g.number AS int),
+        CAST(extract(epoch FROM a.requests_until - g.now) AS float8)
 """)
 
 
@@ -61,15 +65,12 @@ async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[b
     return {row[0]: Caller(row[1], row[2], row[3], frozenset(row[4])) for row in found}
 
 
-async def spend(
-    tx: Direct, asked: Mapping[str, int], now: datetime, rate: float
-) -> dict[str, tuple[int, datetime]]:
+async def spend(tx: Direct, asked: Mapping[str, int], rate: float) -> dict[str, tuple[int, float]]:
     """How many of the requests that each account asks for it may make now, at so many a second and
-    a second's worth at once; and until when what it has made uses up the rate."""
+    a burst at once; and the seconds that what it has made uses up the rate for."""
     values = {
         "accounts": list(asked),
         "counts": list(asked.values()),
-        "now": now,
         "rate": rate,
         "burst": burst(rate),
     }

@@ -21,7 +21,7 @@ DIALECT = "postgresql+asyncpg://"
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
 IDLE_TIMEOUT = timedelta(seconds=60)  # a process that hangs inside a transaction lets go
-CARELESS_POOL = 2  # connections; only claims of deliveries use them, one at a time
+CARELESS_POOL = 2  # connections; claims of deliveries use one at a time, look-ups of keys two
 POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told to come back
 
 # Every statement here has one good plan, row by row through an index: planning anew would cost more
@@ -55,8 +55,8 @@ def _in_driver_words(statement: TextClause, dialect: Dialect) -> tuple[str, tupl
 
 
 class Direct:
-    """A transaction on the driver itself, for the one path where SQLAlchemy's part shows: for a
-    batch of callbacks it takes as much processor time as five of them.
+    """A transaction on the driver itself, for the paths where SQLAlchemy's part shows: for a batch
+    of callbacks it takes as much processor time as five of them.
 
     It runs text() alone, with a CAST wherever Postgres cannot tell a parameter's type. What comes
     back went through the codecs that SQLAlchemy gave the connection: JSON is read already.
@@ -112,8 +112,9 @@ class Database:
 
     @asynccontextmanager
     async def careless(self) -> AsyncIterator[Direct]:
-        """For a single statement that does not wait for the disk: what it does may be lost in a
-        crash of Postgres without harm, as a claim whose work is done at least once."""
+        """For statements that are transactions of their own and do not wait for the disk: what they
+        do may be lost in a crash of Postgres without harm, as a claim whose work is done at least
+        once."""
         async with self._driven(self._careless) as driver:
             yield Direct(driver, self._careless.dialect)
 

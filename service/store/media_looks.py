@@ -12,13 +12,12 @@ from service.store.database import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A queued subject under our token, as far as its media are concerned. `attempt` is that of its
-    submission; `tries` says how often its media were out of reach."""
+    """A queued subject under our token, as far as its media are concerned; `tries` says how often
+    these were out of reach."""
 
     id: str
     account_id: str
     document: Mapping[str, Any]
-    attempt: int
     tries: int
 
 
@@ -78,12 +77,15 @@ _CLAIM = text("""
     )
     UPDATE subjects SET media_token = :token, media_due_at = :until
     WHERE id IN (SELECT id FROM locked)
-    RETURNING id, account_id, document, attempt, media_tries
+    RETURNING id, account_id, document, media_tries
 """)
 _HOLD = text("""
     UPDATE subjects SET media_due_at = :until
     WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
     RETURNING id
+""")
+_HOLDS = text("""
+    SELECT 1 FROM subjects WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
 """)
 _FINISH = text("""
     UPDATE subjects SET media_due_at = NULL, media_token = NULL
@@ -116,6 +118,11 @@ async def hold(tx: Transaction, subject_id: str, token: str, until: datetime) ->
     """Keep it for longer; False if somebody else has it, or it is queued no more."""
     values = {"id": subject_id, "token": token, "until": until}
     return (await tx.execute(_HOLD, values)).first() is not None
+
+
+async def holds(tx: Transaction, subject_id: str, token: str) -> bool:
+    """Whether it is still looked at under this token, for a caller that has its lock."""
+    return (await tx.execute(_HOLDS, {"id": subject_id, "token": token})).first() is not None
 
 
 async def finish(tx: Transaction, subject_id: str, token: str) -> bool:

@@ -147,7 +147,10 @@ _CLAIM = text(f"""
         WHERE id IN (SELECT id FROM locked)
         RETURNING {", ".join(column.name for column in COLUMNS)}
     ), turns AS (
-        UPDATE accounts SET turn_at = :now WHERE id IN (SELECT account_id FROM claimed)
+        UPDATE accounts SET turn_at = :now WHERE id IN (  -- locked in order: see callers.py
+            SELECT id FROM accounts WHERE id IN (SELECT account_id FROM claimed)
+            ORDER BY id FOR NO KEY UPDATE
+        )
     )
     SELECT * FROM claimed
 """).columns(*COLUMNS)  # noqa: S608 - only our own column names are put in

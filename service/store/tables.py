@@ -133,6 +133,7 @@ subjects = Table(
         "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
         name="poll",
     ),
+    CheckConstraint("media_token IS NULL OR media_due_at IS NOT NULL", name="media"),
     Index(
         "ix_subjects_queued",
         "account_id",

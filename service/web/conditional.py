@@ -40,14 +40,18 @@ def _opaque(subject: Subject) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Had:
-    """The states of a subject that a caller has, by their tags; `every` stands for all."""
+    """What a caller has, by its tags; `every` stands for all there is."""
 
     tags: frozenset[str]
     every: bool = False
 
     def includes(self, subject: Subject) -> bool:
-        """Compared weakly: RFC 9110, section 8.8.3.2."""
-        return self.every or _opaque(subject) in self.tags
+        """Whether it has this state of this subject."""
+        return self.has(_opaque(subject))
+
+    def has(self, opaque: str) -> bool:
+        """What a tag has between its quotes. Compared weakly: RFC 9110, section 8.8.3.2."""
+        return self.every or opaque in self.tags
 
     def or_else(self, subject: Subject) -> "Had":
         """This state, where a caller names none."""

@@ -9,14 +9,12 @@ from starlette.responses import Response
 from service.core.errors import CallsheetError, Finding, Invalid
 from service.core.subjects import public
 from service.steps import intake
-from service.steps.enter import Accepted, Outcome, Wish
+from service.steps.enter import LIGHT, Accepted, Outcome, Wish
 from service.steps.intake import MOST, Asked
 from service.steps.resources import Resources
 from service.web import bodies
 from service.web.requests import MAX_SUBJECT_BODY, authorize, resources
 from service.web.responses import problem_body, rendered, status_of
-
-LIGHT = 256_000  # bytes of media; what has more is written alone, and not with what comes beside it
 
 
 async def create(request: Request) -> Response:

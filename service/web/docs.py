@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.web.conditional import had
 from service.web.openapi import page
 from service.web.openapi.build import document
 from service.web.requests import resources
@@ -26,14 +27,14 @@ class Kept:
 
     body: bytes
     kind: str
+    tag: str  # without its quotes
 
-    @property
-    def tag(self) -> str:
-        return f'"{hashlib.sha256(self.body).hexdigest()}"'
+
+def _kept(body: bytes, kind: str) -> Kept:
+    return Kept(body, kind, hashlib.sha256(body).hexdigest())
 
 
 async def openapi(request: Request) -> Response:
-    """Any page may read it: there is nothing in it that is not open to all."""
     return _answer(request, _document(voice_for_images=_voice_for_images(request)), {})
 
 
@@ -48,18 +49,17 @@ def _voice_for_images(request: Request) -> bool:
 
 @cache
 def _document(*, voice_for_images: bool) -> Kept:
-    return Kept(orjson.dumps(document(voice_for_images=voice_for_images)), JSON)
+    return _kept(orjson.dumps(document(voice_for_images=voice_for_images)), JSON)
 
 
 @cache
 def _page(*, voice_for_images: bool) -> Kept:
     shown = page.page(document(voice_for_images=voice_for_images))
-    return Kept(shown.encode(), HTML)
+    return _kept(shown.encode(), HTML)
 
 
 def _answer(request: Request, kept: Kept, headers: dict[str, str]) -> Response:
-    tag = kept.tag
-    headers = {**headers, "etag": tag, "cache-control": "no-cache"}
-    if tag in request.headers.get("if-none-match", ""):
+    headers = {**headers, "etag": f'"{kept.tag}"', "cache-control": "no-cache"}
+    if had(request.headers).has(kept.tag):
         return Response(None, 304, headers)
     return Response(kept.body, 200, headers, kept.kind)

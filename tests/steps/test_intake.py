@@ -8,10 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from service.core.errors import Conflict, Invalid, NotFound
+from service.core.errors import Conflict, Invalid, NotFound, Unavailable
 from service.core.subjects import public
 from service.steps import intake
-from service.steps.enter import Accepted
+from service.steps.enter import Accepted, Wish
+from service.steps.intake import Asked
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.make import a_request
@@ -161,3 +162,55 @@ async def test_a_key_that_is_no_text_is_refused(api: Api) -> None:
     for key in (7, b"key", ["key"]):
         with pytest.raises(Invalid):
             await by_name(api, "acme", key)
+
+
+async def test_those_of_one_key_that_come_together_follow_the_first(api: Api, account: str) -> None:
+    """In one transaction; but one whose leader was refused is decided by itself."""
+    await api.create(external_task_id="taken")
+
+    def wish(key: str | None, **changes: Any) -> Wish:  # noqa: ANN401
+        return intake.read(api.resources, Asked(account, key), a_request(**changes))
+
+    eve = {"element_name": "Eve"}
+    wishes = [
+        wish("a"),
+        wish(None),
+        wish("a", **eve),
+        wish("a"),
+        wish("b", external_task_id="taken", **eve),
+        wish("b", **eve),
+        wish("b"),
+    ]
+    outcomes = await intake.accept_all(api.resources, wishes)
+    kinds = [type(one) for one in outcomes]
+    assert kinds == [Accepted, Accepted, Conflict, Accepted, Conflict, Accepted, Conflict]
+    taken = [one for one in outcomes if isinstance(one, Accepted)]
+    assert [one.created for one in taken] == [True, True, False, True]
+    assert taken[0].subject.id == taken[2].subject.id
+    assert await counts(api) == [4, 4, 2]
+
+
+async def test_requests_are_told_apart_from_those_whose_keys_they_share_a_moment_with(
+    api: Api, account: str
+) -> None:
+    """What breaks off a later round is not told to those of the first, which are committed."""
+    await api.create(external_task_id="taken")
+    bodies = [("k", {"external_task_id": "taken", "element_name": "Eve"}), (None, {}), ("k", {})]
+    wishes = [
+        intake.read(api.resources, Asked(account, key), a_request(**changes))
+        for key, changes in bodies
+    ]
+    await fetch(
+        api.resources,
+        "CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57014'; END $$",
+    )
+    await fetch(
+        api.resources,
+        "CREATE TRIGGER away BEFORE INSERT ON idempotency_keys"
+        " FOR EACH ROW EXECUTE FUNCTION away()",
+    )
+    refused, accepted, later = await intake.accept_all(api.resources, wishes)
+    assert (type(refused), type(accepted)) == (Conflict, Accepted)
+    assert isinstance(later, Unavailable)
+    assert await counts(api) == [2, 2, 0]

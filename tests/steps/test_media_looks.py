@@ -1,7 +1,6 @@
 """What arrives as a URL is looked at before anything is sent to the provider."""
 
 import base64
-import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +9,6 @@ from structlog.typing import EventDict
 from service.core.images import MAX_BYTES
 from service.queue import Work
 from service.steps.look import TRIES_AFTER
-from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
 from tests.make import picture
@@ -182,18 +180,6 @@ async def test_they_must_differ_from_those_in_base64_too(
     code, message = await failed(api, provider, element_image_list=images)
     assert code == "media_duplicate"
     assert message.startswith(f"{FRONTAL} must differ from element_image_list/refer_images/1")
-
-
-async def test_one_url_is_fetched_once(api: Api, provider: Remote, media: Gallery) -> None:
-    """Intake takes none twice; who wrote past it is told the same."""
-    subject_id = (await api.create(**media.images("front", "side")))["id"]
-    repeated = media.images("front", "front")["element_image_list"]
-    change = "UPDATE subjects SET document = document || jsonb_build_object($1::text, $2::jsonb)"
-    await fetch(api.resources, change, "element_image_list", json.dumps(repeated))
-    await api.work(Work.LOOK)
-    assert (await api.read(subject_id))["error"]["code"] == "media_duplicate"
-    assert media.asked == {"front": 1}
-    assert await creates(provider) == []
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ import pytest
 from structlog.typing import EventDict
 
 from service import worker
+from service.core.lifecycle import Signal, Stay
+from service.core.subjects import News
 from service.queue import Work
 from service.steps import intake, reconcile
+from service.steps.advance import Fence, advance
 from service.steps.drain import Drain
 from service.steps.look import MARGIN, Claimed, Looker
 from service.steps.resources import Resources
-from service.store import accounts
+from service.store import accounts, media_looks
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -126,6 +129,19 @@ async def test_a_lease_lasts_as_long_as_the_look_goes_on(
     media.gate.set()
     await looking
     assert await waiting(api.resources) == set()
+
+
+async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
+    """The token is checked under the lock that the end is written under."""
+    subject_id = (await api.create(**media.images("front", "side")))["id"]
+    (claimed,) = await Looker(api.resources).claim(PLACES)
+    news = News(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
+    async with api.resources.database.glance() as tx:
+        assert await media_looks.finish(tx, subject_id, claimed.token)
+    outcome = await advance(api.resources, subject_id, news, Fence(media=claimed.token))
+    assert outcome is not None
+    assert outcome.stay is Stay.LATE
+    assert (await api.read(subject_id))["state"] == "queued"
 
 
 @pytest.mark.parametrize("works", [[Work.LOOK], [Work.LOOK, Work.SUBMIT]])

@@ -115,9 +115,9 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize(("lines", "matches"), [*((one, True) for one in MATCHING)])
-def test_tags_are_compared_weakly(lines: list[str], matches: bool) -> None:  # noqa: FBT001
-    assert had(header("if-none-match", lines)).includes(a_subject()) is matches
+@pytest.mark.parametrize("lines", MATCHING)
+def test_tags_are_compared_weakly(lines: list[str]) -> None:
+    assert had(header("if-none-match", lines)).includes(a_subject())
 
 
 @pytest.mark.parametrize("lines", OTHER)

@@ -1,7 +1,7 @@
-"""The indexes of 0006: built while others read and write.
+"""The indexes of 0006, and its check: built while others read and write.
 
-Revision ID: 0007
-Revises: 0006
+Revision ID: 0008
+Revises: 0007
 
 It runs outside a transaction, so every part of it may be run again after it broke off. The index of
 the whole queue stays: processes of the release before claim by it, and places are counted in it.
@@ -9,8 +9,8 @@ the whole queue stays: processes of the release before claim by it, and places a
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -26,6 +26,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         # It waits for whoever still reads, and nobody waits for it: no hurry.
         op.execute("SET lock_timeout = 0")
+        op.execute("ALTER TABLE subjects VALIDATE CONSTRAINT ck_subjects_media")
         for name, definition in INDEXES.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             op.execute("CREATE " + definition.format(name))
