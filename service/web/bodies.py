@@ -22,6 +22,7 @@ from starlette.types import Receive
 from service.core.errors import Malformed, TooLarge, Unavailable
 from service.steps.few import Few
 from service.web.incoming import Incoming, parsed, require_json
+from service.web.turns import Turns
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Bodies:
     """The places of one process: of large bodies in memory, and of those on disk."""
 
     def __init__(self, heavy: int = HEAVY, disk: Few | None = None) -> None:
-        self._places = asyncio.Semaphore(heavy)
+        self._turns = Turns(heavy)
         # Always the same: what a thread has freed is not at once another's, nor the system's.
         self._threads = ThreadPoolExecutor(heavy, "bodies")
         self.disk = disk or Few(SPOOLED, SPOOLED_OF_ACCOUNT)
@@ -87,13 +88,13 @@ class Bodies:
             del first
             while not incoming.whole:
                 await _keep(file, await incoming.take(SMALL))
-            async with self._place(receive):
+            async with self._place(receive, account_id):
                 yield Body(file, self._threads)
 
     @asynccontextmanager
-    async def _place(self, receive: Receive) -> AsyncIterator[None]:
-        """Waited for in the order of arrival, and no longer than the client does."""
-        turn = asyncio.ensure_future(self._places.acquire())
+    async def _place(self, receive: Receive, account_id: str) -> AsyncIterator[None]:
+        """Waited for no longer than the client does."""
+        turn = self._turns.ask(account_id)
         leaving = asyncio.ensure_future(receive())  # of a body that is whole nothing else can come
         try:
             await asyncio.wait((turn, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -103,8 +104,7 @@ class Bodies:
             yield
         finally:
             leaving.cancel()
-            if not turn.cancel() and not turn.cancelled():
-                self._places.release()
+            self._turns.give_back(turn)
 
 
 def read(
