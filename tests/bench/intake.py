@@ -16,6 +16,7 @@ import httpx
 from PIL import Image
 
 from tests.bench.cpu import usage
+from tests.bench.database import execute
 from tests.bench.load import Faulty, drive
 from tests.bench.measure import Target
 from tests.bench.places import rival, serving, target
@@ -23,7 +24,8 @@ from tests.bench.places import rival, serving, target
 ACCOUNT = "intake"
 CONNECTIONS = 64
 ROUNDS = 3
-SUBJECTS = 2_000  # that are read
+SUBJECTS = 2_000  # that are read; they have ended, as one that is queued is told its place too
+ENDED = "UPDATE subjects SET state = 'canceled', finished_at = now()"
 SECONDS = 3.0  # about as long as each measurement takes
 WARM_UP = 500
 MOST = 40_000  # requests of one measurement
@@ -39,6 +41,7 @@ def intake() -> None:
     with serving() as running, rival(running, "bare") as bare:
         web, key = target(running, "web"), running.make_key(ACCOUNT)
         paths = _made(running.base_url, key)
+        execute(running.env["CALLSHEET_DATABASE_URL"], ENDED)
         print(
             f"\nintake and reading; {CONNECTIONS} connections; medians of {ROUNDS} rounds in turn"
         )
