@@ -8,19 +8,20 @@ literal addresses, which no resolver sees, meet the same rule (promise 10).
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import ip_address
 from time import perf_counter
 from typing import Final, TypeVar
 
-from aiohttp import AddrInfoType, TCPConnector
+from aiohttp import AddrInfoType, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from service.core.targets import Networks, refusal
 from service.remote.terse import Connector
 
+OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
 RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
 MAX_ADDRESSES: Final = 8  # dialled per name; all are judged
 THREADS: Final = 32  # look-ups at a time, apart from the loop's own pool, which is small and shared
@@ -143,6 +144,20 @@ class Guard:
             limit=0,
             keepalive_timeout=idle_seconds,
             ssl=tls or True,
+        )
+
+    def session(
+        self, headers: Mapping[str, str], timeout: ClientTimeout, tls: ssl.SSLContext | None = None
+    ) -> ClientSession:
+        """A client that dials nothing else: without cookies, decompression, or proxies and
+        credentials from the environment."""
+        return ClientSession(
+            connector=self.connector(tls=tls),
+            headers={**OWN_HEADERS, **headers},
+            cookie_jar=DummyCookieJar(),
+            timeout=timeout,
+            auto_decompress=False,
+            trust_env=False,
         )
 
     def _open(self, info: AddrInfoType) -> socket.socket:

@@ -19,7 +19,6 @@ PIECE: Final = 65_536  # bytes handed on at a time, at most
 MOST_REDIRECTS: Final = 5  # ours; storage services need one or two
 IDLE_SECONDS: Final = 15.0  # ours; without a connection, or then without a byte
 
-OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept": "*/*", "Accept-Encoding": "identity"}
 OK: Final = 200
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 GONE: Final = frozenset({404, 410})
@@ -83,8 +82,8 @@ _RAISED: Final = tuple(kind for kind, _ in _FAILURES)
 
 
 class Fetcher:
-    """Use it inside the running loop. No cookies, no decompression, no proxies or credentials from
-    the environment; what a redirect leads to is asked for by nobody but `fetch`."""
+    """Use it inside the running loop. What a redirect leads to is asked for by nobody but
+    `fetch`."""
 
     def __init__(
         self,
@@ -93,16 +92,10 @@ class Fetcher:
         idle_seconds: float = IDLE_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=guard.connector(tls=tls),
-            headers=OWN_HEADERS,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=idle_seconds, sock_read=idle_seconds
-            ),
-            auto_decompress=False,
-            trust_env=False,
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=idle_seconds, sock_read=idle_seconds
         )
+        self._session = guard.session({"Accept": "*/*"}, timeout, tls)
 
     async def __aenter__(self) -> Self:
         return self

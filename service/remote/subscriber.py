@@ -16,8 +16,6 @@ from service.remote.guard import Blocked, Guard
 KEPT_BYTES: Final = 20_000  # of an answer's body; enough to see why it was refused
 KEPT_DETAIL: Final = 200  # characters of a failure's description
 
-OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
-
 
 # What aiohttp and asyncio raise, most particular first.
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
@@ -36,20 +34,12 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 class Sender:
-    """Keeps connections alive over all subscribers; make it inside the running loop.
-
-    No redirects, cookies, decompression, nor proxies or credentials from the environment.
-    """
+    """Keeps connections alive over all subscribers; make it inside the running loop. No redirect
+    is followed."""
 
     def __init__(self, guard: Guard, *, tls: ssl.SSLContext | None = None) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=guard.connector(tls=tls),
-            headers=OWN_HEADERS,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
+        self._session = guard.session({}, timeout, tls)
 
     async def __aenter__(self) -> Self:
         return self
