@@ -58,6 +58,19 @@ async def test_equal_requests_at_once_make_one_subject(
     assert await counts(api) == [1, 1, 1 if key else 0]
 
 
+async def test_equal_requests_that_do_not_come_together_make_one_subject(
+    api: Api, account: str
+) -> None:
+    """Each in a transaction of its own, as in several web processes."""
+    for changes, key in (({}, "one key"), ({"external_task_id": "mine"}, None)):
+        body = a_request(**changes)
+        accepted = await asyncio.gather(
+            *(intake.accept(api.resources, account, body, key) for _ in range(AT_ONCE))
+        )
+        assert Counter(one.created for one in accepted) == {True: 1, False: AT_ONCE - 1}
+        assert len({one.subject.id for one in accepted}) == 1
+
+
 async def test_of_different_requests_at_once_under_one_name_one_is_accepted(api: Api) -> None:
     bodies = [a_request(f"Ada {n}", external_task_id="mine") for n in range(10)]
     answers = await asyncio.gather(*(post(api, body) for body in bodies))

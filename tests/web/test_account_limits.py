@@ -8,6 +8,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -19,7 +20,7 @@ from service.steps.queues import Queues
 from service.steps.resources import Resources
 from service.store.callers import Caller
 from service.web.app import build
-from tests.calling import fetch
+from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import served
 from tests.make import a_request
@@ -46,12 +47,7 @@ async def second(resources: Resources, key: str) -> AsyncIterator[httpx.AsyncCli
 RATE_LIMIT = 10
 RATE = pytest.mark.parametrize(
     "environ",
-    [
-        {
-            "CALLSHEET_REQUESTS_PER_SECOND": str(RATE_LIMIT),
-            "CALLSHEET_PROVIDER_PARALLEL": "1000",
-        }
-    ],
+    [{"CALLSHEET_REQUESTS_PER_SECOND": str(RATE_LIMIT)}],
     indirect=True,
 )
 QUEUE = pytest.mark.parametrize(
@@ -133,29 +129,27 @@ async def test_a_rate_below_one_lets_one_pass_and_says_how_long_to_wait(
     assert isinstance(third, Caller)
 
 
-@RATE
-async def test_claims_and_counted_requests_never_wait_for_each_other_crosswise(
+async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
     resources: Resources,
 ) -> None:
-    """Both change rows of accounts, many at once."""
-    made = [await keys.create(resources, f"account-{n}", keys.SCOPES) for n in range(40)]
-    digests = [callers.digest(one) for one in made]
-    known = await callers.known(resources, digests)
-    accounts = [one.account_id for one in known if isinstance(one, Caller)]
-    done = asyncio.Event()
-
-    async def ask(order: list[bytes]) -> None:
-        while not done.is_set():
-            await callers.known(resources, order)
-
+    """Accounts are locked in one order, by claims as by those who count requests: so none of them
+    waits for another crosswise."""
+    made = [await keys.create(resources, f"account-{n}", keys.SCOPES) for n in range(4)]
+    known = await callers.known(resources, [callers.digest(one) for one in made])
+    accounts = sorted(one.account_id for one in known if isinstance(one, Caller))
+    wishes = [intake.read(resources, Asked(one), a_request()) for one in accounts]
+    await intake.accept_all(resources, wishes)
+    lock = "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
+    connection = await asyncpg.connect(resources.settings.database_url)
     async with asyncio.TaskGroup() as group:
-        for order in (digests, digests[::-1]):
-            group.create_task(ask(order))
-        for _ in range(5):
-            bodies = [intake.read(resources, Asked(one), a_request()) for one in accounts]
-            await intake.accept_all(resources, bodies)
-            assert len(await submit.claim(resources, len(accounts))) == len(accounts)
-        done.set()
+        async with connection.transaction():
+            await connection.execute(lock, accounts[0])
+            claiming = group.create_task(submit.claim(resources, len(accounts)))
+            await blocked(resources)
+            for one in accounts[1:]:
+                await connection.execute(f"{lock} NOWAIT", one)
+        await connection.close()
+    assert len(claiming.result()) == len(accounts)
 
 
 @QUEUE
@@ -230,6 +224,15 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
     clock.pass_by(1)
     (taken,) = await intake.accept_all(resources, [body])
     assert isinstance(taken, Accepted)
+
+
+@QUEUE
+async def test_equal_ones_that_come_together_take_up_one_place(api: Api) -> None:
+    for _ in range(FEW - 1):
+        await api.create()
+    body = a_request(external_task_id="mine")
+    answer = await api.http.post("/v1/subjects/batch", json={"subjects": [body, body, body]})
+    assert [one["status"] for one in answer.json()["data"]] == [202, 200, 200]
 
 
 @QUEUE
