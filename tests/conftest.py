@@ -184,7 +184,9 @@ async def api(resources: Resources) -> AsyncIterator["Api"]:
         app.state.resources = reachable
         key = await keys.create(reachable, "acme", keys.SCOPES)
         headers = {"authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=address, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=address, headers=headers, trust_env=False, timeout=30
+        ) as http:
             yield Api(reachable, http)
 
 

@@ -25,7 +25,7 @@ async def provider() -> AsyncIterator[Remote]:
     )
     async with (
         served(build(options)) as address,
-        httpx.AsyncClient(base_url=address, trust_env=False) as http,
+        httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as http,
     ):
         yield Remote(http)
 

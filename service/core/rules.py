@@ -197,6 +197,8 @@ def _inline(reading: Reading, at: str, text: str) -> str | None:
 
 def _decoded(text: str) -> bytes:
     """What Base64 stands for, with or without `data:` before it; only so far as it may matter."""
+    if not text.isascii():  # known without a look; to cut such a text takes four times its length
+        raise ValueError
     prefix = BASE64_PREFIX.match(text)
     raw = text[prefix.end() if prefix else 0 :].encode("ascii").translate(None, BLANKS)
     return base64.b64decode(raw[:ENOUGH_BASE64], validate=True)

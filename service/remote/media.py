@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -18,6 +19,9 @@ from service.remote.guard import Blocked, Guard
 PIECE: Final = 65_536  # bytes handed on at a time, at most
 MOST_REDIRECTS: Final = 5  # ours; storage services need one or two
 IDLE_SECONDS: Final = 15.0  # ours; without a connection, or then without a byte
+# Whoever is slower than this after a while would hold a place for as long as it may take in all.
+LEAST_RATE: Final = 20_000  # bytes a second, on average; ours: 10 MB in a minute are eight times it
+RATED_AFTER: Final = 10.0  # seconds
 
 OK: Final = 200
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -187,7 +191,11 @@ def _refusal(answer: aiohttp.ClientResponse, most: int) -> Unfetched | None:
 
 async def _taken(content: aiohttp.StreamReader, feed: Feed, most: int) -> Fetched | Unfetched:
     size, wanted = 0, True
+    begun = perf_counter()
     while wanted:
+        spent = perf_counter() - begun
+        if spent > RATED_AFTER and size < spent * LEAST_RATE:
+            return OUT_OF_TIME
         try:
             piece = await content.read(min(PIECE, most + 1 - size))  # nothing at the end
         except _RAISED as error:

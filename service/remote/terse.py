@@ -1,7 +1,8 @@
-"""A connection to somebody who may answer with heads without end.
+"""A connection to somebody who may answer with much that says little.
 
 aiohttp reads interim answers (1xx) for as long as they come, and keeps each until it is looked at:
-a flood of them stops the event loop, and every other delivery with it.
+a flood of them stops the event loop, and every other delivery with it. So do bodies in chunks of a
+byte, each with a long extension, of which nothing counts towards a bound on what is read.
 """
 
 from asyncio import AbstractEventLoop
@@ -13,6 +14,7 @@ from aiohttp.client_proto import ResponseHandler
 
 MOST_INTERIM: Final = 8  # answers in one piece; a server that means well sends one or two in all
 MOST_HEAD: Final = 65_536  # bytes before the body begins
+MOST_WRAPPING: Final = 262_144  # bytes around the body, beside as many as the body has itself
 ONE_AFTER_ANOTHER: Final = b"\r\n\r\nHTTP/1."
 
 
@@ -21,10 +23,10 @@ class Terse(ResponseHandler):
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = 0
 
     def set_response_params(self, **parameters: Any) -> None:  # noqa: ANN401 - passed on as they are
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = 0
         super().set_response_params(**parameters)
 
     def data_received(self, data: bytes) -> None:
@@ -34,7 +36,12 @@ class Terse(ResponseHandler):
                 self.abort()
                 return
         super().data_received(data)
-        if self._head_bytes > MOST_HEAD and self._before_body():
+        if self._payload is None or self._payload.is_eof():
+            if self._head_bytes > MOST_HEAD:
+                self.abort()
+            return
+        self._body_bytes += len(data)
+        if self._body_bytes > 2 * self._payload.total_bytes + MOST_WRAPPING:
             self.abort()
 
     def _before_body(self) -> bool:

@@ -26,9 +26,9 @@ from service.web.turns import Turns
 
 log = structlog.get_logger()
 
-SMALL = 256_000  # bytes; a body of no more is kept in memory, and read where it arrives
-SPOOLED = 96  # bodies on disk at once, in one process; at 53 MB each 5.1 GB in all
-SPOOLED_OF_ACCOUNT = 64  # of them; who sends slowly leaves places to the others
+SMALL = 64_000  # bytes; a body of no more is kept in memory, and read where it arrives
+SPOOLED = 128  # bodies on disk at once, in one process; at 53 MB each 6.8 GB in all
+SPOOLED_OF_ACCOUNT = 56  # of them; who sends slowly leaves places to the others
 HEAVY = 1  # large bodies in memory at once; parsing holds the interpreter, so a second gains little
 MOST_VALUES = 100_000  # in a large body; a batch of 100 has 30,000, and `[],[],…` takes 30 times
 STEP = 1 << 20  # bytes looked through at a time, so that other threads get their turn

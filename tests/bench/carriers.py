@@ -69,7 +69,7 @@ class Plain:
             event_id, body, url = (await tx.execute(found)).one()
         now = utc_now()
         signed = signatures.headers([KEY], event_id, int(now.timestamp()), body)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             answer = await http.post(
                 url, content=body, headers=signed | {"content-type": "application/json"}
             )

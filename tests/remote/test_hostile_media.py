@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from service.remote import media
 from service.remote.guard import Guard
 from service.remote.media import Fetched, Fetcher
 from tests.remote.fetching import (
@@ -55,12 +56,33 @@ async def test_a_host_that_falls_silent_is_given_up_before_the_time_is_up() -> N
     ("start", "part"),
     [
         (CHUNKED, b"400\r\n" + b"x" * 1024 + b"\r\n"),
-        (CHUNKED, b"1\r\nx\r\n" * 1000),
         (GOOD + b"\r\n", b"x" * 1024),
     ],
 )
 async def test_an_endless_body_is_cut(start: bytes, part: bytes) -> None:
     assert await unfetched(for_ever(start, part)) == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("start", "part"),
+    [
+        (CHUNKED, b"1\r\nx\r\n" * 1000),
+        (CHUNKED, b"1;" + b"x" * 4096 + b"\r\nx\r\n"),
+        (CHUNKED + b"1;", b"x" * 4096),
+        (CHUNKED, b"0" * 4096),
+    ],
+)
+async def test_what_is_wrapping_more_than_body_is_cut(start: bytes, part: bytes) -> None:
+    """None of it counts as the body, and all of it is work."""
+    assert await unfetched(for_ever(start, part)) in {"unreachable", "protocol"}
+
+
+async def test_who_is_slow_for_long_is_given_up_before_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(media, "RATED_AFTER", 0.1)
+    slow = for_ever(GOOD + b"Content-Length: 90000\r\n\r\n", b"x", 0.01)
+    assert await unfetched(slow, seconds=3600) == "unreachable"
 
 
 @pytest.mark.parametrize(

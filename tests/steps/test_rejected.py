@@ -89,7 +89,7 @@ async def test_what_is_refused_has_a_line_of_its_own(
     monkeypatch.setattr(gathered, "MOST_DOUBTFUL", 0)
     async with (
         served(app.build(resources)) as there,
-        httpx.AsyncClient(base_url=there, trust_env=False) as http,
+        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
     ):
         body = record(None)
         for secret, status in ((FORGED, 503), (WEBHOOK_SECRET, 200)):

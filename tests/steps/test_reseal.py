@@ -59,7 +59,9 @@ async def restarted(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Api]:
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(process(api, environ))
         address = await stack.enter_async_context(served(build(opened)))
-        http = httpx.AsyncClient(base_url=address, headers=api.http.headers, trust_env=False)
+        http = httpx.AsyncClient(
+            base_url=address, headers=api.http.headers, trust_env=False, timeout=30
+        )
         yield Api(opened, await stack.enter_async_context(http))
 
 

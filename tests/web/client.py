@@ -71,7 +71,9 @@ class Client:
 @asynccontextmanager
 async def client(there: There) -> AsyncIterator[Client]:
     headers = {"authorization": f"Bearer {there.key}"}
-    async with httpx.AsyncClient(base_url=there.base_url, headers=headers, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=there.base_url, headers=headers, trust_env=False, timeout=30
+    ) as http:
         yield Client(there, http)
 
 

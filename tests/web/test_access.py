@@ -87,7 +87,7 @@ async def call(
     api: Api, method: str, path: str, ids: dict[str, str], authorization: str | None
 ) -> httpx.Response:
     headers = {} if authorization is None else {"authorization": authorization}
-    async with httpx.AsyncClient(base_url=api.http.base_url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=api.http.base_url, trust_env=False, timeout=30) as http:
         return await http.request(
             method,
             path.format(**ids),

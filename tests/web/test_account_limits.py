@@ -40,7 +40,9 @@ async def second(resources: Resources, key: str) -> AsyncIterator[httpx.AsyncCli
     own = replace(resources, queues=Queues(resources.settings.queued_per_account))
     async with served(build(own)) as address:
         headers = {"authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=address, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=address, headers=headers, trust_env=False, timeout=30
+        ) as http:
             yield http
 
 

@@ -185,7 +185,10 @@ async def without_postgres(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     """The same application while Postgres is away."""
     nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     app = build(replace(api.resources, database=nowhere))
-    async with served(app) as there, httpx.AsyncClient(base_url=there, trust_env=False) as http:
+    async with (
+        served(app) as there,
+        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
+    ):
         yield http
     await nowhere.close()
 

@@ -41,7 +41,7 @@ def get(path: str, authorization: str | None = None) -> Mistake:
 
 def keyless() -> Mistake:
     async def call(http: httpx.AsyncClient) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=http.base_url, trust_env=False) as nobody:
+        async with httpx.AsyncClient(base_url=http.base_url, trust_env=False, timeout=30) as nobody:
             return await nobody.post(PATH, json=request_body())
 
     return call
@@ -193,7 +193,10 @@ async def strict(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     settings = replace(api.resources.settings, requests_per_second=2.0)
     own = replace(api.resources, settings=settings, queues=Queues(1))
     app = build(own)
-    async with served(app) as there, httpx.AsyncClient(base_url=there, trust_env=False) as http:
+    async with (
+        served(app) as there,
+        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
+    ):
         http.headers = api.http.headers
         yield http
 
@@ -216,7 +219,10 @@ async def test_too_many_are_told_when_to_come_again(
 async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
     nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     app = build(replace(api.resources, database=nowhere))
-    async with served(app) as there, httpx.AsyncClient(base_url=there, trust_env=False) as http:
+    async with (
+        served(app) as there,
+        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
+    ):
         http.headers = api.http.headers
         answer = await http.post(PATH, json=request_body())
     is_refused(answer, 503, 5001)

@@ -96,7 +96,10 @@ async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -
 async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
     nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     app = build(replace(api.resources, database=nowhere))
-    async with served(app) as there, httpx.AsyncClient(base_url=there, trust_env=False) as http:
+    async with (
+        served(app) as there,
+        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
+    ):
         http.headers = api.http.headers
         answer = await http.get("/v1/subjects")
         is_problem(answer, 503, "unavailable")

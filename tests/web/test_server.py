@@ -29,7 +29,7 @@ async def test_it_serves_until_it_is_told_to_stop(here: Settings) -> None:
     running = asyncio.create_task(server.run(here, stop))
     await until(lambda: listens(here))
     address = f"http://{here.host}:{here.port}"
-    async with httpx.AsyncClient(base_url=address, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as http:
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")
         assert "server" not in answer.headers

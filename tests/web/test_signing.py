@@ -38,7 +38,9 @@ async def other(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     """A caller of another account."""
     headers = {"authorization": f"Bearer {await keys.create(api.resources, 'other', SCOPES)}"}
     base = str(api.http.base_url)
-    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=base, headers=headers, trust_env=False, timeout=30
+    ) as http:
         yield http
 
 
@@ -212,7 +214,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
 async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None:
     made = await api.subscribe(NOWHERE, signatures=["v1", "v1a"])
     await api.subscribe(NOWHERE)
-    async with httpx.AsyncClient(base_url=api.http.base_url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=api.http.base_url, trust_env=False, timeout=30) as http:
         answer = await http.get("/.well-known/jwks.json")
         assert answer.headers["cache-control"] == "public, max-age=300"
         assert answer.headers["content-type"] == "application/json"

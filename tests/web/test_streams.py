@@ -182,7 +182,7 @@ async def test_an_id_that_is_not_one_of_ours_is_refused(world: World, cursor: st
 async def test_a_head_has_no_stream_behind_it(world: World) -> None:
     headers = {"authorization": f"Bearer {world.key}", "accept": "text/event-stream"}
     url = f"http://127.0.0.1:{world.web.port}/v1/events"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         for _ in range(2):
             answer = await http.head(url, headers=headers)
             assert answer.headers["content-type"] == "text/event-stream"
