@@ -9,7 +9,7 @@ from asyncio import AbstractEventLoop
 from functools import partial
 from typing import Any, Final, cast
 
-from aiohttp import TCPConnector
+from aiohttp import ClientPayloadError, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 
 MOST_INTERIM: Final = 8  # answers in one piece; a server that means well sends one or two in all
@@ -42,6 +42,8 @@ class Terse(ResponseHandler):
             return
         self._body_bytes += len(data)
         if self._body_bytes > 2 * self._payload.total_bytes + MOST_WRAPPING:
+            # In the midst of a chunk's head the end of the connection tells a reader nothing.
+            self._payload.set_exception(ClientPayloadError("more wrapping than body"))
             self.abort()
 
     def _before_body(self) -> bool:
