@@ -94,13 +94,15 @@ def _literal(part: str) -> str:
 class Signed:
     """Signatures in a header: `label` before each, `separator` between them, over `signed`.
 
-    `key` says how a secret is written. Header names are lower-case, empty where there is none. An
-    id or a timestamp that were believed though no signature covers them would let anybody pass
-    off a message as another, so `signed` must name both. Without a timestamp nothing but
+    `stored_as` is the scheme's name in what is stored: it stays as it is, whatever the class is
+    called. `key` says how a secret is written. Header names are lower-case, empty where there is
+    none. An id or a timestamp that were believed though no signature covers them would let anybody
+    pass off a message as another, so `signed` must name both. Without a timestamp nothing but
     deduplication holds off a replay.
     """
 
     key_readers: ClassVar[Mapping[str, Reader]]
+    stored_as: ClassVar[str]
 
     signature_header: str
     signed: str
@@ -156,6 +158,7 @@ class Hmac(Signed):
     """An HMAC under a secret that is written as whsec, base64, hex or text."""
 
     key_readers: ClassVar = SECRETS
+    stored_as: ClassVar = "Hmac"
 
     digest: str = "sha256"
 
@@ -177,6 +180,7 @@ class Ed25519(Signed):
     """An ed25519 signature under a public key that is written as whpk, base64 or hex."""
 
     key_readers: ClassVar = PUBLIC_KEYS
+    stored_as: ClassVar = "Ed25519"
 
     def matches(self, key: bytes, content: bytes, offered: Collection[bytes]) -> bool:
         """Whether one of the offered signatures is of `content`."""
@@ -204,6 +208,7 @@ class SharedSecret:
 
     covers_body: ClassVar = False
     reads_body: ClassVar = False
+    stored_as: ClassVar = "SharedSecret"
 
     def __post_init__(self) -> None:
         _check(HEADER, self.header, "header must be a header name")
@@ -219,6 +224,7 @@ class Unsigned:
 
     covers_body: ClassVar = False
     reads_body: ClassVar = False
+    stored_as: ClassVar = "Unsigned"
 
 
 def _check(pattern: re.Pattern[str], text: str, rule: str) -> None:

@@ -19,6 +19,8 @@ from service.store.secrets import Secret
 
 log = structlog.get_logger()
 
+UNKNOWN_SOURCE = "NoneType"  # a persisted label: stands for the scheme of a source not configured
+
 
 class Keyring:
     """What each source's callbacks are verified with, as of `version`.
@@ -54,7 +56,8 @@ class Keyring:
     def seal_for(self, source: str, secret_id: str) -> str:
         """What a secret is bound to: where its source signs otherwise one day, it opens no more. A
         public key must never become the secret of an HMAC."""
-        return f"{secret_id} {type(self._schemes.get(source)).__name__}"
+        scheme = self._schemes.get(source)
+        return f"{secret_id} {UNKNOWN_SOURCE if scheme is None else scheme.stored_as}"
 
     def proof(self, source: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         """What is kept of a rejected callback's headers, so that it can be verified again; of a

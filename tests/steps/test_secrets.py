@@ -4,13 +4,13 @@ import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import Invalid, NotFound
-from service.core.schemes import V1
+from service.core.schemes import V1, Hmac
 from service.core.signatures import key_of, secret_of
 from service.settings import Settings
 from service.steps import revisit, secrets
@@ -80,6 +80,37 @@ async def test_a_secret_is_in_force_everywhere_as_soon_as_it_is_added_and_until_
     assert old.id is not None
     await secrets.remove(elsewhere, old.id)
     assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 401, 200]
+
+
+@pytest.mark.parametrize(
+    ("source", "label"),
+    [
+        ("provider", "Hmac"),
+        ("ed", "Ed25519"),
+        ("relay", "SharedSecret"),
+        ("open", "Unsigned"),
+        ("gone", "NoneType"),
+    ],
+)
+async def test_a_secret_is_bound_to_a_label_that_never_changes(
+    resources: Resources, source: str, label: str
+) -> None:
+    """Each label is a part of what is encrypted: with another, the secret opens no more."""
+    assert resources.keyring.seal_for(source, "sec_1") == f"sec_1 {label}"
+
+
+async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
+    resources: Resources, settings: Settings
+) -> None:
+    class Renamed(Hmac):
+        pass
+
+    renamed = Renamed(**{each.name: getattr(V1, each.name) for each in fields(V1) if each.init})
+    await secrets.add(resources, "provider", OLD)
+    keyring = Keyring(replace(settings, callback_sources={"provider": renamed}), resources.vault)
+    async with resources.database.transaction() as tx:
+        await keyring.refresh(tx)
+    assert keyring.keys("provider") == (key_of(OLD),)
 
 
 async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secret_in_force(
