@@ -35,12 +35,12 @@ def jittered(delay: float, spread: float, dice: float) -> float:
 def next_delivery(
     schedule: Sequence[float], attempts_made: int, dice: float, retry_after: float | None
 ) -> float | None:
-    """Seconds to the next attempt, None to give up: one at once, then one after each entry.
+    """Seconds to the next attempt, None to give up: one after each entry of the schedule.
+
+    `attempts_made` is at least 1: the first attempt is made at once, and asks nobody.
 
     A subscriber's Retry-After can only put the attempt off, and only so far.
     """
-    if attempts_made == 0:
-        return 0.0
     if attempts_made > len(schedule):
         return None
     planned = schedule[attempts_made - 1]

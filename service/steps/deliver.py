@@ -9,10 +9,10 @@ import structlog
 
 from service.core.errors import Unavailable
 from service.queue import Work
-from service.remote.attempts import Attempt, Failed
+from service.remote.attempts import Attempt
 from service.steps.gather import Gatherer
 from service.steps.profiles import Profile
-from service.steps.record import UNSENT, Done, Recorder
+from service.steps.record import Done, NotSent, Recorder
 from service.steps.resources import Resources
 from service.steps.sending import Message, send
 from service.steps.vault import Sealed
@@ -45,14 +45,14 @@ class Courier:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._attempts = Recorder(resources)
-        self._recorder = Gatherer(self._attempts.write, writers=WRITERS, most=MOST)
+        self._recorder = Recorder(resources)
+        self._batcher = Gatherer(self._recorder.write, writers=WRITERS, most=MOST)
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Deliveries whose turn has come."""
         resources, settings = self._resources, self._resources.settings
         now, token = resources.clock(), resources.new_id("lse")
-        proven = self._attempts.pace.proven(now)
+        proven = self._recorder.pace.proven(now)
         terms = Terms(token, limit, FEW, MANY, proven, settings.delivery_timeout, MARGIN)
         async with resources.database.careless() as tx:
             due = await claims.claim(tx, terms, now)
@@ -67,9 +67,9 @@ class Courier:
         if begun > claimed.at + timedelta(seconds=BEGIN):
             log.warning("delivery", action="lease_spent", delivery=due.id)
             return
-        attempt: Attempt
+        attempt: Attempt | NotSent
         if profile is None:
-            attempt = Failed(UNSENT, str(Sealed()), 0.0)
+            attempt = NotSent(str(Sealed()))
         else:
             attempt_id = f"{due.id}.{due.attempts + 1}"
             message = Message(due.event_id, due.type, due.body, attempt_id, due.url)
@@ -91,7 +91,7 @@ class Courier:
         """Tried as long as the lease holds: what is not on record is sent again."""
         while True:
             try:
-                await self._recorder.put(done)
+                await self._batcher.put(done)
             except Unavailable:
                 if self._resources.clock() > done.due.lease_until:
                     raise

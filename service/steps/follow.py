@@ -11,6 +11,7 @@ MOST_WAITING = 1_000_000  # bytes of events told to one who does not take them
 START = Position(0, 0)
 
 Write = Callable[[Sequence[Kept]], Sequence[bytes]]
+Read = Callable[["Follower"], Awaitable[list[Kept]]]
 
 
 class Batch:
@@ -51,11 +52,12 @@ class Follower:
         self.account_id = account_id
         self.subject_id = subject_id
         self.after = after
+        self._read: Read | None = None  # None: it has not entered a feed
         self._behind = True
         self._waiting: list[Batch] | None = None  # None: what is told is not kept
         self._size = 0
 
-    def enter(self, told: Position, read: Callable[["Follower"], Awaitable[list[Kept]]]) -> None:
+    def enter(self, told: Position, read: Read) -> None:
         """From now on all of the account's feed after `told` is offered; `read` gives a page of
         what comes after `after`."""
         self._read = read
@@ -85,6 +87,8 @@ class Follower:
         return None
 
     async def _page(self) -> Batch | None:
+        if self._read is None:
+            raise RuntimeError("one who has not entered a feed has nothing to read")
         self._waiting, self._size = [], 0
         events = await self._read(self)
         self._behind = len(events) == PAGE or self._waiting is None

@@ -24,8 +24,17 @@ log = structlog.get_logger()
 SUCCESS = range(200, 300)  # RFC 9110, section 15.3
 GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
 SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: design, section 5
-UNSENT = "secret"  # a failure of ours: it says nothing of the subscriber
 FOREVER = Patience(float("inf"), float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Nothing was sent: the subscriber's secrets cannot be opened, as `detail` says in words.
+
+    A failure of ours, so it says nothing of the subscriber.
+    """
+
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class Done:
 
     due: Due
     token: str
-    attempt: Attempt
+    attempt: Attempt | NotSent
     begun: datetime
     ended: datetime
     schedule: tuple[float, ...]
@@ -69,8 +78,10 @@ def judge(done: Done, dice: float) -> Verdict:
         case Published():
             return Verdict("delivered", None, well)
         case Failed(reason=reason):
-            failed = Result(well=False, at=at, overburdened=reason == "timeout")
-            return _again(done, dice, None if reason == UNSENT else failed)
+            burdened = reason == "timeout"
+            return _again(done, dice, Result(well=False, at=at, overburdened=burdened))
+        case NotSent():
+            return _again(done, dice, None)
         case _:
             assert_never(attempt)
 
@@ -85,16 +96,24 @@ def _again(done: Done, dice: float, result: Result | None) -> Verdict:
 
 
 def _kept(done: Done, state: str) -> Recorded:
-    at, milliseconds = done.begun, round(done.attempt.latency * 1000, 1)
-    delivered = state == "delivered"
+    at, delivered = done.begun, state == "delivered"
     match done.attempt:
-        case Answered(status=status, body=body):
+        case Answered(status=status, body=body, latency=latency):
             error = None if delivered else f"status {status}"
-            return Recorded(at, status, milliseconds, error, body, delivered)
-        case Published(receipt=receipt):
-            return Recorded(at, None, milliseconds, None, receipt, delivered)
-        case Failed(reason=reason, detail=detail):
-            return Recorded(at, None, milliseconds, f"{reason}: {detail}", b"", delivered)
+            return Recorded(at, status, _milliseconds(latency), error, body, delivered)
+        case Published(receipt=receipt, latency=latency):
+            return Recorded(at, None, _milliseconds(latency), None, receipt, delivered)
+        case Failed(reason=reason, detail=detail, latency=latency):
+            error = f"{reason}: {detail}"
+            return Recorded(at, None, _milliseconds(latency), error, b"", delivered)
+        case NotSent(detail=detail):
+            return Recorded(at, None, 0.0, f"secret: {detail}", b"", delivered)
+        case _:
+            assert_never(done.attempt)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)
 
 
 class Recorder:

@@ -75,6 +75,11 @@ async def test_one_who_is_told_too_much_while_reading_reads_again(
     assert slow.cuts == 0
 
 
+async def test_one_who_has_not_entered_a_feed_is_told_so() -> None:
+    with pytest.raises(RuntimeError, match="not entered"):
+        await Slow("acc").more()
+
+
 def test_a_batch_is_written_out_once_for_all_who_take_all_of_it() -> None:
     written: list[Sequence[Kept]] = []
 

@@ -1,0 +1,45 @@
+"""What one attempt at a delivery says of the delivery and of its subscriber."""
+
+from datetime import UTC, datetime
+
+from service.remote.attempts import Attempt, Failed
+from service.steps.record import Done, NotSent, Verdict, judge
+from service.store.claims import Due
+
+NOW = datetime(2026, 6, 10, 8, 39, 54, tzinfo=UTC)
+
+
+def due() -> Due:
+    return Due(
+        id="dlv_1",
+        subscriber_id="shr_1",
+        subject_id="sub_1",
+        sequence=1,
+        event_id="evt_1",
+        type="callsheet.subject.queued",
+        body=b"{}",
+        url=None,
+        attempts=0,
+        attempts_before=0,
+        lease_until=NOW,
+        version=1,
+        delicate=False,
+        crowded=False,
+    )
+
+
+def judged(attempt: Attempt | NotSent) -> Verdict:
+    done = Done(due(), "lse_1", attempt, begun=NOW, ended=NOW, schedule=(5.0,), shared=False)
+    return judge(done, 0.5)
+
+
+def test_what_was_not_sent_is_tried_again_and_says_nothing_of_the_subscriber() -> None:
+    verdict = judged(NotSent("it cannot be opened"))
+    assert verdict.state == "pending"
+    assert verdict.result is None
+
+
+def test_a_failure_counts_against_the_subscriber_whatever_its_reason_is_called() -> None:
+    result = judged(Failed("secret", "a word of the sender's", 0.1)).result
+    assert result is not None
+    assert not result.well
