@@ -19,7 +19,7 @@ from aiohttp import AddrInfoType, ClientSession, ClientTimeout, DummyCookieJar, 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from service.core.targets import Networks, refusal
-from service.remote.terse import Connector
+from service.remote.terse import HEAD_LIMITS, Connector
 
 OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
 RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
@@ -158,6 +158,7 @@ class Guard:
             timeout=timeout,
             auto_decompress=False,
             trust_env=False,
+            **HEAD_LIMITS,
         )
 
     def _open(self, info: AddrInfoType) -> socket.socket:

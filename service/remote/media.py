@@ -15,6 +15,7 @@ import aiohttp
 
 from service.core.targets import check_url
 from service.remote.guard import Blocked, Guard
+from service.remote.terse import Garbled
 
 PIECE: Final = 65_536  # bytes handed on at a time, at most
 MOST_REDIRECTS: Final = 5  # ours; storage services need one or two
@@ -73,6 +74,7 @@ _FAILURES: Final[tuple[tuple[type[Exception], Unfetched | str], ...]] = (
     (aiohttp.ClientSSLError, "TLS with its host fails"),
     (aiohttp.ClientConnectorError, "no connection"),
     (TimeoutError, OUT_OF_TIME),
+    (Garbled, _NOT_HTTP),
     (aiohttp.ClientPayloadError, _LOST),
     (aiohttp.ClientResponseError, _NOT_HTTP),
     (aiohttp.NonHttpUrlClientError, _UNUSABLE),

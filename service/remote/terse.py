@@ -1,53 +1,177 @@
-"""A connection to somebody who may answer with much that says little.
+"""A connection to somebody whose answer may be odd, or say little at great length.
+
+A status that has come stands, whatever else is odd. So aiohttp's parser is given a head whole and
+by itself: nothing behind it takes the status along. Of a head that the parser cannot read, the
+status and the fields that make sense are taken, and no body.
 
 aiohttp reads interim answers (1xx) for as long as they come, and keeps each until it is looked at:
-a flood of them stops the event loop, and every other delivery with it. So do bodies in chunks of a
-byte, each with a long extension, of which nothing counts towards a bound on what is read.
+a flood of them stops the event loop, and every other delivery with it. They are passed over here.
+Bodies in chunks of a byte, each with a long extension, do the same, and nothing of that counts
+towards a bound on what is read.
 """
 
+import re
 from asyncio import AbstractEventLoop
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, TypedDict, cast
 
-from aiohttp import ClientPayloadError, TCPConnector
+from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict, CIMultiDictProxy
 
-MOST_INTERIM: Final = 8  # answers in one piece; a server that means well sends one or two in all
-MOST_HEAD: Final = 65_536  # bytes before the body begins
+MOST_HEAD: Final = 65_536  # bytes before the body begins, interim answers included
 MOST_WRAPPING: Final = 262_144  # bytes around the body, beside as many as the body has itself
-ONE_AFTER_ANOTHER: Final = b"\r\n\r\nHTTP/1."
+
+_END: Final = re.compile(rb"(\n\r?\n)[\r\n]*")  # RFC 9112, 2.2: a line feed alone may end a line
+_BEGINNING: Final = b"HTTP/"
+_INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: ([^\r\n]*))?\r?\n")
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
+
+
+class HeadLimits(TypedDict):
+    """Bounds of aiohttp's client: on a line, on a header, and on how many there are."""
+
+    max_line_size: int
+    max_field_size: int
+    max_headers: int
+
+
+HEAD_LIMITS: Final = HeadLimits(  # so that nothing but MOST_HEAD binds
+    max_line_size=MOST_HEAD, max_field_size=MOST_HEAD, max_headers=MOST_HEAD
+)
+
+
+class Garbled(ClientPayloadError):
+    """The body of an answer cannot be told from what is around it."""
 
 
 class Terse(ResponseHandler):
-    """Ends the connection, so that the request fails as reset."""
+    """Takes one answer to each request. What is odd, or too long, ends the connection."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         super().__init__(loop)
+        self._awaited = False  # an answer is, and none was handed on yet
+        self._head = bytearray()  # as much of it as has come
         self._head_bytes = self._body_bytes = 0
 
     def set_response_params(self, **parameters: Any) -> None:  # noqa: ANN401 - passed on as they are
+        self._awaited = True
+        self._head.clear()
         self._head_bytes = self._body_bytes = 0
         super().set_response_params(**parameters)
 
     def data_received(self, data: bytes) -> None:
-        if self._before_body():
-            self._head_bytes += len(data)
-            if data.count(ONE_AFTER_ANOTHER) > MOST_INTERIM:
-                self.abort()
-                return
-        super().data_received(data)
-        if self._payload is None or self._payload.is_eof():
-            if self._head_bytes > MOST_HEAD:
-                self.abort()
-            return
-        self._body_bytes += len(data)
-        if self._body_bytes > 2 * self._payload.total_bytes + MOST_WRAPPING:
-            # In the midst of a chunk's head the end of the connection tells a reader nothing.
-            self._payload.set_exception(ClientPayloadError("more wrapping than body"))
-            self.abort()
+        if not data or self._parser is None or self._upgraded:
+            super().data_received(data)
+        elif self._payload is not None and not self._payload.is_eof():
+            self._body_received(data, self._payload)
+        elif self._awaited:
+            self._head_received(data)
+        else:
+            self._end()
 
-    def _before_body(self) -> bool:
-        return self._payload is None or self._payload.is_eof()
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Hand an answer on; a second one is not kept, as the next request would take it for its
+        own."""
+        if self._awaited:
+            self._awaited = False
+            super().feed_data(data, size)
+        else:
+            self._end()
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Fail the request; but not for a head that cannot be parsed, if it has a status."""
+        message = None
+        if self._awaited and isinstance(exc, HttpProcessingError):
+            message = _read(bytes(self._head))
+        if message is None:
+            super().set_exception(exc, *cause)
+            return
+        body = StreamReader(self, limit=1, loop=self._loop)
+        body.set_exception(Garbled("the head is odd"))
+        self._should_close = True
+        self.feed_data((message, body))
+
+    def _head_received(self, data: bytes) -> None:
+        self.start_timeout()
+        self._head_bytes += len(data)
+        searched = max(0, len(self._head) - 2)
+        self._head += data if self._head else data.lstrip(b"\r\n")
+        end = self._end_of_head(searched)
+        head = bytes(self._head[:end])
+        rest = bytes(self._head[len(head) :])
+        if self._head_bytes - len(rest) > MOST_HEAD:
+            self._end()
+            super().set_exception(HttpProcessingError(message="its head is too long"))
+        elif end is not None or not _BEGINNING.startswith(self._head[: len(_BEGINNING)]):
+            self._head[:] = head
+            super().data_received(head)
+            self._head.clear()
+            if rest and self.is_connected():
+                self.data_received(rest)
+
+    def _end_of_head(self, searched: int) -> int | None:
+        """Where the head ends; None if it does not yet. Interim answers before it are dropped.
+
+        The first `searched` bytes were looked through before.
+        """
+        while end := _END.search(self._head, searched):
+            if not _INTERIM.match(self._head):
+                return end.end(1)
+            del self._head[: end.end()]
+            searched = 0
+        return None
+
+    def _body_received(self, data: bytes, body: StreamReader) -> None:
+        super().data_received(data)
+        self._body_bytes += len(data)
+        if body.is_eof():
+            return
+        error: Exception | None = None
+        if isinstance(self.exception(), HttpProcessingError):
+            error = Garbled("it is not framed as HTTP is")
+        elif self._body_bytes > 2 * body.total_bytes + MOST_WRAPPING:
+            error = ClientPayloadError("more wrapping than body")
+        if error is not None:
+            # In the midst of a chunk's head the end of the connection tells a reader nothing.
+            self._payload = None
+            body.set_exception(error)
+            self._end()
+
+    def _end(self) -> None:
+        self._should_close = True
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def _read(head: bytes) -> RawResponseMessage | None:
+    """What there is in a head that is no HTTP as a whole; None if it has no status."""
+    found = _STATUS.match(head)
+    if found is None:
+        return None
+    fields = CIMultiDict[str]()
+    for line in head[found.end() :].splitlines():
+        name, colon, value = line.partition(b":")
+        if colon and _NAME.fullmatch(name):
+            fields.add(name.decode(), _text(value.strip(b" \t")))
+    return RawResponseMessage(
+        version=HttpVersion11,
+        code=int(found[1]),
+        reason=_text(found[2] or b""),
+        headers=CIMultiDictProxy(fields),
+        raw_headers=(),
+        should_close=True,
+        compression=None,
+        upgrade=False,
+        chunked=False,
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 class Connector(TCPConnector):

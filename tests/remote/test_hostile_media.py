@@ -127,12 +127,19 @@ NOT_HTTP = {
     "a negative length": GOOD + b"Content-Length: -5\r\n\r\n",
     "two lengths": GOOD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
     "a length and chunks": GOOD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a chunk that is none": CHUNKED + b"words\r\n",
 }
 
 
 @pytest.mark.parametrize("kind", NOT_HTTP)
 async def test_what_is_not_http_is_no_answer(kind: str) -> None:
     assert await unfetched(NOT_HTTP[kind]) == "protocol"
+
+
+async def test_a_status_that_needs_no_body_stands_whatever_is_odd_about_it() -> None:
+    odd = b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n"
+    assert await unfetched(b"HTTP/1.1 404 Gone\r\n" + odd) == "not_found"
+    assert await unfetched(b"HTTP/1.1 302 Found\r\nLocation: ftp://a\r\n" + odd) == "redirect"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip"])
