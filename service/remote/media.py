@@ -9,13 +9,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from service.core.targets import check_url
 from service.remote.guard import Blocked, Guard
 from service.remote.terse import Garbled
+from service.remote.urls import exact, onward
 
 PIECE: Final = 65_536  # bytes handed on at a time, at most
 MOST_REDIRECTS: Final = 5  # ours; storage services need one or two
@@ -136,10 +137,10 @@ class Fetcher:
             with closing(answer):
                 if answer.status not in REDIRECTS:
                     return _refusal(answer, most) or await _taken(answer.content, feed, most)
-                onward = _onward(url, answer.headers.get("Location"))
-            if isinstance(onward, Unfetched):
-                return onward
-            url = onward
+                led = _led(url, answer.headers.get("Location"))
+            if isinstance(led, Unfetched):
+                return led
+            url = led
         return _ASTRAY
 
     async def _asked(self, url: str) -> aiohttp.ClientResponse | Unfetched:
@@ -147,12 +148,12 @@ class Fetcher:
         if check_url(url, pointer="", https_only=False, allowed=None):
             return _UNUSABLE
         try:
-            return await self._session.get(url, allow_redirects=False)
+            return await self._session.get(exact(url), allow_redirects=False)
         except _RAISED as error:
             return _failure(error)
 
 
-def _onward(url: str, location: str | None) -> str | Unfetched:
+def _led(url: str, location: str | None) -> str | Unfetched:
     """Where a redirect leads, relative to where it was met.
 
     From https to http none is followed: whoever gave us https was promised that nobody on the way
@@ -161,17 +162,17 @@ def _onward(url: str, location: str | None) -> str | Unfetched:
     if not location:
         return _NOWHERE
     try:
-        onward = urljoin(url, location)
-        flaws = check_url(onward, pointer="", https_only=False, allowed=None)
+        led = onward(url, location)
+        flaws = check_url(led, pointer="", https_only=False, allowed=None)
     except ValueError:
         return Unfetched("redirect", "is redirected to what is not a URL")
     if flaws:
         return Unfetched(
             "redirect", f"is redirected to where nothing is fetched: {flaws[0].message}"
         )
-    if urlsplit(url).scheme == "https" and urlsplit(onward).scheme != "https":
+    if urlsplit(url).scheme == "https" and urlsplit(led).scheme != "https":
         return _UNPROTECTED
-    return onward
+    return led
 
 
 def _refusal(answer: aiohttp.ClientResponse, most: int) -> Unfetched | None:

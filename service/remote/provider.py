@@ -33,6 +33,7 @@ from service.remote.answers import (
     move,
 )
 from service.remote.credentials import ApiKey, KeyPair, Token
+from service.remote.urls import exact
 
 __all__ = [
     "Absent",
@@ -158,7 +159,7 @@ class Provider:
             headers["content-type"] = "application/json"
         try:
             async with self._client().request(
-                method, url, data=content, headers=headers, allow_redirects=False
+                method, exact(url), data=content, headers=headers, allow_redirects=False
             ) as response:
                 return await self._read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

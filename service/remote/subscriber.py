@@ -12,6 +12,7 @@ import aiohttp
 
 from service.remote.attempts import Answered, Attempt, Failed
 from service.remote.guard import Blocked, Guard
+from service.remote.urls import exact
 
 KEPT_BYTES: Final = 20_000  # of an answer's body; enough to see why it was refused
 KEPT_DETAIL: Final = 200  # characters of a failure's description
@@ -65,7 +66,9 @@ class Sender:
         answer: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(timeout_seconds):
-                request = self._session.post(url, headers=headers, data=body, allow_redirects=False)
+                request = self._session.post(
+                    exact(url), headers=headers, data=body, allow_redirects=False
+                )
                 # Closing ends the connection, unless it was read to its end and went back.
                 with closing(await request) as answer:
                     await _keep(answer.content, kept)
