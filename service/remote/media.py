@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from service.core.codings import is_coded
 from service.core.targets import check_url
 from service.remote.guard import Blocked, Guard
 from service.remote.terse import Garbled
@@ -185,7 +186,7 @@ def _refusal(answer: aiohttp.ClientResponse, most: int) -> Unfetched | None:
         return Unfetched("not_found", said)
     if status != OK:
         return Unfetched("refused", said)
-    if answer.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+    if is_coded(",".join(answer.headers.getall("Content-Encoding", []))):
         return _ENCODED
     if answer.content_length is not None and answer.content_length > most:
         return _too_large(most)

@@ -142,7 +142,9 @@ async def test_a_status_that_needs_no_body_stands_whatever_is_odd_about_it() -> 
     assert await unfetched(b"HTTP/1.1 302 Found\r\nLocation: ftp://a\r\n" + odd) == "redirect"
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip"])
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip", "aws-chunked,gzip"]
+)
 async def test_what_comes_compressed_is_not_unpacked(encoding: str) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     packed = answer(bomb, headers=f"Content-Encoding: {encoding}\r\n")
@@ -152,9 +154,14 @@ async def test_what_comes_compressed_is_not_unpacked(encoding: str) -> None:
     assert taken.data == b""
 
 
-async def test_what_says_that_it_is_not_compressed_is_taken() -> None:
-    page = answer(b"x", headers="Content-Encoding: identity\r\n")
-    assert await fetched(page) == b"x"
+@pytest.mark.parametrize("said", ["identity", "aws-chunked", "none", "binary", "UTF-8", "", " , "])
+async def test_a_word_that_names_no_coding_changes_nothing(said: str) -> None:
+    assert await fetched(answer(b"x", headers=f"Content-Encoding: {said}\r\n")) == b"x"
+
+
+async def test_a_coding_is_found_in_any_header_line() -> None:
+    headers = "Content-Encoding: aws-chunked\r\nContent-Encoding: X-GZIP\r\n"
+    assert await unfetched(answer(b"x", headers=headers)) == "encoded"
 
 
 async def test_a_large_file_is_never_held_whole() -> None:
