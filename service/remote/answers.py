@@ -74,6 +74,13 @@ class Unknown:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable(Unknown):
+    """An answer came, but nobody can read it. `beginning` is the first of it, fit for a log."""
+
+    beginning: str
+
+
 CreateAnswer = Accepted | Exists | Refused | Deferred | Stopped | Unknown
 LookUpAnswer = Found | Absent | Deferred | Stopped | Unknown
 

@@ -64,6 +64,17 @@ class Token:
             self._until = now + LIFE - MARGIN
         return self._value
 
+    def concealed(self, text: str) -> str:
+        """The text with *** in place of what proves who we are, which an answer may repeat."""
+        if isinstance(self._credentials, ApiKey):
+            secrets = [self._credentials.key]
+        else:
+            pair = self._credentials
+            secrets = [self._value, pair.secret_key, pair.access_key]
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "***")
+        return text
+
     def renewed(self, refused: str) -> str | None:
         """A newly minted token; None if there is nothing to mint.
 

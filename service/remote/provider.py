@@ -30,9 +30,12 @@ from service.remote.answers import (
     Refused,
     Stopped,
     Unknown,
+    Unreadable,
     move,
 )
 from service.remote.credentials import ApiKey, KeyPair, Token
+from service.remote.legible import beginning, read_code, unpacked
+from service.remote.terse import HEAD_LIMITS
 from service.remote.urls import exact
 
 __all__ = [
@@ -49,10 +52,11 @@ __all__ = [
     "Refused",
     "Stopped",
     "Unknown",
+    "Unreadable",
 ]
 
 PATH = "/v1/general/advanced-custom-elements"  # section 1
-MAX_ANSWER = 1_000_000  # bytes
+MAX_ANSWER = 1_000_000  # bytes, as it came and unpacked
 MAX_CONNECTIONS = 64
 MAX_CONNECT = 5.0  # seconds to connect, and never more than half of the whole time
 KEPT_ALIVE = 3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
@@ -65,12 +69,14 @@ TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: re-mint once
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
-    """`{code, message, request_id, data?}`, and the header that goes with it."""
+    """`{code, message, request_id, data?}`, and the header that goes with it. `content` is all
+    of it, unpacked."""
 
     code: int
     message: str
     data: object
     retry_after: float
+    content: bytes
 
 
 class Provider:
@@ -108,6 +114,7 @@ class Provider:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
+                **HEAD_LIMITS,
             )
         return self._session
 
@@ -117,7 +124,7 @@ class Provider:
         if not isinstance(answer, _Envelope):
             return answer
         if answer.code == 0:
-            report = _report(answer.data, body.get("external_task_id"))
+            report = self._report(answer, body.get("external_task_id"))
             return Accepted(report) if isinstance(report, Report) else report
         if answer.code == PARAMETERS and "already exists" in answer.message.casefold():
             return Exists(answer.message)
@@ -129,7 +136,7 @@ class Provider:
         if not isinstance(answer, _Envelope):
             return answer
         if answer.code == 0:
-            report = _report(answer.data, task_id)
+            report = self._report(answer, task_id)
             return Found(report) if isinstance(report, Report) else report
         if answer.code == PARAMETERS and "not found" in answer.message.casefold():
             return Absent(answer.message)
@@ -165,6 +172,8 @@ class Provider:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"the provider could not be reached ({type(error).__name__})"
             return Deferred(None, reason, 0.0, parallel=False)
+        except aiohttp.ClientResponseError:
+            return Unreadable("an answer nobody can read: it is not HTTP", "")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Its text stays out: it may repeat what was sent, secrets included.
             return Unknown(f"the connection broke ({type(error).__name__})")
@@ -174,18 +183,36 @@ class Provider:
         async for piece in response.content.iter_any():
             raw += piece
             if len(raw) > MAX_ANSWER:
-                return Unknown(f"an answer of more than {MAX_ANSWER} bytes")
-        unread = Unknown(f"an answer nobody can read (HTTP {response.status})")
+                break
+        content, coding = bytes(raw), response.headers.get("content-encoding", "")
         try:
-            answer = parse(bytes(raw))
-        except Malformed:
-            return unread
-        code = answer.get("code")
-        if not isinstance(code, int) or isinstance(code, bool):
-            return unread
+            content = unpacked(content, coding, MAX_ANSWER)
+            answer = parse(content)
+            code = read_code(answer.get("code"))
+        except Malformed as error:
+            reason = f"an answer nobody can read (HTTP {response.status}): {error}"
+            return Unreadable(reason, self._beginning(content))
         asked = retry_after_seconds(response.headers.get("retry-after"), self._clock())
         wait = min(asked or 0.0, MAX_RETRY_AFTER)
-        return _Envelope(code, clean(answer.get("message")), answer.get("data"), wait)
+        message, data = clean(answer.get("message")), answer.get("data")
+        return _Envelope(code, message, data, wait, content)
+
+    def _report(self, answer: _Envelope, asked: object) -> Report | Unknown:
+        """The report on the task that was asked for; Unknown if it is none, or on another."""
+        try:
+            report = read_record(answer.data if isinstance(answer.data, dict) else {})
+        except Malformed as error:
+            reason = f"success, but with a record nobody can read: {error}"
+            return Unreadable(reason, self._beginning(answer.content))
+        if report.external_task_id is None or asked in (
+            report.external_task_id,
+            report.provider_task_id,
+        ):
+            return report
+        return Unknown("success, but on another task than was asked for")
+
+    def _beginning(self, content: bytes) -> str:
+        return beginning(self._token.concealed(content.decode(errors="replace")))
 
 
 def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
@@ -208,17 +235,3 @@ def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
 
 def _doubt(answer: _Envelope) -> Unknown:
     return Unknown(f"the provider answered {answer.code}: {answer.message}")
-
-
-def _report(data: object, asked: object) -> Report | Unknown:
-    """The report on the task that was asked for; Unknown if it is none, or on another."""
-    try:
-        report = read_record(data if isinstance(data, dict) else {})
-    except Malformed:
-        return Unknown("success, but with a record nobody can read")
-    if report.external_task_id is None or asked in (
-        report.external_task_id,
-        report.provider_task_id,
-    ):
-        return report
-    return Unknown("success, but on another task than was asked for")

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from service.core.errors import Unavailable
 from service.steps.resources import Resources
-from service.store import provider
+from service.steps.unreadable import trouble
+from service.store import provider, unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ async def look(resources: Resources) -> Health:
                 state = await provider.read(tx)
                 if state.stopped_code is not None:
                     stopped = f"submission is stopped by the provider's code {state.stopped_code}"
+                elif garbled := trouble(await unreadable.read(tx)):
+                    stopped = garbled
     except Unavailable:
         postgres = "cannot be reached"
     redis = "ok" if await resources.queue.reachable() else "cannot be reached: work is swept up"

@@ -1,6 +1,7 @@
-"""How long tasks usually take, as this process last heard of it."""
+"""How long tasks usually take, and whether answers can be read, as this process last heard."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 # Seconds by reference type, until something is learnt; the provider's notes, section 6: an image
 # subject about 5 s, a custom voice, which only a video subject may train, 9 to 15 s.
@@ -12,6 +13,7 @@ class Learnt:
 
     def __init__(self) -> None:
         self._usual = USUAL
+        self.readable_until: datetime | None = None  # its answers are believed to be, until then
 
     def take(self, usual: Mapping[str, float] | None) -> None:
         """Take over seconds by reference type; None: nothing was learnt yet."""

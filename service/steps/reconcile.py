@@ -14,7 +14,7 @@ from service.core.news import news_of
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
-from service.steps import revisit
+from service.steps import revisit, unreadable
 from service.steps.advance import Fence, advance, next_look_up
 from service.steps.resources import Resources
 from service.steps.submit import RETRY_BASE, RETRY_CAP
@@ -50,6 +50,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
 async def look_up(resources: Resources, subject: Subject) -> None:
     """Ask for one subject; apply what is new, else ask again later, each time a little later."""
     answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
+    await unreadable.note(resources, subject.id, answer)
     news: News | None = None
     match answer:
         case Found(report):

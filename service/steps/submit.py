@@ -23,6 +23,7 @@ from service.remote.provider import (
     Stopped,
     Unknown,
 )
+from service.steps import unreadable
 from service.steps.advance import Fence, advance
 from service.steps.resources import Resources
 from service.store import media, provider, subjects
@@ -95,6 +96,7 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
         log.warning("submission", action="lease_ran_out", subject=subject.id)
         return
     answer = await resources.provider.create(body)
+    await unreadable.note(resources, subject.id, answer)
     now = resources.clock()
     await _learn(resources, claimed, answer, now)
     news = _news(resources, subject, answer, now)

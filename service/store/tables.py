@@ -81,6 +81,10 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column("secrets_version", BigInteger, nullable=False, server_default="0"),
     Column("usual", JSONB(none_as_null=True)),  # reference type → seconds that a task takes
     Column("look_ups_until", Time),  # look-ups made so far use up the permitted rate until then
+    # Answers in a row that nobody could read; when the first and the newest of them came.
+    Column("unreadable_answers", BigInteger, nullable=False, server_default="0"),
+    Column("unreadable_since", Time),
+    Column("unreadable_at", Time),
     CheckConstraint("id = 1", name="one_row"),
 )
 

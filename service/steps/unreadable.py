@@ -1,0 +1,76 @@
+"""Answers of the provider's that nobody can read: logged, counted, and shown by readiness.
+
+Such an answer moves no subject. If they go on, every subject would wait for its deadline, and
+nobody would know why.
+"""
+
+from datetime import timedelta
+
+import structlog
+
+from service.core.errors import Unavailable
+from service.core.subjects import rfc3339
+from service.remote.provider import (
+    CreateAnswer,
+    Deferred,
+    LookUpAnswer,
+    Unknown,
+    Unreadable,
+)
+from service.steps.resources import Resources
+from service.store import unreadable
+from service.store.unreadable import UnreadableAnswers
+
+log = structlog.get_logger()
+
+MANY = 5  # in a row; ours: a gateway that restarts answers with a page of its own now and then
+# Whoever has read an answer does not look for counted ones for so long: a statement for each answer
+# would cost more than it is worth.
+BELIEVED_FOR = timedelta(seconds=10)
+
+
+async def note(resources: Resources, subject_id: str, answer: CreateAnswer | LookUpAnswer) -> None:
+    """Count what cannot be read, over all workers; an answer that can be ends the row.
+
+    Never raises Unavailable: a count is not worth the answer.
+    """
+    now, learnt = resources.clock(), resources.learnt
+    try:
+        if isinstance(answer, Unreadable):
+            log.warning(
+                "provider",
+                action="unreadable_answer",
+                subject=subject_id,
+                reason=answer.reason,
+                beginning=answer.beginning,
+            )
+            learnt.readable_until = None
+            async with resources.database.glance() as tx:
+                await unreadable.count(tx, now)
+        elif _was_read(answer) and not (learnt.readable_until and now < learnt.readable_until):
+            learnt.readable_until = now + BELIEVED_FOR
+            async with resources.database.glance() as tx:
+                await unreadable.forget(tx)
+    except Unavailable as error:
+        learnt.readable_until = None
+        log.warning("provider", action="not_counted", error=repr(error.__cause__))
+
+
+def _was_read(answer: CreateAnswer | LookUpAnswer) -> bool:
+    """Whether the provider said something; where the answer was lost, or none came, it did not."""
+    match answer:
+        case Unknown() | Deferred(provider_code=None):
+            return False
+        case _:
+            return True
+
+
+def trouble(found: UnreadableAnswers | None) -> str | None:
+    """What readiness says of it, in words; None while it is nothing."""
+    if found is None or found.count < MANY:
+        return None
+    first, last = rfc3339(found.since), rfc3339(found.at)
+    return (
+        f"the last {found.count} answers could not be read, from {first} to {last}:"
+        " see `unreadable_answer` in the log"
+    )

@@ -1,0 +1,111 @@
+"""Answers of the provider's that nobody can read are counted over all, and readiness shows it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from structlog.typing import EventDict
+
+from service.local.ports import free_port
+from service.remote.provider import Absent, ApiKey, Provider, Unreadable
+from service.steps import health, reconcile, submit, unreadable
+from service.steps.learnt import Learnt
+from service.steps.resources import Resources
+from service.steps.unreadable import BELIEVED_FOR, MANY
+from service.store import subjects
+from service.store.database import Database
+from tests.calling import fetch
+from tests.conftest import Api, Clock
+from tests.remote.wire import envelope, plain, wire
+from tests.steps.gallery import gallery
+
+PAGE = plain(b"<h1>It works!</h1> Bearer a-provider-key", 502)
+ABSENT = envelope(1201, "Task not found", status=400)
+
+
+async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes]) -> None:
+    """Look a subject up once for each answer."""
+    async with resources.database.transaction() as tx:
+        found = await subjects.get(tx, subject_id)
+    assert found is not None
+    given = list(answers)
+    async with wire(given) as server:
+        theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
+        for _ in given:
+            await reconcile.look_up(replace(resources, provider=theirs), found)
+        await theirs.aclose()
+
+
+async def provider_check(resources: Resources) -> str:
+    return (await health.look(resources)).checks["provider"]
+
+
+async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
+    api: Api, clock: Clock
+) -> None:
+    made = await api.create()
+    first = made["created_at"]
+    await asked(api.resources, made["id"], [PAGE] * (MANY - 1))
+    assert await provider_check(api.resources) == "ok"
+    clock.pass_by(60)
+    await asked(api.resources, made["id"], [PAGE])
+    found = await health.look(api.resources)
+    assert (found.usable, found.status) == (True, "degraded")
+    said = found.checks["provider"]
+    assert said.startswith(f"the last {MANY} answers could not be read, from {first} to ")
+    await asked(api.resources, made["id"], [envelope(5000, "x"), ABSENT])
+    assert await provider_check(api.resources) == "ok"
+
+
+async def test_one_that_can_be_read_between_them_ends_the_row(api: Api) -> None:
+    made = await api.create()
+    await asked(api.resources, made["id"], [PAGE] * (MANY - 1) + [ABSENT] + [PAGE] * (MANY - 1))
+    assert await provider_check(api.resources) == "ok"
+
+
+async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
+    api: Api, clock: Clock
+) -> None:
+    made = await api.create()
+    other = replace(api.resources, learnt=Learnt())
+    await asked(other, made["id"], [ABSENT])
+    await asked(api.resources, made["id"], [PAGE] * MANY)
+    clock.pass_by(BELIEVED_FOR.total_seconds())
+    await asked(other, made["id"], [ABSENT])
+    assert await provider_check(api.resources) == "ok"
+
+
+async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
+    api: Api, logged: list[EventDict]
+) -> None:
+    async with gallery() as media, wire([PAGE]) as server:
+        theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
+        resources = replace(api.resources, provider=theirs)
+        for _ in range(MANY):
+            await api.create(**media.images("front", "side"))
+        await fetch(resources, "UPDATE subjects SET media_due_at = NULL")
+        for claimed in await submit.claim(resources, MANY):
+            await submit.submit(resources, claimed)
+        await theirs.aclose()
+    assert (await provider_check(resources)).startswith(f"the last {MANY} answers")
+    lines = [line for line in logged if line.get("action") == "unreadable_answer"]
+    assert len(lines) == MANY
+    assert lines[0]["beginning"] == "<h1>It works!</h1> Bearer ***"
+    assert "HTTP 502" in lines[0]["reason"]
+    assert not any("a-provider-key" in str(line) for line in logged)
+    states = await fetch(resources, "SELECT DISTINCT state FROM subjects")
+    assert states == [{"state": "unconfirmed"}]
+
+
+async def test_a_count_that_cannot_be_kept_costs_no_answer(
+    resources: Resources, logged: list[EventDict]
+) -> None:
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    nowhere = replace(resources, database=away)
+    await unreadable.note(nowhere, "sub_1", Unreadable("why", "what"))
+    await unreadable.note(nowhere, "sub_1", Absent("Task not found"))
+    await away.close()
+    assert [line["action"] for line in logged if line["event"] == "provider"] == [
+        "unreadable_answer",
+        "not_counted",
+        "not_counted",
+    ]
