@@ -136,7 +136,8 @@ class Settings:
     lease: float = _setting(
         "30",
         parameters.seconds(0.2, 3600),
-        "How long a worker holds what it claimed; more than PROVIDER_TIMEOUT",
+        "Seconds after which others take up what a dead worker held; a living one renews its hold "
+        "three times in them. More than PROVIDER_TIMEOUT",
     )
     absence_grace: float = _setting(
         "10",

@@ -22,7 +22,7 @@ from service.core.errors import CallsheetError, Invalid, TooMany, Unavailable
 from service.core.subjects import public
 from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
-from service.steps import aftermath, deliver, housekeeping, intake, look, reconcile, submit
+from service.steps import aftermath, deliver, housekeeping, intake, leases, look, reconcile, submit
 from service.steps.drain import Drain
 from service.steps.resources import Resources
 from service.wiring import collect_seldom, open_resources
@@ -36,6 +36,9 @@ STOP_TIME = 5.0  # seconds that a claim under way gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
 KEEP_RESULT = 3600  # seconds; of `create_subject` alone, for whoever enqueued it
 MAX_TRIES = 100  # of `create_subject` while Postgres is away
+
+RENEWALS = 3  # of a lease in its time: if one fails, the work is ours still
+LEASED = (Work.LOOK, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing, and has no token
 
 Drains = Mapping[Work, Drain[Any]]
 
@@ -209,6 +212,19 @@ async def sweep_for_ever(resources: Resources) -> None:
         await asyncio.sleep(resources.settings.sweep)
 
 
+async def keep_leases(resources: Resources, drains: Drains) -> None:
+    """Renew the leases of all that is under way, so that they are over soon after our death."""
+    while True:
+        await asyncio.sleep(resources.settings.lease / RENEWALS)
+        held = [piece.lease for work in LEASED for piece in drains[work].under_way]
+        try:
+            await leases.renew(resources, held)
+        except Unavailable as error:
+            log.warning("worker", action="leases_not_renewed", error=repr(error))
+        except Exception:  # the next time may go better
+            log.exception("worker", action="fault")
+
+
 async def finish(drains: Drains, lease: float) -> None:
     """Let what is under way end. A look may take minutes, and is given back when it is cut off."""
     patience = {work: STOP_TIME if work is Work.LOOK else lease for work in drains}
@@ -228,11 +244,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(connected_for_ever(resources, taking)),
             asyncio.create_task(sweep_for_ever(resources)),
         ]
+        keeping = asyncio.create_task(keep_leases(resources, drains))
         stopped = asyncio.create_task(stop.wait())
         log.info("worker", action="started")
         try:
             # A task that ends by itself is a fault: better to end the process, and say why.
-            running = [stopped, *tasks, *watches]
+            running = [stopped, keeping, *tasks, *watches]
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -246,6 +263,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 task.cancel()
             await asyncio.gather(stopped, *tasks, *watches, return_exceptions=True)
             await finish(drains, settings.lease)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
             log.info("worker", action="stopped")
 
 

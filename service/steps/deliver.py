@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 import structlog
 
@@ -11,6 +10,7 @@ from service.core.errors import Unavailable
 from service.queue import Work
 from service.remote.attempts import Attempt
 from service.steps.gather import Gatherer
+from service.steps.leases import Lease, end_of_lease
 from service.steps.profiles import Profile
 from service.steps.record import Done, NotSent, Recorder
 from service.steps.resources import Resources
@@ -21,8 +21,6 @@ from service.store.claims import Due, Terms
 
 log = structlog.get_logger()
 
-MARGIN = 10.0  # seconds of a lease beyond an attempt's time-out, to begin and to record in
-BEGIN = 5.0  # seconds of those; a worker that was stopped for longer leaves it to others
 FEW, MANY = 8, 128  # of one subscriber under way at once: at first, and once it answers
 WRITERS = 4  # batches of attempts recorded at a time; with fewer, attempts wait for the disk
 MOST = 64  # attempts in one of them
@@ -31,12 +29,11 @@ AGAIN = 0.2  # seconds between tries to record while Postgres is away
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A due delivery, the token it is recorded under, and how it is sent: None if that cannot be
+    """A due delivery, the lease it is recorded under, and how it is sent: None if that cannot be
     known, as its secrets cannot be opened."""
 
     due: Due
-    token: str
-    at: datetime
+    lease: Lease
     profile: Profile | None
 
 
@@ -50,21 +47,24 @@ class Courier:
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Deliveries whose turn has come."""
-        resources, settings = self._resources, self._resources.settings
+        resources = self._resources
         now, token = resources.clock(), resources.new_id("lse")
+        until = end_of_lease(resources, now)
         proven = self._recorder.pace.proven(now)
-        terms = Terms(token, limit, FEW, MANY, proven, settings.delivery_timeout, MARGIN)
+        terms = Terms(token, until, limit, FEW, MANY, proven)
         async with resources.database.careless() as tx:
             due = await claims.claim(tx, terms, now)
         wanted = {one.subscriber_id: one.version for one in due}
         known = await resources.profiles.known(resources.database, wanted, now)
-        return [Claimed(one, token, now, known.get(one.subscriber_id)) for one in due]
+        return [
+            Claimed(one, Lease(token, one.id, until), known.get(one.subscriber_id)) for one in due
+        ]
 
     async def deliver(self, claimed: Claimed) -> None:
         """One attempt: signed now, over the bytes that were stored once; and kept."""
         resources, due, profile = self._resources, claimed.due, claimed.profile
         begun = resources.clock()
-        if begun > claimed.at + timedelta(seconds=BEGIN):
+        if not claimed.lease.lasts(begun):
             log.warning("delivery", action="lease_spent", delivery=due.id)
             return
         attempt: Attempt | NotSent
@@ -76,7 +76,7 @@ class Courier:
             attempt = await send(resources, profile, message, begun)
         done = Done(
             due=due,
-            token=claimed.token,
+            token=claimed.lease.token,
             attempt=attempt,
             begun=begun,
             ended=resources.clock(),
@@ -88,12 +88,13 @@ class Courier:
             resources.queue.wake(Work.DELIVER, due.subject_id)
 
     async def _record(self, done: Done) -> None:
-        """Tried as long as the lease holds: what is not on record is sent again."""
+        """Tried for as long as a lease lasts: what is not on record by then is sent again."""
+        until = end_of_lease(self._resources, done.ended)
         while True:
             try:
                 await self._batcher.put(done)
             except Unavailable:
-                if self._resources.clock() > done.due.lease_until:
+                if self._resources.clock() > until:
                     raise
                 await asyncio.sleep(AGAIN)
             else:

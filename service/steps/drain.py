@@ -21,9 +21,9 @@ T = TypeVar("T")
 class Drain(Generic[T]):
     """`claim(n)` takes at most n pieces of work under a lease; `act` does one of them.
 
-    What `act` could not finish is left to its lease: whoever comes next takes it up. As many as
-    `aside` pieces that take long are set aside, and hold no place any more: they only wait for
-    somebody, and would keep those waiting who are quick.
+    What `act` could not finish is left to its lease, which nobody renews then: whoever comes next
+    takes it up. As many as `aside` pieces that take long are set aside, and hold no place any more:
+    they only wait for somebody, and would keep those waiting who are quick.
     """
 
     def __init__(
@@ -40,11 +40,16 @@ class Drain(Generic[T]):
         self._act = act
         self._width = width
         self._most_aside = aside
-        self._acting: set[asyncio.Task[None]] = set()
-        self._aside: set[asyncio.Task[None]] = set()
+        self._acting: dict[asyncio.Task[None], T] = {}
+        self._aside: dict[asyncio.Task[None], T] = {}
         self._rung = asyncio.Event()
         self._freed = asyncio.Event()
         self._stopping = False
+
+    @property
+    def under_way(self) -> list[T]:
+        """The pieces that are acted on at this moment."""
+        return [*self._acting.values(), *self._aside.values()]
 
     def ring(self) -> None:
         """There may be work."""
@@ -83,7 +88,7 @@ class Drain(Generic[T]):
             claimed = await self._claim(free)
             for piece in claimed:
                 task = asyncio.create_task(self._safely(piece))
-                self._acting.add(task)
+                self._acting[task] = piece
                 task.add_done_callback(self._ended)
                 if self._most_aside:
                     asyncio.get_running_loop().call_later(LONG, self._set_aside, task)
@@ -92,8 +97,8 @@ class Drain(Generic[T]):
 
     async def finish(self, seconds: float) -> None:
         """Let what is under way end, for so long; then cut it off, and its leases run out."""
-        if under_way := self._acting | self._aside:
-            _, unfinished = await asyncio.wait(under_way, timeout=seconds)
+        if tasks := [*self._acting, *self._aside]:
+            _, unfinished = await asyncio.wait(tasks, timeout=seconds)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
@@ -108,16 +113,15 @@ class Drain(Generic[T]):
 
     def _set_aside(self, task: asyncio.Task[None]) -> None:
         if task in self._acting and len(self._aside) < self._most_aside:
-            self._acting.discard(task)
-            self._aside.add(task)
+            self._aside[task] = self._acting.pop(task)
             self._freed.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """What ends in a busy drain may make place for work that a claim had to pass over."""
         if len(self._acting) * BUSY >= self._width or task in self._aside:
             self._rung.set()
-        self._acting.discard(task)
-        self._aside.discard(task)
+        self._acting.pop(task, None)
+        self._aside.pop(task, None)
         self._freed.set()
 
     async def _safely(self, piece: T) -> None:

@@ -19,6 +19,7 @@ from service.core.retries import SPREAD, jittered
 from service.core.subjects import News
 from service.queue import Work
 from service.steps.advance import Fence, advance
+from service.steps.leases import Lease, end_of_lease
 from service.steps.resources import Resources
 from service.steps.see import see
 from service.store import media_looks
@@ -26,16 +27,16 @@ from service.store.media_looks import Due, Terms
 
 log = structlog.get_logger()
 
-MARGIN = 10.0  # seconds of a lease beyond a download's longest time, to judge and to record in
 TRIES_AFTER = (1.0, 5.0, 25.0)  # seconds from a try that did not reach them to the next; ours
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A subject whose media are to be looked at, and the token it is recorded under."""
+    """A subject whose media are to be looked at, the lease it is recorded under, and since when it
+    is held."""
 
     due: Due
-    token: str
+    lease: Lease
     at: datetime
 
 
@@ -54,14 +55,15 @@ class Looker:
         """Subjects whose media are due, at most half as many as there are free places."""
         resources = self._resources
         now, token = resources.clock(), resources.new_id("lse")
+        until = end_of_lease(resources, now)
         held = dict(self._under_way)
         rooms = {account: max(0, (free - used) // 2) for account, used in held.items()}
         terms = Terms(token, max(1, free // 2), held, rooms)
         async with resources.database.glance() as tx:
-            claimed = await media_looks.claim(tx, terms, now=now, until=_until(resources))
+            claimed = await media_looks.claim(tx, terms, now=now, until=until)
         for due in claimed:
             self._under_way[due.account_id] += 1
-        return [Claimed(due, token, now) for due in claimed]
+        return [Claimed(due, Lease(token, due.id, until), now) for due in claimed]
 
     async def look(self, claimed: Claimed) -> None:
         """Look at the media of one subject, and record what came of it."""
@@ -72,11 +74,6 @@ class Looker:
             self._under_way[account] -= 1
             if not self._under_way[account]:
                 del self._under_way[account]
-
-
-def _until(resources: Resources) -> datetime:
-    """The end of a lease that begins now, for one download."""
-    return resources.clock() + timedelta(seconds=resources.settings.media_timeout + MARGIN)
 
 
 async def _looked(resources: Resources, claimed: Claimed) -> None:
@@ -120,7 +117,7 @@ class _Look:
         for medium in media:
             if medium.url is None:
                 continue
-            if self.fetched and not await self._held():
+            if not await self._held():
                 return "late"
             await self._see(medium, medium.url)
         return await self._recorded()
@@ -146,25 +143,29 @@ class _Look:
             at = resources.clock() + timedelta(seconds=wait)
             return "later" if await self.given_back(at, tried=True) else "late"
         news = News(Signal.REFUSED, error=error_of(self.found))
-        outcome = await advance(resources, due.id, news, Fence(media=self.claimed.token))
+        outcome = await advance(resources, due.id, news, Fence(media=self.claimed.lease.token))
         return "bad" if outcome is not None and outcome.stay is None else "late"
 
     async def _good(self) -> str:
         async with self.resources.database.glance() as tx:
-            ours = await media_looks.finish(tx, self.claimed.due.id, self.claimed.token)
+            ours = await media_looks.finish(tx, self.claimed.due.id, self.claimed.lease.token)
         if not ours:
             return "late"
         self.resources.queue.wake(Work.SUBMIT, self.claimed.due.id)
         return "good"
 
     async def _held(self) -> bool:
-        """Whether it is still ours; then it is for another download's time."""
-        until = _until(self.resources)
-        async with self.resources.database.glance() as tx:
-            return await media_looks.hold(tx, self.claimed.due.id, self.claimed.token, until)
+        """Whether it is still ours to fetch for. The first medium is fetched by what is known since
+        the claim; before each other one, the subject is read: it may have been canceled."""
+        lease = self.claimed.lease
+        if self.fetched:
+            async with self.resources.database.glance() as tx:
+                if not await media_looks.holds(tx, lease.id, lease.token):
+                    return False
+        return lease.lasts(self.resources.clock())
 
     async def given_back(self, at: datetime, *, tried: bool) -> bool:
         """Let go of it until then; False if it was ours no more."""
-        due, token = self.claimed.due, self.claimed.token
+        lease = self.claimed.lease
         async with self.resources.database.glance() as tx:
-            return await media_looks.again(tx, due.id, token, at, tried=tried)
+            return await media_looks.again(tx, lease.id, lease.token, at, tried=tried)

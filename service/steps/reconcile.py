@@ -16,6 +16,7 @@ from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps import revisit, unreadable
 from service.steps.advance import Fence, advance, next_look_up
+from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
 from service.steps.submit import RETRY_BASE, RETRY_CAP
 from service.store import provider, subjects
@@ -37,11 +38,11 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     # Here rather than in whoever calls: that one would leave a backlog to the next sweep.
     await asyncio.sleep(Budget(rate, until).wait(due, now))
     now = resources.clock()
-    hold = timedelta(seconds=resources.settings.provider_timeout + 10)
+    hold = end_of_lease(resources, now)
     async with resources.database.transaction() as tx:
         budget = Budget(rate, await provider.lock_look_ups(tx))
         due = min(limit, budget.left(now))
-        claimed = await subjects.claim_polls(tx, now=now, hold_until=now + hold, limit=due)
+        claimed = await subjects.claim_polls(tx, now=now, hold_until=hold, limit=due)
         if claimed:
             await provider.spend_look_ups(tx, budget.spent(len(claimed), now))
     return claimed

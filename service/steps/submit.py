@@ -25,6 +25,7 @@ from service.remote.provider import (
 )
 from service.steps import unreadable
 from service.steps.advance import Fence, advance
+from service.steps.leases import Lease, end_of_lease
 from service.steps.resources import Resources
 from service.store import media, provider, subjects
 from service.store.provider import ProviderState
@@ -42,12 +43,14 @@ class Claimed:
     """A subject under our lease; `probe` if it is sent to see whether the provider goes on."""
 
     subject: Subject
+    lease: Lease
     probe: bool
 
 
 async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     """At most `limit` queued subjects, as many as the provider has places free, under a lease."""
-    now = resources.clock()
+    now, token = resources.clock(), resources.new_id("lse")
+    until = end_of_lease(resources, now)
     async with resources.database.transaction() as tx:
         await provider.lock_claims(tx)
         state = await provider.read(tx)
@@ -55,17 +58,11 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
         free = min(limit, _free(resources, state, now))
         if free <= 0:
             return []
-        claimed = await subjects.claim(
-            tx,
-            now=now,
-            lease_until=now + timedelta(seconds=resources.settings.lease),
-            token=resources.new_id("lse"),
-            limit=free,
-        )
+        claimed = await subjects.claim(tx, now=now, lease_until=until, token=token, limit=free)
         probe = state.stopped_code is not None
         if probe and claimed:
             await provider.set_next_probe(tx, now + PROBE_EVERY)
-    return [Claimed(subject, probe) for subject in claimed]
+    return [Claimed(subject, Lease(token, subject.id, until), probe) for subject in claimed]
 
 
 def _free(resources: Resources, state: ProviderState, now: datetime) -> int:
@@ -92,7 +89,9 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
         external_task_id=subject.id,
         callback_url=f"{resources.settings.public_url}/callbacks/{token}",
     )
-    if not _lease_lasts(resources, subject):
+    # Else somebody could look it up, and find nothing, while the call is on its way.
+    longest = timedelta(seconds=resources.settings.provider_timeout)
+    if not claimed.lease.lasts(resources.clock() + longest):
         log.warning("submission", action="lease_ran_out", subject=subject.id)
         return
     answer = await resources.provider.create(body)
@@ -100,13 +99,7 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     now = resources.clock()
     await _learn(resources, claimed, answer, now)
     news = _news(resources, subject, answer, now)
-    await advance(resources, subject.id, news, Fence(subject.lease_token))
-
-
-def _lease_lasts(resources: Resources, subject: Subject) -> bool:
-    """Whether the call can end before somebody else may take the subject up."""
-    longest = timedelta(seconds=resources.settings.provider_timeout)
-    return subject.lease_until is not None and resources.clock() + longest <= subject.lease_until
+    await advance(resources, subject.id, news, Fence(claimed.lease.token))
 
 
 def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime) -> News:

@@ -28,7 +28,6 @@ class Due:
     url: str | None
     attempts: int
     attempts_before: int
-    lease_until: datetime
     version: int
     delicate: bool
     crowded: bool
@@ -131,13 +130,10 @@ _CLAIM = text("""
         )
         WHERE d.id = ANY (ARRAY(SELECT id FROM behind))
     ), claimed AS (
-        UPDATE deliveries d SET lease_token = :token,
-            due_at = CAST(:now AS timestamptz) + make_interval(secs => :margin + coalesce(
-                (SELECT s.timeout FROM subscribers s WHERE s.id = d.subscriber_id), :timeout
-            ))
+        UPDATE deliveries d SET lease_token = :token, due_at = :until
         WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
         RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, d.url, d.attempts,
-            d.attempts_before, d.due_at
+            d.attempts_before
     ), paced AS (
         UPDATE lanes l SET claimed_xid = pg_current_xact_id(),
             next_at = coalesce(h.used_until + make_interval(secs => c.number / h.rate), l.next_at)
@@ -147,7 +143,7 @@ _CLAIM = text("""
         WHERE l.subscriber_id = h.subscriber_id
     )
     SELECT c.id, c.subscriber_id, c.subject_id, c.sequence, c.event_id, e.type, e.body, c.url,
-        c.attempts, c.attempts_before, c.due_at, s.version,
+        c.attempts, c.attempts_before, s.version,
         coalesce(l.failures > 0 OR l.told = 'failing' OR l.rate IS NOT NULL
             OR l.open_until IS NOT NULL, false),
         count(*) OVER (PARTITION BY c.subscriber_id)
@@ -162,16 +158,14 @@ _CLAIM = text("""
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Of a claim: at most `limit`; to a subscriber with no limit of its own at most `few_at_once`
-    under way over all workers, or `many_at_once` to those `proven`. A lease lasts for the
-    subscriber's time-out, or else for `timeout`, and `margin` beyond it; both in seconds."""
+    under way over all workers, or `many_at_once` to those `proven`. The lease ends at `until`."""
 
     token: str
+    until: datetime
     limit: int
     few_at_once: int
     many_at_once: int
     proven: Sequence[str]
-    timeout: float
-    margin: float
 
 
 async def claim(tx: Direct, terms: Terms, now: datetime) -> list[Due]:

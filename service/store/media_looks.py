@@ -79,11 +79,6 @@ _CLAIM = text("""
     WHERE id IN (SELECT id FROM locked)
     RETURNING id, account_id, document, media_tries
 """)
-_HOLD = text("""
-    UPDATE subjects SET media_due_at = :until
-    WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
-    RETURNING id
-""")
 _HOLDS = text("""
     SELECT 1 FROM subjects WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
 """)
@@ -114,14 +109,9 @@ async def claim(tx: Transaction, terms: Terms, *, now: datetime, until: datetime
     return [Due(*row) for row in await tx.execute(_CLAIM, values)]
 
 
-async def hold(tx: Transaction, subject_id: str, token: str, until: datetime) -> bool:
-    """Keep it for longer; False if somebody else has it, or it is queued no more."""
-    values = {"id": subject_id, "token": token, "until": until}
-    return (await tx.execute(_HOLD, values)).first() is not None
-
-
 async def holds(tx: Transaction, subject_id: str, token: str) -> bool:
-    """Whether it is still looked at under this token, for a caller that has its lock."""
+    """Whether it is still looked at under this token: nobody else has it, and it is queued. That
+    stays so for a caller that has the subject's lock."""
     return (await tx.execute(_HOLDS, {"id": subject_id, "token": token})).first() is not None
 
 

@@ -12,7 +12,7 @@ from tests.steps.gallery import Gallery, gallery
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with quick_stack(tmp_path_factory.mktemp("chaos"), media_timeout="2") as one:
+    with quick_stack(tmp_path_factory.mktemp("chaos")) as one:
         yield one
 
 
@@ -34,6 +34,7 @@ async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
 ) -> None:
     subject = await world.create("killed", **media.images("front", "side"))
     await media.until_asked("front")
+    await world.one_lease()
     world.stack.child("worker").kill()
     media.held = set()
     assert await world.creates(subject) == []
@@ -59,9 +60,28 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
         media.gate.set()
         stopped.send(signal.SIGCONT)
         other.stop()
+    await world.says(stopped, "media_looked_at")
+    assert media.asked["side"] == 2, "by another worker and the provider, not by the stopped one"
     after = await world.create("after the stop", **media.images("side", "again"))
     assert (await world.ended(after))["error"]["code"] == "media_not_found"
     assert (await world.read(subject))["state"] == "succeeded"
     assert await world.creates(subject) == ["accepted"]
     assert await world.creates(after) == []
+    assert world.violations() == "0 violations"
+
+
+async def test_a_look_longer_than_a_lease_is_made_once_while_its_worker_lives(
+    world: World, media: Gallery
+) -> None:
+    other = world.stack.add("worker-3", "worker")
+    other.start()
+    try:
+        subject = await world.create("long", **media.images("front", "side"))
+        await media.until_asked("front")
+        await world.outlived(*await world.one_lease())
+        media.gate.set()
+        assert (await world.ended(subject))["state"] == "succeeded"
+    finally:
+        other.stop()
+    assert media.asked == {"front": 2, "side": 2}, "by one worker, and by the provider"
     assert world.violations() == "0 violations"

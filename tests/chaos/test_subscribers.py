@@ -15,10 +15,9 @@ from redis.asyncio import Redis
 
 from service.local.processes import Child
 from service.local.stack import Stack
-from service.steps.deliver import MARGIN
 from tests.chaos import subscribers as sub
 from tests.chaos.subscribers import Manner, Subscriber, too_early
-from tests.chaos.world import PATIENCE, World, durable_stack, until
+from tests.chaos.world import LEASE, PATIENCE, World, durable_stack, until
 from tests.make import a_request
 
 SEED = 20261124
@@ -262,7 +261,7 @@ async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_
         assert {(one.path, one.genuine) for one in came} == {("/hook", True)}
         gone = some["gone"].arrivals
         assert too_early(takewhile(lambda one: one.accepted, gone)) == []
-        assert [one for one in gone if one.at > storm.gone_at + TIMEOUT + MARGIN] == []
+        assert [one for one in gone if one.at > storm.gone_at + LEASE + TIMEOUT] == []
         assert world.violations() == "0 violations"
         assert world.faults_logged() == []
     assert [child.command.name for child in running.supervisor.ended()] == []

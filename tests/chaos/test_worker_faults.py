@@ -1,13 +1,16 @@
 """Workers killed, stopped and resumed at the worst moment: one create, and an end for all."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
 
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, World, quick_stack, until
+from tests.steps.test_delivery import Backend, backend
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,112 @@ async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_when_it_resumes(
     assert (await world.ended(after))["state"] == "succeeded"
     assert await world.creates(subject) == ["accepted"]
     assert world.violations() == "0 violations"
+
+
+async def test_a_worker_stopped_between_claim_and_call_does_not_call_when_it_resumes(
+    world: World,
+) -> None:
+    stopped, other = world.stack.child("worker"), world.stack.add("worker-3", "worker")
+    stopped.stop()
+    subject = await world.create("claimed")
+    async with world.locked("subject_media"):  # read between the claim and the call
+        stopped.start()
+        await world.one_lease()
+        await until(world.waits_for_lock)
+        stopped.send(signal.SIGSTOP)
+    other.start()
+    try:
+        assert (await world.ended(subject))["state"] == "succeeded"
+        stopped.send(signal.SIGCONT)
+        await world.says(stopped, "lease_ran_out")
+    finally:
+        stopped.send(signal.SIGCONT)
+        other.stop()
+    assert await world.creates(subject) == ["accepted"]
+    assert world.violations() == "0 violations"
+
+
+@asynccontextmanager
+async def slow_backend(world: World) -> AsyncIterator[Backend]:
+    """A subscriber that is told of the next subject once, and answers when its gate opens."""
+    async with backend(200) as slow:
+        slow.gate = gate = asyncio.Event()
+        wishes = {"url": slow.url, "event_types": ["subject.queued"], "timeout": 30}
+        made = await world.http.post("/v1/subscribers", json=wishes)
+        assert made.status_code == 201, made.text
+        try:
+            yield slow
+        finally:
+            gate.set()
+            await world.http.delete(f"/v1/subscribers/{made.json()['id']}")
+
+
+async def test_what_a_killed_worker_was_delivering_is_delivered_by_another(world: World) -> None:
+    killed, other = world.stack.child("worker"), world.stack.add("worker-4", "worker")
+    async with slow_backend(world) as slow:
+        await world.ended(await world.create("killed in a delivery"))
+        await until_got(slow, 1)
+        await world.one_lease()
+        killed.kill()
+        other.start()
+        try:
+            await until(world.none_waits)
+        finally:
+            other.stop()
+            killed.start()
+        assert len(slow.got) == 2
+        assert len(set(slow.got)) == 1
+    assert world.violations() == "0 violations"
+
+
+async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it_resumes(
+    world: World,
+) -> None:
+    stopped, other = world.stack.child("worker"), world.stack.add("worker-5", "worker")
+    async with slow_backend(world) as slow:
+        slow.gate = None
+        async with world.locked("retired_keys"):  # read between the claim and the first delivery
+            await world.create("claimed for delivery")
+            await until(world.waits_for_lock)
+            stopped.send(signal.SIGSTOP)
+        other.start()
+        try:
+            await until_got(slow, 1)
+            await until(world.none_waits)
+            stopped.send(signal.SIGCONT)
+            await world.says(stopped, "lease_spent")
+        finally:
+            stopped.send(signal.SIGCONT)
+            other.stop()
+        assert len(slow.got) == 1
+    assert world.violations() == "0 violations"
+
+
+async def test_a_delivery_longer_than_a_lease_is_made_once_while_its_worker_lives(
+    world: World,
+) -> None:
+    other = world.stack.add("worker-6", "worker")
+    other.start()
+    try:
+        async with slow_backend(world) as slow:
+            gate = slow.gate
+            await world.ended(await world.create("delivered slowly"))
+            await until_got(slow, 1)
+            await world.outlived(*await world.one_lease())
+            assert gate is not None
+            gate.set()
+            await until(world.none_waits)
+            assert len(slow.got) == 1
+    finally:
+        other.stop()
+    assert world.violations() == "0 violations"
+
+
+async def until_got(slow: Backend, count: int) -> None:
+    async def has_got() -> bool:
+        return len(slow.got) >= count
+
+    await until(has_got)
 
 
 async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: World) -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.local.processes import Child
 from service.local.stack import Stack, stack
 from tests.local.simulating import PATH, served
 from tests.make import a_request
@@ -30,6 +32,16 @@ QUICK = {
 }
 AGAIN = 0.2  # seconds before a caller who got no answer asks again
 PATIENCE = 40.0  # seconds until something must have come about
+LEASES = """
+    SELECT lease_token AS token, lease_until AS until FROM subjects WHERE state = 'submitting'
+    UNION SELECT media_token, media_due_at FROM subjects
+    WHERE state = 'queued' AND media_token IS NOT NULL
+    UNION SELECT lease_token, due_at FROM deliveries
+    WHERE state = 'pending' AND lease_token IS NOT NULL
+"""
+BLOCKED = """
+    SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 @dataclass
@@ -129,6 +141,48 @@ class World:
         finally:
             await connection.close()
 
+    @asynccontextmanager
+    async def locked(self, table: str) -> AsyncIterator[None]:
+        """Nobody else reads the table while the block runs."""
+        connection = await asyncpg.connect(self.stack.env["CALLSHEET_DATABASE_URL"])
+        try:
+            async with connection.transaction():
+                await connection.execute(f"LOCK TABLE {table}")
+                yield
+        finally:
+            await connection.close()
+
+    async def waits_for_lock(self) -> bool:
+        """Whether somebody waits for such a lock."""
+        return bool(await self.rows(BLOCKED))
+
+    async def leases(self) -> dict[str, datetime]:
+        """The ends of all that is held, by token."""
+        return {row["token"]: row["until"] for row in await self.rows(LEASES)}
+
+    async def one_lease(self) -> tuple[str, datetime]:
+        """The token and the end of the only one, once there is one; it lies in the time of one
+        lease."""
+        found: dict[str, datetime] = {}
+
+        async def is_held() -> bool:
+            nonlocal found
+            found = await self.leases()
+            return bool(found)
+
+        await until(is_held)
+        ((token, end),) = found.items()
+        assert end <= datetime.now(UTC) + timedelta(seconds=LEASE)  # noqa: TID251 - the workers' clock
+        return token, end
+
+    async def outlived(self, token: str, end: datetime) -> None:
+        """Wait until its holder has renewed a lease for so long that it is a whole one longer."""
+
+        async def is_longer() -> bool:
+            return (await self.leases())[token] > end + timedelta(seconds=LEASE)
+
+        await until(is_longer)
+
     async def none_waits(self) -> bool:
         """Whether every delivery has ended."""
         return not await self.rows("SELECT FROM deliveries WHERE state = 'pending' LIMIT 1")
@@ -151,6 +205,14 @@ class World:
 
     def violations(self) -> str:
         return self.stack.call("audit").strip()
+
+    async def says(self, worker: Child, action: str) -> None:
+        """Wait until a worker has logged that action."""
+
+        async def has_said() -> bool:
+            return f'"action":"{action}"' in worker.log.read_text()
+
+        await until(has_said)
 
     def faults_logged(self) -> list[str]:
         """Errors of our own, which are caught and only logged."""

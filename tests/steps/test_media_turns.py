@@ -16,7 +16,7 @@ from service.queue import Work
 from service.steps import intake, reconcile
 from service.steps.advance import Fence, advance
 from service.steps.drain import Drain
-from service.steps.look import MARGIN, Claimed, Looker
+from service.steps.look import Claimed, Looker
 from service.steps.resources import Resources
 from service.store import accounts, media_looks
 from tests.calling import eventually, fetch
@@ -104,7 +104,7 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await Looker(api.resources).claim(PLACES)
     assert claimed.due.id == subject_id
-    clock.pass_by(api.resources.settings.media_timeout + MARGIN - 0.1)
+    clock.pass_by(api.resources.settings.lease - 0.1)
     await api.work(Work.LOOK)
     await api.work(Work.SUBMIT)
     assert media.asked.total() == 0
@@ -114,31 +114,14 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
     assert (await api.ended(subject_id))["state"] == "succeeded"
 
 
-async def test_a_lease_lasts_as_long_as_the_look_goes_on(
-    api: Api, media: Gallery, clock: Clock
-) -> None:
-    await api.create(**media.images("front", "side"))
-    media.held = {"side"}
-    looker = Looker(api.resources)
-    (claimed,) = await looker.claim(PLACES)
-    clock.pass_by(api.resources.settings.media_timeout)
-    looking = asyncio.create_task(looker.look(claimed))
-    await media.until_asked("side")
-    clock.pass_by(api.resources.settings.media_timeout)
-    assert await Looker(api.resources).claim(PLACES) == [], "it was held anew for the second image"
-    media.gate.set()
-    await looking
-    assert await waiting(api.resources) == set()
-
-
 async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
     """The token is checked under the lock that the end is written under."""
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await Looker(api.resources).claim(PLACES)
     news = News(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
     async with api.resources.database.glance() as tx:
-        assert await media_looks.finish(tx, subject_id, claimed.token)
-    outcome = await advance(api.resources, subject_id, news, Fence(media=claimed.token))
+        assert await media_looks.finish(tx, subject_id, claimed.lease.token)
+    outcome = await advance(api.resources, subject_id, news, Fence(media=claimed.lease.token))
     assert outcome is not None
     assert outcome.stay is Stay.LATE
     assert (await api.read(subject_id))["state"] == "queued"
@@ -156,7 +139,7 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
     looking = asyncio.create_task(stopped.look(claimed))
     await media.until_asked("side")
     media.held = set()
-    lapsed = timedelta(seconds=api.resources.settings.media_timeout + MARGIN)
+    lapsed = timedelta(seconds=api.resources.settings.lease)
     now = api.resources.clock() + lapsed
     await replace(api, resources=replace(api.resources, clock=lambda: now)).work(*works)
     if Work.SUBMIT in works:

@@ -20,7 +20,7 @@ LEASE = timedelta(seconds=30)
 
 
 async def claimed(resources: Resources, lease: str = "lse_1", limit: int = 100) -> list[Due]:
-    terms = Terms(lease, limit, 100, 100, (), timeout=LEASE.total_seconds(), margin=0)
+    terms = Terms(lease, resources.clock() + LEASE, limit, 100, 100, ())
     async with resources.database.careless() as tx:
         return await claims.claim(tx, terms, resources.clock())
 

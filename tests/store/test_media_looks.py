@@ -28,7 +28,7 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
     async with resources.database.transaction() as tx:
         with heard() as statements:
             await media_looks.claim(tx, Terms("lse_1", 4, {}, {}), now=now, until=now)
-            assert not await media_looks.hold(tx, "sub_old1", "lse_0", now)
+            assert not await media_looks.holds(tx, "sub_old1", "lse_0")
             assert not await media_looks.finish(tx, "sub_old1", "lse_0")
             assert not await media_looks.again(tx, "sub_old1", "lse_0", now, tried=True)
     connection = await asyncpg.connect(resources.settings.database_url)
@@ -56,6 +56,6 @@ async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resourc
         (due,) = await media_looks.claim(tx, terms, now=now, until=now)
         assert (due.id, due.account_id, due.tries) == (subject.id, account, 0)
         assert not await media_looks.finish(tx, subject.id, "lse_2")
-        assert await media_looks.hold(tx, subject.id, "lse_1", now)
+        assert await media_looks.holds(tx, subject.id, "lse_1")
         assert await media_looks.finish(tx, subject.id, "lse_1")
-        assert not await media_looks.hold(tx, subject.id, "lse_1", now)
+        assert not await media_looks.holds(tx, subject.id, "lse_1")

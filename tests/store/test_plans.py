@@ -4,7 +4,8 @@ from typing import Any
 
 import asyncpg
 
-from service.steps import callback, housekeeping
+from service.steps import callback, housekeeping, leases
+from service.steps.leases import Lease
 from service.steps.receive import Incoming, Received, receive
 from service.steps.resources import Resources
 from tests.calling import record, signed
@@ -72,6 +73,7 @@ async def one_life(api: Api, provider: Remote, subscriber: Receiver) -> None:
     await api.work()
     await housekeeping.prune(api.resources)
     await housekeeping.learn(api.resources)
+    await leases.renew(api.resources, [Lease("lse_1", first["id"], api.resources.clock())])
 
 
 def bounded(scan: dict[str, Any]) -> bool:

@@ -1,0 +1,46 @@
+"""Leases: what a worker holds is its own for so long. While it lives it renews them; once it was
+stopped, it sees that they ran out, and leaves their work to others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from service.steps.resources import Resources
+from service.store import leases
+
+
+@dataclass(slots=True)
+class Lease:
+    """A row that is claimed under a token. `until` is the end that is known to be written of it;
+    `renew` alone moves it."""
+
+    token: str
+    id: str
+    until: datetime
+
+    def lasts(self, moment: datetime) -> bool:
+        """Whether nobody else may take the row up before then, or at it."""
+        return moment < self.until
+
+
+def end_of_lease(resources: Resources, now: datetime) -> datetime:
+    """When a lease ends that is taken or renewed now."""
+    return now + timedelta(seconds=resources.settings.lease)
+
+
+async def renew(resources: Resources, held: Sequence[Lease]) -> None:
+    """Move the ends of these to a whole lease from now, where they are still ours; Unavailable if
+    that is not known to have been written.
+
+    A lost renewal costs no more than a lost claim: so it does not wait for the disk.
+    """
+    if not held:
+        return
+    now = resources.clock()
+    until = end_of_lease(resources, now)
+    async with resources.database.careless() as tx:
+        pairs = [(lease.token, lease.id) for lease in held]
+        renewed = await leases.renew(tx, pairs, now=now, until=until)
+    for lease in held:
+        if (lease.token, lease.id) in renewed:
+            lease.until = until
