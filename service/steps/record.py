@@ -137,8 +137,8 @@ class Recorder:
         changed: list[tuple[Lane, Lane]] = []
         async with resources.database.direct() as tx:
             await subjects.hold_still(tx, sorted({one.due.subject_id for one in done}))
-            ours, following = await deliveries.record(tx, ended, now)
-            results = self._results(done, verdicts, ours)
+            ours, following, unwell = await deliveries.record(tx, ended, now)
+            results = self._results(done, verdicts, ours, unwell)
             if results:
                 changed = await self._fold(tx, results, now)
         for one, verdict, kept in zip(done, verdicts, ended, strict=True):
@@ -150,9 +150,10 @@ class Recorder:
         return [None] * len(done)
 
     def _results(
-        self, done: Sequence[Done], verdicts: Sequence[Verdict], ours: set[str]
+        self, done: Sequence[Done], verdicts: Sequence[Verdict], ours: set[str], unwell: set[str]
     ) -> dict[str, list[tuple[Done, Result]]]:
-        """By subscriber, what its lane must hear: nothing, where all was and is well."""
+        """By subscriber, what its lane must hear: nothing, where all went well, and the lane is not
+        one of the `unwell`."""
         results: dict[str, list[tuple[Done, Result]]] = {}
         for one, verdict in zip(done, verdicts, strict=True):
             result, subscriber_id = verdict.result, one.due.subscriber_id
@@ -164,7 +165,7 @@ class Recorder:
         return {
             subscriber_id: found
             for subscriber_id, found in results.items()
-            if any(one.due.delicate or not result.well for one, result in found)
+            if subscriber_id in unwell or not all(result.well for _, result in found)
         }
 
     async def _fold(

@@ -15,8 +15,8 @@ SHARES = 4  # times its equal share is what a claim looks at of each lane
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A claimed delivery. `version` is that of its subscriber; `delicate`, if its lane must hear
-    how the attempt went even if it went well; `crowded`, if the lane took all it may."""
+    """A claimed delivery. `version` is that of its subscriber; `crowded`, if its lane took all it
+    may."""
 
     id: str
     subscriber_id: str
@@ -29,7 +29,6 @@ class Due:
     attempts: int
     attempts_before: int
     version: int
-    delicate: bool
     crowded: bool
 
 
@@ -144,14 +143,11 @@ _CLAIM = text("""
     )
     SELECT c.id, c.subscriber_id, c.subject_id, c.sequence, c.event_id, e.type, e.body, c.url,
         c.attempts, c.attempts_before, s.version,
-        coalesce(l.failures > 0 OR l.told = 'failing' OR l.rate IS NOT NULL
-            OR l.open_until IS NOT NULL, false),
         count(*) OVER (PARTITION BY c.subscriber_id)
             >= CAST((SELECT map FROM places) ->> c.subscriber_id AS float)
     FROM claimed c
     JOIN events e ON e.id = c.event_id
     JOIN subscribers s ON s.id = c.subscriber_id
-    LEFT JOIN lanes l ON l.subscriber_id = s.id
 """)
 
 

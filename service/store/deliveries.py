@@ -47,7 +47,9 @@ _RESULT = {
     "delivered": "bool",
 }
 # Whatever ends makes the first that waits behind it due. The caller holds the subjects, so an event
-# that is being written now either sees this end, or is seen here.
+# that is being written now either sees this end, or is seen here. A lane without anything that a
+# success resets (core/lanes.py) is well at this moment: what it does not hear of comes before
+# whatever is written of it next.
 _RECORD = text(f"""
     WITH given AS (
         SELECT * FROM {from_rows("results", _RESULT, beside="answers")}
@@ -77,13 +79,20 @@ _RECORD = text(f"""
         ))
         RETURNING id
     )
-    SELECT ARRAY(SELECT id FROM recorded), (SELECT count(*) FROM following)
+    SELECT ARRAY(SELECT id FROM recorded), (SELECT count(*) FROM following), ARRAY(
+        SELECT l.subscriber_id FROM lanes l
+        WHERE l.subscriber_id = ANY (ARRAY(SELECT subscriber_id FROM recorded))
+        AND (l.failures > 0 OR l.told = 'failing'
+            OR num_nonnulls(l.rate, l.open_until) > 0)
+    )
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def record(tx: Direct, ended: Sequence[Ended], now: datetime) -> tuple[set[str], int]:
-    """Keep attempts and what they came to: which deliveries were ours to record, and how many
-    others are due now.
+async def record(
+    tx: Direct, ended: Sequence[Ended], now: datetime
+) -> tuple[set[str], int, set[str]]:
+    """Keep attempts and what they came to: which deliveries were ours to record, how many others
+    are due now, and of which subscribers the lane is not well, so that even a success changes it.
 
     Not ours: the lease ran out and somebody else has it, so nothing is written of it.
     """
@@ -93,8 +102,8 @@ async def record(tx: Direct, ended: Sequence[Ended], now: datetime) -> tuple[set
         "ids": [one.delivery_id for one in ended],
         "now": now,
     }
-    ((recorded, following),) = await tx.execute(_RECORD, values)
-    return set(recorded), int(following)
+    ((recorded, following, unwell),) = await tx.execute(_RECORD, values)
+    return set(recorded), int(following), set(unwell)
 
 
 def _row(one: Ended) -> dict[str, Any]:

@@ -21,9 +21,7 @@ def due() -> Due:
         url=None,
         attempts=0,
         attempts_before=0,
-        lease_until=NOW,
         version=1,
-        delicate=False,
         crowded=False,
     )
 

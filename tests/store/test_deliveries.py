@@ -35,7 +35,7 @@ async def recorded(
     async with resources.database.direct() as tx:
         await subjects.hold_still(tx, [due.subject_id])
         ended = [Ended(due.id, lease, kept, state, due_at)]
-        ours, following = await deliveries.record(tx, ended, now)
+        ours, following, _ = await deliveries.record(tx, ended, now)
     return due.id in ours, bool(following)
 
 

@@ -1,0 +1,148 @@
+"""The lane that is stored is the one that all results make, in the order of their records: however
+they were batched, and however the lane stood when their deliveries were claimed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from service.core.lanes import OPEN_AFTER, Lane, Patience, fold
+from service.remote.attempts import Answered, Attempt, Failed, Published
+from service.steps.deliver import Courier
+from service.steps.pace import LEAST
+from service.steps.record import Done, Recorder, judge
+from service.steps.resources import Resources
+from service.store import lanes
+from service.store.claims import Due
+from tests.calling import fetch
+from tests.conftest import Api
+from tests.local.simulating import Receiver
+from tests.store.statements import heard
+
+PATIENCE = Patience(failing=30, disable=60)
+LONG_AGO = timedelta(days=1)  # the subscriber's pace is forgotten
+WELL, FAILED = Answered(204, None, b"", 0.0), Answered(500, None, b"", 0.0)
+LATE = Failed("timeout", "no answer", 0.0)
+BURDENED = Answered(503, "7", b"", 0.0)
+GONE = Answered(410, None, b"", 0.0)
+attempts = st.sampled_from([WELL, FAILED, LATE, BURDENED, Published(b"", 0.0)])
+seconds = st.integers(0, 100)  # at which an attempt ended
+flights = st.lists(
+    st.lists(st.tuples(attempts | st.just(GONE), seconds), min_size=1, max_size=5),
+    min_size=1,
+    max_size=12,
+)
+IN_FLIGHT = """
+    WITH made AS (
+        INSERT INTO subscribers (id, account_id, url, state, secret, created_at)
+        VALUES ($1, $2, 'http://127.0.0.1:65009', 'active', '', now()) RETURNING id
+    ), told AS (
+        INSERT INTO events (id, account_id, sequence, type, body, created_at)
+        SELECT $1 || n, $2, 1, 'subject.queued', '', now() FROM generate_series(1, $3::int) n
+        RETURNING id
+    )
+    INSERT INTO deliveries (id, event_id, subscriber_id, subject_id, sequence, state, due_at,
+        lease_token, created_at)
+    SELECT told.id, told.id, made.id, told.id, 1, 'pending', now(), 'lse_1', now() FROM made, told
+    RETURNING id
+"""
+
+Flight = Sequence[Sequence[tuple[Attempt, int]]]
+
+
+async def in_flight(resources: Resources, account_id: str, count: int) -> list[Due]:
+    """Deliveries to a new subscriber, whose lane is well, all claimed at once."""
+    subscriber_id = resources.new_id("sbr")
+    rows = await fetch(resources, IN_FLIGHT, subscriber_id, account_id, count)
+    return [
+        Due(
+            id=row["id"],
+            subscriber_id=subscriber_id,
+            subject_id=row["id"],
+            sequence=1,
+            event_id=row["id"],
+            type="subject.queued",
+            body=b"",
+            url=None,
+            attempts=0,
+            attempts_before=0,
+            version=1,
+            crowded=False,
+        )
+        for row in rows
+    ]
+
+
+def ended(resources: Resources, due: Due, attempt: Attempt, second: int) -> Done:
+    at = resources.clock() - LONG_AGO + timedelta(seconds=second)
+    return Done(due, "lse_1", attempt, at, at, (3600.0,), shared=False)
+
+
+async def stored(resources: Resources, subscriber_id: str) -> Lane:
+    async with resources.database.direct() as tx:
+        return (await lanes.hold(tx, [subscriber_id]))[subscriber_id]
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(flight=flights)
+@example(flight=[[(FAILED, 0)], [(WELL, 1)]])
+@example(flight=[*[[(FAILED, 0)], [(WELL, 0)]] * OPEN_AFTER])
+@example(flight=[[(FAILED, 0)] * OPEN_AFTER, [(WELL, 1)]])
+@example(flight=[[(BURDENED, 0)], *[[(WELL, second)] for second in range(1, 20)]])
+@example(flight=[[(FAILED, 0)], [(FAILED, 40)], [(WELL, 50)]])
+async def test_the_lane_is_what_the_results_make_of_it_however_they_are_batched(
+    resources: Resources, account: str, flight: Flight
+) -> None:
+    patient = replace(
+        resources.settings, failing_after=PATIENCE.failing, disable_after=PATIENCE.disable
+    )
+    recorder = Recorder(replace(resources, settings=patient))
+    waiting = iter(await in_flight(resources, account, sum(map(len, flight))))
+    batches = [
+        [ended(resources, next(waiting), attempt, second) for attempt, second in batch]
+        for batch in flight
+    ]
+    lane = Lane(batches[0][0].due.subscriber_id)
+    dice = resources.dice()
+    for batch in batches:
+        await recorder.write(batch)
+        results = [result for done in batch if (result := judge(done, dice).result)]
+        lane = fold(lane, results, LEAST, PATIENCE, dice)
+        assert await stored(resources, lane.subscriber_id) == lane
+
+
+async def test_failures_that_are_not_in_a_row_open_no_breaker(
+    resources: Resources, account: str
+) -> None:
+    """One in ten of a hundred under way at once, each recorded by itself."""
+    recorder = Recorder(resources)
+    due = await in_flight(resources, account, 120)
+    for number, one in enumerate(due):
+        attempt = WELL if number % 10 else FAILED
+        await recorder.write([ended(resources, one, attempt, 0)])
+    lane = await stored(resources, due[0].subscriber_id)
+    assert (lane.failures, lane.open_until) == (0, None)
+
+
+async def test_what_goes_well_where_all_is_well_touches_no_lane(
+    api: Api, subscriber: Receiver
+) -> None:
+    """Neither locked nor written: those who record to one that is well do not wait for each
+    other."""
+    await api.subscribe(subscriber.url, concurrency=5)
+    await api.create()
+    courier = Courier(api.resources)
+    (claimed,) = await courier.claim(1)
+    with heard() as statements:
+        await courier.deliver(claimed)
+    touching = [one for one in statements if "lanes" in one and "FOR UPDATE" in one]
+    assert touching == []
+    assert [one for one in statements if "UPDATE lanes" in one] == []
+    (delivery,) = await fetch(api.resources, "SELECT state FROM deliveries")
+    assert delivery["state"] == "delivered"
