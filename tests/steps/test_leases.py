@@ -21,10 +21,10 @@ from service.steps.leases import Lease
 from service.steps.look import Looker
 from service.steps.resources import Resources
 from service.store.database import Database
-from service.worker import make_drains
+from service.worker import keep_leases, make_drains
 from tests.calling import fetch
 from tests.conftest import Api, Clock
-from tests.local.simulating import Remote
+from tests.local.simulating import Remote, until
 from tests.steps.gallery import gallery
 from tests.steps.test_delivery import backend
 
@@ -226,3 +226,39 @@ async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Cloc
         assert drain.under_way == []
     (delivery,) = await fetch(api.resources, "SELECT state FROM deliveries")
     assert delivery["state"] == "delivered"
+
+
+async def test_a_renewal_that_fails_is_made_again(
+    api: Api, clock: Clock, logged: list[EventDict]
+) -> None:
+    quick = replace(api.resources, settings=replace(api.resources.settings, lease=0.2))
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
+    async with backend(200) as slow:
+        await api.subscribe(slow.url)
+        await api.create()
+        slow.gate = gate = asyncio.Event()
+        drains = make_drains(api.resources)
+        await drains[Work.DELIVER].drain()
+        (claimed,) = drains[Work.DELIVER].under_way
+        await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN lease_until TO hidden")
+        clock.pass_by(SHORT)
+        for resources, action in (
+            (replace(quick, database=away), "leases_not_renewed"),
+            (quick, "fault"),
+        ):
+            keeping = asyncio.create_task(keep_leases(resources, drains))
+            await until(lambda action=action: actions(logged).count(action) > 1)  # type: ignore[misc]
+            keeping.cancel()
+        await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN hidden TO lease_until")
+        end = claimed.lease.until
+        keeping = asyncio.create_task(keep_leases(quick, drains))
+        await until(lambda: claimed.lease.until != end)
+        keeping.cancel()
+        logged.clear()
+        gate.set()
+        await drains[Work.DELIVER].finish(30)
+    await away.close()
+
+
+def actions(logged: list[EventDict]) -> list[object]:
+    return [line.get("action") for line in logged]
