@@ -1,5 +1,5 @@
 """uvicorn's HTTP/1.1 with a bound on how large a request's head may be, how long head and body may
-take, and how long a client may leave unread what is sent to it.
+take, and how long a client may leave unread what is sent to it; and with heads read by the book.
 
 uvicorn has none of these: a head that never ends would be kept whole, and a slow request for ever.
 """
@@ -8,7 +8,10 @@ import asyncio
 import re
 import socket
 
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.web.framing import flaw
 
 MAX_HEAD = 65_536  # bytes of request line and headers, beside the piece that they begin in
 HEAD_SECONDS = 15.0  # from the connection, or the head's first byte, to its end
@@ -17,6 +20,7 @@ UNREAD_SECONDS = 20.0  # until a client that does not take what is sent to it is
 NARROW = 32_768  # bytes on their way to one that is sent events; the system takes them twice
 NARROW_HERE = 16_384  # bytes that wait in this process for the system to take them
 CONNECTION = "connection"  # where a scope's state has it
+BLANKS = b" \t"  # around a header's value, and no part of it: RFC 9112, section 5.1
 
 
 # An offer that may be left unheeded (RFC 9110, section 7.8), and that Java makes by default. The
@@ -41,6 +45,7 @@ class Bounded(HttpToolsProtocol):
     _parts = 0  # heads and bodies begun and ended, to tell one from the next
     _in_head = True
     _head_bytes = 0
+    _flaw: str | None = None  # why the request that is being read is refused
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -90,7 +95,16 @@ class Bounded(HttpToolsProtocol):
         super().on_message_begin()
         self._await(HEAD_SECONDS, head=True)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if (
+            self._in_head
+        ):  # what comes behind a body is merged with nothing: RFC 9110, section 6.5.1
+            super().on_header(name, value.strip(BLANKS))
+
     def on_headers_complete(self) -> None:
+        self._flaw = flaw(self.parser.get_http_version(), self.headers)
+        if self._flaw is not None:
+            raise HttpParserError(self._flaw)  # the parser stops, and what is wrong is answered
         self._await(BODY_SECONDS)
         self.scope["state"][CONNECTION] = self
         super().on_headers_complete()
@@ -98,6 +112,9 @@ class Bounded(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._await(None)
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(self._flaw or msg)
 
     def data_received(self, data: bytes) -> None:
         parts = self._parts

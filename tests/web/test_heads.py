@@ -32,6 +32,18 @@ async def echo(_scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def fields(scope: Scope, receive: Receive, send: Send) -> None:
+    """Its headers, as the application sees them once the body has come."""
+    while (await receive()).get("more_body"):
+        pass
+    body = repr(scope["headers"]).encode()
+    length = str(len(body)).encode()
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
 @asynccontextmanager
 async def connected(
     app: ASGIApp = answer,
@@ -122,3 +134,102 @@ async def test_an_offer_to_upgrade_costs_no_body() -> None:
             offer = b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\ncontent-length: 4\r\n\r\n"
             writer.write(head + offer + b"body")
             assert (await reader.readuntil(b"body")).startswith(b"HTTP/1.1 200")
+
+
+async def test_blanks_around_a_value_are_no_part_of_it() -> None:
+    async with connected(fields) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost:\t x \t\r\nKey: a b \r\nEmpty: \t\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        expected = [(b"host", b"x"), (b"key", b"a b"), (b"empty", b"")]
+        assert await reader.readexactly(len(repr(expected))) == repr(expected).encode()
+
+
+async def test_what_comes_behind_a_body_is_no_header_of_this_request_or_the_next() -> None:
+    async with connected(fields) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(b"0\r\nauthorization: Bearer z\r\nhost: y\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        for expected in (
+            [(b"host", b"x"), (b"transfer-encoding", b"chunked")],
+            [(b"host", b"x")],
+        ):
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(repr(expected))) == repr(expected).encode()
+
+
+CHUNKED = b"host: x\r\ntransfer-encoding: chunked"
+REFUSED = [
+    b"GET / HTTP/1.1",
+    b"GET / HTTP/1.1\r\nhost: x\r\nhost: x",
+    b"GET / HTTP/1.1\r\nhost: x\r\nhost: y",
+    b"GET / HTTP/1.0\r\nhost: x\r\nhost: y",
+    b"GET / HTTP/1.1\r\nhost: x y",
+    b"GET / HTTP/1.1\r\nhost: x/y",
+    b"GET / HTTP/1.1\r\nhost: user@x",
+    b"GET / HTTP/1.1\r\nhost: x:80a",
+    b"GET / HTTP/1.1\r\nhost: x%zz",
+    b"GET / HTTP/1.1\r\nhost: [::1",
+    b"GET / HTTP/1.1\r\nhost: x, y",
+    b"GET / HTTP/1.1\r\nhost: \xc3\xa4",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: identity",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding:",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked;q=1",
+    b"POST / HTTP/1.1\r\n" + CHUNKED + b"\r\ntransfer-encoding: chunked",
+    b"POST / HTTP/1.1\r\n" + CHUNKED + b"\r\ncontent-length: 5",
+    b"POST / HTTP/1.1\r\ncontent-length: 5\r\n" + CHUNKED,
+    b"POST / HTTP/1.0\r\n" + CHUNKED,
+    b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6",
+    b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5, 6",
+]
+
+
+async def refused(head: bytes) -> bytes:
+    """The whole answer to a request that must come to nobody, with another one behind it."""
+    came: list[Scope] = []
+
+    async def keep(scope: Scope, receive: Receive, send: Send) -> None:
+        came.append(scope)
+        await answer(scope, receive, send)
+
+    async with connected(keep) as (reader, writer):
+        body = b"0\r\n\r\n" if b"transfer-encoding" in head else b""
+        writer.write(head + b"\r\n\r\n" + body + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        answered = await reader.read()
+    assert came == []
+    return answered
+
+
+@pytest.mark.parametrize("head", REFUSED)
+async def test_a_head_that_leaves_open_what_is_meant_is_refused_and_the_connection_closed(
+    head: bytes,
+) -> None:
+    answered = await refused(head)
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close\r\n" in answered
+    assert answered.count(b"HTTP/1.1") == 1
+
+
+async def test_a_refused_head_is_told_what_is_wrong_with_it() -> None:
+    assert (await refused(REFUSED[0])).endswith(b"\r\n\r\nA request has one Host header.")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.0",
+        b"GET / HTTP/1.1\r\nhost:",
+        b"GET / HTTP/1.1\r\nhost: a_b.example:8000",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1:",
+        b"GET / HTTP/1.1\r\nhost: [::1]:80",
+        b"GET / HTTP/1.1\r\nhost: xn--bcher-kva.example",
+        b"GET http://y/ HTTP/1.1\r\nhost: x",
+        b"POST / HTTP/1.1\r\nhost: x\r\nTransfer-Encoding: Chunked",
+    ],
+)
+async def test_a_head_that_says_it_well_is_taken(head: bytes) -> None:
+    async with connected() as (reader, writer):
+        writer.write(head + b"\r\n\r\n" + b"0\r\n\r\n" * head.startswith(b"POST"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
