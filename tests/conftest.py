@@ -25,6 +25,7 @@ from service.store import accounts
 from service.store.audit import Violation
 from service.store.migrate import migrate
 from service.web.app import build
+from service.web.protocol import Bounded
 from service.wiring import open_resources, utc_now
 from service.worker import make_drains
 from tests.local.simulating import AT_ONCE, Receiver, Remote, receiver, served, simulator
@@ -179,7 +180,7 @@ async def account(resources: Resources) -> str:
 async def api(resources: Resources) -> AsyncIterator["Api"]:
     """Our own web application on a real socket; the provider reaches it at its callback URLs."""
     app = build(resources)
-    async with served(app) as address:
+    async with served(app, Bounded) as address:
         reachable = replace(resources, settings=replace(resources.settings, public_url=address))
         app.state.resources = reachable
         key = await keys.create(reachable, "acme", keys.SCOPES)

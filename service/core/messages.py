@@ -7,6 +7,7 @@ body holds, only Malformed gets out; what is kept of it is short, and fit for an
 import base64
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -112,8 +113,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def read_callback(raw: bytes) -> Report:
-    """The report in a callback's body: the bare task record, in either shape."""
-    return read_record(parse(raw))
+    """The report in a callback's body: the bare task record, in either shape, with or without a
+    byte order mark, which JSON may have before it to be passed over (RFC 8259, section 8.1)."""
+    return read_record(parse(raw.removeprefix(BOM_UTF8)))
 
 
 def read_record(data: Mapping[str, object]) -> Report:

@@ -194,11 +194,23 @@ def _task(task_id: str | None) -> bytes:
 
 
 def _offered(scheme: Hmac | Ed25519, received: Mapping[str, str]) -> list[bytes]:
-    """The first signatures under the scheme's own label, without it."""
-    listed, label = _present(received, scheme.signature_header), scheme.label
+    """The first signatures under the scheme's own label, without it.
+
+    Where the header came in several lines, or whoever passed it on made one of them, a comma stands
+    between (RFC 9110, section 5.3), whatever the scheme's own separator is.
+    """
+    listed = _present(received, scheme.signature_header)
     first = listed.split(scheme.separator, MAX_SIGNATURES)[:MAX_SIGNATURES]
-    offered = [_raw(one[len(label) :]) for one in first if one.startswith(label)]
+    offered = [_raw(one) for item in first for one in _labelled(item, scheme.label)]
+    offered = offered[:MAX_SIGNATURES]
     return [one.lower() for one in offered] if scheme.encoding == "hex" else offered
+
+
+def _labelled(item: str, label: str) -> list[str]:
+    """What stands behind each label in an item that may be several, joined by commas; no
+    signature has a comma in it, as many labels have."""
+    joined = f",{item}".replace(", ", ",").split(f",{label.replace(', ', ',')}")
+    return [behind.partition(",")[0] for behind in joined[1:]]
 
 
 def _wire(received: Mapping[str, str], header: str) -> bytes:

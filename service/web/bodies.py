@@ -21,6 +21,7 @@ from starlette.types import Receive
 
 from service.core.errors import Malformed, TooLarge, Unavailable
 from service.steps.few import Few
+from service.web.headers import combined
 from service.web.incoming import Incoming, parsed, require_json
 from service.web.turns import Turns
 
@@ -112,7 +113,7 @@ def read(
 ) -> contextlib.AbstractAsyncContextManager[Body]:
     """Bodies.read of the application that this request came to."""
     bodies: Bodies = request.app.state.bodies
-    return bodies.read(request.receive, request.headers, limit, account_id)
+    return bodies.read(request.receive, combined(request.scope["headers"]), limit, account_id)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from service.core.errors import CallsheetError, Malformed, SignatureError, Unsup
 from service.core.sources import PROVIDER, SOURCE
 from service.steps.judge import Taken
 from service.steps.receive import Received, receive
+from service.web.headers import combined
 from service.web.incoming import Incoming
 from service.web.responses import problem, problem_of
 
@@ -32,6 +33,8 @@ class Front:
             await self._app(scope, receive, send)
             return
         _, root, *address = scope["path"].split("/")
+        if address and not address[-1]:  # one slash behind an address makes no other of it
+            address.pop()
         if root != ROOT[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
             await self._app(scope, receive, send)
         elif scope["method"] != "POST":
@@ -63,7 +66,7 @@ async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
     """One callback, stored with those that arrive with it. What anybody could send waits in a line
     of its own, so that a flood of it does not hold up the others."""
     state = scope["app"].state
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    headers = combined(scope["headers"])
     try:
         body = await Incoming(receive_, headers, MAX_CALLBACK).take(MAX_CALLBACK + 1)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses

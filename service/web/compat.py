@@ -20,6 +20,7 @@ from service.core.fields import shown
 from service.steps import tasks
 from service.steps.intake import Asked
 from service.web.create import take
+from service.web.headers import only
 from service.web.requests import Query, authorize, resources
 from service.web.responses import JSON, problem_of
 
@@ -65,7 +66,7 @@ async def create(request: Request) -> dict[str, Any]:
     """One whose external id was used is refused, the same request's too; but what comes again under
     its idempotency key is answered as before."""
     caller = await authorize(request, "subjects:write")
-    asked = Asked(caller.account_id, request.headers.get("idempotency-key"), new=True)
+    asked = Asked(caller.account_id, only(request.headers, "idempotency-key"), new=True)
     return envelopes.created((await take(request, asked)).subject)
 
 

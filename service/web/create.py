@@ -13,6 +13,7 @@ from service.steps.enter import LIGHT, Accepted, Outcome, Wish
 from service.steps.intake import MOST, Asked
 from service.steps.resources import Resources
 from service.web import bodies
+from service.web.headers import only
 from service.web.requests import MAX_SUBJECT_BODY, authorize, resources
 from service.web.responses import problem_body, rendered, status_of
 
@@ -78,4 +79,4 @@ def _shown(accepted: Accepted) -> dict[str, Any]:
 
 def _asked(request: Request, account_id: str) -> Asked:
     headers = request.headers
-    return Asked(account_id, headers.get("idempotency-key"), headers.get("cancel-after"))
+    return Asked(account_id, only(headers, "idempotency-key"), only(headers, "cancel-after"))

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive
 
+from service.core.codings import is_coded
 from service.core.errors import Malformed, TooLarge, UnsupportedMedia
 
 
@@ -23,7 +24,7 @@ class Incoming:
     """
 
     def __init__(self, receive: Receive, headers: Mapping[str, str], limit: int) -> None:
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        if is_coded(headers.get("content-encoding", "")):
             raise UnsupportedMedia("send the body as it is, without Content-Encoding")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:

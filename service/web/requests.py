@@ -14,6 +14,7 @@ from service.core.errors import (
 from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
+from service.web.headers import combined, only
 from service.web.incoming import Incoming, parsed, require_json
 
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
@@ -32,9 +33,9 @@ def resources(request: Request) -> Resources:
 
 
 async def authorize(request: Request, scope: str) -> Caller:
-    """Who calls; Unauthorized without a good key, Forbidden without the scope, TooMany beyond the
-    account's rate."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    """Who calls; Unauthorized without a good key, Malformed with two, Forbidden without the scope,
+    TooMany beyond the account's rate."""
+    scheme, _, key = (only(request.headers, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized
     caller = await request.app.state.gathered.callers.put(callers.digest(key.strip()))
@@ -44,8 +45,9 @@ async def authorize(request: Request, scope: str) -> Caller:
 async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
     """The JSON value of a body that carries no media; UnsupportedMedia, TooLarge or Malformed if it
     is none."""
-    require_json(request.headers)
-    return parsed(await Incoming(request.receive, request.headers, limit).take(limit + 1))
+    headers = combined(request.scope["headers"])
+    require_json(headers)
+    return parsed(await Incoming(request.receive, headers, limit).take(limit + 1))
 
 
 def in_path(request: Request, name: str) -> str:

@@ -280,3 +280,27 @@ def test_the_presets_are_what_is_published() -> None:
     kinds: list[Scheme] = [V1, V1A, SharedSecret(), UNSIGNED]
     assert [type(one) for one in kinds[:2]] == [Hmac, Ed25519]
     assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    ("label", "separator"),
+    [("", " "), ("", ","), ("v1,", " "), ("v1,", ";"), ("sha256=", ","), ("a, b ", ";")],
+)
+@pytest.mark.parametrize("joint", [",", ", "])
+def test_lines_that_were_joined_by_commas_are_still_several_signatures(
+    label: str, separator: str, joint: str
+) -> None:
+    scheme = Hmac(
+        signature_header="x",
+        signed="{body}",
+        encoding="hex",
+        key="text",
+        label=label,
+        separator=separator,
+    )
+    good = f"{label}{hmac.digest(KEY, BODY, 'sha256').hex()}"
+    others = [f"{label}{'0' * 64}", f"v9,{'0' * 64}"]
+    for items in ([good, *others], [*others, good], [others[0], good, others[1]], [good]):
+        verify(scheme, [KEY], {"x": joint.join(items)}, BODY, NOW)
+    with pytest.raises(SignatureError):
+        verify(scheme, [KEY], {"x": joint.join(others)}, BODY, NOW)

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.core import signatures
 from service.local.simulator import Options, Settings, build
@@ -31,9 +32,11 @@ NEVER = Settings(processing_after=600, finished_after=600)
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
+async def served(
+    app: ASGIApp, http: type[HttpToolsProtocol] = HttpToolsProtocol
+) -> AsyncIterator[str]:
     """The application behind a real server on a free port; yields its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical")
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=http, log_level="critical")
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,6 +39,8 @@ MALFORMED = (
     b'{"task_id": "1", "task_id": "2", "task_status": "succeed"}',
     b'{"task_id": "1", "task_status": NaN}',
     b"[" * 100_000,
+    BOM_UTF8,
+    BOM_UTF8 * 2 + b'{"task_id": "1", "task_status": "succeed"}',
 )
 
 
@@ -151,6 +154,26 @@ async def test_what_is_answered_200_is_in_the_table_bytes_and_all(api: Api) -> N
         assert '"webhook-id": "msg_' in row["headers"]
         assert "webhook-signature" not in row["headers"]
     assert path.startswith("/callbacks/sub_")
+
+
+async def test_one_slash_behind_an_address_makes_no_other_of_it(api: Api) -> None:
+    path, body = await address(api)
+    answers = [await post(api, f"{path}{slash}", body) for slash in ("/", "", "//")]
+    assert [one.status_code for one in answers] == [200, 200, 404]
+    (row,) = await fetch(api.resources, "SELECT verdict, seen FROM callbacks")
+    assert row == {"verdict": "applied", "seen": 2}
+    assert (await post(api, "/callbacks/", newer(None, task="8"))).json() == {"verdict": "unknown"}
+
+
+async def test_a_byte_order_mark_is_passed_over_and_signed_with_the_rest(api: Api) -> None:
+    path, body = await address(api)
+    marked = BOM_UTF8 + body
+    unmarked = signed(body, api.resources.clock())
+    assert (await post(api, path, marked, unmarked)).status_code == 401
+    answer = await post(api, path, marked)
+    assert (answer.status_code, answer.json()) == (200, {"verdict": "applied"})
+    (row,) = await fetch(api.resources, "SELECT body FROM callbacks WHERE verdict = 'applied'")
+    assert row["body"] == marked
 
 
 async def test_callbacks_of_many_subjects_at_once_are_all_answered_and_all_kept(api: Api) -> None:

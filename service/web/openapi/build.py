@@ -27,6 +27,10 @@ Whatever is wrong is answered as a problem (RFC 9457) with a stable `code`; a re
 rules is told all of them at once. A method that a path does not take is answered 405, with `Allow`;
 `HEAD` is taken wherever `GET` is. A query parameter that is not listed is refused.
 
+Several header lines of one name are one list (RFC 9110, section 5.3); where a header is none, as
+`Idempotency-Key`, two unlike lines are answered 400. A request without `Host`, with two, or with a
+`Transfer-Encoding` other than `chunked` is answered 400 in plain text, and the connection closed.
+
 Times are RFC 3339; those in answers have milliseconds, in UTC."""
 TAGS = {
     "subjects": "Requests, and what became of them.",
