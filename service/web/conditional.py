@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from service.core.subjects import Subject
 
 MOST_WAIT: Final = 60  # seconds; design, section 5, "Read"; what is above counts as this
+MOST_HELD: Final = 55  # seconds; likewise: proxies commonly cut what is not answered after 60
 MOST_DIGITS: Final = 9  # of what is read as a number at all
 RETRY_SHARE: Final = 0.1  # of its age: what has taken long takes longer; ours
 RETRY_LEAST, RETRY_MOST = 1, 30  # seconds; ours
@@ -19,7 +20,9 @@ RETRY_LEAST, RETRY_MOST = 1, 30  # seconds; ours
 # takes long; a quotation that does not end goes to the end.
 _MEMBER: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?$))+')
 _TAGS_MEMBER: Final = re.compile(r'(?:[^",]|"[^"]*(?:"|$))+')  # no escapes: RFC 9110, 8.8.3
-_TAG: Final = re.compile(r'(?:W/)?"([!#-~\x80-\xff]*)"')
+# What web servers add to the tag of an answer that they compress, before its last quote or behind.
+_ADDED: Final = r"(?:-(?:gzip|br|zstd))?"
+_TAG: Final = re.compile(rf'(?:W/)?"([!#-~\x80-\xff]*?){_ADDED}"{_ADDED}')
 _NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token: RFC 9110, section 5.6.2
 _PREFERENCE: Final = re.compile(
     rf"(?P<name>{_NAME})[ \t]*"
@@ -59,7 +62,8 @@ class Had:
 
 
 def had(headers: Headers) -> Had:
-    """What If-None-Match names. A member that is no tag is none that we gave, and left aside."""
+    """What If-None-Match names. A member that is no tag is none that we gave, and left aside; one
+    that a web server has marked as compressed is ours all the same, as no tag of ours ends so."""
     lines = headers.getlist("if-none-match")
     members = list(_members(_TAGS_MEMBER, lines))
     found = map(_TAG.fullmatch, members)
@@ -74,6 +78,11 @@ def wait(headers: Headers) -> int | None:
         if found is not None and found["name"].lower() == "wait":
             return _seconds(found["token"] or _ESCAPED.sub(r"\1", found["quoted"] or ""))
     return None
+
+
+def held(seconds: int) -> int:
+    """For how many seconds an answer is held back, at most, for one who would wait so long."""
+    return min(seconds, MOST_HELD)
 
 
 def retry_after(age: float) -> int:

@@ -12,7 +12,7 @@ from service.steps.follow import START, Waiter
 from service.store.feed import Kept, Position
 from service.web import cursors
 from service.web.accept import wants_stream
-from service.web.conditional import MOST_WAIT
+from service.web.conditional import held
 from service.web.headers import only
 from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
 from service.web.responses import raw_page
@@ -35,10 +35,12 @@ async def _answer(request: Request, account_id: str, subject_id: str | None) -> 
     query = Query(request)
     after = query.text("after")
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
-    wait = min(query.whole("wait", 0, 0, MOST_ASKED), MOST_WAIT)
+    wait = held(query.whole("wait", 0, 0, MOST_ASKED))
     query.done()
     if wants_stream(",".join(request.headers.getlist("accept"))):
-        after = only(request.headers, "last-event-id") or after  # an empty one means that it has none
+        after = (
+            only(request.headers, "last-event-id") or after
+        )  # an empty one means that it has none
         return await _stream(request, account_id, subject_id, _place(after, subject_id))
     place = _place(after, subject_id) or START
     return await _page(request, Waiter(account_id, subject_id, place), limit, wait)

@@ -16,7 +16,7 @@ from service.core.subjects import Subject, public
 from service.steps import cancel, reading
 from service.steps.watch import Watch
 from service.store.subjects import Wanted
-from service.web.conditional import Had, etag, had, retry_after, wait
+from service.web.conditional import Had, etag, had, held, retry_after, wait
 from service.web.places import cursor_of, read_cursor
 from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
 from service.web.responses import page, rendered
@@ -37,7 +37,8 @@ async def read(request: Request) -> Response:
     seconds = wait(request.headers)
     if seconds is not None:
         watch = Watch(request.app.state.hub, subject, look)
-        later = await _with_caller(request, watch, partial(_enough, has.or_else(subject)), seconds)
+        enough = partial(_enough, has.or_else(subject))
+        later = await _with_caller(request, watch, enough, held(seconds))
         seconds, subject = (None, subject) if later is None else (seconds, later)
     return await _answer(request, subject, has, seconds)
 

@@ -94,6 +94,10 @@ MATCHING = [
     ['"other"', 'W/"1-queued-0"'],
     ['nonsense, "1-queued-0"'],
     ['"\xff", "1-queued-0"'],
+    ['W/"1-queued-0-gzip"'],
+    ['"1-queued-0-br"'],
+    ['"1-queued-0"-gzip'],
+    ['"other-gzip", W/"1-queued-0"-zstd'],
 ]
 OTHER = [
     [],
@@ -106,6 +110,10 @@ OTHER = [
     ['"1-queued-0'],
     ['"1-queued-0 "'],
     ['"1-QUEUED-0"'],
+    ['"1-queued-0-lzma"'],
+    ['"1-queued-0gzip"'],
+    ['"1-queued-0-gzip-br"'],
+    ['"' + "-gzip" * 12_000 + '"'],
     ['"*"'],
     ['*, "a"'],
     ["*", "*"],

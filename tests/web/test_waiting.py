@@ -13,6 +13,7 @@ from service.core.subjects import News
 from service.steps import feed, submit
 from service.steps.advance import advance
 from service.steps.resources import Resources
+from service.web import conditional
 from service.web.conditional import wait
 from tests.calling import fetch
 from tests.local.simulating import until
@@ -97,6 +98,20 @@ async def test_one_in_vain_is_answered_with_what_there_is(world: World) -> None:
     assert answer.headers["preference-applied"] == "wait=1"
     answer = await look(world, made.id, ("prefer", "wait=0"))
     assert answer.headers["preference-applied"] == "wait=0"
+
+
+async def test_no_wait_lasts_until_a_proxy_would_cut_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [conditional.held(seconds) for seconds in (0, 54, 56, 60)] == [0, 54, 55, 55]
+    monkeypatch.setattr(conditional, "MOST_HELD", 0)
+    (made,) = await world.write()
+    with waiting(world, made.id) as task:
+        answer = await waited(world, task)
+    assert (answer.json()["state"], answer.headers["preference-applied"]) == ("queued", "wait=60")
+    async with asyncio.timeout(PATIENCE):
+        answer = await world.get(f"/v1/subjects/{made.id}/events", after="1", wait="60")
+    assert answer.json()["data"] == []
 
 
 async def test_with_a_tag_it_waits_for_another(world: World) -> None:

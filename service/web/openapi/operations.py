@@ -92,7 +92,12 @@ def component(name: str) -> Part:
     return {"$ref": f"#/components/parameters/{name}"}
 
 
-IF_NONE_MATCH = in_header("If-None-Match", text(), "The `ETag` of what is known already.")
+IF_NONE_MATCH = in_header(
+    "If-None-Match",
+    text(),
+    "The `ETag` of what is known already, also as a web server on the way has marked it: with "
+    "`-gzip`, `-br` or `-zstd` at its end.",
+)
 CURSOR = text(pattern=r"^[A-Za-z0-9_-]+$")
 SUBJECT_ID, SUBSCRIBER_ID, CALLBACK_ID = id_of("sub"), id_of("sbr"), id_of("cbk")
 DELIVERY_ID = id_of("dlv", r"(_\d{1,9})?")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.web.accept import STREAM
-from service.web.conditional import MOST_WAIT
+from service.web.conditional import MOST_HELD
 from service.web.cursors import OF_FEED
 from service.web.events import MOST_ASKED
 from service.web.openapi.operations import (
@@ -23,8 +23,8 @@ SUBJECT_PLACE = text(pattern=r"^(\d{1,6}|1000000)$")
 WAIT = in_query(
     "wait",
     whole(0, MOST_ASKED) | {"default": 0},
-    f"Seconds for which an empty page is held open until something comes; above {MOST_WAIT} counts "
-    f"as {MOST_WAIT}.",
+    f"Seconds for which an empty page is held open until something comes; after {MOST_HELD} it is "
+    "answered anyway.",
     0,
 )
 DESCRIPTION = (

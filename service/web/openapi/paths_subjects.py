@@ -5,7 +5,7 @@ from typing import Any
 from service.core.durations import DURATION
 from service.core.rules import TAGS
 from service.steps.intake import MAX_KEY, MAX_KEY_OF_MANY, MOST
-from service.web.conditional import MOST_WAIT
+from service.web.conditional import MOST_HELD, MOST_WAIT
 from service.web.openapi import examples
 from service.web.openapi.operations import (
     CURSOR,
@@ -64,7 +64,7 @@ PREFER = in_header(
     "Prefer",
     text(),
     f"`wait=N` (RFC 7240): answered when it is another than was known, or finished, or after N "
-    f"seconds, {MOST_WAIT} at most.",
+    f"seconds. Above {MOST_WAIT} counts as {MOST_WAIT}; after {MOST_HELD} it is answered anyway.",
     "wait=0",
 )
 LOCATION = header("Where the subject is read.", text(pattern="^/v1/subjects/"))
