@@ -182,7 +182,7 @@ async def test_no_cookie_is_carried_along() -> None:
         "http://127.0.0.1:0/",
         "javascript:alert(1)",
         "data:image/png;base64,AAAA",
-        "/" + "x" * 3000,
+        "/" + "x" * 9000,
         "",
     ],
 )

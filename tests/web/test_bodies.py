@@ -82,7 +82,7 @@ async def test_four_whole_images_in_base64_fit_and_a_fifth_does_not(api: Api) ->
         element_name="\U0001f3ad" * 20,
         element_description="\U0001f3ad" * 100,
         tag_list=[{"tag_id": "o_101"}] * 100,
-        callback_url="http://127.0.0.1/" + "x" * 2000,
+        callback_url="http://127.0.0.1/" + "x" * 8000,
         external_task_id="x" * 64,
         element_image_list=images(*(b64encode(one).decode() for one in whole[:4])),
     )

@@ -32,7 +32,7 @@ REFUSED = (
     ("not a url", "url_malformed"),
     ("https://127.1/hook", "url_host"),
     ("http://127.0.0.1:0/hook", "url_port"),
-    ("https://example.com/" + "x" * 2048, "url_too_long"),
+    ("https://example.com/" + "x" * 8173, "url_too_long"),
 )
 
 
