@@ -45,7 +45,10 @@ class Settings:
         repr=False,
     )
     public_url: str = _setting(
-        None, parameters.url("http", "https"), "Where the provider reaches us with its callbacks"
+        None,
+        parameters.base_url,
+        "Where the provider reaches us with its callbacks. Its path, if it has one, stands before "
+        "ours in all that we print; a proxy in front takes it off before it hands a request on",
     )
     secret_key: bytes = _setting(
         None,

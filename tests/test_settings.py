@@ -85,6 +85,8 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("TASK_DEADLINE", "nan"),
         ("DELIVERY_SCHEDULE", "5,later"),
         ("LOG_LEVEL", "loud"),
+        ("PUBLIC_URL", "https://hidden.example/?a=b"),
+        ("PUBLIC_URL", "https://hidden.example/a#b"),
         ("PORT", "65536"),
         ("HOST", ""),
         ("QUEUE_NAME", " "),

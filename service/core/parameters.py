@@ -91,6 +91,14 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def base_url(value: str) -> str:
+    """An http or https URL to which paths are added."""
+    if "?" in value or "#" in value:
+        msg = "must have neither a query nor a fragment: paths are added to it"
+        raise ValueError(msg)
+    return url("http", "https")(value)
+
+
 def redis(value: str) -> str:
     address = url("redis", "rediss")(value)
     number = urlsplit(address).path.removeprefix("/")

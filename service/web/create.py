@@ -14,14 +14,14 @@ from service.steps.intake import MOST, Asked
 from service.steps.resources import Resources
 from service.web import bodies
 from service.web.headers import only
-from service.web.requests import MAX_SUBJECT_BODY, authorize, resources
+from service.web.requests import MAX_SUBJECT_BODY, authorize, outside, resources
 from service.web.responses import problem_body, rendered, status_of
 
 
 async def create(request: Request) -> Response:
     caller = await authorize(request, "subjects:write")
     accepted = await take(request, _asked(request, caller.account_id))
-    location = {"location": f"/v1/subjects/{accepted.subject.id}"}
+    location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
     return rendered(_shown(accepted), 202 if accepted.created else 200, location)
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.web.conditional import had
 from service.web.openapi import page
 from service.web.openapi.build import document
-from service.web.requests import resources
+from service.web.requests import outside, resources
 from service.web.responses import JSON
 
 HTML = "text/html; charset=utf-8"
@@ -35,7 +35,8 @@ def _kept(body: bytes, kind: str) -> Kept:
 
 
 async def openapi(request: Request) -> Response:
-    return _answer(request, _document(voice_for_images=_voice_for_images(request)), {})
+    root = outside(request, "/").removesuffix("/")
+    return _answer(request, _document(root, voice_for_images=_voice_for_images(request)), {})
 
 
 async def docs(request: Request) -> Response:
@@ -48,8 +49,8 @@ def _voice_for_images(request: Request) -> bool:
 
 
 @cache
-def _document(*, voice_for_images: bool) -> Kept:
-    return _kept(orjson.dumps(document(voice_for_images=voice_for_images)), JSON)
+def _document(root: str, *, voice_for_images: bool) -> Kept:
+    return _kept(orjson.dumps(document(root, voice_for_images=voice_for_images)), JSON)
 
 
 @cache

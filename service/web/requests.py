@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -56,6 +57,11 @@ def in_path(request: Request, name: str) -> str:
     if "\0" in value:  # Postgres has no such text
         raise NotFound
     return value
+
+
+def outside(request: Request, path: str) -> str:
+    """A path of ours as callers have it: PUBLIC_URL may have one too, which a proxy takes off."""
+    return urlsplit(resources(request).settings.public_url).path + path
 
 
 def read_time(text: str) -> datetime | None:

@@ -16,6 +16,7 @@ from service.web.requests import (
     Query,
     authorize,
     in_path,
+    outside,
     read_json,
     resources,
 )
@@ -28,7 +29,8 @@ async def create(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE), resources(request)
     body = await read_json(request, MAX_SMALL_BODY)
     subscriber, secret = await subscribe.subscribe(given, caller.account_id, body)
-    headers = {"location": f"/v1/subscribers/{subscriber.id}", "cache-control": "no-store"}
+    location = outside(request, f"/v1/subscribers/{subscriber.id}")
+    headers = {"location": location, "cache-control": "no-store"}
     shown = _public(await subscribed.seen(given, subscriber))
     return rendered(shown | {"secret": secret}, 201, headers)
 

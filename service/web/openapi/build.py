@@ -53,15 +53,16 @@ PARTS = (
 )
 
 
-def document(*, voice_for_images: bool = False) -> dict[str, Any]:
-    """`voice_for_images` is the setting of that name: one rule depends on it."""
+def document(root: str = "", *, voice_for_images: bool = False) -> dict[str, Any]:
+    """`root` is the path that stands before all of ours outside; `voice_for_images` is the setting
+    of that name: one rule depends on it."""
     paths: dict[str, Any] = {}
     for part in PARTS:
         paths |= part.paths()
     return {
         "openapi": "3.1.0",
         "info": {"title": "Callsheet", "version": VERSION, "description": INTRODUCTION},
-        "servers": [{"url": "/"}],
+        "servers": [{"url": root or "/"}],
         "tags": [{"name": name, "description": what} for name, what in TAGS.items()],
         "paths": paths,
         "components": {

@@ -67,7 +67,7 @@ PREFER = in_header(
     f"seconds. Above {MOST_WAIT} counts as {MOST_WAIT}; after {MOST_HELD} it is answered anyway.",
     "wait=0",
 )
-LOCATION = header("Where the subject is read.", text(pattern="^/v1/subjects/"))
+LOCATION = header("Where the subject is read.", text(pattern="/v1/subjects/[^/]+$"))
 FILTERS = (
     in_query("state", ref("State"), "In this state now."),
     in_query("external_task_id", text(pattern=STORABLE), "The caller's own id.", "ada-1"),

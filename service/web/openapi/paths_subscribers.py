@@ -29,7 +29,7 @@ from service.web.requests import MAX_SMALL_BODY
 
 SCOPE, TAG, KEYS = "subscribers", "subscribers", "secrets"
 SUBSCRIBER = component("subscriber_id")
-LOCATION = header("Where it is read.", text(pattern="^/v1/subscribers/"))
+LOCATION = header("Where it is read.", text(pattern="/v1/subscribers/[^/]+$"))
 NO_STORE = {"Cache-Control": header("It has a secret in it.", word("no-store"))}
 NAMED = fails(404)
 READ_BODY = fails(400, 413, 415, 422)
