@@ -128,7 +128,16 @@ def choice(reading: Reading, at: str, value: object, allowed: Collection[str]) -
 
 
 def prose(reading: Reading, at: str, value: object, limit: int) -> str | None:
-    """1 to `limit` code points after NFC, none a control character; given back in NFC."""
+    """1 to `limit` code points after NFC, not all of them blank, none a control character; given
+    back in NFC."""
+    text = normal(reading, at, value, limit)
+    if text is not None and not text.strip():
+        reading.report(at, "blank", f"must have 1 to {limit} characters, not all of them blank")
+    return text
+
+
+def normal(reading: Reading, at: str, value: object, limit: int) -> str | None:
+    """At most `limit` code points after NFC, none a control character; given back in NFC."""
     raw = string(reading, at, value)
     if raw is None:
         return None
@@ -136,8 +145,6 @@ def prose(reading: Reading, at: str, value: object, limit: int) -> str | None:
     if len(raw) > limit * NFC_SHRINKS or len(unicodedata.normalize("NFC", raw)) > limit:
         reading.report(at, "too_long", f"must have at most {limit} characters")
         raw = raw[: limit * NFC_SHRINKS]
-    if not raw.strip():
-        reading.report(at, "blank", f"must have 1 to {limit} characters, not all of them blank")
     kinds = {unicodedata.category(character) for character in raw}
     if "Cc" in kinds:
         reading.report(at, "control_character", "must not contain control characters")

@@ -38,9 +38,7 @@ TAGS = MappingProxyType(  # line 35
         "o_108": "other",
     }
 )
-# Ours; line 37 names neither length nor characters. What is visible ASCII stands in a URL, a header
-# and a log line as it is, and no two spellings of it look alike.
-EXTERNAL_ID_LENGTH = range(1, 65)
+EXTERNAL_ID_LENGTH = range(1, 257)  # characters; ours: line 37 asks only that it be unique
 
 BASE64_PREFIX = re.compile(r"data:[^,]{0,128};base64,", re.IGNORECASE)
 BLANKS = b" \t\r\n"  # `base64` breaks its lines after 76 characters
@@ -229,8 +227,12 @@ def _tags(reading: Reading, at: str, value: object) -> object:
     return [{"tag_id": tag} for tag in dict.fromkeys(tags)]
 
 
-def _external_id(reading: Reading, at: str, value: object) -> object:
-    return fields.visible(reading, at, value, EXTERNAL_ID_LENGTH)
+def external_id(reading: Reading, at: str, value: object) -> str | None:
+    """Line 37: of any script, and in NFC, in which two are compared byte by byte."""
+    text = fields.normal(reading, at, value, EXTERNAL_ID_LENGTH[-1])
+    if text == "":
+        reading.report(at, "too_short", f"must have 1 to {EXTERNAL_ID_LENGTH[-1]} characters")
+    return text
 
 
 READERS: Mapping[str, Callable[[Reading, str, object], object]] = MappingProxyType(
@@ -243,6 +245,6 @@ READERS: Mapping[str, Callable[[Reading, str, object], object]] = MappingProxyTy
         "element_voice_id": _voice,
         "tag_list": _tags,
         "callback_url": fields.link,
-        "external_task_id": _external_id,
+        "external_task_id": external_id,
     }
 )

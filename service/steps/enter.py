@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from service.core.errors import QUEUE_FULL, CallsheetError, Conflict, Finding, TooMany
+from service.core.escaping import escaped
 from service.core.events import event_of
 from service.core.lifecycle import State
 from service.core.looks import by_url
@@ -85,7 +86,8 @@ class Case:
     def named(self, earlier: Subject) -> None:
         """The account has this subject under its external_task_id."""
         if self.wish.new:
-            taken = f"external_task_id {earlier.external_task_id} already exists"
+            shown = escaped(str(earlier.external_task_id).encode())
+            taken = f"external_task_id {shown} already exists"
             self.outcome = Conflict(taken, BY_NAME[1])
         else:
             self.known(earlier, earlier.fingerprint, *BY_NAME)

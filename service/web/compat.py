@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from service.core import envelopes
 from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
-from service.core.fields import shown
+from service.core.fields import Reading, shown
+from service.core.rules import external_id
 from service.steps import tasks
 from service.steps.intake import Asked
 from service.web.create import take
@@ -74,18 +75,20 @@ async def create(request: Request) -> dict[str, Any]:
 async def read(request: Request) -> dict[str, Any]:
     caller = await authorize(request, "subjects:read")
     name = _named(request)
-    found = None
-    if "\0" not in name:  # Postgres has no such text
-        found = await tasks.task(resources(request), caller.account_id, name)
+    found = None if name is None else await tasks.task(resources(request), caller.account_id, name)
     if found is None:
         raise NotFound("Task not found by id or external_task_id")
     return envelopes.record(found)
 
 
-def _named(request: Request) -> str:
-    """What the path names. It is cut before it is decoded: an external id may have slashes."""
+def _named(request: Request) -> str | None:
+    """What the path names, in NFC; None where nothing can be called that. It is cut before it is
+    decoded: an external id may have slashes."""
     raw: bytes = request.scope["raw_path"]
-    return unquote(raw.split(b"/", PATH.count("/") + 1)[-1].removesuffix(b"/").decode())
+    name = raw.split(b"/", PATH.count("/") + 1)[-1].removesuffix(b"/").decode()
+    reading = Reading()
+    read = external_id(reading, "", unquote(name, errors="surrogateescape"))
+    return None if reading.findings else read
 
 
 @enveloped

@@ -1,7 +1,8 @@
 """Reading a request: who asks, and what; everything bounded before it is believed."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from service.core.errors import (
     NotFound,
     Unauthorized,
 )
+from service.core.fields import Reading
 from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
@@ -25,6 +27,8 @@ MAX_CURSOR = 100  # characters
 MAX_DIGITS = 9  # of a whole number in a query
 MAX_LIMIT = 200  # rows of one page; design, section 5
 LIMIT = 50
+
+T = TypeVar("T")
 
 
 def resources(request: Request) -> Resources:
@@ -79,7 +83,8 @@ class Query:
     def __init__(self, request: Request) -> None:
         self._given = request.query_params
         self._read: set[str] = set()
-        self._findings: list[Finding] = []
+        self._reading = Reading()
+        self._findings = self._reading.findings
 
     def text(self, name: str, allowed: frozenset[str] | None = None) -> str | None:
         self._read.add(name)
@@ -89,6 +94,12 @@ class Query:
         if value is not None and "\0" in value:  # Postgres has no such text
             self.wrong(name, "must not contain the character U+0000")
         return value
+
+    def field(self, name: str, read: Callable[[Reading, str, object], T]) -> T | None:
+        """As `read` reads the field of a body that has this name."""
+        self._read.add(name)
+        value = self._given.get(name)
+        return None if value is None else read(self._reading, f"/{name}", value)
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         text = self.text(name)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.core.errors import Malformed, NotFound
 from service.core.lifecycle import State
-from service.core.rules import TAGS
+from service.core.rules import TAGS, external_id
 from service.core.subjects import Subject, public
 from service.steps import cancel, reading
 from service.steps.watch import Watch
@@ -122,7 +122,7 @@ def _wanted(query: Query) -> Wanted:
     state = query.text("state", STATES)
     return Wanted(
         state=State(state) if state in STATES else None,
-        external_task_id=query.text("external_task_id"),
+        external_task_id=query.field("external_task_id", external_id),
         tag=query.text("tag", frozenset(TAGS)),
         created_after=query.time("created_after"),
         created_before=query.time("created_before"),

@@ -179,10 +179,21 @@ TABLE: list[tuple[int, str, dict[str, Any], tuple[str, str] | None]] = [
     (36, "no host", image_body(callback_url="/relative"), ("/callback_url", "url_scheme")),
     (37, "0 characters", image_body(external_task_id=""), ("/external_task_id", "too_short")),
     (37, "1 character", image_body(external_task_id="!"), None),
-    (37, "64 characters", image_body(external_task_id="~" * 64), None),
-    (37, "65 characters", image_body(external_task_id="x" * 65), ("/external_task_id", "too_long")),
-    (37, "a space", image_body(external_task_id="a b"), ("/external_task_id", "not_visible")),
-    (37, "no ASCII", image_body(external_task_id="ä"), ("/external_task_id", "not_visible")),
+    (37, "256 characters", image_body(external_task_id="~" * 256), None),
+    (
+        37,
+        "257 characters",
+        image_body(external_task_id="x" * 257),
+        ("/external_task_id", "too_long"),
+    ),
+    (37, "a space", image_body(external_task_id="a b"), None),
+    (37, "no ASCII", image_body(external_task_id="ä"), None),
+    (
+        37,
+        "a line end",
+        image_body(external_task_id="a\n"),
+        ("/external_task_id", "control_character"),
+    ),
     (4, "no such field", image_body(callback="http://e.com"), ("/callback", "unknown_field")),
 ]
 

@@ -83,7 +83,7 @@ async def test_four_whole_images_in_base64_fit_and_a_fifth_does_not(api: Api) ->
         element_description="\U0001f3ad" * 100,
         tag_list=[{"tag_id": "o_101"}] * 100,
         callback_url="http://127.0.0.1/" + "x" * 8000,
-        external_task_id="x" * 64,
+        external_task_id="\U0001f3ad" * 256,
         element_image_list=images(*(b64encode(one).decode() for one in whole[:4])),
     )
     body = json.dumps(most).encode()

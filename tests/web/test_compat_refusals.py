@@ -24,7 +24,7 @@ BROKEN = {
     "element_description": "x" * 101,
     "reference_type": "both",
     "tag_list": [{"tag_id": "o_999"}],
-    "external_task_id": "a b",
+    "external_task_id": "a\tb",
     "element": 1,
 }
 TAKEN = request_body(external_task_id="taken")

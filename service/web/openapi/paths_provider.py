@@ -173,7 +173,12 @@ def _list() -> Part:
 
 
 def _read() -> Part:
-    name = in_path("task_id", text(minLength=1), "Our id, or the external one.", "ada-1")
+    name = in_path(
+        "task_id",
+        text(minLength=1),
+        "Our id, or the external one; a slash in it is `%2F`.",
+        "ada-1",
+    )
     return operation(
         "readTask",
         "Query a subject",

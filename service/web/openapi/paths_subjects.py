@@ -20,7 +20,6 @@ from service.web.openapi.operations import (
     operation,
 )
 from service.web.openapi.pieces import (
-    STORABLE,
     Schema,
     array,
     given_time,
@@ -34,6 +33,7 @@ from service.web.openapi.pieces import (
     word,
 )
 from service.web.openapi.problems import conflict, fails
+from service.web.openapi.schemas_requests import EXTERNAL_ID
 from service.web.openapi.schemas_subjects import SHOWN
 from service.web.requests import MAX_SUBJECT_BODY
 
@@ -70,7 +70,7 @@ PREFER = in_header(
 LOCATION = header("Where the subject is read.", text(pattern="/v1/subjects/[^/]+$"))
 FILTERS = (
     in_query("state", ref("State"), "In this state now."),
-    in_query("external_task_id", text(pattern=STORABLE), "The caller's own id.", "ada-1"),
+    in_query("external_task_id", EXTERNAL_ID, "The caller's own id.", "ada-1"),
     in_query("tag", word(*TAGS), "With this tag, by its id.", "o_102"),
     in_query("created_after", given_time(), "Later than this.", "2026-01-01T00:00:00Z"),
     in_query("created_before", given_time(), "Earlier than this.", "2026-12-31T23:59:59.5+01:00"),

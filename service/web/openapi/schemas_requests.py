@@ -2,6 +2,7 @@
 
 from service.core import images, rules
 from service.web.openapi.pieces import (
+    PLAIN,
     PROSE,
     Schema,
     array,
@@ -38,7 +39,12 @@ VIDEO_LIST = record(
     {"refer_videos": array(record({"video_url": url("MP4 or MOV; no Base64.")}), rules.VIDEOS)}
 )
 TAG = record({"tag_id": word(*rules.TAGS, description=", ".join(rules.TAGS.values()))})
-EXTERNAL_ID = visible(rules.EXTERNAL_ID_LENGTH, "The caller's own id, unique per account.")
+EXTERNAL_ID = sized(
+    rules.EXTERNAL_ID_LENGTH,
+    "The caller's own id, unique per account: code points of any script after NFC, in which it is "
+    "compared and shown; no control characters. Percent-encoded in paths and queries.",
+    pattern=PLAIN,
+)
 COMMON = {
     "tag_list": array(ref("Tag"), rules.TAG_ENTRIES, "Repeats are folded."),
     "callback_url": url("Is sent the provider's own callbacks, signed by us."),
