@@ -95,11 +95,12 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
         log.warning("submission", action="lease_ran_out", subject=subject.id)
         return
     answer = await resources.provider.create(body)
-    await unreadable.note(resources, subject.id, answer)
     now = resources.clock()
-    await _learn(resources, claimed, answer, now)
     news = _news(resources, subject, answer, now)
+    # The subject first: what is learnt of the provider is learnt again, an answer comes once.
     await advance(resources, subject.id, news, Fence(claimed.lease.token))
+    await unreadable.note(resources, subject.id, answer)
+    await _learn(resources, claimed, answer, now)
 
 
 def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime) -> News:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 from structlog.typing import EventDict
 
 from service.core.lifecycle import Signal
@@ -156,6 +157,20 @@ async def test_the_providers_own_limit_is_learnt_and_tried_again_later(
     clock.pass_by(600)
     await api.work(Work.SUBMIT)
     assert await states(api) == ["submitted"] * 6
+
+
+async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_cannot_be(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await provider.admin("faults", [{"code": 1102}, NEVER])
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    clock.pass_by(60)
+    (probe,) = await submit.claim(api.resources, 1)
+    await fetch(api.resources, "ALTER TABLE provider_state RENAME COLUMN stopped_code TO hidden")
+    with pytest.raises(ProgrammingError, match="stopped_code"):
+        await submit.submit(api.resources, probe)
+    assert await state(api, subject_id) == "submitted"
 
 
 async def test_nothing_is_sent_when_the_lease_might_run_out_under_the_call(
