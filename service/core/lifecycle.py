@@ -52,6 +52,9 @@ TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED})
 # Holding one of the provider's parallel places: from the claim to the end.
 WITH_PROVIDER = frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED, State.PROCESSING})
 
+# The provider has taken these, and will tell what is next.
+CALLED_BACK = frozenset({State.SUBMITTED, State.PROCESSING})
+
 # The three of rank 0 are one place for the world: not yet known to be with the provider. Moves
 # between them make no event; each move to a higher rank makes exactly one.
 RANK: dict[State, int] = {

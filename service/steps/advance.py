@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.core.events import event_of
-from service.core.lifecycle import WITH_PROVIDER, Signal, State, Stay, decide
+from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER, Signal, State, Stay, decide
 from service.core.retries import poll_spacing
 from service.core.subjects import News, Subject, moved
 from service.queue import Work
@@ -17,8 +17,6 @@ from service.store.events import New
 from service.store.moves import Move
 
 log = structlog.get_logger()
-
-CALLED_BACK = frozenset({State.SUBMITTED, State.PROCESSING})  # the provider will tell what is next
 
 
 @dataclass(frozen=True, slots=True)

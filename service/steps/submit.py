@@ -10,6 +10,7 @@ import structlog
 from service.core import messages
 from service.core.lifecycle import Signal
 from service.core.news import news_of
+from service.core.parallel_limit import places, refused
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.core.tokens import callback_token
@@ -35,7 +36,6 @@ log = structlog.get_logger()
 RETRY_BASE = 1.0  # seconds; the first wait after "later" is up to twice this
 RETRY_CAP = 60.0
 PROBE_EVERY = timedelta(minutes=1)  # design, section 5, "Stopped submission"
-LEARNT_FOR = timedelta(minutes=10)  # a limit learnt from code 1303 is tried again after this
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
 
 
 def _free(resources: Resources, state: ProviderState, now: datetime) -> int:
-    parallel = resources.settings.provider_parallel
-    if state.learnt_parallel is not None and state.learnt_until and state.learnt_until > now:
-        parallel = min(parallel, state.learnt_parallel)
+    parallel = places(state.limit, resources.settings.provider_parallel, now)
     if state.stopped_code is not None:
         due = state.next_probe_at is None or state.next_probe_at <= now
         parallel = min(parallel, state.subjects + due)  # one probe, where there is a place for it
@@ -112,8 +110,10 @@ def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: dat
             return News(Signal.LOST)
         case Refused(code, message):
             return News(Signal.REFUSED, error=_refusal(code, message))
-        case Deferred(at_least=at_least):
-            wait = full_jitter(subject.attempt, RETRY_BASE, RETRY_CAP, resources.dice())
+        case Deferred(at_least=at_least, parallel=parallel):
+            # Where there are too many, the learnt limit says how soon there is a place for it.
+            doublings = 0 if parallel else subject.attempt
+            wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.dice())
             return News(Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait)))
         case Stopped():
             return News(Signal.DEFERRED, retry_at=now)
@@ -131,11 +131,7 @@ async def _learn(
                 await provider.stop(tx, code, message, now + PROBE_EVERY)
             log.error("submission", action="stopped", provider_code=code, message=message)
         case Deferred(parallel=True):
-            async with resources.database.transaction() as tx:
-                # The refused one is still counted; one place must stay, to try again.
-                limit = max(1, (await provider.read(tx)).subjects - 1)
-                await provider.learn_parallel(tx, limit, now + LEARNT_FOR)
-            log.warning("submission", action="parallel_limit_learnt", limit=limit)
+            await _learn_limit(resources, claimed.subject, now)
         case Accepted() | Exists() | Refused() if claimed.probe:
             async with resources.database.transaction() as tx:
                 await provider.go_on(tx)
@@ -147,6 +143,19 @@ async def _learn(
             )
         case _:
             pass
+
+
+async def _learn_limit(resources: Resources, subject: Subject, now: datetime) -> None:
+    """What it says of the parallel limit that this subject was refused for it."""
+    most, sent_at = resources.settings.provider_parallel, subject.claimed_at or now
+    async with resources.database.transaction() as tx:
+        before = await provider.lock_limit(tx)
+        running = await provider.running(tx, sent_at)
+        limit = refused(before, most, running=running, sent_at=sent_at, now=now)
+        if limit == before:
+            return
+        await provider.learn_limit(tx, limit)
+    log.warning("submission", action="parallel_limit_learnt", limit=limit.places, running=running)
 
 
 def _refusal(code: int, message: str) -> dict[str, object]:

@@ -9,7 +9,8 @@ from datetime import datetime
 import orjson
 from sqlalchemy import bindparam, func, literal_column, select, text, update
 
-from service.core.lifecycle import WITH_PROVIDER
+from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER
+from service.core.parallel_limit import ParallelLimit
 from service.store.database import Transaction
 from service.store.tables import one_of, provider_state, subjects
 
@@ -24,8 +25,7 @@ class ProviderState:
     stopped_code: int | None
     stopped_message: str | None
     next_probe_at: datetime | None
-    learnt_parallel: int | None
-    learnt_until: datetime | None
+    limit: ParallelLimit | None  # of tasks at once, learnt from refusals
     usual: Mapping[str, float] | None  # seconds that a task takes, by reference type
     subjects: int  # how many of the parallel places are taken
 
@@ -36,7 +36,7 @@ _READ = select(
     provider_state.c.stopped_message,
     provider_state.c.next_probe_at,
     provider_state.c.learnt_parallel,
-    provider_state.c.learnt_until,
+    provider_state.c.learnt_at,
     provider_state.c.usual,
     select(func.count())
     .select_from(subjects)
@@ -51,7 +51,12 @@ async def lock_claims(tx: Transaction) -> None:
 
 
 async def read(tx: Transaction) -> ProviderState:
-    return ProviderState(*(await tx.execute(_READ)).one())
+    code, message, probe_at, parallel, at, usual, taken = (await tx.execute(_READ)).one()
+    return ProviderState(code, message, probe_at, _limit(parallel, at), usual, taken)
+
+
+def _limit(parallel: int | None, at: datetime | None) -> ParallelLimit | None:
+    return None if parallel is None or at is None else ParallelLimit(parallel, at)
 
 
 async def stop(tx: Transaction, code: int, message: str, next_probe_at: datetime) -> None:
@@ -72,8 +77,28 @@ async def set_next_probe(tx: Transaction, at: datetime) -> None:
     await tx.execute(update(provider_state).values(next_probe_at=at))
 
 
-async def learn_parallel(tx: Transaction, limit: int, until: datetime) -> None:
-    await tx.execute(update(provider_state).values(learnt_parallel=limit, learnt_until=until))
+_LOCK_LIMIT = select(provider_state.c.learnt_parallel, provider_state.c.learnt_at).with_for_update()
+_RUNNING = text(f"""
+    SELECT count(*) FILTER (WHERE state IN ({one_of(CALLED_BACK)}) OR claimed_at < :sent_at)
+    FROM subjects WHERE state IN ({one_of(WITH_PROVIDER)})
+""")  # noqa: S608 - only our own states are put in
+
+
+async def lock_limit(tx: Transaction) -> ParallelLimit | None:
+    """The parallel limit as learnt so far; nobody else changes it until this transaction ends."""
+    return _limit(*(await tx.execute(_LOCK_LIMIT)).one())
+
+
+async def running(tx: Transaction, sent_at: datetime) -> int:
+    """How many tasks the provider had when it was sent another at `sent_at`: those that it has
+    taken, and those that were claimed before that one and are still in doubt."""
+    counted: int = (await tx.execute(_RUNNING, {"sent_at": sent_at})).scalar_one()
+    return counted
+
+
+async def learn_limit(tx: Transaction, limit: ParallelLimit) -> None:
+    values = {"learnt_parallel": limit.places, "learnt_at": limit.learnt_at}
+    await tx.execute(update(provider_state).values(values))
 
 
 _LOOK_UPS = select(

@@ -75,8 +75,8 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column("stopped_code", Integer),  # set: nothing is submitted but one probe a minute
     Column("stopped_message", Text),
     Column("next_probe_at", Time),
-    Column("learnt_parallel", Integer),  # from code 1303; forgotten at learnt_until
-    Column("learnt_until", Time),
+    Column("learnt_parallel", Integer),  # from code 1303, at learnt_at; core/parallel_limit.py
+    Column("learnt_until", Time),  # written and read by processes of the release before alone
     # Raised with every change of callback_secrets: what was checked under another is checked anew.
     Column("secrets_version", BigInteger, nullable=False, server_default="0"),
     Column("usual", JSONB(none_as_null=True)),  # reference type → seconds that a task takes
@@ -85,6 +85,8 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column("unreadable_answers", BigInteger, nullable=False, server_default="0"),
     Column("unreadable_since", Time),
     Column("unreadable_at", Time),
+    Column("learnt_at", Time),
+    Column("housekeeping_at", Time),  # when it was last begun, by whichever worker
     CheckConstraint("id = 1", name="one_row"),
 )
 

@@ -10,9 +10,11 @@ from structlog.typing import EventDict
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
+from service.settings import Settings
 from service.steps import reconcile, submit
 from service.steps.advance import advance
 from service.store import provider as store
+from service.wiring import open_resources
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import PATH, Remote, request_body
@@ -40,8 +42,10 @@ async def mute(provider: Remote) -> None:
 
 
 async def learnt(api: Api) -> int | None:
+    """The limit as it was learnt last."""
     async with api.resources.database.glance() as tx:
-        return (await store.read(tx)).learnt_parallel
+        limit = (await store.read(tx)).limit
+    return None if limit is None else limit.places
 
 
 def narrow(api: Api, places: int) -> Api:
@@ -135,28 +139,74 @@ async def test_a_probe_takes_no_place_that_is_not_free(
     assert len(await creates(provider)) == 2, "the provider is not probed beyond its places"
 
 
-async def test_the_providers_own_limit_is_learnt_and_tried_again_later(
+async def test_the_providers_own_limit_is_learnt_and_tried_again_within_seconds(
     api: Api, provider: Remote, clock: Clock
 ) -> None:
+    api = narrow(api, 8)
     await mute(provider)
-    await provider.admin("settings", {"parallel": 2})
-    for _ in range(6):
+    await provider.admin("settings", {"parallel": 3})
+    for _ in range(8):
         await api.create()
     await api.work(Work.SUBMIT)
-    assert await learnt(api) is not None
-    for _ in range(5):
-        clock.pass_by(61)
-        await api.work(Work.SUBMIT)
-    assert await learnt(api) == 2
-    assert await states(api) == ["queued"] * 4 + ["submitted"] * 2
+    assert await states(api) == ["queued"] * 5 + ["submitted"] * 3
+    assert await learnt(api) == 4, "one step, however many were refused at once"
+    clock.pass_by(2)
+    await api.work(Work.SUBMIT)
+    assert await learnt(api) == 2, "a part of the three that ran"
     refused = (await creates(provider)).count("refused")
-    clock.pass_by(61)
+    clock.pass_by(0.9)
     await api.work(Work.SUBMIT)
-    assert (await creates(provider)).count("refused") == refused, "the limit is kept"
+    assert (await creates(provider)).count("refused") == refused, "the limit is kept for a second"
     await provider.admin("settings", {"parallel": None})
-    clock.pass_by(600)
+    for _ in range(8):
+        clock.pass_by(1)
+        await api.work(Work.SUBMIT)
+    assert await states(api) == ["submitted"] * 8
+
+
+async def test_one_stray_refusal_for_too_many_tasks_slows_the_rest_for_seconds_only(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    api = narrow(api, 20)
+    await provider.admin("faults", {"code": 1303})
+    await api.create()
     await api.work(Work.SUBMIT)
-    assert await states(api) == ["submitted"] * 6
+    await mute(provider)
+    for _ in range(29):
+        await api.create()
+    await api.work(Work.SUBMIT)
+    assert (await states(api)).count("submitted") == 10, "at once"
+    clock.pass_by(11)
+    await api.work(Work.SUBMIT)
+    assert await states(api) == ["queued"] * 10 + ["submitted"] * 20
+    assert (await creates(provider)).count("refused") == 1
+
+
+async def test_what_was_refused_for_too_many_tasks_waits_for_a_place_not_longer_each_time(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await provider.admin("settings", {"parallel": 0})
+    subject_id = (await api.create())["id"]
+    for _ in range(12):
+        await api.work(Work.SUBMIT)
+        clock.pass_by(2)
+    await provider.admin("settings", {"parallel": None})
+    await api.work(Work.SUBMIT)
+    assert len(await creates(provider, subject_id)) == 13, "every two seconds"
+    assert (await api.ended(subject_id))["state"] == "succeeded"
+
+
+async def test_all_workers_share_what_is_learnt_of_the_limit(
+    api: Api, provider: Remote, clock: Clock, settings: Settings
+) -> None:
+    await provider.admin("settings", {"parallel": 0})
+    for _ in range(10):
+        await api.create()
+    await api.work(Work.SUBMIT)
+    clock.pass_by(1)
+    async with open_resources(settings) as other:
+        claimed = await submit.claim(replace(other, clock=clock), 10)
+    assert len(claimed) == 5
 
 
 async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_cannot_be(
