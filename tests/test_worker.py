@@ -5,11 +5,15 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 from arq import Retry
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.constants import job_key_prefix, retry_key_prefix
+from arq.jobs import ResultNotFound
 from structlog.typing import EventDict
 
 from service import worker
@@ -17,10 +21,10 @@ from service.local.ports import free_port
 from service.local.valkey import valkey
 from service.queue import Queue, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
-from service.steps import intake
+from service.steps import enter, intake
 from service.steps.queues import Queues
 from service.store.database import Database
-from service.wiring import open_resources
+from service.wiring import open_resources, utc_now
 from service.worker import Drains, connected_for_ever, create_subject, make_drains, make_listener
 from tests.calling import eventually, fetch
 from tests.conftest import Api
@@ -29,6 +33,8 @@ from tests.make import a_request
 
 NEVER = 3600.0  # seconds: the timers are as good as switched off
 OFTEN = 0.05
+DAY = 86_400  # seconds
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -108,16 +114,126 @@ async def test_a_job_left_by_a_wake_that_nobody_heard_is_taken(api: Api, redis: 
         await eventually(taken)
 
 
-async def test_a_request_for_a_full_queue_waits_until_there_is_room(api: Api) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was put off is run again at once."""
+    monkeypatch.setattr(enter, "FULL_FOR", OFTEN)
+    monkeypatch.setattr(worker, "AWAY_FOR", OFTEN)
+
+
+async def put_off(redis: ArqRedis, job_id: str, logged: list[EventDict], times: int) -> None:
+    """Wait until this job was put off so many times more."""
+
+    def count() -> int:
+        return len([one for one in logged if one.get("action") == "job_put_off"])
+
+    before = count()
+    await until(lambda: count() >= before + times)
+    assert await redis.exists(job_key_prefix + job_id)
+
+
+async def test_a_job_waits_however_long_the_queue_is_full_and_is_made_once_there_is_room(
+    api: Api, redis: ArqRedis, impatient: None, logged: list[EventDict]
+) -> None:
     """Nobody may be there to hear that it was refused."""
-    resources = replace(api.resources, queues=Queues(1))
+    _ = impatient
     first = await api.create()
-    context = {"job_id": "one", "job_try": 1}
+    settings = replace(untimed(api), queued_per_account=1, provider_parallel=1)
+    await fetch(
+        api.resources, "UPDATE provider_state SET stopped_code = 1102, next_probe_at = $1", LATER
+    )
+    async with working(settings):
+        job = await redis.enqueue_job("create_subject", "acme", a_request())
+        assert job is not None
+        await put_off(redis, job.job_id, logged, 1)
+        await redis.set(retry_key_prefix + job.job_id, worker.MAX_TRIES - 1)
+        await put_off(redis, job.job_id, logged, 3)
+        await api.http.post(f"/v1/subjects/{first['id']}/cancel")
+        result = await job.result(timeout=10, poll_delay=0.01)
+    assert result["subject"]["state"] == "queued"
+
+
+async def test_a_job_waits_however_long_postgres_is_away(
+    api: Api, redis: ArqRedis, impatient: None, logged: list[EventDict]
+) -> None:
+    _ = impatient
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
+    resources = replace(api.resources, database=away)
+    pool = await create_pool(
+        redis_settings(api.resources.settings.redis_url),
+        job_deserializer=read_job,
+        default_queue_name=api.resources.queue.name,
+    )
+    listener = make_listener(resources, make_drains(resources), pool)
+    running = asyncio.create_task(listener.async_run())
+    job = await redis.enqueue_job("create_subject", "acme", a_request())
+    assert job is not None
+    await put_off(redis, job.job_id, logged, 1)
+    await redis.set(retry_key_prefix + job.job_id, worker.MAX_TRIES - 1)
+    await put_off(redis, job.job_id, logged, 3)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await listener.close()
+    await away.close()
+    async with working(untimed(api)):
+        assert "subject" in await job.result(timeout=10, poll_delay=0.01)
+
+
+async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_up(
+    api: Api,
+    redis: ArqRedis,
+    impatient: None,
+    logged: list[EventDict],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _ = impatient
+    monkeypatch.setattr(worker, "CREATE_TIME", OFTEN)
+    connection = await asyncpg.connect(api.resources.settings.database_url)
+    async with working(untimed(api)):
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE subjects IN ACCESS EXCLUSIVE MODE")
+            job = await redis.enqueue_job("create_subject", "acme", a_request())
+            assert job is not None
+            await put_off(redis, job.job_id, logged, 2)
+        await connection.close()
+        monkeypatch.setattr(worker, "CREATE_TIME", 10.0)
+        assert "subject" in await job.result(timeout=10, poll_delay=0.01)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "left", "then"),
+    [
+        (DAY, 60, DAY),  # arq's own: for as long as it must
+        (DAY, DAY, DAY),
+        (3 * DAY, 2 * DAY, 2 * DAY),
+        (3 * DAY, 60, DAY),
+        (3600, 60, 60),  # whoever enqueued it wants it made within the hour, or not at all
+    ],
+)
+async def test_a_job_that_is_put_off_does_not_expire_unless_it_was_given_less_than_a_day(
+    api: Api, redis: ArqRedis, lifetime: int, left: int, then: int
+) -> None:
+    resources = replace(api.resources, queues=Queues(0))
+    enqueued = utc_now() - timedelta(seconds=lifetime - left)
+    context = {"job_id": f"{lifetime}-{left}", "redis": redis, "enqueue_time": enqueued}
+    key = job_key_prefix + f"{lifetime}-{left}"
+    await redis.set(key, b"a job", ex=left)
     with pytest.raises(Retry):
         await create_subject(resources, context, "acme", a_request())
-    await api.http.post(f"/v1/subjects/{first['id']}/cancel")
-    result = await create_subject(resources, context, "acme", a_request())
-    assert result["subject"]["state"] == "queued"
+    assert then - 30 < await redis.ttl(key) <= then
+
+
+async def test_a_job_that_ends_its_worker_each_time_is_given_up_after_so_many_starts(
+    api: Api, redis: ArqRedis
+) -> None:
+    """What was put off is not counted among them, so that is not what this bounds."""
+    job = await redis.enqueue_job("create_subject", "acme", a_request())
+    assert job is not None
+    await redis.set(retry_key_prefix + job.job_id, worker.MAX_TRIES)
+    async with working(untimed(api)):
+        with pytest.raises(ResultNotFound):
+            await job.result(timeout=10, poll_delay=0.01)
+    assert await fetch(api.resources, "SELECT id FROM subjects") == []
 
 
 async def test_a_request_that_another_back_end_enqueues_is_accepted_once(
@@ -174,15 +290,6 @@ class Evil:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.path,)
-
-
-async def test_an_enqueued_request_waits_while_postgres_is_away(api: Api) -> None:
-    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
-    resources = replace(api.resources, database=away)
-    with pytest.raises(Retry) as caught:
-        await create_subject(resources, {"job_id": "1", "job_try": 3}, "acme", a_request())
-    assert caught.value.defer_score == 3000
-    await away.close()
 
 
 async def test_it_stays_up_while_redis_is_killed_and_started_again(
