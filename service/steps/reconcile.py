@@ -117,8 +117,12 @@ async def _safely(step: Coroutine[None, None, None]) -> None:
 
 
 async def _end(resources: Resources, subject_id: str) -> None:
-    deadline = resources.settings.task_deadline
-    message = f"not finished {deadline:g} s after acceptance"
+    async with resources.database.glance() as tx:
+        subject = await subjects.get(tx, subject_id)
+    if subject is None:
+        return
+    allowed = (subject.deadline - subject.created_at).total_seconds()
+    message = f"not finished {allowed:.10g} s after acceptance"
     error = {"code": "deadline_exceeded", "message": message}
     await advance(resources, subject_id, News(Signal.DEADLINE, error=error))
 

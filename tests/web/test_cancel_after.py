@@ -22,7 +22,10 @@ async def test_a_request_that_takes_longer_than_it_may_fails(
     await reconcile.sweep(api.resources)
     ended = await api.read(subject_id)
     assert ended["state"] == "failed"
-    assert ended["error"]["code"] == "deadline_exceeded"
+    assert ended["error"] == {
+        "code": "deadline_exceeded",
+        "message": f"not finished {seconds} s after acceptance",
+    }
 
 
 async def test_what_is_no_duration_is_refused_by_its_name(api: Api) -> None:
