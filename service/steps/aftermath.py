@@ -12,6 +12,7 @@ from service.core.events import operational
 from service.core.lanes import Lane, Told, recovered
 from service.core.subjects import rfc3339
 from service.queue import Work
+from service.steps.for_each import for_each
 from service.steps.resources import Resources
 from service.store import deliveries, events, lanes
 from service.store.events import New
@@ -46,8 +47,7 @@ async def sweep(resources: Resources) -> None:
     """Tell what has not been told; nothing that waits for a disabled subscriber is sent."""
     async with resources.database.glance() as tx:
         untold = await lanes.untold(tx, CHUNK)
-    for subscriber_id in untold:
-        await _tell(resources, subscriber_id)
+    await for_each(untold, lambda subscriber_id: _tell(resources, subscriber_id))
     await _cancel(resources)
 
 

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from structlog.typing import EventDict
 
+from service.core.ids import event_id
 from service.core.lanes import OPEN_AFTER, OPEN_FIRST, START
 from service.queue import Work
 from service.steps import aftermath, profiles
@@ -322,6 +323,30 @@ async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
     assert shown["state"] == "disabled"
     assert [one["state"] for one in await listed(api, made)] == ["canceled"]
     assert len(subscriber.got) == len(await feed(api, "callsheet.subscriber.disabled")) == 1
+
+
+async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_others(
+    api: Api, logged: list[EventDict]
+) -> None:
+    made = sorted([(await api.subscribe(NOBODY))["id"] for _ in range(3)])
+    await create(api, 1)
+    for subscriber_id in made:
+        died = (
+            "INSERT INTO lanes (subscriber_id, told, told_at, why) VALUES ($1, $2, now(), 'gone')"
+        )
+        await fetch(api.resources, died, subscriber_id, "disabled")
+    stuck = """
+        INSERT INTO events (id, account_id, sequence, type, body, created_at)
+        SELECT $2, account_id, 1, 'other', '{"type":"other"}', created_at FROM subscribers WHERE id = $1
+    """
+    await fetch(api.resources, stuck, made[0], event_id(made[0], 1))
+    await aftermath.sweep(api.resources)
+    told = await feed(api, "callsheet.subscriber.disabled")
+    assert [one["data"]["subscriber_id"] for one in told] == made[1:]
+    left = "SELECT subscriber_id FROM deliveries WHERE state = 'pending'"
+    assert await fetch(api.resources, left) == []
+    assert [line.get("action") for line in logged].count("fault") == 1
+    logged.clear()
 
 
 async def test_more_subscribers_than_are_remembered_are_all_written_to(
