@@ -1,5 +1,6 @@
 """How a subject moves: consider the news, write what it comes to, then wake whom it concerns."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -100,6 +101,25 @@ async def advance(
         deliveries = await _apply(tx, resources, outcome)
     announce(resources, outcome, news.signal.value, deliveries)
     return outcome
+
+
+async def advance_all(
+    resources: Resources, subject_ids: Sequence[str], judge: Callable[[Subject], News | None]
+) -> None:
+    """Lock these, and move each by the news that `judge` gives of it, all in one transaction; then
+    wake whom it concerns. The news is of our own making: it names no task of the provider's."""
+    async with resources.database.direct() as tx:
+        locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
+        judged = [(subject, news) for subject in locked if (news := judge(subject))]
+        told = [(news.signal, consider(resources, subject, news)) for subject, news in judged]
+        moving = [outcome for _, outcome in told if outcome.stay is None]
+        written = [
+            Move(outcome.before, outcome.after, events_for(resources, outcome))
+            for outcome in moving
+        ]
+        deliveries = await moves.write(tx, written)
+    for signal, outcome in told:
+        announce(resources, outcome, signal.value, deliveries)
 
 
 async def _own(tx: Transaction, subject: Subject, news: News) -> News:

@@ -1,8 +1,9 @@
 """Asking the provider for what it did not tell, and ending what took too long."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -15,7 +16,8 @@ from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps import revisit, unreadable
-from service.steps.advance import Fence, advance, next_look_up
+from service.steps.advance import Fence, advance, advance_all, next_look_up
+from service.steps.for_each import for_each
 from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
 from service.steps.submit import RETRY_BASE, RETRY_CAP
@@ -23,7 +25,8 @@ from service.store import provider, subjects
 
 log = structlog.get_logger()
 
-BATCH = 100  # subjects whose lease or deadline is handled in one sweep, before the next look
+MOST = 10_000  # subjects with a lapsed lease, and past their deadline, that one sweep moves
+BATCH = 100  # of them that are moved in one transaction
 
 
 async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
@@ -97,39 +100,38 @@ async def sweep(resources: Resources) -> None:
     subjects that have appeared."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        lapsed = await subjects.lapsed(tx, now, BATCH)
-        overdue = await subjects.overdue(tx, now, BATCH)
-    for subject_id in lapsed:
-        await _safely(_lapse(resources, subject_id))
-    for subject_id in overdue:
-        await _safely(_end(resources, subject_id))
+        lapsed = await subjects.lapsed(tx, now, MOST)
+        overdue = await subjects.overdue(tx, now, MOST)
+    await _move(resources, lapsed, partial(_lapsed, now))
+    await _move(resources, overdue, partial(_overdue, now))
     await revisit.appear(resources)
 
 
-async def _safely(step: Coroutine[None, None, None]) -> None:
-    """A fault in one subject must not keep the sweep from the others."""
-    try:
-        await step
-    except Unavailable:
-        raise
-    except Exception:
-        log.exception("sweep", action="fault")
+async def _move(
+    resources: Resources, ids: Sequence[str], judge: Callable[[Subject], News | None]
+) -> None:
+    """Move these by what `judge` says of each, in batches; where one of a batch is at fault, one by
+    one, so that it does not keep the sweep from the others."""
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        try:
+            await advance_all(resources, batch, judge)
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - whose fault it is shows, and is logged, one by one
+            await for_each(batch, lambda id_: advance_all(resources, [id_], judge))
 
 
-async def _end(resources: Resources, subject_id: str) -> None:
-    async with resources.database.glance() as tx:
-        subject = await subjects.get(tx, subject_id)
-    if subject is None:
-        return
+def _lapsed(now: datetime, subject: Subject) -> News | None:
+    """Nobody knows how far the dead worker came: look it up before anything is sent again."""
+    if subject.state is not State.SUBMITTING or (subject.lease_until or now) > now:
+        return None
+    return News(Signal.LOST)
+
+
+def _overdue(now: datetime, subject: Subject) -> News | None:
+    if subject.finished_at is not None or subject.deadline > now:
+        return None
     allowed = (subject.deadline - subject.created_at).total_seconds()
     message = f"not finished {allowed:.10g} s after acceptance"
-    error = {"code": "deadline_exceeded", "message": message}
-    await advance(resources, subject_id, News(Signal.DEADLINE, error=error))
-
-
-async def _lapse(resources: Resources, subject_id: str) -> None:
-    """Nobody knows how far the dead worker came: look it up before anything is sent again."""
-    async with resources.database.transaction() as tx:
-        subject = await subjects.get(tx, subject_id)
-    if subject is not None and subject.lease_token is not None:
-        await advance(resources, subject_id, News(Signal.LOST), Fence(subject.lease_token))
+    return News(Signal.DEADLINE, error={"code": "deadline_exceeded", "message": message})

@@ -244,6 +244,46 @@ async def test_a_subject_that_cannot_be_ended_does_not_keep_the_sweep_from_the_o
     logged.clear()
 
 
+MORE = """
+    INSERT INTO subjects SELECT (
+        jsonb_populate_record(s, jsonb_build_object('id', 'sub_' || lpad(n::text, 26, '0')))
+    ).* FROM subjects s, generate_series(1, $1::int) n
+"""
+ENDED = "SELECT count(*) FROM events WHERE type = 'subject.failed'"
+
+
+async def test_one_sweep_ends_more_than_a_batch_of_what_is_past_its_deadline(
+    api: Api, clock: Clock
+) -> None:
+    await api.create()
+    await fetch(api.resources, MORE, reconcile.BATCH * 2)
+    clock.pass_by(api.resources.settings.task_deadline)
+    await reconcile.sweep(api.resources)
+    assert await fetch(api.resources, "SELECT id FROM subjects WHERE state <> 'failed'") == []
+    (row,) = await fetch(api.resources, ENDED)
+    assert row["count"] == reconcile.BATCH * 2 + 1
+
+
+async def test_one_sweep_takes_up_more_than_a_batch_of_lapsed_leases(
+    api: Api, clock: Clock
+) -> None:
+    await api.create()
+    await submit.claim(api.resources, 1)
+    await fetch(api.resources, MORE, reconcile.BATCH * 2)
+    clock.pass_by(api.resources.settings.lease)
+    await reconcile.sweep(api.resources)
+    assert await fetch(api.resources, "SELECT id FROM subjects WHERE state <> 'unconfirmed'") == []
+
+
+async def test_sweeps_at_once_end_each_subject_once(api: Api, clock: Clock) -> None:
+    await api.create()
+    await fetch(api.resources, MORE, reconcile.BATCH * 2)
+    clock.pass_by(api.resources.settings.task_deadline)
+    await asyncio.gather(*(reconcile.sweep(api.resources) for _ in range(4)))
+    (row,) = await fetch(api.resources, ENDED)
+    assert row["count"] == reconcile.BATCH * 2 + 1
+
+
 async def test_a_sweep_is_broken_off_when_postgres_is_overburdened(api: Api, clock: Clock) -> None:
     subject_id = (await api.create())["id"]
     await fetch(api.resources, REFUSE)
