@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, cast
 
 import structlog
-from arq import Retry, create_pool, cron
+from arq import Retry, create_pool
 from arq import Worker as ArqWorker
 from arq.connections import ArqRedis
 from arq.constants import expires_extra_ms, job_key_prefix, retry_key_prefix
@@ -48,6 +48,8 @@ JOB_LIFE = timedelta(milliseconds=expires_extra_ms)  # of a job that is given no
 
 RENEWALS = 3  # of a lease in its time: if one fails, the work is ours still
 LEASED = (Work.LOOK, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing, and has no token
+# Each has a loop of its own: one that fails, or takes long, keeps none of the others waiting.
+SWEEPS = (reconcile.sweep, aftermath.sweep, housekeeping.sweep)
 
 Drains = Mapping[Work, Drain[Any]]
 
@@ -143,11 +145,6 @@ async def hear(name: str, drains: Drains, pool: ArqRedis) -> None:
 
 def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> ArqWorker:
     """An arq worker over an open connection."""
-
-    async def keep_house(_context: dict[str, Any]) -> None:
-        await housekeeping.prune(resources)
-        await housekeeping.learn(resources)
-
     wakes = [
         func(_coroutine(partial(wake, drains, work)), name=work.value, keep_result=0)
         for work in Work
@@ -162,7 +159,6 @@ def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> ArqWo
         [*wakes, creation],
         queue_name=resources.queue.name,
         redis_pool=pool,
-        cron_jobs=[cron(_coroutine(keep_house), second=0, keep_result=0)],
         handle_signals=False,
         poll_delay=POLL_DELAY,
         max_jobs=100,
@@ -224,15 +220,16 @@ async def drop_unreadable(pool: ArqRedis, name: str) -> None:
             log.warning("worker", action="job_dropped", reason="its id is not text")
 
 
-async def sweep_for_ever(resources: Resources) -> None:
-    """Take up what dead workers left and what is past its deadline, Redis or no Redis."""
+async def sweep_for_ever(
+    resources: Resources, sweep: Callable[[Resources], Coroutine[Any, Any, None]]
+) -> None:
+    """Sweep again and again, Redis or no Redis."""
     while True:
         try:
-            await reconcile.sweep(resources)
-            await aftermath.sweep(resources)
+            await sweep(resources)
         except Unavailable as error:
             log.warning("worker", action="sweep_failed", error=repr(error))
-        except Exception:  # one subject that cannot be swept must not end the process
+        except Exception:  # what cannot be swept must not end the process
             log.exception("worker", action="fault")
         await asyncio.sleep(resources.settings.sweep)
 
@@ -267,7 +264,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         watches = [
             asyncio.create_task(connected_for_ever(resources, hearing)),
             asyncio.create_task(connected_for_ever(resources, taking)),
-            asyncio.create_task(sweep_for_ever(resources)),
+            *(asyncio.create_task(sweep_for_ever(resources, sweep)) for sweep in SWEEPS),
         ]
         keeping = asyncio.create_task(keep_leases(resources, drains))
         stopped = asyncio.create_task(stop.wait())

@@ -21,11 +21,11 @@ from service.local.ports import free_port
 from service.local.valkey import valkey
 from service.queue import Queue, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
-from service.steps import enter, intake
+from service.steps import enter, intake, reconcile
 from service.steps.queues import Queues
 from service.store.database import Database
 from service.wiring import open_resources, utc_now
-from service.worker import Drains, connected_for_ever, create_subject, make_drains, make_listener
+from service.worker import connected_for_ever, create_subject, make_drains, make_listener
 from tests.calling import eventually, fetch
 from tests.conftest import Api
 from tests.local.simulating import Receiver, Remote, until
@@ -373,7 +373,9 @@ async def test_it_stays_up_while_postgres_is_away(
 async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict]) -> None:
     await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
     settings = replace(api.resources.settings, sweep=OFTEN)
-    sweeping = asyncio.create_task(worker.sweep_for_ever(replace(api.resources, settings=settings)))
+    sweeping = asyncio.create_task(
+        worker.sweep_for_ever(replace(api.resources, settings=settings), reconcile.sweep)
+    )
     await until(lambda: actions(logged).count("fault") > 1)
     sweeping.cancel()
     await asyncio.gather(sweeping, return_exceptions=True)
@@ -393,16 +395,29 @@ async def test_what_is_under_way_is_recorded_before_it_stops(api: Api, provider:
     assert (await api.read(subject["id"]))["state"] == "submitted"
 
 
-async def test_the_listener_forgets_old_things_once_a_minute(api: Api) -> None:
-    drains: Drains = make_drains(api.resources)
-    pool = await create_pool(
-        redis_settings(api.resources.settings.redis_url), job_deserializer=read_job
-    )
-    listener = make_listener(api.resources, drains, pool)
-    (job,) = listener.cron_jobs or []
-    assert (job.second, job.minute) == (0, None)
+async def test_old_things_are_forgotten_while_redis_is_away(api: Api) -> None:
     await api.http.post("/v1/subjects", json=a_request(), headers={"idempotency-key": "key"})
     await fetch(api.resources, "UPDATE idempotency_keys SET created_at = '2020-01-01Z'")
-    await job.coroutine({})
-    assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
-    await listener.close()
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+
+    async def forgotten() -> bool:
+        return not await fetch(api.resources, "SELECT key FROM idempotency_keys")
+
+    async with working(replace(api.resources.settings, redis_url=nobody)):
+        await eventually(forgotten)
+
+
+async def test_a_sweep_that_fails_keeps_none_of_the_others_from_being_made(
+    api: Api, logged: list[EventDict]
+) -> None:
+    await api.http.post("/v1/subjects", json=a_request(), headers={"idempotency-key": "key"})
+    await fetch(api.resources, "UPDATE idempotency_keys SET created_at = '2020-01-01Z'")
+    await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
+
+    async def forgotten() -> bool:
+        return not await fetch(api.resources, "SELECT key FROM idempotency_keys")
+
+    async with working(replace(api.resources.settings, sweep=OFTEN)):
+        await eventually(forgotten)
+        await until(lambda: "fault" in actions(logged))
+    logged.clear()

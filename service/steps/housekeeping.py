@@ -1,4 +1,5 @@
-"""Once a minute: what nobody needs is forgotten, in small batches; from the rest we learn."""
+"""Once a minute, Redis or no Redis: what nobody needs is forgotten, in small batches; from the rest
+we learn."""
 
 from datetime import timedelta
 
@@ -7,10 +8,20 @@ from service.steps.enter import KEY_LIFE
 from service.steps.resources import Resources
 from service.store import callbacks, idempotency, media, provider, retired_keys
 
+EVERY = timedelta(minutes=1)
 BATCH = 1000
 LOOK_BACK = 2000  # subjects that ended last
 SAMPLES = 200  # successes of one reference type among them
 MEDIA_GRACE = timedelta(minutes=10)  # media just brought may be about to be needed
+
+
+async def sweep(resources: Resources) -> None:
+    """Prune and learn, if no worker has done so within the minute."""
+    async with resources.database.glance() as tx:
+        due = await provider.begin_housekeeping(tx, resources.clock(), EVERY)
+    if due:
+        await prune(resources)
+        await learn(resources)
 
 
 async def prune(resources: Resources) -> None:

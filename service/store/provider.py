@@ -4,7 +4,7 @@ it is asked, and how long its tasks take."""
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 from sqlalchemy import bindparam, func, literal_column, select, text, update
@@ -165,6 +165,19 @@ async def durations(tx: Transaction, look_back: int, most: int) -> dict[str, lis
 async def learn_usual(tx: Transaction, usual: Mapping[str, float]) -> None:
     """Keep these; what is not among them stays as it was."""
     await tx.execute(_LEARN_USUAL, {"usual": orjson.dumps(usual).decode()})
+
+
+# A moment of a clock that was ahead is not believed: it would put housekeeping off for as long.
+_BEGIN_HOUSEKEEPING = text("""
+    UPDATE provider_state SET housekeeping_at = :now
+    WHERE housekeeping_at IS NULL OR housekeeping_at <= :since OR housekeeping_at > :until
+""")
+
+
+async def begin_housekeeping(tx: Transaction, now: datetime, every: timedelta) -> bool:
+    """Whether it is the caller's to do: once in so long a time, of all who ask one is told so."""
+    values = {"now": now, "since": now - every, "until": now + every}
+    return (await tx.execute(_BEGIN_HOUSEKEEPING, values)).rowcount == 1
 
 
 async def migrated(tx: Transaction) -> bool:

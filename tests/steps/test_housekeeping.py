@@ -1,5 +1,6 @@
 """Old things are forgotten, batch by batch; what is still of use is kept."""
 
+import asyncio
 import json
 
 from service.steps import housekeeping
@@ -50,6 +51,39 @@ async def test_idempotency_keys_are_kept_for_a_day(api: Api, clock: Clock) -> No
     assert len(await fetch(api.resources, "SELECT key FROM idempotency_keys")) == 1
     clock.pass_by(1)
     await housekeeping.prune(api.resources)
+    assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
+
+
+async def outdated(api: Api) -> int:
+    """Keys that are to be forgotten: of one more request, and of those before."""
+    count = len(await fetch(api.resources, "SELECT key FROM idempotency_keys"))
+    headers = {"idempotency-key": f"{count}"}
+    await api.http.post("/v1/subjects", json=a_request(), headers=headers)
+    await fetch(api.resources, "UPDATE idempotency_keys SET created_at = '2020-01-01Z'")
+    return count + 1
+
+
+async def test_of_all_workers_one_keeps_house_once_a_minute(api: Api, clock: Clock) -> None:
+    async def keep_house() -> int:
+        """How many keys are left once all have swept."""
+        await asyncio.gather(*(housekeeping.sweep(api.resources) for _ in range(4)))
+        return len(await fetch(api.resources, "SELECT key FROM idempotency_keys"))
+
+    assert await outdated(api) == 1
+    assert await keep_house() == 0
+    clock.pass_by(59.9)
+    assert await outdated(api) == 1
+    assert await keep_house() == 1, "within the minute"
+    clock.pass_by(0.1)
+    assert await keep_house() == 0
+
+
+async def test_a_clock_that_was_ahead_puts_no_housekeeping_off(api: Api, clock: Clock) -> None:
+    clock.pass_by(DAY)
+    await housekeeping.sweep(api.resources)
+    clock.pass_by(-DAY)
+    assert await outdated(api) == 1
+    await housekeeping.sweep(api.resources)
     assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
 
 
