@@ -23,7 +23,7 @@ CHUNK = 1000  # deliveries, or lanes, that one transaction sees to
 
 
 async def see_to(resources: Resources, before: Lane, after: Lane) -> None:
-    """Never raises for want of a database: nothing of it is lost but haste."""
+    """Never raises: the attempt is recorded, and what is not told now is told by the sweep."""
     if after.open_until != before.open_until or after.rate != before.rate:
         log.info(
             "lane",
@@ -41,6 +41,8 @@ async def see_to(resources: Resources, before: Lane, after: Lane) -> None:
     except Unavailable as error:
         fields = {"subscriber": after.subscriber_id, "error": repr(error.__cause__)}
         log.warning("lane", action="aftermath_put_off", **fields)
+    except Exception:
+        log.exception("lane", action="fault", subscriber=after.subscriber_id)
 
 
 async def sweep(resources: Resources) -> None:

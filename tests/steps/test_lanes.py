@@ -325,6 +325,30 @@ async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
     assert len(subscriber.got) == len(await feed(api, "callsheet.subscriber.disabled")) == 1
 
 
+# The id of the first event that is to tell of this subscriber is taken.
+STUCK = """
+    INSERT INTO events (id, account_id, sequence, type, body, created_at)
+    SELECT $2, account_id, 1, 'other', '{"type":"other"}', created_at
+    FROM subscribers WHERE id = $1
+"""
+
+
+async def test_what_cannot_be_told_of_one_is_told_of_the_others_and_recorded_once(
+    api: Api, logged: list[EventDict]
+) -> None:
+    async with backend(410) as gone:
+        made = [await api.subscribe(f"{gone.url}?{number}") for number in range(3)]
+        await fetch(api.resources, STUCK, made[0]["id"], event_id(made[0]["id"], 1))
+        await create(api, 1)
+        await api.work(Work.DELIVER)
+    told = await feed(api, "callsheet.subscriber.disabled")
+    assert {one["data"]["subscriber_id"] for one in told} == {one["id"] for one in made[1:]}
+    attempts = [line for line in logged if line.get("action") == "delivery_attempted"]
+    assert [line["fenced"] for line in attempts] == [False] * 3
+    assert [line.get("action") for line in logged].count("fault") == 1
+    logged.clear()
+
+
 async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_others(
     api: Api, logged: list[EventDict]
 ) -> None:
@@ -335,11 +359,7 @@ async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_other
             "INSERT INTO lanes (subscriber_id, told, told_at, why) VALUES ($1, $2, now(), 'gone')"
         )
         await fetch(api.resources, died, subscriber_id, "disabled")
-    stuck = """
-        INSERT INTO events (id, account_id, sequence, type, body, created_at)
-        SELECT $2, account_id, 1, 'other', '{"type":"other"}', created_at FROM subscribers WHERE id = $1
-    """
-    await fetch(api.resources, stuck, made[0], event_id(made[0], 1))
+    await fetch(api.resources, STUCK, made[0], event_id(made[0], 1))
     await aftermath.sweep(api.resources)
     told = await feed(api, "callsheet.subscriber.disabled")
     assert [one["data"]["subscriber_id"] for one in told] == made[1:]
