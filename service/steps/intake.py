@@ -4,6 +4,8 @@ wake."""
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
 from service.core import durations
 from service.core.errors import CallsheetError, Finding, Invalid, NotFound, Unavailable
 from service.core.rules import check
@@ -11,6 +13,8 @@ from service.steps import callback_urls
 from service.steps.enter import Accepted, Case, Outcome, Wish, enter
 from service.steps.resources import Resources
 from service.store import accounts
+
+log = structlog.get_logger()
 
 MAX_KEY = 255  # characters; the usual bound of such headers
 MOST_BESIDE = 2  # findings about what is asked beside a body
@@ -120,13 +124,20 @@ async def accept_all(resources: Resources, wishes: Sequence[Wish]) -> list[Outco
     cases = [Case(resources, wish) for wish in wishes]
     waiting = await _round(resources, cases)
     while waiting:
+        # The others are committed: theirs must not be told what breaks this off, nor be made anew.
         try:
             waiting = await _round(resources, waiting)
-        except Unavailable as error:  # the others are committed: theirs must not be told this
-            for case in waiting:
-                case.outcome = error
+        except Unavailable as error:
+            return _outcomes(cases, error)
+        except Exception:
+            log.exception("intake", action="fault")
             break
-    return [case.outcome or Unavailable() for case in cases]
+    return _outcomes(cases, Unavailable())
+
+
+def _outcomes(cases: Sequence[Case], error: Unavailable) -> list[Outcome]:
+    """What became of each; the error where it was not decided."""
+    return [case.outcome or error for case in cases]
 
 
 async def _round(resources: Resources, cases: Sequence[Case]) -> list[Case]:

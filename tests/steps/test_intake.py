@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.typing import EventDict
 
 from service.core.errors import Conflict, Invalid, NotFound, Unavailable
 from service.core.subjects import public
 from service.steps import intake
 from service.steps.enter import Accepted, Wish
 from service.steps.intake import Asked
+from service.web.gathered import gather
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.make import a_request
@@ -227,3 +229,32 @@ async def test_requests_are_told_apart_from_those_whose_keys_they_share_a_moment
     assert (type(refused), type(accepted)) == (Conflict, Accepted)
     assert isinstance(later, Unavailable)
     assert await counts(api) == [2, 2, 0]
+
+
+async def test_a_fault_in_a_later_round_makes_nothing_of_the_first_anew(
+    api: Api, account: str, logged: list[EventDict]
+) -> None:
+    """Nothing but its key would tell that a request was made before; and one has none."""
+    await api.create(external_task_id="taken")
+    bodies = [("k", {"external_task_id": "taken", "element_name": "Eve"}), (None, {}), ("k", {})]
+    wishes = [
+        intake.read(api.resources, Asked(account, key), a_request(**changes))
+        for key, changes in bodies
+    ]
+    await fetch(
+        api.resources,
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'a fault of ours'; END $$",
+    )
+    await fetch(
+        api.resources,
+        "CREATE TRIGGER fail BEFORE INSERT ON idempotency_keys"
+        " FOR EACH ROW EXECUTE FUNCTION fail()",
+    )
+    gathered = gather(lambda: api.resources)
+    async with gathered.open():
+        outcomes = await asyncio.gather(*(gathered.intake.put(wish) for wish in wishes))
+    assert [type(one) for one in outcomes] == [Conflict, Accepted, Unavailable]
+    assert await counts(api) == [2, 2, 0]
+    assert [line["action"] for line in logged].count("fault") == 1
+    logged.clear()
