@@ -57,9 +57,12 @@ def shown(text: str) -> str:
 
 
 def members(
-    reading: Reading, at: str, value: object, known: Collection[str]
+    reading: Reading, at: str, value: object, known: Collection[str], *, nulls: bool = False
 ) -> dict[str, object] | None:
-    """The known members of an object; others are reported by name, with the nearest known one."""
+    """The known members of an object; others are reported by name, with the nearest known one.
+
+    A member that is null is not set, as typed clients write it, unless `nulls` asks for it.
+    """
     if not isinstance(value, dict):
         reading.report(at, "wrong_type", "must be a JSON object")
         return None
@@ -69,7 +72,8 @@ def members(
         hint = f"; did you mean {near}?" if near else ""
         token = stranger.replace("~", "~0").replace("/", "~1")
         reading.report(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
-    return {name: value[name] for name in known if name in value}
+    given = {name: value[name] for name in known if name in value}
+    return given if nulls else {name: one for name, one in given.items() if one is not None}
 
 
 def require(reading: Reading, at: str, given: Collection[str], names: Collection[str]) -> None:

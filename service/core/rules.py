@@ -91,8 +91,8 @@ def check(
 ) -> Request:
     """The request a JSON body makes; Invalid, with every finding, if it breaks a rule.
 
-    A field is given or left out: null is of the wrong type wherever it stands, and an empty text
-    breaks the rule of its field, but for the voice. A caller's unset variable is no choice of his.
+    A field that is null is left out; an empty text breaks the rule of its field, but for the voice:
+    a caller's unset variable is no choice of his.
     `voice_for_images` admits a voice for image subjects, which line 33 does not; `ports` are those
     that its URLs may name, None any.
     """

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -70,24 +71,30 @@ def read_new(body: object, rules: Rules) -> dict[str, Any]:
     kind = fields.choice(reading, "/type", given.pop("type", WEBHOOK), TYPES)
     if kind in (NATS, REDIS):
         fields.require(reading, "", given, ("channel",))
-    readers = {**_readers(kind, rules), "secret": _or_null(_secret)}
+    readers = {**_readers(kind, rules), "secret": _secret}
     return {"type": kind} | _read(reading, given, readers)
 
 
 def read_change(body: object, kind: str, rules: Rules) -> dict[str, Any]:
-    """The same of what a subscriber of this type is to become; null is None, which resets."""
-    reading, given = _given(body, {*NAMES, "state", "type", "secret"})
-    if given.pop("type", None) is not None:
+    """The fields that a subscriber of this type is to change, read; Invalid with every finding.
+
+    Null is back to the default, as if never given; where there is none, it is left out.
+    """
+    reading, given = _given(body, {*NAMES, "state", "type", "secret"}, nulls=True)
+    given = {name: one for name, one in given.items() if one is not None or name not in NO_DEFAULT}
+    if "type" in given:
         reading.report("/type", "not_changeable", "stays as it is: make another subscriber")
-    if given.pop("secret", None) is not None:
+    if "secret" in given:
         rule = "is changed by POST /v1/subscribers/{id}/rotate-secret alone"
         reading.report("/secret", "not_changeable", rule)
     return _read(reading, given, {**_readers(kind, rules), "state": _state})
 
 
-def _given(body: object, known: Collection[str]) -> tuple[Reading, dict[str, object]]:
+def _given(
+    body: object, known: Collection[str], *, nulls: bool = False
+) -> tuple[Reading, dict[str, object]]:
     reading = Reading()
-    given = fields.members(reading, "", body, sorted(known))
+    given = fields.members(reading, "", body, sorted(known), nulls=nulls)
     if given is None:
         raise Invalid(reading.findings)
     return reading, given
@@ -142,8 +149,12 @@ def _flaws(url: str, at: str, kind: str, rules: Rules) -> list[Finding]:
     )
 
 
-def _or_null(read: Reader) -> Reader:
-    return lambda reading, at, value: None if value is None else read(reading, at, value)
+def _or(default: object, read: Reader) -> Reader:
+    """What null stands for in a change."""
+    return lambda reading, at, value: default if value is None else read(reading, at, value)
+
+
+_or_null: Final = partial(_or, None)
 
 
 def _text(allowed: range) -> Reader:
@@ -252,20 +263,20 @@ def _standard(reading: Reading, at: str, value: object) -> str | None:
 
 
 _state = _word("active", "paused")
-FORMAT: Final = _word("standard", "cloudevents")
+FORMAT: Final = _or("standard", _word("standard", "cloudevents"))
 COMMON: Final[Mapping[str, Reader]] = MappingProxyType(
     {
         "event_types": _or_null(_some_of(EVENT_TYPES)),
         "reference_types": _or_null(_some_of((VIDEO, IMAGE))),
         "tags": _or_null(_some_of(TAGS)),
-        "description": _text(DESCRIPTION_LENGTH),
-        "headers": read_headers,
+        "description": _or("", _text(DESCRIPTION_LENGTH)),
+        "headers": _or({}, read_headers),
         "timeout": _or_null(_number(*TIMEOUT)),
         "concurrency": _or_null(_whole(CONCURRENCY)),
         "rate": _or_null(_number(*RATE)),
         "schedule": _or_null(_schedule),
-        "order": _word("per_subject", "none"),
-        "signatures": _signatures,
+        "order": _or("per_subject", _word("per_subject", "none")),
+        "signatures": _or(("v1",), _signatures),
     }
 )
 OF_WEBHOOKS: Final[Mapping[str, Reader]] = MappingProxyType(
@@ -278,4 +289,5 @@ OF_STREAMS: Final[Mapping[str, Reader]] = MappingProxyType(
         "password": _or_null(_text(CREDENTIAL_LENGTH)),
     }
 )
+NO_DEFAULT: Final = frozenset({"type", "url", "channel", "state", "secret"})
 NAMES: Final = frozenset({"url", *COMMON, *OF_WEBHOOKS})

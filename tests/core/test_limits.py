@@ -214,9 +214,38 @@ OPTIONAL = ("element_voice_id", "tag_list", "callback_url", "external_task_id")
 
 
 @pytest.mark.parametrize("name", [*image_body(), *OPTIONAL])
-@pytest.mark.parametrize("value", [None, True, 1, 1.5])
+@pytest.mark.parametrize("value", [True, 1, 1.5])
 def test_nothing_else_stands_for_a_text_or_a_list(name: str, value: object) -> None:
     assert findings(image_body(**{name: value})) == [(f"/{name}", "wrong_type")]
+
+
+@pytest.mark.parametrize("whole", [image_body(), video_body()])
+def test_a_field_that_is_null_is_left_out(whole: dict[str, Any]) -> None:
+    lists = ("element_image_list", "element_video_list")
+    nulls = dict.fromkeys([*OPTIONAL, *lists])
+    read = check(nulls | whole)
+    assert read == check(whole)
+    assert read.fingerprint == check(whole).fingerprint
+    assert read.warnings == ()
+    for name in whole:
+        assert findings(whole | {name: None}) == [(f"/{name}", "required")]
+
+
+def test_a_null_inside_a_list_of_media_or_tags_is_nothing_given() -> None:
+    frontal = image_body(element_image_list={"frontal_image": None, "refer_images": None})
+    at = "/element_image_list"
+    assert findings(frontal) == [
+        (f"{at}/frontal_image", "required"),
+        (f"{at}/refer_images", "required"),
+    ]
+    tags = image_body(tag_list=[{"tag_id": None}, None])
+    assert findings(tags) == [("/tag_list/0/tag_id", "required"), ("/tag_list/1", "wrong_type")]
+
+
+def test_an_empty_text_breaks_the_rule_of_its_field_but_for_the_voice() -> None:
+    assert check(video_body(element_voice_id="")) == check(video_body())
+    for name in ("element_name", "callback_url", "external_task_id"):
+        assert [at for at, _ in findings(image_body(**{name: ""}))] == [f"/{name}"]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_everything_is_read_as_it_is_kept() -> None:
         format="cloudevents",
         secret=SECRET,
         username="ü",
-        password=None,
+        password="p",
         description="",
     )
     assert read_new(asked, RULES) == asked | {
@@ -79,32 +79,32 @@ def test_everything_is_read_as_it_is_kept() -> None:
 
 
 LIMITS: tuple[tuple[str, tuple[object, ...], tuple[tuple[object, str], ...]], ...] = (
-    ("description", ("", "x" * 200, "ü\u3000 "), (("x" * 201, "too_long"), (None, "wrong_type"))),
+    ("description", ("", "x" * 200, "ü\u3000 "), (("x" * 201, "too_long"),)),
     ("description", ("</script>",), (("a\nb", "control_character"), ("\0", "control_character"))),
     ("description", (), (("\r", "control_character"), ("\ud800", "control_character"))),
-    ("timeout", (None, 1, 1.0, 30, 29.99), ((0.99, "out_of_range"), (30.01, "out_of_range"))),
+    ("timeout", (1, 1.0, 30, 29.99), ((0.99, "out_of_range"), (30.01, "out_of_range"))),
     ("timeout", (), ((True, "wrong_type"), ("5", "wrong_type"), (float("nan"), "out_of_range"))),
     ("timeout", (), ((float("inf"), "out_of_range"), (10**400, "out_of_range"))),
-    ("concurrency", (None, 1, 1000), ((0, "out_of_range"), (1001, "out_of_range"))),
+    ("concurrency", (1, 1000), ((0, "out_of_range"), (1001, "out_of_range"))),
     ("concurrency", (), ((1.0, "wrong_type"), (True, "wrong_type"), (10**400, "out_of_range"))),
-    ("rate", (None, 0.01, 10_000), ((0.009, "out_of_range"), (10_000.5, "out_of_range"))),
+    ("rate", (0.01, 10_000), ((0.009, "out_of_range"), (10_000.5, "out_of_range"))),
     ("rate", (), ((0, "out_of_range"), (-1, "out_of_range"), (False, "wrong_type"))),
-    ("schedule", (None, [0], [7 * 86400] * 20), (([], "too_few"), ([1] * 21, "too_many"))),
+    ("schedule", ([0], [7 * 86400] * 20), (([], "too_few"), ([1] * 21, "too_many"))),
     ("schedule", (), ((5, "wrong_type"), ({}, "wrong_type"))),
-    ("order", ("per_subject", "none"), ((None, "wrong_type"), ("any", "not_allowed"))),
+    ("order", ("per_subject", "none"), (("any", "not_allowed"),)),
     ("signatures", (["v1"], ["v1", "v1a"]), (([], "too_few"), (["v1a"], "v1_needed"))),
-    ("signatures", (), ((None, "wrong_type"), ("v1", "wrong_type"))),
-    ("event_types", (None, ["subject.failed"]), (([], "too_few"), ("x", "wrong_type"))),
+    ("signatures", (), (("v1", "wrong_type"),)),
+    ("event_types", (["subject.failed"],), (([], "too_few"), ("x", "wrong_type"))),
     ("event_types", (["subject.failed"] * 100,), ((["subject.failed"] * 101, "too_many"),)),
-    ("tags", (None, ["o_101"], ["o_108"]), (([], "too_few"), ({}, "wrong_type"))),
-    ("reference_types", (None, ["video_refer"]), (([], "too_few"), (7, "wrong_type"))),
-    ("secret", (None, SECRET, "whsec_" + "A" * 86), (("whsec_" + "A" * 31, "secret"),)),
+    ("tags", (["o_101"], ["o_108"]), (([], "too_few"), ({}, "wrong_type"))),
+    ("reference_types", (["video_refer"],), (([], "too_few"), (7, "wrong_type"))),
+    ("secret", (SECRET, "whsec_" + "A" * 86), (("whsec_" + "A" * 31, "secret"),)),
     ("secret", (), (("whsec_" + "A" * 87, "secret"), ("A" * 32, "secret"), (5, "wrong_type"))),
     ("format", ("standard",), (("cloudevents", "not_for_webhooks"), ("xml", "not_allowed"))),
-    ("channel", (None,), (("ours", "not_for_webhooks"), (5, "not_for_webhooks"))),
-    ("username", (None,), (("ada", "not_for_webhooks"),)),
-    ("password", (None,), (("hidden", "not_for_webhooks"),)),
-    ("headers", ({}, {"X": "y"}), ((None, "wrong_type"), ([], "wrong_type"))),
+    ("channel", (), (("ours", "not_for_webhooks"), (5, "not_for_webhooks"))),
+    ("username", (), (("ada", "not_for_webhooks"),)),
+    ("password", (), (("hidden", "not_for_webhooks"),)),
+    ("headers", ({}, {"X": "y"}), (([], "wrong_type"),)),
     (
         "headers",
         ({f"x-{n}": "" for n in range(20)},),
@@ -138,12 +138,12 @@ STREAMS: tuple[tuple[str, str, tuple[object, ...], tuple[tuple[object, str], ...
         "nats",
         "channel",
         (),
-        ((".a", "not_a_subject"), ("a b", "not_visible"), (None, "wrong_type")),
+        ((".a", "not_a_subject"), ("a b", "not_visible"), (5, "wrong_type")),
     ),
-    ("redis_stream", "channel", ("a:b", "*>..$"), (("a\n", "not_visible"), (None, "wrong_type"))),
-    ("nats", "username", (None, "u", "x" * 256), (("", "too_short"), ("x" * 257, "too_long"))),
-    ("nats", "password", (None, "p p"), (("a\r\nb", "control_character"), (5, "wrong_type"))),
-    ("redis_stream", "format", ("standard", "cloudevents"), ((None, "wrong_type"),)),
+    ("redis_stream", "channel", ("a:b", "*>..$"), (("a\n", "not_visible"), (5, "wrong_type"))),
+    ("nats", "username", ("u", "x" * 256), (("", "too_short"), ("x" * 257, "too_long"))),
+    ("nats", "password", ("p p",), (("a\r\nb", "control_character"), (5, "wrong_type"))),
+    ("redis_stream", "format", ("standard", "cloudevents"), ((5, "wrong_type"),)),
 )
 
 
@@ -243,9 +243,33 @@ def test_a_change_is_read_by_itself() -> None:
         "username": None,
         "password": "p",
     }
-    for state in ("disabled", None, 5):
+    for state in ("disabled", 5):
         assert [at for at, _ in changing({"state": state})] == ["/state"]
-    assert changing({"url": None}) == [("/url", "wrong_type")]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_is_null_in_a_new_subscriber_is_left_out(kind: str) -> None:
+    needed = body(kind)
+    nulls = dict.fromkeys([*subscribing.NAMES, "secret"])
+    assert read_new(nulls | needed, RULES) == needed
+    assert findings(nulls | {"type": kind}) == findings({"type": kind})
+    assert read_new(nulls | body() | {"type": None}, RULES) == body()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_is_null_in_a_change_is_back_to_its_default_where_it_has_one(kind: str) -> None:
+    defaults: dict[str, Any] = {
+        **dict.fromkeys(("event_types", "reference_types", "tags", "timeout", "concurrency")),
+        **dict.fromkeys(("rate", "schedule", "username", "password")),
+        "description": "",
+        "headers": {},
+        "order": "per_subject",
+        "signatures": ("v1",),
+        "format": "standard",
+    }
+    assert read_change(dict.fromkeys(defaults), kind, RULES) == defaults
+    stays = ("url", "channel", "state", "type", "secret")
+    assert read_change(dict.fromkeys(stays), kind, RULES) == {}
 
 
 def test_neither_type_nor_secret_is_changed() -> None:

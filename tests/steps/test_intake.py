@@ -99,6 +99,17 @@ async def test_spelling_does_not_make_another_request(api: Api) -> None:
     assert first.json()["id"] == second.json()["id"]
 
 
+async def test_a_field_that_is_null_does_not_make_another_request(api: Api) -> None:
+    body = a_request()
+    first = await post(api, body, "key")
+    nulls = dict.fromkeys(
+        ("element_voice_id", "element_video_list", "callback_url", "external_task_id")
+    )
+    second = await post(api, nulls | body, "key")
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json() == second.json(), "nor is anything said to be ignored"
+
+
 async def test_accounts_do_not_share_names_or_keys(api: Api) -> None:
     await fetch(
         api.resources, "INSERT INTO accounts (id, name, created_at) VALUES ('o', 'other', now())"

@@ -40,6 +40,22 @@ async def test_missing_is_what_was_never_delivered_older_than_the_subscriber_inc
     assert await api.violations() == []
 
 
+async def test_what_is_null_in_the_wish_is_left_out(
+    api: Api, subscriber: Receiver, clock: Clock
+) -> None:
+    await story(api)
+    clock.pass_by(1)
+    made = await api.subscribe(subscriber.url)
+    answer = await ask(api, made, "missing", until=None, dry_run=None)
+    assert (answer.status_code, answer.json()) == (202, {"count": 2, "dry_run": False})
+    for name in ("since", "only"):
+        answer = await api.http.post(
+            f"/v1/subscribers/{made['id']}/replay",
+            json={"since": LONG_AGO, "only": "all", name: None},
+        )
+        assert [one["pointer"] for one in answer.json()["errors"]] == [f"/{name}"]
+
+
 async def test_failed_is_what_is_dead_and_its_schedule_begins_anew(
     api: Api, subscriber: Receiver, clock: Clock
 ) -> None:
@@ -224,7 +240,7 @@ async def test_what_belongs_to_another_account_is_not_found(api: Api, clock: Clo
         ({"since": "2026-01-01T00:00:00", "only": "all"}, [("/since", "not_a_time")]),
         ({"since": "9999-12-31T23:59:59-01:00", "only": "all"}, [("/since", "not_a_time")]),
         (
-            {"since": 7, "until": None, "only": "all"},
+            {"since": 7, "until": 7, "only": "all"},
             [("/since", "wrong_type"), ("/until", "wrong_type")],
         ),
         ({"since": "2999-01-01T00:00:00Z", "only": "all"}, [("/since", "after_until")]),

@@ -56,8 +56,8 @@ async def account_of(api: Api) -> str:
         ({"overlap": 604801}, {"/overlap": "overlap"}),
         ({"overlap": 1.5}, {"/overlap": "overlap"}),
         ({"overlap": True}, {"/overlap": "overlap"}),
-        ({"overlap": None}, {"/overlap": "overlap"}),
-        ({"secret": None}, {"/secret": "secret"}),
+        ({"overlap": "60"}, {"/overlap": "overlap"}),
+        ({"secret": ""}, {"/secret": "secret"}),
         ({"secret": "whsec_c2hvcnQ="}, {"/secret": "secret"}),
         (
             {"overlap": "1", "secret": "secret", "sceret": 1},
@@ -93,6 +93,16 @@ async def test_the_body_may_be_left_out_but_not_be_broken(api: Api, clock: Clock
     assert (await api.http.post(path, content=b"{", headers=json)).status_code == 400
     assert (await api.http.post(path, content=pieces(), headers=json)).status_code == 400
     assert (await api.http.post(path, content=b"{}")).status_code == 415
+    (row,) = await fetch(api.resources, "SELECT until FROM retired_keys")
+    assert (row["until"] - clock()).total_seconds() == 86400
+
+
+async def test_an_overlap_and_a_secret_that_are_null_are_left_out(api: Api, clock: Clock) -> None:
+    made = await api.subscribe(NOWHERE)
+    path = f"/v1/subscribers/{made['id']}/rotate-secret"
+    answer = await api.http.post(path, json={"overlap": None, "secret": None})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["secret"] != made["secret"]
     (row,) = await fetch(api.resources, "SELECT until FROM retired_keys")
     assert (row["until"] - clock()).total_seconds() == 86400
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.core import subscribing
 from service.core.errors import Invalid
 from service.queue import Work
 from service.steps import subscribe
@@ -80,10 +81,36 @@ async def test_null_resets(api: Api) -> None:
     assert {name: reset[name] for name in fields} == dict.fromkeys(fields)
 
 
+async def test_null_stands_for_the_default_also_where_that_is_not_null(api: Api) -> None:
+    plain = await api.subscribe(NOBODY)
+    made = await api.subscribe(
+        NOBODY,
+        description="d",
+        headers={"X-A": "b"},
+        order="none",
+        signatures=["v1", "v1a"],
+        format="standard",
+    )
+    fields = ("description", "headers", "order", "signatures", "format")
+    reset = await changed(api, made, **dict.fromkeys(fields), url=None, state=None)
+    assert {name: reset[name] for name in fields} == {name: plain[name] for name in fields}
+    assert (reset["url"], reset["state"]) == (NOBODY, "active")
+
+
+async def test_a_new_subscriber_may_be_written_with_all_that_is_not_set(api: Api) -> None:
+    nulls = dict.fromkeys({*subscribing.NAMES, "type", "secret"} - {"url"})
+    made = await api.subscribe(NOBODY, **nulls)
+    plain = await api.subscribe(NOBODY)
+    own = ("id", "secret", "created_at")
+    assert {n: made[n] for n in made if n not in own} == {
+        n: plain[n] for n in plain if n not in own
+    }
+
+
 async def test_every_broken_rule_of_a_change_is_named_at_once(api: Api) -> None:
     made = await api.subscribe(NOBODY)
     path = f"/v1/subscribers/{made['id']}"
-    wrong = {"type": "nats", "secret": made["secret"], "url": None, "state": "disabled", "id": "x"}
+    wrong = {"type": "nats", "secret": made["secret"], "url": 7, "state": "disabled", "id": "x"}
     answer = await api.http.patch(path, json=wrong | {"channel": "a"})
     assert errors(answer) == {
         ("/type", "not_changeable"),

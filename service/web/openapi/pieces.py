@@ -71,10 +71,18 @@ def record(
 
 
 def nullable(schema: Schema) -> Schema:
-    if "type" not in schema:
+    """This or null; what may be null already stays as it is."""
+    if isinstance(schema.get("type"), list) or schema.get("type") == "null":
+        return schema
+    if "type" not in schema or "const" in schema:
         return {"anyOf": [schema, {"type": "null"}]}
     wider = schema | {"type": [schema["type"], "null"]}
     return wider | ({"enum": [*schema["enum"], None]} if "enum" in schema else {})
+
+
+def may_be_null(members: Mapping[str, Schema]) -> dict[str, Schema]:
+    """These members of a request, each of which is not set where it is null."""
+    return {name: nullable(schema) for name, schema in members.items()}
 
 
 def described(schema: Schema, description: str) -> Schema:

@@ -6,6 +6,7 @@ from service.web.openapi.pieces import (
     PROSE,
     Schema,
     array,
+    may_be_null,
     record,
     ref,
     sized,
@@ -50,7 +51,7 @@ COMMON = {
     "callback_url": url("Is sent the provider's own callbacks, signed by us."),
     "external_task_id": EXTERNAL_ID,
 }
-IGNORED: Schema = {"description": "Ignored, and reported in `warnings`."}
+IGNORED: Schema = {"description": "Ignored, and reported in `warnings` unless it is null."}
 VOICE = visible(rules.VOICE_LENGTH, "An existing voice; empty is none.")
 NO_VOICE = text("Only video-based subjects support voice binding: empty, if anything.", maxLength=0)
 
@@ -91,5 +92,6 @@ def _of_kind(kind: str, needed: str, voice: Schema) -> Schema:
             "reference_type": {"type": "string", "const": kind},
             needed: lists[needed],
         },
-        {ignored: IGNORED, "element_voice_id": voice, **COMMON},
+        {ignored: IGNORED, **may_be_null({"element_voice_id": voice, **COMMON})},
+        "What is null is not set.",
     )

@@ -17,6 +17,7 @@ from service.web.openapi.pieces import (
     any_case,
     array,
     given_time,
+    may_be_null,
     nullable,
     number,
     record,
@@ -100,7 +101,8 @@ def schemas() -> dict[str, Schema]:
     return made | {
         "NewSubscriber": {"oneOf": [ref(name) for name in NEW_NAMES.values()]},
         "SubscriberChange": {
-            "description": "What is not given stays; null resets. As its type allows.",
+            "description": "What is not given stays; null is back to the default, and url, "
+            "channel and state, which have none, stay. As its type allows.",
             "anyOf": [ref(name) for name in CHANGED_NAMES.values()],
         },
         "Subscriber": record(_shown()),
@@ -128,16 +130,16 @@ def _new(kind: str) -> Schema:
         required, optional = {"url": URLS[kind]}, {"type": type_}
     else:
         required, optional = {"type": type_, "url": URLS[kind], "channel": CHANNELS[kind]}, {}
-    return record(required, {**optional, **COMMON, **_of_kind(kind), "secret": nullable(SECRET)})
+    more = may_be_null({**optional, **COMMON, **_of_kind(kind), "secret": SECRET})
+    return record(required, more, "What is null is not set.")
 
 
 def _changed(kind: str) -> Schema:
     channel = {} if kind == WEBHOOK else {"channel": CHANNELS[kind]}
     state = word("active", "paused", description="Also brings back a disabled one.")
     fixed = {"type": NOTHING, "secret": NOTHING}
-    return record(
-        {}, {"url": URLS[kind], **channel, **COMMON, **_of_kind(kind), "state": state, **fixed}
-    )
+    members = {"url": URLS[kind], **channel, **COMMON, **_of_kind(kind), "state": state, **fixed}
+    return record({}, may_be_null(members))
 
 
 def _shown() -> dict[str, Schema]:
@@ -163,18 +165,24 @@ def _shown() -> dict[str, Schema]:
 
 ROTATION = record(
     {},
-    {
-        "overlap": whole(0, MAX_OVERLAP, "Seconds for which the old secret signs beside the new.")
-        | {"default": OVERLAP},
-        "secret": SECRET,
-    },
+    may_be_null(
+        {
+            "overlap": whole(
+                0, MAX_OVERLAP, "Seconds for which the old secret signs beside the new."
+            )
+            | {"default": OVERLAP},
+            "secret": SECRET,
+        }
+    ),
+    "What is null is not set.",
 )
 REPLAY = record(
     {
         "since": given_time("Not after `until`."),
         "only": word(*sorted(KINDS), description="`missing`: never delivered; `failed`: dead."),
     },
-    {"until": given_time("Now, if left out."), "dry_run": truth("Only count.")},
+    may_be_null({"until": given_time("Now, if left out."), "dry_run": truth("Only count.")}),
+    "What is null is not set.",
 )
 ATTEMPT: dict[str, Schema] = {
     "id": text(),
