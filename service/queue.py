@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Self
+from urllib.parse import unquote
 
 import structlog
 from arq.connections import ArqRedis, RedisSettings, create_pool
@@ -66,8 +67,13 @@ def doorbell(queue_name: str) -> str:
 
 
 def redis_settings(url: str) -> RedisSettings:
-    """No retries of its own: whoever calls decides what a failure means."""
+    """What arq reads from the URL, and percent-encoding undone, which it leaves (RFC 3986, 2.4). No
+    retries of its own: whoever calls decides what a failure means."""
     settings = RedisSettings.from_dsn(url)
+    settings.username, settings.password, settings.unix_socket_path = (
+        text and unquote(text)
+        for text in (settings.username, settings.password, settings.unix_socket_path)
+    )
     settings.conn_retries = 0
     settings.conn_timeout = 2
     return settings

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from service.core import parameters
+from service.core.database_url import parse_database_url
 from service.core.ports import parse_ports
 from service.core.retries import DELIVERY_SCHEDULE
 from service.core.schemes import V1, Scheme
@@ -34,14 +35,18 @@ class Settings:
 
     database_url: str = _setting(
         None,
-        parameters.url("postgresql", "postgres"),
-        "Where Postgres 15 or newer is: postgresql://user:password@host:port/name",
+        parse_database_url,
+        "Where Postgres 15 or newer is: postgresql://user:password@host:port/name; with several "
+        "hosts, host1:port,host2:port/name?target_session_attrs=read-write, the first that can "
+        "write; with a socket, user:password@/name?host=/run/postgresql. What is special in a "
+        "password is percent-encoded: @ is %40",
         repr=False,
     )
     redis_url: str = _setting(
         None,
         parameters.redis,
-        "Where Redis or Valkey is, for wake-up calls: redis://host:port/0",
+        "Where Redis or Valkey is, for wake-up calls: redis://user:password@host:port/0; rediss:// "
+        "with TLS; unix:///path?db=0. What is special in a password is percent-encoded",
         repr=False,
     )
     public_url: str = _setting(

@@ -3,10 +3,12 @@
 import asyncio
 import pickle
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 from arq.connections import ArqRedis, create_pool
@@ -20,6 +22,7 @@ from service.local.valkey import valkey
 from service.queue import Queue, Work, doorbell, read_job, redis_settings
 from tests.calling import eventually
 from tests.local.simulating import until
+from tests.store.relays import relay
 
 NAME = "a queue of the test's own"
 
@@ -154,6 +157,18 @@ async def test_all_connections_are_closed_at_the_end(
         return len(await redis.client_list()) == before
 
     await eventually(closed)
+
+
+async def test_a_socket_and_the_number_of_a_database_are_taken(
+    valkey_server: Server, redis: ArqRedis
+) -> None:
+    port = urlsplit(valkey_server.url).port
+    assert port
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "of redis"
+        async with relay(port, path), Queue(f"unix://{quote(str(path))}?db=7", NAME) as one:
+            assert await one.reachable()
+            assert "7" in {client["db"] for client in await redis.client_list()}
 
 
 async def test_a_queue_that_was_never_opened_is_closed_all_the_same() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import service
+from service.core.database_url import hosts
 from service.settings import PREFIX, SettingError, Settings, read_settings, variable
 
 EXAMPLE = Path(service.__file__).parent.parent / "deploy" / "env.example"
@@ -61,6 +62,25 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("DATABASE_URL", None),
         ("DATABASE_URL", "mysql://u:hidden@localhost/db"),
         ("DATABASE_URL", "postgresql://u:hidden@[nowhere/db"),
+        ("DATABASE_URL", "postgresql:hidden"),
+        ("DATABASE_URL", "postgresql://u:hidden@more@localhost/db"),
+        ("DATABASE_URL", "postgresql://u:hid/den@localhost/db"),
+        ("DATABASE_URL", "postgresql://u:hid#den@localhost/db"),
+        ("DATABASE_URL", "postgresql://u:hidden?hidden@localhost/db"),
+        ("DATABASE_URL", "postgresql://u:hid[den@localhost/db"),
+        ("DATABASE_URL", "postgresql://u:hidden@h1,,h2/db"),
+        ("DATABASE_URL", "postgresql://u:hidden@h1:0/db"),
+        ("DATABASE_URL", "postgresql://u:hidden@h1:many/db"),
+        ("DATABASE_URL", "postgresql://u:hidden@h1,h2,h3/db?port=1,2"),
+        ("DATABASE_URL", "postgresql://u:hidden@h1/db?sslmode=some"),
+        ("DATABASE_URL", "postgresql://u:hidden@h1,h2/db?target_session_attrs=standby"),
+        ("DATABASE_URL", "postgresql://u:hidden@h1/db?sslmode=require&channel_binding=require"),
+        ("REDIS_URL", "redis://:hid/den@localhost/0"),
+        ("REDIS_URL", "redis://:hid#den@localhost/0"),
+        ("REDIS_URL", "redis://:hidden@localhost:0/0"),
+        ("REDIS_URL", "redis://:hidden@localhost?db=first"),
+        ("REDIS_URL", "redis:///0"),
+        ("REDIS_URL", "unix://hidden.example/socket"),
         ("REDIS_URL", "http://:hidden@localhost"),
         ("PUBLIC_URL", "callsheet.example.com"),
         ("OLD_SECRET_KEYS", "c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seSwgMzIgYnk= c2hvcnQ="),
@@ -103,6 +123,61 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, text: str |
     assert re.match(rf"{PREFIX}{name}\b", message)
     assert "\n" not in message
     assert "hidden" not in message
+
+
+TAKEN = {
+    "postgresql://u:p@h1:5432,h2:5433/db?target_session_attrs=read-write": [
+        ("h1", 5432),
+        ("h2", 5433),
+    ],
+    "postgres://u@h1,h2/db?port=6432&target_session_attrs=primary": [("h1", 6432), ("h2", 6432)],
+    "postgresql://u@h1,h2:7/db?port=5,6": [("h1", 5), ("h2", 7)],
+    "postgresql://u:p@/db?host=/run/postgresql": [("/run/postgresql", None)],
+    "postgresql://u:p@/db?host=/run/postgresql,h2&port=5,6": [("/run/postgresql", 5), ("h2", 6)],
+    "postgresql://%2Frun%2Fpostgresql/db": [("/run/postgresql", None)],
+    "postgresql://u:p@[::1]:5432/db": [("::1", 5432)],
+    "postgresql://u:p@[::1],[::2]:7/db": [("::1", None), ("::2", 7)],
+    "postgresql:///db?sslmode=verify-full&sslrootcert=/etc/root.crt": [(None, None)],
+    "postgresql://u%40x:p%40ss%2Fw%23rd%3F@h/db": [("h", None)],
+    "postgresql://h?user=u&password=p": [("h", None)],
+    "postgresql://h/db?service=main": [("h", None)],
+}
+
+
+@pytest.mark.parametrize("url", TAKEN)
+def test_addresses_of_postgres_are_taken_as_the_driver_takes_them(url: str) -> None:
+    assert read(DATABASE_URL=url).database_url == url
+    assert hosts(url) == TAKEN[url]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h", "redis://h:6379/0", "rediss://u:p%40ss%2Fw%23rd%3F@h/15", "redis://:p@h"),
+        *("redis://h?db=3", "redis://[::1]:6379/0", "unix:///run/redis.sock?db=1"),
+        "unix://u:p@/run/redis.sock",
+    ],
+)
+def test_addresses_of_redis_are_taken(url: str) -> None:
+    assert read(REDIS_URL=url).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("postgresql://h1,h2/db?target_session_attrs=prefer-standby", "primary, read-write"),
+        ("postgresql://h1/db?connect_timeout=10", "must do without connect_timeout"),
+        ("postgresql://u:p/w@h1/db", "percent-encoded"),
+        ("mysql://h1/db", "starts with postgresql:// or postgres://"),
+        ("postgresql://h1,/db", "before and after each comma"),
+        ("postgresql://h1,h2,h3/db?port=1,2", "one port for all hosts, or one for each"),
+        ("postgresql://h1/db?sslmode=on", "sslmode of disable"),
+        ("postgresql://h1/db?sslmode", "name=value"),
+    ],
+)
+def test_an_address_of_postgres_is_refused_with_what_is_true(url: str, rule: str) -> None:
+    with pytest.raises(SettingError, match=rule):
+        read(DATABASE_URL=url)
 
 
 def test_a_lease_must_outlast_the_provider_time_out() -> None:

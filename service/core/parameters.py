@@ -5,12 +5,14 @@ import base64
 import binascii
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from service.core.signatures import key_of
 
 SECRET_KEY_BYTES = 32
 LONGEST_WAIT = 7 * 86400  # seconds between two delivery attempts
+# RFC 3986, 2.2: they end what they stand in.
+NOT_ENCODED = "must have each : / ? # @ [ ] of a user's name or password percent-encoded"
 
 
 def text(value: str) -> str:
@@ -100,12 +102,23 @@ def base_url(value: str) -> str:
 
 
 def redis(value: str) -> str:
-    address = url("redis", "rediss")(value)
-    number = urlsplit(address).path.removeprefix("/")
-    if number and not (number.isascii() and number.isdigit()):
-        msg = "must end in the number of a database, or in none"
-        raise ValueError(msg)
-    return address
+    """The address of a server, or `unix://` and the path of a socket; it may name a database."""
+    schemes = ("redis", "rediss", "unix")
+    try:
+        parts = urlsplit(value)
+        unix, named, port = parts.scheme == "unix", parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(NOT_ENCODED) from None
+    if parts.scheme not in schemes:
+        raise ValueError(
+            f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}"
+        )
+    if bool(named) == unix or port == 0 or parts.fragment:
+        raise ValueError(f"must name a host, or a path after unix://, and {NOT_ENCODED}")
+    numbers = ["" if unix else parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
+    if not all(number.isascii() and number.isdigit() for number in numbers if number):
+        raise ValueError("must end in the number of a database, or in none")
+    return value.rstrip("/")
 
 
 def key(value: str) -> bytes:

@@ -1,0 +1,67 @@
+"""A way to a server that can go silent, as through a firewall that forgot the connection."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Relay:
+    """Bytes go both ways. After `forget` those of the connections that are there go nowhere, nor
+    does either side learn of the other's end; with `dead` this happens to all that come."""
+
+    port: int = 0
+    dead: bool = False
+    connections: int = 0
+    forgotten: set[asyncio.StreamWriter] = field(default_factory=set)
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def forget(self) -> None:
+        self.forgotten |= self.writers
+
+    def cut(self) -> None:
+        """The connections that are there end at once."""
+        for writer in self.writers:
+            writer.transport.abort()
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """From one side to the other, until the first one ends."""
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                if writer not in self.forgotten and not self.dead:
+                    writer.write(data)
+                    await writer.drain()
+        if writer not in self.forgotten:
+            writer.close()
+
+
+@asynccontextmanager
+async def relay(to: int, path: Path | None = None) -> AsyncIterator[Relay]:
+    """To a port of this machine: from a free one, or from the socket at `path`."""
+    made = Relay()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.connections += 1
+        there, back = await asyncio.open_connection(HOST, to)
+        made.writers |= {writer, back}
+        for one in (made.carry(reader, back), made.carry(there, writer)):
+            tasks.add(asyncio.ensure_future(one))
+
+    if path is None:
+        server = await asyncio.start_server(join, HOST, 0)
+        made.port = server.sockets[0].getsockname()[1]
+    else:
+        server = await asyncio.start_unix_server(join, path)
+    try:
+        yield made
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        made.cut()
