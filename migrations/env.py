@@ -5,12 +5,12 @@ import asyncio
 import time
 from functools import partial
 
-import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.store.database import DIALECT
+from service.store.connect import connect
+from service.store.engine import DIALECT, translate_errors
 from service.store.outgoing import metadata
 
 # Other processes that migrate wait here; the number is arbitrary, and only ours.
@@ -51,8 +51,9 @@ def _take_turns(connection: Connection) -> None:
 
 async def main() -> None:
     # Closing the connection lets the advisory lock go, however the migrations ended.
-    connect = partial(asyncpg.connect, context.config.attributes["url"])
-    engine = create_async_engine(DIALECT, async_creator=connect, poolclass=pool.NullPool)
+    opened = partial(connect, context.config.attributes["url"])
+    engine = create_async_engine(DIALECT, async_creator=opened, poolclass=pool.NullPool)
+    translate_errors(engine)
     async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()

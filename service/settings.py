@@ -42,6 +42,12 @@ class Settings:
         "password is percent-encoded: @ is %40",
         repr=False,
     )
+    database_pool: int = _setting(
+        "23",
+        parameters.whole(5, 1000),
+        "Connections to Postgres that one process, web or worker, has at most; those of all "
+        "processes must be fewer than its max_connections",
+    )
     redis_url: str = _setting(
         None,
         parameters.redis,

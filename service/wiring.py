@@ -60,7 +60,7 @@ class Chance:
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """All that the steps need, opened and closed together; nothing is dialled before its use."""
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, settings.database_pool)
     guard = Guard(settings.allowed_private_targets, ports=settings.allowed_ports)
     vault = Vault(settings.secret_key, secrets.token_bytes, settings.old_secret_keys)
     provider = Provider(

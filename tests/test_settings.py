@@ -75,6 +75,7 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("DATABASE_URL", "postgresql://u:hidden@h1/db?sslmode=some"),
         ("DATABASE_URL", "postgresql://u:hidden@h1,h2/db?target_session_attrs=standby"),
         ("DATABASE_URL", "postgresql://u:hidden@h1/db?sslmode=require&channel_binding=require"),
+        ("DATABASE_POOL", "4"),
         ("REDIS_URL", "redis://:hid/den@localhost/0"),
         ("REDIS_URL", "redis://:hid#den@localhost/0"),
         ("REDIS_URL", "redis://:hidden@localhost:0/0"),

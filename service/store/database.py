@@ -1,28 +1,25 @@
-"""The connection pool and the transaction. Foreign errors are translated here."""
+"""Transactions, of SQLAlchemy's and of the driver's own kind."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from functools import lru_cache, partial
+from functools import cache
 from typing import Any
 
 import asyncpg
-import orjson
 from sqlalchemy import Dialect, TextClause
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from service.core.errors import Unavailable
+from service.store.engine import DRIVER_ERRORS, Bounds, make_engine, opening, translated
 
 Transaction = AsyncConnection
-DIALECT = "postgresql+asyncpg://"
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
 IDLE_TIMEOUT = timedelta(seconds=60)  # a process that hangs inside a transaction lets go
 CARELESS_POOL = 2  # connections; claims of deliveries use one at a time, look-ups of keys two
-POOL_WAIT = 10.0  # seconds a request waits for a connection before it is told to come back
+LISTENING = 1  # connection, where somebody follows a feed: store/notices.py
+CONNECTIONS = 23  # of one process, all of these
 
 # Every statement here has one good plan, row by row through an index: planning anew would cost more
 # than running it, and a plan made while a table was empty would read all of it when full. So that
@@ -35,19 +32,22 @@ PLANNING = {
     "enable_mergejoin": "off",
 }
 
-UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
-# Postgres error codes and classes that say "not now": connection, log-in, no such database (yet),
-# resources, operator, system, lock time-out, deadlock, a session ended for idling, a server that
-# turned into a replica, and a plan that a migration has made invalid.
-PASSING = (
-    *("08", "28", "3D000", "53", "57", "58"),
-    *("55P03", "40001", "40P01", "25P03", "25006", "0A000"),
-)
-CONNECT_TIMEOUT = 5.0  # seconds
-COMMAND_TIMEOUT = 45.0  # seconds; a connection that hangs although Postgres should have given up
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(int(duration.total_seconds() * 1000))
 
 
-@lru_cache(maxsize=32)
+SETTINGS = {
+    "application_name": "callsheet",
+    "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
+    "lock_timeout": _milliseconds(LOCK_TIMEOUT),
+    "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
+    "jit": "off",
+    **PLANNING,
+}
+
+
+@cache  # the statements are constants: there are as many as are written down
 def _in_driver_words(statement: TextClause, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
     """A statement with numbered parameters, and the names of those in their order."""
     compiled = statement.compile(dialect=dialect)
@@ -68,142 +68,109 @@ class Direct:
 
     async def execute(self, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Any]:
         sql, names = _in_driver_words(statement, self._dialect)
-        rows: Sequence[Any] = await self._driver.fetch(sql, *[values[name] for name in names])
+        with translated(self._driver):
+            rows: Sequence[Any] = await self._driver.fetch(sql, *[values[name] for name in names])
         return rows
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """What is executed meanwhile is committed at the end, or rolled back on any error."""
+        transaction = self._driver.transaction()
+        with translated(self._driver):
+            await transaction.start()
+        try:
+            yield
+        except BaseException:
+            await self._roll_back(transaction)
+            raise
+        with translated(self._driver):
+            await transaction.commit()
+
+    async def _roll_back(self, transaction: asyncpg.transaction.Transaction) -> None:
+        try:
+            await transaction.rollback()
+        except BaseException as error:
+            self._driver.terminate()  # nobody else may go on in this transaction
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
 
 
 class Database:
-    """Connections to one Postgres, and transactions on them."""
+    """Connections to one Postgres, `connections` at most, and transactions on them.
 
-    def __init__(self, url: str, pool: int = 20) -> None:
-        self._engine = _engine(url, pool)
+    All raise Unavailable, if Postgres cannot be reached or is overburdened: then nothing is known
+    to have happened, and every step here is safe to run again. Errors that do not come from
+    Postgres, or the way to it, stay what they are.
+    """
+
+    def __init__(
+        self, url: str, connections: int = CONNECTIONS, bounds: Bounds | None = None
+    ) -> None:
+        bounds, pool = bounds or Bounds(), connections - CARELESS_POOL - LISTENING
+        self._engine = make_engine(url, pool, bounds, **SETTINGS)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._careless = _engine(url, CARELESS_POOL, synchronous_commit="off").execution_options(
+        careless = {**SETTINGS, "synchronous_commit": "off"}
+        self._careless = make_engine(url, CARELESS_POOL, bounds, **careless).execution_options(
             isolation_level="AUTOCOMMIT"
         )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """One transaction: committed at the end, rolled back on any error.
+        """One transaction: committed at the end, rolled back on any error."""
+        async with _opened(self._engine) as connection, connection.begin():
+            yield connection
 
-        Unavailable, if Postgres cannot be reached or is overburdened: then nothing is known to
-        have happened, and every step here is safe to run again.
-        """
-        async with self._translated(self._engine.begin()) as connection:
+    @asynccontextmanager
+    async def rehearsal(self) -> AsyncIterator[Transaction]:
+        """One transaction that is rolled back at the end: it shows whether it could be made."""
+        async with _opened(self._engine) as connection:
             yield connection
 
     @asynccontextmanager
     async def glance(self) -> AsyncIterator[Transaction]:
         """For a single statement: it is its own transaction, which saves two trips."""
-        async with self._translated(self._autocommit.connect()) as connection:
+        async with _opened(self._autocommit) as connection:
             yield connection
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[Direct]:
-        """The same as `transaction`, on a connection of the same pool."""
-        async with self._driven(self._engine) as driver, driver.transaction():
-            yield Direct(driver, self._engine.dialect)
+        """One transaction on the driver itself: committed at the end, rolled back on any error."""
+        async with _driven(self._engine) as tx, tx.transaction():
+            yield tx
 
     @asynccontextmanager
     async def peek(self) -> AsyncIterator[Direct]:
-        """The same as `glance`, likewise."""
-        async with self._driven(self._engine) as driver:
-            yield Direct(driver, self._engine.dialect)
+        """For a single statement on the driver itself: it is its own transaction."""
+        async with _driven(self._engine) as tx:
+            yield tx
 
     @asynccontextmanager
     async def careless(self) -> AsyncIterator[Direct]:
         """For statements that are transactions of their own and do not wait for the disk: what they
         do may be lost in a crash of Postgres without harm, as a claim whose work is done at least
         once."""
-        async with self._driven(self._careless) as driver:
-            yield Direct(driver, self._careless.dialect)
-
-    @asynccontextmanager
-    async def _driven(self, engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
-        async with self._translated(engine.connect()) as connection:
-            driver = await _driver(connection)
-            if driver.is_closed():  # Postgres was restarted, and nobody has used it since
-                await connection.invalidate()
-                driver = await _driver(connection)
-            try:
-                yield driver
-            except asyncpg.PostgresError as error:
-                if str(error.sqlstate or "").startswith(PASSING):
-                    raise Unavailable from error
-                raise
-            except asyncpg.InternalClientError as error:  # cut off in the midst of something
-                driver.terminate()
-                raise Unavailable from error
-            except asyncpg.InterfaceError as error:
-                if driver.is_closed():
-                    raise Unavailable from error
-                raise
-            finally:
-                if driver.is_closed():
-                    await connection.invalidate()
-
-    @asynccontextmanager
-    async def _translated(
-        self, opened: AbstractAsyncContextManager[AsyncConnection]
-    ) -> AsyncIterator[AsyncConnection]:
-        with translated():
-            async with opened as connection:
-                yield connection
+        async with _driven(self._careless) as tx:
+            yield tx
 
     async def close(self) -> None:
         await self._engine.dispose()
         await self._careless.dispose()
 
 
-async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
-    return (await connection.get_raw_connection()).driver_connection
+@asynccontextmanager
+async def _opened(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with AsyncExitStack() as stack:
+        with opening():
+            connection = await stack.enter_async_context(engine.connect())
+        yield connection
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Unavailable in place of what Postgres, or the way to it, will get over."""
-    try:
-        yield
-    except UNREACHABLE as error:
-        raise Unavailable from error
-    except DBAPIError as error:
-        if error.connection_invalidated or _sqlstate(error).startswith(PASSING):
-            raise Unavailable from error
-        raise
-
-
-def _engine(url: str, pool: int, **settings: str) -> AsyncEngine:
-    connect = partial(
-        asyncpg.connect,
-        url,  # read by the driver itself, which knows sslmode and the like
-        timeout=CONNECT_TIMEOUT,
-        command_timeout=COMMAND_TIMEOUT,
-        server_settings={
-            "application_name": "callsheet",
-            "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
-            "lock_timeout": _milliseconds(LOCK_TIMEOUT),
-            "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
-            "jit": "off",
-            **PLANNING,
-            **settings,
-        },
-    )
-    return create_async_engine(
-        DIALECT,
-        async_creator=connect,
-        pool_size=pool,
-        max_overflow=0,
-        pool_timeout=POOL_WAIT,
-        pool_use_lifo=True,  # few connections stay warm, rather than all lukewarm
-        hide_parameters=True,  # errors are logged, and parameters hold secrets
-        json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=orjson.loads,
-    )
-
-
-def _milliseconds(duration: timedelta) -> str:
-    return str(int(duration.total_seconds() * 1000))
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return str(getattr(error.orig, "sqlstate", "") or "")
+@asynccontextmanager
+async def _driven(engine: AsyncEngine) -> AsyncIterator[Direct]:
+    async with _opened(engine) as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            yield Direct(driver, engine.dialect)
+        finally:
+            if driver.is_closed():
+                await connection.invalidate()

@@ -6,7 +6,6 @@ from alembic import command
 from alembic.config import Config
 
 import service
-from service.store.database import translated
 
 FOLDER = Path(service.__file__).parent.parent / "migrations"
 
@@ -21,5 +20,4 @@ def config(url: str) -> Config:
 
 def migrate(url: str) -> None:
     """Apply whatever this database has not seen yet; Unavailable if it is away or a table busy."""
-    with translated():
-        command.upgrade(config(url), "head")
+    command.upgrade(config(url), "head")

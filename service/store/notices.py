@@ -6,25 +6,24 @@ from collections.abc import Callable
 import asyncpg
 
 from service.core.errors import Unavailable
-from service.store.database import CONNECT_TIMEOUT
+from service.store.connect import connect
+from service.store.engine import DRIVER_ERRORS
 
 NAME = "callsheet listening"  # the session's application_name
 LOOK_AFTER = 30.0  # seconds between looks whether the connection still lives
 ANSWER_TIME = 5.0  # seconds for the answer to such a look, and for the good-bye
-LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 async def listen(url: str, channel: str, heard: Callable[[str], None]) -> None:
     """Call `heard` with the payload of each notice, until the connection is lost; with an empty one
     as soon as it listens, as what came before is not known. Unavailable once it is lost."""
-    settings = {"application_name": NAME}
+    connection = await connect(url, application_name=NAME)
     try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT, server_settings=settings)
         try:
             await _listen(connection, channel, heard)
         finally:
             await connection.close(timeout=ANSWER_TIME)
-    except LOST as error:
+    except DRIVER_ERRORS as error:
         raise Unavailable from error
     raise Unavailable("the connection was lost")
 

@@ -19,6 +19,11 @@ from tests.local.simulating import receiver
 from tests.make import a_request
 
 RESTARTS = 4
+BACK_WITHIN = 10.0  # seconds after Postgres can be written to again
+TERMINATE = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = $1 AND pid <> pg_backend_pid()
+"""
 WRITTEN = 15  # subjects and callbacks promised between one restart and the next
 
 
@@ -117,6 +122,61 @@ async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(runni
             return told >= set(load.subjects)
 
         await until(has_heard_all)
+        assert world.violations() == "0 violations"
+    assert [running.child(name).pid for name in ("web", "worker")] == pids
+    assert running.supervisor.ended() == []
+
+
+async def become(running: Stack, change: str, *, terminate: bool = False) -> None:
+    """Change the service's database from another one; new sessions are as it says from then on."""
+    url, _, name = running.env["CALLSHEET_DATABASE_URL"].rpartition("/")
+    connection = await asyncpg.connect(f"{url}/template1")
+    try:
+        await connection.execute(f"ALTER DATABASE {name} {change}")
+        if terminate:
+            await connection.fetch(TERMINATE, name)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.timeout(150)
+async def test_a_postgres_that_only_reads_for_a_while_costs_only_that_while(
+    running: Stack,
+) -> None:
+    """A failover: no process is restarted, and no session stays as it was opened meanwhile."""
+    pids = [running.child(name).pid for name in ("web", "worker")]
+    async with World.of(running) as world:
+        quick = {"processing_after": 0.1, "finished_after": 0.2}
+        await world.settings(**quick)
+        before = await world.create()
+        load = Load(world)
+
+        async def readiness() -> int:
+            return (await world.http.get("/readyz")).status_code
+
+        async def is_unavailable() -> bool:
+            return await readiness() == httpx.codes.SERVICE_UNAVAILABLE
+
+        async with asyncio.TaskGroup() as group:
+            works = (load.create_for_ever, load.call_back_for_ever, load.create_for_ever)
+            loading = [group.create_task(work()) for work in works]
+            await load.go_on()
+            await become(running, "SET default_transaction_read_only = on", terminate=True)
+            await until(is_unavailable)
+            for _ in range(WRITTEN):
+                assert await is_unavailable()
+                answer = await world.http.post("/v1/subjects", json=a_request("early"))
+                assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            await become(running, "RESET default_transaction_read_only")
+            async with asyncio.timeout(BACK_WITHIN):
+                await load.go_on()
+            assert await readiness() == httpx.codes.OK
+            for task in loading:
+                task.cancel()
+        assert load.strange == []
+        assert await missing(running, load) == {"subjects": [], "callbacks": []}
+        for one in (before, *load.subjects):
+            assert (await world.ended(one))["state"] == "succeeded"
         assert world.violations() == "0 violations"
     assert [running.child(name).pid for name in ("web", "worker")] == pids
     assert running.supervisor.ended() == []

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.core.errors import Unavailable
 from service.local.server import Server
-from service.store.database import DIALECT
+from service.store.engine import DIALECT
 from service.store.migrate import migrate
 from service.store.outgoing import metadata
 from tests.conftest import database, execute

@@ -1,0 +1,249 @@
+"""Connections: given up when they are forgotten, too old, or can only read, and soon replaced."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import uvloop
+from sqlalchemy import TextClause, text
+
+from service.core.errors import Unavailable
+from service.local.server import Server
+from service.store.connect import connect
+from service.store.database import Database
+from service.store.engine import Bounds
+from service.store.migrate import migrate
+from service.store.notices import listen
+from tests.conftest import execute
+from tests.store.relays import Relay, relay
+from tests.store.ways import (
+    PID,
+    READ_ONLY,
+    WRITABLE,
+    Use,
+    by_careless,
+    by_direct,
+    by_glance,
+    by_peek,
+    by_transaction,
+    each_way,
+    opened,
+    write_by_careless,
+    write_by_direct,
+    write_by_glance,
+    write_by_transaction,
+)
+
+SOON = 5.0  # seconds; far from the 45 that a statement may take
+CHECKED = Bounds(check_after=0, check=0.2)  # as if every connection had lain idle
+
+
+def behind(url: str, way: Relay) -> str:
+    """The same database by way of the relay."""
+    port = urlsplit(url).port
+    return url.replace(f":{port}/", f":{way.port}/")
+
+
+@pytest.fixture
+async def forgetful(database_url: str) -> AsyncIterator[tuple[str, Relay]]:
+    port = urlsplit(database_url).port
+    assert port
+    async with relay(port) as way:
+        yield behind(database_url, way), way
+
+
+@each_way
+async def test_a_connection_that_was_forgotten_while_idle_costs_seconds(
+    forgetful: tuple[str, Relay], use: Use
+) -> None:
+    url, way = forgetful
+    async with opened(url, CHECKED) as one:
+        before = await use(one)
+        way.forget()
+        async with asyncio.timeout(SOON):
+            assert await use(one) != before
+
+
+async def test_all_connections_forgotten_at_once_cost_no_more(
+    forgetful: tuple[str, Relay],
+) -> None:
+    url, way = forgetful
+    async with opened(url, CHECKED) as one:
+        before = await asyncio.gather(*(by_transaction(one) for _ in range(8)))
+        way.forget()
+        async with asyncio.timeout(SOON):
+            after = await asyncio.gather(*(by_transaction(one) for _ in range(8)))
+    assert not set(before) & set(after)
+
+
+@each_way
+async def test_an_idle_connection_that_answers_is_used_again(database_url: str, use: Use) -> None:
+    async with opened(database_url, CHECKED) as one:
+        assert await use(one) == await use(one)
+
+
+@each_way
+async def test_a_connection_is_replaced_at_a_certain_age(database_url: str, use: Use) -> None:
+    async with opened(database_url) as one:
+        assert await use(one) == await use(one)
+    async with opened(database_url, Bounds(age=0)) as one:
+        assert await use(one) != await use(one)
+
+
+@each_way
+async def test_a_connection_that_is_closed_while_idle_is_replaced_unnoticed(
+    database_url: str, use: Use
+) -> None:
+    async with opened(database_url) as one:
+        pid = await use(one)
+        await execute(database_url, f"SELECT pg_terminate_backend({pid}, 5000)")
+        assert await use(one) != pid
+
+
+@pytest.mark.parametrize("loop", [asyncio, uvloop], ids=["asyncio", "uvloop"])
+def test_both_ends_look_whether_the_other_is_there(
+    postgres_server: Server, loop: ModuleType
+) -> None:
+    async def options() -> tuple[list[int], list[str]]:
+        connection = await connect(postgres_server.url)
+        try:
+            own = connection._transport.get_extra_info("socket")  # noqa: SLF001 - no other way to it
+            names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+            known = [getattr(socket, name) for name in names if hasattr(socket, name)]
+            ours = [own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+            ours += [own.getsockopt(socket.IPPROTO_TCP, option) for option in known]
+            settings = ("idle", "interval", "count")
+            theirs = [await connection.fetchval(f"SHOW tcp_keepalives_{one}") for one in settings]
+            return ours, theirs
+        finally:
+            await connection.close()
+
+    with asyncio.Runner(loop_factory=loop.new_event_loop) as runner:
+        ours, theirs = runner.run(options())
+    assert ours == [1, 10, 5, 3, 15_000][: len(ours)]
+    assert theirs == ["10", "5", "3"]
+
+
+@pytest.mark.parametrize(
+    "write", [write_by_transaction, write_by_glance, write_by_direct, write_by_careless]
+)
+async def test_a_session_that_can_only_read_is_let_go_of(
+    postgres_server: Server, database_url: str, write: Callable[[Database, str], Awaitable[None]]
+) -> None:
+    name = database_url.rpartition("/")[2]
+    async with opened(database_url) as one:
+        await execute(postgres_server.url, READ_ONLY.format(name))
+        with pytest.raises(Unavailable):
+            await write(one, "too early")
+        await execute(postgres_server.url, WRITABLE.format(name))
+        await write(one, "in time")
+
+
+async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
+    postgres_server: Server, database_url: str
+) -> None:
+    name = database_url.rpartition("/")[2]
+    async with opened(database_url) as one:
+        pid = await by_transaction(one)
+        await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await execute(postgres_server.url, f"SELECT pg_terminate_backend({pid}, 5000)")
+        for use in (by_transaction, by_glance, by_direct, by_careless):
+            with pytest.raises(Unavailable):
+                await use(one)
+        with pytest.raises(Unavailable):
+            await listen(database_url, "c", lambda _: None)
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(migrate, database_url)
+        await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        for use in (by_transaction, by_glance, by_direct, by_careless):
+            assert await use(one)
+
+
+async def test_no_more_connections_are_opened_than_were_given(database_url: str) -> None:
+    made = Database(database_url, 5)
+    try:
+        async with asyncio.timeout(SOON):
+            pids = await asyncio.gather(
+                *(by_transaction(made) for _ in range(10)), *(by_careless(made) for _ in range(10))
+            )
+    finally:
+        await made.close()
+    assert len(set(pids)) <= 5 - 1  # one is the listener's
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
+    made = Database(database_url, 4, Bounds(wait=0.1))
+    async with made.transaction():
+        for use in (by_transaction, by_glance, by_direct, by_peek):
+            with pytest.raises(Unavailable):
+                await use(made)
+    await made.close()
+
+
+Way = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+async def test_errors_that_are_not_of_postgres_stay_what_they_are(database_url: str) -> None:
+    async def fail(way: Way, error: Exception) -> None:
+        async with way() as tx:
+            await tx.execute(PID, {})
+            raise error
+
+    async with opened(database_url) as one:
+        for way in (one.transaction, one.rehearsal, one.glance, one.direct, one.peek, one.careless):
+            for error in (OSError("a disk"), TimeoutError("of another's"), ConnectionError("cut")):
+                with pytest.raises(type(error)) as caught:
+                    await fail(way, error)
+                assert caught.value is error
+
+
+async def test_a_statement_is_compiled_once_however_many_there_are(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = [text(f"SELECT {number}") for number in range(100)]
+    compiled: list[object] = []
+    whole = TextClause.compile
+
+    def counting(self: TextClause, *given: Any, **named: Any) -> Any:  # noqa: ANN401
+        compiled.append(self)
+        return whole(self, *given, **named)
+
+    monkeypatch.setattr(TextClause, "compile", counting)
+    async with opened(database_url) as one, one.direct() as tx:
+        for statement in (*statements, *statements):
+            await tx.execute(statement, {})
+    assert len(compiled) == len(statements)
+
+
+async def test_a_connection_that_breaks_in_use_is_unavailable(
+    forgetful: tuple[str, Relay],
+) -> None:
+    url, relayed = forgetful
+
+    async def ask_twice(way: Way, *, cut: bool) -> None:
+        async with way() as tx:
+            await tx.execute(PID, {})
+            if cut:
+                relayed.cut()
+            await tx.execute(PID, {})
+
+    async with opened(url) as one:
+        for way in (one.transaction, one.glance, one.direct, one.careless):
+            with pytest.raises(Unavailable):
+                await ask_twice(way, cut=True)
+            await ask_twice(way, cut=False)
+
+
+async def test_a_parameter_of_a_wrong_type_is_a_fault_and_no_outage(database_url: str) -> None:
+    async with opened(database_url) as one:
+        with pytest.raises(Exception, match="invalid input for query argument") as caught:
+            async with one.transaction() as tx:
+                await tx.execute(text("SELECT CAST(:n AS int)"), {"n": "no number"})
+    assert not isinstance(caught.value, Unavailable)
+    assert not isinstance(caught.value, asyncpg.PostgresError)
