@@ -1,11 +1,16 @@
 """How we are: what is usable, and what only waits."""
 
+import asyncio
 from dataclasses import dataclass
+
+import structlog
 
 from service.core.errors import Unavailable
 from service.steps.resources import Resources
 from service.steps.unreadable import trouble
-from service.store import provider, unreadable
+from service.store import accounts, provider, unreadable
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +31,34 @@ class Health:
 
 
 async def look(resources: Resources) -> Health:
-    """Ask Postgres and Redis, and read whether the provider is stopped."""
-    postgres, stopped = "ok", "ok"
-    try:
-        async with resources.database.transaction() as tx:
-            if not await provider.migrated(tx):
-                postgres = "the tables are missing: run `callsheet migrate`"
-            else:
-                state = await provider.read(tx)
-                if state.stopped_code is not None:
-                    stopped = f"submission is stopped by the provider's code {state.stopped_code}"
-                elif garbled := trouble(await unreadable.read(tx)):
-                    stopped = garbled
-    except Unavailable:
-        postgres = "cannot be reached"
-    redis = "ok" if await resources.queue.reachable() else "cannot be reached: work is swept up"
+    """Try what is needed of Postgres and Redis, and read whether the provider is stopped. Whatever
+    goes wrong in it is a finding."""
+    (postgres, stopped), heard = await asyncio.gather(
+        _postgres(resources), resources.queue.reachable()
+    )
+    redis = "ok" if heard else "cannot be reached: work is swept up"
     return Health({"postgres": postgres, "redis": redis, "provider": stopped})
+
+
+async def _postgres(resources: Resources) -> tuple[str, str]:
+    """How Postgres is, and the provider as Postgres has it. What is written is rolled back."""
+    failing, stopped = "cannot be reached", "ok"
+    try:
+        async with resources.database.rehearsal() as tx:
+            if not await provider.migrated(tx):
+                return "the tables are missing: run `callsheet migrate`", stopped
+            failing = "cannot be written to"
+            id_ = resources.new_id("rdy")
+            await accounts.ensure(tx, account_id=id_, name=id_, now=resources.clock())
+            state = await provider.read(tx)
+            garbled = trouble(await unreadable.read(tx))
+    except Unavailable:
+        return failing, stopped
+    except Exception:
+        log.exception("health", action="fault")
+        return "cannot be used, see the log: has `callsheet migrate` run?", stopped
+    if state.stopped_code is not None:
+        stopped = f"submission is stopped by the provider's code {state.stopped_code}"
+    elif garbled is not None:
+        stopped = garbled
+    return "ok", stopped
