@@ -70,7 +70,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         async with (
             Queue(settings.redis_url, settings.queue_name) as queue,
             Sender(guard) as sender,
-            Streams(guard) as streams,
+            Streams(guard, allow_plain=settings.allow_http) as streams,
             Fetcher(guard) as fetcher,
         ):
             yield Resources(

@@ -1,16 +1,23 @@
 """Settings become resources: either kind of credential, and one clock in UTC."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, timedelta
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from service.local.simulator import Options, build
 from service.queue import Work
-from service.wiring import utc_now
+from service.remote.attempts import Failed
+from service.settings import read_settings
+from service.steps.resources import Resources
+from service.wiring import open_resources, utc_now
 from tests.conftest import WEBHOOK_SECRET, Api
 from tests.local.simulating import AT_ONCE, Remote, served
+from tests.remote.listening import PATIENCE
+from tests.remote.streaming import NOBODY, entry
 
 
 @pytest.fixture
@@ -50,3 +57,32 @@ def test_the_clock_says_where_it_is() -> None:
     first, second = utc_now(), utc_now()
     assert first.tzinfo is UTC
     assert timedelta() <= second - first < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(("allowed", "reason"), [("true", "port"), ("false", "encrypted")])
+async def test_plain_text_leaves_the_allowed_networks_where_the_setting_says_so(
+    environ: dict[str, str], allowed: str, reason: str
+) -> None:
+    """The port is closed: where the address may be called, it is refused for that."""
+    environ |= {"CALLSHEET_ALLOW_HTTP": allowed, "CALLSHEET_ALLOWED_PORTS": "443"}
+    async with open_resources(read_settings(environ)) as resources:
+        attempt = await resources.streams.publish(
+            "nats://93.184.215.14", NOBODY, "told", entry(), PATIENCE
+        )
+    assert isinstance(attempt, Failed)
+    assert reason in attempt.detail
+
+
+async def test_the_connections_of_a_process_are_as_many_as_the_setting_says(
+    environ: dict[str, str],
+) -> None:
+    pid = text("SELECT pg_backend_pid() FROM pg_sleep(0.01)")
+
+    async def session(resources: Resources) -> int:
+        async with resources.database.transaction() as tx:
+            return int((await tx.execute(pid)).scalar_one())
+
+    environ["CALLSHEET_DATABASE_POOL"] = "5"
+    async with open_resources(read_settings(environ)) as resources:
+        sessions = await asyncio.gather(*(session(resources) for _ in range(10)))
+    assert len(set(sessions)) == 2, "two for claims and keys, one to listen, the rest for these"

@@ -127,13 +127,16 @@ def refusal(address: Address, allowed: Networks) -> str | None:
     return reason and f"it carries an IPv4 address: {reason}"
 
 
+def is_inward(address: Address, allowed: Networks) -> bool:
+    """Whether it is in an allowed network: what is not encrypted may go there."""
+    return any(address in network for network in allowed)
+
+
 def _judged(address: Address, allowed: Networks) -> str | None:
     table = _V4 if isinstance(address, IPv4Address) else _V6
     for network, tier, what in table:
         if address in network:
-            may = tier is None or (
-                tier is Tier.ASK and any(address in network for network in allowed)
-            )
+            may = tier is None or (tier is Tier.ASK and is_inward(address, allowed))
             return None if may else what
     return None
 

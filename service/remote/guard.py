@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import copy
 from ipaddress import ip_address
 from time import perf_counter
 from typing import Final, TypeVar
@@ -18,7 +19,7 @@ from typing import Final, TypeVar
 from aiohttp import AddrInfoType, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from service.core.targets import Networks, refusal
+from service.core.targets import Networks, is_inward, refusal
 from service.remote.terse import HEAD_LIMITS, Connector
 
 OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
@@ -62,6 +63,16 @@ class Guard:
         self._lookup = lookup or _threaded_lookup()
         self._seconds = resolve_seconds
         self._asked: dict[str, asyncio.Future[Sequence[str]]] = {}
+        self._only_inward = False
+
+    def inward(self) -> "Guard":
+        """The same guard for what is not encrypted: it admits addresses in allowed networks only.
+
+        A name that led inward when its URL was taken may lead anywhere when it is dialled.
+        """
+        narrowed = copy(self)
+        narrowed._only_inward = True  # noqa: SLF001 - its own
+        return narrowed
 
     async def addresses(self, host: str) -> list[str]:
         """What `host` (a name or a literal address) may be dialled at.
@@ -85,7 +96,10 @@ class Guard:
     def admit(self, address: str) -> None:
         """Blocked, if this literal address must not be dialled."""
         try:
-            reason = refusal(ip_address(address), self._allowed)
+            read = ip_address(address)
+            reason = refusal(read, self._allowed)
+            if self._only_inward and not is_inward(read, self._allowed):
+                reason = reason or "what is sent to it must be encrypted"
         except ValueError:
             reason = "not a plain address"
         if reason is not None:

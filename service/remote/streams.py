@@ -54,17 +54,22 @@ _FAILURES: Final = tuple(kind for kind, _ in _REASONS)
 
 
 class Streams:
-    """Use it inside the running loop. Nothing is taken from the environment."""
+    """Use it inside the running loop. Nothing is taken from the environment.
+
+    Unless `allow_plain`, what is not encrypted goes to addresses in allowed networks only.
+    """
 
     def __init__(
         self,
         guard: Guard,
         *,
+        allow_plain: bool = False,
         idle_seconds: float = IDLE_SECONDS,
         most_kept: int = MOST_KEPT,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._guard = guard
+        self._plain_guard = guard if allow_plain else guard.inward()
         self._given_tls = tls
         self._pool = Pool(self._dial, idle_seconds, most_kept)
 
@@ -102,7 +107,8 @@ class Streams:
         return Published(receipt, perf_counter() - started)
 
     async def _dial(self, place: Place) -> Link:
-        return await _OPENINGS[place.scheme](self._guard, place, self._tls)
+        guard = self._guard if place.encrypted else self._plain_guard
+        return await _OPENINGS[place.scheme](guard, place, self._tls)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

@@ -41,6 +41,7 @@ class Sender:
     def __init__(self, guard: Guard, *, tls: ssl.SSLContext | None = None) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
         self._session = guard.session({}, timeout, tls)
+        self._inward = guard.inward().session({}, timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,11 +52,19 @@ class Sender:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
+        await self._inward.close()
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout_seconds: float,
+        *,
+        inward: bool = False,
     ) -> Attempt:
-        """Send once, within `timeout_seconds` from name to last byte.
+        """Send once, within `timeout_seconds` from name to last byte; if `inward`, nowhere but to
+        addresses in the networks that are allowed although private.
 
         Once a status has come it stands, even if the rest breaks off or never ends. A kept
         connection that the subscriber was just closing fails as "reset" and is not sent again
@@ -63,10 +72,11 @@ class Sender:
         """
         started = perf_counter()  # a loop's own clock may count whole milliseconds (uvloop)
         kept = bytearray()
+        session = self._inward if inward else self._session
         answer: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(timeout_seconds):
-                request = self._session.post(
+                request = session.post(
                     exact(url), headers=headers, data=body, allow_redirects=False
                 )
                 # Closing ends the connection, unless it was read to its end and went back.

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from service.core import cloudevents, signatures
 from service.core.provider_shape import callback_body
+from service.core.subscribing import PLAIN
 from service.remote.attempts import Attempt
 from service.remote.links import Entry
 from service.steps.profiles import Profile
@@ -37,8 +39,18 @@ async def send(resources: Resources, profile: Profile, message: Message, at: dat
     if profile.channel is not None:
         return await _publish(resources, profile, profile.channel, message, headers)
     return await resources.sender.post(
-        message.url or profile.url, headers, message.body, profile.timeout
+        message.url or profile.url,
+        headers,
+        message.body,
+        profile.timeout,
+        inward=_goes_inward(resources, profile),
     )
+
+
+def _goes_inward(resources: Resources, profile: Profile) -> bool:
+    """Whether it must not leave the allowed networks, as it is not encrypted. callback_urls may be
+    http anywhere: the scheme of those who stand for them is their own."""
+    return not resources.settings.allow_http and urlsplit(profile.url).scheme in PLAIN
 
 
 async def _publish(

@@ -11,6 +11,7 @@ import orjson
 from service.core import signatures, subscribing
 from service.core.errors import Finding, Invalid, NotFound
 from service.core.subscribing import PLAIN, Rules
+from service.core.targets import is_inward
 from service.queue import Work
 from service.remote.guard import Blocked
 from service.steps.profiles import bound_to
@@ -233,8 +234,7 @@ async def _reachable(resources: Resources, url: str) -> None:
     except OSError:
         addresses = []
     private = bool(addresses) and all(
-        any(ip_address(address) in network for network in settings.allowed_private_targets)
-        for address in addresses
+        is_inward(ip_address(address), settings.allowed_private_targets) for address in addresses
     )
     if parts.scheme in PLAIN and not (settings.allow_http or private):
         encrypted = {"http": "https", "nats": "tls", "redis": "rediss"}[parts.scheme]

@@ -15,12 +15,17 @@ OUTLETS = ("webhook", "nats", "redis_stream")
 
 
 @asynccontextmanager
-async def outlet(kind: str, guard: Guard) -> AsyncIterator[Send]:
-    """No stream's connection is kept, so each publish dials; a webhook's server has to hang up."""
-    async with Sender(guard) as sender, Streams(guard, idle_seconds=0) as streams:
+async def outlet(kind: str, guard: Guard, *, inward: bool = False) -> AsyncIterator[Send]:
+    """No stream's connection is kept, so each publish dials; a webhook's server has to hang up. All
+    is sent in plain text; if `inward`, to allowed networks only."""
+    async with (
+        Sender(guard) as sender,
+        Streams(guard, allow_plain=not inward, idle_seconds=0) as streams,
+    ):
 
         async def post(host: str, port: int) -> Attempt:
-            return await sender.post(f"http://{host}:{port}/hook", {}, b"{}", PATIENCE)
+            url = f"http://{host}:{port}/hook"
+            return await sender.post(url, {}, b"{}", PATIENCE, inward=inward)
 
         async def publish(host: str, port: int) -> Attempt:
             scheme = "nats" if kind == "nats" else "redis"

@@ -48,6 +48,30 @@ async def test_a_name_that_turns_inward_is_refused_at_the_next_dial(
 
 
 @pytest.mark.parametrize("kind", OUTLETS)
+async def test_a_name_that_turns_outward_is_sent_no_plain_text(
+    kind: str, nats_server: Server, valkey_server: Server
+) -> None:
+    names = Names(["127.0.0.1"], ["127.0.0.1", "93.184.215.14"])
+    async with (
+        served(kind, nats_server.url, valkey_server.url) as port,
+        outlet(kind, Guard(LOOPBACK, names, ports=parse_ports(str(port))), inward=True) as send,
+    ):
+        assert isinstance(await send("sub.test", port), Answered | Published)
+        turned = await send("sub.test", port + 1)  # which the guard would refuse in other words
+    assert isinstance(turned, Failed)
+    assert (turned.reason, "encrypted" in turned.detail) == ("blocked", True)
+
+
+@pytest.mark.parametrize("kind", OUTLETS)
+async def test_plain_text_goes_outward_where_that_is_allowed(kind: str) -> None:
+    guard = Guard(LOOPBACK, Names(["93.184.215.14"]), ports=parse_ports("443"))
+    async with outlet(kind, guard) as send:
+        refused = await send("sub.test", 8000)
+    assert isinstance(refused, Failed)
+    assert (refused.reason, "port" in refused.detail) == ("blocked", True)
+
+
+@pytest.mark.parametrize("kind", OUTLETS)
 async def test_the_address_that_was_checked_is_the_one_dialled(
     kind: str, nats_server: Server, valkey_server: Server
 ) -> None:

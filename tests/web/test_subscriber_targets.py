@@ -5,11 +5,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.core.errors import Invalid
+from service.core.lifecycle import Signal
+from service.core.ports import parse_ports
+from service.core.subjects import News
+from service.queue import Work
 from service.remote.guard import Guard
-from service.steps import subscribe
+from service.remote.streams import Streams
+from service.remote.subscriber import Sender
+from service.steps import subscribe, trial
+from service.steps.advance import advance
 from service.steps.resources import Resources
 from tests.calling import fetch
 from tests.conftest import Api
+from tests.remote.names import Names
 from tests.web.test_subscribers import errors, post
 
 NAMES = {
@@ -95,3 +103,51 @@ async def test_a_stream_is_judged_as_any_other_target_is(api: Api) -> None:
             (f"{plain}://10.0.0.1", {"url_address"}),
         ):
             assert await codes(resources, url, **fields) == wrong, url
+
+
+async def tried(resources: Resources, url: str, guard: Guard, **fields: object) -> str:
+    """What an attempt fails with, at a subscriber whose name leads elsewhere since it was made."""
+    (row,) = await fetch(resources, "SELECT id FROM accounts")
+    allow_plain = resources.settings.allow_http
+    async with Sender(guard) as sender, Streams(guard, allow_plain=allow_plain) as streams:
+        turned = replace(resources, guard=guard, sender=sender, streams=streams)
+        subscriber, _ = await subscribe.subscribe(turned, row["id"], {"url": url, **fields})
+        return (await trial.try_out(turned, row["id"], subscriber.id)).error or ""
+
+
+async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api: Api) -> None:
+    """No port is open to this guard: where the address may be called, it says so of the port."""
+
+    def turning() -> Guard:
+        allowed = api.resources.settings.allowed_private_targets
+        names = Names(["127.0.0.1"], ["93.184.215.14"])
+        return Guard(allowed, names, ports=parse_ports("1"))
+
+    for url, fields in (
+        ("http://turning.example/", {}),
+        ("HTTP://turning.example/", {}),
+        ("nats://turning.example", {"type": "nats", "channel": "ours"}),
+        ("redis://turning.example", {"type": "redis_stream", "channel": "ours"}),
+    ):
+        assert "encrypted" in await tried(api.resources, url, turning(), **fields), url
+        allowing = replace(api.resources, settings=replace(api.resources.settings, allow_http=True))
+        assert "port" in await tried(allowing, url, turning(), **fields), url
+    for url, fields in (
+        ("https://turning.example/", {}),
+        ("tls://turning.example", {"type": "nats", "channel": "ours"}),
+        ("rediss://turning.example", {"type": "redis_stream", "channel": "ours"}),
+    ):
+        assert "port" in await tried(api.resources, url, turning(), **fields), url
+
+
+async def test_a_callback_url_may_lead_outward_in_plain_text(api: Api) -> None:
+    outside = Guard((), Names(["93.184.215.14"]), ports=parse_ports("1"))
+    subject_id = (await api.create(callback_url="http://outside.example/hook"))["id"]
+    submitted = News(Signal.SUBMITTED, provider_task_id="1")
+    await advance(api.resources, subject_id, submitted)
+    async with Sender(outside) as sender:
+        resources = replace(api.resources, guard=outside, sender=sender)
+        await Api(resources, api.http).work(Work.DELIVER)
+    (delivery,) = (await api.http.get(f"/v1/subjects/{subject_id}/deliveries")).json()["data"]
+    (attempt,) = delivery["attempts"]
+    assert "port" in attempt["error"]
