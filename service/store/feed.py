@@ -45,7 +45,7 @@ _FEED = text(f"""
     WHERE account_id = :account_id
     AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
     AND xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY xid, position LIMIT :limit
+    ORDER BY events.xid, position LIMIT :limit  -- not by what is selected, which has its name too
 """)  # noqa: S608 - only our own column names are put in
 BODY = 4  # its place among them
 # What may not be shown yet is told of without its body.

@@ -79,7 +79,7 @@ async def hold(tx: Transaction, subscriber_id: str, subject_ids: Sequence[str]) 
 # halves, in about thirty steps, however long it is.
 _LAST = text("""
     SELECT CAST(CAST(xid AS text) AS bigint) FROM events
-    WHERE account_id = :account_id ORDER BY xid DESC, position DESC LIMIT 1
+    WHERE account_id = :account_id ORDER BY events.xid DESC, position DESC LIMIT 1
 """)
 _FROM = text("""
     SELECT CAST(CAST(xid AS text) AS bigint) AS xid, created_at FROM events

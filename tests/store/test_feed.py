@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 
 import asyncpg
+import orjson
 import pytest
 from sqlalchemy import text
 
@@ -12,7 +13,7 @@ from service.core.subjects import Subject
 from service.steps import keys, reading
 from service.steps.advance import advance, consider, events_for
 from service.steps.resources import Resources
-from service.store import accounts, feed, moves, subjects
+from service.store import accounts, feed, moves, replays, subjects
 from service.store.feed import Kept, News, Position
 from service.store.moves import Move
 from tests.store.statements import heard, plan, scans
@@ -177,3 +178,23 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
     seen: list[Kept] = []
     await read_on(resources, account, seen)
     assert [event.sequence for event in seen] == [1, 2, 3]
+
+
+async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(
+    resources: Resources, account: str
+) -> None:
+    """Sorting would need all that an account ever had, for each page."""
+    with heard() as statements:
+        await reading.feed(resources, account, START, 9)
+        async with resources.database.transaction() as tx:
+            await replays.window(tx, account, resources.clock(), resources.clock())
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        asked = [one for one in statements if "FROM events" in one]
+        assert len(asked) == 2
+        for statement in asked:
+            assert (
+                '"Node Type":"Sort"' not in orjson.dumps(await plan(connection, statement)).decode()
+            )
+    finally:
+        await connection.close()
