@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -177,13 +177,19 @@ async def account(resources: Resources) -> str:
 
 
 @pytest.fixture
-async def api(resources: Resources) -> AsyncIterator["Api"]:
+def scopes() -> Sequence[str]:
+    """What the caller may do: all that an account's own may. Tests of operators have another."""
+    return keys.DEFAULT_SCOPES
+
+
+@pytest.fixture
+async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api"]:
     """Our own web application on a real socket; the provider reaches it at its callback URLs."""
     app = build(resources)
     async with served(app, Bounded) as address:
         reachable = replace(resources, settings=replace(resources.settings, public_url=address))
         app.state.resources = reachable
-        key = await keys.create(reachable, "acme", keys.SCOPES)
+        key = await keys.create(reachable, "acme", scopes)
         headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(
             base_url=address, headers=headers, trust_env=False, timeout=30
@@ -193,7 +199,7 @@ async def api(resources: Resources) -> AsyncIterator["Api"]:
 
 @dataclass
 class Api:
-    """A caller with every scope, and the hands of a worker."""
+    """A caller of the account acme, and the hands of a worker."""
 
     resources: Resources
     http: httpx.AsyncClient

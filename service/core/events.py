@@ -79,6 +79,8 @@ def operational(
     )
 
 
-def in_feed(event_id: str, body: bytes) -> bytes:
-    """An event as the feed shows it: the delivered body with its id in front."""
-    return b'{"id":"' + event_id.encode() + b'",' + body[1:]
+def in_feed(event_id: str, body: bytes, account: str | None = None) -> bytes:
+    """An event as the feed shows it: the delivered body with its id in front; and with the name of
+    its account, where that is given."""
+    named = b"" if account is None else b'"account":' + orjson.dumps(account) + b","
+    return b'{"id":"' + event_id.encode() + b'",' + named + body[1:]

@@ -12,7 +12,16 @@ LENGTH = 26  # characters after the prefix: 130 bits hold 128
 
 def new_id(prefix: str, now: datetime, chance: bytes) -> str:
     """`prefix` + `_` + 26 characters; `chance` is CHANCE_BYTES random bytes."""
-    value = (int(now.timestamp() * 1000) << 80) | int.from_bytes(chance)
+    return _id(prefix, now.timestamp(), int.from_bytes(chance))
+
+
+def first_id(prefix: str, at: float) -> str:
+    """The least of the ids that are made from this time on, in Unix seconds."""
+    return _id(prefix, max(0.0, at), 0)
+
+
+def _id(prefix: str, at: float, chance: int) -> str:
+    value = (int(at * 1000) << 80) | chance
     digits = [ALPHABET[(value >> shift) & 31] for shift in range((LENGTH - 1) * 5, -1, -5)]
     return f"{prefix}_{''.join(digits)}"
 

@@ -3,12 +3,20 @@ counted where that is asked for."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from service.core.errors import TOO_FAST, CallsheetError, Forbidden, TooMany, Unauthorized
+from service.core.errors import (
+    TOO_FAST,
+    CallsheetError,
+    Forbidden,
+    NotFound,
+    TooMany,
+    Unauthorized,
+)
 from service.steps.resources import Resources
-from service.store import callers
-from service.store.callers import Caller
+from service.store import accounts, callers, owners
+from service.store.callers import OPERATOR, Caller
 from service.store.database import Direct
 
 
@@ -50,10 +58,48 @@ async def _counted(
     return answers
 
 
-def admitted(caller: Caller | CallsheetError, scope: str) -> Caller:
-    """The caller, if it is one with this scope; else the error, or Forbidden, is raised."""
+def admitted(caller: Caller | CallsheetError, scope: str, *, own: bool = False) -> Caller:
+    """The caller, if it is one with this scope; else the error, or Forbidden, is raised. The scope
+    of operators opens what any other does, but what is for an account's `own` callers alone."""
     if isinstance(caller, CallsheetError):
         raise caller
-    if scope not in caller.scopes:
+    enough = {scope} if own else {scope, OPERATOR}
+    if caller.scopes.isdisjoint(enough):
         raise Forbidden(f"this key lacks the scope {scope}")
     return caller
+
+
+async def in_account_of(resources: Resources, caller: Caller, what: str, id_: str) -> Caller:
+    """The operator, acting in the account that this belongs to; `what` is one of
+    owners.NAMES_OF_IDS. NotFound if there is nothing of this id."""
+    async with resources.database.peek() as tx:
+        found = await owners.owner(tx, what, id_)
+    if found is None:
+        raise NotFound
+    account_id, name = found
+    return replace(caller, account_id=account_id, account_name=name)
+
+
+async def account_of(resources: Resources, caller: Caller, name: str) -> str | None:
+    """The id of the account of this name; None if there is none. Forbidden, whether there is one or
+    not, if it is another than the caller's, and this is no operator."""
+    if name == caller.account_name:
+        return caller.account_id
+    if not caller.operator:
+        raise Forbidden(f"only a key with the scope {OPERATOR} sees other accounts")
+    if not name.isprintable():  # no account is called so, and Postgres may have no such text
+        return None
+    async with resources.database.glance() as tx:
+        return await accounts.by_name(tx, name)
+
+
+async def accounts_shown(
+    resources: Resources, caller: Caller, account_ids: Collection[str]
+) -> Mapping[str, dict[str, str]]:
+    """What each entry of a list says beside the rest to an operator, by the account's id; nothing
+    for anybody else."""
+    if not caller.operator or not account_ids:
+        return {}
+    async with resources.database.peek() as tx:
+        names = await owners.names(tx, set(account_ids))
+    return {account_id: {"account": name} for account_id, name in names.items()}

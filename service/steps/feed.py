@@ -32,7 +32,8 @@ BEAT = 1.0  # seconds
 
 
 class Channel:
-    """Those who follow one account or its subjects, and the place up to which they were told."""
+    """Those who follow one account or its subjects, or every account, and the place up to which
+    they were told."""
 
     __slots__ = ("followers", "place")
 
@@ -72,12 +73,13 @@ class Hub:
         self._database = resources.database
         self._url = resources.settings.database_url
         self._most = most
-        self._channels: dict[str, Channel] = {}
-        self._counts: Counter[str] = Counter()
+        # By account; None has those who follow every account.
+        self._channels: dict[str | None, Channel] = {}
+        self._counts: Counter[str | None] = Counter()
         self._count = 0
         self._spokes: list[set[Follower]] = [set() for _ in range(SPOKES)]
-        self._woken: set[str] = set()
-        self._hidden: set[str] = set()
+        self._woken: set[str | None] = set()
+        self._hidden: set[str | None] = set()
         self._bell = asyncio.Event()
         self._reading = asyncio.Semaphore(READERS)
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,7 +136,7 @@ class Hub:
         async with self._reading, self._database.glance() as tx:
             return await feed.now(tx)
 
-    def _open(self, account_id: str, now: Position) -> None:
+    def _open(self, account_id: str | None, now: Position) -> None:
         """Notices about it that came before this were not for us."""
         self._channels.setdefault(account_id, Channel(now))
         self._woken.add(account_id)
@@ -145,7 +147,7 @@ class Hub:
                 return await feed.of_subject(tx, follower.subject_id, follower.after, PAGE)
             return await feed.feed(tx, follower.account_id, follower.after, PAGE)
 
-    def _admit(self, account_id: str) -> None:
+    def _admit(self, account_id: str | None) -> None:
         self._refuse_if_closed()
         if self._count >= self._most or self._counts[account_id] >= MOST_OF_ACCOUNT:
             raise Unavailable("too many follow already; come back later")
@@ -159,7 +161,7 @@ class Hub:
         if self.closed:
             raise Unavailable("this process is about to end; come again")
 
-    def _release(self, account_id: str) -> None:
+    def _release(self, account_id: str | None) -> None:
         self._counts[account_id] -= 1
         self._count -= 1
         if not self._counts[account_id]:
@@ -172,7 +174,7 @@ class Hub:
 
     def _heard(self, payload: str) -> None:
         """Accounts with news, separated by commas; none: it may be any."""
-        named = payload.split(",") if payload else self._channels
+        named = {None, *payload.split(",")} if payload else self._channels
         self._woken |= self._channels.keys() & named
         if self._woken:
             self._bell.set()
@@ -203,7 +205,7 @@ class Hub:
             except TimeoutError:
                 pass
 
-    async def _look_safely(self, accounts: set[str]) -> None:
+    async def _look_safely(self, accounts: set[str | None]) -> None:
         if not accounts:
             return
         try:
@@ -213,15 +215,18 @@ class Hub:
         except Exception:
             log.exception("feed", action="fault")
 
-    async def _look(self, accounts: set[str]) -> None:
-        """One query for all of them."""
-        places = [(account_id, self._channels[account_id].place) for account_id in accounts]
+    async def _look(self, accounts: set[str | None]) -> None:
+        """One query for all of them, and one for those who follow every account."""
+        places = {account_id: self._channels[account_id].place for account_id in accounts}
+        every = places.pop(None, None)
         async with self._database.glance() as tx:
-            found = await feed.news(tx, places, PAGE)
-        for account_id, news in found.items():
-            self._tell(account_id, news)
+            if named := [(one, place) for one, place in places.items() if one is not None]:
+                for account_id, news in (await feed.news(tx, named, PAGE)).items():
+                    self._tell(account_id, news)
+            if every is not None:
+                self._tell(None, await feed.news_of_all(tx, every, PAGE))
 
-    def _tell(self, account_id: str, news: News) -> None:
+    def _tell(self, account_id: str | None, news: News) -> None:
         channel = self._channels.get(account_id)
         if channel is None:  # nobody follows any more
             return

@@ -17,18 +17,18 @@ Read = Callable[["Follower"], Awaitable[list[Kept]]]
 class Batch:
     """Events of one feed that follow on each other. Those who take all of it share its text."""
 
-    __slots__ = ("_text", "events", "size")
+    __slots__ = ("_texts", "events", "size")
 
     def __init__(self, events: Sequence[Kept]) -> None:
         self.events = events
         self.size = sum(len(event.body) for event in events)
-        self._text: Sequence[bytes] | None = None
+        self._texts: dict[Write, Sequence[bytes]] = {}
 
     def text(self, write: Write) -> Sequence[bytes]:
-        """As `write` has it, in pieces; it must be the same for all who follow this feed."""
-        if self._text is None:
-            self._text = write(self.events)
-        return self._text
+        """As `write` has it, in pieces; made once for all who have the same one."""
+        if write not in self._texts:
+            self._texts[write] = write(self.events)
+        return self._texts[write]
 
     def beyond(self, place: Position) -> "Batch | None":
         """What is after a place; None if nothing is."""
@@ -39,7 +39,8 @@ class Batch:
 
 
 class Follower:
-    """Follows an account's feed, or that of one of its subjects, from `after` on.
+    """Follows an account's feed, or that of one of its subjects, from `after` on; without an
+    account, the feed of every account.
 
     While it reads from the database it keeps what is told meanwhile. A page that is not full holds
     all that was told before the reading began, so what was kept joins on to it: what is in both is
@@ -48,7 +49,7 @@ class Follower:
 
     __slots__ = ("_behind", "_read", "_size", "_waiting", "account_id", "after", "subject_id")
 
-    def __init__(self, account_id: str, subject_id: str | None, after: Position) -> None:
+    def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
         self.account_id = account_id
         self.subject_id = subject_id
         self.after = after
@@ -130,7 +131,7 @@ class Follower:
 class Waiter(Follower):
     """One who waits for the first events that come."""
 
-    def __init__(self, account_id: str, subject_id: str | None, after: Position) -> None:
+    def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
         super().__init__(account_id, subject_id, after)
         self._roused = asyncio.Event()
         self._ended = False

@@ -1,4 +1,5 @@
-"""Reading for callers: one transaction each, and never another account's."""
+"""Reading for callers: one transaction each, and never another account's, but of every account's
+where that is asked for."""
 
 from collections.abc import Sequence
 
@@ -6,11 +7,11 @@ from service.core.errors import NotFound
 from service.core.lifecycle import State
 from service.core.subjects import Subject
 from service.steps.resources import Resources
-from service.store import attempt_log, places, subjects, subscribers
+from service.store import attempt_log, places, subject_lists, subjects, subscribers
 from service.store import feed as store_feed
-from service.store.attempt_log import Place, Shown
+from service.store.attempt_log import Shown
 from service.store.feed import Kept, Position
-from service.store.subjects import Wanted
+from service.store.subject_lists import Place, Wanted
 
 MOST_BEFORE = 9_999  # subjects that are counted for a place in the queue; ours
 
@@ -44,12 +45,11 @@ async def positions(resources: Resources, asked: Sequence[Subject]) -> list[int 
 
 
 async def subjects_page(
-    resources: Resources, account_id: str, wanted: Wanted, limit: int
-) -> tuple[list[Subject], bool]:
-    """The newest first, and whether there are more."""
+    resources: Resources, account_id: str | None, wanted: Wanted, limit: int
+) -> tuple[list[Subject], Place | None]:
+    """An account's, or every account's, the newest first, and where the next page begins."""
     async with resources.database.glance() as tx:
-        found = await subjects.page(tx, account_id, wanted, limit + 1)
-    return found[:limit], len(found) > limit
+        return await subject_lists.page(tx, account_id, wanted, limit)
 
 
 async def subject_events(
@@ -62,8 +62,10 @@ async def subject_events(
         return await store_feed.of_subject(tx, subject_id, after, limit)
 
 
-async def feed(resources: Resources, account_id: str, after: Position, limit: int) -> list[Kept]:
-    """An account's events after a place, oldest first."""
+async def feed(
+    resources: Resources, account_id: str | None, after: Position, limit: int
+) -> list[Kept]:
+    """An account's events after a place, or every account's, oldest first."""
     async with resources.database.glance() as tx:
         return await store_feed.feed(tx, account_id, after, limit)
 

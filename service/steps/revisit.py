@@ -1,5 +1,6 @@
 """Kept callbacks: looked at, and judged again."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from service.steps import callback
 from service.steps.callback import OtherSecrets, Overtaken
 from service.steps.receive import Incoming, Received, receive
 from service.steps.resources import Resources
-from service.store import kept
+from service.store import kept, owners
 from service.store.callbacks import Callback, Trust
 from service.store.kept import Found, Summary, Wanted
 
@@ -28,12 +29,21 @@ HIDDEN = "(kept)"  # shown in place of a header's value that proves
 
 async def page(
     resources: Resources, wanted: Wanted, limit: int
-) -> tuple[list[Summary], bool, dict[str, int]]:
-    """The newest first, of every account; whether there are more; how many there are by verdict."""
+) -> tuple[list[Summary], str | None, dict[str, int]]:
+    """The newest first, of every account; the id that the next page begins below; how many there
+    are by verdict."""
     async with resources.database.transaction() as tx:
-        found = await kept.page(tx, wanted, limit + 1)
+        found, below = await kept.page(tx, wanted, limit)
         counts = await kept.counts(tx)
-    return found[:limit], len(found) > limit, counts
+    return found, below, counts
+
+
+async def accounts_of(resources: Resources, callbacks: Sequence[Summary]) -> list[str | None]:
+    """The names of the accounts whose subjects these are about; None where that is none."""
+    subject_ids = {one.subject_id for one in callbacks if one.subject_id is not None}
+    async with resources.database.peek() as tx:
+        names = await owners.of_subjects(tx, subject_ids)
+    return [names.get(one.subject_id or "") for one in callbacks]
 
 
 async def look(resources: Resources, callback_id: str) -> Found:

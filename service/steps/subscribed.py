@@ -43,9 +43,9 @@ async def look(resources: Resources, account_id: str, subscriber_id: str) -> See
 
 
 async def page(
-    resources: Resources, account_id: str, below: str | None, limit: int
+    resources: Resources, account_id: str | None, below: str | None, limit: int
 ) -> tuple[list[Seen], bool]:
-    """The newest first, and whether there are more."""
+    """An account's, or every account's, the newest first, and whether there are more."""
     async with resources.database.glance() as tx:
         listed = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
     return await _all_seen(resources, listed[:limit]), len(listed) > limit

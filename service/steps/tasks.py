@@ -13,8 +13,10 @@ async def task(resources: Resources, account_id: str, name: str) -> Subject | No
         return ours or (await subjects.named(tx, [(account_id, name)])).get((account_id, name))
 
 
-async def page(resources: Resources, account_id: str, number: int, size: int) -> list[Subject]:
-    """The newest first; `number` starts at 1."""
+async def page(
+    resources: Resources, account_id: str | None, number: int, size: int
+) -> list[Subject]:
+    """An account's, or every account's, the newest first; `number` starts at 1."""
     async with resources.database.peek() as tx:
         ids = await numbered.ids(tx, account_id, number, size)
         found = await subjects.all_of(tx, ids)

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
+from service.store import walk
 from service.store.database import Transaction
 from service.store.deliveries import Recorded
+from service.store.walk import MOST_READ
 
 MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
-MOST_READ = 10_000  # deliveries looked through for one page
 # Of one subject: its six events at most, to the 100 subscribers that an account has if nothing else
 # is set, and to its callback_url; and room for more.
 MOST_OF_SUBJECT = 1000
@@ -74,8 +75,10 @@ _OWNED = text(f"""
 """)  # noqa: S608 - likewise
 # No index has the states of what has ended: so many are looked through, and then the page ends.
 _PAGE = text(f"""
-    SELECT {_COLUMNS}, d.read FROM (
-        SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS read FROM (
+    SELECT {_COLUMNS}, d.read, d.fits FROM (
+        SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS read,
+            state = :state OR CAST(:state AS text) IS NULL AS fits
+        FROM (
             SELECT id, event_id, subscriber_id, state, due_at, lease_token, created_at
             FROM deliveries
             WHERE subscriber_id = :subscriber_id
@@ -83,7 +86,7 @@ _PAGE = text(f"""
             ORDER BY created_at DESC, id DESC LIMIT :most
         ) newest
     ) d
-    WHERE d.state = :state OR CAST(:state AS text) IS NULL OR d.read = :most
+    WHERE d.fits OR d.read = :most
     ORDER BY d.read LIMIT :limit
 """)  # noqa: S608 - likewise
 # As a range of pairs it is served by the one index that leads there directly.
@@ -142,10 +145,7 @@ async def page(
         "limit": limit + 1,
     }
     rows = (await tx.execute(_PAGE, values)).all()
-    fit = [row for row in rows if wanted.state in {None, row.state}][:limit]
-    last = fit[-1] if len(rows) > limit else None
-    if last is None and rows and rows[-1].read == most:
-        last = rows[-1]
+    fit, last = walk.page_of(rows, limit, most)
     shown = await _shown(tx, fit)
     return shown, None if last is None else (last.created_at, last.id)
 

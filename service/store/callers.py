@@ -8,17 +8,29 @@ from sqlalchemy import text
 
 from service.store.database import Direct
 
+OPERATOR = "operator"  # the scope that opens every account
 USED_STEP = timedelta(minutes=1)  # last_used_at moves in steps: no write on every request
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a key belongs to, and what it opens."""
+    """Who a key belongs to, and what it opens. An operator may act in another account than its own:
+    then it is that account that stands here."""
 
     key_id: str
     account_id: str
     account_name: str
     scopes: frozenset[str]
+
+    @property
+    def operator(self) -> bool:
+        """Whether it sees every account."""
+        return OPERATOR in self.scopes
+
+    @property
+    def account_shown(self) -> dict[str, str]:
+        """What every answer to an operator says beside the rest; nothing for anybody else."""
+        return {"account": self.account_name} if self.operator else {}
 
 
 _BY_KEYS = text("""

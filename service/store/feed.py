@@ -35,6 +35,7 @@ class Kept:
     sequence: int
     body: bytes
     place: Position
+    account: str | None = None  # its account's name, in the feed of every account
 
 
 _PLACES = {"account_id": "text", "xid": "text", "position": "bigint"}
@@ -60,11 +61,25 @@ _NEWS = text(f"""
         ORDER BY xid, position LIMIT :limit
     ) e ORDER BY places.account_id, e.xid, e.position
 """)  # noqa: S608 - likewise
+# The condition on the position always holds: the index of all events is found by it.
+_NEWS_OF_ALL = text("""
+    SELECT id, subject_id, type, sequence, CASE WHEN shown THEN body END,
+        CAST(CAST(xid AS text) AS bigint), position,
+        (SELECT name FROM accounts WHERE accounts.id = account_id)
+    FROM (
+        SELECT *, xid < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM events
+        WHERE position > 0
+        AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
+        ORDER BY xid, position LIMIT :limit
+    ) e ORDER BY e.xid, e.position
+""")
 _NOW = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
 
 
-async def feed(tx: Transaction, account_id: str, after: Position, limit: int) -> list[Kept]:
-    """An account's events after a place, oldest first."""
+async def feed(tx: Transaction, account_id: str | None, after: Position, limit: int) -> list[Kept]:
+    """An account's events after a place, or every account's, oldest first."""
+    if account_id is None:
+        return (await news_of_all(tx, after, limit)).events
     values = {
         "account_id": account_id,
         "xid": str(after.xid),
@@ -116,14 +131,26 @@ async def news(
     ]
     found: dict[str, News] = {}
     for account_id, *row in await tx.execute(_NEWS, {"places": rows(asked), "limit": limit}):
-        told = found.setdefault(account_id, News([]))
-        if row[BODY] is None:
-            told.hidden = True
-        else:
-            told.events.append(_kept(row))
+        _tell(found.setdefault(account_id, News([])), row)
     return found
 
 
+async def news_of_all(tx: Transaction, after: Position, limit: int) -> News:
+    """What the feed of every account has after a place."""
+    values = {"xid": str(after.xid), "position": after.position, "limit": limit}
+    found = News([])
+    for row in await tx.execute(_NEWS_OF_ALL, values):
+        _tell(found, row)
+    return found
+
+
+def _tell(news: News, row: Sequence[Any]) -> None:
+    if row[BODY] is None:
+        news.hidden = True
+    else:
+        news.events.append(_kept(row))
+
+
 def _kept(row: Row[*tuple[Any, ...]] | Sequence[Any]) -> Kept:
-    id_, subject_id, type_, sequence, body, xid, position = row
-    return Kept(id_, subject_id, type_, sequence, body, Position(xid, position))
+    id_, subject_id, type_, sequence, body, xid, position, *account = row
+    return Kept(id_, subject_id, type_, sequence, body, Position(xid, position), *account)

@@ -9,17 +9,33 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 
 from service.core.lifecycle import WITH_PROVIDER
+from service.store import walk
 from service.store.database import Direct, Transaction
-from service.store.tables import callbacks, one_of
+from service.store.tables import callbacks, one_of, subjects
+from service.store.walk import MOST_READ
 
 VERDICTS = (
     *("applied", "repeated", "late", "anomaly", "unknown"),
     *("mismatch", "parked", "hint", "rejected"),
 )
 COUNTED = VERDICTS[1:]  # nobody looks for what went well
+MOST_COUNTED = 10_000  # of each verdict; as many as are kept of what was rejected
+Conditions = list[ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,7 @@ class Wanted:
     verdict: str | None = None
     subject_id: str | None = None
     source: str | None = None
+    account_id: str | None = None
     below: str | None = None
 
 
@@ -81,8 +98,25 @@ async def by_key(tx: Transaction, source: str, key: str) -> Found | None:
     return _found((await tx.execute(statement)).first())
 
 
-async def page(tx: Transaction, wanted: Wanted, limit: int) -> list[Summary]:
-    """The newest first."""
+async def page(tx: Transaction, wanted: Wanted, limit: int) -> tuple[list[Summary], str | None]:
+    """The newest first, and the id that the next page begins below; None at the end.
+
+    Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
+    """
+    filters = _filters(wanted)
+    most = MOST_READ if filters else limit + 1
+    pool = _newest(wanted, filters, most).subquery("pool")
+    number = func.row_number().over(order_by=pool.c.id.desc()).label("read")
+    read = select(pool, number).subquery("read")
+    fitting = select(read).where(or_(read.c.fits, read.c.read == most))
+    rows = (await tx.execute(fitting.order_by(read.c.read).limit(limit + 1))).all()
+    fit, last = walk.page_of(rows, limit, most)
+    return [_summary(row) for row in fit], None if last is None else str(last.id)
+
+
+def _newest(wanted: Wanted, filters: Conditions, most: int) -> Select[Any]:
+    """The next so many by the index that leads to the most of what is wanted, and whether each
+    fits."""
     # Materialized, or Postgres would walk through all callbacks, newest first, in the hope of
     # meeting enough of one subject's.
     of_subject = (
@@ -91,25 +125,41 @@ async def page(tx: Transaction, wanted: Wanted, limit: int) -> list[Summary]:
         .cte("of_subject")
         .prefix_with("MATERIALIZED")
     )
-    statement = select(*_SUMMARY).order_by(callbacks.c.id.desc()).limit(limit)
-    if wanted.verdict is not None:
-        statement = statement.where(_is(wanted.verdict))
+    found = select(*_SUMMARY, and_(true(), *filters).label("fits"))
     if wanted.subject_id is not None:
-        statement = statement.where(callbacks.c.id.in_(select(of_subject.c.id)))
-    if wanted.source is not None:
-        statement = statement.where(callbacks.c.source == wanted.source)
+        found = found.where(callbacks.c.id.in_(select(of_subject.c.id)))
+    elif wanted.verdict in COUNTED:
+        found = found.where(_is(wanted.verdict))
     if wanted.below is not None:
-        statement = statement.where(callbacks.c.id < wanted.below)
-    return [_summary(row) for row in await tx.execute(statement)]
+        found = found.where(callbacks.c.id < wanted.below)
+    return found.order_by(callbacks.c.id.desc()).limit(most)
 
 
-_COUNTS = text("SELECT verdict, count(*) FROM callbacks WHERE verdict <> 'applied' GROUP BY 1")
+def _filters(wanted: Wanted) -> Conditions:
+    """What is looked for row by row: there is no index of what went well, nor of sources."""
+    conditions: Conditions = []
+    if wanted.verdict is not None and (wanted.subject_id or wanted.verdict not in COUNTED):
+        conditions.append(_is(wanted.verdict))
+    if wanted.source is not None:
+        conditions.append(callbacks.c.source == wanted.source)
+    if wanted.account_id is not None:
+        of_account = select(subjects.c.account_id).where(subjects.c.id == callbacks.c.subject_id)
+        conditions.append(of_account.scalar_subquery() == wanted.account_id)
+    return conditions
+
+
+_COUNTS = text(
+    " UNION ALL ".join(
+        f"SELECT '{verdict}', count(*) FROM ("  # noqa: S608 - only our own words are put in
+        f"SELECT 1 FROM callbacks WHERE verdict = '{verdict}' LIMIT {MOST_COUNTED}) c"
+        for verdict in COUNTED
+    )
+)
 
 
 async def counts(tx: Transaction) -> dict[str, int]:
-    """How many are kept of each verdict of COUNTED."""
-    found = {row[0]: row[1] for row in await tx.execute(_COUNTS)}
-    return {verdict: found.get(verdict, 0) for verdict in COUNTED}
+    """How many are kept of each verdict of COUNTED; MOST_COUNTED stands for that many or more."""
+    return {row[0]: row[1] for row in await tx.execute(_COUNTS)}
 
 
 _REMOVE = text("DELETE FROM callbacks WHERE id = :id AND verdict = :verdict RETURNING seen")

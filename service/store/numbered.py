@@ -13,7 +13,12 @@ _PAGE = text("""
 """)
 
 
-async def ids(tx: Direct, account_id: str, number: int, size: int) -> Sequence[str]:
-    """Of an account's subjects, the newest first; `number` starts at 1."""
-    values = {"account": account_id, "skipped": (number - 1) * size, "size": size}
-    return [row[0] for row in await tx.execute(_PAGE, values)]
+_OF_ALL = text("SELECT id FROM subjects ORDER BY id DESC OFFSET :skipped LIMIT :size")
+
+
+async def ids(tx: Direct, account_id: str | None, number: int, size: int) -> Sequence[str]:
+    """Of an account's subjects, or of every account's, the newest first; `number` starts at 1."""
+    values = {"skipped": (number - 1) * size, "size": size}
+    if account_id is None:
+        return [row[0] for row in await tx.execute(_OF_ALL, values)]
+    return [row[0] for row in await tx.execute(_PAGE, values | {"account": account_id})]

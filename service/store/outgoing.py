@@ -54,6 +54,9 @@ events = Table(
     UniqueConstraint("subject_id", "sequence"),
     CheckConstraint("sequence >= 1", name="sequence"),
     Index("ix_events_feed", "account_id", "xid", "position"),
+    # Of every account. Its condition always holds, and only what seeks them all says so: an
+    # account's feed would pass over all the others' events in it.
+    Index("ix_events_all", "xid", "position", postgresql_where=text("position > 0")),
 )
 
 subscribers = Table(
@@ -98,6 +101,11 @@ subscribers = Table(
         "url",
         unique=True,
         postgresql_where=text("type = 'callback'"),
+    ),
+    Index(  # those of every account that somebody made
+        "ix_subscribers_made",
+        "id",
+        postgresql_where=text("type IN ('webhook', 'nats', 'redis_stream')"),
     ),
     Index("ix_subscribers_public", "id", postgresql_where=text("public_key IS NOT NULL")),
 )

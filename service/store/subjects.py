@@ -2,11 +2,11 @@
 moves.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, text, tuple_
+from sqlalchemy import Select, bindparam, select, text
 
 from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
@@ -16,18 +16,6 @@ from service.store.tables import subjects
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 STATE = [column.name for column in COLUMNS].index("state")
 CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a list is narrowed to; bounds exclude. `below` is the last (created_at, id) seen."""
-
-    state: State | None = None
-    external_task_id: str | None = None
-    tag: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    below: tuple[datetime, str] | None = None
 
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
@@ -223,30 +211,6 @@ async def ask_at(tx: Transaction | Direct, subject_ids: Sequence[str], at: datet
     place among those that wait."""
     if subject_ids:
         await tx.execute(_ASK_AT, {"ids": subject_ids, "at": at})
-
-
-async def page(tx: Transaction, account_id: str, wanted: Wanted, limit: int) -> list[Subject]:
-    """The newest first. Ties in time are ordered by id, so a cursor neither skips nor repeats."""
-    conditions: list[Any] = [subjects.c.account_id == account_id]
-    if wanted.state is not None:
-        conditions.append(subjects.c.state == wanted.state)
-    if wanted.external_task_id is not None:
-        conditions.append(subjects.c.external_task_id == wanted.external_task_id)
-    if wanted.tag is not None:
-        conditions.append(subjects.c.tags.contains([wanted.tag]))
-    if wanted.created_after is not None:
-        conditions.append(subjects.c.created_at > wanted.created_after)
-    if wanted.created_before is not None:
-        conditions.append(subjects.c.created_at < wanted.created_before)
-    if wanted.below is not None:
-        conditions.append(tuple_(subjects.c.created_at, subjects.c.id) < tuple_(*wanted.below))
-    statement = (
-        select(*COLUMNS)
-        .where(*conditions)
-        .order_by(subjects.c.created_at.desc(), subjects.c.id.desc())
-        .limit(limit)
-    )
-    return [subject_of(row) for row in await tx.execute(statement)]
 
 
 _HOLD_STILL = text("""

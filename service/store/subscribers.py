@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import FromClause, Row, Select, delete, func, insert, select, text, update
 
 from service.store.database import Transaction
 from service.store.outgoing import lanes, retired_keys, subscribers
@@ -50,13 +50,20 @@ class Subscriber:
     max_rate: float | None
 
 
+# As the index of every account's has it; lists of one account are to be served by another.
+_MADE = "subscribers.type IN ('webhook', 'nats', 'redis_stream')"
 _OWN = [one.name for one in fields(Subscriber) if one.name in subscribers.c]
 _LIMITS = ("concurrency", "max_rate")
-_SELECT = (
-    select(*(subscribers.c[name] for name in _OWN), *(lanes.c[name] for name in _LIMITS))
-    .outerjoin(lanes, lanes.c.subscriber_id == subscribers.c.id)
-    .where(subscribers.c.type != "callback")
-)
+
+
+def _of(source: FromClause) -> Select[Any]:
+    """What is read of these subscribers, with their limits."""
+    columns = *(source.c[name] for name in _OWN), *(lanes.c[name] for name in _LIMITS)
+    found = select(*columns).select_from(source)
+    return found.outerjoin(lanes, lanes.c.subscriber_id == source.c.id)
+
+
+_SELECT = _of(subscribers).where(text("subscribers.type <> 'callback'"))
 
 
 async def add(tx: Transaction, subscriber: Subscriber) -> None:
@@ -76,13 +83,21 @@ async def get(tx: Transaction, account_id: str, subscriber_id: str) -> Subscribe
 
 
 async def page(
-    tx: Transaction, account_id: str, *, below: str | None, limit: int
+    tx: Transaction, account_id: str | None, *, below: str | None, limit: int
 ) -> list[Subscriber]:
-    """The newest first; ids sort by age."""
-    statement = _SELECT.where(subscribers.c.account_id == account_id)
+    """Those of an account; None: of every account. The newest first; ids sort by age."""
+    source: FromClause = subscribers
+    if account_id is None:
+        statement = _SELECT.where(text(_MADE))
+    else:  # read whole, or Postgres may walk through everybody's in the hope of meeting these
+        whole = select(subscribers).where(
+            subscribers.c.account_id == account_id, text("type <> 'callback'")
+        )
+        source = whole.cte("own").prefix_with("MATERIALIZED")
+        statement = _of(source)
     if below is not None:
-        statement = statement.where(subscribers.c.id < below)
-    statement = statement.order_by(subscribers.c.id.desc()).limit(limit)
+        statement = statement.where(source.c.id < below)
+    statement = statement.order_by(source.c.id.desc()).limit(limit)
     return [_subscriber(row) for row in await tx.execute(statement)]
 
 
@@ -90,8 +105,10 @@ async def crowd(tx: Transaction, account_id: str) -> int:
     """How many an account has; until this transaction ends, nobody else adds one."""
     account = select(accounts.c.id).where(accounts.c.id == account_id)
     await tx.execute(account.with_for_update(key_share=True))
-    counted = select(func.count()).where(
-        subscribers.c.account_id == account_id, subscribers.c.type != "callback"
+    counted = (
+        select(func.count())
+        .select_from(subscribers)
+        .where(subscribers.c.account_id == account_id, text("type <> 'callback'"))
     )
     return int((await tx.execute(counted)).scalar_one())
 

@@ -18,11 +18,12 @@ from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
 from service.core.fields import Reading, shown
 from service.core.rules import external_id
-from service.steps import tasks
+from service.steps import callers, tasks
 from service.steps.intake import Asked
+from service.store.callers import Caller
 from service.web.create import take
 from service.web.headers import only
-from service.web.requests import Query, authorize, resources
+from service.web.requests import Query, account_listed, authorize, resources
 from service.web.responses import JSON, problem_of
 
 log = structlog.get_logger()
@@ -66,19 +67,33 @@ def _headers(error: CallsheetError) -> dict[str, str]:
 async def create(request: Request) -> dict[str, Any]:
     """One whose external id was used is refused, the same request's too; but what comes again under
     its idempotency key is answered as before."""
-    caller = await authorize(request, "subjects:write")
+    caller = await authorize(request, "subjects:write", own=True)
     asked = Asked(caller.account_id, only(request.headers, "idempotency-key"), new=True)
-    return envelopes.created((await take(request, asked)).subject)
+    return envelopes.created((await take(request, asked)).subject) | caller.account_shown
 
 
 @enveloped
 async def read(request: Request) -> dict[str, Any]:
     caller = await authorize(request, "subjects:read")
     name = _named(request)
-    found = None if name is None else await tasks.task(resources(request), caller.account_id, name)
+    found = None
+    if name is not None:
+        caller = await _whose(request, caller, name)
+        found = await tasks.task(resources(request), caller.account_id, name)
     if found is None:
         raise NotFound("Task not found by id or external_task_id")
-    return envelopes.record(found)
+    return envelopes.record(found) | caller.account_shown
+
+
+async def _whose(request: Request, caller: Caller, name: str) -> Caller:
+    """An operator acts in the account of the subject that has this id of ours; in its own, if none
+    has."""
+    if not caller.operator:
+        return caller
+    try:
+        return await callers.in_account_of(resources(request), caller, "subject_id", name)
+    except NotFound:
+        return caller
 
 
 def _named(request: Request) -> str | None:
@@ -93,15 +108,19 @@ def _named(request: Request) -> str | None:
 
 @enveloped
 async def page_of(request: Request) -> list[dict[str, Any]]:
-    caller = await authorize(request, "subjects:read")
+    caller, given = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
     number = query.whole("pageNum", 1, 1, MAX_PAGE)
     size = query.whole("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    account_id: str | None = caller.account_id
+    if caller.operator:
+        account_id = await account_listed(request, caller, query)
     for name in request.query_params:  # its clients may send others: those are ignored
         query.text(name)
     query.done()
-    found = await tasks.page(resources(request), caller.account_id, number, size)
-    return [envelopes.record(one) for one in found]
+    found = await tasks.page(given, account_id, number, size)
+    of = await callers.accounts_shown(given, caller, {subject.account_id for subject in found})
+    return [envelopes.record(subject) | of.get(subject.account_id, {}) for subject in found]
 
 
 class Nowhere:

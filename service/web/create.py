@@ -12,6 +12,7 @@ from service.steps import intake
 from service.steps.enter import LIGHT, Accepted, Outcome, Wish
 from service.steps.intake import MOST, Asked
 from service.steps.resources import Resources
+from service.store.callers import Caller
 from service.web import bodies
 from service.web.headers import only
 from service.web.requests import MAX_SUBJECT_BODY, authorize, outside, resources
@@ -19,10 +20,11 @@ from service.web.responses import problem_body, rendered, status_of
 
 
 async def create(request: Request) -> Response:
-    caller = await authorize(request, "subjects:write")
+    caller = await authorize(request, "subjects:write", own=True)
     accepted = await take(request, _asked(request, caller.account_id))
     location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
-    return rendered(_shown(accepted), 202 if accepted.created else 200, location)
+    shown = _shown(accepted) | caller.account_shown
+    return rendered(shown, 202 if accepted.created else 200, location)
 
 
 async def take(request: Request, asked: Asked) -> Accepted:
@@ -47,7 +49,7 @@ async def _put(request: Request, wish: Wish) -> Accepted:
 
 async def create_many(request: Request) -> Response:
     """Each is answered by itself, in the order given; all that are accepted are so together."""
-    caller = await authorize(request, "subjects:write")
+    caller = await authorize(request, "subjects:write", own=True)
     given = resources(request)
     read = partial(_read_many, given, _asked(request, caller.account_id))
     async with bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
@@ -55,7 +57,7 @@ async def create_many(request: Request) -> Response:
         good = [one for one in wishes if isinstance(one, Wish)]
         outcomes = iter(await intake.accept_all(given, good))
         answers = [next(outcomes) if isinstance(one, Wish) else one for one in wishes]
-    return rendered({"data": [_answer(one) for one in answers]}, 207)
+    return rendered({"data": [_answer(caller, one) for one in answers]}, 207)
 
 
 def _read_many(given: Resources, asked: Asked, body: object) -> list[Wish | CallsheetError]:
@@ -66,10 +68,11 @@ def _read_many(given: Resources, asked: Asked, body: object) -> list[Wish | Call
     return intake.read_many(given, asked, found)
 
 
-def _answer(outcome: Outcome) -> dict[str, Any]:
+def _answer(caller: Caller, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, CallsheetError):
         return {"status": status_of(outcome), "problem": problem_body(outcome)}
-    return {"status": 202 if outcome.created else 200, "subject": _shown(outcome)}
+    shown = _shown(outcome) | caller.account_shown
+    return {"status": 202 if outcome.created else 200, "subject": shown}
 
 
 def _shown(accepted: Accepted) -> dict[str, Any]:

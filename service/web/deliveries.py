@@ -40,7 +40,9 @@ async def of_subscriber(request: Request) -> Response:
     found, below = await reading.subscriber_deliveries(
         resources(request), caller.account_id, in_path(request, "subscriber_id"), wanted, limit
     )
-    return page([_delivery(one) for one in found], below and cursor_of(*below))
+    return page(
+        [_delivery(one) | caller.account_shown for one in found], below and cursor_of(*below)
+    )
 
 
 async def of_subject(request: Request) -> Response:
@@ -49,7 +51,7 @@ async def of_subject(request: Request) -> Response:
     found = await reading.subject_deliveries(
         resources(request), caller.account_id, in_path(request, "subject_id")
     )
-    return page([_delivery(one) for one in found], None)
+    return page([_delivery(one) | caller.account_shown for one in found], None)
 
 
 async def read(request: Request) -> Response:
@@ -57,7 +59,7 @@ async def read(request: Request) -> Response:
     found = await reading.delivery(
         resources(request), caller.account_id, in_path(request, "delivery_id")
     )
-    return rendered(_delivery(found, answers=True))
+    return rendered(_delivery(found, answers=True) | caller.account_shown)
 
 
 async def resend(request: Request) -> Response:
@@ -65,7 +67,7 @@ async def resend(request: Request) -> Response:
     sent = await replay.resend(
         resources(request), caller.account_id, in_path(request, "delivery_id")
     )
-    return rendered(_delivery(sent), 202)
+    return rendered(_delivery(sent) | caller.account_shown, 202)
 
 
 async def replay_all(request: Request) -> Response:
@@ -74,7 +76,8 @@ async def replay_all(request: Request) -> Response:
     done = await replay.replay(
         resources(request), caller.account_id, in_path(request, "subscriber_id"), body
     )
-    return rendered(done, 200 if done.dry_run else 202)
+    shown = {"count": done.count, "dry_run": done.dry_run} | caller.account_shown
+    return rendered(shown, 200 if done.dry_run else 202)
 
 
 def _delivery(delivery: Shown, *, answers: bool = False) -> dict[str, Any]:

@@ -14,70 +14,76 @@ from service.web import cursors
 from service.web.accept import wants_stream
 from service.web.conditional import held
 from service.web.headers import only
-from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
+from service.web.requests import (
+    LIMIT,
+    MAX_LIMIT,
+    Query,
+    account_listed,
+    authorize,
+    in_path,
+    resources,
+)
 from service.web.responses import raw_page
-from service.web.streams import Stream
+from service.web.streams import Feed, Stream
 
 MOST_ASKED = 999_999_999  # seconds
 
 
 async def of_subject(request: Request) -> Response | Stream:
     caller = await authorize(request, "subjects:read")
-    return await _answer(request, caller.account_id, in_path(request, "subject_id"))
+    account = caller.account_name if caller.operator else None
+    of = Feed(caller.account_id, in_path(request, "subject_id"), account)
+    return await _answer(request, of, Query(request))
 
 
 async def feed(request: Request) -> Response | Stream:
-    caller = await authorize(request, "subjects:read")
-    return await _answer(request, caller.account_id, None)
+    caller, query = await authorize(request, "subjects:read"), Query(request)
+    account_id = await account_listed(request, caller, query)
+    account = query.text("account") if caller.operator else None
+    return await _answer(request, Feed(account_id, account=account), query)
 
 
-async def _answer(request: Request, account_id: str, subject_id: str | None) -> Response | Stream:
-    query = Query(request)
+async def _answer(request: Request, of: Feed, query: Query) -> Response | Stream:
     after = query.text("after")
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     wait = held(query.whole("wait", 0, 0, MOST_ASKED))
     query.done()
     if wants_stream(",".join(request.headers.getlist("accept"))):
-        after = (
-            only(request.headers, "last-event-id") or after
-        )  # an empty one means that it has none
-        return await _stream(request, account_id, subject_id, _place(after, subject_id))
-    place = _place(after, subject_id) or START
-    return await _page(request, Waiter(account_id, subject_id, place), limit, wait)
+        # An empty one means that it has none.
+        after = only(request.headers, "last-event-id") or after
+        return await _stream(request, of, _place(after, of.subject_id))
+    return await _page(request, of, _place(after, of.subject_id) or START, limit, wait)
 
 
 def _place(cursor: str | None, subject_id: str | None) -> Position | None:
     return None if cursor is None else cursors.read(cursor, of_subject=subject_id is not None)
 
 
-async def _stream(
-    request: Request, account_id: str, subject_id: str | None, after: Position | None
-) -> Stream:
+async def _stream(request: Request, of: Feed, after: Position | None) -> Stream:
     hub = _hub(request)
-    if subject_id is not None:
-        await reading.subject(resources(request), account_id, subject_id)
+    if of.account_id is not None and of.subject_id is not None:
+        await reading.subject(resources(request), of.account_id, of.subject_id)
         after = after or START
-    dice = resources(request).dice()
-    stream = Stream(hub, account_id, subject_id, after or await hub.now(), dice)
+    stream = Stream(hub, of, after or await hub.now(), resources(request).dice())
     await hub.join(stream)
     return stream
 
 
-async def _page(request: Request, waiter: Waiter, limit: int, wait: int) -> Response:
+async def _page(request: Request, of: Feed, after: Position, limit: int, wait: int) -> Response:
     """What there is; else the first that comes within `wait` seconds."""
-    after, subject_id = waiter.after, waiter.subject_id
     found: Sequence[Kept]
-    if subject_id is None:
-        found = await reading.feed(resources(request), waiter.account_id, after, limit)
+    if of.account_id is None or of.subject_id is None:
+        found = await reading.feed(resources(request), of.account_id, after, limit)
     else:
         found = await reading.subject_events(
-            resources(request), waiter.account_id, subject_id, after, limit
+            resources(request), of.account_id, of.subject_id, after, limit
         )
     if not found and wait:
+        waiter = Waiter(of.account_id, of.subject_id, after)
         found = (await _hub(request).wait(waiter, wait))[:limit]
     last = found[-1].place if found else after
-    shown = [in_feed(event.id, event.body) for event in found]
-    response = raw_page(shown, cursors.shown(last, of_subject=subject_id is not None))
+    shown = [in_feed(event.id, event.body, of.account or event.account) for event in found]
+    response = raw_page(shown, cursors.shown(last, of_subject=of.subject_id is not None))
     if _hub(request).closed:
         response.headers["connection"] = "close"  # ask another process
     return response

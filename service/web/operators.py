@@ -10,44 +10,55 @@ from service.core.subjects import rfc3339
 from service.steps import revisit
 from service.steps.resources import Resources
 from service.store.kept import VERDICTS, Found, Summary, Wanted
-from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
+from service.web.requests import (
+    LIMIT,
+    MAX_LIMIT,
+    Query,
+    account_listed,
+    authorize,
+    in_path,
+    resources,
+)
 from service.web.responses import rendered
 
 SCOPE = "operator"
 
 
 async def page_of(request: Request) -> Response:
-    await authorize(request, SCOPE)
+    caller, given = await authorize(request, SCOPE), resources(request)
     query = Query(request)
     wanted = Wanted(
         verdict=query.text("verdict", frozenset(VERDICTS)),
         subject_id=query.text("subject"),
         source=query.text("source"),
+        account_id=await account_listed(request, caller, query),
         below=query.text("cursor"),
     )
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
-    found, more, counts = await revisit.page(resources(request), wanted, limit)
-    cursor = found[-1].id if more else None
-    shown = [_shown(one) for one in found]
-    return rendered({"data": shown, "next_cursor": cursor, "counts": counts})
+    found, below, counts = await revisit.page(given, wanted, limit)
+    accounts = await revisit.accounts_of(given, found)
+    shown = [_shown(one, account) for one, account in zip(found, accounts, strict=True)]
+    return rendered({"data": shown, "next_cursor": below, "counts": counts})
 
 
 async def read(request: Request) -> Response:
     await authorize(request, SCOPE)
     found = await revisit.look(resources(request), in_path(request, "callback_id"))
-    return rendered(_whole(resources(request), found))
+    return await _whole(resources(request), found)
 
 
 async def reverify(request: Request) -> Response:
     await authorize(request, SCOPE)
     found = await revisit.reverify(resources(request), in_path(request, "callback_id"))
-    return rendered(_whole(resources(request), found))
+    return await _whole(resources(request), found)
 
 
-def _shown(one: Summary) -> dict[str, Any]:
+def _shown(one: Summary, account: str | None) -> dict[str, Any]:
+    """`account` is the name of its subject's."""
     return {
         "id": one.id,
+        "account": account,
         "source": one.source,
         "verdict": one.verdict,
         "reason": one.reason,
@@ -62,9 +73,10 @@ def _shown(one: Summary) -> dict[str, Any]:
     }
 
 
-def _whole(given: Resources, found: Found) -> dict[str, Any]:
-    shown = _shown(found.summary) | {"headers": revisit.shown_headers(given, found)}
-    return shown | _body(found.body)
+async def _whole(given: Resources, found: Found) -> Response:
+    (account,) = await revisit.accounts_of(given, [found.summary])
+    shown = _shown(found.summary, account) | {"headers": revisit.shown_headers(given, found)}
+    return rendered(shown | _body(found.body))
 
 
 def _body(body: bytes) -> dict[str, str]:

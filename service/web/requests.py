@@ -17,6 +17,7 @@ from service.core.fields import Reading
 from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
+from service.store.owners import NAMES_OF_IDS
 from service.web.headers import combined, only
 from service.web.incoming import Incoming, parsed, require_json
 
@@ -37,14 +38,23 @@ def resources(request: Request) -> Resources:
     return found
 
 
-async def authorize(request: Request, scope: str) -> Caller:
+async def authorize(request: Request, scope: str, *, own: bool = False) -> Caller:
     """Who calls; Unauthorized without a good key, Malformed with two, Forbidden without the scope,
-    TooMany beyond the account's rate."""
+    TooMany beyond the account's rate.
+
+    An operator needs no scope but its own, unless the call is for an account's `own` callers; and
+    it acts in the account of what the path names: NotFound if there is no such thing.
+    """
     scheme, _, key = (only(request.headers, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized
     caller = await request.app.state.gathered.callers.put(callers.digest(key.strip()))
-    return callers.admitted(caller, scope)
+    caller = callers.admitted(caller, scope, own=own)
+    named = NAMES_OF_IDS & request.path_params.keys() if caller.operator else ()
+    for name in named:
+        id_ = in_path(request, name)
+        caller = await callers.in_account_of(resources(request), caller, name, id_)
+    return caller
 
 
 async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
@@ -53,6 +63,18 @@ async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
     headers = combined(request.scope["headers"])
     require_json(headers)
     return parsed(await Incoming(request.receive, headers, limit).take(limit + 1))
+
+
+async def account_listed(request: Request, caller: Caller, query: "Query") -> str | None:
+    """The id of the account that a list is of, the parameter `account`; None: of every account, as
+    an operator's is without it. Forbidden for anybody else who names another account."""
+    name = query.text("account")
+    if name is None:
+        return None if caller.operator else caller.account_id
+    account_id = await callers.account_of(resources(request), caller, name)
+    if account_id is None:
+        query.wrong("account", "is not the name of an account")
+    return account_id
 
 
 def in_path(request: Request, name: str) -> str:

@@ -30,21 +30,21 @@ async def rotate(request: Request) -> Response:
         shown["public_keys"] = [
             {"kid": kid_of(one), "key": public_text(one)} for one in rotated.public_keys
         ]
-    return rendered(shown, headers=SECRET)
+    return rendered(shown | caller.account_shown, headers=SECRET)
 
 
 async def callback_secret(request: Request) -> Response:
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, SCOPE, own=True)
     secret = await signing.account_secret(resources(request), caller.account_id)
-    return rendered({"secret": secret}, headers=SECRET)
+    return rendered({"secret": secret} | caller.account_shown, headers=SECRET)
 
 
 async def rotate_callback_secret(request: Request) -> Response:
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, SCOPE, own=True)
     secret = await signing.rotate_account_secret(
         resources(request), caller.account_id, await _wish(request)
     )
-    return rendered({"secret": secret}, headers=SECRET)
+    return rendered({"secret": secret} | caller.account_shown, headers=SECRET)
 
 
 async def jwks(request: Request) -> Response:

@@ -6,6 +6,7 @@ else waits for each. Whoever has something to send makes a task for just that.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -34,12 +35,13 @@ COMMENT = b":\n\n"
 HANDED_ON = "callsheet.stream"  # where a scope has the stream that is to be run
 
 
-def frames(events: Sequence[Kept], *, of_subject: bool) -> list[bytes]:
-    """In pieces, of which a stream that stalls holds one."""
+def frames(events: Sequence[Kept], *, of_subject: bool, account: str | None = None) -> list[bytes]:
+    """In pieces, of which a stream that stalls holds one; each with the name of its account, where
+    that is given here or with the event."""
     pieces, piece = [], b""
     for event in events:
         cursor = cursors.shown(event.place, of_subject=of_subject).encode()
-        data = in_feed(event.id, event.body)
+        data = in_feed(event.id, event.body, account or event.account)
         piece += b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, event.type.encode(), data)
         if len(piece) >= PIECE:
             pieces.append(piece)
@@ -50,15 +52,30 @@ def frames(events: Sequence[Kept], *, of_subject: bool) -> list[bytes]:
 WRITE = {of_subject: partial(frames, of_subject=of_subject) for of_subject in (False, True)}
 
 
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What is read: a subject's events, an account's, or every account's. `account` is the name
+    that each event is to have beside it."""
+
+    account_id: str | None
+    subject_id: str | None = None
+    account: str | None = None
+
+
 class Stream(Follower):
     """One reader's stream. Join it to the hub, and return it from a handler."""
 
-    __slots__ = ("_comment", "_ended", "_hub", "_pump", "_retry", "_send", "_until", "_wire")
+    __slots__ = (
+        *("_comment", "_ended", "_hub", "_pump", "_retry", "_send", "_until", "_wire"),
+        "_write",
+    )
 
-    def __init__(
-        self, hub: Hub, account_id: str, subject_id: str | None, after: Position, dice: float
-    ) -> None:
-        super().__init__(account_id, subject_id, after)
+    def __init__(self, hub: Hub, feed: Feed, after: Position, dice: float) -> None:
+        super().__init__(feed.account_id, feed.subject_id, after)
+        of_subject = feed.subject_id is not None
+        self._write = WRITE[of_subject]
+        if feed.account is not None:
+            self._write = partial(frames, of_subject=of_subject, account=feed.account)
         self._hub = hub
         self._retry = int(RETRY[0] + dice * (RETRY[1] - RETRY[0]))
         self._until = asyncio.get_running_loop().time() + LIFE * (1 - dice / 2)
@@ -137,9 +154,8 @@ class Stream(Follower):
         if self._comment:
             self._comment = False
             await self._put(COMMENT)
-        write = WRITE[self.subject_id is not None]
         while not self._ended and (batch := await self.more()):
-            for piece in batch.text(write):
+            for piece in batch.text(self._write):
                 await self._put(piece)
 
     async def _put(self, body: bytes, *, more: bool = True) -> None:

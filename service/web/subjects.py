@@ -13,12 +13,21 @@ from service.core.errors import Malformed, NotFound
 from service.core.lifecycle import State
 from service.core.rules import TAGS, external_id
 from service.core.subjects import Subject, public
-from service.steps import cancel, reading
+from service.steps import callers, cancel, reading
 from service.steps.watch import Watch
-from service.store.subjects import Wanted
+from service.store.callers import Caller
+from service.store.subject_lists import Wanted
 from service.web.conditional import Had, etag, had, held, retry_after, wait
 from service.web.places import cursor_of, read_cursor
-from service.web.requests import LIMIT, MAX_LIMIT, Query, authorize, in_path, resources
+from service.web.requests import (
+    LIMIT,
+    MAX_LIMIT,
+    Query,
+    account_listed,
+    authorize,
+    in_path,
+    resources,
+)
 from service.web.responses import page, rendered
 
 STATES = frozenset(state.value for state in State)
@@ -40,18 +49,20 @@ async def read(request: Request) -> Response:
         enough = partial(_enough, has.or_else(subject))
         later = await _with_caller(request, watch, enough, held(seconds))
         seconds, subject = (None, subject) if later is None else (seconds, later)
-    return await _answer(request, subject, has, seconds)
+    return await _answer(request, caller, subject, has, seconds)
 
 
 async def page_of(request: Request) -> Response:
-    caller = await authorize(request, "subjects:read")
+    caller, given = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
     wanted = _wanted(query)
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    account_id = await account_listed(request, caller, query)
     query.done()
-    found, more = await reading.subjects_page(resources(request), caller.account_id, wanted, limit)
-    cursor = cursor_of(found[-1].created_at, found[-1].id) if more else None
-    return page([public(subject) for subject in found], cursor)
+    found, below = await reading.subjects_page(given, account_id, wanted, limit)
+    of = await callers.accounts_shown(given, caller, {subject.account_id for subject in found})
+    shown = [public(subject) | of.get(subject.account_id, {}) for subject in found]
+    return page(shown, below and cursor_of(*below))
 
 
 async def cancel_one(request: Request) -> Response:
@@ -59,7 +70,7 @@ async def cancel_one(request: Request) -> Response:
     subject = await cancel.cancel(
         resources(request), caller.account_id, in_path(request, "subject_id")
     )
-    return rendered(public(subject))
+    return rendered(public(subject) | caller.account_shown)
 
 
 async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
@@ -92,7 +103,9 @@ async def _left(request: Request, then: Callable[[], None]) -> None:
     then()
 
 
-async def _answer(request: Request, subject: Subject, has: Had, waited: int | None) -> Response:
+async def _answer(
+    request: Request, caller: Caller, subject: Subject, has: Had, waited: int | None
+) -> Response:
     age = (resources(request).clock() - subject.created_at).total_seconds()
     headers = {"etag": etag(subject), "cache-control": KEPT}
     if subject.finished_at is None:
@@ -103,7 +116,7 @@ async def _answer(request: Request, subject: Subject, has: Had, waited: int | No
         headers["connection"] = "close"  # ask another process
     if has.includes(subject):
         return Response(None, 304, headers)
-    shown = public(subject)
+    shown = public(subject) | caller.account_shown
     if subject.state is State.QUEUED:
         shown |= await _place(request, subject, age)
     return rendered(shown, 200, headers)

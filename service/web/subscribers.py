@@ -7,13 +7,14 @@ from starlette.responses import Response
 
 from service.core.signatures import kid_of, public_text
 from service.core.subjects import rfc3339
-from service.steps import subscribe, subscribed, trial
+from service.steps import callers, subscribe, subscribed, trial
 from service.steps.subscribed import Seen
 from service.web.requests import (
     LIMIT,
     MAX_LIMIT,
     MAX_SMALL_BODY,
     Query,
+    account_listed,
     authorize,
     in_path,
     outside,
@@ -26,13 +27,13 @@ SCOPE = "subscribers"
 
 
 async def create(request: Request) -> Response:
-    caller, given = await authorize(request, SCOPE), resources(request)
+    caller, given = await authorize(request, SCOPE, own=True), resources(request)
     body = await read_json(request, MAX_SMALL_BODY)
     subscriber, secret = await subscribe.subscribe(given, caller.account_id, body)
     location = outside(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
     shown = _public(await subscribed.seen(given, subscriber))
-    return rendered(shown | {"secret": secret}, 201, headers)
+    return rendered(shown | {"secret": secret} | caller.account_shown, 201, headers)
 
 
 async def read(request: Request) -> Response:
@@ -40,17 +41,20 @@ async def read(request: Request) -> Response:
     seen = await subscribed.look(
         resources(request), caller.account_id, in_path(request, "subscriber_id")
     )
-    return rendered(_public(seen))
+    return rendered(_public(seen) | caller.account_shown)
 
 
 async def page_of(request: Request) -> Response:
-    caller = await authorize(request, SCOPE)
+    caller, given = await authorize(request, SCOPE), resources(request)
     query = Query(request)
     below, limit = query.text("cursor"), query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    account_id = await account_listed(request, caller, query)
     query.done()
-    found, more = await subscribed.page(resources(request), caller.account_id, below, limit)
+    found, more = await subscribed.page(given, account_id, below, limit)
     cursor = found[-1].subscriber.id if more else None
-    return page([_public(one) for one in found], cursor)
+    accounts = {seen.subscriber.account_id for seen in found}
+    of = await callers.accounts_shown(given, caller, accounts)
+    return page([_public(seen) | of.get(seen.subscriber.account_id, {}) for seen in found], cursor)
 
 
 async def change(request: Request) -> Response:
@@ -58,7 +62,7 @@ async def change(request: Request) -> Response:
     subscriber_id = in_path(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
     changed = await subscribe.change(given, caller.account_id, subscriber_id, body)
-    return rendered(_public(await subscribed.seen(given, changed)))
+    return rendered(_public(await subscribed.seen(given, changed)) | caller.account_shown)
 
 
 async def delete(request: Request) -> Response:
@@ -82,7 +86,7 @@ async def try_out(request: Request) -> Response:
         "error": tried.error,
         "answer": tried.answer,
     }
-    return rendered(shown)
+    return rendered(shown | caller.account_shown)
 
 
 def _public(seen: Seen) -> dict[str, Any]:

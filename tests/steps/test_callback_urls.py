@@ -123,7 +123,7 @@ async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
         "/callback"
     )
     assert (lane["event_types"], lane["state"]) == ([], "active")
-    key = await keys.create(api.resources, "other", keys.SCOPES)
+    key = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     answer = await api.http.post(
         "/v1/subjects", json=a_request(callback_url=subscriber.url), headers=headers

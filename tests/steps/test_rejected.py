@@ -1,13 +1,14 @@
 """What is rejected is kept, bounded, and never in the way of what is genuine."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 from service.core.signatures import secret_of
-from service.steps import callback, secrets
+from service.steps import callback, keys, secrets
 from service.steps.receive import MAX_STRANGE
 from service.steps.resources import Resources
 from service.web import app, gathered
@@ -24,6 +25,12 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
     """Settings with a source that sends its secret along."""
     sources = '{"relay": {"scheme": "shared-secret", "header": "X-Relay"}}'
     return environ | {"CALLSHEET_CALLBACK_SOURCES": sources}
+
+
+@pytest.fixture
+def scopes() -> Sequence[str]:
+    """An operator's, beside those of its account."""
+    return keys.SCOPES
 
 
 async def forge(

@@ -121,7 +121,7 @@ async def test_nothing_of_the_time_asked_for_is_left_out_however_the_feed_lies(
     """Each event is of a transaction of its own, and some were written minutes after they were
     made; between them are those of another account."""
     made = await api.subscribe("http://127.0.0.1:9999")
-    await keys.create(api.resources, "other", keys.SCOPES)
+    await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     start = clock.now
     for number in range(120):
         await fetch(api.resources, EVENT, number, start, number * 7 % 10)
@@ -215,7 +215,7 @@ async def test_what_belongs_to_another_account_is_not_found(api: Api, clock: Clo
     made = await api.subscribe("http://127.0.0.1:9999")
     await replayed(api, made, "missing")
     (delivery, _) = await rows(api, made)
-    key = await keys.create(api.resources, "other", keys.SCOPES)
+    key = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     body = {"since": LONG_AGO, "only": "all"}
     answers = [

@@ -1,18 +1,25 @@
 """What was rejected is taken once its secret is known: once, as it came, whoever else is at it."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 from service.core.signatures import secret_of
-from service.steps import revisit, secrets
+from service.steps import keys, revisit, secrets
 from service.store import subjects
 from tests.calling import blocked, fetch, newer, record, signed, token
 from tests.conftest import Api, Clock
 
 OTHER = secret_of(b"a secret that is not known yet")
+
+
+@pytest.fixture
+def scopes() -> Sequence[str]:
+    """An operator's, beside those of its account."""
+    return keys.SCOPES
 
 
 async def post(

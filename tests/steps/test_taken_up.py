@@ -1,6 +1,7 @@
 """What told of a task that nobody knew is taken up once the task is known."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from structlog.typing import EventDict
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
-from service.steps import revisit
+from service.steps import keys, revisit
 from service.steps.advance import advance
 from tests.calling import TASK, fetch, newer, record, signed
 from tests.conftest import Api, Clock
@@ -25,6 +26,12 @@ POISON = """
 ON_CALLBACKS = (
     "CREATE TRIGGER poison BEFORE INSERT ON callbacks FOR EACH ROW EXECUTE FUNCTION poison()"
 )
+
+
+@pytest.fixture
+def scopes() -> Sequence[str]:
+    """An operator's, beside those of its account."""
+    return keys.SCOPES
 
 
 async def kept(api: Api) -> list[dict[str, Any]]:

@@ -187,7 +187,7 @@ class World:
 
 @asynccontextmanager
 async def world_of(resources: Resources, account: str) -> AsyncIterator[World]:
-    key = await keys.create(resources, "acme", keys.SCOPES)
+    key = await keys.create(resources, "acme", keys.DEFAULT_SCOPES)
     async with web(resources) as server:
         yield World(resources, account, key, server)
 

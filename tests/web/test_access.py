@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from service.steps import keys
-from service.steps.keys import SCOPES
+from service.steps.keys import DEFAULT_SCOPES, SCOPES
 from service.web.app import ROUTES
 from tests.calling import fetch, record, signed
 from tests.conftest import Api
@@ -56,6 +56,16 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("GET", "/readyz"): None,
     ("GET", "/openapi.json"): None,
     ("GET", "/docs"): None,
+}
+# What an account's own callers alone may call: no operator makes, or signs, anything for others.
+OWN = {
+    ("POST", "/v1/subjects"),
+    ("POST", "/v1/subjects/batch"),
+    ("POST", "/v1/subscribers"),
+    ("GET", "/v1/account/callback-secret"),
+    ("POST", "/v1/account/callback-secret/rotate"),
+    ("POST", COMPAT),
+    ("POST", f"{COMPAT}/"),
 }
 # /callbacks is not among the routes: there a signature takes the key's place.
 GUARDED = {call: scope for call, scope in NEEDS.items() if scope is not None}
@@ -144,7 +154,8 @@ async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
     api: Api, ours: dict[str, str]
 ) -> None:
     for (method, path), scope in sorted(GUARDED.items()):
-        lacking = await keys.create(api.resources, "acme", [one for one in SCOPES if one != scope])
+        others = [one for one in SCOPES if one not in {scope, "operator"}]
+        lacking = await keys.create(api.resources, "acme", others)
         is_problem(await call(api, method, path, ours, f"Bearer {lacking}"), 403, "forbidden")
     for (method, path), scope in sorted(GUARDED.items(), reverse=True):  # GET before DELETE
         enough = await keys.create(api.resources, "acme", [scope])
@@ -154,9 +165,9 @@ async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
 
 async def test_another_account_finds_nothing_of_ours(api: Api, ours: dict[str, str]) -> None:
     before = await fetch(api.resources, "SELECT * FROM subjects")
-    key = f"Bearer {await keys.create(api.resources, 'other', SCOPES)}"
+    key = f"Bearer {await keys.create(api.resources, 'other', DEFAULT_SCOPES)}"
     for (method, path), scope in GUARDED.items():
-        if scope == "operator":  # an operator's is every account
+        if scope == "operator":  # nobody else may ask at all
             continue
         answer = await call(api, method, path, ours, key)
         if "{" in path:
@@ -169,6 +180,69 @@ async def test_another_account_finds_nothing_of_ours(api: Api, ours: dict[str, s
     ).status_code == 401
     mine = await api.http.get(f"/v1/subscribers/{ours['subscriber_id']}")
     assert mine.json()["state"] == "active"
+
+
+async def operator(api: Api) -> str:
+    """The key of an operator of another account, with no other scope."""
+    return f"Bearer {await keys.create(api.resources, 'operations', ['operator'])}"
+
+
+async def test_an_operator_opens_everything_of_every_account(
+    api: Api, ours: dict[str, str]
+) -> None:
+    key = await operator(api)
+    for method, path in sorted(GUARDED.keys() - OWN, reverse=True):  # GET before DELETE
+        answer = await call(api, method, path, ours, key)
+        assert answer.status_code < 300, (method, path, answer.text)
+
+
+async def test_every_answer_to_an_operator_names_the_account(
+    api: Api, ours: dict[str, str]
+) -> None:
+    key = await operator(api)
+    unnamed = {"/v1/capabilities"}  # of no account, as callbacks are that tell of no subject
+    for method, path in sorted(GUARDED.keys() - OWN, reverse=True):
+        if method == "DELETE" or path in unnamed or path.startswith("/v1/callbacks"):
+            continue
+        body = (await call(api, method, path, ours, key)).json()
+        shown = body.get("data", body)
+        shown = shown if isinstance(shown, list) else [shown]
+        assert shown, path
+        assert {one["account"] for one in shown} == {"acme"}, (path, body)
+
+
+async def test_nobody_else_is_told_of_accounts(api: Api, ours: dict[str, str]) -> None:
+    key = api.http.headers["authorization"]
+    for (method, path), scope in sorted(GUARDED.items(), reverse=True):
+        if scope != "operator":
+            assert '"account"' not in (await call(api, method, path, ours, key)).text
+
+
+async def test_an_operator_makes_nothing_in_any_account(api: Api, ours: dict[str, str]) -> None:
+    key = await operator(api)
+    for method, path in OWN:
+        is_problem(await call(api, method, path, ours, key), 403, "forbidden")
+
+
+async def test_an_operator_finds_nothing_where_nothing_is(api: Api, ours: dict[str, str]) -> None:
+    key, nothing = await operator(api), dict.fromkeys(ours, "sub_nothing")
+    for method, path in GUARDED:
+        if "{" in path:
+            answer = await call(api, method, path, nothing, key)
+            is_problem(answer, 404, "not_found")
+
+
+async def test_an_operator_finds_no_subscriber_that_nobody_made(
+    api: Api, ours: dict[str, str]
+) -> None:
+    await api.create(callback_url="http://127.0.0.1:65009/called")
+    (row,) = await fetch(api.resources, "SELECT id FROM subscribers WHERE type = 'callback'")
+    hidden, key = ours | {"subscriber_id": row["id"]}, await operator(api)
+    for method, path in GUARDED:
+        if "{subscriber_id}" in path:
+            is_problem(await call(api, method, path, hidden, key), 404, "not_found")
+    listed = (await call(api, "GET", "/v1/subscribers", ours, key)).json()["data"]
+    assert [one["id"] for one in listed] == [ours["subscriber_id"]]
 
 
 async def test_what_is_open_needs_no_key(api: Api) -> None:

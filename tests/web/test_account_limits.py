@@ -59,7 +59,7 @@ QUEUE = pytest.mark.parametrize(
 
 @RATE
 async def test_a_second_s_worth_may_come_at_once_over_all_processes(api: Api) -> None:
-    key = await keys.create(api.resources, "acme", keys.SCOPES)
+    key = await keys.create(api.resources, "acme", keys.DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
         for _ in range(2):
             begun = monotonic()
@@ -79,7 +79,7 @@ async def test_a_second_s_worth_may_come_at_once_over_all_processes(api: Api) ->
 
 @RATE
 async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: Clock) -> None:
-    digest = callers.digest(await keys.create(api.resources, "acme", keys.SCOPES))
+    digest = callers.digest(await keys.create(api.resources, "acme", keys.DEFAULT_SCOPES))
     clock.pass_by(3600)
     ahead = await callers.known(api.resources, [digest] * RATE_LIMIT)
     clock.pass_by(-3600)
@@ -90,7 +90,7 @@ async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: C
 
 @RATE
 async def test_one_account_s_requests_cost_the_others_nothing(api: Api) -> None:
-    other = await keys.create(api.resources, "other", keys.SCOPES)
+    other = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     answers = [await api.http.get("/v1/subjects") for _ in range(11)]
     assert answers[-1].status_code == 429
     theirs = await api.http.get("/v1/subjects", headers={"authorization": f"Bearer {other}"})
@@ -108,8 +108,8 @@ async def pause(resources: Resources, seconds: float) -> None:
 
 @RATE
 async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resources) -> None:
-    mine = [await keys.create(resources, "acme", keys.SCOPES) for _ in range(2)]
-    theirs = await keys.create(resources, "other", keys.SCOPES)
+    mine = [await keys.create(resources, "acme", keys.DEFAULT_SCOPES) for _ in range(2)]
+    theirs = await keys.create(resources, "other", keys.DEFAULT_SCOPES)
     digests = [callers.digest(one) for one in (*mine * 6, theirs, "csk_none")]
     found = await callers.known(resources, digests)
     kinds = [type(one).__name__ for one in found]
@@ -120,7 +120,7 @@ async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resourc
 async def test_a_rate_below_one_lets_one_pass_and_says_how_long_to_wait(
     resources: Resources,
 ) -> None:
-    digest = callers.digest(await keys.create(resources, "acme", keys.SCOPES))
+    digest = callers.digest(await keys.create(resources, "acme", keys.DEFAULT_SCOPES))
     (first,) = await callers.known(resources, [digest])
     assert isinstance(first, Caller)
     (refused,) = await callers.known(resources, [digest])
@@ -136,7 +136,7 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
 ) -> None:
     """Accounts are locked in one order, by claims as by those who count requests: so none of them
     waits for another crosswise."""
-    made = [await keys.create(resources, f"account-{n}", keys.SCOPES) for n in range(4)]
+    made = [await keys.create(resources, f"account-{n}", keys.DEFAULT_SCOPES) for n in range(4)]
     known = await callers.known(resources, [callers.digest(one) for one in made])
     accounts = sorted(one.account_id for one in known if isinstance(one, Caller))
     wishes = [intake.read(resources, Asked(one), a_request()) for one in accounts]
@@ -167,7 +167,7 @@ async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> No
     assert (again.status_code, again.json()["id"]) == (200, first["id"])
     assert (await api.http.post(f"/v1/subjects/{first['id']}/cancel")).status_code == 200
     assert (await api.http.post("/v1/subjects", json=a_request())).status_code == 202
-    other = await keys.create(api.resources, "other", keys.SCOPES)
+    other = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {other}"}
     theirs = await api.http.post("/v1/subjects", json=a_request(), headers=headers)
     assert theirs.status_code == 202
@@ -177,7 +177,7 @@ async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> No
 async def test_a_queue_is_never_fuller_than_allowed_however_many_processes_fill_it(
     api: Api,
 ) -> None:
-    key = await keys.create(api.resources, "acme", keys.SCOPES)
+    key = await keys.create(api.resources, "acme", keys.DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
         answers = await asyncio.gather(
             *(
@@ -194,7 +194,7 @@ async def test_a_queue_is_never_fuller_than_allowed_however_many_processes_fill_
 async def test_equal_requests_take_up_one_place_of_a_queue(api: Api) -> None:
     for _ in range(FEW - 1):
         await api.create()
-    key = await keys.create(api.resources, "acme", keys.SCOPES)
+    key = await keys.create(api.resources, "acme", keys.DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
         body = a_request(external_task_id="mine")
         answers = await asyncio.gather(

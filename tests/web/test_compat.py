@@ -36,7 +36,7 @@ async def theirs(provider: Remote) -> There:
 
 @pytest.fixture
 async def ours(api: Api) -> There:
-    key = await keys.create(api.resources, "acme", keys.SCOPES)
+    key = await keys.create(api.resources, "acme", keys.DEFAULT_SCOPES)
     secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
     return There(str(api.http.base_url), key, secret)
 

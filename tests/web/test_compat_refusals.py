@@ -156,7 +156,7 @@ async def test_a_key_without_the_scope_has_no_right(api: Api) -> None:
 
 async def test_an_account_knows_nothing_of_another_s_ids(api: Api) -> None:
     made = data(await api.http.post(PATH, json=TAKEN))
-    key = await keys.create(api.resources, "other", keys.SCOPES)
+    key = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     for name in (made["task_id"], "taken"):
         is_refused(await api.http.get(f"{PATH}/{name}", headers=headers), 400, 1201)

@@ -8,7 +8,7 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps import keys
 from service.steps.advance import advance
-from service.steps.keys import SCOPES
+from service.steps.keys import DEFAULT_SCOPES
 from service.web.accept import wants_stream
 from tests.conftest import Api
 
@@ -61,7 +61,7 @@ async def test_a_subjects_events_are_read_on_from_a_sequence(api: Api) -> None:
 async def test_the_feed_is_read_on_from_its_cursor_and_shows_each_event_once(api: Api) -> None:
     assert await page(api, "/v1/events") == {"data": [], "next_cursor": "0-0"}
     subjects = [await ended(api) for _ in range(2)]
-    await keys.create(api.resources, "other", SCOPES)
+    await keys.create(api.resources, "other", DEFAULT_SCOPES)
     seen: list[tuple[str, int]] = []
     cursor: dict[str, object] = {}
     for _ in range(5):

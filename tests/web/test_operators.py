@@ -1,6 +1,7 @@
 """What operators see of callbacks: those of every account, what became of each, and no secret."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -17,6 +18,12 @@ from tests.web.test_secrecy import plain, secrets_in
 ANOTHER = secret_of(b"not the secret that is in force")
 SHARED = "the-secret-of-a-relay"
 NOTHING = "cbk_00000000000000000000000000"
+
+
+@pytest.fixture
+def scopes() -> Sequence[str]:
+    """An operator's, beside those of its account."""
+    return keys.SCOPES
 
 
 @pytest.fixture

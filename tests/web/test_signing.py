@@ -10,7 +10,7 @@ import pytest
 
 from service.core.signatures import jwk, key_of, secret_of
 from service.steps import keys, signing
-from service.steps.keys import SCOPES
+from service.steps.keys import DEFAULT_SCOPES
 from service.steps.sending import Message, send
 from service.steps.signing import MOST_PUBLISHED, MOST_RETIRED
 from service.store import accounts
@@ -36,7 +36,9 @@ MANY = """
 @asynccontextmanager
 async def other(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     """A caller of another account."""
-    headers = {"authorization": f"Bearer {await keys.create(api.resources, 'other', SCOPES)}"}
+    headers = {
+        "authorization": f"Bearer {await keys.create(api.resources, 'other', DEFAULT_SCOPES)}"
+    }
     base = str(api.http.base_url)
     async with httpx.AsyncClient(
         base_url=base, headers=headers, trust_env=False, timeout=30

@@ -171,7 +171,9 @@ def test_the_bounds_of_coming_back_are_kept_at_any_age() -> None:
 async def test_a_place_counts_what_is_queued_before_it_in_its_own_account(
     api: Api, clock: Clock
 ) -> None:
-    other = {"authorization": f"Bearer {await keys.create(api.resources, 'other', keys.SCOPES)}"}
+    other = {
+        "authorization": f"Bearer {await keys.create(api.resources, 'other', keys.DEFAULT_SCOPES)}"
+    }
     await api.http.post("/v1/subjects", json=a_request(), headers=other)
     made = []
     for _ in range(4):

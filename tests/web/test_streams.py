@@ -152,7 +152,7 @@ async def test_a_reader_who_comes_again_after_a_restart_misses_nothing(world: Wo
 
 
 async def test_another_accounts_events_never_come(world: World) -> None:
-    await keys.create(world.resources, "other", keys.SCOPES)
+    await keys.create(world.resources, "other", keys.DEFAULT_SCOPES)
     (other,) = await fetch(world.resources, "SELECT id FROM accounts WHERE name = 'other'")
     theirs = await write_and_commit(world.resources, other["id"])
     async with world.stream() as now, world.stream("/v1/events?after=0-0") as all_of_it:

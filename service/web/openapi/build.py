@@ -31,6 +31,11 @@ Several header lines of one name are one list (RFC 9110, section 5.3); where a h
 `Idempotency-Key`, two unlike lines are answered 400. A request without `Host`, with two, or with a
 `Transfer-Encoding` other than `chunked` is answered 400 in plain text, and the connection closed.
 
+A key is of one account, and knows nothing of others: what is another's is answered 404. One with
+the scope `operator` reads and mends what is of any account, but makes nothing in another than its
+own. Its lists and its feed are of every account, or of the one that `account` names, and every
+answer to it names the account.
+
 Times are RFC 3339; those in answers have milliseconds, in UTC."""
 TAGS = {
     "subjects": "Requests, and what became of them.",

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.web.openapi.pieces import Schema, id_of, ref, text, whole
+from service.steps.keys import MAX_NAME
+from service.store.callers import OPERATOR
+from service.web.openapi.pieces import Schema, id_of, ref, sized, text, whole
 from service.web.openapi.problems import fails
 from service.web.requests import LIMIT, MAX_LIMIT
 from service.web.responses import JSON
@@ -19,16 +21,19 @@ def operation(  # noqa: PLR0913 - an operation has so many parts
     *,
     tag: str,
     scope: str | None,
+    own: bool = False,
     answers: Mapping[str, Any],
     description: str = "",
     parameters: Sequence[Part] = (),
     body: Part | None = None,
 ) -> Part:
-    """One call; `scope` None means that it is open to all."""
+    """One call; `scope` None means that it is open to all. An operator may make each but those that
+    are for an account's `own` callers."""
     made: Part = {"operationId": id_, "tags": [tag], "summary": summary}
     if description:
         made["description"] = description
-    made["security"] = [] if scope is None else [{KEY: [scope]}]
+    scopes = [] if scope is None else [scope] if own else dict.fromkeys((scope, OPERATOR))
+    made["security"] = [{KEY: [one]} for one in scopes]
     if parameters:
         made["parameters"] = list(parameters)
     if body is not None:
@@ -117,6 +122,12 @@ PARAMETERS: dict[str, Part] = {
     ),
     "limit": in_query(
         "limit", whole(1, MAX_LIMIT) | {"default": LIMIT}, "Entries of one page, at most.", 20
+    ),
+    "account": in_query(
+        "account",
+        sized(range(1, MAX_NAME + 1)),
+        "Of the account of this name; anybody but an operator may name its own alone.",
+        "acme",
     ),
     "cursor": in_query("cursor", CURSOR, "What `next_cursor` of the page before said."),
 }

@@ -106,7 +106,7 @@ def _found(document: Part, part: Part) -> Part:
 
 def _needs(security: list[Mapping[str, list[str]]]) -> str:
     scopes = [scope for one in security for scopes in one.values() for scope in scopes]
-    words = ", ".join(f"<code>{scope}</code>" for scope in scopes)
+    words = " or ".join(f"<code>{scope}</code>" for scope in scopes)
     return f"<p>Needs a key with the scope {words}.</p>" if scopes else "<p>Open to all.</p>"
 
 

@@ -11,6 +11,7 @@ from service.web.openapi.operations import (
     in_query,
     operation,
 )
+from service.web.openapi.paths_subjects import SHORT
 from service.web.openapi.paths_subscribers import DISABLED
 from service.web.openapi.pieces import STORABLE, nullable, page_of, ref, text, word
 from service.web.openapi.problems import fails
@@ -56,7 +57,7 @@ def _of_subscriber() -> Part:
         ],
         answers={
             "200": answer(
-                "A page; it may be short, or empty, and not the last.",
+                SHORT,
                 page_of(ref("Delivery"), nullable(CURSOR)),
             ),
             **fails(400, 404, 422),

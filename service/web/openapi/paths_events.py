@@ -42,7 +42,8 @@ def paths() -> dict[str, Any]:
         [component("subject_id")],
         404,
     )
-    feed = _events("readEvents", "What happened in the account", FEED_PLACE, "0-0", [])
+    of = [component("account")]
+    feed = _events("readEvents", "What happened in the account", FEED_PLACE, "0-0", of)
     return {
         "/v1/subjects/{subject_id}/events": {"get": of_subject},
         "/v1/events": {"get": feed},

@@ -16,6 +16,7 @@ from service.web.openapi.operations import (
     in_query,
     operation,
 )
+from service.web.openapi.paths_subjects import SHORT
 from service.web.openapi.pieces import STORABLE, nullable, page_of, record, ref, text, word
 from service.web.openapi.problems import conflict, fails, not_believed
 
@@ -76,10 +77,11 @@ def _list() -> Part:
             in_query("verdict", word(*VERDICTS), "Judged so.", "rejected"),
             in_query("subject", text(pattern=STORABLE), "About this subject."),
             in_query("source", text(pattern=STORABLE), "From this source.", "provider"),
+            component("account"),
             component("limit"),
             in_query("cursor", text(pattern=STORABLE), "What `next_cursor` said."),
         ],
-        answers={"200": answer("A page.", page), **fails(422)},
+        answers={"200": answer(SHORT, page), **fails(422)},
     )
 
 

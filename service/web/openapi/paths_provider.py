@@ -22,6 +22,7 @@ from service.web.openapi.pieces import (
     Schema,
     array,
     nullable,
+    of_account,
     record,
     ref,
     text,
@@ -77,7 +78,8 @@ MADE = {
 
 
 def schemas() -> dict[str, Schema]:
-    tasks = record({**CREATED, "task_status_msg": text()}, MADE, "In the older shape.")
+    more = {**MADE, **of_account()}
+    tasks = record({**CREATED, "task_status_msg": text()}, more, "In the older shape.")
     made = {
         f"Refused{status}": record(
             {
@@ -150,10 +152,11 @@ def _create() -> Part:
         "Create a subject as the provider's clients do",
         tag=TAG,
         scope=WRITE,
+        own=True,
         description="A trailing slash is taken too.",
         parameters=[in_header("Idempotency-Key", ONE_KEY, KEY_RULE, "order-7733")],
         body=body(ref("SubjectRequest"), examples.TASKS),
-        answers=_answers("It is queued.", record(CREATED)),
+        answers=_answers("It is queued.", record(CREATED, of_account())),
     )
 
 
@@ -167,6 +170,7 @@ def _list() -> Part:
         parameters=[
             in_query("pageNum", whole(1, MAX_PAGE) | {"default": 1}, "Which page.", 1),
             in_query("pageSize", whole(1, MAX_PAGE_SIZE) | {"default": PAGE_SIZE}, "Of how many."),
+            in_query("account", text(), "An operator's list is of this account alone.", "acme"),
         ],
         answers=_answers("A page.", array(ref("Task"))),
     )

@@ -24,6 +24,7 @@ from service.web.openapi.pieces import (
     array,
     given_time,
     nullable,
+    of_account,
     page_of,
     record,
     ref,
@@ -75,6 +76,7 @@ FILTERS = (
     in_query("created_after", given_time(), "Later than this.", "2026-01-01T00:00:00Z"),
     in_query("created_before", given_time(), "Earlier than this.", "2026-12-31T23:59:59.5+01:00"),
 )
+SHORT = "A page; it may be short, or empty, and not the last."
 BODY_RULES = f"At most {MAX_SUBJECT_BODY:,} bytes: four images of 10 MB in Base64, and no fifth."
 
 
@@ -98,6 +100,7 @@ def _create() -> Part:
         "Queue a subject",
         tag=TAG,
         scope=WRITE,
+        own=True,
         description=f"Durable from the moment of the answer. {BODY_RULES}",
         parameters=OF_ONE,
         body=body(ref("SubjectRequest"), examples.SUBJECTS),
@@ -120,6 +123,7 @@ def _create_many() -> Part:
         "Queue many subjects",
         tag=TAG,
         scope=WRITE,
+        own=True,
         description=f"Each is answered by itself, in their order. {BODY_RULES}",
         parameters=OF_MANY,
         body=body(record({"subjects": array(one, range(1, MOST + 1))}), examples.BATCH),
@@ -159,7 +163,7 @@ def _read() -> Part:
     }
     position = record({"position": whole(1), "age_seconds": whole(0)})
     queue = position | {"description": "While it is queued: where, among its account's."}
-    shown = record(SHOWN, {"queue": queue})
+    shown = record(SHOWN, {"queue": queue, **of_account()})
     return operation(
         "readSubject",
         "Read a subject",
@@ -180,9 +184,9 @@ def _list() -> Part:
         "List subjects, the newest first",
         tag=TAG,
         scope=READ,
-        parameters=[*FILTERS, component("limit"), component("cursor")],
+        parameters=[*FILTERS, component("account"), component("limit"), component("cursor")],
         answers={
-            "200": answer("A page.", page_of(ref("Subject"), nullable(CURSOR))),
+            "200": answer(SHORT, page_of(ref("Subject"), nullable(CURSOR))),
             **fails(400, 422),
         },
     )

@@ -15,6 +15,7 @@ from service.web.openapi.operations import (
 from service.web.openapi.pieces import (
     STORABLE,
     nullable,
+    of_account,
     page_of,
     record,
     ref,
@@ -35,6 +36,9 @@ NAMED = fails(404)
 READ_BODY = fails(400, 413, 415, 422)
 SMALL = f"At most {MAX_SMALL_BODY:,} bytes."
 DISABLED = conflict("Nothing is sent to a disabled subscriber.", "Disabled")
+
+
+SHOWN_SECRET = record({"secret": SECRET}, of_account())
 
 
 def paths() -> dict[str, Any]:
@@ -61,6 +65,7 @@ def _create() -> Part:
         "Make a subscriber",
         tag=TAG,
         scope=SCOPE,
+        own=True,
         description=SMALL,
         body=body(ref("NewSubscriber"), examples.SUBSCRIBERS),
         answers={"201": made, **READ_BODY},
@@ -74,7 +79,7 @@ def _list() -> Part:
         "List subscribers, the newest first",
         tag=TAG,
         scope=SCOPE,
-        parameters=[component("limit"), after],
+        parameters=[component("account"), component("limit"), after],
         answers={
             "200": answer("A page.", page_of(ref("Subscriber"), nullable(text()))),
             **fails(422),
@@ -129,7 +134,9 @@ def _try_out() -> Part:
 
 
 def _rotate() -> Part:
-    shown = record({"id": ref("SubscriberId"), "secret": SECRET}, {"public_keys": PUBLIC_KEYS})
+    shown = record(
+        {"id": ref("SubscriberId"), "secret": SECRET}, {"public_keys": PUBLIC_KEYS, **of_account()}
+    )
     return operation(
         "rotateSecret",
         "Give a subscriber a new secret",
@@ -143,7 +150,7 @@ def _rotate() -> Part:
 
 
 def _replay() -> Part:
-    count = record({"count": whole(0), "dry_run": truth()})
+    count = record({"count": whole(0), "dry_run": truth()}, of_account())
     return operation(
         "replay",
         "Send a subscriber again what it missed",
@@ -168,7 +175,8 @@ def _callback_secret() -> Part:
         "What signs that which goes to a request's own `callback_url`",
         tag=KEYS,
         scope=SCOPE,
-        answers={"200": answer("The secret.", record({"secret": SECRET}), NO_STORE)},
+        own=True,
+        answers={"200": answer("The secret.", SHOWN_SECRET, NO_STORE)},
     )
 
 
@@ -178,10 +186,11 @@ def _rotate_callback_secret() -> Part:
         "Change what signs that which goes to a request's own `callback_url`",
         tag=KEYS,
         scope=SCOPE,
+        own=True,
         description=f"Without a body all is as by default. {SMALL}",
         body=body(ref("Rotation"), examples.ROTATIONS, required=False),
         answers={
-            "200": answer("The new secret.", record({"secret": SECRET}), NO_STORE),
+            "200": answer("The new secret.", SHOWN_SECRET, NO_STORE),
             **READ_BODY,
         },
     )

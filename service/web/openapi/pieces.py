@@ -18,6 +18,11 @@ RFC3339 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
 SHOWN_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 
 
+def of_account() -> dict[str, Schema]:
+    """A member of every answer to an operator, and of no other."""
+    return {"account": text("Its account's name; to operators alone.")}
+
+
 def ref(name: str) -> Schema:
     """The schema of that name among the components."""
     return {"$ref": f"#/components/schemas/{name}"}

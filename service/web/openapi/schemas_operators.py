@@ -1,7 +1,7 @@
 """Schemas of callbacks, as they are taken and as operators see them."""
 
 from service.store.callbacks import Trust
-from service.store.kept import COUNTED, VERDICTS
+from service.store.kept import COUNTED, MOST_COUNTED, VERDICTS
 from service.web.openapi.pieces import (
     Schema,
     nullable,
@@ -15,6 +15,7 @@ from service.web.openapi.pieces import (
 
 SUMMARY: dict[str, Schema] = {
     "id": ref("CallbackId"),
+    "account": nullable(text("The name of its subject's.")),
     "source": text(),
     "verdict": ref("Verdict"),
     "reason": nullable(text()),
@@ -54,5 +55,8 @@ def schemas() -> dict[str, Schema]:
             },
             {"body_base64": text("Where `body` is not all of it.")},
         ),
-        "Counts": record(dict.fromkeys(COUNTED, whole(0))),
+        "Counts": record(
+            dict.fromkeys(COUNTED, whole(0, MOST_COUNTED)),
+            description=f"How many of each; {MOST_COUNTED:,} stands for that many or more.",
+        ),
     }

@@ -6,6 +6,7 @@ from service.web.openapi.pieces import (
     Schema,
     array,
     nullable,
+    of_account,
     record,
     ref,
     shown_time,
@@ -67,7 +68,8 @@ OF_SUBJECT = record(
         "type": word(*events.TYPES.values()),
         "timestamp": shown_time(),
         "data": record({**WRITTEN, "sequence": SEQUENCE}, {"usable_with": SHOWN["usable_with"]}),
-    }
+    },
+    of_account(),
 )
 OF_SUBSCRIBER = record(
     {
@@ -75,7 +77,8 @@ OF_SUBSCRIBER = record(
         "type": word(*events.OPERATIONAL),
         "timestamp": shown_time(),
         "data": record({"subscriber_id": text(), "reason": nullable(text()), "sequence": whole(1)}),
-    }
+    },
+    of_account(),
 )
 
 
@@ -83,7 +86,7 @@ def schemas() -> dict[str, Schema]:
     warnings = array(ref("Finding"), description="What was ignored.")
     return {
         "State": word(*State),
-        "Subject": record(SHOWN),
-        "AcceptedSubject": record(SHOWN, {"warnings": warnings}),
+        "Subject": record(SHOWN, of_account()),
+        "AcceptedSubject": record(SHOWN, {"warnings": warnings, **of_account()}),
         "Event": {"oneOf": [OF_SUBJECT, OF_SUBSCRIBER]},
     }

@@ -20,6 +20,7 @@ from service.web.openapi.pieces import (
     may_be_null,
     nullable,
     number,
+    of_account,
     record,
     ref,
     shown_time,
@@ -105,13 +106,15 @@ def schemas() -> dict[str, Schema]:
             "channel and state, which have none, stay. As its type allows.",
             "anyOf": [ref(name) for name in CHANGED_NAMES.values()],
         },
-        "Subscriber": record(_shown()),
-        "CreatedSubscriber": record({**_shown(), "secret": SECRET}),
+        "Subscriber": record(_shown(), of_account()),
+        "CreatedSubscriber": record({**_shown(), "secret": SECRET}, of_account()),
         "Rotation": ROTATION,
         "Replay": REPLAY,
         "Attempt": record(ATTEMPT),
-        "Delivery": record({**DELIVERY, "attempts": array(ref("Attempt"))}),
-        "WholeDelivery": record({**DELIVERY, "attempts": array(record(ATTEMPT | ANSWER))}),
+        "Delivery": record({**DELIVERY, "attempts": array(ref("Attempt"))}, of_account()),
+        "WholeDelivery": record(
+            {**DELIVERY, "attempts": array(record(ATTEMPT | ANSWER))}, of_account()
+        ),
         "Trial": TRIAL,
         "PublicKey": JWK,
     }
@@ -209,7 +212,8 @@ TRIAL = record(
         "latency_ms": number(0),
         "error": nullable(text()),
         "answer": nullable(text()),
-    }
+    },
+    of_account(),
 )
 JWK = record(
     {

@@ -1,0 +1,30 @@
+"""The indexes of lists over every account: built while others read and write.
+
+Revision ID: 0015
+Revises: 0014
+
+It runs outside a transaction, so every part of it may be run again after it broke off.
+"""
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+INDEXES = {
+    "ix_events_all": "INDEX CONCURRENTLY {} ON events (xid, position) WHERE position > 0",
+    "ix_subscribers_made": "INDEX CONCURRENTLY {} ON subscribers (id)"
+    " WHERE type IN ('webhook', 'nats', 'redis_stream')",
+}
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        # It waits for whoever still reads, and nobody waits for it: no hurry.
+        op.execute("SET lock_timeout = 0")
+        for name, definition in INDEXES.items():
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            op.execute("CREATE " + definition.format(name))
+        op.execute("SET lock_timeout = '5s'")  # as env.py has it

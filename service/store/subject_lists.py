@@ -1,0 +1,149 @@
+"""Lists of subjects, the newest first: an account's, or every account's.
+
+An account's are read by the index of its list; every account's by their ids, which sort by age.
+What no index has, states and tags, is looked for among the next MOST_READ.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    UnaryExpression,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+
+from service.core.ids import first_id
+from service.core.lifecycle import State
+from service.core.subjects import Subject
+from service.store import walk
+from service.store.database import Transaction
+from service.store.subjects import COLUMNS, subject_of
+from service.store.tables import Id, accounts, subjects
+from service.store.walk import MOST_READ
+
+Place = tuple[datetime, str]
+Columns = Any  # those of the table, or of what was read of it
+Conditions = list[ColumnElement[bool]]
+# Far more seconds than lie between a subject's created_at and the making of its id.
+MARGIN = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a list is narrowed to; bounds exclude. `below` is the last (created_at, id) seen."""
+
+    state: State | None = None
+    external_task_id: str | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    below: Place | None = None
+
+
+async def page(
+    tx: Transaction, account_id: str | None, wanted: Wanted, limit: int
+) -> tuple[list[Subject], Place | None]:
+    """A page of an account's, or of every account's, and where to go on below; None at the end.
+
+    Only MOST_READ are looked through, so a page may be short, or empty, and not the last. Ties in
+    time are ordered by id, so a place neither skips nor repeats.
+    """
+    sought, filters = _sought(account_id, wanted), _filters(account_id, wanted)
+    most = MOST_READ if filters else limit + 1
+    if wanted.external_task_id is None:
+        pool = _newest(account_id, sought, filters, most)
+    else:
+        pool = _called(account_id, wanted.external_task_id, [*sought, *filters])
+    rows = (await tx.execute(_fitting(account_id, pool.subquery("pool"), most, limit))).all()
+    fit, last = walk.page_of(rows, limit, most)
+    found = [subject_of(row[: len(COLUMNS)]) for row in fit]
+    return found, None if last is None else (last.created_at, last.id)
+
+
+def _newest(
+    account_id: str | None, sought: Conditions, filters: Conditions, most: int
+) -> Select[Any]:
+    """The next so many in the list's order, and whether each fits."""
+    found = select(*COLUMNS, _fits(filters)).where(*sought)
+    return found.order_by(*_order(account_id, subjects.c)).limit(most)
+
+
+def _called(account_id: str | None, name: str, filters: Conditions) -> Select[Any]:
+    """What its account calls so, one of each account at most, and whether it fits. It is looked for
+    in one account after the other; as a range of pairs in their order, which only the index that
+    leads there directly has."""
+    pair = tuple_(subjects.c.account_id, subjects.c.external_task_id)
+    own = tuple_(accounts.c.id, literal(name, Id))
+    leading = select(*COLUMNS, _fits(filters)).where(pair >= own, pair <= own)
+    called = leading.order_by(*pair).limit(1).lateral("called")
+    found = select(called).select_from(accounts.join(called, true()))
+    return found if account_id is None else found.where(accounts.c.id == account_id)
+
+
+def _fitting(account_id: str | None, pool: Subquery, most: int, limit: int) -> Select[Any]:
+    """What walk.page_of reads."""
+    number = func.row_number().over(order_by=_order(account_id, pool.c))
+    read = select(pool, number.label("read")).subquery("read")
+    wanted = select(read).where(or_(read.c.fits, read.c.read == most))
+    return wanted.order_by(read.c.read).limit(limit + 1)
+
+
+def _order(account_id: str | None, columns: Columns) -> tuple[UnaryExpression[Any], ...]:
+    newest = (columns.id.desc(),)
+    return newest if account_id is None else (columns.created_at.desc(), *newest)
+
+
+def _sought(account_id: str | None, wanted: Wanted) -> Conditions:
+    """From where to where in the index that has the list's order."""
+    if account_id is None:
+        return _sought_by_id(wanted)
+    conditions: Conditions = [subjects.c.account_id == account_id, *_bounds(wanted)]
+    if wanted.below is not None:
+        conditions.append(tuple_(subjects.c.created_at, subjects.c.id) < tuple_(*wanted.below))
+    return conditions
+
+
+def _sought_by_id(wanted: Wanted) -> Conditions:
+    conditions: Conditions = []
+    if wanted.created_after is not None:
+        at = wanted.created_after.timestamp() - MARGIN
+        conditions.append(subjects.c.id >= first_id("sub", at))
+    if wanted.created_before is not None:
+        at = wanted.created_before.timestamp() + MARGIN
+        conditions.append(subjects.c.id < first_id("sub", at))
+    if wanted.below is not None:
+        conditions.append(subjects.c.id < wanted.below[1])
+    return conditions
+
+
+def _bounds(wanted: Wanted) -> Conditions:
+    conditions: Conditions = []
+    if wanted.created_after is not None:
+        conditions.append(subjects.c.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(subjects.c.created_at < wanted.created_before)
+    return conditions
+
+
+def _filters(account_id: str | None, wanted: Wanted) -> Conditions:
+    """What is looked for row by row."""
+    conditions = _bounds(wanted) if account_id is None else []
+    if wanted.state is not None:
+        conditions.append(subjects.c.state == wanted.state)
+    if wanted.tag is not None:
+        conditions.append(subjects.c.tags.contains([wanted.tag]))
+    return conditions
+
+
+def _fits(filters: Conditions) -> ColumnElement[bool]:
+    return and_(true(), *filters).label("fits")
