@@ -87,6 +87,7 @@ def _keys_parser(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--account", required=True, help="made if there is none of this name")
     create.add_argument("--scopes", default=",".join(keys.DEFAULT_SCOPES))
     create.add_argument("--expires-in", help="as 90d or 12h; left out: it does not expire")
+    create.add_argument("--pair", action="store_true", help="an access key and a secret key")
     create.set_defaults(run=_keys_create)
     shown = actions.add_parser("list", help="all there are and were, by what they begin with")
     shown.add_argument("--account")
@@ -161,7 +162,11 @@ def _migrate(_given: argparse.Namespace) -> int:
 @_with_resources
 async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
     scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
-    print(await keys.create(resources, given.account, scopes, given.expires_in))
+    if given.pair:
+        pair = await keys.create_pair(resources, given.account, scopes, given.expires_in)
+        print(pair.access_key, pair.secret_key, sep="\n")
+    else:
+        print(await keys.create(resources, given.account, scopes, given.expires_in))
     return 0
 
 

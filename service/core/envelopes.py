@@ -31,6 +31,7 @@ from service.core.subjects import Subject, public
 
 SUCCEED = "SUCCEED"
 NO_KEY, OTHER_SCHEME, WRONG_KEY = 1001, 1000, 1002
+TOKEN_EARLY, TOKEN_EXPIRED = 1003, 1004
 UNREADABLE, BROKEN_RULE = 1200, 1201
 NO_SUCH_METHOD, NO_SUCH_PATH = 1202, 1203
 TOO_FAST, QUEUE_FULL = 1302, 1303
@@ -51,12 +52,15 @@ CODES: Mapping[type[CallsheetError], int] = MappingProxyType(
         Unavailable: 5001,
     }
 )
+AT_ANOTHER_TIME = MappingProxyType({errors.NOT_YET: TOKEN_EARLY, errors.EXPIRED: TOKEN_EXPIRED})
 STATUS: Mapping[int, int] = MappingProxyType(
     {
         0: 200,
         NO_KEY: 401,
         OTHER_SCHEME: 401,
         WRONG_KEY: 401,
+        TOKEN_EARLY: 401,
+        TOKEN_EXPIRED: 401,
         1103: 403,
         UNREADABLE: 400,
         BROKEN_RULE: 400,
@@ -73,7 +77,7 @@ STATUS: Mapping[int, int] = MappingProxyType(
 def code_of(error: CallsheetError, authorization: str | None = None) -> int:
     """The provider's code for what is wrong; `authorization` is the header of that name."""
     if isinstance(error, Unauthorized):
-        return _unauthorized(authorization)
+        return AT_ANOTHER_TIME.get(error.time or "") or _unauthorized(authorization)
     if isinstance(error, TooMany) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
     if isinstance(error, Invalid) and ("", "wrong_type") in _places(error):

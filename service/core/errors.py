@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 QUEUE_FULL, TOO_FAST = "queue_full", "too_many_requests"  # codes of TooMany
+NOT_YET, EXPIRED = "not_yet", "expired"  # what may be wrong with the time of a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Unauthorized(CallsheetError):
     """A valid key is needed: Authorization: Bearer <key>."""
 
     code = "unauthorized"
+
+    def __init__(self, message: str | None = None, time: str | None = None) -> None:
+        """`time` is NOT_YET or EXPIRED for a token that is good at another time."""
+        super().__init__(message)
+        self.time = time
 
 
 class Forbidden(CallsheetError):

@@ -1,11 +1,17 @@
 """Who calls: keys that arrive together are looked up together, and their accounts' requests are
-counted where that is asked for."""
+counted where that is asked for. A key is sent as it is; of a pair, a token is, which the secret key
+signs and the access key names."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
+import structlog
+
+from service.core import access_tokens
+from service.core.access_tokens import Token
 from service.core.errors import (
     TOO_FAST,
     CallsheetError,
@@ -14,10 +20,16 @@ from service.core.errors import (
     TooMany,
     Unauthorized,
 )
+from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.vault import Sealed
 from service.store import accounts, callers, owners
-from service.store.callers import OPERATOR, Caller
+from service.store.callers import OPERATOR, Caller, Known
 from service.store.database import Direct
+
+log = structlog.get_logger()
+
+Presented = bytes | Token  # the digest of a key, or a token
 
 
 def digest(key: str) -> bytes:
@@ -25,28 +37,67 @@ def digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-async def known(resources: Resources, digests: Sequence[bytes]) -> list[Caller | CallsheetError]:
-    """Whose keys these are, one request each: Unauthorized where it is no good one, TooMany where
-    the account makes more requests than it may."""
+def presented(key: str) -> Presented:
+    """What is looked up for a key, or a token in its place; Unauthorized if it can be neither."""
+    return access_tokens.read(key) if access_tokens.looks_like_one(key) else digest(key)
+
+
+async def known(resources: Resources, given: Sequence[Presented]) -> list[Caller | CallsheetError]:
+    """Whose keys and tokens these are, one request each: Unauthorized where it is no good one,
+    TooMany where the account makes more requests than it may."""
     now = resources.clock()
     rate = resources.settings.requests_per_second
     async with resources.database.careless() as tx:
-        found = await callers.by_keys(tx, list(dict.fromkeys(digests)), now)
-        if rate is None:
-            return [found.get(one) or Unauthorized() for one in digests]
-        return await _counted(tx, [found.get(one) for one in digests], rate)
+        found = await callers.by_keys(tx, list(dict.fromkeys(map(_named, given))), now)
+        asking = [_proven(resources, one, found.get(_named(one)), now) for one in given]
+        good = {one.key_id for one in asking if isinstance(one, Caller)}
+        unnoted = (one.caller.key_id for one in found.values() if one.unnoted)
+        if just_used := [key_id for key_id in unnoted if key_id in good]:
+            await callers.used(tx, just_used, now)
+        return asking if rate is None else await _counted(tx, asking, rate)
+
+
+def _named(one: Presented) -> bytes:
+    """What it is looked up by: the digest of the key, or of the access key."""
+    return digest(one.access_key) if isinstance(one, Token) else one
+
+
+def _proven(
+    resources: Resources, one: Presented, found: Known | None, now: datetime
+) -> Caller | CallsheetError:
+    """The caller, if this proves it. An access key alone proves nothing; and a token is checked
+    with another secret where there is none, so that how long it takes says nothing."""
+    pair = found is not None and found.secret is not None
+    if isinstance(one, Token):
+        secret = _secret(resources, found) or resources.vault.derive("tokens of nobody")
+        if flaw := access_tokens.flaw(one, secret, now.timestamp()):
+            return flaw
+    elif pair:
+        return Unauthorized()
+    return found.caller if found is not None and pair == isinstance(one, Token) else Unauthorized()
+
+
+def _secret(resources: Resources, found: Known | None) -> bytes | None:
+    """The secret key of a pair; None where there is none, or it cannot be opened."""
+    if found is None or found.secret is None:
+        return None
+    try:
+        return resources.vault.open(found.secret, bound_to(found.caller.key_id))
+    except Sealed as error:
+        log.error("callers", action="secret_sealed", key=found.caller.key_id, error=str(error))  # noqa: TRY400 - no traceback is needed
+        return None
 
 
 async def _counted(
-    tx: Direct, asking: Sequence[Caller | None], rate: float
+    tx: Direct, asking: Sequence[Caller | CallsheetError], rate: float
 ) -> list[Caller | CallsheetError]:
-    asked = Counter(caller.account_id for caller in asking if caller is not None)
+    asked = Counter(caller.account_id for caller in asking if isinstance(caller, Caller))
     granted = await callers.spend(tx, asked, rate) if asked else {}
     left = {account_id: number for account_id, (number, _) in granted.items()}
     answers: list[Caller | CallsheetError] = []
     for caller in asking:
-        if caller is None:
-            answers.append(Unauthorized())
+        if isinstance(caller, CallsheetError):
+            answers.append(caller)
         elif left[caller.account_id] > 0:
             left[caller.account_id] -= 1
             answers.append(caller)

@@ -1,24 +1,36 @@
-"""Callers' keys: made, listed, revoked. A key is shown once; only its hash is kept."""
+"""Callers' keys: made, listed, revoked. A key is shown once; only its hash is kept, and of a pair,
+whose secret key signs, that one sealed."""
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.core import durations
 from service.core.errors import Finding, Invalid, NotFound
 from service.steps.callers import digest
+from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.store import accounts
 from service.store.accounts import Key
 
 KEY_BYTES = 32
+ACCESS_BYTES = 16
 PREFIX = "csk_"
+ACCESS_PREFIX, SECRET_PREFIX = "csa_", "css_"  # of a pair
 SHOWN = 12  # characters that a key is known by
 DEFAULT_SCOPES = ("subjects:read", "subjects:write", "subscribers")
 SCOPES = (*DEFAULT_SCOPES, "operator")
 MAX_NAME = 100
 MAX_LIFE = timedelta(days=3650)  # of a key that is to expire at all; ours
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An access key, which names its account, and the secret key that signs tokens in its place."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,33 @@ async def create(
 ) -> str:
     """A new key of this account, which is made if there is none; it opens nothing any more once
     `expires_in` is over, a time as 90d or 12h. Invalid says all that is wrong."""
+    key = PREFIX + _random(resources, KEY_BYTES)
+    await _add(resources, account, scopes, expires_in, key)
+    return key
+
+
+async def create_pair(
+    resources: Resources, account: str, scopes: Sequence[str], expires_in: str | None = None
+) -> Pair:
+    """A new pair of this account, in all else like a key."""
+    access_key = ACCESS_PREFIX + _random(resources, ACCESS_BYTES)
+    secret_key = SECRET_PREFIX + _random(resources, KEY_BYTES)
+    await _add(resources, account, scopes, expires_in, access_key, secret_key)
+    return Pair(access_key, secret_key)
+
+
+def _random(resources: Resources, count: int) -> str:
+    return base64.urlsafe_b64encode(resources.chance(count)).decode().rstrip("=")
+
+
+async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
+    resources: Resources,
+    account: str,
+    scopes: Sequence[str],
+    expires_in: str | None,
+    key: str,
+    secret_key: str | None = None,
+) -> None:
     findings = [*_wrong_scopes(scopes)]
     if not 0 < len(account) <= MAX_NAME or not account.isprintable():
         findings.append(Finding("/account", "account", f"1 to {MAX_NAME} printable characters"))
@@ -41,22 +80,24 @@ async def create(
     expires_at = _expiry(expires_in, now, findings)
     if findings:
         raise Invalid(findings)
-    key = PREFIX + base64.urlsafe_b64encode(resources.chance(KEY_BYTES)).decode().rstrip("=")
+    key_id, sealed = resources.new_id("key"), None
+    if secret_key is not None:
+        sealed = resources.vault.seal(secret_key.encode(), bound_to(key_id))
     async with resources.database.transaction() as tx:
         account_id = await accounts.ensure(
             tx, account_id=resources.new_id("acc"), name=account, now=now
         )
         await accounts.add_key(
             tx,
-            key_id=resources.new_id("key"),
+            key_id=key_id,
             account_id=account_id,
             digest=digest(key),
             prefix=key[:SHOWN],
             scopes=list(dict.fromkeys(scopes)),
             now=now,
             expires_at=expires_at,
+            secret=sealed,
         )
-    return key
 
 
 async def listed(resources: Resources, account: str | None = None) -> list[Listed]:

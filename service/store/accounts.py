@@ -50,7 +50,9 @@ async def add_key(  # noqa: PLR0913 - one row's worth
     scopes: list[str],
     now: datetime,
     expires_at: datetime | None,
+    secret: bytes | None = None,
 ) -> None:
+    """`secret` is the sealed secret key of a pair: then `digest` is of its access key."""
     await tx.execute(
         api_keys.insert().values(
             id=key_id,
@@ -60,6 +62,7 @@ async def add_key(  # noqa: PLR0913 - one row's worth
             scopes=scopes,
             created_at=now,
             expires_at=expires_at,
+            secret=secret,
         )
     )
 

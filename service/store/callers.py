@@ -1,7 +1,7 @@
 """Whose keys these are, and how many requests their accounts may make."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
@@ -33,8 +33,18 @@ class Caller:
         return {"account": self.account_name} if self.operator else {}
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Whose key it is, or whose access key: then `secret` is the sealed secret key beside it.
+    `unnoted`: it is not noted that it was used just now."""
+
+    caller: Caller
+    secret: bytes | None = field(repr=False)
+    unnoted: bool
+
+
 _BY_KEYS = text("""
-    SELECT k.hash, k.id, a.id, a.name, k.scopes,
+    SELECT k.hash, k.id, a.id, a.name, k.scopes, k.secret,
         k.last_used_at IS NULL OR k.last_used_at < :stale
     FROM api_keys k JOIN accounts a ON a.id = k.account_id
     WHERE k.hash = ANY (CAST(:digests AS bytea[])) AND k.revoked_at IS NULL
@@ -68,13 +78,18 @@ _SPEND = text("""
 """)
 
 
-async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[bytes, Caller]:
-    """Whose these are, as far as they are neither revoked nor expired; and that they are used."""
+async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[bytes, Known]:
+    """Whose these are, as far as they are neither revoked nor expired."""
     values = {"digests": digests, "now": now, "stale": now - USED_STEP}
-    found = await tx.execute(_BY_KEYS, values)
-    if stale := [row[1] for row in found if row[5]]:
-        await tx.execute(_USED, {"ids": stale, "now": now})
-    return {row[0]: Caller(row[1], row[2], row[3], frozenset(row[4])) for row in found}
+    return {
+        row[0]: Known(Caller(row[1], row[2], row[3], frozenset(row[4])), row[5], row[6])
+        for row in await tx.execute(_BY_KEYS, values)
+    }
+
+
+async def used(tx: Direct, key_ids: Sequence[str], now: datetime) -> None:
+    """Note that these keys are used."""
+    await tx.execute(_USED, {"ids": key_ids, "now": now})
 
 
 async def spend(tx: Direct, asked: Mapping[str, int], rate: float) -> dict[str, tuple[int, float]]:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Table, delete, select, true, update
 
 from service.store.database import Transaction
 from service.store.outgoing import retired_keys, subscribers
-from service.store.tables import accounts, callback_secrets
+from service.store.tables import accounts, api_keys, callback_secrets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +41,7 @@ SHELVES = (
         subscribers.c.type != "callback",  # the account's secret signs for these
     ),
     Shelf(accounts, "id", ("callback_secret",)),
+    Shelf(api_keys, "id", ("secret",), api_keys.c.secret.is_not(None)),
     Shelf(retired_keys, "owner_id", ("secret", "seed")),
 )
 

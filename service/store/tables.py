@@ -59,7 +59,9 @@ api_keys = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
-    Column("hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of the whole key
+    # SHA-256 of the whole key; of a pair, of its access key.
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("secret", LargeBinary),  # of a pair: its secret key, sealed as in steps/vault.py
     Column("prefix", Text, nullable=False),  # its first characters, to know it by
     Column("scopes", ARRAY(Text), nullable=False),
     Column("created_at", Time, nullable=False),

@@ -8,6 +8,7 @@ from typing import TypeVar
 from service.core.errors import CallsheetError
 from service.core.subjects import Subject
 from service.steps import callback, callers, intake, reading
+from service.steps.callers import Presented
 from service.steps.enter import Outcome, Wish
 from service.steps.gather import Gatherer
 from service.steps.judge import Taken
@@ -24,14 +25,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """`callbacks` are believed, and `doubtful` ones not yet; `callers` are known by the digests of
-    their keys; `subjects` are read by their account and id, and `places` are theirs in
+    """`callbacks` are believed, and `doubtful` ones not yet; `callers` are known by their keys
+    or tokens; `subjects` are read by their account and id, and `places` are theirs in
     the queue."""
 
     callbacks: Gatherer[Incoming, Taken]
     doubtful: Gatherer[Incoming, Taken]
     intake: Gatherer[Wish, Outcome]
-    callers: Gatherer[bytes, Caller | CallsheetError]
+    callers: Gatherer[Presented, Caller | CallsheetError]
     subjects: Gatherer[tuple[str, str], Subject | None]
     places: Gatherer[Subject, int | None]
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.core.access_tokens import MAX_LIFE
 from service.web.openapi import (
     paths_deliveries,
     paths_events,
@@ -88,5 +89,11 @@ def document(root: str = "", *, voice_for_images: bool = False) -> dict[str, Any
 
 
 def _key() -> dict[str, str]:
-    made = "`callsheet keys create`; what stands beside it in an operation is the scope it needs."
+    made = (
+        "`callsheet keys create`; what stands beside it in an operation is the scope it needs. "
+        "Who has an access key and a secret key (`--pair`) sends a token in its place, as the "
+        "provider's clients do: a JWT, HS256, signed with the secret key's characters; `iss` is "
+        f"the access key, `exp` at most {MAX_LIFE:,} seconds from now, and `nbf`, if there is one, "
+        "not later than now."
+    )
     return {"type": "http", "scheme": "bearer", "description": made}
