@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from service.core import envelopes
+from service.core import envelopes, task_requests
 from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
 from service.core.fields import Reading, shown
@@ -69,7 +69,8 @@ async def create(request: Request) -> dict[str, Any]:
     its idempotency key is answered as before."""
     caller = await authorize(request, "subjects:write", own=True)
     asked = Asked(caller.account_id, only(request.headers, "idempotency-key"), new=True)
-    return envelopes.created((await take(request, asked)).subject) | caller.account_shown
+    accepted = await take(request, asked, task_requests.given)
+    return envelopes.created(accepted.subject) | caller.account_shown
 
 
 @enveloped

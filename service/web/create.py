@@ -1,5 +1,6 @@
 """POST /v1/subjects, for one, and /v1/subjects/batch, for up to a hundred."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,12 +28,15 @@ async def create(request: Request) -> Response:
     return rendered(shown, 202 if accepted.created else 200, location)
 
 
-async def take(request: Request, asked: Asked) -> Accepted:
-    """What the request's body asks for, accepted; or refused, by raising."""
+async def take(
+    request: Request, asked: Asked, given: Callable[[object], object] | None = None
+) -> Accepted:
+    """What the request's body asks for, accepted; or refused, by raising. `given` makes of a body
+    what the rules are to see."""
+    read = partial(intake.read, resources(request), asked)
     async with bodies.read(request, MAX_SUBJECT_BODY, asked.account_id) as body:
-        return await _put(
-            request, await body.apply(partial(intake.read, resources(request), asked))
-        )
+        wish = await body.apply(read if given is None else lambda value: read(given(value)))
+        return await _put(request, wish)
 
 
 async def _put(request: Request, wish: Wish) -> Accepted:

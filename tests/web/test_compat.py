@@ -198,3 +198,50 @@ async def test_we_may_be_our_own_provider(api: Api, ours: There, clock: Clock) -
         assert (await api.read(found.report.provider_task_id))["external_task_id"] == "sub_1"
     finally:
         await remote.aclose()
+
+
+UNSET: dict[str, object] = {
+    "element_video_list": None,
+    "element_voice_id": None,
+    "tag_list": [],
+    "callback_url": "",
+    "external_task_id": None,
+    "model_name": None,
+    "watermark_info": {"enabled": False},
+}
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
+async def test_what_a_client_did_not_set_and_what_nobody_knows_is_left_aside(
+    api: Api, path: str
+) -> None:
+    images = request_body()["element_image_list"]
+    assert isinstance(images, dict)
+    others = [{"image_url": one["image_url"], "mask": None} for one in images["refer_images"]]
+    body = request_body(tag_list=None) | UNSET
+    body["element_image_list"] = images | {"refer_images": [*others, None], "style": ""}
+    answer = await api.http.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (200, 0), answer.text
+    made = await api.read(answer.json()["data"]["task_id"])
+    plain = await api.create(tag_list=[])
+    assert (made["tag_list"], made["external_task_id"], made["element_voice_id"]) == (
+        [],
+        None,
+        None,
+    )
+    assert made.keys() == plain.keys() | {"queue"}
+    for name in (made["id"], f"{made['id']}/", "", "?pageNum=1"):
+        found = await api.http.get(f"{path.rstrip('/')}/{name}")
+        assert (found.status_code, found.json()["code"]) == (200, 0), found.text
+
+
+async def test_what_is_not_set_and_needed_is_refused_in_the_envelope(api: Api) -> None:
+    answer = await api.http.post(f"{PATH}/", json=request_body() | {"element_name": ""})
+    assert (answer.status_code, answer.json()["code"]) == (400, 1201)
+    assert answer.json()["message"] == "/element_name: element_name is required"
+
+
+async def test_on_our_own_paths_a_member_that_nobody_knows_is_refused(api: Api) -> None:
+    answer = await api.http.post("/v1/subjects", json=request_body() | {"model_name": "kling-v1"})
+    assert answer.status_code == 422
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/model_name"]

@@ -25,7 +25,6 @@ BROKEN = {
     "reference_type": "both",
     "tag_list": [{"tag_id": "o_999"}],
     "external_task_id": "a\tb",
-    "element": 1,
 }
 TAKEN = request_body(external_task_id="taken")
 Mistake = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]

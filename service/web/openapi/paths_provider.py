@@ -90,7 +90,11 @@ def schemas() -> dict[str, Schema]:
         )
         for status, codes in _codes().items()
     }
-    return made | {"Task": tasks, "Model": _model()}
+    request: Schema = {
+        "description": "A `SubjectRequest`, once what is left aside is gone.",
+        "anyOf": [ref("SubjectRequest"), {"type": "object"}],
+    }
+    return made | {"Task": tasks, "TaskRequest": request, "Model": _model()}
 
 
 def _codes() -> dict[int, list[int]]:
@@ -153,9 +157,10 @@ def _create() -> Part:
         tag=TAG,
         scope=WRITE,
         own=True,
-        description="A trailing slash is taken too.",
+        description="Members that are not set (null, or an empty text, list or object) and members "
+        "that nobody knows are left aside, also within others. A trailing slash is taken too.",
         parameters=[in_header("Idempotency-Key", ONE_KEY, KEY_RULE, "order-7733")],
-        body=body(ref("SubjectRequest"), examples.TASKS),
+        body=body(ref("TaskRequest"), examples.TASKS),
         answers=_answers("It is queued.", record(CREATED, of_account())),
     )
 
