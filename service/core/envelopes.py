@@ -25,8 +25,7 @@ from service.core.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from service.core.provider_shape import task_record
-from service.core.rules import IMAGE_LIST, VIDEO_LIST
+from service.core.provider_shape import media_of, task_record
 from service.core.subjects import Subject, public
 
 SUCCEED = "SUCCEED"
@@ -121,21 +120,5 @@ def created(subject: Subject) -> dict[str, Any]:
 
 
 def record(subject: Subject) -> dict[str, Any]:
-    """`data` of the answer to a query, and one of a list's. What a callback says, and the media."""
-    shown = task_record(public(subject))
-    for element in shown.get("task_result", {}).get("elements", ()):
-        element |= {name: _by_url(subject.document.get(name)) for name in (IMAGE_LIST, VIDEO_LIST)}
-    return shown
-
-
-def _by_url(media: object) -> object:
-    """The media as they were given; but one that was sent as Base64, and so has no URL, as ""."""
-    match media:
-        case {"media": str()}:
-            return ""
-        case dict():
-            return {name: _by_url(member) for name, member in media.items()}
-        case list():
-            return [_by_url(entry) for entry in media]
-        case _:
-            return media
+    """`data` of the answer to a query, and one of a list's: what a callback says."""
+    return task_record(public(subject), media_of(subject))

@@ -4,20 +4,23 @@ Foreign values are taken only if they are what they should be, cut short, and fi
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from service.core.rules import IMAGE, VIDEO
+from service.core.rules import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 from service.core.subjects import rfc3339
 
 MAX_TEXT = 2000  # characters kept of any text of the provider's
 MAX_TAGS = 100  # entries kept of its tags
+MAX_MEDIA = 10  # entries kept of a list of its media; a request has three at most
+MAX_URL = 8192  # characters of one of its URLs
 MAX_TIME = 10**14  # milliseconds: the year 5138
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ID = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
+URL = re.compile(r"https?://[^\s\x00-\x1f\x7f\ud800-\udfff]+", re.IGNORECASE)
 ELEMENT_TYPES = MappingProxyType(  # the newer shape's words for the document's
     {"video_character_elements": VIDEO, "multi_image_elements": IMAGE}
 )
@@ -92,6 +95,8 @@ def _older(element: Mapping[str, object]) -> dict[str, Any]:
         "voice": _voice(voice, "voice_id", "voice_name", "trial_url"),
         "tags": _tags(element.get("tag_list")),
         "owned_by": clean(element.get("owned_by")),
+        IMAGE_LIST: images(element.get(IMAGE_LIST)),
+        VIDEO_LIST: videos(element.get(VIDEO_LIST)),
     }
 
 
@@ -106,7 +111,46 @@ def _newer(element: Mapping[str, object]) -> dict[str, Any]:
         "voice": _voice(voice, "id", "name", "url"),
         "tags": _tags(element.get("tags")),
         "owned_by": clean(element.get("owned_by")),
+        **_media(materials),
     }
+
+
+def _media(materials: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    """The media among the newer shape's materials, as the older shape's lists."""
+    shown = [one for one in materials if one.get("type") == "image"]
+    shown.sort(key=lambda one: not clean(one.get("role")).startswith("frontal"))
+    filmed = [one for one in materials if one.get("type") == "video"]
+    others = [{"image_url": image.get("url")} for image in shown[1:]]
+    first = shown[0].get("url") if shown else None
+    return {
+        IMAGE_LIST: images({"frontal_image": first, "refer_images": others}),
+        VIDEO_LIST: videos({"refer_videos": [{"video_url": film.get("url")} for film in filmed]}),
+    }
+
+
+def images(value: object) -> dict[str, Any]:
+    """An `element_image_list` with nothing in it but URLs; {} if it has none."""
+    frontal = _url(mapping(value).get("frontal_image"))
+    others = _entries(mapping(value).get("refer_images"), "image_url")
+    kept = {"refer_images": others} if frontal or others else {}
+    return {"frontal_image": frontal, **kept} if frontal else kept
+
+
+def videos(value: object) -> dict[str, Any]:
+    """An `element_video_list` with nothing in it but URLs; {} if it has none."""
+    entries = _entries(mapping(value).get("refer_videos"), "video_url")
+    return {"refer_videos": entries} if entries else {}
+
+
+def _entries(value: object, name: str) -> list[dict[str, str]]:
+    found = (_url(entry.get(name)) for entry in islice(mappings(value), MAX_MEDIA))
+    return [{name: url} for url in found if url]
+
+
+def _url(value: object) -> str | None:
+    """The text, if it is a URL: what stands there may be Base64, too."""
+    whole = isinstance(value, str) and len(value) <= MAX_URL and URL.fullmatch(value)
+    return str(value) if whole else None
 
 
 def _voice(voice: Mapping[str, object], id_: str, name: str, url: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from service.core.capabilities import USABLE_WITH
 from service.core.lifecycle import TERMINAL, WITH_PROVIDER, Signal, State, makes_event
+from service.core.rules import IMAGE_LIST, VIDEO_LIST
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,20 @@ def public(subject: Subject) -> dict[str, Any]:
         "element_description": document["element_description"],
         "element_voice_id": document.get("element_voice_id"),
         "tag_list": document.get("tag_list", []),
-        "subject": subject.result,
+        "subject": _made(subject.result),
         "usable_with": _usable_with(subject),
         "error": subject.error,
         "created_at": rfc3339(subject.created_at),
         "updated_at": rfc3339(subject.updated_at),
         "finished_at": rfc3339(subject.finished_at),
     }
+
+
+def _made(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the provider made, without its media: only records in the provider's shape have them."""
+    if result is None:
+        return None
+    return {name: value for name, value in result.items() if name not in (IMAGE_LIST, VIDEO_LIST)}
 
 
 def _usable_with(subject: Subject) -> list[str] | None:

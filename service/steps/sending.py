@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
+import orjson
+
 from service.core import cloudevents, signatures
-from service.core.provider_shape import callback_body
+from service.core.provider_shape import callback_body, media_of
 from service.core.subscribing import PLAIN
 from service.remote.attempts import Attempt
 from service.remote.links import Entry
 from service.steps.profiles import Profile
 from service.steps.resources import Resources
+from service.store import subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Message:
 async def send(resources: Resources, profile: Profile, message: Message, at: datetime) -> Attempt:
     """Once, within the subscriber's time-out. Whatever comes of it is a value."""
     if profile.type == "callback":
-        message = replace(message, body=callback_body(message.body))
+        message = replace(message, body=await _as_the_provider(resources, message.body))
     content_type = "application/json"
     if profile.format == "cloudevents":
         body = cloudevents.structured(message.event_id, profile.account_id, message.body)
@@ -51,6 +54,16 @@ def _goes_inward(resources: Resources, profile: Profile) -> bool:
     """Whether it must not leave the allowed networks, as it is not encrypted. callback_urls may be
     http anywhere: the scheme of those who stand for them is their own."""
     return not resources.settings.allow_http and urlsplit(profile.url).scheme in PLAIN
+
+
+async def _as_the_provider(resources: Resources, event_body: bytes) -> bytes:
+    """An event of a subject as the provider's callback. Only one that tells of success has media to
+    name, which the event itself has not."""
+    shown, subject = orjson.loads(event_body)["data"], None
+    if shown["subject"] is not None:
+        async with resources.database.glance() as tx:
+            subject = await subjects.get(tx, shown["id"])
+    return callback_body(shown, media_of(subject))
 
 
 async def _publish(

@@ -110,17 +110,16 @@ def test_an_element_id_is_a_number_with_all_its_digits(digits: str) -> None:
     assert one["element_id"] == int(digits)
 
 
-def test_media_are_shown_as_given_and_those_without_a_url_as_nothing() -> None:
+def test_media_are_shown_by_the_urls_that_were_given_and_base64_is_left_out() -> None:
     images = {
         "frontal_image": {"media": "0" * 64},
         "refer_images": [{"image_url": "https://a/1"}, {"image_url": {"media": "1" * 64}}],
     }
     one = element(element_image_list=images)
-    assert one["element_image_list"] == {
-        "frontal_image": "",
-        "refer_images": [{"image_url": "https://a/1"}, {"image_url": ""}],
-    }
+    assert one["element_image_list"] == {"refer_images": [{"image_url": "https://a/1"}]}
     assert one["element_video_list"] is None
+    one = element(element_image_list={"frontal_image": {"media": "0" * 64}, "refer_images": []})
+    assert one["element_image_list"] is None
     videos = {"refer_videos": [{"video_url": "https://a/1.mp4"}]}
     one = element(element_video_list=videos, reference_type="video_refer")
     assert (one["element_image_list"], one["element_video_list"]) == (None, videos)

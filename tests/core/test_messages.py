@@ -34,7 +34,8 @@ def test_the_older_shape_is_read() -> None:
         message="",
         created_at=1781080778802,
         updated_at=1781080794151,
-        result=RESULT,
+        result=RESULT
+        | {"element_image_list": ELEMENT["element_image_list"] | {"refer_images": []}},
         final_unit_deduction="1.5",
     )
 
@@ -44,7 +45,8 @@ def test_the_newer_shape_says_the_same_in_other_words() -> None:
     assert report.result is not None
     voice = {key: value for key, value in RESULT["voice"].items() if key != "owned_by"}
     tags = [{"id": "102", "name": "person", "description": "A person"}]
-    assert report.result == RESULT | {"voice": voice, "tags": tags}
+    film = {"refer_videos": [{"video_url": "https://p.example.com/1.mp4"}]}
+    assert report.result == RESULT | {"voice": voice, "tags": tags, "element_video_list": film}
     older = read_record(OLDER)
     assert (report.provider_task_id, report.external_task_id, report.status) == (
         older.provider_task_id,
@@ -135,6 +137,39 @@ def test_a_subject_is_kept_as_far_as_it_goes() -> None:
     ]
     newer = read_record(NEWER | {"outputs": outputs, "billing": {"unknown": True}})
     assert newer.result == {"element_id": "5", "voice": {"voice_id": "6"}} | times
+
+
+def test_media_are_kept_by_their_urls_alone() -> None:
+    long = "https://a/" + "x" * 8182
+    given = {
+        "frontal_image": "iVBORw0KGgo=",
+        "refer_images": [
+            *({"image_url": url} for url in ("HTTPS://a/1?b=c", long, long + "x", "ftp://a", 5)),
+            *({"image_url": url} for url in ("", "http://", "https://a b", "https://a/\0")),
+            *("https://a/2", None, {}),
+        ],
+    }
+    element = ELEMENT | {"element_image_list": given, "element_video_list": {"refer_videos": 5}}
+    result = read_record(OLDER | {"task_result": {"elements": [element]}}).result
+    assert result is not None
+    kept = [{"image_url": url} for url in ("HTTPS://a/1?b=c", long)]
+    assert result["element_image_list"] == {"refer_images": kept}
+    assert "element_video_list" not in result
+
+
+def test_the_newer_shapes_images_are_told_apart_by_their_role() -> None:
+    roles = ("refer_images", "frontal_image", "")
+    materials = [
+        {"type": "image", "role": role, "url": f"https://a/{number}"}
+        for number, role in enumerate(roles)
+    ]
+    outputs = [{"type": "element", "id": 5, "references": materials}]
+    result = read_record(NEWER | {"outputs": outputs}).result
+    assert result is not None
+    assert result["element_image_list"] == {
+        "frontal_image": "https://a/1",
+        "refer_images": [{"image_url": "https://a/0"}, {"image_url": "https://a/2"}],
+    }
 
 
 @pytest.mark.parametrize("time", [None, "1781080778802", 1.5, True, -1, 10**14])

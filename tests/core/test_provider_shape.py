@@ -9,8 +9,9 @@ import pytest
 from service.core.events import event_of
 from service.core.lifecycle import State
 from service.core.messages import Status, read_callback
-from service.core.provider_shape import callback_body
+from service.core.provider_shape import callback_body, media_of
 from service.core.results import EPOCH
+from service.core.subjects import public
 from tests.make import NOW, a_subject
 
 RESULT = {
@@ -29,7 +30,8 @@ MOMENT = (NOW - EPOCH) // timedelta(milliseconds=1)
 def body(state: State, **changes: Any) -> bytes:  # noqa: ANN401
     """What is sent for a subject in this state."""
     finished = NOW if state in {State.SUCCEEDED, State.FAILED, State.CANCELED} else None
-    return callback_body(event_of(a_subject(state=state, finished_at=finished, **changes)).body)
+    subject = a_subject(state=state, finished_at=finished, **changes)
+    return callback_body(json.loads(event_of(subject).body)["data"], media_of(subject))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,8 @@ def test_a_finished_subject_has_what_was_made_and_what_it_cost() -> None:
                 "tag_list": RESULT["tags"],
                 "owned_by": "them",
                 "status": "succeed",
+                "element_image_list": None,
+                "element_video_list": None,
             }
         ]
     }
@@ -113,3 +117,43 @@ def test_what_is_sent_reads_as_what_the_provider_said() -> None:
 
 def test_the_same_event_is_the_same_bytes() -> None:
     assert body(State.SUCCEEDED, result=RESULT) == body(State.SUCCEEDED, result=RESULT)
+
+
+URLS = {"frontal_image": "https://a/1", "refer_images": [{"image_url": "https://a/2"}]}
+INLINE = {"frontal_image": {"media": "0" * 64}, "refer_images": [{"image_url": "https://a/2"}]}
+THEIRS = {"frontal_image": "https://p/1", "refer_images": [{"image_url": "https://p/2"}]}
+ECHO = {"frontal_image": "iVBORw0KGgo=", "refer_images": [{"image_url": "iVBORw0KGgo="}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "made", "sent"),
+    [
+        (URLS, None, URLS),
+        (INLINE, None, {"refer_images": [{"image_url": "https://a/2"}]}),
+        ({"frontal_image": {"media": "0" * 64}, "refer_images": []}, None, None),
+        (URLS, THEIRS, THEIRS),
+        (INLINE, THEIRS, THEIRS),
+        (URLS, ECHO, URLS),
+    ],
+)
+def test_media_are_named_by_the_providers_urls_else_by_the_callers_and_never_in_base64(
+    given: object, made: object, sent: object
+) -> None:
+    document = {**a_subject().document, "element_image_list": given}
+    result = RESULT | ({} if made is None else {"element_image_list": made})
+    record = json.loads(body(State.SUCCEEDED, document=document, result=result))
+    (element,) = record["task_result"]["elements"]
+    assert element["element_image_list"] == sent
+    assert element["element_video_list"] is None
+
+
+def test_a_film_is_named_by_its_url() -> None:
+    film = {"refer_videos": [{"video_url": "https://a/1.mp4"}]}
+    document = {**a_subject().document, "element_video_list": film}
+    record = json.loads(body(State.SUCCEEDED, document=document, result=RESULT))
+    assert record["task_result"]["elements"][0]["element_video_list"] == film
+
+
+def test_the_public_subject_does_not_name_media() -> None:
+    subject = a_subject(state=State.SUCCEEDED, result=RESULT | {"element_image_list": THEIRS})
+    assert public(subject)["subject"] == RESULT

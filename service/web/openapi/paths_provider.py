@@ -42,14 +42,14 @@ MEANINGS = {
     500: "A fault of ours.",
     503: "It cannot be done now.",
 }
-URL_OR_NOTHING = text("Empty where it was sent as Base64.")
-IMAGES = record(
-    {
-        "frontal_image": URL_OR_NOTHING,
-        "refer_images": array(record({"image_url": URL_OR_NOTHING})),
-    }
+NAMED = (
+    "Media by the URLs that the provider names, else by those of the request. What was sent as"
+    " Base64 is left out: it has no URL here. Null where none is left."
 )
-VIDEOS = record({"refer_videos": array(record({"video_url": text()}))})
+IMAGES = record(
+    {"refer_images": array(record({"image_url": text()}))}, {"frontal_image": text()}, NAMED
+)
+VIDEOS = record({"refer_videos": array(record({"video_url": text()}))}, description=NAMED)
 ELEMENT = record(
     {
         "element_id": {"type": ["integer", "string"], "description": "With all its digits."},

@@ -48,7 +48,11 @@ EXTERNAL_ID = sized(
 )
 COMMON = {
     "tag_list": array(ref("Tag"), rules.TAG_ENTRIES, "Repeats are folded."),
-    "callback_url": url("Is sent the provider's own callbacks, signed by us."),
+    "callback_url": url(
+        "Is sent the provider's own callbacks, signed by us. Once the subject is made they name its"
+        " media by the URLs that the provider names, else by those of the request; what was sent as"
+        " Base64 is left out."
+    ),
     "external_task_id": EXTERNAL_ID,
 }
 IGNORED: Schema = {"description": "Ignored, and reported in `warnings` unless it is null."}
