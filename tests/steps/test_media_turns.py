@@ -188,7 +188,8 @@ async def test_the_deadline_ends_a_subject_while_it_is_looked_at(
         assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
         media.gate.set()
         await eventually(lambda: _any(outcomes(logged)))
-    assert outcomes(logged) == ["late"]
+    # Its lease is over by then too: the same worker may have taken it up anew, as late.
+    assert set(outcomes(logged)) == {"late"}
     assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
 
 
