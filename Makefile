@@ -10,6 +10,7 @@ help:
 	@echo 'make dev     everything in one terminal, data kept in .data/'
 	@echo 'make bench   the figures, as ratios to floors measured in the same run'
 	@echo 'make fix     format, and mend what the linter can mend'
+	@echo 'make wheel   what production installs, in dist/'
 	@echo 'make lock    write the three requirements files anew, with uv'
 	@echo 'make clean   remove what the above made'
 
@@ -61,7 +62,12 @@ lock:
 	$(COMPILE) --extra local -c requirements.lock -o requirements-local.lock
 	$(COMPILE) --extra dev -c requirements-local.lock -o requirements-dev.lock
 
-clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+# For production: without embedded servers, and without the build's own tools.
+wheel: .venv/local
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
-.PHONY: help demo dev test bench fix lock clean
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+
+.PHONY: help demo dev test bench fix wheel lock clean

@@ -7,7 +7,10 @@ from alembic.config import Config
 
 import service
 
-FOLDER = Path(service.__file__).parent.parent / "migrations"
+PACKAGE = Path(service.__file__).parent
+# A wheel has the migrations inside the package; a checkout beside it.
+INSIDE, BESIDE = PACKAGE / "migrations", PACKAGE.parent / "migrations"
+FOLDER = INSIDE if INSIDE.is_dir() else BESIDE
 
 
 def config(url: str) -> Config:
