@@ -19,7 +19,7 @@ from service.steps import audit, keys, reseal, revisit, secrets
 from service.steps.resources import Resources
 from service.store.migrate import migrate
 from service.web import server
-from service.wiring import open_resources, start_logging
+from service.wiring import open_resources, start_logging, warn_of_strangers
 
 Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
@@ -114,6 +114,7 @@ def _secrets_parser(parser: argparse.ArgumentParser) -> None:
 def _settings() -> Settings:
     settings = read_settings(os.environ)
     start_logging(settings.log_level)
+    warn_of_strangers(os.environ)
     return settings
 
 

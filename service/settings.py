@@ -10,6 +10,7 @@ from typing import Any
 
 from service.core import parameters
 from service.core.database_url import parse_database_url
+from service.core.fields import Reading, shown
 from service.core.ports import parse_ports
 from service.core.retries import DELIVERY_SCHEDULE
 from service.core.schemes import V1, Scheme
@@ -242,13 +243,26 @@ def _read(one: Field[Any], environ: Mapping[str, str]) -> Any:  # noqa: ANN401
     name = variable(one)
     text = environ.get(name, one.metadata["default"])
     if text is None:
-        msg = f"{name} is not set: {one.metadata['meaning']}"
+        meant = [given for given, nearest in strangers(environ).items() if nearest == name]
+        but = f", but {' and '.join(meant)} is, which is no setting" if meant else ""
+        msg = f"{name} is not set{but}: {one.metadata['meaning']}"
         raise SettingError(msg)
     try:
         return one.metadata["parse"](text.strip())
     except ValueError as error:
         msg = f"{name} {error}"
         raise SettingError(msg) from None
+
+
+def strangers(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Variables with PREFIX that are no setting, and the setting that each is most like, if any."""
+    known = [each.name.upper() for each in fields(Settings)]
+    given = [name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)]
+    reading, found = Reading(), {}
+    for name in sorted(set(given) - set(known)):
+        nearest = reading.nearest(name, known)
+        found[PREFIX + shown(name)] = PREFIX + nearest if nearest else None
+    return found
 
 
 def variable(one: Field[Any]) -> str:

@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from service.remote.media import Fetcher
 from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
-from service.settings import Settings
+from service.settings import Settings, strangers
 from service.steps.few import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
@@ -33,6 +33,7 @@ from service.store.database import Database
 
 CHANCE_BYTES = 1024  # fetched at a time
 COLLECT_AFTER = (10_000, 50, 100)  # objects; collections of the young; of the middle-aged
+log = structlog.get_logger()
 _RANDOM = random.SystemRandom()
 
 
@@ -128,6 +129,12 @@ def start_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def warn_of_strangers(environ: Mapping[str, str]) -> None:
+    """One log line for each variable that looks like a setting and is none; never its value."""
+    for name, nearest in strangers(environ).items():
+        log.warning("settings", action="unknown_setting", name=name, nearest=nearest)
 
 
 def _line(line: EventDict, **options: Any) -> bytes:  # noqa: ANN401

@@ -254,6 +254,18 @@ async def test_help_lists_the_commands() -> None:
         assert command in done.stdout
 
 
+@pytest.mark.parametrize("command", ["migrate", "audit"])
+async def test_a_variable_that_is_no_setting_is_warned_of_at_the_start_without_its_value(
+    environ: dict[str, str], command: str
+) -> None:
+    done = await run(environ | {"CALLSHEET_LEASSE": "hidden"}, command)
+    assert done.returncode == 0, done.stderr
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert (line["level"], line["action"]) == ("warning", "unknown_setting")
+    assert (line["name"], line["nearest"]) == ("CALLSHEET_LEASSE", "CALLSHEET_LEASE")
+    assert "hidden" not in done.stderr
+
+
 async def test_a_local_command_without_its_packages_names_what_is_missing() -> None:
     script = "import sys; sys.modules['rich'] = None; sys.argv[1:] = ['demo']; "
     script += "from service.__main__ import main; sys.exit(main())"

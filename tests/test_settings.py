@@ -9,7 +9,7 @@ import pytest
 
 import service
 from service.core.database_url import hosts
-from service.settings import PREFIX, SettingError, Settings, read_settings, variable
+from service.settings import PREFIX, SettingError, Settings, read_settings, strangers, variable
 
 EXAMPLE = Path(service.__file__).parent.parent / "deploy" / "env.example"
 GIVEN = {
@@ -48,6 +48,25 @@ def test_what_is_given_is_read() -> None:
     assert list(settings.delivery_schedule) == [1, 2, 3]
     assert settings.allow_http
     assert read().poll_after is None
+
+
+def test_a_variable_that_is_no_setting_is_known_by_name_with_the_setting_it_is_most_like() -> None:
+    given = {
+        "CALLSHEET_LEASE": "12",
+        "CALLSHEET_PROVIDER_PARALEL": "4",
+        "CALLSHEET_X": "5",
+        "X": "6",
+    }
+    nearest = {"CALLSHEET_PROVIDER_PARALEL": "CALLSHEET_PROVIDER_PARALLEL", "CALLSHEET_X": None}
+    assert strangers(given) == nearest
+
+
+def test_a_setting_that_is_missing_by_a_slip_of_the_pen_is_told_of_the_slip() -> None:
+    with pytest.raises(SettingError) as refusal:
+        read(DATABASE_URL=None, DATABSE_URL="postgresql://u:hidden@localhost/db")
+    but = "is not set, but CALLSHEET_DATABSE_URL is, which is no setting: "
+    assert str(refusal.value).startswith(f"CALLSHEET_DATABASE_URL {but}")
+    assert "hidden" not in str(refusal.value)
 
 
 def test_the_provider_time_out_follows_the_lease_unless_given() -> None:

@@ -127,6 +127,18 @@ def test_a_folder_in_use_is_named_on_stderr(
     assert capsys.readouterr() == ("", message)
 
 
+def test_a_variable_that_is_no_setting_is_named_on_stderr(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLSHEET_LEASSE", "hidden")
+    with only_user(folder):
+        assert run(folder, free_port()) == 1
+    said = capsys.readouterr().err
+    message = "callsheet dev: CALLSHEET_LEASSE is no setting; did you mean CALLSHEET_LEASE?\n"
+    assert said.startswith(message)
+    assert "hidden" not in said
+
+
 def test_the_developers_settings_are_handed_on_and_a_taken_port_is_replaced() -> None:
     port = free_port()
     environ = {"CALLSHEET_POLL_AFTER": "3", "CALLSHEET_PORT": "1", "PATH": "/bin"}
