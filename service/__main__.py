@@ -4,13 +4,13 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from getpass import getpass
-from pathlib import Path
 
 import uvloop
 
 from service import worker
+from service.arguments import parser
 from service.core.errors import CallsheetError, Invalid, Unavailable
 from service.core.sources import PROVIDER
 from service.core.subjects import rfc3339
@@ -29,9 +29,9 @@ MAX_SECRET = 10_000  # bytes read of what can only be a secret
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. What is wrong with the settings is said in one line."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
-        return int(given.run(given))
+        return COMMANDS[given.command](given)
     except ModuleNotFoundError as error:
         print(f"this needs {error.name}, as requirements-local.lock lists it", file=sys.stderr)
         return 2
@@ -48,67 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CallsheetError as error:
         print(error, file=sys.stderr)
         return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("callsheet", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, run: Command, meaning: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=meaning, description=meaning)
-        made.set_defaults(run=run)
-        return made
-
-    dev = command("dev", _dev, "run everything in one terminal, data kept in .data/")
-    dev.add_argument("--data", type=Path, default=Path(".data"))
-    dev.add_argument("--port", type=int, default=8000)
-    command("demo", _demo, "one full story on data of its own, then exit")
-    command("web", _web, "serve callers and the provider's callbacks")
-    command("worker", _worker, "submit, ask and deliver")
-    command("migrate", _migrate, "bring the tables up to date")
-    simulator = command("simulator", _simulator, "a stand-in for the provider")
-    simulator.add_argument("--host", default="127.0.0.1")
-    simulator.add_argument("--port", type=int, default=8100)
-    simulator.add_argument("--api-key", required=True)
-    simulator.add_argument("--webhook-secret")
-    simulator.add_argument("--access-key")
-    simulator.add_argument("--secret-key")
-    simulator.add_argument("--data", type=Path)
-    _keys_parser(command("keys", _keys_list, "what callers are known by"))
-    _secrets_parser(command("secrets", _secrets_list, "what callbacks are verified with"))
-    command("reseal", _reseal, "after a change of SECRET_KEY: seal all secrets under the new one")
-    command("audit", _audit, "look for broken promises: exit 0, or 1 with the violations")
-    return parser
-
-
-def _keys_parser(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key, and show it this once")
-    create.add_argument("--account", required=True, help="made if there is none of this name")
-    create.add_argument("--scopes", default=",".join(keys.DEFAULT_SCOPES))
-    create.add_argument("--expires-in", help="as 90d or 12h; left out: it does not expire")
-    create.add_argument("--pair", action="store_true", help="an access key and a secret key")
-    create.set_defaults(run=_keys_create)
-    shown = actions.add_parser("list", help="all there are and were, by what they begin with")
-    shown.add_argument("--account")
-    shown.set_defaults(run=_keys_list)
-    revoke = actions.add_parser("revoke", help="a key opens nothing any more, at once")
-    revoke.add_argument("id")
-    revoke.set_defaults(run=_keys_revoke)
-
-
-def _secrets_parser(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    add = actions.add_parser(
-        "add", help="put a secret in force, and verify again what was rejected"
-    )
-    add.add_argument("--source", default=PROVIDER)
-    add.add_argument("secret", nargs="?", help="left out, or -: read from standard input")
-    add.set_defaults(run=_secrets_add)
-    actions.add_parser("list", help="by their fingerprints").set_defaults(run=_secrets_list)
-    remove = actions.add_parser("remove", help="put a secret out of force")
-    remove.add_argument("id")
-    remove.set_defaults(run=_secrets_remove)
 
 
 def _settings() -> Settings:
@@ -294,6 +233,24 @@ def _simulator(given: argparse.Namespace) -> int:
         access_key=given.access_key,
         secret_key=given.secret_key,
     )
+
+
+COMMANDS: Mapping[str, Command] = {
+    "dev": _dev,
+    "demo": _demo,
+    "web": _web,
+    "worker": _worker,
+    "migrate": _migrate,
+    "simulator": _simulator,
+    "keys create": _keys_create,
+    "keys list": _keys_list,
+    "keys revoke": _keys_revoke,
+    "secrets add": _secrets_add,
+    "secrets list": _secrets_list,
+    "secrets remove": _secrets_remove,
+    "reseal": _reseal,
+    "audit": _audit,
+}
 
 
 if __name__ == "__main__":

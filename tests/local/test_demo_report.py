@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from service.local.demo import report
@@ -10,6 +11,7 @@ from service.local.demo.backend import Backend, Heard
 from service.local.demo.board import Board, Part
 from service.local.demo.cast import cast
 from service.local.demo.checks import checks
+from service.local.demo.introduction import WIDEST, introduce
 from service.local.demo.screen import screen
 
 ROLES = {role.name: role for role in cast("http://127.0.0.1:65009/media")}
@@ -113,6 +115,24 @@ def test_the_report_shows_what_did_not_hold() -> None:
     assert "✗ two" in text
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_reader_is_told_first_what_is_shown_and_why_in_lines_that_can_be_read(
+    width: int,
+) -> None:
+    console = Console(file=io.StringIO(), width=width, record=True)
+    introduce(console, 4)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= min(width, WIDEST)
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith("What this shows Callsheet stands between a back end and a provider")
+    assert "places for 4 subjects" in text
+    assert "Twelve subjects are asked for" in text
+    assert len(ROLES) == 12
+    refused = {name for name, role in ROLES.items() if role.end is None or role.code}
+    troubled = {name for name, role in ROLES.items() if role.fault} - refused
+    assert (len(refused), len(troubled)) == (2, 6), "as the text has it"
+
+
 def test_a_terminal_gets_a_table_and_a_bar() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100)
@@ -130,4 +150,6 @@ def test_without_a_terminal_each_change_is_one_line() -> None:
         for state in ("queued", "queued", "succeeded"):
             ada.subject["state"] = state
             show(Board([ada, Part(ROLES["Bo"])]))
-    assert [line.split()[-1] for line in written.getvalue().splitlines()] == ["queued", "succeeded"]
+    first, second = written.getvalue().splitlines()
+    assert first.endswith("Ada   queued (three JPEG images as Base64)"), "once, what is special"
+    assert second.endswith("Ada   succeeded")

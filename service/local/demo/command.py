@@ -8,6 +8,7 @@ from rich.console import Console
 
 from service.local.demo import report
 from service.local.demo.checks import Check, checks
+from service.local.demo.introduction import introduce
 from service.local.demo.screen import screen
 from service.local.demo.story import play
 from service.local.errors import LocalError
@@ -45,6 +46,7 @@ def run() -> int:
 
 
 def _told(console: Console) -> bool:
+    introduce(console, PARALLEL)
     started = time.monotonic()
     console.print("Starting Postgres, Valkey, the provider simulator, worker and web …")
     with ExitStack() as everything:

@@ -35,7 +35,7 @@ def screen(console: Console) -> Iterator[Show]:
 
 
 class _Lines:
-    """One line for each change of state."""
+    """One line for each change of state; the first of a subject says what is special about it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -46,10 +46,11 @@ class _Lines:
             state = part.state
             if state is None or self._shown.get(part.role.name) == state:
                 continue
+            about = "" if part.role.name in self._shown else f" ({part.role.about})"
             self._shown[part.role.name] = state
             done = f"{board.ended:>2}/{len(board.parts)}"
-            line = f"{board.seconds:5.1f} s  {done}  {part.role.name:<5} {state}"
-            self._console.print(line)
+            line = f"{board.seconds:5.1f} s  {done}  {part.role.name:<5} {state}{about}"
+            self._console.print(line, markup=False)
 
 
 def _picture(board: Board) -> Group:
