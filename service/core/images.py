@@ -49,6 +49,11 @@ BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and restarts: markers withou
 ANCILLARY = 0x20  # in a chunk type's first letter; decoders fail on a bad CRC of the others
 CHUNK_EXTRA = 12  # bytes of a chunk besides its data: length, type, CRC
 IHDR = struct.Struct(">IIBBBBB")
+# PNG specification, third edition, section 11.3.6.1: it stands before the first IDAT, or is not
+# heeded; a picture of one frame is a still.
+ANIMATION = b"acTL"
+ACTL = struct.Struct(">II")  # frames, and how often they are played
+READ = frozenset({b"IHDR", ANIMATION})
 # PNG specification, section 11.2.1: what a pixel has, by colour type, and the bits of each.
 CHANNELS = MappingProxyType({0: 1, 2: 3, 3: 1, 4: 2, 6: 4})
 PALETTE = 3
@@ -179,12 +184,17 @@ def _png(data: bytes) -> Image:
     lengths: dict[bytes, int] = {}
     for kind, body, length in _chunks(data):
         header = header or (body if kind == b"IHDR" else b"-")
+        if kind == ANIMATION and not lengths.keys() & {ANIMATION, b"IDAT"} and _moves(body):
+            raise _Broken(ANIMATED)
         lengths[kind] = lengths.get(kind, 0) + length
-    if b"acTL" in lengths:
-        raise _Broken(ANIMATED)
     if len(header) != IHDR.size or b"IDAT" not in lengths:
         raise _Broken(DAMAGED)
     return _headed(header, lengths)
+
+
+def _moves(control: bytes) -> bool:
+    """Whether an `acTL` chunk with this content says that there are several frames."""
+    return len(control) == ACTL.size and ACTL.unpack(control)[0] > 1
 
 
 def _headed(header: bytes, lengths: Mapping[bytes, int]) -> Image:
@@ -202,7 +212,8 @@ def _headed(header: bytes, lengths: Mapping[bytes, int]) -> Image:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
-    """Each chunk's type, for IHDR its data, and its length, up to IEND, which must be there."""
+    """Each chunk's type, for those in READ its data, and its length, up to IEND, which must be
+    there."""
     at = len(PNG)
     for _ in range(MAX_PARTS):
         end = at + CHUNK_EXTRA + int.from_bytes(data[at : at + 4])
@@ -214,6 +225,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
             raise _Broken(DAMAGED)
         if kind == b"IEND":
             return
-        yield kind, data[at + 8 : end - 4] if kind == b"IHDR" else b"", end - at - CHUNK_EXTRA
+        yield kind, data[at + 8 : end - 4] if kind in READ else b"", end - at - CHUNK_EXTRA
         at = end
     raise _Broken(DAMAGED)

@@ -6,7 +6,7 @@ import warnings
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
@@ -158,6 +158,30 @@ def test_an_animated_png_is_refused_and_a_still_one_of_the_same_picture_is_not()
     assert code(out.getvalue()) == "animated"
 
 
+def animation(frames: int, rest: bytes = bytes(4)) -> bytes:
+    return chunk(b"acTL", struct.pack(">I", frames) + rest)
+
+
+CONTROL = chunk(b"fcTL", struct.pack(">5I2H2B", 0, 300, 300, 0, 0, 1, 10, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        (animation(1), CONTROL, FEW),
+        (animation(1), animation(3), CONTROL, FEW),  # the first is the one that counts
+        (FEW, animation(3)),
+        (animation(0), FEW),
+        (animation(3, bytes(3)), FEW),  # too short to be one
+    ],
+)
+def test_a_png_is_a_still_unless_it_says_before_its_data_that_it_has_several_frames(
+    between: tuple[bytes, ...],
+) -> None:
+    assert read(png(300, 300, *between)) == Image("png", 300, 300)
+    assert code(png(300, 300, animation(2), *between)) == "animated"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -238,6 +262,7 @@ def seen_by_pillow(data: bytes) -> tuple[str | None, tuple[int, int]] | None:
         return None
 
 
+@settings(deadline=None)  # Pillow decodes each
 @given(
     st.sampled_from([REAL_JPEG, REAL_PNG, drawn("JPEG", progressive=True), drawn("PNG", mode="P")]),
     st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=3),
