@@ -5,9 +5,14 @@ box is too short for what it must hold; time is linear in the bytes.
 """
 
 import struct
+from types import MappingProxyType
 
-from service.core.boxes import COUNT, Tally, damaged, versioned
+from service.core.boxes import COUNT, Tally, Wanted, damaged, versioned
 from service.core.movies import LENGTH, Movie, Track
+
+WANTED: Wanted = MappingProxyType(  # the boxes that are read, by the kind of the one they are in
+    {b"moof": frozenset({b"traf"}), b"traf": frozenset({b"tfhd", b"tfdt", b"trun"})}
+)
 
 WORD = struct.Struct(">I")  # a full box's version and flags, and each of its optional fields
 TFHD = struct.Struct(">II")  # 8.8.7: flags, track
@@ -19,10 +24,10 @@ TRUN_TICKS, TRUN_OFFSET = 0x100, 0x800
 
 
 def add_moof(tally: Tally, movie: Movie, data: memoryview) -> None:
-    """Adds the samples of a fragment to the movie's tracks."""
-    for kind, body in tally.inside(data):
-        if kind == b"traf":
-            _add_traf(tally, movie, body)
+    """Adds the samples of a fragment to the movie's tracks. Of its box there is only what is
+    WANTED."""
+    for _, body in tally.inside(data):
+        _add_traf(tally, movie, body)
 
 
 def _before(flags: int, fields: dict[int, int]) -> int:

@@ -8,28 +8,24 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
-from service.core.boxes import COUNT, Layouts, Tally, damaged, layout, versioned
+from service.core.boxes import COUNT, Layouts, Tally, Wanted, damaged, layout, versioned
 
-PLACES = {  # the wanted boxes of a track, each with the only box it is looked for in
-    b"tkhd": b"trak",
-    b"edts": b"trak",
-    b"elst": b"edts",
-    b"mdia": b"trak",
-    b"mdhd": b"mdia",
-    b"hdlr": b"mdia",
-    b"minf": b"mdia",
-    b"stbl": b"minf",
-    b"stsd": b"stbl",
-    b"stts": b"stbl",
-    b"ctts": b"stbl",
-    b"stsz": b"stbl",
-    b"stz2": b"stbl",
-    b"stco": b"stbl",
-    b"co64": b"stbl",
-}
-HOLDERS = frozenset(PLACES.values())
+# The boxes that are read, by the kind of the only one that each is looked for in. What else a file
+# may carry there, as pictures and records of a camera or an editor, may be of any size.
+WANTED: Wanted = MappingProxyType(
+    {
+        b"moov": frozenset({b"mvhd", b"trak", b"mvex", b"cmov"}),
+        b"mvex": frozenset({b"mehd", b"trex"}),
+        b"trak": frozenset({b"tkhd", b"edts", b"mdia"}),
+        b"edts": frozenset({b"elst"}),
+        b"mdia": frozenset({b"mdhd", b"hdlr", b"minf"}),
+        b"minf": frozenset({b"stbl"}),
+        b"stbl": frozenset({b"stsd", b"stts", b"ctts", b"stsz", b"stz2", b"stco", b"co64"}),
+    }
+)
 
 TIMES: Layouts = struct.Struct(">12xII"), struct.Struct(">20xIQ")  # 8.2.2 mvhd, 8.4.2 mdhd
 TRACK: Layouts = struct.Struct(">12xI24x9i"), struct.Struct(">20xI28x9i")  # 8.3.2 tkhd
@@ -106,6 +102,11 @@ class Movie:
     tracks: dict[int, Track] = field(default_factory=dict)
     fragmented: bool = False
 
+    @property
+    def begins(self) -> bool:
+        """Whether any track has samples so far."""
+        return any(track.samples for track in self.tracks.values())
+
     def whole(self) -> Fraction:
         """Seconds it lasts, by the latest of all claims."""
         ends = (track.whole(self.scale) for track in self.tracks.values() if track.samples)
@@ -113,7 +114,8 @@ class Movie:
 
 
 def read_moov(tally: Tally, data: memoryview) -> Movie:
-    """The movie that a `moov` box describes, so far without its fragments."""
+    """The movie that a `moov` box describes, so far without its fragments. Of the box there is
+    only what is WANTED."""
     boxes = list(tally.inside(data))
     kinds = [kind for kind, _ in boxes]
     if b"cmov" in kinds:
@@ -152,18 +154,16 @@ def _table(body: memoryview | None, entry: struct.Struct) -> Iterator[tuple[Any,
     return entry.iter_unpack(entries)
 
 
-def _leaves(tally: Tally, parent: bytes, data: memoryview) -> dict[bytes, memoryview]:
-    """The wanted boxes below this one by type; of several, the first."""
+def _leaves(tally: Tally, data: memoryview) -> dict[bytes, memoryview]:
+    """The boxes below this one that hold no others, by kind; of several, the first."""
     found: dict[bytes, memoryview] = {}
     for kind, body in tally.inside(data):
-        if PLACES.get(kind) == parent:
-            below = _leaves(tally, kind, body) if kind in HOLDERS else {kind: body}
-            found = below | found
+        found = (_leaves(tally, body) if kind in WANTED else {kind: body}) | found
     return found
 
 
 def _read_trak(tally: Tally, movie: Movie, data: memoryview) -> None:
-    boxes = _leaves(tally, b"trak", data)
+    boxes = _leaves(tally, data)
     if not {b"tkhd", b"mdhd", b"hdlr"} <= boxes.keys():
         raise damaged("a track in it lacks a header")
     number, *matrix = versioned(boxes[b"tkhd"], TRACK)

@@ -8,7 +8,8 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
-from service.core.boxes import Box, Broken, Stream, Tally, damaged
+from service.core import fragments, movies
+from service.core.boxes import FILE, Box, Broken, Stream, Tally, damaged
 from service.core.brands import START, Kind, check_start, kind_of
 from service.core.fragments import add_moof
 from service.core.images import TRUNCATED, Flaw
@@ -24,7 +25,8 @@ SLACK = Fraction(1, 10)
 PADDED = {1088: 1080}  # coded in macroblocks of 16 lines; decoders cut the last 8 off
 ROUNDING = 8  # bits of a matrix's 16.16 numbers that are rounding
 
-KEPT = frozenset({b"ftyp", b"moov", b"moof"})
+WANTED = {FILE: frozenset({b"ftyp", b"moov", b"moof"}), **movies.WANTED, **fragments.WANTED}
+FILM = (b"ftyp", b"moov", b"moof", b"mdat")  # what must be whole; the rest may be missing, or cut
 TOO_LARGE = Flaw("too_large", f"has more than {MAX_BYTES:,} bytes (200 MB)")
 CLAIMS_TOO_MUCH = Flaw("too_large", f"says that it has more than {MAX_BYTES:,} bytes (200 MB)")
 NO_VIDEO = Flaw("no_video", "has no video track with a picture in it")
@@ -49,7 +51,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._tally = Tally()
-        self._stream = Stream(KEPT, self._tally)
+        self._stream = Stream(WANTED, self._tally)
         self._start = b""
         self._size = 0
         self._kind: Kind | None = None
@@ -83,7 +85,7 @@ class Reader:
 
     def _fail(self, flaw: Flaw) -> None:
         self._flaw = flaw
-        self._movie, self._stream = None, Stream(KEPT, self._tally)  # lets go of what they hold
+        self._movie, self._stream = None, Stream(WANTED, self._tally)  # lets go of what they hold
 
     def _take(self, data: memoryview) -> None:
         piece = data[: MAX_BYTES - self._size]
@@ -104,18 +106,27 @@ class Reader:
     def _walk(self, piece: memoryview) -> None:
         for box in self._stream.feed(piece):
             self._use(box)
-        if self._stream.end > MAX_BYTES:
-            raise Broken(CLAIMS_TOO_MUCH)
+        flaw = self._stream.flaw or (CLAIMS_TOO_MUCH if self._stream.end > MAX_BYTES else None)
+        if flaw and not self._is_behind():
+            raise Broken(flaw)
+
+    def _is_behind(self) -> bool:
+        """Whether what has begun last stands behind a film that is there, and is no part of it:
+        then it is not looked at, as players do not. Cameras and servers write all sorts there."""
+        begun = self._stream.begun
+        part = begun and any(kind.startswith(begun) for kind in FILM)
+        return not part and not self._owed and self._movie is not None and self._movie.begins
 
     def _whole(self) -> Video:
         if self._size < START:
             self._begin()
         for box in self._stream.finish():
             self._use(box)
-        if self._movie is None or self._owed:
+        cut = self._stream.begun is not None and not self._is_behind()
+        if self._movie is None or self._owed or cut:
             raise Broken(TRUNCATED)
         track = _judged(self._movie)
-        if track.reach >= self._size:
+        if track.reach >= self._stream.whole:
             raise Broken(TRUNCATED)
         width, height = _sides(track)
         return Video(self._kind or "mov", width, height, track.shown(self._movie.scale))

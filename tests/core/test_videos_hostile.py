@@ -2,16 +2,19 @@
 
 import struct
 import tracemalloc
+from fractions import Fraction
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from service.core.boxes import MAX_KEPT
 from service.core.images import Flaw
-from service.core.videos import MAX_BYTES, Reader, Video
+from service.core.videos import FILM, MAX_BYTES, Reader, Video
 from tests.core.films import (
     FTYP,
     MDAT,
+    TREX,
     box,
     code,
     film,
@@ -21,6 +24,7 @@ from tests.core.films import (
     movie,
     run,
     sketch,
+    tables,
     track,
 )
 
@@ -51,6 +55,48 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
     assert most < 2 * MAX_KEPT
     assert kept < 10_000
     assert code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.flaw.code == "damaged"
+
+
+EXTRA = box(b"udta", box(b"XMP_", bytes(3 << 20)))
+IN_TRACK = b"trak", b"mdia", b"minf", b"stbl"
+
+
+def grown(data: bytes, more: bytes, *around: bytes) -> bytes:
+    """A film with `more` at the end of the box that is found through these ones."""
+    if not around:
+        return data + more
+    at = data.index(around[0]) - 4
+    end = at + int.from_bytes(data[at : at + 4])
+    return data[:at] + box(around[0], grown(data[at + 8 : end], more, *around[1:])) + data[end:]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        (),
+        (b"moov",),
+        *((b"moov", *IN_TRACK[: depth + 1]) for depth in range(len(IN_TRACK))),
+        (b"moov", b"mvex"),
+        (b"moof",),
+        (b"moof", b"traf"),
+    ],
+    ids=repr,
+)
+def test_what_is_not_needed_of_a_header_is_skipped_wherever_it_stands(
+    around: tuple[bytes, ...],
+) -> None:
+    data = fragmented(fragment(run(3)), init=movie(track(tables(samples=1)), box(b"mvex", TREX)))
+    larger = grown(data, EXTRA, *around)
+    assert len(larger) - len(data) == len(EXTRA) > MAX_KEPT
+    reader = Reader()
+    tracemalloc.start()
+    for at in range(0, len(larger), 1 << 16):
+        reader.feed(larger[at : at + (1 << 16)])
+    finding = reader.finish()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert finding == judged(data) == Video("mp4", 1920, 1080, Fraction(4))
+    assert most < 300_000
 
 
 REAL = [film(3, flags=flags) for flags in ("", "faststart", "frag_keyframe+empty_moov")]
@@ -119,3 +165,24 @@ def test_a_film_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pi
     finding = judged(whole)
     assert isinstance(finding, Video | Flaw)
     assert in_pieces(whole, cuts) == finding
+
+
+@given(st.sampled_from(REAL), st.text(st.characters(codec="ascii")), CUTS)
+def test_text_behind_a_film_changes_nothing(real: bytes, text: str, cuts: list[int]) -> None:
+    behind = text.encode()
+    assume(not any(behind[4:8] and kind.startswith(behind[4:8]) for kind in FILM))
+    assume(behind[:1] > b"\2")  # the size of a box that is not all there
+    assert in_pieces(real + behind, cuts) == judged(real)
+
+
+@given(
+    st.sampled_from(REAL),
+    st.integers(0, len(IN_TRACK)),
+    st.lists(st.binary(max_size=40), max_size=4),
+    CUTS,
+)
+def test_boxes_that_are_not_needed_change_nothing(
+    real: bytes, depth: int, parts: list[bytes], cuts: list[int]
+) -> None:
+    more = b"".join(box(b"what", part) for part in parts)
+    assert in_pieces(grown(real, more, b"moov", *IN_TRACK[:depth]), cuts) == judged(real)
