@@ -14,12 +14,12 @@ Kind = Literal["mp4", "mov"]
 FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 START = 16  # bytes that tell every kind below
 MOV = b"qt  "
-ISO = (
-    b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 isoa isob isoc mp41 mp42 avc1 dash cmfc".split()
-)
-MP4 = frozenset({*ISO, b"M4V ", b"M4VH", b"M4VP"})
+# Brands of MP4, whatever brand comes first: who writes one promises that a reader of MP4 takes it.
+ISO = frozenset(b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1".split())
+# These count unless the first brand is one of another kind.
+MP4 = frozenset({*b"isoa isob isoc dash cmfc".split(), b"M4V ", b"M4VH", b"M4VP"})
 MAX_BRANDS = 100  # ours; real files name three to eight
-# How the first brand begins of files of another kind, though many name MP4's brands beside it.
+# How the first brand begins of files of another kind.
 FOREIGN = (
     ("3GPP", b"3g"),
     ("HEIC", b"he"),
@@ -72,10 +72,12 @@ def kind_of(ftyp: bytes) -> Kind:
     major, others = ftyp[:4], ftyp[8 : 8 + 4 * MAX_BRANDS]
     if major == MOV:
         return "mov"
+    brands = {major, *(others[at : at + 4] for at in range(0, len(others), 4))}
+    if brands & ISO:
+        return "mp4"
     for name, mark in FOREIGN:
         if major.startswith(mark):
             raise _foreign(name)
-    brands = {major, *(others[at : at + 4] for at in range(0, len(others), 4))}
     if brands & MP4:
         return "mp4"
     if MOV in brands:

@@ -16,12 +16,16 @@ from service.core.images import TRUNCATED, Flaw
 from service.core.movies import Movie, Track, read_moov
 
 MAX_BYTES = 200_000_000  # line 25, "200MB": decimal, so that what passes here passes there
-MIN_SECONDS, MAX_SECONDS = 3, 8  # line 25, 3 to 8 s, both included
+MIN_SECONDS, MAX_SECONDS = 3, 8  # line 25
+# Ours: what counts as so many seconds, on both sides. No whole number of frames at 29.97 a second
+# lasts 3 or 8: these are 3.003 and 8.008 s.
+LEEWAY = Fraction(5, 100)
 SIZES = frozenset({(1920, 1080), (1080, 1920)})  # line 25, "16:9 or 9:16; 1080p"
-# Ours: how much longer than a video may last the whole file may, so that sound need not be cut at
-# the picture's end. Sound comes in frames of 1,024 or 2,048 samples, at 44.1 kHz 46 ms, with one
-# ahead of it.
-SLACK = Fraction(1, 10)
+# Ours: how long the whole file may last, so that sound need not be cut at the end of the longest
+# picture. It comes in frames of 1,024 or 2,048 samples, at 44.1 kHz 46 ms, with one ahead of it.
+LONGEST = MAX_SECONDS + LEEWAY + Fraction(1, 10)
+# Ours: how far from square a pixel may be, of its longer side; converters round such ratios.
+SQUARE = Fraction(1, 100)
 PADDED = {1088: 1080}  # coded in macroblocks of 16 lines; decoders cut the last 8 off
 ROUNDING = 8  # bits of a matrix's 16.16 numbers that are rounding
 
@@ -169,9 +173,9 @@ def _judged(movie: Movie) -> Track:
         what = f"is {width} x {height} pixels; it must be 1920 x 1080 or 1080 x 1920"
         raise _resolution(f"{what} (16:9 or 9:16, 1080p)")
     seconds, whole = track.shown(movie.scale), movie.whole()
-    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+    if not MIN_SECONDS - LEEWAY <= seconds <= MAX_SECONDS + LEEWAY:
         raise _duration(f"lasts {_decimal(seconds)} s")
-    if whole > MAX_SECONDS + SLACK:
+    if whole > LONGEST:
         raise _duration(f"lasts {_decimal(whole)} s with its other tracks and gaps")
     return track
 
@@ -180,13 +184,20 @@ def _sides(track: Track) -> tuple[int, int]:
     """Width and height as shown, of square pixels; raises Broken if there are none such."""
     if not track.shapes:
         raise damaged("its video track does not say its size")
-    shape = track.shapes[0]
-    if any(shape != other for other in track.shapes):
+    (width, height), *others = {(shape.width, shape.height) for shape in track.shapes}
+    if others:
         raise _resolution("changes its size on the way")
-    if shape.pixel[0] != shape.pixel[1]:
-        raise _resolution("has pixels of {}:{}; they must be square".format(*shape.pixel))
-    width, height = PADDED.get(shape.width, shape.width), PADDED.get(shape.height, shape.height)
+    for shape in track.shapes:
+        if not _square(*shape.pixel):
+            raise _resolution("has pixels of {}:{}; they must be square".format(*shape.pixel))
+    width, height = PADDED.get(width, width), PADDED.get(height, height)
     return (height, width) if _quarter_turned(track.matrix) else (width, height)
+
+
+def _square(across: int, down: int) -> bool:
+    """Whether a pixel of these sides is square; a side of zero says that its shape is not known."""
+    unset = 0 in {across, down}
+    return unset or abs(across - down) <= SQUARE * max(across, down)
 
 
 def _quarter_turned(matrix: tuple[int, ...]) -> bool:
@@ -208,7 +219,7 @@ def _resolution(message: str) -> Broken:
 
 
 def _duration(finding: str) -> Broken:
-    limits = f"it must last {MIN_SECONDS} to {MAX_SECONDS} s"
+    limits = f"it must last {MIN_SECONDS} to {MAX_SECONDS} s, give or take {float(LEEWAY)} s"
     return Broken(Flaw("duration", f"{finding}; {limits}"))
 
 

@@ -41,6 +41,11 @@ ALL_ONES = 2**32 - 1
 STRANGE = full(b"trex", 0, 9, 1, SCALE, 0, 0)
 
 
+def aspect(across: int, down: int) -> bytes:
+    """A visual sample entry that says how wide and high its pixels are."""
+    return shape(FULL_HD, box(b"pasp", struct.pack(">II", across, down)))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -57,7 +62,9 @@ STRANGE = full(b"trex", 0, 9, 1, SCALE, 0, 0)
         FTYP + MDAT + movie(track(None, edits((4 * SCALE, 0), version=1)), version=1),
         sketch(large(b"trak", track()[8:])),
         sketch(track(tables(shape(FULL_HD, FREE, box(b"pasp", bytes(8)), bytes(4))))),
-        sketch(track(tables(shape(FULL_HD, box(b"pasp", struct.pack(">II", 7, 7)))))),
+        sketch(track(tables(aspect(7, 7), aspect(0, 0), aspect(100, 99)))),
+        sketch(track(tables(aspect(99, 100)))),
+        sketch(track(tables(aspect(0, 5), aspect(4, 0)))),
         sketch(track(tables(shape(), shape()))),
         sketch(track(tables(sizes=full(b"stz2", 0, 8, 4, bytes(4))))),
         sketch(track(tables(at=0, more=full(b"co64", 0, 1, 0, 40)))),
@@ -96,6 +103,11 @@ def test_whatever_a_file_may_be_made_of_is_read(data: bytes) -> None:
         (FTYP, "mp4"),
         (box(b"ftyp", b"mp42\0\0\0\0"), "mp4"),
         (box(b"ftyp", b"M4V \0\0\0\1"), "mp4"),
+        (box(b"ftyp", b"3gp5\0\0\0\0isom3gp5"), "mp4"),
+        (box(b"ftyp", b"M4A \0\0\0\0M4A mp42"), "mp4"),
+        (box(b"ftyp", b"f4v \0\0\0\0f4v iso9"), "mp4"),
+        (box(b"ftyp", b"avc1\0\0\0\0"), "mp4"),
+        (box(b"ftyp", b"none\0\0\0\0noneM4V "), "mp4"),
         (box(b"ftyp", b"XAVC\0\0\0\1XAVCmp42iso2"), "mp4"),
         (box(b"ftyp", b"qt  \0\0\0\0qt  "), "mov"),
         (box(b"ftyp", b"mqt \0\0\0\0mqt qt  "), "mov"),
@@ -132,12 +144,12 @@ def test_mp4_and_mov_are_told_by_their_brands_or_by_how_they_begin(ftyp: bytes, 
         (b"some words, no film", "something else"),
         (box(b"styp", b"msdh\0\0\0\0"), "a part of a stream, without its beginning"),
         (fragment(run(4)), "a part of a stream, without its beginning"),
-        (box(b"ftyp", b"3gp5\0\0\0\0isom3gp5"), "3GPP"),
+        (box(b"ftyp", b"3gp5\0\0\0\0dash3gp5"), "3GPP"),
         (box(b"ftyp", b"heic\0\0\0\0mif1heic"), "HEIC"),
         (box(b"ftyp", b"mif1\0\0\0\0mif1avif"), "HEIC or AVIF"),
         (box(b"ftyp", b"avif\0\0\0\0avifmif1"), "AVIF"),
-        (box(b"ftyp", b"M4A \0\0\0\0M4A mp42isom"), "M4A"),
-        (box(b"ftyp", b"f4v \0\0\0\0isommp42"), "Flash Video"),
+        (box(b"ftyp", b"M4A \0\0\0\0M4A M4V "), "M4A"),
+        (box(b"ftyp", b"f4v \0\0\0\0f4v "), "Flash Video"),
         (box(b"ftyp", b"w\xffat\0\0\0\0"), "of the brand 'w\\ufffdat'"),
         (box(b"ftyp", b"none\0\0\0\0also"), "of the brand 'none'"),
     ],
@@ -159,7 +171,9 @@ def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
         (FTYP + b"\0\0\0\7mdat" + movie(track()), "damaged"),
         (FTYP + struct.pack(">I4sQ", 1, b"mdat", 15) + movie(track()), "damaged"),
         (FTYP + struct.pack(">I4sQ", 1, b"mdat", 2**64 - 1), "too_large"),
-        (FTYP + struct.pack(">I4s", MAX_KEPT, b"moov"), "damaged"),
+        (FTYP + struct.pack(">I4s", MAX_KEPT, b"moov"), "truncated"),
+        (sketch(track(), box(b"mvex", box(b"mehd", bytes(MAX_KEPT)))), "damaged"),
+        (sketch(track(tables(more=box(b"stco", bytes(MAX_KEPT))))), "damaged"),
         (fragmented(), "no_video"),
         (fragmented(fragment(run(4)))[: -len(MDAT)], "truncated"),
         (fragmented(fragment(run(2))), "duration"),
@@ -198,6 +212,9 @@ def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
         (sketch(track(tables(shape(FULL_HD, box(b"pasp", bytes(4)))))), "damaged"),
         (sketch(track(box(b"minf", box(b"stbl", full(b"stsz", 0, 1, 4))))), "damaged"),
         (sketch(track(tables(shape(), shape((1280, 720))))), "resolution"),
+        (sketch(track(tables(aspect(1000, 989)))), "resolution"),
+        (sketch(track(tables(aspect(989, 1000)))), "resolution"),
+        (sketch(track(tables(aspect(1, 1), aspect(4, 3)))), "resolution"),
         (sketch(track(tables(at=10**6))), "truncated"),
         (sketch(track(tables(samples=ALL_ONES, sizes=full(b"stsz", 0, 4, 1)))), "duration"),
         (sketch(track(tables(each=ALL_ONES), times=timed(b"mdhd", SCALE, 0))), "duration"),
@@ -209,6 +226,7 @@ def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
         (FTYP + MDAT + movie(track(), seconds=9), "duration"),
         (FTYP + box(b"free") * (MAX_BOXES - 1), "truncated"),
         (FTYP + box(b"free") * MAX_BOXES, "damaged"),
+        (sketch(track(), box(b"free") * MAX_BOXES), "damaged"),
         (sketch(*[box(b"trak")] * MAX_BOXES), "damaged"),
         (sketch(track(None, edits(*[(1, 0)] * MAX_BOXES))), "damaged"),
     ],

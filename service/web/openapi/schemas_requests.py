@@ -1,6 +1,6 @@
 """Schemas of create-subject requests. Limits: core/rules.py."""
 
-from service.core import images, rules
+from service.core import images, rules, videos
 from service.web.openapi.pieces import (
     PLAIN,
     PROSE,
@@ -23,7 +23,8 @@ IMAGE: Schema = {
         url("What is behind it is looked at before it goes to the provider."),
         text(
             f"A JPEG or PNG by content, in Base64: at most {images.MAX_BYTES:,} bytes, each side "
-            f"at least {images.MIN_SIDE} pixels, the aspect ratio 1:2.5 to 2.5:1, not animated.",
+            f"at least {images.MIN_SIDE} pixels, the aspect ratio 1:2.5 to 2.5:1, not animated "
+            "(a PNG that says so behind its data, or of one frame, is a still).",
             format="base64-image",
             pattern=BASE64,
         ),
@@ -36,8 +37,18 @@ IMAGE_LIST = record(
     },
     description="All of them must differ, by URL and by content.",
 )
+LEEWAY = float(videos.LEEWAY)
+VIDEO = (
+    "An MP4 or MOV by content, no Base64: its picture lasts "
+    f"{videos.MIN_SECONDS} to {videos.MAX_SECONDS} s, give or take {LEEWAY} s, and the whole file, "
+    f"sound included, at most {float(videos.LONGEST)} s; 1920 x 1080 or 1080 x 1920 as shown, of "
+    f"pixels that are square within 1 %; at most {videos.MAX_BYTES:,} bytes. Whose "
+    "brands include isom, iso2 to iso9, mp41, mp42 or avc1 is an MP4. What stands behind a whole "
+    "film is not looked at."
+)
 VIDEO_LIST = record(
-    {"refer_videos": array(record({"video_url": url("MP4 or MOV; no Base64.")}), rules.VIDEOS)}
+    {"refer_videos": array(record({"video_url": url(VIDEO)}), rules.VIDEOS)},
+    description="It is looked at before it goes to the provider.",
 )
 TAG = record({"tag_id": word(*rules.TAGS, description=", ".join(rules.TAGS.values()))})
 EXTERNAL_ID = sized(
