@@ -7,7 +7,7 @@ from sqlalchemy import text
 from service.core.events import TYPES
 from service.core.lifecycle import RANK
 from service.store.database import Transaction
-from service.store.replays import WANTED
+from service.store.events import WANTED
 
 MOST = 100  # violations of one kind that are shown
 
@@ -63,7 +63,9 @@ QUESTIONS = (
         JOIN subscribers s ON s.account_id = e.account_id AND s.type <> 'callback'
         AND s.state = 'active'
         AND coalesce(s.heard_since, s.created_at) < e.created_at - interval '1 second'
-        LEFT JOIN subjects b ON b.id = e.subject_id
+        LEFT JOIN (
+            SELECT id, document ->> 'reference_type' AS reference_type, tags FROM subjects
+        ) b ON b.id = e.subject_id
         LEFT JOIN deliveries d ON d.event_id = e.id AND d.subscriber_id = s.id
         WHERE d.id IS NULL AND {WANTED}""",  # noqa: S608 - our own names
     ),

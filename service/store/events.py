@@ -23,10 +23,19 @@ _COLUMNS = {
     "stem": "text",
     "reference_type": "text",
     "tags": "text[]",
-    "about": "text",
+    "about_id": "text",
     "callback_id": "text",
     "callback_url": "text",
 }
+# Whether a subscriber s of the same account wants an event e: one of the subject b, or one about a
+# subscriber (e.about_id), which all hear of but that one.
+WANTED = """
+    (s.event_types IS NULL OR e.type = ANY (s.event_types))
+    AND CASE WHEN e.about_id IS NOT NULL THEN s.id <> e.about_id
+        ELSE (s.reference_types IS NULL OR b.reference_type = ANY (s.reference_types))
+        AND (s.tags IS NULL OR b.tags && s.tags)
+    END
+"""
 # Events, and a delivery for each subscriber that wants them. A delivery behind an unfinished one of
 # the same subject has no due time yet: what ends before it sets it. Of what is about a subscriber
 # each event is a sequence of its own, and the others hear of it. Feeds are rung up once for all.
@@ -34,8 +43,9 @@ WRITE = f"""
     new AS (
         SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
     ), written AS (
-        INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at, xid)
-        SELECT id, subject_id, account_id, sequence, type, bytes, created_at,
+        INSERT INTO events
+            (id, subject_id, about_id, account_id, sequence, type, body, created_at, xid)
+        SELECT id, subject_id, about_id, account_id, sequence, type, bytes, created_at,
             greatest(pg_current_xact_id(), (  -- the feed has it after the one before: see feed.py
                 SELECT e.xid FROM events e WHERE e.subject_id = new.subject_id
                 ORDER BY e.sequence DESC LIMIT 1
@@ -48,14 +58,11 @@ WRITE = f"""
         AND s.type <> 'callback'
         ORDER BY s.id FOR SHARE
     ), wanted AS (
-        SELECT n.id, n.subject_id, n.sequence, n.stem, n.created_at,
+        SELECT e.id, e.subject_id, e.sequence, e.stem, e.created_at,
             s.id AS subscriber_id, s.ordering, NULL AS url
-        FROM new n JOIN heard s ON s.account_id = n.account_id AND s.id IS DISTINCT FROM n.about
-        WHERE (s.event_types IS NULL OR n.type = ANY (s.event_types))
-        AND (n.about IS NOT NULL OR (
-            (s.reference_types IS NULL OR n.reference_type = ANY (s.reference_types))
-            AND (s.tags IS NULL OR n.tags && s.tags)
-        ))
+        FROM new e JOIN heard s ON s.account_id = e.account_id
+        CROSS JOIN LATERAL (SELECT e.reference_type, e.tags) b
+        WHERE {WANTED}
         UNION ALL
         SELECT id, subject_id, sequence, stem, created_at, callback_id, 'per_subject', callback_url
         FROM new WHERE callback_id IS NOT NULL
@@ -124,7 +131,7 @@ def _row(new: New) -> dict[str, Any]:
         "stem": new.stem,
         "reference_type": event.reference_type,
         "tags": event.tags,
-        "about": event.about,
+        "about_id": event.about,
         "callback_id": callback_id,
         "callback_url": callback_url,
     }

@@ -43,6 +43,7 @@ events = Table(
     Column("id", Id, primary_key=True),
     # Null: it is about a subscriber, as callsheet.subscriber.failing.
     Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE")),
+    Column("about_id", Id),  # the subscriber it is about; it may be gone since
     Column("account_id", Id, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from service.store.database import Transaction
+from service.store.events import WANTED
 from service.store.feed import Position
 
 ENDED = ("delivered", "dead", "canceled")
@@ -114,18 +115,6 @@ async def _older(tx: Transaction, account_id: str, than: datetime, low: int, hig
     return low
 
 
-# Whether a subscriber s wants an event e, of the subject b if of any: as store/events.py decides it
-# when the event is new. It does not hear of itself: such events' ids have its own (core/ids.py).
-WANTED = """
-    (s.event_types IS NULL OR e.type = ANY (s.event_types))
-    AND CASE
-        WHEN e.subject_id IS NULL
-        THEN NOT starts_with(e.id, 'evt_' || substr(s.id, strpos(s.id, '_') + 1) || '_')
-        ELSE (s.tags IS NULL OR b.tags && s.tags)
-            AND (s.reference_types IS NULL
-                OR b.document ->> 'reference_type' = ANY (s.reference_types))
-    END
-"""
 # What each kind of replay sends: of what was sent before, of what never was.
 _ONLY = {
     "missing": f"(d.id IS NULL OR d.state IN ('dead', 'canceled')) AND {WANTED}",
@@ -144,7 +133,7 @@ _CHUNKS = {
     only: text(f"""
         SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id, {condition}
         FROM (
-            SELECT id, subject_id, type, xid, position FROM events
+            SELECT id, subject_id, about_id, type, xid, position FROM events
             WHERE account_id = :account_id AND xid <= CAST(CAST(:last AS text) AS xid8)
             AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
             AND created_at >= :since AND created_at < :until
@@ -152,7 +141,8 @@ _CHUNKS = {
         ) e
         JOIN subscribers s ON s.id = :subscriber_id
         LEFT JOIN LATERAL (
-            SELECT document, tags FROM subjects WHERE id = e.subject_id LIMIT 1
+            SELECT document ->> 'reference_type' AS reference_type, tags
+            FROM subjects WHERE id = e.subject_id LIMIT 1
         ) b ON true
         LEFT JOIN LATERAL (
             SELECT id, state FROM deliveries WHERE {_PAIR}

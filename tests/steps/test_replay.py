@@ -172,8 +172,8 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
     for one in (made, other):
         await fetch(
             api.resources,
-            "INSERT INTO events (id, account_id, sequence, type, body, created_at)"
-            " SELECT 'evt_' || substr(id, 5) || '_1', account_id, 1,"
+            "INSERT INTO events (id, about_id, account_id, sequence, type, body, created_at)"
+            " SELECT 'evt_about_' || id, id, account_id, 1,"
             " 'callsheet.subscriber.failing', $2, $3 FROM subscribers WHERE id = $1",
             one["id"],
             json.dumps({"type": "told", "data": {"about": one["id"]}}).encode(),

@@ -104,9 +104,9 @@ async def test_what_is_about_a_subscriber_is_missed_by_the_others_only(
     await fetch(api.resources, AGED)
     event = await fetch(
         api.resources,
-        "INSERT INTO events (id, account_id, sequence, type, body, created_at)"
-        " SELECT 'evt_' || substr(id, 5) || '_1', account_id, 1,"
-        " 'callsheet.subscriber.failing', '', $2 FROM subscribers WHERE id = $1 RETURNING id",
+        "INSERT INTO events (id, about_id, account_id, sequence, type, body, created_at)"
+        " SELECT 'evt_1', id, account_id, 1, 'callsheet.subscriber.failing', '', $2"
+        " FROM subscribers WHERE id = $1 RETURNING id",
         about["id"],
         clock.now,
     )

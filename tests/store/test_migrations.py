@@ -2,9 +2,11 @@
 
 import asyncio
 import multiprocessing
+import runpy
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,13 +14,16 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.core.errors import Unavailable
+from service.core.ids import event_id
 from service.local.server import Server
 from service.store.engine import DIALECT
 from service.store.migrate import migrate
 from service.store.outgoing import metadata
-from tests.conftest import database, execute
+from tests.calling import fetch
+from tests.conftest import Api, database, execute
 
 PROCESSES = 10
+(ABOUT,) = Path("migrations/versions").glob("*_event_about.py")
 CATALOG = {
     "columns": """
         SELECT table_name, column_name, data_type, udt_name, is_nullable, column_default,
@@ -88,6 +93,24 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
     before = await catalog(database_url)
     await asyncio.to_thread(migrate, database_url)
     assert await catalog(database_url) == before
+
+
+async def test_events_about_subscribers_say_so_once_they_are_migrated(
+    api: Api,
+) -> None:
+    made = await api.subscribe("http://127.0.0.1:65009")
+    await fetch(
+        api.resources,
+        "INSERT INTO events (id, account_id, sequence, type, body, created_at)"
+        " SELECT $1, account_id, 7, 'callsheet.subscriber.failing', '', now() FROM subscribers",
+        event_id(made["id"], 7),
+    )
+    await api.create()
+    for statement in runpy.run_path(str(ABOUT))["BACKFILL"]:
+        await fetch(api.resources, statement)
+    about = "SELECT about_id FROM events ORDER BY subject_id NULLS FIRST"
+    rows = await fetch(api.resources, about)
+    assert [row["about_id"] for row in rows] == [made["id"], None]
 
 
 async def test_a_migration_that_cannot_have_its_lock_gives_up(database_url: str) -> None:

@@ -1,0 +1,32 @@
+"""Which subscriber an event is about.
+
+Revision ID: 0012
+Revises: 0008
+
+It runs outside a transaction, so that no table is locked while rows are written; every part of it
+may be run again after it broke off. Events that a process of the release before still writes are
+about nobody.
+"""
+
+from alembic import op
+
+revision = "0012"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+COLUMNS = (("events", 'about_id text COLLATE "C"'),)
+# The id of an event about a subscriber was made of that one's: core/ids.py.
+ABOUT = """
+    UPDATE events SET about_id = 'sbr_' || split_part(id, '_', 2)
+    WHERE subject_id IS NULL AND about_id IS NULL
+"""
+BACKFILL = (ABOUT,)
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        for table, column in COLUMNS:
+            op.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}")
+        for statement in BACKFILL:
+            op.execute(statement)
