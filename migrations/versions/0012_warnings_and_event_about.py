@@ -1,11 +1,12 @@
-"""Which subscriber an event is about.
+"""Which subscriber an event is about; and for the audit, from which transaction to which a
+subscriber has heard all that it wants.
 
 Revision ID: 0012
 Revises: 0008
 
 It runs outside a transaction, so that no table is locked while rows are written; every part of it
 may be run again after it broke off. Events that a process of the release before still writes are
-about nobody.
+about nobody, and its subscribers are not audited before they change.
 """
 
 from alembic import op
@@ -15,13 +16,21 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-COLUMNS = (("events", 'about_id text COLLATE "C"'),)
+COLUMNS = (
+    ("events", 'about_id text COLLATE "C"'),
+    ("subscribers", "heard_from xid8"),
+    ("subscribers", "heard_to xid8"),
+)
 # The id of an event about a subscriber was made of that one's: core/ids.py.
 ABOUT = """
     UPDATE events SET about_id = 'sbr_' || split_part(id, '_', 2)
     WHERE subject_id IS NULL AND about_id IS NULL
 """
-BACKFILL = (ABOUT,)
+HEARD = """
+    UPDATE subscribers SET heard_from = pg_current_xact_id()
+    WHERE heard_from IS NULL AND state <> 'disabled' AND type <> 'callback'
+"""
+BACKFILL = (ABOUT, HEARD)
 
 
 def upgrade() -> None:

@@ -61,8 +61,7 @@ QUESTIONS = (
         "each event has a delivery to each subscriber that wanted it",
         f"""SELECT e.id || ' to ' || s.id FROM events e
         JOIN subscribers s ON s.account_id = e.account_id AND s.type <> 'callback'
-        AND s.state = 'active'
-        AND coalesce(s.heard_since, s.created_at) < e.created_at - interval '1 second'
+        AND e.xid > s.heard_from AND (s.heard_to IS NULL OR e.xid < s.heard_to)
         LEFT JOIN (
             SELECT id, document ->> 'reference_type' AS reference_type, tags FROM subjects
         ) b ON b.id = e.subject_id
@@ -85,8 +84,9 @@ QUESTIONS = (
         """SELECT DISTINCT later.id FROM deliveries later
         JOIN deliveries earlier ON earlier.subscriber_id = later.subscriber_id
         AND earlier.subject_id = later.subject_id AND earlier.sequence < later.sequence
+        JOIN events e ON e.id = earlier.event_id
         JOIN subscribers s ON s.id = later.subscriber_id AND s.ordering = 'per_subject'
-        AND (s.heard_since IS NULL OR s.heard_since < earlier.created_at)
+        AND (s.type = 'callback' OR e.xid > s.heard_from)
         WHERE later.attempts > 0 AND num_nonnulls(later.replayed_at, earlier.replayed_at) = 0
         AND (earlier.state = 'pending' OR earlier.finished_at > later.finished_at)""",
     ),

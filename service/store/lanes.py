@@ -91,7 +91,8 @@ _ANNOUNCED = text("""
     UPDATE lanes SET announced = told, sequence = sequence + 1 WHERE subscriber_id = :id
 """)
 _DISABLE = text("""
-    UPDATE subscribers SET state = 'disabled', disabled_reason = :why, version = version + 1
+    UPDATE subscribers SET state = 'disabled', disabled_reason = :why, version = version + 1,
+        heard_to = pg_snapshot_xmin(pg_current_snapshot())  -- what is below has been told it
     WHERE id = :id AND state <> 'disabled'
 """)
 

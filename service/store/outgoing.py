@@ -88,7 +88,12 @@ subscribers = Table(
     Column("public_key", LargeBinary),
     # Raised with every change of what a sender must know: what it has kept is then read anew.
     Column("version", Integer, nullable=False, server_default="1"),
-    Column("heard_since", Time),  # its filters and order are as now since then; null: created_at
+    Column("heard_since", Time),  # no longer written, nor read; goes with a later release
+    # What the audit knows of who heard what: all that transactions above `heard_from` wrote was
+    # judged by its filters and order as they are now (null: not known of any), up to `heard_to`
+    # (null: without an end), from where on it was, or may have been, disabled.
+    Column("heard_from", TransactionId),
+    Column("heard_to", TransactionId),
     Column("created_at", Time, nullable=False),
     CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
     CheckConstraint("type IN ('webhook', 'nats', 'redis_stream', 'callback')", name="type"),

@@ -44,7 +44,6 @@ class Subscriber:
     seed: bytes | None = field(repr=False)
     public_key: bytes | None
     version: int
-    heard_since: datetime | None
     created_at: datetime
     concurrency: int | None
     max_rate: float | None
@@ -146,6 +145,20 @@ async def hold_lane(tx: Transaction, subscriber_id: str) -> None:
     await tx.execute(found.with_for_update())
 
 
+# Whoever writes events has a transaction id before it looks for subscribers. So who has one above
+# this statement's looks after it began, and finds the subscriber as it had been committed.
+_HEAR = text("""
+    UPDATE subscribers SET heard_from = pg_current_xact_id()
+    WHERE id = :id AND version = :version AND state <> 'disabled' AND heard_from IS NULL
+""")
+
+
+async def hear(tx: Transaction, subscriber_id: str, version: int) -> None:
+    """Note from where on it has heard all that it wants, unless that is known, or it has changed
+    since this version. By itself, after that was committed."""
+    await tx.execute(_HEAR, {"id": subscriber_id, "version": version})
+
+
 async def change_lane(tx: Transaction, subscriber_id: str, values: dict[str, Any]) -> None:
     await tx.execute(update(lanes).where(lanes.c.subscriber_id == subscriber_id).values(**values))
 
@@ -165,6 +178,8 @@ _EMPTY = text("""
         LIMIT :limit FOR UPDATE SKIP LOCKED
     ), gone AS (
         DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM emptied)) RETURNING id
+    ), forgotten AS (  -- should somebody have made it active meanwhile
+        UPDATE subscribers SET heard_from = NULL WHERE id = :id AND heard_from IS NOT NULL
     )
     SELECT count(*) FROM gone
 """)

@@ -95,7 +95,7 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
     assert await catalog(database_url) == before
 
 
-async def test_events_about_subscribers_say_so_once_they_are_migrated(
+async def test_events_about_subscribers_are_told_so_once_and_the_audit_begins_then(
     api: Api,
 ) -> None:
     made = await api.subscribe("http://127.0.0.1:65009")
@@ -106,11 +106,17 @@ async def test_events_about_subscribers_say_so_once_they_are_migrated(
         event_id(made["id"], 7),
     )
     await api.create()
+    await fetch(api.resources, "UPDATE subscribers SET heard_from = NULL")
     for statement in runpy.run_path(str(ABOUT))["BACKFILL"]:
         await fetch(api.resources, statement)
     about = "SELECT about_id FROM events ORDER BY subject_id NULLS FIRST"
     rows = await fetch(api.resources, about)
     assert [row["about_id"] for row in rows] == [made["id"], None]
+    await fetch(api.resources, "DELETE FROM deliveries")
+    assert await api.violations() == []
+    await api.create(name="Bob")
+    await fetch(api.resources, "DELETE FROM deliveries")
+    assert len(await api.violations()) == 1
 
 
 async def test_a_migration_that_cannot_have_its_lock_gives_up(database_url: str) -> None:
