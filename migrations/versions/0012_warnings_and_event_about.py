@@ -1,8 +1,8 @@
-"""Which subscriber an event is about; and for the audit, from which transaction to which a
-subscriber has heard all that it wants.
+"""What is odd about a subject; which subscriber an event is about; and for the audit, from which
+transaction to which a subscriber has heard all that it wants.
 
 Revision ID: 0012
-Revises: 0008
+Revises: 0010
 
 It runs outside a transaction, so that no table is locked while rows are written; every part of it
 may be run again after it broke off. Events that a process of the release before still writes are
@@ -12,11 +12,12 @@ about nobody, and its subscribers are not audited before they change.
 from alembic import op
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
 COLUMNS = (
+    ("subjects", "warnings jsonb"),
     ("events", 'about_id text COLLATE "C"'),
     ("subscribers", "heard_from xid8"),
     ("subscribers", "heard_to xid8"),

@@ -23,17 +23,19 @@ VISIBLE = re.compile(r"[!-~]*")
 
 
 class Reading:
-    """What one request has shown so far: its findings, and its inline images by content.
+    """What one request has shown so far: its findings, its warnings, which break no rule, and its
+    inline images by content.
 
     `ports` are those its URLs may name; None means any.
     """
 
-    __slots__ = ("findings", "hints", "inline", "ports")
+    __slots__ = ("findings", "hints", "inline", "ports", "warnings")
 
     def __init__(self, ports: Container[int] | None = None) -> None:
         self.ports = ports
         self.hints = 0
         self.findings: list[Finding] = []
+        self.warnings: list[Finding] = []
         self.inline: dict[str, bytes] = {}
 
     def nearest(self, stranger: str, known: Collection[str]) -> str | None:
@@ -48,6 +50,10 @@ class Reading:
         """`rule` completes the sentence that begins with the field's name."""
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(at, code, f"{at[1:] or 'the request'} {rule}"))
+
+    def warn(self, at: str, code: str, what: str) -> None:
+        """`what` completes such a sentence too. A request has a handful of these at most."""
+        self.warnings.append(Finding(at, code, f"{at[1:]} {what}"))
 
 
 def shown(text: str) -> str:

@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from service.core import rules
+from service.core.errors import Finding
 from service.core.images import Flaw
 
 Kind = Literal["image", "video"]
+FRONTAL = "element_image_list/frontal_image"
 DUPLICATE = "duplicate"
 
 
@@ -34,10 +37,10 @@ def media_of(document: Mapping[str, Any]) -> Iterator[Medium]:
     """In the document's order, the frontal image first; of a document that keeps every rule."""
     images = document.get("element_image_list")
     if images:
-        at = "element_image_list"
-        yield _medium(f"{at}/frontal_image", "image", images["frontal_image"])
+        yield _medium(FRONTAL, "image", images["frontal_image"])
         for index, one in enumerate(images["refer_images"]):
-            yield _medium(f"{at}/refer_images/{index}/image_url", "image", one["image_url"])
+            at = f"element_image_list/refer_images/{index}/image_url"
+            yield _medium(at, "image", one["image_url"])
     videos = document.get("element_video_list")
     if videos:
         for index, one in enumerate(videos["refer_videos"]):
@@ -66,6 +69,26 @@ def error_of(found: Sequence[Found]) -> dict[str, object]:
     }
 
 
+def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[Finding]]:
+    """What is wrong with images that have the content of the frontal one (line 12), and a warning
+    for each that has another's. Images come in the document's order, each with the SHA-256 of its
+    content. Where the document names an image twice its caller has been warned already."""
+    found: list[Found] = []
+    warnings: list[Finding] = []
+    first: dict[str, Medium] = {}
+    named: set[str] = set()
+    for medium, content in images:
+        name = medium.url or content
+        like = first.setdefault(content, medium)
+        if like is not medium and like.field == FRONTAL:
+            found.append(Found(medium.field, duplicate_of(like.field)))
+        elif like is not medium and name not in named:
+            message = f"{medium.field} has the same content as {like.field}"
+            warnings.append(Finding(f"/{medium.field}", rules.DUPLICATE, message))
+        named.add(name)
+    return found, warnings
+
+
 def duplicate_of(first: str) -> Flaw:
-    """What is wrong with an image whose content stands in another field already; line 12."""
+    """What is wrong with an image that has the content of the one in this field."""
     return Flaw(DUPLICATE, f"must differ from {first}, and has the same content")

@@ -21,6 +21,7 @@ VIDEO_LIST, IMAGE_LIST = "element_video_list", "element_image_list"  # lines 8 a
 
 NAME_LIMIT = 20  # characters; line 5
 DESCRIPTION_LIMIT = 100  # characters; line 6
+DUPLICATE = "duplicate_image"
 REFER_IMAGES = range(1, 4)  # line 12: one to three, beside the one frontal image
 VIDEOS = range(1, 2)  # line 24 requires one, line 25 allows no second
 # Line 31: an empty one is none. The upper bound is ours; the provider's ids have about 20.
@@ -100,29 +101,27 @@ def check(
     given = fields.members(reading, "", body, READERS)
     if given is None:
         raise Invalid(reading.findings)
-    warnings = _needed(reading, given)
+    _needed(reading, given)
     read = {name: READERS[name](reading, f"/{name}", value) for name, value in given.items()}
     document = {name: value for name, value in read.items() if value}
     if document.get("reference_type") == IMAGE and not voice_for_images:  # line 33
         _no_voice(reading, document)
     if reading.findings:
         raise Invalid(reading.findings)
-    return Request(document, reading.inline, warnings)
+    return Request(document, reading.inline, tuple(reading.warnings))
 
 
-def _needed(reading: Reading, given: dict[str, object]) -> tuple[Finding, ...]:
+def _needed(reading: Reading, given: dict[str, object]) -> None:
     """Report what is missing; drop the list this kind of subject ignores, with a warning."""
     fields.require(reading, "", given, ("element_name", "element_description", "reference_type"))
     kind = given.get("reference_type")
     if kind not in (VIDEO, IMAGE):
-        return ()
+        return
     used, ignored = (VIDEO_LIST, IMAGE_LIST) if kind == VIDEO else (IMAGE_LIST, VIDEO_LIST)
     fields.require(reading, "", given, (used,))  # line 20, line 24
-    if ignored not in given:
-        return ()
-    del given[ignored]  # line 24, and likewise the other way round
-    message = f"{ignored} is ignored when reference_type is {kind}"
-    return (Finding(f"/{ignored}", "ignored", message),)
+    if ignored in given:
+        del given[ignored]  # line 24, and likewise the other way round
+        reading.warn(f"/{ignored}", "ignored", f"is ignored when reference_type is {kind}")
 
 
 def _no_voice(reading: Reading, document: Mapping[str, object]) -> None:
@@ -144,7 +143,7 @@ def _kind(reading: Reading, at: str, value: object) -> object:
 
 
 def _image_list(reading: Reading, at: str, value: object) -> object:
-    """Lines 12 to 17: one frontal image, and others that are not the same."""
+    """Lines 12 to 17: one frontal image, and others that differ from it."""
     given = fields.complete(reading, at, value, ("frontal_image", "refer_images"))
     seen: dict[str, str] = {}
     kept: dict[str, object] = {}
@@ -171,9 +170,16 @@ def _image(reading: Reading, at: str, value: object, seen: dict[str, str]) -> ob
     key = fields.link(reading, at, text) if is_url else _inline(reading, at, text)
     if key is None:
         return None
-    if seen.setdefault(key, at) != at:
-        reading.report(at, "duplicate_image", f"must differ from {seen[key][1:]}")  # line 12
+    _compare(reading, at, seen.setdefault(key, at))
     return key if is_url else {"media": key}
+
+
+def _compare(reading: Reading, at: str, first: str) -> None:
+    """Line 12: the others differ from the frontal image; nothing is said of one another."""
+    if first.endswith("/frontal_image") and at != first:
+        reading.report(at, DUPLICATE, f"must differ from {first[1:]}")
+    elif at != first:
+        reading.warn(at, DUPLICATE, f"is the same as {first[1:]}")
 
 
 def _inline(reading: Reading, at: str, text: str) -> str | None:

@@ -1,6 +1,6 @@
 """A subject as a value, and as the world sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +37,7 @@ class Subject:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.Finding
 
     @property
     def reference_type(self) -> str:
@@ -56,8 +57,10 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def public(subject: Subject) -> dict[str, Any]:
-    """The subject of the public contract (design, section 5): in answers and in events alike."""
+    """The subject of the public contract (design, section 5): in answers and in events alike.
+    There are `warnings` only where there is one."""
     document = subject.document
+    warnings = {"warnings": subject.warnings} if subject.warnings else {}
     return {
         "id": subject.id,
         "external_task_id": subject.external_task_id,
@@ -75,6 +78,7 @@ def public(subject: Subject) -> dict[str, Any]:
         "created_at": rfc3339(subject.created_at),
         "updated_at": rfc3339(subject.updated_at),
         "finished_at": rfc3339(subject.finished_at),
+        **warnings,
     }
 
 

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from service.core.errors import QUEUE_FULL, CallsheetError, Conflict, Finding, TooMany
+from service.core.errors import QUEUE_FULL, CallsheetError, Conflict, TooMany
 from service.core.escaping import escaped
 from service.core.events import event_of
 from service.core.lifecycle import State
@@ -60,7 +60,6 @@ class Accepted:
 
     subject: Subject
     created: bool
-    warnings: tuple[Finding, ...]
 
 
 Outcome = Accepted | CallsheetError
@@ -79,7 +78,7 @@ class Case:
     def known(self, earlier: Subject, fingerprint: str, what: str, code: str) -> None:
         """What it is known by stands for this subject, which a request of this fingerprint made."""
         if fingerprint == self.wish.request.fingerprint:
-            self.outcome = Accepted(earlier, created=False, warnings=self.wish.request.warnings)
+            self.outcome = Accepted(earlier, created=False)
         else:
             self.outcome = Conflict(f"this {what} was used before, with another request", code)
 
@@ -113,7 +112,7 @@ async def enter(resources: Resources, cases: Sequence[Case]) -> None:
         deliveries = await _tell(tx, resources, added, now)
         await _bind(tx, free, now)
     for case in added:
-        case.outcome = Accepted(case.subject, created=True, warnings=case.wish.request.warnings)
+        case.outcome = Accepted(case.subject, created=True)
         work = Work.LOOK if by_url(case.subject.document) else Work.SUBMIT
         resources.queue.wake(work, case.subject.id)
     if deliveries:
@@ -257,4 +256,5 @@ def _new(resources: Resources, wish: Wish, now: datetime) -> Subject:
         created_at=now,
         updated_at=now,
         finished_at=None,
+        warnings=[asdict(one) for one in wish.request.warnings] or None,
     )

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from service.core.errors import Unavailable
+from service.core.errors import Finding, Unavailable
 from service.core.lifecycle import Signal
-from service.core.looks import Found, Medium, duplicate_of, error_of, media_of
+from service.core.looks import Found, Medium, compared, error_of, media_of
 from service.core.retries import SPREAD, jittered
 from service.core.subjects import News
 from service.queue import Work
@@ -100,26 +100,25 @@ async def _looked(resources: Resources, claimed: Claimed) -> None:
 
 @dataclass(slots=True)
 class _Look:
-    """One look at one subject's media, and what it has shown so far. `contents` holds in which
-    field each image stood first."""
+    """One look at one subject's media, and what it has shown so far; `images` are those of which
+    the content is known, with its SHA-256."""
 
     resources: Resources
     claimed: Claimed
     found: list[Found] = field(default_factory=list)
     fetched: int = 0
     size: int = 0
-    contents: dict[str, str] = field(default_factory=dict)
+    images: list[tuple[Medium, str]] = field(default_factory=list)
 
     async def made(self) -> str:
         """Look at all of them, and record it: good, bad, later, or late if it was ours no more."""
-        media = list(media_of(self.claimed.due.document))
-        self.contents |= {one.content: one.field for one in media if one.content}
-        for medium in media:
-            if medium.url is None:
-                continue
-            if not await self._held():
-                return "late"
-            await self._see(medium, medium.url)
+        for medium in media_of(self.claimed.due.document):
+            if medium.content:
+                self.images.append((medium, medium.content))
+            elif medium.url:
+                if not await self._held():
+                    return "late"
+                await self._see(medium, medium.url)
         return await self._recorded()
 
     async def _see(self, medium: Medium, url: str) -> None:
@@ -128,15 +127,15 @@ class _Look:
         self.size += seen.size
         if seen.flaw:
             self.found.append(Found(medium.field, seen.flaw, seen.passing))
-        elif seen.content and (
-            (first := self.contents.setdefault(seen.content, medium.field)) != medium.field
-        ):
-            self.found.append(Found(medium.field, duplicate_of(first)))
+        elif seen.content:
+            self.images.append((medium, seen.content))
 
     async def _recorded(self) -> str:
         resources, due = self.resources, self.claimed.due
+        alike, warnings = compared(self.images)
+        self.found += alike
         if not self.found:
-            return await self._good()
+            return await self._good(warnings)
         passing = all(one.passing for one in self.found)
         if passing and due.tries < len(TRIES_AFTER):
             wait = jittered(TRIES_AFTER[due.tries], SPREAD, resources.dice())
@@ -146,9 +145,10 @@ class _Look:
         outcome = await advance(resources, due.id, news, Fence(media=self.claimed.lease.token))
         return "bad" if outcome is not None and outcome.stay is None else "late"
 
-    async def _good(self) -> str:
+    async def _good(self, warnings: Sequence[Finding]) -> str:
+        due, token = self.claimed.due, self.claimed.lease.token
         async with self.resources.database.glance() as tx:
-            ours = await media_looks.finish(tx, self.claimed.due.id, self.claimed.lease.token)
+            ours = await media_looks.finish(tx, due.id, token, warnings)
         if not ours:
             return "late"
         self.resources.queue.wake(Work.SUBMIT, self.claimed.due.id)

@@ -22,6 +22,7 @@ _NEW = {
     "deadline": "timestamptz",
     "callback_id": "text",
     "media_due_at": "timestamptz",
+    "warnings": "jsonb",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
 }

@@ -1,13 +1,15 @@
 """Looks at media that were given by URL: claimed under a lease, recorded under its token."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 
+from service.core.errors import Finding
 from service.store.database import Transaction
+from service.store.rows import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,9 @@ _HOLDS = text("""
     SELECT 1 FROM subjects WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
 """)
 _FINISH = text("""
-    UPDATE subjects SET media_due_at = NULL, media_token = NULL
+    UPDATE subjects SET media_due_at = NULL, media_token = NULL, warnings = nullif(
+        coalesce(warnings, '[]') || CAST(CAST(:warnings AS text) AS jsonb), '[]'
+    )
     WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
     RETURNING id
 """)
@@ -115,9 +119,12 @@ async def holds(tx: Transaction, subject_id: str, token: str) -> bool:
     return (await tx.execute(_HOLDS, {"id": subject_id, "token": token})).first() is not None
 
 
-async def finish(tx: Transaction, subject_id: str, token: str) -> bool:
-    """Its media are good: it may be submitted. False as above; then nothing is written."""
-    values = {"id": subject_id, "token": token}
+async def finish(
+    tx: Transaction, subject_id: str, token: str, warnings: Sequence[Finding] = ()
+) -> bool:
+    """Its media are good: it may be submitted, with these warnings beside those that it has. False
+    as above; then nothing is written."""
+    values = {"id": subject_id, "token": token, "warnings": rows([asdict(one) for one in warnings])}
     return (await tx.execute(_FINISH, values)).first() is not None
 
 

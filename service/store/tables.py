@@ -121,6 +121,7 @@ subjects = Table(
     Column("media_due_at", Time),
     Column("media_token", Id),
     Column("media_tries", SmallInteger, nullable=False, server_default="0"),
+    Column("warnings", JSONB(none_as_null=True)),  # what breaks no rule; null: nothing
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),

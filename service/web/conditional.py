@@ -33,12 +33,14 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 
 def etag(subject: Subject) -> str:
     """Another one after each change of state, also of those that make no event: `attempt` rises
-    with every claim, so that none comes back. Weak: a place in the queue is no part of it."""
+    with every claim, so that none comes back; and after each warning. Weak: a place in the queue is
+    no part of it."""
     return f'W/"{_opaque(subject)}"'
 
 
 def _opaque(subject: Subject) -> str:
-    return f"{subject.version}-{subject.state}-{subject.attempt}"
+    warned = f"-{len(subject.warnings)}" if subject.warnings else ""
+    return f"{subject.version}-{subject.state}-{subject.attempt}{warned}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ async def create(request: Request) -> Response:
     caller = await authorize(request, "subjects:write", own=True)
     accepted = await take(request, _asked(request, caller.account_id))
     location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
-    shown = _shown(accepted) | caller.account_shown
+    shown = public(accepted.subject) | caller.account_shown
     return rendered(shown, 202 if accepted.created else 200, location)
 
 
@@ -75,13 +75,8 @@ def _read_many(given: Resources, asked: Asked, body: object) -> list[Wish | Call
 def _answer(caller: Caller, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, CallsheetError):
         return {"status": status_of(outcome), "problem": problem_body(outcome)}
-    shown = _shown(outcome) | caller.account_shown
+    shown = public(outcome.subject) | caller.account_shown
     return {"status": 202 if outcome.created else 200, "subject": shown}
-
-
-def _shown(accepted: Accepted) -> dict[str, Any]:
-    shown = public(accepted.subject)
-    return shown | ({"warnings": accepted.warnings} if accepted.warnings else {})
 
 
 def _asked(request: Request, account_id: str) -> Asked:

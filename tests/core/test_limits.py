@@ -96,6 +96,7 @@ TABLE: list[tuple[int, str, dict[str, Any], tuple[str, str] | None]] = [
         image_body(element_image_list=images(RED64, f"data:image/png;base64,{RED64}")),
         (SECOND, "duplicate_image"),
     ),
+    (12, "another once more", image_body(element_image_list=images(RED64, URL, URL)), None),
     (18, "Base64", inline(WHOLE["PNG"]), None),
     (18, "a data: URL", inline(WHOLE["JPEG"], "data:image/png;base64,"), None),
     (

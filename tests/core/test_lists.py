@@ -82,7 +82,8 @@ def test_one_to_three_further_images_are_taken() -> None:
         (images(None, 7), [("/frontal_image", "required"), (FIRST, "wrong_type")]),
         (images("", RED64), [("/frontal_image", "image_wrong_type")]),
         (images(URL, URL), [(FIRST, "duplicate_image")]),
-        (images("http://e.com/0", URL, URL), [(SECOND, "duplicate_image")]),
+        (images(URL, "http://e.com/0", URL), [(SECOND, "duplicate_image")]),
+        (images(URL, URL, URL), [(FIRST, "duplicate_image"), (SECOND, "duplicate_image")]),
         (images(RED64, "data:;base64," + RED64), [(FIRST, "duplicate_image")]),
         (images("http://", RED64), [("/frontal_image", "url_host")]),
         (images("Ã©", RED64), [("/frontal_image", "image_not_base64")]),
@@ -95,6 +96,19 @@ def test_what_an_image_list_may_not_be(value: object, expected: list[tuple[str, 
     assert findings(image_body(element_image_list=value)) == [
         (f"/element_image_list{place}", code) for place, code in expected
     ]
+
+
+@pytest.mark.parametrize("once_more", [(URL, URL), (BLUE64, f"data:;base64,{BLUE64}")])
+def test_two_further_images_that_are_the_same_are_taken_with_a_warning(
+    once_more: tuple[str, str],
+) -> None:
+    request = check(image_body(element_image_list=images(RED64, *once_more)))
+    (warning,) = request.warnings
+    at = "element_image_list" + FIRST
+    assert (warning.pointer, warning.code) == (f"/element_image_list{SECOND}", "duplicate_image")
+    assert warning.message == f"element_image_list{SECOND} is the same as {at}"
+    first, second = request.document["element_image_list"]["refer_images"]  # type: ignore[index]
+    assert first == second
 
 
 def test_an_image_in_base64_is_kept_by_its_content_and_its_bytes_apart() -> None:

@@ -1,7 +1,16 @@
 """Where media stand in a document, and what is said of bad ones."""
 
 from service.core.images import Flaw
-from service.core.looks import Found, Medium, by_url, duplicate_of, error_of, media_of
+from service.core.looks import (
+    FRONTAL,
+    Found,
+    Medium,
+    by_url,
+    compared,
+    duplicate_of,
+    error_of,
+    media_of,
+)
 from service.core.rules import check
 from tests.make import a_request
 
@@ -50,3 +59,36 @@ def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
         "a could not be fetched",
     }
     assert error_of(found[:1])["code"] == "media_unreachable"
+
+
+def seen(frontal: str, *others: str) -> tuple[list[str], list[str]]:
+    """What is found, and warned of, where these letters are contents; one in capitals stands in the
+    document as it is, any other by a URL of its own, but for that of its digit, if it has one."""
+    images = []
+    for place, name in enumerate((frontal, *others)):
+        field = f"refer/{place}" if place else FRONTAL
+        content = name[0].lower()
+        url = None if name[0].isupper() else f"https://a.test/{name[1:] or f'at-{place}'}"
+        images.append((Medium(field, "image", url, None if url else content), content))
+    found, warnings = compared(images)
+    assert {one.code for one in warnings} <= {"duplicate_image"}
+    assert all(f"{one.pointer[1:]} has the same content as" in one.message for one in warnings)
+    return [one.field for one in found], [one.pointer for one in warnings]
+
+
+def test_what_has_the_frontal_images_content_is_wrong_and_what_has_anothers_is_warned_of() -> None:
+    assert seen("a", "b", "c") == ([], [])
+    assert seen("a", "b", "a") == (["refer/2"], [])
+    assert seen("A", "b", "a") == (["refer/2"], [])
+    assert seen("a", "A", "b") == (["refer/1"], [])
+    assert seen("a", "b", "b", "b") == ([], ["/refer/2", "/refer/3"])
+    assert seen("a", "B", "b") == ([], ["/refer/2"])
+    assert seen("a", "b", "B") == ([], ["/refer/2"])
+    assert seen("a", "b", "b", "a") == (["refer/3"], ["/refer/2"])
+
+
+def test_what_the_document_names_twice_is_not_warned_of_again() -> None:
+    assert seen("a", "b1", "b1") == ([], [])
+    assert seen("a", "B", "B") == ([], [])
+    assert seen("a", "b1", "b2", "b1") == ([], ["/refer/2"])
+    assert seen("a", "b1", "B", "B") == ([], ["/refer/2"])

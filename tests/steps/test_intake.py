@@ -164,6 +164,24 @@ async def test_what_is_ignored_is_accepted_with_a_warning(api: Api) -> None:
     assert answer.status_code == 202
     (warning,) = answer.json()["warnings"]
     assert (warning["pointer"], warning["code"]) == ("/element_video_list", "ignored")
+    assert (await api.read(answer.json()["id"]))["warnings"] == [warning]
+
+
+async def test_two_further_images_that_are_the_same_are_accepted_with_a_warning(api: Api) -> None:
+    body = a_request(external_task_id="mine")
+    images = body["element_image_list"]["refer_images"]
+    images.append(images[0])
+    first, again = await post(api, body), await post(api, body)
+    assert (first.status_code, again.status_code) == (202, 200)
+    (warning,) = first.json()["warnings"]
+    assert warning["code"] == "duplicate_image"
+    assert warning["pointer"] == "/element_image_list/refer_images/1/image_url"
+    assert again.json()["warnings"] == [warning]
+    many = await api.http.post("/v1/subjects/batch", json={"subjects": [body]})
+    (one,) = many.json()["data"]
+    assert one["subject"]["warnings"] == [warning]
+    images[1] = {"image_url": body["element_image_list"]["frontal_image"]}
+    problem(await post(api, body), 422, "invalid")
 
 
 async def by_name(api: Api, account: object, key: object = None) -> Accepted:

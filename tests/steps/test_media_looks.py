@@ -179,7 +179,42 @@ async def test_they_must_differ_from_those_in_base64_too(
     images["refer_images"].append({"image_url": base64.b64encode(inline).decode()})
     code, message = await failed(api, provider, element_image_list=images)
     assert code == "media_duplicate"
-    assert message.startswith(f"{FRONTAL} must differ from element_image_list/refer_images/1")
+    assert message.startswith("element_image_list/refer_images/1/image_url must differ from")
+    assert FRONTAL in message
+
+
+async def test_others_of_the_same_content_are_good_and_warned_of_from_then_on(
+    api: Api, provider: Remote, media: Gallery
+) -> None:
+    media.files["copy"] = media.files["side"]
+    subject_id = (await api.create(**media.images("front", "side", "copy")))["id"]
+    path = f"/v1/subjects/{subject_id}"
+    before = await api.http.get(path)
+    assert "warnings" not in before.json()
+    await api.work(Work.LOOK)
+    tag = {"if-none-match": before.headers["etag"]}
+    after = await api.http.get(path, headers=tag)
+    assert after.status_code == 200, "it is another one"
+    (warning,) = after.json()["warnings"]
+    second = "element_image_list/refer_images/1/image_url"
+    assert (warning["pointer"], warning["code"]) == (f"/{second}", "duplicate_image")
+    assert warning["message"] == f"{second} has the same content as {FIRST_REFER}"
+    await api.work(Work.SUBMIT)
+    assert (await api.ended(subject_id))["warnings"] == [warning]
+    events = (await api.http.get(f"{path}/events")).json()["data"]
+    assert [one["data"].get("warnings") for one in events] == [None, *[[warning]] * 3]
+    assert len(await creates(provider)) == 1
+
+
+async def test_what_was_warned_of_stays_beside_what_is_found(api: Api, media: Gallery) -> None:
+    media.files["copy"] = media.files["side"]
+    made = await api.create(element_video_list={}, **media.images("front", "side", "copy", "side"))
+    pointers = ["/element_image_list/refer_images/2/image_url", "/element_video_list"]
+    assert sorted(one["pointer"] for one in made["warnings"]) == pointers
+    await api.work(Work.LOOK)
+    shown = (await api.read(made["id"]))["warnings"]
+    assert shown[:2] == made["warnings"]
+    assert [one["pointer"] for one in shown[2:]] == ["/element_image_list/refer_images/1/image_url"]
 
 
 @pytest.mark.parametrize(

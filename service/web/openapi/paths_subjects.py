@@ -35,7 +35,7 @@ from service.web.openapi.pieces import (
 )
 from service.web.openapi.problems import conflict, fails
 from service.web.openapi.schemas_requests import EXTERNAL_ID
-from service.web.openapi.schemas_subjects import SHOWN
+from service.web.openapi.schemas_subjects import SHOWN, WARNINGS
 from service.web.requests import MAX_SUBJECT_BODY
 
 READ, WRITE, TAG = "subjects:read", "subjects:write", "subjects"
@@ -92,7 +92,7 @@ def paths() -> dict[str, Any]:
 def _create() -> Part:
     known = answer(
         "The same request was accepted before: its subject.",
-        ref("AcceptedSubject"),
+        ref("Subject"),
         {"Location": LOCATION},
     )
     return operation(
@@ -106,7 +106,7 @@ def _create() -> Part:
         body=body(ref("SubjectRequest"), examples.SUBJECTS),
         answers={
             "200": known,
-            "202": answer("Queued.", ref("AcceptedSubject"), {"Location": LOCATION}),
+            "202": answer("Queued.", ref("Subject"), {"Location": LOCATION}),
             **conflict("The key, or the external id, stands for another request.", "Taken"),
             **fails(400, 413, 415, 422),
         },
@@ -135,9 +135,7 @@ def _create_many() -> Part:
 
 
 def _one_answer() -> Schema:
-    taken = record(
-        {"status": {"type": "integer", "enum": [200, 202]}, "subject": ref("AcceptedSubject")}
-    )
+    taken = record({"status": {"type": "integer", "enum": [200, 202]}, "subject": ref("Subject")})
     refused = [ref(name) for name in ("Taken", "Invalid", "TooMany")]
     return {
         "oneOf": [
@@ -163,7 +161,7 @@ def _read() -> Part:
     }
     position = record({"position": whole(1), "age_seconds": whole(0)})
     queue = position | {"description": "While it is queued: where, among its account's."}
-    shown = record(SHOWN, {"queue": queue, **of_account()})
+    shown = record(SHOWN, {"queue": queue, "warnings": WARNINGS, **of_account()})
     return operation(
         "readSubject",
         "Read a subject",

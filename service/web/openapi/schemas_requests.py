@@ -35,7 +35,8 @@ IMAGE_LIST = record(
         "frontal_image": ref("Image"),
         "refer_images": array(record({"image_url": ref("Image")}), rules.REFER_IMAGES),
     },
-    description="All of them must differ, by URL and by content.",
+    description="The others must differ from the frontal one, by URL and by content. Two that are "
+    "the same among them are reported in `warnings`.",
 )
 LEEWAY = float(videos.LEEWAY)
 VIDEO = (

@@ -59,6 +59,11 @@ SHOWN: dict[str, Schema] = {
     "updated_at": shown_time(),
     "finished_at": nullable(shown_time()),
 }
+WARNINGS = array(
+    ref("Finding"),
+    description="What was ignored, and which additional images are the same, by URL or by content: "
+    "of what is behind URLs, once that was looked at. Left out where there is none.",
+)
 # Events stay as they were written: older ones do not have all that is shown now.
 WRITTEN = {name: one for name, one in SHOWN.items() if name != "usable_with"}
 SEQUENCE = whole(1, description="Counts the events of one subject, without gaps.")
@@ -67,7 +72,10 @@ OF_SUBJECT = record(
         "id": ref("EventId"),
         "type": word(*events.TYPES.values()),
         "timestamp": shown_time(),
-        "data": record({**WRITTEN, "sequence": SEQUENCE}, {"usable_with": SHOWN["usable_with"]}),
+        "data": record(
+            {**WRITTEN, "sequence": SEQUENCE},
+            {"usable_with": SHOWN["usable_with"], "warnings": WARNINGS},
+        ),
     },
     of_account(),
 )
@@ -83,10 +91,8 @@ OF_SUBSCRIBER = record(
 
 
 def schemas() -> dict[str, Schema]:
-    warnings = array(ref("Finding"), description="What was ignored.")
     return {
         "State": word(*State),
-        "Subject": record(SHOWN, of_account()),
-        "AcceptedSubject": record(SHOWN, {"warnings": warnings, **of_account()}),
+        "Subject": record(SHOWN, {"warnings": WARNINGS, **of_account()}),
         "Event": {"oneOf": [OF_SUBJECT, OF_SUBSCRIBER]},
     }
