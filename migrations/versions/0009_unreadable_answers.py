@@ -1,6 +1,6 @@
 """Answers of the provider's that nobody can read are counted, for readiness to show.
 
-Revision ID: 0010
+Revision ID: 0009
 Revises: 0008
 
 One row is what the table has: nothing is rewritten.
@@ -9,7 +9,7 @@ One row is what the table has: nothing is rewritten.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
+revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None

@@ -1,8 +1,8 @@
 """What is odd about a subject; which subscriber an event is about; and for the audit, from which
 transaction to which a subscriber has heard all that it wants.
 
-Revision ID: 0012
-Revises: 0010
+Revision ID: 0010
+Revises: 0009
 
 It runs outside a transaction, so that no table is locked while rows are written; every part of it
 may be run again after it broke off. Events that a process of the release before still writes are
@@ -11,8 +11,8 @@ about nobody, and its subscribers are not audited before they change.
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0010"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

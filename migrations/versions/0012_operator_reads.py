@@ -1,15 +1,15 @@
 """The indexes of lists over every account: built while others read and write.
 
-Revision ID: 0015
-Revises: 0014
+Revision ID: 0012
+Revises: 0011
 
 It runs outside a transaction, so every part of it may be run again after it broke off.
 """
 
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
