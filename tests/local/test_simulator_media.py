@@ -89,6 +89,35 @@ async def test_a_video_subject_shows_its_video_and_voice_in_both_shapes() -> Non
     assert b'"role":"refer_videos"' in got[2][1]
 
 
+@pytest.mark.parametrize(
+    "path", ["/a%27b.png?sig=AB%2Fcd%3D", "/led?to=/a%2527b.png%3Fsig=AB%252Fcd"]
+)
+async def test_an_address_is_asked_for_in_the_letters_given_and_after_a_redirect(path: str) -> None:
+    asked: list[bytes] = []
+
+    async def get(request: Request) -> Response:
+        asked.append(request.scope["raw_path"] + b"?" + request.scope["query_string"])
+        if to := request.query_params.get("to"):
+            return Response(status_code=302, headers={"location": to})
+        return Response(_jpeg())
+
+    async with served(Starlette(routes=[Route("/{name}", get)])) as address, simulator() as remote:
+        await remote.create(external_task_id="a", **images(f"{address}{path}"))
+        record = await remote.ended("a")
+    assert record["task_status"] == "succeed"
+    assert asked[-1].startswith(b"/a%27b.png?sig=AB%2Fcd")
+
+
+async def test_an_address_that_leads_round_in_a_circle_fails_the_task() -> None:
+    async def get(_: Request) -> Response:
+        return Response(status_code=302, headers={"location": "/round"})
+
+    async with served(Starlette(routes=[Route("/round", get)])) as address, simulator() as remote:
+        await remote.create(external_task_id="a", **images(f"{address}/round"))
+        record = await remote.ended("a")
+    assert record["task_status_msg"] == "frontal_image: could not be downloaded (ValueError)"
+
+
 async def test_nothing_is_fetched_if_the_settings_say_so() -> None:
     async with simulator(replace(AT_ONCE, fetch_media=False)) as remote:
         await remote.create(external_task_id="a", **images("http://127.0.0.1:65009/none"))
