@@ -1,6 +1,9 @@
 """What the demo shows and checks: it must notice what did not hold."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,11 @@ from service.local.demo.backend import Backend, Heard
 from service.local.demo.board import Board, Part
 from service.local.demo.cast import cast
 from service.local.demo.checks import checks
+from service.local.demo.command import PROGRAMS, calm
 from service.local.demo.introduction import WIDEST, introduce
 from service.local.demo.screen import screen
+from service.local.processes import Supervisor
+from service.local.stack import Stack
 
 ROLES = {role.name: role for role in cast("http://127.0.0.1:65009/media")}
 
@@ -85,6 +91,21 @@ def test_each_thing_that_went_wrong_is_named() -> None:
         "every delivery was signed",
         "a delivery that was answered 500 came again",
     ]
+
+
+@pytest.mark.parametrize("logger", ["structlog.get_logger()", "logging.getLogger()"])
+def test_an_error_that_a_process_logged_is_noticed(tmp_path: Path, logger: str) -> None:
+    script = "import logging, structlog; from service.wiring import start_logging; "
+    script += f"start_logging('info'); {logger}.error('fault')"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script], capture_output=True, check=True, timeout=50
+    )
+    running = Stack(Supervisor(tmp_path), tmp_path, {}, "http://127.0.0.1", "http://127.0.0.1")
+    for name in PROGRAMS:
+        running.add(name).log.write_text("")
+    assert calm(running) == ("no process logged an error", True)
+    running.child("worker").log.write_bytes(done.stderr)
+    assert calm(running) == ("no process logged an error", False)
 
 
 def test_a_gap_in_the_sequence_is_noticed() -> None:

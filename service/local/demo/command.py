@@ -24,7 +24,8 @@ SETTINGS = {
 }
 PLAIN_WIDTH = 120  # characters, where there is no terminal to ask
 PROGRAMS = ("web", "worker", "simulator")
-ERRORS = ("Traceback", '"level": "error"')  # what a log says of a fault of ours
+# What a log says of a fault of ours: in lines of our own, and in those of libraries.
+ERRORS = ("Traceback", '"level":"error"', '"level": "error"')
 LINE = 500  # characters of a log line that are shown
 INTERRUPTED = 130  # the exit status that shells give Ctrl-C
 
@@ -73,7 +74,7 @@ def _played(console: Console, running: Stack) -> list[str]:
     report.timelines(console, outcome.board)
     report.deliveries(console, outcome.board, outcome.backend)
     held = checks(outcome.board, outcome.backend, outcome.ledger, PARALLEL)
-    return report.verdict(console, [*held, _calm(running), _audit(running)])
+    return report.verdict(console, [*held, calm(running), _audit(running)])
 
 
 def _show_logs(console: Console, running: Stack) -> None:
@@ -84,7 +85,8 @@ def _show_logs(console: Console, running: Stack) -> None:
             console.print(line[:LINE], markup=False, soft_wrap=True)
 
 
-def _calm(running: Stack) -> Check:
+def calm(running: Stack) -> Check:
+    """Whether no process has logged a fault so far."""
     logs = [running.child(name).log.read_text() for name in PROGRAMS]
     return "no process logged an error", not any(sign in log for log in logs for sign in ERRORS)
 

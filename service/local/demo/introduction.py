@@ -1,7 +1,6 @@
 """What a person reads first, who knows nothing of the service: what is shown, and why."""
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 WIDEST = 96  # characters of a line: longer ones are hard to read
@@ -30,4 +29,4 @@ def introduce(console: Console, parallel: int) -> None:
     width = min(console.width, WIDEST)
     console.print(Text("What this shows", "bold"))
     for paragraph in (WHAT, WHY, HOW.format(parallel=parallel)):
-        console.print(Padding(Text(paragraph), (0, 0, 1, 0)), width=width)
+        console.print(Text(f"{paragraph}\n"), width=width)
