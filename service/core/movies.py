@@ -217,7 +217,7 @@ def _read_mvex(tally: Tally, movie: Movie, data: memoryview) -> None:
     for kind, body in tally.inside(data):
         if kind == b"mehd":
             movie.claimed = max(movie.claimed, _known(versioned(body, LENGTH)[0]))
-        elif kind == b"trex":
+        else:  # trex
             number, ticks = TREX.unpack_from(body)
             if number in movie.tracks:
                 movie.tracks[number].default = ticks

@@ -57,6 +57,41 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
     assert code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.flaw.code == "damaged"
 
 
+FRAGMENTS = "frag_keyframe+empty_moov"
+BEHIND = [
+    b"\n",
+    b"\r\n",
+    b"<!-- generated in 0.3 s -->",
+    bytes(4) + b"text, and more of it",
+    bytes(range(1, 99)),  # records of a camera
+    b"\0\0\0\5 is less than a header has",
+    b"\0\0\0\1a header of 16 bytes, and of some size or other",
+    b"\0\0\0\1cut",
+    struct.pack(">I4s", MAX_BYTES, b"free"),
+    struct.pack(">I4s", 80, b"free") + bytes(71),
+    b"\0\0\0\x0cinfo then\0\0\0\3 this",
+]
+
+
+@pytest.mark.parametrize("behind", BEHIND, ids=repr)
+def test_what_stands_behind_a_film_is_not_looked_at(behind: bytes) -> None:
+    for flags in ("", "faststart", FRAGMENTS, "frag_keyframe", "dash"):
+        data = film(flags=flags)
+        assert judged(data + behind) == judged(data), flags
+        assert judged(data + behind, 1) == judged(data), flags
+
+
+@pytest.mark.parametrize("flags", ["", "faststart", FRAGMENTS])
+@pytest.mark.parametrize("kind", [b"mdat", b"moof", b"moov"])
+def test_a_part_of_a_film_that_is_cut_off_is_missed_wherever_it_stands(
+    kind: bytes,
+    flags: str,
+) -> None:
+    part = struct.pack(">I4s", 80, kind) + bytes(71)
+    for end in (*range(5, 9), len(part)):
+        assert code(film(flags=flags) + part[:end]) == "truncated", end
+
+
 EXTRA = box(b"udta", box(b"XMP_", bytes(3 << 20)))
 IN_TRACK = b"trak", b"mdia", b"minf", b"stbl"
 
@@ -99,7 +134,7 @@ def test_what_is_not_needed_of_a_header_is_skipped_wherever_it_stands(
     assert most < 300_000
 
 
-REAL = [film(3, flags=flags) for flags in ("", "faststart", "frag_keyframe+empty_moov")]
+REAL = [film(3, flags=flags) for flags in ("", "faststart", FRAGMENTS)]
 STARTS = [b"", FTYP, FTYP + MDAT, sketch(), fragmented(fragment(run(4)))]
 CUTS = st.lists(st.integers(1, 300), min_size=1, max_size=20)
 
