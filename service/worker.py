@@ -121,7 +121,7 @@ async def _keep_waiting(context: dict[str, Any], reason: str) -> None:
     with contextlib.suppress(*UNREACHABLE):  # it is put off all the same
         await redis.delete(retry_key_prefix + context["job_id"])
         left = timedelta(milliseconds=await redis.pttl(key))
-        if left < JOB_LIFE <= left + age + CLOCKS_APART:
+        if timedelta() < left < JOB_LIFE <= left + age + CLOCKS_APART:
             await redis.pexpire(key, JOB_LIFE)
     log.info("worker", action="job_put_off", job=context["job_id"], reason=reason)
 

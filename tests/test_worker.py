@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -19,13 +20,13 @@ from structlog.typing import EventDict
 from service import worker
 from service.local.ports import free_port
 from service.local.valkey import valkey
-from service.queue import Queue, Work, doorbell, read_job, redis_settings
+from service.queue import Queue, Work, doorbell, redis_settings
 from service.settings import Settings
 from service.steps import enter, intake, reconcile
 from service.steps.queues import Queues
 from service.store.database import Database
 from service.wiring import open_resources, utc_now
-from service.worker import connected_for_ever, create_subject, make_drains, make_listener
+from service.worker import connected_for_ever, create_subject, make_drains
 from tests.calling import eventually, fetch
 from tests.conftest import Api
 from tests.local.simulating import Receiver, Remote, until
@@ -159,13 +160,8 @@ async def test_a_job_waits_however_long_postgres_is_away(
     _ = impatient
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     resources = replace(api.resources, database=away)
-    pool = await create_pool(
-        redis_settings(api.resources.settings.redis_url),
-        job_deserializer=read_job,
-        default_queue_name=api.resources.queue.name,
-    )
-    listener = make_listener(resources, make_drains(resources), pool)
-    running = asyncio.create_task(listener.async_run())
+    taking = partial(worker.take_jobs, resources, make_drains(resources))
+    running = asyncio.create_task(connected_for_ever(resources, taking))
     job = await redis.enqueue_job("create_subject", "acme", a_request())
     assert job is not None
     await put_off(redis, job.job_id, logged, 1)
@@ -173,7 +169,6 @@ async def test_a_job_waits_however_long_postgres_is_away(
     await put_off(redis, job.job_id, logged, 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await listener.close()
     await away.close()
     async with working(untimed(api)):
         assert "subject" in await job.result(timeout=10, poll_delay=0.01)
@@ -221,6 +216,16 @@ async def test_a_job_that_is_put_off_does_not_expire_unless_it_was_given_less_th
     with pytest.raises(Retry):
         await create_subject(resources, context, "acme", a_request())
     assert then - 30 < await redis.ttl(key) <= then
+
+
+async def test_a_job_that_never_expires_goes_on_not_to(api: Api, redis: ArqRedis) -> None:
+    resources = replace(api.resources, queues=Queues(0))
+    enqueued = utc_now() - timedelta(days=3)
+    context = {"job_id": "for ever", "redis": redis, "enqueue_time": enqueued}
+    await redis.set(job_key_prefix + "for ever", b"a job")
+    with pytest.raises(Retry):
+        await create_subject(resources, context, "acme", a_request())
+    assert await redis.ttl(job_key_prefix + "for ever") == -1
 
 
 async def test_a_job_that_ends_its_worker_each_time_is_given_up_after_so_many_starts(
