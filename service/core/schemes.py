@@ -201,8 +201,10 @@ def _offered(scheme: Hmac | Ed25519, received: Mapping[str, str]) -> list[bytes]
     """
     listed = _present(received, scheme.signature_header)
     first = listed.split(scheme.separator, MAX_SIGNATURES)[:MAX_SIGNATURES]
-    offered = [_raw(one) for item in first for one in _labelled(item, scheme.label)]
-    offered = offered[:MAX_SIGNATURES]
+    items = [_labelled(item, scheme.label) for item in first]
+    joined = [one for item in items for one in item[1:]]  # behind the others: these may be garbage
+    listed_first = [item[0] for item in items if item]
+    offered = [_raw(one) for one in (*listed_first, *joined[:MAX_SIGNATURES])]
     return [one.lower() for one in offered] if scheme.encoding == "hex" else offered
 
 
