@@ -80,6 +80,7 @@ async def test_callbacks_are_listed_the_newest_first_with_what_became_of_them(
     (row,) = await fetch(api.resources, "SELECT id FROM callbacks WHERE verdict = 'applied'")
     assert read["data"][-1] == {
         "id": row["id"],
+        "account": "acme",
         "source": "provider",
         "verdict": "applied",
         "reason": None,
