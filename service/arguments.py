@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
         description="Take create-subject requests, see each through the provider, and tell "
         "subscribers.",
         epilog="Example: callsheet demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command = _commands(made, "COMMAND")
     _local_commands(command)
