@@ -3,7 +3,7 @@
 Codes are section 4 of the provider's notes (provider.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
 
@@ -69,9 +69,11 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What came of it is not known: look it up before anything else."""
+    """What came of it is not known: look it up before anything else. `was_read` where an answer
+    came and could be read, but says no more than that."""
 
     reason: str
+    was_read: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

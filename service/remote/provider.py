@@ -209,7 +209,7 @@ class Provider:
             report.provider_task_id,
         ):
             return report
-        return Unknown("success, but on another task than was asked for")
+        return Unknown("success, but on another task than was asked for", was_read=True)
 
     def _beginning(self, content: bytes) -> str:
         return beginning(self._token.concealed(content.decode(errors="replace")))
@@ -234,4 +234,4 @@ def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
 
 
 def _doubt(answer: _Envelope) -> Unknown:
-    return Unknown(f"the provider answered {answer.code}: {answer.message}")
+    return Unknown(f"the provider answered {answer.code}: {answer.message}", was_read=True)

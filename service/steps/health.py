@@ -51,7 +51,7 @@ async def _postgres(resources: Resources) -> tuple[str, str]:
             id_ = resources.new_id("rdy")
             await accounts.ensure(tx, account_id=id_, name=id_, now=resources.clock())
             state = await provider.read(tx)
-            garbled = trouble(await unreadable.read(tx))
+            garbled = trouble(await unreadable.read(tx), resources.clock())
     except Unavailable:
         return failing, stopped
     except Exception:

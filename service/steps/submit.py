@@ -95,10 +95,16 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     answer = await resources.provider.create(body)
     now = resources.clock()
     news = _news(resources, subject, answer, now)
-    # The subject first: what is learnt of the provider is learnt again, an answer comes once.
-    await advance(resources, subject.id, news, Fence(claimed.lease.token))
+    ours = Fence(claimed.lease.token)
+    if isinstance(answer, Stopped | Deferred):
+        # Nothing was created. The subject's move wakes whoever claims: they know the limit by then.
+        await _learn(resources, claimed, answer, now)
+        await advance(resources, subject.id, news, ours)
+    else:
+        # The subject first: what is learnt of the provider is learnt again, an answer comes once.
+        await advance(resources, subject.id, news, ours)
+        await _learn(resources, claimed, answer, now)
     await unreadable.note(resources, subject.id, answer)
-    await _learn(resources, claimed, answer, now)
 
 
 def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime) -> News:

@@ -4,7 +4,7 @@ Such an answer moves no subject. If they go on, every subject would wait for its
 nobody would know why.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -24,6 +24,7 @@ from service.store.unreadable import UnreadableAnswers
 log = structlog.get_logger()
 
 MANY = 5  # in a row; ours: a gateway that restarts answers with a page of its own now and then
+RECENT = timedelta(minutes=10)  # longer than any subject waits for its next look-up
 # Whoever has read an answer does not look for counted ones for so long: a statement for each answer
 # would cost more than it is worth.
 BELIEVED_FOR = timedelta(seconds=10)
@@ -59,15 +60,17 @@ async def note(resources: Resources, subject_id: str, answer: CreateAnswer | Loo
 def _was_read(answer: CreateAnswer | LookUpAnswer) -> bool:
     """Whether the provider said something; where the answer was lost, or none came, it did not."""
     match answer:
-        case Unknown() | Deferred(provider_code=None):
+        case Unknown(was_read=was_read):
+            return was_read
+        case Deferred(provider_code=None):
             return False
         case _:
             return True
 
 
-def trouble(found: UnreadableAnswers | None) -> str | None:
-    """What readiness says of it, in words; None while it is nothing."""
-    if found is None or found.count < MANY:
+def trouble(found: UnreadableAnswers | None, now: datetime) -> str | None:
+    """What readiness says of it, in words; None while it is nothing, or no more."""
+    if found is None or found.count < MANY or now - found.at > RECENT:
         return None
     first, last = rfc3339(found.since), rfc3339(found.at)
     return (

@@ -72,16 +72,16 @@ CREATE_ANSWERS = [
     *((code, 404, Refused(code, "words")) for code in (1202, 1203)),
     (1302, 429, Deferred(1302, "words", 0.0, parallel=False)),
     (1303, 429, Deferred(1303, "words", 1.0, parallel=True)),
-    (5000, 500, Unknown("the provider answered 5000: words")),
+    (5000, 500, Unknown("the provider answered 5000: words", was_read=True)),
     (5001, 503, Deferred(5001, "words", 0.0, parallel=False)),
-    (5002, 504, Unknown("the provider answered 5002: words")),
+    (5002, 504, Unknown("the provider answered 5002: words", was_read=True)),
     # Codes nobody has documented, by their class.
     (1099, 401, Stopped(1099, "words")),
     (1199, 429, Stopped(1199, "words")),
     (1299, 400, Refused(1299, "words")),
     (1399, 429, Deferred(1399, "words", 0.0, parallel=False)),
     *(
-        (code, 500, Unknown(f"the provider answered {code}: words"))
+        (code, 500, Unknown(f"the provider answered {code}: words", was_read=True))
         for code in (5003, 1, -1, 12, 2000, 10**25)
     ),
 ]
@@ -108,7 +108,7 @@ async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
 ) -> None:
     answer = await looked_up(envelope(code, "words", status=status))
     if isinstance(expected, Refused):
-        assert answer == Unknown(f"the provider answered {code}: words")
+        assert answer == Unknown(f"the provider answered {code}: words", was_read=True)
     else:
         assert answer == expected
 

@@ -1,5 +1,6 @@
 """Submission: under a lease, within the provider's limits, and as its answers say."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,9 @@ from service.settings import Settings
 from service.steps import reconcile, submit
 from service.steps.advance import advance
 from service.store import provider as store
+from service.store import subjects
 from service.wiring import open_resources
-from tests.calling import fetch
+from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import PATH, Remote, request_body
 from tests.steps.gallery import gallery
@@ -221,6 +223,23 @@ async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_canno
     with pytest.raises(ProgrammingError, match="stopped_code"):
         await submit.submit(api.resources, probe)
     assert await state(api, subject_id) == "submitted"
+
+
+@pytest.mark.parametrize(("code", "column"), [(1102, "stopped_code"), (1303, "learnt_parallel")])
+async def test_what_holds_up_all_is_known_before_the_move_that_wakes_whoever_claims(
+    api: Api, provider: Remote, code: int, column: str
+) -> None:
+    await provider.admin("faults", [{"code": code, "http_status": 429}])
+    subject_id = (await api.create())["id"]
+    (claimed,) = await submit.claim(api.resources, 1)
+    async with api.resources.database.transaction() as tx:
+        await subjects.lock(tx, subject_id)
+        submitting = asyncio.create_task(submit.submit(api.resources, claimed))
+        await blocked(api.resources)
+        [[learnt]] = await fetch(api.resources, f"SELECT {column} FROM provider_state")  # noqa: S608
+        assert learnt is not None
+    await submitting
+    assert await state(api, subject_id) == "queued"
 
 
 async def test_nothing_is_sent_when_the_lease_might_run_out_under_the_call(

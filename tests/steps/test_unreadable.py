@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+import pytest
 from structlog.typing import EventDict
 
 from service.local.ports import free_port
@@ -10,7 +11,7 @@ from service.remote.provider import Absent, ApiKey, Provider, Unreadable
 from service.steps import health, reconcile, submit, unreadable
 from service.steps.learnt import Learnt
 from service.steps.resources import Resources
-from service.steps.unreadable import BELIEVED_FOR, MANY
+from service.steps.unreadable import BELIEVED_FOR, MANY, RECENT
 from service.store import subjects
 from service.store.database import Database
 from tests.calling import fetch
@@ -20,6 +21,16 @@ from tests.steps.gallery import gallery
 
 PAGE = plain(b"<h1>It works!</h1> Bearer a-provider-key", 502)
 ABSENT = envelope(1201, "Task not found", status=400)
+OF_ANOTHER = envelope(
+    0,
+    data={
+        "task_id": "179598315106800000",
+        "task_status": "submitted",
+        "task_info": {"external_task_id": "sub_of_another"},
+        "created_at": 1781080778802,
+        "updated_at": 1781080778802,
+    },
+)
 
 
 async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes]) -> None:
@@ -52,13 +63,25 @@ async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
     assert (found.usable, found.status) == (True, "degraded")
     said = found.checks["provider"]
     assert said.startswith(f"the last {MANY} answers could not be read, from {first} to ")
-    await asked(api.resources, made["id"], [envelope(5000, "x"), ABSENT])
+    await asked(api.resources, made["id"], [ABSENT])
     assert await provider_check(api.resources) == "ok"
 
 
-async def test_one_that_can_be_read_between_them_ends_the_row(api: Api) -> None:
+@pytest.mark.parametrize("read", [ABSENT, envelope(5000, "x"), OF_ANOTHER])
+async def test_one_that_can_be_read_between_them_ends_the_row(api: Api, read: bytes) -> None:
     made = await api.create()
-    await asked(api.resources, made["id"], [PAGE] * (MANY - 1) + [ABSENT] + [PAGE] * (MANY - 1))
+    await asked(api.resources, made["id"], [PAGE] * (MANY - 1) + [read] + [PAGE] * (MANY - 1))
+    assert await provider_check(api.resources) == "ok"
+
+
+async def test_readiness_shows_them_no_more_once_none_came_for_longer_than_look_ups_wait(
+    api: Api, clock: Clock
+) -> None:
+    made = await api.create()
+    await asked(api.resources, made["id"], [PAGE] * MANY)
+    clock.pass_by(RECENT.total_seconds())
+    assert await provider_check(api.resources) != "ok"
+    clock.pass_by(1)
     assert await provider_check(api.resources) == "ok"
 
 
