@@ -91,8 +91,12 @@ async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: C
 @RATE
 async def test_one_account_s_requests_cost_the_others_nothing(api: Api) -> None:
     other = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
-    answers = [await api.http.get("/v1/subjects") for _ in range(11)]
-    assert answers[-1].status_code == 429
+    await fetch(
+        api.resources,
+        "UPDATE accounts SET requests_until = clock_timestamp() + interval '1 minute'"
+        " WHERE name = 'acme'",  # what the account may ask for is used up for so long
+    )
+    assert (await api.http.get("/v1/subjects")).status_code == 429
     theirs = await api.http.get("/v1/subjects", headers={"authorization": f"Bearer {other}"})
     assert theirs.status_code == 200
 
