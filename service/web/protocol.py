@@ -5,10 +5,10 @@ uvicorn has none of these: a head that never ends would be kept whole, and a slo
 """
 
 import asyncio
-import re
 import socket
+from typing import Any
 
-from httptools import HttpParserError
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.web.framing import flaw
@@ -23,15 +23,25 @@ CONNECTION = "connection"  # where a scope's state has it
 BLANKS = b" \t"  # around a header's value, and no part of it: RFC 9112, section 5.1
 
 
-# An offer that may be left unheeded (RFC 9110, section 7.8), and that Java makes by default. The
-# parser takes it for accepted, and drops the body.
-UPGRADE = re.compile(rb"(?i)\r\nupgrade(?=:)")
+class Parser(HttpRequestParser):
+    """Reads on as if an offer to upgrade had not been made (RFC 9110, section 7.8: it may be left
+    unheeded; Java makes one by default). httptools takes it for accepted: it ends the request
+    behind the head, and would read the body as another request."""
 
+    def __init__(self, protocol: "Bounded") -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
 
-def _without_upgrade(data: bytes) -> bytes:
-    """The same with the header of another name, where a head is in it."""
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return UPGRADE.sub(b"\r\nx-upgrade", head) + end + rest
+    def feed_data(self, data: Any) -> None:  # noqa: ANN401 - as httptools has it: any bytes
+        """Hand on what is in these bytes; HttpParserError if it is no HTTP."""
+        while True:
+            try:
+                super().feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                super().feed_data(self._protocol.take_head_without_offer())
+                data = memoryview(data)[upgrade.args[0] :]
+            else:
+                return
 
 
 class Bounded(HttpToolsProtocol):
@@ -46,8 +56,13 @@ class Bounded(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _flaw: str | None = None  # why the request that is being read is refused
+    _without_offer: bytes | None = None  # the head that was read, but for its offer to upgrade
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **named)
+        self.parser = Parser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -105,11 +120,34 @@ class Bounded(HttpToolsProtocol):
         self._flaw = flaw(self.parser.get_http_version(), self.headers)
         if self._flaw is not None:
             raise HttpParserError(self._flaw)  # the parser stops, and what is wrong is answered
+        if self.parser.should_upgrade():
+            self._without_offer = self._head_without_offer()
+            return
         self._await(BODY_SECONDS)
         self.scope["state"][CONNECTION] = self
         super().on_headers_complete()
 
+    def _head_without_offer(self) -> bytes:
+        """The head that was just read, with Upgrade under another name."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # it is an upgrade by itself
+            raise HttpParserError("This server is no proxy.")
+        version = self.parser.get_http_version().encode()
+        lines = [method + b" " + self.url + b" HTTP/" + version]
+        for name, value in self.headers:
+            shown = b"x-upgrade" if name == b"upgrade" else name
+            lines.append(shown + b": " + value)
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def take_head_without_offer(self) -> bytes:
+        """What is to be read in the place of a head that offered to upgrade."""
+        head, self._without_offer = self._without_offer, None
+        assert head is not None  # noqa: S101 - the parser stops behind such a head alone
+        return head
+
     def on_message_complete(self) -> None:
+        if self._without_offer is not None:
+            return
         self._await(None)
         super().on_message_complete()
 
@@ -118,8 +156,6 @@ class Bounded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         parts = self._parts
-        if self._patience is None or self._in_head:
-            data = _without_upgrade(data)
         super().data_received(data)
         if self._in_head and parts == self._parts:  # all of it is of one head
             self._head_bytes += len(data)

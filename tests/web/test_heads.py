@@ -1,7 +1,7 @@
 """A request is bounded: whoever sends too much of a head, or anything too slowly, is cut off."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -32,6 +32,19 @@ async def echo(_scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def whole(_scope: Scope, receive: Receive, send: Send) -> None:
+    """The whole body."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    length = str(len(body)).encode()
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
 async def fields(scope: Scope, receive: Receive, send: Send) -> None:
     """Its headers, as the application sees them once the body has come."""
     while (await receive()).get("more_body"):
@@ -46,10 +59,10 @@ async def fields(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def connected(
-    app: ASGIApp = answer,
+    app: ASGIApp = answer, protocol_class: type[Bounded] = Bounded
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A raw connection to a server that speaks the bounded protocol."""
-    config = uvicorn.Config(app, port=0, http=Bounded, lifespan="off", log_config=None)
+    config = uvicorn.Config(app, port=0, http=protocol_class, lifespan="off", log_config=None)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
@@ -134,6 +147,52 @@ async def test_an_offer_to_upgrade_costs_no_body() -> None:
             offer = b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\ncontent-length: 4\r\n\r\n"
             writer.write(head + offer + b"body")
             assert (await reader.readuntil(b"body")).startswith(b"HTTP/1.1 200")
+
+
+OFFER = (
+    b"POST / HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\n"
+    b"Upgrade: h2c\r\ncontent-length: 29\r\n\r\n"
+)
+WITHIN = b"GET / HTTP/1.1\r\nhost: hid\r\n\r\n"  # 29 bytes: a body that looks like a request
+
+
+async def answers(reader: asyncio.StreamReader, bodies: Sequence[bytes]) -> None:
+    """Whole answers of 200 with these bodies, and nothing more until the connection ends."""
+    for body in bodies:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(len(body)) == body
+    assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("cut", range(1, len(OFFER + WITHIN)))
+async def test_the_body_of_an_offer_to_upgrade_is_a_body_wherever_the_pieces_end(cut: int) -> None:
+    sent, came = OFFER + WITHIN, asyncio.Event()
+
+    class Noticing(Bounded):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            came.set()
+
+    async with connected(whole, Noticing) as (reader, writer):
+        writer.write(sent[:cut])
+        await came.wait()
+        writer.write(sent[cut:] + b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        await answers(reader, [WITHIN, b""])
+
+
+async def test_many_offers_to_upgrade_in_one_piece_are_each_answered_with_their_body() -> None:
+    last = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1\r\n\r\nz"
+    async with connected(whole) as (reader, writer):
+        writer.write((OFFER + WITHIN) * 3 + last)
+        await answers(reader, [WITHIN, WITHIN, WITHIN, b"z"])
+
+
+async def test_what_only_a_proxy_does_is_refused_and_nothing_behind_it_is_read() -> None:
+    async with connected(whole) as (reader, writer):
+        writer.write(b"CONNECT x:1 HTTP/1.1\r\nhost: x:1\r\ncontent-length: 29\r\n\r\n" + WITHIN)
+        answered = await reader.read()
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert answered.count(b"HTTP/1.1") == 1
 
 
 async def test_blanks_around_a_value_are_no_part_of_it() -> None:
