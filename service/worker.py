@@ -205,6 +205,11 @@ async def connected_for_ever(
                     await pool.aclose(close_connection_pool=True)
         except UNREACHABLE as error:
             log.warning("worker", action="redis_away", error=repr(error))
+        except asyncio.CancelledError:
+            # Of a job that arq cut off while it closed; only what cancels ourselves ends us.
+            if task and task.cancelling():
+                raise
+            log.warning("worker", action="redis_away", error="a job was cut off")
         except Exception:
             log.exception("worker", action="redis_unusable")
         await asyncio.sleep(RECONNECT_DELAY)
