@@ -6,7 +6,7 @@ Revises: 0009
 
 It runs outside a transaction, so that no table is locked while rows are written; every part of it
 may be run again after it broke off. Events that a process of the release before still writes are
-about nobody, and its subscribers are not audited before they change.
+about nobody, so nobody is held to want them; and its subscribers are not audited before they change.
 """
 
 from alembic import op
@@ -27,9 +27,13 @@ ABOUT = """
     UPDATE events SET about_id = 'sbr_' || split_part(id, '_', 2)
     WHERE subject_id IS NULL AND about_id IS NULL
 """
+# Locked in the order of their ids, as whoever writes events does.
 HEARD = """
-    UPDATE subscribers SET heard_from = pg_current_xact_id()
-    WHERE heard_from IS NULL AND state <> 'disabled' AND type <> 'callback'
+    UPDATE subscribers SET heard_from = pg_current_xact_id() WHERE id IN (
+        SELECT id FROM subscribers
+        WHERE heard_from IS NULL AND state <> 'disabled' AND type <> 'callback'
+        ORDER BY id FOR NO KEY UPDATE
+    )
 """
 BACKFILL = (ABOUT, HEARD)
 

@@ -19,7 +19,7 @@ from service.local.server import Server
 from service.store.engine import DIALECT
 from service.store.migrate import migrate
 from service.store.outgoing import metadata
-from tests.calling import fetch
+from tests.calling import blocked, fetch
 from tests.conftest import Api, database, execute
 
 PROCESSES = 10
@@ -117,6 +117,28 @@ async def test_events_about_subscribers_are_told_so_once_and_the_audit_begins_th
     await api.create(name="Bob")
     await fetch(api.resources, "DELETE FROM deliveries")
     assert len(await api.violations()) == 1
+
+
+async def test_the_audit_begins_without_a_deadlock_with_who_writes_events(api: Api) -> None:
+    """Both lock subscribers in the order of their ids, whatever order the table has them in."""
+    ids = sorted([(await api.subscribe("http://127.0.0.1:65009"))["id"] for _ in range(2)])
+    await fetch(api.resources, "UPDATE subscribers SET heard_from = NULL WHERE id = $1", ids[1])
+    await fetch(api.resources, "UPDATE subscribers SET heard_from = NULL WHERE id = $1", ids[0])
+    connection = await asyncpg.connect(api.resources.settings.database_url)
+    share = "SELECT id FROM subscribers WHERE id = $1 FOR SHARE NOWAIT"
+    try:
+        async with connection.transaction():
+            await connection.fetchrow(share, ids[0])
+            beginning = asyncio.create_task(
+                fetch(api.resources, runpy.run_path(str(ABOUT))["HEARD"])
+            )
+            await blocked(api.resources)
+            await connection.fetchrow(share, ids[1])
+        await beginning
+    finally:
+        await connection.close()
+    rows = await fetch(api.resources, "SELECT id FROM subscribers WHERE heard_from IS NULL")
+    assert rows == []
 
 
 async def test_a_migration_that_cannot_have_its_lock_gives_up(database_url: str) -> None:
