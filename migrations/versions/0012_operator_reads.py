@@ -14,6 +14,8 @@ branch_labels = None
 depends_on = None
 
 INDEXES = {
+    "ix_subjects_external_task_id": "INDEX CONCURRENTLY {} ON subjects (external_task_id, id)"
+    " WHERE external_task_id > ''",
     "ix_events_all": "INDEX CONCURRENTLY {} ON events (xid, position) WHERE position > 0",
     "ix_subscribers_made": "INDEX CONCURRENTLY {} ON subscribers (id)"
     " WHERE type IN ('webhook', 'nats', 'redis_stream')",

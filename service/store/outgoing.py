@@ -43,7 +43,7 @@ events = Table(
     Column("id", Id, primary_key=True),
     # Null: it is about a subscriber, as callsheet.subscriber.failing.
     Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE")),
-    # The subscriber it is about; it may be gone since. Processes of the release before do not say it.
+    # The subscriber it is about, which may be gone; processes of the release before do not say it.
     Column("about_id", Id),
     Column("account_id", Id, nullable=False),
     Column("sequence", Integer, nullable=False),

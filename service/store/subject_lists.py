@@ -18,6 +18,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     true,
     tuple_,
 )
@@ -28,7 +29,7 @@ from service.core.subjects import Subject
 from service.store import walk
 from service.store.database import Transaction
 from service.store.subjects import COLUMNS, subject_of
-from service.store.tables import Id, accounts, subjects
+from service.store.tables import Id, subjects
 from service.store.walk import MOST_READ
 
 Place = tuple[datetime, str]
@@ -36,6 +37,8 @@ Columns = Any  # those of the table, or of what was read of it
 Conditions = list[ColumnElement[bool]]
 # Far more seconds than lie between a subject's created_at and the making of its id.
 MARGIN = 60.0
+# As the index of everybody's external ids has it; an account's are to be served by another.
+_EVERYBODYS = "subjects.external_task_id > ''"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +63,13 @@ async def page(
     """
     sought, filters = _sought(account_id, wanted), _filters(account_id, wanted)
     most = MOST_READ if filters else limit + 1
-    if wanted.external_task_id is None:
+    name = wanted.external_task_id
+    if name is None:
         pool = _newest(account_id, sought, filters, most)
+    elif account_id is None:
+        pool = _called_by_anybody(name, wanted.below, sought, filters).limit(most)
     else:
-        pool = _called(account_id, wanted.external_task_id, [*sought, *filters])
+        pool = _called(account_id, name, [*sought, *filters])
     rows = (await tx.execute(_fitting(account_id, pool.subquery("pool"), most, limit))).all()
     fit, last = walk.page_of(rows, limit, most)
     found = [subject_of(row[: len(COLUMNS)]) for row in fit]
@@ -78,16 +84,30 @@ def _newest(
     return found.order_by(*_order(account_id, subjects.c)).limit(most)
 
 
-def _called(account_id: str | None, name: str, filters: Conditions) -> Select[Any]:
-    """What its account calls so, one of each account at most, and whether it fits. It is looked for
-    in one account after the other; as a range of pairs in their order, which only the index that
-    leads there directly has."""
+def _called_by_anybody(
+    name: str, below: Place | None, sought: Conditions, filters: Conditions
+) -> Select[Any]:
+    """What accounts call so, one of each at most, the newest first, and whether each fits. It is
+    looked for as a range of pairs, as below."""
+    pair = tuple_(subjects.c.external_task_id, subjects.c.id)
+    low, high = (tuple_(literal(name, Id), literal(id_, Id)) for id_ in ("", _id(below)))
+    found = select(*COLUMNS, _fits(filters)).where(text(_EVERYBODYS), *sought)
+    order = (column.desc() for column in pair)
+    return found.where(pair > low, pair < high).order_by(*order)
+
+
+def _id(below: Place | None) -> str:
+    """The id that a list goes on below; in the beginning, what all are below."""
+    return "~" if below is None else below[1]
+
+
+def _called(account_id: str, name: str, filters: Conditions) -> Select[Any]:
+    """What the account calls so, and whether it fits. It is looked for as a range of pairs in their
+    order, which only the index that leads there directly has."""
+    found = select(*COLUMNS, _fits(filters))
     pair = tuple_(subjects.c.account_id, subjects.c.external_task_id)
-    own = tuple_(accounts.c.id, literal(name, Id))
-    leading = select(*COLUMNS, _fits(filters)).where(pair >= own, pair <= own)
-    called = leading.order_by(*pair).limit(1).lateral("called")
-    found = select(called).select_from(accounts.join(called, true()))
-    return found if account_id is None else found.where(accounts.c.id == account_id)
+    own = tuple_(literal(account_id, Id), literal(name, Id))
+    return found.where(pair >= own, pair <= own).order_by(*pair).limit(1)
 
 
 def _fitting(account_id: str | None, pool: Subquery, most: int, limit: int) -> Select[Any]:

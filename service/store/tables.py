@@ -172,6 +172,14 @@ subjects = Table(
     Index("ix_subjects_poll", "next_poll_at", postgresql_where=text("next_poll_at IS NOT NULL")),
     Index("ix_subjects_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
     Index("ix_subjects_list", "account_id", "created_at", "id"),
+    # Of every account. Its condition holds of every external id, and only what seeks them all says
+    # so: an account's would be sought among all that are the same.
+    Index(
+        "ix_subjects_external_task_id",
+        "external_task_id",
+        "id",
+        postgresql_where=text("external_task_id > ''"),
+    ),
     Index("ix_subjects_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
 

@@ -113,7 +113,7 @@ async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sen
     excused = (
         "UPDATE subscribers SET ordering = 'none'",
         "UPDATE subscribers SET ordering = 'per_subject', heard_from = NULL",
-        "UPDATE subscribers SET heard_from = '1', heard_since = (SELECT max(created_at) FROM events)",
+        "UPDATE subscribers SET heard_from = '1', heard_since = e.created_at FROM events e",
     )
     for change in excused:
         await fetch(api.resources, change)
