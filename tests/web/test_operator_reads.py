@@ -14,6 +14,7 @@ from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver
 from tests.make import a_request
 
+COMPAT = "/v1/general/advanced-custom-elements"
 LISTS = ("/v1/subjects", "/v1/subscribers", "/v1/events")
 
 
@@ -136,6 +137,33 @@ async def test_account_narrows_each_list(
             assert listed == [one for one in of_all if one["account"] == name]
             assert listed
         assert await entries(operator, path, account="operations") == []
+
+
+async def test_account_narrows_the_providers_own_list_too(
+    api: Api, other: Api, operator: Api, clock: Clock
+) -> None:
+    made = await several(api, other, clock)
+    of_all = await entries(operator, COMPAT)
+    assert {one["task_id"] for one in of_all} == set(made)
+    for name in ("acme", "other"):
+        listed = await entries(operator, COMPAT, account=name)
+        assert listed == [one for one in of_all if one["account"] == name]
+        assert len(listed) == 2
+    assert await entries(operator, COMPAT, account="operations") == []
+    answer = await operator.http.get(COMPAT, params={"account": "nobody"})
+    assert answer.json()["code"] == 1201, answer.text
+
+
+async def test_an_operator_finds_another_accounts_task_by_our_id_alone(
+    api: Api, operator: Api
+) -> None:
+    """An external id is its own account's, and several may have the same."""
+    made = await api.create(external_task_id="one-name")
+    found = await operator.http.get(f"{COMPAT}/{made['id']}")
+    assert found.json()["data"]["account"] == "acme"
+    answer = await operator.http.get(f"{COMPAT}/one-name")
+    assert (answer.status_code, answer.json()["code"]) == (400, 1201)
+    assert "not found" in answer.json()["message"]
 
 
 async def test_an_account_that_is_none_is_named_beside_all_else_that_is_wrong(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.core.access_tokens import MAX_LIFE
+from service.core.access_tokens import LEEWAY, MAX_LIFE
 from service.web.openapi import (
     paths_deliveries,
     paths_events,
@@ -94,6 +94,6 @@ def _key() -> dict[str, str]:
         "Who has an access key and a secret key (`--pair`) sends a token in its place, as the "
         "provider's clients do: a JWT, HS256, signed with the secret key's characters; `iss` is "
         f"the access key, `exp` at most {MAX_LIFE:,} seconds from now, and `nbf`, if there is one, "
-        "not later than now."
+        f"at most {LEEWAY}."
     )
     return {"type": "http", "scheme": "bearer", "description": made}

@@ -185,7 +185,8 @@ def _read() -> Part:
     name = in_path(
         "task_id",
         text(minLength=1),
-        "Our id, or the external one; a slash in it is `%2F`.",
+        "Our id, or the external one; a slash in it is `%2F`. An operator finds what is another "
+        "account's by our id alone.",
         "ada-1",
     )
     return operation(
