@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from service.core.parameters import NOT_ENCODED
+from service.core.parameters import NOT_ENCODED, starting_with
 from service.core.ports import MAX_PORT
 
 SCHEMES: Final = ("postgresql", "postgres")
@@ -35,9 +35,7 @@ def parse_database_url(value: str) -> str:
     except ValueError:
         raise ValueError(NOT_ENCODED) from None
     if scheme not in SCHEMES or not value.startswith(f"{scheme}://"):
-        raise ValueError(
-            f"must be a URL that starts with {' or '.join(s + '://' for s in SCHEMES)}"
-        )
+        raise ValueError(starting_with(*SCHEMES))
     if fragment or authority.count("@") > 1:
         raise ValueError(NOT_ENCODED)
     _check_parameters(_parameters(value))

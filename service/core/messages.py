@@ -87,9 +87,10 @@ NEWER = _Keys("id", "status", "message", "create_time", "update_time")
 
 
 def parse(raw: bytes) -> dict[str, object]:
-    """A JSON object in which integers keep every digit; Malformed for anything else."""
+    """A JSON object in which integers keep every digit; Malformed for anything else. One byte order
+    mark before it is passed over (RFC 8259, section 8.1)."""
     try:
-        value = _DECODER.decode(raw.decode())
+        value = _DECODER.decode(raw.removeprefix(BOM_UTF8).decode())
     except (ValueError, RecursionError):
         raise Malformed("the body is not proper JSON") from None
     if not isinstance(value, dict):
@@ -113,9 +114,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def read_callback(raw: bytes) -> Report:
-    """The report in a callback's body: the bare task record, in either shape, with or without a
-    byte order mark, which JSON may have before it to be passed over (RFC 8259, section 8.1)."""
-    return read_record(parse(raw.removeprefix(BOM_UTF8)))
+    """The report in a callback's body: the bare task record, in either shape."""
+    return read_record(parse(raw))
 
 
 def read_record(data: Mapping[str, object]) -> Report:

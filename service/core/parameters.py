@@ -78,9 +78,14 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def starting_with(*schemes: str) -> str:
+    """What an error says that a URL must be."""
+    return f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+
+
 def url(*schemes: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
-        rule = f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}"
+        rule = starting_with(*schemes)
         try:
             parts = urlsplit(value)
             usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
@@ -110,9 +115,7 @@ def redis(value: str) -> str:
     except ValueError:
         raise ValueError(NOT_ENCODED) from None
     if parts.scheme not in schemes:
-        raise ValueError(
-            f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}"
-        )
+        raise ValueError(starting_with(*schemes))
     if bool(named) == unix or port == 0 or parts.fragment:
         raise ValueError(f"must name a host, or a path after unix://, and {NOT_ENCODED}")
     numbers = ["" if unix else parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]

@@ -12,11 +12,11 @@ from typing import Any
 
 from service.core.rules import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 from service.core.subjects import rfc3339
+from service.core.targets import MAX_URL
 
 MAX_TEXT = 2000  # characters kept of any text of the provider's
 MAX_TAGS = 100  # entries kept of its tags
 MAX_MEDIA = 10  # entries kept of a list of its media; a request has three at most
-MAX_URL = 8192  # characters of one of its URLs
 MAX_TIME = 10**14  # milliseconds: the year 5138
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ID = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters

@@ -1,8 +1,7 @@
-"""An answer of the provider's, read liberally: packed or not, with a byte order mark or without."""
+"""An answer of the provider's, read liberally, whether it is packed or not."""
 
 import re
 import zlib
-from codecs import BOM_UTF8
 from typing import Final
 
 from service.core.errors import Malformed
@@ -18,7 +17,7 @@ _LONG: Final = re.compile(r"[!#-&(-+./0-9:;=?@A-Z\\^-z|~-]{20,}")
 
 
 def unpacked(raw: bytes, coding: str, most: int) -> bytes:
-    """Without gzip or deflate and without a byte order mark, at most `most` bytes, or Malformed.
+    """Without gzip or deflate, at most `most` bytes, or Malformed.
 
     `coding` is a Content-Encoding. What cannot be unpacked is given back as it came.
     """
@@ -30,7 +29,7 @@ def unpacked(raw: bytes, coding: str, most: int) -> bytes:
     content = next((found for bits in ways if (found := _inflated(raw, bits, most))), raw)
     if len(content) > most:
         raise Malformed(f"it has more than {most} bytes")
-    return content.removeprefix(BOM_UTF8)
+    return content
 
 
 def _inflated(raw: bytes, bits: int, most: int) -> bytes | None:

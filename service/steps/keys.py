@@ -13,6 +13,7 @@ from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.store import accounts
 from service.store.accounts import Key
+from service.store.callers import OPERATOR
 
 KEY_BYTES = 32
 ACCESS_BYTES = 16
@@ -20,7 +21,7 @@ PREFIX = "csk_"
 ACCESS_PREFIX, SECRET_PREFIX = "csa_", "css_"  # of a pair
 SHOWN = 12  # characters that a key is known by
 DEFAULT_SCOPES = ("subjects:read", "subjects:write", "subscribers")
-SCOPES = (*DEFAULT_SCOPES, "operator")
+SCOPES = (*DEFAULT_SCOPES, OPERATOR)
 MAX_NAME = 100
 MAX_LIFE = timedelta(days=3650)  # of a key that is to expire at all; ours
 

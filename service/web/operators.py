@@ -9,6 +9,7 @@ from starlette.responses import Response
 from service.core.subjects import rfc3339
 from service.steps import revisit
 from service.steps.resources import Resources
+from service.store.callers import OPERATOR
 from service.store.kept import VERDICTS, Found, Summary, Wanted
 from service.web.requests import (
     LIMIT,
@@ -21,11 +22,9 @@ from service.web.requests import (
 )
 from service.web.responses import rendered
 
-SCOPE = "operator"
-
 
 async def page_of(request: Request) -> Response:
-    caller, given = await authorize(request, SCOPE), resources(request)
+    caller, given = await authorize(request, OPERATOR), resources(request)
     query = Query(request)
     wanted = Wanted(
         verdict=query.text("verdict", frozenset(VERDICTS)),
@@ -43,13 +42,13 @@ async def page_of(request: Request) -> Response:
 
 
 async def read(request: Request) -> Response:
-    await authorize(request, SCOPE)
+    await authorize(request, OPERATOR)
     found = await revisit.look(resources(request), in_path(request, "callback_id"))
     return await _whole(resources(request), found)
 
 
 async def reverify(request: Request) -> Response:
-    await authorize(request, SCOPE)
+    await authorize(request, OPERATOR)
     found = await revisit.reverify(resources(request), in_path(request, "callback_id"))
     return await _whole(resources(request), found)
 

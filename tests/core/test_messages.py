@@ -281,3 +281,9 @@ def test_any_report_is_fit_for_the_store(good: dict[str, Any], changes: dict[str
 
 def test_parse_keeps_every_digit() -> None:
     assert parse(b'{"a": 123456789012345678901234567890}') == {"a": 123456789012345678901234567890}
+
+
+def test_one_byte_order_mark_before_an_object_is_passed_over() -> None:
+    assert parse(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    with pytest.raises(Malformed):
+        parse(b"\xef\xbb\xbf\xef\xbb\xbf{}")

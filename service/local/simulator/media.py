@@ -6,13 +6,13 @@ from typing import Any
 
 import aiohttp
 
+from service.remote.media import REDIRECTS
 from service.remote.urls import exact, onward
 
 MAX_IMAGE = 10_000_000  # bytes; the document: "Max file size 10MB"
 MAX_VIDEO = 200_000_000  # bytes; the document: "max 200MB"
 HEAD = 12  # bytes that tell the format
 MAX_REDIRECTS = 10
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 KEPT = "https://media.invalid/"  # where an answer says that media sent as Base64 now is
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5, sock_read=10)
 

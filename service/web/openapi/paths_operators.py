@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.core.sources import SOURCE
+from service.store.callers import OPERATOR
 from service.store.kept import VERDICTS
 from service.web.callbacks import MAX_CALLBACK
 from service.web.openapi import examples
@@ -20,7 +21,7 @@ from service.web.openapi.paths_subjects import SHORT
 from service.web.openapi.pieces import STORABLE, nullable, page_of, record, ref, text, word
 from service.web.openapi.problems import conflict, fails, not_believed
 
-SCOPE, TAG = "operator", "callbacks"
+TAG = "callbacks"
 CALLBACK = component("callback_id")
 SIGNATURE = (
     in_header("webhook-id", text(), "The message's id: the same whenever it is sent."),
@@ -72,7 +73,7 @@ def _list() -> Part:
         "listCallbacks",
         "List what came, of every account, the newest first",
         tag=TAG,
-        scope=SCOPE,
+        scope=OPERATOR,
         parameters=[
             in_query("verdict", word(*VERDICTS), "Judged so.", "rejected"),
             in_query("subject", text(pattern=STORABLE), "About this subject."),
@@ -90,7 +91,7 @@ def _read() -> Part:
         "readCallback",
         "Read what came, whole",
         tag=TAG,
-        scope=SCOPE,
+        scope=OPERATOR,
         parameters=[CALLBACK],
         answers={"200": answer("As it is kept.", ref("WholeCallback")), **fails(404)},
     )
@@ -101,7 +102,7 @@ def _reverify() -> Part:
         "reverifyCallback",
         "Judge again what was rejected, or unknown",
         tag=TAG,
-        scope=SCOPE,
+        scope=OPERATOR,
         parameters=[CALLBACK],
         answers={
             "200": answer("As it is kept then.", ref("WholeCallback")),
