@@ -20,11 +20,13 @@ INSTALL = \
 	started=$$(date +%s) && echo 'Installing what requirements-$(@F).lock lists …' && \
 	{ $(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv; } && \
 	$(PIP) install --quiet --no-deps --require-hashes -r requirements-$(@F).lock
-INSTALLED = $(PIP) check && echo "Installed in $$(($$(date +%s) - started)) s." && touch $@
+INSTALLED = { $(PIP) check || \
+		{ echo 'What is in .venv does not fit together: make clean, and then this again.'; exit 1; } } && \
+	echo "Installed in $$(($$(date +%s) - started)) s." && touch $@
 
 # A stamp is newer than its lock once everything in that is installed. What `local` lists runs the
-# service and its demo; `dev` lists the same, and what tests it. PYTHON is asked while there is no
-# .venv: `make clean` comes before another.
+# service and its demo; `dev` lists the same, and what tests it. What no lock lists any more stays
+# in .venv, and may bound what is listed: `make clean` removes it.
 .venv/local: requirements-local.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Callsheet needs Python 3.11 or newer: make PYTHON=/path/to/python3'; exit 1; }
@@ -32,6 +34,16 @@ INSTALLED = $(PIP) check && echo "Installed in $$(($$(date +%s) - started)) s." 
 
 .venv/dev: .venv/local requirements-dev.lock
 	@$(INSTALL) && $(INSTALLED)
+
+# Whoever names a PYTHON gets that one, or is told that .venv has another: first of all, so that
+# nothing is installed or run before.
+demo dev test bench fix wheel: named-python
+
+named-python:
+	@test '$(PYTHON)' = python3 || test ! -x $(BIN)/python || { \
+		named=$$($(PYTHON) -V 2>&1) ; ours=$$($(BIN)/python -V 2>&1) ; \
+		test "$$named" = "$$ours" || { echo \
+			"$(PYTHON) is $$named, and .venv has $$ours: make clean, and then this again."; exit 1; } }
 
 demo: .venv/local
 	@$(BIN)/python -m service demo
@@ -70,4 +82,4 @@ wheel: .venv/local
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
-.PHONY: help demo dev test bench fix wheel lock clean
+.PHONY: help named-python demo dev test bench fix wheel lock clean

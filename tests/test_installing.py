@@ -36,15 +36,18 @@ class Clone:
     folder: Path
     index: Path
 
-    def make(self, target: str) -> subprocess.CompletedProcess[str]:
-        """What make did; pip sees the index alone."""
+    def make(
+        self, target: str, python: Path | str | None = sys.executable, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """What make did, with this PYTHON and more of an environment; pip sees the index alone."""
         ours = {name: text for name, text in os.environ.items() if name.partition("_")[0] != "PIP"}
         for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
             ours.pop(name, None)
         return subprocess.run(  # noqa: S603
-            ["make", target, f"PYTHON={sys.executable}"],  # noqa: S607
+            ["make", target, *([f"PYTHON={python}"] if python else [])],  # noqa: S607
             cwd=self.folder,
             env=ours
+            | more
             | {
                 "PIP_CONFIG_FILE": os.devnull,
                 "PIP_NO_INDEX": "1",
@@ -66,6 +69,9 @@ class Clone:
             name: at for name, at in found.items() if not name.startswith(("pip-", "setuptools-"))
         }
 
+    def locks(self) -> tuple[Path, Path]:
+        return self.folder / "requirements-local.lock", self.folder / "requirements-dev.lock"
+
     def stamps(self) -> set[str]:
         return {name for name in ("local", "dev") if (self.folder / ".venv" / name).exists()}
 
@@ -84,6 +90,8 @@ def clone(tmp_path: Path) -> Clone:
     shutil.copy(ROOT / "Makefile", made.folder)
     (made.folder / "pyproject.toml").write_text(PYPROJECT)
     (made.folder / "built.py").write_text(BACKEND.format(wheel=project))
+    (made.folder / "service").mkdir()
+    (made.folder / "service" / "__main__.py").write_text("print('a demo')")
     (made.folder / "requirements-local.lock").write_text(lock(inner, outer))
     tester = wheel(made.index, "tester", "1.0")
     (made.folder / "requirements-dev.lock").write_text(lock(inner, outer, tester))
@@ -118,3 +126,42 @@ def test_what_does_not_fit_together_or_is_not_what_was_locked_counts_as_not_inst
     assert done.returncode != 0
     assert "outer 1.0 has requirement inner>=2, but you have inner 1.0" in done.stdout
     assert clone.stamps() == set()
+
+
+def test_what_a_package_that_is_no_longer_locked_bounds_is_mended_by_a_new_venv(
+    clone: Clone,
+) -> None:
+    """The tests' packages are in the same .venv, and a lock moved what one of them bounds."""
+    (local, dev), outer = clone.locks(), next(clone.index.glob("outer-*"))
+    old, new = clone.index / "inner-1.0-py3-none-any.whl", clone.index / "inner-2.0-py3-none-any.whl"
+    bounding = wheel(clone.index, "tester", "1.0", ["Requires-Dist: inner<2"])
+    dev.write_text(lock(old, outer, bounding))
+    assert clone.make(".venv/dev").returncode == 0
+    local.write_text(lock(new, outer))
+    dev.write_text(lock(new, outer))
+    done = clone.make("demo")
+    assert done.returncode != 0
+    assert done.stdout.splitlines()[-2:] == [
+        "tester 1.0 has requirement inner<2, but you have inner 2.0.",
+        "What is in .venv does not fit together: make clean, and then this again.",
+    ]
+    clone.make("clean")
+    assert clone.make("demo").stdout.endswith("a demo\n")
+
+
+def test_a_python_that_is_named_is_never_left_aside_for_another_in_the_venv(
+    clone: Clone, tmp_path: Path
+) -> None:
+    assert clone.make("demo").stdout.endswith("a demo\n")
+    other = tmp_path / "python3"
+    other.write_text("#!/bin/sh\necho Python 3.99.0\n")
+    other.chmod(0o755)
+    ours = ".".join(map(str, sys.version_info[:3]))
+    done = clone.make("demo", other)
+    assert done.returncode != 0
+    assert done.stdout == (
+        f"{other} is Python 3.99.0, and .venv has Python {ours}: make clean, and then this again.\n"
+    )
+    for python in (sys.executable, None):
+        done = clone.make("demo", python, PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert done.stdout == "a demo\n", "the one that .venv has, or none, was named"
