@@ -19,7 +19,7 @@ from service.steps import audit, keys, reseal, revisit, secrets
 from service.steps.resources import Resources
 from service.store.migrate import migrate
 from service.web import server
-from service.wiring import open_resources, start_logging, warn_of_strangers
+from service.wiring import open_resources, start_logging, warn_of_unknown_variables
 
 Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _settings() -> Settings:
     settings = read_settings(os.environ)
     start_logging(settings.log_level)
-    warn_of_strangers(os.environ)
+    warn_of_unknown_variables(os.environ)
     return settings
 
 

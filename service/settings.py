@@ -243,7 +243,7 @@ def _read(one: Field[Any], environ: Mapping[str, str]) -> Any:  # noqa: ANN401
     name = variable(one)
     text = environ.get(name, one.metadata["default"])
     if text is None:
-        meant = [given for given, nearest in strangers(environ).items() if nearest == name]
+        meant = [given for given, nearest in unknown_variables(environ).items() if nearest == name]
         but = f", but {' and '.join(meant)} is, which is no setting" if meant else ""
         msg = f"{name} is not set{but}: {one.metadata['meaning']}"
         raise SettingError(msg)
@@ -254,7 +254,7 @@ def _read(one: Field[Any], environ: Mapping[str, str]) -> Any:  # noqa: ANN401
         raise SettingError(msg) from None
 
 
-def strangers(environ: Mapping[str, str]) -> dict[str, str | None]:
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """Variables with PREFIX that are no setting, and the setting that each is most like, if any."""
     known = [each.name.upper() for each in fields(Settings)]
     given = [name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)]

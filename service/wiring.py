@@ -21,7 +21,7 @@ from service.remote.media import Fetcher
 from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
-from service.settings import Settings, strangers
+from service.settings import Settings, unknown_variables
 from service.steps.few import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
@@ -131,9 +131,9 @@ def start_logging(level: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
-def warn_of_strangers(environ: Mapping[str, str]) -> None:
+def warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
     """One log line for each variable that looks like a setting and is none; never its value."""
-    for name, nearest in strangers(environ).items():
+    for name, nearest in unknown_variables(environ).items():
         log.warning("settings", action="unknown_setting", name=name, nearest=nearest)
 
 

@@ -133,7 +133,10 @@ def test_what_a_package_that_is_no_longer_locked_bounds_is_mended_by_a_new_venv(
 ) -> None:
     """The tests' packages are in the same .venv, and a lock moved what one of them bounds."""
     (local, dev), outer = clone.locks(), next(clone.index.glob("outer-*"))
-    old, new = clone.index / "inner-1.0-py3-none-any.whl", clone.index / "inner-2.0-py3-none-any.whl"
+    old, new = (
+        clone.index / "inner-1.0-py3-none-any.whl",
+        clone.index / "inner-2.0-py3-none-any.whl",
+    )
     bounding = wheel(clone.index, "tester", "1.0", ["Requires-Dist: inner<2"])
     dev.write_text(lock(old, outer, bounding))
     assert clone.make(".venv/dev").returncode == 0

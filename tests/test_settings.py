@@ -9,7 +9,14 @@ import pytest
 
 import service
 from service.core.database_url import hosts
-from service.settings import PREFIX, SettingError, Settings, read_settings, strangers, variable
+from service.settings import (
+    PREFIX,
+    SettingError,
+    Settings,
+    read_settings,
+    unknown_variables,
+    variable,
+)
 
 EXAMPLE = Path(service.__file__).parent.parent / "deploy" / "env.example"
 GIVEN = {
@@ -58,7 +65,7 @@ def test_a_variable_that_is_no_setting_is_known_by_name_with_the_setting_it_is_m
         "X": "6",
     }
     nearest = {"CALLSHEET_PROVIDER_PARALEL": "CALLSHEET_PROVIDER_PARALLEL", "CALLSHEET_X": None}
-    assert strangers(given) == nearest
+    assert unknown_variables(given) == nearest
 
 
 def test_a_setting_that_is_missing_by_a_slip_of_the_pen_is_told_of_the_slip() -> None:

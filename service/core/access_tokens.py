@@ -19,7 +19,7 @@ LEEWAY = 10  # seconds by which a client's clock may be ahead of ours; ours
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class ReceivedToken:
     """What a token says, which is not believed before `flaw` finds none. Times in Unix seconds."""
 
     access_key: str
@@ -34,7 +34,7 @@ def looks_like_one(text: str) -> bool:
     return "." in text
 
 
-def read(text: str) -> Token:
+def read(text: str) -> ReceivedToken:
     """A token as it was sent; Unauthorized if it is none, or not signed with HS256."""
     if len(text) > MAX_TOKEN or not text.isascii():
         raise Unauthorized(f"a token has at most {MAX_TOKEN} characters, of ASCII")
@@ -46,7 +46,7 @@ def read(text: str) -> Token:
         raise Unauthorized("this is no token that is signed with HS256") from None
 
 
-def flaw(token: Token, secret: bytes, now: float) -> Unauthorized | None:
+def flaw(token: ReceivedToken, secret: bytes, now: float) -> Unauthorized | None:
     """Why the token is not good at this time, in Unix seconds; None if it is. Of one that is not
     signed with this secret no more is said."""
     mac = hmac.digest(secret, token.signed, hashlib.sha256)
@@ -63,7 +63,7 @@ def flaw(token: Token, secret: bytes, now: float) -> Unauthorized | None:
 
 def _token(
     header: Mapping[str, Any], claims: Mapping[str, Any], signed: str, signature: bytes
-) -> Token:
+) -> ReceivedToken:
     """ValueError if a member is missing, or not what it should be."""
     # What stands in `crit` must be understood (RFC 7515, 4.1.11), and nothing is here.
     if header.get("alg") != ALGORITHM or "crit" in header:
@@ -73,7 +73,7 @@ def _token(
         raise ValueError
     not_before = _time(claims["nbf"]) if "nbf" in claims else None
     expires = _time(claims.get("exp"))
-    return Token(access_key, expires, not_before, signed.encode(), signature)
+    return ReceivedToken(access_key, expires, not_before, signed.encode(), signature)
 
 
 def _time(value: object) -> float:

@@ -17,7 +17,7 @@ from service.local.looking import status_of
 from service.local.ports import free_port, is_free
 from service.local.processes import Child
 from service.local.stack import Stack, stack
-from service.settings import strangers
+from service.settings import unknown_variables
 
 ACCOUNT = "development"
 LOOK = 0.3  # seconds between looks at the children
@@ -26,7 +26,7 @@ PAUSE = 2.0  # seconds before a child that ended is started again
 
 def run(folder: Path, port: int) -> int:
     """Until Ctrl-C or SIGTERM, which is success (0); 1 when it cannot run. Prints what to do."""
-    for name, nearest in strangers(os.environ).items():
+    for name, nearest in unknown_variables(os.environ).items():
         near = f"; did you mean {nearest}?" if nearest else ""
         _say(f"callsheet dev: {name} is no setting{near}", sys.stderr)
     try:

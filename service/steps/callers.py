@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from service.core import access_tokens
-from service.core.access_tokens import Token
+from service.core.access_tokens import ReceivedToken
 from service.core.errors import (
     TOO_FAST,
     CallsheetError,
@@ -24,12 +24,12 @@ from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.steps.vault import Sealed
 from service.store import accounts, callers, owners
-from service.store.callers import OPERATOR, Caller, Known
+from service.store.callers import OPERATOR, Caller, KeyOwner
 from service.store.database import Direct
 
 log = structlog.get_logger()
 
-Presented = bytes | Token  # the digest of a key, or a token
+Presented = bytes | ReceivedToken  # the digest of a key, or a token
 
 
 def digest(key: str) -> bytes:
@@ -49,35 +49,36 @@ async def known(resources: Resources, given: Sequence[Presented]) -> list[Caller
     rate = resources.settings.requests_per_second
     async with resources.database.careless() as tx:
         found = await callers.by_keys(tx, list(dict.fromkeys(map(_named, given))), now)
-        asking = [_proven(resources, one, found.get(_named(one)), now) for one in given]
-        good = {one.key_id for one in asking if isinstance(one, Caller)}
-        unnoted = (one.caller.key_id for one in found.values() if one.unnoted)
+        asking = [_proven(resources, proof, found.get(_named(proof)), now) for proof in given]
+        good = {caller.key_id for caller in asking if isinstance(caller, Caller)}
+        unnoted = (owner.caller.key_id for owner in found.values() if owner.unnoted)
         if just_used := [key_id for key_id in unnoted if key_id in good]:
             await callers.used(tx, just_used, now)
         return asking if rate is None else await _counted(tx, asking, rate)
 
 
-def _named(one: Presented) -> bytes:
+def _named(proof: Presented) -> bytes:
     """What it is looked up by: the digest of the key, or of the access key."""
-    return digest(one.access_key) if isinstance(one, Token) else one
+    return digest(proof.access_key) if isinstance(proof, ReceivedToken) else proof
 
 
 def _proven(
-    resources: Resources, one: Presented, found: Known | None, now: datetime
+    resources: Resources, proof: Presented, found: KeyOwner | None, now: datetime
 ) -> Caller | CallsheetError:
     """The caller, if this proves it. An access key alone proves nothing; and a token is checked
     with another secret where there is none, so that how long it takes says nothing."""
     pair = found is not None and found.secret is not None
-    if isinstance(one, Token):
+    if isinstance(proof, ReceivedToken):
         secret = _secret(resources, found) or resources.vault.derive("tokens of nobody")
-        if flaw := access_tokens.flaw(one, secret, now.timestamp()):
+        if flaw := access_tokens.flaw(proof, secret, now.timestamp()):
             return flaw
     elif pair:
         return Unauthorized()
-    return found.caller if found is not None and pair == isinstance(one, Token) else Unauthorized()
+    fits = pair == isinstance(proof, ReceivedToken)
+    return found.caller if found is not None and fits else Unauthorized()
 
 
-def _secret(resources: Resources, found: Known | None) -> bytes | None:
+def _secret(resources: Resources, found: KeyOwner | None) -> bytes | None:
     """The secret key of a pair; None where there is none, or it cannot be opened."""
     if found is None or found.secret is None:
         return None
@@ -131,7 +132,7 @@ async def in_account_of(resources: Resources, caller: Caller, what: str, id_: st
     return replace(caller, account_id=account_id, account_name=name)
 
 
-async def account_of(resources: Resources, caller: Caller, name: str) -> str | None:
+async def account_id_by_name(resources: Resources, caller: Caller, name: str) -> str | None:
     """The id of the account of this name; None if there is none. Forbidden, whether there is one or
     not, if it is another than the caller's, and this is no operator."""
     if name == caller.account_name:
@@ -144,7 +145,7 @@ async def account_of(resources: Resources, caller: Caller, name: str) -> str | N
         return await accounts.by_name(tx, name)
 
 
-async def accounts_shown(
+async def fields_by_account_id(
     resources: Resources, caller: Caller, account_ids: Collection[str]
 ) -> Mapping[str, dict[str, str]]:
     """What each entry of a list says beside the rest to an operator, by the account's id; nothing

@@ -10,8 +10,9 @@ from service.steps.resources import Resources
 from service.store import attempt_log, places, subject_lists, subjects, subscribers
 from service.store import feed as store_feed
 from service.store.attempt_log import Shown
+from service.store.bounded_scan import Place
 from service.store.feed import Kept, Position
-from service.store.subject_lists import Place, Wanted
+from service.store.subject_lists import Wanted
 
 MOST_BEFORE = 9_999  # subjects that are counted for a place in the queue; ours
 

@@ -38,12 +38,12 @@ async def page(
     return found, below, counts
 
 
-async def accounts_of(resources: Resources, callbacks: Sequence[Summary]) -> list[str | None]:
+async def account_names(resources: Resources, callbacks: Sequence[Summary]) -> list[str | None]:
     """The names of the accounts whose subjects these are about; None where that is none."""
-    subject_ids = {one.subject_id for one in callbacks if one.subject_id is not None}
+    subject_ids = {summary.subject_id for summary in callbacks if summary.subject_id is not None}
     async with resources.database.peek() as tx:
         names = await owners.of_subjects(tx, subject_ids)
-    return [names.get(one.subject_id or "") for one in callbacks]
+    return [names.get(summary.subject_id or "") for summary in callbacks]
 
 
 async def look(resources: Resources, callback_id: str) -> Found:

@@ -7,17 +7,15 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from service.store import walk
+from service.store import bounded_scan
+from service.store.bounded_scan import MOST_READ, Place
 from service.store.database import Transaction
 from service.store.deliveries import Recorded
-from service.store.walk import MOST_READ
 
 MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
 # Of one subject: its six events at most, to the 100 subscribers that an account has if nothing else
 # is set, and to its callback_url; and room for more.
 MOST_OF_SUBJECT = 1000
-
-Place = tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ async def page(
         "limit": limit + 1,
     }
     rows = (await tx.execute(_PAGE, values)).all()
-    fit, last = walk.page_of(rows, limit, most)
+    fit, last = bounded_scan.page_of(rows, limit, most)
     shown = await _shown(tx, fit)
     return shown, None if last is None else (last.created_at, last.id)
 

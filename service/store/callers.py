@@ -34,7 +34,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KeyOwner:
     """Whose key it is, or whose access key: then `secret` is the sealed secret key beside it.
     `unnoted`: it is not noted that it was used just now."""
 
@@ -78,11 +78,11 @@ _SPEND = text("""
 """)
 
 
-async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[bytes, Known]:
+async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[bytes, KeyOwner]:
     """Whose these are, as far as they are neither revoked nor expired."""
     values = {"digests": digests, "now": now, "stale": now - USED_STEP}
     return {
-        row[0]: Known(Caller(row[1], row[2], row[3], frozenset(row[4])), row[5], row[6])
+        row[0]: KeyOwner(Caller(row[1], row[2], row[3], frozenset(row[4])), row[5], row[6])
         for row in await tx.execute(_BY_KEYS, values)
     }
 

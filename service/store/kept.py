@@ -24,10 +24,10 @@ from sqlalchemy import (
 )
 
 from service.core.lifecycle import WITH_PROVIDER
-from service.store import walk
+from service.store import bounded_scan
+from service.store.bounded_scan import MOST_READ
 from service.store.database import Direct, Transaction
 from service.store.tables import callbacks, one_of, subjects
-from service.store.walk import MOST_READ
 
 VERDICTS = (
     *("applied", "repeated", "late", "anomaly", "unknown"),
@@ -110,7 +110,7 @@ async def page(tx: Transaction, wanted: Wanted, limit: int) -> tuple[list[Summar
     read = select(pool, number).subquery("read")
     fitting = select(read).where(or_(read.c.fits, read.c.read == most))
     rows = (await tx.execute(fitting.order_by(read.c.read).limit(limit + 1))).all()
-    fit, last = walk.page_of(rows, limit, most)
+    fit, last = bounded_scan.page_of(rows, limit, most)
     return [_summary(row) for row in fit], None if last is None else str(last.id)
 
 

@@ -26,13 +26,12 @@ from sqlalchemy import (
 from service.core.ids import first_id
 from service.core.lifecycle import State
 from service.core.subjects import Subject
-from service.store import walk
+from service.store import bounded_scan
+from service.store.bounded_scan import MOST_READ, Place
 from service.store.database import Transaction
 from service.store.subjects import COLUMNS, subject_of
 from service.store.tables import Id, subjects
-from service.store.walk import MOST_READ
 
-Place = tuple[datetime, str]
 Columns = Any  # those of the table, or of what was read of it
 Conditions = list[ColumnElement[bool]]
 # Far more seconds than lie between a subject's created_at and the making of its id.
@@ -71,7 +70,7 @@ async def page(
     else:
         pool = _called(account_id, name, [*sought, *filters])
     rows = (await tx.execute(_fitting(account_id, pool.subquery("pool"), most, limit))).all()
-    fit, last = walk.page_of(rows, limit, most)
+    fit, last = bounded_scan.page_of(rows, limit, most)
     found = [subject_of(row[: len(COLUMNS)]) for row in fit]
     return found, None if last is None else (last.created_at, last.id)
 
@@ -111,7 +110,7 @@ def _called(account_id: str, name: str, filters: Conditions) -> Select[Any]:
 
 
 def _fitting(account_id: str | None, pool: Subquery, most: int, limit: int) -> Select[Any]:
-    """What walk.page_of reads."""
+    """What bounded_scan.page_of reads."""
     number = func.row_number().over(order_by=_order(account_id, pool.c))
     read = select(pool, number.label("read")).subquery("read")
     wanted = select(read).where(or_(read.c.fits, read.c.read == most))

@@ -120,7 +120,9 @@ async def page_of(request: Request) -> list[dict[str, Any]]:
         query.text(name)
     query.done()
     found = await tasks.page(given, account_id, number, size)
-    of = await callers.accounts_shown(given, caller, {subject.account_id for subject in found})
+    of = await callers.fields_by_account_id(
+        given, caller, {subject.account_id for subject in found}
+    )
     return [envelopes.record(subject) | of.get(subject.account_id, {}) for subject in found]
 
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from service.core.subjects import Subject
 
 MOST_WAIT: Final = 60  # seconds; design, section 5, "Read"; what is above counts as this
-MOST_HELD: Final = 55  # seconds; likewise: proxies commonly cut what is not answered after 60
+MOST_HELD: Final = 55  # seconds; ours: proxies commonly cut what is not answered after 60
 MOST_DIGITS: Final = 9  # of what is read as a number at all
 RETRY_SHARE: Final = 0.1  # of its age: what has taken long takes longer; ours
 RETRY_LEAST, RETRY_MOST = 1, 30  # seconds; ours
@@ -82,7 +82,7 @@ def wait(headers: Headers) -> int | None:
     return None
 
 
-def held(seconds: int) -> int:
+def capped_wait(seconds: int) -> int:
     """For how many seconds an answer is held back, at most, for one who would wait so long."""
     return min(seconds, MOST_HELD)
 

@@ -12,7 +12,7 @@ from service.steps.follow import START, Waiter
 from service.store.feed import Kept, Position
 from service.web import cursors
 from service.web.accept import wants_stream
-from service.web.conditional import held
+from service.web.conditional import capped_wait
 from service.web.headers import only
 from service.web.requests import (
     LIMIT,
@@ -46,7 +46,7 @@ async def feed(request: Request) -> Response | Stream:
 async def _answer(request: Request, of: Feed, query: Query) -> Response | Stream:
     after = query.text("after")
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
-    wait = held(query.whole("wait", 0, 0, MOST_ASKED))
+    wait = capped_wait(query.whole("wait", 0, 0, MOST_ASKED))
     query.done()
     if wants_stream(",".join(request.headers.getlist("accept"))):
         # An empty one means that it has none.

@@ -36,7 +36,7 @@ async def page_of(request: Request) -> Response:
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
     found, below, counts = await revisit.page(given, wanted, limit)
-    accounts = await revisit.accounts_of(given, found)
+    accounts = await revisit.account_names(given, found)
     shown = [_shown(one, account) for one, account in zip(found, accounts, strict=True)]
     return rendered({"data": shown, "next_cursor": below, "counts": counts})
 
@@ -73,7 +73,7 @@ def _shown(one: Summary, account: str | None) -> dict[str, Any]:
 
 
 async def _whole(given: Resources, found: Found) -> Response:
-    (account,) = await revisit.accounts_of(given, [found.summary])
+    (account,) = await revisit.account_names(given, [found.summary])
     shown = _shown(found.summary, account) | {"headers": revisit.shown_headers(given, found)}
     return rendered(shown | _body(found.body))
 

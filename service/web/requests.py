@@ -71,7 +71,7 @@ async def account_listed(request: Request, caller: Caller, query: "Query") -> st
     name = query.text("account")
     if name is None:
         return None if caller.operator else caller.account_id
-    account_id = await callers.account_of(resources(request), caller, name)
+    account_id = await callers.account_id_by_name(resources(request), caller, name)
     if account_id is None:
         query.wrong("account", "is not the name of an account")
     return account_id
@@ -118,7 +118,8 @@ class Query:
         return value
 
     def field(self, name: str, read: Callable[[Reading, str, object], T]) -> T | None:
-        """As `read` reads the field of a body that has this name."""
+        """The parameter of this name as `read` reads it, which takes what is wrong to be reported,
+        the JSON pointer, and the value; None without the parameter, or if `read` makes it None."""
         self._read.add(name)
         value = self._given.get(name)
         return None if value is None else read(self._reading, f"/{name}", value)

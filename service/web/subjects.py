@@ -17,7 +17,7 @@ from service.steps import callers, cancel, reading
 from service.steps.watch import Watch
 from service.store.callers import Caller
 from service.store.subject_lists import Wanted
-from service.web.conditional import Had, etag, had, held, retry_after, wait
+from service.web.conditional import Had, capped_wait, etag, had, retry_after, wait
 from service.web.places import cursor_of, read_cursor
 from service.web.requests import (
     LIMIT,
@@ -47,7 +47,7 @@ async def read(request: Request) -> Response:
     if seconds is not None:
         watch = Watch(request.app.state.hub, subject, look)
         enough = partial(_enough, has.or_else(subject))
-        later = await _with_caller(request, watch, enough, held(seconds))
+        later = await _with_caller(request, watch, enough, capped_wait(seconds))
         seconds, subject = (None, subject) if later is None else (seconds, later)
     return await _answer(request, caller, subject, has, seconds)
 
@@ -60,7 +60,9 @@ async def page_of(request: Request) -> Response:
     account_id = await account_listed(request, caller, query)
     query.done()
     found, below = await reading.subjects_page(given, account_id, wanted, limit)
-    of = await callers.accounts_shown(given, caller, {subject.account_id for subject in found})
+    of = await callers.fields_by_account_id(
+        given, caller, {subject.account_id for subject in found}
+    )
     shown = [public(subject) | of.get(subject.account_id, {}) for subject in found]
     return page(shown, below and cursor_of(*below))
 

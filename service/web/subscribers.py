@@ -53,7 +53,7 @@ async def page_of(request: Request) -> Response:
     found, more = await subscribed.page(given, account_id, below, limit)
     cursor = found[-1].subscriber.id if more else None
     accounts = {seen.subscriber.account_id for seen in found}
-    of = await callers.accounts_shown(given, caller, accounts)
+    of = await callers.fields_by_account_id(given, caller, accounts)
     return page([_public(seen) | of.get(seen.subscriber.account_id, {}) for seen in found], cursor)
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.steps import keys
-from service.store import subject_lists, walk
+from service.store import bounded_scan, subject_lists
 from tests.calling import fetch, record, signed, token
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver
@@ -262,7 +262,7 @@ async def test_a_rare_state_or_tag_is_found_on_later_pages_where_much_is_passed_
 ) -> None:
     """A page looks through so many rows, and says where to go on, though it has none to show."""
     monkeypatch.setattr(subject_lists, "MOST_READ", 3)
-    assert walk.MOST_READ == 10_000
+    assert bounded_scan.MOST_READ == 10_000
     rare = await api.create(tag_list=[{"tag_id": "o_101"}])
     for _ in range(7):
         clock.pass_by(1)

@@ -103,7 +103,7 @@ async def test_one_in_vain_is_answered_with_what_there_is(world: World) -> None:
 async def test_no_wait_lasts_until_a_proxy_would_cut_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [conditional.held(seconds) for seconds in (0, 54, 56, 60)] == [0, 54, 55, 55]
+    assert [conditional.capped_wait(seconds) for seconds in (0, 54, 56, 60)] == [0, 54, 55, 55]
     monkeypatch.setattr(conditional, "MOST_HELD", 0)
     (made,) = await world.write()
     with waiting(world, made.id) as task:

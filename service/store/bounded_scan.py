@@ -1,12 +1,14 @@
 """Lists with filters that no index has: so many rows are looked through, and then the page ends."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
 MOST_READ = 10_000  # rows looked through for one page
 
+Place = tuple[datetime, str]  # where a row stands in a list: its created_at and its id
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
