@@ -79,7 +79,7 @@ def members(
         token = stranger.replace("~", "~0").replace("/", "~1")
         reading.report(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
     given = {name: value[name] for name in known if name in value}
-    return given if nulls else {name: one for name, one in given.items() if one is not None}
+    return {name: member for name, member in given.items() if nulls or member is not None}
 
 
 def require(reading: Reading, at: str, given: Collection[str], names: Collection[str]) -> None:

@@ -70,9 +70,10 @@ def error_of(found: Sequence[Found]) -> dict[str, object]:
 
 
 def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[Finding]]:
-    """What is wrong with images that have the content of the frontal one (line 12), and a warning
-    for each that has another's. Images come in the document's order, each with the SHA-256 of its
-    content. Where the document names an image twice its caller has been warned already."""
+    """What is wrong with images that have the content of the frontal one, from which the provider
+    wants the others to differ, and a warning for each that has another's. Images come in the
+    document's order, each with the SHA-256 of its content. Where the document names an image twice
+    its caller has been warned already."""
     found: list[Found] = []
     warnings: list[Finding] = []
     first: dict[str, Medium] = {}

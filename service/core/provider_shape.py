@@ -15,8 +15,8 @@ LONG = re.compile(r"[1-9][0-9]{18,}")  # what messages.py leaves as text: more t
 
 
 def callback_body(shown: Mapping[str, Any], media: Mapping[str, Any]) -> bytes:
-    """What is sent for an event of a subject: the provider's older task record (provider.md,
-    section 5). `shown` is the public subject that is stored for the event, `media` is from
+    """What is sent for an event of a subject: the provider's older task record, as its own
+    callbacks have it. `shown` is the public subject that is stored for the event, `media` is from
     `media_of`; the same give the same bytes.
     """
     return orjson.dumps(task_record(shown, media))

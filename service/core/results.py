@@ -117,9 +117,9 @@ def _newer(element: Mapping[str, object]) -> dict[str, Any]:
 
 def _media(materials: Sequence[Mapping[str, object]]) -> dict[str, Any]:
     """The media among the newer shape's materials, as the older shape's lists."""
-    shown = [one for one in materials if one.get("type") == "image"]
-    shown.sort(key=lambda one: not clean(one.get("role")).startswith("frontal"))
-    filmed = [one for one in materials if one.get("type") == "video"]
+    shown = [image for image in materials if image.get("type") == "image"]
+    shown.sort(key=lambda image: not clean(image.get("role")).startswith("frontal"))
+    filmed = [video for video in materials if video.get("type") == "video"]
     others = [{"image_url": image.get("url")} for image in shown[1:]]
     first = shown[0].get("url") if shown else None
     return {

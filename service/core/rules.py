@@ -175,7 +175,8 @@ def _image(reading: Reading, at: str, value: object, seen: dict[str, str]) -> ob
 
 
 def _compare(reading: Reading, at: str, first: str) -> None:
-    """Line 12: the others differ from the frontal image; nothing is said of one another."""
+    """The provider wants the other images to differ from the frontal one, so one that does not is
+    refused; it says nothing of two others that are alike, so of these there is a warning."""
     if first.endswith("/frontal_image") and at != first:
         reading.report(at, DUPLICATE, f"must differ from {first[1:]}")
     elif at != first:
@@ -234,7 +235,8 @@ def _tags(reading: Reading, at: str, value: object) -> object:
 
 
 def external_id(reading: Reading, at: str, value: object) -> str | None:
-    """Line 37: of any script, and in NFC, in which two are compared byte by byte."""
+    """A text of any script, in NFC: the provider wants it to be unique in an account, and two are
+    compared byte by byte."""
     text = fields.normal(reading, at, value, EXTERNAL_ID_LENGTH[-1])
     if text == "":
         reading.report(at, "too_short", f"must have 1 to {EXTERNAL_ID_LENGTH[-1]} characters")

@@ -202,10 +202,11 @@ def _offered(scheme: Hmac | Ed25519, received: Mapping[str, str]) -> list[bytes]
     listed = _present(received, scheme.signature_header)
     first = listed.split(scheme.separator, MAX_SIGNATURES)[:MAX_SIGNATURES]
     items = [_labelled(item, scheme.label) for item in first]
-    joined = [one for item in items for one in item[1:]]  # behind the others: these may be garbage
+    # Behind the others: these may be garbage.
+    joined = [text for item in items for text in item[1:]]
     listed_first = [item[0] for item in items if item]
-    offered = [_raw(one) for one in (*listed_first, *joined[:MAX_SIGNATURES])]
-    return [one.lower() for one in offered] if scheme.encoding == "hex" else offered
+    offered = [_raw(text) for text in (*listed_first, *joined[:MAX_SIGNATURES])]
+    return [text.lower() for text in offered] if scheme.encoding == "hex" else offered
 
 
 def _labelled(item: str, label: str) -> list[str]:

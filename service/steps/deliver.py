@@ -54,10 +54,11 @@ class Courier:
         terms = Terms(token, until, limit, FEW, MANY, proven)
         async with resources.database.careless() as tx:
             due = await claims.claim(tx, terms, now)
-        wanted = {one.subscriber_id: one.version for one in due}
+        wanted = {delivery.subscriber_id: delivery.version for delivery in due}
         known = await resources.profiles.known(resources.database, wanted, now)
         return [
-            Claimed(one, Lease(token, one.id, until), known.get(one.subscriber_id)) for one in due
+            Claimed(delivery, Lease(token, delivery.id, until), known.get(delivery.subscriber_id))
+            for delivery in due
         ]
 
     async def deliver(self, claimed: Claimed) -> None:

@@ -220,7 +220,7 @@ class Hub:
         places = {account_id: self._channels[account_id].place for account_id in accounts}
         every = places.pop(None, None)
         async with self._database.glance() as tx:
-            if named := [(one, place) for one, place in places.items() if one is not None]:
+            if named := [(id_, place) for id_, place in places.items() if id_ is not None]:
                 for account_id, news in (await feed.news(tx, named, PAGE)).items():
                     self._tell(account_id, news)
             if every is not None:

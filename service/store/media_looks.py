@@ -122,14 +122,18 @@ async def holds(tx: Transaction, subject_id: str, token: str) -> bool:
 async def finish(
     tx: Transaction, subject_id: str, token: str, warnings: Sequence[Finding] = ()
 ) -> bool:
-    """Its media are good: it may be submitted, with these warnings beside those that it has. False
-    as above; then nothing is written."""
-    values = {"id": subject_id, "token": token, "warnings": rows([asdict(one) for one in warnings])}
+    """Its media are good: it may be submitted, with these warnings beside those that it has.
+    Whether it was still looked at under this token; if not, nothing is written."""
+    values = {
+        "id": subject_id,
+        "token": token,
+        "warnings": rows([asdict(warning) for warning in warnings]),
+    }
     return (await tx.execute(_FINISH, values)).first() is not None
 
 
 async def again(tx: Transaction, subject_id: str, token: str, at: datetime, *, tried: bool) -> bool:
-    """Let go of it, to be looked at from then on; whether this one counts as a try. False as
-    above."""
+    """Let go of it, to be looked at from `at` on; `tried` says whether this look counts as a try.
+    Whether it was still looked at under this token; if not, nothing is written."""
     values = {"id": subject_id, "token": token, "at": at, "tries": int(tried)}
     return (await tx.execute(_AGAIN, values)).first() is not None

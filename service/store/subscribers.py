@@ -155,7 +155,7 @@ _HEAR = text("""
 
 async def hear(tx: Transaction, subscriber_id: str, version: int) -> None:
     """Note from where on it has heard all that it wants, unless that is known, or it has changed
-    since this version. By itself, after that was committed."""
+    since this version. Call it in a transaction of its own, once the version is committed."""
     await tx.execute(_HEAR, {"id": subscriber_id, "version": version})
 
 

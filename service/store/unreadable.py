@@ -24,19 +24,19 @@ _AT = provider_state.c.unreadable_at
 
 
 async def count(tx: Transaction, now: datetime) -> None:
-    """One more."""
+    """Count an answer that came at `now` and that nobody could read."""
     since = func.coalesce(_SINCE, now)
     values = {_COUNT: _COUNT + 1, _SINCE: since, _AT: now}
     await tx.execute(update(provider_state).values(values))
 
 
 async def forget(tx: Transaction) -> None:
-    """One could be read."""
+    """Begin to count anew, as an answer of the provider's could be read."""
     values = {_COUNT: 0, _SINCE: None, _AT: None}
     await tx.execute(update(provider_state).where(_COUNT > 0).values(values))
 
 
 async def read(tx: Transaction) -> UnreadableAnswers | None:
-    """None where the last answer could be read."""
+    """What is counted; None where the last answer could be read."""
     found = (await tx.execute(select(_COUNT, _SINCE, _AT).where(_COUNT > 0))).one_or_none()
     return None if found is None else UnreadableAnswers(*found)

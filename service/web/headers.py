@@ -8,7 +8,8 @@ from service.core.errors import Malformed
 
 
 def combined(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Each name with its lines as one list; what is said again says nothing more."""
+    """Each name with its lines as one list, a comma between them. Of lines that are equal byte for
+    byte in name and value, only the first is taken: the others are dropped."""
     values: dict[str, str] = {}
     for raw_name, raw_value in dict.fromkeys(lines):
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")

@@ -111,9 +111,8 @@ class Bounded(HttpToolsProtocol):
         self._await(HEAD_SECONDS, head=True)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if (
-            self._in_head
-        ):  # what comes behind a body is merged with nothing: RFC 9110, section 6.5.1
+        # What comes behind a body is merged with nothing: RFC 9110, section 6.5.1.
+        if self._in_head:
             super().on_header(name, value.strip(BLANKS))
 
     def on_headers_complete(self) -> None:

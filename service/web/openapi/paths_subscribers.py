@@ -36,8 +36,6 @@ NAMED = fails(404)
 READ_BODY = fails(400, 413, 415, 422)
 SMALL = f"At most {MAX_SMALL_BODY:,} bytes."
 DISABLED = conflict("Nothing is sent to a disabled subscriber.", "Disabled")
-
-
 SHOWN_SECRET = record({"secret": SECRET}, of_account())
 
 
