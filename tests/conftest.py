@@ -11,6 +11,7 @@ import asyncpg
 import httpx
 import pytest
 import structlog
+from arq.connections import ArqRedis, RedisSettings, create_pool
 from structlog.typing import EventDict
 
 from service.local.nats import nats
@@ -249,3 +250,13 @@ class Api:
 
     async def violations(self) -> list[Violation]:
         return await audit.look(self.resources)
+
+
+@pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[ArqRedis]:
+    """As another back end would open it, with arq's own defaults."""
+    pool = await create_pool(
+        RedisSettings.from_dsn(settings.redis_url), default_queue_name=settings.queue_name
+    )
+    yield pool
+    await pool.aclose()

@@ -12,8 +12,8 @@ from service.steps import keys
 from tests.conftest import WEBHOOK_SECRET, Api, Clock
 from tests.local.simulating import KEY, Remote, receiver, request_body
 from tests.steps.gallery import Gallery, gallery
-from tests.test_worker import working
 from tests.web.client import PATH, Client, There, client, shape
+from tests.working import working
 
 CREATED = {"task_id", "task_info", "task_status", "created_at", "updated_at"}
 MATERIALS = ("element_image_list", "element_video_list")

@@ -1,0 +1,77 @@
+"""The arq job that other back ends enqueue to have a subject created."""
+
+import asyncio
+import contextlib
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from arq import Retry
+from arq.connections import ArqRedis
+from arq.constants import expires_extra_ms, job_key_prefix, retry_key_prefix
+
+from service.core.errors import CallsheetError, Invalid, TooMany, Unavailable
+from service.core.subjects import public
+from service.queue import UNREACHABLE
+from service.steps import intake
+from service.steps.resources import Resources
+from service.wiring import utc_now
+
+log = structlog.get_logger()
+
+KEEP_RESULT = 3600  # seconds; of `create_subject` alone, for whoever enqueued it
+CREATE_TIME = 50.0  # seconds; after these we put off `create_subject` ourselves
+AWAY_FOR = 5.0  # seconds from one try of `create_subject` to the next while Postgres is away
+# Starts of `create_subject` that ended in nothing, not even in being put off: those under which the
+# worker was stopped or died. Whatever ends every worker must not do so for ever.
+MAX_TRIES = 100
+CLOCKS_APART = timedelta(minutes=1)  # that of whoever enqueued it, of Redis, and ours
+JOB_LIFE = timedelta(milliseconds=expires_extra_ms)  # of a job that is given no other
+
+
+async def create_subject(
+    resources: Resources,
+    context: dict[str, Any],
+    account: str,
+    request: object,
+    idempotency_key: str | None = None,
+) -> dict[str, Any]:
+    """The arq function other back ends enqueue: the same intake as POST /v1/subjects.
+
+    The job's id is the idempotency key if none is given, so a job that runs twice creates once.
+    The result is `{"subject": …}`, or `{"error": {code, message, errors?}}`.
+    """
+    key = idempotency_key or f"arq:{context['job_id']}"
+    try:
+        async with asyncio.timeout(CREATE_TIME):
+            accepted = await intake.accept_for(resources, account, request, key)
+    except (Unavailable, TimeoutError):
+        await _keep_waiting(context, "Postgres is away")
+        raise Retry(defer=AWAY_FOR) from None
+    except TooMany as error:  # nobody may be waiting for the answer, to send it again
+        await _keep_waiting(context, "the queue is full")
+        raise Retry(defer=error.retry_after) from None
+    except CallsheetError as error:
+        return {"error": _described(error)}
+    return {"subject": public(accepted.subject)}
+
+
+async def _keep_waiting(context: dict[str, Any], reason: str) -> None:
+    """A job that is put off may be so for as long as it must: the try counts for nothing, and arq's
+    own expiry begins anew. One that was given less than arq's own ends when it was told to."""
+    redis: ArqRedis = context["redis"]
+    key, age = job_key_prefix + context["job_id"], utc_now() - context["enqueue_time"]
+    with contextlib.suppress(*UNREACHABLE):  # it is put off all the same
+        await redis.delete(retry_key_prefix + context["job_id"])
+        left = timedelta(milliseconds=await redis.pttl(key))
+        if timedelta() < left < JOB_LIFE <= left + age + CLOCKS_APART:
+            await redis.pexpire(key, JOB_LIFE)
+    log.info("worker", action="job_put_off", job=context["job_id"], reason=reason)
+
+
+def _described(error: CallsheetError) -> dict[str, Any]:
+    described: dict[str, Any] = {"code": error.code, "message": str(error)}
+    if isinstance(error, Invalid):
+        described["errors"] = [asdict(one) for one in error.findings]
+    return described
