@@ -1,9 +1,10 @@
 """The wheel: what production installs beside its lock."""
 
+import re
+import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +17,9 @@ from service.store.migrate import config
 from tests.conftest import database, execute
 
 ROOT = Path(__file__).parent.parent
+INSTALLING = re.compile(r"^/opt/callsheet/bin/pip (.*) dist/callsheet-\*\.whl$", re.MULTILINE)
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 
 
 @pytest.fixture
@@ -29,24 +33,34 @@ async def empty(postgres_server: Server) -> AsyncIterator[str]:
 
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
-    """The folder in which a wheel of this checkout is installed, alone: it is unpacked there."""
-    run("hatchling", "build", "--target", "wheel", "--directory", str(tmp_path), folder=ROOT)
-    (built,) = tmp_path.glob("*.whl")
+    """The folder in which a wheel of this checkout is installed, alone. It is built as the Makefile
+    says, in a copy of what it is made of, and installed with README's options for it."""
+    copy = tmp_path / "checkout"
+    for name in ("service", "migrations"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy)
+    this = f"PIP={sys.executable} -P -m pip --no-cache-dir --disable-pip-version-check"
+    run(["make", "--old-file=.venv/local", "wheel", this], copy, OFFLINE)
+    (built,) = (copy / "dist").glob("*.whl")
     place = tmp_path / "site-packages"
-    zipfile.ZipFile(built).extractall(place)
+    (options,) = INSTALLING.findall((ROOT / "README.md").read_text())
+    pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check"]
+    run([*pip, *options.split(), "--target", str(place), str(built)], copy, OFFLINE)
     return place
 
 
 def test_the_wheel_brings_one_package_and_no_other(unpacked: Path) -> None:
     names = {path.name for path in unpacked.iterdir() if path.suffix != ".dist-info"}
-    assert names == {"service"}
+    assert names == {"bin", "service"}
+    assert [path.name for path in (unpacked / "bin").iterdir()] == ["callsheet"]
 
 
 async def test_what_the_wheel_installs_can_migrate(
     tmp_path: Path, unpacked: Path, empty: str, environ: dict[str, str]
 ) -> None:
     given = environ | {"CALLSHEET_DATABASE_URL": empty, "PYTHONPATH": str(unpacked)}
-    run("service", "migrate", folder=tmp_path, environ=given)
+    run([sys.executable, "-P", "-m", "service", "migrate"], tmp_path, given)
     connection = await asyncpg.connect(empty)
     try:
         version = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -55,12 +69,13 @@ async def test_what_the_wheel_installs_can_migrate(
     assert version == ScriptDirectory.from_config(config(empty)).get_current_head()
 
 
-def run(*command: str, folder: Path, environ: dict[str, str] | None = None) -> None:
-    """One of this interpreter's modules, to its end."""
+def run(command: Sequence[str], folder: Path, environ: dict[str, str] | None = None) -> None:
+    """A command, to its end, without our settings and what another make says."""
+    ours = {name: text for name, text in without_settings().items() if name not in OF_MAKE}
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-m", *command],
+        command,
         cwd=folder,
-        env=without_settings() | (environ or {}),
+        env=ours | (environ or {}),
         capture_output=True,
         text=True,
         timeout=50,
