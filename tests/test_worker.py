@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,21 @@ async def test_what_arq_cannot_read_is_dropped(
         job = await redis.enqueue_job("create_subject", "acme", a_request())
         assert job is not None
         assert "subject" in await job.result(timeout=10, poll_delay=0.01)
+
+
+async def test_an_id_that_is_no_text_beside_a_job_that_is_gone_ends_no_worker(
+    api: Api, redis: ArqRedis, logged: list[EventDict]
+) -> None:
+    def dropped(times: int) -> Callable[[], bool]:
+        return lambda: actions(logged).count("job_dropped") >= times
+
+    settings = untimed(api)
+    async with working(settings):
+        await listening(settings)
+        for times in (1, 2, 3):
+            await redis.zadd(settings.queue_name, {b"ghost": 1, b"\xff\xfe": 2})
+            await until(dropped(times))
+        assert (await api.ended((await api.create())["id"]))["state"] == "succeeded"
 
 
 async def test_a_connection_is_used_again_whatever_ended_its_use(
