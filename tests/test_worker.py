@@ -146,11 +146,14 @@ async def test_a_connection_is_used_again_whatever_ended_its_use(
 
 
 async def test_it_stays_up_while_postgres_is_away(
-    settings: Settings, logged: list[EventDict]
+    settings: Settings, redis: ArqRedis, logged: list[EventDict]
 ) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
+    expected = {"sweep_failed", "unavailable", "job_put_off"}
     async with working(replace(settings, database_url=url, sweep=OFTEN)):
-        await until(lambda: {"sweep_failed", "unavailable"} <= set(actions(logged)))
+        await listening(settings)
+        await redis.enqueue_job("create_subject", "acme", a_request())
+        await until(lambda: expected <= set(actions(logged)))
     assert logged[-1]["action"] == "stopped"
 
 
