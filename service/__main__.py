@@ -11,13 +11,14 @@ import uvloop
 
 from service import worker
 from service.arguments import parser
-from service.core.errors import CallsheetError, Invalid, Unavailable
+from service.core.errors import CallsheetError, Finding, Invalid, Unavailable
 from service.core.sources import PROVIDER
 from service.core.subjects import rfc3339
 from service.settings import SettingError, Settings, read_settings
 from service.steps import audit, keys, reseal, revisit, secrets
 from service.steps.resources import Resources
 from service.store.migrate import migrate
+from service.store.reasons import reason
 from service.web import server
 from service.wiring import open_resources, start_logging, warn_of_unknown_variables
 
@@ -25,6 +26,7 @@ Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
 SCOPES_WIDTH = len(",".join(keys.SCOPES))
 MAX_SECRET = 10_000  # bytes read of what can only be a secret
+PACKAGES = {"PIL": "pillow"}  # as the lock names what is imported under another name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[given.command](given)
     except ModuleNotFoundError as error:
-        print(f"this needs {error.name}, as requirements-local.lock lists it", file=sys.stderr)
+        name = (error.name or "").partition(".")[0]
+        needed = PACKAGES.get(name, name)
+        print(f"this needs {needed}, as requirements-local.lock lists it", file=sys.stderr)
         return 2
     except SettingError as error:
         print(error, file=sys.stderr)
@@ -42,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for one in error.findings:
             print(one.message, file=sys.stderr)
         return 2
-    except Unavailable:
-        print("Postgres cannot be reached, or is not ready for this", file=sys.stderr)
+    except Unavailable as error:
+        print(reason(error, read_settings(os.environ).database_url), file=sys.stderr)
         return 1
     except CallsheetError as error:
         print(error, file=sys.stderr)
@@ -95,18 +99,22 @@ def _worker(_given: argparse.Namespace) -> int:
 
 
 def _migrate(_given: argparse.Namespace) -> int:
-    migrate(_settings().database_url)
+    revision = migrate(_settings().database_url)
+    print(f"the database is up to date ({revision})")
     return 0
 
 
 @_with_resources
 async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
     scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
+    key_id = resources.new_id("key")
+    asked = (given.account, scopes, given.expires_in, key_id)
     if given.pair:
-        pair = await keys.create_pair(resources, given.account, scopes, given.expires_in)
-        print(pair.access_key, pair.secret_key, sep="\n")
+        pair = await keys.create_pair(resources, *asked)
+        made = (pair.access_key, pair.secret_key)
     else:
-        print(await keys.create(resources, given.account, scopes, given.expires_in))
+        made = (await keys.create(resources, *asked),)
+    print(f"id  {key_id}", *made, sep="\n")
     return 0
 
 
@@ -150,7 +158,10 @@ def _secret(given: str | None) -> str:
         return str(given)
     if sys.stdin.isatty():
         return getpass("secret: ").strip()
-    return sys.stdin.buffer.read(MAX_SECRET).decode(errors="replace").strip()
+    read = sys.stdin.buffer.read(MAX_SECRET).decode(errors="replace").strip()
+    if not read:
+        raise Invalid([Finding("/secret", "secret", "nothing came on standard input")])
+    return read
 
 
 @_with_resources
@@ -186,7 +197,7 @@ def _warning(source: str) -> str:
 async def _reseal(resources: Resources, _given: argparse.Namespace) -> int:
     done, settings = await reseal.reseal(resources), resources.settings
     for one in done.unopened:
-        print(f"no key opens {one}", file=sys.stderr)
+        print(f"no key opens the {one}", file=sys.stderr)
     print(f"{done.anew} sealed anew, {len(done.unopened)} could not be opened")
     if settings.old_secret_keys and not done.unopened:
         print(
@@ -222,6 +233,8 @@ def _demo(_given: argparse.Namespace) -> int:
 
 
 def _simulator(given: argparse.Namespace) -> int:
+    if bool(given.access_key) != bool(given.secret_key):
+        raise SettingError("--access-key and --secret-key go together: give both, or neither")
     from service.local import simulator  # noqa: PLC0415
 
     return simulator.run(

@@ -7,6 +7,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from service.core import parameters
+from service.core.ports import MAX_PORT
+from service.core.signatures import key_of
 from service.core.sources import PROVIDER
 from service.steps import keys
 
@@ -67,6 +70,22 @@ def _commands(parser: argparse.ArgumentParser, what: str) -> Add:
     return add
 
 
+def _port(given: str) -> int:
+    try:
+        return parameters.whole(0, MAX_PORT)(given)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _webhook_secret(given: str) -> str:
+    """The text itself, if it is a `whsec_` secret; what is wrong is said without it."""
+    try:
+        key_of(given)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return given
+
+
 def _local_commands(command: Add) -> None:
     dev = command(
         "dev",
@@ -81,7 +100,7 @@ def _local_commands(command: Add) -> None:
     )
     dev.add_argument(
         "--port",
-        type=int,
+        type=_port,
         default=8000,
         help="the port of the HTTP API; a free one is taken where it is not free "
         "(default: %(default)s)",
@@ -100,13 +119,15 @@ def _local_commands(command: Add) -> None:
         "--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)"
     )
     simulator.add_argument(
-        "--port", type=int, default=8100, help="the port to listen on (default: %(default)s)"
+        "--port", type=_port, default=8100, help="the port to listen on (default: %(default)s)"
     )
     simulator.add_argument(
         "--api-key", required=True, help="the API key that it takes from its callers"
     )
     simulator.add_argument(
-        "--webhook-secret", help="what it signs callbacks with, whsec_…; left out: it does not sign"
+        "--webhook-secret",
+        type=_webhook_secret,
+        help="what it signs callbacks with, whsec_…; left out: it does not sign",
     )
     simulator.add_argument(
         "--access-key", help="with --secret-key: it takes tokens that are signed with this pair too"

@@ -250,7 +250,7 @@ def _read(one: Field[Any], environ: Mapping[str, str]) -> Any:  # noqa: ANN401
     try:
         return one.metadata["parse"](text.strip())
     except ValueError as error:
-        msg = f"{name} {error}"
+        msg = f"{name}: {error}"
         raise SettingError(msg) from None
 
 

@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from service.core.signatures import secret_of
 from service.local.environment import without_settings
 from service.local.ports import HOST, free_port
+from service.steps.resources import Resources
 from tests.calling import fetch, record, signed, token
 from tests.conftest import Api
 
@@ -42,7 +44,9 @@ async def test_a_key_is_printed_alone_on_the_last_line_and_opens_its_account(
 ) -> None:
     done = await run(environ, "keys", "create", "--account", "new", "--scopes", "subjects:read")
     assert done.returncode == 0, done.stderr
-    key = done.stdout.splitlines()[-1]
+    first, key = done.stdout.splitlines()
+    (listed,) = (await run(environ, "keys", "list", "--account", "new")).stdout.splitlines()
+    assert first == f"id  {listed.split()[0]}"
     headers = {"authorization": f"Bearer {key}"}
     assert (await api.http.get("/v1/subjects", headers=headers)).status_code == 200
     assert (await api.http.get("/v1/subscribers", headers=headers)).status_code == 403
@@ -53,6 +57,12 @@ async def test_a_scope_that_is_none_is_named(environ: dict[str, str]) -> None:
     assert done.returncode == 2
     assert "'everything' is not a scope" in done.stderr
     assert done.stdout == ""
+
+
+async def test_a_name_that_no_account_has_is_refused_in_one_line(environ: dict[str, str]) -> None:
+    done = await run(environ, "keys", "create", "--account", "")
+    message = "the account's name has 1 to 100 printable characters\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
 async def test_a_time_that_a_key_cannot_last_is_refused_in_one_line(
@@ -199,9 +209,53 @@ async def test_a_secret_that_is_none_is_refused_in_one_line(
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{message}\n")
 
 
-async def test_migrating_what_is_up_to_date_says_nothing(environ: dict[str, str]) -> None:
+async def test_a_secret_that_does_not_come_is_missed_in_one_line(environ: dict[str, str]) -> None:
+    done = await run(environ, "secrets", "add", given="")
+    message = "nothing came on standard input\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+
+
+async def test_migrating_says_which_revision_the_database_has(
+    resources: Resources, environ: dict[str, str]
+) -> None:
     done = await run(environ, "migrate")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (row,) = await fetch(resources, "SELECT version_num FROM alembic_version")
+    said = f"the database is up to date ({row['version_num']})\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("keys", "list"), ("audit",), ("secrets", "list"), ("keys", "create", "--account=a")],
+)
+async def test_a_database_without_tables_is_said_in_one_line(
+    environ: dict[str, str], command: tuple[str, ...]
+) -> None:
+    empty = environ["CALLSHEET_DATABASE_URL"].rpartition("/")[0] + "/postgres"
+    done = await run(environ | {"CALLSHEET_DATABASE_URL": empty}, *command)
+    message = "the tables are missing: run `callsheet migrate`\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+async def test_a_worker_without_tables_warns_and_shows_no_traceback(
+    environ: dict[str, str],
+) -> None:
+    empty = environ["CALLSHEET_DATABASE_URL"].rpartition("/")[0] + "/postgres"
+    async with asyncio.timeout(30):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "worker"),
+            cwd=ROOT,
+            env=without_settings() | environ | {"CALLSHEET_DATABASE_URL": empty},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        lines = []
+        while not any("callsheet migrate" in str(line.get("error")) for line in lines):
+            lines.append(json.loads(await process.stderr.readline()))
+        process.send_signal(signal.SIGTERM)
+        lines += map(json.loads, (await process.stderr.read()).splitlines())
+        assert await process.wait() == 0
+    assert not [line for line in lines if "exception" in line]
 
 
 @pytest.mark.parametrize(("command", "end"), [("web", signal.SIGTERM), ("worker", signal.SIGINT)])
@@ -266,8 +320,14 @@ async def test_a_variable_that_is_no_setting_is_warned_of_at_the_start_without_i
     assert "hidden" not in done.stderr
 
 
-async def test_a_local_command_without_its_packages_names_what_is_missing() -> None:
-    script = "import sys; sys.modules['rich'] = None; sys.argv[1:] = ['demo']; "
+@pytest.mark.parametrize(
+    ("module", "command", "package"),
+    [("rich", ["demo"], "rich"), ("PIL", ["dev"], "pillow")],
+)
+async def test_a_local_command_without_its_packages_names_what_is_missing(
+    module: str, command: list[str], package: str
+) -> None:
+    script = f"import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {command!r}; "
     script += "from service.__main__ import main; sys.exit(main())"
     done = await asyncio.to_thread(
         subprocess.run,
@@ -280,12 +340,59 @@ async def test_a_local_command_without_its_packages_names_what_is_missing() -> N
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("this needs rich")
+    assert line == f"this needs {package}, as requirements-local.lock lists it"
+    assert f"\n{package}==" in (ROOT / "requirements-local.lock").read_text()
 
 
-async def test_postgres_away_is_said_in_one_line(environ: dict[str, str]) -> None:
-    environ["CALLSHEET_DATABASE_URL"] = "postgresql://u:hidden@127.0.0.1:65009/db"
-    done = await run(environ, "keys", "create", "--account", "new")
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "hidden" not in done.stderr
+@pytest.mark.parametrize(
+    ("user", "place", "name", "reason"),
+    [
+        ("u", f"{HOST}:65009", "db", "[Errno "),
+        ("u", "nowhere.invalid:5432", "db", "not known"),
+        ("callsheet", None, "db", 'database "db" does not exist'),
+        ("nobody-of-ours", None, "postgres", 'password authentication failed for user "nobody-of'),
+    ],
+)
+@pytest.mark.parametrize("command", [("keys", "list"), ("migrate",)])
+async def test_what_is_wrong_with_postgres_is_said_in_one_line(  # noqa: PLR0913, PLR0917 - a URL
+    environ: dict[str, str],
+    command: tuple[str, ...],
+    user: str,
+    place: str | None,
+    name: str,
+    reason: str,
+) -> None:
+    ours = urlsplit(environ["CALLSHEET_DATABASE_URL"])
+    password = ours.password if user == ours.username else "hidden"
+    place = place or f"{ours.hostname}:{ours.port}"
+    environ["CALLSHEET_DATABASE_URL"] = f"postgresql://{user}:{password}@{place}/{name}"
+    done = await run(environ, *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Postgres at {place}, database {name}: ")
+    assert reason in line
+    assert str(password) not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dev", "--port", "99999"), "--port: must be a whole number from 0 to 65535"),
+        (("dev", "--port", "-5"), "--port: must be a whole number from 0 to 65535"),
+        (("simulator", "--port", "99999"), "--port: must be a whole number from 0 to 65535"),
+        (
+            ("simulator", "--webhook-secret", "abc"),
+            "--webhook-secret: a webhook secret starts with whsec_",
+        ),
+        (("simulator", "--access-key", "a"), "--access-key and --secret-key go together"),
+        (("simulator", "--secret-key", "a"), "--access-key and --secret-key go together"),
+    ],
+)
+async def test_an_option_that_cannot_be_is_refused_by_name(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    given = ("--api-key", "k") if "simulator" in arguments else ()
+    done = await run({}, *arguments, *given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -111,6 +111,7 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("REDIS_URL", "http://:hidden@localhost"),
         ("PUBLIC_URL", "callsheet.example.com"),
         ("OLD_SECRET_KEYS", "c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seSwgMzIgYnk= c2hvcnQ="),
+        ("SECRET_KEY", ""),
         ("SECRET_KEY", "aGlkZGVu"),
         ("SECRET_KEY", "hidden!"),
         ("PROVIDER_URL", "ftp://hidden.example"),
@@ -147,9 +148,14 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(name: str, text: str |
     with pytest.raises(SettingError) as refused:
         read(**{name: text})
     message = str(refused.value)
-    assert re.match(rf"{PREFIX}{name}\b", message)
+    assert re.match(rf"{PREFIX}{name}(: | is not set)", message)
     assert "\n" not in message
     assert "hidden" not in message
+
+
+def test_an_empty_secret_key_is_told_how_to_make_one() -> None:
+    with pytest.raises(SettingError, match=r"is empty: .*32 bytes in Base64.*openssl rand"):
+        read(SECRET_KEY="")
 
 
 TAKEN = {

@@ -17,6 +17,7 @@ CallsheetError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+TABLES_MISSING = "the tables are missing: run `callsheet migrate`"  # message of Unavailable
 QUEUE_FULL, TOO_FAST = "queue_full", "too_many_requests"  # codes of TooMany
 NOT_YET, EXPIRED = "not_yet", "expired"  # what may be wrong with the time of a token
 

@@ -126,6 +126,8 @@ def redis(value: str) -> str:
 
 def key(value: str) -> bytes:
     rule = f"must be {SECRET_KEY_BYTES} bytes in Base64"
+    if not value:
+        raise ValueError(f"is empty: it {rule}, as `openssl rand -base64 32` makes them")
     try:
         key = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):

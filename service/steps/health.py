@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from service.core.errors import Unavailable
+from service.core.errors import TABLES_MISSING, Unavailable
 from service.steps.resources import Resources
 from service.steps.unreadable import trouble
 from service.store import accounts, provider, unreadable
@@ -45,15 +45,13 @@ async def _postgres(resources: Resources) -> tuple[str, str]:
     failing, stopped = "cannot be reached", "ok"
     try:
         async with resources.database.rehearsal() as tx:
-            if not await provider.migrated(tx):
-                return "the tables are missing: run `callsheet migrate`", stopped
             failing = "cannot be written to"
             id_ = resources.new_id("rdy")
             await accounts.ensure(tx, account_id=id_, name=id_, now=resources.clock())
             state = await provider.read(tx)
             garbled = trouble(await unreadable.read(tx), resources.clock())
-    except Unavailable:
-        return failing, stopped
+    except Unavailable as error:
+        return TABLES_MISSING if str(error) == TABLES_MISSING else failing, stopped
     except Exception:
         log.exception("health", action="fault")
         return "cannot be used, see the log: has `callsheet migrate` run?", stopped

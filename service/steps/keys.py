@@ -43,22 +43,31 @@ class Listed:
 
 
 async def create(
-    resources: Resources, account: str, scopes: Sequence[str], expires_in: str | None = None
+    resources: Resources,
+    account: str,
+    scopes: Sequence[str],
+    expires_in: str | None = None,
+    key_id: str | None = None,
 ) -> str:
     """A new key of this account, which is made if there is none; it opens nothing any more once
-    `expires_in` is over, a time as 90d or 12h. Invalid says all that is wrong."""
+    `expires_in` is over, a time as 90d or 12h. Its id is `key_id`, or a new one. Invalid says all
+    that is wrong."""
     key = PREFIX + _random(resources, KEY_BYTES)
-    await _add(resources, account, scopes, expires_in, key)
+    await _add(resources, account, scopes, expires_in, key_id, key)
     return key
 
 
 async def create_pair(
-    resources: Resources, account: str, scopes: Sequence[str], expires_in: str | None = None
+    resources: Resources,
+    account: str,
+    scopes: Sequence[str],
+    expires_in: str | None = None,
+    key_id: str | None = None,
 ) -> Pair:
     """A new pair of this account, in all else like a key."""
     access_key = ACCESS_PREFIX + _random(resources, ACCESS_BYTES)
     secret_key = SECRET_PREFIX + _random(resources, KEY_BYTES)
-    await _add(resources, account, scopes, expires_in, access_key, secret_key)
+    await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key)
     return Pair(access_key, secret_key)
 
 
@@ -71,17 +80,19 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
     account: str,
     scopes: Sequence[str],
     expires_in: str | None,
+    key_id: str | None,
     key: str,
     secret_key: str | None = None,
 ) -> None:
     findings = [*_wrong_scopes(scopes)]
     if not 0 < len(account) <= MAX_NAME or not account.isprintable():
-        findings.append(Finding("/account", "account", f"1 to {MAX_NAME} printable characters"))
+        rule = f"the account's name has 1 to {MAX_NAME} printable characters"
+        findings.append(Finding("/account", "account", rule))
     now = resources.clock()
     expires_at = _expiry(expires_in, now, findings)
     if findings:
         raise Invalid(findings)
-    key_id, sealed = resources.new_id("key"), None
+    key_id, sealed = key_id or resources.new_id("key"), None
     if secret_key is not None:
         sealed = resources.vault.seal(secret_key.encode(), bound_to(key_id))
     async with resources.database.transaction() as tx:

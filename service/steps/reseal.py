@@ -23,7 +23,7 @@ WHOLE = frozenset({"secret", "callback_secret"})  # columns whose name is not in
 
 @dataclass(slots=True)
 class Resealed:
-    """How many values were sealed anew, and the place of each that no key known here opens."""
+    """How many values were sealed anew, and each column and row that no key known here opens."""
 
     anew: int = 0
     unopened: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ async def _batch(resources: Resources, shelf: Shelf, after: str, done: Resealed)
             if changed and shelf is CALLBACK_SECRETS:
                 await _mark(tx, resources, row)
             anew += len(changed)
-            unopened += [f"{shelf.table.name} {row.id} {name}" for name in lost]
+            unopened += [f"{name} of {shelf.table.name} {row.id}" for name in lost]
     done.anew += anew
     done.unopened += unopened
     return rows[-1].id if len(rows) == BATCH else None

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from service.core.errors import Unavailable
+from service.core.errors import TABLES_MISSING, Unavailable
 from service.store.connect import CONNECT_TIMEOUT, connect
 
 DIALECT: Final = "postgresql+asyncpg://"
@@ -30,11 +30,13 @@ DRIVER_ERRORS: Final = (
 BROKEN: Final = (OSError, asyncpg.InternalClientError)  # cut off in the midst of something
 # Postgres error codes and classes that say "not now": connection, log-in, no such database (yet),
 # resources, operator, system, lock time-out, deadlock, a session ended for idling, a plan that a
-# migration has made invalid, and a server that only reads.
+# migration has made invalid, tables that `callsheet migrate` is still to make, and a server that
+# only reads.
 READ_ONLY: Final = "25006"
+UNDEFINED_TABLE: Final = "42P01"
 PASSING: Final = (
     *("08", "28", "3D000", "53", "57", "58"),
-    *("55P03", "40001", "40P01", "25P03", "0A000", READ_ONLY),
+    *("55P03", "40001", "40P01", "25P03", "0A000", UNDEFINED_TABLE, READ_ONLY),
 )
 
 
@@ -94,7 +96,7 @@ def translated(driver: asyncpg.Connection) -> Iterator[None]:
         yield
     except DRIVER_ERRORS as error:
         if _passes(driver, error):
-            raise Unavailable from error
+            raise _unavailable(error) from error
         raise
 
 
@@ -105,6 +107,11 @@ def _passes(driver: asyncpg.Connection, error: Exception) -> bool:
     if isinstance(error, BROKEN) or state == READ_ONLY:
         driver.terminate()
     return driver.is_closed() or state.startswith(PASSING)
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    missing = getattr(error, "sqlstate", None) == UNDEFINED_TABLE
+    return Unavailable(TABLES_MISSING if missing else None)
 
 
 def _translate(context: ExceptionContext) -> None:
@@ -118,7 +125,7 @@ def _translate(context: ExceptionContext) -> None:
     if _passes(driver, cause):
         context.is_disconnect = driver.is_closed()
         context.invalidate_pool_on_disconnect = False  # each of the others is looked at by itself
-        raise Unavailable from error
+        raise _unavailable(cause) from error
 
 
 def _note_idle(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 import service
 
@@ -21,6 +22,9 @@ def config(url: str) -> Config:
     return made
 
 
-def migrate(url: str) -> None:
-    """Apply whatever this database has not seen yet; Unavailable if it is away or a table busy."""
-    command.upgrade(config(url), "head")
+def migrate(url: str) -> str | None:
+    """Apply whatever this database has not seen yet; the revision that it has then. Unavailable if
+    it is away or a table busy."""
+    made = config(url)
+    command.upgrade(made, "head")
+    return ScriptDirectory.from_config(made).get_current_head()

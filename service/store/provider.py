@@ -178,9 +178,3 @@ async def begin_housekeeping(tx: Transaction, now: datetime, every: timedelta) -
     """Whether it is the caller's to do: once in so long a time, of all who ask one is told so."""
     values = {"now": now, "since": now - every, "until": now + every}
     return (await tx.execute(_BEGIN_HOUSEKEEPING, values)).rowcount == 1
-
-
-async def migrated(tx: Transaction) -> bool:
-    """Whether the tables are there at all."""
-    found = await tx.execute(text("SELECT to_regclass('provider_state') IS NOT NULL"))
-    return bool(found.scalar_one())

@@ -205,7 +205,7 @@ async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed
     await fetch(api.resources, change, lost["id"])
     done = await run(environ | CHANGED, "reseal")
     assert (done.returncode, done.stdout) == (1, "2 sealed anew, 1 could not be opened\n")
-    assert f"no key opens subscribers {lost['id']} seed" in done.stderr
+    assert f"no key opens the seed of subscribers {lost['id']}" in done.stderr
     await fetch(api.resources, "UPDATE subscribers SET seed = NULL")
     done = await run(environ | CHANGED, "reseal")
     first, second = done.stdout.splitlines()

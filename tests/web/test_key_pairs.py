@@ -58,7 +58,8 @@ async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open
     given = ("--account", "acme", "--pair", "--scopes", "subjects:read")
     done = await run(environ, "keys", "create", *given)
     assert (done.returncode, done.stderr) == (0, "")
-    made = Pair(*done.stdout.splitlines()[-2:])
+    first, *both = done.stdout.splitlines()
+    made = Pair(*both)
     assert made.access_key.startswith("csa_")
     assert made.secret_key.startswith("css_")
     assert done.stdout.count(made.access_key) == done.stdout.count(made.secret_key) == 1
@@ -66,6 +67,7 @@ async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open
     assert (await asked(api, "/v1/subscribers", of(made, clock))).status_code == 403
     listed = (await run(environ, "keys", "list")).stdout
     assert made.access_key[:12] in listed
+    assert f"\n{first.removeprefix('id  ')} " in f"\n{listed}"
     assert made.secret_key not in listed
 
 
