@@ -162,6 +162,7 @@ def _keys_commands(command: Add) -> None:
     create.add_argument(
         "--pair",
         action="store_true",
+        default=None,
         help="make an access key and a secret key, to sign tokens with as the provider's clients "
         "do, and print one a line",
     )
