@@ -12,7 +12,7 @@ from typing import TextIO
 
 from service.local.errors import LocalError
 from service.local.example import write_example
-from service.local.folders import kept
+from service.local.folders import kept, write_private
 from service.local.looking import status_of
 from service.local.ports import free_port, is_free
 from service.local.processes import Child
@@ -54,8 +54,10 @@ def _greeting(running: Stack, port: int) -> str:
     url = running.base_url
     taken = "" if url.endswith(f":{port}") else f"   (port {port} is taken)"
     example = shlex.quote(f"@{write_example(running.folder / 'example.json')}")
+    env = shlex.quote(str(write_env(running)))
     lines = [
         f"Callsheet    {url}{taken}",
+        f"Docs         {url}/docs",
         f"Simulator    {running.simulator_url}",
         f"Data, logs   {running.folder}",
         f"Key          {key}",
@@ -65,9 +67,31 @@ def _greeting(running: Stack, port: int) -> str:
         f"    -H 'Content-Type: application/json' -d {example}",
         f"  curl -sS {url}/v1/subjects -H 'Authorization: Bearer {key}'",
         "",
+        "Other commands:",
+        f"  set -a; . {env}; set +a; {_command()} keys list",
+        "",
         "Ctrl-C stops it; the data is kept.",
     ]
     return "\n".join(lines)
+
+
+def write_env(running: Stack) -> Path:
+    """A file of the settings that it runs with, as lines of a shell; its owner alone can read it,
+    as it holds keys."""
+    path = running.folder / "env"
+    lines = [
+        f"{name}={shlex.quote(text)}\n"
+        for name, text in sorted(running.env.items())
+        if name.startswith("CALLSHEET_") and name.isidentifier()
+    ]
+    write_private(path, "".join(lines))
+    return path
+
+
+def _command() -> str:
+    """`callsheet` as a shell finds it: beside this Python, where it is installed there."""
+    beside = Path(sys.executable).with_name("callsheet")
+    return shlex.quote(str(beside)) if beside.exists() else "callsheet"
 
 
 def development_key(running: Stack) -> str:

@@ -67,12 +67,17 @@ def kept(path: Path, make: Callable[[], str]) -> str:
     with suppress(FileNotFoundError):
         return path.read_text()
     text = make()
+    write_private(path, text)
+    return text
+
+
+def write_private(path: Path, text: str) -> None:
+    """The file holds the text, whole or not at all, and only its owner can read it."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with os.fdopen(_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
         file.write(text)
-    new.replace(path)  # whole or not at all
-    return text
+    new.replace(path)
 
 
 def outside(*, make: bool) -> Iterator[Path]:

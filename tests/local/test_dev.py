@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from service.local.dev import run, settings
+from service.local.environment import without_settings
 from service.local.errors import LocalError
 from service.local.folders import only_user, temporary_folder
 from service.local.ports import HOST, free_port
@@ -47,6 +48,21 @@ class Dev:
             headers=dict(header.split(": ") for header in headers),
             content=Path(body.removeprefix("@")).read_bytes(),
         )
+
+    def keys_listed(self) -> str:
+        """What its line for other commands prints, in a shell that has no settings."""
+        line = self.greeting.partition("Other commands:\n")[2].partition("\n")[0]
+        setting, command = line.rsplit("; ", 1)
+        assert shlex.split(command)[0].endswith("callsheet")
+        python = shlex.join([sys.executable, "-m", "service", *shlex.split(command)[1:]])
+        return subprocess.run(  # noqa: S603
+            ["/bin/sh", "-c", f"{setting}; {python}"],
+            env=without_settings(),
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=PATIENCE,
+        ).stdout
 
     def seen(self) -> list[str]:
         """The ids that its second curl line lists."""
@@ -103,6 +119,9 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
         assert f"http://{HOST}:{port}\n" in first.greeting
         created = first.pasted()
         assert created.status_code == 202
+        assert f"http://{HOST}:{port}/docs\n" in first.greeting
+        assert first.keys_listed().count("development") == 1
+        assert (folder / "env").stat().st_mode & 0o777 == 0o600
         assert run(folder, port) == 1  # refused, while the first has the folder
         os.kill(worker_in(folder), signal.SIGKILL)
         assert "worker was ended by SIGKILL" in first.next_line_with("worker")
