@@ -71,6 +71,9 @@ def shows_the_document(page: Seen) -> None:
     for name in described["components"]["schemas"]:
         assert name in text
     assert "subjects:write" in text
+    for scheme in described["components"]["securitySchemes"].values():
+        assert scheme["description"].replace("`", "") in text
+    assert "Authorization: Bearer <key>" in text
     assert "A pilot in a red jacket" in text
 
 

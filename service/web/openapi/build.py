@@ -90,7 +90,9 @@ def document(root: str = "", *, voice_for_images: bool = False) -> dict[str, Any
 
 def _key() -> dict[str, str]:
     made = (
-        "`callsheet keys create`; what stands beside it in an operation is the scope it needs. "
+        "Send `Authorization: Bearer <key>` with every call that needs a key. "
+        "`callsheet keys create` makes one; what stands beside it in an operation is the scope it "
+        "needs. "
         "Who has an access key and a secret key (`--pair`) sends a token in its place, as the "
         "provider's clients do: a JWT, HS256, signed with the secret key's characters; `iss` is "
         f"the access key, `exp` at most {MAX_LIFE:,} seconds from now, and `nbf`, if there is one, "

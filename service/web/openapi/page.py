@@ -46,7 +46,9 @@ def page(document: Part) -> str:
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(info['title'])}</title><style>{STYLE}</style></head><body>",
-            f"<header><h1>{escape(info['title'])}</h1>{_prose(info['description'])}</header>",
+            f"<header><h1>{escape(info['title'])}</h1>{_prose(info['description'])}",
+            *(_scheme(one) for one in document["components"]["securitySchemes"].values()),
+            "</header>",
             _contents(calls),
             "<main>",
             *sections,
@@ -55,6 +57,10 @@ def page(document: Part) -> str:
             "</section></main></body></html>",
         )
     )
+
+
+def _scheme(scheme: Part) -> str:
+    return f"<h2>Authentication</h2>{_prose(scheme['description'])}"
 
 
 def _calls(document: Part) -> Iterator[tuple[str, str, Part]]:

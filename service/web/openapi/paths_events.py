@@ -27,9 +27,15 @@ WAIT = in_query(
     "answered anyway.",
     0,
 )
+AFTER = "What `next_cursor` of a page said, or the `id:` line of an event in a stream."
 DESCRIPTION = (
     "Oldest first. With `Accept: text/event-stream` the same goes on as a stream of server-sent "
-    "events: `id` is the cursor, `event` the type, `data` one `Event`."
+    "events: `id` is the cursor, `event` the type, `data` one `Event`. "
+)
+FROM_START = "Without `after`, or `Last-Event-ID`, both begin with the subject's first event."
+FROM_NOW = (
+    "Without `after` a page begins with the oldest event there is; without it and `Last-Event-ID` "
+    "a stream begins now."
 )
 
 
@@ -39,18 +45,21 @@ def paths() -> dict[str, Any]:
         "What happened to a subject",
         SUBJECT_PLACE,
         "0",
+        FROM_START,
         [component("subject_id")],
         404,
     )
     of = [component("account")]
-    feed = _events("readEvents", "What happened in the account", FEED_PLACE, "0-0", of)
+    feed = _events("readEvents", "What happened in the account", FEED_PLACE, "0-0", FROM_NOW, of)
     return {
         "/v1/subjects/{subject_id}/events": {"get": of_subject},
         "/v1/events": {"get": feed},
     }
 
 
-def _events(id_: str, summary: str, place: Schema, first: str, of: list[Part], *more: int) -> Part:
+def _events(  # noqa: PLR0913, PLR0917 - that is how the two differ
+    id_: str, summary: str, place: Schema, first: str, start: str, of: list[Part], *more: int
+) -> Part:
     resume = "Instead of `after`, from clients that connect again. Read for streams alone."
     stream = {STREAM: {"schema": text("Server-sent events, until either side has enough.")}}
     page = answer("A page, or the stream.", page_of(ref("Event"), place))
@@ -60,10 +69,10 @@ def _events(id_: str, summary: str, place: Schema, first: str, of: list[Part], *
         summary,
         tag=TAG,
         scope=READ,
-        description=DESCRIPTION,
+        description=DESCRIPTION + start,
         parameters=[
             *of,
-            in_query("after", place, "What `next_cursor` said, or an event's `id`.", first),
+            in_query("after", place, AFTER, first),
             component("limit"),
             WAIT,
             in_header("Last-Event-ID", text(), resume),

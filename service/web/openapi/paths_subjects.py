@@ -65,7 +65,8 @@ PREFER = in_header(
     "Prefer",
     text(),
     f"`wait=N` (RFC 7240): answered when it is another than was known, or finished, or after N "
-    f"seconds. Above {MOST_WAIT} counts as {MOST_WAIT}; after {MOST_HELD} it is answered anyway.",
+    f"seconds. At most {MOST_HELD} seconds are waited, whatever is asked for; {MOST_WAIT} is "
+    "taken.",
     "wait=0",
 )
 LOCATION = header("Where the subject is read.", text(pattern="/v1/subjects/[^/]+$"))
