@@ -85,7 +85,7 @@ def test_each_thing_that_went_wrong_is_named() -> None:
         "Ada succeeded",
         "every accepted subject was made at the provider once, or refused by it",
         "never more than 1 subjects were with the provider at once",
-        "Hana was found by asking",
+        "Hana's end was learnt by asking the provider",
         "the subscriber heard every event of every subject",
         "the same request sent again gave the same subject",
         "every delivery was signed",
@@ -132,6 +132,8 @@ def test_the_report_shows_what_did_not_hold() -> None:
     text = console.export_text()
     assert "queued 0.00, submitted 1.00, failed 2.00: no face" in text
     assert "1 queued +0, 2 submitted +0, 3 failed +0" in text
+    assert "· waiting   ─ with the provider   █ processing   ✓ succeeded   ✗ failed" in text
+    assert all(line == line.rstrip() for line in text.splitlines())
     assert "✓ one" in text
     assert "✗ two" in text
 
@@ -162,6 +164,7 @@ def test_a_terminal_gets_a_table_and_a_bar() -> None:
     text = written.getvalue()
     assert "three JPEG images as Base64" in text
     assert "1 of 2" in text
+    assert "● an event that the subscriber received" in text
 
 
 def test_without_a_terminal_each_change_is_one_line() -> None:

@@ -69,7 +69,10 @@ def _polled(accepted: list[Part], ledger: Json) -> Iterator[Check]:
     for part in accepted:
         fault = part.role.fault or {}
         if fault.get("lose") or fault.get("forge"):
-            yield f"{part.role.name} was found by asking", part.subject_id in asked
+            yield (
+                f"{part.role.name}'s end was learnt by asking the provider",
+                part.subject_id in asked,
+            )
 
 
 def _events(part: Part) -> list[tuple[str, int]]:

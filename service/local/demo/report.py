@@ -14,6 +14,7 @@ from service.local.demo.checks import Check
 from service.local.demo.screen import COLOURS
 
 WIDTH = 32  # characters of a timeline's bar
+LEGEND = "· waiting   ─ with the provider   █ processing   ✓ succeeded   ✗ failed"
 MARKS = {"queued": "·", "submitted": "─", "processing": "█", "succeeded": "✓", "failed": "✗"}
 
 
@@ -24,7 +25,8 @@ def timelines(console: Console, board: Board) -> None:
     longest = max((_seconds(part)[-1] for part in board.parts if part.events), default=1.0)
     for part in board.parts:
         table.add_row(part.role.name, _bar(part, longest), _words(part))
-    console.print(table)
+    _print(console, table)
+    console.print(Text(LEGEND))
 
 
 def deliveries(console: Console, board: Board, backend: Backend) -> None:
@@ -36,7 +38,7 @@ def deliveries(console: Console, board: Board, backend: Backend) -> None:
         arrivals = backend.heard[part.subject_id or ""]
         words = ", ".join(_arrival(one, times) for one in arrivals)
         table.add_row(part.role.name, words or "nothing: it was refused at once")
-    console.print(table)
+    _print(console, table)
 
 
 def verdict(console: Console, held: Iterable[Check]) -> list[str]:
@@ -57,6 +59,14 @@ def _title(console: Console, text: str) -> None:
 
 def _table() -> Table:
     return Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _print(console: Console, table: Table) -> None:
+    """Each line without the blanks behind it, with which a table fills its columns."""
+    for line in console.render_lines(table, pad=False):
+        text = Text.assemble(*((piece.text, piece.style or "") for piece in line))
+        text.rstrip()
+        console.print(text, soft_wrap=True)
 
 
 def _bar(part: Part, longest: float) -> Text:

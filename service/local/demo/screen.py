@@ -63,7 +63,8 @@ def _picture(board: Board) -> Group:
     foot = Table.grid(padding=(0, 2, 0, 0))
     bar = ProgressBar(total=total, completed=board.ended, width=40)
     foot.add_row(bar, f"{board.ended} of {total}", f"{board.seconds:.1f} s")
-    return Group(table, Text(), foot)
+    legend = Text("● an event that the subscriber received", style="bright_black")
+    return Group(table, Text(), legend, foot)
 
 
 def _state(part: Part) -> Text:
