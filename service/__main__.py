@@ -111,9 +111,9 @@ async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
     asked = (given.account, scopes, given.expires_in, key_id)
     if given.pair:
         pair = await keys.create_pair(resources, *asked)
-        made = (pair.access_key, pair.secret_key)
+        made = [pair.access_key, pair.secret_key]
     else:
-        made = (await keys.create(resources, *asked),)
+        made = [await keys.create(resources, *asked)]
     print(f"id  {key_id}", *made, sep="\n")
     return 0
 

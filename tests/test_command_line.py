@@ -249,7 +249,7 @@ async def test_a_worker_without_tables_warns_and_shows_no_traceback(
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr is not None
-        lines = []
+        lines: list[dict[str, object]] = []
         while not any("callsheet migrate" in str(line.get("error")) for line in lines):
             lines.append(json.loads(await process.stderr.readline()))
         process.send_signal(signal.SIGTERM)
