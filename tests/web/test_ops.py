@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from arq.connections import create_pool
 from structlog.typing import EventDict
 
@@ -97,6 +98,16 @@ async def test_a_database_that_is_closed_is_not_usable_until_it_is_opened(
     assert found["checks"]["postgres"] == "cannot be reached"
     await execute(outside, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     assert await ready(api) == {"status": "ready", "checks": WELL}
+    assert not [line for line in logged if "exception" in line]
+
+
+@pytest.mark.parametrize("table", ["accounts", "provider_state"])
+async def test_missing_tables_are_named_as_such_and_are_no_fault(
+    api: Api, logged: list[EventDict], table: str
+) -> None:
+    await fetch(api.resources, f"ALTER TABLE {table} RENAME TO elsewhere")
+    found = await ready(api, 503)
+    assert found["checks"]["postgres"] == "the tables are missing: run `callsheet migrate`"
     assert not [line for line in logged if "exception" in line]
 
 
