@@ -146,6 +146,7 @@ def test_a_reader_is_told_first_what_is_shown_and_why_in_lines_that_can_be_read(
     introduce(console, 4)
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= min(width, WIDEST)
+    assert all(line == line.rstrip() for line in lines)
     text = " ".join(" ".join(lines).split())
     assert text.startswith("What this shows Callsheet stands between a back end and a provider")
     assert "places for 4 subjects" in text

@@ -1,5 +1,7 @@
 """What a person reads first, who knows nothing of the service: what is shown, and why."""
 
+from textwrap import fill
+
 from rich.console import Console
 from rich.text import Text
 
@@ -30,4 +32,4 @@ def introduce(console: Console, parallel: int) -> None:
     width = min(console.width, WIDEST)
     console.print(Text("What this shows", "bold"))
     for paragraph in (WHAT, WHY, HOW.format(parallel=parallel)):
-        console.print(Text(f"{paragraph}\n"), width=width)
+        console.print(Text(f"{fill(paragraph, width)}\n"))
