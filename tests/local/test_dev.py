@@ -83,11 +83,11 @@ def dev(folder: Path, port: int) -> Iterator[Dev]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
         lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line == LAST_LINE:
-                break
         try:
+            for line in process.stdout:
+                lines.append(line)
+                if line == LAST_LINE:
+                    break
             yield Dev(process, "".join(lines))
         finally:
             process.terminate()
