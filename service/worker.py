@@ -174,7 +174,7 @@ async def sweep_for_ever(
         try:
             await sweep(resources)
         except Unavailable as error:
-            log.warning("worker", action="sweep_failed", error=repr(error))
+            log.warning("worker", action="sweep_failed", error=error.reason)
         except Exception:  # what cannot be swept must not end the process
             log.exception("worker", action="fault")
         await asyncio.sleep(resources.settings.sweep)
@@ -188,7 +188,7 @@ async def keep_leases(resources: Resources, drains: Drains) -> None:
         try:
             await leases.renew(resources, held)
         except Unavailable as error:
-            log.warning("worker", action="leases_not_renewed", error=repr(error))
+            log.warning("worker", action="leases_not_renewed", error=error.reason)
         except Exception:  # the next time may go better
             log.exception("worker", action="fault")
 

@@ -124,3 +124,13 @@ class Unavailable(CallsheetError):
     """It could not be stored now; send it again."""
 
     code = "unavailable"
+
+    @property
+    def reason(self) -> str:
+        """The kind and the first line of what lies behind it, for the log; where nothing does, its
+        own words."""
+        behind: BaseException = self
+        while behind.__cause__ is not None:
+            behind = behind.__cause__
+        first = str(behind).strip().partition("\n")[0]
+        return first if behind is self else f"{type(behind).__name__}: {first}"

@@ -68,7 +68,7 @@ class Drain(Generic[T]):
             try:
                 await self.drain()
             except Unavailable as error:
-                log.warning("drain", action="unavailable", drain=self.name, error=repr(error))
+                log.warning("drain", action="unavailable", drain=self.name, error=error.reason)
                 await asyncio.sleep(PAUSE)
             except Exception:  # in claiming: nothing was taken, and the next try may go better
                 log.exception("drain", action="fault", drain=self.name)
@@ -128,6 +128,6 @@ class Drain(Generic[T]):
         try:
             await self._act(piece)
         except Unavailable as error:
-            log.warning("drain", action="unrecorded", drain=self.name, error=repr(error))
+            log.warning("drain", action="unrecorded", drain=self.name, error=error.reason)
         except Exception:  # a fault of ours in one piece must not stop the others
             log.exception("drain", action="fault", drain=self.name)

@@ -54,7 +54,7 @@ async def note(resources: Resources, subject_id: str, answer: CreateAnswer | Loo
                 await unreadable.forget(tx)
     except Unavailable as error:
         learnt.readable_until = None
-        log.warning("provider", action="not_counted", error=repr(error.__cause__))
+        log.warning("provider", action="not_counted", error=error.reason)
 
 
 def _was_read(answer: CreateAnswer | LookUpAnswer) -> bool:

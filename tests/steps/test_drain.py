@@ -75,14 +75,20 @@ async def test_a_fault_in_one_piece_does_not_stop_the_others(logged: list[EventD
     logged.clear()
 
 
-async def test_what_could_not_be_recorded_is_left_to_its_lease(logged: list[EventDict]) -> None:
+async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_logged(
+    logged: list[EventDict],
+) -> None:
     async def act(_piece: int) -> None:
-        raise Unavailable
+        try:
+            raise ConnectionResetError("the server\nwent away")
+        except ConnectionResetError as error:
+            raise Unavailable from error
 
-    one = drain_of(Pile(2), 2, act)
-    await one.drain()
-    await one.finish(10)
+    pile = drain_of(Pile(2), 2, act)
+    await pile.drain()
+    await pile.finish(10)
     assert actions(logged) == ["unrecorded"] * 2
+    assert {line["error"] for line in logged} == {"ConnectionResetError: the server"}
 
 
 async def test_a_claim_that_fails_for_now_is_made_again(
