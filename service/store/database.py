@@ -1,7 +1,9 @@
 """Transactions, of SQLAlchemy's and of the driver's own kind."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -106,24 +108,23 @@ class Database:
     def __init__(
         self, url: str, connections: int = CONNECTIONS, bounds: Bounds | None = None
     ) -> None:
-        bounds, pool = bounds or Bounds(), connections - CARELESS_POOL - LISTENING
-        self._engine = make_engine(url, pool, bounds, **SETTINGS)
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        bounds, size = bounds or Bounds(), connections - CARELESS_POOL - LISTENING
+        self._pool = _pool(make_engine(url, size, bounds, **SETTINGS), size, bounds)
+        self._autocommit = self._pool.autocommit()
         careless = {**SETTINGS, "synchronous_commit": "off"}
-        self._careless = make_engine(url, CARELESS_POOL, bounds, **careless).execution_options(
-            isolation_level="AUTOCOMMIT"
-        )
+        engine = make_engine(url, CARELESS_POOL, bounds, **careless)
+        self._careless = _pool(engine, CARELESS_POOL, bounds).autocommit()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """One transaction: committed at the end, rolled back on any error."""
-        async with _opened(self._engine) as connection, connection.begin():
+        async with _opened(self._pool) as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[Transaction]:
         """One transaction that is rolled back at the end: it shows whether it could be made."""
-        async with _opened(self._engine) as connection:
+        async with _opened(self._pool) as connection:
             yield connection
 
     @asynccontextmanager
@@ -135,13 +136,13 @@ class Database:
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[Direct]:
         """One transaction on the driver itself: committed at the end, rolled back on any error."""
-        async with _driven(self._engine) as tx, tx.transaction():
+        async with _driven(self._pool) as tx, tx.transaction():
             yield tx
 
     @asynccontextmanager
     async def peek(self) -> AsyncIterator[Direct]:
         """For a single statement on the driver itself: it is its own transaction."""
-        async with _driven(self._engine) as tx:
+        async with _driven(self._pool) as tx:
             yield tx
 
     @asynccontextmanager
@@ -153,24 +154,45 @@ class Database:
             yield tx
 
     async def close(self) -> None:
-        await self._engine.dispose()
-        await self._careless.dispose()
+        await self._pool.engine.dispose()
+        await self._careless.engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """An engine, and the turns in which its connections are had: in the order in which they were
+    asked for. SQLAlchemy's own queue gives one that is free to whoever comes by, and who waits may
+    wait for ever. `wait` is in seconds."""
+
+    engine: AsyncEngine
+    turns: asyncio.Semaphore
+    wait: float
+
+    def autocommit(self) -> "_Pool":
+        """These connections, each statement a transaction of its own."""
+        return replace(self, engine=self.engine.execution_options(isolation_level="AUTOCOMMIT"))
+
+
+def _pool(engine: AsyncEngine, size: int, bounds: Bounds) -> _Pool:
+    return _Pool(engine, asyncio.Semaphore(size), bounds.wait)
 
 
 @asynccontextmanager
-async def _opened(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def _opened(pool: _Pool) -> AsyncIterator[AsyncConnection]:
     async with AsyncExitStack() as stack:
         with opening():
-            connection = await stack.enter_async_context(engine.connect())
+            async with asyncio.timeout(pool.wait):
+                await stack.enter_async_context(pool.turns)
+            connection = await stack.enter_async_context(pool.engine.connect())
         yield connection
 
 
 @asynccontextmanager
-async def _driven(engine: AsyncEngine) -> AsyncIterator[Direct]:
-    async with _opened(engine) as connection:
+async def _driven(pool: _Pool) -> AsyncIterator[Direct]:
+    async with _opened(pool) as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         try:
-            yield Direct(driver, engine.dialect)
+            yield Direct(driver, pool.engine.dialect)
         finally:
             if driver.is_closed():
                 await connection.invalidate()

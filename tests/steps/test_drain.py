@@ -79,10 +79,7 @@ async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_
     logged: list[EventDict],
 ) -> None:
     async def act(_piece: int) -> None:
-        try:
-            raise ConnectionResetError("the server\nwent away")
-        except ConnectionResetError as error:
-            raise Unavailable from error
+        raise Unavailable from ConnectionResetError("the server\nwent away")
 
     pile = drain_of(Pile(2), 2, act)
     await pile.drain()

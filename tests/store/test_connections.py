@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType
@@ -41,6 +42,7 @@ from tests.store.ways import (
 )
 
 SOON = 5.0  # seconds; far from the 45 that a statement may take
+PLACES, USERS, ROUNDS = 4, 40, 20
 CHECKED = Bounds(check_after=0, check=0.2)  # as if every connection had lain idle
 
 
@@ -184,6 +186,28 @@ async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database
             with pytest.raises(Unavailable):
                 await use(made)
     await made.close()
+
+
+async def test_connections_are_had_in_the_order_in_which_they_are_asked_for(
+    database_url: str,
+) -> None:
+    made, order = Database(database_url, 3 + PLACES), list[int]()
+
+    async def use(name: int) -> None:
+        for _ in range(ROUNDS):
+            async with made.transaction() as tx:
+                await tx.execute(text("SELECT 1"))
+            order.append(name)
+
+    await asyncio.gather(*(use(name) for name in range(PLACES)))  # all are opened
+    order.clear()
+    await asyncio.gather(*(use(name) for name in range(USERS)))
+    await made.close()
+    had, ahead = Counter(dict.fromkeys(range(USERS), 0)), 0
+    for name in order[: USERS * ROUNDS // 2]:  # while all still ask
+        had[name] += 1
+        ahead = max(ahead, had[name] - min(had.values()))
+    assert ahead < PLACES, "nobody has turns that others wait for; some are still under way"
 
 
 Way = Callable[[], AbstractAsyncContextManager[Any]]
