@@ -232,13 +232,13 @@ async def test_it_goes_on_after_postgres_could_not_be_asked(
     hub: Hub, resources: Resources, account: str, logged: list[EventDict]
 ) -> None:
     task = await waiting(hub, account)
-    await fetch(resources, "ALTER TABLE events RENAME TO gone")
+    await fetch(resources, "ALTER TABLE events RENAME COLUMN body TO gone")
 
     async def failed() -> bool:
         return any(line.get("action") == "fault" for line in logged)
 
     await eventually(failed)
-    await fetch(resources, "ALTER TABLE gone RENAME TO events")
+    await fetch(resources, "ALTER TABLE events RENAME COLUMN gone TO body")
     made = await write_and_commit(resources, account)
     assert await task == ids(made)
     logged[:] = [line for line in logged if line.get("action") != "fault"]

@@ -15,8 +15,9 @@ from tests.steps.replaying import LONG_AGO, ONCE, all_sent, ask, came, replayed,
 
 # One each minute, every third of another account.
 EVENT = """
-    INSERT INTO events (id, account_id, sequence, type, body, created_at)
-    SELECT 'evt_' || $1::int, id, 1, CASE name WHEN 'acme' THEN 'own' ELSE 'theirs' END, '',
+    INSERT INTO events (id, account_id, about_id, sequence, type, body, created_at)
+    SELECT 'evt_' || $1::int, id, 'sbr_another', 1,
+        CASE name WHEN 'acme' THEN 'own' ELSE 'theirs' END, '',
         $2::timestamptz + $1 * interval '1 minute' - $3::int * interval '1 minute'
     FROM accounts WHERE (name = 'other') = ($1 % 3 = 1)
 """

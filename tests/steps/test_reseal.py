@@ -191,7 +191,7 @@ async def test_resealing_that_broke_off_goes_on_when_it_is_run_again(
             broken.cancel()
             await asyncio.wait([broken])
         left = (await reseal.reseal(alone)).unopened
-        assert left == [f"retired_keys key_{BATCH + number:03} secret" for number in range(10)]
+        assert left == [f"secret of retired_keys key_{BATCH + number:03}" for number in range(10)]
         assert (await reseal.reseal(changed)).anew == 10
         assert await reseal.reseal(alone) == reseal.Resealed()
 

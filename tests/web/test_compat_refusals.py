@@ -232,10 +232,10 @@ async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
 async def test_a_fault_of_ours_is_logged_and_said_to_be_one_without_its_details(
     api: Api, logged: list[EventDict]
 ) -> None:
-    await fetch(api.resources, "ALTER TABLE subjects RENAME TO hidden")
+    await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
     message = is_refused(await api.http.get(PATH), 500, 5000)["message"]
     assert "hidden" not in message
     assert "subjects" not in message
     (line,) = [line for line in logged if line.get("action") == "fault"]
-    assert (line["path"], "UndefinedTable" in line["exception"]) == (PATH, True)
+    assert (line["path"], "UndefinedColumn" in line["exception"]) == (PATH, True)
     logged.clear()

@@ -113,7 +113,7 @@ async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
 async def test_a_fault_of_ours_is_logged_and_said_to_be_one_without_its_details(
     api: Api, logged: list[EventDict]
 ) -> None:
-    await fetch(api.resources, "ALTER TABLE subjects RENAME TO hidden")
+    await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
     # Behind the answer the error goes on to the server, which logs it too: asked for in-process.
     transport = httpx.ASGITransport(build(api.resources), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
@@ -123,5 +123,5 @@ async def test_a_fault_of_ours_is_logged_and_said_to_be_one_without_its_details(
     assert "hidden" not in answer.text
     assert "subjects" not in answer.text
     (line,) = [line for line in logged if line.get("action") == "fault"]
-    assert (line["path"], "UndefinedTable" in line["exception"]) == ("/v1/subjects", True)
+    assert (line["path"], "UndefinedColumn" in line["exception"]) == ("/v1/subjects", True)
     logged.clear()
