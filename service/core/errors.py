@@ -127,8 +127,10 @@ class Unavailable(CallsheetError):
 
     @property
     def reason(self) -> str:
-        """The kind and the first line of what lies behind it, for the log; where nothing does, its
-        own words."""
+        """Its own words, where it has some beside what callers are told; else the kind and the
+        first line of what lies behind it. For the log."""
+        if str(self) != self.__doc__:
+            return str(self)
         behind: BaseException = self
         while behind.__cause__ is not None:
             behind = behind.__cause__
