@@ -156,14 +156,15 @@ class Storm:
             await asyncio.sleep(self._dice.uniform(0, 2 * PAUSE))
 
     async def _go_on(self) -> None:
-        """Wait until so many more events have been taken, and a moment."""
+        """Wait until so many more events have been taken, and a moment. Of what workers held that
+        were killed or stopped, nothing is taken before their leases are over."""
         healthy = self._some["healthy"]
         least = len(healthy.arrivals) + BETWEEN
 
         async def is_enough() -> bool:
             return len(healthy.arrivals) >= least
 
-        await until(is_enough)
+        await until(is_enough, LONG)
         await asyncio.sleep(self._dice.uniform(0, 0.5))
 
     async def _stopped(self, worker: Child) -> set[Held]:
