@@ -179,7 +179,7 @@ async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict
 
 
 async def test_what_is_under_way_is_recorded_before_it_stops(api: Api, provider: Remote) -> None:
-    await provider.admin("faults", {"delay": 0.3, "lose": True, "processing_after": 600})
+    await provider.admin("faults", {"delay": 3, "lose": True, "processing_after": 600})
     subject = await api.create()
     async with working(untimed(api)):
 
