@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import pytest
 from hypothesis import given
@@ -76,10 +76,17 @@ def test_an_ipv4_address_is_judged_the_same_in_every_disguise(
     assert [refusal(one, allowed) is None for one in disguises] == [bare] * 4
 
 
+LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215
+
+
 @given(st.ip_addresses())
 def test_what_python_calls_local_is_never_free(address: Address) -> None:
     translated = isinstance(address, IPv6Address) and (  # judged by what it carries
-        address.ipv4_mapped or address.teredo or address.sixtofour or int(address) < 1 << 32
+        address.ipv4_mapped
+        or address.teredo
+        or address.sixtofour
+        or address in LOCAL_NAT64
+        or int(address) < 1 << 32
     )
     assert address.is_global or translated or refusal(address, ())
 
