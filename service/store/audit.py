@@ -13,11 +13,8 @@ MOST = 100  # violations of one kind that are shown
 
 _RANKS = ", ".join(f"('{TYPES[state]}', {rank})" for state, rank in RANK.items() if state in TYPES)
 
-# Processes of the release before neither read nor write heard_from and heard_to. They note by their
-# clock, in heard_since, since when filters and order are what they are; and whoever is disabled
-# with no heard_to was so by them, nobody knows when.
-_JUDGED = """e.xid > s.heard_from
-        AND (s.heard_since IS NULL OR s.heard_since < e.created_at - interval '1 second')"""
+# What was written before, a subscriber's filters and order of today do not judge.
+_JUDGED = "e.xid > s.heard_from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +64,7 @@ QUESTIONS = (
         "each event has a delivery to each subscriber that wanted it",
         f"""SELECT e.id || ' to ' || s.id FROM events e
         JOIN subscribers s ON s.account_id = e.account_id AND s.type <> 'callback'
-        AND {_JUDGED}
-        AND CASE WHEN s.heard_to IS NULL THEN s.state <> 'disabled' ELSE e.xid < s.heard_to END
+        AND {_JUDGED} AND (s.heard_to IS NULL OR e.xid < s.heard_to)
         LEFT JOIN (
             SELECT id, document ->> 'reference_type' AS reference_type, tags FROM subjects
         ) b ON b.id = e.subject_id
@@ -93,7 +89,7 @@ QUESTIONS = (
         AND earlier.subject_id = later.subject_id AND earlier.sequence < later.sequence
         JOIN events e ON e.id = earlier.event_id
         JOIN subscribers s ON s.id = later.subscriber_id AND s.ordering = 'per_subject'
-        AND (s.type = 'callback' OR ({_JUDGED}))
+        AND (s.type = 'callback' OR {_JUDGED})
         WHERE later.attempts > 0 AND num_nonnulls(later.replayed_at, earlier.replayed_at) = 0
         AND (earlier.state = 'pending' OR earlier.finished_at > later.finished_at)
         """,  # noqa: S608 - our own names

@@ -28,8 +28,7 @@ _COLUMNS = {
     "callback_url": "text",
 }
 # Whether a subscriber s of the same account wants an event e: one of the subject b, or one about a
-# subscriber (e.about_id), which all hear of but that one. Processes of the release
-# before do not say which subscriber it is about: who wants that is not known, so this is null.
+# subscriber (e.about_id), which all hear of but that one.
 WANTED = """
     (s.event_types IS NULL OR e.type = ANY (s.event_types))
     AND CASE WHEN e.subject_id IS NULL THEN s.id <> e.about_id

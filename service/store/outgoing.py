@@ -43,7 +43,7 @@ events = Table(
     Column("id", Id, primary_key=True),
     # Null: it is about a subscriber, as callsheet.subscriber.failing.
     Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE")),
-    # The subscriber it is about, which may be gone; processes of the release before do not say it.
+    # The subscriber it is about, which may be gone; null where it is about a subject.
     Column("about_id", Id),
     Column("account_id", Id, nullable=False),
     Column("sequence", Integer, nullable=False),
@@ -89,9 +89,6 @@ subscribers = Table(
     Column("public_key", LargeBinary),
     # Raised with every change of what a sender must know: what it has kept is then read anew.
     Column("version", Integer, nullable=False, server_default="1"),
-    # Since when its filters and order are what they are: written by processes of the release before
-    # alone, and read by the audit.
-    Column("heard_since", Time),
     # What the audit knows of who heard what: all that transactions above `heard_from` wrote was
     # judged by its filters and order as they are now (null: not known of any), up to `heard_to`
     # (null: without an end), from where on it was, or may have been, disabled.

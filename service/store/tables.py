@@ -78,7 +78,6 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column("stopped_message", Text),
     Column("next_probe_at", Time),
     Column("learnt_parallel", Integer),  # from code 1303, at learnt_at; core/parallel_limit.py
-    Column("learnt_until", Time),  # written and read by processes of the release before alone
     # Raised with every change of callback_secrets: what was checked under another is checked anew.
     Column("secrets_version", BigInteger, nullable=False, server_default="0"),
     Column("usual", JSONB(none_as_null=True)),  # reference type → seconds that a task takes

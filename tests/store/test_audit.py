@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from service.core.ids import event_id
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
@@ -13,7 +12,6 @@ from service.store.audit import MOST, QUESTIONS
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver
-from tests.steps.replaying import replayed
 
 # Each breaks a promise that no constraint can keep; the number is that of QUESTIONS.
 BREAKS = {
@@ -113,64 +111,11 @@ async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sen
     excused = (
         "UPDATE subscribers SET ordering = 'none'",
         "UPDATE subscribers SET ordering = 'per_subject', heard_from = NULL",
-        "UPDATE subscribers SET heard_from = '1', heard_since = e.created_at FROM events e",
     )
     for change in excused:
         await fetch(api.resources, change)
         assert await api.violations() == []
-    await fetch(api.resources, "UPDATE subscribers SET heard_since = NULL")
+    await fetch(api.resources, "UPDATE subscribers SET heard_from = '1'")
     assert [one.rule for one in await api.violations()] == broken
     await fetch(api.resources, "UPDATE deliveries SET replayed_at = now() WHERE sequence = 1")
     assert await api.violations() == []
-
-
-async def test_what_a_process_of_the_release_before_disabled_misses_nothing(api: Api) -> None:
-    await api.subscribe("http://127.0.0.1:9999")
-    await api.create()
-    await fetch(
-        api.resources,
-        "UPDATE subscribers SET state = 'disabled', disabled_reason = 'it failed',"
-        " version = version + 1",
-    )
-    await api.create(name="Bob")
-    assert await api.violations() == []
-
-
-async def test_what_a_process_of_the_release_before_changed_misses_only_what_came_after(
-    api: Api, clock: Clock
-) -> None:
-    await api.subscribe("http://127.0.0.1:9999", event_types=["subject.failed"])
-    await api.create()
-    clock.pass_by(1)
-    await fetch(
-        api.resources,
-        "UPDATE subscribers SET event_types = NULL, heard_since = $1, version = version + 1",
-        clock.now,
-    )
-    assert await api.violations() == []
-    clock.pass_by(2)
-    late = await api.create(name="Bob")
-    assert await api.violations() == []
-    (lost,) = await fetch(api.resources, "DELETE FROM deliveries RETURNING subject_id, event_id")
-    assert lost["subject_id"] == late["id"]
-    (missed,) = await api.violations()
-    assert missed.subject.startswith(lost["event_id"])
-
-
-async def test_what_a_process_of_the_release_before_wrote_about_a_subscriber_nobody_misses(
-    api: Api, clock: Clock
-) -> None:
-    """It does not say which one, so a replay of what is missing does not send it either."""
-    about = await api.subscribe("http://127.0.0.1:9999")
-    await fetch(
-        api.resources,
-        "INSERT INTO events (id, account_id, sequence, type, body, created_at)"
-        " SELECT $2, account_id, 1, 'callsheet.subscriber.failing', '', $3"
-        " FROM subscribers WHERE id = $1",
-        about["id"],
-        event_id(about["id"], 1),
-        clock.now,
-    )
-    assert await api.violations() == []
-    clock.pass_by(1)
-    assert await replayed(api, about, "missing") == 0

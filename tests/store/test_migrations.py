@@ -2,11 +2,9 @@
 
 import asyncio
 import multiprocessing
-import runpy
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,16 +12,13 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.core.errors import Unavailable
-from service.core.ids import event_id
 from service.local.server import Server
 from service.store.engine import DIALECT
 from service.store.migrate import migrate
 from service.store.outgoing import metadata
-from tests.calling import blocked, fetch
-from tests.conftest import Api, database, execute
+from tests.conftest import database, execute
 
 PROCESSES = 10
-(ABOUT,) = Path("migrations/versions").glob("*_event_about.py")
 CATALOG = {
     "columns": """
         SELECT table_name, column_name, data_type, udt_name, is_nullable, column_default,
@@ -93,52 +88,6 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
     before = await catalog(database_url)
     await asyncio.to_thread(migrate, database_url)
     assert await catalog(database_url) == before
-
-
-async def test_events_about_subscribers_are_told_so_once_and_the_audit_begins_then(
-    api: Api,
-) -> None:
-    made = await api.subscribe("http://127.0.0.1:65009")
-    await fetch(
-        api.resources,
-        "INSERT INTO events (id, account_id, sequence, type, body, created_at)"
-        " SELECT $1, account_id, 7, 'callsheet.subscriber.failing', '', now() FROM subscribers",
-        event_id(made["id"], 7),
-    )
-    await api.create()
-    await fetch(api.resources, "UPDATE subscribers SET heard_from = NULL")
-    for statement in runpy.run_path(str(ABOUT))["BACKFILL"]:
-        await fetch(api.resources, statement)
-    about = "SELECT about_id FROM events ORDER BY subject_id NULLS FIRST"
-    rows = await fetch(api.resources, about)
-    assert [row["about_id"] for row in rows] == [made["id"], None]
-    await fetch(api.resources, "DELETE FROM deliveries")
-    assert await api.violations() == []
-    await api.create(name="Bob")
-    await fetch(api.resources, "DELETE FROM deliveries")
-    assert len(await api.violations()) == 1
-
-
-async def test_the_audit_begins_without_a_deadlock_with_who_writes_events(api: Api) -> None:
-    """Both lock subscribers in the order of their ids, whatever order the table has them in."""
-    ids = sorted([(await api.subscribe("http://127.0.0.1:65009"))["id"] for _ in range(2)])
-    await fetch(api.resources, "UPDATE subscribers SET heard_from = NULL WHERE id = $1", ids[1])
-    await fetch(api.resources, "UPDATE subscribers SET heard_from = NULL WHERE id = $1", ids[0])
-    connection = await asyncpg.connect(api.resources.settings.database_url)
-    share = "SELECT id FROM subscribers WHERE id = $1 FOR SHARE NOWAIT"
-    try:
-        async with connection.transaction():
-            await connection.fetchrow(share, ids[0])
-            beginning = asyncio.create_task(
-                fetch(api.resources, runpy.run_path(str(ABOUT))["HEARD"])
-            )
-            await blocked(api.resources)
-            await connection.fetchrow(share, ids[1])
-        await beginning
-    finally:
-        await connection.close()
-    rows = await fetch(api.resources, "SELECT id FROM subscribers WHERE heard_from IS NULL")
-    assert rows == []
 
 
 async def test_a_migration_that_cannot_have_its_lock_gives_up(database_url: str) -> None:

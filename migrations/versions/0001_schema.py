@@ -1,0 +1,516 @@
+"""Every table, in the order of the flow: who calls, what they ask for, what the provider says, and
+what subscribers are told.
+
+Revision ID: 0001
+Revises:
+
+What the columns mean is said at length in service/store/tables.py and outgoing.py.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import UserDefinedType
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+ID = sa.Text(collation="C")  # sorts by age, compared byte by byte
+TIME = sa.DateTime(timezone=True)
+
+
+class TransactionId(UserDefinedType[int]):
+    """Postgres' xid8."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "accounts",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("name", sa.Text(), unique=True, nullable=False),
+        # When a subject of this account was last claimed: accounts take turns.
+        sa.Column("turn_at", TIME),
+        # Signs what goes to callback_urls; sealed.
+        sa.Column("callback_secret", sa.LargeBinary()),
+        # Requests made so far use up the permitted rate until then.
+        sa.Column("requests_until", TIME),
+        sa.Column("created_at", TIME, nullable=False),
+    )
+    op.create_table(
+        "api_keys",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
+        # SHA-256 of the whole key; of a pair, of its access key.
+        sa.Column("hash", sa.LargeBinary(), unique=True, nullable=False),
+        # Of a pair: its secret key, sealed as in steps/vault.py.
+        sa.Column("secret", sa.LargeBinary()),
+        # Its first characters, to know it by.
+        sa.Column("prefix", sa.Text(), nullable=False),
+        sa.Column("scopes", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("expires_at", TIME),
+        sa.Column("revoked_at", TIME),
+        sa.Column("last_used_at", TIME),
+    )
+    # One row: what all workers must know of the provider.
+    op.create_table(
+        "provider_state",
+        sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
+        # Set: nothing is submitted but one probe a minute.
+        sa.Column("stopped_code", sa.Integer()),
+        sa.Column("stopped_message", sa.Text()),
+        sa.Column("next_probe_at", TIME),
+        # From code 1303, at learnt_at; core/parallel_limit.py.
+        sa.Column("learnt_parallel", sa.Integer()),
+        # Raised with every change of callback_secrets: what was checked under another is checked
+        # anew.
+        sa.Column("secrets_version", sa.BigInteger(), nullable=False, server_default="0"),
+        # Reference type → seconds that a task takes.
+        sa.Column("usual", postgresql.JSONB()),
+        # Look-ups made so far use up the permitted rate until then.
+        sa.Column("look_ups_until", TIME),
+        # Answers in a row that nobody could read; when the first and the newest of them came.
+        sa.Column("unreadable_answers", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("unreadable_since", TIME),
+        sa.Column("unreadable_at", TIME),
+        sa.Column("learnt_at", TIME),
+        # When it was last begun, by whichever worker.
+        sa.Column("housekeeping_at", TIME),
+        sa.CheckConstraint("id = 1", name="one_row"),
+    )
+    op.create_table(
+        "subjects",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
+        sa.Column("external_task_id", ID),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        # What was asked for; media by hash.
+        sa.Column("document", postgresql.JSONB(), nullable=False),
+        sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        # The sequence of its last event.
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("provider_task_id", ID, unique=True),
+        sa.Column("provider_updated_at", TIME),
+        sa.Column("result", postgresql.JSONB()),
+        sa.Column("error", postgresql.JSONB()),
+        sa.Column("lease_token", ID),
+        sa.Column("lease_until", TIME),
+        sa.Column("attempt", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("claimed_at", TIME),
+        sa.Column("next_try_at", TIME, nullable=False),
+        sa.Column("polls", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("next_poll_at", TIME),
+        sa.Column("deadline", TIME, nullable=False),
+        # The subscriber that stands for its callback_url.
+        sa.Column("callback_id", ID),
+        # When media given by URL are to be looked at, or until when the holder of the token does;
+        # null: there is nothing to look at, or it was found good.
+        sa.Column("media_due_at", TIME),
+        sa.Column("media_token", ID),
+        sa.Column("media_tries", sa.SmallInteger(), nullable=False, server_default="0"),
+        # What breaks no rule; null: nothing.
+        sa.Column("warnings", postgresql.JSONB()),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("updated_at", TIME, nullable=False),
+        sa.Column("finished_at", TIME),
+        sa.UniqueConstraint("account_id", "external_task_id"),
+        sa.CheckConstraint(
+            "state IN ('canceled', 'failed', 'processing', 'queued', 'submitted', 'submitting', 'succeeded', 'unconfirmed')",
+            name="state",
+        ),
+        sa.CheckConstraint(
+            "(state IN ('canceled', 'failed', 'succeeded')) = (finished_at IS NOT NULL)",
+            name="finished",
+        ),
+        sa.CheckConstraint(
+            "(state = 'submitting') = (lease_token IS NOT NULL) AND (lease_token IS NULL) = (lease_until IS NULL)",
+            name="lease",
+        ),
+        sa.CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="result"),
+        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+        sa.CheckConstraint("version >= 1 AND attempt >= 0 AND polls >= 0", name="counts"),
+        sa.CheckConstraint(
+            "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
+            name="poll",
+        ),
+        sa.CheckConstraint("media_token IS NULL OR media_due_at IS NOT NULL", name="media"),
+    )
+    op.create_index(
+        "ix_subjects_deadline",
+        "subjects",
+        ["deadline"],
+        postgresql_where=sa.text("finished_at IS NULL"),
+    )
+    op.create_index(
+        "ix_subjects_external_task_id",
+        "subjects",
+        ["external_task_id", "id"],
+        postgresql_where=sa.text("external_task_id > ''"),
+    )
+    op.create_index(
+        "ix_subjects_finished",
+        "subjects",
+        ["finished_at"],
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_index("ix_subjects_list", "subjects", ["account_id", "created_at", "id"])
+    op.create_index(
+        "ix_subjects_media",
+        "subjects",
+        ["account_id", "media_due_at", "id"],
+        postgresql_where=sa.text("state = 'queued' AND media_due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_subjects_poll",
+        "subjects",
+        ["next_poll_at"],
+        postgresql_where=sa.text("next_poll_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_subjects_queued",
+        "subjects",
+        ["account_id", "next_try_at", "id"],
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_index(
+        "ix_subjects_ready",
+        "subjects",
+        ["account_id", "next_try_at", "id"],
+        postgresql_where=sa.text("state = 'queued' AND media_due_at IS NULL"),
+    )
+    op.create_index(
+        "ix_subjects_with_provider",
+        "subjects",
+        ["lease_until"],
+        postgresql_where=sa.text(
+            "state IN ('processing', 'submitted', 'submitting', 'unconfirmed')"
+        ),
+    )
+    op.create_table(
+        "media",
+        # SHA-256 of the bytes, in hex.
+        sa.Column("hash", sa.Text(), primary_key=True),
+        sa.Column("bytes", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+    )
+    # Which unfinished subject needs which media; gone when it ends.
+    op.create_table(
+        "subject_media",
+        sa.Column(
+            "subject_id", ID, sa.ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True
+        ),
+        sa.Column("hash", sa.Text(), sa.ForeignKey("media.hash"), primary_key=True),
+    )
+    op.create_index("ix_subject_media_hash", "subject_media", ["hash"])
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
+        sa.Column("key", ID, primary_key=True),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column(
+            "subject_id", ID, sa.ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("created_at", TIME, nullable=False),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    op.create_table(
+        "callbacks",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("dedup_key", sa.Text(), nullable=False),
+        sa.Column("subject_id", ID),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("headers", postgresql.JSONB(), nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text()),
+        sa.Column("seen", sa.Integer(), nullable=False, server_default="1"),
+        sa.Column("received_at", TIME, nullable=False),
+        # What vouches for it: a signature over its bytes, an address only the provider knows,
+        # nothing.
+        sa.Column("trust", sa.Text()),
+        # What it says: of which task, which word, and the provider's time.
+        sa.Column("task_id", ID),
+        sa.Column("status", sa.Text()),
+        sa.Column("task_time", TIME),
+        # Of its address, kept with what was rejected.
+        sa.Column("token", ID),
+        # Bytes of the body.
+        sa.Column("size", sa.Integer()),
+        sa.UniqueConstraint("source", "dedup_key"),
+        sa.CheckConstraint(
+            "verdict IN ('applied', 'repeated', 'late', 'anomaly', 'unknown', 'mismatch', 'parked', 'hint', 'rejected')",
+            name="verdict",
+        ),
+        sa.CheckConstraint("trust IN ('signed', 'address', 'none')", name="trust"),
+    )
+    op.create_index(
+        "ix_callbacks_doubtful",
+        "callbacks",
+        ["trust", "id"],
+        postgresql_include=["size"],
+        postgresql_where=sa.text("verdict = 'rejected' OR trust = 'none'"),
+    )
+    op.create_index("ix_callbacks_received_at", "callbacks", ["received_at"])
+    op.create_index(
+        "ix_callbacks_subject",
+        "callbacks",
+        ["subject_id"],
+        postgresql_where=sa.text("subject_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_callbacks_unknown",
+        "callbacks",
+        ["task_id"],
+        postgresql_where=sa.text("verdict = 'unknown'"),
+    )
+    op.create_index(
+        "ix_callbacks_verdict",
+        "callbacks",
+        ["verdict", "id"],
+        postgresql_where=sa.text("verdict <> 'applied'"),
+    )
+    # Beside those of the settings; the version is in provider_state.
+    op.create_table(
+        "callback_secrets",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        # To know it by, without showing it.
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        # Sealed: steps/vault.py.
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.UniqueConstraint("source", "fingerprint"),
+    )
+    op.create_table(
+        "events",
+        sa.Column("id", ID, primary_key=True),
+        # Null: it is about a subscriber, as callsheet.subscriber.failing.
+        sa.Column("subject_id", ID, sa.ForeignKey("subjects.id", ondelete="CASCADE")),
+        # The subscriber it is about, which may be gone; null where it is about a subject.
+        sa.Column("about_id", ID),
+        sa.Column("account_id", ID, nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        # The exact bytes that are signed and sent.
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        # A feed ordered by position alone would lose rows that commit late; see store/feed.py.
+        sa.Column(
+            "xid", TransactionId(), nullable=False, server_default=sa.text("pg_current_xact_id()")
+        ),
+        sa.Column("position", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.UniqueConstraint("subject_id", "sequence"),
+        sa.CheckConstraint("sequence >= 1", name="sequence"),
+    )
+    # Of every account. Its condition always holds, and only what seeks them all says so: an
+    # account's feed would pass over all the others' events in it.
+    op.create_index(
+        "ix_events_all", "events", ["xid", "position"], postgresql_where=sa.text("position > 0")
+    )
+    op.create_index("ix_events_feed", "events", ["account_id", "xid", "position"])
+    op.create_table(
+        "subscribers",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
+        # `callback` ones stand for all callback_urls of an account at one origin; nobody made
+        # them, and they hear of no event but those of the subjects that name them
+        # (subjects.callback_id).
+        sa.Column("type", sa.Text(), nullable=False, server_default="webhook"),
+        sa.Column("url", sa.Text(), nullable=False),
+        # The subject of a NATS stream, the key of a Redis one.
+        sa.Column("channel", sa.Text()),
+        # For these; sealed: steps/vault.py.
+        sa.Column("credentials", sa.LargeBinary()),
+        sa.Column("description", sa.Text(), nullable=False, server_default=""),
+        # Null: all.
+        sa.Column("event_types", postgresql.ARRAY(sa.Text())),
+        # Null: all.
+        sa.Column("reference_types", postgresql.ARRAY(sa.Text())),
+        # Null: all; else one of these is enough.
+        sa.Column("tags", postgresql.ARRAY(sa.Text())),
+        # Sealed.
+        sa.Column("headers", sa.LargeBinary()),
+        # Seconds; null: as the setting says.
+        sa.Column("timeout", sa.Float()),
+        # Seconds; null: as the setting says.
+        sa.Column("schedule", postgresql.ARRAY(sa.Float())),
+        sa.Column("ordering", sa.Text(), nullable=False, server_default="per_subject"),
+        sa.Column("format", sa.Text(), nullable=False, server_default="standard"),
+        sa.Column("signatures", postgresql.ARRAY(sa.Text()), nullable=False, server_default="{v1}"),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("disabled_reason", sa.Text()),
+        # Sealed, as the next.
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        # Of its ed25519 key, once v1a was asked for.
+        sa.Column("seed", sa.LargeBinary()),
+        sa.Column("public_key", sa.LargeBinary()),
+        # Raised with every change of what a sender must know: what it has kept is then read anew.
+        sa.Column("version", sa.Integer(), nullable=False, server_default="1"),
+        # What the audit knows of who heard what: all that transactions above `heard_from` wrote
+        # was judged by its filters and order as they are now (null: not known of any), up to
+        # `heard_to` (null: without an end), from where on it was, or may have been, disabled.
+        sa.Column("heard_from", TransactionId()),
+        sa.Column("heard_to", TransactionId()),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
+        sa.CheckConstraint("type IN ('webhook', 'nats', 'redis_stream', 'callback')", name="type"),
+        sa.CheckConstraint("ordering IN ('per_subject', 'none')", name="ordering"),
+        sa.CheckConstraint("format IN ('standard', 'cloudevents')", name="format"),
+    )
+    op.create_index("ix_subscribers_account", "subscribers", ["account_id"])
+    op.create_index(
+        "ix_subscribers_callback",
+        "subscribers",
+        ["account_id", "url"],
+        unique=True,
+        postgresql_where=sa.text("type = 'callback'"),
+    )
+    op.create_index(
+        "ix_subscribers_heard",
+        "subscribers",
+        ["account_id"],
+        postgresql_where=sa.text("type <> 'callback'"),
+    )
+    op.create_index(
+        "ix_subscribers_made",
+        "subscribers",
+        ["id"],
+        postgresql_where=sa.text("type IN ('webhook', 'nats', 'redis_stream')"),
+    )
+    op.create_index(
+        "ix_subscribers_public",
+        "subscribers",
+        ["id"],
+        postgresql_where=sa.text("public_key IS NOT NULL"),
+    )
+    # Of subscribers, and of accounts for their callback_urls: still signed with.
+    op.create_table(
+        "retired_keys",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("owner_id", ID, nullable=False),
+        # Sealed, as the next.
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("seed", sa.LargeBinary()),
+        sa.Column("public_key", sa.LargeBinary()),
+        sa.Column("until", TIME, nullable=False),
+    )
+    op.create_index("ix_retired_keys_owner", "retired_keys", ["owner_id"])
+    # How a subscriber's deliveries may flow; no row: freely.
+    op.create_table(
+        "lanes",
+        sa.Column(
+            "subscriber_id",
+            ID,
+            sa.ForeignKey("subscribers.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        # Its limits, as they were asked for.
+        sa.Column("concurrency", sa.Integer()),
+        # Deliveries a second.
+        sa.Column("max_rate", sa.Float()),
+        # What it seems to bear at present; null: no bound is known.
+        sa.Column("rate", sa.Float()),
+        # When that last changed.
+        sa.Column("rated_at", TIME),
+        # Claims so far use up the rate until then.
+        sa.Column("next_at", TIME),
+        sa.Column("claimed_xid", TransactionId()),
+        # In a row.
+        sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
+        # The first of them.
+        sa.Column("failing_since", TIME),
+        # Set: the breaker is open, and after it one probe at a time.
+        sa.Column("open_until", TIME),
+        # That failed since it opened.
+        sa.Column("probes", sa.Integer(), nullable=False, server_default="0"),
+        # What the account is to be told of it: failing, disabled, recovered.
+        sa.Column("told", sa.Text()),
+        # Since when that is so.
+        sa.Column("told_at", TIME),
+        sa.Column("why", sa.Text()),
+        # What it was last told.
+        sa.Column("announced", sa.Text()),
+        # How often it was.
+        sa.Column("sequence", sa.Integer(), nullable=False, server_default="0"),
+        sa.CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
+        sa.CheckConstraint("told IN ('failing', 'disabled', 'recovered')", name="told"),
+    )
+    op.create_index(
+        "ix_lanes_untold",
+        "lanes",
+        ["subscriber_id"],
+        postgresql_where=sa.text("told IS NOT NULL AND told IS DISTINCT FROM announced"),
+    )
+    op.create_table(
+        "deliveries",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("event_id", ID, sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
+        sa.Column(
+            "subscriber_id", ID, sa.ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False
+        ),
+        # Deliveries of one subject are made in sequence; of an event about none it is the event's
+        # id.
+        sa.Column("subject_id", ID, nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        # The callback_url, where the subscriber stands for several.
+        sa.Column("url", sa.Text()),
+        sa.Column("state", sa.Text(), nullable=False),
+        # Null while pending: an earlier event of the same subject is still on its way there.
+        sa.Column("due_at", TIME),
+        sa.Column("lease_token", ID),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        # It was last sent anew.
+        sa.Column("attempts_before", sa.Integer(), nullable=False, server_default="0"),
+        # When it last was.
+        sa.Column("replayed_at", TIME),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("finished_at", TIME),
+        sa.UniqueConstraint("event_id", "subscriber_id"),
+        sa.CheckConstraint("state IN ('pending', 'delivered', 'dead', 'canceled')", name="state"),
+        sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
+        sa.CheckConstraint(
+            "state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"
+        ),
+    )
+    op.create_index(
+        "ix_deliveries_due",
+        "deliveries",
+        ["subscriber_id", "due_at"],
+        postgresql_where=sa.text("state = 'pending' AND due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_leased",
+        "deliveries",
+        ["subscriber_id"],
+        postgresql_where=sa.text("lease_token IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_order",
+        "deliveries",
+        ["subscriber_id", "subject_id", "sequence"],
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index("ix_deliveries_subscriber", "deliveries", ["subscriber_id", "created_at", "id"])
+    op.create_table(
+        "attempts",
+        sa.Column(
+            "delivery_id", ID, sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True
+        ),
+        sa.Column("number", sa.Integer(), primary_key=True),
+        sa.Column("at", TIME, nullable=False),
+        # HTTP status; null: no answer.
+        sa.Column("status", sa.Integer()),
+        sa.Column("latency_ms", sa.Float(), nullable=False),
+        sa.Column("error", sa.Text()),
+        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.Column("delivered", sa.Boolean(), nullable=False),
+    )
+    op.execute("INSERT INTO provider_state (id) VALUES (1)")
