@@ -22,9 +22,9 @@ from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
 from service.settings import Settings, unknown_variables
-from service.steps.few import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
+from service.steps.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
 from service.steps.profiles import Profiles
 from service.steps.queues import Queues
 from service.steps.resources import Resources
@@ -87,7 +87,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 profiles=Profiles(settings, vault),
                 learnt=Learnt(),
                 keyring=Keyring(settings, vault),
-                trials=Few(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
+                trials=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
                 queues=Queues(settings.queued_per_account),
                 callback_keys=vault.derive_each("callback addresses"),
                 clock=utc_now,

@@ -1,4 +1,4 @@
-"""The worker: drains what is due, woken through arq, and by a timer when nobody wakes it.
+"""The worker: drains its work loops, woken through arq, and by a timer when nobody wakes it.
 
 An arq job says only that there may be work; what it is, and whose turn, is read from Postgres.
 """
@@ -22,14 +22,14 @@ from service.jobs import KEEP_RESULT, MAX_TRIES, create_subject
 from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
 from service.steps import aftermath, deliver, housekeeping, leases, look, reconcile, submit
-from service.steps.drain import Drain
 from service.steps.resources import Resources
+from service.steps.work_loop import WorkLoop
 from service.wiring import collect_seldom, open_resources
 
 log = structlog.get_logger()
 
 LOOK_UPS = 8  # at once in one worker; the provider does not charge for them
-ASIDE = 1000  # deliveries that wait for a slow subscriber; each is a connection and its buffers
+DETACHED = 1000  # deliveries that wait for a slow subscriber; each is a connection and its buffers
 POLL_DELAY = 0.5  # seconds between looks into Redis while no bell rings; arq's own default
 STOP_TIME = 5.0  # seconds that a claim under way gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
@@ -39,55 +39,57 @@ LEASED = (Work.LOOK, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing, an
 # Each has a loop of its own: one that fails, or takes long, keeps none of the others waiting.
 SWEEPS = (reconcile.sweep, aftermath.sweep, housekeeping.sweep)
 
-Drains = Mapping[Work, Drain[Any]]
+WorkLoops = Mapping[Work, WorkLoop[Any]]
 
 
-def make_drains(resources: Resources) -> Drains:
-    """One drain for each kind of work, rung by this process's own steps too."""
+def make_loops(resources: Resources) -> WorkLoops:
+    """One work loop for each kind of work, notified by this process's own steps too."""
     settings = resources.settings
     courier = deliver.Courier(resources)
     looker = look.Looker(resources)
-    drains: Drains = {
-        Work.LOOK: Drain("look", looker.claim, looker.look, settings.media_parallel),
-        Work.SUBMIT: Drain(
+    loops: WorkLoops = {
+        Work.LOOK: WorkLoop("look", looker.claim, looker.look, settings.media_parallel),
+        Work.SUBMIT: WorkLoop(
             "submit",
             partial(submit.claim, resources),
             partial(submit.submit, resources),
             settings.provider_parallel,
         ),
-        Work.RECONCILE: Drain(
+        Work.RECONCILE: WorkLoop(
             "reconcile",
             partial(reconcile.claim, resources),
             partial(reconcile.look_up, resources),
             LOOK_UPS,
         ),
-        Work.DELIVER: Drain(
-            "deliver", courier.claim, courier.deliver, settings.delivery_parallel, aside=ASIDE
+        Work.DELIVER: WorkLoop(
+            "deliver", courier.claim, courier.deliver, settings.delivery_parallel, detached=DETACHED
         ),
     }
-    resources.queue.listen(lambda work: drains[work].ring())
-    return drains
+    resources.queue.listen(lambda work: loops[work].notify())
+    return loops
 
 
-async def wake(drains: Drains, work: Work, _context: dict[str, Any], _subject_id: str = "") -> None:
+async def wake(
+    loops: WorkLoops, work: Work, _context: dict[str, Any], _subject_id: str = ""
+) -> None:
     """The arq functions look, submit, reconcile and deliver: there may be work of that kind."""
-    drains[work].ring()
+    loops[work].notify()
 
 
-async def hear(name: str, drains: Drains, pool: ArqRedis) -> None:
-    """Ring the drains whose work is named on the doorbell, as soon as it is."""
+async def hear(name: str, loops: WorkLoops, pool: ArqRedis) -> None:
+    """Notify the loops whose work is named on the doorbell, as soon as it is."""
     async with pool.pubsub(ignore_subscribe_messages=True) as bell:
         await bell.subscribe(doorbell(name))
         async for message in bell.listen():
             for work in message["data"].decode(errors="replace").split(","):
-                if work in drains:
-                    drains[Work(work)].ring()
+                if work in loops:
+                    loops[Work(work)].notify()
 
 
-def make_listener(resources: Resources, drains: Drains, pool: ArqRedis) -> ArqWorker:
+def make_listener(resources: Resources, loops: WorkLoops, pool: ArqRedis) -> ArqWorker:
     """An arq worker over an open connection."""
     wakes = [
-        func(_coroutine(partial(wake, drains, work)), name=work.value, keep_result=0)
+        func(_coroutine(partial(wake, loops, work)), name=work.value, keep_result=0)
         for work in Work
     ]
     creation = func(
@@ -115,9 +117,9 @@ def _coroutine(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkerCorou
     return cast("WorkerCoroutine", function)
 
 
-async def take_jobs(resources: Resources, drains: Drains, pool: ArqRedis) -> None:
+async def take_jobs(resources: Resources, loops: WorkLoops, pool: ArqRedis) -> None:
     """Run arq's worker; it ends at the first error of Redis."""
-    listener = make_listener(resources, drains, pool)
+    listener = make_listener(resources, loops, pool)
     try:
         await listener.async_run()
     finally:
@@ -180,11 +182,11 @@ async def sweep_for_ever(
         await asyncio.sleep(resources.settings.sweep)
 
 
-async def keep_leases(resources: Resources, drains: Drains) -> None:
+async def keep_leases(resources: Resources, loops: WorkLoops) -> None:
     """Renew the leases of all that is under way, so that they are over soon after our death."""
     while True:
         await asyncio.sleep(resources.settings.lease / RENEWALS)
-        held = [piece.lease for work in LEASED for piece in drains[work].under_way]
+        held = [piece.lease for work in LEASED for piece in loops[work].under_way]
         try:
             await leases.renew(resources, held)
         except Unavailable as error:
@@ -193,26 +195,26 @@ async def keep_leases(resources: Resources, drains: Drains) -> None:
             log.exception("worker", action="fault")
 
 
-async def finish(drains: Drains, lease: float) -> None:
+async def finish(loops: WorkLoops, lease: float) -> None:
     """Let what is under way end. A look may take minutes, and is given back when it is cut off."""
-    patience = {work: STOP_TIME if work is Work.LOOK else lease for work in drains}
-    await asyncio.gather(*(drain.finish(patience[work]) for work, drain in drains.items()))
+    patience = {work: STOP_TIME if work is Work.LOOK else lease for work in loops}
+    await asyncio.gather(*(loop.finish(patience[work]) for work, loop in loops.items()))
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then claim nothing more, and let what is under way end."""
     collect_seldom()
     async with open_resources(settings) as resources:
-        drains = make_drains(resources)
-        tasks = [asyncio.create_task(drain.run(settings.sweep)) for drain in drains.values()]
-        hearing = partial(hear, resources.queue.name, drains)
-        taking = partial(take_jobs, resources, drains)
+        loops = make_loops(resources)
+        tasks = [asyncio.create_task(loop.run(settings.sweep)) for loop in loops.values()]
+        hearing = partial(hear, resources.queue.name, loops)
+        taking = partial(take_jobs, resources, loops)
         watches = [
             asyncio.create_task(connected_for_ever(resources, hearing)),
             asyncio.create_task(connected_for_ever(resources, taking)),
             *(asyncio.create_task(sweep_for_ever(resources, sweep)) for sweep in SWEEPS),
         ]
-        keeping = asyncio.create_task(keep_leases(resources, drains))
+        keeping = asyncio.create_task(keep_leases(resources, loops))
         stopped = asyncio.create_task(stop.wait())
         log.info("worker", action="started")
         try:
@@ -222,15 +224,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             for task in done:
                 task.result()
         finally:
-            for drain in drains.values():
-                drain.stop()
+            for loop in loops.values():
+                loop.stop()
             for task in (stopped, *watches):
                 task.cancel()
             await asyncio.wait(tasks, timeout=STOP_TIME)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(stopped, *tasks, *watches, return_exceptions=True)
-            await finish(drains, settings.lease)
+            await finish(loops, settings.lease)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             log.info("worker", action="stopped")

@@ -28,7 +28,7 @@ from service.store.migrate import migrate
 from service.web.app import build
 from service.web.protocol import Bounded
 from service.wiring import open_resources, utc_now
-from service.worker import make_drains
+from service.worker import make_loops
 from tests.local.simulating import AT_ONCE, Receiver, Remote, receiver, served, simulator
 from tests.make import a_request
 
@@ -232,11 +232,11 @@ class Api:
 
     async def work(self, *kinds: Work) -> None:
         """Do once what a worker does when rung: all kinds, or those given."""
-        drains = make_drains(self.resources)
+        loops = make_loops(self.resources)
         await reconcile.sweep(self.resources)
         for kind in kinds or Work:
-            await drains[kind].drain()
-            await drains[kind].finish(30)
+            await loops[kind].drain()
+            await loops[kind].finish(30)
 
     async def ended(self, subject_id: str) -> dict[str, Any]:
         """The subject, once callbacks have brought it to its end."""

@@ -9,7 +9,7 @@ import structlog
 from service.core.errors import Unavailable
 from service.queue import Work
 from service.remote.attempts import Attempt
-from service.steps.gather import Gatherer
+from service.steps.batcher import Batcher
 from service.steps.leases import Lease, end_of_lease
 from service.steps.profiles import Profile
 from service.steps.record import Done, NotSent, Recorder
@@ -43,7 +43,7 @@ class Courier:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._recorder = Recorder(resources)
-        self._batcher = Gatherer(self._recorder.write, writers=WRITERS, most=MOST)
+        self._batcher = Batcher(self._recorder.write, writers=WRITERS, most=MOST)
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Deliveries whose turn has come."""
@@ -93,7 +93,7 @@ class Courier:
         until = end_of_lease(self._resources, done.ended)
         while True:
             try:
-                await self._batcher.put(done)
+                await self._batcher.submit(done)
             except Unavailable:
                 if self._resources.clock() > until:
                     raise

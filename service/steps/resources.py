@@ -12,9 +12,9 @@ from service.remote.provider import Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
 from service.settings import Settings
-from service.steps.few import Few
 from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
+from service.steps.limiter import Limiter
 from service.steps.profiles import Profiles
 from service.steps.queues import Queues
 from service.steps.vault import Vault
@@ -37,7 +37,7 @@ class Resources:
     profiles: Profiles
     learnt: Learnt
     keyring: Keyring
-    trials: Few
+    trials: Limiter
     queues: Queues
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
     clock: Callable[[], datetime]

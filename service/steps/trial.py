@@ -39,7 +39,7 @@ async def try_out(resources: Resources, account_id: str, subscriber_id: str) -> 
     data = {"subscriber_id": subscriber_id}
     body = orjson.dumps({"type": TYPE, "timestamp": rfc3339(now), "data": data})
     message = Message(resources.new_id("evt_test"), TYPE, body, resources.new_id("att"))
-    with resources.trials.place(account_id):
+    with resources.trials.slot(account_id):
         return _told(message.event_id, await send(resources, profile, message, now))
 
 

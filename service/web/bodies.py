@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from service.core.errors import Malformed, TooLarge, Unavailable
-from service.steps.few import Few
+from service.steps.limiter import Limiter
 from service.web.headers import combined
 from service.web.incoming import Incoming, parsed, require_json
 from service.web.turns import Turns
@@ -63,11 +63,11 @@ class Body:
 class Bodies:
     """The places of one process: of large bodies in memory, and of those on disk."""
 
-    def __init__(self, heavy: int = HEAVY, disk: Few | None = None) -> None:
+    def __init__(self, heavy: int = HEAVY, disk: Limiter | None = None) -> None:
         self._turns = Turns(heavy)
         # Always the same: what a thread has freed is not at once another's, nor the system's.
         self._threads = ThreadPoolExecutor(heavy, "bodies")
-        self.disk = disk or Few(SPOOLED, SPOOLED_OF_ACCOUNT)
+        self.disk = disk or Limiter(SPOOLED, SPOOLED_OF_ACCOUNT)
 
     @asynccontextmanager
     async def read(
@@ -84,7 +84,7 @@ class Bodies:
         if len(first) <= SMALL:
             yield Body(first, self._threads)
             return
-        with self.disk.place(account_id), _spool() as file:
+        with self.disk.slot(account_id), _spool() as file:
             await _keep(file, first)
             del first
             while not incoming.whole:

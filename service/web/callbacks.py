@@ -74,8 +74,8 @@ async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
     source, token = _named(address)
     received = Received(source, token, headers, bytes(body), state.resources.clock())
     one = receive(state.resources, received)
-    gatherer = state.gathered.doubtful if one.doubtful else state.gathered.callbacks
-    taken: Taken = await gatherer.put(one)
+    batcher = state.gathered.doubtful if one.doubtful else state.gathered.callbacks
+    taken: Taken = await batcher.submit(one)
     return taken
 
 

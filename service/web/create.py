@@ -44,7 +44,7 @@ async def _put(request: Request, wish: Wish) -> Accepted:
     if wish.weight > LIGHT:
         (outcome,) = await intake.accept_all(resources(request), [wish])
     else:
-        outcome = await request.app.state.gathered.intake.put(wish)
+        outcome = await request.app.state.gathered.intake.submit(wish)
     if isinstance(outcome, CallsheetError):
         raise outcome
     accepted: Accepted = outcome

@@ -1,4 +1,4 @@
-"""What arrives together is stored together, and looked up together: one gatherer for each kind."""
+"""What arrives together is stored together, and looked up together: one batcher for each kind."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,9 +8,9 @@ from typing import TypeVar
 from service.core.errors import CallsheetError
 from service.core.subjects import Subject
 from service.steps import callback, callers, intake, reading
+from service.steps.batcher import Batcher
 from service.steps.callers import Presented
 from service.steps.enter import Outcome, Wish
-from service.steps.gather import Gatherer
 from service.steps.judge import Taken
 from service.steps.receive import Incoming
 from service.steps.resources import Resources
@@ -29,12 +29,12 @@ class Gathered:
     or tokens; `subjects` are read by their account and id, and `places` are theirs in
     the queue."""
 
-    callbacks: Gatherer[Incoming, Taken]
-    doubtful: Gatherer[Incoming, Taken]
-    intake: Gatherer[Wish, Outcome]
-    callers: Gatherer[Presented, Caller | CallsheetError]
-    subjects: Gatherer[tuple[str, str], Subject | None]
-    places: Gatherer[Subject, int | None]
+    callbacks: Batcher[Incoming, Taken]
+    doubtful: Batcher[Incoming, Taken]
+    intake: Batcher[Wish, Outcome]
+    callers: Batcher[Presented, Caller | CallsheetError]
+    subjects: Batcher[tuple[str, str], Subject | None]
+    places: Batcher[Subject, int | None]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -54,12 +54,12 @@ def gather(resources: Callable[[], Resources]) -> Gathered:
         return lambda items: step(resources(), items)
 
     return Gathered(
-        callbacks=Gatherer(over(callback.store), weigh=_bytes),
-        doubtful=Gatherer(over(callback.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
-        intake=Gatherer(over(intake.accept_all), weigh=_media),
-        callers=Gatherer(over(callers.known), writers=LOOKERS),
-        subjects=Gatherer(over(reading.subjects_of), writers=LOOKERS),
-        places=Gatherer(over(reading.positions), writers=LOOKERS),
+        callbacks=Batcher(over(callback.store), weigh=_bytes),
+        doubtful=Batcher(over(callback.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
+        intake=Batcher(over(intake.accept_all), weigh=_media),
+        callers=Batcher(over(callers.known), writers=LOOKERS),
+        subjects=Batcher(over(reading.subjects_of), writers=LOOKERS),
+        places=Batcher(over(reading.positions), writers=LOOKERS),
     )
 
 

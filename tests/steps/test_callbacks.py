@@ -13,7 +13,7 @@ from service.core.subjects import News
 from service.queue import Work
 from service.steps import callback, submit
 from service.steps.advance import advance
-from service.steps.gather import Gatherer
+from service.steps.batcher import Batcher
 from service.steps.judge import Taken
 from service.steps.receive import Incoming, Received, receive
 from tests.calling import ELEMENT, TASK, blocked, fetch, newer, record, signed, token
@@ -310,10 +310,10 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api
     async def store(batch: Sequence[Incoming]) -> Sequence[Taken]:
         return await callback.store(api.resources, batch)
 
-    async with Gatherer(store) as gatherer:
+    async with Batcher(store) as batcher:
         async with api.resources.database.direct() as tx:
             await callback.write(tx, api.resources, [first])
-            later = asyncio.create_task(gatherer.put(second))
+            later = asyncio.create_task(batcher.submit(second))
             await blocked(api.resources)
         assert (await later).verdict == "unknown"
     assert sorted(row["body"] for row in await kept(api)) == sorted(bodies)

@@ -282,7 +282,7 @@ async def test_a_fault_in_a_later_round_makes_nothing_of_the_first_anew(
     )
     gathered = gather(lambda: api.resources)
     async with gathered.open():
-        outcomes = await asyncio.gather(*(gathered.intake.put(wish) for wish in wishes))
+        outcomes = await asyncio.gather(*(gathered.intake.submit(wish) for wish in wishes))
     assert [type(one) for one in outcomes] == [Conflict, Accepted, Unavailable]
     assert await counts(api) == [2, 2, 0]
     assert [line["action"] for line in logged].count("fault") == 1

@@ -15,7 +15,7 @@ from service.queue import Work
 from service.steps import aftermath, profiles
 from service.steps.deliver import FEW, Courier
 from service.store import deliveries
-from service.worker import make_drains
+from service.worker import make_loops
 from tests.calling import blocked, eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, receiver, until
@@ -56,8 +56,8 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
         for _ in range(30):
             await api.subscribe(hanging, event_types=["subject.queued"])
         await create(api, FEW + 1)
-        drain = make_drains(replace(api.resources, settings=settings))[Work.DELIVER]
-        running = asyncio.create_task(drain.run(tick=60))
+        loop = make_loops(replace(api.resources, settings=settings))[Work.DELIVER]
+        running = asyncio.create_task(loop.run(tick=60))
         try:
             leased = "SELECT id FROM deliveries WHERE lease_token <> ''"
 
@@ -69,9 +69,9 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
             await create(api, 5)
             await until(lambda: len(subscriber.got) == 5)
         finally:
-            drain.stop()
+            loop.stop()
             running.cancel()
-            await drain.finish(0)
+            await loop.finish(0)
 
 
 async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(

@@ -21,7 +21,7 @@ from service.steps.leases import Lease
 from service.steps.look import Looker
 from service.steps.resources import Resources
 from service.store.database import Database
-from service.worker import keep_leases, make_drains
+from service.worker import keep_leases, make_loops
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote, until
@@ -214,16 +214,16 @@ async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Cloc
         await api.subscribe(slow.url)
         await api.create()
         slow.gate = gate = asyncio.Event()
-        drain = make_drains(api.resources)[Work.DELIVER]
-        await drain.drain()
-        (claimed,) = drain.under_way
+        loop = make_loops(api.resources)[Work.DELIVER]
+        await loop.drain()
+        (claimed,) = loop.under_way
         clock.pass_by(SHORT)
         await leases.renew(api.resources, [claimed.lease])
         clock.pass_by(SHORT)
         assert await Courier(api.resources).claim(PLACES) == []
         gate.set()
-        await drain.finish(30)
-        assert drain.under_way == []
+        await loop.finish(30)
+        assert loop.under_way == []
     (delivery,) = await fetch(api.resources, "SELECT state FROM deliveries")
     assert delivery["state"] == "delivered"
 
@@ -237,26 +237,26 @@ async def test_a_renewal_that_fails_is_made_again(
         await api.subscribe(slow.url)
         await api.create()
         slow.gate = gate = asyncio.Event()
-        drains = make_drains(api.resources)
-        await drains[Work.DELIVER].drain()
-        (claimed,) = drains[Work.DELIVER].under_way
+        loops = make_loops(api.resources)
+        await loops[Work.DELIVER].drain()
+        (claimed,) = loops[Work.DELIVER].under_way
         await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN lease_until TO hidden")
         clock.pass_by(SHORT)
         for resources, action in (
             (replace(quick, database=away), "leases_not_renewed"),
             (quick, "fault"),
         ):
-            keeping = asyncio.create_task(keep_leases(resources, drains))
+            keeping = asyncio.create_task(keep_leases(resources, loops))
             await until(lambda action=action: actions(logged).count(action) > 1)  # type: ignore[misc]
             keeping.cancel()
         await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN hidden TO lease_until")
         end = claimed.lease.until
-        keeping = asyncio.create_task(keep_leases(quick, drains))
+        keeping = asyncio.create_task(keep_leases(quick, loops))
         await until(lambda: claimed.lease.until != end)
         keeping.cancel()
         logged.clear()
         gate.set()
-        await drains[Work.DELIVER].finish(30)
+        await loops[Work.DELIVER].finish(30)
     await away.close()
 
 

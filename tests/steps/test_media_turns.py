@@ -15,9 +15,9 @@ from service.core.subjects import News
 from service.queue import Work
 from service.steps import intake, reconcile
 from service.steps.advance import Fence, advance
-from service.steps.drain import Drain
 from service.steps.look import Claimed, Looker
 from service.steps.resources import Resources
+from service.steps.work_loop import WorkLoop
 from service.store import accounts, media_looks
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
@@ -61,14 +61,14 @@ async def looked_at(resources: Resources, subject_id: str) -> None:
 @asynccontextmanager
 async def draining(resources: Resources) -> AsyncIterator[None]:
     """A worker's part that looks, rung by its timer; what it has begun is cut off at the end."""
-    drain: Drain[Claimed] = worker.make_drains(resources)[Work.LOOK]
-    running = asyncio.create_task(drain.run(0.01))
+    loop: WorkLoop[Claimed] = worker.make_loops(resources)[Work.LOOK]
+    running = asyncio.create_task(loop.run(0.01))
     try:
         yield
     finally:
-        drain.stop()
+        loop.stop()
         await running
-        await drain.finish(0)
+        await loop.finish(0)
 
 
 async def asked(media: Gallery, start: str, times: int) -> bool:

@@ -13,7 +13,7 @@ from service.steps.advance import advance
 from service.steps.learnt import USUAL
 from service.store import subjects
 from service.wiring import utc_now
-from service.worker import LOOK_UPS, make_drains
+from service.worker import LOOK_UPS, make_loops
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -104,14 +104,14 @@ async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     settings = replace(api.resources.settings, look_ups_per_second=LOOK_UPS)
     resources = replace(api.resources, settings=settings, clock=utc_now)
     await fetch(resources, "UPDATE subjects SET next_poll_at = now() - interval '1 minute'")
-    drain = make_drains(resources)[Work.RECONCILE]
-    running = asyncio.create_task(drain.run(tick=3600))
+    loop = make_loops(resources)[Work.RECONCILE]
+    running = asyncio.create_task(loop.run(tick=3600))
 
     async def all_ended() -> bool:
         return "submitted" not in await states(api)
 
     await eventually(all_ended)
-    drain.stop()
+    loop.stop()
     await running
 
 

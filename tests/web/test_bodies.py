@@ -16,7 +16,7 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import Finding, Invalid, Malformed
-from service.steps.few import Few
+from service.steps.limiter import Limiter
 from service.web.bodies import MOST_VALUES, SMALL, Bodies
 from service.web.requests import MAX_SUBJECT_BODY
 from tests.conftest import Api
@@ -31,7 +31,7 @@ async def test_a_small_body_stays_in_memory_and_a_larger_one_is_read_from_disk()
         for size, large in ((2, False), (SMALL, False), (SMALL + 1, True), (LIMIT, True)):
             answer = await http.post("/", content=text(size))
             assert answer.json() == {"large": large, "made": size - 2}
-    assert (held.disk.inside, nameless()) == (0, 0)
+    assert (held.disk.in_use, nameless()) == (0, 0)
 
 
 async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announced() -> None:
@@ -41,7 +41,7 @@ async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announce
         counted = await http.post("/", content=in_pieces(text(LIMIT + 1)))
         assert announced.status_code == counted.status_code == 413
         assert (await http.post("/", content=text(LIMIT))).status_code == 200
-    assert (held.disk.inside, nameless()) == (0, 0)
+    assert (held.disk.in_use, nameless()) == (0, 0)
 
 
 async def test_a_body_announced_too_large_is_refused_before_any_of_it_comes() -> None:
@@ -119,10 +119,10 @@ async def test_a_connection_cut_while_it_sends_leaves_nothing_behind() -> None:
     held = Bodies()
     async with reader(held) as http:
         writers = [await begun(http, LIMIT, b" " * 1_000_000) for _ in range(5)]
-        await until(lambda: held.disk.inside == nameless() == 5)
+        await until(lambda: held.disk.in_use == nameless() == 5)
         for writer in writers:
             writer.close()
-        await until(lambda: held.disk.inside == nameless() == 0)
+        await until(lambda: held.disk.in_use == nameless() == 0)
 
 
 async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_file() -> None:
@@ -131,14 +131,14 @@ async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_fil
         first = asyncio.create_task(http.post("/", content=text(LIMIT)))
         await until(has_place.is_set)
         waiting = await begun(http, LIMIT, text(LIMIT))
-        await until(lambda: held.disk.inside == 2)
+        await until(lambda: held.disk.in_use == 2)
         last = asyncio.create_task(http.post("/", content=text(LIMIT)))
-        await until(lambda: held.disk.inside == nameless() == 3)
+        await until(lambda: held.disk.in_use == nameless() == 3)
         waiting.close()
-        await until(lambda: held.disk.inside == nameless() == 2)
+        await until(lambda: held.disk.in_use == nameless() == 2)
         hold.set()
         assert (await first).status_code == (await last).status_code == 200
-    assert (held.disk.inside, nameless()) == (0, 0)
+    assert (held.disk.in_use, nameless()) == (0, 0)
 
 
 async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> None:
@@ -149,7 +149,7 @@ async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> No
 
     async with reader(held, make) as http:
         large = [asyncio.create_task(http.post("/", content=text(LIMIT))) for _ in range(3)]
-        await until(lambda: held.disk.inside == 3)
+        await until(lambda: held.disk.in_use == 3)
         assert (await http.post("/", content=text(5))).json()["made"] == 3
         assert not any(one.done() for one in large)
         checked.set()
@@ -157,29 +157,29 @@ async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> No
 
 
 async def test_one_more_than_may_be_on_disk_is_told_to_come_again() -> None:
-    held = Bodies(disk=Few(1, 1))
+    held = Bodies(disk=Limiter(1, 1))
     async with reader(held) as http:
         slow = await begun(http, LIMIT, b" " * 1_000_000)
-        await until(lambda: held.disk.inside == 1)
+        await until(lambda: held.disk.in_use == 1)
         answer = await http.post("/", content=text(LIMIT))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert (await http.post("/", content=text(SMALL))).status_code == 200
         slow.close()
-        await until(lambda: held.disk.inside == 0)
+        await until(lambda: held.disk.in_use == 0)
         assert (await http.post("/", content=text(LIMIT))).status_code == 200
 
 
 async def test_an_account_that_sends_slowly_leaves_places_to_the_others() -> None:
-    held = Bodies(disk=Few(3, 2))
+    held = Bodies(disk=Limiter(3, 2))
     async with reader(held) as http:
         slow = [await begun(http, LIMIT, b" " * 1_000_000) for _ in range(2)]
-        await until(lambda: held.disk.inside == 2)
+        await until(lambda: held.disk.in_use == 2)
         assert (await http.post("/", content=text(LIMIT))).status_code == 503
         other = await http.post("/", content=text(LIMIT), headers={"account": "other"})
         assert other.status_code == 200
         for one in slow:
             one.close()
-        await until(lambda: held.disk.inside == 0)
+        await until(lambda: held.disk.in_use == 0)
 
 
 async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
@@ -198,7 +198,7 @@ async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert [one["action"] for one in logged] == ["body_not_spooled"] * 2
         assert (await http.post("/", content=text(LIMIT))).status_code == 200
-    assert (held.disk.inside, nameless()) == (0, 0)
+    assert (held.disk.in_use, nameless()) == (0, 0)
 
 
 class Precious:
@@ -244,8 +244,8 @@ async def test_cancelled_it_keeps_its_place_until_its_thread_is_done() -> None:
     task.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (task.done(), held.disk.inside, nameless()) == (False, 1, 1)
+    assert (task.done(), held.disk.in_use, nameless()) == (False, 1, 1)
     checked.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (held.disk.inside, nameless()) == (0, 0)
+    assert (held.disk.in_use, nameless()) == (0, 0)

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 from service.core.errors import Unavailable
 from service.steps import trial
-from service.steps.few import MOST_TRIALS_OF_ACCOUNT, Few
+from service.steps.limiter import MOST_TRIALS_OF_ACCOUNT, Limiter
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, receiver
@@ -144,21 +144,21 @@ async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:
 
 
 def test_one_account_leaves_places_for_others_and_all_together_have_so_many() -> None:
-    few = Few(3, 2)
-    with few.place("a"), few.place("a"):
-        with pytest.raises(Unavailable), few.place("a"):
+    limiter = Limiter(3, 2)
+    with limiter.slot("a"), limiter.slot("a"):
+        with pytest.raises(Unavailable), limiter.slot("a"):
             pass
-        with few.place("b"), pytest.raises(Unavailable), few.place("c"):
+        with limiter.slot("b"), pytest.raises(Unavailable), limiter.slot("c"):
             pass
-        with few.place("c"):
+        with limiter.slot("c"):
             pass
 
 
 def test_a_place_is_free_again_however_it_was_left() -> None:
-    few = Few(1, 1)
-    with pytest.raises(ZeroDivisionError), few.place("a"):
+    limiter = Limiter(1, 1)
+    with pytest.raises(ZeroDivisionError), limiter.slot("a"):
         raise ZeroDivisionError
-    with few.place("a"):
+    with limiter.slot("a"):
         pass
 
 

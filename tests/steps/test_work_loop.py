@@ -1,4 +1,4 @@
-"""A drain does what is due, so much at a time; one piece's trouble is not another's."""
+"""A work loop does what is due, so much at a time; one piece's trouble is not another's."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,8 +7,8 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import Unavailable
-from service.steps import drain
-from service.steps.drain import Drain
+from service.steps import work_loop
+from service.steps.work_loop import WorkLoop
 from tests.local.simulating import until
 
 OFTEN, NEVER = 0.001, 3600.0
@@ -19,7 +19,7 @@ class Pile:
 
     def __init__(self, count: int) -> None:
         self.left = list(range(count))
-        self.acting: set[int] = set()
+        self.handling: set[int] = set()
         self.widest = 0
         self.done: list[int] = []
         self.gate = asyncio.Event()
@@ -28,32 +28,32 @@ class Pile:
         taken, self.left = self.left[:limit], self.left[limit:]
         return taken
 
-    async def act(self, piece: int) -> None:
-        self.acting.add(piece)
-        self.widest = max(self.widest, len(self.acting))
+    async def handle(self, piece: int) -> None:
+        self.handling.add(piece)
+        self.widest = max(self.widest, len(self.handling))
         await self.gate.wait()
-        self.acting.remove(piece)
+        self.handling.remove(piece)
         self.done.append(piece)
 
 
-def drain_of(
-    pile: Pile, width: int, act: Callable[[int], Awaitable[None]] | None = None
-) -> Drain[int]:
-    return Drain("pile", pile.claim, act or pile.act, width)
+def loop_of(
+    pile: Pile, concurrency: int, handle: Callable[[int], Awaitable[None]] | None = None
+) -> WorkLoop[int]:
+    return WorkLoop("pile", pile.claim, handle or pile.handle, concurrency)
 
 
 def actions(logged: list[EventDict]) -> list[object]:
     return [line.get("action") for line in logged]
 
 
-async def test_no_more_than_its_width_is_under_way_at_once() -> None:
+async def test_no_more_than_its_concurrency_is_under_way_at_once() -> None:
     pile = Pile(20)
-    one = drain_of(pile, 4)
-    draining = asyncio.create_task(one.drain())
-    await until(lambda: len(pile.acting) == 4)
+    loop = loop_of(pile, 4)
+    draining = asyncio.create_task(loop.drain())
+    await until(lambda: len(pile.handling) == 4)
     pile.gate.set()
     await draining
-    await one.finish(10)
+    await loop.finish(10)
     assert (sorted(pile.done), pile.widest) == (list(range(20)), 4)
 
 
@@ -61,14 +61,14 @@ async def test_a_fault_in_one_piece_does_not_stop_the_others(logged: list[EventD
     pile = Pile(5)
     pile.gate.set()
 
-    async def act(piece: int) -> None:
+    async def handle(piece: int) -> None:
         if piece == 1:
             raise LookupError("a fault")
-        await pile.act(piece)
+        await pile.handle(piece)
 
-    one = drain_of(pile, 2, act)
-    await one.drain()
-    await one.finish(10)
+    loop = loop_of(pile, 2, handle)
+    await loop.drain()
+    await loop.finish(10)
     assert sorted(pile.done) == [0, 2, 3, 4]
     (line,) = logged
     assert (line["action"], line["drain"]) == ("fault", "pile")
@@ -78,10 +78,10 @@ async def test_a_fault_in_one_piece_does_not_stop_the_others(logged: list[EventD
 async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_logged(
     logged: list[EventDict],
 ) -> None:
-    async def act(_piece: int) -> None:
+    async def handle(_piece: int) -> None:
         raise Unavailable from ConnectionResetError("the server\nwent away")
 
-    pile = drain_of(Pile(2), 2, act)
+    pile = loop_of(Pile(2), 2, handle)
     await pile.drain()
     await pile.finish(10)
     assert actions(logged) == ["unrecorded"] * 2
@@ -91,7 +91,7 @@ async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_
 async def test_a_claim_that_fails_for_now_is_made_again(
     logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "PAUSE", 0.0)
+    monkeypatch.setattr(work_loop, "PAUSE", 0.0)
     pile = Pile(3)
     pile.gate.set()
     failures = [Unavailable(), Unavailable()]
@@ -101,7 +101,7 @@ async def test_a_claim_that_fails_for_now_is_made_again(
             raise failures.pop()
         return await pile.claim(limit)
 
-    running = asyncio.create_task(Drain("pile", claim, pile.act, 2).run(OFTEN))
+    running = asyncio.create_task(WorkLoop("pile", claim, pile.handle, 2).run(OFTEN))
     await until(lambda: len(pile.done) == 3)
     running.cancel()
     assert actions(logged) == ["unavailable"] * 2
@@ -110,7 +110,7 @@ async def test_a_claim_that_fails_for_now_is_made_again(
 async def test_a_fault_in_claiming_does_not_end_it(
     logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "PAUSE", 0.0)
+    monkeypatch.setattr(work_loop, "PAUSE", 0.0)
     failures = [LookupError("a fault")]
 
     async def claim(_limit: int) -> Sequence[int]:
@@ -118,39 +118,39 @@ async def test_a_fault_in_claiming_does_not_end_it(
             raise failures.pop()
         return []
 
-    one = Drain("pile", claim, Pile(0).act, 2)
-    running = asyncio.create_task(one.run(OFTEN))
+    loop = WorkLoop("pile", claim, Pile(0).handle, 2)
+    running = asyncio.create_task(loop.run(OFTEN))
     await until(lambda: not failures)
-    one.stop()
+    loop.stop()
     await running
     (line,) = logged
     assert (line["action"], line["drain"]) == ("fault", "pile")
     logged.clear()
 
 
-async def test_it_works_when_rung_and_by_itself_from_time_to_time() -> None:
-    for tick, rings in ((NEVER, True), (OFTEN, False)):
+async def test_it_works_when_notified_and_by_itself_from_time_to_time() -> None:
+    for tick, notified in ((NEVER, True), (OFTEN, False)):
         pile = Pile(0)
         pile.gate.set()
-        one = drain_of(pile, 2)
-        running = asyncio.create_task(one.run(tick))
+        loop = loop_of(pile, 2)
+        running = asyncio.create_task(loop.run(tick))
         for number in range(3):
             pile.left.append(number)
-            if rings:
-                one.ring()
+            if notified:
+                loop.notify()
             await until(lambda number=number, pile=pile: pile.done[-1:] == [number])  # type: ignore[misc]
         running.cancel()
 
 
 async def test_what_is_under_way_at_the_end_may_finish_but_not_for_ever() -> None:
     pile = Pile(2)
-    one = drain_of(pile, 3)
-    await one.drain()
-    await until(lambda: len(pile.acting) == 2)
-    await one.finish(0.01)
+    loop = loop_of(pile, 3)
+    await loop.drain()
+    await until(lambda: len(pile.handling) == 2)
+    await loop.finish(0.01)
     assert pile.done == []
-    await one.finish(0.01)
+    await loop.finish(0.01)
 
 
 async def test_nothing_under_way_is_finished_at_once() -> None:
-    await drain_of(Pile(0), 2).finish(NEVER)
+    await loop_of(Pile(0), 2).finish(NEVER)

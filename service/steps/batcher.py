@@ -21,8 +21,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Gatherer(Generic[T, R]):
-    """`write` stores a batch, whole or not at all, and gives a result for each item."""
+class Batcher(Generic[T, R]):
+    """`write` stores a batch, whole or not at all, and gives a result for each item.
+
+    At most `writers` batches of at most `most` items are written at a time; `bound` items may wait,
+    and what `weigh` gives for each, in bytes, is bounded too.
+    """
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class Gatherer(Generic[T, R]):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def put(self, item: T) -> R:
+    async def submit(self, item: T) -> R:
         """The item's result, once its batch is committed.
 
         Unavailable if too much waits already, or if it could not be written.
@@ -99,8 +103,8 @@ class Gatherer(Generic[T, R]):
             _refuse(batch, error)
         except Exception:
             if not alone:  # a poisoned member must not fail the others; and a race may be over
-                for one in batch:
-                    await self._settle([one], alone=True)
+                for entry in batch:
+                    await self._settle([entry], alone=True)
                 return
             log.exception("gather", action="fault")
             _refuse(batch, Unavailable())

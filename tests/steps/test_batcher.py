@@ -1,4 +1,4 @@
-"""Gathering: what waits goes together, a poisoned member fails alone, and too much is refused."""
+"""A batcher: what waits goes together, a poisoned member fails alone, and too much is refused."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import Unavailable
-from service.steps.gather import MOST_WEIGHT, Gatherer
+from service.steps.batcher import MOST_WEIGHT, Batcher
 
 
 class Store:
@@ -32,13 +32,13 @@ class Store:
 async def together(
     store: Store, *items: int, most: int = 32, bound: int = 100, weight: int = 0
 ) -> list[int | BaseException]:
-    """Put all while the one writer is busy with a first item, then let it write."""
-    async with Gatherer(
+    """Submit all while the one writer is busy with a first item, then let it write."""
+    async with Batcher(
         store.write, writers=1, most=most, bound=bound, weigh=lambda _: weight
-    ) as gatherer:
-        first = asyncio.create_task(gatherer.put(100))
+    ) as batcher:
+        first = asyncio.create_task(batcher.submit(100))
         await store.entered.wait()
-        rest = [asyncio.create_task(gatherer.put(item)) for item in items]
+        rest = [asyncio.create_task(batcher.submit(item)) for item in items]
         await asyncio.sleep(0)
         store.gate.set()
         assert await first == 200
@@ -54,11 +54,11 @@ async def test_what_arrives_while_a_batch_is_written_goes_with_the_next_one() ->
 async def test_what_arrives_together_goes_together() -> None:
     store = Store()
     store.gate.set()
-    async with Gatherer(store.write) as gatherer:
+    async with Batcher(store.write) as batcher:
 
         async def late(item: int) -> int:
             await asyncio.sleep(0)  # as a request that is read in one pass of the loop
-            return await gatherer.put(item)
+            return await batcher.submit(item)
 
         assert await asyncio.gather(*map(late, range(20))) == [item * 2 for item in range(20)]
     assert store.batches == [list(range(20))]
@@ -102,8 +102,8 @@ async def test_too_many_bytes_waiting_are_refused_too() -> None:
 async def test_the_bytes_of_what_is_written_are_given_back() -> None:
     store = Store()
     store.gate.set()
-    async with Gatherer(store.write, weigh=lambda _: MOST_WEIGHT) as gatherer:
-        assert [await gatherer.put(item) for item in (1, 2, 3)] == [2, 4, 6]
+    async with Batcher(store.write, weigh=lambda _: MOST_WEIGHT) as batcher:
+        assert [await batcher.submit(item) for item in (1, 2, 3)] == [2, 4, 6]
 
 
 async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[EventDict]) -> None:
@@ -116,16 +116,16 @@ async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[Event
             raise ValueError("somebody else was quicker")
         return batch
 
-    async with Gatherer(write) as gatherer:
-        assert await gatherer.put(1) == 1
+    async with Batcher(write) as batcher:
+        assert await batcher.submit(1) == 1
     assert logged == []
 
 
 @pytest.mark.parametrize(("item", "expected"), [(2, 4), (-2, Unavailable)])
 async def test_whoever_stopped_waiting_is_passed_over(item: int, expected: object) -> None:
     store = Store()
-    async with Gatherer(store.write, writers=1) as gatherer:
-        gone, stays = (asyncio.create_task(gatherer.put(one)) for one in (1, item))
+    async with Batcher(store.write, writers=1) as batcher:
+        gone, stays = (asyncio.create_task(batcher.submit(one)) for one in (1, item))
         await asyncio.sleep(0)
         gone.cancel()
         store.gate.set()
