@@ -1,5 +1,4 @@
-"""Which models take which kind of subject, and how many of them: section 6 of the provider's notes
-(provider.md), as data."""
+"""Which models take which kind of subject, and how many of them: rule P80 as data."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

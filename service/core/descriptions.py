@@ -1,6 +1,6 @@
 """Descriptions of how a source signs: checked once, when they are made, and never sniffed.
 
-The kinds are those of the provider's notes, section 5. ValueError names the field and the rule.
+The kinds are those of rules P74 and P77. ValueError names the field and the rule.
 """
 
 import binascii

@@ -1,7 +1,7 @@
 """What the provider's own paths answer: its envelope, its codes, its task records.
 
-Codes, and the HTTP status of each, are section 4 of the provider's notes (provider.md); records are
-section 1.
+Codes, and the HTTP status of each, are rules P45 to P60 of service/provider/README.md; envelope
+and records are rules P6 to P9.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 Only markers and chunks are walked, nothing is decoded, so a decompression bomb costs nothing; what
 stands behind the picture's end is not looked at, as decoders do not. A turn by EXIF's orientation
 changes no verdict: the limits are the same for both sides.
-Limits: create-subject.txt, line 19. Time is linear in the bytes; no input raises.
+Limits: rule P16. Time is linear in the bytes; no input raises.
 """
 
 import re
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-MAX_BYTES = 10_000_000  # line 19, "10MB": decimal, so that what passes here passes there
-MIN_SIDE = 300  # pixels; line 19
-RATIO = (5, 2)  # long side to short side, at most; line 19: 1:2.5 to 2.5:1, both included
+MAX_BYTES = 10_000_000  # rule P16; decimal, so that what passes here passes there
+MIN_SIDE = 300  # pixels; rule P16
+RATIO = (5, 2)  # long side to short side, at most; rule P16: 1:2.5 to 2.5:1, both included
 MAX_PIXELS = 178_956_970  # ours: where Pillow, the commonest decoder, refuses to decode
 MAX_PARTS = 50_000  # ours: segments or chunks; 10 MB in libpng's usual chunks are 1,221
 

@@ -13,7 +13,7 @@ from typing import Final
 from service.core.retries import SPREAD, jittered
 from service.core.subjects import rfc3339
 
-OVERBURDENED: Final = frozenset({429, 502, 503, 504})  # and time-outs: design, "Deliveries"
+OVERBURDENED: Final = frozenset({429, 502, 503, 504})  # and time-outs
 OPEN_AFTER: Final = 10  # failures in a row: fewer happen to a subscriber that is only restarted
 OPEN_FIRST: Final = 1.0  # seconds; doubled with each probe that fails
 OPEN_MOST: Final = 60.0  # seconds; one that is well again hears so within about a minute

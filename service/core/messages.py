@@ -1,7 +1,7 @@
 """The provider's messages: what it says of a task, in either of its shapes, and what we say to it.
 
-Shapes and words are those of the provider's notes (provider.md), sections 1, 2 and 5. Whatever a
-body holds, only Malformed gets out; what is kept of it is short, and fit for any store.
+Shapes and words are rules P6 to P9, P30 to P35 and P70 to P73 of service/provider/README.md.
+Whatever a body holds, only Malformed gets out; what is kept of it is short, and fit for any store.
 """
 
 import base64
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class Status(StrEnum):
-    """What the provider may say of a task (section 2)."""
+    """What the provider may say of a task (rule P30)."""
 
     SUBMITTED = "submitted"
     PROCESSING = "processing"
@@ -40,7 +40,7 @@ WORDS = MappingProxyType(
         "failed": Status.FAILED,
     }
 )
-OUR_STATES = MappingProxyType(  # how our states read in the older shape; design, fine print
+OUR_STATES = MappingProxyType(  # how our states read in the older shape
     {
         "queued": "submitted",
         "submitting": "submitted",
@@ -160,7 +160,7 @@ def create_body(
 ) -> dict[str, Any]:
     """What is posted to the provider: the caller's document under our own id and callback URL.
 
-    Base64 goes without a `data:` prefix (section 1); `inline` holds the bytes of every image that
+    Base64 goes without a `data:` prefix (rule P15); `inline` holds the bytes of every image that
     the document names by its hash.
     """
     ours = {"external_task_id": external_task_id, "callback_url": callback_url}

@@ -21,7 +21,7 @@ MAX_TIME = 10**14  # milliseconds: the year 5138
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ID = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
 URL = re.compile(r"https?://[^\s\x00-\x1f\x7f\ud800-\udfff]+", re.IGNORECASE)
-ELEMENT_TYPES = MappingProxyType(  # the newer shape's words for the document's
+ELEMENT_TYPES = MappingProxyType(  # the newer shape's words: rule P34
     {"video_character_elements": VIDEO, "multi_image_elements": IMAGE}
 )
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-# Seconds; design.md, "Subscribers": the plan unless a setting says otherwise.
+# Seconds, unless a setting says otherwise: the schedule that Standard Webhooks proposes.
 DELIVERY_SCHEDULE: Final = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-SPREAD: Final = 0.2  # deliveries and look-ups, either way; design.md, "Deliveries"
-RETRY_AFTER_CAP: Final = 3600.0  # or twice the planned wait, if that is more; the same
+SPREAD: Final = 0.2  # of deliveries and look-ups, either way
+RETRY_AFTER_CAP: Final = 3600.0  # or twice the planned wait, if that is more
 ENOUGH: Final = 20  # durations before anything is learnt from them
 SHORTEST, LONGEST = 1.0, 3600.0  # seconds; of what is learnt
 POLL_WIDENING: Final = 1.6

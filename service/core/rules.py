@@ -1,6 +1,7 @@
-"""The rules of the create-subject document, one reader a field; everything wrong is said at once.
+"""The rules of a create-subject request, one reader a field; everything wrong is said at once.
 
-"Line n" is a line of create-subject.txt. What lies behind a URL is judged later, by the worker.
+They are rules P10 to P25 of service/provider/README.md. What lies behind a URL is judged later, by
+the worker.
 """
 
 import base64
@@ -16,18 +17,18 @@ from service.core import fields, images
 from service.core.errors import Finding, Invalid
 from service.core.fields import Reading
 
-VIDEO, IMAGE = "video_refer", "image_refer"  # line 7
-VIDEO_LIST, IMAGE_LIST = "element_video_list", "element_image_list"  # lines 8 and 9
+VIDEO, IMAGE = "video_refer", "image_refer"  # rule P12
+VIDEO_LIST, IMAGE_LIST = "element_video_list", "element_image_list"  # rules P13 and P17
 
-NAME_LIMIT = 20  # characters; line 5
-DESCRIPTION_LIMIT = 100  # characters; line 6
+NAME_LIMIT = 20  # characters; rule P10
+DESCRIPTION_LIMIT = 100  # characters; rule P11
 DUPLICATE = "duplicate_image"
-REFER_IMAGES = range(1, 4)  # line 12: one to three, beside the one frontal image
-VIDEOS = range(1, 2)  # line 24 requires one, line 25 allows no second
-# Line 31: an empty one is none. The upper bound is ours; the provider's ids have about 20.
+REFER_IMAGES = range(1, 4)  # rule P14: beside the one frontal image
+VIDEOS = range(1, 2)  # rule P17
+# Rule P20: an empty one is none. The upper bound is ours; the provider's ids have about 20.
 VOICE_LENGTH = range(129)
-TAG_ENTRIES = range(101)  # ours; line 34 allows several, and repeats are folded
-TAGS = MappingProxyType(  # line 35
+TAG_ENTRIES = range(101)  # ours; rule P22 allows several, and repeats are folded
+TAGS = MappingProxyType(  # rule P23
     {
         "o_101": "meme",
         "o_102": "person",
@@ -39,7 +40,7 @@ TAGS = MappingProxyType(  # line 35
         "o_108": "other",
     }
 )
-EXTERNAL_ID_LENGTH = range(1, 257)  # characters; ours: line 37 asks only that it be unique
+EXTERNAL_ID_LENGTH = range(1, 257)  # characters; ours: rule P25 asks only that it be unique
 
 BASE64_PREFIX = re.compile(r"data:[^,]{0,128};base64,", re.IGNORECASE)
 BLANKS = b" \t\r\n"  # `base64` breaks its lines after 76 characters
@@ -94,7 +95,7 @@ def check(
 
     A field that is null is left out; an empty text breaks the rule of its field, but for the voice:
     a caller's unset variable is no choice of his.
-    `voice_for_images` admits a voice for image subjects, which line 33 does not; `ports` are those
+    `voice_for_images` admits a voice for image subjects, which rule P21 does not; `ports` are those
     that its URLs may name, None any.
     """
     reading = Reading(ports)
@@ -104,7 +105,7 @@ def check(
     _needed(reading, given)
     read = {name: READERS[name](reading, f"/{name}", value) for name, value in given.items()}
     document = {name: value for name, value in read.items() if value}
-    if document.get("reference_type") == IMAGE and not voice_for_images:  # line 33
+    if document.get("reference_type") == IMAGE and not voice_for_images:  # rule P21
         _no_voice(reading, document)
     if reading.findings:
         raise Invalid(reading.findings)
@@ -118,9 +119,9 @@ def _needed(reading: Reading, given: dict[str, object]) -> None:
     if kind not in (VIDEO, IMAGE):
         return
     used, ignored = (VIDEO_LIST, IMAGE_LIST) if kind == VIDEO else (IMAGE_LIST, VIDEO_LIST)
-    fields.require(reading, "", given, (used,))  # line 20, line 24
+    fields.require(reading, "", given, (used,))  # rules P13 and P17
     if ignored in given:
-        del given[ignored]  # line 24, and likewise the other way round
+        del given[ignored]  # rule P17
         reading.warn(f"/{ignored}", "ignored", f"is ignored when reference_type is {kind}")
 
 
@@ -143,7 +144,7 @@ def _kind(reading: Reading, at: str, value: object) -> object:
 
 
 def _image_list(reading: Reading, at: str, value: object) -> object:
-    """Lines 12 to 17: one frontal image, and others that differ from it."""
+    """Rules P13 and P14: one frontal image, and others that differ from it."""
     given = fields.complete(reading, at, value, ("frontal_image", "refer_images"))
     seen: dict[str, str] = {}
     kept: dict[str, object] = {}
@@ -161,7 +162,7 @@ def _image_list(reading: Reading, at: str, value: object) -> object:
 
 
 def _image(reading: Reading, at: str, value: object, seen: dict[str, str]) -> object:
-    """An image as it is kept, by URL or in Base64 (line 18); `seen` holds where each URL and each
+    """An image as it is kept, by URL or in Base64 (rule P15); `seen` holds where each URL and each
     content stood first."""
     text = fields.string(reading, at, value)
     if text is None:
@@ -184,7 +185,7 @@ def _compare(reading: Reading, at: str, first: str) -> None:
 
 
 def _inline(reading: Reading, at: str, text: str) -> str | None:
-    """The content hash of an image in Base64 that keeps line 19; its bytes are put aside."""
+    """The content hash of an image in Base64 that keeps rule P16; its bytes are put aside."""
     try:
         data = _decoded(text)
     except ValueError:  # binascii.Error and UnicodeEncodeError are both of its kind
@@ -210,7 +211,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _video_list(reading: Reading, at: str, value: object) -> object:
-    """Lines 25 to 28: a URL, and not empty; what is behind it is looked at later."""
+    """Rule P17: a URL, and not empty; what is behind it is looked at later."""
     urls = [
         {"video_url": fields.link(reading, place, url)}
         for list_at, videos in fields.only(reading, at, value, "refer_videos")
@@ -225,7 +226,7 @@ def _voice(reading: Reading, at: str, value: object) -> object:
 
 
 def _tags(reading: Reading, at: str, value: object) -> object:
-    """Line 34: several; each is kept once."""
+    """Rule P22: several; each is kept once."""
     tags = [
         fields.choice(reading, place, tag, TAGS)
         for entry_at, entry in fields.items(reading, at, value, TAG_ENTRIES)

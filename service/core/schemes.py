@@ -1,7 +1,7 @@
 """How each source signs its callbacks, and whether one callback can be believed.
 
 What is read from outside is checked here, and nothing but SignatureError gets out. The schemes
-are those of the provider's notes, section 5, and of the public Standard Webhooks specification.
+are those of the public Standard Webhooks specification and of rules P74 to P78.
 """
 
 import hashlib

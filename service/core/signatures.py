@@ -1,8 +1,8 @@
 """Standard Webhooks, as our deliveries are signed, and as the provider's callbacks are.
 
-The scheme is written down in the provider's notes, section 5, and in the public Standard
-Webhooks specification: over `{id}.{timestamp}.{raw body}`, HMAC-SHA256 under a `whsec_` key as
-`v1`, and ed25519 under a seed, whose `whpk_` public key anybody may know, as `v1a`.
+The scheme is that of the public Standard Webhooks specification, and rule P74: over
+`{id}.{timestamp}.{raw body}`, HMAC-SHA256 under a `whsec_` key as `v1`, and ed25519 under a seed,
+whose `whpk_` public key anybody may know, as `v1a`.
 """
 
 import base64

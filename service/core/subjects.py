@@ -57,7 +57,7 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def public(subject: Subject) -> dict[str, Any]:
-    """The subject of the public contract (design, section 5): in answers and in events alike.
+    """The subject as callers see it, in answers and in events alike.
     There are `warnings` only where there is one."""
     document = subject.document
     warnings = {"warnings": subject.warnings} if subject.warnings else {}

@@ -35,7 +35,7 @@ LIST_ENTRIES: Final = range(1, 101)  # ours; null asks for all, and repeats are 
 TIMEOUT: Final = (1.0, 30.0)  # seconds; ours: an attempt keeps a place in a worker for as long
 CONCURRENCY: Final = range(1, 1001)  # ours; many more than any worker has for one by itself
 RATE: Final = (0.01, 10_000.0)  # deliveries a second; ours: from one in 100 s to no bound at all
-RETRIES: Final = range(1, 21)  # ours; the plan of design.md, "Subscribers", has nine
+RETRIES: Final = range(1, 21)  # ours; the default schedule has nine
 CHANNEL_LENGTH: Final = range(1, 256)  # ours; either server takes far longer ones
 CREDENTIAL_LENGTH: Final = range(1, 257)  # ours; a token fits
 

@@ -1,7 +1,7 @@
 """Which addresses may be dialled, and which URLs may name them.
 
-Decided here alone; `remote/guard.py` applies it where a socket is opened. The rules are
-design.md, "Addresses" and promise 10. Python's `is_global` is not used: to it NAT64, 6to4
+Decided here alone; `remote/guard.py` applies it where a socket is opened. It is
+promise 10 of service/README.md. Python's `is_global` is not used: to it NAT64, 6to4
 and multicast addresses are global, and the first two lead to private ones.
 """
 

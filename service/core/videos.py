@@ -1,6 +1,6 @@
 """What a video is, read from its bytes as they come: an MP4 or MOV, its size, its length, its flaw.
 
-Only headers are read, nothing is decoded. Limits: create-subject.txt, line 25. Time is linear in
+Only headers are read, nothing is decoded. Limits: rule P18. Time is linear in
 the bytes, memory bounded; no input raises.
 """
 
@@ -15,12 +15,12 @@ from service.core.fragments import add_moof
 from service.core.images import TRUNCATED, Flaw
 from service.core.movies import Movie, Track, read_moov
 
-MAX_BYTES = 200_000_000  # line 25, "200MB": decimal, so that what passes here passes there
-MIN_SECONDS, MAX_SECONDS = 3, 8  # line 25
+MAX_BYTES = 200_000_000  # rule P18; decimal, so that what passes here passes there
+MIN_SECONDS, MAX_SECONDS = 3, 8  # rule P18
 # Ours: what counts as so many seconds, on both sides. No whole number of frames at 29.97 a second
 # lasts 3 or 8: these are 3.003 and 8.008 s.
 LEEWAY = Fraction(5, 100)
-SIZES = frozenset({(1920, 1080), (1080, 1920)})  # line 25, "16:9 or 9:16; 1080p"
+SIZES = frozenset({(1920, 1080), (1080, 1920)})  # rule P18: 16:9 or 9:16 at 1080p
 # Ours: how long the whole file may last, so that sound need not be cut at the end of the longest
 # picture. It comes in frames of 1,024 or 2,048 samples, at 44.1 kHz 46 ms, with one ahead of it.
 LONGEST = MAX_SECONDS + LEEWAY + Fraction(1, 10)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-SIDE = 400  # pixels; create-subject.txt: at least 300
+SIDE = 400  # pixels; rule P16 asks for 300 at least
 
 
 def write_example(path: Path) -> Path:
@@ -27,7 +27,7 @@ def write_example(path: Path) -> Path:
 
 
 def _picture(colour: str) -> str:
-    """A PNG in Base64, without the data: prefix (provider.md, section 1)."""
+    """A PNG in Base64, without a data: prefix (rule P15)."""
     image = Image.new("RGB", (SIDE, SIDE), "white")
     ImageDraw.Draw(image).ellipse((40, 40, SIDE - 40, SIDE - 40), fill=colour)
     file = io.BytesIO()

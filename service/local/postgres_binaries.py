@@ -14,7 +14,7 @@ from service.local.errors import LocalError
 from service.local.folders import digest, outside
 from service.local.users import User, is_root
 
-OLDEST = 15  # design.md, section 4
+OLDEST = 15  # release of Postgres, as in README.md
 PROGRAMS = ("postgres", "initdb")
 
 # Debian, Fedora, Homebrew on both processors, Postgres.app.

@@ -23,7 +23,7 @@ from service.local.processes import Child, Command, Supervisor, supervised
 from service.local.valkey import start_valkey
 
 PATIENCE = 60.0  # seconds until a process is ready, or a command done
-KEY_BYTES = 32  # design.md section 5, SECRET_KEY; as much for the other secrets
+KEY_BYTES = 32  # of SECRET_KEY; as much for the other secrets
 
 PROGRAM = (sys.executable, "-P", "-m", "service")
 
@@ -32,7 +32,7 @@ PRIVATE_TARGETS = "127.0.0.0/8,::1/128"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running service. `env` is what its commands are given: the settings of design.md 5."""
+    """A running service. `env` is what its commands are given: settings by name."""
 
     supervisor: Supervisor
     folder: Path
@@ -141,7 +141,7 @@ def _start_service(running: Stack) -> None:
 
 
 def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]:
-    """Design.md section 5, Settings; what is secret is made once and kept in the folder."""
+    """Settings by name; what is secret is made once and kept in the folder."""
 
     def secret(name: str, write: Callable[[bytes], str]) -> str:
         return kept(folder / name, lambda: write(secrets.token_bytes(KEY_BYTES)))

@@ -1,6 +1,6 @@
 """What the provider may have answered, as values; and what each of its codes means for a create.
 
-Codes are section 4 of the provider's notes (provider.md).
+The codes are in service/provider/README.md, rules P45 to P62.
 """
 
 from dataclasses import dataclass, field
@@ -96,7 +96,7 @@ class Move(Enum):
     DOUBT = auto()
 
 
-MOVES = MappingProxyType(  # section 4, every row
+MOVES = MappingProxyType(  # rules P46 to P60
     {
         1000: Move.STOP,
         1001: Move.STOP,
@@ -108,7 +108,7 @@ MOVES = MappingProxyType(  # section 4, every row
         1102: Move.STOP,
         1103: Move.REFUSE,
         1200: Move.REFUSE,
-        1201: Move.REFUSE,  # but see create and look_up
+        1201: Move.REFUSE,  # but for rules P51 and P52: see create and look_up
         1202: Move.REFUSE,
         1203: Move.REFUSE,
         1300: Move.REFUSE,
@@ -121,7 +121,7 @@ MOVES = MappingProxyType(  # section 4, every row
         5002: Move.DOUBT,
     }
 )
-CLASSES = MappingProxyType(  # a code not yet known, by its first two digits
+CLASSES = MappingProxyType(  # a code not yet known, by its first two digits: rule P61
     {
         10: Move.STOP,  # authentication: nothing was created, and trying on may lock the key
         11: Move.STOP,  # the account: the task waits, and somebody hears of it

@@ -1,6 +1,6 @@
 """How we prove to the provider who we are: an API key, or a token signed with a secret key.
 
-Both ways are section 3 of the provider's notes (provider.md).
+Both ways are in service/provider/README.md, rules P40 to P42.
 """
 
 import base64
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-LIFE = 1800  # seconds; section 3
-LEEWAY = 5  # seconds that a token is valid before now; section 3
+LIFE = 1800  # seconds; rule P41
+LEEWAY = 5  # seconds that a token is valid before now; rule P41
 MARGIN = 300  # seconds: a token this close to its end is not used any more
 
 

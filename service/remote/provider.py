@@ -1,6 +1,6 @@
 """The client of the provider: one call, one value that says what came of it; nothing is raised.
 
-Paths, authentication and codes are those of the provider's notes (provider.md), sections 1, 3, 4.
+Paths, sign-in and codes are those of service/provider/README.md, rules P1 to P9 and P40 to P64.
 A create whose outcome is not known is Unknown, never a failure: the task may exist.
 """
 
@@ -55,16 +55,16 @@ __all__ = [
     "Unreadable",
 ]
 
-PATH = "/v1/general/advanced-custom-elements"  # section 1
+PATH = "/v1/general/advanced-custom-elements"  # rule P2
 MAX_ANSWER = 1_000_000  # bytes, as it came and unpacked
 MAX_CONNECTIONS = 64
 MAX_CONNECT = 5.0  # seconds to connect, and never more than half of the whole time
 KEPT_ALIVE = 3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
 MAX_RETRY_AFTER = 300.0  # seconds
 PARALLEL = 1303
-PARALLEL_WAIT = 1.0  # seconds, at least; section 4
+PARALLEL_WAIT = 1.0  # seconds, at least; rule P56
 PARAMETERS = 1201
-TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: re-mint once
+TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: rule P47
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from service.store.database import Direct
 from service.store.events import New
 from service.store.idempotency import Bound, Named
 
-KEY_LIFE = timedelta(hours=24)  # design, section 5, "Create"
+KEY_LIFE = timedelta(hours=24)  # of an Idempotency-Key
 LIGHT = 256_000  # bytes of a request's media; ours: what has more is written by itself
 FULL_FOR = 5.0  # seconds that a caller waits whose queue is full; ours
 BY_KEY = ("Idempotency-Key", "idempotency_key_reused")

@@ -43,7 +43,7 @@ class Keyring:
     def scheme(self, source: str) -> Scheme:
         """How this source signs; SignatureError if there is no such source.
 
-        A provider that no secret is agreed with does not sign: design, section 5, Settings.
+        A provider that no secret is agreed with is taken not to sign: rule P91.
         """
         scheme = self._schemes.get(source)
         if scheme is None:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-# Seconds by reference type, until something is learnt; the provider's notes, section 6: an image
-# subject about 5 s, a custom voice, which only a video subject may train, 9 to 15 s.
+# Seconds by reference type, until something is learnt: rule P37.
 USUAL: Mapping[str, float] = {"image_refer": 5.0, "video_refer": 15.0}
 
 

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 SUCCESS = range(200, 300)  # RFC 9110, section 15.3
 GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
-SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: design, section 5
+SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: Standard Webhooks
 FOREVER = Patience(float("inf"), float("inf"))
 
 

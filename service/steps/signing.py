@@ -18,7 +18,7 @@ from service.store.signing_keys import Keys
 
 log = structlog.get_logger()
 
-MAX_OVERLAP = 604_800  # seconds; this and the next: design, section 5, "Accounts and scopes"
+MAX_OVERLAP = 604_800  # seconds: a week, as long as the provider's own (rule P75)
 OVERLAP = 86_400
 FIELDS = ("overlap", "secret")
 # A verifier may look at sixteen signatures and no more, as ours does: there are twelve at most.

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 RETRY_BASE = 1.0  # seconds; the first wait after "later" is up to twice this
 RETRY_CAP = 60.0
-PROBE_EVERY = timedelta(minutes=1)  # design, section 5, "Stopped submission"
+PROBE_EVERY = timedelta(minutes=1)  # while submission is stopped: rule P46
 
 
 @dataclass(frozen=True, slots=True)

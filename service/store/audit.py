@@ -19,7 +19,7 @@ _JUDGED = "e.xid > s.heard_from"
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """`promise` is the number in the design's list; `subject` says what it is about."""
+    """`promise` is its number in service/README.md; `subject` says what it is about."""
 
     promise: int
     rule: str

@@ -19,7 +19,7 @@ from service.web.responses import problem, problem_of
 log = structlog.get_logger()
 
 ROOT = "/callbacks"
-MAX_CALLBACK = 1_000_000  # bytes; design, section 5, "Callbacks"
+MAX_CALLBACK = 1_000_000  # bytes; ours: a record of the provider's has some thousand
 
 
 class Front:

@@ -1,5 +1,5 @@
 """/v1/general/…: the provider's own paths over our subjects, so that its clients only change their
-base URL (provider.md, sections 1 and 4). Whatever happens under them is answered in its envelope.
+base URL (rules P2 to P4). Whatever happens under them is answered in its envelope.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ from service.web.responses import JSON, problem_of
 log = structlog.get_logger()
 
 PATH = "/v1/general/advanced-custom-elements"
-MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30  # provider.md, section 1
+MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30  # rule P4
 SAME_HEADERS = ("retry-after", "www-authenticate")  # as with the same error elsewhere
 Handler = Callable[[Request], Awaitable[Any]]  # gives the envelope's `data`
 

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 
 from service.core.subjects import Subject
 
-MOST_WAIT: Final = 60  # seconds; design, section 5, "Read"; what is above counts as this
+MOST_WAIT: Final = 60  # seconds; what is above counts as this
 MOST_HELD: Final = 55  # seconds; ours: proxies commonly cut what is not answered after 60
 MOST_DIGITS: Final = 9  # of what is read as a number at all
 RETRY_SHARE: Final = 0.1  # of its age: what has taken long takes longer; ours

@@ -26,7 +26,7 @@ MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
 MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
 MAX_CURSOR = 100  # characters
 MAX_DIGITS = 9  # of a whole number in a query
-MAX_LIMIT = 200  # rows of one page; design, section 5
+MAX_LIMIT = 200  # rows of one page
 LIMIT = 50
 
 T = TypeVar("T")

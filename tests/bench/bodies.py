@@ -20,7 +20,7 @@ from tests.bench.load import Faulty
 from tests.core.bodies import image_body, images, picture
 
 SENDERS = 50
-IMAGE_BYTES = 10_000_000  # create-subject.txt, line 19
+IMAGE_BYTES = 10_000_000  # rule P16
 ACCOUNT = "bodies"
 SEGMENT = 65_000  # bytes of one of a JPEG's comments
 PATIENCE = 300.0  # seconds until something must have come about

@@ -19,7 +19,7 @@ from service.steps.vault import Vault
 from tests.chaos.world import AGAIN, Hearing, World, until
 
 OPPOSITE = {"succeed": "failed", "failed": "succeed"}
-STALE = 900  # seconds; three times the tolerance of provider.md, section 5
+STALE = 900  # seconds; three times the tolerance of rule P74
 PAUSE = 0.05  # seconds between two of one sender's callbacks, at most
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from service.core.schemes import Scheme, read_secret
 from service.core.sources import read_sources
 
-# As an operator would write it; the deliverers are those of the provider's notes, section 5.
+# As an operator would write it; the deliverers are those of rule P77.
 SETTING = r"""{
   "relay": {"scheme": "v1"},
   "asymmetric": {"scheme": "v1a"},

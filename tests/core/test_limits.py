@@ -1,4 +1,4 @@
-"""Every limit of the document, a row for each side of it, with real bytes.
+"""Every limit of rules P10 to P25, a row for each side of it, with real bytes.
 
 Films, which are judged behind their URLs, have their table in test_videos.py.
 """

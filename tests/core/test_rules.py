@@ -1,4 +1,4 @@
-"""The rules of the create-subject document as a whole: every finding at once, and nothing else."""
+"""The rules of a create-subject request as a whole: every finding at once, and nothing else."""
 
 import json
 

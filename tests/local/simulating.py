@@ -151,7 +151,7 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def image_base64(colour: str = "red", form: str = "PNG") -> str:
-    """A small image the document allows."""
+    """A small image that keeps rule P16."""
     buffer = io.BytesIO()
     Image.new("RGB", (320, 320), colour).save(buffer, form)
     return base64.b64encode(buffer.getvalue()).decode()

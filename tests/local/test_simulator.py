@@ -1,4 +1,4 @@
-"""The provider's calls as its document and notes have them."""
+"""The provider's calls as rules P2 to P9 have them."""
 
 import httpx
 import pytest

@@ -18,7 +18,7 @@ NOW = 1_790_000_000.0
 
 
 def token(secret: str = SECRET_KEY, alg: str = "HS256", **claims: object) -> str:
-    """A JWT as section 3 of the notes has it, with changed claims."""
+    """A JWT as rule P41 has it, with changed claims."""
     given = {"iss": ACCESS_KEY, "exp": NOW + 1800, "nbf": NOW - 5, **claims}
     parts = [_encode(json.dumps(part).encode()) for part in ({"alg": alg, "typ": "JWT"}, given)]
     signed = ".".join(parts)

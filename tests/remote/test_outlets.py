@@ -1,4 +1,4 @@
-"""Promise 10 of design.md, for webhooks and streams alike."""
+"""Promise 10 of service/README.md, for webhooks and streams alike."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

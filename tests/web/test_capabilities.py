@@ -15,7 +15,7 @@ from service.queue import Work
 from tests.conftest import Api
 from tests.make import NOW, a_subject
 
-TAKES = {  # provider.md, section 6: images, videos
+TAKES = {  # rule P80: images, videos
     "kling-video-o1": (True, False),
     "kling-v3-omni": (True, True),
     "kling-v3": (True, True),

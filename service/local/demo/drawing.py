@@ -7,7 +7,7 @@ from hashlib import sha256
 from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
-SIZE = (480, 640)  # pixels; the document: at least 300, aspect ratio between 1:2.5 and 2.5:1
+SIZE = (480, 640)  # pixels; within rule P16
 SKINS: tuple[Colour, ...] = ((241, 194, 125), (224, 172, 105), (198, 134, 66), (141, 85, 36))
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for the provider, built from its document and notes alone. Development only."""
+"""A stand-in for the provider, built from service/provider/README.md alone. Development only."""
 
 from service.local.simulator.app import build
 from service.local.simulator.options import Options, Settings

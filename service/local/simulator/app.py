@@ -11,7 +11,7 @@ from service.local.simulator import admin, answers, calls
 from service.local.simulator.options import Options
 from service.local.simulator.world import World
 
-PATH = "/v1/general/advanced-custom-elements"  # provider's notes, section 1
+PATH = "/v1/general/advanced-custom-elements"  # rule P2
 
 
 class Simulator(Starlette):

@@ -1,4 +1,4 @@
-"""Who may call: the API key, or a JWT of the access and secret key (notes, section 3)."""
+"""Who may call: the API key, or a JWT of the access and secret key (rules P40, P41)."""
 
 import base64
 import hashlib

@@ -77,7 +77,7 @@ class Courier:
             self.background.start(self._drain(line))
 
     def test(self, url: str) -> None:
-        """The console's test button: a signed one about a task that never was (section 5)."""
+        """The console's test button: a signed one about a task that never was (rule P76)."""
         now = time.time_ns() // 1_000_000
         task = Task(str(self.new_id()), {"callback_url": url}, now, now, Fault(shape="newer"))
         self.background.start(self._first(self._written(task)))

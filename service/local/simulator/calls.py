@@ -1,4 +1,4 @@
-"""The provider's calls: create, query one, list (provider's notes, section 1)."""
+"""The provider's calls: create, query one, list (rules P2 to P4)."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ from service.local.simulator.tasks import Task
 from service.local.simulator.world import World
 
 MAX_BODY = 64 << 20  # bytes; four images of 10 MB are 54 MB as Base64
-PAGES, PAGE_SIZES, PAGE_SIZE = range(1, 1001), range(1, 501), 30  # notes, section 1
+PAGES, PAGE_SIZES, PAGE_SIZE = range(1, 1001), range(1, 501), 30  # rule P4
 
 
 async def create(request: Request) -> Response:

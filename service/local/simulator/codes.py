@@ -1,4 +1,4 @@
-"""The provider's answers: the envelope, and the HTTP status of each code (notes, section 4)."""
+"""The provider's answers: the envelope, and the HTTP status of each code (rules P6, P45 to P60)."""
 
 from typing import Any
 from uuid import uuid4
@@ -51,7 +51,7 @@ class Refusal(Exception):
 
     @property
     def status(self) -> int:
-        """HTTP status; 400 for a code the notes do not list."""
+        """HTTP status; 400 for a code that no rule lists."""
         return STATUS.get(self.code, 400)
 
 

@@ -1,4 +1,4 @@
-"""Media given by URL: really fetched, within the document's sizes, known by its first bytes."""
+"""Media given by URL: really fetched, within the provider's sizes, known by its first bytes."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import aiohttp
 from service.remote.media import REDIRECTS
 from service.remote.urls import exact, onward
 
-MAX_IMAGE = 10_000_000  # bytes; the document: "Max file size 10MB"
-MAX_VIDEO = 200_000_000  # bytes; the document: "max 200MB"
+MAX_IMAGE = 10_000_000  # bytes; rule P16
+MAX_VIDEO = 200_000_000  # bytes; rule P18
 HEAD = 12  # bytes that tell the format
 MAX_REDIRECTS = 10
 KEPT = "https://media.invalid/"  # where an answer says that media sent as Base64 now is

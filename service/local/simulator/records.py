@@ -1,4 +1,5 @@
-"""The task as the provider writes it: in look-ups, and in both shapes of a callback (section 5)."""
+"""The task as the provider writes it: in look-ups, and in both shapes of a callback (rules P8,
+P9, P71, P72)."""
 
 from typing import Any
 
@@ -6,7 +7,7 @@ from service.local.simulator import media
 from service.local.simulator.options import Shape
 from service.local.simulator.tasks import Task
 
-TAGS = {  # the document: "Tag IDs and names"
+TAGS = {  # rule P23
     "o_101": "meme",
     "o_102": "person",
     "o_103": "animal",

@@ -91,7 +91,7 @@ class World:
             text = "; ".join(f"{one.pointer}: {one.message}" for one in error.findings)
             raise Refusal(1201, text) from None
         for where, given in media.images(body):
-            if given.startswith("data:"):  # notes, section 1
+            if given.startswith("data:"):  # rule P15
                 raise Refusal(1201, f"{where}: Base64 is wanted without a data: prefix")
 
     def _resume(self) -> None:
