@@ -26,7 +26,7 @@ from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
 from service.steps.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
 from service.steps.profiles import Profiles
-from service.steps.queues import Queues
+from service.steps.queue_limit import QueueLimit
 from service.steps.resources import Resources
 from service.steps.vault import Vault
 from service.store.database import Database
@@ -88,7 +88,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 learnt=Learnt(),
                 keyring=Keyring(settings, vault),
                 trials=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
-                queues=Queues(settings.queued_per_account),
+                queue_limit=QueueLimit(settings.queued_per_account),
                 callback_keys=vault.derive_each("callback addresses"),
                 clock=utc_now,
                 dice=_RANDOM.random,

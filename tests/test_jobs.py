@@ -18,7 +18,7 @@ from service import jobs
 from service.jobs import create_subject
 from service.local.ports import free_port
 from service.steps import enter
-from service.steps.queues import Queues
+from service.steps.queue_limit import QueueLimit
 from service.store.database import Database
 from service.wiring import utc_now
 from service.worker import connected_for_ever, make_loops, take_jobs
@@ -126,7 +126,7 @@ async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_u
 async def test_a_job_that_is_put_off_does_not_expire_unless_it_was_given_less_than_a_day(
     api: Api, redis: ArqRedis, lifetime: int, left: int, then: int
 ) -> None:
-    resources = replace(api.resources, queues=Queues(0))
+    resources = replace(api.resources, queue_limit=QueueLimit(0))
     enqueued = utc_now() - timedelta(seconds=lifetime - left)
     context = {"job_id": f"{lifetime}-{left}", "redis": redis, "enqueue_time": enqueued}
     key = job_key_prefix + f"{lifetime}-{left}"
@@ -137,7 +137,7 @@ async def test_a_job_that_is_put_off_does_not_expire_unless_it_was_given_less_th
 
 
 async def test_a_job_that_never_expires_goes_on_not_to(api: Api, redis: ArqRedis) -> None:
-    resources = replace(api.resources, queues=Queues(0))
+    resources = replace(api.resources, queue_limit=QueueLimit(0))
     enqueued = utc_now() - timedelta(days=3)
     context = {"job_id": "for ever", "redis": redis, "enqueue_time": enqueued}
     await redis.set(job_key_prefix + "for ever", b"a job")

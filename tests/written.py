@@ -4,7 +4,7 @@ from service.core.events import event_of, operational
 from service.core.lanes import Told
 from service.core.subjects import Subject
 from service.steps.resources import Resources
-from service.store import entries, events
+from service.store import events, insert
 from service.store.database import Transaction
 from service.store.events import New
 from tests.make import a_subject
@@ -13,7 +13,7 @@ from tests.make import a_subject
 async def write(tx: Transaction, resources: Resources, account_id: str) -> Subject:
     """A subject and its event, not committed yet."""
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
-    assert await entries.add(tx, [subject])
+    assert await insert.add_subjects(tx, [subject])
     await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
     return subject
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.core import rules
+from service.core import request_rules
 from service.core.errors import Finding
 from service.core.images import Flaw
 
@@ -85,7 +85,7 @@ def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[Fi
             found.append(Found(medium.field, duplicate_of(like.field)))
         elif like is not medium and name not in named:
             message = f"{medium.field} has the same content as {like.field}"
-            warnings.append(Finding(f"/{medium.field}", rules.DUPLICATE, message))
+            warnings.append(Finding(f"/{medium.field}", request_rules.DUPLICATE, message))
         named.add(name)
     return found, warnings
 

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from service.core.messages import older_record
+from service.core.request_rules import IMAGE_LIST, VIDEO_LIST
 from service.core.results import images, videos
-from service.core.rules import IMAGE_LIST, VIDEO_LIST
 from service.core.subjects import Subject
 
 LONG = re.compile(r"[1-9][0-9]{18,}")  # what messages.py leaves as text: more than 63 bits

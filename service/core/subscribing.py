@@ -17,7 +17,7 @@ from service.core.fields import Reading
 from service.core.headers import read_headers
 from service.core.keys import whsec
 from service.core.parameters import LONGEST_WAIT
-from service.core.rules import IMAGE, TAGS, VIDEO
+from service.core.request_rules import IMAGE, TAGS, VIDEO
 
 WEBHOOK, NATS, REDIS = "webhook", "nats", "redis_stream"
 TYPES: Final = (WEBHOOK, NATS, REDIS)

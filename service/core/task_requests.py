@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from service.core.rules import IMAGE_LIST, READERS, VIDEO_LIST
+from service.core.request_rules import IMAGE_LIST, READERS, VIDEO_LIST
 
 UNSET: Final[tuple[object, ...]] = (None, "", [], {})
 ANY: Final = None  # of a member: it is kept as it is

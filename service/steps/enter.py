@@ -10,12 +10,12 @@ from service.core.escaping import escaped
 from service.core.events import event_of
 from service.core.lifecycle import State
 from service.core.looks import by_url
-from service.core.rules import Request
+from service.core.request_rules import Request
 from service.core.subjects import Subject
 from service.queue import Work
-from service.steps import callback_urls
+from service.steps.request_callback_urls import ensure_callback_url_subscribers, origin_of
 from service.steps.resources import Resources
-from service.store import entries, events, idempotency, media, subjects
+from service.store import events, idempotency, insert, media, subjects
 from service.store.database import Direct
 from service.store.events import New
 from service.store.idempotency import Bound, Named
@@ -161,27 +161,27 @@ async def _refuse_beyond_room(
     wanted: defaultdict[str, dict[object, list[Case]]] = defaultdict(dict)
     for case in cases:
         wanted[case.wish.account_id].setdefault(case.wish.name or case, []).append(case)
-    queues = resources.queues
+    limit = resources.queue_limit
     beyond = [
         case
-        for account_id, room in (await queues.room(tx, wanted, now)).items()
+        for account_id, room in (await limit.available(tx, wanted, now)).items()
         for alike in list(wanted[account_id].values())[max(0, room) :]
         for case in alike
     ]
     await _by_name(tx, beyond)  # whoever filled the queue may have written just these
     for case in _open(beyond):
-        message = f"{queues.most} subjects of this account are queued already"
+        message = f"{limit.most} subjects of this account are queued already"
         case.outcome = TooMany(message, QUEUE_FULL, FULL_FOR)
 
 
 async def _give_lanes(tx: Direct, resources: Resources, cases: Sequence[Case]) -> None:
     """Each callback_url of what is new has one, for all of its origin."""
     wanted = {
-        case: (case.wish.account_id, callback_urls.origin_of(url))
+        case: (case.wish.account_id, origin_of(url))
         for case in cases
         if (url := case.wish.request.callback_url)
     }
-    lanes = await callback_urls.lanes(tx, resources, sorted(set(wanted.values())))
+    lanes = await ensure_callback_url_subscribers(tx, resources, sorted(set(wanted.values())))
     for case, origin in wanted.items():
         case.subject = replace(case.subject, callback_id=lanes[origin])
 
@@ -192,7 +192,7 @@ async def _add(tx: Direct, cases: Sequence[Case]) -> list[Case]:
     if not cases:
         return []
     new = [case.subject for case in cases]
-    ids = await entries.add(tx, new, {one.id for one in new if by_url(one.document)})
+    ids = await insert.add_subjects(tx, new, {one.id for one in new if by_url(one.document)})
     await _by_name(tx, [case for case in cases if case.subject.id not in ids])
     return [case for case in cases if case.subject.id in ids]
 

@@ -8,8 +8,8 @@ import structlog
 
 from service.core import durations
 from service.core.errors import CallsheetError, Finding, Invalid, NotFound, Unavailable
-from service.core.rules import check
-from service.steps import callback_urls
+from service.core.request_rules import check
+from service.core.targets import check_url
 from service.steps.enter import Accepted, Case, Outcome, Wish, enter
 from service.steps.resources import Resources
 from service.store import accounts
@@ -57,11 +57,23 @@ def read(resources: Resources, asked: Asked, body: object) -> Wish:
     except Invalid as error:
         raise Invalid([*findings, *error.findings]) from None
     if request.callback_url is not None:
-        findings += callback_urls.flaws(resources, request.callback_url)
+        findings += callback_url_errors(resources, request.callback_url)
     if findings:
         raise Invalid(findings)
     key = None if asked.key is None else str(asked.key)
     return Wish(asked.account_id, request, key, seconds, asked.new)
+
+
+def callback_url_errors(resources: Resources, url: str) -> list[Finding]:
+    """Why a callback_url may not be called, as far as its text says: a name is judged each time it
+    is dialled. The provider takes http too, and so do those who only change its base URL."""
+    return check_url(
+        url,
+        pointer="/callback_url",
+        https_only=False,
+        allowed=resources.settings.allowed_private_targets,
+        ports=resources.settings.allowed_ports,
+    )
 
 
 def read_many(

@@ -16,7 +16,7 @@ from service.steps.keyring import Keyring
 from service.steps.learnt import Learnt
 from service.steps.limiter import Limiter
 from service.steps.profiles import Profiles
-from service.steps.queues import Queues
+from service.steps.queue_limit import QueueLimit
 from service.steps.vault import Vault
 from service.store.database import Database
 
@@ -38,7 +38,7 @@ class Resources:
     learnt: Learnt
     keyring: Keyring
     trials: Limiter
-    queues: Queues
+    queue_limit: QueueLimit
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
     clock: Callable[[], datetime]
     dice: Callable[[], float]

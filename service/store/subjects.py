@@ -1,4 +1,4 @@
-"""Subjects: read, locked and claimed. How they are made is in entries.py, how they move in
+"""Subjects: read, locked and claimed. How they are made is in insert.py, how they move in
 moves.py."""
 
 from collections.abc import Sequence

@@ -18,12 +18,11 @@ from service.core.errors import CallsheetError
 from service.steps.feed import Hub
 from service.steps.resources import Resources
 from service.web import (
-    capabilities,
     compat,
-    create,
     deliveries,
     docs,
     events,
+    intake,
     operators,
     ops,
     signing,
@@ -48,8 +47,8 @@ class Alone(Route):
 
 
 ROUTES = [
-    Route("/v1/subjects", create.create, methods=["POST"]),
-    Alone("/v1/subjects/batch", create.create_many, methods=["POST"]),
+    Route("/v1/subjects", intake.create, methods=["POST"]),
+    Alone("/v1/subjects/batch", intake.create_many, methods=["POST"]),
     Route("/v1/subjects", subjects.page_of, methods=["GET"]),
     Route("/v1/subjects/{subject_id}", subjects.read, methods=["GET"]),
     Route("/v1/subjects/{subject_id}/cancel", subjects.cancel_one, methods=["POST"]),
@@ -73,7 +72,7 @@ ROUTES = [
     Route("/v1/callbacks", operators.page_of, methods=["GET"]),
     Route("/v1/callbacks/{callback_id}", operators.read, methods=["GET"]),
     Route("/v1/callbacks/{callback_id}/reverify", operators.reverify, methods=["POST"]),
-    Route("/v1/capabilities", capabilities.read, methods=["GET"]),
+    Route("/v1/capabilities", intake.capabilities, methods=["GET"]),
     *compat.ROUTES,
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),

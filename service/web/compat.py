@@ -17,12 +17,12 @@ from service.core import envelopes, task_requests
 from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
 from service.core.fields import Reading, shown
-from service.core.rules import external_id
+from service.core.request_rules import external_id
 from service.steps import callers, tasks
 from service.steps.intake import Asked
 from service.store.callers import Caller
-from service.web.create import take
 from service.web.headers import only
+from service.web.intake import take
 from service.web.requests import Query, account_listed, authorize, resources
 from service.web.responses import JSON, problem_of
 

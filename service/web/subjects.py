@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.core.errors import Malformed, NotFound
 from service.core.lifecycle import State
-from service.core.rules import TAGS, external_id
+from service.core.request_rules import TAGS, external_id
 from service.core.subjects import Subject, public
 from service.steps import callers, cancel, reading
 from service.steps.watch import Watch

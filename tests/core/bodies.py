@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Pillow
 
 from service.core.errors import Invalid
-from service.core.rules import check
+from service.core.request_rules import check
 
 
 def picture(kind: str = "PNG", colour: str = "red", size: tuple[int, int] = (300, 300)) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 from service.core.errors import Invalid
 from service.core.fields import NFC_SHRINKS
-from service.core.rules import check
+from service.core.request_rules import check
 from tests.core.bodies import findings, image_body, video_body
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from service.core.errors import Invalid
-from service.core.rules import TAGS, check
+from service.core.request_rules import TAGS, check
 from tests.core.bodies import RED64, URL, findings, image_body, images, picture, video_body, without
 
 FRONTAL, SECOND = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.core.rules import check
+from service.core.request_rules import check
 from tests.core.bodies import (
     BLUE,
     BLUE64,

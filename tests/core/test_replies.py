@@ -12,7 +12,7 @@ from service.core.messages import (
     older_record,
     read_record,
 )
-from service.core.rules import check
+from service.core.request_rules import check
 from tests.core.bodies import RED, RED64, URL, image_body, images, video_body
 from tests.core.records import ELEMENT, RESULT
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.core import rules
+from service.core import request_rules
 from service.core.errors import Invalid
 from service.core.task_requests import KNOWN, given
 from tests.make import a_request
@@ -24,15 +24,17 @@ REQUIRED = ("element_name", "element_description", "reference_type")
 
 
 def accepted(body: object) -> dict[str, object]:
-    return rules.check(given(body)).document
+    return request_rules.check(given(body)).document
 
 
 def test_each_field_of_the_rules_is_known() -> None:
-    assert KNOWN.keys() == rules.READERS.keys()
+    assert KNOWN.keys() == request_rules.READERS.keys()
 
 
 @pytest.mark.parametrize("unset", UNSET)
-@pytest.mark.parametrize("name", sorted(rules.READERS.keys() - {*REQUIRED, "element_image_list"}))
+@pytest.mark.parametrize(
+    "name", sorted(request_rules.READERS.keys() - {*REQUIRED, "element_image_list"})
+)
 def test_an_optional_field_that_is_not_set_is_left_aside(name: str, unset: object) -> None:
     """Whatever is written in its place."""
     body = a_request()

@@ -15,7 +15,7 @@ from service.steps import audit, callback
 from service.steps.advance import advance
 from service.steps.receive import Received, receive
 from service.steps.resources import Resources
-from service.store import entries, events
+from service.store import events, insert
 from service.store.events import New
 from tests.calling import TASK, fetch, newer, record, signed, token
 from tests.make import a_subject
@@ -52,7 +52,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     """A new subject that the provider has."""
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
     async with resources.database.transaction() as tx:
-        assert await entries.add(tx, [subject])
+        assert await insert.add_subjects(tx, [subject])
         await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
     news = News(Signal.SUBMITTED, provider_task_id=subject.id)
     await advance(resources, subject.id, news)

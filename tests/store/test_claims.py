@@ -10,7 +10,7 @@ from service.core.lifecycle import Signal, State
 from service.core.subjects import News, Subject, moved
 from service.steps import submit
 from service.steps.resources import Resources
-from service.store import accounts, entries, moves, subjects
+from service.store import accounts, insert, moves, subjects
 from service.store.moves import Move
 from tests.conftest import Clock
 from tests.make import a_subject
@@ -44,7 +44,7 @@ async def queued(
     ]
     async with resources.database.transaction() as tx:
         for subject in made:
-            assert await entries.add(tx, [subject])
+            assert await insert.add_subjects(tx, [subject])
     return made
 
 

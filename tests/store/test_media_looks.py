@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from service.steps.resources import Resources
-from service.store import entries, media_looks
+from service.store import insert, media_looks
 from service.store.media_looks import Terms
 from tests.calling import fetch
 from tests.make import a_subject
@@ -51,7 +51,7 @@ async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resourc
     now = resources.clock()
     subject = a_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
     async with resources.database.transaction() as tx:
-        await entries.add(tx, [subject], {subject.id})
+        await insert.add_subjects(tx, [subject], {subject.id})
         terms = Terms("lse_1", 1, {}, {})
         (due,) = await media_looks.claim(tx, terms, now=now, until=now)
         assert (due.id, due.account_id, due.tries) == (subject.id, account, 0)

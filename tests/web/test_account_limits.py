@@ -16,7 +16,7 @@ from service.core.errors import TooMany
 from service.steps import callers, intake, keys, submit
 from service.steps.enter import Accepted
 from service.steps.intake import Asked
-from service.steps.queues import Queues
+from service.steps.queue_limit import QueueLimit
 from service.steps.resources import Resources
 from service.store.callers import Caller
 from service.web.app import build
@@ -37,7 +37,7 @@ def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str
 @asynccontextmanager
 async def second(resources: Resources, key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Another web process' worth of application: it shares nothing with the first but Postgres."""
-    own = replace(resources, queues=Queues(resources.settings.queued_per_account))
+    own = replace(resources, queue_limit=QueueLimit(resources.settings.queued_per_account))
     async with served(build(own)) as address:
         headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(

@@ -10,9 +10,9 @@ from structlog.typing import EventDict
 
 from service.local.ports import free_port
 from service.steps import keys
-from service.steps.queues import Queues
+from service.steps.queue_limit import QueueLimit
 from service.store.database import Database
-from service.web import create
+from service.web import intake
 from service.web.app import build
 from tests.calling import fetch
 from tests.conftest import Api
@@ -140,7 +140,7 @@ async def test_only_plain_json_is_read_and_not_too_much_of_it(
 ) -> None:
     answer = await api.http.post(PATH, content=b"{}", headers={"content-type": "text/plain"})
     assert "application/json" in is_refused(answer, 400, 1201)["message"]
-    monkeypatch.setattr(create, "MAX_SUBJECT_BODY", 100)
+    monkeypatch.setattr(intake, "MAX_SUBJECT_BODY", 100)
     answer = await api.http.post(PATH, json=request_body())
     assert "100 bytes" in is_refused(answer, 400, 1201)["message"]
 
@@ -190,7 +190,7 @@ async def test_query_parameters_that_the_provider_does_not_know_are_ignored(api:
 async def strict(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     """Two requests a second, and one subject in the queue."""
     settings = replace(api.resources.settings, requests_per_second=2.0)
-    own = replace(api.resources, settings=settings, queues=Queues(1))
+    own = replace(api.resources, settings=settings, queue_limit=QueueLimit(1))
     app = build(own)
     async with (
         served(app) as there,

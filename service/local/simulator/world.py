@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from service.core import errors, rules, signatures
+from service.core import errors, request_rules, signatures
 from service.local.simulator import media
 from service.local.simulator.background import Background
 from service.local.simulator.callbacks import Courier, Line
@@ -86,7 +86,7 @@ class World:
 
     def _check(self, body: dict[str, Any]) -> None:
         try:
-            rules.check(body)
+            request_rules.check(body)
         except errors.Invalid as error:
             text = "; ".join(f"{one.pointer}: {one.message}" for one in error.findings)
             raise Refusal(1201, text) from None

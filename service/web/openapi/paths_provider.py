@@ -5,7 +5,7 @@ from typing import Any
 from service.core import envelopes
 from service.core.capabilities import MODELS
 from service.core.messages import OUR_STATES
-from service.core.rules import IMAGE, VIDEO
+from service.core.request_rules import IMAGE, VIDEO
 from service.web.compat import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, PATH
 from service.web.openapi import examples
 from service.web.openapi.operations import (

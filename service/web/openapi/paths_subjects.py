@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.core.durations import DURATION
-from service.core.rules import TAGS
+from service.core.request_rules import TAGS
 from service.steps.intake import MAX_KEY, MAX_KEY_OF_MANY, MOST
 from service.web.conditional import MOST_HELD, MOST_WAIT
 from service.web.openapi import examples

@@ -1,6 +1,6 @@
 """Schemas of create-subject requests. Limits: core/rules.py."""
 
-from service.core import images, rules, videos
+from service.core import images, request_rules, videos
 from service.web.openapi.pieces import (
     PLAIN,
     PROSE,
@@ -33,7 +33,7 @@ IMAGE: Schema = {
 IMAGE_LIST = record(
     {
         "frontal_image": ref("Image"),
-        "refer_images": array(record({"image_url": ref("Image")}), rules.REFER_IMAGES),
+        "refer_images": array(record({"image_url": ref("Image")}), request_rules.REFER_IMAGES),
     },
     description="The others must differ from the frontal one, by URL and by content. Two that are "
     "the same among them are reported in `warnings`.",
@@ -48,18 +48,20 @@ VIDEO = (
     "film is not looked at."
 )
 VIDEO_LIST = record(
-    {"refer_videos": array(record({"video_url": url(VIDEO)}), rules.VIDEOS)},
+    {"refer_videos": array(record({"video_url": url(VIDEO)}), request_rules.VIDEOS)},
     description="It is looked at before it goes to the provider.",
 )
-TAG = record({"tag_id": word(*rules.TAGS, description=", ".join(rules.TAGS.values()))})
+TAG = record(
+    {"tag_id": word(*request_rules.TAGS, description=", ".join(request_rules.TAGS.values()))}
+)
 EXTERNAL_ID = sized(
-    rules.EXTERNAL_ID_LENGTH,
+    request_rules.EXTERNAL_ID_LENGTH,
     "The caller's own id, unique per account: code points of any script after NFC, in which it is "
     "compared and shown; no control characters. Percent-encoded in paths and queries.",
     pattern=PLAIN,
 )
 COMMON = {
-    "tag_list": array(ref("Tag"), rules.TAG_ENTRIES, "Repeats are folded."),
+    "tag_list": array(ref("Tag"), request_rules.TAG_ENTRIES, "Repeats are folded."),
     "callback_url": url(
         "Is sent the provider's own callbacks, signed by us. Once the subject is made they name its"
         " media by the URLs that the provider names, else by those of the request; what was sent as"
@@ -68,7 +70,7 @@ COMMON = {
     "external_task_id": EXTERNAL_ID,
 }
 IGNORED: Schema = {"description": "Ignored, and reported in `warnings` unless it is null."}
-VOICE = visible(rules.VOICE_LENGTH, "An existing voice; empty is none.")
+VOICE = visible(request_rules.VOICE_LENGTH, "An existing voice; empty is none.")
 NO_VOICE = text("Only video-based subjects support voice binding: empty, if anything.", maxLength=0)
 
 
@@ -77,9 +79,9 @@ def schemas(*, voice_for_images: bool) -> dict[str, Schema]:
     return {
         "SubjectRequest": _request(),
         "ImageSubjectRequest": _of_kind(
-            rules.IMAGE, "element_image_list", VOICE if voice_for_images else NO_VOICE
+            request_rules.IMAGE, "element_image_list", VOICE if voice_for_images else NO_VOICE
         ),
-        "VideoSubjectRequest": _of_kind(rules.VIDEO, "element_video_list", VOICE),
+        "VideoSubjectRequest": _of_kind(request_rules.VIDEO, "element_video_list", VOICE),
         "Image": IMAGE,
         "ImageList": IMAGE_LIST,
         "VideoList": VIDEO_LIST,
@@ -88,7 +90,7 @@ def schemas(*, voice_for_images: bool) -> dict[str, Schema]:
 
 
 def _request() -> Schema:
-    kinds = {rules.IMAGE: "ImageSubjectRequest", rules.VIDEO: "VideoSubjectRequest"}
+    kinds = {request_rules.IMAGE: "ImageSubjectRequest", request_rules.VIDEO: "VideoSubjectRequest"}
     paths = {kind: ref(name)["$ref"] for kind, name in kinds.items()}
     return {
         "oneOf": [ref(name) for name in kinds.values()],
@@ -101,9 +103,11 @@ def _of_kind(kind: str, needed: str, voice: Schema) -> Schema:
     (ignored,) = lists.keys() - {needed}
     return record(
         {
-            "element_name": sized(range(1, rules.NAME_LIMIT + 1), CHARACTERS, pattern=PROSE),
+            "element_name": sized(
+                range(1, request_rules.NAME_LIMIT + 1), CHARACTERS, pattern=PROSE
+            ),
             "element_description": sized(
-                range(1, rules.DESCRIPTION_LIMIT + 1), CHARACTERS, pattern=PROSE
+                range(1, request_rules.DESCRIPTION_LIMIT + 1), CHARACTERS, pattern=PROSE
             ),
             "reference_type": {"type": "string", "const": kind},
             needed: lists[needed],

@@ -6,7 +6,7 @@ in the descriptions.
 
 from service.core import headers, subscribing
 from service.core.parameters import LONGEST_WAIT
-from service.core.rules import IMAGE, TAGS, VIDEO
+from service.core.request_rules import IMAGE, TAGS, VIDEO
 from service.core.subscribing import NATS, REDIS, WEBHOOK
 from service.steps.signing import MAX_OVERLAP, OVERLAP
 from service.store.replays import KINDS

@@ -12,9 +12,10 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
 from service.remote.attempts import Failed
-from service.steps import callback_urls, keys
+from service.steps import keys
 from service.steps.advance import advance
 from service.steps.intake import accept
+from service.steps.request_callback_urls import origin_of
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import PATH, Receiver, Remote
@@ -246,7 +247,7 @@ async def test_a_request_that_came_before_makes_no_lane(api: Api, account: str) 
     ],
 )
 def test_an_origin_is_a_host_and_a_port(url: str, origin: str) -> None:
-    assert callback_urls.origin_of(url) == origin
+    assert origin_of(url) == origin
 
 
 async def test_a_move_that_makes_no_event_makes_no_call(api: Api, subscriber: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""New subjects, many at once: what intake writes, and what it must know before."""
+"""New subjects, many at once; and how many of an account are queued already."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from service.core.subjects import Subject
 from service.store.database import Direct, Transaction
 from service.store.rows import from_rows, rows
 
-_NEW = {
+_COLUMNS = {
     "id": "text",
     "account_id": "text",
     "external_task_id": "text",
@@ -27,14 +27,14 @@ _NEW = {
     "updated_at": "timestamptz",
 }
 # The order keeps two batches that name the same external ids from waiting for each other.
-_ADD = text(f"""
-    INSERT INTO subjects ({", ".join(_NEW)})
-    SELECT {", ".join(_NEW)} FROM {from_rows("new_subjects", _NEW | {"place": "int"})}
+_ADD_SUBJECTS = text(f"""
+    INSERT INTO subjects ({", ".join(_COLUMNS)})
+    SELECT {", ".join(_COLUMNS)} FROM {from_rows("new_subjects", _COLUMNS | {"place": "int"})}
     ORDER BY account_id, external_task_id, place
     ON CONFLICT (account_id, external_task_id) DO NOTHING
     RETURNING id
 """)  # noqa: S608 - only our own column names are put in
-_QUEUED = text("""
+_COUNT_QUEUED = text("""
     SELECT account_id, (
         SELECT count(*) FROM (
             SELECT 1 FROM subjects s
@@ -51,28 +51,30 @@ _LOCK_QUEUES = text("""
 """)
 
 
-async def add(
+async def add_subjects(
     tx: Transaction | Direct, new: Sequence[Subject], media_due: Container[str] = ()
 ) -> set[str]:
     """Write new subjects, and give the ids of those that were written: where an account has this
-    external_task_id already nothing is, and of several with one the first is. Those in `media_due`
-    have media to be looked at first.
+    external_task_id already nothing is, and of several with one the first is. The media of those
+    in `media_due`, subjects' ids, are to be fetched and checked first.
 
     The unique key settles the race of equal requests that arrive at once: it waits for the other's
     commit, so what was written instead can be read then.
     """
-    given = [_row(subject, media_due) | {"place": at} for at, subject in enumerate(new)]
-    return {row[0] for row in await tx.execute(_ADD, {"new_subjects": rows(given)})}
+    given = [_row(subject, media_due) | {"place": place} for place, subject in enumerate(new)]
+    return {row[0] for row in await tx.execute(_ADD_SUBJECTS, {"new_subjects": rows(given)})}
 
 
 def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
-    own = {name: getattr(subject, name) for name in _NEW if name != "media_due_at"}
+    own = {name: getattr(subject, name) for name in _COLUMNS if name != "media_due_at"}
     return own | {"media_due_at": subject.created_at if subject.id in media_due else None}
 
 
-async def queued(tx: Transaction | Direct, accounts: Sequence[str], most: int) -> dict[str, int]:
+async def count_queued(
+    tx: Transaction | Direct, account_ids: Sequence[str], most: int
+) -> dict[str, int]:
     """How many subjects of each account are queued, counted up to `most`. Nobody else counts them
     until this transaction ends."""
-    await tx.execute(_LOCK_QUEUES, {"accounts": accounts})
-    found = await tx.execute(_QUEUED, {"accounts": accounts, "most": most})
+    await tx.execute(_LOCK_QUEUES, {"accounts": account_ids})
+    found = await tx.execute(_COUNT_QUEUED, {"accounts": account_ids, "most": most})
     return {row[0]: int(row[1]) for row in found}

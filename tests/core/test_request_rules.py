@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core import rules
+from service.core import request_rules
 from service.core.errors import Invalid
 from service.core.fields import MAX_FINDINGS
-from service.core.rules import Request, check
+from service.core.request_rules import Request, check
 from tests.core.bodies import (
     RED64,
     URL,
@@ -137,7 +137,7 @@ JSON = st.recursive(
 )
 
 
-@given(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(rules.READERS, JSON)))
+@given(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(request_rules.READERS, JSON)))
 def test_any_body_is_a_request_or_invalid_and_nothing_else(body: object) -> None:
     try:
         assert isinstance(check(body), Request)
@@ -146,7 +146,7 @@ def test_any_body_is_a_request_or_invalid_and_nothing_else(body: object) -> None
         json.dumps([finding.message + finding.pointer for finding in invalid.findings]).encode()
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(rules.READERS, JSON)))
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(request_rules.READERS, JSON)))
 def test_a_good_request_spoilt_anywhere_never_raises_anything_but_invalid(
     changes: dict[str, object],
 ) -> None:

@@ -1,4 +1,5 @@
-"""POST /v1/subjects, for one, and /v1/subjects/batch, for up to a hundred."""
+"""What may be asked for, GET /v1/capabilities; and asking for it, POST /v1/subjects for one subject
+and POST /v1/subjects/batch for up to a hundred."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.core.capabilities import MODELS
 from service.core.errors import CallsheetError, Finding, Invalid
 from service.core.subjects import public
 from service.steps import intake
@@ -16,8 +18,15 @@ from service.steps.resources import Resources
 from service.store.callers import Caller
 from service.web import bodies
 from service.web.headers import only
-from service.web.requests import MAX_SUBJECT_BODY, authorize, outside, resources
+from service.web.requests import MAX_SUBJECT_BODY, Query, authorize, outside, resources
 from service.web.responses import problem_body, rendered, status_of
+
+
+async def capabilities(request: Request) -> Response:
+    """Which model takes which kind of subject."""
+    await authorize(request, "subjects:read")
+    Query(request).done()
+    return rendered({"data": MODELS})
 
 
 async def create(request: Request) -> Response:
