@@ -1,4 +1,4 @@
-"""Schemas of create-subject requests. Limits: core/rules.py."""
+"""Schemas of create-subject requests. Limits: core/request_rules.py."""
 
 from service.core import images, request_rules, videos
 from service.web.openapi.pieces import (
