@@ -15,7 +15,7 @@ from service.core.errors import CallsheetError, Finding, Invalid, Unavailable
 from service.core.sources import PROVIDER
 from service.core.subjects import rfc3339
 from service.settings import SettingError, Settings, read_settings
-from service.steps import audit, keys, reseal, revisit, secrets
+from service.steps import audit, callback_secrets, keys, reseal, reverify
 from service.steps.resources import Resources
 from service.store.migrate import migrate
 from service.store.reasons import reason
@@ -145,9 +145,9 @@ def _key_line(one: keys.Listed, width: int) -> str:
 
 @_with_resources
 async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
-    secret, new = await secrets.add(resources, given.source, _secret(given.secret))
+    secret, new = await callback_secrets.add(resources, given.source, _secret(given.secret))
     print(_line(secret), "added" if new else "was there already")
-    number, taken = await revisit.reverify_all(resources, given.source)
+    number, taken = await reverify.reverify_all(resources, given.source)
     print(f"{number} rejected callbacks were verified again, {taken} taken")
     return 0
 
@@ -166,21 +166,21 @@ def _secret(given: str | None) -> str:
 
 @_with_resources
 async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int:
-    for one in await secrets.listed(resources):
+    for one in await callback_secrets.listed(resources):
         print(_line(one), rfc3339(one.created_at) or "-")
     return 0
 
 
 @_with_resources
 async def _secrets_remove(resources: Resources, given: argparse.Namespace) -> int:
-    secret, last = await secrets.remove(resources, given.id)
+    secret, last = await callback_secrets.remove(resources, given.id)
     print(_line(secret), "removed")
     if last:
         print(_warning(secret.source), file=sys.stderr)
     return 0
 
 
-def _line(secret: secrets.Listed) -> str:
+def _line(secret: callback_secrets.Listed) -> str:
     return f"{secret.id or 'settings':30} {secret.source:12} {secret.fingerprint}"
 
 

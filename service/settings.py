@@ -13,7 +13,7 @@ from service.core.database_url import parse_database_url
 from service.core.fields import Reading, shown
 from service.core.ports import parse_ports
 from service.core.retries import DELIVERY_SCHEDULE
-from service.core.schemes import V1, Scheme
+from service.core.signature_schemes import V1, Scheme
 from service.core.sources import PROVIDER, read_sources
 from service.core.targets import parse_networks
 

@@ -22,7 +22,7 @@ from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
 from service.settings import Settings, unknown_variables
-from service.steps.keyring import Keyring
+from service.steps.callback_secret_cache import Keyring
 from service.steps.learnt import Learnt
 from service.steps.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
 from service.steps.profiles import Profiles

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from service.core import signatures
-from service.core.tokens import callback_token
+from service.core.url_tokens import callback_token
 from service.steps.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
 

@@ -8,16 +8,13 @@ whose `whpk_` public key anybody may know, as `v1a`.
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.core import schemes
 from service.core.keys import PREFIX, PUBLIC_PREFIX, whsec
 
-TOLERANCE = schemes.TOLERANCE
 SECRET_BYTES = 32  # of those we make; as many as HMAC-SHA256 puts out: RFC 2104, section 3
 SEED_BYTES = 32  # RFC 8032, section 5.1.5
 MOST_LOADED = 4096  # private keys; to load one takes as long as to sign with it
@@ -81,12 +78,6 @@ def headers(
         "webhook-timestamp": str(timestamp),
         "webhook-signature": " ".join(listed),
     }
-
-
-def verify(keys: Iterable[bytes], received: Mapping[str, str], body: bytes, now: datetime) -> str:
-    """The message id, if any key signed these bytes as `v1`; else SignatureError (schemes.py)."""
-    # V1 has an id, so there always is one.
-    return schemes.verify(schemes.V1, tuple(keys), received, body, now) or ""
 
 
 @lru_cache(MOST_LOADED)

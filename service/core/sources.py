@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from types import MappingProxyType
 
-from service.core.schemes import UNSIGNED, V1, V1A, Ed25519, Hmac, Scheme, SharedSecret
+from service.core.signature_schemes import UNSIGNED, V1, V1A, Ed25519, Hmac, Scheme, SharedSecret
 
 PROVIDER = "provider"  # the built-in source
 SOURCE = re.compile(r"[a-z][a-z0-9-]{0,31}")  # a token has a dot, and so is never one

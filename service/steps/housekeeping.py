@@ -6,7 +6,7 @@ from datetime import timedelta
 from service.core.retries import usual_duration
 from service.steps.enter import KEY_LIFE
 from service.steps.resources import Resources
-from service.store import callbacks, idempotency, media, provider, retired_keys
+from service.store import idempotency, inbox, media, provider, retired_keys
 
 EVERY = timedelta(minutes=1)
 BATCH = 1000
@@ -36,7 +36,7 @@ async def prune(resources: Resources) -> None:
     kept_since = now - timedelta(days=resources.settings.retention_days)
     while True:
         async with resources.database.transaction() as tx:
-            if await callbacks.prune(tx, kept_since, BATCH) < BATCH:
+            if await inbox.prune(tx, kept_since, BATCH) < BATCH:
                 return
 
 

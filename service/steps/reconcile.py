@@ -15,7 +15,7 @@ from service.core.news import news_of
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
-from service.steps import revisit, unreadable
+from service.steps import reverify, unreadable
 from service.steps.advance import Fence, advance, advance_all, next_look_up
 from service.steps.for_each import for_each
 from service.steps.leases import end_of_lease
@@ -104,7 +104,7 @@ async def sweep(resources: Resources) -> None:
         overdue = await subjects.overdue(tx, now, MOST)
     await _move(resources, lapsed, partial(_lapsed, now))
     await _move(resources, overdue, partial(_overdue, now))
-    await revisit.appear(resources)
+    await reverify.appear(resources)
 
 
 async def _move(

@@ -9,7 +9,7 @@ rejected callbacks of sources with a shared secret, can be verified again until 
 
 from dataclasses import dataclass, field
 
-from service.steps import secrets
+from service.steps import callback_secrets
 from service.steps.profiles import bound_to
 from service.steps.resources import Resources
 from service.steps.vault import Sealed
@@ -84,4 +84,4 @@ async def _mark(tx: Transaction, resources: Resources, row: Row) -> None:
     """Its fingerprint is by SECRET_KEY too: by another, the same secret could be added twice."""
     bound = _bound_to(resources, CALLBACK_SECRETS, row, "secret")
     key = resources.vault.open(row.values["secret"], bound)
-    await sealed.mark(tx, row, secrets.fingerprint(resources, key))
+    await sealed.mark(tx, row, callback_secrets.fingerprint(resources, key))

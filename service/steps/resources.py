@@ -12,7 +12,7 @@ from service.remote.provider import Provider
 from service.remote.streams import Streams
 from service.remote.subscriber import Sender
 from service.settings import Settings
-from service.steps.keyring import Keyring
+from service.steps.callback_secret_cache import Keyring
 from service.steps.learnt import Learnt
 from service.steps.limiter import Limiter
 from service.steps.profiles import Profiles

@@ -13,7 +13,7 @@ from service.core.news import news_of
 from service.core.parallel_limit import places, refused
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
-from service.core.tokens import callback_token
+from service.core.url_tokens import callback_token
 from service.queue import Work
 from service.remote.provider import (
     Accepted,

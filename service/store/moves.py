@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import text
 
 from service.core.subjects import Subject
-from service.store.callbacks import KEEP, Kept, keeping
 from service.store.database import Direct, Transaction
 from service.store.events import TOLD, WRITE, New, written
+from service.store.inbox import KEEP, Kept, keeping
 from service.store.rows import from_rows, rows
 
 # What a move may change, with its type.

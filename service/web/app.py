@@ -18,20 +18,20 @@ from service.core.errors import CallsheetError
 from service.steps.feed import Hub
 from service.steps.resources import Resources
 from service.web import (
+    callback_admin,
     compat,
     deliveries,
     docs,
     events,
     intake,
-    operators,
     ops,
     signing,
     subjects,
     subscribers,
 )
 from service.web.bodies import Bodies
-from service.web.callbacks import Front
 from service.web.gathered import gather
+from service.web.receive import Front
 from service.web.responses import problem, problem_of
 from service.web.streams import Streams
 
@@ -69,9 +69,9 @@ ROUTES = [
     Route("/v1/account/callback-secret", signing.callback_secret, methods=["GET"]),
     Route("/v1/account/callback-secret/rotate", signing.rotate_callback_secret, methods=["POST"]),
     Route("/.well-known/jwks.json", signing.jwks, methods=["GET"]),
-    Route("/v1/callbacks", operators.page_of, methods=["GET"]),
-    Route("/v1/callbacks/{callback_id}", operators.read, methods=["GET"]),
-    Route("/v1/callbacks/{callback_id}/reverify", operators.reverify, methods=["POST"]),
+    Route("/v1/callbacks", callback_admin.page_of, methods=["GET"]),
+    Route("/v1/callbacks/{callback_id}", callback_admin.read, methods=["GET"]),
+    Route("/v1/callbacks/{callback_id}/reverify", callback_admin.verify_again, methods=["POST"]),
     Route("/v1/capabilities", intake.capabilities, methods=["GET"]),
     *compat.ROUTES,
     Route("/healthz", ops.healthz, methods=["GET"]),

@@ -21,8 +21,8 @@ from starlette.types import Receive
 
 from service.core.errors import Malformed, TooLarge, Unavailable
 from service.steps.limiter import Limiter
+from service.web.body import Incoming, parsed, require_json
 from service.web.headers import combined
-from service.web.incoming import Incoming, parsed, require_json
 from service.web.turns import Turns
 
 log = structlog.get_logger()

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from service.core.errors import CallsheetError
 from service.core.subjects import Subject
-from service.steps import callback, callers, intake, reading
+from service.steps import callers, ingest, intake, reading
+from service.steps.apply import Taken
 from service.steps.batcher import Batcher
 from service.steps.callers import Presented
 from service.steps.enter import Outcome, Wish
-from service.steps.judge import Taken
-from service.steps.receive import Incoming
 from service.steps.resources import Resources
+from service.steps.verify import Incoming
 from service.store.callers import Caller
 
 LOOKERS = 2  # look-ups under way: as many as the pool for those of keys has connections
@@ -54,8 +54,8 @@ def gather(resources: Callable[[], Resources]) -> Gathered:
         return lambda items: step(resources(), items)
 
     return Gathered(
-        callbacks=Batcher(over(callback.store), weigh=_bytes),
-        doubtful=Batcher(over(callback.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
+        callbacks=Batcher(over(ingest.store), weigh=_bytes),
+        doubtful=Batcher(over(ingest.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
         intake=Batcher(over(intake.accept_all), weigh=_media),
         callers=Batcher(over(callers.known), writers=LOOKERS),
         subjects=Batcher(over(reading.subjects_of), writers=LOOKERS),

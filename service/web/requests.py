@@ -18,8 +18,8 @@ from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
 from service.store.owners import NAMES_OF_IDS
+from service.web.body import Incoming, parsed, require_json
 from service.web.headers import combined, only
-from service.web.incoming import Incoming, parsed, require_json
 
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
 # Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.

@@ -21,8 +21,8 @@ from service.core.lifecycle import State, Stay, decide
 from service.core.messages import Report, read_callback
 from service.core.news import news_of
 from service.core.results import EPOCH
-from service.core.signatures import verify
 from service.core.subjects import Subject, moved
+from service.core.verification import verify_v1
 from service.store.outgoing import deliveries, events, subscribers
 from service.store.tables import callbacks, subjects
 from service.wiring import utc_now
@@ -43,7 +43,7 @@ class Plain:
     async def take(self, request: Request) -> Response:
         now = utc_now()
         body = await request.body()
-        message = verify(self._keys, request.headers, body, now)
+        message = verify_v1(self._keys, request.headers, body, now)
         report = read_callback(body)
         headers = {name: request.headers[name] for name in KEPT_HEADERS if name in request.headers}
         row = _row(message, headers, body, report, now)

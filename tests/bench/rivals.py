@@ -18,7 +18,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.core.signatures import key_of, verify
+from service.core.signatures import key_of
+from service.core.verification import verify_v1
 from service.web.protocol import Bounded
 from service.web.server import KEEP_ALIVE
 from service.wiring import collect_seldom, utc_now
@@ -30,7 +31,7 @@ ANSWER = b'{"an": "%b"}' % (b"x" * 588)  # as long as a subject is
 
 
 async def floor(request: Request) -> Response:
-    verify(KEYS, request.headers, await request.body(), utc_now())
+    verify_v1(KEYS, request.headers, await request.body(), utc_now())
     return Response()
 
 

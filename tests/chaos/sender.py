@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from service.core import signatures
-from service.core.tokens import SEPARATOR, callback_token
+from service.core.url_tokens import SEPARATOR, callback_token
 from service.steps.vault import Vault
 from tests.chaos.world import AGAIN, Hearing, World, until
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.core.schemes import Scheme, read_secret
+from service.core.signature_schemes import Scheme, read_secret
 from service.core.sources import read_sources
 
 # As an operator would write it; the deliverers are those of rule P77.

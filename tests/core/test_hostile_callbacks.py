@@ -7,16 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import SignatureError
-from service.core.schemes import (
-    MAX_ID,
-    MAX_SIGNATURES,
-    V1,
-    Ed25519,
-    Hmac,
-    SharedSecret,
-    kept_headers,
-    verify,
-)
+from service.core.signature_schemes import V1, Ed25519, Hmac, SharedSecret
+from service.core.verification import MAX_ID, MAX_SIGNATURES, kept_headers, verify
 from tests.core.deliverers import (
     AT,
     BODY,

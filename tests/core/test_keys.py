@@ -7,7 +7,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.schemes import UNSIGNED, V1, V1A, Ed25519, Hmac, Scheme, SharedSecret, read_secret
+from service.core.signature_schemes import (
+    UNSIGNED,
+    V1,
+    V1A,
+    Ed25519,
+    Hmac,
+    Scheme,
+    SharedSecret,
+    read_secret,
+)
 from tests.core.deliverers import PUBLIC, WHPK
 
 SHARED = SharedSecret()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.schemes import UNSIGNED, V1, V1A, Ed25519, Hmac, Scheme, SharedSecret
+from service.core.signature_schemes import UNSIGNED, V1, V1A, Ed25519, Hmac, Scheme, SharedSecret
 from service.core.sources import PROVIDER, read_sources
 from tests.core.deliverers import SETTING, SOURCES
 

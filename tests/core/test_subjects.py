@@ -12,7 +12,7 @@ from service.core import ids
 from service.core.events import event_of, in_feed
 from service.core.lifecycle import RANK, Signal, State, decide
 from service.core.subjects import News, moved, public, rfc3339
-from service.core.tokens import callback_token, subject_of
+from service.core.url_tokens import callback_token, subject_of
 from tests.make import NOW, a_subject
 
 KEY = b"k" * 32

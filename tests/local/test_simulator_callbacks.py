@@ -10,6 +10,7 @@ import pytest
 
 from service.core import signatures
 from service.core.errors import SignatureError
+from service.core.verification import verify_v1
 from tests.local.simulating import AT_ONCE, SECRET, receiver, simulator
 
 Got = Sequence[tuple[dict[str, str], bytes]]
@@ -25,7 +26,7 @@ def verified(got: Got) -> list[str]:
     """The message ids; SignatureError if one does not verify."""
     keys = [signatures.key_of(SECRET)]
     now = datetime.fromtimestamp(time.time(), UTC)
-    return [signatures.verify(keys, headers, body, now) for headers, body in got]
+    return [verify_v1(keys, headers, body, now) for headers, body in got]
 
 
 async def test_every_status_is_called_back_about_signed_in_the_older_shape() -> None:

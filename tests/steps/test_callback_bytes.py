@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from service.core.events import event_of
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.steps import audit, callback
+from service.steps import audit, ingest
 from service.steps.advance import advance
-from service.steps.receive import Received, receive
 from service.steps.resources import Resources
+from service.steps.verify import Received, receive
 from service.store import events, insert
 from service.store.events import New
 from tests.calling import TASK, fetch, newer, record, signed, token
@@ -44,7 +44,7 @@ async def taken(
 ) -> str | None:
     """The verdict; None where it was refused as it may be."""
     received = Received("provider", where, headers, body, resources.clock())
-    (result,) = await callback.store(resources, [receive(resources, received)])
+    (result,) = await ingest.store(resources, [receive(resources, received)])
     return None if result.refusal else result.verdict
 
 

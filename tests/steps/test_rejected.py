@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from service.core.signatures import secret_of
-from service.steps import callback, keys, secrets
-from service.steps.receive import MAX_STRANGE
+from service.steps import callback_secrets, ingest, keys
 from service.steps.resources import Resources
+from service.steps.verify import MAX_STRANGE
 from service.web import app, gathered
 from tests.calling import fetch, record, signed, token
 from tests.conftest import WEBHOOK_SECRET, Api, Clock
@@ -66,7 +66,7 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
 ) -> None:
     subject_id = (await api.create())["id"]
     body = record(subject_id)
-    monkeypatch.setattr(callback, bound, 3 if bound == "MOST_DOUBTFUL" else 3 * len(body))
+    monkeypatch.setattr(ingest, bound, 3 if bound == "MOST_DOUBTFUL" else 3 * len(body))
     path = token(api.resources, subject_id)
     for number in range(2):
         clock.pass_by(0.001)
@@ -132,10 +132,10 @@ async def test_a_shared_secret_is_kept_veiled_and_known_again_however_often_it_w
     for _ in range(2):
         answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
         assert answer.json()["reason"] == "no secret is known for this source"
-    await secrets.add(api.resources, "relay", "another-secret-of-the-relay")
+    await callback_secrets.add(api.resources, "relay", "another-secret-of-the-relay")
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert answer.json()["reason"] == "the shared secret does not match"
-    await secrets.add(api.resources, "relay", SHARED)
+    await callback_secrets.add(api.resources, "relay", SHARED)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert (answer.status_code, answer.json()["verdict"]) == (200, "hint")
     assert SHARED not in answer.text

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from service.core.signatures import secret_of
 from service.queue import Work
 from service.settings import read_settings
-from service.steps import reseal, revisit, secrets
+from service.steps import callback_secrets, reseal, reverify
 from service.steps.profiles import bound_to
 from service.steps.reseal import BATCH
 from service.steps.resources import Resources
@@ -86,7 +86,7 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
 ) -> None:
     """Promise 9, for the key that keeps all others: told of, changed, resealed, and the old one
     dropped."""
-    await secrets.add(api.resources, "provider", ADDED)
+    await callback_secrets.add(api.resources, "provider", ADDED)
     account = (await api.http.get("/v1/account/callback-secret")).json()
     async with backend(api) as theirs:
         made = await api.subscribe(
@@ -219,18 +219,18 @@ async def test_a_callback_secret_is_known_by_its_fingerprint_under_either_key(
     api: Api, environ: dict[str, str]
 ) -> None:
     """Else the same secret could be added twice, and be in force still when it was removed."""
-    old, _ = await secrets.add(api.resources, "provider", ADDED)
+    old, _ = await callback_secrets.add(api.resources, "provider", ADDED)
     async with process(api, environ | CHANGED) as changed:
-        assert await secrets.add(changed, "provider", ADDED) == (old, False)
+        assert await callback_secrets.add(changed, "provider", ADDED) == (old, False)
         await reseal.reseal(changed)
-        (anew,) = await secrets.listed(changed)
+        (anew,) = await callback_secrets.listed(changed)
         assert (anew.id, anew.fingerprint != old.fingerprint) == (old.id, True)
-        assert await secrets.add(changed, "provider", ADDED) == (anew, False)
+        assert await callback_secrets.add(changed, "provider", ADDED) == (anew, False)
         # A process that has not been told yet adds it again; resealing makes the two one.
-        _, added = await secrets.add(api.resources, "provider", ADDED)
+        _, added = await callback_secrets.add(api.resources, "provider", ADDED)
         assert added
         await reseal.reseal(changed)
-        (left,) = await secrets.listed(changed)
+        (left,) = await callback_secrets.listed(changed)
         assert left.fingerprint == anew.fingerprint
 
 
@@ -247,5 +247,5 @@ async def test_a_kept_callback_with_a_shared_secret_can_be_verified_under_the_ne
         )
         assert answer.status_code == 401
     async with process(api, environ | CHANGED) as changed:
-        await secrets.add(changed, "relay", SHARED)
-        assert await revisit.reverify_all(changed, "relay") == (2, 1)
+        await callback_secrets.add(changed, "relay", SHARED)
+        assert await reverify.reverify_all(changed, "relay") == (2, 1)

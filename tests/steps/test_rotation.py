@@ -8,9 +8,9 @@ from standardwebhooks import Webhook
 from structlog.typing import EventDict
 from svix.webhooks import Webhook as SvixWebhook
 
-from service.core import schemes
+from service.core import verification
 from service.core.errors import NotFound
-from service.core.schemes import V1A, read_secret
+from service.core.signature_schemes import V1A, read_secret
 from service.core.signatures import key_of
 from service.queue import Work
 from service.steps import housekeeping, signing
@@ -56,7 +56,7 @@ async def test_v1a_verifies_by_the_keys_shown_and_by_the_published_ones(
     for got, shown in ((first, [old]), (second, [old, new])):
         for one in shown:
             public = read_secret(V1A, one["key"])
-            assert schemes.verify(V1A, [public], *got, clock()) == got[0]["webhook-id"]
+            assert verification.verify(V1A, [public], *got, clock()) == got[0]["webhook-id"]
     published = {one["kid"]: one for one in await jwks(api)}
     assert published.keys() == {old["kid"], new["kid"]}
     assert holds(published[old["kid"]], first)

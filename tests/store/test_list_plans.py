@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.steps import keys
-from service.store.kept import VERDICTS
+from service.store.archive import VERDICTS
 from tests.conftest import Api
 from tests.store.statements import SCANS, heard, plan
 from tests.store.test_plans import EMPTIED, FILLED

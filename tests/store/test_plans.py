@@ -4,10 +4,10 @@ from typing import Any
 
 import asyncpg
 
-from service.steps import callback, housekeeping, leases
+from service.steps import housekeeping, ingest, leases
 from service.steps.leases import Lease
-from service.steps.receive import Incoming, Received, receive
 from service.steps.resources import Resources
+from service.steps.verify import Incoming, Received, receive
 from tests.calling import record, signed
 from tests.conftest import Api
 from tests.local.simulating import Receiver, Remote
@@ -126,7 +126,7 @@ async def test_a_batch_reads_no_whole_table_even_if_planned_when_all_were_empty(
     resources: Resources,
 ) -> None:
     with heard() as statements:
-        await callback.store(resources, batch(resources, "1", 3))
+        await ingest.store(resources, batch(resources, "1", 3))
     wrong = await unbounded(resources, EMPTIED, statements)
     assert not wrong, "\n".join(wrong)
 
@@ -144,7 +144,7 @@ async def test_a_batch_takes_as_many_statements_as_one_callback(
             for one in ids
         ]
         with heard() as statements:
-            taken = await callback.store(api.resources, incoming)
+            taken = await ingest.store(api.resources, incoming)
         assert {one.verdict for one in taken} == {"applied"}
         counts.append(len(statements))
     assert counts[1:] == [3, 3, 3]

@@ -6,11 +6,11 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
-from service.core.schemes import V1
-from service.steps import revisit, secrets
-from service.steps.keyring import Keyring
-from service.steps.receive import Received, receive
+from service.core.signature_schemes import V1
+from service.steps import callback_secrets, reverify
+from service.steps.callback_secret_cache import Keyring
 from service.steps.resources import Resources
+from service.steps.verify import Received, receive
 from tests.calling import fetch, token
 from tests.conftest import Api, Clock
 from tests.core.deliverers import BODY, NOW, PROVEN, SETTING, UNPROVEN, Delivery, named, relay
@@ -35,7 +35,7 @@ async def post(api: Api, path: str, one: Delivery) -> httpx.Response:
 
 async def known(api: Api, one: Delivery) -> None:
     if one.secret:
-        await secrets.add(api.resources, one.source, one.secret)
+        await callback_secrets.add(api.resources, one.source, one.secret)
 
 
 async def at_subject(api: Api, source: str) -> str:
@@ -111,14 +111,14 @@ async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Ap
         "verdict": "rejected",
         "reason": "no source of this name is configured",
     }
-    assert await revisit.reverify_all(api.resources, "later") == (1, 0)
+    assert await reverify.reverify_all(api.resources, "later") == (1, 0)
     sources = {**api.resources.settings.callback_sources, "later": V1}
     settings = replace(api.resources.settings, callback_sources=sources)
     configured = replace(
         api.resources, settings=settings, keyring=Keyring(settings, api.resources.vault)
     )
-    await secrets.add(configured, "later", relay().secret)
-    assert await revisit.reverify_all(configured, "later") == (1, 1)
+    await callback_secrets.add(configured, "later", relay().secret)
+    assert await reverify.reverify_all(configured, "later") == (1, 1)
 
 
 async def test_a_source_without_a_subject_is_a_source_too(api: Api) -> None:
@@ -135,7 +135,7 @@ async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
     given = replace(resources, keyring=Keyring(settings, resources.vault))
     unsigned = Received("provider", None, {}, BODY, resources.clock())
     assert receive(given, unsigned).refusal is None
-    await secrets.add(given, "provider", relay().secret)
+    await callback_secrets.add(given, "provider", relay().secret)
     await fetch(given, "UPDATE callback_secrets SET secret = $1", b"sealed with another key")
     async with given.database.glance() as tx:
         await given.keyring.refresh(tx)

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from service.core import signatures
 from service.core.errors import SignatureError
+from service.core.verification import verify_v1
 from service.local.demo.drawing import encoded, portrait
 
 # Five seconds of H.264, 1920x1080, yuv420p, 24 frames a second, `moov` first: 120 frames drawn
@@ -63,9 +63,7 @@ class Backend:
         raw = await request.body()
         now = time.time()
         try:
-            event_id = signatures.verify(
-                self.keys, request.headers, raw, datetime.fromtimestamp(now, UTC)
-            )
+            event_id = verify_v1(self.keys, request.headers, raw, datetime.fromtimestamp(now, UTC))
         except SignatureError:
             self.unverified += 1
             return Response(status_code=401)

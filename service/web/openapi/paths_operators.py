@@ -3,9 +3,8 @@
 from typing import Any
 
 from service.core.sources import SOURCE
+from service.store.archive import VERDICTS
 from service.store.callers import OPERATOR
-from service.store.kept import VERDICTS
-from service.web.callbacks import MAX_CALLBACK
 from service.web.openapi import examples
 from service.web.openapi.operations import (
     Part,
@@ -20,6 +19,7 @@ from service.web.openapi.operations import (
 from service.web.openapi.paths_subjects import SHORT
 from service.web.openapi.pieces import STORABLE, nullable, page_of, record, ref, text, word
 from service.web.openapi.problems import conflict, fails, not_believed
+from service.web.receive import MAX_CALLBACK
 
 TAG = "callbacks"
 CALLBACK = component("callback_id")

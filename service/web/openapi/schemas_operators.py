@@ -1,7 +1,7 @@
 """Schemas of callbacks, as they are taken and as operators see them."""
 
-from service.store.callbacks import Trust
-from service.store.kept import COUNTED, MOST_COUNTED, VERDICTS
+from service.store.archive import COUNTED, MOST_COUNTED, VERDICTS
+from service.store.inbox import Trust
 from service.web.openapi.pieces import (
     Schema,
     nullable,

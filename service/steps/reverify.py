@@ -6,18 +6,17 @@ from datetime import timedelta
 
 import structlog
 
-from service.core.descriptions import PLAIN_HEADERS
 from service.core.errors import Conflict, NotFound, Unavailable
 from service.core.messages import read_callback
-from service.core.schemes import Ed25519, Hmac, SharedSecret
-from service.core.tokens import callback_token
-from service.steps import callback
-from service.steps.callback import OtherSecrets, Overtaken
-from service.steps.receive import Incoming, Received, receive
+from service.core.signature_schemes import PLAIN_HEADERS, Ed25519, Hmac, SharedSecret
+from service.core.url_tokens import callback_token
+from service.steps import ingest
+from service.steps.ingest import OtherSecrets, Overtaken
 from service.steps.resources import Resources
-from service.store import kept, owners
-from service.store.callbacks import Callback, Trust
-from service.store.kept import Found, Summary, Wanted
+from service.steps.verify import Incoming, Received, receive
+from service.store import archive, owners
+from service.store.archive import Found, Summary, Wanted
+from service.store.inbox import Callback, Trust
 
 log = structlog.get_logger()
 
@@ -33,8 +32,8 @@ async def page(
     """The newest first, of every account; the id that the next page begins below; how many there
     are by verdict."""
     async with resources.database.transaction() as tx:
-        found, below = await kept.page(tx, wanted, limit)
-        counts = await kept.counts(tx)
+        found, below = await archive.page(tx, wanted, limit)
+        counts = await archive.counts(tx)
     return found, below, counts
 
 
@@ -48,7 +47,7 @@ async def account_names(resources: Resources, callbacks: Sequence[Summary]) -> l
 
 async def look(resources: Resources, callback_id: str) -> Found:
     async with resources.database.glance() as tx:
-        found = await kept.get(tx, callback_id)
+        found = await archive.get(tx, callback_id)
     if found is None:
         raise NotFound
     return found
@@ -83,8 +82,8 @@ async def reverify(resources: Resources, callback_id: str) -> Found:
     if one.refusal is not None:
         raise Conflict(str(one.refusal), "still_rejected", reason=str(one.refusal))
     async with resources.database.glance() as tx:
-        now = await kept.get(tx, callback_id)
-        now = now or await kept.by_key(tx, one.callback.source, one.callback.dedup_key)
+        now = await archive.get(tx, callback_id)
+        now = now or await archive.by_key(tx, one.callback.source, one.callback.dedup_key)
     if now is None:
         raise NotFound
     return now
@@ -95,7 +94,7 @@ async def reverify_all(resources: Resources, source: str) -> tuple[int, int]:
     number, taken, above = 0, 0, ""
     while True:
         async with resources.database.glance() as tx:
-            ids = await kept.rejected_of(tx, source, above, BATCH)
+            ids = await archive.rejected_of(tx, source, above, BATCH)
         await _refresh(resources)
         for callback_id in ids:
             one = await _safely(resources, callback_id, "rejected")
@@ -109,7 +108,7 @@ async def reverify_all(resources: Resources, source: str) -> tuple[int, int]:
 async def appear(resources: Resources) -> None:
     """Take up the callbacks that told of nothing we knew, and whose subject has appeared since."""
     async with resources.database.glance() as tx:
-        ids = await kept.appeared(tx, resources.clock() - TAKEN_UP_FOR, BATCH)
+        ids = await archive.appeared(tx, resources.clock() - TAKEN_UP_FOR, BATCH)
     for callback_id in ids:
         await _safely(resources, callback_id, "unknown")
 
@@ -137,17 +136,17 @@ async def _judge_again(resources: Resources, found: Found) -> Incoming:
     one = _taken_out(resources, found)
     if one.refusal is not None:
         async with resources.database.glance() as tx:
-            await kept.explain(tx, found.summary.id, found.summary.verdict, str(one.refusal))
+            await archive.explain(tx, found.summary.id, found.summary.verdict, str(one.refusal))
         return one
     try:
         async with resources.database.transaction() as tx:
-            (taken,), deliveries = await callback.write(tx, resources, [one], anew=found.summary)
+            (taken,), deliveries = await ingest.write(tx, resources, [one], anew=found.summary)
     except OtherSecrets:
         await _refresh(resources)
         return await _judge_again(resources, found)
     except Overtaken:
         return one
-    callback.tell(resources, one, taken, deliveries)
+    ingest.tell(resources, one, taken, deliveries)
     return one
 
 

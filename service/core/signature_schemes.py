@@ -15,7 +15,7 @@ from typing import ClassVar
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from service.core.keys import PUBLIC_KEYS, SECRETS, Reader
+from service.core.keys import PUBLIC_KEYS, SECRETS, Reader, plain_text
 
 HEADER = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,64}")  # RFC 9110, section 5.1, without %
 AFFIX = re.compile(r"[ -~]{0,64}")
@@ -227,6 +227,9 @@ class Unsigned:
     stored_as: ClassVar = "Unsigned"
 
 
+Scheme = Hmac | Ed25519 | SharedSecret | Unsigned
+
+
 def _check(pattern: re.Pattern[str], text: str, rule: str) -> None:
     if not pattern.fullmatch(text):
         raise ValueError(rule)
@@ -236,3 +239,36 @@ def _check_choice(name: str, word: str, words: Collection[str]) -> None:
     if word not in words:
         msg = f"{name} must be one of {', '.join(words)}"
         raise ValueError(msg)
+
+
+V1 = Hmac(
+    id_header="webhook-id",
+    timestamp_header="webhook-timestamp",
+    signature_header="webhook-signature",
+    signed="{id}.{timestamp}.{body}",
+    encoding="base64",
+    label="v1,",
+    key="whsec",
+)
+V1A = Ed25519(
+    id_header="webhook-id",
+    timestamp_header="webhook-timestamp",
+    signature_header="webhook-signature",
+    signed="{id}.{timestamp}.{body}",
+    encoding="base64",
+    label="v1a,",
+    key="whpk",
+)
+UNSIGNED = Unsigned()
+
+
+def read_secret(scheme: Scheme, text: str) -> bytes:
+    """The bytes of a secret or public key; ValueError says the scheme's rule, never the text."""
+    match scheme:
+        case Hmac() | Ed25519():
+            return scheme.key_readers[scheme.key](text)
+        case SharedSecret():
+            return plain_text(text)
+        case Unsigned():
+            msg = "an unsigned source has no secret"
+            raise ValueError(msg)

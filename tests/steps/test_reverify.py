@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.core.signatures import secret_of
-from service.steps import keys, revisit, secrets
+from service.steps import callback_secrets, keys, reverify
 from service.store import subjects
 from tests.calling import blocked, fetch, newer, record, signed, token
 from tests.conftest import Api, Clock
@@ -49,12 +49,12 @@ async def rejected(api: Api, message_id: str = "msg_1") -> tuple[str, str]:
     return subject_id, str(row["id"])
 
 
-async def reverify(api: Api, callback_id: str) -> httpx.Response:
+async def post_reverify(api: Api, callback_id: str) -> httpx.Response:
     return await api.http.post(f"/v1/callbacks/{callback_id}/reverify")
 
 
 async def trust_other(api: Api) -> None:
-    await secrets.add(api.resources, "provider", OTHER)
+    await callback_secrets.add(api.resources, "provider", OTHER)
 
 
 async def test_a_wrong_secret_loses_nothing(api: Api, clock: Clock) -> None:
@@ -63,7 +63,7 @@ async def test_a_wrong_secret_loses_nothing(api: Api, clock: Clock) -> None:
     assert (await post(api, subject_id, body)).status_code == 401, "a copy"
     clock.pass_by(86400)
     await trust_other(api)
-    answer = await reverify(api, callback_id)
+    answer = await post_reverify(api, callback_id)
     assert answer.status_code == 200, answer.text
     assert (await api.read(subject_id))["state"] == "succeeded"
     assert await api.types(subject_id) == ["queued", "succeeded"]
@@ -82,7 +82,7 @@ async def test_what_is_still_not_believed_stays_as_it_is_but_for_the_reason(api:
     await fetch(api.resources, "UPDATE callbacks SET reason = 'of old' RETURNING id")
     before = await kept(api)
     for _ in range(2):
-        answer = await reverify(api, callback_id)
+        answer = await post_reverify(api, callback_id)
         assert (answer.status_code, answer.json()["code"]) == (409, "still_rejected")
         assert answer.json()["reason"] == "no signature matches"
     assert await kept(api) == [before[0] | {"reason": "no signature matches"}]
@@ -91,24 +91,24 @@ async def test_what_is_still_not_believed_stays_as_it_is_but_for_the_reason(api:
 async def test_all_that_was_rejected_of_a_source_is_verified_again(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(revisit, "BATCH", 2)
+    monkeypatch.setattr(reverify, "BATCH", 2)
     good = [(await rejected(api, f"msg_{number}"))[0] for number in range(5)]
     await api.http.post("/callbacks", content=b"{}")
     await api.http.post(
         "/callbacks/x.y", content=news(good[0]), headers=signed(b"", api.resources.clock())
     )
     await trust_other(api)
-    assert await revisit.reverify_all(api.resources, "provider") == (7, 5)
+    assert await reverify.reverify_all(api.resources, "provider") == (7, 5)
     assert {(await api.read(one))["state"] for one in good} == {"succeeded"}
-    assert await revisit.reverify_all(api.resources, "provider") == (2, 0)
+    assert await reverify.reverify_all(api.resources, "provider") == (2, 0)
     assert len(await kept(api)) == 7
-    assert await revisit.reverify_all(api.resources, "nobody") == (0, 0)
+    assert await reverify.reverify_all(api.resources, "nobody") == (0, 0)
 
 
 async def test_verified_again_many_times_at_once_it_is_applied_once(api: Api) -> None:
     subject_id, callback_id = await rejected(api)
     await trust_other(api)
-    answers = await asyncio.gather(*(reverify(api, callback_id) for _ in range(8)))
+    answers = await asyncio.gather(*(post_reverify(api, callback_id) for _ in range(8)))
     assert {answer.status_code for answer in answers} <= {200, 409}
     assert {answer.json().get("code", "not_rejected") for answer in answers} == {"not_rejected"}
     (row,) = await kept(api)
@@ -124,7 +124,7 @@ async def test_one_that_names_no_subject_may_be_verified_at_once_with_copies_of_
     await post(api, None, body)
     (row,) = await kept(api)
     await trust_other(api)
-    doing = [reverify(api, row["id"]) for _ in range(4)]
+    doing = [post_reverify(api, row["id"]) for _ in range(4)]
     doing += [post(api, None, body) for _ in range(8)]
     statuses = {answer.status_code for answer in await asyncio.gather(*doing)}
     assert statuses <= {200, 404, 409}
@@ -143,10 +143,10 @@ async def test_the_providers_own_retry_and_the_kept_copy_are_one_message(
     if first == "retry":
         assert (await post(api, subject_id, body)).json() == {"verdict": "applied"}
         (newest,) = [row["id"] for row in await kept(api) if row["id"] != callback_id]
-        assert (await reverify(api, callback_id)).json()["id"] == newest
-        assert (await reverify(api, callback_id)).status_code == 404
+        assert (await post_reverify(api, callback_id)).json()["id"] == newest
+        assert (await post_reverify(api, callback_id)).status_code == 404
     else:
-        assert (await reverify(api, callback_id)).json()["id"] == callback_id
+        assert (await post_reverify(api, callback_id)).json()["id"] == callback_id
         assert (await post(api, subject_id, body)).json() == {"verdict": "repeated"}
     (row,) = await kept(api)
     assert (row["verdict"], row["seen"]) == ("applied", 2)
@@ -155,7 +155,7 @@ async def test_the_providers_own_retry_and_the_kept_copy_are_one_message(
 async def test_a_retry_that_comes_at_once_with_it_is_applied_once(api: Api) -> None:
     held = [await rejected(api, f"msg_{number}") for number in range(6)]
     await trust_other(api)
-    doing = [reverify(api, callback_id) for _, callback_id in held]
+    doing = [post_reverify(api, callback_id) for _, callback_id in held]
     doing += [post(api, one, news(one), f"msg_{n}") for n, (one, _) in enumerate(held)]
     assert {answer.status_code for answer in await asyncio.gather(*doing)} == {200}
     rows = await kept(api)
@@ -170,7 +170,7 @@ async def test_one_that_is_let_go_of_meanwhile_is_not_made_anew(api: Api) -> Non
     await trust_other(api)
     async with api.resources.database.transaction() as tx:
         await subjects.lock(tx, subject_id)
-        asked = asyncio.create_task(reverify(api, callback_id))
+        asked = asyncio.create_task(post_reverify(api, callback_id))
         await blocked(api.resources)
         await fetch(api.resources, "DELETE FROM callbacks RETURNING id")
     assert (await asked).status_code == 404
@@ -181,13 +181,13 @@ async def test_one_that_is_let_go_of_meanwhile_is_not_made_anew(api: Api) -> Non
 async def test_a_secret_added_between_the_look_and_the_write_counts(api: Api) -> None:
     """It is verified with what is in force when it is written."""
     subject_id, callback_id = await rejected(api)
-    added, _ = await secrets.add(api.resources, "provider", OTHER)
+    added, _ = await callback_secrets.add(api.resources, "provider", OTHER)
     assert added.id is not None
     async with api.resources.database.transaction() as tx:
         await subjects.lock(tx, subject_id)
-        asked = asyncio.create_task(reverify(api, callback_id))
+        asked = asyncio.create_task(post_reverify(api, callback_id))
         await blocked(api.resources)
-        await secrets.remove(api.resources, added.id)
+        await callback_secrets.remove(api.resources, added.id)
     answer = await asked
     assert (answer.status_code, answer.json()["code"]) == (409, "still_rejected")
     assert (await api.read(subject_id))["state"] == "queued"

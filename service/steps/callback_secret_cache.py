@@ -7,15 +7,15 @@ from functools import partial
 
 import structlog
 
-from service.core import schemes
+from service.core import verification
 from service.core.errors import SignatureError
-from service.core.schemes import UNSIGNED, V1, Scheme
+from service.core.signature_schemes import UNSIGNED, V1, Scheme
 from service.core.sources import PROVIDER
 from service.settings import Settings
 from service.steps.vault import Sealed, Vault
-from service.store import secrets
+from service.store import callback_secrets
+from service.store.callback_secrets import Secret
 from service.store.database import Transaction
-from service.store.secrets import Secret
 
 log = structlog.get_logger()
 
@@ -63,12 +63,12 @@ class Keyring:
         """What is kept of a rejected callback's headers, so that it can be verified again; of a
         source nobody knows yet, those of Standard Webhooks."""
         scheme = self._schemes.get(source, V1)
-        return schemes.kept_headers(scheme, headers, self.veils[0])
+        return verification.kept_headers(scheme, headers, self.veils[0])
 
     async def refresh(self, tx: Transaction) -> None:
         """Take over what is in force now. A secret that cannot be opened lets nothing pass, but it
         is there: its source signs."""
-        self.version, added = await secrets.current(tx)
+        self.version, added = await callback_secrets.current(tx)
         keys = {source: list(given) for source, given in self._given.items()}
         for one in added:
             keys.setdefault(one.source, []).extend(self._opened(one))

@@ -7,12 +7,12 @@ import structlog
 
 from service.queue import Work
 from service.steps.advance import announce
-from service.steps.judge import Docket, Taken
-from service.steps.receive import Incoming, receive
+from service.steps.apply import Docket, Taken
 from service.steps.resources import Resources
-from service.store import callbacks, kept, moves, subjects
+from service.steps.verify import Incoming, receive
+from service.store import archive, inbox, moves, subjects
+from service.store.archive import Summary
 from service.store.database import Direct, Transaction
-from service.store.kept import Summary
 
 log = structlog.get_logger()
 
@@ -66,12 +66,12 @@ async def write(
         provider_task_ids=_distinct(one.callback.task_id for one in incoming),
     )
     if anew is not None:
-        seen = await kept.remove(tx, anew.id, anew.verdict)
+        seen = await archive.remove(tx, anew.id, anew.verdict)
         if seen is None:
             raise Overtaken
         incoming = [replace(one, seen=seen) for one in incoming]
     keys = sorted({(one.callback.source, one.callback.dedup_key) for one in incoming})
-    known = await callbacks.known(tx, keys, [subject.id for subject in locked])
+    known = await inbox.known(tx, keys, [subject.id for subject in locked])
     resources.learnt.take(known.usual)
     if any(one.version not in {None, known.secrets_version} for one in incoming):
         raise OtherSecrets
@@ -79,7 +79,7 @@ async def write(
     taken = docket.judge_all(incoming)
     deliveries = await moves.write(tx, docket.moves(), docket.kept)
     for trust in {one.callback.trust for one in incoming if one.doubtful}:
-        await callbacks.trim(tx, trust, MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES)
+        await inbox.trim(tx, trust, MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES)
     await subjects.ask_at(tx, docket.to_ask, resources.clock())
     return taken, deliveries
 

@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.subjects import rfc3339
-from service.steps import revisit
+from service.steps import reverify
 from service.steps.resources import Resources
+from service.store.archive import VERDICTS, Found, Summary, Wanted
 from service.store.callers import OPERATOR
-from service.store.kept import VERDICTS, Found, Summary, Wanted
 from service.web.requests import (
     LIMIT,
     MAX_LIMIT,
@@ -35,21 +35,21 @@ async def page_of(request: Request) -> Response:
     )
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
-    found, below, counts = await revisit.page(given, wanted, limit)
-    accounts = await revisit.account_names(given, found)
+    found, below, counts = await reverify.page(given, wanted, limit)
+    accounts = await reverify.account_names(given, found)
     shown = [_shown(one, account) for one, account in zip(found, accounts, strict=True)]
     return rendered({"data": shown, "next_cursor": below, "counts": counts})
 
 
 async def read(request: Request) -> Response:
     await authorize(request, OPERATOR)
-    found = await revisit.look(resources(request), in_path(request, "callback_id"))
+    found = await reverify.look(resources(request), in_path(request, "callback_id"))
     return await _whole(resources(request), found)
 
 
-async def reverify(request: Request) -> Response:
+async def verify_again(request: Request) -> Response:
     await authorize(request, OPERATOR)
-    found = await revisit.reverify(resources(request), in_path(request, "callback_id"))
+    found = await reverify.reverify(resources(request), in_path(request, "callback_id"))
     return await _whole(resources(request), found)
 
 
@@ -73,8 +73,8 @@ def _shown(one: Summary, account: str | None) -> dict[str, Any]:
 
 
 async def _whole(given: Resources, found: Found) -> Response:
-    (account,) = await revisit.account_names(given, [found.summary])
-    shown = _shown(found.summary, account) | {"headers": revisit.shown_headers(given, found)}
+    (account,) = await reverify.account_names(given, [found.summary])
+    shown = _shown(found.summary, account) | {"headers": reverify.shown_headers(given, found)}
     return rendered(shown | _body(found.body))
 
 

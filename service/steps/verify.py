@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from service.core import schemes
-from service.core.descriptions import PLAIN_HEADERS
+from service.core import verification
 from service.core.errors import Malformed, SignatureError
 from service.core.messages import Report, read_callback
 from service.core.news import moment
 from service.core.results import clean
-from service.core.schemes import Scheme
-from service.core.tokens import subject_of
-from service.steps.keyring import Keyring
+from service.core.signature_schemes import PLAIN_HEADERS, Scheme
+from service.core.url_tokens import subject_of
+from service.steps.callback_secret_cache import Keyring
 from service.steps.resources import Resources
-from service.store.callbacks import Callback, Trust
+from service.store.inbox import Callback, Trust
 
 MAX_KEPT = 500  # characters of one kept header, and of an address that is not ours
 MAX_STRANGE = 64_000  # bytes kept of what is refused, and came to no address of ours
@@ -106,10 +105,10 @@ def _believed(resources: Resources, received: Received, named: str | None) -> In
 def _verified(
     keyring: Keyring, scheme: Scheme, received: Received, task_id: str | None
 ) -> str | None:
-    """The message id, as schemes.verify gives it; what an earlier key veiled holds too."""
+    """The message id, as verification.verify gives it; what an earlier key veiled holds too."""
     *others, last = keyring.veils if received.veiled else (None,)
     verify = partial(
-        schemes.verify,
+        verification.verify,
         scheme,
         keyring.keys(received.source),
         received.headers,

@@ -10,10 +10,10 @@ from service.core.messages import Report
 from service.core.news import news_of
 from service.core.subjects import Subject
 from service.steps.advance import Outcome, consider, events_for
-from service.steps.receive import Incoming
 from service.steps.resources import Resources
-from service.store.callbacks import OPEN, Kept, Known
+from service.steps.verify import Incoming
 from service.store.events import New
+from service.store.inbox import OPEN, Kept, Known
 from service.store.moves import Move
 
 

@@ -11,10 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook
 
-from service.core.descriptions import Template, compile_template
 from service.core.errors import SignatureError
-from service.core.schemes import (
-    MAX_KEPT,
+from service.core.signature_schemes import (
     UNSIGNED,
     V1,
     V1A,
@@ -22,10 +20,11 @@ from service.core.schemes import (
     Hmac,
     Scheme,
     SharedSecret,
-    kept_headers,
+    Template,
+    compile_template,
     read_secret,
-    verify,
 )
+from service.core.verification import MAX_KEPT, kept_headers, verify
 from tests.core.deliverers import (
     AT,
     BODY,

@@ -10,11 +10,11 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import Invalid, NotFound
-from service.core.schemes import V1, Hmac
+from service.core.signature_schemes import V1, Hmac
 from service.core.signatures import key_of, secret_of
 from service.settings import Settings
-from service.steps import revisit, secrets
-from service.steps.keyring import Keyring
+from service.steps import callback_secrets, reverify
+from service.steps.callback_secret_cache import Keyring
 from service.steps.resources import Resources
 from service.wiring import open_resources
 from tests.calling import eventually, fetch, record, signed, token
@@ -73,12 +73,12 @@ async def test_a_secret_is_in_force_everywhere_as_soon_as_it_is_added_and_until_
 ) -> None:
     provider = await caller(api)
     assert [await provider.send(one) for one in (None, OLD)] == [200, 200], "all are hints"
-    old, _ = await secrets.add(elsewhere, "provider", OLD)
+    old, _ = await callback_secrets.add(elsewhere, "provider", OLD)
     assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 401]
-    await secrets.add(elsewhere, "provider", NEW)
+    await callback_secrets.add(elsewhere, "provider", NEW)
     assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 200]
     assert old.id is not None
-    await secrets.remove(elsewhere, old.id)
+    await callback_secrets.remove(elsewhere, old.id)
     assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 401, 200]
 
 
@@ -106,7 +106,7 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
         pass
 
     renamed = Renamed(**{each.name: getattr(V1, each.name) for each in fields(V1) if each.init})
-    await secrets.add(resources, "provider", OLD)
+    await callback_secrets.add(resources, "provider", OLD)
     keyring = Keyring(replace(settings, callback_sources={"provider": renamed}), resources.vault)
     async with resources.database.transaction() as tx:
         await keyring.refresh(tx)
@@ -117,7 +117,7 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
     api: Api, elsewhere: Resources
 ) -> None:
     provider = await caller(api)
-    old, _ = await secrets.add(elsewhere, "provider", OLD)
+    old, _ = await callback_secrets.add(elsewhere, "provider", OLD)
     assert old.id is not None
     answered: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     stage, count, over = "old", 0, False
@@ -144,11 +144,11 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
     senders = [asyncio.create_task(sender(number)) for number in range(SENDERS)]
     await some()
     stage = "adding"
-    await secrets.add(elsewhere, "provider", NEW)
+    await callback_secrets.add(elsewhere, "provider", NEW)
     stage = "both"
     await some()
     stage = "removing"
-    await secrets.remove(elsewhere, old.id)
+    await callback_secrets.remove(elsewhere, old.id)
     stage = "new"
     await some()
     over = True
@@ -161,7 +161,7 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
         assert (answered[name, OLD], answered[name, NEW]) == (old_statuses, new_statuses), name
     assert answered["adding", OLD] <= {200}
     assert answered["removing", NEW] <= {200}
-    number, taken = await revisit.reverify_all(elsewhere, "provider")
+    number, taken = await reverify.reverify_all(elsewhere, "provider")
     assert 0 < taken < number, "what the new secret had signed too early; not what the old had late"
     left = await fetch(
         api.resources, "SELECT sum(seen) AS n FROM callbacks WHERE verdict = 'rejected'"
@@ -174,15 +174,15 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
 async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     api: Api, elsewhere: Resources
 ) -> None:
-    assert await secrets.listed(elsewhere) == []
-    added, new = await secrets.add(elsewhere, "provider", OLD)
+    assert await callback_secrets.listed(elsewhere) == []
+    added, new = await callback_secrets.add(elsewhere, "provider", OLD)
     assert new
     assert len(added.fingerprint) == 12
     assert added.fingerprint != hashlib.sha256(key_of(OLD)).hexdigest()[:12], "not to be guessed"
-    again, new = await secrets.add(api.resources, "provider", OLD)
+    again, new = await callback_secrets.add(api.resources, "provider", OLD)
     assert (again, new) == (added, False)
-    other, _ = await secrets.add(elsewhere, "relay", "a-text-for-the-relay")
-    assert await secrets.listed(api.resources) == [added, other]
+    other, _ = await callback_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
+    assert await callback_secrets.listed(api.resources) == [added, other]
     assert other.fingerprint != added.fingerprint
     rows = await fetch(api.resources, "SELECT * FROM callback_secrets")
     assert key_of(OLD) not in rows[0]["secret"]
@@ -192,7 +192,7 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
     elsewhere: Resources, logged: list[EventDict]
 ) -> None:
     """Where a source comes to sign otherwise, what was known of it opens no more."""
-    await secrets.add(elsewhere, "ed", WHPK)
+    await callback_secrets.add(elsewhere, "ed", WHPK)
     changed = replace(
         elsewhere.settings, callback_sources={**elsewhere.settings.callback_sources, "ed": V1}
     )
@@ -205,18 +205,20 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
 
 
 async def test_who_removes_the_last_secret_of_a_source_is_told(elsewhere: Resources) -> None:
-    ids = [(await secrets.add(elsewhere, "provider", one))[0].id or "" for one in (OLD, NEW)]
-    await secrets.add(elsewhere, "relay", "a-text-for-the-relay")
-    removed, last = await secrets.remove(elsewhere, ids[0])
+    ids = [
+        (await callback_secrets.add(elsewhere, "provider", one))[0].id or "" for one in (OLD, NEW)
+    ]
+    await callback_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
+    removed, last = await callback_secrets.remove(elsewhere, ids[0])
     assert (removed.id, last) == (ids[0], False)
     with pytest.raises(NotFound):
-        await secrets.remove(elsewhere, ids[0])
-    assert (await secrets.remove(elsewhere, ids[1]))[1]
+        await callback_secrets.remove(elsewhere, ids[0])
+    assert (await callback_secrets.remove(elsewhere, ids[1]))[1]
 
 
 async def test_two_who_remove_the_same_at_once_remove_it_once(elsewhere: Resources) -> None:
-    secret, _ = await secrets.add(elsewhere, "provider", OLD)
-    removals = (secrets.remove(elsewhere, secret.id or "") for _ in range(4))
+    secret, _ = await callback_secrets.add(elsewhere, "provider", OLD)
+    removals = (callback_secrets.remove(elsewhere, secret.id or "") for _ in range(4))
     outcomes = await asyncio.gather(*removals, return_exceptions=True)
     assert [isinstance(one, NotFound) for one in outcomes].count(False) == 1
 
@@ -237,6 +239,6 @@ async def test_what_is_no_secret_of_its_source_is_refused_with_the_rule(
     elsewhere: Resources, source: str, text: str, message: str
 ) -> None:
     with pytest.raises(Invalid) as raised:
-        await secrets.add(elsewhere, source, text)
+        await callback_secrets.add(elsewhere, source, text)
     assert [one.message for one in raised.value.findings] == [message]
-    assert await secrets.listed(elsewhere) == []
+    assert await callback_secrets.listed(elsewhere) == []

@@ -10,10 +10,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.core.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
 from service.core.sources import PROVIDER, SOURCE
-from service.steps.judge import Taken
-from service.steps.receive import Received, receive
+from service.steps.apply import Taken
+from service.steps.verify import Received, receive
+from service.web.body import Incoming
 from service.web.headers import combined
-from service.web.incoming import Incoming
 from service.web.responses import problem, problem_of
 
 log = structlog.get_logger()

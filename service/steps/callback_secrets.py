@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.core.errors import Finding, Invalid, NotFound
-from service.core.schemes import read_secret
+from service.core.signature_schemes import read_secret
 from service.core.sources import PROVIDER
 from service.steps.resources import Resources
-from service.store import secrets
-from service.store.secrets import Secret
+from service.store import callback_secrets
+from service.store.callback_secrets import Secret
 
 FINGERPRINT = 12  # hex digits
 
@@ -40,10 +40,10 @@ async def add(resources: Resources, source: str, text: str) -> tuple[Listed, boo
     )
     earlier = {(source, one) for one in _fingerprints(resources, key)}
     async with resources.database.transaction() as tx:
-        _, before = await secrets.current(tx)
+        _, before = await callback_secrets.current(tx)
         known = any((one.source, one.fingerprint) in earlier for one in before)
-        new = not known and await secrets.add(tx, secret)
-        _, added = await secrets.current(tx)
+        new = not known and await callback_secrets.add(tx, secret)
+        _, added = await callback_secrets.current(tx)
     kept = next(one for one in added if (one.source, one.fingerprint) in earlier)
     return _listed(kept), new
 
@@ -51,18 +51,18 @@ async def add(resources: Resources, source: str, text: str) -> tuple[Listed, boo
 async def listed(resources: Resources) -> list[Listed]:
     """Those of the settings, then those added, the oldest first."""
     async with resources.database.glance() as tx:
-        _, added = await secrets.current(tx)
+        _, added = await callback_secrets.current(tx)
     return [*_given(resources), *map(_listed, added)]
 
 
 async def remove(resources: Resources, secret_id: str) -> tuple[Listed, bool]:
     """Put it out of force; whether it was the last of its source. NotFound if there is none."""
     async with resources.database.transaction() as tx:
-        _, before = await secrets.current(tx)
+        _, before = await callback_secrets.current(tx)
         removed = next((one for one in before if one.id == secret_id), None)
-        if removed is None or not await secrets.remove(tx, [secret_id]):
+        if removed is None or not await callback_secrets.remove(tx, [secret_id]):
             raise NotFound("there is no secret of this id; see: callsheet secrets list")
-        _, after = await secrets.current(tx)
+        _, after = await callback_secrets.current(tx)
     left = {one.source for one in after} | {one.source for one in _given(resources)}
     return _listed(removed), removed.source not in left
 

@@ -9,8 +9,8 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.signatures import secret_of
-from service.steps import keys, secrets
-from service.store.kept import COUNTED, VERDICTS
+from service.steps import callback_secrets, keys
+from service.store.archive import COUNTED, VERDICTS
 from tests.calling import TASK, fetch, record, signed, token
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET, Api, Clock
 from tests.web.test_secrecy import plain, secrets_in
@@ -216,8 +216,8 @@ async def test_no_secret_and_no_address_is_shown_or_logged(
         await api.http.post(
             f"/callbacks/relay/{ours}", content=body, headers={"x-relay-secret": SHARED}
         )
-        await secrets.add(api.resources, "relay", SHARED)
-    await secrets.add(api.resources, "provider", ANOTHER)
+        await callback_secrets.add(api.resources, "relay", SHARED)
+    await callback_secrets.add(api.resources, "provider", ANOTHER)
     listed = (await page(api))["data"]
     assert {one["verdict"] for one in listed} >= {"hint", "rejected", "applied"}
     answers = [await api.http.get("/v1/callbacks")]

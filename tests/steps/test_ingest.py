@@ -11,11 +11,11 @@ import pytest
 from service.core.lifecycle import Signal, State
 from service.core.subjects import News
 from service.queue import Work
-from service.steps import callback, submit
+from service.steps import ingest, submit
 from service.steps.advance import advance
+from service.steps.apply import Taken
 from service.steps.batcher import Batcher
-from service.steps.judge import Taken
-from service.steps.receive import Incoming, Received, receive
+from service.steps.verify import Incoming, Received, receive
 from tests.calling import ELEMENT, TASK, blocked, fetch, newer, record, signed, token
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -278,7 +278,7 @@ async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers
         body = record(subject_id, word, updated_at=time)
         headers = signed(body, now, f"msg_{word}")
         incoming.append(receive(api.resources, Received("provider", None, headers, body, now)))
-    taken = await callback.store(api.resources, incoming)
+    taken = await ingest.store(api.resources, incoming)
     assert [one.verdict for one in taken] == ["applied", "applied"]
     assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
 
@@ -293,7 +293,7 @@ async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: 
         )
         for one in (stranger, subject_id, subject_id)
     ]
-    taken = await callback.store(api.resources, incoming)
+    taken = await ingest.store(api.resources, incoming)
     assert [one.verdict for one in taken] == ["mismatch", "applied", "repeated"]
     (row,) = await kept(api)
     assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 3)
@@ -308,11 +308,11 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api
     )
 
     async def store(batch: Sequence[Incoming]) -> Sequence[Taken]:
-        return await callback.store(api.resources, batch)
+        return await ingest.store(api.resources, batch)
 
     async with Batcher(store) as batcher:
         async with api.resources.database.direct() as tx:
-            await callback.write(tx, api.resources, [first])
+            await ingest.write(tx, api.resources, [first])
             later = asyncio.create_task(batcher.submit(second))
             await blocked(api.resources)
         assert (await later).verdict == "unknown"

@@ -4,8 +4,8 @@ from typing import Any
 
 import asyncpg
 
-from service.store import kept
-from service.store.kept import Wanted
+from service.store import archive
+from service.store.archive import Wanted
 from tests.conftest import Api
 from tests.store.statements import heard, plan, scans
 
@@ -19,12 +19,12 @@ def bounded(scan: dict[str, Any]) -> bool:
 async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) -> None:
     with heard() as statements:
         async with api.resources.database.transaction() as tx:
-            await kept.page(tx, Wanted(verdict="rejected", below="cbk_1"), 50)
-            await kept.page(tx, Wanted(subject_id="sub_1"), 50)
-            await kept.counts(tx)
-            await kept.rejected_of(tx, "provider", "", 100)
-            await kept.appeared(tx, api.resources.clock(), 100)
-            await kept.remove(tx, "cbk_1", "rejected")
+            await archive.page(tx, Wanted(verdict="rejected", below="cbk_1"), 50)
+            await archive.page(tx, Wanted(subject_id="sub_1"), 50)
+            await archive.counts(tx)
+            await archive.rejected_of(tx, "provider", "", 100)
+            await archive.appeared(tx, api.resources.clock(), 100)
+            await archive.remove(tx, "cbk_1", "rejected")
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         for statement in statements:

@@ -1,4 +1,4 @@
-"""How each source signs its callbacks, and whether one callback can be believed.
+"""Whether a callback can be believed: its signature, its timestamp, its secret.
 
 What is read from outside is checked here, and nothing but SignatureError gets out. The schemes
 are those of the public Standard Webhooks specification and of rules P74 to P78.
@@ -10,32 +10,17 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
-from service.core.descriptions import (
+from service.core.errors import SignatureError
+from service.core.signature_schemes import (
     HEADER_PLACEHOLDER,
+    V1,
     Ed25519,
     Hmac,
+    Scheme,
     SharedSecret,
     Unsigned,
 )
-from service.core.errors import SignatureError
-from service.core.keys import plain_text
 
-__all__ = (
-    "TOLERANCE",
-    "UNSIGNED",
-    "V1",
-    "V1A",
-    "Ed25519",
-    "Hmac",
-    "Scheme",
-    "SharedSecret",
-    "Unsigned",
-    "kept_headers",
-    "read_secret",
-    "verify",
-)
-
-Scheme = Hmac | Ed25519 | SharedSecret | Unsigned
 Veil = Callable[[str], str]
 
 TOLERANCE = 300  # seconds either way; Standard Webhooks, "Verifying the timestamp"
@@ -44,38 +29,6 @@ VISIBLE_ID = re.compile(rf"[!-~]{{1,{MAX_ID}}}")
 TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")  # in one spelling, as it was signed; to year 33658
 MAX_SIGNATURES = 16  # a rotation sends two
 MAX_KEPT = 4096  # characters of one header; sixteen signatures have some 1,500
-
-V1 = Hmac(
-    id_header="webhook-id",
-    timestamp_header="webhook-timestamp",
-    signature_header="webhook-signature",
-    signed="{id}.{timestamp}.{body}",
-    encoding="base64",
-    label="v1,",
-    key="whsec",
-)
-V1A = Ed25519(
-    id_header="webhook-id",
-    timestamp_header="webhook-timestamp",
-    signature_header="webhook-signature",
-    signed="{id}.{timestamp}.{body}",
-    encoding="base64",
-    label="v1a,",
-    key="whpk",
-)
-UNSIGNED = Unsigned()
-
-
-def read_secret(scheme: Scheme, text: str) -> bytes:
-    """The bytes of a secret or public key; ValueError says the scheme's rule, never the text."""
-    match scheme:
-        case Hmac() | Ed25519():
-            return scheme.key_readers[scheme.key](text)
-        case SharedSecret():
-            return plain_text(text)
-        case Unsigned():
-            msg = "an unsigned source has no secret"
-            raise ValueError(msg)
 
 
 def verify(  # noqa: PLR0913 - one request's worth
@@ -112,6 +65,14 @@ def verify(  # noqa: PLR0913 - one request's worth
         if scheme.matches(key, content, offered):
             return message_id or None
     raise SignatureError("no signature matches")
+
+
+def verify_v1(
+    keys: Collection[bytes], received: Mapping[str, str], body: bytes, now: datetime
+) -> str:
+    """The message id, if any key signed these bytes as a `v1` of Standard Webhooks; `received` has
+    lower-case header names. SignatureError if the message cannot be believed."""
+    return verify(V1, keys, received, body, now) or ""  # V1 has an id, so there always is one
 
 
 def kept_headers(scheme: Scheme, received: Mapping[str, str], veil: Veil) -> dict[str, str]:

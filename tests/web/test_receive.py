@@ -12,12 +12,13 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from service.core.signatures import TOLERANCE, secret_of
+from service.core.signatures import secret_of
+from service.core.verification import TOLERANCE
 from service.local.ports import free_port
-from service.steps.receive import Received
+from service.steps.verify import Received
 from service.store.database import Database
 from service.web.app import build
-from service.web.callbacks import MAX_CALLBACK
+from service.web.receive import MAX_CALLBACK
 from tests.calling import fetch, newer, record, signed, token
 from tests.conftest import Api
 from tests.local.simulating import served
