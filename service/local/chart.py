@@ -1,11 +1,11 @@
-"""The lifecycle, drawn from its table into the README: `python -m service.local.chart`."""
+"""The lifecycle, drawn from its table into service/README.md: `python -m service.local.chart`."""
 
 from pathlib import Path
 
 import service
 from service.core.lifecycle import TABLE, TERMINAL, Signal, State, Stay
 
-README = Path(service.__file__).parent.parent / "README.md"
+README = Path(service.__file__).parent / "README.md"
 BEGIN = "<!-- lifecycle: drawn by `python -m service.local.chart` -->"
 END = "<!-- end of lifecycle -->"
 

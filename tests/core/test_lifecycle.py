@@ -1,4 +1,4 @@
-"""The table is total, absorbs at its ends, never goes back, and is what the README shows."""
+"""The table is total, absorbs at its ends, never goes back, and is what service/README.md shows."""
 
 import pytest
 from hypothesis import given
