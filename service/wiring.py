@@ -19,15 +19,15 @@ from service.queue import Queue
 from service.remote.guard import Guard
 from service.remote.media import Fetcher
 from service.remote.provider import ApiKey, KeyPair, Provider
-from service.remote.streams import Streams
-from service.remote.subscriber import Sender
+from service.remote.streams import StreamPublisher
+from service.remote.webhook import WebhookSender
 from service.settings import Settings, unknown_variables
 from service.steps.callback_secret_cache import Keyring
 from service.steps.learnt import Learnt
 from service.steps.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
-from service.steps.profiles import Profiles
 from service.steps.queue_limit import QueueLimit
 from service.steps.resources import Resources
+from service.steps.send_settings import SendSettingsCache
 from service.steps.vault import Vault
 from service.store.database import Database
 
@@ -70,8 +70,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     try:
         async with (
             Queue(settings.redis_url, settings.queue_name) as queue,
-            Sender(guard) as sender,
-            Streams(guard, allow_plain=settings.allow_http) as streams,
+            WebhookSender(guard) as sender,
+            StreamPublisher(guard, allow_plain=settings.allow_http) as streams,
             Fetcher(guard) as fetcher,
         ):
             yield Resources(
@@ -80,14 +80,14 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 queue=queue,
                 provider=provider,
                 guard=guard,
-                sender=sender,
-                streams=streams,
+                webhook_sender=sender,
+                stream_publisher=streams,
                 fetcher=fetcher,
                 vault=vault,
-                profiles=Profiles(settings, vault),
+                send_settings=SendSettingsCache(settings, vault),
                 learnt=Learnt(),
                 keyring=Keyring(settings, vault),
-                trials=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
+                test_slots=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
                 queue_limit=QueueLimit(settings.queued_per_account),
                 callback_keys=vault.derive_each("callback addresses"),
                 clock=utc_now,

@@ -21,7 +21,7 @@ from service.core.errors import Unavailable
 from service.jobs import KEEP_RESULT, MAX_TRIES, create_subject
 from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
-from service.steps import aftermath, deliver, housekeeping, leases, look, reconcile, submit
+from service.steps import deliver, health_events, housekeeping, leases, look, reconcile, submit
 from service.steps.resources import Resources
 from service.steps.work_loop import WorkLoop
 from service.wiring import collect_seldom, open_resources
@@ -37,7 +37,7 @@ JOB_TIME = 60.0  # seconds that arq gives a job; one that takes longer is given 
 RENEWALS = 3  # of a lease in its time: if one fails, the work is ours still
 LEASED = (Work.LOOK, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing, and has no token
 # Each has a loop of its own: one that fails, or takes long, keeps none of the others waiting.
-SWEEPS = (reconcile.sweep, aftermath.sweep, housekeeping.sweep)
+SWEEPS = (reconcile.sweep, health_events.sweep, housekeeping.sweep)
 
 WorkLoops = Mapping[Work, WorkLoop[Any]]
 
@@ -45,7 +45,7 @@ WorkLoops = Mapping[Work, WorkLoop[Any]]
 def make_loops(resources: Resources) -> WorkLoops:
     """One work loop for each kind of work, notified by this process's own steps too."""
     settings = resources.settings
-    courier = deliver.Courier(resources)
+    courier = deliver.Deliverer(resources)
     looker = look.Looker(resources)
     loops: WorkLoops = {
         Work.LOOK: WorkLoop("look", looker.claim, looker.look, settings.media_parallel),

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from service.local.simulator import Options, build
 from service.queue import Work
-from service.remote.attempts import Failed
+from service.remote.delivery_outcomes import Failed
 from service.settings import read_settings
 from service.steps.resources import Resources
 from service.wiring import open_resources, utc_now
@@ -66,7 +66,7 @@ async def test_plain_text_leaves_the_allowed_networks_where_the_setting_says_so(
     """The port is closed: where the address may be called, it is refused for that."""
     environ |= {"CALLSHEET_ALLOW_HTTP": allowed, "CALLSHEET_ALLOWED_PORTS": "443"}
     async with open_resources(read_settings(environ)) as resources:
-        attempt = await resources.streams.publish(
+        attempt = await resources.stream_publisher.publish(
             "nats://93.184.215.14", NOBODY, "told", entry(), PATIENCE
         )
     assert isinstance(attempt, Failed)

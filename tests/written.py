@@ -1,8 +1,8 @@
 """Events, written as the steps do, in transactions that a test ends when it likes."""
 
 from service.core.events import event_of, operational
-from service.core.lanes import Told
 from service.core.subjects import Subject
+from service.core.subscriber_health import HealthNotice
 from service.steps.resources import Resources
 from service.store import events, insert
 from service.store.database import Transaction
@@ -27,7 +27,7 @@ async def write_bulk(resources: Resources, account_id: str, count: int, size: in
     """So many events about no subject, of so many bytes each."""
     one = resources.new_id("sbr")
     made = [
-        operational(account_id, one, n, Told.FAILING, resources.clock(), why="x" * size)
+        operational(account_id, one, n, HealthNotice.FAILING, resources.clock(), why="x" * size)
         for n in range(1, count + 1)
     ]
     async with resources.database.transaction() as tx:

@@ -6,9 +6,9 @@ from datetime import datetime
 import orjson
 
 from service.core import ids
-from service.core.lanes import Told
 from service.core.lifecycle import State
 from service.core.subjects import Subject, public, rfc3339
+from service.core.subscriber_health import HealthNotice
 
 TYPES: dict[State, str] = {
     State.QUEUED: "subject.queued",
@@ -20,7 +20,9 @@ TYPES: dict[State, str] = {
 }
 
 
-OPERATIONAL = tuple(f"callsheet.subscriber.{told}" for told in Told)  # of the account's subscribers
+OPERATIONAL = tuple(
+    f"callsheet.subscriber.{told}" for told in HealthNotice
+)  # of the account's subscribers
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,12 @@ def event_of(subject: Subject) -> Event:
 
 
 def operational(
-    account_id: str, subscriber_id: str, sequence: int, told: Told, now: datetime, **why: str | None
+    account_id: str,
+    subscriber_id: str,
+    sequence: int,
+    told: HealthNotice,
+    now: datetime,
+    **why: str | None,
 ) -> Event:
     """The event that tells an account how one of its subscribers does; the n-th about it."""
     type_ = f"callsheet.subscriber.{told}"

@@ -10,12 +10,20 @@ import secrets
 import ssl
 from collections.abc import Mapping
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
 from service.remote.guard import Guard
-from service.remote.links import Ended, Entry, Garbled, Link, Place, Refusal, words
+from service.remote.stream_connection import (
+    ConnectionClosed,
+    ProtocolError,
+    ServerRefusal,
+    StreamConnection,
+    StreamMessage,
+    StreamServer,
+    words,
+)
 
 MAX_PAYLOAD: Final = 1_048_576  # bytes of a message; the server's own default
 SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
@@ -26,7 +34,7 @@ DENIED: Final = re.compile(r"permissions violation for publish to \"(.*)\"", re.
 NO_STREAM: Final = "no stream takes this subject"
 
 
-class NatsLink(Link):
+class NatsConnection(StreamConnection):
     """Answers come to an inbox of the connection's own, by a number for each publish."""
 
     def __init__(self) -> None:
@@ -39,51 +47,54 @@ class NatsLink(Link):
         self._max_payload = MAX_PAYLOAD
 
     @classmethod
-    async def open(cls, guard: Guard, place: Place, tls: ssl.SSLContext) -> "NatsLink":
-        """Connected, and let in. An OSError or one of links.py's errors; bound it in time."""
-        link = await guard.dial(cls, place.host, place.port)
-        try:
-            await link._greet(place, tls)  # noqa: SLF001 - its own
-        except BaseException:
-            link.end(Ended())
-            raise
-        return link
+    async def open(cls, guard: Guard, server: StreamServer, tls: ssl.SSLContext) -> Self:
+        """A connection that the server has let in; the caller bounds the time.
 
-    async def publish(self, channel: str, entry: Entry) -> bytes:
+        OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.
+        """
+        connection = await guard.dial(cls, server.host, server.port)
+        try:
+            await connection._greet(server, tls)  # noqa: SLF001 - its own
+        except BaseException:
+            connection.end(ConnectionClosed())
+            raise
+        return connection
+
+    async def publish(self, channel: str, message: StreamMessage) -> bytes:
         """`{"stream": …, "seq": …}`, with `"duplicate": true` where the stream had its id."""
         await self._writable()
         number = b"%d" % next(self._numbers)
-        message = self._message(channel, number, entry)
+        packet = self._packet(channel, number, message)
         promise = self._promise()
         self._waiting[number] = channel, promise
-        self._write(message)
+        self._write(packet)
         try:
             return _receipt(await promise)
         finally:
             del self._waiting[number]
 
-    def _message(self, channel: str, number: bytes, entry: Entry) -> bytes:
+    def _packet(self, channel: str, number: bytes, message: StreamMessage) -> bytes:
         if not SUBJECT.fullmatch(channel):
             raise ValueError("not a subject")
-        head = _head({**entry.headers, "Nats-Msg-Id": entry.id})
-        size = len(head) + len(entry.body)
+        head = _head({**message.headers, "Nats-Msg-Id": message.id})
+        size = len(head) + len(message.body)
         if size > self._max_payload:
-            raise Refusal(f"it takes messages of {self._max_payload} bytes at most")
+            raise ServerRefusal(f"it takes messages of {self._max_payload} bytes at most")
         control = b"HPUB %b %b.%b %d %d" % (channel.encode(), self._inbox, number, len(head), size)
-        return b"%b\r\n%b%b\r\n" % (control, head, entry.body)
+        return b"%b\r\n%b%b\r\n" % (control, head, message.body)
 
-    async def _greet(self, place: Place, tls: ssl.SSLContext) -> None:
+    async def _greet(self, server: StreamServer, tls: ssl.SSLContext) -> None:
         info = _object(await self._greeting)
-        if place.encrypted or info.get("tls_required"):
+        if server.encrypted or info.get("tls_required"):
             if not (info.get("tls_required") or info.get("tls_available")):
                 raise ssl.SSLError("the server offers no TLS")
-            await self._encrypt(place.host, tls)
+            await self._encrypt(server.host, tls)
         if not info.get("headers"):
-            raise Refusal("it takes no headers, so it is older than NATS 2.2")
+            raise ServerRefusal("it takes no headers, so it is older than NATS 2.2")
         if isinstance(info.get("max_payload"), int):
             self._max_payload = min(info["max_payload"], MAX_PAYLOAD)
         self._pong = self._promise()
-        self._write(b"CONNECT %b\r\n" % orjson.dumps(_hello(place)))
+        self._write(b"CONNECT %b\r\n" % orjson.dumps(_hello(server)))
         self._write(b"SUB %b.* 1\r\nPING\r\n" % self._inbox)
         await self._pong
 
@@ -116,20 +127,20 @@ class NatsLink(Link):
             case b"+OK" | b"PONG":
                 pass
             case _:
-                raise Garbled("this is not NATS")
+                raise ProtocolError("this is not NATS")
 
     def _refused(self, text: str) -> None:
         denied = DENIED.match(text)
         if denied is None:
-            raise Refusal(text)
+            raise ServerRefusal(text)
         for channel, promise in self._waiting.values():
             if channel == denied[1]:
-                self._keep(promise, Refusal(text))
+                self._keep(promise, ServerRefusal(text))
 
     def _message_read(self, line: bytes, arguments: list[bytes], *, headers: bool) -> bool:
         """`subject sid [reply-to] [size of headers] size`"""
         if len(arguments) not in ((4, 5) if headers else (3, 4)):
-            raise Garbled("this is not a message")
+            raise ProtocolError("this is not a message")
         payload = self._payload(line, arguments[-1])
         if payload is None:
             return False
@@ -148,22 +159,22 @@ def _head(headers: Mapping[str, str]) -> bytes:
     return "\r\n".join(["NATS/1.0", *lines, "", ""]).encode()
 
 
-def _hello(place: Place) -> dict[str, object]:
+def _hello(server: StreamServer) -> dict[str, object]:
     """What CONNECT says. Protocol 0: the server does not go on to tell of others."""
     known: dict[str, object] = {"verbose": False, "pedantic": False, "lang": "python"}
     known |= {"name": "callsheet", "version": "1", "protocol": 0, "echo": False}
     known |= {"headers": True, "no_responders": True}
-    if place.username is not None:
-        return known | {"user": place.username, "pass": place.password or ""}
-    return known if place.password is None else known | {"auth_token": place.password}
+    if server.username is not None:
+        return known | {"user": server.username, "pass": server.password or ""}
+    return known if server.password is None else known | {"auth_token": server.password}
 
 
-def _answer(payload: bytes, size: bytes) -> bytes | Refusal:
+def _answer(payload: bytes, size: bytes) -> bytes | ServerRefusal:
     """What follows the headers, or what they say instead: 503, "no responders"."""
     if not size.isdigit() or len(size) > len(payload):
-        raise Garbled("headers of no size they could have")
+        raise ProtocolError("headers of no size they could have")
     if payload.startswith(b"NATS/1.0 503"):
-        return Refusal(NO_STREAM)
+        return ServerRefusal(NO_STREAM)
     return payload[int(size) :]
 
 
@@ -171,9 +182,9 @@ def _receipt(payload: bytes) -> bytes:
     answer = _object(payload)
     error = answer.get("error")
     if isinstance(error, dict):
-        raise Refusal(str(error.get("description", "an error without a description")))
+        raise ServerRefusal(str(error.get("description", "an error without a description")))
     if not isinstance(answer.get("stream"), str) or not isinstance(answer.get("seq"), int):
-        raise Garbled("this is not an acknowledgement")
+        raise ProtocolError("this is not an acknowledgement")
     return payload
 
 
@@ -181,7 +192,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         read = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Garbled("this is not JSON") from None
+        raise ProtocolError("this is not JSON") from None
     if not isinstance(read, dict):
-        raise Garbled("this is not an object")
+        raise ProtocolError("this is not an object")
     return read

@@ -13,10 +13,18 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from typing import Final
+from typing import Final, Self
 
 from service.remote.guard import Guard
-from service.remote.links import Ended, Entry, Garbled, Link, Place, Refusal, words
+from service.remote.stream_connection import (
+    ConnectionClosed,
+    ProtocolError,
+    ServerRefusal,
+    StreamConnection,
+    StreamMessage,
+    StreamServer,
+    words,
+)
 
 ENTRY_ID: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")  # redis.io, "Redis Streams"
 # What another server of the same name, or this one later, may not say: dial anew.
@@ -24,7 +32,7 @@ PASSING: Final = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOW
 ELSEWHERE: Final = ("MOVED", "ASK")  # these name an address that is not for us to dial
 
 
-class RedisLink(Link):
+class RedisConnection(StreamConnection):
     """Answers come in the order of the commands."""
 
     def __init__(self) -> None:
@@ -32,24 +40,29 @@ class RedisLink(Link):
         self._waiting: deque[asyncio.Future[bytes]] = deque()
 
     @classmethod
-    async def open(cls, guard: Guard, place: Place, tls: ssl.SSLContext) -> "RedisLink":
-        """Connected, and let in. An OSError or one of links.py's errors; bound it in time."""
-        link = await guard.dial(cls, place.host, place.port, tls if place.encrypted else None)
-        try:
-            for command in _hello(place):
-                await link._ask(command)  # noqa: SLF001 - its own
-        except BaseException:
-            link.end(Ended())
-            raise
-        return link
+    async def open(cls, guard: Guard, server: StreamServer, tls: ssl.SSLContext) -> Self:
+        """A connection that the server has let in; the caller bounds the time.
 
-    async def publish(self, channel: str, entry: Entry) -> bytes:
+        OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.
+        """
+        connection = await guard.dial(
+            cls, server.host, server.port, tls if server.encrypted else None
+        )
+        try:
+            for command in _hello(server):
+                await connection._ask(command)  # noqa: SLF001 - its own
+        except BaseException:
+            connection.end(ConnectionClosed())
+            raise
+        return connection
+
+    async def publish(self, channel: str, message: StreamMessage) -> bytes:
         """The id the entry has in the stream."""
-        fields = {**entry.headers, "id": entry.id, "type": entry.type}
+        fields = {**message.headers, "id": message.id, "type": message.type}
         pairs = [text.encode() for pair in fields.items() for text in pair]
-        receipt = await self._ask([b"XADD", channel.encode(), b"*", *pairs, b"body", entry.body])
+        receipt = await self._ask([b"XADD", channel.encode(), b"*", *pairs, b"body", message.body])
         if not ENTRY_ID.fullmatch(receipt):
-            raise Garbled("this is not the id of an entry")
+            raise ProtocolError("this is not the id of an entry")
         return receipt
 
     async def _ask(self, command: list[bytes]) -> bytes:
@@ -77,30 +90,30 @@ class RedisLink(Link):
             case b"-":
                 self._answered(self._refused(words(rest)))
             case _:
-                raise Garbled("this is not Redis")
+                raise ProtocolError("this is not Redis")
         return True
 
-    def _answered(self, answer: bytes | Refusal) -> None:
+    def _answered(self, answer: bytes | ServerRefusal) -> None:
         if self._waiting:
             self._keep(self._waiting.popleft(), answer)
-        elif isinstance(answer, Refusal):
+        elif isinstance(answer, ServerRefusal):
             raise answer  # too many clients, for one
         else:
-            raise Garbled("an answer that nobody asked for")
+            raise ProtocolError("an answer that nobody asked for")
 
-    def _refused(self, text: str) -> Refusal:
+    def _refused(self, text: str) -> ServerRefusal:
         code = text.partition(" ")[0]
         self.spent = self.spent or code in PASSING
-        return Refusal(f"{code}: the key is on another server" if code in ELSEWHERE else text)
+        return ServerRefusal(f"{code}: the key is on another server" if code in ELSEWHERE else text)
 
 
-def _hello(place: Place) -> list[list[bytes]]:
+def _hello(server: StreamServer) -> list[list[bytes]]:
     commands = []
-    if place.username is not None or place.password is not None:
-        who = [] if place.username is None else [place.username.encode()]
-        commands.append([b"AUTH", *who, (place.password or "").encode()])
-    if place.database:
-        commands.append([b"SELECT", b"%d" % place.database])
+    if server.username is not None or server.password is not None:
+        who = [] if server.username is None else [server.username.encode()]
+        commands.append([b"AUTH", *who, (server.password or "").encode()])
+    if server.database:
+        commands.append([b"SELECT", b"%d" % server.database])
     return commands
 
 

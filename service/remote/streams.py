@@ -16,31 +16,40 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from service.core.targets import STREAM_PORTS
-from service.remote.attempts import Failed, Published
+from service.remote.delivery_outcomes import Failed, Published
 from service.remote.guard import Blocked, Guard
-from service.remote.links import Ended, Entry, Garbled, Link, Place, Refusal
-from service.remote.nats import NatsLink
-from service.remote.pool import Pool
-from service.remote.redis_stream import RedisLink
+from service.remote.nats import NatsConnection
+from service.remote.redis_stream import RedisConnection
+from service.remote.stream_connection import (
+    ConnectionClosed,
+    ProtocolError,
+    ServerRefusal,
+    StreamConnection,
+    StreamMessage,
+    StreamServer,
+)
+from service.remote.stream_pool import StreamPool
 
 IDLE_SECONDS: Final = 60.0  # an unused connection is kept; servers keep theirs for minutes
 MOST_KEPT: Final = 256  # connections, beyond those in use
 KEPT_DETAIL: Final = 200  # characters of a failure's description
 
-_OPENINGS: Final = MappingProxyType[str, Callable[[Guard, Place, ssl.SSLContext], Awaitable[Link]]](
+_OPENINGS: Final = MappingProxyType[
+    str, Callable[[Guard, StreamServer, ssl.SSLContext], Awaitable[StreamConnection]]
+](
     {
-        "nats": NatsLink.open,
-        "tls": NatsLink.open,
-        "redis": RedisLink.open,
-        "rediss": RedisLink.open,
+        "nats": NatsConnection.open,
+        "tls": NatsConnection.open,
+        "redis": RedisConnection.open,
+        "rediss": RedisConnection.open,
     }
 )
 # Most particular first.
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (Blocked, "blocked"),
-    (Refusal, "refused"),
-    (Garbled, "protocol"),
-    (Ended, "reset"),
+    (ServerRefusal, "refused"),
+    (ProtocolError, "protocol"),
+    (ConnectionClosed, "reset"),
     (socket.gaierror, "dns"),
     (ssl.SSLError, "tls"),
     (TimeoutError, "timeout"),
@@ -53,7 +62,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
 _FAILURES: Final = tuple(kind for kind, _ in _REASONS)
 
 
-class Streams:
+class StreamPublisher:
     """Use it inside the running loop. Nothing is taken from the environment.
 
     Unless `allow_plain`, what is not encrypted goes to addresses in allowed networks only.
@@ -71,7 +80,7 @@ class Streams:
         self._guard = guard
         self._plain_guard = guard if allow_plain else guard.inward()
         self._given_tls = tls
-        self._pool = Pool(self._dial, idle_seconds, most_kept)
+        self._pool = StreamPool(self._dial, idle_seconds, most_kept)
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,7 +97,7 @@ class Streams:
         url: str,
         credentials: tuple[str | None, str | None],
         channel: str,
-        entry: Entry,
+        message: StreamMessage,
         timeout_seconds: float,
     ) -> Published | Failed:
         """Once, within `timeout_seconds` from name to acknowledgement.
@@ -100,29 +109,29 @@ class Streams:
         started = perf_counter()  # a loop's own clock may count whole milliseconds (uvloop)
         try:
             async with asyncio.timeout(timeout_seconds):
-                with self._pool.use(_place(url, *credentials)) as kept:
-                    receipt = await (await kept.link()).publish(channel, entry)
+                with self._pool.use(_server(url, *credentials)) as kept:
+                    receipt = await (await kept.connect()).publish(channel, message)
         except _FAILURES as error:
             return _failed(error, credentials, perf_counter() - started)
         return Published(receipt, perf_counter() - started)
 
-    async def _dial(self, place: Place) -> Link:
-        guard = self._guard if place.encrypted else self._plain_guard
-        return await _OPENINGS[place.scheme](guard, place, self._tls)
+    async def _dial(self, server: StreamServer) -> StreamConnection:
+        guard = self._guard if server.encrypted else self._plain_guard
+        return await _OPENINGS[server.scheme](guard, server, self._tls)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         return self._given_tls or ssl.create_default_context()
 
 
-def _place(url: str, username: str | None, password: str | None) -> Place:
+def _server(url: str, username: str | None, password: str | None) -> StreamServer:
     """Where this URL leads; ValueError if nowhere."""
     parts = urlsplit(url)
     if parts.scheme not in STREAM_PORTS or not parts.hostname:
         raise ValueError("not the URL of a stream's server")
     port = parts.port or STREAM_PORTS[parts.scheme]
     database = int(parts.path.strip("/") or 0)
-    return Place(parts.scheme, parts.hostname, port, database, username, password)
+    return StreamServer(parts.scheme, parts.hostname, port, database, username, password)
 
 
 def _failed(error: Exception, credentials: tuple[str | None, str | None], latency: float) -> Failed:

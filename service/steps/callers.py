@@ -20,8 +20,8 @@ from service.core.errors import (
     TooMany,
     Unauthorized,
 )
-from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
 from service.store import accounts, callers, owners
 from service.store.callers import OPERATOR, Caller, KeyOwner
@@ -83,7 +83,7 @@ def _secret(resources: Resources, found: KeyOwner | None) -> bytes | None:
     if found is None or found.secret is None:
         return None
     try:
-        return resources.vault.open(found.secret, bound_to(found.caller.key_id))
+        return resources.vault.open(found.secret, encryption_context(found.caller.key_id))
     except Sealed as error:
         log.error("callers", action="secret_sealed", key=found.caller.key_id, error=str(error))  # noqa: TRY400 - no traceback is needed
         return None

@@ -8,16 +8,16 @@ import structlog
 
 from service.core.errors import Unavailable
 from service.queue import Work
-from service.remote.attempts import Attempt
+from service.remote.delivery_outcomes import AttemptOutcome
 from service.steps.batcher import Batcher
 from service.steps.leases import Lease, end_of_lease
-from service.steps.profiles import Profile
-from service.steps.record import Done, NotSent, Recorder
+from service.steps.record import AttemptRecorder, FinishedAttempt, NotSent
 from service.steps.resources import Resources
-from service.steps.sending import Message, send
+from service.steps.send import OutgoingMessage, send
+from service.steps.send_settings import SendSettings
 from service.steps.vault import Sealed
-from service.store import claims
-from service.store.claims import Due, Terms
+from service.store import claim
+from service.store.claim import ClaimLimits, DueDelivery
 
 log = structlog.get_logger()
 
@@ -28,54 +28,56 @@ AGAIN = 0.2  # seconds between tries to record while Postgres is away
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedDelivery:
     """A due delivery, the lease it is recorded under, and how it is sent: None if that cannot be
     known, as its secrets cannot be opened."""
 
-    due: Due
+    due: DueDelivery
     lease: Lease
-    profile: Profile | None
+    profile: SendSettings | None
 
 
-class Courier:
+class Deliverer:
     """Claims deliveries, makes attempts, and has them recorded together."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._recorder = Recorder(resources)
+        self._recorder = AttemptRecorder(resources)
         self._batcher = Batcher(self._recorder.write, writers=WRITERS, most=MOST)
 
-    async def claim(self, limit: int) -> Sequence[Claimed]:
+    async def claim(self, limit: int) -> Sequence[ClaimedDelivery]:
         """Deliveries whose turn has come."""
         resources = self._resources
         now, token = resources.clock(), resources.new_id("lse")
         until = end_of_lease(resources, now)
         proven = self._recorder.pace.proven(now)
-        terms = Terms(token, until, limit, FEW, MANY, proven)
+        terms = ClaimLimits(token, until, limit, FEW, MANY, proven)
         async with resources.database.careless() as tx:
-            due = await claims.claim(tx, terms, now)
+            due = await claim.claim_due(tx, terms, now)
         wanted = {delivery.subscriber_id: delivery.version for delivery in due}
-        known = await resources.profiles.known(resources.database, wanted, now)
+        known = await resources.send_settings.known(resources.database, wanted, now)
         return [
-            Claimed(delivery, Lease(token, delivery.id, until), known.get(delivery.subscriber_id))
+            ClaimedDelivery(
+                delivery, Lease(token, delivery.id, until), known.get(delivery.subscriber_id)
+            )
             for delivery in due
         ]
 
-    async def deliver(self, claimed: Claimed) -> None:
+    async def deliver(self, claimed: ClaimedDelivery) -> None:
         """One attempt: signed now, over the bytes that were stored once; and kept."""
         resources, due, profile = self._resources, claimed.due, claimed.profile
         begun = resources.clock()
         if not claimed.lease.lasts(begun):
             log.warning("delivery", action="lease_spent", delivery=due.id)
             return
-        attempt: Attempt | NotSent
+        attempt: AttemptOutcome | NotSent
         if profile is None:
             attempt = NotSent(str(Sealed()))
         else:
             attempt_id = f"{due.id}.{due.attempts + 1}"
-            message = Message(due.event_id, due.type, due.body, attempt_id, due.url)
+            message = OutgoingMessage(due.event_id, due.type, due.body, attempt_id, due.url)
             attempt = await send(resources, profile, message, begun)
-        done = Done(
+        done = FinishedAttempt(
             due=due,
             token=claimed.lease.token,
             attempt=attempt,
@@ -88,7 +90,7 @@ class Courier:
         if due.crowded:
             resources.queue.wake(Work.DELIVER, due.subject_id)
 
-    async def _record(self, done: Done) -> None:
+    async def _record(self, done: FinishedAttempt) -> None:
         """Tried for as long as a lease lasts: what is not on record by then is sent again."""
         until = end_of_lease(self._resources, done.ended)
         while True:

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from service.core import durations
 from service.core.errors import Finding, Invalid, NotFound
 from service.steps.callers import digest
-from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.store import accounts
 from service.store.accounts import Key
 from service.store.callers import OPERATOR
@@ -94,7 +94,7 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
         raise Invalid(findings)
     key_id, sealed = key_id or resources.new_id("key"), None
     if secret_key is not None:
-        sealed = resources.vault.seal(secret_key.encode(), bound_to(key_id))
+        sealed = resources.vault.seal(secret_key.encode(), encryption_context(key_id))
     async with resources.database.transaction() as tx:
         account_id = await accounts.ensure(
             tx, account_id=resources.new_id("acc"), name=account, now=now

@@ -10,15 +10,15 @@ from service.core.errors import Conflict, Invalid, NotFound
 from service.core.fields import Reading
 from service.queue import Work
 from service.steps.resources import Resources
-from service.store import attempt_log, replays
-from service.store.attempt_log import Shown
-from service.store.replays import Target, Window
+from service.store import delivery_log, replay
+from service.store.delivery_log import DeliveryView
+from service.store.replay import ReplayTarget, ReplayWindow
 
 CHUNK = 1000  # events of one transaction; it holds their subjects for some hundredths of a second
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """How many deliveries were, or with `dry_run` would be, made or begun anew."""
 
     count: int
@@ -26,7 +26,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReplayRequest:
     """A replay as it was asked for: of events created in [since, until)."""
 
     since: datetime
@@ -35,49 +35,49 @@ class Wish:
     dry_run: bool
 
 
-async def replay(
+async def replay_events(
     resources: Resources, account_id: str, subscriber_id: str, body: object
-) -> Replayed:
+) -> ReplayResult:
     """Send a subscriber what it asks for and what is not on its way to it already.
 
     Every chunk is a transaction: whoever asks again, after this broke off, asks for the rest.
     Invalid with every finding, NotFound, or Conflict if the subscriber is disabled.
     """
-    wish = read_wish(body, resources.clock())
+    wish = validate_replay(body, resources.clock())
     async with resources.database.transaction() as tx:
-        to = _sendable(await replays.target(tx, subscriber_id), account_id)
+        to = _sendable(await replay.target(tx, subscriber_id), account_id)
         if to.type == "callback":  # nobody made it, and it asks for nothing
             raise NotFound
-        left = await replays.window(tx, account_id, wish.since, wish.until)
+        left = await replay.window(tx, account_id, wish.since, wish.until)
     count = 0
     while left is not None:
         step = _counted if wish.dry_run else _sent
         number, left = await step(resources, subscriber_id, wish.only, left)
         count += number
-    return Replayed(count, wish.dry_run)
+    return ReplayResult(count, wish.dry_run)
 
 
 async def _counted(
-    resources: Resources, subscriber_id: str, only: str, window: Window
-) -> tuple[int, Window | None]:
+    resources: Resources, subscriber_id: str, only: str, window: ReplayWindow
+) -> tuple[int, ReplayWindow | None]:
     async with resources.database.glance() as tx:
-        chunk = await replays.chunk(tx, subscriber_id, only, window, CHUNK)
+        chunk = await replay.chunk(tx, subscriber_id, only, window, CHUNK)
     return len(chunk.event_ids), chunk.rest
 
 
 async def _sent(
-    resources: Resources, subscriber_id: str, only: str, window: Window
-) -> tuple[int, Window | None]:
+    resources: Resources, subscriber_id: str, only: str, window: ReplayWindow
+) -> tuple[int, ReplayWindow | None]:
     async with resources.database.transaction() as tx:
-        chunk = await replays.chunk(tx, subscriber_id, only, window, CHUNK)
+        chunk = await replay.chunk(tx, subscriber_id, only, window, CHUNK)
         if not chunk.event_ids:
             return 0, chunk.rest
-        held = await replays.hold(tx, subscriber_id, chunk.subject_ids)
-        count = await replays.send(
+        held = await replay.lock_target(tx, subscriber_id, chunk.subject_ids)
+        count = await replay.requeue(
             tx,
             _sendable(held, window.account_id),
             chunk.event_ids,
-            states=replays.states_of(only),
+            states=replay.states_of(only),
             stem=resources.new_id("dlv"),
             now=resources.clock(),
         )
@@ -86,33 +86,33 @@ async def _sent(
     return count, chunk.rest
 
 
-async def resend(resources: Resources, account_id: str, delivery_id: str) -> Shown:
+async def resend(resources: Resources, account_id: str, delivery_id: str) -> DeliveryView:
     """The delivery, on its way once more: one that has ended begins its schedule anew, one that
     waits for a later try is due now, and one behind an earlier one of its subject stays there.
 
     NotFound if the account has none of this id; Conflict if its subscriber is disabled.
     """
     async with resources.database.transaction() as tx:
-        owned = await attempt_log.owned(tx, account_id, delivery_id)
+        owned = await delivery_log.owned(tx, account_id, delivery_id)
         if owned is None:
             raise NotFound
-        held = await replays.hold(tx, owned.subscriber_id, [owned.subject_id])
+        held = await replay.lock_target(tx, owned.subscriber_id, [owned.subject_id])
         now = resources.clock()
         to = _sendable(held, account_id)
         stem = resources.new_id("dlv")
-        sent = await replays.send(
-            tx, to, [owned.event_id], states=replays.ENDED, stem=stem, now=now
+        sent = await replay.requeue(
+            tx, to, [owned.event_id], states=replay.ENDED, stem=stem, now=now
         )
         if not sent:
-            await replays.hasten(tx, delivery_id, now)
-        shown = await attempt_log.one(tx, account_id, delivery_id)
+            await replay.make_due_now(tx, delivery_id, now)
+        shown = await delivery_log.get(tx, account_id, delivery_id)
     if shown is None:
         raise NotFound
     resources.queue.wake(Work.DELIVER, owned.subscriber_id)
     return shown
 
 
-def _sendable(target: Target | None, account_id: str) -> Target:
+def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
     """NotFound if it is no subscriber of this account; Conflict if nothing is sent to it."""
     if target is None or target.account_id != account_id:
         raise NotFound
@@ -122,7 +122,7 @@ def _sendable(target: Target | None, account_id: str) -> Target:
     return target
 
 
-def read_wish(body: object, now: datetime) -> Wish:
+def validate_replay(body: object, now: datetime) -> ReplayRequest:
     reading = Reading()
     given = fields.members(reading, "", body, READERS)
     if given is not None:
@@ -131,7 +131,7 @@ def read_wish(body: object, now: datetime) -> Wish:
     values |= {name: READERS[name](reading, f"/{name}", one) for name, one in (given or {}).items()}
     if reading.findings:
         raise Invalid(reading.findings)
-    wish = Wish(**values)
+    wish = ReplayRequest(**values)
     if wish.since > wish.until:
         reading.report("/since", "after_until", "must not be after until, which is now if left out")
         raise Invalid(reading.findings)
@@ -154,7 +154,7 @@ def _time(reading: Reading, at: str, value: object) -> datetime | None:
 
 
 def _only(reading: Reading, at: str, value: object) -> str | None:
-    return fields.choice(reading, at, value, sorted(replays.KINDS))
+    return fields.choice(reading, at, value, sorted(replay.KINDS))
 
 
 def _switch(reading: Reading, at: str, value: object) -> bool:

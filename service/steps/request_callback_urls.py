@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from service.core import signatures
 from service.core.targets import DEFAULT_PORTS
-from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.steps.signing import ensure_account_secret
 from service.store import request_callback_urls
 from service.store.database import Direct
@@ -31,8 +31,10 @@ async def ensure_callback_url_subscribers(
 
 def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:
     id_ = resources.new_id("sbr")
-    secret = resources.vault.seal(resources.chance(signatures.SECRET_BYTES), bound_to(id_))
-    return NewSubscriber(id_, account_id, origin, secret)
+    sealed = resources.vault.seal(
+        resources.chance(signatures.SECRET_BYTES), encryption_context(id_)
+    )
+    return NewSubscriber(id_, account_id, origin, sealed)
 
 
 def origin_of(url: str) -> str:

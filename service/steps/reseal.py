@@ -10,8 +10,8 @@ rejected callbacks of sources with a shared secret, can be verified again until 
 from dataclasses import dataclass, field
 
 from service.steps import callback_secrets
-from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
 from service.store import sealed
 from service.store.database import Transaction
@@ -77,7 +77,7 @@ def _sealed_anew(
 def _bound_to(resources: Resources, shelf: Shelf, row: Row, column: str) -> str:
     if shelf is CALLBACK_SECRETS:
         return resources.keyring.seal_for(row.owner, row.id)
-    return bound_to(row.owner, "" if column in WHOLE else column)
+    return encryption_context(row.owner, "" if column in WHOLE else column)
 
 
 async def _mark(tx: Transaction, resources: Resources, row: Row) -> None:

@@ -9,14 +9,14 @@ from service.queue import Queue
 from service.remote.guard import Guard
 from service.remote.media import Fetcher
 from service.remote.provider import Provider
-from service.remote.streams import Streams
-from service.remote.subscriber import Sender
+from service.remote.streams import StreamPublisher
+from service.remote.webhook import WebhookSender
 from service.settings import Settings
 from service.steps.callback_secret_cache import Keyring
 from service.steps.learnt import Learnt
 from service.steps.limiter import Limiter
-from service.steps.profiles import Profiles
 from service.steps.queue_limit import QueueLimit
+from service.steps.send_settings import SendSettingsCache
 from service.steps.vault import Vault
 from service.store.database import Database
 
@@ -30,14 +30,14 @@ class Resources:
     queue: Queue
     provider: Provider
     guard: Guard
-    sender: Sender
-    streams: Streams
+    webhook_sender: WebhookSender
+    stream_publisher: StreamPublisher
     fetcher: Fetcher
     vault: Vault
-    profiles: Profiles
+    send_settings: SendSettingsCache
     learnt: Learnt
     keyring: Keyring
-    trials: Limiter
+    test_slots: Limiter
     queue_limit: QueueLimit
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
     clock: Callable[[], datetime]

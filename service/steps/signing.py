@@ -8,8 +8,8 @@ import structlog
 from service.core import signatures
 from service.core.errors import Invalid, NotFound
 from service.core.fields import Reading, members
-from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
 from service.store import accounts, retired_keys, signing_keys
 from service.store.database import Direct, Transaction
@@ -75,7 +75,7 @@ async def rotate_account_secret(resources: Resources, account_id: str, body: obj
         old = await accounts.callback_secret(tx, account_id, hold=True)
         if old is not None:
             await _retire(tx, resources, account_id, Keys(old, None, None), wish.overlap)
-        sealed = resources.vault.seal(key, bound_to(account_id))
+        sealed = resources.vault.seal(key, encryption_context(account_id))
         await accounts.set_callback_secret(tx, account_id, sealed)
     log.info("signing", action="secret_rotated", account=account_id)
     return signatures.secret_of(key)
@@ -93,7 +93,7 @@ async def account_secret(resources: Resources, account_id: str) -> str:
     """What signs for the account's callback_urls; made now, if there is none yet."""
     async with resources.database.transaction() as tx:
         sealed = await _account_secret(tx, resources, account_id)
-    return signatures.secret_of(resources.vault.open(sealed, bound_to(account_id)))
+    return signatures.secret_of(resources.vault.open(sealed, encryption_context(account_id)))
 
 
 async def _account_secret(tx: Transaction | Direct, resources: Resources, account_id: str) -> bytes:
@@ -102,7 +102,7 @@ async def _account_secret(tx: Transaction | Direct, resources: Resources, accoun
     if sealed is None:
         key = resources.chance(signatures.SECRET_BYTES)
         sealed = await accounts.give_callback_secret(
-            tx, account_id, resources.vault.seal(key, bound_to(account_id))
+            tx, account_id, resources.vault.seal(key, encryption_context(account_id))
         )
     return sealed
 
@@ -145,11 +145,11 @@ def _key(reading: Reading, value: object) -> bytes | None:
 
 def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool) -> Keys:
     """Keys to put in force; with an ed25519 key beside the secret, if there is to be one."""
-    secret = resources.vault.seal(key, bound_to(owner_id))
+    secret = resources.vault.seal(key, encryption_context(owner_id))
     if not asymmetric:
         return Keys(secret, None, None)
     seed = resources.chance(signatures.SEED_BYTES)
-    sealed = resources.vault.seal(seed, bound_to(owner_id, "seed"))
+    sealed = resources.vault.seal(seed, encryption_context(owner_id, "seed"))
     return Keys(secret, sealed, signatures.public_key_of(seed))
 
 
@@ -180,9 +180,9 @@ def _retired(resources: Resources, owner_id: str, old: Keys, until: datetime) ->
 def _opens(resources: Resources, owner_id: str, keys: Keys | Retired) -> bool:
     vault = resources.vault
     try:
-        vault.open(keys.secret, bound_to(owner_id))
+        vault.open(keys.secret, encryption_context(owner_id))
         if keys.seed is not None:
-            vault.open(keys.seed, bound_to(owner_id, "seed"))
+            vault.open(keys.seed, encryption_context(owner_id, "seed"))
     except Sealed as error:
         log.warning("signing", action="secret_sealed", owner=owner_id, error=str(error))
         return False

@@ -15,10 +15,10 @@ from service.core.subscribing import PLAIN, Rules
 from service.core.targets import is_inward
 from service.queue import Work
 from service.remote.guard import Blocked
-from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.steps.subscribed import found, texts
-from service.store import lanes, subscribers
+from service.store import subscriber_health, subscribers
 from service.store.database import Transaction
 from service.store.subscribers import Subscriber
 
@@ -83,7 +83,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
         account_id=account_id,
         state="active",
         disabled_reason=None,
-        secret=resources.vault.seal(key, bound_to(subscriber_id)),
+        secret=resources.vault.seal(key, encryption_context(subscriber_id)),
         version=1,
         created_at=resources.clock(),
         **{**LEFT_OUT, **given},
@@ -110,7 +110,9 @@ async def change(
     flows = bool(read.keys() & {"concurrency", "rate", "state"})
     if flows:
         async with resources.database.glance() as tx:
-            await lanes.make(tx, [subscriber_id])  # by itself: it holds the subscriber
+            await subscriber_health.ensure(
+                tx, [subscriber_id]
+            )  # by itself: it holds the subscriber
     async with resources.database.transaction() as tx:
         if flows:
             await subscribers.hold_lane(tx, subscriber_id)
@@ -210,7 +212,7 @@ def _columns(
         columns["credentials"] = _sealed(resources, subscriber_id, "credentials", merged)
     if "v1a" in read.get("signatures", ()) and (before is None or before.seed is None):
         seed = resources.chance(signatures.SEED_BYTES)
-        columns["seed"] = resources.vault.seal(seed, bound_to(subscriber_id, "seed"))
+        columns["seed"] = resources.vault.seal(seed, encryption_context(subscriber_id, "seed"))
         columns["public_key"] = signatures.public_key_of(seed)
     return columns
 
@@ -226,7 +228,7 @@ def _sealed(
 ) -> bytes | None:
     if not values:
         return None
-    return resources.vault.seal(orjson.dumps(values), bound_to(subscriber_id, what))
+    return resources.vault.seal(orjson.dumps(values), encryption_context(subscriber_id, what))
 
 
 async def _reachable(resources: Resources, url: str) -> None:

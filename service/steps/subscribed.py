@@ -9,8 +9,8 @@ import structlog
 
 from service.core.errors import NotFound
 from service.core.headers import shown_headers
-from service.steps.profiles import bound_to
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
 from service.store import subscribers
 from service.store.subscribers import Subscriber
@@ -80,7 +80,7 @@ def texts(
     if sealed is None:
         return {}
     try:
-        opened = resources.vault.open(sealed, bound_to(subscriber.id, what))
+        opened = resources.vault.open(sealed, encryption_context(subscriber.id, what))
     except Sealed as error:
         log.warning("subscribed", action="secret_sealed", what=what, error=str(error))
         return None

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from service.core.escaping import escaped
 from service.core.subjects import rfc3339
 from service.steps import reading, replay
-from service.store.attempt_log import Shown, Wanted
-from service.store.deliveries import Recorded
+from service.store.delivery_log import DeliveryFilter, DeliveryView
+from service.store.record import AttemptRecord
 from service.web.places import cursor_of, read_cursor
 from service.web.requests import (
     LIMIT,
@@ -30,7 +30,7 @@ STATES = frozenset({"pending", "delivered", "dead", "canceled"})
 async def of_subscriber(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     query = Query(request)
-    wanted = Wanted(
+    wanted = DeliveryFilter(
         state=query.text("state", STATES),
         event_id=query.text("event_id"),
         below=read_cursor(query.text("cursor")),
@@ -73,14 +73,14 @@ async def resend(request: Request) -> Response:
 async def replay_all(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     body = await read_json(request, MAX_SMALL_BODY)
-    done = await replay.replay(
+    done = await replay.replay_events(
         resources(request), caller.account_id, in_path(request, "subscriber_id"), body
     )
     shown = {"count": done.count, "dry_run": done.dry_run} | caller.account_shown
     return rendered(shown, 200 if done.dry_run else 202)
 
 
-def _delivery(delivery: Shown, *, answers: bool = False) -> dict[str, Any]:
+def _delivery(delivery: DeliveryView, *, answers: bool = False) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -98,7 +98,7 @@ def _delivery(delivery: Shown, *, answers: bool = False) -> dict[str, Any]:
     }
 
 
-def _attempt(attempt: Recorded) -> dict[str, Any]:
+def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
     return {
         "at": rfc3339(attempt.at),
         "status": attempt.status,

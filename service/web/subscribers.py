@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from service.core.signatures import kid_of, public_text
 from service.core.subjects import rfc3339
-from service.steps import callers, subscribe, subscribed, trial
+from service.steps import callers, send_test, subscribe, subscribed
 from service.steps.subscribed import Seen
 from service.web.requests import (
     LIMIT,
@@ -75,7 +75,7 @@ async def delete(request: Request) -> Response:
 
 async def try_out(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    tried = await trial.try_out(
+    tried = await send_test.send_test(
         resources(request), caller.account_id, in_path(request, "subscriber_id")
     )
     shown = {

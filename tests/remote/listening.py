@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from service.core.targets import parse_networks
-from service.remote.attempts import Answered, Attempt, Failed
+from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed
 from service.remote.guard import Guard
-from service.remote.subscriber import KEPT_DETAIL, Sender
+from service.remote.webhook import KEPT_DETAIL, WebhookSender
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 PATIENCE = 30.0  # seconds; never waited for by a test that passes
@@ -95,8 +95,8 @@ async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-async def post(url: str, seconds: float = PATIENCE, **headers: str) -> Attempt:
-    async with Sender(Guard(LOOPBACK)) as sender:
+async def post(url: str, seconds: float = PATIENCE, **headers: str) -> AttemptOutcome:
+    async with WebhookSender(Guard(LOOPBACK)) as sender:
         return await sender.post(url, headers, b"{}", seconds)
 
 
@@ -113,7 +113,7 @@ async def failed(script: Script, seconds: float = PATIENCE) -> str:
         return reason(await post(url, seconds))
 
 
-def reason(attempt: Attempt) -> str:
+def reason(attempt: AttemptOutcome) -> str:
     assert isinstance(attempt, Failed), attempt
     assert attempt.detail.isprintable()
     assert len(attempt.detail) <= KEPT_DETAIL

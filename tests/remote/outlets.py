@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from service.remote.attempts import Attempt
+from service.remote.delivery_outcomes import AttemptOutcome
 from service.remote.guard import Guard
-from service.remote.streams import Streams
-from service.remote.subscriber import Sender
+from service.remote.streams import StreamPublisher
+from service.remote.webhook import WebhookSender
 from tests.remote.listening import PATIENCE
 from tests.remote.streaming import NOBODY, entry
 
-Send = Callable[[str, int], Awaitable[Attempt]]  # to this host (in brackets, if need be) and port
+Send = Callable[
+    [str, int], Awaitable[AttemptOutcome]
+]  # to this host (in brackets, if need be) and port
 OUTLETS = ("webhook", "nats", "redis_stream")
 
 
@@ -19,15 +21,15 @@ async def outlet(kind: str, guard: Guard, *, inward: bool = False) -> AsyncItera
     """No stream's connection is kept, so each publish dials; a webhook's server has to hang up. All
     is sent in plain text; if `inward`, to allowed networks only."""
     async with (
-        Sender(guard) as sender,
-        Streams(guard, allow_plain=not inward, idle_seconds=0) as streams,
+        WebhookSender(guard) as sender,
+        StreamPublisher(guard, allow_plain=not inward, idle_seconds=0) as streams,
     ):
 
-        async def post(host: str, port: int) -> Attempt:
+        async def post(host: str, port: int) -> AttemptOutcome:
             url = f"http://{host}:{port}/hook"
             return await sender.post(url, {}, b"{}", PATIENCE, inward=inward)
 
-        async def publish(host: str, port: int) -> Attempt:
+        async def publish(host: str, port: int) -> AttemptOutcome:
             scheme = "nats" if kind == "nats" else "redis"
             url = f"{scheme}://{host}:{port}"
             return await streams.publish(url, NOBODY, "told.all", entry(), PATIENCE)

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import nats
 from nats.js import JetStreamContext
 
-from service.remote.attempts import Attempt, Published
+from service.remote.delivery_outcomes import AttemptOutcome, Published
 from service.remote.guard import Guard
-from service.remote.links import Entry
-from service.remote.streams import Streams
+from service.remote.stream_connection import StreamMessage
+from service.remote.streams import StreamPublisher
 from tests.remote.listening import LOOPBACK, PATIENCE
 
 NOBODY = (None, None)
@@ -17,25 +17,25 @@ BODY = b'{"type": "subject.succeeded", "data": {"n": 1.0}}'
 HEADERS = {"webhook-signature": "v1,c2lnbmF0dXJl", "content-type": "application/json"}
 
 
-def entry(id_: str = "evt_1", **headers: str) -> Entry:
-    return Entry(id_, "subject.succeeded", HEADERS | headers, BODY)
+def entry(id_: str = "evt_1", **headers: str) -> StreamMessage:
+    return StreamMessage(id_, "subject.succeeded", HEADERS | headers, BODY)
 
 
 async def publish(  # noqa: PLR0913 - what a test does not say is the usual
     url: str,
-    one: Entry | None = None,
+    one: StreamMessage | None = None,
     *,
     channel: str = "told.all",
     credentials: tuple[str | None, str | None] = NOBODY,
     seconds: float = PATIENCE,
     guard: Guard | None = None,
-) -> Attempt:
+) -> AttemptOutcome:
     """Over a connection of its own."""
-    async with Streams(guard or Guard(LOOPBACK)) as streams:
+    async with StreamPublisher(guard or Guard(LOOPBACK)) as streams:
         return await streams.publish(url, credentials, channel, one or entry(), seconds)
 
 
-def receipt(attempt: Attempt) -> bytes:
+def receipt(attempt: AttemptOutcome) -> bytes:
     assert isinstance(attempt, Published), attempt
     assert attempt.latency >= 0
     return attempt.receipt

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.remote.attempts import Failed, Published
+from service.remote.delivery_outcomes import Failed, Published
 from service.remote.guard import Guard
-from service.remote.streams import Streams
+from service.remote.streams import StreamPublisher
 from tests.remote.listening import (
     LOOPBACK,
     PATIENCE,
@@ -119,7 +119,7 @@ async def test_a_server_that_talks_without_end_is_cut(kind: tuple[str, str]) -> 
         finally:
             cut.set()
 
-    async with listening(script) as url, Streams(Guard(LOOPBACK)) as streams:
+    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK)) as streams:
         await streams.publish(at(url, kind[0]), NOBODY, "told", entry(), PATIENCE)
         async with asyncio.timeout(PATIENCE):
             await cut.wait()
@@ -166,7 +166,7 @@ async def test_the_addresses_that_a_server_names_are_never_dialled() -> None:
         for scheme, answer in answers.items():
             async with (
                 listening(saying_at_once(answer)) as url,
-                Streams(Guard(LOOPBACK)) as streams,
+                StreamPublisher(Guard(LOOPBACK)) as streams,
             ):
                 for _ in range(2):
                     attempt = await streams.publish(at(url, scheme), NOBODY, "told", entry(), SHORT)

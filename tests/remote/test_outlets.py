@@ -9,7 +9,7 @@ import pytest
 from service.core.ports import parse_ports
 from service.core.targets import Networks
 from service.local.server import Server
-from service.remote.attempts import Answered, Failed, Published
+from service.remote.delivery_outcomes import Answered, Failed, Published
 from service.remote.guard import Guard
 from tests.core.addresses import ASKED_FOR, EVERYTHING, FREE, NEVER
 from tests.remote.listening import listening, reason, saying

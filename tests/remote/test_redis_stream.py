@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 
 from service.local.server import Server
 from service.local.valkey import valkey
-from service.remote.attempts import Failed, Published
+from service.remote.delivery_outcomes import Failed, Published
 from service.remote.guard import Guard
-from service.remote.streams import Streams
+from service.remote.streams import StreamPublisher
 from tests.remote.listening import LOOPBACK, PATIENCE, Script, listening, reason
 from tests.remote.names import Names, certified
 from tests.remote.streaming import BODY, HEADERS, NOBODY, entry, publish, receipt
@@ -126,7 +126,7 @@ async def test_a_password_that_the_server_repeats_is_not_kept() -> None:
 
 async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None:
     with valkey(tmp_path) as server:
-        async with Streams(Guard(LOOPBACK)) as streams:
+        async with StreamPublisher(Guard(LOOPBACK)) as streams:
             attempts = []
             for act in (server.kill, server.start, server.kill):
                 one = await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE)
@@ -139,7 +139,10 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
 async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -> None:
     names = Names(["127.0.0.1"])
     url = valkey_server.url.replace("127.0.0.1", "sub.test")
-    async with reading(valkey_server.url) as client, Streams(Guard(LOOPBACK, names)) as streams:
+    async with (
+        reading(valkey_server.url) as client,
+        StreamPublisher(Guard(LOOPBACK, names)) as streams,
+    ):
         attempts = await asyncio.gather(
             *(
                 streams.publish(url, NOBODY, "told.all", entry(f"evt_{number}"), PATIENCE)
@@ -158,7 +161,7 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
     guard = Guard(LOOPBACK, Names(["127.0.0.1"]))
     async with listening(answering(b"$3\r\n1-1\r\n"), tls=serving) as url:
         port = url.removesuffix("/hook").rpartition(":")[2]
-        async with Streams(guard, tls=trusting) as streams:
+        async with StreamPublisher(guard, tls=trusting) as streams:
             attempts = [
                 await streams.publish(f"rediss://{host}:{port}", NOBODY, "told", entry(), PATIENCE)
                 for host in ("sub.test", "other.test")
@@ -178,7 +181,7 @@ async def test_a_server_that_has_become_a_replica_is_dialled_anew() -> None:
     answer = b"-READONLY You can't write against a read only replica.\r\n"
     async with listening(answering(answer)) as url:
         address = url.replace("http://127.0.0.1", "redis://sub.test").removesuffix("/hook")
-        async with Streams(Guard(LOOPBACK, names)) as streams:
+        async with StreamPublisher(Guard(LOOPBACK, names)) as streams:
             for _ in range(2):
                 one = await streams.publish(address, NOBODY, "told", entry(), PATIENCE)
                 assert reason(one) == "refused"

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.remote.attempts import Answered
+from service.remote.delivery_outcomes import Answered
 from service.remote.guard import Guard
 from service.remote.media import Fetched, Fetcher
 from service.remote.provider import ApiKey, Provider
-from service.remote.subscriber import Sender
 from service.remote.urls import exact, onward
+from service.remote.webhook import WebhookSender
 from tests.remote.fetching import PATH, answer, code, fetch, hosting, to
 from tests.remote.listening import LOOPBACK, PATIENCE, listening
 from tests.remote.names import ONE, Names
@@ -63,7 +63,7 @@ async def test_subscribers_are_posted_to_in_the_letters_they_gave(letters: str) 
         lines.append((await reader.readline()).decode())
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    async with listening(script) as url, Sender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
         attempt = await sender.post(url.removesuffix("/hook") + letters, {}, b"", PATIENCE)
     assert isinstance(attempt, Answered)
     assert lines == [f"POST {letters} HTTP/1.1\r\n"]
@@ -180,7 +180,7 @@ async def test_nothing_inward_is_dialled_however_oddly_it_is_written(target: str
             came = await fetch(host.url + PATH, by=Fetcher(guard), seconds=5)
         assert code(came) in {"blocked", "redirect", "unreachable"}
         url = location.decode()
-        async with Sender(Guard(ONE, Names(["127.0.0.2"]))) as sender:
+        async with WebhookSender(Guard(ONE, Names(["127.0.0.2"]))) as sender:
             assert not isinstance(await sender.post(url, {}, b"", 5), Answered)
 
 

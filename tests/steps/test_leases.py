@@ -16,7 +16,7 @@ from service.local.ports import free_port
 from service.queue import Work
 from service.steps import leases, reconcile, submit
 from service.steps.advance import advance
-from service.steps.deliver import Courier
+from service.steps.deliver import Deliverer
 from service.steps.leases import Lease
 from service.steps.look import Looker
 from service.steps.resources import Resources
@@ -26,7 +26,7 @@ from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote, until
 from tests.steps.gallery import gallery
-from tests.steps.test_delivery import backend
+from tests.steps.test_deliver import backend
 
 NOBODY = "http://127.0.0.1:65009"
 PLACES = 10
@@ -42,7 +42,7 @@ async def media_checks(resources: Resources) -> list[Lease]:
 
 
 async def deliveries(resources: Resources) -> list[Lease]:
-    return [claimed.lease for claimed in await Courier(resources).claim(PLACES)]
+    return [claimed.lease for claimed in await Deliverer(resources).claim(PLACES)]
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Cloc
         clock.pass_by(SHORT)
         await leases.renew(api.resources, [claimed.lease])
         clock.pass_by(SHORT)
-        assert await Courier(api.resources).claim(PLACES) == []
+        assert await Deliverer(api.resources).claim(PLACES) == []
         gate.set()
         await loop.finish(30)
         assert loop.under_way == []

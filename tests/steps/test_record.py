@@ -2,15 +2,15 @@
 
 from datetime import UTC, datetime
 
-from service.remote.attempts import Attempt, Failed
-from service.steps.record import Done, NotSent, Verdict, judge
-from service.store.claims import Due
+from service.remote.delivery_outcomes import AttemptOutcome, Failed
+from service.steps.record import DeliveryDecision, FinishedAttempt, NotSent, decide
+from service.store.claim import DueDelivery
 
 NOW = datetime(2026, 6, 10, 8, 39, 54, tzinfo=UTC)
 
 
-def due() -> Due:
-    return Due(
+def due() -> DueDelivery:
+    return DueDelivery(
         id="dlv_1",
         subscriber_id="shr_1",
         subject_id="sub_1",
@@ -26,9 +26,11 @@ def due() -> Due:
     )
 
 
-def judged(attempt: Attempt | NotSent) -> Verdict:
-    done = Done(due(), "lse_1", attempt, begun=NOW, ended=NOW, schedule=(5.0,), shared=False)
-    return judge(done, 0.5)
+def judged(attempt: AttemptOutcome | NotSent) -> DeliveryDecision:
+    done = FinishedAttempt(
+        due(), "lse_1", attempt, begun=NOW, ended=NOW, schedule=(5.0,), shared=False
+    )
+    return decide(done, 0.5)
 
 
 def test_what_was_not_sent_is_tried_again_and_says_nothing_of_the_subscriber() -> None:

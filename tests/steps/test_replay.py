@@ -263,5 +263,5 @@ async def test_what_is_asked_for_wrongly_is_named(
 def test_the_time_asked_for_is_one_with_a_zone() -> None:
     """So that nothing depends on where the service runs."""
     now = datetime.fromisoformat("2026-01-01T00:00:00Z")
-    wish = replay.read_wish({"since": "2025-12-31T23:00:00+01:00", "only": "all"}, now)
+    wish = replay.validate_replay({"since": "2025-12-31T23:00:00+01:00", "only": "all"}, now)
     assert (wish.since, wish.until) == (now - timedelta(hours=2), now)

@@ -7,7 +7,7 @@ import pytest
 
 from service.queue import Work
 from service.steps import replay
-from service.steps.deliver import Courier
+from service.steps.deliver import Deliverer
 from tests.calling import blocked, eventually
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver
@@ -55,7 +55,7 @@ async def test_what_is_under_way_is_let_be(api: Api, subscriber: Receiver, clock
     subscriber.answers += [500, 500]
     await all_sent(api, clock)
     await story_goes_on(api, subject["id"])
-    claimed = await Courier(api.resources).claim(10)
+    claimed = await Deliverer(api.resources).claim(10)
     assert [one.due.sequence for one in claimed] == [2]
     leased = (await rows(api, made))[1]
     assert await replayed(api, made, "failed") == 1

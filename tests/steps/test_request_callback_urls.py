@@ -11,7 +11,7 @@ from service.core.errors import Invalid
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.queue import Work
-from service.remote.attempts import Failed
+from service.remote.delivery_outcomes import Failed
 from service.steps import keys
 from service.steps.advance import advance
 from service.steps.intake import accept
@@ -206,7 +206,7 @@ async def test_one_delivery_is_seen_and_sent_anew(
 async def test_a_process_of_before_could_not_send_to_it(api: Api, subscriber: Receiver) -> None:
     await api.create(callback_url=subscriber.url)
     (lane,) = await lanes(api)
-    attempt = await api.resources.sender.post(lane["url"], {}, b"", 5)
+    attempt = await api.resources.webhook_sender.post(lane["url"], {}, b"", 5)
     assert isinstance(attempt, Failed)
     assert attempt.reason == "request"
     assert api.resources.vault.open(lane["secret"], lane["id"])

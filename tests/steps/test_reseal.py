@@ -14,9 +14,9 @@ from service.core.signatures import secret_of
 from service.queue import Work
 from service.settings import read_settings
 from service.steps import callback_secrets, reseal, reverify
-from service.steps.profiles import bound_to
 from service.steps.reseal import BATCH
 from service.steps.resources import Resources
+from service.steps.send_settings import encryption_context
 from service.store import signing_keys
 from service.store.outgoing import retired_keys
 from service.store.signing_keys import Keys
@@ -143,7 +143,7 @@ async def test_resealing_amid_rotations_leaves_nothing_under_the_old_key(
     async with process(api, environ | ALONE) as alone:
         assert await reseal.reseal(alone) == reseal.Resealed()
         wanted = {one["id"]: 4 for one in made}
-        known = await alone.profiles.known(alone.database, wanted, alone.clock())
+        known = await alone.send_settings.known(alone.database, wanted, alone.clock())
         assert [len(one.keys) for one in known.values()] == [4] * 4
 
 
@@ -152,7 +152,7 @@ async def test_resealing_waits_for_a_change_and_never_undoes_it(
 ) -> None:
     made = await api.subscribe(NOWHERE)
     (account,) = await fetch(api.resources, "SELECT account_id FROM subscribers")
-    vault, bound = api.resources.vault, bound_to(made["id"])
+    vault, bound = api.resources.vault, encryption_context(made["id"])
     async with process(api, environ | CHANGED) as changed:
         async with api.resources.database.transaction() as tx:
             await signing_keys.hold(tx, account["account_id"], made["id"])
@@ -180,7 +180,7 @@ async def test_resealing_that_broke_off_goes_on_when_it_is_run_again(
 ) -> None:
     vault, until = api.resources.vault, api.resources.clock()
     for number in range(BATCH + 10):
-        row = f"key_{number:03}", "own", vault.seal(b"a key", bound_to("own")), until
+        row = f"key_{number:03}", "own", vault.seal(b"a key", encryption_context("own")), until
         await fetch(api.resources, RETIRED, *row)
     held = select(retired_keys).where(retired_keys.c.id == f"key_{BATCH + 1:03}")
     async with process(api, environ | CHANGED) as changed, process(api, environ | ALONE) as alone:

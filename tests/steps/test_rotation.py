@@ -200,7 +200,7 @@ async def test_what_is_published_onward_has_a_secret_to_rotate_too(
     await fetch(api.resources, change, kind)
     new = (await rotate(api, made))["secret"]
     wanted = {made["id"]: 3}
-    found = await api.resources.profiles.known(api.resources.database, wanted, clock())
+    found = await api.resources.send_settings.known(api.resources.database, wanted, clock())
     keys = found[made["id"]].keys_at(clock())
     assert [one.secret for one in keys] == [key_of(new), key_of(made["secret"])]
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from service.core.events import operational
-from service.core.lanes import Told
 from service.core.lifecycle import Signal
 from service.core.subjects import News
+from service.core.subscriber_health import HealthNotice
 from service.steps.advance import advance
-from service.store import events, lanes
+from service.store import events, subscriber_health
 from service.store.audit import QUESTIONS
 from service.store.events import New
 from tests.calling import fetch
@@ -106,7 +106,7 @@ class History:
     async def disable(self) -> None:
         id_ = self.any()
         async with self.api.resources.database.transaction() as tx:
-            await lanes.disable(tx, id_, "it failed")
+            await subscriber_health.disable(tx, id_, "it failed")
         self.subscribers[id_].disabled = True
 
     async def remove(self) -> None:
@@ -125,9 +125,9 @@ class History:
         id_ = self.any()
         resources, told = self.api.resources, len(self._seen) + 1
         (row,) = await fetch(resources, "SELECT account_id FROM subscribers WHERE id = $1", id_)
-        event = operational(row["account_id"], id_, told, Told.FAILING, resources.clock())
+        event = operational(row["account_id"], id_, told, HealthNotice.FAILING, resources.clock())
         async with resources.database.transaction() as tx:
-            await lanes.make(tx, [id_])
+            await subscriber_health.ensure(tx, [id_])
             await events.append(tx, [New(event, resources.new_id("dlv"))])
 
     async def patch(self, id_: str, **fields: object) -> None:
@@ -195,7 +195,7 @@ async def test_what_happens_while_subscribers_come_change_and_go_is_no_violation
         for types in TYPES:
             await api.http.patch(path, json={"event_types": types})
             async with api.resources.database.transaction() as tx:
-                await lanes.disable(tx, made["id"], "it failed")
+                await subscriber_health.disable(tx, made["id"], "it failed")
             await api.http.patch(path, json={"state": "active"})
         if number % 2:
             await api.http.delete(path)

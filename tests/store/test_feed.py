@@ -13,7 +13,7 @@ from service.core.subjects import Subject
 from service.steps import keys, reading
 from service.steps.advance import advance, consider, events_for
 from service.steps.resources import Resources
-from service.store import accounts, feed, moves, replays, subjects
+from service.store import accounts, feed, moves, replay, subjects
 from service.store.feed import Kept, News, Position
 from service.store.moves import Move
 from tests.store.statements import heard, plan, scans
@@ -187,7 +187,7 @@ async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(
     with heard() as statements:
         await reading.feed(resources, account, START, 9)
         async with resources.database.transaction() as tx:
-            await replays.window(tx, account, resources.clock(), resources.clock())
+            await replay.window(tx, account, resources.clock(), resources.clock())
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         asked = [one for one in statements if "FROM events" in one]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.queue import Work
-from service.store import attempt_log
+from service.store import delivery_log
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, served
@@ -154,7 +154,7 @@ async def test_a_list_is_narrowed_to_a_state_and_to_an_event(
 async def test_a_state_that_is_rare_is_found_over_several_pages(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt_log, "MOST_READ", 3)
+    monkeypatch.setattr(delivery_log, "MOST_READ", 3)
     made = await api.subscribe("http://127.0.0.1:9999")
     for _ in range(8):
         await api.create()
@@ -179,7 +179,7 @@ async def test_a_state_that_is_rare_is_found_over_several_pages(
 async def test_of_many_attempts_the_last_are_shown(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt_log, "MOST_ATTEMPTS", 2)
+    monkeypatch.setattr(delivery_log, "MOST_ATTEMPTS", 2)
     made = await api.subscribe("http://127.0.0.1:9999")
     await api.create()
     (delivery,) = (await page(api, made))["data"]

@@ -11,7 +11,7 @@ import pytest
 from service.core.signatures import jwk, key_of, secret_of
 from service.steps import keys, signing
 from service.steps.keys import DEFAULT_SCOPES
-from service.steps.sending import Message, send
+from service.steps.send import OutgoingMessage, send
 from service.steps.signing import MOST_PUBLISHED, MOST_RETIRED
 from service.store import accounts
 from tests.calling import blocked, fetch
@@ -174,7 +174,7 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
     old = (await api.http.get(SECRET)).json()["secret"]
     await api.create()
     (event,) = await fetch(api.resources, "SELECT id, type, body FROM events")
-    message = Message(event["id"], event["type"], event["body"], "dlv_1.1")
+    message = OutgoingMessage(event["id"], event["type"], event["body"], "dlv_1.1")
     async with backend(api, old) as theirs:
         await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, theirs.url, clock())
         await fetch(api.resources, FOR_CALLBACKS, "sbr_2", account, NOWHERE, clock())
@@ -182,7 +182,7 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
         async def sent() -> None:
             rows = await fetch(api.resources, "SELECT id, version FROM subscribers")
             wanted = {row["id"]: row["version"] for row in rows}
-            known = await api.resources.profiles.known(api.resources.database, wanted, clock())
+            known = await api.resources.send_settings.known(api.resources.database, wanted, clock())
             await send(api.resources, known["sbr_1"], message, clock())
             assert theirs.refused == []
 
@@ -217,7 +217,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     calls = (api.http.post(f"{SECRET}/rotate") for _ in range(MOST_RETIRED))
     secrets += [one.json()["secret"] for one in await asyncio.gather(*calls)]
     wanted = {"sbr_1": 1 + MOST_RETIRED}
-    known = await api.resources.profiles.known(api.resources.database, wanted, clock())
+    known = await api.resources.send_settings.known(api.resources.database, wanted, clock())
     profile = known["sbr_1"]
     assert profile.version == 1 + MOST_RETIRED
     assert {one.secret for one in profile.keys} == {key_of(one) for one in secrets}

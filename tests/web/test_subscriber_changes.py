@@ -10,7 +10,7 @@ from service.core import subscribing
 from service.core.errors import Invalid
 from service.queue import Work
 from service.steps import subscribe
-from service.store import lanes
+from service.store import subscriber_health
 from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver
@@ -228,7 +228,7 @@ async def test_a_disabled_subscriber_comes_back_with_a_clean_lane(
     made = await api.subscribe(NOBODY, rate=5)
     before = (await row(api))["heard_from"]
     async with api.resources.database.transaction() as tx:
-        await lanes.disable(tx, made["id"], "it failed")
+        await subscriber_health.disable(tx, made["id"], "it failed")
     assert (await row(api))["heard_to"] > before
     await fetch(
         api.resources,
@@ -296,10 +296,10 @@ async def test_a_change_waits_for_whoever_holds_the_lane_and_harms_it_not(api: A
     """As a worker does that disables: the lane first, then the subscriber."""
     made = await api.subscribe(NOBODY, rate=1)
     async with api.resources.database.direct() as tx:
-        await lanes.hold(tx, [made["id"]])
+        await subscriber_health.lock_health(tx, [made["id"]])
         waiting = asyncio.create_task(changed_only(api, made, {"state": "active"}))
         await blocked(api.resources)
-        await lanes.disable(tx, made["id"], "it failed")
+        await subscriber_health.disable(tx, made["id"], "it failed")
     await waiting
     assert (await row(api))["state"] == "active"
 

@@ -10,9 +10,9 @@ from service.core.ports import parse_ports
 from service.core.subjects import News
 from service.queue import Work
 from service.remote.guard import Guard
-from service.remote.streams import Streams
-from service.remote.subscriber import Sender
-from service.steps import subscribe, trial
+from service.remote.streams import StreamPublisher
+from service.remote.webhook import WebhookSender
+from service.steps import send_test, subscribe
 from service.steps.advance import advance
 from service.steps.resources import Resources
 from tests.calling import fetch
@@ -109,10 +109,13 @@ async def tried(resources: Resources, url: str, guard: Guard, **fields: object) 
     """What an attempt fails with, at a subscriber whose name leads elsewhere since it was made."""
     (row,) = await fetch(resources, "SELECT id FROM accounts")
     allow_plain = resources.settings.allow_http
-    async with Sender(guard) as sender, Streams(guard, allow_plain=allow_plain) as streams:
-        turned = replace(resources, guard=guard, sender=sender, streams=streams)
+    async with (
+        WebhookSender(guard) as sender,
+        StreamPublisher(guard, allow_plain=allow_plain) as streams,
+    ):
+        turned = replace(resources, guard=guard, webhook_sender=sender, stream_publisher=streams)
         subscriber, _ = await subscribe.subscribe(turned, row["id"], {"url": url, **fields})
-        return (await trial.try_out(turned, row["id"], subscriber.id)).error or ""
+        return (await send_test.send_test(turned, row["id"], subscriber.id)).error or ""
 
 
 async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api: Api) -> None:
@@ -145,8 +148,8 @@ async def test_a_callback_url_may_lead_outward_in_plain_text(api: Api) -> None:
     subject_id = (await api.create(callback_url="http://outside.example/hook"))["id"]
     submitted = News(Signal.SUBMITTED, provider_task_id="1")
     await advance(api.resources, subject_id, submitted)
-    async with Sender(outside) as sender:
-        resources = replace(api.resources, guard=outside, sender=sender)
+    async with WebhookSender(outside) as sender:
+        resources = replace(api.resources, guard=outside, webhook_sender=sender)
         await Api(resources, api.http).work(Work.DELIVER)
     (delivery,) = (await api.http.get(f"/v1/subjects/{subject_id}/deliveries")).json()["data"]
     (attempt,) = delivery["attempts"]

@@ -9,7 +9,7 @@ from service.core.parameters import LONGEST_WAIT
 from service.core.request_rules import IMAGE, TAGS, VIDEO
 from service.core.subscribing import NATS, REDIS, WEBHOOK
 from service.steps.signing import MAX_OVERLAP, OVERLAP
-from service.store.replays import KINDS
+from service.store.replay import KINDS
 from service.web.deliveries import STATES
 from service.web.openapi.pieces import (
     PLAIN,

@@ -12,7 +12,7 @@ from service.store.rows import from_rows, rows
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class AttemptRecord:
     """One attempt, as it is kept. `status` is None where there was no answer."""
 
     at: datetime
@@ -24,13 +24,13 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class DeliveryUpdate:
     """An attempt under the token of its claim, and what it comes to: pending again at `due_at`, or
     an end."""
 
     delivery_id: str
     token: str
-    attempt: Recorded
+    attempt: AttemptRecord
     state: str
     due_at: datetime | None
 
@@ -47,9 +47,9 @@ _RESULT = {
     "delivered": "bool",
 }
 # Whatever ends makes the first that waits behind it due. The caller holds the subjects, so an event
-# that is being written now either sees this end, or is seen here. A lane without anything that a
-# success resets (core/lanes.py) is well at this moment: what it does not hear of comes before
-# whatever is written of it next.
+# that is being written now either sees this end, or is seen here. A subscriber without anything
+# that a success resets (core/subscriber_health.py) is well at this moment: what its row does not
+# hear of comes before whatever is written of it next.
 _RECORD = text(f"""
     WITH given AS (
         SELECT * FROM {from_rows("results", _RESULT, beside="answers")}
@@ -88,8 +88,8 @@ _RECORD = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def record(
-    tx: Direct, ended: Sequence[Ended], now: datetime
+async def record_attempts(
+    tx: Direct, ended: Sequence[DeliveryUpdate], now: datetime
 ) -> tuple[set[str], int, set[str]]:
     """Keep attempts and what they came to: which deliveries were ours to record, how many others
     are due now, and of which subscribers the lane is not well, so that even a success changes it.
@@ -106,7 +106,7 @@ async def record(
     return set(recorded), int(following), set(unwell)
 
 
-def _row(one: Ended) -> dict[str, Any]:
+def _row(one: DeliveryUpdate) -> dict[str, Any]:
     return {
         "id": one.delivery_id,
         "token": one.token,
@@ -167,7 +167,7 @@ async def cancel_waiting(tx: Transaction | Direct, now: datetime, limit: int) ->
     return int(canceled)
 
 
-_HASTEN = text("""
+_MAKE_DUE_NOW = text("""
     WITH hastened AS (
         UPDATE deliveries SET due_at = :now WHERE id = ANY (ARRAY(
             SELECT id FROM deliveries
@@ -181,9 +181,11 @@ _HASTEN = text("""
 """)
 
 
-async def hasten(tx: Transaction | Direct, subscriber_id: str, now: datetime, limit: int) -> int:
+async def make_due_now(
+    tx: Transaction | Direct, subscriber_id: str, now: datetime, limit: int
+) -> int:
     """What waits for a later try to this subscriber is due now; how many these were, at most
     `limit`."""
     values = {"subscriber_id": subscriber_id, "now": now, "limit": limit}
-    ((hastened,),) = await tx.execute(_HASTEN, values)
+    ((hastened,),) = await tx.execute(_MAKE_DUE_NOW, values)
     return int(hastened)

@@ -8,20 +8,25 @@ from datetime import timedelta
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from service.core.lanes import OPEN_AFTER, Lane, Patience, fold
-from service.remote.attempts import Answered, Attempt, Failed, Published
-from service.steps.deliver import Courier
-from service.steps.pace import LEAST
-from service.steps.record import Done, Recorder, judge
+from service.core.answer_rate import LEAST
+from service.core.subscriber_health import (
+    OPEN_AFTER,
+    FailureThresholds,
+    SubscriberHealth,
+    apply_results,
+)
+from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed, Published
+from service.steps.deliver import Deliverer
+from service.steps.record import AttemptRecorder, FinishedAttempt, decide
 from service.steps.resources import Resources
-from service.store import lanes
-from service.store.claims import Due
+from service.store import subscriber_health
+from service.store.claim import DueDelivery
 from tests.calling import fetch
 from tests.conftest import Api
 from tests.local.simulating import Receiver
 from tests.store.statements import heard
 
-PATIENCE = Patience(failing=30, disable=60)
+PATIENCE = FailureThresholds(failing=30, disable=60)
 LONG_AGO = timedelta(days=1)  # the subscriber's pace is forgotten
 WELL, FAILED = Answered(204, None, b"", 0.0), Answered(500, None, b"", 0.0)
 LATE = Failed("timeout", "no answer", 0.0)
@@ -49,15 +54,15 @@ IN_FLIGHT = """
     RETURNING id
 """
 
-Flight = Sequence[Sequence[tuple[Attempt, int]]]
+Flight = Sequence[Sequence[tuple[AttemptOutcome, int]]]
 
 
-async def in_flight(resources: Resources, account_id: str, count: int) -> list[Due]:
+async def in_flight(resources: Resources, account_id: str, count: int) -> list[DueDelivery]:
     """Deliveries to a new subscriber, whose lane is well, all claimed at once."""
     subscriber_id = resources.new_id("sbr")
     rows = await fetch(resources, IN_FLIGHT, subscriber_id, account_id, count)
     return [
-        Due(
+        DueDelivery(
             id=row["id"],
             subscriber_id=subscriber_id,
             subject_id=row["id"],
@@ -75,14 +80,16 @@ async def in_flight(resources: Resources, account_id: str, count: int) -> list[D
     ]
 
 
-def ended(resources: Resources, due: Due, attempt: Attempt, second: int) -> Done:
+def ended(
+    resources: Resources, due: DueDelivery, attempt: AttemptOutcome, second: int
+) -> FinishedAttempt:
     at = resources.clock() - LONG_AGO + timedelta(seconds=second)
-    return Done(due, "lse_1", attempt, at, at, (3600.0,), shared=False)
+    return FinishedAttempt(due, "lse_1", attempt, at, at, (3600.0,), shared=False)
 
 
-async def stored(resources: Resources, subscriber_id: str) -> Lane:
+async def stored(resources: Resources, subscriber_id: str) -> SubscriberHealth:
     async with resources.database.direct() as tx:
-        return (await lanes.hold(tx, [subscriber_id]))[subscriber_id]
+        return (await subscriber_health.lock_health(tx, [subscriber_id]))[subscriber_id]
 
 
 @settings(
@@ -102,18 +109,18 @@ async def test_the_lane_is_what_the_results_make_of_it_however_they_are_batched(
     patient = replace(
         resources.settings, failing_after=PATIENCE.failing, disable_after=PATIENCE.disable
     )
-    recorder = Recorder(replace(resources, settings=patient))
+    recorder = AttemptRecorder(replace(resources, settings=patient))
     waiting = iter(await in_flight(resources, account, sum(map(len, flight))))
     batches = [
         [ended(resources, next(waiting), attempt, second) for attempt, second in batch]
         for batch in flight
     ]
-    lane = Lane(batches[0][0].due.subscriber_id)
+    lane = SubscriberHealth(batches[0][0].due.subscriber_id)
     dice = resources.dice()
     for batch in batches:
         await recorder.write(batch)
-        results = [result for done in batch if (result := judge(done, dice).result)]
-        lane = fold(lane, results, LEAST, PATIENCE, dice)
+        results = [result for done in batch if (result := decide(done, dice).result)]
+        lane = apply_results(lane, results, LEAST, PATIENCE, dice)
         assert await stored(resources, lane.subscriber_id) == lane
 
 
@@ -121,7 +128,7 @@ async def test_failures_that_are_not_in_a_row_open_no_breaker(
     resources: Resources, account: str
 ) -> None:
     """One in ten of a hundred under way at once, each recorded by itself."""
-    recorder = Recorder(resources)
+    recorder = AttemptRecorder(resources)
     due = await in_flight(resources, account, 120)
     for number, one in enumerate(due):
         attempt = WELL if number % 10 else FAILED
@@ -137,7 +144,7 @@ async def test_what_goes_well_where_all_is_well_touches_no_lane(
     other."""
     await api.subscribe(subscriber.url, concurrency=5)
     await api.create()
-    courier = Courier(api.resources)
+    courier = Deliverer(api.resources)
     (claimed,) = await courier.claim(1)
     with heard() as statements:
         await courier.deliver(claimed)

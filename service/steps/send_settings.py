@@ -9,9 +9,9 @@ import structlog
 
 from service.settings import Settings
 from service.steps.vault import Sealed, Vault
-from service.store import profiles
+from service.store import send_settings
 from service.store.database import Database
-from service.store.profiles import Stored
+from service.store.send_settings import SendSettingsRow
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ MOST_KEPT = 10_000  # subscribers; a few kB each
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SigningKey:
     """What signs, until then if it is retired. `seed` is that of an ed25519 key, for v1a."""
 
     secret: bytes = field(repr=False)
@@ -28,7 +28,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class SendSettings:
     """How a subscriber is sent to. `timeout` and `schedule` are in seconds.
 
     `type` is webhook, nats, redis_stream or callback; for the last, each delivery has its own URL.
@@ -46,30 +46,30 @@ class Profile:
     schedule: tuple[float, ...]
     format: str
     version: int
-    keys: tuple[Key, ...]
+    keys: tuple[SigningKey, ...]
 
-    def keys_at(self, now: datetime) -> list[Key]:
+    def keys_at(self, now: datetime) -> list[SigningKey]:
         """Those in force then, the current one first."""
         return [key for key in self.keys if key.until is None or key.until > now]
 
 
-def bound_to(owner_id: str, what: str = "") -> str:
+def encryption_context(owner_id: str, what: str = "") -> str:
     """What a sealed value of a subscriber, or of an account, is bound to: `what` is seed, headers
     or credentials, and nothing for the secret itself."""
     return f"{owner_id} {what}" if what else owner_id
 
 
-class Profiles:
+class SendSettingsCache:
     """Those read last, each good as long as its version is."""
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
         self._settings = settings
         self._vault = vault
-        self._kept: dict[str, Profile] = {}
+        self._kept: dict[str, SendSettings] = {}
 
     async def known(
         self, database: Database, wanted: Mapping[str, int], now: datetime
-    ) -> dict[str, Profile]:
+    ) -> dict[str, SendSettings]:
         """The profiles of these subscribers, given with their versions; none of one that was
         removed, or whose secrets cannot be opened."""
         known = {
@@ -79,14 +79,14 @@ class Profiles:
         }
         if stale := [id_ for id_ in wanted if id_ not in known]:
             async with database.transaction() as tx:
-                found = await profiles.profiles(tx, stale, now)
+                found = await send_settings.load(tx, stale, now)
             known |= {one.id: one for one in map(self._safely, found) if one is not None}
             if len(self._kept) > MOST_KEPT:
                 self._kept.clear()
             self._kept |= known
         return known
 
-    def _safely(self, stored: Stored) -> Profile | None:
+    def _safely(self, stored: SendSettingsRow) -> SendSettings | None:
         try:
             return self.opened(stored)
         except Sealed as error:
@@ -94,10 +94,10 @@ class Profiles:
             log.warning("profiles", action="secret_sealed", **fields)
             return None
 
-    def opened(self, stored: Stored) -> Profile:
+    def opened(self, stored: SendSettingsRow) -> SendSettings:
         """Sealed, if it cannot be: was SECRET_KEY changed?"""
-        credentials = self._read(stored.credentials, bound_to(stored.id, "credentials"))
-        return Profile(
+        credentials = self._read(stored.credentials, encryption_context(stored.id, "credentials"))
+        return SendSettings(
             id=stored.id,
             account_id=stored.account_id,
             type=stored.type,
@@ -105,7 +105,7 @@ class Profiles:
             channel=stored.channel,
             username=credentials.get("username"),
             password=credentials.get("password"),
-            headers=self._read(stored.headers, bound_to(stored.id, "headers")),
+            headers=self._read(stored.headers, encryption_context(stored.id, "headers")),
             timeout=stored.timeout or self._settings.delivery_timeout,
             schedule=stored.schedule or self._settings.delivery_schedule,
             format=stored.format,
@@ -120,10 +120,12 @@ class Profiles:
         read: dict[str, str] = orjson.loads(self._vault.open(sealed, context))
         return read
 
-    def _keys(self, stored: Stored) -> Iterable[Key]:
+    def _keys(self, stored: SendSettingsRow) -> Iterable[SigningKey]:
         v1a = "v1a" in stored.signatures
         for key in stored.keys:
             seed = None
             if v1a and key.seed is not None:
-                seed = self._vault.open(key.seed, bound_to(stored.owner_id, "seed"))
-            yield Key(self._vault.open(key.secret, bound_to(stored.owner_id)), seed, key.until)
+                seed = self._vault.open(key.seed, encryption_context(stored.owner_id, "seed"))
+            yield SigningKey(
+                self._vault.open(key.secret, encryption_context(stored.owner_id)), seed, key.until
+            )

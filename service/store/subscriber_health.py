@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import text
 
-from service.core.lanes import Lane, Told
+from service.core.subscriber_health import HealthNotice, SubscriberHealth
 from service.store.database import Direct, Transaction
 from service.store.rows import from_rows, rows
 
-_NAMES = ", ".join(field.name for field in fields(Lane))
+_NAMES = ", ".join(field.name for field in fields(SubscriberHealth))
 _COLUMNS = {
     "subscriber_id": "text",
     "rate": "float",
@@ -26,7 +26,7 @@ _COLUMNS = {
 # Whoever changes lanes holds them in the order of their subscribers' ids.
 # Only where there is none are subscribers held (from being removed meanwhile): else it would be
 # before their lanes, and everybody else holds the lane first.
-_MAKE = text("""
+_ENSURE = text("""
     INSERT INTO lanes (subscriber_id) SELECT id FROM (
         SELECT s.id FROM subscribers s WHERE s.id = ANY (CAST(:ids AS text[]))
         AND (SELECT l.subscriber_id FROM lanes l WHERE l.subscriber_id = s.id) IS NULL
@@ -34,7 +34,7 @@ _MAKE = text("""
     ) s
     ON CONFLICT DO NOTHING
 """)
-_HOLD = text(f"""
+_LOCK = text(f"""
     SELECT {_NAMES} FROM lanes WHERE subscriber_id = ANY (CAST(:ids AS text[]))
     ORDER BY subscriber_id FOR UPDATE
 """)  # noqa: S608 - only our own column names are put in
@@ -44,50 +44,50 @@ _WRITE = text(f"""
 """)  # noqa: S608 - likewise
 
 
-async def make(tx: Direct | Transaction, subscriber_ids: Sequence[str]) -> None:
+async def ensure(tx: Direct | Transaction, subscriber_ids: Sequence[str]) -> None:
     """A lane for each of those subscribers that are there and have none."""
-    await tx.execute(_MAKE, {"ids": subscriber_ids})
+    await tx.execute(_ENSURE, {"ids": subscriber_ids})
 
 
-async def hold(tx: Direct, subscriber_ids: Sequence[str]) -> dict[str, Lane]:
+async def lock_health(tx: Direct, subscriber_ids: Sequence[str]) -> dict[str, SubscriberHealth]:
     """The lanes of those subscribers that are there, each for this transaction alone."""
     ids = {"ids": sorted(subscriber_ids)}
-    await make(tx, ids["ids"])
-    found = [Lane(*row) for row in await tx.execute(_HOLD, ids)]
+    await ensure(tx, ids["ids"])
+    found = [SubscriberHealth(*row) for row in await tx.execute(_LOCK, ids)]
     return {lane.subscriber_id: _typed(lane) for lane in found}
 
 
-def _typed(lane: Lane) -> Lane:
+def _typed(lane: SubscriberHealth) -> SubscriberHealth:
     values = {field.name: getattr(lane, field.name) for field in fields(lane)}
-    return Lane(**values | {"told": lane.told and Told(lane.told)})
+    return SubscriberHealth(**values | {"told": lane.told and HealthNotice(lane.told)})
 
 
-async def write(tx: Direct, lanes: Sequence[Lane]) -> None:
+async def write(tx: Direct, lanes: Sequence[SubscriberHealth]) -> None:
     await tx.execute(_WRITE, {"n": rows([asdict(lane) for lane in lanes])})
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class PendingNotice:
     """What an account has not been told yet of one of its subscribers; `sequence` counts that."""
 
     account_id: str
     subscriber_id: str
     sequence: int
-    told: Told
+    told: HealthNotice
     why: str | None
 
 
-_UNTOLD = text("""
+_PENDING_NOTICES = text("""
     SELECT subscriber_id FROM lanes WHERE told IS NOT NULL AND told IS DISTINCT FROM announced
     ORDER BY subscriber_id LIMIT :limit
 """)
-_NEWS = text("""
+_PENDING_NOTICE = text("""
     SELECT s.account_id, l.subscriber_id, l.sequence + 1, l.told, l.why
     FROM lanes l JOIN subscribers s ON s.id = l.subscriber_id
     WHERE l.subscriber_id = :id AND l.told IS NOT NULL AND l.told IS DISTINCT FROM l.announced
     FOR UPDATE OF l
 """)
-_ANNOUNCED = text("""
+_MARK_NOTIFIED = text("""
     UPDATE lanes SET announced = told, sequence = sequence + 1 WHERE subscriber_id = :id
 """)
 _DISABLE = text("""
@@ -97,20 +97,22 @@ _DISABLE = text("""
 """)
 
 
-async def untold(tx: Transaction, limit: int) -> list[str]:
+async def pending_notices(tx: Transaction, limit: int) -> list[str]:
     """Subscribers of which their account is to be told something."""
-    return [id_ for (id_,) in await tx.execute(_UNTOLD, {"limit": limit})]
+    return [id_ for (id_,) in await tx.execute(_PENDING_NOTICES, {"limit": limit})]
 
 
-async def news(tx: Transaction, subscriber_id: str) -> News | None:
+async def pending_notice(tx: Transaction, subscriber_id: str) -> PendingNotice | None:
     """What is to be told of one. Its lane is held: nobody else tells it, or changes it."""
-    for account_id, id_, sequence, told, why in await tx.execute(_NEWS, {"id": subscriber_id}):
-        return News(account_id, id_, sequence, Told(told), why)
+    for account_id, id_, sequence, told, why in await tx.execute(
+        _PENDING_NOTICE, {"id": subscriber_id}
+    ):
+        return PendingNotice(account_id, id_, sequence, HealthNotice(told), why)
     return None
 
 
-async def announced(tx: Transaction, subscriber_id: str) -> None:
-    await tx.execute(_ANNOUNCED, {"id": subscriber_id})
+async def mark_notified(tx: Transaction, subscriber_id: str) -> None:
+    await tx.execute(_MARK_NOTIFIED, {"id": subscriber_id})
 
 
 async def disable(tx: Direct | Transaction, subscriber_id: str, why: str | None) -> None:

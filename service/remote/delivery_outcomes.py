@@ -38,4 +38,4 @@ class Published:
     latency: float
 
 
-Attempt = Answered | Published | Failed
+AttemptOutcome = Answered | Published | Failed

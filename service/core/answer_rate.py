@@ -7,7 +7,7 @@ RECENT = 10  # seconds; one that hangs is known by then, or its time-outs will t
 LEAST = 1.0  # deliveries a second: of one that has not answered at all
 
 
-class Pace:
+class ThroughputTracker:
     """Counts good answers in whole seconds: the last full one and the present one tell."""
 
     def __init__(self) -> None:

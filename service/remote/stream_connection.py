@@ -16,20 +16,20 @@ MAX_REPLY: Final = 8192  # bytes; an acknowledgement is a line
 MAX_UNASKED: Final = 65_536  # bytes between two answers that somebody waits for
 
 
-class Ended(Exception):
+class ConnectionClosed(Exception):
     """The connection is over, and no answer came."""
 
 
-class Garbled(Exception):
+class ProtocolError(Exception):
     """This is not what such a server says, or it is too much of it."""
 
 
-class Refusal(Exception):
+class ServerRefusal(Exception):
     """The server will not; in its own words, which are for people."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StreamServer:
     """A server, and who we are to it; `database` is Redis's."""
 
     scheme: str
@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamMessage:
     """What is published: `headers` go beside the exact bytes of `body`."""
 
     id: str
@@ -54,7 +54,7 @@ class Entry:
     body: bytes
 
 
-class Link(asyncio.Protocol, ABC):
+class StreamConnection(asyncio.Protocol, ABC):
     """`spent`: nothing new should be published here, though what is under way may still end well.
 
     `broken` is why the connection is over, or None.
@@ -73,7 +73,7 @@ class Link(asyncio.Protocol, ABC):
         self._promises: set[asyncio.Future[bytes]] = set()
 
     @abstractmethod
-    async def publish(self, channel: str, entry: Entry) -> bytes:
+    async def publish(self, channel: str, message: StreamMessage) -> bytes:
         """Where the server says that it has it. Ended, Garbled or Refusal; ValueError if this
         cannot be said to such a server; without end if the server says nothing."""
 
@@ -90,13 +90,13 @@ class Link(asyncio.Protocol, ABC):
         try:
             while self.broken is None and self._one():
                 pass
-        except (Garbled, Refusal) as error:
+        except (ProtocolError, ServerRefusal) as error:
             self.end(error)
         if self._unasked > MAX_UNASKED:
-            self.end(Garbled("it says too much"))
+            self.end(ProtocolError("it says too much"))
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.end(Ended())
+        self.end(ConnectionClosed())
 
     def pause_writing(self) -> None:
         self._room.clear()
@@ -119,7 +119,7 @@ class Link(asyncio.Protocol, ABC):
     async def _encrypt(self, host: str, tls: ssl.SSLContext) -> None:
         """Go on under TLS. What came before must not be taken for what comes under it."""
         if self._unread:
-            raise Garbled("it speaks before TLS")
+            raise ProtocolError("it speaks before TLS")
         if self._transport is not None:
             self._transport = await self._loop.start_tls(
                 self._transport, self, tls, server_hostname=host
@@ -166,20 +166,20 @@ class Link(asyncio.Protocol, ABC):
         """The next line, without its end and still unread; None if it is not whole yet."""
         end = self._unread.find(b"\r\n")
         if end > MAX_LINE or (end < 0 and len(self._unread) > MAX_LINE):
-            raise Garbled("a line without end")
+            raise ProtocolError("a line without end")
         return None if end < 0 else bytes(self._unread[:end])
 
     def _payload(self, line: bytes, size: bytes) -> bytes | None:
         """The so many bytes that follow this line; then both are read. None if not all are here."""
         if not size.isdigit() or len(size) > len(str(MAX_REPLY)) or int(size) > MAX_REPLY:
-            raise Garbled("an answer of no size it could have")
+            raise ProtocolError("an answer of no size it could have")
         start = len(line) + 2
         end = start + int(size)
         if len(self._unread) < end + 2:
             return None
         payload = bytes(self._unread[start:end])
         if self._unread[end : end + 2] != b"\r\n":
-            raise Garbled("an answer of another size than it said")
+            raise ProtocolError("an answer of another size than it said")
         del self._unread[: end + 2]
         return payload
 

@@ -10,17 +10,17 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.ids import event_id
-from service.core.lanes import OPEN_AFTER, OPEN_FIRST, START
+from service.core.subscriber_health import OPEN_AFTER, OPEN_FIRST, START
 from service.queue import Work
-from service.steps import aftermath, profiles
-from service.steps.deliver import FEW, Courier
-from service.store import deliveries
+from service.steps import health_events, send_settings
+from service.steps.deliver import FEW, Deliverer
+from service.store import record
 from service.worker import make_loops
 from tests.calling import blocked, eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, receiver, until
 from tests.remote.listening import listening, silent
-from tests.steps.test_delivery import backend, listed
+from tests.steps.test_deliver import backend, listed
 
 NOBODY = "http://127.0.0.1:65009/"
 DAY = 86_400.0
@@ -79,7 +79,7 @@ async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
 ) -> None:
     await api.subscribe(subscriber.url, concurrency=2)
     await create(api, 8)
-    couriers = [Courier(api.resources) for _ in range(6)]
+    couriers = [Deliverer(api.resources) for _ in range(6)]
     claimed = [
         one for some in await asyncio.gather(*(c.claim(8) for c in couriers)) for one in some
     ]
@@ -105,7 +105,7 @@ async def test_no_more_are_sent_in_a_second_than_a_subscriber_asks_for(
 async def test_claims_at_once_keep_to_the_rate_together(api: Api) -> None:
     await api.subscribe(NOBODY, rate=3)
     await create(api, 9)
-    claims = await asyncio.gather(*(Courier(api.resources).claim(9) for _ in range(6)))
+    claims = await asyncio.gather(*(Deliverer(api.resources).claim(9) for _ in range(6)))
     assert sum(map(len, claims)) == 3
 
 
@@ -119,9 +119,9 @@ async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock
         await api.work(Work.DELIVER)
         assert len(failing.got) == sent, "nothing is sent while it is open"
         clock.pass_by(2 * OPEN_FIRST)
-        claims = await asyncio.gather(*(Courier(api.resources).claim(9) for _ in range(6)))
+        claims = await asyncio.gather(*(Deliverer(api.resources).claim(9) for _ in range(6)))
         (probe,) = [one for some in claims for one in some]
-        await Courier(api.resources).deliver(probe)
+        await Deliverer(api.resources).deliver(probe)
         lane = await lane_of(api, made)
         assert (lane["probes"], lane["open_until"] > clock.now) == (1, True)
 
@@ -317,7 +317,7 @@ async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
         VALUES ($1, 'disabled', now(), 'it answered 410 Gone')"""
     await fetch(api.resources, died, made["id"])
     for _ in range(2):
-        await aftermath.sweep(api.resources)
+        await health_events.sweep(api.resources)
     await api.work(Work.DELIVER)
     shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
     assert shown["state"] == "disabled"
@@ -360,7 +360,7 @@ async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_other
         )
         await fetch(api.resources, died, subscriber_id, "disabled")
     await fetch(api.resources, STUCK, made[0], event_id(made[0], 1))
-    await aftermath.sweep(api.resources)
+    await health_events.sweep(api.resources)
     told = await feed(api, "callsheet.subscriber.disabled")
     assert [one["data"]["subscriber_id"] for one in told] == made[1:]
     left = "SELECT subscriber_id FROM deliveries WHERE state = 'pending'"
@@ -372,7 +372,7 @@ async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_other
 async def test_more_subscribers_than_are_remembered_are_all_written_to(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles, "MOST_KEPT", 1)
+    monkeypatch.setattr(send_settings, "MOST_KEPT", 1)
     async with receiver() as one:
         for _ in range(4):
             await api.subscribe(one.url)
@@ -390,7 +390,7 @@ async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_no
     disabled = "UPDATE subscribers SET state = 'disabled' WHERE id = $1"
     await fetch(api.resources, disabled, made["id"])
     async with api.resources.database.transaction() as tx:
-        assert await deliveries.cancel_waiting(tx, api.resources.clock(), 10) == 1
+        assert await record.cancel_waiting(tx, api.resources.clock(), 10) == 1
         path = f"/v1/subscribers/{made['id']}"
         activating = asyncio.create_task(api.http.patch(path, json={"state": "active"}))
         await blocked(api.resources)

@@ -26,7 +26,7 @@ START: Final = 10.0  # deliveries a second after a breaker has closed
 PAUSE_MOST: Final = 60.0  # seconds that one Retry-After can hold the whole lane
 
 
-class Told(StrEnum):
+class HealthNotice(StrEnum):
     """What the account was last told of a subscriber."""
 
     FAILING = "failing"
@@ -35,7 +35,7 @@ class Told(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class FailureThresholds:
     """Seconds that failures span, with no success among them, until the account is told; and from
     there until the subscriber is disabled."""
 
@@ -44,7 +44,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class SubscriberHealth:
     """How it stands with one subscriber; the meaning of each is in store/outgoing.py."""
 
     subscriber_id: str
@@ -55,13 +55,13 @@ class Lane:
     failing_since: datetime | None = None
     open_until: datetime | None = None
     probes: int = 0
-    told: Told | None = None
+    told: HealthNotice | None = None
     told_at: datetime | None = None
     why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class AttemptResult:
     """What an attempt says of the subscriber's health, at the time at which it ended.
 
     `overburdened` is it where it asks for less, or is too slow; `retry_after` in seconds, as it
@@ -75,14 +75,18 @@ class Result:
     gone: bool = False
 
 
-def fold(
-    lane: Lane, results: Iterable[Result], pace: float, patience: Patience, dice: float
-) -> Lane:
+def apply_results(
+    lane: SubscriberHealth,
+    results: Iterable[AttemptResult],
+    pace: float,
+    patience: FailureThresholds,
+    dice: float,
+) -> SubscriberHealth:
     """The lane after these results. `pace` is how many deliveries a second it has answered of late:
     where there is no rate yet, that is what it is slowed down from."""
     for result in results:
         if result.gone:
-            lane = _say(lane, Told.DISABLED, result.at, "it answered 410 Gone")
+            lane = _say(lane, HealthNotice.DISABLED, result.at, "it answered 410 Gone")
         elif result.well:
             lane = _well(lane, result.at)
         else:
@@ -91,14 +95,14 @@ def fold(
     return lane
 
 
-def recovered(before: Lane, after: Lane) -> bool:
+def recovered(before: SubscriberHealth, after: SubscriberHealth) -> bool:
     """Whether its breaker has closed: what waits for a later try need not wait."""
     return before.open_until is not None and after.open_until is None
 
 
-def _well(lane: Lane, at: datetime) -> Lane:
-    if lane.told is Told.FAILING:
-        lane = _say(lane, Told.RECOVERED, at)
+def _well(lane: SubscriberHealth, at: datetime) -> SubscriberHealth:
+    if lane.told is HealthNotice.FAILING:
+        lane = _say(lane, HealthNotice.RECOVERED, at)
     if lane.open_until is not None:
         lane = replace(lane, rate=START, rated_at=at, next_at=None)
     elif lane.rate is not None and _may_change(lane, at):
@@ -107,7 +111,9 @@ def _well(lane: Lane, at: datetime) -> Lane:
     return replace(lane, failures=0, failing_since=None, open_until=None, probes=0)
 
 
-def _failed(lane: Lane, result: Result, pace: float, dice: float) -> Lane:
+def _failed(
+    lane: SubscriberHealth, result: AttemptResult, pace: float, dice: float
+) -> SubscriberHealth:
     at = result.at
     if result.overburdened and _may_change(lane, at):
         base = pace if lane.rate is None else lane.rate
@@ -125,22 +131,24 @@ def _failed(lane: Lane, result: Result, pace: float, dice: float) -> Lane:
     return replace(lane, probes=probes, open_until=at + timedelta(seconds=closed))
 
 
-def _judged(lane: Lane, at: datetime, patience: Patience) -> Lane:
+def _judged(lane: SubscriberHealth, at: datetime, patience: FailureThresholds) -> SubscriberHealth:
     """Failing once failures span long enough, disabled once they have gone on from there: so one
     that is seldom written to is never disabled by two failures that lie far apart."""
     if lane.failing_since is None:
         return lane
     why = f"it has failed since {rfc3339(lane.failing_since)}"
-    if lane.told is Told.FAILING:
+    if lane.told is HealthNotice.FAILING:
         long = _seconds(lane.told_at, at) >= patience.disable
-        return _say(lane, Told.DISABLED, at, why) if long else lane
+        return _say(lane, HealthNotice.DISABLED, at, why) if long else lane
     long = _seconds(lane.failing_since, at) >= patience.failing
-    return _say(lane, Told.FAILING, at, why) if long else lane
+    return _say(lane, HealthNotice.FAILING, at, why) if long else lane
 
 
-def _say(lane: Lane, told: Told, at: datetime, why: str | None = None) -> Lane:
+def _say(
+    lane: SubscriberHealth, told: HealthNotice, at: datetime, why: str | None = None
+) -> SubscriberHealth:
     """What is disabled stays so until somebody says otherwise."""
-    if lane.told is Told.DISABLED:
+    if lane.told is HealthNotice.DISABLED:
         return lane
     return replace(lane, told=told, told_at=at, why=why)
 
@@ -149,5 +157,5 @@ def _seconds(since: datetime | None, at: datetime) -> float:
     return 0.0 if since is None else (at - since).total_seconds()
 
 
-def _may_change(lane: Lane, at: datetime) -> bool:
+def _may_change(lane: SubscriberHealth, at: datetime) -> bool:
     return lane.rated_at is None or at - lane.rated_at >= STEP

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from service.core.lanes import PAUSE_MOST
+from service.core.subscriber_health import PAUSE_MOST
 from service.store.database import Direct
 
 BELIEVABLE = 2 * PAUSE_MOST  # seconds; no lane is ever shut for longer from now
@@ -14,7 +14,7 @@ SHARES = 4  # times its equal share is what a claim looks at of each lane
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueDelivery:
     """A claimed delivery. `version` is that of its subscriber; `crowded`, if its lane took all it
     may."""
 
@@ -152,7 +152,7 @@ _CLAIM = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ClaimLimits:
     """Of a claim: at most `limit`; to a subscriber with no limit of its own at most `few_at_once`
     under way over all workers, or `many_at_once` to those `proven`. The lease ends at `until`."""
 
@@ -164,7 +164,7 @@ class Terms:
     proven: Sequence[str]
 
 
-async def claim(tx: Direct, terms: Terms, now: datetime) -> list[Due]:
+async def claim_due(tx: Direct, terms: ClaimLimits, now: datetime) -> list[DueDelivery]:
     """Deliveries that are due to active subscribers, the longest due of each first."""
     values = asdict(terms) | {"now": now, "many": SHARES * terms.limit, "believable": BELIEVABLE}
-    return [Due(*row) for row in await tx.execute(_CLAIM, values)]
+    return [DueDelivery(*row) for row in await tx.execute(_CLAIM, values)]

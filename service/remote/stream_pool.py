@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from service.remote.links import Ended, Link, Place, Refusal
+from service.remote.stream_connection import (
+    ConnectionClosed,
+    ServerRefusal,
+    StreamConnection,
+    StreamServer,
+)
 
 
-class _Kept:
+class _PooledConnection:
     """A connection that is there or is being made, and how many use it."""
 
-    def __init__(self, place: Place, opening: asyncio.Future[Link]) -> None:
-        self.place = place
+    def __init__(self, server: StreamServer, opening: asyncio.Future[StreamConnection]) -> None:
+        self.server = server
         self.opening = opening
         self.users = 0
         self.spent = False
@@ -24,15 +29,15 @@ class _Kept:
             return not self.spent
         if self.opening.cancelled() or self.opening.exception() is not None:
             return False
-        link = self.opening.result()
-        return link.broken is None and not link.spent
+        connection = self.opening.result()
+        return connection.broken is None and not connection.spent
 
-    async def link(self) -> Link:
+    async def connect(self) -> StreamConnection:
         """When it is there. Whatever ended the opening, else."""
         if not self.opening.done():
             await asyncio.wait([self.opening])
         if self.opening.cancelled():
-            raise Ended
+            raise ConnectionClosed
         return self.opening.result()
 
     def stay(self, idle: asyncio.TimerHandle | None = None) -> None:
@@ -46,21 +51,24 @@ class _Kept:
         self.stay()
         if self.opening.cancel() or self.opening.cancelled() or self.opening.exception():
             return
-        self.opening.result().end(Ended())
+        self.opening.result().end(ConnectionClosed())
 
 
-class Pool:
+class StreamPool:
     """A connection is never mended: what something went wrong with ends when its last user is
     done, and the next one gets a new one."""
 
     def __init__(
-        self, dial: Callable[[Place], Awaitable[Link]], idle_seconds: float, most_kept: int
+        self,
+        dial: Callable[[StreamServer], Awaitable[StreamConnection]],
+        idle_seconds: float,
+        most_kept: int,
     ) -> None:
         self._dial = dial
         self._idle_seconds = idle_seconds
         self._most_kept = most_kept
-        self._kept: dict[Place, _Kept] = {}  # the one used last stands last
-        self._all: set[_Kept] = set()  # those too that only their users still know
+        self._kept: dict[StreamServer, _PooledConnection] = {}  # the one used last stands last
+        self._all: set[_PooledConnection] = set()  # those too that only their users still know
         self._closed = False
 
     async def aclose(self) -> None:
@@ -72,14 +80,14 @@ class Pool:
         await asyncio.gather(*(kept.opening for kept in everything), return_exceptions=True)
 
     @contextmanager
-    def use(self, place: Place) -> Iterator[_Kept]:
+    def use(self, server: StreamServer) -> Iterator[_PooledConnection]:
         """The connection to this place. Ended, once all are closed."""
-        kept = self._kept_for(place)
+        kept = self._kept_for(server)
         kept.users += 1
         kept.stay()
         try:
             yield kept
-        except (Refusal, ValueError):  # of what was to be published, not of the connection
+        except (ServerRefusal, ValueError):  # of what was to be published, not of the connection
             raise
         except BaseException:
             kept.spent = True
@@ -89,17 +97,17 @@ class Pool:
             if not kept.users:
                 self._leave(kept)
 
-    def _kept_for(self, place: Place) -> _Kept:
+    def _kept_for(self, server: StreamServer) -> _PooledConnection:
         if self._closed:
-            raise Ended
-        kept = self._kept.pop(place, None)
+            raise ConnectionClosed
+        kept = self._kept.pop(server, None)
         if kept is None or not kept.usable:
             if kept is not None and not kept.users:
                 self._drop(kept)
             self._make_room()
-            kept = _Kept(place, asyncio.ensure_future(self._dial(place)))
+            kept = _PooledConnection(server, asyncio.ensure_future(self._dial(server)))
             self._all.add(kept)
-        self._kept[place] = kept
+        self._kept[server] = kept
         return kept
 
     def _make_room(self) -> None:
@@ -110,16 +118,16 @@ class Pool:
             if unused is not None:
                 self._drop(unused)
 
-    def _leave(self, kept: _Kept) -> None:
+    def _leave(self, kept: _PooledConnection) -> None:
         """Nobody uses it now: keep it for a while, if somebody would use it again."""
-        if self._idle_seconds and kept.usable and self._kept.get(kept.place) is kept:
+        if self._idle_seconds and kept.usable and self._kept.get(kept.server) is kept:
             loop = asyncio.get_running_loop()
             kept.stay(loop.call_later(self._idle_seconds, self._drop, kept))
         else:
             self._drop(kept)
 
-    def _drop(self, kept: _Kept) -> None:
+    def _drop(self, kept: _PooledConnection) -> None:
         kept.close()
         self._all.discard(kept)
-        if self._kept.get(kept.place) is kept:
-            del self._kept[kept.place]
+        if self._kept.get(kept.server) is kept:
+            del self._kept[kept.server]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core import lanes
-from service.core.lanes import (
+from service.core import subscriber_health
+from service.core.subjects import rfc3339
+from service.core.subscriber_health import (
     OPEN_AFTER,
     OPEN_FIRST,
     OPEN_MOST,
@@ -15,30 +16,31 @@ from service.core.lanes import (
     RATE_LEAST,
     RATE_MOST,
     START,
-    Lane,
-    Patience,
-    Result,
-    Told,
-    fold,
+    AttemptResult,
+    FailureThresholds,
+    HealthNotice,
+    SubscriberHealth,
+    apply_results,
 )
-from service.core.subjects import rfc3339
 from tests.make import NOW
 
 DAY = 86_400.0
-PATIENCE = Patience(failing=DAY / 2, disable=5 * DAY)
+PATIENCE = FailureThresholds(failing=DAY / 2, disable=5 * DAY)
 HALF = 0.5  # dice that leave a delay as it is
 
 
-def after(seconds: float, **what: object) -> Result:
+def after(seconds: float, **what: object) -> AttemptResult:
     values = {"well": False, "at": NOW + timedelta(seconds=seconds)} | what
-    return Result(**values)  # type: ignore[arg-type]
+    return AttemptResult(**values)  # type: ignore[arg-type]
 
 
-def folded(lane: Lane, *results: Result, pace: float = 100.0) -> Lane:
-    return fold(lane, results, pace, PATIENCE, HALF)
+def folded(
+    lane: SubscriberHealth, *results: AttemptResult, pace: float = 100.0
+) -> SubscriberHealth:
+    return apply_results(lane, results, pace, PATIENCE, HALF)
 
 
-WELL = Lane("sbr_1")
+WELL = SubscriberHealth("sbr_1")
 SHUT = folded(WELL, *[after(0)] * OPEN_AFTER)
 
 
@@ -67,7 +69,7 @@ def test_each_probe_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() -
     for _ in range(9):
         assert lane.open_until is not None
         at = lane.open_until
-        lane = folded(lane, Result(well=False, at=at))
+        lane = folded(lane, AttemptResult(well=False, at=at))
         assert lane.open_until is not None
         waits.append((lane.open_until - at).total_seconds())
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60, OPEN_MOST]
@@ -76,7 +78,7 @@ def test_each_probe_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() -
 def test_a_probe_that_goes_well_closes_it_and_the_lane_begins_slowly() -> None:
     lane = folded(SHUT, after(2, well=True))
     assert (lane.open_until, lane.failures, lane.rate) == (None, 0, START)
-    assert lanes.recovered(SHUT, lane)
+    assert subscriber_health.recovered(SHUT, lane)
     for second in range(3, 20):
         lane = folded(lane, after(second, well=True), after(second + 0.5, well=True))
     assert lane.rate is None, "in the end it flows freely again"
@@ -108,16 +110,16 @@ def test_retry_after_holds_the_whole_lane_but_not_for_ever(asked: float, pause: 
     ("hours", "told"),
     [
         ([11.9], None),
-        ([12], Told.FAILING),
-        ([12, 12 + 5 * 24 - 0.1], Told.FAILING),
-        ([12, 12 + 5 * 24], Told.DISABLED),
-        ([6 * 24], Told.FAILING),  # two failures far apart are no six days of failing
-        ([6 * 24, 10 * 24], Told.FAILING),
-        ([6 * 24, 11 * 24], Told.DISABLED),
+        ([12], HealthNotice.FAILING),
+        ([12, 12 + 5 * 24 - 0.1], HealthNotice.FAILING),
+        ([12, 12 + 5 * 24], HealthNotice.DISABLED),
+        ([6 * 24], HealthNotice.FAILING),  # two failures far apart are no six days of failing
+        ([6 * 24, 10 * 24], HealthNotice.FAILING),
+        ([6 * 24, 11 * 24], HealthNotice.DISABLED),
     ],
 )
 def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
-    hours: list[float], told: Told | None
+    hours: list[float], told: HealthNotice | None
 ) -> None:
     lane = folded(SHUT, *[after(hour * 3600) for hour in hours])
     assert lane.told is told
@@ -127,8 +129,12 @@ def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
 def test_a_success_after_it_was_told_of_is_told_too() -> None:
     failing = folded(SHUT, after(DAY / 2))
     lane = folded(failing, after(DAY, well=True))
-    assert (lane.told, lane.told_at, lane.why) == (Told.RECOVERED, NOW + timedelta(days=1), None)
-    assert folded(lane, *[after(2 * DAY), after(3 * DAY)]).told is Told.FAILING
+    assert (lane.told, lane.told_at, lane.why) == (
+        HealthNotice.RECOVERED,
+        NOW + timedelta(days=1),
+        None,
+    )
+    assert folded(lane, *[after(2 * DAY), after(3 * DAY)]).told is HealthNotice.FAILING
 
 
 GONE = after(0, gone=True)
@@ -137,14 +143,14 @@ GONE = after(0, gone=True)
 @pytest.mark.parametrize(
     "others", [[], [GONE], [after(0, well=True)], [after(0)], [after(0)] * OPEN_AFTER]
 )
-def test_gone_disables_whatever_comes_before_and_after_it(others: list[Result]) -> None:
+def test_gone_disables_whatever_comes_before_and_after_it(others: list[AttemptResult]) -> None:
     for results in ([GONE, *others], [*others, GONE]):
         lane = folded(WELL, *results)
-        assert (lane.told, lane.why) == (Told.DISABLED, "it answered 410 Gone")
+        assert (lane.told, lane.why) == (HealthNotice.DISABLED, "it answered 410 Gone")
 
 
 results = st.builds(
-    Result,
+    AttemptResult,
     well=st.booleans(),
     at=st.floats(0, 1e7).map(lambda seconds: NOW + timedelta(seconds=seconds)),
     overburdened=st.booleans(),
@@ -155,11 +161,11 @@ results = st.builds(
 
 @given(st.lists(results, max_size=40), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
 def test_whatever_comes_a_lane_keeps_within_its_bounds(
-    found: list[Result], pace: float, dice: float
+    found: list[AttemptResult], pace: float, dice: float
 ) -> None:
     lane = WELL
     for result in sorted(found, key=lambda one: one.at):
-        lane = fold(lane, [result], pace, PATIENCE, dice)
+        lane = apply_results(lane, [result], pace, PATIENCE, dice)
         assert (lane.failures > 0) == (lane.failing_since is not None)
         assert lane.rate is None or RATE_LEAST <= lane.rate <= RATE_MOST
         if lane.open_until is not None and lane.failures == OPEN_AFTER:

@@ -17,7 +17,7 @@ DISORDER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ReplayTarget:
     """A subscriber that is sent to anew."""
 
     id: str
@@ -28,7 +28,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ReplayWindow:
     """Events of an account: created in [since, until), and in the feed above `above` up to the
     transaction `last`."""
 
@@ -40,40 +40,42 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ReplayChunk:
     """The next events of a window: which of them are to be sent, and what is left; None if none
     is."""
 
     event_ids: tuple[str, ...]
     subject_ids: tuple[str, ...]
-    rest: Window | None
+    rest: ReplayWindow | None
 
 
 _TARGET = "SELECT id, account_id, type, state, ordering FROM subscribers WHERE id = :id"
 _READ = text(_TARGET)
-_HOLD = text(f"{_TARGET} FOR SHARE")
+_LOCK_TARGET = text(f"{_TARGET} FOR SHARE")
 
 
-async def target(tx: Transaction, subscriber_id: str) -> Target | None:
+async def target(tx: Transaction, subscriber_id: str) -> ReplayTarget | None:
     row = (await tx.execute(_READ, {"id": subscriber_id})).first()
-    return None if row is None else Target(*row)
+    return None if row is None else ReplayTarget(*row)
 
 
 # Whoever records a delivery holds its subject as FOR KEY SHARE does, so that one which ends beside
 # this would not see what is made to wait behind it. Subjects come before the subscriber, in the
 # order of their ids, as everywhere.
-_LOCK = text("""
+_LOCK_SUBJECTS = text("""
     SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR UPDATE
 """)
 
 
-async def hold(tx: Transaction, subscriber_id: str, subject_ids: Sequence[str]) -> Target | None:
+async def lock_target(
+    tx: Transaction, subscriber_id: str, subject_ids: Sequence[str]
+) -> ReplayTarget | None:
     """Until this transaction ends, none of these subjects moves, nothing of theirs is recorded, and
     the subscriber stays as it is; None if it is gone."""
     if subject_ids:
-        await tx.execute(_LOCK, {"ids": list(subject_ids)})
-    row = (await tx.execute(_HOLD, {"id": subscriber_id})).first()
-    return None if row is None else Target(*row)
+        await tx.execute(_LOCK_SUBJECTS, {"ids": list(subject_ids)})
+    row = (await tx.execute(_LOCK_TARGET, {"id": subscriber_id})).first()
+    return None if row is None else ReplayTarget(*row)
 
 
 # No index has the times: a feed has its events nearly in their order, so places in it are sought by
@@ -91,14 +93,14 @@ _FROM = text("""
 
 async def window(
     tx: Transaction, account_id: str, since: datetime, until: datetime
-) -> Window | None:
+) -> ReplayWindow | None:
     """Where these events are, and perhaps some others; None if the account has none."""
     last = (await tx.execute(_LAST, {"account_id": account_id})).scalar()
     if last is None:
         return None
     first = await _older(tx, account_id, since - DISORDER, 0, last)
     last = await _older(tx, account_id, until + DISORDER, first, last)
-    return Window(account_id, since, until, Position(first, 0), last)
+    return ReplayWindow(account_id, since, until, Position(first, 0), last)
 
 
 async def _older(tx: Transaction, account_id: str, than: datetime, low: int, high: int) -> int:
@@ -154,8 +156,8 @@ _CHUNKS = {
 
 
 async def chunk(
-    tx: Transaction, subscriber_id: str, only: str, window: Window, limit: int
-) -> Chunk:
+    tx: Transaction, subscriber_id: str, only: str, window: ReplayWindow, limit: int
+) -> ReplayChunk:
     """The next so many events of a window, and which of them a replay of this kind sends."""
     values = {
         "account_id": window.account_id,
@@ -169,19 +171,19 @@ async def chunk(
     }
     rows = (await tx.execute(_CHUNKS[only], values)).all()
     chosen = [(event_id, subject_id) for _, _, event_id, subject_id, wanted in rows if wanted]
-    return Chunk(
+    return ReplayChunk(
         tuple(event_id for event_id, _ in chosen),
         tuple(sorted({subject_id for _, subject_id in chosen if subject_id is not None})),
         None if len(rows) < limit else _above(window, Position(*rows[-1][:2])),
     )
 
 
-def _above(window: Window, place: Position) -> Window:
-    return Window(window.account_id, window.since, window.until, place, window.last)
+def _above(window: ReplayWindow, place: Position) -> ReplayWindow:
+    return ReplayWindow(window.account_id, window.since, window.until, place, window.last)
 
 
 # Attempts go on counting where they stopped, so that no receiver takes a new one for an old one.
-_SEND = text(f"""
+_REQUEUE = text(f"""
     WITH chosen AS (
         SELECT e.id, e.subject_id, e.sequence, d.id AS delivery_id,
             row_number() OVER (ORDER BY e.xid, e.position) AS number
@@ -228,9 +230,9 @@ _ORDER = text("""
 """)
 
 
-async def send(  # noqa: PLR0913 - what is sent, to whom, and when
+async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
     tx: Transaction,
-    to: Target,
+    to: ReplayTarget,
     event_ids: Sequence[str],
     *,
     states: Sequence[str],
@@ -249,7 +251,7 @@ async def send(  # noqa: PLR0913 - what is sent, to whom, and when
         "due_at": None if ordered else now,
         "now": now,
     }
-    count, subject_ids = (await tx.execute(_SEND, values)).one()
+    count, subject_ids = (await tx.execute(_REQUEUE, values)).one()
     if ordered and count:
         values = {"subscriber_id": to.id, "subject_ids": subject_ids, "now": now}
         await tx.execute(_ORDER, values)
@@ -261,13 +263,13 @@ def states_of(only: str) -> tuple[str, ...]:
     return _STATES[only]
 
 
-_HASTEN = text("""
+_MAKE_DUE_NOW = text("""
     UPDATE deliveries SET due_at = :now, lease_token = NULL
     WHERE id = :id AND (state = 'pending') IS TRUE AND due_at IS NOT NULL
     AND (lease_token IS NULL OR due_at <= :now)
 """)
 
 
-async def hasten(tx: Transaction, delivery_id: str, now: datetime) -> None:
+async def make_due_now(tx: Transaction, delivery_id: str, now: datetime) -> None:
     """What waits for a later try is due now, unless it is just being tried."""
-    await tx.execute(_HASTEN, {"id": delivery_id, "now": now})
+    await tx.execute(_MAKE_DUE_NOW, {"id": delivery_id, "now": now})

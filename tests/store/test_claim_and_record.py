@@ -9,9 +9,9 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps.advance import advance
 from service.steps.resources import Resources
-from service.store import claims, deliveries, subjects
-from service.store.claims import Due, Terms
-from service.store.deliveries import Ended, Recorded
+from service.store import claim, record, subjects
+from service.store.claim import ClaimLimits, DueDelivery
+from service.store.record import AttemptRecord, DeliveryUpdate
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 
@@ -19,23 +19,25 @@ NOBODY = "http://127.0.0.1:65009"
 LEASE = timedelta(seconds=30)
 
 
-async def claimed(resources: Resources, lease: str = "lse_1", limit: int = 100) -> list[Due]:
-    terms = Terms(lease, resources.clock() + LEASE, limit, 100, 100, ())
+async def claimed(
+    resources: Resources, lease: str = "lse_1", limit: int = 100
+) -> list[DueDelivery]:
+    terms = ClaimLimits(lease, resources.clock() + LEASE, limit, 100, 100, ())
     async with resources.database.careless() as tx:
-        return await claims.claim(tx, terms, resources.clock())
+        return await claim.claim_due(tx, terms, resources.clock())
 
 
 async def recorded(
-    resources: Resources, due: Due, lease: str = "lse_1", state: str = "delivered"
+    resources: Resources, due: DueDelivery, lease: str = "lse_1", state: str = "delivered"
 ) -> tuple[bool, bool]:
     now = resources.clock()
     delivered = state == "delivered"
-    kept = Recorded(now, 200 if delivered else 500, 1.0, None, b"", delivered)
+    kept = AttemptRecord(now, 200 if delivered else 500, 1.0, None, b"", delivered)
     due_at = now + timedelta(seconds=5) if state == "pending" else None
     async with resources.database.direct() as tx:
         await subjects.hold_still(tx, [due.subject_id])
-        ended = [Ended(due.id, lease, kept, state, due_at)]
-        ours, following, _ = await deliveries.record(tx, ended, now)
+        ended = [DeliveryUpdate(due.id, lease, kept, state, due_at)]
+        ours, following, _ = await record.record_attempts(tx, ended, now)
     return due.id in ours, bool(following)
 
 
@@ -44,7 +46,7 @@ async def submitted(resources: Resources, subject_id: str) -> None:
     await advance(resources, subject_id, News(Signal.SUBMITTED, provider_task_id=subject_id))
 
 
-def sequences(found: Sequence[Due]) -> list[int]:
+def sequences(found: Sequence[DueDelivery]) -> list[int]:
     return [due.sequence for due in found]
 
 

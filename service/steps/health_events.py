@@ -9,12 +9,12 @@ import structlog
 
 from service.core.errors import Unavailable
 from service.core.events import operational
-from service.core.lanes import Lane, Told, recovered
 from service.core.subjects import rfc3339
+from service.core.subscriber_health import HealthNotice, SubscriberHealth, recovered
 from service.queue import Work
 from service.steps.for_each import for_each
 from service.steps.resources import Resources
-from service.store import deliveries, events, lanes
+from service.store import events, record, subscriber_health
 from service.store.events import New
 
 log = structlog.get_logger()
@@ -22,7 +22,9 @@ log = structlog.get_logger()
 CHUNK = 1000  # deliveries, or lanes, that one transaction sees to
 
 
-async def see_to(resources: Resources, before: Lane, after: Lane) -> None:
+async def after_health_change(
+    resources: Resources, before: SubscriberHealth, after: SubscriberHealth
+) -> None:
     """Never raises: the attempt is recorded, and what is not told now is told by the sweep."""
     if after.open_until != before.open_until or after.rate != before.rate:
         log.info(
@@ -35,9 +37,9 @@ async def see_to(resources: Resources, before: Lane, after: Lane) -> None:
         )
     try:
         if recovered(before, after):
-            await _hasten(resources, after.subscriber_id)
+            await _make_due(resources, after.subscriber_id)
         if after.told is not before.told:
-            await _tell(resources, after.subscriber_id)
+            await _notify(resources, after.subscriber_id)
     except Unavailable as error:
         fields = {"subscriber": after.subscriber_id, "error": repr(error.__cause__)}
         log.warning("lane", action="aftermath_put_off", **fields)
@@ -48,36 +50,36 @@ async def see_to(resources: Resources, before: Lane, after: Lane) -> None:
 async def sweep(resources: Resources) -> None:
     """Tell what has not been told; nothing that waits for a disabled subscriber is sent."""
     async with resources.database.glance() as tx:
-        untold = await lanes.untold(tx, CHUNK)
-    await for_each(untold, lambda subscriber_id: _tell(resources, subscriber_id))
+        untold = await subscriber_health.pending_notices(tx, CHUNK)
+    await for_each(untold, lambda subscriber_id: _notify(resources, subscriber_id))
     await _cancel(resources)
 
 
-async def _hasten(resources: Resources, subscriber_id: str) -> None:
+async def _make_due(resources: Resources, subscriber_id: str) -> None:
     now, hastened = resources.clock(), CHUNK
     while hastened == CHUNK:
         async with resources.database.transaction() as tx:
-            hastened = await deliveries.hasten(tx, subscriber_id, now, CHUNK)
+            hastened = await record.make_due_now(tx, subscriber_id, now, CHUNK)
 
 
-async def _tell(resources: Resources, subscriber_id: str) -> None:
+async def _notify(resources: Resources, subscriber_id: str) -> None:
     """An event for its account's other subscribers, and the feed. One that is to be disabled is so
     first, by itself: an event holds all of an account's subscribers."""
     async with resources.database.transaction() as tx:
-        news = await lanes.news(tx, subscriber_id)
-        if news is not None and news.told is Told.DISABLED:
-            await lanes.disable(tx, subscriber_id, news.why)
-    if news is not None and news.told is Told.DISABLED:
+        news = await subscriber_health.pending_notice(tx, subscriber_id)
+        if news is not None and news.told is HealthNotice.DISABLED:
+            await subscriber_health.disable(tx, subscriber_id, news.why)
+    if news is not None and news.told is HealthNotice.DISABLED:
         await _cancel(resources)
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        news = await lanes.news(tx, subscriber_id)
+        news = await subscriber_health.pending_notice(tx, subscriber_id)
         if news is None:
             return
         told = (news.account_id, subscriber_id, news.sequence, news.told, now)
         event = operational(*told, reason=news.why)
         await events.append(tx, [New(event, resources.new_id("dlv"))])
-        await lanes.announced(tx, subscriber_id)
+        await subscriber_health.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": news.why}
     log.warning("lane", action=f"subscriber_{news.told}", **fields)
     resources.queue.wake(Work.DELIVER, subscriber_id)
@@ -87,4 +89,4 @@ async def _cancel(resources: Resources) -> None:
     canceled = CHUNK
     while canceled == CHUNK:
         async with resources.database.transaction() as tx:
-            canceled = await deliveries.cancel_waiting(tx, resources.clock(), CHUNK)
+            canceled = await record.cancel_waiting(tx, resources.clock(), CHUNK)

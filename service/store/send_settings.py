@@ -10,7 +10,7 @@ from service.store.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class SealedKey:
+class EncryptedKey:
     """What signs; `until` is set where it is retired."""
 
     secret: bytes
@@ -19,7 +19,7 @@ class SealedKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SendSettingsRow:
     """One subscriber. Its keys belong to `owner_id`: itself, or the account whose callback_urls it
     stands for; the one in force comes first, then the retired ones, the youngest first."""
 
@@ -36,7 +36,7 @@ class Stored:
     signatures: tuple[str, ...]
     version: int
     owner_id: str
-    keys: tuple[SealedKey, ...]
+    keys: tuple[EncryptedKey, ...]
 
 
 _SUBSCRIBERS = text("""
@@ -54,15 +54,15 @@ _RETIRED = text("""
 """)
 
 
-async def profiles(tx: Transaction, ids: Sequence[str], now: datetime) -> list[Stored]:
+async def load(tx: Transaction, ids: Sequence[str], now: datetime) -> list[SendSettingsRow]:
     """Those of these subscribers that are there."""
     found = (await tx.execute(_SUBSCRIBERS, {"ids": list(ids)})).all()
     owners = sorted({row.owner_id for row in found})
-    retired: dict[str, list[SealedKey]] = {owner: [] for owner in owners}
+    retired: dict[str, list[EncryptedKey]] = {owner: [] for owner in owners}
     for owner, secret, seed, until in await tx.execute(_RETIRED, {"owners": owners, "now": now}):
-        retired[owner].append(SealedKey(secret, seed, until))
+        retired[owner].append(EncryptedKey(secret, seed, until))
     return [
-        Stored(
+        SendSettingsRow(
             id=row.id,
             account_id=row.account_id,
             type=row.type,
@@ -76,7 +76,7 @@ async def profiles(tx: Transaction, ids: Sequence[str], now: datetime) -> list[S
             signatures=tuple(row.signatures),
             version=row.version,
             owner_id=row.owner_id,
-            keys=(SealedKey(row.secret, row.seed, None), *retired[row.owner_id]),
+            keys=(EncryptedKey(row.secret, row.seed, None), *retired[row.owner_id]),
         )
         for row in found
     ]

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from structlog.typing import EventDict
 
 from service.core.errors import Unavailable
-from service.steps import trial
+from service.steps import send_test
 from service.steps.limiter import MOST_TRIALS_OF_ACCOUNT, Limiter
 from tests.calling import eventually, fetch
 from tests.conftest import Api, Clock
@@ -178,9 +178,9 @@ async def test_a_name_that_changed_its_mind_is_not_followed(api: Api) -> None:
     await fetch(api.resources, "UPDATE subscribers SET url = 'https://lan.example'")
     (row,) = await fetch(api.resources, "SELECT account_id FROM subscribers")
     guarded = resolving(api.resources)
-    async with type(api.resources.sender)(guarded.guard) as sender:
-        resources = replace(guarded, sender=sender)
-        outcome = await trial.try_out(resources, row["account_id"], made["id"])
+    async with type(api.resources.webhook_sender)(guarded.guard) as sender:
+        resources = replace(guarded, webhook_sender=sender)
+        outcome = await send_test.send_test(resources, row["account_id"], made["id"])
     assert outcome.error is not None
     assert outcome.error.startswith("blocked: ")
     assert timedelta(seconds=outcome.latency) < timedelta(seconds=30)

@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ, Place
 from service.store.database import Transaction
-from service.store.deliveries import Recorded
+from service.store.record import AttemptRecord
 
 MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
 # Of one subject: its six events at most, to the 100 subscribers that an account has if nothing else
@@ -19,7 +19,7 @@ MOST_OF_SUBJECT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DeliveryView:
     """A delivery as its account sees it; the last of its attempts, with their numbers. `due_at` is
     when the next begins: None while one is under way, and before it is its turn."""
 
@@ -30,7 +30,7 @@ class Shown:
     state: str
     due_at: datetime | None
     created_at: datetime
-    attempts: tuple[tuple[int, Recorded], ...]
+    attempts: tuple[tuple[int, AttemptRecord], ...]
 
     @property
     def place(self) -> Place:
@@ -39,7 +39,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DeliveryFilter:
     """What a list is narrowed to. `below` is the place of the last one seen."""
 
     state: str | None = None
@@ -48,7 +48,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class OwnedDelivery:
     """What a delivery belongs to."""
 
     event_id: str
@@ -111,21 +111,21 @@ _ATTEMPTS = text("""
 _TOP: Place = (datetime.max.replace(tzinfo=UTC), "")
 
 
-async def one(tx: Transaction, account_id: str, delivery_id: str) -> Shown | None:
+async def get(tx: Transaction, account_id: str, delivery_id: str) -> DeliveryView | None:
     """A delivery of this account."""
     rows = await tx.execute(_ONE, {"id": delivery_id, "account_id": account_id})
     return next(iter(await _shown(tx, rows.all(), answers=True)), None)
 
 
-async def owned(tx: Transaction, account_id: str, delivery_id: str) -> Owned | None:
+async def owned(tx: Transaction, account_id: str, delivery_id: str) -> OwnedDelivery | None:
     """What a delivery of this account belongs to."""
     row = (await tx.execute(_OWNED, {"id": delivery_id, "account_id": account_id})).first()
-    return None if row is None else Owned(*row)
+    return None if row is None else OwnedDelivery(*row)
 
 
 async def page(
-    tx: Transaction, subscriber_id: str, wanted: Wanted, limit: int
-) -> tuple[list[Shown], Place | None]:
+    tx: Transaction, subscriber_id: str, wanted: DeliveryFilter, limit: int
+) -> tuple[list[DeliveryView], Place | None]:
     """A subscriber's deliveries, the newest first, and where to go on below; None at the end.
 
     Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
@@ -148,39 +148,40 @@ async def page(
     return shown, None if last is None else (last.created_at, last.id)
 
 
-async def of_subject(tx: Transaction, subject_id: str) -> list[Shown]:
+async def by_subject(tx: Transaction, subject_id: str) -> list[DeliveryView]:
     """What was sent of a subject, to its callback_url too, the newest first: MOST_OF_SUBJECT."""
     rows = await tx.execute(_OF_SUBJECT, {"subject_id": subject_id, "limit": MOST_OF_SUBJECT})
     return await _shown(tx, rows.all())
 
 
 async def _of_event(
-    tx: Transaction, subscriber_id: str, event_id: str, wanted: Wanted
-) -> list[Shown]:
+    tx: Transaction, subscriber_id: str, event_id: str, wanted: DeliveryFilter
+) -> list[DeliveryView]:
     """The one that there is at most, if it is among what is wanted."""
     rows = await tx.execute(_OF_EVENT, {"subscriber_id": subscriber_id, "event_id": event_id})
     found = await _shown(tx, rows.all())
     return [
-        one
-        for one in found
-        if wanted.state in {None, one.state} and (wanted.below is None or one.place < wanted.below)
+        delivery
+        for delivery in found
+        if wanted.state in {None, delivery.state}
+        and (wanted.below is None or delivery.place < wanted.below)
     ]
 
 
 async def _shown(
     tx: Transaction, rows: Sequence[Row[*tuple[Any, ...]]], *, answers: bool = False
-) -> list[Shown]:
+) -> list[DeliveryView]:
     """These deliveries with the last of their attempts, in their order. What was answered is read
     of one delivery only: of a page's it could be 200 MB."""
-    made: dict[str, list[tuple[int, Recorded]]] = {row.id: [] for row in rows}
+    made: dict[str, list[tuple[int, AttemptRecord]]] = {row.id: [] for row in rows}
     values = {"ids": list(made), "most": MOST_ATTEMPTS, "answers": answers}
     for delivery_id, number, *attempt in await tx.execute(_ATTEMPTS, values) if made else ():
-        made[delivery_id].insert(0, (number, Recorded(*attempt)))
+        made[delivery_id].insert(0, (number, AttemptRecord(*attempt)))
     return [_one(row, made[row.id]) for row in rows]
 
 
-def _one(row: Row[*tuple[Any, ...]], attempts: Sequence[tuple[int, Recorded]]) -> Shown:
-    return Shown(
+def _one(row: Row[*tuple[Any, ...]], attempts: Sequence[tuple[int, AttemptRecord]]) -> DeliveryView:
+    return DeliveryView(
         row.id,
         row.event_id,
         row.subscriber_id,

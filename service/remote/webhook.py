@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from service.remote.attempts import Answered, Attempt, Failed
+from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed
 from service.remote.guard import Blocked, Guard
 from service.remote.urls import exact
 
@@ -34,7 +34,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
-class Sender:
+class WebhookSender:
     """Keeps connections alive over all subscribers; make it inside the running loop. No redirect
     is followed."""
 
@@ -62,7 +62,7 @@ class Sender:
         timeout_seconds: float,
         *,
         inward: bool = False,
-    ) -> Attempt:
+    ) -> AttemptOutcome:
         """Send once, within `timeout_seconds` from name to last byte; if `inward`, nowhere but to
         addresses in the networks that are allowed although private.
 

@@ -18,8 +18,8 @@ from service.core.subjects import News
 from service.queue import Work
 from service.steps import subscribe
 from service.steps.advance import advance
-from service.steps.deliver import Courier
-from service.steps.profiles import Profiles
+from service.steps.deliver import Deliverer
+from service.steps.send_settings import SendSettingsCache
 from service.store.outgoing import subscribers
 from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
@@ -63,8 +63,8 @@ def scheduled(api: Api) -> Api:
     """The same with a short schedule."""
     resources = api.resources
     settings = replace(resources.settings, delivery_schedule=SCHEDULE)
-    profiles = Profiles(settings, resources.vault)
-    return replace(api, resources=replace(resources, settings=settings, profiles=profiles))
+    profiles = SendSettingsCache(settings, resources.vault)
+    return replace(api, resources=replace(resources, settings=settings, send_settings=profiles))
 
 
 async def submitted(api: Api, subject_id: str) -> None:
@@ -169,7 +169,7 @@ async def test_many_who_hear_gone_at_once_do_not_lock_each_other_out(
 async def test_a_result_that_comes_after_the_lease_is_fenced_off(
     api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
-    ours, theirs = Courier(api.resources), Courier(api.resources)
+    ours, theirs = Deliverer(api.resources), Deliverer(api.resources)
     async with backend(500) as slow:
         made = await api.subscribe(slow.url)
         await api.create()
@@ -193,7 +193,7 @@ async def test_a_result_that_comes_after_the_lease_is_fenced_off(
 async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
     api: Api, clock: Clock, subscriber: Receiver
 ) -> None:
-    courier = Courier(api.resources)
+    courier = Deliverer(api.resources)
     await api.subscribe(subscriber.url)
     await api.create()
     (stale,) = await courier.claim(10)
@@ -207,7 +207,7 @@ async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
 async def test_a_subscriber_removed_while_it_is_written_to_harms_nobody(
     api: Api, subscriber: Receiver
 ) -> None:
-    courier = Courier(api.resources)
+    courier = Deliverer(api.resources)
     made = await api.subscribe(subscriber.url)
     await api.create()
     (claimed,) = await courier.claim(10)

@@ -10,15 +10,15 @@ import orjson
 from service.core import cloudevents, signatures
 from service.core.provider_shape import callback_body, media_of
 from service.core.subscribing import PLAIN
-from service.remote.attempts import Attempt
-from service.remote.links import Entry
-from service.steps.profiles import Profile
+from service.remote.delivery_outcomes import AttemptOutcome
+from service.remote.stream_connection import StreamMessage
 from service.steps.resources import Resources
+from service.steps.send_settings import SendSettings
 from service.store import subjects
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutgoingMessage:
     """What a subscriber is told. `body` is the exact bytes that are signed and sent; `attempt_id`
     is this attempt's own, `url` where to if that is not the subscriber's."""
 
@@ -29,7 +29,9 @@ class Message:
     url: str | None = None
 
 
-async def send(resources: Resources, profile: Profile, message: Message, at: datetime) -> Attempt:
+async def send(
+    resources: Resources, profile: SendSettings, message: OutgoingMessage, at: datetime
+) -> AttemptOutcome:
     """Once, within the subscriber's time-out. Whatever comes of it is a value."""
     if profile.type == "callback":
         message = replace(message, body=await _as_the_provider(resources, message.body))
@@ -41,7 +43,7 @@ async def send(resources: Resources, profile: Profile, message: Message, at: dat
     headers |= {"content-type": content_type, "callsheet-attempt": message.attempt_id}
     if profile.channel is not None:
         return await _publish(resources, profile, profile.channel, message, headers)
-    return await resources.sender.post(
+    return await resources.webhook_sender.post(
         message.url or profile.url,
         headers,
         message.body,
@@ -50,7 +52,7 @@ async def send(resources: Resources, profile: Profile, message: Message, at: dat
     )
 
 
-def _goes_inward(resources: Resources, profile: Profile) -> bool:
+def _goes_inward(resources: Resources, profile: SendSettings) -> bool:
     """Whether it must not leave the allowed networks, as it is not encrypted. callback_urls may be
     http anywhere: the scheme of those who stand for them is their own."""
     return not resources.settings.allow_http and urlsplit(profile.url).scheme in PLAIN
@@ -68,19 +70,19 @@ async def _as_the_provider(resources: Resources, event_body: bytes) -> bytes:
 
 async def _publish(
     resources: Resources,
-    profile: Profile,
+    profile: SendSettings,
     channel: str,
-    message: Message,
+    message: OutgoingMessage,
     headers: Mapping[str, str],
-) -> Attempt:
+) -> AttemptOutcome:
     credentials = profile.username, profile.password
-    entry = Entry(message.event_id, message.type, headers, message.body)
-    return await resources.streams.publish(
+    entry = StreamMessage(message.event_id, message.type, headers, message.body)
+    return await resources.stream_publisher.publish(
         profile.url, credentials, channel, entry, profile.timeout
     )
 
 
-def _signed(profile: Profile, message: Message, at: datetime) -> dict[str, str]:
+def _signed(profile: SendSettings, message: OutgoingMessage, at: datetime) -> dict[str, str]:
     """By every key in force then, so that while a secret rotates either one verifies."""
     keys = profile.keys_at(at)
     secrets, seeds = [one.secret for one in keys], [one.seed for one in keys if one.seed]
