@@ -13,7 +13,7 @@ from arq.constants import expires_extra_ms, job_key_prefix, retry_key_prefix
 
 from service.core.errors import CallsheetError, Invalid, TooMany, Unavailable
 from service.core.subjects import public
-from service.queue import UNREACHABLE
+from service.job_queue import UNREACHABLE
 from service.steps import intake
 from service.steps.resources import Resources
 from service.wiring import utc_now

@@ -15,7 +15,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-from service.queue import Queue
+from service.job_queue import Queue
 from service.remote.guard import Guard
 from service.remote.media import Fetcher
 from service.remote.provider import ApiKey, KeyPair, Provider

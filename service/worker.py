@@ -1,6 +1,6 @@
-"""The worker: drains its work loops, woken through arq, and by a timer when nobody wakes it.
+"""The worker: drains its work loops, woken by the doorbell, and by a timer when nobody wakes it.
 
-An arq job says only that there may be work; what it is, and whose turn, is read from Postgres.
+A wake says only that there may be work; what it is, and whose turn, is read from Postgres.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from arq.typing import WorkerCoroutine
 from arq.worker import func
 
 from service.core.errors import Unavailable
+from service.job_queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.jobs import KEEP_RESULT, MAX_TRIES, create_subject
-from service.queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.settings import Settings
 from service.steps import deliver, health_events, housekeeping, leases, look, reconcile, submit
 from service.steps.resources import Resources
@@ -35,7 +35,7 @@ STOP_TIME = 5.0  # seconds that a claim under way gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
 JOB_TIME = 60.0  # seconds that arq gives a job; one that takes longer is given up
 RENEWALS = 3  # of a lease in its time: if one fails, the work is ours still
-LEASED = (Work.LOOK, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing, and has no token
+LEASED = (Work.CHECK_MEDIA, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing: no token
 # Each has a loop of its own: one that fails, or takes long, keeps none of the others waiting.
 SWEEPS = (reconcile.sweep, health_events.sweep, housekeeping.sweep)
 
@@ -48,7 +48,9 @@ def make_loops(resources: Resources) -> WorkLoops:
     courier = deliver.Deliverer(resources)
     looker = look.Looker(resources)
     loops: WorkLoops = {
-        Work.LOOK: WorkLoop("look", looker.claim, looker.look, settings.media_parallel),
+        Work.CHECK_MEDIA: WorkLoop(
+            "check_media", looker.claim, looker.look, settings.media_parallel
+        ),
         Work.SUBMIT: WorkLoop(
             "submit",
             partial(submit.claim, resources),
@@ -69,29 +71,28 @@ def make_loops(resources: Resources) -> WorkLoops:
     return loops
 
 
-async def wake(
-    loops: WorkLoops, work: Work, _context: dict[str, Any], _subject_id: str = ""
-) -> None:
-    """The arq functions look, submit, reconcile and deliver: there may be work of that kind."""
-    loops[work].notify()
-
-
 async def hear(name: str, loops: WorkLoops, pool: ArqRedis) -> None:
-    """Notify the loops whose work is named on the doorbell, as soon as it is."""
-    async with pool.pubsub(ignore_subscribe_messages=True) as bell:
+    """Notify the loops whose work is named on the doorbell, as soon as it is.
+
+    All are notified once the doorbell can be heard: what was published before then was not.
+    """
+    async with pool.pubsub() as bell:
         await bell.subscribe(doorbell(name))
         async for message in bell.listen():
-            for work in message["data"].decode(errors="replace").split(","):
-                if work in loops:
-                    loops[Work(work)].notify()
+            for work in _named(message):
+                loops[work].notify()
 
 
-def make_listener(resources: Resources, loops: WorkLoops, pool: ArqRedis) -> ArqWorker:
-    """An arq worker over an open connection."""
-    wakes = [
-        func(_coroutine(partial(wake, loops, work)), name=work.value, keep_result=0)
-        for work in Work
-    ]
+def _named(message: dict[str, Any]) -> list[Work]:
+    """The work that a message of the doorbell names; every kind if it says that we hear it now."""
+    if message["type"] == "subscribe":
+        return list(Work)
+    named = message["data"].decode(errors="replace").split(",")
+    return [work for work in Work if work in named]
+
+
+def make_listener(resources: Resources, pool: ArqRedis) -> ArqWorker:
+    """An arq worker over an open connection, for the jobs that other back ends enqueue."""
     creation = func(
         _coroutine(partial(create_subject, resources)),
         name="create_subject",
@@ -99,7 +100,7 @@ def make_listener(resources: Resources, loops: WorkLoops, pool: ArqRedis) -> Arq
         max_tries=MAX_TRIES,
     )
     return ArqWorker(
-        [*wakes, creation],
+        [creation],
         queue_name=resources.queue.name,
         redis_pool=pool,
         handle_signals=False,
@@ -117,9 +118,9 @@ def _coroutine(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkerCorou
     return cast("WorkerCoroutine", function)
 
 
-async def take_jobs(resources: Resources, loops: WorkLoops, pool: ArqRedis) -> None:
+async def take_jobs(resources: Resources, pool: ArqRedis) -> None:
     """Run arq's worker; it ends at the first error of Redis."""
-    listener = make_listener(resources, loops, pool)
+    listener = make_listener(resources, pool)
     try:
         await listener.async_run()
     finally:
@@ -197,7 +198,7 @@ async def keep_leases(resources: Resources, loops: WorkLoops) -> None:
 
 async def finish(loops: WorkLoops, lease: float) -> None:
     """Let what is under way end. A look may take minutes, and is given back when it is cut off."""
-    patience = {work: STOP_TIME if work is Work.LOOK else lease for work in loops}
+    patience = {work: STOP_TIME if work is Work.CHECK_MEDIA else lease for work in loops}
     await asyncio.gather(*(loop.finish(patience[work]) for work, loop in loops.items()))
 
 
@@ -208,7 +209,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         loops = make_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep)) for loop in loops.values()]
         hearing = partial(hear, resources.queue.name, loops)
-        taking = partial(take_jobs, resources, loops)
+        taking = partial(take_jobs, resources)
         watches = [
             asyncio.create_task(connected_for_ever(resources, hearing)),
             asyncio.create_task(connected_for_ever(resources, taking)),

@@ -14,11 +14,11 @@ import structlog
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from structlog.typing import EventDict
 
+from service.job_queue import Work
 from service.local.nats import nats
 from service.local.postgres import postgres
 from service.local.server import Server
 from service.local.valkey import valkey
-from service.queue import Work
 from service.settings import Settings, read_settings
 from service.steps import audit, keys, reconcile
 from service.steps.resources import Resources

@@ -21,7 +21,7 @@ from service.steps import enter
 from service.steps.queue_limit import QueueLimit
 from service.store.database import Database
 from service.wiring import utc_now
-from service.worker import connected_for_ever, make_loops, take_jobs
+from service.worker import connected_for_ever, take_jobs
 from tests.calling import fetch
 from tests.conftest import Api
 from tests.local.simulating import until
@@ -78,7 +78,7 @@ async def test_a_job_waits_however_long_postgres_is_away(
     _ = impatient
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     resources = replace(api.resources, database=away)
-    taking = partial(take_jobs, resources, make_loops(resources))
+    taking = partial(take_jobs, resources)
     running = asyncio.create_task(connected_for_ever(resources, taking))
     job = await redis.enqueue_job("create_subject", "acme", a_request())
     assert job is not None

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from service.job_queue import Work
 from service.local.simulator import Options, build
-from service.queue import Work
 from service.remote.delivery_outcomes import Failed
 from service.settings import read_settings
 from service.steps.resources import Resources

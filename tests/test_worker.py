@@ -12,9 +12,9 @@ from arq.connections import ArqRedis
 from structlog.typing import EventDict
 
 from service import worker
+from service.job_queue import Queue, doorbell
 from service.local.ports import free_port
 from service.local.valkey import valkey
-from service.queue import Queue, Work, doorbell
 from service.settings import Settings
 from service.steps import intake, reconcile
 from service.wiring import open_resources
@@ -45,20 +45,17 @@ async def test_a_wake_alone_carries_a_subject_to_its_end(api: Api, subscriber: R
     assert await api.violations() == []
 
 
-async def test_a_job_left_by_a_wake_that_nobody_heard_is_taken(api: Api, redis: ArqRedis) -> None:
+async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_doorbell_is_heard_again(
+    api: Api, redis: ArqRedis
+) -> None:
     settings = untimed(api)
     async with working(settings):
         await listening(settings)
         unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await intake.accept(unheard, account, a_request())
-        await redis.enqueue_job(Work.SUBMIT.value, accepted.subject.id)
+        await redis.client_kill_filter(_type="pubsub")
         assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
-
-        async def taken() -> bool:
-            return not await redis.zcard(settings.queue_name)
-
-        await eventually(taken)
 
 
 async def test_it_stays_up_while_redis_is_killed_and_started_again(

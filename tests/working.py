@@ -9,7 +9,7 @@ from arq.connections import create_pool
 from structlog.typing import EventDict
 
 from service import worker
-from service.queue import doorbell, redis_settings
+from service.job_queue import doorbell, redis_settings
 from service.settings import Settings
 from tests.calling import eventually
 from tests.conftest import Api

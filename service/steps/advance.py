@@ -10,7 +10,7 @@ from service.core.events import event_of
 from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER, Signal, State, Stay, decide
 from service.core.retries import poll_spacing
 from service.core.subjects import News, Subject, moved
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import media_looks, moves, subjects
 from service.store.database import Transaction
@@ -152,11 +152,11 @@ def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: in
         error=(after.error or {}).get("code"),
     )
     if deliveries:
-        resources.queue.wake(Work.DELIVER, after.id)
+        resources.queue.wake(Work.DELIVER)
     if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
-        resources.queue.wake(Work.SUBMIT, after.id)
+        resources.queue.wake(Work.SUBMIT)
     if outcome.stay is None and after.state is State.UNCONFIRMED:
-        resources.queue.wake(Work.RECONCILE, after.id)
+        resources.queue.wake(Work.RECONCILE)
 
 
 def next_look_up(resources: Resources, subject: Subject, now: datetime, polls: int) -> datetime:

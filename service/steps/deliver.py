@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.core.errors import Unavailable
-from service.queue import Work
+from service.job_queue import Work
 from service.remote.delivery_outcomes import AttemptOutcome
 from service.steps.batcher import Batcher
 from service.steps.leases import Lease, end_of_lease
@@ -88,7 +88,7 @@ class Deliverer:
         )
         await self._record(done)
         if due.crowded:
-            resources.queue.wake(Work.DELIVER, due.subject_id)
+            resources.queue.wake(Work.DELIVER)
 
     async def _record(self, done: FinishedAttempt) -> None:
         """Tried for as long as a lease lasts: what is not on record by then is sent again."""

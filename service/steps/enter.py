@@ -12,7 +12,7 @@ from service.core.lifecycle import State
 from service.core.looks import by_url
 from service.core.request_rules import Request
 from service.core.subjects import Subject
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.request_callback_urls import ensure_callback_url_subscribers, origin_of
 from service.steps.resources import Resources
 from service.store import events, idempotency, insert, media, subjects
@@ -113,10 +113,10 @@ async def enter(resources: Resources, cases: Sequence[Case]) -> None:
         await _bind(tx, free, now)
     for case in added:
         case.outcome = Accepted(case.subject, created=True)
-        work = Work.LOOK if by_url(case.subject.document) else Work.SUBMIT
-        resources.queue.wake(work, case.subject.id)
+        work = Work.CHECK_MEDIA if by_url(case.subject.document) else Work.SUBMIT
+        resources.queue.wake(work)
     if deliveries:
-        resources.queue.wake(Work.DELIVER, added[0].subject.id)
+        resources.queue.wake(Work.DELIVER)
 
 
 async def _keep_heavy(resources: Resources, cases: Sequence[Case], now: datetime) -> None:

@@ -11,7 +11,7 @@ from service.core.errors import Unavailable
 from service.core.events import operational
 from service.core.subjects import rfc3339
 from service.core.subscriber_health import HealthNotice, SubscriberHealth, recovered
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.for_each import for_each
 from service.steps.resources import Resources
 from service.store import events, record, subscriber_health
@@ -82,7 +82,7 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
         await subscriber_health.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": news.why}
     log.warning("lane", action=f"subscriber_{news.told}", **fields)
-    resources.queue.wake(Work.DELIVER, subscriber_id)
+    resources.queue.wake(Work.DELIVER)
 
 
 async def _cancel(resources: Resources) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import structlog
 
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.advance import announce
 from service.steps.apply import Docket, Taken
 from service.steps.resources import Resources
@@ -106,4 +106,4 @@ def tell(resources: Resources, one: Incoming, taken: Taken, deliveries: int) -> 
         reason=taken.reason,
     )
     if taken.ask is not None:
-        resources.queue.wake(Work.RECONCILE, taken.ask)
+        resources.queue.wake(Work.RECONCILE)

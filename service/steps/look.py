@@ -17,7 +17,7 @@ from service.core.lifecycle import Signal
 from service.core.looks import Found, Medium, compared, error_of, media_of
 from service.core.retries import SPREAD, jittered
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.advance import Fence, advance
 from service.steps.leases import Lease, end_of_lease
 from service.steps.resources import Resources
@@ -151,7 +151,7 @@ class _Look:
             ours = await media_looks.finish(tx, due.id, token, warnings)
         if not ours:
             return "late"
-        self.resources.queue.wake(Work.SUBMIT, self.claimed.due.id)
+        self.resources.queue.wake(Work.SUBMIT)
         return "good"
 
     async def _held(self) -> bool:

@@ -16,7 +16,7 @@ from service.core.subscriber_health import (
     SubscriberHealth,
     apply_results,
 )
-from service.queue import Work
+from service.job_queue import Work
 from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed, Published
 from service.steps import health_events
 from service.steps.resources import Resources
@@ -154,7 +154,7 @@ class AttemptRecorder:
         for before, after in changed:
             await health_events.after_health_change(resources, before, after)
         if following or changed:
-            resources.queue.wake(Work.DELIVER, done[0].due.subject_id)
+            resources.queue.wake(Work.DELIVER)
         return [None] * len(done)
 
     def _results(

@@ -8,7 +8,7 @@ from typing import Any
 from service.core import fields
 from service.core.errors import Conflict, Invalid, NotFound
 from service.core.fields import Reading
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import delivery_log, replay
 from service.store.delivery_log import DeliveryView
@@ -82,7 +82,7 @@ async def _sent(
             now=resources.clock(),
         )
     if count:
-        resources.queue.wake(Work.DELIVER, subscriber_id)
+        resources.queue.wake(Work.DELIVER)
     return count, chunk.rest
 
 
@@ -108,7 +108,7 @@ async def resend(resources: Resources, account_id: str, delivery_id: str) -> Del
         shown = await delivery_log.get(tx, account_id, delivery_id)
     if shown is None:
         raise NotFound
-    resources.queue.wake(Work.DELIVER, owned.subscriber_id)
+    resources.queue.wake(Work.DELIVER)
     return shown
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from service.core import ids
-from service.queue import Queue
+from service.job_queue import Queue
 from service.remote.guard import Guard
 from service.remote.media import Fetcher
 from service.remote.provider import Provider

@@ -14,7 +14,7 @@ from service.core.parallel_limit import places, refused
 from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.core.url_tokens import callback_token
-from service.queue import Work
+from service.job_queue import Work
 from service.remote.provider import (
     Accepted,
     CreateAnswer,
@@ -142,7 +142,7 @@ async def _learn(
             async with resources.database.transaction() as tx:
                 await provider.go_on(tx)
             log.info("submission", action="goes_on")
-            resources.queue.wake(Work.SUBMIT, claimed.subject.id)
+            resources.queue.wake(Work.SUBMIT)
         case Unknown(reason):
             log.warning(
                 "submission", action="answer_lost", subject=claimed.subject.id, reason=reason

@@ -13,7 +13,7 @@ from service.core import signatures, subscribing
 from service.core.errors import Finding, Invalid, NotFound, Unavailable
 from service.core.subscribing import PLAIN, Rules
 from service.core.targets import is_inward
-from service.queue import Work
+from service.job_queue import Work
 from service.remote.guard import Blocked
 from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
@@ -123,7 +123,7 @@ async def change(
         after = await _changed(resources, tx, before, read)
     await _hear(resources, after)
     if flows:
-        resources.queue.wake(Work.DELIVER, subscriber_id)
+        resources.queue.wake(Work.DELIVER)
     return after
 
 

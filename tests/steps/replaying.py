@@ -7,7 +7,7 @@ import httpx
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.advance import advance
 from tests.calling import fetch
 from tests.conftest import Api, Clock

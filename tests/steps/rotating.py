@@ -17,7 +17,7 @@ from starlette.routing import Route
 from service.core import signatures
 from service.core.errors import SignatureError
 from service.core.verification import verify_v1
-from service.queue import Work
+from service.job_queue import Work
 from tests.conftest import Api
 from tests.local.simulating import served
 

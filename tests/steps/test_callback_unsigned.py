@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from service.queue import Work
+from service.job_queue import Work
 from tests.calling import fetch, record, token
 from tests.conftest import Api
 from tests.local.simulating import Remote

@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import subscribe
 from service.steps.advance import advance
 from service.steps.deliver import Deliverer

@@ -6,7 +6,7 @@ import asyncpg
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.advance import advance
 from tests.calling import blocked
 from tests.conftest import Api

@@ -5,7 +5,7 @@ import json
 import pytest
 from standardwebhooks import Webhook
 
-from service.queue import Work
+from service.job_queue import Work
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, Remote, until
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.core.lifecycle import Signal, State
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import ingest, submit
 from service.steps.advance import advance
 from service.steps.apply import Taken

@@ -12,8 +12,8 @@ from structlog.typing import EventDict
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal
 from service.core.subjects import News
+from service.job_queue import Work
 from service.local.ports import free_port
-from service.queue import Work
 from service.steps import leases, reconcile, submit
 from service.steps.advance import advance
 from service.steps.deliver import Deliverer

@@ -7,7 +7,7 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.images import MAX_BYTES
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.look import TRIES_AFTER
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -33,7 +33,7 @@ async def creates(provider: Remote) -> list[object]:
 async def failed(api: Api, provider: Remote, **changes: object) -> tuple[str, str]:
     """Code and message of a subject that fails when its media are looked at, and not later."""
     subject_id = (await api.create(**changes))["id"]
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     subject = await api.read(subject_id)
     assert subject["state"] == "failed", subject
@@ -53,7 +53,7 @@ async def test_good_images_by_url_are_looked_at_and_then_sent(
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     await api.work(Work.SUBMIT)
     assert await creates(provider) == [], "not before they are looked at"
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     assert await media_row(api.resources, subject_id) == {
         "state": "queued",
         "media_due_at": None,
@@ -73,7 +73,7 @@ async def test_a_good_video_is_looked_at_and_then_sent(
 ) -> None:
     media.files["large"] = film_of(40_000_000)
     made = [(await api.create(**media.video(name)))["id"] for name in ("film", "large")]
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert [(await api.ended(one))["state"] for one in made] == ["succeeded"] * 2
     assert len(await creates(provider)) == 2
@@ -116,7 +116,7 @@ async def test_a_bad_image_fails_its_subject_and_is_never_sent(
 async def test_an_image_as_large_as_may_be_is_good(api: Api, media: Gallery, kind: str) -> None:
     media.files["large"] = padded(picture(kind), MAX_BYTES)
     subject_id = (await api.create(**media.images("front", "large")))["id"]
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     assert (await media_row(api.resources, subject_id))["media_due_at"] is None
 
 
@@ -191,7 +191,7 @@ async def test_others_of_the_same_content_are_good_and_warned_of_from_then_on(
     path = f"/v1/subjects/{subject_id}"
     before = await api.http.get(path)
     assert "warnings" not in before.json()
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     tag = {"if-none-match": before.headers["etag"]}
     after = await api.http.get(path, headers=tag)
     assert after.status_code == 200, "it is another one"
@@ -211,7 +211,7 @@ async def test_what_was_warned_of_stays_beside_what_is_found(api: Api, media: Ga
     made = await api.create(element_video_list={}, **media.images("front", "side", "copy", "side"))
     pointers = ["/element_image_list/refer_images/2/image_url", "/element_video_list"]
     assert sorted(one["pointer"] for one in made["warnings"]) == pointers
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     shown = (await api.read(made["id"]))["warnings"]
     assert shown[:2] == made["warnings"]
     assert [one["pointer"] for one in shown[2:]] == ["/element_image_list/refer_images/1/image_url"]
@@ -236,16 +236,16 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
     media.files["bad"] = 503
     subject_id = (await api.create(**media.images("bad", "front")))["id"]
     for tries, wait in enumerate(TRIES_AFTER, start=1):
-        await api.work(Work.LOOK)
+        await api.work(Work.CHECK_MEDIA)
         row = await media_row(api.resources, subject_id)
         assert (row["state"], row["media_tries"], row["media_token"]) == ("queued", tries, None)
         assert (row["media_due_at"] - clock()).total_seconds() == wait, "as the dice show a half"
         clock.pass_by(wait - 0.1)
-        await api.work(Work.LOOK)
+        await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)
         assert media.asked["bad"] == tries, "not before its time"
         clock.pass_by(0.1)
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     subject = await api.read(subject_id)
     assert (subject["state"], subject["error"]["code"]) == ("failed", "media_unreachable")
     assert "503" in subject["error"]["message"]
@@ -257,9 +257,9 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
 async def test_what_can_be_reached_again_goes_on(api: Api, media: Gallery, clock: Clock) -> None:
     media.files["bad"] = 503
     subject_id = (await api.create(**media.images("bad", "side")))["id"]
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     media.files["bad"] = picture(shade=9)
     clock.pass_by(TRIES_AFTER[0])
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert (await api.ended(subject_id))["state"] == "succeeded"

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 from service import worker
 from service.core.lifecycle import Signal, Stay
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import intake, reconcile
 from service.steps.advance import Fence, advance
 from service.steps.look import Claimed, Looker
@@ -61,7 +61,7 @@ async def looked_at(resources: Resources, subject_id: str) -> None:
 @asynccontextmanager
 async def draining(resources: Resources) -> AsyncIterator[None]:
     """A worker's part that looks, rung by its timer; what it has begun is cut off at the end."""
-    loop: WorkLoop[Claimed] = worker.make_loops(resources)[Work.LOOK]
+    loop: WorkLoop[Claimed] = worker.make_loops(resources)[Work.CHECK_MEDIA]
     running = asyncio.create_task(loop.run(0.01))
     try:
         yield
@@ -105,11 +105,11 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
     (claimed,) = await Looker(api.resources).claim(PLACES)
     assert claimed.due.id == subject_id
     clock.pass_by(api.resources.settings.lease - 0.1)
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert media.asked.total() == 0
     clock.pass_by(0.1)
-    await api.work(Work.LOOK)
+    await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert (await api.ended(subject_id))["state"] == "succeeded"
 
@@ -127,7 +127,7 @@ async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
     assert (await api.read(subject_id))["state"] == "queued"
 
 
-@pytest.mark.parametrize("works", [[Work.LOOK], [Work.LOOK, Work.SUBMIT]])
+@pytest.mark.parametrize("works", [[Work.CHECK_MEDIA], [Work.CHECK_MEDIA, Work.SUBMIT]])
 @pytest.mark.parametrize("late", [SMALL, 404, 503, picture(shade=3)])
 async def test_a_stopped_worker_that_comes_late_changes_nothing(
     api: Api, media: Gallery, logged: list[EventDict], late: bytes | int, works: list[Work]
@@ -267,5 +267,5 @@ async def test_a_worker_that_ends_gives_back_what_it_looks_at(
     assert (row["media_token"], row["media_tries"]) == (None, 0)
     media.held = set()
     later = replace(api.resources, clock=lambda: row["media_due_at"])
-    await replace(api, resources=later).work(Work.LOOK)
+    await replace(api, resources=later).work(Work.CHECK_MEDIA)
     assert (await media_row(api.resources, subject_id))["media_due_at"] is None

@@ -7,7 +7,7 @@ import pytest
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import reconcile
 from service.steps.advance import advance
 from service.steps.learnt import USUAL
@@ -46,7 +46,7 @@ async def queued(api: Api, count: int) -> None:
     """So many queued subjects, whose media were looked at: copies of one, for speed."""
     async with gallery() as media:
         await api.create(**media.images("front", "side"))
-        await api.work(Work.LOOK)
+        await api.work(Work.CHECK_MEDIA)
     await fetch(api.resources, COPY_SUBJECTS, count)
     await fetch(api.resources, COPY_EVENTS)
 

@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import reconcile, submit
 from service.steps.advance import advance
 from service.steps.learnt import USUAL

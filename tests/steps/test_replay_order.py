@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import replay
 from service.steps.deliver import Deliverer
 from tests.calling import blocked, eventually

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 from service.core.errors import Invalid
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.remote.delivery_outcomes import Failed
 from service.steps import keys
 from service.steps.advance import advance

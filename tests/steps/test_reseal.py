@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from service.core.signatures import secret_of
-from service.queue import Work
+from service.job_queue import Work
 from service.settings import read_settings
 from service.steps import callback_secrets, reseal, reverify
 from service.steps.reseal import BATCH

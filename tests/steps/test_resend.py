@@ -1,6 +1,6 @@
 """One delivery sent anew."""
 
-from service.queue import Work
+from service.job_queue import Work
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver

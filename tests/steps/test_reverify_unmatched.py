@@ -9,7 +9,7 @@ from structlog.typing import EventDict
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import keys, reverify
 from service.steps.advance import advance
 from tests.calling import TASK, fetch, newer, record, signed

@@ -12,7 +12,7 @@ from service.core import verification
 from service.core.errors import NotFound
 from service.core.signature_schemes import V1A, read_secret
 from service.core.signatures import key_of
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import housekeeping, signing
 from service.steps.signing import MOST_RETIRED
 from tests.calling import eventually, fetch

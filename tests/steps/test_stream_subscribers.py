@@ -12,9 +12,9 @@ import pytest
 from redis.asyncio import Redis
 from standardwebhooks import Webhook
 
+from service.job_queue import Work
 from service.local.nats import nats
 from service.local.server import Server
-from service.queue import Work
 from tests.conftest import Api, Clock
 
 CHANNEL = "acme.subjects"

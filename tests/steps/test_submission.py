@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.settings import Settings
 from service.steps import reconcile, submit
 from service.steps.advance import advance
@@ -58,7 +58,7 @@ def narrow(api: Api, places: int) -> Api:
 async def test_a_subject_given_by_urls_goes_as_it_came(api: Api) -> None:
     async with gallery() as media:
         subject = await api.create(**media.images("front", "side"))
-        await api.work(Work.LOOK)
+        await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)
         assert (await api.ended(subject["id"]))["state"] == "succeeded"
         assert media.asked == {"front": 2, "side": 2}, "by us, and then by the provider"

@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 
 from service.core.ids import event_id
 from service.core.subscriber_health import OPEN_AFTER, OPEN_FIRST, START
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import health_events, send_settings
 from service.steps.deliver import FEW, Deliverer
 from service.store import record

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import subscribe
 from service.steps.subscribe import EMPTIED_AT_ONCE
 from service.store import subscribers

@@ -6,7 +6,7 @@ import pytest
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.steps.advance import advance
 from service.store.audit import MOST, QUESTIONS
 from tests.calling import fetch

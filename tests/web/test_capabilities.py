@@ -11,7 +11,7 @@ from service.core.events import event_of
 from service.core.lifecycle import State
 from service.core.request_rules import IMAGE, VIDEO
 from service.core.subjects import public
-from service.queue import Work
+from service.job_queue import Work
 from tests.conftest import Api
 from tests.make import NOW, a_subject
 

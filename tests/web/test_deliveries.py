@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.queue import Work
+from service.job_queue import Work
 from service.store import delivery_log
 from tests.calling import fetch
 from tests.conftest import Api, Clock

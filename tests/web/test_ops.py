@@ -8,8 +8,8 @@ import pytest
 from arq.connections import create_pool
 from structlog.typing import EventDict
 
+from service.job_queue import Queue, redis_settings
 from service.local.ports import free_port
-from service.queue import Queue, redis_settings
 from service.steps import health
 from service.store import provider
 from service.store.database import Database

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.typing import EventDict
 
-from service.queue import Work
+from service.job_queue import Work
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET, Api
 from tests.local.simulating import KEY, Receiver, Remote
 from tests.make import a_request

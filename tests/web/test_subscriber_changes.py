@@ -8,7 +8,7 @@ import pytest
 
 from service.core import subscribing
 from service.core.errors import Invalid
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import subscribe
 from service.store import subscriber_health
 from tests.calling import blocked, fetch

@@ -8,7 +8,7 @@ from service.core.errors import Invalid
 from service.core.lifecycle import Signal
 from service.core.ports import parse_ports
 from service.core.subjects import News
-from service.queue import Work
+from service.job_queue import Work
 from service.remote.guard import Guard
 from service.remote.streams import StreamPublisher
 from service.remote.webhook import WebhookSender

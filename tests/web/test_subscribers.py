@@ -9,7 +9,7 @@ import httpx
 
 from service.core.errors import Invalid
 from service.core.signatures import kid_of, public_key_of
-from service.queue import Work
+from service.job_queue import Work
 from service.steps import keys, subscribe
 from tests.calling import fetch
 from tests.conftest import Api, Clock

@@ -1,4 +1,8 @@
-"""Waking the worker by id, through arq. A lost wake costs a sweep, never the work."""
+"""The queue in Redis: wakes of the worker by publish and subscribe, and arq's jobs as plain values.
+
+A wake names kinds of work only: what is due is read from Postgres. One that nobody hears costs
+nothing, since a worker that begins to listen looks for work of every kind.
+"""
 
 import asyncio
 import contextlib
@@ -16,16 +20,15 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
-JOB_SPACING = 0.5  # seconds between jobs that wait for a worker to come
 MAX_TIME = 10**14  # milliseconds, and tries: the year 5138 is beyond either
 ANSWER_TIME = 2.0  # seconds; a Redis that hangs is as good as away
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 
 
 class Work(StrEnum):
-    """What there may be to do; each is the name of an arq function."""
+    """What there may be to do; the values are what is published on the doorbell."""
 
-    LOOK = "look"
+    CHECK_MEDIA = "check_media"
     SUBMIT = "submit"
     RECONCILE = "reconcile"
     DELIVER = "deliver"
@@ -62,7 +65,7 @@ def _is_job(job: object) -> bool:
 
 
 def doorbell(queue_name: str) -> str:
-    """The channel that is published to whenever a job is enqueued."""
+    """The channel on which wakes are published: kinds of work, with commas between them."""
     return f"{queue_name}:doorbell"
 
 
@@ -85,7 +88,7 @@ class Queue:
     def __init__(self, url: str, name: str) -> None:
         self.name = name
         self._settings = redis_settings(url)
-        self._waiting: dict[Work, str] = {}
+        self._waiting: set[Work] = set()
         self._rung = asyncio.Event()
         self._listeners: list[Callable[[Work], None]] = []
         self._sending: asyncio.Task[None] | None = None
@@ -96,14 +99,14 @@ class Queue:
         """Call `listener` at once with each wake of this very process."""
         self._listeners.append(listener)
 
-    def wake(self, work: Work, subject_id: str) -> None:
-        """There may be work of this kind, because of this subject. Returns at once.
+    def wake(self, work: Work) -> None:
+        """Say that there may be work of this kind. Returns at once.
 
-        Wakes of one kind that gather while the last ones are sent become one job.
+        Wakes that gather while the last ones are sent go out as one message.
         """
         for listener in self._listeners:
             listener(work)
-        self._waiting[work] = subject_id
+        self._waiting.add(work)
         self._rung.set()
 
     async def reachable(self) -> bool:
@@ -137,22 +140,11 @@ class Queue:
         while True:
             await self._rung.wait()
             self._rung.clear()
-            waiting, self._waiting = self._waiting, {}
+            waiting, self._waiting = self._waiting, set()
             try:
                 async with asyncio.timeout(ANSWER_TIME):
-                    heard = await self._send(waiting)
-                if not heard:  # the jobs wait for a worker to come: more of them would not help
-                    await asyncio.sleep(JOB_SPACING)
+                    await (await self._connected()).publish(doorbell(self.name), ",".join(waiting))
             except UNREACHABLE as error:
                 # Not kept: the sweep finds the work, and a backlog of wakes would help nobody.
                 log.warning("queue", action="wake_lost", error=type(error).__name__)
                 await asyncio.sleep(RETRY_DELAY)
-
-    async def _send(self, waiting: dict[Work, str]) -> bool:
-        """Ring whoever listens, at once; only where nobody does, leave jobs. Whether any does."""
-        redis = await self._connected()
-        if await redis.publish(doorbell(self.name), ",".join(waiting)):
-            return True
-        for work, subject_id in waiting.items():
-            await redis.enqueue_job(work.value, subject_id)
-        return False
