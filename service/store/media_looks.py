@@ -75,7 +75,7 @@ _CLAIM = text("""
             SELECT id FROM candidates WHERE turn <= coalesce(room, :limit)
             ORDER BY before + turn, hashtextextended(account_id || :token, 0), id LIMIT :limit
         )
-        FOR UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE subjects SET media_token = :token, media_due_at = :until
     WHERE id IN (SELECT id FROM locked)

@@ -96,6 +96,8 @@ async def lock_all(
 # Accounts with something queued are found by skipping from one to the next in the index, so the
 # cost follows the number of such accounts, not the length of the queue. It is in this whole order
 # that only the one index has them: another would lead through all that an account ever had.
+# A claim changes no key: it passes over none whose delivery is recorded at that moment, which holds
+# the subject by FOR KEY SHARE; nobody might wake the worker for it again.
 _CLAIM = text(f"""
     WITH RECURSIVE waiting AS (
         (
@@ -127,7 +129,7 @@ _CLAIM = text(f"""
         WHERE state = 'queued' AND media_due_at IS NULL AND id IN (
             SELECT id FROM candidates ORDER BY turn, turn_at NULLS FIRST, id LIMIT :limit
         )
-        FOR UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE subjects SET
             state = '{CLAIMED}', lease_token = :token, lease_until = :lease_until,
@@ -178,7 +180,7 @@ async def overdue(tx: Transaction, now: datetime, limit: int) -> list[str]:
 _CLAIM_POLLS = text(f"""
     WITH due AS (
         SELECT id FROM subjects WHERE next_poll_at <= :now
-        ORDER BY next_poll_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        ORDER BY next_poll_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE subjects SET next_poll_at = :hold_until, polls = polls + 1
     WHERE id IN (SELECT id FROM due)

@@ -64,6 +64,14 @@ async def test_a_subject_given_by_urls_goes_as_it_came(api: Api) -> None:
         assert media.asked == {"front": 2, "side": 2}, "by us, and then by the provider"
 
 
+async def test_a_subject_is_claimed_also_while_its_delivery_is_recorded(api: Api) -> None:
+    subject = await api.create()
+    async with api.resources.database.direct() as tx:
+        await subjects.hold_still(tx, [subject["id"]])
+        (claimed,) = await submit.claim(api.resources, 1)
+    assert claimed.subject.id == subject["id"]
+
+
 async def test_the_provider_never_has_more_than_its_places(api: Api, provider: Remote) -> None:
     api = narrow(api, 3)
     await mute(provider)
