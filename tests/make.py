@@ -35,7 +35,7 @@ def a_subject(**changes: Any) -> Subject:  # noqa: ANN401
         "lease_until": None,
         "attempt": 0,
         "claimed_at": None,
-        "next_try_at": NOW,
+        "available_at": NOW,
         "polls": 0,
         "next_poll_at": None,
         "deadline": NOW + timedelta(days=1),

@@ -36,11 +36,11 @@ def upgrade() -> None:
         sa.Column("id", ID, primary_key=True),
         sa.Column("name", sa.Text(), unique=True, nullable=False),
         # When a subject of this account was last claimed: accounts take turns.
-        sa.Column("turn_at", TIME),
+        sa.Column("last_claimed_at", TIME),
         # Signs what goes to callback_urls; sealed.
         sa.Column("callback_secret", sa.LargeBinary()),
         # Requests made so far use up the permitted rate until then.
-        sa.Column("requests_until", TIME),
+        sa.Column("rate_used_until", TIME),
         sa.Column("created_at", TIME, nullable=False),
     )
     op.create_table(
@@ -67,22 +67,22 @@ def upgrade() -> None:
         sa.Column("stopped_code", sa.Integer()),
         sa.Column("stopped_message", sa.Text()),
         sa.Column("next_probe_at", TIME),
-        # From code 1303, at learnt_at; core/parallel_limit.py.
-        sa.Column("learnt_parallel", sa.Integer()),
+        # From code 1303, at parallel_limit_observed_at; core/parallel_limit.py.
+        sa.Column("observed_parallel_limit", sa.Integer()),
         # Raised with every change of callback_secrets: what was checked under another is checked
         # anew.
         sa.Column("secrets_version", sa.BigInteger(), nullable=False, server_default="0"),
         # Reference type → seconds that a task takes.
         sa.Column("usual", postgresql.JSONB()),
         # Look-ups made so far use up the permitted rate until then.
-        sa.Column("look_ups_until", TIME),
+        sa.Column("poll_rate_used_until", TIME),
         # Answers in a row that nobody could read; when the first and the newest of them came.
         sa.Column("unreadable_answers", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("unreadable_since", TIME),
-        sa.Column("unreadable_at", TIME),
-        sa.Column("learnt_at", TIME),
+        sa.Column("last_unreadable_at", TIME),
+        sa.Column("parallel_limit_observed_at", TIME),
         # When it was last begun, by whichever worker.
-        sa.Column("housekeeping_at", TIME),
+        sa.Column("housekeeping_started_at", TIME),
         sa.CheckConstraint("id = 1", name="one_row"),
     )
     op.create_table(
@@ -105,7 +105,7 @@ def upgrade() -> None:
         sa.Column("lease_until", TIME),
         sa.Column("attempt", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("claimed_at", TIME),
-        sa.Column("next_try_at", TIME, nullable=False),
+        sa.Column("available_at", TIME, nullable=False),
         sa.Column("polls", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("next_poll_at", TIME),
         sa.Column("deadline", TIME, nullable=False),
@@ -113,9 +113,9 @@ def upgrade() -> None:
         sa.Column("callback_id", ID),
         # When media given by URL are to be looked at, or until when the holder of the token does;
         # null: there is nothing to look at, or it was found good.
-        sa.Column("media_due_at", TIME),
-        sa.Column("media_token", ID),
-        sa.Column("media_tries", sa.SmallInteger(), nullable=False, server_default="0"),
+        sa.Column("media_check_at", TIME),
+        sa.Column("media_lease_token", ID),
+        sa.Column("media_check_attempts", sa.SmallInteger(), nullable=False, server_default="0"),
         # What breaks no rule; null: nothing.
         sa.Column("warnings", postgresql.JSONB()),
         sa.Column("created_at", TIME, nullable=False),
@@ -141,7 +141,7 @@ def upgrade() -> None:
             "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
             name="poll",
         ),
-        sa.CheckConstraint("media_token IS NULL OR media_due_at IS NOT NULL", name="media"),
+        sa.CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),
     )
     op.create_index(
         "ix_subjects_deadline",
@@ -163,10 +163,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_subjects_list", "subjects", ["account_id", "created_at", "id"])
     op.create_index(
-        "ix_subjects_media",
+        "ix_subjects_media_check",
         "subjects",
-        ["account_id", "media_due_at", "id"],
-        postgresql_where=sa.text("state = 'queued' AND media_due_at IS NOT NULL"),
+        ["account_id", "media_check_at", "id"],
+        postgresql_where=sa.text("state = 'queued' AND media_check_at IS NOT NULL"),
     )
     op.create_index(
         "ix_subjects_poll",
@@ -177,14 +177,14 @@ def upgrade() -> None:
     op.create_index(
         "ix_subjects_queued",
         "subjects",
-        ["account_id", "next_try_at", "id"],
+        ["account_id", "available_at", "id"],
         postgresql_where=sa.text("state = 'queued'"),
     )
     op.create_index(
         "ix_subjects_ready",
         "subjects",
-        ["account_id", "next_try_at", "id"],
-        postgresql_where=sa.text("state = 'queued' AND media_due_at IS NULL"),
+        ["account_id", "available_at", "id"],
+        postgresql_where=sa.text("state = 'queued' AND media_check_at IS NULL"),
     )
     op.create_index(
         "ix_subjects_with_provider",
@@ -239,7 +239,7 @@ def upgrade() -> None:
         # What it says: of which task, which word, and the provider's time.
         sa.Column("task_id", ID),
         sa.Column("status", sa.Text()),
-        sa.Column("task_time", TIME),
+        sa.Column("provider_updated_at", TIME),
         # Of its address, kept with what was rejected.
         sa.Column("token", ID),
         # Bytes of the body.
@@ -295,7 +295,7 @@ def upgrade() -> None:
         # Null: it is about a subscriber, as callsheet.subscriber.failing.
         sa.Column("subject_id", ID, sa.ForeignKey("subjects.id", ondelete="CASCADE")),
         # The subscriber it is about, which may be gone; null where it is about a subject.
-        sa.Column("about_id", ID),
+        sa.Column("about_subscriber_id", ID),
         sa.Column("account_id", ID, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
@@ -354,11 +354,11 @@ def upgrade() -> None:
         sa.Column("public_key", sa.LargeBinary()),
         # Raised with every change of what a sender must know: what it has kept is then read anew.
         sa.Column("version", sa.Integer(), nullable=False, server_default="1"),
-        # What the audit knows of who heard what: all that transactions above `heard_from` wrote
+        # What the audit knows of who heard what: all that transactions above `audited_from_xid` wrote
         # was judged by its filters and order as they are now (null: not known of any), up to
-        # `heard_to` (null: without an end), from where on it was, or may have been, disabled.
-        sa.Column("heard_from", TransactionId()),
-        sa.Column("heard_to", TransactionId()),
+        # `audited_until_xid` (null: without an end), from where on it was, or may have been, disabled.
+        sa.Column("audited_from_xid", TransactionId()),
+        sa.Column("audited_until_xid", TransactionId()),
         sa.Column("created_at", TIME, nullable=False),
         sa.CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
         sa.CheckConstraint("type IN ('webhook', 'nats', 'redis_stream', 'callback')", name="type"),
@@ -374,7 +374,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("type = 'callback'"),
     )
     op.create_index(
-        "ix_subscribers_heard",
+        "ix_subscribers_fan_out",
         "subscribers",
         ["account_id"],
         postgresql_where=sa.text("type <> 'callback'"),
@@ -422,7 +422,7 @@ def upgrade() -> None:
         sa.Column("rated_at", TIME),
         # Claims so far use up the rate until then.
         sa.Column("next_at", TIME),
-        sa.Column("claimed_xid", TransactionId()),
+        sa.Column("last_claim_xid", TransactionId()),
         # In a row.
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
         # The first of them.
@@ -468,7 +468,7 @@ def upgrade() -> None:
         sa.Column("lease_token", ID),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         # It was last sent anew.
-        sa.Column("attempts_before", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("attempts_at_replay", sa.Integer(), nullable=False, server_default="0"),
         # When it last was.
         sa.Column("replayed_at", TIME),
         sa.Column("created_at", TIME, nullable=False),

@@ -29,8 +29,8 @@ OPERATIONAL = tuple(
 class Event:
     """`body` is the exact bytes that every subscriber is sent, encoded once.
 
-    It tells of a subject, or (`about`) of a subscriber; `reference_type` and `tags` are the
-    subject's.
+    It tells of a subject, or (`about_subscriber_id`) of a subscriber; `reference_type` and `tags`
+    are the subject's.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Event:
     created_at: datetime
     reference_type: str | None = None
     tags: tuple[str, ...] = ()
-    about: str | None = None
+    about_subscriber_id: str | None = None
 
 
 def event_of(subject: Subject) -> Event:
@@ -82,7 +82,7 @@ def operational(
         type=type_,
         body=orjson.dumps({"type": type_, "timestamp": rfc3339(now), "data": data}),
         created_at=now,
-        about=subscriber_id,
+        about_subscriber_id=subscriber_id,
     )
 
 

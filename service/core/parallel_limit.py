@@ -17,21 +17,21 @@ LARGEST_STEP = 1 / 2  # of the limit: so much is left of it, whatever one refusa
 
 @dataclass(frozen=True, slots=True)
 class ParallelLimit:
-    """`places` is the limit at the moment of the last refusal, `learnt_at`."""
+    """`places` is the limit at the moment of the last refusal, `observed_at`."""
 
     places: int
-    learnt_at: datetime
+    observed_at: datetime
 
 
 def places(learnt: ParallelLimit | None, most: int, now: datetime) -> int:
     """How many tasks may run now: at most `most`, and at least one but for the pause.
 
-    `learnt_at` comes from a clock that may be ahead of ours: one that is so by more than the pause
-    is not believed, and a wrong one never holds anything up for longer.
+    `observed_at` comes from a clock that may be ahead of ours: one that is so by more than the
+    pause is not believed, and a wrong one never holds anything up for longer.
     """
-    if learnt is None or learnt.learnt_at > now + PAUSE:
+    if learnt is None or learnt.observed_at > now + PAUSE:
         return most
-    growing = (now - learnt.learnt_at - PAUSE).total_seconds()
+    growing = (now - learnt.observed_at - PAUSE).total_seconds()
     if growing < 0:
         return min(most, learnt.places)
     grown = learnt.places + int(growing * max(LEAST_GROWTH, most / WHOLE))
@@ -46,7 +46,7 @@ def refused(
 
     What was sent before the last refusal came is part of the same overload, and says nothing new.
     """
-    if learnt is not None and sent_at <= learnt.learnt_at <= now + PAUSE:
+    if learnt is not None and sent_at <= learnt.observed_at <= now + PAUSE:
         return learnt
     limit = places(learnt, most, now)
     left = max(limit * LARGEST_STEP, min(limit, running) * DECREASE)

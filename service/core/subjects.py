@@ -29,7 +29,7 @@ class Subject:
     lease_until: datetime | None
     attempt: int
     claimed_at: datetime | None
-    next_try_at: datetime
+    available_at: datetime
     polls: int
     next_poll_at: datetime | None
     deadline: datetime
@@ -127,7 +127,7 @@ def moved(
         error=news.error if state is State.FAILED else None,
         lease_token=None,
         lease_until=None,
-        next_try_at=news.retry_at or before.next_try_at,
+        available_at=news.retry_at or before.available_at,
         polls=0,
         next_poll_at=(ask_at or now) if waits_for_news else None,
         updated_at=now,

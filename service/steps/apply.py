@@ -146,8 +146,8 @@ class Docket:
             reason = f"nothing can be made of the status {one.report.word[:50]!r} alone"
             return Taken("parked", reason, ask=subject.id)
         callback = one.callback
-        if callback.task_id and callback.status and callback.task_time:
-            saying = (callback.task_id, callback.status, callback.task_time)
+        if callback.task_id and callback.status and callback.provider_updated_at:
+            saying = (callback.task_id, callback.status, callback.provider_updated_at)
             if saying in self._said:
                 return Taken(Stay.REPEATED.value, "another message said the same")
             self._said.add(saying)

@@ -248,7 +248,7 @@ def _new(resources: Resources, wish: Wish, now: datetime) -> Subject:
         lease_until=None,
         attempt=0,
         claimed_at=None,
-        next_try_at=now,
+        available_at=now,
         polls=0,
         next_poll_at=None,
         deadline=now + timedelta(seconds=min(longest, wish.seconds or longest)),

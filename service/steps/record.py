@@ -93,7 +93,7 @@ def decide(done: FinishedAttempt, dice: float) -> DeliveryDecision:
 
 
 def _again(done: FinishedAttempt, dice: float, result: AttemptResult | None) -> DeliveryDecision:
-    made = done.due.attempts - done.due.attempts_before + 1
+    made = done.due.attempts - done.due.attempts_at_replay + 1
     asked = None if result is None else result.retry_after
     delay = next_delivery(done.schedule, made, dice, asked)
     if delay is None:

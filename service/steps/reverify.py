@@ -178,6 +178,6 @@ def _taken_out(resources: Resources, found: Found) -> Incoming:
         received_at=summary.received_at,
         task_id=summary.task_id,
         status=summary.status,
-        task_time=summary.task_time,
+        provider_updated_at=summary.provider_updated_at,
     )
     return Incoming(again, read_callback(found.body), received, None)

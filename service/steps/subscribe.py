@@ -137,7 +137,7 @@ async def _changed(
     if "state" in read:
         columns |= {"state": read["state"], "disabled_reason": None}
     if back or any(columns.get(name, kept) != kept for name, kept in _heard(before).items()):
-        columns |= {"heard_from": None, "heard_to": None}
+        columns |= {"audited_from_xid": None, "audited_until_xid": None}
     limits = {**_limits(read), **(WELL if back or resumed else {})}
     await subscribers.change(tx, before.id, columns)
     if limits:
@@ -165,7 +165,7 @@ async def unsubscribe(resources: Resources, account_id: str, subscriber_id: str)
     gone = False
     while not gone:
         async with resources.database.transaction() as tx:
-            values = {"state": "disabled", "disabled_reason": REMOVED, "heard_from": None}
+            values = {"state": "disabled", "disabled_reason": REMOVED, "audited_from_xid": None}
             await subscribers.change(tx, subscriber_id, values)
         await _empty(resources, subscriber_id)
         async with resources.database.transaction() as tx:

@@ -97,7 +97,7 @@ def _believed(resources: Resources, received: Received, named: str | None) -> In
         received_at=received.at,
         task_id=report.provider_task_id,
         status=report.word[:MAX_WORD],
-        task_time=moment(report.updated_at),
+        provider_updated_at=moment(report.updated_at),
     )
     return Incoming(callback, report, received, keyring.version)
 

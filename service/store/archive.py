@@ -51,7 +51,7 @@ class Summary:
     subject_id: str | None
     task_id: str | None
     status: str | None
-    task_time: datetime | None
+    provider_updated_at: datetime | None
     seen: int
     received_at: datetime
     size: int
@@ -196,11 +196,11 @@ _APPEARED = text(f"""
         WHERE state IN ({one_of(WITH_PROVIDER)}) AND provider_task_id IS NOT NULL
     )
     SELECT c.id FROM tasks CROSS JOIN LATERAL (
-        SELECT id, task_time FROM callbacks
+        SELECT id, provider_updated_at FROM callbacks
         WHERE task_id = tasks.provider_task_id AND verdict = 'unknown' AND subject_id IS NULL
         AND received_at > :since OFFSET 0
     ) AS c
-    ORDER BY c.task_time NULLS FIRST, c.id LIMIT :limit
+    ORDER BY c.provider_updated_at NULLS FIRST, c.id LIMIT :limit
 """)  # noqa: S608 - only our own words are put in
 
 

@@ -14,7 +14,7 @@ MOST = 100  # violations of one kind that are shown
 _RANKS = ", ".join(f"('{TYPES[state]}', {rank})" for state, rank in RANK.items() if state in TYPES)
 
 # What was written before, a subscriber's filters and order of today do not judge.
-_JUDGED = "e.xid > s.heard_from"
+_JUDGED = "e.xid > s.audited_from_xid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ QUESTIONS = (
         "each event has a delivery to each subscriber that wanted it",
         f"""SELECT e.id || ' to ' || s.id FROM events e
         JOIN subscribers s ON s.account_id = e.account_id AND s.type <> 'callback'
-        AND {_JUDGED} AND (s.heard_to IS NULL OR e.xid < s.heard_to)
+        AND {_JUDGED} AND (s.audited_until_xid IS NULL OR e.xid < s.audited_until_xid)
         LEFT JOIN (
             SELECT id, document ->> 'reference_type' AS reference_type, tags FROM subjects
         ) b ON b.id = e.subject_id

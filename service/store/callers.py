@@ -59,7 +59,7 @@ _USED = text("""
 # claims of subjects do.
 _SPEND = text("""
     WITH asked AS (
-        SELECT a.id, greatest(a.requests_until, t.now) AS since, given.count, t.now
+        SELECT a.id, greatest(a.rate_used_until, t.now) AS since, given.count, t.now
         FROM unnest(CAST(:accounts AS text[]), CAST(:counts AS int[])) AS given (id, count)
         JOIN accounts a ON a.id = given.id
         CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) AS t
@@ -71,10 +71,10 @@ _SPEND = text("""
         FROM asked
     )
     UPDATE accounts a
-    SET requests_until = g.since + make_interval(secs => g.number / CAST(:rate AS float8))
+    SET rate_used_until = g.since + make_interval(secs => g.number / CAST(:rate AS float8))
     FROM granted g WHERE a.id = g.id
     RETURNING a.id, CAST(g.number AS int),
-        CAST(extract(epoch FROM a.requests_until - g.now) AS float8)
+        CAST(extract(epoch FROM a.rate_used_until - g.now) AS float8)
 """)
 
 

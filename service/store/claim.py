@@ -27,7 +27,7 @@ class DueDelivery:
     body: bytes
     url: str | None
     attempts: int
-    attempts_before: int
+    attempts_at_replay: int
     version: int
     crowded: bool
 
@@ -59,7 +59,7 @@ _CLAIM = text("""
         WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
         AND s.state = 'active'
     ), held AS (
-        SELECT l.subscriber_id, l.concurrency, l.open_until, l.claimed_xid,
+        SELECT l.subscriber_id, l.concurrency, l.open_until, l.last_claim_xid,
             least(l.rate, l.max_rate) AS rate,
             greatest(  -- at most a second's worth at once; a clock that was wrong is not believed
                 CASE WHEN l.next_at < CAST(:now AS timestamptz) + make_interval(
@@ -77,7 +77,7 @@ _CLAIM = text("""
                 WHEN h.subscriber_id IS NULL OR h.used_until > :now
                     OR h.open_until - CAST(:now AS timestamptz)
                         BETWEEN interval '0' AND make_interval(secs => :believable)
-                    OR NOT pg_visible_in_snapshot(h.claimed_xid, pg_current_snapshot()) THEN 0
+                    OR NOT pg_visible_in_snapshot(h.last_claim_xid, pg_current_snapshot()) THEN 0
                 ELSE least(
                     CASE
                         WHEN h.open_until IS NOT NULL THEN 1
@@ -132,9 +132,9 @@ _CLAIM = text("""
         UPDATE deliveries d SET lease_token = :token, due_at = :until
         WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
         RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, d.url, d.attempts,
-            d.attempts_before
+            d.attempts_at_replay
     ), paced AS (
-        UPDATE lanes l SET claimed_xid = pg_current_xact_id(),
+        UPDATE lanes l SET last_claim_xid = pg_current_xact_id(),
             next_at = coalesce(h.used_until + make_interval(secs => c.number / h.rate), l.next_at)
         FROM held h
         JOIN (SELECT subscriber_id, count(*) AS number FROM claimed GROUP BY subscriber_id) c
@@ -142,7 +142,7 @@ _CLAIM = text("""
         WHERE l.subscriber_id = h.subscriber_id
     )
     SELECT c.id, c.subscriber_id, c.subject_id, c.sequence, c.event_id, e.type, e.body, c.url,
-        c.attempts, c.attempts_before, s.version,
+        c.attempts, c.attempts_at_replay, s.version,
         count(*) OVER (PARTITION BY c.subscriber_id)
             >= CAST((SELECT map FROM places) ->> c.subscriber_id AS float)
     FROM claimed c

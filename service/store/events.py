@@ -23,15 +23,15 @@ _COLUMNS = {
     "stem": "text",
     "reference_type": "text",
     "tags": "text[]",
-    "about_id": "text",
+    "about_subscriber_id": "text",
     "callback_id": "text",
     "callback_url": "text",
 }
 # Whether a subscriber s of the same account wants an event e: one of the subject b, or one about a
-# subscriber (e.about_id), which all hear of but that one.
+# subscriber (e.about_subscriber_id), which all hear of but that one.
 WANTED = """
     (s.event_types IS NULL OR e.type = ANY (s.event_types))
-    AND CASE WHEN e.subject_id IS NULL THEN s.id <> e.about_id
+    AND CASE WHEN e.subject_id IS NULL THEN s.id <> e.about_subscriber_id
         ELSE (s.reference_types IS NULL OR b.reference_type = ANY (s.reference_types))
         AND (s.tags IS NULL OR b.tags && s.tags)
     END
@@ -44,8 +44,8 @@ WRITE = f"""
         SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
     ), written AS (
         INSERT INTO events
-            (id, subject_id, about_id, account_id, sequence, type, body, created_at, xid)
-        SELECT id, subject_id, about_id, account_id, sequence, type, bytes, created_at,
+            (id, subject_id, about_subscriber_id, account_id, sequence, type, body, created_at, xid)
+        SELECT id, subject_id, about_subscriber_id, account_id, sequence, type, bytes, created_at,
             greatest(pg_current_xact_id(), (  -- the feed has it after the one before: see feed.py
                 SELECT e.xid FROM events e WHERE e.subject_id = new.subject_id
                 ORDER BY e.sequence DESC LIMIT 1
@@ -131,7 +131,7 @@ def _row(new: New) -> dict[str, Any]:
         "stem": new.stem,
         "reference_type": event.reference_type,
         "tags": event.tags,
-        "about_id": event.about,
+        "about_subscriber_id": event.about_subscriber_id,
         "callback_id": callback_id,
         "callback_url": callback_url,
     }

@@ -38,7 +38,7 @@ class Callback:
     token: str | None = None
     task_id: str | None = None
     status: str | None = None
-    task_time: datetime | None = None
+    provider_updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ _KNOWN = text("""
     SELECT verdict, source, dedup_key, NULL, NULL, NULL, sha256(body) FROM callbacks
     WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
     UNION ALL
-    SELECT 'said', task_id, status, task_time, NULL, NULL, NULL FROM callbacks
-    WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND task_time IS NOT NULL
+    SELECT 'said', task_id, status, provider_updated_at, NULL, NULL, NULL FROM callbacks
+    WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND provider_updated_at IS NOT NULL
     AND verdict IN ('applied', 'late', 'anomaly')
 """)
 _COLUMNS = {
@@ -95,7 +95,7 @@ _COLUMNS = {
     "trust": "text",
     "task_id": "text",
     "status": "text",
-    "task_time": "timestamptz",
+    "provider_updated_at": "timestamptz",
     "token": "text",
     "size": "int",
 }
@@ -163,7 +163,7 @@ def keeping(kept: Sequence[Kept]) -> dict[str, Any]:
             "trust": one.callback.trust,
             "task_id": one.callback.task_id,
             "status": one.callback.status,
-            "task_time": one.callback.task_time,
+            "provider_updated_at": one.callback.provider_updated_at,
             "token": one.callback.token,
             "size": len(one.callback.body),
         }

@@ -18,10 +18,10 @@ _COLUMNS = {
     "tags": "text[]",
     "state": "text",
     "version": "int",
-    "next_try_at": "timestamptz",
+    "available_at": "timestamptz",
     "deadline": "timestamptz",
     "callback_id": "text",
-    "media_due_at": "timestamptz",
+    "media_check_at": "timestamptz",
     "warnings": "jsonb",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
@@ -66,8 +66,8 @@ async def add_subjects(
 
 
 def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
-    own = {name: getattr(subject, name) for name in _COLUMNS if name != "media_due_at"}
-    return own | {"media_due_at": subject.created_at if subject.id in media_due else None}
+    own = {name: getattr(subject, name) for name in _COLUMNS if name != "media_check_at"}
+    return own | {"media_check_at": subject.created_at if subject.id in media_due else None}
 
 
 async def count_queued(

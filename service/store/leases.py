@@ -23,14 +23,16 @@ _RENEW = text("""
         ))
         RETURNING lease_token AS token, id
     ), media_checks AS (
-        UPDATE subjects SET media_due_at = :until WHERE id = ANY (ARRAY(
+        UPDATE subjects SET media_check_at = :until WHERE id = ANY (ARRAY(
             SELECT q.id FROM held h CROSS JOIN LATERAL (
                 SELECT id FROM subjects WHERE id = h.id
-                AND (state = 'queued' AND media_token = h.token AND media_due_at > :now) IS TRUE
+                AND (
+                    state = 'queued' AND media_lease_token = h.token AND media_check_at > :now
+                ) IS TRUE
                 FOR NO KEY UPDATE SKIP LOCKED
             ) q
         ))
-        RETURNING media_token AS token, id
+        RETURNING media_lease_token AS token, id
     ), sent AS (
         UPDATE deliveries SET due_at = :until WHERE id = ANY (ARRAY(
             SELECT q.id FROM held h CROSS JOIN LATERAL (

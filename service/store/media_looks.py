@@ -43,57 +43,59 @@ _CLAIM = text("""
     WITH RECURSIVE waiting AS (
         (
             SELECT account_id FROM subjects
-            WHERE state = 'queued' AND media_due_at IS NOT NULL
-            ORDER BY account_id, media_due_at, id LIMIT 1
+            WHERE state = 'queued' AND media_check_at IS NOT NULL
+            ORDER BY account_id, media_check_at, id LIMIT 1
         )
         UNION ALL
         SELECT (
             SELECT s.account_id FROM subjects s
-            WHERE s.state = 'queued' AND s.media_due_at IS NOT NULL
+            WHERE s.state = 'queued' AND s.media_check_at IS NOT NULL
             AND s.account_id > w.account_id
-            ORDER BY s.account_id, s.media_due_at, s.id LIMIT 1
+            ORDER BY s.account_id, s.media_check_at, s.id LIMIT 1
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
     ), candidates AS (
         SELECT s.id, w.account_id, coalesce(b.under_way, 0) AS before, b.room, row_number() OVER (
-            PARTITION BY w.account_id ORDER BY s.media_due_at, s.id
+            PARTITION BY w.account_id ORDER BY s.media_check_at, s.id
         ) AS turn
         FROM waiting w
         LEFT JOIN unnest(
             CAST(:accounts AS text[]), CAST(:under_way AS int[]), CAST(:rooms AS int[])
         ) AS b (account_id, under_way, room) ON b.account_id = w.account_id
         CROSS JOIN LATERAL (
-            SELECT q.id, q.media_due_at FROM subjects q
-            WHERE q.state = 'queued' AND q.media_due_at IS NOT NULL
+            SELECT q.id, q.media_check_at FROM subjects q
+            WHERE q.state = 'queued' AND q.media_check_at IS NOT NULL
             AND q.account_id = w.account_id
-            ORDER BY q.media_due_at, q.id LIMIT :limit
+            ORDER BY q.media_check_at, q.id LIMIT :limit
         ) s
-        WHERE s.media_due_at <= :now
+        WHERE s.media_check_at <= :now
     ), locked AS (
         SELECT id FROM subjects
-        WHERE (state = 'queued' AND media_due_at <= :now) IS TRUE AND id IN (
+        WHERE (state = 'queued' AND media_check_at <= :now) IS TRUE AND id IN (
             SELECT id FROM candidates WHERE turn <= coalesce(room, :limit)
             ORDER BY before + turn, hashtextextended(account_id || :token, 0), id LIMIT :limit
         )
         FOR NO KEY UPDATE SKIP LOCKED
     )
-    UPDATE subjects SET media_token = :token, media_due_at = :until
+    UPDATE subjects SET media_lease_token = :token, media_check_at = :until
     WHERE id IN (SELECT id FROM locked)
-    RETURNING id, account_id, document, media_tries
+    RETURNING id, account_id, document, media_check_attempts
 """)
 _HOLDS = text("""
-    SELECT 1 FROM subjects WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
+    SELECT 1 FROM subjects
+    WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
 """)
 _FINISH = text("""
-    UPDATE subjects SET media_due_at = NULL, media_token = NULL, warnings = nullif(
+    UPDATE subjects SET media_check_at = NULL, media_lease_token = NULL, warnings = nullif(
         coalesce(warnings, '[]') || CAST(CAST(:warnings AS text) AS jsonb), '[]'
     )
-    WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
+    WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
     RETURNING id
 """)
 _AGAIN = text("""
-    UPDATE subjects SET media_due_at = :at, media_token = NULL, media_tries = media_tries + :tries
-    WHERE id = :id AND (state = 'queued' AND media_token = :token) IS TRUE
+    UPDATE subjects SET media_check_at = :at, media_lease_token = NULL,
+        media_check_attempts = media_check_attempts + :tries
+    WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
     RETURNING id
 """)
 

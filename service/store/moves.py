@@ -24,7 +24,7 @@ CHANGING = {
     "error": "jsonb",
     "lease_token": "text",
     "lease_until": "timestamptz",
-    "next_try_at": "timestamptz",
+    "available_at": "timestamptz",
     "polls": "int",
     "next_poll_at": "timestamptz",
     "updated_at": "timestamptz",

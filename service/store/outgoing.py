@@ -44,7 +44,7 @@ events = Table(
     # Null: it is about a subscriber, as callsheet.subscriber.failing.
     Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE")),
     # The subscriber it is about, which may be gone; null where it is about a subject.
-    Column("about_id", Id),
+    Column("about_subscriber_id", Id),
     Column("account_id", Id, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),
@@ -89,18 +89,18 @@ subscribers = Table(
     Column("public_key", LargeBinary),
     # Raised with every change of what a sender must know: what it has kept is then read anew.
     Column("version", Integer, nullable=False, server_default="1"),
-    # What the audit knows of who heard what: all that transactions above `heard_from` wrote was
-    # judged by its filters and order as they are now (null: not known of any), up to `heard_to`
+    # What the audit may hold it to: all that transactions above `audited_from_xid` wrote was judged
+    # by its filters and order as they are now (null: not known of any), up to `audited_until_xid`
     # (null: without an end), from where on it was, or may have been, disabled.
-    Column("heard_from", TransactionId),
-    Column("heard_to", TransactionId),
+    Column("audited_from_xid", TransactionId),
+    Column("audited_until_xid", TransactionId),
     Column("created_at", Time, nullable=False),
     CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
     CheckConstraint("type IN ('webhook', 'nats', 'redis_stream', 'callback')", name="type"),
     CheckConstraint("ordering IN ('per_subject', 'none')", name="ordering"),
     CheckConstraint("format IN ('standard', 'cloudevents')", name="format"),
     Index("ix_subscribers_account", "account_id"),
-    Index("ix_subscribers_heard", "account_id", postgresql_where=text("type <> 'callback'")),
+    Index("ix_subscribers_fan_out", "account_id", postgresql_where=text("type <> 'callback'")),
     Index(
         "ix_subscribers_callback",
         "account_id",
@@ -138,7 +138,7 @@ lanes = Table(  # how a subscriber's deliveries may flow; no row: freely
     Column("rated_at", Time),  # when that last changed
     Column("next_at", Time),  # claims so far use up the rate until then
     Column(
-        "claimed_xid", TransactionId
+        "last_claim_xid", TransactionId
     ),  # the last claim under limits: one that overlaps must wait
     Column("failures", Integer, nullable=False, server_default="0"),  # in a row
     Column("failing_since", Time),  # the first of them
@@ -173,7 +173,9 @@ deliveries = Table(
     Column("due_at", Time),
     Column("lease_token", Id),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("attempts_before", Integer, nullable=False, server_default="0"),  # it was last sent anew
+    Column(
+        "attempts_at_replay", Integer, nullable=False, server_default="0"
+    ),  # it was last sent anew
     Column("replayed_at", Time),  # when it last was
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),

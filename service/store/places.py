@@ -25,8 +25,8 @@ _BEFORE = text("""
             SELECT count(*) FROM (
                 SELECT 1 FROM subjects s
                 WHERE s.state = 'queued' AND s.account_id = given.account_id
-                AND (s.next_try_at, s.id) >= (given.from_at, given.from_id)
-                AND (s.next_try_at, s.id) < (given.at, given.id)
+                AND (s.available_at, s.id) >= (given.from_at, given.from_id)
+                AND (s.available_at, s.id) < (given.at, given.id)
                 LIMIT :most
             ) AS passed
         ) AS passed
@@ -42,7 +42,7 @@ async def before(tx: Direct, queued: Sequence[Subject], most: int) -> dict[str, 
     asked = {subject.id: subject for subject in queued}
     values = {
         "accounts": [subject.account_id for subject in asked.values()],
-        "times": [subject.next_try_at for subject in asked.values()],
+        "times": [subject.available_at for subject in asked.values()],
         "ids": list(asked),
         "most": most,
     }

@@ -35,8 +35,8 @@ _READ = select(
     provider_state.c.stopped_code,
     provider_state.c.stopped_message,
     provider_state.c.next_probe_at,
-    provider_state.c.learnt_parallel,
-    provider_state.c.learnt_at,
+    provider_state.c.observed_parallel_limit,
+    provider_state.c.parallel_limit_observed_at,
     provider_state.c.usual,
     select(func.count())
     .select_from(subjects)
@@ -77,7 +77,9 @@ async def set_next_probe(tx: Transaction, at: datetime) -> None:
     await tx.execute(update(provider_state).values(next_probe_at=at))
 
 
-_LOCK_LIMIT = select(provider_state.c.learnt_parallel, provider_state.c.learnt_at).with_for_update()
+_LOCK_LIMIT = select(
+    provider_state.c.observed_parallel_limit, provider_state.c.parallel_limit_observed_at
+).with_for_update()
 _RUNNING = text(f"""
     SELECT count(*) FILTER (WHERE state IN ({one_of(CALLED_BACK)}) OR claimed_at < :sent_at)
     FROM subjects WHERE state IN ({one_of(WITH_PROVIDER)})
@@ -97,7 +99,10 @@ async def running(tx: Transaction, sent_at: datetime) -> int:
 
 
 async def learn_limit(tx: Transaction, limit: ParallelLimit) -> None:
-    values = {"learnt_parallel": limit.places, "learnt_at": limit.learnt_at}
+    values = {
+        "observed_parallel_limit": limit.places,
+        "parallel_limit_observed_at": limit.observed_at,
+    }
     await tx.execute(update(provider_state).values(values))
 
 
@@ -111,9 +116,9 @@ _LOOK_UPS = select(
         .subquery()
     )
     .scalar_subquery(),
-    provider_state.c.look_ups_until,
+    provider_state.c.poll_rate_used_until,
 )
-_LOCK_LOOK_UPS = select(provider_state.c.look_ups_until).with_for_update()
+_LOCK_LOOK_UPS = select(provider_state.c.poll_rate_used_until).with_for_update()
 
 
 async def look_ups(tx: Transaction, now: datetime, limit: int) -> tuple[int, datetime | None]:
@@ -130,7 +135,7 @@ async def lock_look_ups(tx: Transaction) -> datetime | None:
 
 
 async def spend_look_ups(tx: Transaction, until: datetime) -> None:
-    await tx.execute(update(provider_state).values(look_ups_until=until))
+    await tx.execute(update(provider_state).values(poll_rate_used_until=until))
 
 
 # By the provider's own times: when we heard of an end depends on what is to be learnt from it.
@@ -169,8 +174,9 @@ async def learn_usual(tx: Transaction, usual: Mapping[str, float]) -> None:
 
 # A moment of a clock that was ahead is not believed: it would put housekeeping off for as long.
 _BEGIN_HOUSEKEEPING = text("""
-    UPDATE provider_state SET housekeeping_at = :now
-    WHERE housekeeping_at IS NULL OR housekeeping_at <= :since OR housekeeping_at > :until
+    UPDATE provider_state SET housekeeping_started_at = :now
+    WHERE housekeeping_started_at IS NULL OR housekeeping_started_at <= :since
+    OR housekeeping_started_at > :until
 """)
 
 

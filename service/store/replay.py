@@ -135,7 +135,7 @@ _CHUNKS = {
     only: text(f"""
         SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id, {condition}
         FROM (
-            SELECT id, subject_id, about_id, type, xid, position FROM events
+            SELECT id, subject_id, about_subscriber_id, type, xid, position FROM events
             WHERE account_id = :account_id AND xid <= CAST(CAST(:last AS text) AS xid8)
             AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
             AND created_at >= :since AND created_at < :until
@@ -195,7 +195,7 @@ _REQUEUE = text(f"""
     ), again AS (
         UPDATE deliveries SET
             state = 'pending', due_at = CAST(:due_at AS timestamptz), finished_at = NULL,
-            attempts_before = attempts, replayed_at = :now
+            attempts_at_replay = attempts, replayed_at = :now
         WHERE id = ANY (ARRAY(SELECT delivery_id FROM chosen))
         AND state = ANY (CAST(:states AS text[]))
         RETURNING subject_id

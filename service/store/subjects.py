@@ -102,32 +102,32 @@ _CLAIM = text(f"""
     WITH RECURSIVE waiting AS (
         (
             SELECT account_id FROM subjects
-            WHERE state = 'queued' AND media_due_at IS NULL
-            ORDER BY account_id, next_try_at, id LIMIT 1
+            WHERE state = 'queued' AND media_check_at IS NULL
+            ORDER BY account_id, available_at, id LIMIT 1
         )
         UNION ALL
         SELECT (
             SELECT s.account_id FROM subjects s
-            WHERE s.state = 'queued' AND s.media_due_at IS NULL AND s.account_id > w.account_id
-            ORDER BY s.account_id, s.next_try_at, s.id LIMIT 1
+            WHERE s.state = 'queued' AND s.media_check_at IS NULL AND s.account_id > w.account_id
+            ORDER BY s.account_id, s.available_at, s.id LIMIT 1
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
     ), candidates AS (
-        SELECT s.id, a.turn_at, row_number() OVER (
-            PARTITION BY a.id ORDER BY s.next_try_at, s.id
+        SELECT s.id, a.last_claimed_at, row_number() OVER (
+            PARTITION BY a.id ORDER BY s.available_at, s.id
         ) AS turn
         FROM waiting w
         JOIN accounts a ON a.id = w.account_id
         CROSS JOIN LATERAL (
-            SELECT q.id, q.next_try_at FROM subjects q
-            WHERE q.state = 'queued' AND q.media_due_at IS NULL
-            AND q.account_id = a.id AND q.next_try_at <= :now
-            ORDER BY q.next_try_at, q.id LIMIT :limit
+            SELECT q.id, q.available_at FROM subjects q
+            WHERE q.state = 'queued' AND q.media_check_at IS NULL
+            AND q.account_id = a.id AND q.available_at <= :now
+            ORDER BY q.available_at, q.id LIMIT :limit
         ) s
     ), locked AS (
         SELECT id FROM subjects
-        WHERE state = 'queued' AND media_due_at IS NULL AND id IN (
-            SELECT id FROM candidates ORDER BY turn, turn_at NULLS FIRST, id LIMIT :limit
+        WHERE state = 'queued' AND media_check_at IS NULL AND id IN (
+            SELECT id FROM candidates ORDER BY turn, last_claimed_at NULLS FIRST, id LIMIT :limit
         )
         FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
@@ -137,7 +137,7 @@ _CLAIM = text(f"""
         WHERE id IN (SELECT id FROM locked)
         RETURNING {", ".join(column.name for column in COLUMNS)}
     ), turns AS (
-        UPDATE accounts SET turn_at = :now WHERE id IN (  -- locked in order: see callers.py
+        UPDATE accounts SET last_claimed_at = :now WHERE id IN (  -- locked in order: see callers.py
             SELECT id FROM accounts WHERE id IN (SELECT account_id FROM claimed)
             ORDER BY id FOR NO KEY UPDATE
         )

@@ -92,7 +92,8 @@ _MARK_NOTIFIED = text("""
 """)
 _DISABLE = text("""
     UPDATE subscribers SET state = 'disabled', disabled_reason = :why, version = version + 1,
-        heard_to = pg_snapshot_xmin(pg_current_snapshot())  -- what is below has been told it
+        -- what is below has been told it
+        audited_until_xid = pg_snapshot_xmin(pg_current_snapshot())
     WHERE id = :id AND state <> 'disabled'
 """)
 

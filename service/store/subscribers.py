@@ -148,8 +148,8 @@ async def hold_lane(tx: Transaction, subscriber_id: str) -> None:
 # Whoever writes events has a transaction id before it looks for subscribers. So who has one above
 # this statement's looks after it began, and finds the subscriber as it had been committed.
 _HEAR = text("""
-    UPDATE subscribers SET heard_from = pg_current_xact_id()
-    WHERE id = :id AND version = :version AND state <> 'disabled' AND heard_from IS NULL
+    UPDATE subscribers SET audited_from_xid = pg_current_xact_id()
+    WHERE id = :id AND version = :version AND state <> 'disabled' AND audited_from_xid IS NULL
 """)
 
 
@@ -179,7 +179,8 @@ _EMPTY = text("""
     ), gone AS (
         DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM emptied)) RETURNING id
     ), forgotten AS (  -- should somebody have made it active meanwhile
-        UPDATE subscribers SET heard_from = NULL WHERE id = :id AND heard_from IS NOT NULL
+        UPDATE subscribers SET audited_from_xid = NULL
+        WHERE id = :id AND audited_from_xid IS NOT NULL
     )
     SELECT count(*) FROM gone
 """)

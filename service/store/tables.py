@@ -48,9 +48,9 @@ accounts = Table(
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     # When a subject of this account was last claimed: accounts take turns.
-    Column("turn_at", Time),
+    Column("last_claimed_at", Time),
     Column("callback_secret", LargeBinary),  # signs what goes to callback_urls; sealed
-    Column("requests_until", Time),  # requests made so far use up the permitted rate until then
+    Column("rate_used_until", Time),  # requests made so far use up the permitted rate until then
     Column("created_at", Time, nullable=False),
 )
 
@@ -77,17 +77,21 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column("stopped_code", Integer),  # set: nothing is submitted but one probe a minute
     Column("stopped_message", Text),
     Column("next_probe_at", Time),
-    Column("learnt_parallel", Integer),  # from code 1303, at learnt_at; core/parallel_limit.py
+    Column(
+        "observed_parallel_limit", Integer
+    ),  # from code 1303, at parallel_limit_observed_at; core/parallel_limit.py
     # Raised with every change of callback_secrets: what was checked under another is checked anew.
     Column("secrets_version", BigInteger, nullable=False, server_default="0"),
     Column("usual", JSONB(none_as_null=True)),  # reference type → seconds that a task takes
-    Column("look_ups_until", Time),  # look-ups made so far use up the permitted rate until then
+    Column(
+        "poll_rate_used_until", Time
+    ),  # look-ups made so far use up the permitted rate until then
     # Answers in a row that nobody could read; when the first and the newest of them came.
     Column("unreadable_answers", BigInteger, nullable=False, server_default="0"),
     Column("unreadable_since", Time),
-    Column("unreadable_at", Time),
-    Column("learnt_at", Time),
-    Column("housekeeping_at", Time),  # when it was last begun, by whichever worker
+    Column("last_unreadable_at", Time),
+    Column("parallel_limit_observed_at", Time),
+    Column("housekeeping_started_at", Time),  # when it was last begun, by whichever worker
     CheckConstraint("id = 1", name="one_row"),
 )
 
@@ -110,16 +114,16 @@ subjects = Table(
     Column("lease_until", Time),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("claimed_at", Time),
-    Column("next_try_at", Time, nullable=False),
+    Column("available_at", Time, nullable=False),
     Column("polls", Integer, nullable=False, server_default="0"),
     Column("next_poll_at", Time),
     Column("deadline", Time, nullable=False),
     Column("callback_id", Id),  # the subscriber that stands for its callback_url
     # When media given by URL are to be looked at, or until when the holder of the token does; null:
     # there is nothing to look at, or it was found good.
-    Column("media_due_at", Time),
-    Column("media_token", Id),
-    Column("media_tries", SmallInteger, nullable=False, server_default="0"),
+    Column("media_check_at", Time),
+    Column("media_lease_token", Id),
+    Column("media_check_attempts", SmallInteger, nullable=False, server_default="0"),
     Column("warnings", JSONB(none_as_null=True)),  # what breaks no rule; null: nothing
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
@@ -141,27 +145,27 @@ subjects = Table(
         "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
         name="poll",
     ),
-    CheckConstraint("media_token IS NULL OR media_due_at IS NOT NULL", name="media"),
+    CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),
     Index(
         "ix_subjects_queued",
         "account_id",
-        "next_try_at",
+        "available_at",
         "id",
         postgresql_where=text("state = 'queued'"),
     ),
     Index(  # of the queue, what may be submitted
         "ix_subjects_ready",
         "account_id",
-        "next_try_at",
+        "available_at",
         "id",
-        postgresql_where=text("state = 'queued' AND media_due_at IS NULL"),
+        postgresql_where=text("state = 'queued' AND media_check_at IS NULL"),
     ),
     Index(  # and what has media to be looked at first
-        "ix_subjects_media",
+        "ix_subjects_media_check",
         "account_id",
-        "media_due_at",
+        "media_check_at",
         "id",
-        postgresql_where=text("state = 'queued' AND media_due_at IS NOT NULL"),
+        postgresql_where=text("state = 'queued' AND media_check_at IS NOT NULL"),
     ),
     Index(
         "ix_subjects_with_provider",
@@ -226,7 +230,7 @@ callbacks = Table(
     Column("trust", Text),
     Column("task_id", Id),  # what it says: of which task, which word, and the provider's time
     Column("status", Text),
-    Column("task_time", Time),
+    Column("provider_updated_at", Time),
     Column("token", Id),  # of its address, kept with what was rejected
     Column("size", Integer),  # bytes of the body
     UniqueConstraint("source", "dedup_key"),

@@ -20,7 +20,7 @@ class UnreadableAnswers:
 
 _COUNT = provider_state.c.unreadable_answers
 _SINCE = provider_state.c.unreadable_since
-_AT = provider_state.c.unreadable_at
+_AT = provider_state.c.last_unreadable_at
 
 
 async def count(tx: Transaction, now: datetime) -> None:

@@ -65,7 +65,7 @@ def _shown(one: Summary, account: str | None) -> dict[str, Any]:
         "subject_id": one.subject_id,
         "provider_task_id": one.task_id,
         "status": one.status,
-        "provider_time": rfc3339(one.task_time),
+        "provider_time": rfc3339(one.provider_updated_at),
         "seen": one.seen,
         "size": one.size,
         "received_at": rfc3339(one.received_at),

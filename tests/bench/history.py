@@ -85,7 +85,7 @@ def _callback() -> dict[str, object]:
         "trust": "signed",
         "task_id": "{task}",
         "status": "succeed",
-        "task_time": MOMENT,
+        "provider_updated_at": MOMENT,
         "size": len(body),
     }
 

@@ -70,7 +70,7 @@ def subject() -> list[Subject]:
         lease_until=None,
         attempt=1,
         claimed_at=MOMENT,
-        next_try_at=MOMENT,
+        available_at=MOMENT,
         polls=0,
         next_poll_at=None,
         deadline=MOMENT + timedelta(days=1),

@@ -68,7 +68,7 @@ def _row(
         "trust": "signed",
         "task_id": report.provider_task_id,
         "status": report.word,
-        "task_time": _moment(report.updated_at),
+        "provider_updated_at": _moment(report.updated_at),
         "size": len(body),
     }
 

@@ -34,8 +34,8 @@ AGAIN = 0.2  # seconds before a caller who got no answer asks again
 PATIENCE = 40.0  # seconds until something must have come about
 LEASES = """
     SELECT lease_token AS token, lease_until AS until FROM subjects WHERE state = 'submitting'
-    UNION SELECT media_token, media_due_at FROM subjects
-    WHERE state = 'queued' AND media_token IS NOT NULL
+    UNION SELECT media_lease_token, media_check_at FROM subjects
+    WHERE state = 'queued' AND media_lease_token IS NOT NULL
     UNION SELECT lease_token, due_at FROM deliveries
     WHERE state = 'pending' AND lease_token IS NOT NULL
 """

@@ -49,7 +49,7 @@ def test_a_move_within_a_rank_makes_no_version() -> None:
     assert (lost.version, lost.lease_token, lost.next_poll_at) == (claimed.version, None, NOW)
     later = NOW + timedelta(seconds=5)
     queued = moved(claimed, State.QUEUED, News(Signal.DEFERRED, retry_at=later), NOW)
-    assert (queued.next_try_at, queued.next_poll_at) == (later, None)
+    assert (queued.available_at, queued.next_poll_at) == (later, None)
 
 
 def test_time_does_not_run_backwards_when_a_clock_is_behind() -> None:

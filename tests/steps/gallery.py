@@ -88,7 +88,8 @@ async def media_row(resources: Resources, subject_id: str) -> dict[str, Any]:
     """What the queue knows of a subject's media."""
     found = await fetch(
         resources,
-        "SELECT state, media_due_at, media_token, media_tries FROM subjects WHERE id = $1",
+        "SELECT state, media_check_at, media_lease_token, media_check_attempts"
+        " FROM subjects WHERE id = $1",
         subject_id,
     )
     return found[0]

@@ -72,7 +72,7 @@ async def in_flight(resources: Resources, account_id: str, count: int) -> list[D
             body=b"",
             url=None,
             attempts=0,
-            attempts_before=0,
+            attempts_at_replay=0,
             version=1,
             crowded=False,
         )

@@ -60,7 +60,7 @@ class Kind:
 
 KINDS = {
     "submission": Kind(submissions, "SELECT lease_until AS lease_end FROM subjects"),
-    "media check": Kind(media_checks, "SELECT media_due_at AS lease_end FROM subjects"),
+    "media check": Kind(media_checks, "SELECT media_check_at AS lease_end FROM subjects"),
     "delivery": Kind(deliveries, "SELECT due_at AS lease_end FROM deliveries"),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())

@@ -56,9 +56,9 @@ async def test_good_images_by_url_are_looked_at_and_then_sent(
     await api.work(Work.CHECK_MEDIA)
     assert await media_row(api.resources, subject_id) == {
         "state": "queued",
-        "media_due_at": None,
-        "media_token": None,
-        "media_tries": 0,
+        "media_check_at": None,
+        "media_lease_token": None,
+        "media_check_attempts": 0,
     }
     (line,) = [line for line in logged if line.get("action") == "media_looked_at"]
     assert (line["outcome"], line["fetched"], line["found"]) == ("good", 2, [])
@@ -81,7 +81,7 @@ async def test_a_good_video_is_looked_at_and_then_sent(
 
 async def test_what_is_given_in_base64_needs_no_look(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    assert (await media_row(api.resources, subject_id))["media_due_at"] is None
+    assert (await media_row(api.resources, subject_id))["media_check_at"] is None
     await api.work(Work.SUBMIT)
     assert (await api.ended(subject_id))["state"] == "succeeded"
 
@@ -117,7 +117,7 @@ async def test_an_image_as_large_as_may_be_is_good(api: Api, media: Gallery, kin
     media.files["large"] = padded(picture(kind), MAX_BYTES)
     subject_id = (await api.create(**media.images("front", "large")))["id"]
     await api.work(Work.CHECK_MEDIA)
-    assert (await media_row(api.resources, subject_id))["media_due_at"] is None
+    assert (await media_row(api.resources, subject_id))["media_check_at"] is None
 
 
 BAD_VIDEOS: dict[str, tuple[bytes | int, str]] = {
@@ -238,8 +238,12 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
     for tries, wait in enumerate(TRIES_AFTER, start=1):
         await api.work(Work.CHECK_MEDIA)
         row = await media_row(api.resources, subject_id)
-        assert (row["state"], row["media_tries"], row["media_token"]) == ("queued", tries, None)
-        assert (row["media_due_at"] - clock()).total_seconds() == wait, "as the dice show a half"
+        assert (row["state"], row["media_check_attempts"], row["media_lease_token"]) == (
+            "queued",
+            tries,
+            None,
+        )
+        assert (row["media_check_at"] - clock()).total_seconds() == wait, "as the dice show a half"
         clock.pass_by(wait - 0.1)
         await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)

@@ -47,7 +47,7 @@ async def given(resources: Resources, name: str, media: Gallery, *names: str) ->
 
 async def waiting(resources: Resources) -> set[str]:
     """Subjects whose media are still to be looked at."""
-    found = "SELECT id FROM subjects WHERE state = 'queued' AND media_due_at IS NOT NULL"
+    found = "SELECT id FROM subjects WHERE state = 'queued' AND media_check_at IS NOT NULL"
     return {row["id"] for row in await fetch(resources, found)}
 
 
@@ -260,12 +260,12 @@ async def test_a_worker_that_ends_gives_back_what_it_looks_at(
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(api.resources.settings, stop))
     await media.until_asked("front")
-    assert (await media_row(api.resources, subject_id))["media_token"] is not None
+    assert (await media_row(api.resources, subject_id))["media_lease_token"] is not None
     stop.set()
     await running
     row = await media_row(api.resources, subject_id)
-    assert (row["media_token"], row["media_tries"]) == (None, 0)
+    assert (row["media_lease_token"], row["media_check_attempts"]) == (None, 0)
     media.held = set()
-    later = replace(api.resources, clock=lambda: row["media_due_at"])
+    later = replace(api.resources, clock=lambda: row["media_check_at"])
     await replace(api, resources=later).work(Work.CHECK_MEDIA)
-    assert (await media_row(api.resources, subject_id))["media_due_at"] is None
+    assert (await media_row(api.resources, subject_id))["media_check_at"] is None

@@ -168,9 +168,13 @@ async def test_what_is_called_back_is_not_asked_for(
 
 async def test_where_nothing_is_due_nothing_is_written(api: Api, provider: Remote) -> None:
     await sent(api, provider, 1)
-    before = await fetch(api.resources, "SELECT xmin::text, look_ups_until FROM provider_state")
+    before = await fetch(
+        api.resources, "SELECT xmin::text, poll_rate_used_until FROM provider_state"
+    )
     assert await claimed(api, RATE) == []
-    after = await fetch(api.resources, "SELECT xmin::text, look_ups_until FROM provider_state")
+    after = await fetch(
+        api.resources, "SELECT xmin::text, poll_rate_used_until FROM provider_state"
+    )
     assert before == after
 
 

@@ -20,7 +20,7 @@ def due() -> DueDelivery:
         body=b"{}",
         url=None,
         attempts=0,
-        attempts_before=0,
+        attempts_at_replay=0,
         version=1,
         crowded=False,
     )

@@ -15,7 +15,7 @@ from tests.steps.replaying import LONG_AGO, ONCE, all_sent, ask, came, replayed,
 
 # One each minute, every third of another account.
 EVENT = """
-    INSERT INTO events (id, account_id, about_id, sequence, type, body, created_at)
+    INSERT INTO events (id, account_id, about_subscriber_id, sequence, type, body, created_at)
     SELECT 'evt_' || $1::int, id, 'sbr_another', 1,
         CASE name WHEN 'acme' THEN 'own' ELSE 'theirs' END, '',
         $2::timestamptz + $1 * interval '1 minute' - $3::int * interval '1 minute'
@@ -67,7 +67,7 @@ async def test_failed_is_what_is_dead_and_its_schedule_begins_anew(
     assert [one["state"] for one in await rows(api, made)] == ["dead", "dead"]
     subscriber.answers.append(500)
     assert await replayed(api, made, "failed") == 2
-    assert [one["attempts_before"] for one in await rows(api, made)] == [2, 2]
+    assert [one["attempts_at_replay"] for one in await rows(api, made)] == [2, 2]
     await all_sent(api, clock)
     found = await rows(api, made)
     assert [(one["state"], one["attempts"]) for one in found] == [
@@ -173,7 +173,8 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
     for one in (made, other):
         await fetch(
             api.resources,
-            "INSERT INTO events (id, about_id, account_id, sequence, type, body, created_at)"
+            "INSERT INTO events"
+            " (id, about_subscriber_id, account_id, sequence, type, body, created_at)"
             " SELECT 'evt_about_' || id, id, account_id, 1,"
             " 'callsheet.subscriber.failing', $2, $3 FROM subscribers WHERE id = $1",
             one["id"],

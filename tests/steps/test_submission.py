@@ -233,7 +233,9 @@ async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_canno
     assert await state(api, subject_id) == "submitted"
 
 
-@pytest.mark.parametrize(("code", "column"), [(1102, "stopped_code"), (1303, "learnt_parallel")])
+@pytest.mark.parametrize(
+    ("code", "column"), [(1102, "stopped_code"), (1303, "observed_parallel_limit")]
+)
 async def test_what_holds_up_all_is_known_before_the_move_that_wakes_whoever_claims(
     api: Api, provider: Remote, code: int, column: str
 ) -> None:

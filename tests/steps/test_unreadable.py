@@ -105,7 +105,7 @@ async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
         resources = replace(api.resources, provider=theirs)
         for _ in range(MANY):
             await api.create(**media.images("front", "side"))
-        await fetch(resources, "UPDATE subjects SET media_due_at = NULL")
+        await fetch(resources, "UPDATE subjects SET media_check_at = NULL")
         for claimed in await submit.claim(resources, MANY):
             await submit.submit(resources, claimed)
         await theirs.aclose()

@@ -53,7 +53,7 @@ async def test_of_one_kind_only_so_many_are_shown(api: Api) -> None:
     await fetch(
         api.resources,
         "INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version,"
-        " next_try_at, deadline, created_at, updated_at)"
+        " available_at, deadline, created_at, updated_at)"
         " SELECT 'sub_' || n, account_id, fingerprint, document, tags, 'queued', 1,"
         " now(), now(), now(), now() FROM subjects, generate_series(1, $2) n WHERE id = $1",
         subject["id"],
@@ -91,7 +91,7 @@ async def test_what_is_about_a_subscriber_is_missed_by_the_others_only(
     other = await api.subscribe("http://127.0.0.1:9999")
     event = await fetch(
         api.resources,
-        "INSERT INTO events (id, about_id, account_id, sequence, type, body, created_at)"
+        "INSERT INTO events (id, about_subscriber_id, account_id, sequence, type, body, created_at)"
         " SELECT 'evt_1', id, account_id, 1, 'callsheet.subscriber.failing', '', $2"
         " FROM subscribers WHERE id = $1 RETURNING id",
         about["id"],
@@ -110,12 +110,12 @@ async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sen
     assert [one.rule for one in await api.violations()] == broken
     excused = (
         "UPDATE subscribers SET ordering = 'none'",
-        "UPDATE subscribers SET ordering = 'per_subject', heard_from = NULL",
+        "UPDATE subscribers SET ordering = 'per_subject', audited_from_xid = NULL",
     )
     for change in excused:
         await fetch(api.resources, change)
         assert await api.violations() == []
-    await fetch(api.resources, "UPDATE subscribers SET heard_from = '1'")
+    await fetch(api.resources, "UPDATE subscribers SET audited_from_xid = '1'")
     assert [one.rule for one in await api.violations()] == broken
     await fetch(api.resources, "UPDATE deliveries SET replayed_at = now() WHERE sequence = 1")
     assert await api.violations() == []

@@ -149,7 +149,7 @@ def wants(id_: str, wish: dict[str, Any], event: dict[str, Any]) -> bool:
     if wish["event_types"] and event["type"] not in wish["event_types"]:
         return False
     if event["subject_id"] is None:
-        return bool(event["about_id"] != id_)
+        return bool(event["about_subscriber_id"] != id_)
     kinds, tags = wish["reference_types"], wish["tags"]
     return (not kinds or "image_refer" in kinds) and (not tags or bool({*tags} & {*event["tags"]}))
 

@@ -36,7 +36,7 @@ async def queued(
             account_id=account_id,
             created_at=now,
             updated_at=now,
-            next_try_at=now + timedelta(milliseconds=number),
+            available_at=now + timedelta(milliseconds=number),
             deadline=now + timedelta(days=1),
             **changes,
         )

@@ -86,7 +86,7 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (tables.subjects, "ck_subjects_poll", {"state": State.SUBMITTED}),
     (tables.subjects, "ck_subjects_poll", {"state": State.UNCONFIRMED}),
     (tables.subjects, "ck_subjects_poll", {"state": State.PROCESSING}),
-    (tables.subjects, "ck_subjects_media", {"media_token": "lse_1"}),
+    (tables.subjects, "ck_subjects_media", {"media_lease_token": "lse_1"}),
     (outgoing.events, "ck_events_sequence", {"sequence": 0}),
     (outgoing.subscribers, "ck_subscribers_state", {"state": "asleep"}),
     (outgoing.subscribers, "ck_subscribers_type", {"type": "pigeon"}),

@@ -18,7 +18,7 @@ TABLES = {"accounts", "subjects", "events", "callbacks", "subscribers", "deliver
 SOUGHT = {  # each leads to few rows, which are all wanted
     *("subjects_pkey", "pk_subjects", "pk_callbacks", "pk_subscribers"),
     *("uq_subjects_account_id_external_task_id", "ix_callbacks_subject"),
-    *("ix_subscribers_heard", "ix_subscribers_account", "pk_deliveries"),
+    *("ix_subscribers_fan_out", "ix_subscribers_account", "pk_deliveries"),
     *("pk_accounts", "uq_accounts_name"),
 }
 FEW = {"ix_callbacks_doubtful"}  # as many as are kept of what anybody may send

@@ -12,8 +12,8 @@ from tests.store.statements import heard, plan, scans
 from tests.store.test_claim import an_account
 
 FILLED = """
-    INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version, next_try_at,
-        deadline, created_at, updated_at, finished_at, media_due_at)
+    INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version, available_at,
+        deadline, created_at, updated_at, finished_at, media_check_at)
     SELECT 'sub_old' || n, $1, 'f', '{}', '{}', CASE n % 2 WHEN 0 THEN 'canceled' ELSE 'queued' END,
         1, now(), now(), now(), now(), CASE n % 2 WHEN 0 THEN now() END,
         CASE WHEN n <= $2 THEN now() - n * interval '1 s' END
@@ -43,7 +43,7 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
     finally:
         await connection.close()
     assert len(found) > len(statements)
-    assert {index for _, index in found} == {"ix_subjects_media", "pk_subjects"}, found
+    assert {index for _, index in found} == {"ix_subjects_media_check", "pk_subjects"}, found
 
 
 async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resources) -> None:

@@ -11,7 +11,7 @@ from tests.store.test_plans import FILLED, unbounded
 MANY = """
     INSERT INTO accounts (id, name, created_at) VALUES ('acc_1', 'one', now());
     INSERT INTO subjects (id, account_id, external_task_id, fingerprint, document, tags, state,
-        version, next_try_at, deadline, created_at, updated_at)
+        version, available_at, deadline, created_at, updated_at)
     SELECT 'sub_' || lpad(n::text, 4, '0'), 'acc_1', 'mine' || n, 'f',
         '{"reference_type": "image_refer"}', '{}', 'queued', 1, now(), now(),
         timestamptz '2026-01-01' + n / 10 * interval '1 second', now()

@@ -17,7 +17,7 @@ LARGE = {"subjects", "events", "deliveries", "attempts", "callbacks", "idempoten
 SMALL = {  # read in their order, as far as is needed: these hold what is under way only
     "ix_subjects_queued",
     "ix_subjects_ready",
-    "ix_subjects_media",
+    "ix_subjects_media_check",
     "ix_subjects_with_provider",
     "ix_callbacks_unknown",
     "ix_deliveries_due",
@@ -29,7 +29,7 @@ EMPTIED = "TRUNCATE accounts, subjects, callbacks CASCADE; ANALYZE"
 FILLED = """
     INSERT INTO accounts (id, name, created_at) VALUES ('acc_old', 'old', now());
     INSERT INTO subjects (id, account_id, external_task_id, fingerprint, document, tags, state,
-        version, provider_task_id, result, next_try_at, deadline, created_at, updated_at,
+        version, provider_task_id, result, available_at, deadline, created_at, updated_at,
         finished_at)
     SELECT 'sub_old' || n, 'acc_old', 'mine' || n, 'f', '{}', '{}', 'succeeded', 1,
         'task' || n, '{}', now(), now(), now(), now(), now()

@@ -93,7 +93,7 @@ async def test_one_account_s_requests_cost_the_others_nothing(api: Api) -> None:
     other = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     await fetch(
         api.resources,
-        "UPDATE accounts SET requests_until = clock_timestamp() + interval '1 minute'"
+        "UPDATE accounts SET rate_used_until = clock_timestamp() + interval '1 minute'"
         " WHERE name = 'acme'",  # what the account may ask for is used up for so long
     )
     assert (await api.http.get("/v1/subjects")).status_code == 429
@@ -105,7 +105,7 @@ async def pause(resources: Resources, seconds: float) -> None:
     """As if so long nothing had been asked for: the time that counts is Postgres'."""
     await fetch(
         resources,
-        "UPDATE accounts SET requests_until = requests_until - make_interval(secs => $1)",
+        "UPDATE accounts SET rate_used_until = rate_used_until - make_interval(secs => $1)",
         seconds,
     )
 

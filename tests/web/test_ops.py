@@ -112,7 +112,7 @@ async def test_missing_tables_are_named_as_such_and_are_no_fault(
 
 
 async def test_tables_of_another_release_are_not_usable(api: Api, logged: list[EventDict]) -> None:
-    await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN look_ups_until")
+    await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN poll_rate_used_until")
     await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN usual")
     found = await ready(api, 503)
     assert "callsheet migrate" in found["checks"]["postgres"]

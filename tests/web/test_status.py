@@ -217,7 +217,7 @@ async def test_places_that_are_asked_for_together_are_those_asked_for_one_by_one
 
 FILLED = """
     INSERT INTO accounts (id, name, created_at) VALUES ('acc_old', 'old', now());
-    INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version, next_try_at,
+    INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version, available_at,
         deadline, created_at, updated_at)
     SELECT 'sub_old' || n, 'acc_old', 'f', '{}', '{}', 'queued', 1, now(), now(), now(), now()
     FROM generate_series(1, 5000) n;

@@ -185,7 +185,7 @@ async def test_what_it_hears_is_as_it_is_since_that_changed(api: Api) -> None:
     made = await api.subscribe(NOBODY, event_types=["subject.failed"])
 
     async def since() -> int:
-        found: int = (await row(api))["heard_from"]
+        found: int = (await row(api))["audited_from_xid"]
         return found
 
     before = await since()
@@ -226,10 +226,10 @@ async def test_a_disabled_subscriber_comes_back_with_a_clean_lane(
     api: Api, clock: Clock, state: str
 ) -> None:
     made = await api.subscribe(NOBODY, rate=5)
-    before = (await row(api))["heard_from"]
+    before = (await row(api))["audited_from_xid"]
     async with api.resources.database.transaction() as tx:
         await subscriber_health.disable(tx, made["id"], "it failed")
-    assert (await row(api))["heard_to"] > before
+    assert (await row(api))["audited_until_xid"] > before
     await fetch(
         api.resources,
         "UPDATE lanes SET failures = 3, failing_since = $1, open_until = $1, probes = 2,"
@@ -242,7 +242,7 @@ async def test_a_disabled_subscriber_comes_back_with_a_clean_lane(
     back = await changed(api, made, state=state)
     assert (back["state"], back["disabled_reason"]) == (state, None)
     kept = await row(api)
-    assert (kept["heard_from"] > before, kept["heard_to"]) == (True, None)
+    assert (kept["audited_from_xid"] > before, kept["audited_until_xid"]) == (True, None)
     clean: dict[str, object] = {"failures": 0, "probes": 0, "sequence": 4, "max_rate": 5}
     clean |= dict.fromkeys(CLEARED)
     assert {name: kept[name] for name in clean} == clean
