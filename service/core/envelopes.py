@@ -1,4 +1,4 @@
-"""What the provider's own paths answer: its envelope, its codes, its task records.
+"""What the provider's own paths answer: its envelope and its codes.
 
 Codes, and the HTTP status of each, are rules P45 to P60 of service/provider/README.md; envelope
 and records are rules P6 to P9.
@@ -25,8 +25,8 @@ from service.core.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from service.core.provider_shape import media_of, task_record
-from service.core.subjects import Subject, public
+from service.core.subjects import Subject
+from service.core.task_records import task_record
 
 SUCCEED = "SUCCEED"
 NO_KEY, OTHER_SCHEME, WRONG_KEY = 1001, 1000, 1002
@@ -114,11 +114,6 @@ def refused(request_id: str, code: int, message: str) -> bytes:
 
 def created(subject: Subject) -> dict[str, Any]:
     """`data` of the answer to a create."""
-    shown = record(subject)
+    record = task_record(subject)
     names = ("task_id", "task_info", "task_status", "created_at", "updated_at")
-    return {name: shown[name] for name in names}
-
-
-def record(subject: Subject) -> dict[str, Any]:
-    """`data` of the answer to a query, and one of a list's: what a callback says."""
-    return task_record(public(subject), media_of(subject))
+    return {name: record[name] for name in names}

@@ -6,20 +6,16 @@ Whatever a body holds, only Malformed gets out; what is kept of it is short, and
 
 import base64
 import json
-import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from service.core import results
 from service.core.errors import Malformed
-from service.core.results import EPOCH, MAX_TIME, clean, identifier, mapping
-
-NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+from service.core.results import MAX_TIME, clean, identifier, mapping
 
 
 class Status(StrEnum):
@@ -38,18 +34,6 @@ WORDS = MappingProxyType(
         "succeed": Status.SUCCEEDED,  # the older spelling
         "succeeded": Status.SUCCEEDED,  # the newer
         "failed": Status.FAILED,
-    }
-)
-OUR_STATES = MappingProxyType(  # how our states read in the older shape
-    {
-        "queued": "submitted",
-        "submitting": "submitted",
-        "unconfirmed": "submitted",
-        "submitted": "submitted",
-        "processing": "processing",
-        "succeeded": "succeed",
-        "failed": "failed",
-        "canceled": "failed",
     }
 )
 
@@ -190,47 +174,3 @@ def _sent(value: object, inline: Mapping[str, bytes]) -> object:
             return [_sent(entry, inline) for entry in value]
         case _:
             return value
-
-
-def older_record(subject: Mapping[str, Any]) -> dict[str, Any]:
-    """Our public subject as the provider's older task record, for a caller's own callback URL.
-
-    Our id stands as `task_id`, the caller's as `external_task_id`, and `element_id` is a number.
-    """
-    canceled = subject["state"] == "canceled"
-    record: dict[str, Any] = {
-        "task_id": subject["id"],
-        "task_status": OUR_STATES[subject["state"]],
-        "task_status_msg": "canceled" if canceled else (subject["error"] or {}).get("message", ""),
-        "task_info": {"external_task_id": subject["external_task_id"] or ""},
-        "created_at": _milliseconds(subject["created_at"]),
-        "updated_at": _milliseconds(subject["updated_at"]),
-    }
-    if subject["subject"] is not None:
-        record["task_result"] = {"elements": [_element(subject, subject["subject"])]}
-        if "final_unit_deduction" in subject["subject"]:
-            record["final_unit_deduction"] = subject["subject"]["final_unit_deduction"]
-    return record
-
-
-def _element(subject: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    element = {
-        "element_id": _number(result["element_id"]),
-        "element_name": subject["element_name"],
-        "element_description": subject["element_description"],
-        "reference_type": subject["reference_type"],
-        "tag_list": result.get("tags", []),
-        "owned_by": result.get("owned_by", ""),
-        "status": "succeed",
-    }
-    return element | ({"element_voice_info": result["voice"]} if "voice" in result else {})
-
-
-def _number(digits: str) -> int | str:
-    """The provider's own spelling of the id, wherever 63 bits hold it without loss."""
-    return int(digits) if NUMBER.fullmatch(digits) else digits
-
-
-def _milliseconds(moment: str) -> int:
-    """Unix milliseconds of an RFC 3339 text."""
-    return (datetime.fromisoformat(moment) - EPOCH) // timedelta(milliseconds=1)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.core import cloudevents, signatures
-from service.core.provider_shape import callback_body, media_of
 from service.core.subscribing import PLAIN
+from service.core.task_records import callback_body
 from service.remote.delivery_outcomes import AttemptOutcome
 from service.remote.stream_connection import StreamMessage
 from service.steps.resources import Resources
@@ -65,7 +65,7 @@ async def _as_the_provider(resources: Resources, event_body: bytes) -> bytes:
     if shown["subject"] is not None:
         async with resources.database.glance() as tx:
             subject = await subjects.get(tx, shown["id"])
-    return callback_body(shown, media_of(subject))
+    return callback_body(shown, subject)
 
 
 async def _publish(

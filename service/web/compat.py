@@ -18,6 +18,7 @@ from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
 from service.core.fields import Reading, shown
 from service.core.request_rules import external_id
+from service.core.task_records import task_record
 from service.steps import callers, tasks
 from service.steps.intake import Asked
 from service.store.callers import Caller
@@ -83,7 +84,7 @@ async def read(request: Request) -> dict[str, Any]:
         found = await tasks.task(resources(request), caller.account_id, name)
     if found is None:
         raise NotFound("Task not found by id or external_task_id")
-    return envelopes.record(found) | caller.account_shown
+    return task_record(found) | caller.account_shown
 
 
 async def _whose(request: Request, caller: Caller, name: str) -> Caller:
@@ -123,7 +124,7 @@ async def page_of(request: Request) -> list[dict[str, Any]]:
     of = await callers.fields_by_account_id(
         given, caller, {subject.account_id for subject in found}
     )
-    return [envelopes.record(subject) | of.get(subject.account_id, {}) for subject in found]
+    return [task_record(subject) | of.get(subject.account_id, {}) for subject in found]
 
 
 class Nowhere:

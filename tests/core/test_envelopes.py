@@ -21,6 +21,7 @@ from service.core.errors import (
     UnsupportedMedia,
 )
 from service.core.lifecycle import State
+from service.core.task_records import task_record
 from service.local.simulator import auth, codes
 from service.local.simulator.codes import Refusal
 from service.local.simulator.options import Options
@@ -33,7 +34,7 @@ HEADERS = (None, "", "Bearer", "Bearer ", "Basic x", "x", "bearer x", "Bearer x"
 def record(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """A succeeded subject's record, as a client reads it."""
     made = a_subject(**{"state": State.SUCCEEDED, "finished_at": NOW, "result": RESULT} | changes)
-    data: dict[str, Any] = json.loads(envelopes.succeeded("req_1", envelopes.record(made)))["data"]
+    data: dict[str, Any] = json.loads(envelopes.succeeded("req_1", task_record(made)))["data"]
     return data
 
 
@@ -127,7 +128,7 @@ def test_media_are_shown_by_the_urls_that_were_given_and_base64_is_left_out() ->
 
 def test_a_create_is_answered_with_the_beginning_of_the_record() -> None:
     subject = a_subject(external_task_id="mine")
-    shown = envelopes.record(subject)
+    shown = task_record(subject)
     assert envelopes.created(subject) == {
         name: one for name, one in shown.items() if name != "task_status_msg"
     }

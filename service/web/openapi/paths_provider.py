@@ -4,8 +4,8 @@ from typing import Any
 
 from service.core import envelopes
 from service.core.capabilities import MODELS
-from service.core.messages import OUR_STATES
 from service.core.request_rules import IMAGE, VIDEO
+from service.core.task_records import STATUSES
 from service.web.compat import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, PATH
 from service.web.openapi import examples
 from service.web.openapi.operations import (
@@ -67,7 +67,7 @@ ELEMENT = record(
 CREATED: dict[str, Schema] = {
     "task_id": ref("SubjectId"),
     "task_info": record({"external_task_id": text()}),
-    "task_status": word(*dict.fromkeys(OUR_STATES.values())),
+    "task_status": word(*dict.fromkeys(STATUSES.values())),
     "created_at": whole(0, description="Unix milliseconds."),
     "updated_at": whole(0, description="Unix milliseconds."),
 }

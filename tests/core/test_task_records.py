@@ -4,14 +4,15 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from service.core.events import event_of
 from service.core.lifecycle import State
 from service.core.messages import Status, read_callback
-from service.core.provider_shape import callback_body, media_of
 from service.core.results import EPOCH
 from service.core.subjects import public
+from service.core.task_records import STATUSES, callback_body, task_record
 from tests.make import NOW, a_subject
 
 RESULT = {
@@ -31,7 +32,7 @@ def body(state: State, **changes: Any) -> bytes:  # noqa: ANN401
     """What is sent for a subject in this state."""
     finished = NOW if state in {State.SUCCEEDED, State.FAILED, State.CANCELED} else None
     subject = a_subject(state=state, finished_at=finished, **changes)
-    return callback_body(json.loads(event_of(subject).body)["data"], media_of(subject))
+    return callback_body(json.loads(event_of(subject).body)["data"], subject)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,28 @@ def test_a_failed_subject_has_its_reason_and_a_canceled_one_that_it_was() -> Non
     canceled = json.loads(body(State.CANCELED))
     assert (canceled["task_status"], canceled["task_status_msg"]) == ("failed", "canceled")
     assert "task_result" not in failed | canceled
+
+
+def test_every_state_has_a_word() -> None:
+    assert set(STATUSES) == set(State)
+    on_the_way = (State.SUBMITTING, State.UNCONFIRMED)
+    assert {STATUSES[state] for state in on_the_way} == {"submitted"}
+
+
+def test_an_event_reads_as_its_subject_does_now_to_the_millisecond() -> None:
+    made = a_subject(
+        state=State.SUCCEEDED,
+        result=RESULT,
+        created_at=NOW + timedelta(microseconds=1999),
+        updated_at=NOW + timedelta(microseconds=987654),
+        finished_at=NOW + timedelta(microseconds=987654),
+    )
+    told = json.loads(event_of(made).body)["data"]
+    assert callback_body(told, made) == orjson.dumps(task_record(made))
+    assert (task_record(made)["created_at"], task_record(made)["updated_at"]) == (
+        MOMENT + 1,
+        MOMENT + 987,
+    )
 
 
 @pytest.mark.parametrize(
