@@ -11,11 +11,13 @@ from arq import Retry
 from arq.connections import ArqRedis
 from arq.constants import expires_extra_ms, job_key_prefix, retry_key_prefix
 
-from service.core.errors import CallsheetError, Invalid, TooMany, Unavailable
-from service.core.subjects import public
+from service.core.errors import CallsheetError, Invalid, NotFound, TooMany, Unavailable
+from service.core.subjects import Subject, public
 from service.job_queue import UNREACHABLE
-from service.steps import intake
+from service.steps.accept import accept
+from service.steps.callers import account_id_by_name
 from service.steps.resources import Resources
+from service.steps.validate import validate
 from service.wiring import utc_now
 
 log = structlog.get_logger()
@@ -45,7 +47,7 @@ async def create_subject(
     key = idempotency_key or f"arq:{context['job_id']}"
     try:
         async with asyncio.timeout(CREATE_TIME):
-            accepted = await intake.accept_for(resources, account, request, key)
+            subject = await _created(resources, account, request, key)
     except (Unavailable, TimeoutError):
         await _keep_waiting(context, "Postgres is away")
         raise Retry(defer=AWAY_FOR) from None
@@ -54,7 +56,17 @@ async def create_subject(
         raise Retry(defer=error.retry_after) from None
     except CallsheetError as error:
         return {"error": _described(error)}
-    return {"subject": public(accepted.subject)}
+    return {"subject": public(subject)}
+
+
+async def _created(
+    resources: Resources, account: object, request: object, idempotency_key: object
+) -> Subject:
+    account_id = await account_id_by_name(resources, account)
+    if account_id is None:
+        raise NotFound("there is no account of this name")
+    create_request = validate(resources.settings, account_id, request, idempotency_key)
+    return (await accept(resources, create_request)).subject
 
 
 async def _keep_waiting(context: dict[str, Any], reason: str) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import asyncpg
 
 from service.core import signatures
+from service.core.create_request import Accepted
 from service.core.url_tokens import callback_token
+from service.steps.accept import accept
 from service.steps.resources import Resources
+from service.steps.validate import validate
 from tests.conftest import WEBHOOK_SECRET
 
 TASK = "880000000000000001"
@@ -53,6 +56,13 @@ def signed(
 def token(resources: Resources, subject_id: str) -> str:
     """The token in the address that the provider is given for this subject."""
     return callback_token(resources.callback_key, subject_id)
+
+
+async def create(
+    resources: Resources, account_id: str, body: object, key: str | None = None
+) -> Accepted:
+    """Have a subject created as by POST /v1/subjects, in a transaction of its own."""
+    return await accept(resources, validate(resources.settings, account_id, body, key))
 
 
 async def fetch(resources: Resources, statement: str, *values: object) -> list[dict[str, Any]]:

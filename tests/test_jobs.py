@@ -17,7 +17,7 @@ from structlog.typing import EventDict
 from service import jobs
 from service.jobs import create_subject
 from service.local.ports import free_port
-from service.steps import enter
+from service.steps import accept
 from service.steps.queue_limit import QueueLimit
 from service.store.database import Database
 from service.wiring import utc_now
@@ -36,7 +36,7 @@ LATER = datetime(2100, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that was put off is run again at once."""
-    monkeypatch.setattr(enter, "FULL_FOR", OFTEN)
+    monkeypatch.setattr(accept, "RETRY_AFTER_FULL", OFTEN)
     monkeypatch.setattr(jobs, "AWAY_FOR", OFTEN)
 
 

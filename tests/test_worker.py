@@ -16,10 +16,10 @@ from service.job_queue import Queue, doorbell
 from service.local.ports import free_port
 from service.local.valkey import valkey
 from service.settings import Settings
-from service.steps import intake, reconcile
+from service.steps import reconcile
 from service.wiring import open_resources
 from service.worker import connected_for_ever
-from tests.calling import eventually, fetch
+from tests.calling import create, eventually, fetch
 from tests.conftest import Api
 from tests.local.simulating import Receiver, Remote, until
 from tests.make import a_request
@@ -53,7 +53,7 @@ async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_doorbell_is_
         await listening(settings)
         unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
-        accepted = await intake.accept(unheard, account, a_request())
+        accepted = await create(unheard, account, a_request())
         await redis.client_kill_filter(_type="pubsub")
         assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
 
@@ -93,7 +93,7 @@ async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis
         await listening(settings)
         unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
-        accepted = await intake.accept(unheard, account, a_request())
+        accepted = await create(unheard, account, a_request())
         await redis.publish(doorbell(settings.queue_name), b"\xff,nonsense,submit")
         assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from service.core.request_rules import IMAGE, VIDEO
+from service.core.kinds import IMAGE, VIDEO
 
 
 @dataclass(frozen=True, slots=True)

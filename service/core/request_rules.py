@@ -6,19 +6,15 @@ the worker.
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import cast
 
 from service.core import fields, images
-from service.core.errors import Finding, Invalid
+from service.core.create_request import CreateRequest
+from service.core.errors import Invalid
 from service.core.fields import Reading
-
-VIDEO, IMAGE = "video_refer", "image_refer"  # rule P12
-VIDEO_LIST, IMAGE_LIST = "element_video_list", "element_image_list"  # rules P13 and P17
+from service.core.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 
 NAME_LIMIT = 20  # characters; rule P10
 DESCRIPTION_LIMIT = 100  # characters; rule P11
@@ -41,57 +37,20 @@ TAGS = MappingProxyType(  # rule P23
     }
 )
 EXTERNAL_ID_LENGTH = range(1, 257)  # characters; ours: rule P25 asks only that it be unique
-
 BASE64_PREFIX = re.compile(r"data:[^,]{0,128};base64,", re.IGNORECASE)
 BLANKS = b" \t\r\n"  # `base64` breaks its lines after 76 characters
 ENOUGH_BASE64 = (images.MAX_BYTES // 3 + 2) * 4  # characters of a too large image
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that keeps every rule.
-
-    In `document` an inline image stands as `{"media": <SHA-256, hex>}`, its bytes are in `inline`
-    under that hash; texts are in NFC, empty and ignored fields are left out.
-    """
-
-    document: dict[str, object]
-    inline: dict[str, bytes] = field(repr=False)
-    warnings: tuple[Finding, ...]
-
-    @property
-    def element_name(self) -> str:
-        return str(self.document["element_name"])
-
-    @property
-    def reference_type(self) -> str:
-        return str(self.document["reference_type"])
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags' ids, each once, in the order given."""
-        entries = cast("list[dict[str, str]]", self.document.get("tag_list", []))
-        return tuple(entry["tag_id"] for entry in entries)
-
-    @property
-    def external_task_id(self) -> str | None:
-        return cast("str | None", self.document.get("external_task_id"))
-
-    @property
-    def callback_url(self) -> str | None:
-        return cast("str | None", self.document.get("callback_url"))
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of what is asked for; key order and Base64's spelling do not matter."""
-        canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def check(
-    body: object, *, voice_for_images: bool = False, ports: Container[int] | None = None
-) -> Request:
-    """The request a JSON body makes; Invalid, with every finding, if it breaks a rule.
+    body: object,
+    account_id: str,
+    *,
+    voice_for_images: bool = False,
+    ports: Container[int] | None = None,
+) -> CreateRequest:
+    """The request that an account makes by a JSON body; Invalid, with every finding, if it breaks a
+    rule.
 
     A field that is null is left out; an empty text breaks the rule of its field, but for the voice:
     a caller's unset variable is no choice of his.
@@ -109,7 +68,7 @@ def check(
         _no_voice(reading, document)
     if reading.findings:
         raise Invalid(reading.findings)
-    return Request(document, reading.inline, tuple(reading.warnings))
+    return CreateRequest(account_id, document, reading.inline, tuple(reading.warnings))
 
 
 def _needed(reading: Reading, given: dict[str, object]) -> None:

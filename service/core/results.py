@@ -10,7 +10,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from service.core.request_rules import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
+from service.core.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 from service.core.subjects import rfc3339
 from service.core.targets import MAX_URL
 

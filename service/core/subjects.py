@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.core.capabilities import USABLE_WITH
+from service.core.kinds import IMAGE_LIST, VIDEO_LIST
 from service.core.lifecycle import TERMINAL, WITH_PROVIDER, Signal, State, makes_event
-from service.core.request_rules import IMAGE_LIST, VIDEO_LIST
 
 
 @dataclass(frozen=True, slots=True)

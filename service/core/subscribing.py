@@ -16,8 +16,9 @@ from service.core.errors import Finding, Invalid
 from service.core.fields import Reading
 from service.core.headers import read_headers
 from service.core.keys import whsec
+from service.core.kinds import IMAGE, VIDEO
 from service.core.parameters import LONGEST_WAIT
-from service.core.request_rules import IMAGE, TAGS, VIDEO
+from service.core.request_rules import TAGS
 
 WEBHOOK, NATS, REDIS = "webhook", "nats", "redis_stream"
 TYPES: Final = (WEBHOOK, NATS, REDIS)

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from service.core.request_rules import IMAGE_LIST, VIDEO_LIST
+from service.core.kinds import IMAGE_LIST, VIDEO_LIST
 from service.core.results import EPOCH, images, videos
 from service.core.subjects import Subject, public
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from service.core.request_rules import IMAGE_LIST, READERS, VIDEO_LIST
+from service.core.kinds import IMAGE_LIST, VIDEO_LIST
+from service.core.request_rules import READERS
 
 UNSET: Final[tuple[object, ...]] = (None, "", [], {})
 ANY: Final = None  # of a member: it is kept as it is

@@ -132,14 +132,19 @@ async def in_account_of(resources: Resources, caller: Caller, what: str, id_: st
     return replace(caller, account_id=account_id, account_name=name)
 
 
-async def account_id_by_name(resources: Resources, caller: Caller, name: str) -> str | None:
+async def readable_account_id(resources: Resources, caller: Caller, name: str) -> str | None:
     """The id of the account of this name; None if there is none. Forbidden, whether there is one or
     not, if it is another than the caller's, and this is no operator."""
     if name == caller.account_name:
         return caller.account_id
     if not caller.operator:
         raise Forbidden(f"only a key with the scope {OPERATOR} sees other accounts")
-    if not name.isprintable():  # no account is called so, and Postgres may have no such text
+    return await account_id_by_name(resources, name)
+
+
+async def account_id_by_name(resources: Resources, name: object) -> str | None:
+    """The id of the account of this name; None if there is none, as where it is not a name."""
+    if not isinstance(name, str) or not name.isprintable():  # Postgres may have no such text
         return None
     async with resources.database.glance() as tx:
         return await accounts.by_name(tx, name)

@@ -4,7 +4,7 @@ we learn."""
 from datetime import timedelta
 
 from service.core.retries import usual_duration
-from service.steps.enter import KEY_LIFE
+from service.steps.accept import KEY_LIFE
 from service.steps.resources import Resources
 from service.store import idempotency, inbox, media, provider, retired_keys
 

@@ -31,7 +31,7 @@ async def subjects_of(
 ) -> list[Subject | None]:
     """Those of which account and id are given, as far as the account has them."""
     async with resources.database.peek() as tx:
-        return await subjects.of_accounts(tx, wanted)
+        return await subjects.by_account_and_id(tx, wanted)
 
 
 async def positions(resources: Resources, asked: Sequence[Subject]) -> list[int | None]:

@@ -9,8 +9,10 @@ async def task(resources: Resources, account_id: str, name: str) -> Subject | No
     """By our id, or by the account's own; where one subject's own id is another's of ours, ours
     counts."""
     async with resources.database.peek() as tx:
-        (ours,) = await subjects.of_accounts(tx, [(account_id, name)])
-        return ours or (await subjects.named(tx, [(account_id, name)])).get((account_id, name))
+        (ours,) = await subjects.by_account_and_id(tx, [(account_id, name)])
+        return ours or (await subjects.by_external_id(tx, [(account_id, name)])).get(
+            (account_id, name)
+        )
 
 
 async def page(
@@ -19,5 +21,5 @@ async def page(
     """An account's, or every account's, the newest first; `number` starts at 1."""
     async with resources.database.peek() as tx:
         ids = await numbered.ids(tx, account_id, number, size)
-        found = await subjects.all_of(tx, ids)
+        found = await subjects.by_ids(tx, ids)
     return [found[one] for one in ids if one in found]  # one may have been deleted in between

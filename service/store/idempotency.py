@@ -1,6 +1,6 @@
 """Idempotency keys: bound by an accepted request, for a day."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,17 +8,17 @@ from sqlalchemy import delete, text
 
 from service.store.database import Direct, Transaction
 from service.store.rows import from_rows, rows
-from service.store.tables import idempotency_keys as keys
+from service.store.tables import idempotency_keys
 
-Named = tuple[str, str]  # an account, and a key of its own
+AccountAndKey = tuple[str, str]  # an account's id, and an idempotency key of its own
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What a key stands for."""
+class Binding:
+    """What an idempotency key stands for."""
 
-    fingerprint: str
-    subject_id: str
+    fingerprint: str  # of the request that bound it
+    subject_id: str  # what that request made, or found
 
 
 _COLUMNS = {
@@ -36,7 +36,7 @@ _LOCK = text("""
         ORDER BY lock
     ) AS locks
 """)
-_BOUND = text("""
+_BINDINGS = text("""
     SELECT k.account_id, k.key, k.fingerprint, k.subject_id
     FROM unnest(CAST(:accounts AS text[]), CAST(:keys AS text[])) AS given (account_id, key)
     JOIN idempotency_keys k ON k.account_id = given.account_id AND k.key = given.key
@@ -44,45 +44,46 @@ _BOUND = text("""
 """)
 _BIND = text(f"""
     INSERT INTO idempotency_keys ({", ".join(_COLUMNS)})
-    SELECT {", ".join(_COLUMNS)} FROM {from_rows("bound", _COLUMNS)}
+    SELECT {", ".join(_COLUMNS)} FROM {from_rows("bindings", _COLUMNS)}
     ON CONFLICT (account_id, key) DO UPDATE SET fingerprint = excluded.fingerprint,
         subject_id = excluded.subject_id, created_at = excluded.created_at
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def lock(tx: Transaction | Direct, named: Sequence[Named]) -> None:
+async def lock(tx: Transaction | Direct, keys: Sequence[AccountAndKey]) -> None:
     """Requests with one key go one after the other; the second finds what the first made."""
-    await tx.execute(_LOCK, _arrays(named))
+    await tx.execute(_LOCK, _arrays(keys))
 
 
-async def bound(
-    tx: Transaction | Direct, named: Sequence[Named], after: datetime
-) -> dict[Named, Bound]:
-    """What these are bound to, as far as they were bound after a time."""
-    found = await tx.execute(_BOUND, _arrays(named) | {"after": after})
-    return {(row[0], row[1]): Bound(row[2], row[3]) for row in found}
+async def bindings(
+    tx: Transaction | Direct, keys: Sequence[AccountAndKey], after: datetime
+) -> dict[AccountAndKey, Binding]:
+    """What each of these keys is bound to, if it was bound after a time."""
+    found = await tx.execute(_BINDINGS, _arrays(keys) | {"after": after})
+    return {(row[0], row[1]): Binding(row[2], row[3]) for row in found}
 
 
 async def bind(
-    tx: Transaction | Direct, given: Sequence[tuple[Named, Bound]], now: datetime
+    tx: Transaction | Direct, bindings: Mapping[AccountAndKey, Binding], now: datetime
 ) -> None:
-    """The caller holds the keys' locks, and found them free, or forgotten."""
+    """Bind keys. The caller holds their locks, and found them free, or forgotten."""
     values = [
         {
             "account_id": account_id,
             "key": key,
-            "fingerprint": one.fingerprint,
-            "subject_id": one.subject_id,
+            "fingerprint": binding.fingerprint,
+            "subject_id": binding.subject_id,
             "created_at": now,
         }
-        for (account_id, key), one in given
+        for (account_id, key), binding in bindings.items()
     ]
-    await tx.execute(_BIND, {"bound": rows(values)})
+    await tx.execute(_BIND, {"bindings": rows(values)})
 
 
 async def prune(tx: Transaction, before: datetime) -> None:
-    await tx.execute(delete(keys).where(keys.c.created_at <= before))
+    """Forget the keys that were bound by then."""
+    await tx.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at <= before))
 
 
-def _arrays(named: Sequence[Named]) -> dict[str, list[str]]:
-    return {"accounts": [one[0] for one in named], "keys": [one[1] for one in named]}
+def _arrays(keys: Sequence[AccountAndKey]) -> dict[str, list[str]]:
+    return {"accounts": [account_id for account_id, _ in keys], "keys": [key for _, key in keys]}

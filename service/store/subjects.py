@@ -19,12 +19,13 @@ CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
-_NAMED = text(f"""
+_BY_EXTERNAL_ID = text(f"""
     SELECT {", ".join(f"s.{column.name}" for column in COLUMNS)}
-    FROM unnest(CAST(:accounts AS text[]), CAST(:names AS text[])) AS named (account_id, name)
-    JOIN subjects s ON s.account_id = named.account_id AND s.external_task_id = named.name
+    FROM unnest(CAST(:accounts AS text[]), CAST(:external_ids AS text[]))
+        AS given (account_id, external_id)
+    JOIN subjects s ON s.account_id = given.account_id AND s.external_task_id = given.external_id
 """)  # noqa: S608 - only our own column names are put in
-_ALL = text(f"""
+_BY_IDS = text(f"""
     SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
     WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - likewise
@@ -33,26 +34,33 @@ _OF_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
 _LOCK = _BY_ID.with_for_update()
 
 
-async def all_of(tx: Transaction | Direct, ids: Sequence[str]) -> dict[str, Subject]:
-    """By our ids."""
-    found = [subject_of(row) for row in await tx.execute(_ALL, {"ids": ids})]
+async def by_ids(tx: Transaction | Direct, ids: Sequence[str]) -> dict[str, Subject]:
+    """The subjects that have these ids of ours, by id."""
+    found = [subject_of(row) for row in await tx.execute(_BY_IDS, {"ids": ids})]
     return {subject.id: subject for subject in found}
 
 
-async def of_accounts(tx: Direct, wanted: Sequence[tuple[str, str]]) -> list[Subject | None]:
-    """By account and our id: of each, what there is."""
-    found = await all_of(tx, [one[1] for one in wanted])
+async def by_account_and_id(tx: Direct, wanted: Sequence[tuple[str, str]]) -> list[Subject | None]:
+    """The subject of each account and id of ours, in the order given; None where the account has
+    none of this id."""
+    found = await by_ids(tx, [id_ for _, id_ in wanted])
     some = [(account_id, found.get(id_)) for account_id, id_ in wanted]
-    return [one if one and one.account_id == account_id else None for account_id, one in some]
+    return [
+        subject if subject and subject.account_id == account_id else None
+        for account_id, subject in some
+    ]
 
 
-async def named(
-    tx: Transaction | Direct, names: Sequence[tuple[str, str]]
+async def by_external_id(
+    tx: Transaction | Direct, wanted: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Subject]:
-    """By account and external_task_id; those that there are."""
-    values = {"accounts": [one[0] for one in names], "names": [one[1] for one in names]}
-    found = [subject_of(row) for row in await tx.execute(_NAMED, values)]
-    return {(one.account_id, str(one.external_task_id)): one for one in found}
+    """The subject of each account's id and external_task_id, where there is one."""
+    values = {
+        "accounts": [account_id for account_id, _ in wanted],
+        "external_ids": [external_id for _, external_id in wanted],
+    }
+    found = [subject_of(row) for row in await tx.execute(_BY_EXTERNAL_ID, values)]
+    return {(subject.account_id, str(subject.external_task_id)): subject for subject in found}
 
 
 async def get(tx: Transaction, subject_id: str, account_id: str | None = None) -> Subject | None:

@@ -3,6 +3,7 @@ base URL (rules P2 to P4). Whatever happens under them is answered in its envelo
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 from urllib.parse import unquote
@@ -14,13 +15,14 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from service.core import envelopes, task_requests
+from service.core.create_request import CreateRequest
 from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
 from service.core.fields import Reading, shown
 from service.core.request_rules import external_id
 from service.core.task_records import task_record
 from service.steps import callers, tasks
-from service.steps.intake import Asked
+from service.steps.validate import validate
 from service.store.callers import Caller
 from service.web.headers import only
 from service.web.intake import take
@@ -69,8 +71,14 @@ async def create(request: Request) -> dict[str, Any]:
     """One whose external id was used is refused, the same request's too; but what comes again under
     its idempotency key is answered as before."""
     caller = await authorize(request, "subjects:write", own=True)
-    asked = Asked(caller.account_id, only(request.headers, "idempotency-key"), new=True)
-    accepted = await take(request, asked, task_requests.given)
+    settings, account_id = resources(request).settings, caller.account_id
+    key = only(request.headers, "idempotency-key")
+
+    def read(body: object) -> CreateRequest:
+        plain = validate(settings, account_id, task_requests.given(body), key)
+        return replace(plain, must_be_new=True)
+
+    accepted = await take(request, account_id, read)
     return envelopes.created(accepted.subject) | caller.account_shown
 
 

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from service.core.errors import CallsheetError
 from service.core.subjects import Subject
-from service.steps import callers, ingest, intake, reading
+from service.steps import callers, ingest, reading
+from service.steps.accept import CreateBatcher, make_batcher
 from service.steps.apply import Taken
 from service.steps.batcher import Batcher
 from service.steps.callers import Presented
-from service.steps.enter import Outcome, Wish
 from service.steps.resources import Resources
 from service.steps.verify import Incoming
 from service.store.callers import Caller
@@ -31,7 +31,7 @@ class Gathered:
 
     callbacks: Batcher[Incoming, Taken]
     doubtful: Batcher[Incoming, Taken]
-    intake: Batcher[Wish, Outcome]
+    intake: CreateBatcher
     callers: Batcher[Presented, Caller | CallsheetError]
     subjects: Batcher[tuple[str, str], Subject | None]
     places: Batcher[Subject, int | None]
@@ -56,7 +56,7 @@ def gather(resources: Callable[[], Resources]) -> Gathered:
     return Gathered(
         callbacks=Batcher(over(ingest.store), weigh=_bytes),
         doubtful=Batcher(over(ingest.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
-        intake=Batcher(over(intake.accept_all), weigh=_media),
+        intake=make_batcher(resources),
         callers=Batcher(over(callers.known), writers=LOOKERS),
         subjects=Batcher(over(reading.subjects_of), writers=LOOKERS),
         places=Batcher(over(reading.positions), writers=LOOKERS),
@@ -65,7 +65,3 @@ def gather(resources: Callable[[], Resources]) -> Gathered:
 
 def _bytes(one: Incoming) -> int:
     return len(one.received.body)
-
-
-def _media(one: Wish) -> int:
-    return one.weight

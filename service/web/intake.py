@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.capabilities import MODELS
+from service.core.create_request import Accepted, CreateRequest, CreateResult
 from service.core.errors import CallsheetError, Finding, Invalid
 from service.core.subjects import public
-from service.steps import intake
-from service.steps.enter import LIGHT, Accepted, Outcome, Wish
-from service.steps.intake import MOST, Asked
-from service.steps.resources import Resources
+from service.settings import Settings
+from service.steps.accept import accept, accept_batch
+from service.steps.validate import MAX_BATCH, validate, validate_many
 from service.store.callers import Caller
 from service.web import bodies
 from service.web.headers import only
@@ -30,64 +30,62 @@ async def capabilities(request: Request) -> Response:
 
 
 async def create(request: Request) -> Response:
+    """A subject of the request's body; status 200 instead of 202 if it was accepted before."""
     caller = await authorize(request, "subjects:write", own=True)
-    accepted = await take(request, _asked(request, caller.account_id))
+    settings = resources(request).settings
+    read = partial(validate, settings, caller.account_id, **_options(request))
+    accepted = await take(request, caller.account_id, read)
     location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
     shown = public(accepted.subject) | caller.account_shown
     return rendered(shown, 202 if accepted.created else 200, location)
 
 
 async def take(
-    request: Request, asked: Asked, given: Callable[[object], object] | None = None
+    request: Request, account_id: str, read: Callable[[object], CreateRequest]
 ) -> Accepted:
-    """What the request's body asks for, accepted; or refused, by raising. `given` makes of a body
-    what the rules are to see."""
-    read = partial(intake.read, resources(request), asked)
-    async with bodies.read(request, MAX_SUBJECT_BODY, asked.account_id) as body:
-        wish = await body.apply(read if given is None else lambda value: read(given(value)))
-        return await _put(request, wish)
-
-
-async def _put(request: Request, wish: Wish) -> Accepted:
-    """Together with what comes at the same moment."""
-    if wish.weight > LIGHT:
-        (outcome,) = await intake.accept_all(resources(request), [wish])
-    else:
-        outcome = await request.app.state.gathered.intake.submit(wish)
-    if isinstance(outcome, CallsheetError):
-        raise outcome
-    accepted: Accepted = outcome
-    return accepted
+    """Accept what the request's body asks for, which `read` makes of its JSON value; CallsheetError
+    if it is refused. The place of a large body is held until it is accepted."""
+    async with bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
+        create_request = await body.apply(read)
+        return await accept(resources(request), create_request, request.app.state.gathered.intake)
 
 
 async def create_many(request: Request) -> Response:
     """Each is answered by itself, in the order given; all that are accepted are so together."""
     caller = await authorize(request, "subjects:write", own=True)
     given = resources(request)
-    read = partial(_read_many, given, _asked(request, caller.account_id))
+    read = partial(_read_many, given.settings, caller.account_id, **_options(request))
     async with bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
-        wishes = await body.apply(read)
-        good = [one for one in wishes if isinstance(one, Wish)]
-        outcomes = iter(await intake.accept_all(given, good))
-        answers = [next(outcomes) if isinstance(one, Wish) else one for one in wishes]
-    return rendered({"data": [_answer(caller, one) for one in answers]}, 207)
+        validated = await body.apply(read)
+        valid = [each for each in validated if isinstance(each, CreateRequest)]
+        accepted = iter(await accept_batch(given, valid))
+        results = [
+            next(accepted) if isinstance(each, CreateRequest) else each for each in validated
+        ]
+    return rendered({"data": [_answer(caller, result) for result in results]}, 207)
 
 
-def _read_many(given: Resources, asked: Asked, body: object) -> list[Wish | CallsheetError]:
-    found: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
-    if not isinstance(found, list) or not 0 < len(found) <= MOST:
-        message = f'the body must be {{"subjects": [...]}} with 1 to {MOST} requests'
+def _read_many(
+    settings: Settings, account_id: str, body: object, **options: str | None
+) -> list[CreateRequest | CallsheetError]:
+    given: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
+    if not isinstance(given, list) or not 0 < len(given) <= MAX_BATCH:
+        message = f'the body must be {{"subjects": [...]}} with 1 to {MAX_BATCH} requests'
         raise Invalid([Finding("/subjects", "batch", message)])
-    return intake.read_many(given, asked, found)
+    return validate_many(settings, account_id, given, **options)
 
 
-def _answer(caller: Caller, outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, CallsheetError):
-        return {"status": status_of(outcome), "problem": problem_body(outcome)}
-    shown = public(outcome.subject) | caller.account_shown
-    return {"status": 202 if outcome.created else 200, "subject": shown}
+def _answer(caller: Caller, result: CreateResult) -> dict[str, Any]:
+    if isinstance(result, CallsheetError):
+        return {"status": status_of(result), "problem": problem_body(result)}
+    shown = public(result.subject) | caller.account_shown
+    return {"status": 202 if result.created else 200, "subject": shown}
 
 
-def _asked(request: Request, account_id: str) -> Asked:
+def _options(request: Request) -> dict[str, str | None]:
+    """What the request's headers say of it, as validate() takes it."""
     headers = request.headers
-    return Asked(account_id, only(headers, "idempotency-key"), only(headers, "cancel-after"))
+    return {
+        "idempotency_key": only(headers, "idempotency-key"),
+        "cancel_after": only(headers, "cancel-after"),
+    }

@@ -71,7 +71,7 @@ async def account_listed(request: Request, caller: Caller, query: "Query") -> st
     name = query.text("account")
     if name is None:
         return None if caller.operator else caller.account_id
-    account_id = await callers.account_id_by_name(resources(request), caller, name)
+    account_id = await callers.readable_account_id(resources(request), caller, name)
     if account_id is None:
         query.wrong("account", "is not the name of an account")
     return account_id

@@ -2,13 +2,16 @@
 
 import base64
 import io
+from functools import partial
 from typing import Any
 
 import pytest
 from PIL import Image as Pillow
 
+from service.core import request_rules
 from service.core.errors import Invalid
-from service.core.request_rules import check
+
+check = partial(request_rules.check, account_id="acc_1")
 
 
 def picture(kind: str = "PNG", colour: str = "red", size: tuple[int, int] = (300, 300)) -> bytes:

@@ -7,8 +7,7 @@ import pytest
 
 from service.core.errors import Invalid
 from service.core.fields import NFC_SHRINKS
-from service.core.request_rules import check
-from tests.core.bodies import findings, image_body, video_body
+from tests.core.bodies import check, findings, image_body, video_body
 
 
 @pytest.mark.parametrize(("name", "limit"), [("element_name", 20), ("element_description", 100)])

@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from service.core.errors import Invalid
-from service.core.request_rules import TAGS, check
-from tests.core.bodies import RED64, URL, findings, image_body, images, picture, video_body, without
+from service.core.request_rules import TAGS
+from tests.core.bodies import (
+    RED64,
+    URL,
+    check,
+    findings,
+    image_body,
+    images,
+    picture,
+    video_body,
+    without,
+)
 
 FRONTAL, SECOND = (
     "/element_image_list/frontal_image",

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from service.core.request_rules import check
 from tests.core.bodies import (
     BLUE,
     BLUE64,
     RED,
     RED64,
     URL,
+    check,
     findings,
     image_body,
     images,

@@ -11,7 +11,7 @@ from service.core.looks import (
     error_of,
     media_of,
 )
-from service.core.request_rules import check
+from tests.core.bodies import check
 from tests.make import a_request
 
 HASH = "ab" * 32

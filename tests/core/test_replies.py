@@ -3,8 +3,7 @@
 import base64
 
 from service.core.messages import create_body
-from service.core.request_rules import check
-from tests.core.bodies import RED, RED64, URL, image_body, images, video_body
+from tests.core.bodies import RED, RED64, URL, check, image_body, images, video_body
 
 
 def test_the_provider_gets_the_document_with_our_id_and_bare_base64() -> None:

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core import request_rules
+from service.core.create_request import CreateRequest
 from service.core.errors import Invalid
 from service.core.fields import MAX_FINDINGS
-from service.core.request_rules import Request, check
 from tests.core.bodies import (
     RED64,
     URL,
+    check,
     findings,
     image_body,
     video_body,
@@ -30,11 +31,10 @@ def test_a_plain_request_is_kept_as_it_came() -> None:
 
 def test_a_request_shows_its_parts() -> None:
     bare = check(image_body())
-    assert (bare.element_name, bare.reference_type) == ("Mira", "image_refer")
-    assert (bare.tags, bare.external_task_id, bare.callback_url) == ((), None, None)
+    assert (bare.external_task_id, bare.callback_url) == (None, None)
     tags = [{"tag_id": "o_102"}, {"tag_id": "o_101"}, {"tag_id": "o_102"}]
     full = check(image_body(tag_list=tags, external_task_id="x1", callback_url="http://e.com"))
-    assert full.tags == ("o_102", "o_101")
+    assert full.document["tag_list"] == [{"tag_id": "o_102"}, {"tag_id": "o_101"}]
     assert (full.external_task_id, full.callback_url) == ("x1", "http://e.com")
 
 
@@ -140,7 +140,7 @@ JSON = st.recursive(
 @given(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(request_rules.READERS, JSON)))
 def test_any_body_is_a_request_or_invalid_and_nothing_else(body: object) -> None:
     try:
-        assert isinstance(check(body), Request)
+        assert isinstance(check(body), CreateRequest)
     except Invalid as invalid:
         assert invalid.findings  # noqa: PT017
         json.dumps([finding.message + finding.pointer for finding in invalid.findings]).encode()

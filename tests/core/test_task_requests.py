@@ -7,6 +7,7 @@ import pytest
 from service.core import request_rules
 from service.core.errors import Invalid
 from service.core.task_requests import KNOWN, given
+from tests.core.bodies import check
 from tests.make import a_request
 
 UNSET: list[Any] = [None, "", [], {}]
@@ -24,7 +25,7 @@ REQUIRED = ("element_name", "element_description", "reference_type")
 
 
 def accepted(body: object) -> dict[str, object]:
-    return request_rules.check(given(body)).document
+    return check(given(body)).document
 
 
 def test_each_field_of_the_rules_is_known() -> None:

@@ -13,13 +13,13 @@ from service import worker
 from service.core.lifecycle import Signal, Stay
 from service.core.subjects import News
 from service.job_queue import Work
-from service.steps import intake, reconcile
+from service.steps import reconcile
 from service.steps.advance import Fence, advance
 from service.steps.look import Claimed, Looker
 from service.steps.resources import Resources
 from service.steps.work_loop import WorkLoop
 from service.store import accounts, media_looks
-from tests.calling import eventually, fetch
+from tests.calling import create, eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
 from tests.make import a_request, picture
@@ -41,7 +41,7 @@ async def given(resources: Resources, name: str, media: Gallery, *names: str) ->
         account = await accounts.ensure(
             tx, account_id=resources.new_id("acc"), name=name, now=resources.clock()
         )
-    accepted = await intake.accept(resources, account, a_request(**media.images(*names)))
+    accepted = await create(resources, account, a_request(**media.images(*names)))
     return accepted.subject.id
 
 

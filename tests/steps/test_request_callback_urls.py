@@ -14,9 +14,8 @@ from service.job_queue import Work
 from service.remote.delivery_outcomes import Failed
 from service.steps import keys
 from service.steps.advance import advance
-from service.steps.intake import accept
 from service.steps.request_callback_urls import origin_of
-from tests.calling import eventually, fetch
+from tests.calling import create, eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import PATH, Receiver, Remote
 from tests.make import a_request
@@ -231,10 +230,10 @@ async def test_a_request_that_came_before_makes_no_lane(api: Api, account: str) 
     await api.create(external_task_id="mine")
     body = a_request(external_task_id="mine", callback_url="https://example.com/done")
     with pytest.raises(Exception, match="used before"):
-        await accept(api.resources, account, body)
+        await create(api.resources, account, body)
     assert await lanes(api) == []
     with pytest.raises(Invalid):
-        await accept(api.resources, account, a_request(callback_url="http://10.0.0.1/"))
+        await create(api.resources, account, a_request(callback_url="http://10.0.0.1/"))
 
 
 @pytest.mark.parametrize(

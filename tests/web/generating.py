@@ -11,7 +11,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from service.core import subscribing
-from service.core.request_rules import IMAGE
+from service.core.kinds import IMAGE
 from service.web.places import cursor_of
 from tests.make import picture
 

@@ -12,15 +12,16 @@ import asyncpg
 import httpx
 import pytest
 
+from service.core.create_request import Accepted
 from service.core.errors import TooMany
-from service.steps import callers, intake, keys, submit
-from service.steps.enter import Accepted
-from service.steps.intake import Asked
+from service.steps import callers, keys, submit
+from service.steps.accept import accept_batch
 from service.steps.queue_limit import QueueLimit
 from service.steps.resources import Resources
+from service.steps.validate import validate
 from service.store.callers import Caller
 from service.web.app import build
-from tests.calling import blocked, fetch
+from tests.calling import blocked, create, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import served
 from tests.make import a_request
@@ -143,8 +144,9 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
     made = [await keys.create(resources, f"account-{n}", keys.DEFAULT_SCOPES) for n in range(4)]
     known = await callers.known(resources, [callers.digest(one) for one in made])
     accounts = sorted(one.account_id for one in known if isinstance(one, Caller))
-    wishes = [intake.read(resources, Asked(one), a_request()) for one in accounts]
-    await intake.accept_all(resources, wishes)
+    settings = resources.settings
+    requests = [validate(settings, account_id, a_request()) for account_id in accounts]
+    await accept_batch(resources, requests)
     lock = "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
     connection = await asyncpg.connect(resources.settings.database_url)
     async with asyncio.TaskGroup() as group:
@@ -213,7 +215,7 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
     resources: Resources, clock: Clock, account: str
 ) -> None:
     """As counting it takes long; so what has become free is seen a little later."""
-    await intake.accept(resources, account, a_request())
+    await create(resources, account, a_request())
     await fetch(
         resources,
         "INSERT INTO subjects"
@@ -221,15 +223,15 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
         " FROM subjects s, generate_series(2, 20000) n",
     )
     clock.pass_by(1)  # until then it is believed to have room
-    body = intake.read(resources, Asked(account), a_request())
+    request = validate(resources.settings, account, a_request())
     with heard() as statements:
-        outcomes = [(await intake.accept_all(resources, [body]))[0] for _ in range(3)]
-    assert {type(one) for one in outcomes} == {TooMany}
+        results = [(await accept_batch(resources, [request]))[0] for _ in range(3)]
+    assert {type(result) for result in results} == {TooMany}
     assert sum("count(*)" in one and "queued" in one for one in statements) == 1
     await fetch(resources, "DELETE FROM subjects WHERE id = 'q2'")
     clock.pass_by(1)
-    (taken,) = await intake.accept_all(resources, [body])
-    assert isinstance(taken, Accepted)
+    (result,) = await accept_batch(resources, [request])
+    assert isinstance(result, Accepted)
 
 
 @QUEUE
@@ -255,5 +257,5 @@ async def test_a_request_refused_for_its_queue_binds_no_key(api: Api, account: s
     for _ in range(FEW):
         await api.create()
     with pytest.raises(TooMany):
-        await intake.accept(api.resources, account, a_request(), "key")
+        await create(api.resources, account, a_request(), "key")
     assert not await fetch(api.resources, "SELECT key FROM idempotency_keys")

@@ -8,8 +8,8 @@ import pytest
 from service.core import capabilities
 from service.core.capabilities import MODELS, USABLE_WITH
 from service.core.events import event_of
+from service.core.kinds import IMAGE, VIDEO
 from service.core.lifecycle import State
-from service.core.request_rules import IMAGE, VIDEO
 from service.core.subjects import public
 from service.job_queue import Work
 from tests.conftest import Api

@@ -86,7 +86,7 @@ class World:
 
     def _check(self, body: dict[str, Any]) -> None:
         try:
-            request_rules.check(body)
+            request_rules.check(body, account_id="")
         except errors.Invalid as error:
             text = "; ".join(f"{one.pointer}: {one.message}" for one in error.findings)
             raise Refusal(1201, text) from None

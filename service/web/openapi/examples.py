@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.core.request_rules import IMAGE, VIDEO
+from service.core.kinds import IMAGE, VIDEO
 
 # 300 x 300 pixels of one shade each, as PNG: the smallest pictures that keep the rules.
 FRONTAL = (

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.core import envelopes
 from service.core.capabilities import MODELS
-from service.core.request_rules import IMAGE, VIDEO
+from service.core.kinds import IMAGE, VIDEO
 from service.core.task_records import STATUSES
 from service.web.compat import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, PATH
 from service.web.openapi import examples

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.core.durations import DURATION
 from service.core.request_rules import TAGS
-from service.steps.intake import MAX_KEY, MAX_KEY_OF_MANY, MOST
+from service.steps.validate import MAX_BATCH, MAX_KEY, MAX_KEY_OF_BATCH
 from service.web.conditional import MOST_HELD, MOST_WAIT
 from service.web.openapi import examples
 from service.web.openapi.operations import (
@@ -55,7 +55,7 @@ OF_ONE = (
 OF_MANY = (
     in_header(
         "Idempotency-Key",
-        sized(range(1, MAX_KEY_OF_MANY + 1), pattern=VISIBLE),
+        sized(range(1, MAX_KEY_OF_BATCH + 1), pattern=VISIBLE),
         "The n-th request, counted from 0, has this with `/n` after it.",
         "order-7732",
     ),
@@ -127,7 +127,7 @@ def _create_many() -> Part:
         own=True,
         description=f"Each is answered by itself, in their order. {BODY_RULES}",
         parameters=OF_MANY,
-        body=body(record({"subjects": array(one, range(1, MOST + 1))}), examples.BATCH),
+        body=body(record({"subjects": array(one, range(1, MAX_BATCH + 1))}), examples.BATCH),
         answers={
             "207": answer("What became of each.", record({"data": array(_one_answer())})),
             **fails(400, 413, 415, 422),

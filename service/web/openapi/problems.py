@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.core.fields import MAX_FINDINGS
-from service.steps.intake import MOST_BESIDE
+from service.steps.validate import MAX_HEADER_FINDINGS
 from service.web.openapi.pieces import Schema, array, record, ref, text, whole, word
 from service.web.responses import PROBLEM
 
@@ -49,7 +49,7 @@ FINDING = record(
 
 def schemas() -> dict[str, Schema]:
     made = {name: _problem(status, codes) for status, (name, _, codes) in CODES.items()}
-    findings = array(ref("Finding"), range(1, MAX_FINDINGS + MOST_BESIDE + 1))
+    findings = array(ref("Finding"), range(1, MAX_FINDINGS + MAX_HEADER_FINDINGS + 1))
     made["Invalid"] = _problem(422, CODES[422][2], {"errors": findings})
     made["Finding"] = FINDING
     for name, (codes, extra) in CONFLICTS.items():

@@ -1,6 +1,6 @@
 """Schemas of create-subject requests. Limits: core/request_rules.py."""
 
-from service.core import images, request_rules, videos
+from service.core import images, kinds, request_rules, videos
 from service.web.openapi.pieces import (
     PLAIN,
     PROSE,
@@ -79,9 +79,9 @@ def schemas(*, voice_for_images: bool) -> dict[str, Schema]:
     return {
         "SubjectRequest": _request(),
         "ImageSubjectRequest": _of_kind(
-            request_rules.IMAGE, "element_image_list", VOICE if voice_for_images else NO_VOICE
+            kinds.IMAGE, "element_image_list", VOICE if voice_for_images else NO_VOICE
         ),
-        "VideoSubjectRequest": _of_kind(request_rules.VIDEO, "element_video_list", VOICE),
+        "VideoSubjectRequest": _of_kind(kinds.VIDEO, "element_video_list", VOICE),
         "Image": IMAGE,
         "ImageList": IMAGE_LIST,
         "VideoList": VIDEO_LIST,
@@ -90,10 +90,10 @@ def schemas(*, voice_for_images: bool) -> dict[str, Schema]:
 
 
 def _request() -> Schema:
-    kinds = {request_rules.IMAGE: "ImageSubjectRequest", request_rules.VIDEO: "VideoSubjectRequest"}
-    paths = {kind: ref(name)["$ref"] for kind, name in kinds.items()}
+    schemas = {kinds.IMAGE: "ImageSubjectRequest", kinds.VIDEO: "VideoSubjectRequest"}
+    paths = {kind: ref(name)["$ref"] for kind, name in schemas.items()}
     return {
-        "oneOf": [ref(name) for name in kinds.values()],
+        "oneOf": [ref(name) for name in schemas.values()],
         "discriminator": {"propertyName": "reference_type", "mapping": paths},
     }
 

@@ -1,6 +1,6 @@
 """Schemas of subjects and events, as they are shown."""
 
-from service.core import events, request_rules
+from service.core import events, kinds
 from service.core.lifecycle import State
 from service.web.openapi.pieces import (
     Schema,
@@ -47,7 +47,7 @@ SHOWN: dict[str, Schema] = {
     "provider_task_id": nullable(text()),
     "state": ref("State"),
     "version": whole(1, description="The sequence of its last event."),
-    "reference_type": word(request_rules.IMAGE, request_rules.VIDEO),
+    "reference_type": word(kinds.IMAGE, kinds.VIDEO),
     "element_name": text(),
     "element_description": text(),
     "element_voice_id": nullable(text()),

@@ -5,8 +5,9 @@ in the descriptions.
 """
 
 from service.core import headers, subscribing
+from service.core.kinds import IMAGE, VIDEO
 from service.core.parameters import LONGEST_WAIT
-from service.core.request_rules import IMAGE, TAGS, VIDEO
+from service.core.request_rules import TAGS
 from service.core.subscribing import NATS, REDIS, WEBHOOK
 from service.steps.signing import MAX_OVERLAP, OVERLAP
 from service.store.replay import KINDS

@@ -9,13 +9,12 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
-from service.core.errors import Conflict, Invalid, NotFound, Unavailable
-from service.core.subjects import public
-from service.steps import intake
-from service.steps.enter import Accepted, Wish
-from service.steps.intake import Asked
-from service.web.gathered import gather
-from tests.calling import fetch
+from service.core.create_request import Accepted, CreateRequest
+from service.core.errors import Conflict, Unavailable
+from service.jobs import create_subject
+from service.steps.accept import accept_batch, make_batcher
+from service.steps.validate import validate
+from tests.calling import create, fetch
 from tests.conftest import Api, Clock
 from tests.make import a_request
 
@@ -67,7 +66,7 @@ async def test_equal_requests_that_do_not_come_together_make_one_subject(
     for changes, key in (({}, "one key"), ({"external_task_id": "mine"}, None)):
         body = a_request(**changes)
         accepted = await asyncio.gather(
-            *(intake.accept(api.resources, account, body, key) for _ in range(AT_ONCE))
+            *(create(api.resources, account, body, key) for _ in range(AT_ONCE))
         )
         assert Counter(one.created for one in accepted) == {True: 1, False: AT_ONCE - 1}
         assert len({one.subject.id for one in accepted}) == 1
@@ -116,7 +115,7 @@ async def test_accounts_do_not_share_names_or_keys(api: Api) -> None:
     )
     body = a_request(external_task_id="mine")
     assert (await post(api, body, "key")).status_code == 202
-    theirs = await intake.accept(api.resources, "o", a_request("Eve"), "key")
+    theirs = await create(api.resources, "o", a_request("Eve"), "key")
     assert theirs.created
 
 
@@ -184,53 +183,53 @@ async def test_two_further_images_that_are_the_same_are_accepted_with_a_warning(
     problem(await post(api, body), 422, "invalid")
 
 
-async def by_name(api: Api, account: object, key: object = None) -> Accepted:
-    return await intake.accept_for(api.resources, account, a_request(), key)
+async def by_job(api: Api, account: Any, key: Any, name: str = "Ada") -> dict[str, Any]:  # noqa: ANN401
+    """The result of the job that another back end enqueues."""
+    return await create_subject(api.resources, {}, account, a_request(name), key)
 
 
 async def test_a_back_end_of_our_own_names_its_account(api: Api) -> None:
-    accepted = await by_name(api, "acme", "key")
-    shown = await api.read(accepted.subject.id)
-    assert public(accepted.subject) == {name: shown[name] for name in shown if name != "queue"}
-    with pytest.raises(Conflict):
-        await intake.accept_for(api.resources, "acme", a_request("Eve"), "key")
+    subject = (await by_job(api, "acme", "key"))["subject"]
+    shown = await api.read(subject["id"])
+    assert subject == {name: shown[name] for name in shown if name != "queue"}
+    refused = await by_job(api, "acme", "key", "Eve")
+    assert refused["error"]["code"] == "idempotency_key_reused"
 
 
 async def test_a_name_that_is_no_accounts_is_not_found(api: Api) -> None:
     for account in ("nobody", "\0", "\ud800", 7, None, ["acme"]):
-        with pytest.raises(NotFound):
-            await by_name(api, account)
+        assert (await by_job(api, account, "key"))["error"]["code"] == "not_found"
 
 
 async def test_a_key_that_is_no_text_is_refused(api: Api) -> None:
     for key in (7, b"key", ["key"]):
-        with pytest.raises(Invalid):
-            await by_name(api, "acme", key)
+        refused = await by_job(api, "acme", key)
+        assert [error["code"] for error in refused["error"]["errors"]] == ["idempotency_key"]
 
 
 async def test_those_of_one_key_that_come_together_follow_the_first(api: Api, account: str) -> None:
     """In one transaction; but one whose leader was refused is decided by itself."""
     await api.create(external_task_id="taken")
 
-    def wish(key: str | None, **changes: Any) -> Wish:  # noqa: ANN401
-        return intake.read(api.resources, Asked(account, key), a_request(**changes))
+    def request(key: str | None, **changes: Any) -> CreateRequest:  # noqa: ANN401
+        return validate(api.resources.settings, account, a_request(**changes), key)
 
     eve = {"element_name": "Eve"}
-    wishes = [
-        wish("a"),
-        wish(None),
-        wish("a", **eve),
-        wish("a"),
-        wish("b", external_task_id="taken", **eve),
-        wish("b", **eve),
-        wish("b"),
+    requests = [
+        request("a"),
+        request(None),
+        request("a", **eve),
+        request("a"),
+        request("b", external_task_id="taken", **eve),
+        request("b", **eve),
+        request("b"),
     ]
-    outcomes = await intake.accept_all(api.resources, wishes)
-    kinds = [type(one) for one in outcomes]
+    results = await accept_batch(api.resources, requests)
+    kinds = [type(result) for result in results]
     assert kinds == [Accepted, Accepted, Conflict, Accepted, Conflict, Accepted, Conflict]
-    taken = [one for one in outcomes if isinstance(one, Accepted)]
-    assert [one.created for one in taken] == [True, True, False, True]
-    assert taken[0].subject.id == taken[2].subject.id
+    accepted = [result for result in results if isinstance(result, Accepted)]
+    assert [result.created for result in accepted] == [True, True, False, True]
+    assert accepted[0].subject.id == accepted[2].subject.id
     assert await counts(api) == [4, 4, 2]
 
 
@@ -240,8 +239,8 @@ async def test_requests_are_told_apart_from_those_whose_keys_they_share_a_moment
     """What breaks off a later round is not told to those of the first, which are committed."""
     await api.create(external_task_id="taken")
     bodies = [("k", {"external_task_id": "taken", "element_name": "Eve"}), (None, {}), ("k", {})]
-    wishes = [
-        intake.read(api.resources, Asked(account, key), a_request(**changes))
+    requests = [
+        validate(api.resources.settings, account, a_request(**changes), key)
         for key, changes in bodies
     ]
     await fetch(
@@ -254,7 +253,7 @@ async def test_requests_are_told_apart_from_those_whose_keys_they_share_a_moment
         "CREATE TRIGGER away BEFORE INSERT ON idempotency_keys"
         " FOR EACH ROW EXECUTE FUNCTION away()",
     )
-    refused, accepted, later = await intake.accept_all(api.resources, wishes)
+    refused, accepted, later = await accept_batch(api.resources, requests)
     assert (type(refused), type(accepted)) == (Conflict, Accepted)
     assert isinstance(later, Unavailable)
     assert await counts(api) == [2, 2, 0]
@@ -266,8 +265,8 @@ async def test_a_fault_in_a_later_round_makes_nothing_of_the_first_anew(
     """Nothing but its key would tell that a request was made before; and one has none."""
     await api.create(external_task_id="taken")
     bodies = [("k", {"external_task_id": "taken", "element_name": "Eve"}), (None, {}), ("k", {})]
-    wishes = [
-        intake.read(api.resources, Asked(account, key), a_request(**changes))
+    requests = [
+        validate(api.resources.settings, account, a_request(**changes), key)
         for key, changes in bodies
     ]
     await fetch(
@@ -280,10 +279,9 @@ async def test_a_fault_in_a_later_round_makes_nothing_of_the_first_anew(
         "CREATE TRIGGER fail BEFORE INSERT ON idempotency_keys"
         " FOR EACH ROW EXECUTE FUNCTION fail()",
     )
-    gathered = gather(lambda: api.resources)
-    async with gathered.open():
-        outcomes = await asyncio.gather(*(gathered.intake.submit(wish) for wish in wishes))
-    assert [type(one) for one in outcomes] == [Conflict, Accepted, Unavailable]
+    async with make_batcher(lambda: api.resources) as batcher:
+        results = await asyncio.gather(*(batcher.submit(request) for request in requests))
+    assert [type(result) for result in results] == [Conflict, Accepted, Unavailable]
     assert await counts(api) == [2, 2, 0]
     assert [line["action"] for line in logged].count("fault") == 1
     logged.clear()
