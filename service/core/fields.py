@@ -7,11 +7,12 @@ messages. What a reader gives back is the value to keep, and good only if nothin
 import difflib
 import re
 import unicodedata
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from service.core import targets
-from service.core.errors import Finding
+from service.core.errors import Finding, Invalid
 
 MAX_FINDINGS = 100  # a body of a million mistakes is told of the first hundred
 MAX_HINTS = 5  # mistyped names of which the right one is said
@@ -54,6 +55,47 @@ class Reading:
     def warn(self, at: str, code: str, what: str) -> None:
         """`what` completes such a sentence too. A request has a handful of these at most."""
         self.warnings.append(Finding(at, code, f"{at[1:]} {what}"))
+
+    def raise_findings(self) -> None:
+        """Invalid with every finding, if there is one."""
+        if self.findings:
+            raise Invalid(self.findings)
+
+
+Reader = Callable[[Reading, str, object], Any]  # of a value and the pointer to it
+
+
+def read_object(
+    body: object, readers: Mapping[str, Reader], required: Collection[str] = ()
+) -> dict[str, Any]:
+    """The members that a body gives, each as its reader makes it. Invalid with every finding."""
+    reading = Reading()
+    given = body_members(reading, body, readers)
+    require(reading, "", given, required)
+    read = read_each(reading, given, readers)
+    reading.raise_findings()
+    return read
+
+
+def body_members(
+    reading: Reading, body: object, known: Collection[str], *, nulls: bool = False
+) -> dict[str, object]:
+    """The known members of a whole body, as `members` gives them; Invalid if it is no object."""
+    given = members(reading, "", body, known, nulls=nulls)
+    if given is None:
+        raise Invalid(reading.findings)
+    return given
+
+
+def read_each(
+    reading: Reading, given: Mapping[str, object], readers: Mapping[str, Reader]
+) -> dict[str, Any]:
+    """A body's members, each as its reader makes it; those that have no reader are left out."""
+    return {
+        name: readers[name](reading, f"/{name}", value)
+        for name, value in given.items()
+        if name in readers
+    }
 
 
 def shown(text: str) -> str:

@@ -7,13 +7,12 @@ the worker.
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 
 from service.core import fields, images
 from service.core.create_request import CreateRequest
-from service.core.errors import Invalid
-from service.core.fields import Reading
+from service.core.fields import Reader, Reading
 from service.core.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 
 NAME_LIMIT = 20  # characters; rule P10
@@ -58,16 +57,13 @@ def check(
     that its URLs may name, None any.
     """
     reading = Reading(ports)
-    given = fields.members(reading, "", body, READERS)
-    if given is None:
-        raise Invalid(reading.findings)
+    given = fields.body_members(reading, body, READERS)
     _needed(reading, given)
-    read = {name: READERS[name](reading, f"/{name}", value) for name, value in given.items()}
+    read = fields.read_each(reading, given, READERS)
     document = {name: value for name, value in read.items() if value}
     if document.get("reference_type") == IMAGE and not voice_for_images:  # rule P21
         _no_voice(reading, document)
-    if reading.findings:
-        raise Invalid(reading.findings)
+    reading.raise_findings()
     return CreateRequest(account_id, document, reading.inline, tuple(reading.warnings))
 
 
@@ -203,7 +199,7 @@ def external_id(reading: Reading, at: str, value: object) -> str | None:
     return text
 
 
-READERS: Mapping[str, Callable[[Reading, str, object], object]] = MappingProxyType(
+READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "element_name": _name,
         "element_description": _description,

@@ -5,15 +5,15 @@ What lies behind the URL is judged by steps/subscribe.py, and again whenever it 
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 from service.core import events, fields, targets
-from service.core.errors import Finding, Invalid
-from service.core.fields import Reading
+from service.core.errors import Finding
+from service.core.fields import Reader, Reading
 from service.core.headers import read_headers
 from service.core.keys import whsec
 from service.core.kinds import IMAGE, VIDEO
@@ -59,21 +59,21 @@ class Rules:
     ports: Container[int] | None = None
 
 
-Reader = Callable[[Reading, str, object], Any]
-
-
 def read_new(body: object, rules: Rules) -> dict[str, Any]:
     """The fields that a body gives, read; `type` is always among them. Invalid with every finding.
 
     Texts, tuples for lists, floats for seconds and rates, and the key's bytes as `secret`.
     """
-    reading, given = _given(body, {*NAMES, "type", "secret"})
+    reading = Reading()
+    given = fields.body_members(reading, body, sorted({*NAMES, "type", "secret"}))
     fields.require(reading, "", given, ("url",))
     kind = fields.choice(reading, "/type", given.pop("type", WEBHOOK), TYPES)
     if kind in (NATS, REDIS):
         fields.require(reading, "", given, ("channel",))
     readers = {**_readers(kind, rules), "secret": _secret}
-    return {"type": kind} | _read(reading, given, readers)
+    read = fields.read_each(reading, given, readers)
+    reading.raise_findings()
+    return {"type": kind} | read
 
 
 def read_change(body: object, kind: str, rules: Rules) -> dict[str, Any]:
@@ -81,24 +81,17 @@ def read_change(body: object, kind: str, rules: Rules) -> dict[str, Any]:
 
     Null is back to the default, as if never given; where there is none, it is left out.
     """
-    reading, given = _given(body, {*NAMES, "state", "type", "secret"}, nulls=True)
+    reading, known = Reading(), sorted({*NAMES, "state", "type", "secret"})
+    given = fields.body_members(reading, body, known, nulls=True)
     given = {name: one for name, one in given.items() if one is not None or name not in NO_DEFAULT}
     if "type" in given:
         reading.report("/type", "not_changeable", "stays as it is: make another subscriber")
     if "secret" in given:
         rule = "is changed by POST /v1/subscribers/{id}/rotate-secret alone"
         reading.report("/secret", "not_changeable", rule)
-    return _read(reading, given, {**_readers(kind, rules), "state": _state})
-
-
-def _given(
-    body: object, known: Collection[str], *, nulls: bool = False
-) -> tuple[Reading, dict[str, object]]:
-    reading = Reading()
-    given = fields.members(reading, "", body, sorted(known), nulls=nulls)
-    if given is None:
-        raise Invalid(reading.findings)
-    return reading, given
+    read = fields.read_each(reading, given, {**_readers(kind, rules), "state": _state})
+    reading.raise_findings()
+    return read
 
 
 def _readers(kind: str | None, rules: Rules) -> Mapping[str, Reader]:
@@ -112,19 +105,6 @@ def _readers(kind: str | None, rules: Rules) -> Mapping[str, Reader]:
         return _url(reading, at, value, kind, rules)
 
     return {**COMMON, **of_type, **channel, "url": url}
-
-
-def _read(
-    reading: Reading, given: Mapping[str, object], readers: Mapping[str, Reader]
-) -> dict[str, Any]:
-    read = {
-        name: readers[name](reading, f"/{name}", value)
-        for name, value in given.items()
-        if name in readers
-    }
-    if reading.findings:
-        raise Invalid(reading.findings)
-    return read
 
 
 def _url(reading: Reading, at: str, value: object, kind: str, rules: Rules) -> str | None:

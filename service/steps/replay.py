@@ -1,13 +1,12 @@
 """Sending anew: one delivery, or all of a time that a subscriber missed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from service.core import fields
-from service.core.errors import Conflict, Invalid, NotFound
-from service.core.fields import Reading
+from service.core.errors import Conflict, Finding, Invalid, NotFound
+from service.core.fields import Reader, Reading
 from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import delivery_log, replay
@@ -123,18 +122,13 @@ def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
 
 
 def validate_replay(body: object, now: datetime) -> ReplayRequest:
-    reading = Reading()
-    given = fields.members(reading, "", body, READERS)
-    if given is not None:
-        fields.require(reading, "", given, ("since", "only"))
-    values: dict[str, Any] = {"until": now, "dry_run": False}
-    values |= {name: READERS[name](reading, f"/{name}", one) for name, one in (given or {}).items()}
-    if reading.findings:
-        raise Invalid(reading.findings)
-    wish = ReplayRequest(**values)
+    """The replay a JSON body asks for; Invalid with every finding."""
+    read = fields.read_object(body, READERS, required=("since", "only"))
+    read = {"until": now, "dry_run": False, **read}
+    wish = ReplayRequest(**read)
     if wish.since > wish.until:
-        reading.report("/since", "after_until", "must not be after until, which is now if left out")
-        raise Invalid(reading.findings)
+        rule = "since must not be after until, which is now if left out"
+        raise Invalid([Finding("/since", "after_until", rule)])
     return wish
 
 
@@ -163,7 +157,7 @@ def _switch(reading: Reading, at: str, value: object) -> bool:
     return value is True
 
 
-READERS: Mapping[str, Callable[[Reading, str, object], Any]] = {
+READERS: Mapping[str, Reader] = {
     "since": _time,
     "until": _time,
     "only": _only,

@@ -1,13 +1,14 @@
 """The keys that sign what goes out: made, rotated while deliveries go on, and published."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from service.core import signatures
-from service.core.errors import Invalid, NotFound
-from service.core.fields import Reading, members
+from service.core.errors import NotFound
+from service.core.fields import Reader, Reading, read_object
 from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
@@ -19,8 +20,7 @@ from service.store.signing_keys import Keys
 log = structlog.get_logger()
 
 MAX_OVERLAP = 604_800  # seconds: a week, as long as the provider's own (rule P75)
-OVERLAP = 86_400
-FIELDS = ("overlap", "secret")
+OVERLAP = 86_400  # where none is asked for
 # A verifier may look at sixteen signatures and no more, as ours does: there are twelve at most.
 MOST_RETIRED = 5
 MOST_PUBLISHED = 1000  # public keys in force, and as many retired ones
@@ -38,10 +38,8 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """`key` is None where we make it."""
-
-    overlap: timedelta
-    key: bytes | None = field(repr=False)
+    overlap: timedelta  # for which the old keys still sign
+    secret: bytes | None = field(repr=False)  # None where we make it
 
 
 async def rotate(
@@ -53,7 +51,7 @@ async def rotate(
     oldest goes. NotFound if the account has no such subscriber; Invalid with every finding.
     """
     wish = _read(body)
-    key = wish.key or resources.chance(signatures.SECRET_BYTES)
+    key = wish.secret or resources.chance(signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await signing_keys.hold(tx, account_id, subscriber_id)
         if old is None:
@@ -70,7 +68,7 @@ async def rotate(
 async def rotate_account_secret(resources: Resources, account_id: str, body: object) -> str:
     """The same for the secret that signs what goes to the account's callback_urls."""
     wish = _read(body)
-    key = wish.key or resources.chance(signatures.SECRET_BYTES)
+    key = wish.secret or resources.chance(signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await accounts.callback_secret(tx, account_id, hold=True)
         if old is not None:
@@ -116,31 +114,27 @@ async def published(resources: Resources) -> list[dict[str, str]]:
 
 
 def _read(body: object) -> _Wish:
-    reading = Reading()
-    given = members(reading, "", body, FIELDS) or {}
-    wish = _Wish(
-        _overlap(reading, given.get("overlap", OVERLAP)),
-        _key(reading, given["secret"]) if "secret" in given else None,
-    )
-    if reading.findings:
-        raise Invalid(reading.findings)
-    return wish
+    """The rotation that a JSON body asks for; Invalid with every finding."""
+    read = {"overlap": timedelta(seconds=OVERLAP), "secret": None}
+    return _Wish(**read | read_object(body, READERS))
 
 
-def _overlap(reading: Reading, value: object) -> timedelta:
+def _overlap(reading: Reading, at: str, value: object) -> timedelta | None:
     if type(value) is int and 0 <= value <= MAX_OVERLAP:  # to isinstance True is 1
         return timedelta(seconds=value)
-    rule = f"must be a whole number of seconds from 0 to {MAX_OVERLAP}"
-    reading.report("/overlap", "overlap", rule)
-    return timedelta()
+    reading.report(at, "overlap", f"must be a whole number of seconds from 0 to {MAX_OVERLAP}")
+    return None
 
 
-def _key(reading: Reading, value: object) -> bytes | None:
+def _secret(reading: Reading, at: str, value: object) -> bytes | None:
     try:
         return signatures.key_of(value if isinstance(value, str) else "")
     except ValueError as error:
-        reading.report("/secret", "secret", f"must be a webhook secret: {error}")
+        reading.report(at, "secret", f"must be a webhook secret: {error}")
         return None
+
+
+READERS: Mapping[str, Reader] = {"overlap": _overlap, "secret": _secret}
 
 
 def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool) -> Keys:
