@@ -192,7 +192,7 @@ async def test_secrets_are_listed_without_showing_them_and_removed(
     done = await run(environ, "secrets", "remove", added[0])
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert done.stderr.startswith("there is no secret of this id")
-    assert await fetch(api.resources, "SELECT id FROM callback_secrets") == []
+    assert await fetch(api.resources, "SELECT id FROM webhook_secrets") == []
 
 
 @pytest.mark.parametrize(

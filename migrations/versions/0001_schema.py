@@ -38,7 +38,7 @@ def upgrade() -> None:
         # When a subject of this account was last claimed: accounts take turns.
         sa.Column("last_claimed_at", TIME),
         # Signs what goes to callback_urls; sealed.
-        sa.Column("callback_secret", sa.LargeBinary()),
+        sa.Column("callback_url_secret", sa.LargeBinary()),
         # Requests made so far use up the permitted rate until then.
         sa.Column("rate_used_until", TIME),
         sa.Column("created_at", TIME, nullable=False),
@@ -69,11 +69,11 @@ def upgrade() -> None:
         sa.Column("next_probe_at", TIME),
         # From code 1303, at parallel_limit_observed_at; core/parallel_limit.py.
         sa.Column("observed_parallel_limit", sa.Integer()),
-        # Raised with every change of callback_secrets: what was checked under another is checked
+        # Raised with every change of webhook_secrets: what was checked under another is checked
         # anew.
         sa.Column("secrets_version", sa.BigInteger(), nullable=False, server_default="0"),
         # Reference type → seconds that a task takes.
-        sa.Column("usual", postgresql.JSONB()),
+        sa.Column("typical_durations", postgresql.JSONB()),
         # Look-ups made so far use up the permitted rate until then.
         sa.Column("poll_rate_used_until", TIME),
         # Answers in a row that nobody could read; when the first and the newest of them came.
@@ -103,14 +103,14 @@ def upgrade() -> None:
         sa.Column("error", postgresql.JSONB()),
         sa.Column("lease_token", ID),
         sa.Column("lease_until", TIME),
-        sa.Column("attempt", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("claimed_at", TIME),
         sa.Column("available_at", TIME, nullable=False),
-        sa.Column("polls", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("poll_count", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("next_poll_at", TIME),
         sa.Column("deadline", TIME, nullable=False),
         # The subscriber that stands for its callback_url.
-        sa.Column("callback_id", ID),
+        sa.Column("callback_subscriber_id", ID),
         # When media given by URL are to be looked at, or until when the holder of the token does;
         # null: there is nothing to look at, or it was found good.
         sa.Column("media_check_at", TIME),
@@ -136,7 +136,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="result"),
         sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
-        sa.CheckConstraint("version >= 1 AND attempt >= 0 AND polls >= 0", name="counts"),
+        sa.CheckConstraint("version >= 1 AND attempts >= 0 AND poll_count >= 0", name="counts"),
         sa.CheckConstraint(
             "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
             name="poll",
@@ -279,7 +279,7 @@ def upgrade() -> None:
     )
     # Beside those of the settings; the version is in provider_state.
     op.create_table(
-        "callback_secrets",
+        "webhook_secrets",
         sa.Column("id", ID, primary_key=True),
         sa.Column("source", sa.Text(), nullable=False),
         # To know it by, without showing it.
@@ -322,7 +322,7 @@ def upgrade() -> None:
         sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
         # `callback` ones stand for all callback_urls of an account at one origin; nobody made
         # them, and they hear of no event but those of the subjects that name them
-        # (subjects.callback_id).
+        # (subjects.callback_subscriber_id).
         sa.Column("type", sa.Text(), nullable=False, server_default="webhook"),
         sa.Column("url", sa.Text(), nullable=False),
         # The subject of a NATS stream, the key of a Redis one.
@@ -393,16 +393,16 @@ def upgrade() -> None:
     )
     # Of subscribers, and of accounts for their callback_urls: still signed with.
     op.create_table(
-        "retired_keys",
+        "previous_signing_keys",
         sa.Column("id", ID, primary_key=True),
         sa.Column("owner_id", ID, nullable=False),
         # Sealed, as the next.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("seed", sa.LargeBinary()),
         sa.Column("public_key", sa.LargeBinary()),
-        sa.Column("until", TIME, nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
     )
-    op.create_index("ix_retired_keys_owner", "retired_keys", ["owner_id"])
+    op.create_index("ix_previous_signing_keys_owner", "previous_signing_keys", ["owner_id"])
     # How a subscriber's deliveries may flow; no row: freely.
     op.create_table(
         "lanes",

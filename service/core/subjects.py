@@ -27,13 +27,13 @@ class Subject:
     error: Mapping[str, Any] | None
     lease_token: str | None
     lease_until: datetime | None
-    attempt: int
+    attempts: int
     claimed_at: datetime | None
     available_at: datetime
-    polls: int
+    poll_count: int
     next_poll_at: datetime | None
     deadline: datetime
-    callback_id: str | None  # the subscriber that stands for its callback_url
+    callback_subscriber_id: str | None  # the subscriber that stands for its callback_url
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
@@ -128,7 +128,7 @@ def moved(
         lease_token=None,
         lease_until=None,
         available_at=news.retry_at or before.available_at,
-        polls=0,
+        poll_count=0,
         next_poll_at=(ask_at or now) if waits_for_news else None,
         updated_at=now,
         finished_at=now if finished else None,

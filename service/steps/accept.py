@@ -203,7 +203,7 @@ async def _give_callback_subscribers(
     }
     ids = await ensure_callback_url_subscribers(tx, resources, sorted(set(wanted.values())))
     for create, account_origin in wanted.items():
-        create.subject = replace(create.subject, callback_id=ids[account_origin])
+        create.subject = replace(create.subject, callback_subscriber_id=ids[account_origin])
 
 
 async def _add_subjects(tx: Direct, creates: Sequence[PendingCreate]) -> list[PendingCreate]:

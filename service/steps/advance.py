@@ -41,7 +41,7 @@ def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
     now = resources.clock()
     ask_at = None  # a lost answer is looked up at once, and what has ended never
     if decision in CALLED_BACK:
-        ask_at = next_look_up(resources, subject, now, polls=0)
+        ask_at = next_look_up(resources, subject, now, poll_count=0)
     return Outcome(subject, moved(subject, decision, news, now, ask_at), None)
 
 
@@ -50,7 +50,10 @@ def events_for(resources: Resources, outcome: Outcome) -> tuple[New, ...]:
     if outcome.after.version == outcome.before.version:
         return ()
     after = outcome.after
-    callback = after.callback_id and (after.callback_id, str(after.document["callback_url"]))
+    callback = after.callback_subscriber_id and (
+        after.callback_subscriber_id,
+        str(after.document["callback_url"]),
+    )
     return (New(event_of(after), resources.new_id("dlv"), callback or None),)
 
 
@@ -77,7 +80,7 @@ class Fence:
         if self.media is not None:
             return not await media_looks.holds(tx, subject.id, self.media)
         lost = self.lease is not None and subject.lease_token != self.lease
-        return lost or (self.attempt is not None and subject.attempt != self.attempt)
+        return lost or (self.attempt is not None and subject.attempts != self.attempt)
 
 
 OPEN = Fence()
@@ -147,7 +150,7 @@ def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: in
         after=after.state.value,
         verdict=outcome.verdict,
         version=after.version,
-        attempt=after.attempt,
+        attempt=after.attempts,
         provider_task=after.provider_task_id,
         error=(after.error or {}).get("code"),
     )
@@ -159,7 +162,9 @@ def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: in
         resources.queue.wake(Work.RECONCILE)
 
 
-def next_look_up(resources: Resources, subject: Subject, now: datetime, polls: int) -> datetime:
+def next_look_up(
+    resources: Resources, subject: Subject, now: datetime, poll_count: int
+) -> datetime:
     """When a subject is asked for, after that many look-ups without news."""
     usual = resources.settings.poll_after or resources.learnt.usual(subject.reference_type)
-    return now + timedelta(seconds=poll_spacing(polls, usual, resources.dice()))
+    return now + timedelta(seconds=poll_spacing(poll_count, usual, resources.dice()))

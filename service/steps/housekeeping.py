@@ -47,4 +47,4 @@ async def learn(resources: Resources) -> None:
         usual = {kind: usual_duration(durations) for kind, durations in found.items()}
         learnt = {kind: seconds for kind, seconds in usual.items() if seconds is not None}
         if learnt:
-            await provider.learn_usual(tx, learnt)
+            await provider.learn_durations(tx, learnt)

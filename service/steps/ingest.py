@@ -72,7 +72,7 @@ async def write(
         incoming = [replace(one, seen=seen) for one in incoming]
     keys = sorted({(one.callback.source, one.callback.dedup_key) for one in incoming})
     known = await inbox.known(tx, keys, [subject.id for subject in locked])
-    resources.learnt.take(known.usual)
+    resources.learnt.take(known.typical_durations)
     if any(one.version not in {None, known.secrets_version} for one in incoming):
         raise OtherSecrets
     docket = Docket(resources, locked, known)

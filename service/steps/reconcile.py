@@ -70,7 +70,7 @@ async def look_up(resources: Resources, subject: Subject) -> None:
         case _:
             assert_never(answer)
     if news is not None:
-        outcome = await advance(resources, subject.id, news, Fence(attempt=subject.attempt))
+        outcome = await advance(resources, subject.id, news, Fence(attempt=subject.attempts))
         if outcome is None or outcome.stay is None:
             return
     await _ask_later(resources, subject)
@@ -82,15 +82,15 @@ def _absent(resources: Resources, subject: Subject) -> News | None:
     grace = timedelta(seconds=resources.settings.absence_grace)
     if subject.state is State.UNCONFIRMED and (subject.claimed_at or now) + grace > now:
         return None
-    wait = full_jitter(subject.attempt, RETRY_BASE, RETRY_CAP, resources.dice())
+    wait = full_jitter(subject.attempts, RETRY_BASE, RETRY_CAP, resources.dice())
     return News(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))
 
 
 async def _ask_later(resources: Resources, subject: Subject) -> None:
     now = resources.clock()
-    at = next_look_up(resources, subject, now, polls=subject.polls)
+    at = next_look_up(resources, subject, now, poll_count=subject.poll_count)
     if subject.state is State.UNCONFIRMED:  # it may never have arrived: do not let it wait long
-        at = min(at, now + timedelta(seconds=1.0 + subject.polls))
+        at = min(at, now + timedelta(seconds=1.0 + subject.poll_count))
     async with resources.database.transaction() as tx:
         await subjects.ask_later(tx, subject, at)
 

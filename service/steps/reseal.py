@@ -18,7 +18,7 @@ from service.store.database import Transaction
 from service.store.sealed import CALLBACK_SECRETS, SHELVES, Row, Shelf
 
 BATCH = 50  # rows held at once, for some milliseconds
-WHOLE = frozenset({"secret", "callback_secret"})  # columns whose name is not in what binds them
+WHOLE = frozenset({"secret", "callback_url_secret"})  # columns whose name is not in what binds them
 
 
 @dataclass(slots=True)

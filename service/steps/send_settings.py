@@ -20,11 +20,11 @@ MOST_KEPT = 10_000  # subscribers; a few kB each
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """What signs, until then if it is retired. `seed` is that of an ed25519 key, for v1a."""
+    """What signs; a retired key does until `expires_at`. `seed` is an ed25519 key's, for v1a."""
 
     secret: bytes = field(repr=False)
     seed: bytes | None = field(repr=False)
-    until: datetime | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class SendSettings:
 
     def keys_at(self, now: datetime) -> list[SigningKey]:
         """Those in force then, the current one first."""
-        return [key for key in self.keys if key.until is None or key.until > now]
+        return [key for key in self.keys if key.expires_at is None or key.expires_at > now]
 
 
 def encryption_context(owner_id: str, what: str = "") -> str:
@@ -127,5 +127,7 @@ class SendSettingsCache:
             if v1a and key.seed is not None:
                 seed = self._vault.open(key.seed, encryption_context(stored.owner_id, "seed"))
             yield SigningKey(
-                self._vault.open(key.secret, encryption_context(stored.owner_id)), seed, key.until
+                self._vault.open(key.secret, encryption_context(stored.owner_id)),
+                seed,
+                key.expires_at,
             )

@@ -70,11 +70,11 @@ async def rotate_account_secret(resources: Resources, account_id: str, body: obj
     wish = _read(body)
     key = wish.secret or resources.chance(signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
-        old = await accounts.callback_secret(tx, account_id, hold=True)
+        old = await accounts.callback_url_secret(tx, account_id, hold=True)
         if old is not None:
             await _retire(tx, resources, account_id, Keys(old, None, None), wish.overlap)
         sealed = resources.vault.seal(key, encryption_context(account_id))
-        await accounts.set_callback_secret(tx, account_id, sealed)
+        await accounts.set_callback_url_secret(tx, account_id, sealed)
     log.info("signing", action="secret_rotated", account=account_id)
     return signatures.secret_of(key)
 
@@ -96,10 +96,10 @@ async def account_secret(resources: Resources, account_id: str) -> str:
 
 async def _account_secret(tx: Transaction | Direct, resources: Resources, account_id: str) -> bytes:
     """Sealed."""
-    sealed = await accounts.callback_secret(tx, account_id)
+    sealed = await accounts.callback_url_secret(tx, account_id)
     if sealed is None:
         key = resources.chance(signatures.SECRET_BYTES)
-        sealed = await accounts.give_callback_secret(
+        sealed = await accounts.give_callback_url_secret(
             tx, account_id, resources.vault.seal(key, encryption_context(account_id))
         )
     return sealed
@@ -155,7 +155,7 @@ async def _retire(
     key from signing too."""
     now = resources.clock()
     before = await retired_keys.of_owner(tx, owner_id)
-    kept = [one for one in before if one.until > now and _opens(resources, owner_id, one)]
+    kept = [one for one in before if one.expires_at > now and _opens(resources, owner_id, one)]
     if overlap and _opens(resources, owner_id, old):
         new = _retired(resources, owner_id, old, now + overlap)
         await retired_keys.add(tx, new)

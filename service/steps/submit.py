@@ -54,7 +54,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
     async with resources.database.transaction() as tx:
         await provider.lock_claims(tx)
         state = await provider.read(tx)
-        resources.learnt.take(state.usual)
+        resources.learnt.take(state.typical_durations)
         free = min(limit, _free(resources, state, now))
         if free <= 0:
             return []
@@ -118,7 +118,7 @@ def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: dat
             return News(Signal.REFUSED, error=_refusal(code, message))
         case Deferred(at_least=at_least, parallel=parallel):
             # Where there are too many, the learnt limit says how soon there is a place for it.
-            doublings = 0 if parallel else subject.attempt
+            doublings = 0 if parallel else subject.attempts
             wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.dice())
             return News(Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait)))
         case Stopped():

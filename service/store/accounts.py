@@ -98,15 +98,15 @@ async def revoke_key(tx: Transaction, key_id: str, now: datetime) -> None:
     await tx.execute(update(api_keys).where(*own).values(revoked_at=now))
 
 
-_SECRET = text("SELECT callback_secret FROM accounts WHERE id = :account_id")
+_SECRET = text("SELECT callback_url_secret FROM accounts WHERE id = :account_id")
 _HOLD_SECRET = text(f"{_SECRET} FOR NO KEY UPDATE")
 _GIVE_SECRET = text("""
-    UPDATE accounts SET callback_secret = coalesce(callback_secret, :sealed)
-    WHERE id = :account_id RETURNING callback_secret
+    UPDATE accounts SET callback_url_secret = coalesce(callback_url_secret, :sealed)
+    WHERE id = :account_id RETURNING callback_url_secret
 """)
 
 
-async def callback_secret(
+async def callback_url_secret(
     tx: Transaction | Direct, account_id: str, *, hold: bool = False
 ) -> bytes | None:
     """What signs for the account's callback_urls, sealed; None as long as nothing was. With `hold`
@@ -115,7 +115,9 @@ async def callback_secret(
     return None if sealed is None else bytes(sealed)
 
 
-async def give_callback_secret(tx: Transaction | Direct, account_id: str, sealed: bytes) -> bytes:
+async def give_callback_url_secret(
+    tx: Transaction | Direct, account_id: str, sealed: bytes
+) -> bytes:
     """Unless it has one; the one it has then. Of several at once the first wins: the others wait
     until it is decided."""
     values = {"account_id": account_id, "sealed": sealed}
@@ -123,10 +125,10 @@ async def give_callback_secret(tx: Transaction | Direct, account_id: str, sealed
     return bytes(kept)
 
 
-async def set_callback_secret(tx: Transaction, account_id: str, sealed: bytes) -> None:
+async def set_callback_url_secret(tx: Transaction, account_id: str, sealed: bytes) -> None:
     """The caller holds it. Those who keep an opened copy for its callback_urls read it anew."""
     own = accounts.c.id == account_id
-    await tx.execute(update(accounts).where(own).values(callback_secret=sealed))
+    await tx.execute(update(accounts).where(own).values(callback_url_secret=sealed))
     await tx.execute(_RAISE_VERSIONS, {"account_id": account_id})
 
 

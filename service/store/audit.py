@@ -74,10 +74,10 @@ QUESTIONS = (
     _Question(
         6,
         "each event of a subject but its first has a delivery to the subject's callback_url",
-        """SELECT e.id || ' to ' || b.callback_id FROM subjects b
+        """SELECT e.id || ' to ' || b.callback_subscriber_id FROM subjects b
         JOIN events e ON e.subject_id = b.id AND e.type <> 'subject.queued'
-        LEFT JOIN deliveries d ON d.event_id = e.id AND d.subscriber_id = b.callback_id
-        WHERE b.callback_id IS NOT NULL AND d.id IS NULL""",
+        LEFT JOIN deliveries d ON d.event_id = e.id AND d.subscriber_id = b.callback_subscriber_id
+        WHERE b.callback_subscriber_id IS NOT NULL AND d.id IS NULL""",
     ),
     # What was sent anew came late to begin with. Where the order was changed, or what is heard, it
     # holds for what came after.

@@ -8,7 +8,7 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.store.database import Transaction
-from service.store.tables import callback_secrets, provider_state
+from service.store.tables import provider_state, webhook_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +23,16 @@ class Secret:
 
 
 _SECRET = (
-    callback_secrets.c.id,
-    callback_secrets.c.source,
-    callback_secrets.c.fingerprint,
-    callback_secrets.c.secret,
-    callback_secrets.c.created_at,
+    webhook_secrets.c.id,
+    webhook_secrets.c.source,
+    webhook_secrets.c.fingerprint,
+    webhook_secrets.c.secret,
+    webhook_secrets.c.created_at,
 )
 # One statement, so that the version is that of these very secrets.
 _CURRENT = text("""
     SELECT p.secrets_version, s.id, s.source, s.fingerprint, s.secret, s.created_at
-    FROM provider_state p LEFT JOIN callback_secrets s ON true WHERE p.id = 1
+    FROM provider_state p LEFT JOIN webhook_secrets s ON true WHERE p.id = 1
     ORDER BY s.created_at, s.id
 """)
 
@@ -47,10 +47,10 @@ async def add(tx: Transaction, secret: Secret) -> bool:
     """False, and nothing written, if the source has it already."""
     values = {column.name: getattr(secret, column.name) for column in _SECRET}
     statement = (
-        upsert(callback_secrets)
+        upsert(webhook_secrets)
         .values(values)
         .on_conflict_do_nothing(index_elements=["source", "fingerprint"])
-        .returning(callback_secrets.c.id)
+        .returning(webhook_secrets.c.id)
     )
     added = (await tx.execute(statement)).first() is not None
     if added:
@@ -60,8 +60,8 @@ async def add(tx: Transaction, secret: Secret) -> bool:
 
 async def remove(tx: Transaction, secret_ids: Sequence[str]) -> int:
     """How many there were."""
-    statement = delete(callback_secrets).where(callback_secrets.c.id.in_(secret_ids))
-    removed = len((await tx.execute(statement.returning(callback_secrets.c.id))).all())
+    statement = delete(webhook_secrets).where(webhook_secrets.c.id.in_(secret_ids))
+    removed = len((await tx.execute(statement.returning(webhook_secrets.c.id))).all())
     if removed:
         await _raise_version(tx)
     return removed

@@ -24,7 +24,7 @@ _COLUMNS = {
     "reference_type": "text",
     "tags": "text[]",
     "about_subscriber_id": "text",
-    "callback_id": "text",
+    "callback_subscriber_id": "text",
     "callback_url": "text",
 }
 # Whether a subscriber s of the same account wants an event e: one of the subject b, or one about a
@@ -64,8 +64,9 @@ WRITE = f"""
         CROSS JOIN LATERAL (SELECT e.reference_type, e.tags) b
         WHERE {WANTED}
         UNION ALL
-        SELECT id, subject_id, sequence, stem, created_at, callback_id, 'per_subject', callback_url
-        FROM new WHERE callback_id IS NOT NULL
+        SELECT id, subject_id, sequence, stem, created_at, callback_subscriber_id, 'per_subject',
+            callback_url
+        FROM new WHERE callback_subscriber_id IS NOT NULL
     ), told AS (
         INSERT INTO deliveries
             (id, event_id, subscriber_id, subject_id, sequence, url, state, due_at, created_at)
@@ -120,7 +121,7 @@ def written(new: Sequence[New]) -> dict[str, Any]:
 
 def _row(new: New) -> dict[str, Any]:
     event = new.event
-    callback_id, callback_url = new.callback or (None, None)
+    callback_subscriber_id, callback_url = new.callback or (None, None)
     return {
         "id": event.id,
         "subject_id": event.subject_id,
@@ -132,7 +133,7 @@ def _row(new: New) -> dict[str, Any]:
         "reference_type": event.reference_type,
         "tags": event.tags,
         "about_subscriber_id": event.about_subscriber_id,
-        "callback_id": callback_id,
+        "callback_subscriber_id": callback_subscriber_id,
         "callback_url": callback_url,
     }
 

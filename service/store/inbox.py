@@ -67,12 +67,12 @@ class Known:
     open: frozenset[tuple[str, str]]
     said: frozenset[Saying]
     secrets_version: int
-    usual: Mapping[str, float] | None
+    typical_durations: Mapping[str, float] | None
 
 
 _KNOWN = text("""
     SELECT 'state', CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS timestamptz),
-        secrets_version, usual, CAST(NULL AS bytea)
+        secrets_version, typical_durations, CAST(NULL AS bytea)
     FROM provider_state WHERE id = 1
     UNION ALL
     SELECT verdict, source, dedup_key, NULL, NULL, NULL, sha256(body) FROM callbacks
@@ -133,18 +133,18 @@ async def known(
     seen: dict[tuple[str, str], bytes] = {}
     undecided: list[tuple[str, str]] = []
     said: list[Saying] = []
-    version, usual = 0, None
+    version, durations = 0, None
     for kind, one, two, time, number, json, digest in await tx.execute(_KNOWN, values):
         match kind:
             case "state":
-                version, usual = number, json
+                version, durations = number, json
             case "said":
                 said.append((one, two, time))
             case verdict:
                 seen[one, two] = digest
                 if verdict in OPEN:
                     undecided.append((one, two))
-    return Known(seen, frozenset(undecided), frozenset(said), version, usual)
+    return Known(seen, frozenset(undecided), frozenset(said), version, durations)
 
 
 def keeping(kept: Sequence[Kept]) -> dict[str, Any]:

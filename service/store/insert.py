@@ -20,7 +20,7 @@ _COLUMNS = {
     "version": "int",
     "available_at": "timestamptz",
     "deadline": "timestamptz",
-    "callback_id": "text",
+    "callback_subscriber_id": "text",
     "media_check_at": "timestamptz",
     "warnings": "jsonb",
     "created_at": "timestamptz",

@@ -25,7 +25,7 @@ CHANGING = {
     "lease_token": "text",
     "lease_until": "timestamptz",
     "available_at": "timestamptz",
-    "polls": "int",
+    "poll_count": "int",
     "next_poll_at": "timestamptz",
     "updated_at": "timestamptz",
     "finished_at": "timestamptz",

@@ -67,7 +67,8 @@ subscribers = Table(
     Column("id", Id, primary_key=True),
     Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
     # `callback` ones stand for all callback_urls of an account at one origin; nobody made them, and
-    # they hear of no event but those of the subjects that name them (subjects.callback_id).
+    # they hear of no event but those of the subjects that name them
+    # (subjects.callback_subscriber_id).
     Column("type", Text, nullable=False, server_default="webhook"),
     Column("url", Text, nullable=False),
     Column("channel", Text),  # the subject of a NATS stream, the key of a Redis one
@@ -116,16 +117,18 @@ subscribers = Table(
     Index("ix_subscribers_public", "id", postgresql_where=text("public_key IS NOT NULL")),
 )
 
-retired_keys = Table(  # of subscribers, and of accounts for their callback_urls: still signed with
-    "retired_keys",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("owner_id", Id, nullable=False),
-    Column("secret", LargeBinary, nullable=False),  # sealed, as the next
-    Column("seed", LargeBinary),
-    Column("public_key", LargeBinary),
-    Column("until", Time, nullable=False),
-    Index("ix_retired_keys_owner", "owner_id"),
+previous_signing_keys = (
+    Table(  # of subscribers, and of accounts for their callback_urls: still signed with
+        "previous_signing_keys",
+        metadata,
+        Column("id", Id, primary_key=True),
+        Column("owner_id", Id, nullable=False),
+        Column("secret", LargeBinary, nullable=False),  # sealed, as the next
+        Column("seed", LargeBinary),
+        Column("public_key", LargeBinary),
+        Column("expires_at", Time, nullable=False),
+        Index("ix_previous_signing_keys_owner", "owner_id"),
+    )
 )
 
 lanes = Table(  # how a subscriber's deliveries may flow; no row: freely

@@ -26,7 +26,7 @@ class ProviderState:
     stopped_message: str | None
     next_probe_at: datetime | None
     limit: ParallelLimit | None  # of tasks at once, learnt from refusals
-    usual: Mapping[str, float] | None  # seconds that a task takes, by reference type
+    typical_durations: Mapping[str, float] | None  # seconds that a task takes, by reference type
     subjects: int  # how many of the parallel places are taken
 
 
@@ -37,7 +37,7 @@ _READ = select(
     provider_state.c.next_probe_at,
     provider_state.c.observed_parallel_limit,
     provider_state.c.parallel_limit_observed_at,
-    provider_state.c.usual,
+    provider_state.c.typical_durations,
     select(func.count())
     .select_from(subjects)
     .where(text(f"state IN ({one_of(WITH_PROVIDER)})"))
@@ -153,8 +153,9 @@ _DURATIONS = text("""
     ) AS counted
     WHERE nth <= :most
 """)
-_LEARN_USUAL = text("""
-    UPDATE provider_state SET usual = coalesce(usual, '{}') || CAST(:usual AS jsonb)
+_LEARN_DURATIONS = text("""
+    UPDATE provider_state
+    SET typical_durations = coalesce(typical_durations, '{}') || CAST(:learnt AS jsonb)
 """)
 
 
@@ -167,9 +168,9 @@ async def durations(tx: Transaction, look_back: int, most: int) -> dict[str, lis
     return dict(found)
 
 
-async def learn_usual(tx: Transaction, usual: Mapping[str, float]) -> None:
+async def learn_durations(tx: Transaction, learnt: Mapping[str, float]) -> None:
     """Keep these; what is not among them stays as it was."""
-    await tx.execute(_LEARN_USUAL, {"usual": orjson.dumps(usual).decode()})
+    await tx.execute(_LEARN_DURATIONS, {"learnt": orjson.dumps(learnt).decode()})
 
 
 # A moment of a clock that was ahead is not believed: it would put housekeeping off for as long.

@@ -7,46 +7,46 @@ from datetime import datetime
 from sqlalchemy import delete, insert, select, text
 
 from service.store.database import Transaction
-from service.store.outgoing import retired_keys
+from service.store.outgoing import previous_signing_keys
 
 
 @dataclass(frozen=True, slots=True)
 class Retired:
     """A key of a subscriber, or of an account for its callback_urls; `secret` and `seed` are sealed
-    for that owner. It signs until `until`."""
+    for that owner. It signs until `expires_at`."""
 
     id: str
     owner_id: str
     secret: bytes = field(repr=False)
     seed: bytes | None = field(repr=False)
     public_key: bytes | None
-    until: datetime
+    expires_at: datetime
 
 
 COLUMNS = (
-    retired_keys.c.id,
-    retired_keys.c.owner_id,
-    retired_keys.c.secret,
-    retired_keys.c.seed,
-    retired_keys.c.public_key,
-    retired_keys.c.until,
+    previous_signing_keys.c.id,
+    previous_signing_keys.c.owner_id,
+    previous_signing_keys.c.secret,
+    previous_signing_keys.c.seed,
+    previous_signing_keys.c.public_key,
+    previous_signing_keys.c.expires_at,
 )
 
 
 async def of_owner(tx: Transaction, owner_id: str) -> list[Retired]:
     """The youngest first. They change only under a lock of their owner's row."""
-    statement = select(*COLUMNS).where(retired_keys.c.owner_id == owner_id)
-    rows = await tx.execute(statement.order_by(retired_keys.c.id.desc()))
+    statement = select(*COLUMNS).where(previous_signing_keys.c.owner_id == owner_id)
+    rows = await tx.execute(statement.order_by(previous_signing_keys.c.id.desc()))
     return [Retired(*row) for row in rows]
 
 
 async def add(tx: Transaction, retired: Retired) -> None:
     values = {column.name: getattr(retired, column.name) for column in COLUMNS}
-    await tx.execute(insert(retired_keys).values(values))
+    await tx.execute(insert(previous_signing_keys).values(values))
 
 
 async def forget(tx: Transaction, ids: Sequence[str]) -> None:
-    await tx.execute(delete(retired_keys).where(retired_keys.c.id.in_(ids)))
+    await tx.execute(delete(previous_signing_keys).where(previous_signing_keys.c.id.in_(ids)))
 
 
 async def prune(tx: Transaction, now: datetime) -> None:
@@ -55,7 +55,7 @@ async def prune(tx: Transaction, now: datetime) -> None:
 
 
 _PRUNE = text("""
-    DELETE FROM retired_keys WHERE id IN (
-        SELECT id FROM retired_keys WHERE until <= :now FOR UPDATE SKIP LOCKED
+    DELETE FROM previous_signing_keys WHERE id IN (
+        SELECT id FROM previous_signing_keys WHERE expires_at <= :now FOR UPDATE SKIP LOCKED
     )
 """)

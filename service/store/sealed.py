@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Table, delete, select, true, update
 
 from service.store.database import Transaction
-from service.store.outgoing import retired_keys, subscribers
-from service.store.tables import accounts, api_keys, callback_secrets
+from service.store.outgoing import previous_signing_keys, subscribers
+from service.store.tables import accounts, api_keys, webhook_secrets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class Row:
     values: Mapping[str, bytes] = field(repr=False)
 
 
-CALLBACK_SECRETS = Shelf(callback_secrets, "source", ("secret",))
+CALLBACK_SECRETS = Shelf(webhook_secrets, "source", ("secret",))
 # The retired ones last: a key that is retired meanwhile goes from a row above, which is held then,
 # to the end of theirs, and is met at the one or at the other.
 SHELVES = (
@@ -40,9 +40,9 @@ SHELVES = (
         ("secret", "seed", "headers", "credentials"),
         subscribers.c.type != "callback",  # the account's secret signs for these
     ),
-    Shelf(accounts, "id", ("callback_secret",)),
+    Shelf(accounts, "id", ("callback_url_secret",)),
     Shelf(api_keys, "id", ("secret",), api_keys.c.secret.is_not(None)),
-    Shelf(retired_keys, "owner_id", ("secret", "seed")),
+    Shelf(previous_signing_keys, "owner_id", ("secret", "seed")),
 )
 
 
@@ -73,8 +73,8 @@ async def put(tx: Transaction, shelf: Shelf, id_: str, values: Mapping[str, byte
 async def mark(tx: Transaction, row: Row, fingerprint: str) -> None:
     """Give a callback secret its fingerprint under another key. Where a process that did not know
     of it yet has added the same secret once more, that one goes."""
-    secret = callback_secrets.c
+    secret = webhook_secrets.c
     twin = (secret.source == row.owner, secret.fingerprint == fingerprint, secret.id != row.id)
-    await tx.execute(delete(callback_secrets).where(*twin))
-    marked = update(callback_secrets).where(secret.id == row.id).values(fingerprint=fingerprint)
+    await tx.execute(delete(webhook_secrets).where(*twin))
+    marked = update(webhook_secrets).where(secret.id == row.id).values(fingerprint=fingerprint)
     await tx.execute(marked)

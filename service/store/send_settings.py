@@ -11,11 +11,11 @@ from service.store.database import Transaction
 
 @dataclass(frozen=True, slots=True)
 class EncryptedKey:
-    """What signs; `until` is set where it is retired."""
+    """What signs; `expires_at` is set where it is retired."""
 
     secret: bytes
     seed: bytes | None
-    until: datetime | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ _SUBSCRIBERS = text("""
     SELECT s.id, s.account_id, s.type, s.url, s.channel, s.credentials, s.headers, s.timeout,
         s.schedule, s.format, s.signatures, s.version,
         CASE WHEN s.type = 'callback' THEN s.account_id ELSE s.id END AS owner_id,
-        CASE WHEN s.type = 'callback' THEN a.callback_secret ELSE s.secret END AS secret,
+        CASE WHEN s.type = 'callback' THEN a.callback_url_secret ELSE s.secret END AS secret,
         s.seed
     FROM subscribers s JOIN accounts a ON a.id = s.account_id
     WHERE s.id = ANY (CAST(:ids AS text[]))
 """)
 _RETIRED = text("""
-    SELECT owner_id, secret, seed, until FROM retired_keys
-    WHERE owner_id = ANY (CAST(:owners AS text[])) AND until > :now ORDER BY id DESC
+    SELECT owner_id, secret, seed, expires_at FROM previous_signing_keys
+    WHERE owner_id = ANY (CAST(:owners AS text[])) AND expires_at > :now ORDER BY id DESC
 """)
 
 

@@ -54,8 +54,8 @@ _PUBLIC = text("""
     (SELECT public_key FROM subscribers
         WHERE public_key IS NOT NULL AND 'v1a' = ANY (signatures) ORDER BY id DESC LIMIT :most)
     UNION ALL
-    (SELECT public_key FROM retired_keys
-        WHERE public_key IS NOT NULL AND until > :now ORDER BY id DESC LIMIT :most)
+    (SELECT public_key FROM previous_signing_keys
+        WHERE public_key IS NOT NULL AND expires_at > :now ORDER BY id DESC LIMIT :most)
 """)
 
 

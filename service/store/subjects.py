@@ -141,7 +141,7 @@ _CLAIM = text(f"""
     ), claimed AS (
         UPDATE subjects SET
             state = '{CLAIMED}', lease_token = :token, lease_until = :lease_until,
-            claimed_at = :now, attempt = attempt + 1, updated_at = greatest(updated_at, :now)
+            claimed_at = :now, attempts = attempts + 1, updated_at = greatest(updated_at, :now)
         WHERE id IN (SELECT id FROM locked)
         RETURNING {", ".join(column.name for column in COLUMNS)}
     ), turns AS (
@@ -190,7 +190,7 @@ _CLAIM_POLLS = text(f"""
         SELECT id FROM subjects WHERE next_poll_at <= :now
         ORDER BY next_poll_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
     )
-    UPDATE subjects SET next_poll_at = :hold_until, polls = polls + 1
+    UPDATE subjects SET next_poll_at = :hold_until, poll_count = poll_count + 1
     WHERE id IN (SELECT id FROM due)
     RETURNING {", ".join(column.name for column in COLUMNS)}
 """).columns(*COLUMNS)  # noqa: S608 - only our own column names are put in

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import FromClause, Row, Select, delete, func, insert, select, text, update
 
 from service.store.database import Transaction
-from service.store.outgoing import lanes, retired_keys, subscribers
+from service.store.outgoing import lanes, previous_signing_keys, subscribers
 from service.store.tables import accounts
 
 
@@ -115,13 +115,13 @@ async def crowd(tx: Transaction, account_id: str) -> int:
 async def retired(tx: Transaction, ids: Sequence[str], now: datetime) -> dict[str, list[bytes]]:
     """The public keys of these subscribers that still sign though newer ones do, youngest first."""
     statement = (
-        select(retired_keys.c.owner_id, retired_keys.c.public_key)
+        select(previous_signing_keys.c.owner_id, previous_signing_keys.c.public_key)
         .where(
-            retired_keys.c.owner_id.in_(ids),
-            retired_keys.c.until > now,
-            retired_keys.c.public_key.is_not(None),
+            previous_signing_keys.c.owner_id.in_(ids),
+            previous_signing_keys.c.expires_at > now,
+            previous_signing_keys.c.public_key.is_not(None),
         )
-        .order_by(retired_keys.c.id.desc())
+        .order_by(previous_signing_keys.c.id.desc())
     )
     found: dict[str, list[bytes]] = {}
     for owner_id, public_key in await tx.execute(statement):
@@ -213,7 +213,9 @@ async def remove(tx: Transaction, subscriber_id: str) -> bool:
     if (await tx.execute(_ANY, values)).first() is not None:
         return False
     await tx.execute(delete(subscribers).where(subscribers.c.id == subscriber_id))
-    await tx.execute(delete(retired_keys).where(retired_keys.c.owner_id == subscriber_id))
+    await tx.execute(
+        delete(previous_signing_keys).where(previous_signing_keys.c.owner_id == subscriber_id)
+    )
     return True
 
 

@@ -49,7 +49,7 @@ accounts = Table(
     Column("name", Text, nullable=False, unique=True),
     # When a subject of this account was last claimed: accounts take turns.
     Column("last_claimed_at", Time),
-    Column("callback_secret", LargeBinary),  # signs what goes to callback_urls; sealed
+    Column("callback_url_secret", LargeBinary),  # signs what goes to callback_urls; sealed
     Column("rate_used_until", Time),  # requests made so far use up the permitted rate until then
     Column("created_at", Time, nullable=False),
 )
@@ -80,9 +80,11 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column(
         "observed_parallel_limit", Integer
     ),  # from code 1303, at parallel_limit_observed_at; core/parallel_limit.py
-    # Raised with every change of callback_secrets: what was checked under another is checked anew.
+    # Raised with every change of webhook_secrets: what was checked under another is checked anew.
     Column("secrets_version", BigInteger, nullable=False, server_default="0"),
-    Column("usual", JSONB(none_as_null=True)),  # reference type → seconds that a task takes
+    Column(
+        "typical_durations", JSONB(none_as_null=True)
+    ),  # reference type → seconds that a task takes
     Column(
         "poll_rate_used_until", Time
     ),  # look-ups made so far use up the permitted rate until then
@@ -112,13 +114,13 @@ subjects = Table(
     Column("error", JSONB(none_as_null=True)),
     Column("lease_token", Id),
     Column("lease_until", Time),
-    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
     Column("claimed_at", Time),
     Column("available_at", Time, nullable=False),
-    Column("polls", Integer, nullable=False, server_default="0"),
+    Column("poll_count", Integer, nullable=False, server_default="0"),
     Column("next_poll_at", Time),
     Column("deadline", Time, nullable=False),
-    Column("callback_id", Id),  # the subscriber that stands for its callback_url
+    Column("callback_subscriber_id", Id),  # the subscriber that stands for its callback_url
     # When media given by URL are to be looked at, or until when the holder of the token does; null:
     # there is nothing to look at, or it was found good.
     Column("media_check_at", Time),
@@ -140,7 +142,7 @@ subjects = Table(
     ),
     CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="result"),
     CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
-    CheckConstraint("version >= 1 AND attempt >= 0 AND polls >= 0", name="counts"),
+    CheckConstraint("version >= 1 AND attempts >= 0 AND poll_count >= 0", name="counts"),
     CheckConstraint(
         "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
         name="poll",
@@ -253,8 +255,8 @@ callbacks = Table(
     ),
 )
 
-callback_secrets = Table(  # beside those of the settings; the version is in provider_state
-    "callback_secrets",
+webhook_secrets = Table(  # beside those of the settings; the version is in provider_state
+    "webhook_secrets",
     metadata,
     Column("id", Id, primary_key=True),
     Column("source", Text, nullable=False),

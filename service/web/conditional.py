@@ -32,7 +32,7 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 
 
 def etag(subject: Subject) -> str:
-    """Another one after each change of state, also of those that make no event: `attempt` rises
+    """Another one after each change of state, also of those that make no event: `attempts` rises
     with every claim, so that none comes back; and after each warning. Weak: a place in the queue is
     no part of it."""
     return f'W/"{_opaque(subject)}"'
@@ -40,7 +40,7 @@ def etag(subject: Subject) -> str:
 
 def _opaque(subject: Subject) -> str:
     warned = f"-{len(subject.warnings)}" if subject.warnings else ""
-    return f"{subject.version}-{subject.state}-{subject.attempt}{warned}"
+    return f"{subject.version}-{subject.state}-{subject.attempts}{warned}"
 
 
 @dataclass(frozen=True, slots=True)

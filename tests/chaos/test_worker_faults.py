@@ -131,7 +131,9 @@ async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it
     stopped, other = world.stack.child("worker"), world.stack.add("worker-5", "worker")
     async with slow_backend(world) as slow:
         slow.gate = None
-        async with world.locked("retired_keys"):  # read between the claim and the first delivery
+        async with world.locked(
+            "previous_signing_keys"
+        ):  # read between the claim and the first delivery
             await world.create("claimed for delivery")
             await until(world.waits_for_lock)
             stopped.send(signal.SIGSTOP)

@@ -184,7 +184,7 @@ async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     other, _ = await callback_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
     assert await callback_secrets.listed(api.resources) == [added, other]
     assert other.fingerprint != added.fingerprint
-    rows = await fetch(api.resources, "SELECT * FROM callback_secrets")
+    rows = await fetch(api.resources, "SELECT * FROM webhook_secrets")
     assert key_of(OLD) not in rows[0]["secret"]
 
 

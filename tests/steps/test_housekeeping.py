@@ -89,8 +89,8 @@ async def test_a_clock_that_was_ahead_puts_no_housekeeping_off(api: Api, clock: 
 
 async def learnt(api: Api) -> dict[str, float] | None:
     await housekeeping.learn(api.resources)
-    (row,) = await fetch(api.resources, "SELECT usual FROM provider_state")
-    return None if row["usual"] is None else json.loads(row["usual"])
+    (row,) = await fetch(api.resources, "SELECT typical_durations FROM provider_state")
+    return None if row["typical_durations"] is None else json.loads(row["typical_durations"])
 
 
 async def test_durations_are_learnt_from_the_newest_successes_of_each_type(

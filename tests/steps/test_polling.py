@@ -194,10 +194,12 @@ async def test_what_was_learnt_is_taken_over_where_subjects_are_claimed(
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None})
     assert await spacing(api, clock) == USUAL["image_refer"]
-    await fetch(api.resources, """UPDATE provider_state SET usual = '{"image_refer": 42.5}'""")
+    await fetch(
+        api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
+    )
     assert await spacing(api, clock) == 42.5
     assert api.resources.learnt.usual("video_refer") == USUAL["video_refer"]
-    await fetch(api.resources, "UPDATE provider_state SET usual = NULL")
+    await fetch(api.resources, "UPDATE provider_state SET typical_durations = NULL")
     assert await spacing(api, clock) == USUAL["image_refer"]
 
 
@@ -206,7 +208,9 @@ async def test_a_setting_wins_over_what_was_learnt(
 ) -> None:
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None})
-    await fetch(api.resources, """UPDATE provider_state SET usual = '{"image_refer": 42.5}'""")
+    await fetch(
+        api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
+    )
     settings = replace(api.resources.settings, poll_after=2.0)
     told = replace(api, resources=replace(api.resources, settings=settings))
     assert await spacing(told, clock) == 2

@@ -160,7 +160,7 @@ async def test_a_look_up_that_was_overtaken_by_a_new_submission_is_late(
     (fresh,) = await submit.claim(api.resources, 1)
     await reconcile.look_up(api.resources, stale)
     assert logged[-1]["verdict"] == "late"
-    assert (fresh.subject.attempt, await state(api, subject_id)) == (2, "submitting")
+    assert (fresh.subject.attempts, await state(api, subject_id)) == (2, "submitting")
 
 
 async def test_a_lapsed_lease_is_taken_up_once_and_its_late_answer_changes_nothing(

@@ -133,7 +133,7 @@ async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
     named = await fetch(
         api.resources,
         "SELECT b.account_id, s.account_id AS lane FROM subjects b JOIN subscribers s"
-        " ON s.id = b.callback_id",
+        " ON s.id = b.callback_subscriber_id",
     )
     assert len(named) == 3
     assert all(one["account_id"] == one["lane"] for one in named)
@@ -144,8 +144,8 @@ async def test_first_uses_that_come_together_settle_on_one_lane(
 ) -> None:
     made = await asyncio.gather(*(api.create(callback_url=subscriber.url) for _ in range(8)))
     (lane,) = await lanes(api)
-    subjects = await fetch(api.resources, "SELECT callback_id FROM subjects")
-    assert [one["callback_id"] for one in subjects] == [lane["id"]] * 8
+    subjects = await fetch(api.resources, "SELECT callback_subscriber_id FROM subjects")
+    assert [one["callback_subscriber_id"] for one in subjects] == [lane["id"]] * 8
     for one in made:
         await api.http.post(f"/v1/subjects/{one['id']}/cancel")
     await told(api, subscriber, 8)

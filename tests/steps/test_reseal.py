@@ -18,7 +18,7 @@ from service.steps.reseal import BATCH
 from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
 from service.store import signing_keys
-from service.store.outgoing import retired_keys
+from service.store.outgoing import previous_signing_keys
 from service.store.signing_keys import Keys
 from service.web.app import build
 from service.wiring import open_resources
@@ -36,7 +36,9 @@ CHANGED = {KEY: NEXT_KEY, OLD_KEYS: SECRET_KEY}
 ALONE = {KEY: NEXT_KEY}
 ADDED = secret_of(b"a secret that was added later")
 SHARED = "a-secret-shared-with-relay"
-RETIRED = "INSERT INTO retired_keys (id, owner_id, secret, until) VALUES ($1, $2, $3, $4)"
+RETIRED = (
+    "INSERT INTO previous_signing_keys (id, owner_id, secret, expires_at) VALUES ($1, $2, $3, $4)"
+)
 
 
 @pytest.fixture
@@ -182,7 +184,7 @@ async def test_resealing_that_broke_off_goes_on_when_it_is_run_again(
     for number in range(BATCH + 10):
         row = f"key_{number:03}", "own", vault.seal(b"a key", encryption_context("own")), until
         await fetch(api.resources, RETIRED, *row)
-    held = select(retired_keys).where(retired_keys.c.id == f"key_{BATCH + 1:03}")
+    held = select(previous_signing_keys).where(previous_signing_keys.c.id == f"key_{BATCH + 1:03}")
     async with process(api, environ | CHANGED) as changed, process(api, environ | ALONE) as alone:
         async with api.resources.database.transaction() as tx:
             await tx.execute(held.with_for_update())
@@ -191,7 +193,9 @@ async def test_resealing_that_broke_off_goes_on_when_it_is_run_again(
             broken.cancel()
             await asyncio.wait([broken])
         left = (await reseal.reseal(alone)).unopened
-        assert left == [f"secret of retired_keys key_{BATCH + number:03}" for number in range(10)]
+        assert left == [
+            f"secret of previous_signing_keys key_{BATCH + number:03}" for number in range(10)
+        ]
         assert (await reseal.reseal(changed)).anew == 10
         assert await reseal.reseal(alone) == reseal.Resealed()
 

@@ -135,7 +135,7 @@ async def test_without_an_overlap_the_old_secret_signs_no_more(api: Api, clock: 
         theirs.secrets = [(await rotate(api, made, overlap=0))["secret"]]
         got = await delivered(api, theirs)
         assert not believed(made["secret"], got, clock())
-    assert await fetch(api.resources, "SELECT id FROM retired_keys") == []
+    assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 
 async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clock: Clock) -> None:
@@ -164,7 +164,7 @@ async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clo
         got = await delivered(api, theirs)
         signing_now = [believed(one, got, clock()) for one in (made["secret"], second, third)]
     assert signing_now == [True, False, True]
-    rows = await fetch(api.resources, "SELECT id FROM retired_keys")
+    rows = await fetch(api.resources, "SELECT id FROM previous_signing_keys")
     assert len(rows) == 2, "the rotation itself forgets what signs no more"
 
 
@@ -212,8 +212,8 @@ async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -
     await rotate(api, made, overlap=100)
     clock.pass_by(9)
     await housekeeping.prune(api.resources)
-    (left,) = await fetch(api.resources, "SELECT until FROM retired_keys")
-    assert left["until"] - clock() == timedelta(seconds=91)
+    (left,) = await fetch(api.resources, "SELECT expires_at FROM previous_signing_keys")
+    assert left["expires_at"] - clock() == timedelta(seconds=91)
 
 
 async def test_a_rotation_mends_what_cannot_be_opened(
@@ -224,11 +224,11 @@ async def test_a_rotation_mends_what_cannot_be_opened(
         made = await api.subscribe(theirs.url, signatures=BOTH)
         await rotate(api, made)
         clock.pass_by(1)
-        for table in ("subscribers", "retired_keys"):
+        for table in ("subscribers", "previous_signing_keys"):
             await fetch(api.resources, f"UPDATE {table} SET seed = '\\x0102'")  # noqa: S608 - ours
         theirs.secrets = [(await rotate(api, made))["secret"]]
         await delivered(api, theirs)
-    assert await fetch(api.resources, "SELECT id FROM retired_keys") == []
+    assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
     assert [line["action"] for line in logged].count("secret_sealed") == 2
 
 
@@ -247,7 +247,7 @@ async def test_no_secret_is_logged_or_kept_in_clear(
     assert secrets_in(printed.out + printed.err, *secrets) == []
     rows = [
         *await fetch(api.resources, "SELECT * FROM subscribers"),
-        *await fetch(api.resources, "SELECT * FROM retired_keys"),
+        *await fetch(api.resources, "SELECT * FROM previous_signing_keys"),
         *await fetch(api.resources, "SELECT * FROM accounts"),
     ]
     keys = [key_of(secret) for secret in secrets[:-1]]

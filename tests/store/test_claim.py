@@ -87,7 +87,7 @@ async def test_a_claim_carries_its_lease(resources: Resources, clock: Clock) -> 
     (subject,) = await queued(resources, await an_account(resources, "a"), 1)
     clock.pass_by(1)
     (one,) = await claimed(resources, 1)
-    assert (one.id, one.state, one.attempt) == (subject.id, State.SUBMITTING, 1)
+    assert (one.id, one.state, one.attempts) == (subject.id, State.SUBMITTING, 1)
     assert (one.lease_token, one.lease_until) == (TOKEN, clock() + timedelta(seconds=30))
     assert (one.claimed_at, one.version) == (clock(), 1)
 

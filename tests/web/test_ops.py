@@ -113,7 +113,7 @@ async def test_missing_tables_are_named_as_such_and_are_no_fault(
 
 async def test_tables_of_another_release_are_not_usable(api: Api, logged: list[EventDict]) -> None:
     await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN poll_rate_used_until")
-    await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN usual")
+    await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN typical_durations")
     found = await ready(api, 503)
     assert "callsheet migrate" in found["checks"]["postgres"]
     (fault,) = [line for line in logged if line.get("action") == "fault"]

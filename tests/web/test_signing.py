@@ -80,7 +80,7 @@ async def test_a_wish_that_breaks_rules_is_refused_with_all_of_them(
         assert answer.status_code == 422, answer.text
         found = {one["pointer"]: one["code"] for one in answer.json()["errors"]}
         assert found == findings
-    assert await fetch(api.resources, "SELECT id FROM retired_keys") == []
+    assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 
 async def test_the_body_may_be_left_out_but_not_be_broken(api: Api, clock: Clock) -> None:
@@ -95,8 +95,8 @@ async def test_the_body_may_be_left_out_but_not_be_broken(api: Api, clock: Clock
     assert (await api.http.post(path, content=b"{", headers=json)).status_code == 400
     assert (await api.http.post(path, content=pieces(), headers=json)).status_code == 400
     assert (await api.http.post(path, content=b"{}")).status_code == 415
-    (row,) = await fetch(api.resources, "SELECT until FROM retired_keys")
-    assert (row["until"] - clock()).total_seconds() == 86400
+    (row,) = await fetch(api.resources, "SELECT expires_at FROM previous_signing_keys")
+    assert (row["expires_at"] - clock()).total_seconds() == 86400
 
 
 async def test_an_overlap_and_a_secret_that_are_null_are_left_out(api: Api, clock: Clock) -> None:
@@ -105,8 +105,8 @@ async def test_an_overlap_and_a_secret_that_are_null_are_left_out(api: Api, cloc
     answer = await api.http.post(path, json={"overlap": None, "secret": None})
     assert answer.status_code == 200, answer.text
     assert answer.json()["secret"] != made["secret"]
-    (row,) = await fetch(api.resources, "SELECT until FROM retired_keys")
-    assert (row["until"] - clock()).total_seconds() == 86400
+    (row,) = await fetch(api.resources, "SELECT expires_at FROM previous_signing_keys")
+    assert (row["expires_at"] - clock()).total_seconds() == 86400
 
 
 async def test_a_secret_of_the_callers_own_is_taken(api: Api, clock: Clock) -> None:
@@ -132,7 +132,7 @@ async def test_what_is_not_the_accounts_or_no_subscriber_of_its_own_is_not_found
         for caller, id_ in ((http, made["id"]), (api.http, "sbr_cb"), (api.http, "sbr_none")):
             answer = await caller.post(f"/v1/subscribers/{id_}/rotate-secret")
             assert answer.status_code == 404
-    assert await fetch(api.resources, "SELECT id FROM retired_keys") == []
+    assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
     assert (await api.http.post("/v1/subscribers/%00/rotate-secret")).status_code == 404
 
 
@@ -156,14 +156,14 @@ async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
     with suppress(LookupError):
         async with api.resources.database.transaction() as tx:
             await signing.ensure_account_secret(tx, api.resources, account)
-            made = await accounts.callback_secret(tx, account)
+            made = await accounts.callback_url_secret(tx, account)
             second = asyncio.create_task(signing.account_secret(api.resources, account))
             await blocked(api.resources)
             if end == "rolled back":
                 raise LookupError
     secret = await second
     async with api.resources.database.glance() as tx:
-        kept = await accounts.callback_secret(tx, account)
+        kept = await accounts.callback_url_secret(tx, account)
     assert (kept == made) is (end == "committed")
     assert kept is not None
     assert secret_of(api.resources.vault.open(kept, account)) == secret
@@ -205,7 +205,7 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
 async def test_an_account_without_a_secret_rotates_to_its_first(api: Api) -> None:
     first = (await api.http.post(f"{SECRET}/rotate", json={"secret": GIVEN})).json()
     assert first == {"secret": GIVEN}
-    assert await fetch(api.resources, "SELECT id FROM retired_keys") == []
+    assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 
 async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(

@@ -136,7 +136,7 @@ async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
     unsigned = Received("provider", None, {}, BODY, resources.clock())
     assert receive(given, unsigned).refusal is None
     await callback_secrets.add(given, "provider", relay().secret)
-    await fetch(given, "UPDATE callback_secrets SET secret = $1", b"sealed with another key")
+    await fetch(given, "UPDATE webhook_secrets SET secret = $1", b"sealed with another key")
     async with given.database.glance() as tx:
         await given.keyring.refresh(tx)
     assert str(receive(given, unsigned).refusal) == "no secret is known for this source"
