@@ -13,7 +13,7 @@ class ThroughputTracker:
     def __init__(self) -> None:
         self._counted: dict[str, tuple[int, int, int]] = {}  # second, its count, the one before's
 
-    def note(self, subscriber_id: str, now: datetime) -> None:
+    def count(self, subscriber_id: str, now: datetime) -> None:
         """One more has answered well."""
         second = int(now.timestamp())
         at, count, before = self._counted.get(subscriber_id, (second, 0, 0))
@@ -23,7 +23,7 @@ class ThroughputTracker:
             self._counted.clear()
         self._counted[subscriber_id] = (at, count + 1, before)
 
-    def of(self, subscriber_id: str, now: datetime) -> float:
+    def rate(self, subscriber_id: str, now: datetime) -> float:
         """Deliveries a second, of the better of the last two seconds."""
         at, count, before = self._counted.get(subscriber_id, (0, 0, 0))
         return max(LEAST, count, before) if int(now.timestamp()) - at <= 1 else LEAST

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import aiohttp
 
-from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed
+from service.remote.delivery_outcomes import Answered, Failed
 from service.remote.guard import Blocked, Guard
 from service.remote.urls import exact
 
@@ -62,7 +62,7 @@ class WebhookSender:
         timeout_seconds: float,
         *,
         inward: bool = False,
-    ) -> AttemptOutcome:
+    ) -> Answered | Failed:
         """Send once, within `timeout_seconds` from name to last byte; if `inward`, nowhere but to
         addresses in the networks that are allowed although private.
 

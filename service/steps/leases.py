@@ -2,25 +2,11 @@
 stopped, it sees that they ran out, and leaves their work to others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from service.core.leases import Lease
 from service.steps.resources import Resources
 from service.store import leases
-
-
-@dataclass(slots=True)
-class Lease:
-    """A row that is claimed under a token. `until` is the end that is known to be written of it;
-    `renew` alone moves it."""
-
-    token: str
-    id: str
-    until: datetime
-
-    def lasts(self, moment: datetime) -> bool:
-        """Whether nobody else may take the row up before then, or at it."""
-        return moment < self.until
 
 
 def end_of_lease(resources: Resources, now: datetime) -> datetime:

@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.core.errors import Finding, Unavailable
+from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.looks import Found, Medium, compared, error_of, media_of
 from service.core.retries import SPREAD, jittered
 from service.core.subjects import News
 from service.job_queue import Work
 from service.steps.advance import Fence, advance
-from service.steps.leases import Lease, end_of_lease
+from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
 from service.steps.see import see
 from service.store import media_looks

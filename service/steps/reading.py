@@ -7,10 +7,9 @@ from service.core.errors import NotFound
 from service.core.lifecycle import State
 from service.core.subjects import Subject
 from service.steps.resources import Resources
-from service.store import delivery_log, places, subject_lists, subjects, subscribers
 from service.store import feed as store_feed
+from service.store import places, subject_lists, subjects
 from service.store.bounded_scan import Place
-from service.store.delivery_log import DeliveryView
 from service.store.feed import Kept, Position
 from service.store.subject_lists import Wanted
 
@@ -69,37 +68,3 @@ async def feed(
     """An account's events after a place, or every account's, oldest first."""
     async with resources.database.glance() as tx:
         return await store_feed.feed(tx, account_id, after, limit)
-
-
-async def subscriber_deliveries(
-    resources: Resources,
-    account_id: str,
-    subscriber_id: str,
-    wanted: delivery_log.DeliveryFilter,
-    limit: int,
-) -> tuple[list[DeliveryView], Place | None]:
-    """The newest first, with their attempts, and where the next page begins; NotFound if the
-    account has no such subscriber."""
-    async with resources.database.transaction() as tx:
-        if await subscribers.get(tx, account_id, subscriber_id) is None:
-            raise NotFound
-        return await delivery_log.page(tx, subscriber_id, wanted, limit)
-
-
-async def delivery(resources: Resources, account_id: str, delivery_id: str) -> DeliveryView:
-    """With its attempts; NotFound if this account has no such delivery."""
-    async with resources.database.transaction() as tx:
-        found = await delivery_log.get(tx, account_id, delivery_id)
-    if found is None:
-        raise NotFound
-    return found
-
-
-async def subject_deliveries(
-    resources: Resources, account_id: str, subject_id: str
-) -> list[DeliveryView]:
-    """To whom it was told, the newest first; NotFound if this account has no such subject."""
-    async with resources.database.transaction() as tx:
-        if await subjects.get(tx, subject_id, account_id) is None:
-            raise NotFound
-        return await delivery_log.by_subject(tx, subject_id)

@@ -1,13 +1,13 @@
-"""What attempts came to: kept in batches, and folded into the lanes of their subscribers."""
+"""Recording what attempts came to, in batches, and what they say of their subscribers' health."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import assert_never
 
 import structlog
 
 from service.core.answer_rate import ThroughputTracker
+from service.core.errors import Unavailable
 from service.core.retries import next_delivery, retry_after_seconds
 from service.core.subscriber_health import (
     OVERBURDENED,
@@ -17,185 +17,160 @@ from service.core.subscriber_health import (
     apply_results,
 )
 from service.job_queue import Work
-from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed, Published
+from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed, NotSent, Published
 from service.steps import health_events
+from service.steps.batcher import Batcher
+from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
-from service.store import record, subjects, subscriber_health
+from service.store import subjects, subscriber_health
 from service.store.claim import DueDelivery
 from service.store.database import Direct
-from service.store.record import AttemptRecord, DeliveryUpdate
+from service.store.record import AttemptRecord, record_attempts
 
 log = structlog.get_logger()
 
-SUCCESS = range(200, 300)  # RFC 9110, section 15.3
 GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
 SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: Standard Webhooks
-FOREVER = FailureThresholds(float("inf"), float("inf"))
+NEVER = FailureThresholds(float("inf"), float("inf"))
+WRITERS = 4  # batches of attempts recorded at a time; with fewer, attempts wait for the disk
+MOST = 64  # attempts in one of them
+AGAIN = 0.2  # seconds between tries to record while Postgres is away
+
+Results = dict[str, list[tuple[DueDelivery, AttemptResult]]]
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """Nothing was sent: the subscriber's secrets cannot be opened, as `detail` says in words.
-
-    A failure of ours, so it says nothing of the subscriber.
-    """
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedAttempt:
-    """An attempt at a claimed delivery, and when it was begun and ended. `shared`: its subscriber
-    stands for many callback_urls, of which none speaks for the others."""
-
-    due: DueDelivery
-    token: str
-    attempt: AttemptOutcome | NotSent
-    begun: datetime
-    ended: datetime
-    schedule: tuple[float, ...]
-    shared: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryDecision:
-    """What an attempt comes to: the delivery's next state, when it is due again, and what it says
-    of the subscriber, if anything."""
-
-    state: str
-    due_at: datetime | None
-    result: AttemptResult | None
+def decide(
+    delivery: DueDelivery,
+    outcome: AttemptOutcome,
+    times: tuple[datetime, datetime],
+    schedule: Sequence[float],
+    dice: float,
+) -> AttemptRecord:
+    """What an attempt makes of its delivery: success ends it, and so do 410 Gone and the end of its
+    schedule; else it is due again. `times` are those at which the attempt started and ended."""
+    started_at, ended_at = times
+    result = _result(outcome, ended_at, shared=delivery.shared)
+    state, due_at = "delivered", None
+    if not outcome.delivered:
+        made = delivery.attempts - delivery.attempts_at_replay + 1
+        asked = None if result is None else result.retry_after
+        gone = outcome.status == GONE
+        delay = None if gone else next_delivery(schedule, made, dice, asked)
+        state = "dead" if delay is None else "pending"
+        due_at = None if delay is None else ended_at + timedelta(seconds=delay)
+    return AttemptRecord(
+        delivery,
+        started_at,
+        outcome.status,
+        round(outcome.latency * 1000, 1),
+        outcome.error,
+        outcome.body,
+        state,
+        due_at,
+        result,
+    )
 
 
-def decide(done: FinishedAttempt, dice: float) -> DeliveryDecision:
-    """Success ends a delivery, and so do 410 and the end of its schedule; else it is tried anew."""
-    at, attempt = done.ended, done.attempt
-    well = AttemptResult(well=True, at=at)
-    match attempt:
-        case Answered(status=status) if status in SUCCESS:
-            return DeliveryDecision("delivered", None, well)
-        case Answered(status=status) if status == GONE:
-            gone = AttemptResult(well=False, at=at, gone=True)
-            return DeliveryDecision("dead", None, well if done.shared else gone)
-        case Answered(status=status, retry_after=asked):
-            wait = retry_after_seconds(asked, at) if status in SLOW_DOWN else None
-            burdened = status in OVERBURDENED
-            return _again(done, dice, AttemptResult(False, at, burdened, wait))  # noqa: FBT003 - not well
-        case Published():
-            return DeliveryDecision("delivered", None, well)
-        case Failed(reason=reason):
-            burdened = reason == "timeout"
-            return _again(done, dice, AttemptResult(well=False, at=at, overburdened=burdened))
+def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptResult | None:
+    """What an attempt says of its subscriber. One that stands for many callback_urls is well if one
+    of them is gone."""
+    match outcome:
         case NotSent():
-            return _again(done, dice, None)
-        case _:
-            assert_never(attempt)
-
-
-def _again(done: FinishedAttempt, dice: float, result: AttemptResult | None) -> DeliveryDecision:
-    made = done.due.attempts - done.due.attempts_at_replay + 1
-    asked = None if result is None else result.retry_after
-    delay = next_delivery(done.schedule, made, dice, asked)
-    if delay is None:
-        return DeliveryDecision("dead", None, result)
-    return DeliveryDecision("pending", done.ended + timedelta(seconds=delay), result)
-
-
-def _kept(done: FinishedAttempt, state: str) -> AttemptRecord:
-    at, delivered = done.begun, state == "delivered"
-    match done.attempt:
-        case Answered(status=status, body=body, latency=latency):
-            error = None if delivered else f"status {status}"
-            return AttemptRecord(at, status, _milliseconds(latency), error, body, delivered)
-        case Published(receipt=receipt, latency=latency):
-            return AttemptRecord(at, None, _milliseconds(latency), None, receipt, delivered)
-        case Failed(reason=reason, detail=detail, latency=latency):
-            error = f"{reason}: {detail}"
-            return AttemptRecord(at, None, _milliseconds(latency), error, b"", delivered)
-        case NotSent(detail=detail):
-            return AttemptRecord(at, None, 0.0, f"secret: {detail}", b"", delivered)
-        case _:
-            assert_never(done.attempt)
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+            return None
+        case Failed(reason=reason):
+            return AttemptResult(well=False, at=at, overburdened=reason == "timeout")
+        case Answered(status=status) if status == GONE:
+            return AttemptResult(well=shared, at=at, gone=not shared)
+        case Answered(status=status, retry_after=asked, delivered=False):
+            wait = retry_after_seconds(asked, at) if status in SLOW_DOWN else None
+            return AttemptResult(False, at, status in OVERBURDENED, wait)  # noqa: FBT003 - not well
+        case Answered() | Published():
+            return AttemptResult(well=True, at=at)
 
 
 class AttemptRecorder:
-    """Writes attempts; knows how fast each subscriber has answered this process."""
+    """Records attempts; knows how fast each subscriber has answered this process."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self.pace = ThroughputTracker()
+        self.throughput = ThroughputTracker()
         settings = resources.settings
-        self._patience = FailureThresholds(settings.failing_after, settings.disable_after)
+        self._thresholds = FailureThresholds(settings.failing_after, settings.disable_after)
+        self._batcher = Batcher(self.write, writers=WRITERS, most=MOST)
 
-    async def write(self, done: Sequence[FinishedAttempt]) -> list[None]:
-        """All in one transaction. What was not ours any more is only logged."""
+    async def record(
+        self, delivery: DueDelivery, outcome: AttemptOutcome, started_at: datetime
+    ) -> None:
+        """Record an attempt that has just ended; Unavailable if that fails for as long as a lease
+        lasts: then it is sent again."""
+        resources, ended_at = self._resources, self._resources.clock()
+        schedule = resources.settings.delivery_schedule
+        if delivery.settings is not None:
+            schedule = delivery.settings.schedule
+        times = started_at, ended_at
+        attempt = decide(delivery, outcome, times, schedule, resources.dice())
+        until = end_of_lease(resources, ended_at)
+        while True:
+            try:
+                await self._batcher.submit(attempt)
+            except Unavailable:
+                if resources.clock() > until:
+                    raise
+                await asyncio.sleep(AGAIN)
+            else:
+                return
+
+    async def write(self, attempts: Sequence[AttemptRecord]) -> list[None]:
+        """Record these in one transaction. What was not ours any more is only logged."""
         resources = self._resources
         now = resources.clock()
-        verdicts = [decide(one, resources.dice()) for one in done]
-        ended = [
-            DeliveryUpdate(
-                one.due.id, one.token, _kept(one, verdict.state), verdict.state, verdict.due_at
-            )
-            for one, verdict in zip(done, verdicts, strict=True)
-        ]
         changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
         async with resources.database.direct() as tx:
-            await subjects.hold_still(tx, sorted({one.due.subject_id for one in done}))
-            ours, following, unwell = await record.record_attempts(tx, ended, now)
-            results = self._results(done, verdicts, ours, unwell)
+            await subjects.hold_still(
+                tx, sorted({attempt.delivery.subject_id for attempt in attempts})
+            )
+            ours, following, unwell = await record_attempts(tx, attempts, now)
+            results = self._results([each for each in attempts if each.delivery.id in ours], unwell)
             if results:
-                changed = await self._fold(tx, results, now)
-        for one, verdict, kept in zip(done, verdicts, ended, strict=True):
-            _announce(one, verdict, kept.attempt, ours=one.due.id in ours)
+                changed = await self._change_health(tx, results, now)
+        for attempt in attempts:
+            _log(attempt, ours=attempt.delivery.id in ours)
         for before, after in changed:
             await health_events.after_health_change(resources, before, after)
         if following or changed:
             resources.queue.wake(Work.DELIVER)
-        return [None] * len(done)
+        return [None] * len(attempts)
 
-    def _results(
-        self,
-        done: Sequence[FinishedAttempt],
-        verdicts: Sequence[DeliveryDecision],
-        ours: set[str],
-        unwell: set[str],
-    ) -> dict[str, list[tuple[FinishedAttempt, AttemptResult]]]:
-        """By subscriber, what its lane must hear: nothing, where all went well, and the lane is not
-        one of the `unwell`."""
-        results: dict[str, list[tuple[FinishedAttempt, AttemptResult]]] = {}
-        for one, verdict in zip(done, verdicts, strict=True):
-            result, subscriber_id = verdict.result, one.due.subscriber_id
-            if result is None or one.due.id not in ours:
+    def _results(self, attempts: Sequence[AttemptRecord], unwell: set[str]) -> Results:
+        """The results that change a subscriber's health, by its id: none of one for which all went
+        well, and which is not among the `unwell`."""
+        results: Results = {}
+        for attempt in attempts:
+            subscriber_id, result = attempt.delivery.subscriber_id, attempt.result
+            if result is None:
                 continue
             if result.well:
-                self.pace.note(subscriber_id, result.at)
-            results.setdefault(subscriber_id, []).append((one, result))
+                self.throughput.count(subscriber_id, result.at)
+            results.setdefault(subscriber_id, []).append((attempt.delivery, result))
         return {
             subscriber_id: found
             for subscriber_id, found in results.items()
             if subscriber_id in unwell or not all(result.well for _, result in found)
         }
 
-    async def _fold(
-        self,
-        tx: Direct,
-        results: dict[str, list[tuple[FinishedAttempt, AttemptResult]]],
-        now: datetime,
+    async def _change_health(
+        self, tx: Direct, results: Results, now: datetime
     ) -> list[tuple[SubscriberHealth, SubscriberHealth]]:
-        """Write the lanes that these results change: as they were, and as they are."""
+        """Write the health that these results change; give it as it was and as it is."""
         dice = self._resources.dice()
         changed = []
         for subscriber_id, before in (
             await subscriber_health.lock_health(tx, list(results))
         ).items():
-            found = results[subscriber_id]
-            patience = FOREVER if found[0][0].shared else self._patience
-            pace = self.pace.of(subscriber_id, now)
-            after = apply_results(before, [result for _, result in found], pace, patience, dice)
+            deliveries, found = zip(*results[subscriber_id], strict=True)
+            thresholds = NEVER if deliveries[0].shared else self._thresholds
+            rate = self.throughput.rate(subscriber_id, now)
+            after = apply_results(before, found, rate, thresholds, dice)
             if after != before:
                 changed.append((before, after))
         if changed:
@@ -203,24 +178,22 @@ class AttemptRecorder:
         return changed
 
 
-def _announce(
-    done: FinishedAttempt, verdict: DeliveryDecision, kept: AttemptRecord, *, ours: bool
-) -> None:
-    due = done.due
+def _log(attempt: AttemptRecord, *, ours: bool) -> None:
+    delivery = attempt.delivery
     log.info(
         "delivery",
         action="delivery_attempted",
-        delivery=due.id,
-        event_id=due.event_id,
-        type=due.type,
-        subject=due.subject_id,
-        sequence=due.sequence,
-        subscriber=due.subscriber_id,
-        attempt=due.attempts + 1,
-        status=kept.status,
-        latency_ms=kept.latency_ms,
-        error=kept.error,
-        state=verdict.state,
-        next_at=verdict.due_at and verdict.due_at.isoformat(),
+        delivery=delivery.id,
+        event_id=delivery.event_id,
+        type=delivery.type,
+        subject=delivery.subject_id,
+        sequence=delivery.sequence,
+        subscriber=delivery.subscriber_id,
+        attempt=delivery.attempts + 1,
+        status=attempt.status,
+        latency_ms=attempt.latency_ms,
+        error=attempt.error,
+        state=attempt.state,
+        next_at=attempt.due_at and attempt.due_at.isoformat(),
         fenced=not ours,
     )

@@ -1,12 +1,12 @@
 """What a sender must know of a subscriber: opened once, and kept until the subscriber changes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
 import structlog
 
+from service.core.send_settings import SendSettings, SigningKey
 from service.settings import Settings
 from service.steps.vault import Sealed, Vault
 from service.store import send_settings
@@ -16,41 +16,6 @@ from service.store.send_settings import SendSettingsRow
 log = structlog.get_logger()
 
 MOST_KEPT = 10_000  # subscribers; a few kB each
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """What signs; a retired key does until `expires_at`. `seed` is an ed25519 key's, for v1a."""
-
-    secret: bytes = field(repr=False)
-    seed: bytes | None = field(repr=False)
-    expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class SendSettings:
-    """How a subscriber is sent to. `timeout` and `schedule` are in seconds.
-
-    `type` is webhook, nats, redis_stream or callback; for the last, each delivery has its own URL.
-    """
-
-    id: str
-    account_id: str
-    type: str
-    url: str
-    channel: str | None
-    username: str | None
-    password: str | None = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    timeout: float
-    schedule: tuple[float, ...]
-    format: str
-    version: int
-    keys: tuple[SigningKey, ...]
-
-    def keys_at(self, now: datetime) -> list[SigningKey]:
-        """Those in force then, the current one first."""
-        return [key for key in self.keys if key.expires_at is None or key.expires_at > now]
 
 
 def encryption_context(owner_id: str, what: str = "") -> str:

@@ -8,6 +8,7 @@ from typing import assert_never
 import structlog
 
 from service.core import messages
+from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.news import news_of
 from service.core.parallel_limit import places, refused
@@ -26,7 +27,7 @@ from service.remote.provider import (
 )
 from service.steps import unreadable
 from service.steps.advance import Fence, advance
-from service.steps.leases import Lease, end_of_lease
+from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
 from service.store import media, provider, subjects
 from service.store.provider import ProviderState

@@ -1,11 +1,13 @@
 """Which deliveries may be made now, and claiming them under a lease."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import text
 
+from service.core.leases import Lease
+from service.core.send_settings import SendSettings
 from service.core.subscriber_health import PAUSE_MOST
 from service.store.database import Direct
 
@@ -13,23 +15,43 @@ BELIEVABLE = 2 * PAUSE_MOST  # seconds; no lane is ever shut for longer from now
 SHARES = 4  # times its equal share is what a claim looks at of each lane
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DueDelivery:
-    """A claimed delivery. `version` is that of its subscriber; `crowded`, if its lane took all it
-    may."""
+    """A delivery that this worker has claimed, with all that an attempt at it needs."""
 
     id: str
     subscriber_id: str
     subject_id: str
+    """Of one subject and subscriber, at most one delivery is under way at a time."""
     sequence: int
+    """The place of its event among those of the subject."""
     event_id: str
     type: str
     body: bytes
+    """The exact bytes of the event."""
     url: str | None
+    """The request's own callback_url; None if it goes to the subscriber's URL."""
     attempts: int
+    """How many were recorded until now."""
     attempts_at_replay: int
-    version: int
-    crowded: bool
+    """How many of these were before it was last replayed: the schedule begins after them."""
+    subscriber_version: int
+    at_limit: bool
+    """Whether this claim took as many as its subscriber may have under way: there may be more."""
+    _: KW_ONLY
+    lease: Lease
+    settings: SendSettings | None = None
+    """How to send it; None if the subscriber's secrets cannot be decrypted."""
+
+    @property
+    def attempt_id(self) -> str:
+        """The id of the attempt that comes next."""
+        return f"{self.id}.{self.attempts + 1}"
+
+    @property
+    def shared(self) -> bool:
+        """Whether its subscriber stands for many callback_urls, of which none speaks for others."""
+        return self.settings is not None and self.settings.type == "callback"
 
 
 # The lease is the due time pushed forward: a claim whose worker died is simply due again.
@@ -153,18 +175,25 @@ _CLAIM = text("""
 
 @dataclass(frozen=True, slots=True)
 class ClaimLimits:
-    """Of a claim: at most `limit`; to a subscriber with no limit of its own at most `few_at_once`
-    under way over all workers, or `many_at_once` to those `proven`. The lease ends at `until`."""
+    """What one claim may take, and under which lease."""
 
     token: str
     until: datetime
+    """When the lease ends."""
     limit: int
+    """Deliveries, at most."""
     few_at_once: int
+    """How many a subscriber without a limit of its own may have under way, over all workers."""
     many_at_once: int
+    """How many it may have once it is proven."""
     proven: Sequence[str]
+    """The ids of subscribers that have answered well of late."""
 
 
-async def claim_due(tx: Direct, terms: ClaimLimits, now: datetime) -> list[DueDelivery]:
+async def claim_due(tx: Direct, limits: ClaimLimits, now: datetime) -> list[DueDelivery]:
     """Deliveries that are due to active subscribers, the longest due of each first."""
-    values = asdict(terms) | {"now": now, "many": SHARES * terms.limit, "believable": BELIEVABLE}
-    return [DueDelivery(*row) for row in await tx.execute(_CLAIM, values)]
+    values = asdict(limits) | {"now": now, "many": SHARES * limits.limit, "believable": BELIEVABLE}
+    return [
+        DueDelivery(*row, lease=Lease(limits.token, row[0], limits.until))
+        for row in await tx.execute(_CLAIM, values)
+    ]

@@ -10,7 +10,6 @@ from sqlalchemy import Row, text
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ, Place
 from service.store.database import Transaction
-from service.store.record import AttemptRecord
 
 MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
 # Of one subject: its six events at most, to the 100 subscribers that an account has if nothing else
@@ -19,9 +18,24 @@ MOST_OF_SUBJECT = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptView:
+    """A recorded attempt as its account sees it."""
+
+    number: int
+    """From 1 on, over all replays of its delivery."""
+    started_at: datetime
+    status: int | None
+    """The HTTP status; None if there was none."""
+    latency_ms: float
+    error: str | None
+    """Why it failed, in words; None if it was delivered."""
+    response_body: bytes
+    """Empty in lists: of a page it could be 200 MB."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """A delivery as its account sees it; the last of its attempts, with their numbers. `due_at` is
-    when the next begins: None while one is under way, and before it is its turn."""
+    """A delivery as its account sees it."""
 
     id: str
     event_id: str
@@ -29,8 +43,11 @@ class DeliveryView:
     type: str
     state: str
     due_at: datetime | None
+    """When the next attempt begins; None while one is under way, before it is the delivery's turn,
+    and once it has ended."""
     created_at: datetime
-    attempts: tuple[tuple[int, AttemptRecord], ...]
+    attempts: tuple[AttemptView, ...]
+    """The last MOST_ATTEMPTS, the oldest first."""
 
     @property
     def place(self) -> Place:
@@ -40,11 +57,12 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """What a list is narrowed to. `below` is the place of the last one seen."""
+    """What a list of deliveries is narrowed to; None asks for all."""
 
     state: str | None = None
     event_id: str | None = None
     below: Place | None = None
+    """The place of the last one seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,7 @@ _ATTEMPTS = text("""
     SELECT a.* FROM unnest(CAST(:ids AS text[])) d (id)
     CROSS JOIN LATERAL (
         SELECT delivery_id, number, at, status, latency_ms, error,
-            CASE WHEN :answers THEN answer ELSE '' END, delivered
+            CASE WHEN :answers THEN answer ELSE '' END
         FROM attempts WHERE delivery_id = d.id ORDER BY number DESC LIMIT :most
     ) a
 """)
@@ -112,13 +130,13 @@ _TOP: Place = (datetime.max.replace(tzinfo=UTC), "")
 
 
 async def get(tx: Transaction, account_id: str, delivery_id: str) -> DeliveryView | None:
-    """A delivery of this account."""
+    """A delivery of this account with what its attempts were answered; None if there is none."""
     rows = await tx.execute(_ONE, {"id": delivery_id, "account_id": account_id})
-    return next(iter(await _shown(tx, rows.all(), answers=True)), None)
+    return next(iter(await _views(tx, rows.all(), answers=True)), None)
 
 
 async def owned(tx: Transaction, account_id: str, delivery_id: str) -> OwnedDelivery | None:
-    """What a delivery of this account belongs to."""
+    """What a delivery of this account belongs to; None if there is none."""
     row = (await tx.execute(_OWNED, {"id": delivery_id, "account_id": account_id})).first()
     return None if row is None else OwnedDelivery(*row)
 
@@ -144,22 +162,23 @@ async def page(
     }
     rows = (await tx.execute(_PAGE, values)).all()
     fit, last = bounded_scan.page_of(rows, limit, most)
-    shown = await _shown(tx, fit)
+    shown = await _views(tx, fit)
     return shown, None if last is None else (last.created_at, last.id)
 
 
 async def by_subject(tx: Transaction, subject_id: str) -> list[DeliveryView]:
-    """What was sent of a subject, to its callback_url too, the newest first: MOST_OF_SUBJECT."""
+    """The deliveries of a subject's events, also to its callback_url, the newest first; at most
+    MOST_OF_SUBJECT."""
     rows = await tx.execute(_OF_SUBJECT, {"subject_id": subject_id, "limit": MOST_OF_SUBJECT})
-    return await _shown(tx, rows.all())
+    return await _views(tx, rows.all())
 
 
 async def _of_event(
     tx: Transaction, subscriber_id: str, event_id: str, wanted: DeliveryFilter
 ) -> list[DeliveryView]:
-    """The one that there is at most, if it is among what is wanted."""
+    """The one delivery that there is at most, if it is among what is wanted."""
     rows = await tx.execute(_OF_EVENT, {"subscriber_id": subscriber_id, "event_id": event_id})
-    found = await _shown(tx, rows.all())
+    found = await _views(tx, rows.all())
     return [
         delivery
         for delivery in found
@@ -168,19 +187,19 @@ async def _of_event(
     ]
 
 
-async def _shown(
+async def _views(
     tx: Transaction, rows: Sequence[Row[*tuple[Any, ...]]], *, answers: bool = False
 ) -> list[DeliveryView]:
     """These deliveries with the last of their attempts, in their order. What was answered is read
     of one delivery only: of a page's it could be 200 MB."""
-    made: dict[str, list[tuple[int, AttemptRecord]]] = {row.id: [] for row in rows}
+    made: dict[str, list[AttemptView]] = {row.id: [] for row in rows}
     values = {"ids": list(made), "most": MOST_ATTEMPTS, "answers": answers}
-    for delivery_id, number, *attempt in await tx.execute(_ATTEMPTS, values) if made else ():
-        made[delivery_id].insert(0, (number, AttemptRecord(*attempt)))
-    return [_one(row, made[row.id]) for row in rows]
+    for delivery_id, *attempt in await tx.execute(_ATTEMPTS, values) if made else ():
+        made[delivery_id].insert(0, AttemptView(*attempt))
+    return [_view(row, made[row.id]) for row in rows]
 
 
-def _one(row: Row[*tuple[Any, ...]], attempts: Sequence[tuple[int, AttemptRecord]]) -> DeliveryView:
+def _view(row: Row[*tuple[Any, ...]], attempts: Sequence[AttemptView]) -> DeliveryView:
     return DeliveryView(
         row.id,
         row.event_id,

@@ -7,32 +7,30 @@ from typing import Any
 
 from sqlalchemy import text
 
+from service.core.subscriber_health import AttemptResult
+from service.store.claim import DueDelivery
 from service.store.database import Direct, Transaction
 from service.store.rows import from_rows, rows
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt, as it is kept. `status` is None where there was no answer."""
+    """An attempt at a claimed delivery as it is recorded, and what it makes of the delivery."""
 
-    at: datetime
+    delivery: DueDelivery
+    started_at: datetime
     status: int | None
+    """The HTTP status; None if there was none."""
     latency_ms: float
     error: str | None
-    answer: bytes
-    delivered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryUpdate:
-    """An attempt under the token of its claim, and what it comes to: pending again at `due_at`, or
-    an end."""
-
-    delivery_id: str
-    token: str
-    attempt: AttemptRecord
+    """Why it failed, in words; None if it was delivered."""
+    response_body: bytes
     state: str
+    """The delivery's next state: pending, delivered or dead."""
     due_at: datetime | None
+    """When a pending delivery is due again; None if it has ended."""
+    result: AttemptResult | None
+    """What the attempt says of its subscriber's health; None if it says nothing."""
 
 
 _RESULT = {
@@ -89,34 +87,35 @@ _RECORD = text(f"""
 
 
 async def record_attempts(
-    tx: Direct, ended: Sequence[DeliveryUpdate], now: datetime
+    tx: Direct, attempts: Sequence[AttemptRecord], now: datetime
 ) -> tuple[set[str], int, set[str]]:
-    """Keep attempts and what they came to: which deliveries were ours to record, how many others
-    are due now, and of which subscribers the lane is not well, so that even a success changes it.
+    """Keep attempts, and what they make of their deliveries: the ids of the deliveries that were
+    ours to record, how many others are due now, and the ids of the subscribers that are not well,
+    so that even a success changes their health.
 
     Not ours: the lease ran out and somebody else has it, so nothing is written of it.
     """
     values = {
-        "results": rows([_row(one) for one in ended]),
-        "answers": [one.attempt.answer for one in ended],
-        "ids": [one.delivery_id for one in ended],
+        "results": rows([_row(attempt) for attempt in attempts]),
+        "answers": [attempt.response_body for attempt in attempts],
+        "ids": [attempt.delivery.id for attempt in attempts],
         "now": now,
     }
     ((recorded, following, unwell),) = await tx.execute(_RECORD, values)
     return set(recorded), int(following), set(unwell)
 
 
-def _row(one: DeliveryUpdate) -> dict[str, Any]:
+def _row(attempt: AttemptRecord) -> dict[str, Any]:
     return {
-        "id": one.delivery_id,
-        "token": one.token,
-        "state": one.state,
-        "due_at": one.due_at,
-        "at": one.attempt.at,
-        "status": one.attempt.status,
-        "latency_ms": one.attempt.latency_ms,
-        "error": one.attempt.error,
-        "delivered": one.attempt.delivered,
+        "id": attempt.delivery.id,
+        "token": attempt.delivery.lease.token,
+        "state": attempt.state,
+        "due_at": attempt.due_at,
+        "at": attempt.started_at,
+        "status": attempt.status,
+        "latency_ms": attempt.latency_ms,
+        "error": attempt.error,
+        "delivered": attempt.state == "delivered",
     }
 
 

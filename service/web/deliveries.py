@@ -7,9 +7,8 @@ from starlette.responses import Response
 
 from service.core.escaping import escaped
 from service.core.subjects import rfc3339
-from service.steps import reading, replay
-from service.store.delivery_log import DeliveryFilter, DeliveryView
-from service.store.record import AttemptRecord
+from service.steps import delivery_log, replay
+from service.store.delivery_log import AttemptView, DeliveryFilter, DeliveryView
 from service.web.places import cursor_of, read_cursor
 from service.web.requests import (
     LIMIT,
@@ -37,26 +36,25 @@ async def of_subscriber(request: Request) -> Response:
     )
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
-    found, below = await reading.subscriber_deliveries(
+    found, below = await delivery_log.of_subscriber(
         resources(request), caller.account_id, in_path(request, "subscriber_id"), wanted, limit
     )
-    return page(
-        [_delivery(one) | caller.account_shown for one in found], below and cursor_of(*below)
-    )
+    shown = [_delivery(delivery) | caller.account_shown for delivery in found]
+    return page(shown, below and cursor_of(*below))
 
 
 async def of_subject(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     Query(request).done()
-    found = await reading.subject_deliveries(
+    found = await delivery_log.of_subject(
         resources(request), caller.account_id, in_path(request, "subject_id")
     )
-    return page([_delivery(one) | caller.account_shown for one in found], None)
+    return page([_delivery(delivery) | caller.account_shown for delivery in found], None)
 
 
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    found = await reading.delivery(
+    found = await delivery_log.get(
         resources(request), caller.account_id, in_path(request, "delivery_id")
     )
     return rendered(_delivery(found, answers=True) | caller.account_shown)
@@ -88,19 +86,19 @@ def _delivery(delivery: DeliveryView, *, answers: bool = False) -> dict[str, Any
         "type": delivery.type,
         "state": delivery.state,
         "attempts": [
-            {"id": f"{delivery.id}.{number}"}
-            | _attempt(made)
-            | ({"answer": escaped(made.answer)} if answers else {})
-            for number, made in delivery.attempts
+            {"id": f"{delivery.id}.{attempt.number}"}
+            | _attempt(attempt)
+            | ({"answer": escaped(attempt.response_body)} if answers else {})
+            for attempt in delivery.attempts
         ],
         "next_attempt_at": rfc3339(delivery.due_at),
         "created_at": rfc3339(delivery.created_at),
     }
 
 
-def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
+def _attempt(attempt: AttemptView) -> dict[str, Any]:
     return {
-        "at": rfc3339(attempt.at),
+        "at": rfc3339(attempt.started_at),
         "status": attempt.status,
         "latency_ms": attempt.latency_ms,
         "error": attempt.error,

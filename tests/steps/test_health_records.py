@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.core.answer_rate import LEAST
+from service.core.leases import Lease
 from service.core.subscriber_health import (
     OPEN_AFTER,
     FailureThresholds,
@@ -17,10 +18,11 @@ from service.core.subscriber_health import (
 )
 from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed, Published
 from service.steps.deliver import Deliverer
-from service.steps.record import AttemptRecorder, FinishedAttempt, decide
+from service.steps.record import AttemptRecorder, decide
 from service.steps.resources import Resources
 from service.store import subscriber_health
 from service.store.claim import DueDelivery
+from service.store.record import AttemptRecord
 from tests.calling import fetch
 from tests.conftest import Api
 from tests.local.simulating import Receiver
@@ -73,18 +75,19 @@ async def in_flight(resources: Resources, account_id: str, count: int) -> list[D
             url=None,
             attempts=0,
             attempts_at_replay=0,
-            version=1,
-            crowded=False,
+            subscriber_version=1,
+            at_limit=False,
+            lease=Lease("lse_1", row["id"], resources.clock()),
         )
         for row in rows
     ]
 
 
-def ended(
-    resources: Resources, due: DueDelivery, attempt: AttemptOutcome, second: int
-) -> FinishedAttempt:
+def attempted(
+    resources: Resources, delivery: DueDelivery, outcome: AttemptOutcome, second: int
+) -> AttemptRecord:
     at = resources.clock() - LONG_AGO + timedelta(seconds=second)
-    return FinishedAttempt(due, "lse_1", attempt, at, at, (3600.0,), shared=False)
+    return decide(delivery, outcome, (at, at), (3600.0,), resources.dice())
 
 
 async def stored(resources: Resources, subscriber_id: str) -> SubscriberHealth:
@@ -112,14 +115,14 @@ async def test_the_lane_is_what_the_results_make_of_it_however_they_are_batched(
     recorder = AttemptRecorder(replace(resources, settings=patient))
     waiting = iter(await in_flight(resources, account, sum(map(len, flight))))
     batches = [
-        [ended(resources, next(waiting), attempt, second) for attempt, second in batch]
+        [attempted(resources, next(waiting), outcome, second) for outcome, second in batch]
         for batch in flight
     ]
-    lane = SubscriberHealth(batches[0][0].due.subscriber_id)
+    lane = SubscriberHealth(batches[0][0].delivery.subscriber_id)
     dice = resources.dice()
     for batch in batches:
         await recorder.write(batch)
-        results = [result for done in batch if (result := decide(done, dice).result)]
+        results = [attempt.result for attempt in batch if attempt.result]
         lane = apply_results(lane, results, LEAST, PATIENCE, dice)
         assert await stored(resources, lane.subscriber_id) == lane
 
@@ -130,9 +133,9 @@ async def test_failures_that_are_not_in_a_row_open_no_breaker(
     """One in ten of a hundred under way at once, each recorded by itself."""
     recorder = AttemptRecorder(resources)
     due = await in_flight(resources, account, 120)
-    for number, one in enumerate(due):
-        attempt = WELL if number % 10 else FAILED
-        await recorder.write([ended(resources, one, attempt, 0)])
+    for number, delivery in enumerate(due):
+        outcome = WELL if number % 10 else FAILED
+        await recorder.write([attempted(resources, delivery, outcome, 0)])
     lane = await stored(resources, due[0].subscriber_id)
     assert (lane.failures, lane.open_until) == (0, None)
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from structlog.typing import EventDict
 
 from service.core.errors import Unavailable
+from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.job_queue import Work
@@ -17,7 +18,6 @@ from service.local.ports import free_port
 from service.steps import leases, reconcile, submit
 from service.steps.advance import advance
 from service.steps.deliver import Deliverer
-from service.steps.leases import Lease
 from service.steps.look import Looker
 from service.steps.resources import Resources
 from service.store.database import Database

@@ -56,7 +56,7 @@ async def test_what_is_under_way_is_let_be(api: Api, subscriber: Receiver, clock
     await all_sent(api, clock)
     await story_goes_on(api, subject["id"])
     claimed = await Deliverer(api.resources).claim(10)
-    assert [one.due.sequence for one in claimed] == [2]
+    assert [delivery.sequence for delivery in claimed] == [2]
     leased = (await rows(api, made))[1]
     assert await replayed(api, made, "failed") == 1
     after = await rows(api, made)

@@ -3,15 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps.advance import advance
 from service.steps.resources import Resources
-from service.store import claim, record, subjects
-from service.store.claim import ClaimLimits, DueDelivery
-from service.store.record import AttemptRecord, DeliveryUpdate
+from service.store import subjects
+from service.store.claim import ClaimLimits, DueDelivery, claim_due
+from service.store.record import AttemptRecord, record_attempts
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 
@@ -22,22 +23,22 @@ LEASE = timedelta(seconds=30)
 async def claimed(
     resources: Resources, lease: str = "lse_1", limit: int = 100
 ) -> list[DueDelivery]:
-    terms = ClaimLimits(lease, resources.clock() + LEASE, limit, 100, 100, ())
+    limits = ClaimLimits(lease, resources.clock() + LEASE, limit, 100, 100, ())
     async with resources.database.careless() as tx:
-        return await claim.claim_due(tx, terms, resources.clock())
+        return await claim_due(tx, limits, resources.clock())
 
 
 async def recorded(
-    resources: Resources, due: DueDelivery, lease: str = "lse_1", state: str = "delivered"
+    resources: Resources, due: DueDelivery, state: str = "delivered"
 ) -> tuple[bool, bool]:
+    """Whether it was ours to record, and whether another is due now."""
     now = resources.clock()
-    delivered = state == "delivered"
-    kept = AttemptRecord(now, 200 if delivered else 500, 1.0, None, b"", delivered)
+    status = 200 if state == "delivered" else 500
     due_at = now + timedelta(seconds=5) if state == "pending" else None
+    attempt = AttemptRecord(due, now, status, 1.0, None, b"", state, due_at, None)
     async with resources.database.direct() as tx:
         await subjects.hold_still(tx, [due.subject_id])
-        ended = [DeliveryUpdate(due.id, lease, kept, state, due_at)]
-        ours, following, _ = await record.record_attempts(tx, ended, now)
+        ours, following, _ = await record_attempts(tx, [attempt], now)
     return due.id in ours, bool(following)
 
 
@@ -93,7 +94,8 @@ async def test_a_record_under_another_token_writes_nothing(api: Api) -> None:
     subject = await api.create()
     await submitted(api.resources, subject["id"])
     (due,) = await claimed(api.resources)
-    assert await recorded(api.resources, due, "lse_other") == (False, False)
+    of_another = replace(due, lease=replace(due.lease, token="lse_other"))
+    assert await recorded(api.resources, of_another) == (False, False)
     assert await fetch(api.resources, "SELECT * FROM attempts") == []
     rows = await fetch(
         api.resources, "SELECT state, attempts, lease_token FROM deliveries ORDER BY sequence"
@@ -115,8 +117,8 @@ async def test_a_lapsed_claim_is_due_again_and_its_claimant_fenced_off(
     clock.pass_by(1)
     (fresh,) = await claimed(api.resources, "lse_new")
     assert fresh.id == stale.id
-    assert await recorded(api.resources, stale, "lse_old") == (False, False)
-    assert await recorded(api.resources, fresh, "lse_new") == (True, False)
+    assert await recorded(api.resources, stale) == (False, False)
+    assert await recorded(api.resources, fresh) == (True, False)
     assert await api.violations() == []
 
 
@@ -128,7 +130,7 @@ async def test_an_event_written_while_the_one_before_it_is_recorded_is_never_stu
     due = await claimed(api.resources)
     assert len(due) == len(subjects)
     await asyncio.gather(
-        *(recorded(api.resources, one) for one in due),
+        *(recorded(api.resources, delivery) for delivery in due),
         *(submitted(api.resources, one) for one in subjects),
     )
     second = await claimed(api.resources)

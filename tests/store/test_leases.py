@@ -2,8 +2,8 @@
 
 import asyncpg
 
+from service.core.leases import Lease
 from service.steps import leases
-from service.steps.leases import Lease
 from service.steps.resources import Resources
 from tests.store.statements import heard, plan, scans
 from tests.store.test_plans import FILLED

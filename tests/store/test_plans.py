@@ -4,8 +4,8 @@ from typing import Any
 
 import asyncpg
 
+from service.core.leases import Lease
 from service.steps import housekeeping, ingest, leases
-from service.steps.leases import Lease
 from service.steps.resources import Resources
 from service.steps.verify import Incoming, Received, receive
 from tests.calling import record, signed
