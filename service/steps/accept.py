@@ -70,8 +70,9 @@ async def accept(
 async def accept_batch(
     resources: Resources, requests: Sequence[CreateRequest]
 ) -> list[CreateResult]:
-    """The result of each, of one transaction. Of several with one key the later ones follow the
-    first; should it be refused, they are decided by themselves after it, in another."""
+    """The result of each request, decided in one transaction. Of several with one idempotency key
+    the later ones follow the first; should it be refused, they are decided after it, in a
+    transaction of their own. Unavailable if nothing could be decided."""
     creates = [_pending(resources, request) for request in requests]
     undecided = await _accept_leaders(resources, creates)
     while undecided:
@@ -111,8 +112,8 @@ async def _accept_leaders(
 
 
 async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> None:
-    """Decide these, of which no two have the same key, in one transaction; then wake whom it
-    concerns. Locks are taken in this order: keys, queues, subscribers, external ids, media."""
+    """Decide requests in one transaction; no two of them have the same idempotency key. Then wake
+    whoever goes on. Locks are taken in the order keys, queues, subscribers, external ids, media."""
     now = resources.clock()
     await _keep_heavy_media(resources, creates, now)
     async with resources.database.direct() as tx:
@@ -126,6 +127,12 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
         await _bind_keys(tx, free_keys, now)
     for create in added:
         create.result = Accepted(create.subject, created=True)
+    _wake(resources, added, deliveries)
+
+
+def _wake(resources: Resources, added: Sequence[PendingCreate], deliveries: int) -> None:
+    """Wake whoever takes the next step of what is committed."""
+    for create in added:
         work = Work.CHECK_MEDIA if by_url(create.subject.document) else Work.SUBMIT
         resources.queue.wake(work)
     if deliveries:

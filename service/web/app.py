@@ -29,8 +29,8 @@ from service.web import (
     subjects,
     subscribers,
 )
+from service.web.batchers import make_batchers
 from service.web.bodies import Bodies
-from service.web.gathered import gather
 from service.web.receive import Front
 from service.web.responses import problem, problem_of
 from service.web.streams import Streams
@@ -84,7 +84,7 @@ ROUTES = [
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     """What follows feeds, and what gathers, is at work as long as the application is up."""
-    async with app.state.hub, app.state.gathered.open():
+    async with app.state.hub, app.state.batchers.open():
         yield
 
 
@@ -104,7 +104,7 @@ def build(resources: Resources) -> Starlette:
     app.state.resources = resources
     app.state.hub = Hub(resources)
     app.state.bodies = Bodies()
-    app.state.gathered = gather(lambda: app.state.resources)
+    app.state.batchers = make_batchers(lambda: app.state.resources)
     return app
 
 

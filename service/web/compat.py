@@ -135,13 +135,13 @@ async def page_of(request: Request) -> list[dict[str, Any]]:
     return [task_record(subject) | of.get(subject.account_id, {}) for subject in found]
 
 
-class Nowhere:
+class NotFoundApp:
     """Answers what none of the calls takes. An application of its own, as only the route of one
     takes every method."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        known = any(one.matches(scope)[0] is Match.PARTIAL for one in CALLS)
+        known = any(route.matches(scope)[0] is Match.PARTIAL for route in CALLS)
         code = NO_SUCH_METHOD if known else NO_SUCH_PATH
         message = f"{request.method} {shown(request.url.path)}"
         body = envelopes.refused(resources(request).new_id("req"), code, message)
@@ -155,4 +155,4 @@ CALLS = [
     Route(PATH + "/", page_of, methods=["GET"]),
     Route(PATH + "/{task_id:path}", read, methods=["GET"]),
 ]
-ROUTES = [*CALLS, Route("/v1/general/{rest:path}", Nowhere())]
+ROUTES = [*CALLS, Route("/v1/general/{rest:path}", NotFoundApp())]

@@ -47,7 +47,7 @@ async def take(
     if it is refused. The place of a large body is held until it is accepted."""
     async with bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
         create_request = await body.apply(read)
-        return await accept(resources(request), create_request, request.app.state.gathered.intake)
+        return await accept(resources(request), create_request, request.app.state.batchers.creates)
 
 
 async def create_many(request: Request) -> Response:

@@ -74,7 +74,7 @@ async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
     source, token = _named(address)
     received = Received(source, token, headers, bytes(body), state.resources.clock())
     one = receive(state.resources, received)
-    batcher = state.gathered.doubtful if one.doubtful else state.gathered.callbacks
+    batcher = state.batchers.doubtful if one.doubtful else state.batchers.callbacks
     taken: Taken = await batcher.submit(one)
     return taken
 

@@ -48,7 +48,7 @@ async def authorize(request: Request, scope: str, *, own: bool = False) -> Calle
     scheme, _, key = (only(request.headers, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized
-    caller = await request.app.state.gathered.callers.submit(callers.presented(key.strip()))
+    caller = await request.app.state.batchers.callers.submit(callers.presented(key.strip()))
     caller = callers.admitted(caller, scope, own=own)
     named = NAMES_OF_IDS & request.path_params.keys() if caller.operator else ()
     for name in named:

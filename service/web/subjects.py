@@ -77,7 +77,7 @@ async def cancel_one(request: Request) -> Response:
 
 async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
     """As it is now; read together with what others look for. NotFound if the account has none."""
-    found: Subject | None = await request.app.state.gathered.subjects.submit(
+    found: Subject | None = await request.app.state.batchers.subjects.submit(
         (account_id, subject_id)
     )
     if found is None:
@@ -129,7 +129,7 @@ async def _answer(
 async def _place(request: Request, subject: Subject, age: float) -> dict[str, Any]:
     """Where it is in its account's queue, and since how many whole seconds it is known; nothing if
     it is queued no more. Counted together with what others ask for."""
-    position: int | None = await request.app.state.gathered.places.submit(subject)
+    position: int | None = await request.app.state.batchers.places.submit(subject)
     if position is None:
         return {}
     return {"queue": {"position": position, "age_seconds": max(0, int(age))}}

@@ -11,7 +11,7 @@ from service.core.signatures import secret_of
 from service.steps import callback_secrets, ingest, keys
 from service.steps.resources import Resources
 from service.steps.verify import MAX_STRANGE
-from service.web import app, gathered
+from service.web import app, batchers
 from tests.calling import fetch, record, signed, token
 from tests.conftest import WEBHOOK_SECRET, Api, Clock
 from tests.local.simulating import served
@@ -93,7 +93,7 @@ async def test_what_is_refused_has_a_line_of_its_own(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no more of it may wait, what is genuine is taken all the same."""
-    monkeypatch.setattr(gathered, "MOST_DOUBTFUL", 0)
+    monkeypatch.setattr(batchers, "MOST_DOUBTFUL", 0)
     async with (
         served(app.build(resources)) as there,
         httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,

@@ -1,4 +1,4 @@
-"""What arrives together is stored together, and looked up together: one batcher for each kind."""
+"""What arrives together is written together, or looked up together: the batchers of a process."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,44 +24,42 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """`callbacks` are believed, and `doubtful` ones not yet; `callers` are known by their keys
-    or tokens; `subjects` are read by their account and id, and `places` are theirs in
-    the queue."""
+class Batchers:
+    """One batcher for each kind of work."""
 
-    callbacks: Batcher[Incoming, Taken]
-    doubtful: Batcher[Incoming, Taken]
-    intake: CreateBatcher
-    callers: Batcher[Presented, Caller | CallsheetError]
-    subjects: Batcher[tuple[str, str], Subject | None]
-    places: Batcher[Subject, int | None]
+    callbacks: Batcher[Incoming, Taken]  # those that are believed
+    doubtful: Batcher[Incoming, Taken]  # callbacks that are not believed yet
+    creates: CreateBatcher  # requests to create a subject, as far as they are not heavy
+    callers: Batcher[Presented, Caller | CallsheetError]  # by their keys or tokens
+    subjects: Batcher[tuple[str, str], Subject | None]  # read by account and id
+    places: Batcher[Subject, int | None]  # of subjects in the queue
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """At the end, what is under way is broken off."""
         async with AsyncExitStack() as stack:
-            for one in fields(self):
-                await stack.enter_async_context(getattr(self, one.name))
+            for field in fields(self):
+                await stack.enter_async_context(getattr(self, field.name))
             yield
 
 
-def gather(resources: Callable[[], Resources]) -> Gathered:
-    """All of them, over the resources that there are when something arrives."""
+def make_batchers(resources: Callable[[], Resources]) -> Batchers:
+    """The batchers over the resources that there are when something arrives."""
 
     def over(
         step: Callable[[Resources, Sequence[T]], Awaitable[Sequence[R]]],
     ) -> Callable[[Sequence[T]], Awaitable[Sequence[R]]]:
         return lambda items: step(resources(), items)
 
-    return Gathered(
+    return Batchers(
         callbacks=Batcher(over(ingest.store), weigh=_bytes),
         doubtful=Batcher(over(ingest.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
-        intake=make_batcher(resources),
+        creates=make_batcher(resources),
         callers=Batcher(over(callers.known), writers=LOOKERS),
         subjects=Batcher(over(reading.subjects_of), writers=LOOKERS),
         places=Batcher(over(reading.positions), writers=LOOKERS),
     )
 
 
-def _bytes(one: Incoming) -> int:
-    return len(one.received.body)
+def _bytes(callback: Incoming) -> int:
+    return len(callback.received.body)
