@@ -1,7 +1,9 @@
 """What subscribers and readers are told: one event for each move the world can see."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import orjson
 
@@ -45,18 +47,22 @@ class Event:
     about_subscriber_id: str | None = None
 
 
+def event_body(type_: str, at: datetime, data: Mapping[str, Any]) -> bytes:
+    """The bytes that are stored and sent; what takes them apart goes by the order of members."""
+    return orjson.dumps({"type": type_, "timestamp": rfc3339(at), "data": data})
+
+
 def event_of(subject: Subject) -> Event:
     """The event that says how this subject is now; its sequence is the subject's version."""
     type_ = TYPES[subject.state]
     data = public(subject) | {"sequence": subject.version}
-    body = {"type": type_, "timestamp": rfc3339(subject.updated_at), "data": data}
     return Event(
         id=ids.event_id(subject.id, subject.version),
         subject_id=subject.id,
         account_id=subject.account_id,
         sequence=subject.version,
         type=type_,
-        body=orjson.dumps(body),
+        body=event_body(type_, subject.updated_at, data),
         created_at=subject.updated_at,
         reference_type=subject.reference_type,
         tags=tuple(tag["tag_id"] for tag in data["tag_list"]),
@@ -80,7 +86,7 @@ def operational(
         account_id=account_id,
         sequence=sequence,
         type=type_,
-        body=orjson.dumps({"type": type_, "timestamp": rfc3339(now), "data": data}),
+        body=event_body(type_, now, data),
         created_at=now,
         about_subscriber_id=subscriber_id,
     )

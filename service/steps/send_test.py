@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import orjson
-
 from service.core.errors import Unavailable
 from service.core.escaping import escaped
+from service.core.events import event_body
 from service.core.send_settings import SendSettings
-from service.core.subjects import rfc3339
 from service.remote.delivery_outcomes import Failed, SendOutcome
 from service.steps.resources import Resources
 from service.steps.send import OutgoingMessage, send
@@ -37,8 +35,7 @@ async def send_test(resources: Resources, account_id: str, subscriber_id: str) -
     subscriber, Unavailable where too many are under way, of all or of this account."""
     settings = await _settings(resources, account_id, subscriber_id)
     now = resources.clock()
-    data = {"subscriber_id": subscriber_id}
-    body = orjson.dumps({"type": TYPE, "timestamp": rfc3339(now), "data": data})
+    body = event_body(TYPE, now, {"subscriber_id": subscriber_id})
     message = OutgoingMessage(resources.new_id("evt_test"), TYPE, body, resources.new_id("att"))
     with resources.test_slots.slot(account_id):
         return _test_result(message.event_id, await send(resources, settings, message, now))
