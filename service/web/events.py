@@ -11,8 +11,8 @@ from service.steps.feed import Hub
 from service.steps.follow import START, Waiter
 from service.store.feed import Kept, Position
 from service.web import cursors
-from service.web.accept import wants_stream
 from service.web.conditional import capped_wait
+from service.web.content_negotiation import wants_stream
 from service.web.headers import only
 from service.web.requests import (
     LIMIT,

@@ -18,7 +18,7 @@ from service.steps.feed import Hub
 from service.steps.follow import Follower
 from service.store.feed import Kept, Position
 from service.web import cursors
-from service.web.accept import STREAM
+from service.web.content_negotiation import STREAM
 from service.web.protocol import CONNECTION, Bounded
 
 log = structlog.get_logger()

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from service.web.accept import STREAM
 from service.web.conditional import MOST_HELD
+from service.web.content_negotiation import STREAM
 from service.web.cursors import OF_FEED
 from service.web.events import MOST_ASKED
 from service.web.openapi.operations import (
