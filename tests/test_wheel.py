@@ -56,6 +56,15 @@ def test_the_wheel_brings_one_package_and_no_other(unpacked: Path) -> None:
     assert [path.name for path in (unpacked / "bin").iterdir()] == ["callsheet"]
 
 
+def test_the_wheel_brings_what_is_not_python_too(unpacked: Path) -> None:
+    folder = ROOT / "service"
+    files = [path for path in folder.rglob("*.*") if path.suffix not in {".py", ".pyc"}]
+    assert {"openapi.yaml", "page.html"} <= {path.name for path in files}
+    for path in files:
+        brought = unpacked / "service" / path.relative_to(folder)
+        assert brought.read_bytes() == path.read_bytes()
+
+
 async def test_what_the_wheel_installs_can_migrate(
     tmp_path: Path, unpacked: Path, empty: str, environ: dict[str, str]
 ) -> None:

@@ -21,7 +21,6 @@ from service.web import (
     callback_admin,
     compat,
     deliveries,
-    docs,
     events,
     intake,
     ops,
@@ -31,6 +30,7 @@ from service.web import (
 )
 from service.web.batchers import make_batchers
 from service.web.bodies import Bodies
+from service.web.openapi import routes as openapi
 from service.web.receive import Front
 from service.web.responses import problem, problem_of
 from service.web.streams import Streams
@@ -76,8 +76,8 @@ ROUTES = [
     *compat.ROUTES,
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
-    Route("/openapi.json", docs.openapi, methods=["GET"]),
-    Route("/docs", docs.docs, methods=["GET"]),
+    Route("/openapi.json", openapi.openapi, methods=["GET"]),
+    Route("/docs", openapi.docs, methods=["GET"]),
 ]
 
 

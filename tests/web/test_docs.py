@@ -13,7 +13,7 @@ import pytest
 from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
-from service.web.openapi.build import document
+from service.web.openapi.routes import document
 from tests.conftest import Api
 from tests.local.simulating import served
 

@@ -12,7 +12,7 @@ import schemathesis
 
 from service.steps import keys
 from service.web.app import ROUTES
-from service.web.openapi.build import document
+from service.web.openapi.routes import document
 from tests.calling import fetch, record, signed, token
 from tests.conftest import Api
 from tests.local.simulating import Receiver
@@ -59,7 +59,8 @@ def references(part: object) -> set[str]:
 def is_the_answer(answer: httpx.Response, call: dict[str, Any]) -> None:
     """It has a status, headers and a body that the document declares for this call."""
     declared = found(call["responses"][str(answer.status_code)])
-    for name, header in declared.get("headers", {}).items():
+    headers = {name: found(part) for name, part in declared.get("headers", {}).items()}
+    for name, header in headers.items():
         assert name in answer.headers or not header["required"]
         if header["schema"].get("type") == "string":
             fits(answer.headers[name], header["schema"])
@@ -88,7 +89,7 @@ def test_it_is_a_good_document() -> None:
 def test_nothing_is_referred_to_in_vain_and_nothing_is_left_over() -> None:
     named = {
         f"#/components/{kind}/{name}"
-        for kind in ("schemas", "parameters", "responses")
+        for kind in ("schemas", "parameters", "headers", "responses")
         for name in DOCUMENT["components"][kind]
     }
     assert references(DOCUMENT) == named
@@ -122,11 +123,15 @@ def test_each_call_needs_the_scope_that_the_table_says() -> None:
 
 def test_a_setting_changes_the_one_rule_that_depends_on_it() -> None:
     schemas = document(voice_for_images=True)["components"]["schemas"]
-    voices = [
-        one["ImageSubjectRequest"]["properties"]["element_voice_id"]["maxLength"]
-        for one in (DOCUMENT["components"]["schemas"], schemas)
+    for request in ("ImageSubjectRequest", "VideoSubjectRequest"):
+        assert schemas[request] == DOCUMENT["components"]["schemas"][request]
+    without = DOCUMENT["components"]["schemas"]
+    members = [
+        found(schemas[request]["properties"]["element_voice_id"])
+        for request in ("ImageSubjectRequest", "VideoSubjectRequest")
     ]
-    assert voices == [0, 128]
+    assert members == [without["ImageVoice"], without["Voice"]]
+    assert schemas == without | {"ImageVoice": without["Voice"]}
 
 
 @pytest.fixture
