@@ -7,12 +7,14 @@ from functools import partial
 
 from alembic import context
 from sqlalchemy import Connection, pool, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.store.connect import connect
-from service.store.engine import DIALECT, translate_errors
+from service.store.driver_errors import passes, unavailable
 from service.store.outgoing import metadata
 
+DIALECT = "postgresql+asyncpg://"
 # Other processes that migrate wait here; the number is arbitrary, and only ours.
 MIGRATION_LOCK = 0x6D696772_61746573
 # A migration that cannot have its lock gives up rather than hold up everybody who queues behind.
@@ -53,10 +55,16 @@ async def main() -> None:
     # Closing the connection lets the advisory lock go, however the migrations ended.
     opened = partial(connect, context.config.attributes["url"])
     engine = create_async_engine(DIALECT, async_creator=opened, poolclass=pool.NullPool)
-    translate_errors(engine)
-    async with engine.connect() as connection:
-        await connection.run_sync(run)
-    await engine.dispose()
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+    except DBAPIError as error:
+        cause = error.orig and error.orig.__cause__  # the driver's own
+        if error.connection_invalidated or passes(cause):
+            raise unavailable(cause) from error
+        raise
+    finally:
+        await engine.dispose()
 
 
 asyncio.run(main())

@@ -80,7 +80,7 @@ async def test_the_connections_of_a_process_are_as_many_as_the_setting_says(
 
     async def session(resources: Resources) -> int:
         async with resources.database.transaction() as tx:
-            return int((await tx.execute(pid)).scalar_one())
+            return int(await tx.scalar(pid))
 
     environ["CALLSHEET_DATABASE_POOL"] = "5"
     async with open_resources(read_settings(environ)) as resources:

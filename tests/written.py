@@ -5,12 +5,12 @@ from service.core.subjects import Subject
 from service.core.subscriber_health import HealthNotice
 from service.steps.resources import Resources
 from service.store import events, insert
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.events import New
 from tests.make import a_subject
 
 
-async def write(tx: Transaction, resources: Resources, account_id: str) -> Subject:
+async def write(tx: Connection, resources: Resources, account_id: str) -> Subject:
     """A subject and its event, not committed yet."""
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
     assert await insert.add_subjects(tx, [subject])

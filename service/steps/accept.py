@@ -29,7 +29,7 @@ from service.steps.batcher import Batcher
 from service.steps.request_callback_urls import ensure_callback_url_subscribers, origin_of
 from service.steps.resources import Resources
 from service.store import events, idempotency, insert, media, subjects
-from service.store.database import Direct
+from service.store.connection import Connection
 from service.store.events import New
 from service.store.idempotency import AccountAndKey, Binding
 
@@ -116,7 +116,7 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
     whoever goes on. Locks are taken in the order keys, queues, subscribers, external ids, media."""
     now = resources.clock()
     await _keep_heavy_media(resources, creates, now)
-    async with resources.database.direct() as tx:
+    async with resources.database.transaction() as tx:
         free_keys = await _answer_by_key(tx, creates, now)
         await _answer_by_external_id(tx, _undecided(creates))
         await _refuse_beyond_limit(tx, resources, _undecided(creates), now)
@@ -149,12 +149,12 @@ async def _keep_heavy_media(
     """Heavy media are written before anything is locked: others would wait for them. Should nobody
     come to need them, they are dropped like those of subjects that have ended."""
     for inline in [create.request.inline for create in creates if create.request.is_heavy]:
-        async with resources.database.direct() as tx:
+        async with resources.database.transaction() as tx:
             await media.keep(tx, inline, now)
 
 
 async def _answer_by_key(
-    tx: Direct, creates: Sequence[PendingCreate], now: datetime
+    tx: Connection, creates: Sequence[PendingCreate], now: datetime
 ) -> dict[AccountAndKey, PendingCreate]:
     """Answer the requests whose key is bound; give those whose key is free, by their keys."""
     by_key = {key: create for create in creates if (key := create.key)}
@@ -168,7 +168,7 @@ async def _answer_by_key(
     return by_key
 
 
-async def _answer_by_external_id(tx: Direct, creates: Sequence[PendingCreate]) -> None:
+async def _answer_by_external_id(tx: Connection, creates: Sequence[PendingCreate]) -> None:
     """Answer the requests whose external id the account has already."""
     named = [(create, id_) for create in creates if (id_ := create.external_id)]
     found = await subjects.by_external_id(tx, [id_ for _, id_ in named]) if named else {}
@@ -178,7 +178,7 @@ async def _answer_by_external_id(tx: Direct, creates: Sequence[PendingCreate]) -
 
 
 async def _refuse_beyond_limit(
-    tx: Direct, resources: Resources, creates: Sequence[PendingCreate], now: datetime
+    tx: Connection, resources: Resources, creates: Sequence[PendingCreate], now: datetime
 ) -> None:
     """Refuse what the queues of the accounts have no room for. Several requests of one external id
     take up one place."""
@@ -200,7 +200,7 @@ async def _refuse_beyond_limit(
 
 
 async def _give_callback_subscribers(
-    tx: Direct, resources: Resources, creates: Sequence[PendingCreate]
+    tx: Connection, resources: Resources, creates: Sequence[PendingCreate]
 ) -> None:
     """Give each subject whose request has a callback_url the hidden subscriber of its origin."""
     wanted = {
@@ -213,7 +213,7 @@ async def _give_callback_subscribers(
         create.subject = replace(create.subject, callback_subscriber_id=ids[account_origin])
 
 
-async def _add_subjects(tx: Direct, creates: Sequence[PendingCreate]) -> list[PendingCreate]:
+async def _add_subjects(tx: Connection, creates: Sequence[PendingCreate]) -> list[PendingCreate]:
     """Write what is new, and give it. What an equal request wrote in the meantime, or stands twice
     among these, is answered with that."""
     if not creates:
@@ -225,7 +225,7 @@ async def _add_subjects(tx: Direct, creates: Sequence[PendingCreate]) -> list[Pe
     return [create for create in creates if create.subject.id in ids]
 
 
-async def _keep_media(tx: Direct, added: Sequence[PendingCreate], now: datetime) -> None:
+async def _keep_media(tx: Connection, added: Sequence[PendingCreate], now: datetime) -> None:
     """Keep the inline media of new subjects; those of heavy requests are kept already."""
     inline: dict[str, bytes] = {}
     for create in added:
@@ -238,14 +238,14 @@ async def _keep_media(tx: Direct, added: Sequence[PendingCreate], now: datetime)
         await media.need(tx, needed)
 
 
-async def _add_events(tx: Direct, resources: Resources, added: Sequence[PendingCreate]) -> int:
+async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> int:
     """Write the first event of new subjects; how many deliveries that made."""
     new = [New(event_of(create.subject), resources.new_id("dlv")) for create in added]
     return await events.append(tx, new) if new else 0
 
 
 async def _bind_keys(
-    tx: Direct, free_keys: Mapping[AccountAndKey, PendingCreate], now: datetime
+    tx: Connection, free_keys: Mapping[AccountAndKey, PendingCreate], now: datetime
 ) -> None:
     """Bind free keys to what their requests made or found; a refused request binds none."""
     bindings = {

@@ -13,7 +13,7 @@ from service.core.subjects import News, Subject, moved
 from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import media_looks, moves, subjects
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.events import New
 from service.store.moves import Move
 
@@ -57,7 +57,7 @@ def events_for(resources: Resources, outcome: Outcome) -> tuple[New, ...]:
     return (New(event_of(after), resources.new_id("dlv"), callback or None),)
 
 
-async def _apply(tx: Transaction, resources: Resources, outcome: Outcome) -> int:
+async def _apply(tx: Connection, resources: Resources, outcome: Outcome) -> int:
     """Write the move with its event and deliveries; how many of these. The caller holds the
     subject's lock."""
     if outcome.stay is not None:
@@ -75,7 +75,7 @@ class Fence:
     media: str | None = None
     attempt: int | None = None
 
-    async def shuts_out(self, tx: Transaction, subject: Subject) -> bool:
+    async def shuts_out(self, tx: Connection, subject: Subject) -> bool:
         """For a caller that has the subject's lock."""
         if self.media is not None:
             return not await media_looks.holds(tx, subject.id, self.media)
@@ -111,7 +111,7 @@ async def advance_all(
 ) -> None:
     """Lock these, and move each by the news that `judge` gives of it, all in one transaction; then
     wake whom it concerns. The news is of our own making: it names no task of the provider's."""
-    async with resources.database.direct() as tx:
+    async with resources.database.transaction() as tx:
         locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
         judged = [(subject, news) for subject in locked if (news := judge(subject))]
         told = [(news.signal, consider(resources, subject, news)) for subject, news in judged]
@@ -125,7 +125,7 @@ async def advance_all(
         announce(resources, outcome, signal.value, deliveries)
 
 
-async def _own(tx: Transaction, subject: Subject, news: News) -> News:
+async def _own(tx: Connection, subject: Subject, news: News) -> News:
     """The news; but a task that is another subject's already says nothing about this one."""
     task = news.provider_task_id
     if task is None or subject.provider_task_id is not None:

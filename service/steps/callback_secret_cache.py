@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.steps.vault import Sealed, Vault
 from service.store import callback_secrets
 from service.store.callback_secrets import Secret
-from service.store.database import Transaction
+from service.store.connection import Connection
 
 log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ class Keyring:
         scheme = self._schemes.get(source, V1)
         return verification.kept_headers(scheme, headers, self.veils[0])
 
-    async def refresh(self, tx: Transaction) -> None:
+    async def refresh(self, tx: Connection) -> None:
         """Take over what is in force now. A secret that cannot be opened lets nothing pass, but it
         is there: its source signs."""
         self.version, added = await callback_secrets.current(tx)

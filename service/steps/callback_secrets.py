@@ -50,7 +50,7 @@ async def add(resources: Resources, source: str, text: str) -> tuple[Listed, boo
 
 async def listed(resources: Resources) -> list[Listed]:
     """Those of the settings, then those added, the oldest first."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         _, added = await callback_secrets.current(tx)
     return [*_given(resources), *map(_listed, added)]
 

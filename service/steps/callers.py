@@ -25,7 +25,7 @@ from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
 from service.store import accounts, callers, owners
 from service.store.callers import OPERATOR, Caller, KeyOwner
-from service.store.database import Direct
+from service.store.connection import Connection
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ async def known(resources: Resources, given: Sequence[Presented]) -> list[Caller
     TooMany where the account makes more requests than it may."""
     now = resources.clock()
     rate = resources.settings.requests_per_second
-    async with resources.database.careless() as tx:
+    async with resources.database.relaxed() as tx:
         found = await callers.by_keys(tx, list(dict.fromkeys(map(_named, given))), now)
         asking = [_proven(resources, proof, found.get(_named(proof)), now) for proof in given]
         good = {caller.key_id for caller in asking if isinstance(caller, Caller)}
@@ -90,7 +90,7 @@ def _secret(resources: Resources, found: KeyOwner | None) -> bytes | None:
 
 
 async def _counted(
-    tx: Direct, asking: Sequence[Caller | CallsheetError], rate: float
+    tx: Connection, asking: Sequence[Caller | CallsheetError], rate: float
 ) -> list[Caller | CallsheetError]:
     asked = Counter(caller.account_id for caller in asking if isinstance(caller, Caller))
     granted = await callers.spend(tx, asked, rate) if asked else {}
@@ -124,7 +124,7 @@ def admitted(caller: Caller | CallsheetError, scope: str, *, own: bool = False) 
 async def in_account_of(resources: Resources, caller: Caller, what: str, id_: str) -> Caller:
     """The operator, acting in the account that this belongs to; `what` is one of
     owners.NAMES_OF_IDS. NotFound if there is nothing of this id."""
-    async with resources.database.peek() as tx:
+    async with resources.database.autocommit() as tx:
         found = await owners.owner(tx, what, id_)
     if found is None:
         raise NotFound
@@ -146,7 +146,7 @@ async def account_id_by_name(resources: Resources, name: object) -> str | None:
     """The id of the account of this name; None if there is none, as where it is not a name."""
     if not isinstance(name, str) or not name.isprintable():  # Postgres may have no such text
         return None
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         return await accounts.by_name(tx, name)
 
 
@@ -157,6 +157,6 @@ async def fields_by_account_id(
     for anybody else."""
     if not caller.operator or not account_ids:
         return {}
-    async with resources.database.peek() as tx:
+    async with resources.database.autocommit() as tx:
         names = await owners.names(tx, set(account_ids))
     return {account_id: {"account": name} for account_id, name in names.items()}

@@ -31,7 +31,7 @@ class Deliverer:
         now, token = resources.clock(), resources.new_id("lse")
         proven = self._recorder.throughput.proven(now)
         limits = ClaimLimits(token, end_of_lease(resources, now), limit, FEW, MANY, proven)
-        async with resources.database.careless() as tx:
+        async with resources.database.relaxed() as tx:
             due = await claim_due(tx, limits, now)
         versions = {delivery.subscriber_id: delivery.subscriber_version for delivery in due}
         settings = await resources.send_settings.known(resources.database, versions, now)

@@ -133,7 +133,7 @@ class Hub:
 
     async def now(self) -> Position:
         """The place after all that is shown at present."""
-        async with self._reading, self._database.glance() as tx:
+        async with self._reading, self._database.autocommit() as tx:
             return await feed.now(tx)
 
     def _open(self, account_id: str | None, now: Position) -> None:
@@ -142,7 +142,7 @@ class Hub:
         self._woken.add(account_id)
 
     async def _read(self, follower: Follower) -> list[Kept]:
-        async with self._reading, self._database.glance() as tx:
+        async with self._reading, self._database.autocommit() as tx:
             if follower.subject_id is not None:
                 return await feed.of_subject(tx, follower.subject_id, follower.after, PAGE)
             return await feed.feed(tx, follower.account_id, follower.after, PAGE)
@@ -219,7 +219,7 @@ class Hub:
         """One query for all of them, and one for those who follow every account."""
         places = {account_id: self._channels[account_id].place for account_id in accounts}
         every = places.pop(None, None)
-        async with self._database.glance() as tx:
+        async with self._database.autocommit() as tx:
             if named := [(id_, place) for id_, place in places.items() if id_ is not None]:
                 for account_id, news in (await feed.news(tx, named, PAGE)).items():
                     self._tell(account_id, news)

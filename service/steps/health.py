@@ -44,7 +44,7 @@ async def _postgres(resources: Resources) -> tuple[str, str]:
     """How Postgres is, and the provider as Postgres has it. What is written is rolled back."""
     failing, stopped = "cannot be reached", "ok"
     try:
-        async with resources.database.rehearsal() as tx:
+        async with resources.database.transaction(commit=False) as tx:
             failing = "cannot be written to"
             id_ = resources.new_id("rdy")
             await accounts.ensure(tx, account_id=id_, name=id_, now=resources.clock())

@@ -49,7 +49,7 @@ async def after_health_change(
 
 async def sweep(resources: Resources) -> None:
     """Tell what has not been told; nothing that waits for a disabled subscriber is sent."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         untold = await subscriber_health.pending_notices(tx, CHUNK)
     await for_each(untold, lambda subscriber_id: _notify(resources, subscriber_id))
     await _cancel(resources)

@@ -17,7 +17,7 @@ MEDIA_GRACE = timedelta(minutes=10)  # media just brought may be about to be nee
 
 async def sweep(resources: Resources) -> None:
     """Prune and learn, if no worker has done so within the minute."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         due = await provider.begin_housekeeping(tx, resources.clock(), EVERY)
     if due:
         await prune(resources)

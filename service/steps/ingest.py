@@ -12,7 +12,7 @@ from service.steps.resources import Resources
 from service.steps.verify import Incoming, receive
 from service.store import archive, inbox, moves, subjects
 from service.store.archive import Summary
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 
 log = structlog.get_logger()
 
@@ -35,10 +35,10 @@ async def store(resources: Resources, incoming: Sequence[Incoming]) -> list[Take
     When this returns, all are durable; if it raises, none was written.
     """
     try:
-        async with resources.database.direct() as tx:
+        async with resources.database.transaction() as tx:
             taken, deliveries = await write(tx, resources, incoming)
     except OtherSecrets:
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             await resources.keyring.refresh(tx)
         return await store(resources, [receive(resources, one.received) for one in incoming])
     for one, result in zip(incoming, taken, strict=True):
@@ -47,7 +47,7 @@ async def store(resources: Resources, incoming: Sequence[Incoming]) -> list[Take
 
 
 async def write(
-    tx: Transaction | Direct,
+    tx: Connection,
     resources: Resources,
     incoming: Sequence[Incoming],
     *,

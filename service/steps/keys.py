@@ -115,7 +115,7 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
 async def listed(resources: Resources, account: str | None = None) -> list[Listed]:
     """Every key that there ever was, the oldest first; or those of the account of this name, which
     may have none."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         found = await accounts.keys(tx, account)
     return [_listed(one, resources.clock()) for one in found]
 

@@ -24,7 +24,7 @@ async def renew(resources: Resources, held: Sequence[Lease]) -> None:
         return
     now = resources.clock()
     until = end_of_lease(resources, now)
-    async with resources.database.careless() as tx:
+    async with resources.database.relaxed() as tx:
         pairs = [(lease.token, lease.id) for lease in held]
         renewed = await leases.renew(tx, pairs, now=now, until=until)
     for lease in held:

@@ -60,7 +60,7 @@ class Looker:
         held = dict(self._under_way)
         rooms = {account: max(0, (free - used) // 2) for account, used in held.items()}
         terms = Terms(token, max(1, free // 2), held, rooms)
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             claimed = await media_looks.claim(tx, terms, now=now, until=until)
         for due in claimed:
             self._under_way[due.account_id] += 1
@@ -148,7 +148,7 @@ class _Look:
 
     async def _good(self, warnings: Sequence[Finding]) -> str:
         due, token = self.claimed.due, self.claimed.lease.token
-        async with self.resources.database.glance() as tx:
+        async with self.resources.database.autocommit() as tx:
             ours = await media_looks.finish(tx, due.id, token, warnings)
         if not ours:
             return "late"
@@ -160,7 +160,7 @@ class _Look:
         the claim; before each other one, the subject is read: it may have been canceled."""
         lease = self.claimed.lease
         if self.fetched:
-            async with self.resources.database.glance() as tx:
+            async with self.resources.database.autocommit() as tx:
                 if not await media_looks.holds(tx, lease.id, lease.token):
                     return False
         return lease.lasts(self.resources.clock())
@@ -168,5 +168,5 @@ class _Look:
     async def given_back(self, at: datetime, *, tried: bool) -> bool:
         """Let go of it until then; False if it was ours no more."""
         lease = self.claimed.lease
-        async with self.resources.database.glance() as tx:
+        async with self.resources.database.autocommit() as tx:
             return await media_looks.again(tx, lease.id, lease.token, at, tried=tried)

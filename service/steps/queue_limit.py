@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from service.store import insert
-from service.store.database import Direct
+from service.store.connection import Connection
 
 FASTEST = 20_000  # subjects a second that no set of processes takes; measured: one takes 5,000
 SLACK = 1000  # subjects that may just be being written
@@ -27,7 +27,7 @@ class QueueLimit:
         self._known: dict[str, tuple[datetime, bool]] = {}  # until when, and whether it is full
 
     async def available(
-        self, tx: Direct, account_ids: Collection[str], now: datetime
+        self, tx: Connection, account_ids: Collection[str], now: datetime
     ) -> dict[str, int]:
         """How many more subjects each account may queue. An account that is left out may queue
         more than any one transaction brings."""

@@ -18,7 +18,7 @@ MOST_BEFORE = 9_999  # subjects that are counted for a place in the queue; ours
 
 async def subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
     """NotFound if this account has no such subject."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         found = await subjects.get(tx, subject_id, account_id)
     if found is None:
         raise NotFound
@@ -29,7 +29,7 @@ async def subjects_of(
     resources: Resources, wanted: Sequence[tuple[str, str]]
 ) -> list[Subject | None]:
     """Those of which account and id are given, as far as the account has them."""
-    async with resources.database.peek() as tx:
+    async with resources.database.autocommit() as tx:
         return await subjects.by_account_and_id(tx, wanted)
 
 
@@ -39,7 +39,7 @@ async def positions(resources: Resources, asked: Sequence[Subject]) -> list[int 
     queued = [subject for subject in asked if subject.state is State.QUEUED]
     if not queued:
         return [None] * len(asked)
-    async with resources.database.peek() as tx:
+    async with resources.database.autocommit() as tx:
         found = await places.before(tx, queued, MOST_BEFORE)
     return [found[one.id] + 1 if one.id in found else None for one in asked]
 
@@ -48,7 +48,7 @@ async def subjects_page(
     resources: Resources, account_id: str | None, wanted: Wanted, limit: int
 ) -> tuple[list[Subject], Place | None]:
     """An account's, or every account's, the newest first, and where the next page begins."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         return await subject_lists.page(tx, account_id, wanted, limit)
 
 
@@ -66,5 +66,5 @@ async def feed(
     resources: Resources, account_id: str | None, after: Position, limit: int
 ) -> list[Kept]:
     """An account's events after a place, or every account's, oldest first."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         return await store_feed.feed(tx, account_id, after, limit)

@@ -33,7 +33,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     """Subjects that nobody called back about in time, the longest overdue first; as many as the
     permitted rate lets through, which is waited for, at most a second."""
     rate = resources.settings.look_ups_per_second
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         now = resources.clock()
         due, until = await provider.look_ups(tx, now, limit)
     if not due:

@@ -24,7 +24,7 @@ from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
 from service.store import subjects, subscriber_health
 from service.store.claim import DueDelivery
-from service.store.database import Direct
+from service.store.connection import Connection
 from service.store.record import AttemptRecord, record_attempts
 
 log = structlog.get_logger()
@@ -125,7 +125,7 @@ class AttemptRecorder:
         resources = self._resources
         now = resources.clock()
         changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
-        async with resources.database.direct() as tx:
+        async with resources.database.transaction() as tx:
             await subjects.hold_still(
                 tx, sorted({attempt.delivery.subject_id for attempt in attempts})
             )
@@ -159,7 +159,7 @@ class AttemptRecorder:
         }
 
     async def _change_health(
-        self, tx: Direct, results: Results, now: datetime
+        self, tx: Connection, results: Results, now: datetime
     ) -> list[tuple[SubscriberHealth, SubscriberHealth]]:
         """Write the health that these results change; give it as it was and as it is."""
         dice = self._resources.dice()

@@ -59,7 +59,7 @@ async def replay_events(
 async def _counted(
     resources: Resources, subscriber_id: str, only: str, window: ReplayWindow
 ) -> tuple[int, ReplayWindow | None]:
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         chunk = await replay.chunk(tx, subscriber_id, only, window, CHUNK)
     return len(chunk.event_ids), chunk.rest
 

@@ -9,12 +9,12 @@ from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
 from service.steps.signing import ensure_account_secret
 from service.store import request_callback_urls
-from service.store.database import Direct
+from service.store.connection import Connection
 from service.store.request_callback_urls import AccountOrigin, NewSubscriber
 
 
 async def ensure_callback_url_subscribers(
-    tx: Direct, resources: Resources, wanted: Sequence[AccountOrigin]
+    tx: Connection, resources: Resources, wanted: Sequence[AccountOrigin]
 ) -> dict[AccountOrigin, str]:
     """The id of the subscriber of each account and origin, which come in order. Those that do not
     exist are made in this transaction, and so is the account's signing secret."""

@@ -14,7 +14,7 @@ from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
 from service.store import sealed
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.sealed import CALLBACK_SECRETS, SHELVES, Row, Shelf
 
 BATCH = 50  # rows held at once, for some milliseconds
@@ -80,7 +80,7 @@ def _bound_to(resources: Resources, shelf: Shelf, row: Row, column: str) -> str:
     return encryption_context(row.owner, "" if column in WHOLE else column)
 
 
-async def _mark(tx: Transaction, resources: Resources, row: Row) -> None:
+async def _mark(tx: Connection, resources: Resources, row: Row) -> None:
     """Its fingerprint is by SECRET_KEY too: by another, the same secret could be added twice."""
     bound = _bound_to(resources, CALLBACK_SECRETS, row, "secret")
     key = resources.vault.open(row.values["secret"], bound)

@@ -40,13 +40,13 @@ async def page(
 async def account_names(resources: Resources, callbacks: Sequence[Summary]) -> list[str | None]:
     """The names of the accounts whose subjects these are about; None where that is none."""
     subject_ids = {summary.subject_id for summary in callbacks if summary.subject_id is not None}
-    async with resources.database.peek() as tx:
+    async with resources.database.autocommit() as tx:
         names = await owners.of_subjects(tx, subject_ids)
     return [names.get(summary.subject_id or "") for summary in callbacks]
 
 
 async def look(resources: Resources, callback_id: str) -> Found:
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         found = await archive.get(tx, callback_id)
     if found is None:
         raise NotFound
@@ -81,7 +81,7 @@ async def reverify(resources: Resources, callback_id: str) -> Found:
     one = await _judge_again(resources, found)
     if one.refusal is not None:
         raise Conflict(str(one.refusal), "still_rejected", reason=str(one.refusal))
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         now = await archive.get(tx, callback_id)
         now = now or await archive.by_key(tx, one.callback.source, one.callback.dedup_key)
     if now is None:
@@ -93,7 +93,7 @@ async def reverify_all(resources: Resources, source: str) -> tuple[int, int]:
     """Verify again what was rejected from a source; how many, and how many of them are taken."""
     number, taken, above = 0, 0, ""
     while True:
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             ids = await archive.rejected_of(tx, source, above, BATCH)
         await _refresh(resources)
         for callback_id in ids:
@@ -107,7 +107,7 @@ async def reverify_all(resources: Resources, source: str) -> tuple[int, int]:
 
 async def appear(resources: Resources) -> None:
     """Take up the callbacks that told of nothing we knew, and whose subject has appeared since."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         ids = await archive.appeared(tx, resources.clock() - TAKEN_UP_FOR, BATCH)
     for callback_id in ids:
         await _safely(resources, callback_id, "unknown")
@@ -135,7 +135,7 @@ async def _judge_again(resources: Resources, found: Found) -> Incoming:
     """
     one = _taken_out(resources, found)
     if one.refusal is not None:
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             await archive.explain(tx, found.summary.id, found.summary.verdict, str(one.refusal))
         return one
     try:
@@ -152,7 +152,7 @@ async def _judge_again(resources: Resources, found: Found) -> Incoming:
 
 async def _refresh(resources: Resources) -> None:
     """See to it that what is refused is refused by the secrets in force."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         await resources.keyring.refresh(tx)
 
 

@@ -65,7 +65,7 @@ async def _as_the_provider(resources: Resources, event_body: bytes) -> bytes:
     name, which the event itself has not."""
     shown, subject = orjson.loads(event_body)["data"], None
     if shown["subject"] is not None:
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             subject = await subjects.get(tx, shown["id"])
     return callback_body(shown, subject)
 

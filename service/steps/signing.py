@@ -13,7 +13,7 @@ from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
 from service.steps.vault import Sealed
 from service.store import accounts, retired_keys, signing_keys
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.retired_keys import Retired
 from service.store.signing_keys import Keys
 
@@ -79,9 +79,7 @@ async def rotate_account_secret(resources: Resources, account_id: str, body: obj
     return signatures.secret_of(key)
 
 
-async def ensure_account_secret(
-    tx: Transaction | Direct, resources: Resources, account_id: str
-) -> None:
+async def ensure_account_secret(tx: Connection, resources: Resources, account_id: str) -> None:
     """The account has a secret for its callback_urls, from when this transaction commits on. Of
     several that find none at once, one makes it, and the others wait until that is decided."""
     await _account_secret(tx, resources, account_id)
@@ -94,7 +92,7 @@ async def account_secret(resources: Resources, account_id: str) -> str:
     return signatures.secret_of(resources.vault.open(sealed, encryption_context(account_id)))
 
 
-async def _account_secret(tx: Transaction | Direct, resources: Resources, account_id: str) -> bytes:
+async def _account_secret(tx: Connection, resources: Resources, account_id: str) -> bytes:
     """Sealed."""
     sealed = await accounts.callback_url_secret(tx, account_id)
     if sealed is None:
@@ -108,7 +106,7 @@ async def _account_secret(tx: Transaction | Direct, resources: Resources, accoun
 async def published(resources: Resources) -> list[dict[str, str]]:
     """The public keys of all subscribers that have v1a, and the retired ones that still sign: at
     most MOST_PUBLISHED of either, the newest. A subscriber's own are shown with it, all of them."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         found = await signing_keys.public(tx, resources.clock(), MOST_PUBLISHED)
     return [signatures.jwk(one) for one in found]
 
@@ -148,7 +146,7 @@ def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool
 
 
 async def _retire(
-    tx: Transaction, resources: Resources, owner_id: str, old: Keys, overlap: timedelta
+    tx: Connection, resources: Resources, owner_id: str, old: Keys, overlap: timedelta
 ) -> list[Retired]:
     """Let old keys sign until the overlap is over; all retired ones that sign now, the youngest
     first. The owner's row is locked. What cannot be opened signs no more: it would keep the new

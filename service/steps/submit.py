@@ -79,7 +79,7 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     subject = claimed.subject
     inline: dict[str, bytes] = {}
     if messages.has_inline(subject.document):
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             inline = await media.of_subject(tx, subject.id)
     token = callback_token(resources.callback_key, subject.id)
     body = messages.create_body(

@@ -19,7 +19,7 @@ from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
 from service.steps.subscribed import found, texts
 from service.store import subscriber_health, subscribers
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.subscribers import Subscriber
 
 EMPTIED_AT_ONCE = 5_000  # deliveries; a fraction of a second, in which they cannot be recorded
@@ -109,7 +109,7 @@ async def change(
         await _reachable(resources, read["url"])
     flows = bool(read.keys() & {"concurrency", "rate", "state"})
     if flows:
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             await subscriber_health.ensure(
                 tx, [subscriber_id]
             )  # by itself: it holds the subscriber
@@ -128,7 +128,7 @@ async def change(
 
 
 async def _changed(
-    resources: Resources, tx: Transaction, before: Subscriber, read: Mapping[str, Any]
+    resources: Resources, tx: Connection, before: Subscriber, read: Mapping[str, Any]
 ) -> Subscriber:
     """The caller holds it."""
     back = before.state == "disabled" and "state" in read
@@ -149,7 +149,7 @@ async def _changed(
 async def _hear(resources: Resources, subscriber: Subscriber) -> None:
     """For the audit alone: without it, it asks less until the subscriber next changes."""
     with suppress(Unavailable):
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             await subscribers.hear(tx, subscriber.id, subscriber.version)
 
 

@@ -30,7 +30,7 @@ class Seen:
 
 async def found(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
     """NotFound if the account has no such subscriber."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         one = await subscribers.get(tx, account_id, subscriber_id)
     if one is None:
         raise NotFound
@@ -46,7 +46,7 @@ async def page(
     resources: Resources, account_id: str | None, below: str | None, limit: int
 ) -> tuple[list[Seen], bool]:
     """An account's, or every account's, the newest first, and whether there are more."""
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         listed = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
     return await _all_seen(resources, listed[:limit]), len(listed) > limit
 
@@ -60,7 +60,7 @@ async def _all_seen(resources: Resources, listed: Sequence[Subscriber]) -> list[
     signing = [one.id for one in listed if "v1a" in one.signatures]
     retired: dict[str, list[bytes]] = {}
     if signing:
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             retired = await subscribers.retired(tx, signing, resources.clock())
     return [_seen(resources, one, retired.get(one.id, [])) for one in listed]
 

@@ -46,11 +46,11 @@ async def note(resources: Resources, subject_id: str, answer: CreateAnswer | Loo
                 beginning=answer.beginning,
             )
             learnt.readable_until = None
-            async with resources.database.glance() as tx:
+            async with resources.database.autocommit() as tx:
                 await unreadable.count(tx, now)
         elif _was_read(answer) and not (learnt.readable_until and now < learnt.readable_until):
             learnt.readable_until = now + BELIEVED_FOR
-            async with resources.database.glance() as tx:
+            async with resources.database.autocommit() as tx:
                 await unreadable.forget(tx)
     except Unavailable as error:
         learnt.readable_until = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.tables import accounts, api_keys
 
 
@@ -24,7 +24,7 @@ class Key:
     last_used_at: datetime | None
 
 
-async def ensure(tx: Transaction, *, account_id: str, name: str, now: datetime) -> str:
+async def ensure(tx: Connection, *, account_id: str, name: str, now: datetime) -> str:
     """The id of the account of this name, made with `account_id` if there is none."""
     made = (
         upsert(accounts)
@@ -32,16 +32,17 @@ async def ensure(tx: Transaction, *, account_id: str, name: str, now: datetime) 
         .on_conflict_do_update(index_elements=["name"], set_={"name": name})  # else nothing returns
         .returning(accounts.c.id)
     )
-    return str((await tx.execute(made)).scalar_one())
+    return str(await tx.scalar(made))
 
 
-async def by_name(tx: Transaction, name: str) -> str | None:
+async def by_name(tx: Connection, name: str) -> str | None:
     statement = select(accounts.c.id).where(accounts.c.name == name)
-    return (await tx.execute(statement)).scalar_one_or_none()
+    id_: str | None = await tx.scalar(statement)
+    return id_
 
 
 async def add_key(  # noqa: PLR0913 - one row's worth
-    tx: Transaction,
+    tx: Connection,
     *,
     key_id: str,
     account_id: str,
@@ -79,7 +80,7 @@ _KEYS = select(
 ).join(accounts, accounts.c.id == api_keys.c.account_id)
 
 
-async def keys(tx: Transaction, account: str | None = None) -> list[Key]:
+async def keys(tx: Connection, account: str | None = None) -> list[Key]:
     """Every key that there ever was, the oldest first; or those of the account of this name."""
     statement = _KEYS.order_by(api_keys.c.created_at, api_keys.c.id)
     if account is not None:
@@ -87,12 +88,12 @@ async def keys(tx: Transaction, account: str | None = None) -> list[Key]:
     return [Key(*row) for row in await tx.execute(statement)]
 
 
-async def key(tx: Transaction, key_id: str) -> Key | None:
-    row = (await tx.execute(_KEYS.where(api_keys.c.id == key_id))).first()
+async def key(tx: Connection, key_id: str) -> Key | None:
+    row = await tx.first(_KEYS.where(api_keys.c.id == key_id))
     return None if row is None else Key(*row)
 
 
-async def revoke_key(tx: Transaction, key_id: str, now: datetime) -> None:
+async def revoke_key(tx: Connection, key_id: str, now: datetime) -> None:
     """From now on it opens nothing. One that was revoked before keeps its time."""
     own = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
     await tx.execute(update(api_keys).where(*own).values(revoked_at=now))
@@ -107,25 +108,23 @@ _GIVE_SECRET = text("""
 
 
 async def callback_url_secret(
-    tx: Transaction | Direct, account_id: str, *, hold: bool = False
+    tx: Connection, account_id: str, *, hold: bool = False
 ) -> bytes | None:
     """What signs for the account's callback_urls, sealed; None as long as nothing was. With `hold`
     nobody else changes it until this transaction ends."""
-    ((sealed,),) = await tx.execute(_HOLD_SECRET if hold else _SECRET, {"account_id": account_id})
+    sealed = await tx.scalar(_HOLD_SECRET if hold else _SECRET, {"account_id": account_id})
     return None if sealed is None else bytes(sealed)
 
 
-async def give_callback_url_secret(
-    tx: Transaction | Direct, account_id: str, sealed: bytes
-) -> bytes:
+async def give_callback_url_secret(tx: Connection, account_id: str, sealed: bytes) -> bytes:
     """Unless it has one; the one it has then. Of several at once the first wins: the others wait
     until it is decided."""
     values = {"account_id": account_id, "sealed": sealed}
-    ((kept,),) = await tx.execute(_GIVE_SECRET, values)
+    kept = await tx.scalar(_GIVE_SECRET, values)
     return bytes(kept)
 
 
-async def set_callback_url_secret(tx: Transaction, account_id: str, sealed: bytes) -> None:
+async def set_callback_url_secret(tx: Connection, account_id: str, sealed: bytes) -> None:
     """The caller holds it. Those who keep an opened copy for its callback_urls read it anew."""
     own = accounts.c.id == account_id
     await tx.execute(update(accounts).where(own).values(callback_url_secret=sealed))

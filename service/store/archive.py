@@ -11,11 +11,10 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
     and_,
-    bindparam,
     func,
+    literal_column,
     or_,
     select,
     text,
@@ -26,7 +25,7 @@ from sqlalchemy import (
 from service.core.lifecycle import WITH_PROVIDER
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection, Row
 from service.store.tables import callbacks, one_of, subjects
 
 VERDICTS = (
@@ -36,6 +35,7 @@ VERDICTS = (
 COUNTED = VERDICTS[1:]  # nobody looks for what went well
 MOST_COUNTED = 10_000  # of each verdict; as many as are kept of what was rejected
 Conditions = list[ColumnElement[bool]]
+_IS = {verdict: callbacks.c.verdict == literal_column(f"'{verdict}'") for verdict in VERDICTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +88,17 @@ _FOUND = select(
 )
 
 
-async def get(tx: Transaction, callback_id: str) -> Found | None:
-    return _found((await tx.execute(_FOUND.where(callbacks.c.id == callback_id))).first())
+async def get(tx: Connection, callback_id: str) -> Found | None:
+    return _found(await tx.first(_FOUND.where(callbacks.c.id == callback_id)))
 
 
-async def by_key(tx: Transaction, source: str, key: str) -> Found | None:
+async def by_key(tx: Connection, source: str, key: str) -> Found | None:
     """The one that is kept under this key."""
     statement = _FOUND.where(callbacks.c.source == source, callbacks.c.dedup_key == key)
-    return _found((await tx.execute(statement)).first())
+    return _found(await tx.first(statement))
 
 
-async def page(tx: Transaction, wanted: Wanted, limit: int) -> tuple[list[Summary], str | None]:
+async def page(tx: Connection, wanted: Wanted, limit: int) -> tuple[list[Summary], str | None]:
     """The newest first, and the id that the next page begins below; None at the end.
 
     Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
@@ -109,9 +109,9 @@ async def page(tx: Transaction, wanted: Wanted, limit: int) -> tuple[list[Summar
     number = func.row_number().over(order_by=pool.c.id.desc()).label("read")
     read = select(pool, number).subquery("read")
     fitting = select(read).where(or_(read.c.fits, read.c.read == most))
-    rows = (await tx.execute(fitting.order_by(read.c.read).limit(limit + 1))).all()
+    rows = await tx.execute(fitting.order_by(read.c.read).limit(limit + 1))
     fit, last = bounded_scan.page_of(rows, limit, most)
-    return [_summary(row) for row in fit], None if last is None else str(last.id)
+    return [_summary(row) for row in fit], None if last is None else str(last["id"])
 
 
 def _newest(wanted: Wanted, filters: Conditions, most: int) -> Select[Any]:
@@ -129,7 +129,7 @@ def _newest(wanted: Wanted, filters: Conditions, most: int) -> Select[Any]:
     if wanted.subject_id is not None:
         found = found.where(callbacks.c.id.in_(select(of_subject.c.id)))
     elif wanted.verdict in COUNTED:
-        found = found.where(_is(wanted.verdict))
+        found = found.where(_IS[wanted.verdict])
     if wanted.below is not None:
         found = found.where(callbacks.c.id < wanted.below)
     return found.order_by(callbacks.c.id.desc()).limit(most)
@@ -139,7 +139,7 @@ def _filters(wanted: Wanted) -> Conditions:
     """What is looked for row by row: there is no index of what went well, nor of sources."""
     conditions: Conditions = []
     if wanted.verdict is not None and (wanted.subject_id or wanted.verdict not in COUNTED):
-        conditions.append(_is(wanted.verdict))
+        conditions.append(_IS[wanted.verdict])
     if wanted.source is not None:
         conditions.append(callbacks.c.source == wanted.source)
     if wanted.account_id is not None:
@@ -157,7 +157,7 @@ _COUNTS = text(
 )
 
 
-async def counts(tx: Transaction) -> dict[str, int]:
+async def counts(tx: Connection) -> dict[str, int]:
     """How many are kept of each verdict of COUNTED; MOST_COUNTED stands for that many or more."""
     return {row[0]: row[1] for row in await tx.execute(_COUNTS)}
 
@@ -165,27 +165,27 @@ async def counts(tx: Transaction) -> dict[str, int]:
 _REMOVE = text("DELETE FROM callbacks WHERE id = :id AND verdict = :verdict RETURNING seen")
 
 
-async def remove(tx: Transaction | Direct, callback_id: str, verdict: str) -> int | None:
+async def remove(tx: Connection, callback_id: str, verdict: str) -> int | None:
     """How often it was seen; None, and nothing is removed, if somebody else judged it meanwhile."""
     found = await tx.execute(_REMOVE, {"id": callback_id, "verdict": verdict})
     return next((seen for (seen,) in found), None)
 
 
-async def explain(tx: Transaction, callback_id: str, verdict: str, reason: str) -> None:
+async def explain(tx: Connection, callback_id: str, verdict: str, reason: str) -> None:
     """Note why it still has this verdict."""
-    still = callbacks.c.id == callback_id, _is(verdict), callbacks.c.reason.is_distinct_from(reason)
+    still = callbacks.c.id == callback_id, _IS[verdict], callbacks.c.reason.is_distinct_from(reason)
     await tx.execute(update(callbacks).where(*still).values(reason=reason))
 
 
-async def rejected_of(tx: Transaction, source: str, above: str, limit: int) -> list[str]:
+async def rejected_of(tx: Connection, source: str, above: str, limit: int) -> list[str]:
     """The ids of what was rejected from a source, oldest first, after the last id seen."""
     statement = (
         select(callbacks.c.id)
-        .where(_is("rejected"), callbacks.c.source == source, callbacks.c.id > above)
+        .where(_IS["rejected"], callbacks.c.source == source, callbacks.c.id > above)
         .order_by(callbacks.c.id)
         .limit(limit)
     )
-    return list((await tx.execute(statement)).scalars())
+    return [row[0] for row in await tx.execute(statement)]
 
 
 # OFFSET 0 has each task looked for by itself, rather than all that nobody knew gone through. One
@@ -204,20 +204,15 @@ _APPEARED = text(f"""
 """)  # noqa: S608 - only our own words are put in
 
 
-async def appeared(tx: Transaction, since: datetime, limit: int) -> list[str]:
+async def appeared(tx: Connection, since: datetime, limit: int) -> list[str]:
     """The ids of callbacks that told of nothing we knew, and whose subject has appeared since, in
     the order of the provider's time. The cost follows the number of subjects with the provider."""
-    found = await tx.execute(_APPEARED, {"since": since, "limit": limit})
-    return list(found.scalars())
+    return [row[0] for row in await tx.execute(_APPEARED, {"since": since, "limit": limit})]
 
 
-def _is(verdict: str) -> ColumnElement[bool]:
-    return callbacks.c.verdict == bindparam("verdict", verdict, literal_execute=True)
-
-
-def _summary(row: Row[*tuple[Any, ...]]) -> Summary:
+def _summary(row: Row) -> Summary:
     return Summary(*row[: len(_SUMMARY)])
 
 
-def _found(row: Row[*tuple[Any, ...]] | None) -> Found | None:
+def _found(row: Row | None) -> Found | None:
     return None if row is None else Found(_summary(row), *row[len(_SUMMARY) :])

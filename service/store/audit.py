@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from service.core.events import TYPES
 from service.core.lifecycle import RANK
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.events import WANTED
 
 MOST = 100  # violations of one kind that are shown
@@ -118,7 +118,7 @@ QUESTIONS = (
 )
 
 
-async def violations(tx: Transaction) -> list[Violation]:
+async def violations(tx: Connection) -> list[Violation]:
     """All of them, read in one snapshot; at most MOST of one kind."""
     await tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     await tx.execute(text("SET LOCAL statement_timeout = 0"))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, text, update
+from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.tables import provider_state, webhook_secrets
 
 
@@ -37,13 +37,13 @@ _CURRENT = text("""
 """)
 
 
-async def current(tx: Transaction) -> tuple[int, list[Secret]]:
+async def current(tx: Connection) -> tuple[int, list[Secret]]:
     """The secrets in force, oldest first, and the version that they are."""
-    rows = (await tx.execute(_CURRENT)).all()
+    rows = await tx.execute(_CURRENT)
     return rows[0][0], [Secret(*row[1:]) for row in rows if row[1] is not None]
 
 
-async def add(tx: Transaction, secret: Secret) -> bool:
+async def add(tx: Connection, secret: Secret) -> bool:
     """False, and nothing written, if the source has it already."""
     values = {column.name: getattr(secret, column.name) for column in _SECRET}
     statement = (
@@ -52,21 +52,23 @@ async def add(tx: Transaction, secret: Secret) -> bool:
         .on_conflict_do_nothing(index_elements=["source", "fingerprint"])
         .returning(webhook_secrets.c.id)
     )
-    added = (await tx.execute(statement)).first() is not None
+    added = await tx.first(statement) is not None
     if added:
         await _raise_version(tx)
     return added
 
 
-async def remove(tx: Transaction, secret_ids: Sequence[str]) -> int:
+_REMOVE = text("DELETE FROM webhook_secrets WHERE id = ANY (CAST(:ids AS text[])) RETURNING id")
+
+
+async def remove(tx: Connection, secret_ids: Sequence[str]) -> int:
     """How many there were."""
-    statement = delete(webhook_secrets).where(webhook_secrets.c.id.in_(secret_ids))
-    removed = len((await tx.execute(statement.returning(webhook_secrets.c.id))).all())
+    removed = len(await tx.execute(_REMOVE, {"ids": secret_ids}))
     if removed:
         await _raise_version(tx)
     return removed
 
 
-async def _raise_version(tx: Transaction) -> None:
+async def _raise_version(tx: Connection) -> None:
     version = provider_state.c.secrets_version
     await tx.execute(update(provider_state).values(secrets_version=version + 1))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from service.store.database import Direct
+from service.store.connection import Connection
 
 OPERATOR = "operator"  # the scope that opens every account
 USED_STEP = timedelta(minutes=1)  # last_used_at moves in steps: no write on every request
@@ -78,7 +78,7 @@ _SPEND = text("""
 """)
 
 
-async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[bytes, KeyOwner]:
+async def by_keys(tx: Connection, digests: Sequence[bytes], now: datetime) -> dict[bytes, KeyOwner]:
     """Whose these are, as far as they are neither revoked nor expired."""
     values = {"digests": digests, "now": now, "stale": now - USED_STEP}
     return {
@@ -87,12 +87,14 @@ async def by_keys(tx: Direct, digests: Sequence[bytes], now: datetime) -> dict[b
     }
 
 
-async def used(tx: Direct, key_ids: Sequence[str], now: datetime) -> None:
+async def used(tx: Connection, key_ids: Sequence[str], now: datetime) -> None:
     """Note that these keys are used."""
     await tx.execute(_USED, {"ids": key_ids, "now": now})
 
 
-async def spend(tx: Direct, asked: Mapping[str, int], rate: float) -> dict[str, tuple[int, float]]:
+async def spend(
+    tx: Connection, asked: Mapping[str, int], rate: float
+) -> dict[str, tuple[int, float]]:
     """How many of the requests that each account asks for it may make now, at so many a second and
     a burst at once; and the seconds that what it has made uses up the rate for."""
     values = {

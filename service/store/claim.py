@@ -9,7 +9,7 @@ from sqlalchemy import text
 from service.core.leases import Lease
 from service.core.send_settings import SendSettings
 from service.core.subscriber_health import PAUSE_MOST
-from service.store.database import Direct
+from service.store.connection import Connection
 
 BELIEVABLE = 2 * PAUSE_MOST  # seconds; no lane is ever shut for longer from now
 SHARES = 4  # times its equal share is what a claim looks at of each lane
@@ -190,7 +190,7 @@ class ClaimLimits:
     """The ids of subscribers that have answered well of late."""
 
 
-async def claim_due(tx: Direct, limits: ClaimLimits, now: datetime) -> list[DueDelivery]:
+async def claim_due(tx: Connection, limits: ClaimLimits, now: datetime) -> list[DueDelivery]:
     """Deliveries that are due to active subscribers, the longest due of each first."""
     values = asdict(limits) | {"now": now, "many": SHARES * limits.limit, "believable": BELIEVABLE}
     return [

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ, Place
-from service.store.database import Transaction
+from service.store.connection import Connection, Row
 
 MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
 # Of one subject: its six events at most, to the 100 subscribers that an account has if nothing else
@@ -129,20 +128,20 @@ _ATTEMPTS = text("""
 _TOP: Place = (datetime.max.replace(tzinfo=UTC), "")
 
 
-async def get(tx: Transaction, account_id: str, delivery_id: str) -> DeliveryView | None:
+async def get(tx: Connection, account_id: str, delivery_id: str) -> DeliveryView | None:
     """A delivery of this account with what its attempts were answered; None if there is none."""
     rows = await tx.execute(_ONE, {"id": delivery_id, "account_id": account_id})
-    return next(iter(await _views(tx, rows.all(), answers=True)), None)
+    return next(iter(await _views(tx, rows, answers=True)), None)
 
 
-async def owned(tx: Transaction, account_id: str, delivery_id: str) -> OwnedDelivery | None:
+async def owned(tx: Connection, account_id: str, delivery_id: str) -> OwnedDelivery | None:
     """What a delivery of this account belongs to; None if there is none."""
-    row = (await tx.execute(_OWNED, {"id": delivery_id, "account_id": account_id})).first()
+    row = await tx.first(_OWNED, {"id": delivery_id, "account_id": account_id})
     return None if row is None else OwnedDelivery(*row)
 
 
 async def page(
-    tx: Transaction, subscriber_id: str, wanted: DeliveryFilter, limit: int
+    tx: Connection, subscriber_id: str, wanted: DeliveryFilter, limit: int
 ) -> tuple[list[DeliveryView], Place | None]:
     """A subscriber's deliveries, the newest first, and where to go on below; None at the end.
 
@@ -160,25 +159,25 @@ async def page(
         "most": most,
         "limit": limit + 1,
     }
-    rows = (await tx.execute(_PAGE, values)).all()
+    rows = await tx.execute(_PAGE, values)
     fit, last = bounded_scan.page_of(rows, limit, most)
     shown = await _views(tx, fit)
-    return shown, None if last is None else (last.created_at, last.id)
+    return shown, None if last is None else (last["created_at"], last["id"])
 
 
-async def by_subject(tx: Transaction, subject_id: str) -> list[DeliveryView]:
+async def by_subject(tx: Connection, subject_id: str) -> list[DeliveryView]:
     """The deliveries of a subject's events, also to its callback_url, the newest first; at most
     MOST_OF_SUBJECT."""
     rows = await tx.execute(_OF_SUBJECT, {"subject_id": subject_id, "limit": MOST_OF_SUBJECT})
-    return await _views(tx, rows.all())
+    return await _views(tx, rows)
 
 
 async def _of_event(
-    tx: Transaction, subscriber_id: str, event_id: str, wanted: DeliveryFilter
+    tx: Connection, subscriber_id: str, event_id: str, wanted: DeliveryFilter
 ) -> list[DeliveryView]:
     """The one delivery that there is at most, if it is among what is wanted."""
     rows = await tx.execute(_OF_EVENT, {"subscriber_id": subscriber_id, "event_id": event_id})
-    found = await _views(tx, rows.all())
+    found = await _views(tx, rows)
     return [
         delivery
         for delivery in found
@@ -188,25 +187,25 @@ async def _of_event(
 
 
 async def _views(
-    tx: Transaction, rows: Sequence[Row[*tuple[Any, ...]]], *, answers: bool = False
+    tx: Connection, rows: Sequence[Row], *, answers: bool = False
 ) -> list[DeliveryView]:
     """These deliveries with the last of their attempts, in their order. What was answered is read
     of one delivery only: of a page's it could be 200 MB."""
-    made: dict[str, list[AttemptView]] = {row.id: [] for row in rows}
+    made: dict[str, list[AttemptView]] = {row["id"]: [] for row in rows}
     values = {"ids": list(made), "most": MOST_ATTEMPTS, "answers": answers}
     for delivery_id, *attempt in await tx.execute(_ATTEMPTS, values) if made else ():
         made[delivery_id].insert(0, AttemptView(*attempt))
-    return [_view(row, made[row.id]) for row in rows]
+    return [_view(row, made[row["id"]]) for row in rows]
 
 
-def _view(row: Row[*tuple[Any, ...]], attempts: Sequence[AttemptView]) -> DeliveryView:
+def _view(row: Row, attempts: Sequence[AttemptView]) -> DeliveryView:
     return DeliveryView(
-        row.id,
-        row.event_id,
-        row.subscriber_id,
-        row.type,
-        row.state,
-        row.due_at,
-        row.created_at,
+        row["id"],
+        row["event_id"],
+        row["subscriber_id"],
+        row["type"],
+        row["state"],
+        row["due_at"],
+        row["created_at"],
         tuple(attempts),
     )

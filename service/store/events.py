@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.core.events import Event
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.rows import from_rows, rows
 
 CHANNEL = "callsheet_events"  # rung with each batch of events, for those who read along
@@ -138,8 +138,8 @@ def _row(new: New) -> dict[str, Any]:
     }
 
 
-async def append(tx: Transaction | Direct, new: Sequence[New]) -> int:
+async def append(tx: Connection, new: Sequence[New]) -> int:
     """Write events and their deliveries; how many deliveries. The caller made the subjects in
     this very transaction: for moves of older ones see `moves.py`."""
-    ((told,),) = await tx.execute(_APPEND, written(new))
+    told = await tx.scalar(_APPEND, written(new))
     return int(told)

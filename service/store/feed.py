@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import select, text
 
-from service.store.database import Transaction
+from service.store.connection import Connection, Row
 from service.store.outgoing import events
 from service.store.rows import from_rows, rows
 
@@ -76,7 +76,7 @@ _NEWS_OF_ALL = text("""
 _NOW = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
 
 
-async def feed(tx: Transaction, account_id: str | None, after: Position, limit: int) -> list[Kept]:
+async def feed(tx: Connection, account_id: str | None, after: Position, limit: int) -> list[Kept]:
     """An account's events after a place, or every account's, oldest first."""
     if account_id is None:
         return (await news_of_all(tx, after, limit)).events
@@ -89,7 +89,7 @@ async def feed(tx: Transaction, account_id: str | None, after: Position, limit: 
     return [_kept(row) for row in await tx.execute(_FEED, values)]
 
 
-async def of_subject(tx: Transaction, subject_id: str, after: Position, limit: int) -> list[Kept]:
+async def of_subject(tx: Connection, subject_id: str, after: Position, limit: int) -> list[Kept]:
     """A subject's events after a place, in sequence: its row lock orders their commits."""
     statement = (
         select(
@@ -108,9 +108,9 @@ async def of_subject(tx: Transaction, subject_id: str, after: Position, limit: i
     return [_kept(row) for row in await tx.execute(statement)]
 
 
-async def now(tx: Transaction) -> Position:
+async def now(tx: Connection) -> Position:
     """The place in every account's feed after all that is shown at present."""
-    return Position((await tx.execute(_NOW)).scalar_one(), 0)
+    return Position(await tx.scalar(_NOW), 0)
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class News:
 
 
 async def news(
-    tx: Transaction, places: Sequence[tuple[str, Position]], limit: int
+    tx: Connection, places: Sequence[tuple[str, Position]], limit: int
 ) -> dict[str, News]:
     """The same as `feed` for many accounts at once; those with nothing new are left out."""
     asked = [
@@ -135,7 +135,7 @@ async def news(
     return found
 
 
-async def news_of_all(tx: Transaction, after: Position, limit: int) -> News:
+async def news_of_all(tx: Connection, after: Position, limit: int) -> News:
     """What the feed of every account has after a place."""
     values = {"xid": str(after.xid), "position": after.position, "limit": limit}
     found = News([])
@@ -151,6 +151,6 @@ def _tell(news: News, row: Sequence[Any]) -> None:
         news.events.append(_kept(row))
 
 
-def _kept(row: Row[*tuple[Any, ...]] | Sequence[Any]) -> Kept:
+def _kept(row: Row) -> Kept:
     id_, subject_id, type_, sequence, body, xid, position, *account = row
     return Kept(id_, subject_id, type_, sequence, body, Position(xid, position), *account)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, text
 
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.rows import from_rows, rows
 from service.store.tables import idempotency_keys
 
@@ -50,22 +50,20 @@ _BIND = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def lock(tx: Transaction | Direct, keys: Sequence[AccountAndKey]) -> None:
+async def lock(tx: Connection, keys: Sequence[AccountAndKey]) -> None:
     """Requests with one key go one after the other; the second finds what the first made."""
     await tx.execute(_LOCK, _arrays(keys))
 
 
 async def bindings(
-    tx: Transaction | Direct, keys: Sequence[AccountAndKey], after: datetime
+    tx: Connection, keys: Sequence[AccountAndKey], after: datetime
 ) -> dict[AccountAndKey, Binding]:
     """What each of these keys is bound to, if it was bound after a time."""
     found = await tx.execute(_BINDINGS, _arrays(keys) | {"after": after})
     return {(row[0], row[1]): Binding(row[2], row[3]) for row in found}
 
 
-async def bind(
-    tx: Transaction | Direct, bindings: Mapping[AccountAndKey, Binding], now: datetime
-) -> None:
+async def bind(tx: Connection, bindings: Mapping[AccountAndKey, Binding], now: datetime) -> None:
     """Bind keys. The caller holds their locks, and found them free, or forgotten."""
     values = [
         {
@@ -80,7 +78,7 @@ async def bind(
     await tx.execute(_BIND, {"bindings": rows(values)})
 
 
-async def prune(tx: Transaction, before: datetime) -> None:
+async def prune(tx: Connection, before: datetime) -> None:
     """Forget the keys that were bound by then."""
     await tx.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at <= before))
 

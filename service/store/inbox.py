@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, select, text
 
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.rows import from_rows, rows
 from service.store.tables import callbacks
 
@@ -121,7 +121,7 @@ KEEP = f"""
 
 
 async def known(
-    tx: Transaction | Direct, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
+    tx: Connection, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
 ) -> Known:
     """What was kept of these keys and said of these subjects before. Callers hold the locks of
     the subjects concerned, so a copy that is being kept elsewhere is committed by now."""
@@ -191,12 +191,12 @@ _TRIM = text("""
 """)
 
 
-async def trim(tx: Transaction | Direct, trust: Trust, most: int, most_bytes: int) -> None:
+async def trim(tx: Connection, trust: Trust, most: int, most_bytes: int) -> None:
     """Let go of the oldest of what anybody can make us keep, beyond this number and size."""
     await tx.execute(_TRIM, {"trust": trust.value, "most": most, "most_bytes": most_bytes})
 
 
-async def prune(tx: Transaction, before: datetime, limit: int) -> int:
+async def prune(tx: Connection, before: datetime, limit: int) -> int:
     """Forget the oldest beyond the retention time, a small batch at a time; how many."""
     old = (
         select(callbacks.c.id)
@@ -205,4 +205,4 @@ async def prune(tx: Transaction, before: datetime, limit: int) -> int:
         .limit(limit)
     )
     statement = delete(callbacks).where(callbacks.c.id.in_(old)).returning(callbacks.c.id)
-    return len((await tx.execute(statement)).all())
+    return len(await tx.execute(statement))

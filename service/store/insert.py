@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.core.subjects import Subject
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.rows import from_rows, rows
 
 _COLUMNS = {
@@ -52,7 +52,7 @@ _LOCK_QUEUES = text("""
 
 
 async def add_subjects(
-    tx: Transaction | Direct, new: Sequence[Subject], media_due: Container[str] = ()
+    tx: Connection, new: Sequence[Subject], media_due: Container[str] = ()
 ) -> set[str]:
     """Write new subjects, and give the ids of those that were written: where an account has this
     external_task_id already nothing is, and of several with one the first is. The media of those
@@ -70,9 +70,7 @@ def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
     return own | {"media_check_at": subject.created_at if subject.id in media_due else None}
 
 
-async def count_queued(
-    tx: Transaction | Direct, account_ids: Sequence[str], most: int
-) -> dict[str, int]:
+async def count_queued(tx: Connection, account_ids: Sequence[str], most: int) -> dict[str, int]:
     """How many subjects of each account are queued, counted up to `most`. Nobody else counts them
     until this transaction ends."""
     await tx.execute(_LOCK_QUEUES, {"accounts": account_ids})

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from service.store.database import Direct
+from service.store.connection import Connection
 
 # A row whose lease ran out is let be, and so is one that somebody has locked at this moment: it is
 # being recorded, or is renewed the next time. So nobody waits here, nor in a circle. IS TRUE keeps
@@ -50,7 +50,7 @@ _RENEW = text("""
 
 
 async def renew(
-    tx: Direct, held: Sequence[tuple[str, str]], *, now: datetime, until: datetime
+    tx: Connection, held: Sequence[tuple[str, str]], *, now: datetime, until: datetime
 ) -> set[tuple[str, str]]:
     """Move the ends of these leases, each a token and the id of its row, to `until`; which were
     moved. Not moved: what ran out by `now`, has another token, or is being written."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, exists, select, text
 
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.tables import media, subject_media, subjects
 
 # The update takes the row's lock, so that a sweep which found it unused waits, and is then stopped
@@ -23,29 +23,29 @@ _NEED = text("""
 """)
 
 
-async def keep(tx: Transaction | Direct, inline: Mapping[str, bytes], now: datetime) -> None:
+async def keep(tx: Connection, inline: Mapping[str, bytes], now: datetime) -> None:
     """Keep bytes under their hash."""
     values = {"hashes": list(inline), "contents": list(inline.values()), "now": now}
     await tx.execute(_KEEP, values)
 
 
-async def need(tx: Transaction | Direct, needed: Sequence[tuple[str, str]]) -> None:
+async def need(tx: Connection, needed: Sequence[tuple[str, str]]) -> None:
     """Keep these media, each a subject's id and a hash, until the subject ends."""
     values = {"ids": [one[0] for one in needed], "hashes": [one[1] for one in needed]}
     await tx.execute(_NEED, values)
 
 
-async def of_subject(tx: Transaction, subject_id: str) -> dict[str, bytes]:
+async def of_subject(tx: Connection, subject_id: str) -> dict[str, bytes]:
     """What an unfinished subject needs, by hash."""
     statement = (
         select(media.c.hash, media.c.bytes)
         .join(subject_media, subject_media.c.hash == media.c.hash)
         .where(subject_media.c.subject_id == subject_id)
     )
-    return {row.hash: row.bytes for row in await tx.execute(statement)}
+    return {row["hash"]: row["bytes"] for row in await tx.execute(statement)}
 
 
-async def release(tx: Transaction) -> None:
+async def release(tx: Connection) -> None:
     """Ended subjects need no media. The cost follows what is needed, not how many have ended."""
     finished = (
         select(subjects.c.finished_at)
@@ -55,8 +55,8 @@ async def release(tx: Transaction) -> None:
     await tx.execute(delete(subject_media).where(finished.is_not(None)))
 
 
-async def drop_unused(tx: Transaction, before: datetime) -> int:
+async def drop_unused(tx: Connection, before: datetime) -> int:
     """Drop what nobody needs and nobody brought since `before`; how many."""
     needed = exists().where(subject_media.c.hash == media.c.hash)
     statement = delete(media).where(media.c.created_at < before, ~needed).returning(media.c.hash)
-    return len((await tx.execute(statement)).all())
+    return len(await tx.execute(statement))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.core.errors import Finding
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.rows import rows
 
 
@@ -100,7 +100,7 @@ _AGAIN = text("""
 """)
 
 
-async def claim(tx: Transaction, terms: Terms, *, now: datetime, until: datetime) -> list[Due]:
+async def claim(tx: Connection, terms: Terms, *, now: datetime, until: datetime) -> list[Due]:
     """Queued subjects whose media are due to be looked at, under the token until then; accounts
     take turns, each in order of age."""
     values = {
@@ -115,14 +115,14 @@ async def claim(tx: Transaction, terms: Terms, *, now: datetime, until: datetime
     return [Due(*row) for row in await tx.execute(_CLAIM, values)]
 
 
-async def holds(tx: Transaction, subject_id: str, token: str) -> bool:
+async def holds(tx: Connection, subject_id: str, token: str) -> bool:
     """Whether it is still looked at under this token: nobody else has it, and it is queued. That
     stays so for a caller that has the subject's lock."""
-    return (await tx.execute(_HOLDS, {"id": subject_id, "token": token})).first() is not None
+    return await tx.first(_HOLDS, {"id": subject_id, "token": token}) is not None
 
 
 async def finish(
-    tx: Transaction, subject_id: str, token: str, warnings: Sequence[Finding] = ()
+    tx: Connection, subject_id: str, token: str, warnings: Sequence[Finding] = ()
 ) -> bool:
     """Its media are good: it may be submitted, with these warnings beside those that it has.
     Whether it was still looked at under this token; if not, nothing is written."""
@@ -131,11 +131,11 @@ async def finish(
         "token": token,
         "warnings": rows([asdict(warning) for warning in warnings]),
     }
-    return (await tx.execute(_FINISH, values)).first() is not None
+    return await tx.first(_FINISH, values) is not None
 
 
-async def again(tx: Transaction, subject_id: str, token: str, at: datetime, *, tried: bool) -> bool:
+async def again(tx: Connection, subject_id: str, token: str, at: datetime, *, tried: bool) -> bool:
     """Let go of it, to be looked at from `at` on; `tried` says whether this look counts as a try.
     Whether it was still looked at under this token; if not, nothing is written."""
     values = {"id": subject_id, "token": token, "at": at, "tries": int(tried)}
-    return (await tx.execute(_AGAIN, values)).first() is not None
+    return await tx.first(_AGAIN, values) is not None

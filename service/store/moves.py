@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.core.subjects import Subject
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.events import TOLD, WRITE, New, written
 from service.store.inbox import KEEP, Kept, keeping
 from service.store.rows import from_rows, rows
@@ -54,7 +54,7 @@ _WRITE = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def write(tx: Transaction | Direct, moves: Sequence[Move], kept: Sequence[Kept] = ()) -> int:
+async def write(tx: Connection, moves: Sequence[Move], kept: Sequence[Kept] = ()) -> int:
     """Write moves of different subjects, and keep callbacks of different keys; how many deliveries
     were made.
 
@@ -68,7 +68,7 @@ async def write(tx: Transaction | Direct, moves: Sequence[Move], kept: Sequence[
         "moved": [move.before.id for move in moves],
     }
     values |= keeping(kept) | written([new for move in moves for new in move.new])
-    ((moved, told),) = await tx.execute(_WRITE, values)
+    moved, told = await tx.first(_WRITE, values)
     if moved != len(moves):
         msg = f"{len(moves) - moved} of {len(moves)} subjects were overtaken under their own lock"
         raise RuntimeError(msg)

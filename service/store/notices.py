@@ -7,7 +7,7 @@ import asyncpg
 
 from service.core.errors import Unavailable
 from service.store.connect import connect
-from service.store.engine import DRIVER_ERRORS
+from service.store.driver_errors import DRIVER_ERRORS
 
 NAME = "callsheet listening"  # the session's application_name
 LOOK_AFTER = 30.0  # seconds between looks whether the connection still lives

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text
 
-from service.store.database import Direct
+from service.store.connection import Connection
 
 # What is skipped is read in the index alone: the last page permitted lies behind 499,500 others.
 _PAGE = text("""
@@ -16,7 +16,7 @@ _PAGE = text("""
 _OF_ALL = text("SELECT id FROM subjects ORDER BY id DESC OFFSET :skipped LIMIT :size")
 
 
-async def ids(tx: Direct, account_id: str | None, number: int, size: int) -> Sequence[str]:
+async def ids(tx: Connection, account_id: str | None, number: int, size: int) -> Sequence[str]:
     """Of an account's subjects, or of every account's, the newest first; `number` starts at 1."""
     values = {"skipped": (number - 1) * size, "size": size}
     if account_id is None:

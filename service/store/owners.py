@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from sqlalchemy import text
 
-from service.store.database import Direct
+from service.store.connection import Connection
 
 # By the name that the id has in a path. Each is found by its id first, whatever is thought of the
 # tables' sizes. A subscriber that stands for callback_urls is nobody's.
@@ -36,16 +36,16 @@ _OF_SUBJECTS = text("""
 """)
 
 
-async def owner(tx: Direct, what: str, id_: str) -> tuple[str, str] | None:
+async def owner(tx: Connection, what: str, id_: str) -> tuple[str, str] | None:
     """Id and name of the account that this belongs to; `what` is one of NAMES_OF_IDS."""
     return next(((row[0], row[1]) for row in await tx.execute(_OWNERS[what], {"id": id_})), None)
 
 
-async def names(tx: Direct, account_ids: Collection[str]) -> Mapping[str, str]:
+async def names(tx: Connection, account_ids: Collection[str]) -> Mapping[str, str]:
     """The accounts' names by their ids."""
     return dict(await tx.execute(_NAMES, {"ids": list(account_ids)}))
 
 
-async def of_subjects(tx: Direct, subject_ids: Collection[str]) -> Mapping[str, str]:
+async def of_subjects(tx: Connection, subject_ids: Collection[str]) -> Mapping[str, str]:
     """The names of the subjects' accounts by the subjects' ids, as far as there are such."""
     return dict(await tx.execute(_OF_SUBJECTS, {"ids": list(subject_ids)}))

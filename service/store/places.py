@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from service.core.subjects import Subject
-from service.store.database import Direct
+from service.store.connection import Connection
 
 # Each is counted from the one asked for that is next before it, and the counts are added up: of
 # many that are asked for together, none is passed twice. Each count goes through ix_subjects_queued
@@ -37,7 +37,7 @@ _BEFORE = text("""
 """)
 
 
-async def before(tx: Direct, queued: Sequence[Subject], most: int) -> dict[str, int]:
+async def before(tx: Connection, queued: Sequence[Subject], most: int) -> dict[str, int]:
     """By their ids; counted up to `most`."""
     asked = {subject.id: subject for subject in queued}
     values = {

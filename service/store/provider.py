@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import orjson
 from sqlalchemy import bindparam, func, literal_column, select, text, update
 
 from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER
 from service.core.parallel_limit import ParallelLimit
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.tables import one_of, provider_state, subjects
 
 # Claims are made one after the other: the number of free places is counted, then taken.
@@ -45,13 +44,13 @@ _READ = select(
 )
 
 
-async def lock_claims(tx: Transaction) -> None:
+async def lock_claims(tx: Connection) -> None:
     """Until this transaction ends, nobody else claims subjects."""
     await tx.execute(_LOCK_CLAIMS, {"key": CLAIM_LOCK})
 
 
-async def read(tx: Transaction) -> ProviderState:
-    code, message, probe_at, parallel, at, usual, taken = (await tx.execute(_READ)).one()
+async def read(tx: Connection) -> ProviderState:
+    code, message, probe_at, parallel, at, usual, taken = await tx.first(_READ)
     return ProviderState(code, message, probe_at, _limit(parallel, at), usual, taken)
 
 
@@ -59,7 +58,7 @@ def _limit(parallel: int | None, at: datetime | None) -> ParallelLimit | None:
     return None if parallel is None or at is None else ParallelLimit(parallel, at)
 
 
-async def stop(tx: Transaction, code: int, message: str, next_probe_at: datetime) -> None:
+async def stop(tx: Connection, code: int, message: str, next_probe_at: datetime) -> None:
     await tx.execute(
         update(provider_state).values(
             stopped_code=code, stopped_message=message, next_probe_at=next_probe_at
@@ -67,13 +66,13 @@ async def stop(tx: Transaction, code: int, message: str, next_probe_at: datetime
     )
 
 
-async def go_on(tx: Transaction) -> None:
+async def go_on(tx: Connection) -> None:
     await tx.execute(
         update(provider_state).values(stopped_code=None, stopped_message=None, next_probe_at=None)
     )
 
 
-async def set_next_probe(tx: Transaction, at: datetime) -> None:
+async def set_next_probe(tx: Connection, at: datetime) -> None:
     await tx.execute(update(provider_state).values(next_probe_at=at))
 
 
@@ -86,19 +85,19 @@ _RUNNING = text(f"""
 """)  # noqa: S608 - only our own states are put in
 
 
-async def lock_limit(tx: Transaction) -> ParallelLimit | None:
+async def lock_limit(tx: Connection) -> ParallelLimit | None:
     """The parallel limit as learnt so far; nobody else changes it until this transaction ends."""
-    return _limit(*(await tx.execute(_LOCK_LIMIT)).one())
+    return _limit(*await tx.first(_LOCK_LIMIT))
 
 
-async def running(tx: Transaction, sent_at: datetime) -> int:
+async def running(tx: Connection, sent_at: datetime) -> int:
     """How many tasks the provider had when it was sent another at `sent_at`: those that it has
     taken, and those that were claimed before that one and are still in doubt."""
-    counted: int = (await tx.execute(_RUNNING, {"sent_at": sent_at})).scalar_one()
+    counted: int = await tx.scalar(_RUNNING, {"sent_at": sent_at})
     return counted
 
 
-async def learn_limit(tx: Transaction, limit: ParallelLimit) -> None:
+async def learn_limit(tx: Connection, limit: ParallelLimit) -> None:
     values = {
         "observed_parallel_limit": limit.places,
         "parallel_limit_observed_at": limit.observed_at,
@@ -121,20 +120,20 @@ _LOOK_UPS = select(
 _LOCK_LOOK_UPS = select(provider_state.c.poll_rate_used_until).with_for_update()
 
 
-async def look_ups(tx: Transaction, now: datetime, limit: int) -> tuple[int, datetime | None]:
+async def look_ups(tx: Connection, now: datetime, limit: int) -> tuple[int, datetime | None]:
     """How many subjects are due to be asked for, counted up to `limit`; and until when the
     look-ups made so far use up the permitted rate."""
-    due, until = (await tx.execute(_LOOK_UPS, {"now": now, "limit": limit})).one()
+    due, until = await tx.first(_LOOK_UPS, {"now": now, "limit": limit})
     return due, until
 
 
-async def lock_look_ups(tx: Transaction) -> datetime | None:
+async def lock_look_ups(tx: Connection) -> datetime | None:
     """The same moment, which nobody else reads for spending until this transaction ends."""
-    until: datetime | None = (await tx.execute(_LOCK_LOOK_UPS)).scalar_one()
+    until: datetime | None = await tx.scalar(_LOCK_LOOK_UPS)
     return until
 
 
-async def spend_look_ups(tx: Transaction, until: datetime) -> None:
+async def spend_look_ups(tx: Connection, until: datetime) -> None:
     await tx.execute(update(provider_state).values(poll_rate_used_until=until))
 
 
@@ -159,7 +158,7 @@ _LEARN_DURATIONS = text("""
 """)
 
 
-async def durations(tx: Transaction, look_back: int, most: int) -> dict[str, list[float]]:
+async def durations(tx: Connection, look_back: int, most: int) -> dict[str, list[float]]:
     """Seconds that the newest successes took, by reference type, at most so many of each; found
     among so many of the subjects that ended last."""
     found: defaultdict[str, list[float]] = defaultdict(list)
@@ -168,9 +167,9 @@ async def durations(tx: Transaction, look_back: int, most: int) -> dict[str, lis
     return dict(found)
 
 
-async def learn_durations(tx: Transaction, learnt: Mapping[str, float]) -> None:
+async def learn_durations(tx: Connection, learnt: Mapping[str, float]) -> None:
     """Keep these; what is not among them stays as it was."""
-    await tx.execute(_LEARN_DURATIONS, {"learnt": orjson.dumps(learnt).decode()})
+    await tx.execute(_LEARN_DURATIONS, {"learnt": learnt})
 
 
 # A moment of a clock that was ahead is not believed: it would put housekeeping off for as long.
@@ -178,10 +177,11 @@ _BEGIN_HOUSEKEEPING = text("""
     UPDATE provider_state SET housekeeping_started_at = :now
     WHERE housekeeping_started_at IS NULL OR housekeeping_started_at <= :since
     OR housekeeping_started_at > :until
+    RETURNING id
 """)
 
 
-async def begin_housekeeping(tx: Transaction, now: datetime, every: timedelta) -> bool:
+async def begin_housekeeping(tx: Connection, now: datetime, every: timedelta) -> bool:
     """Whether it is the caller's to do: once in so long a time, of all who ask one is told so."""
     values = {"now": now, "since": now - every, "until": now + every}
-    return (await tx.execute(_BEGIN_HOUSEKEEPING, values)).rowcount == 1
+    return await tx.first(_BEGIN_HOUSEKEEPING, values) is not None

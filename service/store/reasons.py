@@ -4,7 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 from service.core.database_url import hosts
 from service.core.errors import TABLES_MISSING, Unavailable
-from service.store.engine import DRIVER_ERRORS
+from service.store.driver_errors import DRIVER_ERRORS
 
 
 def reason(error: Unavailable, url: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from service.core.subscriber_health import AttemptResult
 from service.store.claim import DueDelivery
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.rows import from_rows, rows
 
 
@@ -87,7 +87,7 @@ _RECORD = text(f"""
 
 
 async def record_attempts(
-    tx: Direct, attempts: Sequence[AttemptRecord], now: datetime
+    tx: Connection, attempts: Sequence[AttemptRecord], now: datetime
 ) -> tuple[set[str], int, set[str]]:
     """Keep attempts, and what they make of their deliveries: the ids of the deliveries that were
     ours to record, how many others are due now, and the ids of the subscribers that are not well,
@@ -101,7 +101,7 @@ async def record_attempts(
         "ids": [attempt.delivery.id for attempt in attempts],
         "now": now,
     }
-    ((recorded, following, unwell),) = await tx.execute(_RECORD, values)
+    recorded, following, unwell = await tx.first(_RECORD, values)
     return set(recorded), int(following), set(unwell)
 
 
@@ -158,11 +158,11 @@ _CANCEL = text("""
 """)
 
 
-async def cancel_waiting(tx: Transaction | Direct, now: datetime, limit: int) -> int:
+async def cancel_waiting(tx: Connection, now: datetime, limit: int) -> int:
     """Nothing that still waits for a disabled subscriber is sent any more; how many these were, at
     most `limit`."""
     values = {"now": now, "limit": limit}
-    ((canceled,),) = await tx.execute(_CANCEL, values)
+    canceled = await tx.scalar(_CANCEL, values)
     return int(canceled)
 
 
@@ -180,11 +180,9 @@ _MAKE_DUE_NOW = text("""
 """)
 
 
-async def make_due_now(
-    tx: Transaction | Direct, subscriber_id: str, now: datetime, limit: int
-) -> int:
+async def make_due_now(tx: Connection, subscriber_id: str, now: datetime, limit: int) -> int:
     """What waits for a later try to this subscriber is due now; how many these were, at most
     `limit`."""
     values = {"subscriber_id": subscriber_id, "now": now, "limit": limit}
-    ((hastened,),) = await tx.execute(_MAKE_DUE_NOW, values)
+    hastened = await tx.scalar(_MAKE_DUE_NOW, values)
     return int(hastened)

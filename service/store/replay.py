@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.events import WANTED
 from service.store.feed import Position
 
@@ -54,8 +54,8 @@ _READ = text(_TARGET)
 _LOCK_TARGET = text(f"{_TARGET} FOR SHARE")
 
 
-async def target(tx: Transaction, subscriber_id: str) -> ReplayTarget | None:
-    row = (await tx.execute(_READ, {"id": subscriber_id})).first()
+async def target(tx: Connection, subscriber_id: str) -> ReplayTarget | None:
+    row = await tx.first(_READ, {"id": subscriber_id})
     return None if row is None else ReplayTarget(*row)
 
 
@@ -68,13 +68,13 @@ _LOCK_SUBJECTS = text("""
 
 
 async def lock_target(
-    tx: Transaction, subscriber_id: str, subject_ids: Sequence[str]
+    tx: Connection, subscriber_id: str, subject_ids: Sequence[str]
 ) -> ReplayTarget | None:
     """Until this transaction ends, none of these subjects moves, nothing of theirs is recorded, and
     the subscriber stays as it is; None if it is gone."""
     if subject_ids:
         await tx.execute(_LOCK_SUBJECTS, {"ids": list(subject_ids)})
-    row = (await tx.execute(_LOCK_TARGET, {"id": subscriber_id})).first()
+    row = await tx.first(_LOCK_TARGET, {"id": subscriber_id})
     return None if row is None else ReplayTarget(*row)
 
 
@@ -92,10 +92,10 @@ _FROM = text("""
 
 
 async def window(
-    tx: Transaction, account_id: str, since: datetime, until: datetime
+    tx: Connection, account_id: str, since: datetime, until: datetime
 ) -> ReplayWindow | None:
     """Where these events are, and perhaps some others; None if the account has none."""
-    last = (await tx.execute(_LAST, {"account_id": account_id})).scalar()
+    last = await tx.scalar(_LAST, {"account_id": account_id})
     if last is None:
         return None
     first = await _older(tx, account_id, since - DISORDER, 0, last)
@@ -103,15 +103,15 @@ async def window(
     return ReplayWindow(account_id, since, until, Position(first, 0), last)
 
 
-async def _older(tx: Transaction, account_id: str, than: datetime, low: int, high: int) -> int:
+async def _older(tx: Connection, account_id: str, than: datetime, low: int, high: int) -> int:
     """A transaction from `low` to `high` which wrote the last event of an account that is older
     than this, or one shortly before or after it."""
     while low < high:
         middle = (low + high + 1) // 2
         values = {"account_id": account_id, "xid": str(middle)}
-        found = (await tx.execute(_FROM, values)).first()
-        if found is not None and found.created_at < than:
-            low = found.xid
+        found = await tx.first(_FROM, values)
+        if found is not None and found["created_at"] < than:
+            low = found["xid"]
         else:
             high = middle - 1
     return low
@@ -156,7 +156,7 @@ _CHUNKS = {
 
 
 async def chunk(
-    tx: Transaction, subscriber_id: str, only: str, window: ReplayWindow, limit: int
+    tx: Connection, subscriber_id: str, only: str, window: ReplayWindow, limit: int
 ) -> ReplayChunk:
     """The next so many events of a window, and which of them a replay of this kind sends."""
     values = {
@@ -169,7 +169,7 @@ async def chunk(
         "last": str(window.last),
         "limit": limit,
     }
-    rows = (await tx.execute(_CHUNKS[only], values)).all()
+    rows = await tx.execute(_CHUNKS[only], values)
     chosen = [(event_id, subject_id) for _, _, event_id, subject_id, wanted in rows if wanted]
     return ReplayChunk(
         tuple(event_id for event_id, _ in chosen),
@@ -231,7 +231,7 @@ _ORDER = text("""
 
 
 async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
-    tx: Transaction,
+    tx: Connection,
     to: ReplayTarget,
     event_ids: Sequence[str],
     *,
@@ -251,7 +251,7 @@ async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
         "due_at": None if ordered else now,
         "now": now,
     }
-    count, subject_ids = (await tx.execute(_REQUEUE, values)).one()
+    count, subject_ids = await tx.first(_REQUEUE, values)
     if ordered and count:
         values = {"subscriber_id": to.id, "subject_ids": subject_ids, "now": now}
         await tx.execute(_ORDER, values)
@@ -270,6 +270,6 @@ _MAKE_DUE_NOW = text("""
 """)
 
 
-async def make_due_now(tx: Transaction, delivery_id: str, now: datetime) -> None:
+async def make_due_now(tx: Connection, delivery_id: str, now: datetime) -> None:
     """What waits for a later try is due now, unless it is just being tried."""
     await tx.execute(_MAKE_DUE_NOW, {"id": delivery_id, "now": now})

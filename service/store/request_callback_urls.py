@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from service.store.database import Direct
+from service.store.connection import Connection
 
 AccountOrigin = tuple[str, str]  # an account's id, and the origin of callback_urls
 
@@ -43,7 +43,9 @@ _ADD_SUBSCRIBERS = text("""
 """)
 
 
-async def subscriber_ids(tx: Direct, wanted: Sequence[AccountOrigin]) -> dict[AccountOrigin, str]:
+async def subscriber_ids(
+    tx: Connection, wanted: Sequence[AccountOrigin]
+) -> dict[AccountOrigin, str]:
     """The subscriber's id of each account and origin that has one."""
     values = {
         "accounts": [account_id for account_id, _ in wanted],
@@ -52,7 +54,7 @@ async def subscriber_ids(tx: Direct, wanted: Sequence[AccountOrigin]) -> dict[Ac
     return {(row[0], row[1]): str(row[2]) for row in await tx.execute(_SUBSCRIBER_IDS, values)}
 
 
-async def add_subscribers(tx: Direct, new: Sequence[NewSubscriber], now: datetime) -> None:
+async def add_subscribers(tx: Connection, new: Sequence[NewSubscriber], now: datetime) -> None:
     """Write those whose account and origin have no subscriber yet. Of several transactions at once
     the first writes it, and the others wait for its commit."""
     values = {

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import insert, select, text
 
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.outgoing import previous_signing_keys
 
 
@@ -33,23 +33,26 @@ COLUMNS = (
 )
 
 
-async def of_owner(tx: Transaction, owner_id: str) -> list[Retired]:
+async def of_owner(tx: Connection, owner_id: str) -> list[Retired]:
     """The youngest first. They change only under a lock of their owner's row."""
     statement = select(*COLUMNS).where(previous_signing_keys.c.owner_id == owner_id)
     rows = await tx.execute(statement.order_by(previous_signing_keys.c.id.desc()))
     return [Retired(*row) for row in rows]
 
 
-async def add(tx: Transaction, retired: Retired) -> None:
+async def add(tx: Connection, retired: Retired) -> None:
     values = {column.name: getattr(retired, column.name) for column in COLUMNS}
     await tx.execute(insert(previous_signing_keys).values(values))
 
 
-async def forget(tx: Transaction, ids: Sequence[str]) -> None:
-    await tx.execute(delete(previous_signing_keys).where(previous_signing_keys.c.id.in_(ids)))
+_DELETE = text("DELETE FROM previous_signing_keys WHERE id = ANY (CAST(:ids AS text[]))")
 
 
-async def prune(tx: Transaction, now: datetime) -> None:
+async def forget(tx: Connection, ids: Sequence[str]) -> None:
+    await tx.execute(_DELETE, {"ids": ids})
+
+
+async def prune(tx: Connection, now: datetime) -> None:
     """Those whose time is over. A rotation that holds some is not waited for: it does the same."""
     await tx.execute(_PRUNE, {"now": now})
 

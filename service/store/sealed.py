@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Table, delete, select, true, update
 
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.outgoing import previous_signing_keys, subscribers
 from service.store.tables import accounts, api_keys, webhook_secrets
 
@@ -46,7 +46,7 @@ SHELVES = (
 )
 
 
-async def page(tx: Transaction, shelf: Shelf, after: str, limit: int) -> list[Row]:
+async def page(tx: Connection, shelf: Shelf, after: str, limit: int) -> list[Row]:
     """The next rows by id, held until this transaction ends."""
     table = shelf.table.c
     wanted = [table[name] for name in shelf.columns]
@@ -64,13 +64,13 @@ async def page(tx: Transaction, shelf: Shelf, after: str, limit: int) -> list[Ro
     return found
 
 
-async def put(tx: Transaction, shelf: Shelf, id_: str, values: Mapping[str, bytes]) -> None:
+async def put(tx: Connection, shelf: Shelf, id_: str, values: Mapping[str, bytes]) -> None:
     """The caller holds the row. What is sealed stays the same, so whoever has opened it need not
     hear of this: no version is raised."""
     await tx.execute(update(shelf.table).where(shelf.table.c.id == id_).values(dict(values)))
 
 
-async def mark(tx: Transaction, row: Row, fingerprint: str) -> None:
+async def mark(tx: Connection, row: Row, fingerprint: str) -> None:
     """Give a callback secret its fingerprint under another key. Where a process that did not know
     of it yet has added the same secret once more, that one goes."""
     secret = webhook_secrets.c

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from service.store.database import Transaction
+from service.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +54,29 @@ _RETIRED = text("""
 """)
 
 
-async def load(tx: Transaction, ids: Sequence[str], now: datetime) -> list[SendSettingsRow]:
+async def load(tx: Connection, ids: Sequence[str], now: datetime) -> list[SendSettingsRow]:
     """Those of these subscribers that are there."""
-    found = (await tx.execute(_SUBSCRIBERS, {"ids": list(ids)})).all()
-    owners = sorted({row.owner_id for row in found})
+    found = await tx.execute(_SUBSCRIBERS, {"ids": list(ids)})
+    owners = sorted({row["owner_id"] for row in found})
     retired: dict[str, list[EncryptedKey]] = {owner: [] for owner in owners}
     for owner, secret, seed, until in await tx.execute(_RETIRED, {"owners": owners, "now": now}):
         retired[owner].append(EncryptedKey(secret, seed, until))
     return [
         SendSettingsRow(
-            id=row.id,
-            account_id=row.account_id,
-            type=row.type,
-            url=row.url,
-            channel=row.channel,
-            credentials=row.credentials,
-            headers=row.headers,
-            timeout=row.timeout,
-            schedule=None if row.schedule is None else tuple(row.schedule),
-            format=row.format,
-            signatures=tuple(row.signatures),
-            version=row.version,
-            owner_id=row.owner_id,
-            keys=(EncryptedKey(row.secret, row.seed, None), *retired[row.owner_id]),
+            id=row["id"],
+            account_id=row["account_id"],
+            type=row["type"],
+            url=row["url"],
+            channel=row["channel"],
+            credentials=row["credentials"],
+            headers=row["headers"],
+            timeout=row["timeout"],
+            schedule=None if row["schedule"] is None else tuple(row["schedule"]),
+            format=row["format"],
+            signatures=tuple(row["signatures"]),
+            version=row["version"],
+            owner_id=row["owner_id"],
+            keys=(EncryptedKey(row["secret"], row["seed"], None), *retired[row["owner_id"]]),
         )
         for row in found
     ]

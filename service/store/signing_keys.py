@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select, text, update
 
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.outgoing import subscribers
 
 
@@ -18,7 +18,7 @@ class Keys:
     public_key: bytes | None
 
 
-async def hold(tx: Transaction, account_id: str, subscriber_id: str) -> Keys | None:
+async def hold(tx: Connection, account_id: str, subscriber_id: str) -> Keys | None:
     """The keys, and the subscriber's row locked until this transaction ends; None if the account
     has no such subscriber, or it stands for callback_urls, which the account signs for."""
     found = (
@@ -30,11 +30,11 @@ async def hold(tx: Transaction, account_id: str, subscriber_id: str) -> Keys | N
         )
         .with_for_update(key_share=True)
     )
-    row = (await tx.execute(found)).first()
+    row = await tx.first(found)
     return None if row is None else Keys(*row)
 
 
-async def change(tx: Transaction, subscriber_id: str, keys: Keys) -> bool:
+async def change(tx: Connection, subscriber_id: str, keys: Keys) -> bool:
     """Put other keys in force; whether v1a is among its signatures. The caller holds the row."""
     statement = (
         update(subscribers)
@@ -47,7 +47,7 @@ async def change(tx: Transaction, subscriber_id: str, keys: Keys) -> bool:
         )
         .returning(subscribers.c.signatures)
     )
-    return "v1a" in (await tx.execute(statement)).scalar_one()
+    return "v1a" in await tx.scalar(statement)
 
 
 _PUBLIC = text("""
@@ -59,8 +59,8 @@ _PUBLIC = text("""
 """)
 
 
-async def public(tx: Transaction, now: datetime, most: int) -> list[bytes]:
+async def public(tx: Connection, now: datetime, most: int) -> list[bytes]:
     """The public keys in force, those of the youngest subscribers first, then the retired ones, the
     youngest first: at most so many of either."""
     found = await tx.execute(_PUBLIC, {"now": now, "most": most})
-    return [row.public_key for row in found]
+    return [row["public_key"] for row in found]

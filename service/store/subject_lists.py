@@ -28,7 +28,7 @@ from service.core.lifecycle import State
 from service.core.subjects import Subject
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ, Place
-from service.store.database import Transaction
+from service.store.connection import Connection
 from service.store.subjects import COLUMNS, subject_of
 from service.store.tables import Id, subjects
 
@@ -53,7 +53,7 @@ class Wanted:
 
 
 async def page(
-    tx: Transaction, account_id: str | None, wanted: Wanted, limit: int
+    tx: Connection, account_id: str | None, wanted: Wanted, limit: int
 ) -> tuple[list[Subject], Place | None]:
     """A page of an account's, or of every account's, and where to go on below; None at the end.
 
@@ -69,10 +69,10 @@ async def page(
         pool = _called_by_anybody(name, wanted.below, sought, filters).limit(most)
     else:
         pool = _called(account_id, name, [*sought, *filters])
-    rows = (await tx.execute(_fitting(account_id, pool.subquery("pool"), most, limit))).all()
+    rows = await tx.execute(_fitting(account_id, pool.subquery("pool"), most, limit))
     fit, last = bounded_scan.page_of(rows, limit, most)
     found = [subject_of(row[: len(COLUMNS)]) for row in fit]
-    return found, None if last is None else (last.created_at, last.id)
+    return found, None if last is None else (last["created_at"], last["id"])
 
 
 def _newest(

@@ -10,7 +10,7 @@ from sqlalchemy import Select, bindparam, select, text
 
 from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.tables import subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
@@ -34,13 +34,15 @@ _OF_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
 _LOCK = _BY_ID.with_for_update()
 
 
-async def by_ids(tx: Transaction | Direct, ids: Sequence[str]) -> dict[str, Subject]:
+async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
     """The subjects that have these ids of ours, by id."""
     found = [subject_of(row) for row in await tx.execute(_BY_IDS, {"ids": ids})]
     return {subject.id: subject for subject in found}
 
 
-async def by_account_and_id(tx: Direct, wanted: Sequence[tuple[str, str]]) -> list[Subject | None]:
+async def by_account_and_id(
+    tx: Connection, wanted: Sequence[tuple[str, str]]
+) -> list[Subject | None]:
     """The subject of each account and id of ours, in the order given; None where the account has
     none of this id."""
     found = await by_ids(tx, [id_ for _, id_ in wanted])
@@ -52,7 +54,7 @@ async def by_account_and_id(tx: Direct, wanted: Sequence[tuple[str, str]]) -> li
 
 
 async def by_external_id(
-    tx: Transaction | Direct, wanted: Sequence[tuple[str, str]]
+    tx: Connection, wanted: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Subject]:
     """The subject of each account's id and external_task_id, where there is one."""
     values = {
@@ -63,14 +65,14 @@ async def by_external_id(
     return {(subject.account_id, str(subject.external_task_id)): subject for subject in found}
 
 
-async def get(tx: Transaction, subject_id: str, account_id: str | None = None) -> Subject | None:
+async def get(tx: Connection, subject_id: str, account_id: str | None = None) -> Subject | None:
     """By our id; with an account, only if it is that account's."""
     if account_id is None:
         return await _one(tx, _BY_ID, subject_id=subject_id)
     return await _one(tx, _OF_ACCOUNT, subject_id=subject_id, account=account_id)
 
 
-async def lock(tx: Transaction, subject_id: str) -> Subject | None:
+async def lock(tx: Connection, subject_id: str) -> Subject | None:
     """Read for writing: nobody else moves it until this transaction ends."""
     return await _one(tx, _LOCK, subject_id=subject_id)
 
@@ -78,9 +80,10 @@ async def lock(tx: Transaction, subject_id: str) -> Subject | None:
 _OWNER = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
 
 
-async def owner(tx: Transaction, provider_task_id: str) -> str | None:
+async def owner(tx: Connection, provider_task_id: str) -> str | None:
     """Whose task that is."""
-    return (await tx.execute(_OWNER, {"task": provider_task_id})).scalar_one_or_none()
+    id_: str | None = await tx.scalar(_OWNER, {"task": provider_task_id})
+    return id_
 
 
 # The order of the ids keeps two batches that share subjects from waiting for each other.
@@ -94,7 +97,7 @@ _LOCK_ALL = text(f"""
 
 
 async def lock_all(
-    tx: Transaction | Direct, *, ids: Sequence[str], provider_task_ids: Sequence[str]
+    tx: Connection, *, ids: Sequence[str], provider_task_ids: Sequence[str]
 ) -> list[Subject]:
     """The same for several, by our ids and by the provider's."""
     values = {"ids": ids, "provider_task_ids": provider_task_ids}
@@ -151,11 +154,11 @@ _CLAIM = text(f"""
         )
     )
     SELECT * FROM claimed
-""").columns(*COLUMNS)  # noqa: S608 - only our own column names are put in
+""")  # noqa: S608 - only our own column names are put in
 
 
 async def claim(
-    tx: Transaction, *, now: datetime, lease_until: datetime, token: str, limit: int
+    tx: Connection, *, now: datetime, lease_until: datetime, token: str, limit: int
 ) -> list[Subject]:
     """Queued subjects that are due and have no media to be looked at first, under a lease; accounts
     take turns, each in order of age."""
@@ -163,7 +166,7 @@ async def claim(
     return [subject_of(row) for row in await tx.execute(_CLAIM, values)]
 
 
-async def lapsed(tx: Transaction, now: datetime, limit: int) -> list[str]:
+async def lapsed(tx: Connection, now: datetime, limit: int) -> list[str]:
     """Claimed subjects whose lease has ended; their worker died or was stopped."""
     statement = (
         select(subjects.c.id)
@@ -171,10 +174,10 @@ async def lapsed(tx: Transaction, now: datetime, limit: int) -> list[str]:
         .order_by(subjects.c.lease_until)
         .limit(limit)
     )
-    return list((await tx.execute(statement)).scalars())
+    return [row[0] for row in await tx.execute(statement)]
 
 
-async def overdue(tx: Transaction, now: datetime, limit: int) -> list[str]:
+async def overdue(tx: Connection, now: datetime, limit: int) -> list[str]:
     """Unfinished subjects past their deadline."""
     statement = (
         select(subjects.c.id)
@@ -182,7 +185,7 @@ async def overdue(tx: Transaction, now: datetime, limit: int) -> list[str]:
         .order_by(subjects.c.deadline)
         .limit(limit)
     )
-    return list((await tx.execute(statement)).scalars())
+    return [row[0] for row in await tx.execute(statement)]
 
 
 _CLAIM_POLLS = text(f"""
@@ -193,7 +196,7 @@ _CLAIM_POLLS = text(f"""
     UPDATE subjects SET next_poll_at = :hold_until, poll_count = poll_count + 1
     WHERE id IN (SELECT id FROM due)
     RETURNING {", ".join(column.name for column in COLUMNS)}
-""").columns(*COLUMNS)  # noqa: S608 - only our own column names are put in
+""")  # noqa: S608 - only our own column names are put in
 _ASK_LATER = text("UPDATE subjects SET next_poll_at = :at WHERE id = :id AND next_poll_at = :held")
 # IS TRUE keeps the index of all who wait out of it: a few ids are found by themselves.
 _ASK_AT = text("""
@@ -203,7 +206,7 @@ _ASK_AT = text("""
 
 
 async def claim_polls(
-    tx: Transaction, *, now: datetime, hold_until: datetime, limit: int
+    tx: Connection, *, now: datetime, hold_until: datetime, limit: int
 ) -> list[Subject]:
     """Subjects nobody called back about in time, the longest overdue first. Nobody else asks for
     them until `hold_until`, unless there is a hint."""
@@ -211,12 +214,12 @@ async def claim_polls(
     return [subject_of(row) for row in await tx.execute(_CLAIM_POLLS, values)]
 
 
-async def ask_later(tx: Transaction, held: Subject, at: datetime) -> None:
+async def ask_later(tx: Connection, held: Subject, at: datetime) -> None:
     """Ask for this claimed one again, unless somebody wants it asked for sooner."""
     await tx.execute(_ASK_LATER, {"id": held.id, "held": held.next_poll_at, "at": at})
 
 
-async def ask_at(tx: Transaction | Direct, subject_ids: Sequence[str], at: datetime) -> None:
+async def ask_at(tx: Connection, subject_ids: Sequence[str], at: datetime) -> None:
     """Ask for these by then, as far as they wait to be asked for; one that is due before keeps its
     place among those that wait."""
     if subject_ids:
@@ -228,7 +231,7 @@ _HOLD_STILL = text("""
 """)
 
 
-async def hold_still(tx: Transaction | Direct, subject_ids: Sequence[str]) -> None:
+async def hold_still(tx: Connection, subject_ids: Sequence[str]) -> None:
     """Wait for whoever moves these subjects, and keep them still until this transaction ends.
 
     The ids come in order, as all who lock several take them.
@@ -236,8 +239,8 @@ async def hold_still(tx: Transaction | Direct, subject_ids: Sequence[str]) -> No
     await tx.execute(_HOLD_STILL, {"ids": subject_ids})
 
 
-async def _one(tx: Transaction, statement: Select[Any], **values: str) -> Subject | None:
-    row = (await tx.execute(statement, values)).first()
+async def _one(tx: Connection, statement: Select[Any], **values: str) -> Subject | None:
+    row = await tx.first(statement, values)
     return None if row is None else subject_of(row)
 
 

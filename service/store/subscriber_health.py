@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from sqlalchemy import text
 
 from service.core.subscriber_health import HealthNotice, SubscriberHealth
-from service.store.database import Direct, Transaction
+from service.store.connection import Connection
 from service.store.rows import from_rows, rows
 
 _NAMES = ", ".join(field.name for field in fields(SubscriberHealth))
@@ -44,12 +44,12 @@ _WRITE = text(f"""
 """)  # noqa: S608 - likewise
 
 
-async def ensure(tx: Direct | Transaction, subscriber_ids: Sequence[str]) -> None:
+async def ensure(tx: Connection, subscriber_ids: Sequence[str]) -> None:
     """A lane for each of those subscribers that are there and have none."""
     await tx.execute(_ENSURE, {"ids": subscriber_ids})
 
 
-async def lock_health(tx: Direct, subscriber_ids: Sequence[str]) -> dict[str, SubscriberHealth]:
+async def lock_health(tx: Connection, subscriber_ids: Sequence[str]) -> dict[str, SubscriberHealth]:
     """The lanes of those subscribers that are there, each for this transaction alone."""
     ids = {"ids": sorted(subscriber_ids)}
     await ensure(tx, ids["ids"])
@@ -62,7 +62,7 @@ def _typed(lane: SubscriberHealth) -> SubscriberHealth:
     return SubscriberHealth(**values | {"told": lane.told and HealthNotice(lane.told)})
 
 
-async def write(tx: Direct, lanes: Sequence[SubscriberHealth]) -> None:
+async def write(tx: Connection, lanes: Sequence[SubscriberHealth]) -> None:
     await tx.execute(_WRITE, {"n": rows([asdict(lane) for lane in lanes])})
 
 
@@ -98,12 +98,12 @@ _DISABLE = text("""
 """)
 
 
-async def pending_notices(tx: Transaction, limit: int) -> list[str]:
+async def pending_notices(tx: Connection, limit: int) -> list[str]:
     """Subscribers of which their account is to be told something."""
     return [id_ for (id_,) in await tx.execute(_PENDING_NOTICES, {"limit": limit})]
 
 
-async def pending_notice(tx: Transaction, subscriber_id: str) -> PendingNotice | None:
+async def pending_notice(tx: Connection, subscriber_id: str) -> PendingNotice | None:
     """What is to be told of one. Its lane is held: nobody else tells it, or changes it."""
     for account_id, id_, sequence, told, why in await tx.execute(
         _PENDING_NOTICE, {"id": subscriber_id}
@@ -112,10 +112,10 @@ async def pending_notice(tx: Transaction, subscriber_id: str) -> PendingNotice |
     return None
 
 
-async def mark_notified(tx: Transaction, subscriber_id: str) -> None:
+async def mark_notified(tx: Connection, subscriber_id: str) -> None:
     await tx.execute(_MARK_NOTIFIED, {"id": subscriber_id})
 
 
-async def disable(tx: Direct | Transaction, subscriber_id: str, why: str | None) -> None:
+async def disable(tx: Connection, subscriber_id: str, why: str | None) -> None:
     """The caller holds its lane."""
     await tx.execute(_DISABLE, {"id": subscriber_id, "why": why})

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import FromClause, Row, Select, delete, func, insert, select, text, update
+from sqlalchemy import FromClause, Select, delete, func, insert, select, text, update
 
-from service.store.database import Transaction
+from service.store.connection import Connection, Row
 from service.store.outgoing import lanes, previous_signing_keys, subscribers
 from service.store.tables import accounts
 
@@ -65,7 +65,7 @@ def _of(source: FromClause) -> Select[Any]:
 _SELECT = _of(subscribers).where(text("subscribers.type <> 'callback'"))
 
 
-async def add(tx: Transaction, subscriber: Subscriber) -> None:
+async def add(tx: Connection, subscriber: Subscriber) -> None:
     values = {name: _plain(getattr(subscriber, name)) for name in _OWN}
     await tx.execute(insert(subscribers).values(**values))
     limits = {name: getattr(subscriber, name) for name in _LIMITS}
@@ -73,16 +73,16 @@ async def add(tx: Transaction, subscriber: Subscriber) -> None:
         await tx.execute(insert(lanes).values(subscriber_id=subscriber.id, **limits))
 
 
-async def get(tx: Transaction, account_id: str, subscriber_id: str) -> Subscriber | None:
+async def get(tx: Connection, account_id: str, subscriber_id: str) -> Subscriber | None:
     statement = _SELECT.where(
         subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
     )
-    row = (await tx.execute(statement)).first()
+    row = await tx.first(statement)
     return None if row is None else _subscriber(row)
 
 
 async def page(
-    tx: Transaction, account_id: str | None, *, below: str | None, limit: int
+    tx: Connection, account_id: str | None, *, below: str | None, limit: int
 ) -> list[Subscriber]:
     """Those of an account; None: of every account. The newest first; ids sort by age."""
     source: FromClause = subscribers
@@ -100,7 +100,7 @@ async def page(
     return [_subscriber(row) for row in await tx.execute(statement)]
 
 
-async def crowd(tx: Transaction, account_id: str) -> int:
+async def crowd(tx: Connection, account_id: str) -> int:
     """How many an account has; until this transaction ends, nobody else adds one."""
     account = select(accounts.c.id).where(accounts.c.id == account_id)
     await tx.execute(account.with_for_update(key_share=True))
@@ -109,27 +109,25 @@ async def crowd(tx: Transaction, account_id: str) -> int:
         .select_from(subscribers)
         .where(subscribers.c.account_id == account_id, text("type <> 'callback'"))
     )
-    return int((await tx.execute(counted)).scalar_one())
+    return int(await tx.scalar(counted))
 
 
-async def retired(tx: Transaction, ids: Sequence[str], now: datetime) -> dict[str, list[bytes]]:
+_PREVIOUS = text("""
+    SELECT owner_id, public_key FROM previous_signing_keys
+    WHERE owner_id = ANY (CAST(:ids AS text[])) AND expires_at > :now AND public_key IS NOT NULL
+    ORDER BY id DESC
+""")
+
+
+async def retired(tx: Connection, ids: Sequence[str], now: datetime) -> dict[str, list[bytes]]:
     """The public keys of these subscribers that still sign though newer ones do, youngest first."""
-    statement = (
-        select(previous_signing_keys.c.owner_id, previous_signing_keys.c.public_key)
-        .where(
-            previous_signing_keys.c.owner_id.in_(ids),
-            previous_signing_keys.c.expires_at > now,
-            previous_signing_keys.c.public_key.is_not(None),
-        )
-        .order_by(previous_signing_keys.c.id.desc())
-    )
     found: dict[str, list[bytes]] = {}
-    for owner_id, public_key in await tx.execute(statement):
+    for owner_id, public_key in await tx.execute(_PREVIOUS, {"ids": ids, "now": now}):
         found.setdefault(owner_id, []).append(public_key)
     return found
 
 
-async def change(tx: Transaction, subscriber_id: str, values: dict[str, Any]) -> None:
+async def change(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
     """Write these columns of its own, and raise its version."""
     plain = {name: _plain(value) for name, value in values.items()}
     await tx.execute(
@@ -139,7 +137,7 @@ async def change(tx: Transaction, subscriber_id: str, values: dict[str, Any]) ->
     )
 
 
-async def hold_lane(tx: Transaction, subscriber_id: str) -> None:
+async def hold_lane(tx: Connection, subscriber_id: str) -> None:
     """Until this transaction ends, nobody else changes its lane."""
     found = select(lanes.c.subscriber_id).where(lanes.c.subscriber_id == subscriber_id)
     await tx.execute(found.with_for_update())
@@ -153,17 +151,17 @@ _HEAR = text("""
 """)
 
 
-async def hear(tx: Transaction, subscriber_id: str, version: int) -> None:
+async def hear(tx: Connection, subscriber_id: str, version: int) -> None:
     """Note from where on it has heard all that it wants, unless that is known, or it has changed
     since this version. Call it in a transaction of its own, once the version is committed."""
     await tx.execute(_HEAR, {"id": subscriber_id, "version": version})
 
 
-async def change_lane(tx: Transaction, subscriber_id: str, values: dict[str, Any]) -> None:
+async def change_lane(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
     await tx.execute(update(lanes).where(lanes.c.subscriber_id == subscriber_id).values(**values))
 
 
-async def hold(tx: Transaction, subscriber_id: str) -> None:
+async def hold(tx: Connection, subscriber_id: str) -> None:
     """Until this transaction ends, nobody else changes or removes it."""
     found = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
     await tx.execute(found.with_for_update(key_share=True))
@@ -186,31 +184,31 @@ _EMPTY = text("""
 """)
 
 
-async def empty(tx: Transaction, subscriber_id: str, limit: int) -> int:
+async def empty(tx: Connection, subscriber_id: str, limit: int) -> int:
     """Remove so many of its deliveries, whatever their state; how many there were."""
-    return int((await tx.execute(_EMPTY, {"id": subscriber_id, "limit": limit})).scalar_one())
+    return int(await tx.scalar(_EMPTY, {"id": subscriber_id, "limit": limit}))
 
 
 _AWAIT = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1 FOR UPDATE")
 
 
-async def wait(tx: Transaction, subscriber_id: str) -> bool:
+async def wait(tx: Connection, subscriber_id: str) -> bool:
     """Wait for whoever holds one of its deliveries; whether it had any. The caller holds nothing,
     so nobody waits for it meanwhile."""
-    return (await tx.execute(_AWAIT, {"id": subscriber_id})).first() is not None
+    return await tx.first(_AWAIT, {"id": subscriber_id}) is not None
 
 
 _HOLD_LAST = text("SELECT id FROM subscribers WHERE id = :id FOR UPDATE")
 _ANY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1")
 
 
-async def remove(tx: Transaction, subscriber_id: str) -> bool:
+async def remove(tx: Connection, subscriber_id: str) -> bool:
     """It goes with its lane and its retired keys; whether it is gone: not while it has deliveries,
     as whoever records one may hold it and wait for the lane."""
     values = {"id": subscriber_id}
     await hold_lane(tx, subscriber_id)
     await tx.execute(_HOLD_LAST, values)  # whoever was making deliveries for it has made them now
-    if (await tx.execute(_ANY, values)).first() is not None:
+    if await tx.first(_ANY, values) is not None:
         return False
     await tx.execute(delete(subscribers).where(subscribers.c.id == subscriber_id))
     await tx.execute(
@@ -219,7 +217,7 @@ async def remove(tx: Transaction, subscriber_id: str) -> bool:
     return True
 
 
-def _subscriber(row: Row[*tuple[Any, ...]]) -> Subscriber:
+def _subscriber(row: Row) -> Subscriber:
     names = (*_OWN, *_LIMITS)
     read: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in zip(names, row, strict=True)

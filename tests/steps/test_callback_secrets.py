@@ -198,7 +198,7 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
     )
     keyring = Keyring(changed, elsewhere.vault)
     for one, keys in ((elsewhere.keyring, 1), (keyring, 0)):
-        async with elsewhere.database.glance() as tx:
+        async with elsewhere.database.autocommit() as tx:
             await one.refresh(tx)
         assert len(one.keys("ed")) == keys
     assert [line["action"] for line in logged] == ["secret_sealed"]

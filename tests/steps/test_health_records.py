@@ -91,7 +91,7 @@ def attempted(
 
 
 async def stored(resources: Resources, subscriber_id: str) -> SubscriberHealth:
-    async with resources.database.direct() as tx:
+    async with resources.database.transaction() as tx:
         return (await subscriber_health.lock_health(tx, [subscriber_id]))[subscriber_id]
 
 

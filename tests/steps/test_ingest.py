@@ -311,7 +311,7 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api
         return await ingest.store(api.resources, batch)
 
     async with Batcher(store) as batcher:
-        async with api.resources.database.direct() as tx:
+        async with api.resources.database.transaction() as tx:
             await ingest.write(tx, api.resources, [first])
             later = asyncio.create_task(batcher.submit(second))
             await blocked(api.resources)

@@ -119,7 +119,7 @@ async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await Looker(api.resources).claim(PLACES)
     news = News(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
-    async with api.resources.database.glance() as tx:
+    async with api.resources.database.autocommit() as tx:
         assert await media_looks.finish(tx, subject_id, claimed.lease.token)
     outcome = await advance(api.resources, subject_id, news, Fence(media=claimed.lease.token))
     assert outcome is not None

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from sqlalchemy import text
+
 from service.job_queue import Work
 from service.steps import subscribe
 from service.steps.subscribe import EMPTIED_AT_ONCE
@@ -52,7 +54,7 @@ async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
     resources = api.resources
     async with resources.database.transaction() as tx:
         held = "SELECT id FROM deliveries ORDER BY id LIMIT 1 FOR UPDATE"
-        await tx.exec_driver_sql(held)
+        await tx.execute(text(held))
         removing = asyncio.create_task(api.http.delete(f"/v1/subscribers/{made['id']}"))
         await blocked(resources)
         assert await left(api) == 1
@@ -74,7 +76,7 @@ async def test_what_is_made_active_again_while_it_is_removed_goes_all_the_same(a
             await blocked(resources)
             await fetch(resources, "UPDATE subscribers SET state = 'active'")
             await api.create()
-            await recording.exec_driver_sql("SELECT id FROM deliveries FOR UPDATE")
+            await recording.execute(text("SELECT id FROM deliveries FOR UPDATE"))
         await blocked(resources)
         await subscribers.hold_lane(recording, made["id"])
     assert (await removing).status_code == 204

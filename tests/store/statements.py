@@ -1,14 +1,16 @@
 """The statements that the service sends to Postgres, listened to; and how Postgres runs them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import Engine, event
-from sqlalchemy.pool import Pool
+import pytest
+from sqlalchemy import ClauseElement
 
+from service.store.connection import Connection
 from service.store.database import PLANNING
 
 SCANS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
@@ -16,34 +18,19 @@ SCANS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """The statements sent while the block runs, in order; but for BEGIN and COMMIT."""
+    """The statements executed while the block runs, in order."""
     statements: list[str] = []
+    whole = Connection.execute
 
-    def through_sqlalchemy(_: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
+    async def listened_to(
+        self: Connection, clause: ClauseElement, values: Mapping[str, Any] = MappingProxyType({})
+    ) -> Sequence[Any]:
+        with self._driver.query_logger(lambda record: statements.append(record.query)):
+            return await whole(self, clause, values)
 
-    def through_the_driver(record: Any) -> None:  # noqa: ANN401 - the driver has no types
-        if not record.query.startswith(("BEGIN", "COMMIT")):
-            statements.append(record.query)
-
-    def checked_out(adapted: Any, *_: object) -> None:  # noqa: ANN401 - likewise
-        adapted.driver_connection.add_query_logger(through_the_driver)
-
-    def checked_in(adapted: Any, *_: object) -> None:  # noqa: ANN401 - likewise
-        adapted.driver_connection.remove_query_logger(through_the_driver)
-
-    listening = (
-        (Engine, "before_cursor_execute", through_sqlalchemy),
-        (Pool, "checkout", checked_out),
-        (Pool, "checkin", checked_in),
-    )
-    for target, name, listener in listening:
-        event.listen(target, name, listener)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "execute", listened_to)
         yield statements
-    finally:
-        for target, name, listener in listening:
-            event.remove(target, name, listener)
 
 
 async def plan(connection: asyncpg.Connection, statement: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from service.local.ports import free_port
 from service.local.postgres import postgres
 from service.local.server import Server
-from service.store.engine import Bounds
+from service.store.pool import Bounds
 from tests.conftest import execute
 from tests.store.relays import relay
 from tests.store.ways import READ_ONLY, by_transaction, opened, takes

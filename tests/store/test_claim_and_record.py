@@ -24,7 +24,7 @@ async def claimed(
     resources: Resources, lease: str = "lse_1", limit: int = 100
 ) -> list[DueDelivery]:
     limits = ClaimLimits(lease, resources.clock() + LEASE, limit, 100, 100, ())
-    async with resources.database.careless() as tx:
+    async with resources.database.relaxed() as tx:
         return await claim_due(tx, limits, resources.clock())
 
 
@@ -36,7 +36,7 @@ async def recorded(
     status = 200 if state == "delivered" else 500
     due_at = now + timedelta(seconds=5) if state == "pending" else None
     attempt = AttemptRecord(due, now, status, 1.0, None, b"", state, due_at, None)
-    async with resources.database.direct() as tx:
+    async with resources.database.transaction() as tx:
         await subjects.hold_still(tx, [due.subject_id])
         ours, following, _ = await record_attempts(tx, [attempt], now)
     return due.id in ours, bool(following)

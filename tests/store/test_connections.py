@@ -9,18 +9,17 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 import uvloop
-from sqlalchemy import TextClause, text
+from sqlalchemy import ClauseElement, literal, select, text
 
 from service.core.errors import Unavailable
 from service.local.server import Server
 from service.store.connect import connect
 from service.store.database import Database
-from service.store.engine import Bounds
 from service.store.migrate import migrate
 from service.store.notices import listen
+from service.store.pool import Bounds
 from tests.conftest import execute
 from tests.store.relays import Relay, relay
 from tests.store.ways import (
@@ -28,16 +27,13 @@ from tests.store.ways import (
     READ_ONLY,
     WRITABLE,
     Use,
-    by_careless,
-    by_direct,
-    by_glance,
-    by_peek,
+    by_autocommit,
+    by_relaxed,
     by_transaction,
     each_way,
     opened,
-    write_by_careless,
-    write_by_direct,
-    write_by_glance,
+    write_by_autocommit,
+    write_by_relaxed,
     write_by_transaction,
 )
 
@@ -132,9 +128,7 @@ def test_both_ends_look_whether_the_other_is_there(
     assert theirs == ["10", "5", "3"]
 
 
-@pytest.mark.parametrize(
-    "write", [write_by_transaction, write_by_glance, write_by_direct, write_by_careless]
-)
+@pytest.mark.parametrize("write", [write_by_transaction, write_by_autocommit, write_by_relaxed])
 async def test_a_session_that_can_only_read_is_let_go_of(
     postgres_server: Server, database_url: str, write: Callable[[Database, str], Awaitable[None]]
 ) -> None:
@@ -155,7 +149,7 @@ async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
         pid = await by_transaction(one)
         await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await execute(postgres_server.url, f"SELECT pg_terminate_backend({pid}, 5000)")
-        for use in (by_transaction, by_glance, by_direct, by_careless):
+        for use in (by_transaction, by_autocommit, by_relaxed):
             with pytest.raises(Unavailable):
                 await use(one)
         with pytest.raises(Unavailable):
@@ -163,7 +157,7 @@ async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
         with pytest.raises(Unavailable):
             await asyncio.to_thread(migrate, database_url)
         await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        for use in (by_transaction, by_glance, by_direct, by_careless):
+        for use in (by_transaction, by_autocommit, by_relaxed):
             assert await use(one)
 
 
@@ -172,7 +166,7 @@ async def test_no_more_connections_are_opened_than_were_given(database_url: str)
     try:
         async with asyncio.timeout(SOON):
             pids = await asyncio.gather(
-                *(by_transaction(made) for _ in range(10)), *(by_careless(made) for _ in range(10))
+                *(by_transaction(made) for _ in range(10)), *(by_relaxed(made) for _ in range(10))
             )
     finally:
         await made.close()
@@ -182,7 +176,7 @@ async def test_no_more_connections_are_opened_than_were_given(database_url: str)
 async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
     made = Database(database_url, 4, Bounds(wait=0.1))
     async with made.transaction():
-        for use in (by_transaction, by_glance, by_direct, by_peek):
+        for use in (by_transaction, by_autocommit):
             with pytest.raises(Unavailable):
                 await use(made)
     await made.close()
@@ -220,29 +214,31 @@ async def test_errors_that_are_not_of_postgres_stay_what_they_are(database_url: 
             raise error
 
     async with opened(database_url) as one:
-        for way in (one.transaction, one.rehearsal, one.glance, one.direct, one.peek, one.careless):
+        for way in (one.transaction, one.autocommit, one.relaxed):
             for error in (OSError("a disk"), TimeoutError("of another's"), ConnectionError("cut")):
                 with pytest.raises(type(error)) as caught:
                     await fail(way, error)
                 assert caught.value is error
 
 
-async def test_a_statement_is_compiled_once_however_many_there_are(
+async def test_a_statement_is_compiled_once_whatever_its_values_are(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    statements = [text(f"SELECT {number}") for number in range(100)]
+    names = [f"n{number}" for number in range(100)]
     compiled: list[object] = []
-    whole = TextClause.compile
+    whole = ClauseElement.compile
 
-    def counting(self: TextClause, *given: Any, **named: Any) -> Any:  # noqa: ANN401
+    def counting(self: ClauseElement, *given: Any, **named: Any) -> Any:  # noqa: ANN401
         compiled.append(self)
         return whole(self, *given, **named)
 
-    monkeypatch.setattr(TextClause, "compile", counting)
-    async with opened(database_url) as one, one.direct() as tx:
-        for statement in (*statements, *statements):
-            await tx.execute(statement, {})
-    assert len(compiled) == len(statements)
+    monkeypatch.setattr(ClauseElement, "compile", counting)
+    async with opened(database_url) as one, one.autocommit() as tx:
+        for _ in range(2):
+            for name in names:
+                assert await tx.scalar(text(f"SELECT 1 AS {name}")) == 1
+                assert await tx.scalar(select(literal(name))) == name
+    assert len(compiled) == len(names) + 1
 
 
 async def test_a_connection_that_breaks_in_use_is_unavailable(
@@ -258,7 +254,7 @@ async def test_a_connection_that_breaks_in_use_is_unavailable(
             await tx.execute(PID, {})
 
     async with opened(url) as one:
-        for way in (one.transaction, one.glance, one.direct, one.careless):
+        for way in (one.transaction, one.autocommit, one.relaxed):
             with pytest.raises(Unavailable):
                 await ask_twice(way, cut=True)
             await ask_twice(way, cut=False)
@@ -270,4 +266,3 @@ async def test_a_parameter_of_a_wrong_type_is_a_fault_and_no_outage(database_url
             async with one.transaction() as tx:
                 await tx.execute(text("SELECT CAST(:n AS int)"), {"n": "no number"})
     assert not isinstance(caught.value, Unavailable)
-    assert not isinstance(caught.value, asyncpg.PostgresError)

@@ -5,8 +5,8 @@ from itertools import takewhile
 from typing import Any
 
 import pytest
+from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import CheckConstraint, Table, insert
-from sqlalchemy.exc import IntegrityError
 
 from service.core.lifecycle import State
 from service.steps.resources import Resources
@@ -149,12 +149,12 @@ async def test_the_rows_are_good_but_for_the_changes(resources: Resources) -> No
 
 async def test_a_row_that_breaks_the_law_is_refused(resources: Resources) -> None:
     for table, name, changes in BROKEN:
-        with pytest.raises(IntegrityError, match=f'"{name}"'):
+        with pytest.raises(IntegrityConstraintViolationError, match=f'"{name}"'):
             await put(resources, table, ROWS.get(table, {}) | changes)
 
 
 async def test_what_may_be_there_once_is_refused_twice(resources: Resources) -> None:
     for table, columns, changes in ONCE:
         row = ROWS[table] | changes
-        with pytest.raises(IntegrityError, match=f'"uq_{table.name}_{columns}"'):
+        with pytest.raises(IntegrityConstraintViolationError, match=f'"uq_{table.name}_{columns}"'):
             await put(resources, table, row, row | {"id": "another"})

@@ -112,7 +112,7 @@ async def test_the_news_of_many_accounts_are_their_feeds(
         places[one] = (await reading.feed(resources, one, START, 1))[-1].place
         for _ in range(3):
             await write_and_commit(resources, one)
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         found = await feed.news(tx, [*places.items(), ("acc_none", START)], 2)
     assert found == {
         one: News(await reading.feed(resources, one, place, 2)) for one, place in places.items()
@@ -126,10 +126,10 @@ async def test_news_say_that_there_is_more_than_they_may_show(
     async with resources.database.transaction() as tx:
         late = await write(tx, resources, account)
         await write_and_commit(resources, account)
-        async with resources.database.glance() as other:
+        async with resources.database.autocommit() as other:
             news = (await feed.news(other, [(account, START)], 9))[account]
     assert (subjects_of(news.events), news.hidden) == (names(shown), True)
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         news = (await feed.news(tx, [(account, START)], 9))[account]
     assert subjects_of(news.events)[:2] == names(shown, late)
     assert not news.hidden
@@ -142,7 +142,7 @@ async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
     async with resources.database.transaction() as tx:
         late = await write(tx, resources, account)
         early = await write_and_commit(resources, account)
-        async with resources.database.glance() as other:
+        async with resources.database.autocommit() as other:
             now = await feed.now(other)
     found = await reading.feed(resources, account, now, 9)
     assert subjects_of(found) == names(late, early)
@@ -150,7 +150,7 @@ async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
 
 async def test_news_are_found_by_the_feeds_index_alone(resources: Resources, account: str) -> None:
     with heard() as statements:
-        async with resources.database.glance() as tx:
+        async with resources.database.autocommit() as tx:
             await feed.news(tx, [(account, START)], 9)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:

@@ -86,5 +86,5 @@ async def test_media_that_are_just_being_dropped_are_brought_again(api: Api, clo
         await blocked(resources)
     subject = await creating
     assert await kept(api) == 2
-    async with resources.database.glance() as tx:
+    async with resources.database.autocommit() as tx:
         assert len(await media.of_subject(tx, subject["id"])) == 2

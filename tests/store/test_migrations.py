@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.core.errors import Unavailable
 from service.local.server import Server
-from service.store.engine import DIALECT
 from service.store.migrate import migrate
 from service.store.outgoing import metadata
 from tests.conftest import database, execute
@@ -61,7 +60,9 @@ async def catalog(url: str) -> dict[str, list[tuple[Any, ...]]]:
 async def test_migrations_lead_to_exactly_the_declared_tables(
     empty: str, database_url: str
 ) -> None:
-    engine = create_async_engine(DIALECT, async_creator=partial(asyncpg.connect, empty))
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, empty)
+    )
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     await engine.dispose()

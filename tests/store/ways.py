@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from service.core.errors import Unavailable
 from service.store.database import Database
-from service.store.engine import Bounds
 from service.store.migrate import migrate
 from service.store.notices import listen
+from service.store.pool import Bounds
 
 PID = text("SELECT pg_backend_pid()")
 WRITE = text("INSERT INTO accounts (id, name, created_at) VALUES (:id, :id, now())")
@@ -30,43 +30,28 @@ async def opened(url: str, bounds: Bounds | None = None) -> AsyncIterator[Databa
 
 async def by_transaction(used: Database) -> int:
     async with used.transaction() as tx:
-        return int((await tx.execute(PID)).scalar_one())
+        return int(await tx.scalar(PID))
 
 
 async def by_rehearsal(used: Database) -> int:
-    async with used.rehearsal() as tx:
-        return int((await tx.execute(PID)).scalar_one())
+    async with used.transaction(commit=False) as tx:
+        return int(await tx.scalar(PID))
 
 
-async def by_glance(used: Database) -> int:
-    async with used.glance() as tx:
-        return int((await tx.execute(PID)).scalar_one())
+async def by_autocommit(used: Database) -> int:
+    async with used.autocommit() as tx:
+        return int(await tx.scalar(PID))
 
 
-async def by_direct(used: Database) -> int:
-    async with used.direct() as tx:
-        ((pid,),) = await tx.execute(PID, {})
-    return int(pid)
-
-
-async def by_peek(used: Database) -> int:
-    async with used.peek() as tx:
-        ((pid,),) = await tx.execute(PID, {})
-    return int(pid)
-
-
-async def by_careless(used: Database) -> int:
-    async with used.careless() as tx:
-        ((pid,),) = await tx.execute(PID, {})
-    return int(pid)
+async def by_relaxed(used: Database) -> int:
+    async with used.relaxed() as tx:
+        return int(await tx.scalar(PID))
 
 
 READ_ONLY = "ALTER DATABASE {} SET default_transaction_read_only = on"
 WRITABLE = "ALTER DATABASE {} RESET default_transaction_read_only"
 
-each_way = pytest.mark.parametrize(
-    "use", [by_transaction, by_rehearsal, by_glance, by_direct, by_peek, by_careless]
-)
+each_way = pytest.mark.parametrize("use", [by_transaction, by_rehearsal, by_autocommit, by_relaxed])
 
 
 async def write_by_transaction(used: Database, name: str) -> None:
@@ -74,18 +59,13 @@ async def write_by_transaction(used: Database, name: str) -> None:
         await tx.execute(WRITE, {"id": name})
 
 
-async def write_by_glance(used: Database, name: str) -> None:
-    async with used.glance() as tx:
+async def write_by_autocommit(used: Database, name: str) -> None:
+    async with used.autocommit() as tx:
         await tx.execute(WRITE, {"id": name})
 
 
-async def write_by_direct(used: Database, name: str) -> None:
-    async with used.direct() as tx:
-        await tx.execute(WRITE, {"id": name})
-
-
-async def write_by_careless(used: Database, name: str) -> None:
-    async with used.careless() as tx:
+async def write_by_relaxed(used: Database, name: str) -> None:
+    async with used.relaxed() as tx:
         await tx.execute(WRITE, {"id": name})
 
 
@@ -108,6 +88,6 @@ async def takes(url: str, bounds: Bounds | None = None) -> None:
     """All who open connections take this URL: transactions, the listener, the migrations."""
     async with opened(url, bounds) as one:
         await write_by_transaction(one, url)
-        await write_by_careless(one, f"{url} 2")
+        await write_by_relaxed(one, f"{url} 2")
     await heard(url)
     await asyncio.to_thread(migrate, url)

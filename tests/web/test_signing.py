@@ -162,7 +162,7 @@ async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
             if end == "rolled back":
                 raise LookupError
     secret = await second
-    async with api.resources.database.glance() as tx:
+    async with api.resources.database.autocommit() as tx:
         kept = await accounts.callback_url_secret(tx, account)
     assert (kept == made) is (end == "committed")
     assert kept is not None

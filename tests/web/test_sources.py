@@ -137,7 +137,7 @@ async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
     assert receive(given, unsigned).refusal is None
     await callback_secrets.add(given, "provider", relay().secret)
     await fetch(given, "UPDATE webhook_secrets SET secret = $1", b"sealed with another key")
-    async with given.database.glance() as tx:
+    async with given.database.autocommit() as tx:
         await given.keyring.refresh(tx)
     assert str(receive(given, unsigned).refusal) == "no secret is known for this source"
     assert [line["action"] for line in logged] == ["secret_sealed"]

@@ -295,7 +295,7 @@ async def changed_only(api: Api, made: dict[str, Any], fields: dict[str, object]
 async def test_a_change_waits_for_whoever_holds_the_lane_and_harms_it_not(api: Api) -> None:
     """As a worker does that disables: the lane first, then the subscriber."""
     made = await api.subscribe(NOBODY, rate=1)
-    async with api.resources.database.direct() as tx:
+    async with api.resources.database.transaction() as tx:
         await subscriber_health.lock_health(tx, [made["id"]])
         waiting = asyncio.create_task(changed_only(api, made, {"state": "active"}))
         await blocked(api.resources)
