@@ -45,7 +45,7 @@ WorkLoops = Mapping[Work, WorkLoop[Any]]
 def make_loops(resources: Resources) -> WorkLoops:
     """One work loop for each kind of work, notified by this process's own steps too."""
     settings = resources.settings
-    courier = deliver.Deliverer(resources)
+    deliverer = deliver.Deliverer(resources)
     looker = look.Looker(resources)
     loops: WorkLoops = {
         Work.CHECK_MEDIA: WorkLoop(
@@ -64,7 +64,11 @@ def make_loops(resources: Resources) -> WorkLoops:
             LOOK_UPS,
         ),
         Work.DELIVER: WorkLoop(
-            "deliver", courier.claim, courier.deliver, settings.delivery_parallel, detached=DETACHED
+            "deliver",
+            deliverer.claim,
+            deliverer.deliver,
+            settings.delivery_parallel,
+            detached=DETACHED,
         ),
     }
     resources.queue.listen(lambda work: loops[work].notify())

@@ -1,7 +1,12 @@
-"""How a subscriber's deliveries may flow: slower where it is overburdened, hardly at all where it
-fails again and again, freely where it is well. Pure, with time and chance as arguments.
+"""The circuit breaker of each subscriber, and the rate at which it is sent to.
 
-What each attempt came to is folded into the lane, in the order in which they ended.
+Deliveries flow freely where a subscriber is well, slower where it is overburdened, and hardly at
+all where it fails again and again: then the breaker opens, and after a while lets one delivery
+through as a probe. If failures go on the account is told, and later the subscriber is disabled; 410
+Gone disables it at once.
+
+Pure, with time and chance as arguments: the results of attempts are applied to the subscriber's
+health in the order in which they are recorded.
 """
 
 from collections.abc import Iterable
@@ -23,11 +28,11 @@ FASTER: Final = 1.5
 RATE_LEAST: Final = 0.2  # deliveries a second: one each five seconds still finds out
 RATE_MOST: Final = 1000.0  # beyond this it is no bound any more
 START: Final = 10.0  # deliveries a second after a breaker has closed
-PAUSE_MOST: Final = 60.0  # seconds that one Retry-After can hold the whole lane
+PAUSE_MOST: Final = 60.0  # seconds that one Retry-After can pause a whole subscriber
 
 
 class HealthNotice(StrEnum):
-    """What the account was last told of a subscriber."""
+    """What the account is told of a subscriber."""
 
     FAILING = "failing"
     DISABLED = "disabled"
@@ -36,126 +41,140 @@ class HealthNotice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailureThresholds:
-    """Seconds that failures span, with no success among them, until the account is told; and from
-    there until the subscriber is disabled."""
+    """How long a subscriber may fail, with no success in between, in seconds."""
 
     failing: float
+    """From the first failure until the account is told."""
     disable: float
+    """From there until the subscriber is disabled."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberHealth:
-    """How it stands with one subscriber; the meaning of each is in store/outgoing.py."""
+    """How it stands with one subscriber; one that has only its id is well."""
 
     subscriber_id: str
     rate: float | None = None
+    """Deliveries a second that it seems to bear at present; None if no bound is known."""
     rated_at: datetime | None = None
+    """When the rate last changed; None if it never has."""
     next_at: datetime | None = None
+    """Nothing is claimed before: until then earlier claims use up the rate, or it asked for a pause
+    with Retry-After. None if neither ever happened."""
     failures: int = 0
+    """How many attempts in a row have failed."""
     failing_since: datetime | None = None
+    """When the first of these failures was; None if there is none."""
     open_until: datetime | None = None
+    """When the circuit breaker lets the next probe through; None if the breaker is closed."""
     probes: int = 0
+    """How many probes have failed since the breaker opened."""
     told: HealthNotice | None = None
+    """What the account is to be told, or was told last; None if that is nothing."""
     told_at: datetime | None = None
+    """Since when that is so."""
     why: str | None = None
+    """The reason that the account is given, in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What an attempt says of the subscriber's health, at the time at which it ended.
-
-    `overburdened` is it where it asks for less, or is too slow; `retry_after` in seconds, as it
-    asked. `gone`: it wants no more.
-    """
+    """What one attempt says of the subscriber's health."""
 
     well: bool
     at: datetime
+    """When the attempt ended."""
     overburdened: bool = False
+    """Whether the subscriber asked for less, or was too slow."""
     retry_after: float | None = None
+    """The seconds that it asked to be left alone; None if it did not ask."""
     gone: bool = False
+    """Whether it answered 410 Gone: it wants no more."""
 
 
 def apply_results(
-    lane: SubscriberHealth,
+    health: SubscriberHealth,
     results: Iterable[AttemptResult],
-    pace: float,
-    patience: FailureThresholds,
+    answer_rate: float,
+    thresholds: FailureThresholds,
     dice: float,
 ) -> SubscriberHealth:
-    """The lane after these results. `pace` is how many deliveries a second it has answered of late:
-    where there is no rate yet, that is what it is slowed down from."""
+    """The health after these results. `answer_rate` is how many deliveries a second the subscriber
+    has answered of late: where there is no rate yet, it is slowed down from that."""
     for result in results:
         if result.gone:
-            lane = _say(lane, HealthNotice.DISABLED, result.at, "it answered 410 Gone")
+            health = _with_notice(health, HealthNotice.DISABLED, result.at, "it answered 410 Gone")
         elif result.well:
-            lane = _well(lane, result.at)
+            health = _after_success(health, result.at)
         else:
-            lane = _failed(lane, result, pace, dice)
-            lane = _judged(lane, result.at, patience)
-    return lane
+            health = _after_failure(health, result, answer_rate, dice)
+            health = _with_failure_notice(health, result.at, thresholds)
+    return health
 
 
 def recovered(before: SubscriberHealth, after: SubscriberHealth) -> bool:
-    """Whether its breaker has closed: what waits for a later try need not wait."""
+    """Whether the circuit breaker has closed: what waits for a later try need not wait."""
     return before.open_until is not None and after.open_until is None
 
 
-def _well(lane: SubscriberHealth, at: datetime) -> SubscriberHealth:
-    if lane.told is HealthNotice.FAILING:
-        lane = _say(lane, HealthNotice.RECOVERED, at)
-    if lane.open_until is not None:
-        lane = replace(lane, rate=START, rated_at=at, next_at=None)
-    elif lane.rate is not None and _may_change(lane, at):
-        faster = lane.rate * FASTER
-        lane = replace(lane, rate=faster if faster < RATE_MOST else None, rated_at=at)
-    return replace(lane, failures=0, failing_since=None, open_until=None, probes=0)
+def _after_success(health: SubscriberHealth, at: datetime) -> SubscriberHealth:
+    if health.told is HealthNotice.FAILING:
+        health = _with_notice(health, HealthNotice.RECOVERED, at)
+    if health.open_until is not None:
+        health = replace(health, rate=START, rated_at=at, next_at=None)
+    elif health.rate is not None and _may_change(health, at):
+        faster = health.rate * FASTER
+        health = replace(health, rate=faster if faster < RATE_MOST else None, rated_at=at)
+    return replace(health, failures=0, failing_since=None, open_until=None, probes=0)
 
 
-def _failed(
-    lane: SubscriberHealth, result: AttemptResult, pace: float, dice: float
+def _after_failure(
+    health: SubscriberHealth, result: AttemptResult, answer_rate: float, dice: float
 ) -> SubscriberHealth:
     at = result.at
-    if result.overburdened and _may_change(lane, at):
-        base = pace if lane.rate is None else lane.rate
-        lane = replace(lane, rate=max(RATE_LEAST, min(base, RATE_MOST) * SLOWER), rated_at=at)
+    if result.overburdened and _may_change(health, at):
+        base = answer_rate if health.rate is None else health.rate
+        health = replace(health, rate=max(RATE_LEAST, min(base, RATE_MOST) * SLOWER), rated_at=at)
     if result.overburdened and result.retry_after:
         pause = at + timedelta(seconds=min(result.retry_after, PAUSE_MOST))
-        lane = replace(lane, next_at=max(pause, lane.next_at or pause))
-    lane = replace(lane, failures=lane.failures + 1, failing_since=lane.failing_since or at)
-    if lane.open_until is None and lane.failures < OPEN_AFTER:
-        return lane
-    if lane.open_until is not None and lane.open_until > at:
-        return lane  # it was under way when the breaker opened, and tells nothing new
-    probes = 0 if lane.open_until is None else lane.probes + 1
+        health = replace(health, next_at=max(pause, health.next_at or pause))
+    health = replace(health, failures=health.failures + 1, failing_since=health.failing_since or at)
+    if health.open_until is None and health.failures < OPEN_AFTER:
+        return health
+    if health.open_until is not None and health.open_until > at:
+        return health  # it was under way when the breaker opened, and tells nothing new
+    probes = 0 if health.open_until is None else health.probes + 1
     closed = jittered(min(OPEN_FIRST * 2.0 ** min(probes, 30), OPEN_MOST), SPREAD, dice)
-    return replace(lane, probes=probes, open_until=at + timedelta(seconds=closed))
+    return replace(health, probes=probes, open_until=at + timedelta(seconds=closed))
 
 
-def _judged(lane: SubscriberHealth, at: datetime, patience: FailureThresholds) -> SubscriberHealth:
+def _with_failure_notice(
+    health: SubscriberHealth, at: datetime, thresholds: FailureThresholds
+) -> SubscriberHealth:
     """Failing once failures span long enough, disabled once they have gone on from there: so one
     that is seldom written to is never disabled by two failures that lie far apart."""
-    if lane.failing_since is None:
-        return lane
-    why = f"it has failed since {rfc3339(lane.failing_since)}"
-    if lane.told is HealthNotice.FAILING:
-        long = _seconds(lane.told_at, at) >= patience.disable
-        return _say(lane, HealthNotice.DISABLED, at, why) if long else lane
-    long = _seconds(lane.failing_since, at) >= patience.failing
-    return _say(lane, HealthNotice.FAILING, at, why) if long else lane
+    if health.failing_since is None:
+        return health
+    why = f"it has failed since {rfc3339(health.failing_since)}"
+    if health.told is HealthNotice.FAILING:
+        long = _seconds(health.told_at, at) >= thresholds.disable
+        return _with_notice(health, HealthNotice.DISABLED, at, why) if long else health
+    long = _seconds(health.failing_since, at) >= thresholds.failing
+    return _with_notice(health, HealthNotice.FAILING, at, why) if long else health
 
 
-def _say(
-    lane: SubscriberHealth, told: HealthNotice, at: datetime, why: str | None = None
+def _with_notice(
+    health: SubscriberHealth, notice: HealthNotice, at: datetime, why: str | None = None
 ) -> SubscriberHealth:
     """What is disabled stays so until somebody says otherwise."""
-    if lane.told is HealthNotice.DISABLED:
-        return lane
-    return replace(lane, told=told, told_at=at, why=why)
+    if health.told is HealthNotice.DISABLED:
+        return health
+    return replace(health, told=notice, told_at=at, why=why)
 
 
 def _seconds(since: datetime | None, at: datetime) -> float:
     return 0.0 if since is None else (at - since).total_seconds()
 
 
-def _may_change(lane: SubscriberHealth, at: datetime) -> bool:
-    return lane.rated_at is None or at - lane.rated_at >= STEP
+def _may_change(health: SubscriberHealth, at: datetime) -> bool:
+    return health.rated_at is None or at - health.rated_at >= STEP

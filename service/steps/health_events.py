@@ -1,8 +1,8 @@
-"""What follows once a lane has changed: its account is told, its subscriber disabled, and what it
-missed is hastened.
+"""What follows once a subscriber's health has changed: its account is told, the subscriber is
+disabled, and what waits for a later try is made due.
 
 None of it is done inside the transaction that records attempts, which others wait for. What is to
-be told stands in the lane until it is, so the sweep tells it if nobody lived to.
+be told is stored with the health until it is, so the sweep tells it if nobody lived to.
 """
 
 import structlog
@@ -19,13 +19,14 @@ from service.store.events import New
 
 log = structlog.get_logger()
 
-CHUNK = 1000  # deliveries, or lanes, that one transaction sees to
+CHUNK = 1000  # deliveries, or subscribers, that one transaction sees to
 
 
 async def after_health_change(
     resources: Resources, before: SubscriberHealth, after: SubscriberHealth
 ) -> None:
-    """Never raises: the attempt is recorded, and what is not told now is told by the sweep."""
+    """Log the change and do what follows from it. It never raises: the attempt is recorded, and
+    what is not told now is told by the sweep."""
     if after.open_until != before.open_until or after.rate != before.rate:
         log.info(
             "lane",
@@ -50,38 +51,38 @@ async def after_health_change(
 async def sweep(resources: Resources) -> None:
     """Tell what has not been told; nothing that waits for a disabled subscriber is sent."""
     async with resources.database.autocommit() as tx:
-        untold = await subscriber_health.pending_notices(tx, CHUNK)
-    await for_each(untold, lambda subscriber_id: _notify(resources, subscriber_id))
+        pending = await subscriber_health.pending_notices(tx, CHUNK)
+    await for_each(pending, lambda subscriber_id: _notify(resources, subscriber_id))
     await _cancel(resources)
 
 
 async def _make_due(resources: Resources, subscriber_id: str) -> None:
-    now, hastened = resources.clock(), CHUNK
-    while hastened == CHUNK:
+    now, made_due = resources.clock(), CHUNK
+    while made_due == CHUNK:
         async with resources.database.transaction() as tx:
-            hastened = await record.make_due_now(tx, subscriber_id, now, CHUNK)
+            made_due = await record.make_due_now(tx, subscriber_id, now, CHUNK)
 
 
 async def _notify(resources: Resources, subscriber_id: str) -> None:
-    """An event for its account's other subscribers, and the feed. One that is to be disabled is so
-    first, by itself: an event holds all of an account's subscribers."""
+    """Tell the account, by an event for its other subscribers and its feed. A subscriber that is to
+    be disabled is so first, by itself: an event locks all of an account's subscribers."""
     async with resources.database.transaction() as tx:
-        news = await subscriber_health.pending_notice(tx, subscriber_id)
-        if news is not None and news.told is HealthNotice.DISABLED:
-            await subscriber_health.disable(tx, subscriber_id, news.why)
-    if news is not None and news.told is HealthNotice.DISABLED:
+        notice = await subscriber_health.pending_notice(tx, subscriber_id)
+        if notice is not None and notice.told is HealthNotice.DISABLED:
+            await subscriber_health.disable(tx, subscriber_id, notice.why)
+    if notice is not None and notice.told is HealthNotice.DISABLED:
         await _cancel(resources)
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        news = await subscriber_health.pending_notice(tx, subscriber_id)
-        if news is None:
+        notice = await subscriber_health.pending_notice(tx, subscriber_id)
+        if notice is None:
             return
-        told = (news.account_id, subscriber_id, news.sequence, news.told, now)
-        event = operational(*told, reason=news.why)
+        about = (notice.account_id, subscriber_id, notice.sequence, notice.told, now)
+        event = operational(*about, reason=notice.why)
         await events.append(tx, [New(event, resources.new_id("dlv"))])
         await subscriber_health.mark_notified(tx, subscriber_id)
-    fields = {"subscriber": subscriber_id, "reason": news.why}
-    log.warning("lane", action=f"subscriber_{news.told}", **fields)
+    fields = {"subscriber": subscriber_id, "reason": notice.why}
+    log.warning("lane", action=f"subscriber_{notice.told}", **fields)
     resources.queue.wake(Work.DELIVER)
 
 

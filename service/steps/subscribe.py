@@ -55,7 +55,7 @@ HEARD = (
     "tags",
     "ordering",
 )  # what decides what it hears, and how
-# A lane that nothing is held against. So it is after a pause too: its time is none of failures.
+# Health that nothing is held against. So it is after a pause too: its time is none of failures.
 WELL: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "failures": 0,
@@ -115,7 +115,7 @@ async def change(
             )  # by itself: it holds the subscriber
     async with resources.database.transaction() as tx:
         if flows:
-            await subscribers.hold_lane(tx, subscriber_id)
+            await subscribers.lock_health(tx, subscriber_id)
         await subscribers.hold(tx, subscriber_id)
         before = await subscribers.get(tx, account_id, subscriber_id)
         if before is None:
@@ -141,7 +141,7 @@ async def _changed(
     limits = {**_limits(read), **(WELL if back or resumed else {})}
     await subscribers.change(tx, before.id, columns)
     if limits:
-        await subscribers.change_lane(tx, before.id, limits)
+        await subscribers.change_health(tx, before.id, limits)
     after = await subscribers.get(tx, before.account_id, before.id)
     return after or before  # it is held: it is there
 
@@ -218,7 +218,7 @@ def _columns(
 
 
 def _limits(read: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, as its lane has it."""
+    """The limits of a subscriber that has a row for its health."""
     columns = {"concurrency": "concurrency", "rate": "max_rate"}
     return {column: read[name] for name, column in columns.items() if name in read}
 

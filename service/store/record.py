@@ -1,4 +1,4 @@
-"""Deliveries: recorded under the token of their claim alone (claims.py), hastened and canceled."""
+"""Deliveries: recorded under the token of their claim alone (claims.py), made_due and canceled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -167,7 +167,7 @@ async def cancel_waiting(tx: Connection, now: datetime, limit: int) -> int:
 
 
 _MAKE_DUE_NOW = text("""
-    WITH hastened AS (
+    WITH made_due AS (
         UPDATE deliveries SET due_at = :now WHERE id = ANY (ARRAY(
             SELECT id FROM deliveries
             WHERE subscriber_id = :subscriber_id AND state = 'pending' AND due_at > :now
@@ -176,7 +176,7 @@ _MAKE_DUE_NOW = text("""
         ))
         RETURNING id
     )
-    SELECT count(*) FROM hastened
+    SELECT count(*) FROM made_due
 """)
 
 
@@ -184,5 +184,5 @@ async def make_due_now(tx: Connection, subscriber_id: str, now: datetime, limit:
     """What waits for a later try to this subscriber is due now; how many these were, at most
     `limit`."""
     values = {"subscriber_id": subscriber_id, "now": now, "limit": limit}
-    hastened = await tx.scalar(_MAKE_DUE_NOW, values)
-    return int(hastened)
+    made_due = await tx.scalar(_MAKE_DUE_NOW, values)
+    return int(made_due)

@@ -1,7 +1,7 @@
-"""Lanes: how each subscriber's deliveries may flow. One without a row flows freely."""
+"""The health of each subscriber (core/subscriber_health.py); one without a row is well."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from sqlalchemy import text
 
@@ -23,9 +23,9 @@ _COLUMNS = {
     "told_at": "timestamptz",
     "why": "text",
 }
-# Whoever changes lanes holds them in the order of their subscribers' ids.
-# Only where there is none are subscribers held (from being removed meanwhile): else it would be
-# before their lanes, and everybody else holds the lane first.
+# Whoever changes health locks it in the order of the subscribers' ids.
+# Only where there is no row are subscribers locked (from being removed meanwhile): else it would be
+# before their health, and everybody else locks that first.
 _ENSURE = text("""
     INSERT INTO lanes (subscriber_id) SELECT id FROM (
         SELECT s.id FROM subscribers s WHERE s.id = ANY (CAST(:ids AS text[]))
@@ -45,34 +45,36 @@ _WRITE = text(f"""
 
 
 async def ensure(tx: Connection, subscriber_ids: Sequence[str]) -> None:
-    """A lane for each of those subscribers that are there and have none."""
+    """Make a row for each of these subscribers that is there and has none."""
     await tx.execute(_ENSURE, {"ids": subscriber_ids})
 
 
 async def lock_health(tx: Connection, subscriber_ids: Sequence[str]) -> dict[str, SubscriberHealth]:
-    """The lanes of those subscribers that are there, each for this transaction alone."""
+    """The health of those of these subscribers that are there, by their ids; until this transaction
+    ends, nobody else changes it."""
     ids = {"ids": sorted(subscriber_ids)}
     await ensure(tx, ids["ids"])
     found = [SubscriberHealth(*row) for row in await tx.execute(_LOCK, ids)]
-    return {lane.subscriber_id: _typed(lane) for lane in found}
+    return {health.subscriber_id: _typed(health) for health in found}
 
 
-def _typed(lane: SubscriberHealth) -> SubscriberHealth:
-    values = {field.name: getattr(lane, field.name) for field in fields(lane)}
-    return SubscriberHealth(**values | {"told": lane.told and HealthNotice(lane.told)})
+def _typed(health: SubscriberHealth) -> SubscriberHealth:
+    return replace(health, told=health.told and HealthNotice(health.told))
 
 
-async def write(tx: Connection, lanes: Sequence[SubscriberHealth]) -> None:
-    await tx.execute(_WRITE, {"n": rows([asdict(lane) for lane in lanes])})
+async def write(tx: Connection, changed: Sequence[SubscriberHealth]) -> None:
+    """The caller has locked these."""
+    await tx.execute(_WRITE, {"n": rows([asdict(health) for health in changed])})
 
 
 @dataclass(frozen=True, slots=True)
 class PendingNotice:
-    """What an account has not been told yet of one of its subscribers; `sequence` counts that."""
+    """What an account has not been told yet of one of its subscribers."""
 
     account_id: str
     subscriber_id: str
     sequence: int
+    """The number of this notice among those of the subscriber, from 1 on."""
     told: HealthNotice
     why: str | None
 
@@ -99,12 +101,13 @@ _DISABLE = text("""
 
 
 async def pending_notices(tx: Connection, limit: int) -> list[str]:
-    """Subscribers of which their account is to be told something."""
+    """The ids of subscribers of which their account is to be told something, `limit` at most."""
     return [id_ for (id_,) in await tx.execute(_PENDING_NOTICES, {"limit": limit})]
 
 
 async def pending_notice(tx: Connection, subscriber_id: str) -> PendingNotice | None:
-    """What is to be told of one. Its lane is held: nobody else tells it, or changes it."""
+    """What is to be told of a subscriber; None if nothing is. Its health is locked: nobody else
+    tells it, or changes it."""
     for account_id, id_, sequence, told, why in await tx.execute(
         _PENDING_NOTICE, {"id": subscriber_id}
     ):
@@ -113,9 +116,10 @@ async def pending_notice(tx: Connection, subscriber_id: str) -> PendingNotice | 
 
 
 async def mark_notified(tx: Connection, subscriber_id: str) -> None:
+    """The account has been told. The caller has locked the subscriber's health."""
     await tx.execute(_MARK_NOTIFIED, {"id": subscriber_id})
 
 
 async def disable(tx: Connection, subscriber_id: str, why: str | None) -> None:
-    """The caller holds its lane."""
+    """Nothing more is sent to the subscriber. The caller has locked its health."""
     await tx.execute(_DISABLE, {"id": subscriber_id, "why": why})

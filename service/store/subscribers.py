@@ -1,7 +1,7 @@
 """Subscribers: who hears of an account's events, and where. Those of type `callback`, which nobody
 made, are not seen here.
 
-Whoever waits for rows that others hold takes them in this order: subjects, deliveries, lanes,
+Whoever waits for rows that others hold takes them in this order: subjects, deliveries, health,
 subscribers; of each by their ids. Who needs them otherwise passes over what is held (SKIP LOCKED),
 or holds nothing yet.
 """
@@ -137,8 +137,8 @@ async def change(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> 
     )
 
 
-async def hold_lane(tx: Connection, subscriber_id: str) -> None:
-    """Until this transaction ends, nobody else changes its lane."""
+async def lock_health(tx: Connection, subscriber_id: str) -> None:
+    """Until this transaction ends, nobody else changes its health."""
     found = select(lanes.c.subscriber_id).where(lanes.c.subscriber_id == subscriber_id)
     await tx.execute(found.with_for_update())
 
@@ -157,7 +157,7 @@ async def hear(tx: Connection, subscriber_id: str, version: int) -> None:
     await tx.execute(_HEAR, {"id": subscriber_id, "version": version})
 
 
-async def change_lane(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
+async def change_health(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
     await tx.execute(update(lanes).where(lanes.c.subscriber_id == subscriber_id).values(**values))
 
 
@@ -203,10 +203,10 @@ _ANY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1")
 
 
 async def remove(tx: Connection, subscriber_id: str) -> bool:
-    """It goes with its lane and its retired keys; whether it is gone: not while it has deliveries,
-    as whoever records one may hold it and wait for the lane."""
+    """Remove a subscriber with its health and its previous keys; whether it is gone: not while it
+    has deliveries, as whoever records one may hold it and wait for its health."""
     values = {"id": subscriber_id}
-    await hold_lane(tx, subscriber_id)
+    await lock_health(tx, subscriber_id)
     await tx.execute(_HOLD_LAST, values)  # whoever was making deliveries for it has made them now
     if await tx.first(_ANY, values) is not None:
         return False

@@ -193,12 +193,12 @@ async def test_a_result_that_comes_after_the_lease_is_fenced_off(
 async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
     api: Api, clock: Clock, subscriber: Receiver
 ) -> None:
-    courier = Deliverer(api.resources)
+    deliverer = Deliverer(api.resources)
     await api.subscribe(subscriber.url)
     await api.create()
-    (stale,) = await courier.claim(10)
+    (stale,) = await deliverer.claim(10)
     clock.pass_by(LEASE)
-    await courier.deliver(stale)
+    await deliverer.deliver(stale)
     assert subscriber.got == []
     await api.work(Work.DELIVER)
     assert len(subscriber.got) == 1
@@ -207,13 +207,13 @@ async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
 async def test_a_subscriber_removed_while_it_is_written_to_harms_nobody(
     api: Api, subscriber: Receiver
 ) -> None:
-    courier = Deliverer(api.resources)
+    deliverer = Deliverer(api.resources)
     made = await api.subscribe(subscriber.url)
     await api.create()
-    (claimed,) = await courier.claim(10)
+    (claimed,) = await deliverer.claim(10)
     account = (await fetch(api.resources, "SELECT account_id FROM subscribers"))[0]["account_id"]
     await subscribe.unsubscribe(api.resources, account, made["id"])
-    await courier.deliver(claimed)
+    await deliverer.deliver(claimed)
     assert await fetch(api.resources, "SELECT * FROM deliveries") == []
     assert await fetch(api.resources, "SELECT * FROM attempts") == []
 

@@ -1,5 +1,5 @@
-"""The lane that is stored is the one that all results make, in the order of their records: however
-they were batched, and however the lane stood when their deliveries were claimed."""
+"""The health that is stored is what all results make of it, in the order of their records: however
+they were batched, and however it stood when their deliveries were claimed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,8 +28,8 @@ from tests.conftest import Api
 from tests.local.simulating import Receiver
 from tests.store.statements import heard
 
-PATIENCE = FailureThresholds(failing=30, disable=60)
-LONG_AGO = timedelta(days=1)  # the subscriber's pace is forgotten
+THRESHOLDS = FailureThresholds(failing=30, disable=60)
+LONG_AGO = timedelta(days=1)  # how fast the subscriber answers is forgotten
 WELL, FAILED = Answered(204, None, b"", 0.0), Answered(500, None, b"", 0.0)
 LATE = Failed("timeout", "no answer", 0.0)
 BURDENED = Answered(503, "7", b"", 0.0)
@@ -60,7 +60,7 @@ Flight = Sequence[Sequence[tuple[AttemptOutcome, int]]]
 
 
 async def in_flight(resources: Resources, account_id: str, count: int) -> list[DueDelivery]:
-    """Deliveries to a new subscriber, whose lane is well, all claimed at once."""
+    """Deliveries to a new subscriber, which is well, all claimed at once."""
     subscriber_id = resources.new_id("sbr")
     rows = await fetch(resources, IN_FLIGHT, subscriber_id, account_id, count)
     return [
@@ -106,11 +106,11 @@ async def stored(resources: Resources, subscriber_id: str) -> SubscriberHealth:
 @example(flight=[[(FAILED, 0)] * OPEN_AFTER, [(WELL, 1)]])
 @example(flight=[[(BURDENED, 0)], *[[(WELL, second)] for second in range(1, 20)]])
 @example(flight=[[(FAILED, 0)], [(FAILED, 40)], [(WELL, 50)]])
-async def test_the_lane_is_what_the_results_make_of_it_however_they_are_batched(
+async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
     resources: Resources, account: str, flight: Flight
 ) -> None:
     patient = replace(
-        resources.settings, failing_after=PATIENCE.failing, disable_after=PATIENCE.disable
+        resources.settings, failing_after=THRESHOLDS.failing, disable_after=THRESHOLDS.disable
     )
     recorder = AttemptRecorder(replace(resources, settings=patient))
     waiting = iter(await in_flight(resources, account, sum(map(len, flight))))
@@ -118,13 +118,13 @@ async def test_the_lane_is_what_the_results_make_of_it_however_they_are_batched(
         [attempted(resources, next(waiting), outcome, second) for outcome, second in batch]
         for batch in flight
     ]
-    lane = SubscriberHealth(batches[0][0].delivery.subscriber_id)
+    health = SubscriberHealth(batches[0][0].delivery.subscriber_id)
     dice = resources.dice()
     for batch in batches:
         await recorder.write(batch)
         results = [attempt.result for attempt in batch if attempt.result]
-        lane = apply_results(lane, results, LEAST, PATIENCE, dice)
-        assert await stored(resources, lane.subscriber_id) == lane
+        health = apply_results(health, results, LEAST, THRESHOLDS, dice)
+        assert await stored(resources, health.subscriber_id) == health
 
 
 async def test_failures_that_are_not_in_a_row_open_no_breaker(
@@ -136,21 +136,21 @@ async def test_failures_that_are_not_in_a_row_open_no_breaker(
     for number, delivery in enumerate(due):
         outcome = WELL if number % 10 else FAILED
         await recorder.write([attempted(resources, delivery, outcome, 0)])
-    lane = await stored(resources, due[0].subscriber_id)
-    assert (lane.failures, lane.open_until) == (0, None)
+    health = await stored(resources, due[0].subscriber_id)
+    assert (health.failures, health.open_until) == (0, None)
 
 
-async def test_what_goes_well_where_all_is_well_touches_no_lane(
+async def test_what_goes_well_where_all_is_well_touches_no_health(
     api: Api, subscriber: Receiver
 ) -> None:
     """Neither locked nor written: those who record to one that is well do not wait for each
     other."""
     await api.subscribe(subscriber.url, concurrency=5)
     await api.create()
-    courier = Deliverer(api.resources)
-    (claimed,) = await courier.claim(1)
+    deliverer = Deliverer(api.resources)
+    (claimed,) = await deliverer.claim(1)
     with heard() as statements:
-        await courier.deliver(claimed)
+        await deliverer.deliver(claimed)
     touching = [one for one in statements if "lanes" in one and "FOR UPDATE" in one]
     assert touching == []
     assert [one for one in statements if "UPDATE lanes" in one] == []

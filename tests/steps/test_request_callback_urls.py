@@ -31,7 +31,7 @@ REFUSED = (
 OWN = {"task_id", "task_info", "created_at", "updated_at"}  # these are of our subject
 
 
-async def lanes(api: Api) -> list[dict[str, Any]]:
+async def hidden_subscribers(api: Api) -> list[dict[str, Any]]:
     """What stands for callback_urls."""
     return await fetch(api.resources, "SELECT * FROM subscribers WHERE type = 'callback'")
 
@@ -118,34 +118,34 @@ async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
 ) -> None:
     for path in ("/one", "/two?for=a#b"):
         await api.create(callback_url=subscriber.url + path)
-    (lane,) = await lanes(api)
-    assert lane["url"] == "callback:" + subscriber.url.removeprefix("http:").removesuffix(
+    (hidden,) = await hidden_subscribers(api)
+    assert hidden["url"] == "callback:" + subscriber.url.removeprefix("http:").removesuffix(
         "/callback"
     )
-    assert (lane["event_types"], lane["state"]) == ([], "active")
+    assert (hidden["event_types"], hidden["state"]) == ([], "active")
     key = await keys.create(api.resources, "other", keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     answer = await api.http.post(
         "/v1/subjects", json=a_request(callback_url=subscriber.url), headers=headers
     )
     assert answer.status_code == 202
-    assert len({one["account_id"] for one in await lanes(api)}) == 2
+    assert len({one["account_id"] for one in await hidden_subscribers(api)}) == 2
     named = await fetch(
         api.resources,
-        "SELECT b.account_id, s.account_id AS lane FROM subjects b JOIN subscribers s"
+        "SELECT b.account_id, s.account_id AS of FROM subjects b JOIN subscribers s"
         " ON s.id = b.callback_subscriber_id",
     )
     assert len(named) == 3
-    assert all(one["account_id"] == one["lane"] for one in named)
+    assert all(one["account_id"] == one["of"] for one in named)
 
 
-async def test_first_uses_that_come_together_settle_on_one_lane(
+async def test_first_uses_that_come_together_settle_on_one_subscriber(
     api: Api, subscriber: Receiver
 ) -> None:
     made = await asyncio.gather(*(api.create(callback_url=subscriber.url) for _ in range(8)))
-    (lane,) = await lanes(api)
+    (hidden,) = await hidden_subscribers(api)
     subjects = await fetch(api.resources, "SELECT callback_subscriber_id FROM subjects")
-    assert [one["callback_subscriber_id"] for one in subjects] == [lane["id"]] * 8
+    assert [one["callback_subscriber_id"] for one in subjects] == [hidden["id"]] * 8
     for one in made:
         await api.http.post(f"/v1/subjects/{one['id']}/cancel")
     await told(api, subscriber, 8)
@@ -171,10 +171,10 @@ async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
     other = await api.create()
     for one in (made, other):
         await api.http.post(f"/v1/subjects/{one['id']}/cancel")
-    (lane,) = await lanes(api)
+    (hidden,) = await hidden_subscribers(api)
     rows = await fetch(api.resources, "SELECT subject_id, sequence FROM deliveries")
     assert rows == [{"subject_id": made["id"], "sequence": 2}], "nor of what is merely queued"
-    path = f"/v1/subscribers/{lane['id']}"
+    path = f"/v1/subscribers/{hidden['id']}"
     assert (await api.http.get("/v1/subscribers")).json()["data"] == []
     replay = {"since": made["created_at"], "only": "all"}
     answers = [
@@ -199,16 +199,16 @@ async def test_one_delivery_is_seen_and_sent_anew(
     assert (await api.http.post(f"{path}/resend")).status_code == 202
     await told(api, subscriber, 2)
     assert (await api.http.get(path)).json()["state"] == "delivered"
-    assert [one["state"] for one in await lanes(api)] == ["active"]
+    assert [one["state"] for one in await hidden_subscribers(api)] == ["active"]
 
 
 async def test_a_process_of_before_could_not_send_to_it(api: Api, subscriber: Receiver) -> None:
     await api.create(callback_url=subscriber.url)
-    (lane,) = await lanes(api)
-    attempt = await api.resources.webhook_sender.post(lane["url"], {}, b"", 5)
+    (hidden,) = await hidden_subscribers(api)
+    attempt = await api.resources.webhook_sender.post(hidden["url"], {}, b"", 5)
     assert isinstance(attempt, Failed)
     assert attempt.reason == "request"
-    assert api.resources.vault.open(lane["secret"], lane["id"])
+    assert api.resources.vault.open(hidden["secret"], hidden["id"])
 
 
 @pytest.mark.parametrize(("url", "code"), REFUSED)
@@ -218,20 +218,20 @@ async def test_a_url_that_must_not_be_called_is_refused(api: Api, url: str, code
     assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
         ("/callback_url", code)
     ]
-    assert await lanes(api) == []
+    assert await hidden_subscribers(api) == []
 
 
 async def test_plain_http_is_taken_as_the_provider_takes_it(api: Api) -> None:
     await api.create(callback_url="http://outside.example/hook")
-    assert len(await lanes(api)) == 1
+    assert len(await hidden_subscribers(api)) == 1
 
 
-async def test_a_request_that_came_before_makes_no_lane(api: Api, account: str) -> None:
+async def test_a_request_that_came_before_makes_no_subscriber(api: Api, account: str) -> None:
     await api.create(external_task_id="mine")
     body = a_request(external_task_id="mine", callback_url="https://example.com/done")
     with pytest.raises(Exception, match="used before"):
         await create(api.resources, account, body)
-    assert await lanes(api) == []
+    assert await hidden_subscribers(api) == []
     with pytest.raises(Invalid):
         await create(api.resources, account, a_request(callback_url="http://10.0.0.1/"))
 

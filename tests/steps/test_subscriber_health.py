@@ -1,4 +1,4 @@
-"""Each subscriber has a lane of its own, and comes and goes without harm to the others."""
+"""Each subscriber fails, slows and recovers without harm to the others."""
 
 import asyncio
 from collections import Counter
@@ -31,15 +31,15 @@ async def create(api: Api, count: int) -> list[str]:
 
 
 async def deliver_all(api: Api) -> None:
-    """As often as a worker would be rung: a lane that is not known to answer takes few at once."""
+    """As often as a worker would: a subscriber that is not known to answer takes few at once."""
     for _ in range(12):
         await api.work(Work.DELIVER)
 
 
-async def lane_of(api: Api, subscriber: dict[str, Any]) -> dict[str, Any]:
+async def health_of(api: Api, subscriber: dict[str, Any]) -> dict[str, Any]:
     sql = "SELECT * FROM lanes WHERE subscriber_id = $1"
-    (lane,) = await fetch(api.resources, sql, subscriber["id"])
-    return lane
+    (health,) = await fetch(api.resources, sql, subscriber["id"])
+    return health
 
 
 async def feed(api: Api, type_: str) -> list[dict[str, Any]]:
@@ -79,14 +79,14 @@ async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
 ) -> None:
     await api.subscribe(subscriber.url, concurrency=2)
     await create(api, 8)
-    couriers = [Deliverer(api.resources) for _ in range(6)]
+    deliverers = [Deliverer(api.resources) for _ in range(6)]
     claimed = [
-        one for some in await asyncio.gather(*(c.claim(8) for c in couriers)) for one in some
+        one for some in await asyncio.gather(*(c.claim(8) for c in deliverers)) for one in some
     ]
     assert len(claimed) == 2
-    assert await couriers[0].claim(8) == []
-    await couriers[0].deliver(claimed[0])
-    assert len(await couriers[0].claim(8)) == 1
+    assert await deliverers[0].claim(8) == []
+    await deliverers[0].deliver(claimed[0])
+    assert len(await deliverers[0].claim(8)) == 1
 
 
 async def test_no_more_are_sent_in_a_second_than_a_subscriber_asks_for(
@@ -115,15 +115,15 @@ async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock
         await create(api, 2 * FEW + 5)
         await deliver_all(api)
         sent = len(failing.got)
-        assert (await lane_of(api, made))["open_until"] is not None
+        assert (await health_of(api, made))["open_until"] is not None
         await api.work(Work.DELIVER)
         assert len(failing.got) == sent, "nothing is sent while it is open"
         clock.pass_by(2 * OPEN_FIRST)
         claims = await asyncio.gather(*(Deliverer(api.resources).claim(9) for _ in range(6)))
         (probe,) = [one for some in claims for one in some]
         await Deliverer(api.resources).deliver(probe)
-        lane = await lane_of(api, made)
-        assert (lane["probes"], lane["open_until"] > clock.now) == (1, True)
+        health = await health_of(api, made)
+        assert (health["probes"], health["open_until"] > clock.now) == (1, True)
 
 
 async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
@@ -163,8 +163,8 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
         clock.pass_by(6)
         await api.work(Work.DELIVER)
         assert len(shaky.got) == 1
-        lane = await lane_of(api, made)
-        assert (lane["open_until"], lane["rate"]) == (None, START)
+        health = await health_of(api, made)
+        assert (health["open_until"], health["rate"]) == (None, START)
         await deliver_all(api)
         assert len(shaky.got) == 1 + START
 

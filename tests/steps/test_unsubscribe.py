@@ -47,7 +47,7 @@ async def test_a_deep_backlog_goes_part_by_part(api: Api) -> None:
 
 
 async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
-    """Somebody holds a delivery, as a record does, and then its lane: first come, first served."""
+    """Somebody holds a delivery, as a record does, and then health: first come, first served."""
     made = await api.subscribe("http://127.0.0.1:65009", rate=1)
     await api.create()
     await backlog(api, made, 3)
@@ -60,25 +60,25 @@ async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
         assert await left(api) == 1
         (row,) = await fetch(resources, "SELECT state, disabled_reason FROM subscribers")
         assert (row["state"], row["disabled_reason"]) == ("disabled", subscribe.REMOVED)
-        await subscribers.hold_lane(tx, made["id"])
+        await subscribers.lock_health(tx, made["id"])
     assert (await removing).status_code == 204
     assert await left(api) == 0
 
 
 async def test_what_is_made_active_again_while_it_is_removed_goes_all_the_same(api: Api) -> None:
-    """With what was made for it meanwhile, which somebody holds who then takes its lane."""
+    """With what was made for it meanwhile, which somebody holds who then takes its health."""
     made = await api.subscribe("http://127.0.0.1:65009", rate=1)
     resources = api.resources
     async with resources.database.transaction() as recording:
         async with resources.database.transaction() as tx:
-            await subscribers.hold_lane(tx, made["id"])
+            await subscribers.lock_health(tx, made["id"])
             removing = asyncio.create_task(api.http.delete(f"/v1/subscribers/{made['id']}"))
             await blocked(resources)
             await fetch(resources, "UPDATE subscribers SET state = 'active'")
             await api.create()
             await recording.execute(text("SELECT id FROM deliveries FOR UPDATE"))
         await blocked(resources)
-        await subscribers.hold_lane(recording, made["id"])
+        await subscribers.lock_health(recording, made["id"])
     assert (await removing).status_code == 204
     assert await left(api) == 0
     assert await fetch(resources, "SELECT id FROM subscribers") == []

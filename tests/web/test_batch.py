@@ -88,7 +88,7 @@ async def test_batches_that_share_names_wait_for_each_other_and_never_deadlock(a
 
 
 async def test_batches_that_call_back_to_the_same_hosts_never_deadlock(api: Api) -> None:
-    """In whichever order, and however a host is spelt: a lane stands for an origin."""
+    """In whichever order, and however a host is spelt: one subscriber stands for an origin."""
     plain = [f"https://h{n}.example/p" for n in range(8)]
     odd = [f"https://H{n}.example:443/q" for n in range(8)]
     urls = [plain[:4] + odd[4:], odd[:4] + plain[4:], plain[::-1], odd]
@@ -96,8 +96,8 @@ async def test_batches_that_call_back_to_the_same_hosts_never_deadlock(api: Api)
     answers = await asyncio.gather(*(posted(api, order) for order in orders))
     assert {status for data in answers for status in statuses(data)} == {202}
     found = "SELECT url FROM subscribers WHERE type = 'callback' ORDER BY url"
-    lanes = [row["url"] for row in await fetch(api.resources, found)]
-    assert lanes == [f"callback://h{n}.example:443" for n in range(8)]
+    origins = [row["url"] for row in await fetch(api.resources, found)]
+    assert origins == [f"callback://h{n}.example:443" for n in range(8)]
 
 
 async def test_a_hundred_are_taken_and_one_more_is_not(api: Api) -> None:

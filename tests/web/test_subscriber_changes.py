@@ -222,9 +222,7 @@ async def test_a_paused_subscriber_gets_what_it_missed_once_it_is_active(
 
 
 @pytest.mark.parametrize("state", ["active", "paused"])
-async def test_a_disabled_subscriber_comes_back_with_a_clean_lane(
-    api: Api, clock: Clock, state: str
-) -> None:
+async def test_a_disabled_subscriber_comes_back_as_well(api: Api, clock: Clock, state: str) -> None:
     made = await api.subscribe(NOBODY, rate=5)
     before = (await row(api))["audited_from_xid"]
     async with api.resources.database.transaction() as tx:
@@ -248,7 +246,7 @@ async def test_a_disabled_subscriber_comes_back_with_a_clean_lane(
     assert {name: kept[name] for name in clean} == clean
 
 
-async def test_a_pause_is_no_failure_and_ends_with_a_clean_lane(api: Api) -> None:
+async def test_a_pause_is_no_failure_and_ends_as_well(api: Api) -> None:
     made = await api.subscribe(NOBODY, concurrency=2)
     await fetch(
         api.resources,
@@ -293,7 +291,7 @@ async def changed_only(api: Api, made: dict[str, Any], fields: dict[str, object]
 
 
 async def test_a_change_waits_for_whoever_holds_the_lane_and_harms_it_not(api: Api) -> None:
-    """As a worker does that disables: the lane first, then the subscriber."""
+    """As a worker does that disables: the health first, then the subscriber."""
     made = await api.subscribe(NOBODY, rate=1)
     async with api.resources.database.transaction() as tx:
         await subscriber_health.lock_health(tx, [made["id"]])
