@@ -13,7 +13,7 @@ from service import worker
 from service.arguments import parser
 from service.core.errors import CallsheetError, Finding, Invalid, Unavailable
 from service.core.sources import PROVIDER
-from service.core.subjects import rfc3339
+from service.core.timestamps import rfc3339
 from service.settings import SettingError, Settings, read_settings
 from service.steps import audit, callback_secrets, keys, reseal, reverify
 from service.steps.resources import Resources

@@ -10,9 +10,9 @@ from typing import Any
 
 from service.core import parameters
 from service.core.database_url import parse_database_url
+from service.core.delivery_retries import DELIVERY_SCHEDULE
 from service.core.fields import Reading, shown
 from service.core.ports import parse_ports
-from service.core.retries import DELIVERY_SCHEDULE
 from service.core.signature_schemes import V1, Scheme
 from service.core.sources import PROVIDER, read_sources
 from service.core.targets import parse_networks

@@ -9,8 +9,9 @@ import orjson
 
 from service.core import ids
 from service.core.lifecycle import State
-from service.core.subjects import Subject, public, rfc3339
+from service.core.subjects import Subject, public
 from service.core.subscriber_health import HealthNotice
+from service.core.timestamps import rfc3339
 
 TYPES: dict[State, str] = {
     State.QUEUED: "subject.queued",

@@ -9,13 +9,15 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from service.core import results
 from service.core.errors import Malformed
-from service.core.results import MAX_TIME, clean, identifier, mapping
+from service.core.results import clean, identifier, mapping
+from service.core.timestamps import from_milliseconds
 
 
 class Status(StrEnum):
@@ -40,7 +42,7 @@ WORDS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the provider says of one task; times in Unix milliseconds.
+    """What the provider says of one task; times are of its own clock.
 
     `status` is None for a `word` we do not know: it is parked, never guessed. `result` is there
     only on success, and only if the subject's id was: without it, ask again.
@@ -51,8 +53,8 @@ class Report:
     status: Status | None
     word: str
     message: str
-    created_at: int | None
-    updated_at: int | None
+    created_at: datetime | None
+    updated_at: datetime | None
     result: dict[str, Any] | None
     final_unit_deduction: str | None
 
@@ -122,17 +124,11 @@ def read_record(data: Mapping[str, object]) -> Report:
         status=status,
         word=clean(word),
         message=clean(data.get(keys.message)),
-        created_at=_time(data.get(keys.created_at)),
-        updated_at=_time(data.get(keys.updated_at)),
+        created_at=from_milliseconds(data.get(keys.created_at)),
+        updated_at=from_milliseconds(data.get(keys.updated_at)),
         result=results.read(data) if status is Status.SUCCEEDED else None,
         final_unit_deduction=results.deduction(data),
     )
-
-
-def _time(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TIME:
-        return value
-    return None
 
 
 def create_body(

@@ -1,10 +1,7 @@
 """What the provider reports of a task, as news of a subject."""
 
-from datetime import datetime, timedelta
-
 from service.core.lifecycle import Signal
 from service.core.messages import Report, Status
-from service.core.results import EPOCH
 from service.core.subjects import News
 
 SIGNALS = {
@@ -25,11 +22,7 @@ def news_of(report: Report) -> News | None:
     return News(
         SIGNALS[report.status],
         provider_task_id=report.provider_task_id,
-        provider_updated_at=moment(report.updated_at),
+        provider_updated_at=report.updated_at,
         result=report.result,
         error=error if report.status is Status.FAILED else None,
     )
-
-
-def moment(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)

@@ -5,20 +5,17 @@ Foreign values are taken only if they are what they should be, cut short, and fi
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
 from service.core.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
-from service.core.subjects import rfc3339
 from service.core.targets import MAX_URL
+from service.core.timestamps import from_milliseconds, rfc3339
 
 MAX_TEXT = 2000  # characters kept of any text of the provider's
 MAX_TAGS = 100  # entries kept of its tags
 MAX_MEDIA = 10  # entries kept of a list of its media; a request has three at most
-MAX_TIME = 10**14  # milliseconds: the year 5138
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ID = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
 URL = re.compile(r"https?://[^\s\x00-\x1f\x7f\ud800-\udfff]+", re.IGNORECASE)
 ELEMENT_TYPES = MappingProxyType(  # the newer shape's words: rule P34
@@ -54,9 +51,7 @@ def deduction(data: Mapping[str, object]) -> str | None:
 
 def time(value: object) -> str | None:
     """A time in Unix milliseconds, as the contract has it; None for anything else, 0 included."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_TIME:
-        return rfc3339(EPOCH + timedelta(milliseconds=value))
-    return None
+    return rfc3339(from_milliseconds(value or None))
 
 
 def mapping(value: object) -> Mapping[str, object]:

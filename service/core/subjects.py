@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from service.core.capabilities import USABLE_WITH
 from service.core.kinds import IMAGE_LIST, VIDEO_LIST
 from service.core.lifecycle import TERMINAL, WITH_PROVIDER, Signal, State, makes_event
+from service.core.timestamps import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,6 @@ class Subject:
     def tags(self) -> list[str]:
         """The ids of its tags, in the order given."""
         return [str(entry["tag_id"]) for entry in self.document.get("tag_list", ())]
-
-
-def rfc3339(moment: datetime | None) -> str | None:
-    """UTC with milliseconds, as the contract has it: 2026-01-02T03:04:05.678Z."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def public(subject: Subject) -> dict[str, Any]:

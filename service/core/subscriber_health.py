@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from service.core.retries import SPREAD, jittered
-from service.core.subjects import rfc3339
+from service.core.backoff import SPREAD, jittered
+from service.core.timestamps import rfc3339
 
 OVERBURDENED: Final = frozenset({429, 502, 503, 504})  # and time-outs
 OPEN_AFTER: Final = 10  # failures in a row: fewer happen to a subscriber that is only restarted

@@ -7,15 +7,16 @@ orjson alone, which writes every digit of that number.
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from service.core.kinds import IMAGE_LIST, VIDEO_LIST
-from service.core.results import EPOCH, images, videos
+from service.core.results import images, videos
 from service.core.subjects import Subject, public
+from service.core.timestamps import to_milliseconds
 
 DIGITS = re.compile(r"[1-9][0-9]*")
 STATUSES = MappingProxyType(  # how our states read there
@@ -56,8 +57,8 @@ def _record(
         "task_status": STATUSES[shown["state"]],
         "task_status_msg": "canceled" if canceled else (shown["error"] or {}).get("message", ""),
         "task_info": {"external_task_id": shown["external_task_id"] or ""},
-        "created_at": (created_at - EPOCH) // timedelta(milliseconds=1),
-        "updated_at": (updated_at - EPOCH) // timedelta(milliseconds=1),
+        "created_at": to_milliseconds(created_at),
+        "updated_at": to_milliseconds(updated_at),
     }
     if (made := shown["subject"]) is not None:
         record["task_result"] = {"elements": [_element(shown, made) | _media(subject)]}

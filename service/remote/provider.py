@@ -17,7 +17,7 @@ import orjson
 from service.core.errors import Malformed
 from service.core.messages import Report, parse, read_record
 from service.core.results import clean
-from service.core.retries import retry_after_seconds
+from service.core.timestamps import retry_after_seconds
 from service.remote.answers import (
     Absent,
     Accepted,

@@ -8,7 +8,7 @@ import structlog
 
 from service.core.events import event_of
 from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER, Signal, State, Stay, decide
-from service.core.retries import poll_spacing
+from service.core.poll_schedule import poll_spacing
 from service.core.subjects import News, Subject, moved
 from service.job_queue import Work
 from service.steps.resources import Resources

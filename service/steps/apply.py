@@ -9,6 +9,7 @@ from service.core.lifecycle import Stay
 from service.core.messages import Report
 from service.core.news import news_of
 from service.core.subjects import Subject
+from service.core.timestamps import EPOCH
 from service.steps.advance import Outcome, consider, events_for
 from service.steps.resources import Resources
 from service.steps.verify import Incoming
@@ -70,7 +71,7 @@ class Docket:
     def judge_all(self, incoming: Sequence[Incoming]) -> list[Taken]:
         """A verdict for each. The provider's own time orders them, so that of news which arrives
         together none is late merely for having been overtaken on the way."""
-        order = sorted(range(len(incoming)), key=lambda at: incoming[at].report.updated_at or 0)
+        order = sorted(range(len(incoming)), key=lambda at: incoming[at].report.updated_at or EPOCH)
         taken = [REPEATED] * len(incoming)
         for at in order:
             taken[at] = self._take(incoming[at])

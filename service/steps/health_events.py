@@ -9,8 +9,8 @@ import structlog
 
 from service.core.errors import Unavailable
 from service.core.events import operational
-from service.core.subjects import rfc3339
 from service.core.subscriber_health import HealthNotice, SubscriberHealth, recovered
+from service.core.timestamps import rfc3339
 from service.job_queue import Work
 from service.steps.for_each import for_each
 from service.steps.resources import Resources

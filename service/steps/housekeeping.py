@@ -3,7 +3,7 @@ we learn."""
 
 from datetime import timedelta
 
-from service.core.retries import usual_duration
+from service.core.poll_schedule import usual_duration
 from service.steps.accept import KEY_LIFE
 from service.steps.resources import Resources
 from service.store import idempotency, inbox, media, provider, retired_keys

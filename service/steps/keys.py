@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.core import durations
 from service.core.errors import Finding, Invalid, NotFound
+from service.core.timestamps import read_duration
 from service.steps.callers import digest
 from service.steps.resources import Resources
 from service.steps.send_settings import encryption_context
@@ -145,7 +145,7 @@ def _expiry(text: str | None, now: datetime, findings: list[Finding]) -> datetim
     if text is None:
         return None
     try:
-        return now + timedelta(seconds=durations.read(text, MAX_LIFE.total_seconds()))
+        return now + timedelta(seconds=read_duration(text, MAX_LIFE.total_seconds()))
     except ValueError:
         rule = f"a key may last for a time as 90d, 12h or 30m, up to {MAX_LIFE.days}d"
         findings.append(Finding("/expires_in", "expires_in", rule))

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from service.core.backoff import SPREAD, jittered
 from service.core.errors import Finding, Unavailable
 from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.looks import Found, Medium, compared, error_of, media_of
-from service.core.retries import SPREAD, jittered
 from service.core.subjects import News
 from service.job_queue import Work
 from service.steps.advance import Fence, advance

@@ -8,11 +8,11 @@ from typing import assert_never
 
 import structlog
 
+from service.core.backoff import full_jitter
 from service.core.budget import Budget
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal, State
 from service.core.news import news_of
-from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps import reverify, unreadable

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.core.answer_rate import ThroughputTracker
+from service.core.delivery_retries import next_delivery
 from service.core.errors import Unavailable
-from service.core.retries import next_delivery, retry_after_seconds
 from service.core.subscriber_health import (
     OVERBURDENED,
     AttemptResult,
@@ -16,6 +16,7 @@ from service.core.subscriber_health import (
     SubscriberHealth,
     apply_results,
 )
+from service.core.timestamps import retry_after_seconds
 from service.job_queue import Work
 from service.remote.delivery_outcomes import Answered, AttemptOutcome, Failed, NotSent, Published
 from service.steps import health_events

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from service.core import fields
 from service.core.errors import Conflict, Finding, Invalid, NotFound
 from service.core.fields import Reader, Reading
+from service.core.timestamps import read_rfc3339
 from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import delivery_log, replay
@@ -134,17 +135,11 @@ def validate_replay(body: object, now: datetime) -> ReplayRequest:
 
 def _time(reading: Reading, at: str, value: object) -> datetime | None:
     text = fields.string(reading, at, value)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # the year 10000, seen from a zone west of UTC
-        pass
-    rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
-    reading.report(at, "not_a_time", rule)
-    return None
+    moment = None if text is None else read_rfc3339(text)
+    if moment is None and text is not None:
+        rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
+        reading.report(at, "not_a_time", rule)
+    return moment
 
 
 def _only(reading: Reading, at: str, value: object) -> str | None:

@@ -8,11 +8,11 @@ from typing import assert_never
 import structlog
 
 from service.core import messages
+from service.core.backoff import full_jitter
 from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.news import news_of
 from service.core.parallel_limit import places, refused
-from service.core.retries import full_jitter
 from service.core.subjects import News, Subject
 from service.core.url_tokens import callback_token
 from service.job_queue import Work

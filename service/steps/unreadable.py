@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.core.errors import Unavailable
-from service.core.subjects import rfc3339
+from service.core.timestamps import rfc3339
 from service.remote.provider import (
     CreateAnswer,
     Deferred,

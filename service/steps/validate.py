@@ -6,11 +6,11 @@ Nothing is waited for, and no database is asked: whether the request is accepted
 from collections.abc import Sequence
 from dataclasses import replace
 
-from service.core import durations
 from service.core.create_request import CreateRequest
 from service.core.errors import CallsheetError, Finding, Invalid
 from service.core.request_rules import check
 from service.core.targets import check_url
+from service.core.timestamps import read_duration
 from service.settings import Settings
 
 MAX_KEY = 255  # characters; the usual bound of such headers
@@ -90,7 +90,7 @@ def _read_headers(
         findings.append(Finding("", "idempotency_key", message))
     if cancel_after is not None:
         try:
-            seconds = durations.read(cancel_after, settings.task_deadline)
+            seconds = read_duration(cancel_after, settings.task_deadline)
         except ValueError as error:
             findings.append(Finding("", "cancel_after", f"Cancel-After {error}"))
     return seconds, findings

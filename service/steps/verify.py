@@ -10,7 +10,6 @@ from functools import partial
 from service.core import verification
 from service.core.errors import Malformed, SignatureError
 from service.core.messages import Report, read_callback
-from service.core.news import moment
 from service.core.results import clean
 from service.core.signature_schemes import PLAIN_HEADERS, Scheme
 from service.core.url_tokens import subject_of
@@ -97,7 +96,7 @@ def _believed(resources: Resources, received: Received, named: str | None) -> In
         received_at=received.at,
         task_id=report.provider_task_id,
         status=report.word[:MAX_WORD],
-        provider_updated_at=moment(report.updated_at),
+        provider_updated_at=report.updated_at,
     )
     return Incoming(callback, report, received, keyring.version)
 

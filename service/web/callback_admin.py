@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.core.subjects import rfc3339
+from service.core.timestamps import rfc3339
 from service.steps import reverify
 from service.steps.resources import Resources
 from service.store.archive import VERDICTS, Found, Summary, Wanted

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.escaping import escaped
-from service.core.subjects import rfc3339
+from service.core.timestamps import rfc3339
 from service.steps import delivery_log, replay
 from service.store.delivery_log import AttemptView, DeliveryFilter, DeliveryView
 from service.web.places import cursor_of, read_cursor

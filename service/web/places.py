@@ -5,7 +5,8 @@ import binascii
 from datetime import datetime
 
 from service.core.errors import Malformed
-from service.web.requests import MAX_CURSOR, read_time
+from service.core.timestamps import read_rfc3339
+from service.web.requests import MAX_CURSOR
 
 
 def cursor_of(moment: datetime, id_: str) -> str:
@@ -23,7 +24,7 @@ def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
         text, _, id_ = base64.urlsafe_b64decode(padded).decode("ascii").partition(" ")
     except (ValueError, binascii.Error):
         raise Malformed("this cursor is not one of ours") from None
-    moment = read_time(text)
+    moment = read_rfc3339(text)
     if moment is None or "\0" in id_:
         raise Malformed("this cursor is not one of ours")
     return moment, id_

@@ -1,7 +1,7 @@
 """Reading a request: who asks, and what; everything bounded before it is believed."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from service.core.errors import (
     Unauthorized,
 )
 from service.core.fields import Reading
+from service.core.timestamps import read_rfc3339
 from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
@@ -90,15 +91,6 @@ def outside(request: Request, path: str) -> str:
     return urlsplit(resources(request).settings.public_url).path + path
 
 
-def read_time(text: str) -> datetime | None:
-    """The time in UTC; None if there is no zone, or no such time in UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return None if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # the year 10000, seen from a zone west of UTC
-        return None
-
-
 class Query:
     """A request's query parameters, read one by one; `done` raises all that was wrong."""
 
@@ -138,7 +130,7 @@ class Query:
         text = self.text(name)
         if text is None:
             return None
-        moment = read_time(text)
+        moment = read_rfc3339(text)
         if moment is None:
             self.wrong(name, "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z")
         return moment

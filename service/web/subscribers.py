@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.signatures import kid_of, public_text
-from service.core.subjects import rfc3339
+from service.core.timestamps import rfc3339
 from service.steps import callers, send_test, subscribe, subscribed
 from service.steps.subscribed import Seen
 from service.web.requests import (

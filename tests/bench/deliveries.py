@@ -18,7 +18,7 @@ import httpx
 
 from service.core.events import event_of
 from service.core.ids import CHANCE_BYTES, new_id
-from service.core.subjects import rfc3339
+from service.core.timestamps import rfc3339
 from service.local.stack import Stack, stack
 from service.wiring import utc_now
 from tests.bench import carriers

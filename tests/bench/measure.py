@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from service.core.ids import CHANCE_BYTES, new_id
-from service.core.subjects import rfc3339
+from service.core.timestamps import rfc3339
 from service.wiring import utc_now
 from tests.bench.cpu import usage
 from tests.bench.database import connected

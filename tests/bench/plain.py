@@ -6,7 +6,7 @@ It leaves the same rows as the service does. It logs nothing and wakes nobody, i
 import secrets
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import exists, insert, select, update
@@ -20,7 +20,6 @@ from service.core.ids import CHANCE_BYTES, new_id
 from service.core.lifecycle import State, Stay, decide
 from service.core.messages import Report, read_callback
 from service.core.news import news_of
-from service.core.results import EPOCH
 from service.core.subjects import Subject, moved
 from service.core.verification import verify_v1
 from service.store.outgoing import deliveries, events, subscribers
@@ -68,7 +67,7 @@ def _row(
         "trust": "signed",
         "task_id": report.provider_task_id,
         "status": report.word,
-        "provider_updated_at": _moment(report.updated_at),
+        "provider_updated_at": report.updated_at,
         "size": len(body),
     }
 
@@ -142,10 +141,6 @@ async def _tell(tx: AsyncConnection, event: Event, now: datetime) -> None:
     ]
     if rows:
         await tx.execute(insert(deliveries), rows)
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def _new_id(prefix: str, now: datetime) -> str:

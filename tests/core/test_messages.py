@@ -1,7 +1,7 @@
 """What the provider says: both shapes, every word, and nothing raised but Malformed."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -17,7 +17,7 @@ from service.core.messages import (
     read_callback,
     read_record,
 )
-from service.core.results import EPOCH
+from service.core.timestamps import from_milliseconds, to_milliseconds
 from tests.core.records import BIG, ELEMENT, NEWER, OLDER, RESULT
 
 
@@ -32,8 +32,8 @@ def test_the_older_shape_is_read() -> None:
         status=Status.SUCCEEDED,
         word="succeed",
         message="",
-        created_at=1781080778802,
-        updated_at=1781080794151,
+        created_at=from_milliseconds(1781080778802),
+        updated_at=from_milliseconds(1781080794151),
         result=RESULT
         | {"element_image_list": ELEMENT["element_image_list"] | {"refer_images": []}},
         final_unit_deduction="1.5",
@@ -193,7 +193,7 @@ def test_a_subject_keeps_the_providers_times_to_the_millisecond(time: int) -> No
         assert result is not None
         assert result["provider_created_at"] == "1970-01-01T00:00:00.001Z"
         kept = datetime.fromisoformat(result["provider_updated_at"])
-        assert (kept - EPOCH) // timedelta(milliseconds=1) == time
+        assert to_milliseconds(kept) == time
 
 
 @pytest.mark.parametrize("external", [None, "", 0, "two words", "x" * 129, ["x"]])

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.core import ids
 from service.core.events import event_of, in_feed
 from service.core.lifecycle import RANK, Signal, State, decide
-from service.core.subjects import News, moved, public, rfc3339
+from service.core.subjects import News, moved, public
 from service.core.url_tokens import callback_token, subject_of
 from tests.make import NOW, a_subject
 
@@ -27,11 +27,6 @@ def test_ids_sort_by_the_time_of_their_making() -> None:
 def test_an_event_id_has_no_dot_and_is_the_same_each_time() -> None:
     first = ids.event_id("sub_0123", 3)
     assert first == ids.event_id("sub_0123", 3) == "evt_0123_3"
-
-
-def test_times_are_shown_in_utc_with_milliseconds() -> None:
-    assert rfc3339(datetime(2026, 1, 2, 3, 4, 5, 678999, UTC)) == "2026-01-02T03:04:05.678Z"
-    assert rfc3339(None) is None
 
 
 def test_an_end_has_its_time_and_its_result_and_nothing_is_polled_after_it() -> None:

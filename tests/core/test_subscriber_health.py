@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core import subscriber_health
-from service.core.subjects import rfc3339
 from service.core.subscriber_health import (
     OPEN_AFTER,
     OPEN_FIRST,
@@ -22,6 +21,7 @@ from service.core.subscriber_health import (
     SubscriberHealth,
     apply_results,
 )
+from service.core.timestamps import rfc3339
 from tests.make import NOW
 
 DAY = 86_400.0

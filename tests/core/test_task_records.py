@@ -10,9 +10,9 @@ import pytest
 from service.core.events import event_of
 from service.core.lifecycle import State
 from service.core.messages import Status, read_callback
-from service.core.results import EPOCH
 from service.core.subjects import public
 from service.core.task_records import STATUSES, callback_body, task_record
+from service.core.timestamps import to_milliseconds
 from tests.make import NOW, a_subject
 
 RESULT = {
@@ -25,7 +25,7 @@ RESULT = {
     "owned_by": "them",
     "final_unit_deduction": "2",
 }
-MOMENT = (NOW - EPOCH) // timedelta(milliseconds=1)
+MOMENT = to_milliseconds(NOW)
 
 
 def body(state: State, **changes: Any) -> bytes:  # noqa: ANN401

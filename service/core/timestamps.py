@@ -1,0 +1,72 @@
+"""Times and durations as they are written: RFC 3339, Unix milliseconds, Retry-After, `90s`."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Final
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_MILLISECONDS: Final = 10**14  # the year 5138
+UNITS: Final[Mapping[str, int]] = MappingProxyType({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400})
+DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
+MAX_RETRY_AFTER: Final = 64  # characters; the longest HTTP date has 33
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """UTC with milliseconds, as the contract has it: 2026-01-02T03:04:05.678Z."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+
+
+def read_rfc3339(text: str) -> datetime | None:
+    """The time in UTC; None if there is no zone, or no such time in UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 10000, seen from a zone west of UTC
+        return None
+
+
+def from_milliseconds(value: object) -> datetime | None:
+    """The time that Unix milliseconds name; None for anything else."""
+    if type(value) is int and 0 <= value < MAX_MILLISECONDS:  # to isinstance True is 1
+        return EPOCH + timedelta(milliseconds=value)
+    return None
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Unix milliseconds, rounded down."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def read_duration(text: str, most: float) -> float:
+    """Seconds of a duration as 90, 90s, 5m, 1h or 2d, from 1 to `most`; ValueError with the rule in
+    words for anything else."""
+    found = DURATION.fullmatch(text)
+    seconds = int(found[1]) * UNITS[found[2]] if found else 0
+    if not 1 <= seconds <= most:
+        msg = f"must be a time as 90, 90s, 5m, 1h or 2d, from 1 to {most:.0f} seconds"
+        raise ValueError(msg)
+    return float(seconds)
+
+
+def retry_after_seconds(text: str | None, now: datetime) -> float | None:
+    """A Retry-After header (RFC 9110, section 10.2.3): seconds or an HTTP date; None if neither.
+
+    Never negative; a date that has passed is 0.
+    """
+    if text is None or len(text) > MAX_RETRY_AFTER or not text.isascii():
+        return None
+    text = text.strip(" \t")  # RFC 9110, section 5.6.3: no other space is one
+    if text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:  # as asctime writes it, which is always UTC
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - now).total_seconds())
