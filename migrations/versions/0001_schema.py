@@ -456,9 +456,8 @@ def upgrade() -> None:
         sa.Column(
             "subscriber_id", ID, sa.ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False
         ),
-        # Deliveries of one subject are made in sequence; of an event about none it is the event's
-        # id.
-        sa.Column("subject_id", ID, nullable=False),
+        # What is told in sequence: the subject's id; of an event about none, the event's own.
+        sa.Column("ordering_key", ID, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         # The callback_url, where the subscriber stands for several.
         sa.Column("url", sa.Text()),
@@ -495,7 +494,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_order",
         "deliveries",
-        ["subscriber_id", "subject_id", "sequence"],
+        ["subscriber_id", "ordering_key", "sequence"],
         postgresql_where=sa.text("state = 'pending'"),
     )
     op.create_index("ix_deliveries_subscriber", "deliveries", ["subscriber_id", "created_at", "id"])
@@ -505,12 +504,12 @@ def upgrade() -> None:
             "delivery_id", ID, sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True
         ),
         sa.Column("number", sa.Integer(), primary_key=True),
-        sa.Column("at", TIME, nullable=False),
+        sa.Column("started_at", TIME, nullable=False),
         # HTTP status; null: no answer.
         sa.Column("status", sa.Integer()),
         sa.Column("latency_ms", sa.Float(), nullable=False),
         sa.Column("error", sa.Text()),
-        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.Column("response_body", sa.LargeBinary(), nullable=False),
         sa.Column("delivered", sa.Boolean(), nullable=False),
     )
     op.execute("INSERT INTO provider_state (id) VALUES (1)")

@@ -128,7 +128,7 @@ class AttemptRecorder:
         changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
         async with resources.database.transaction() as tx:
             await subjects.hold_still(
-                tx, sorted({attempt.delivery.subject_id for attempt in attempts})
+                tx, sorted({attempt.delivery.ordering_key for attempt in attempts})
             )
             ours, following, unwell = await record_attempts(tx, attempts, now)
             results = self._results([each for each in attempts if each.delivery.id in ours], unwell)
@@ -187,7 +187,7 @@ def _log(attempt: AttemptRecord, *, ours: bool) -> None:
         delivery=delivery.id,
         event_id=delivery.event_id,
         type=delivery.type,
-        subject=delivery.subject_id,
+        subject=delivery.ordering_key,
         sequence=delivery.sequence,
         subscriber=delivery.subscriber_id,
         attempt=delivery.attempts + 1,

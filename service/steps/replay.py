@@ -96,7 +96,7 @@ async def resend(resources: Resources, account_id: str, delivery_id: str) -> Del
         owned = await delivery_log.owned(tx, account_id, delivery_id)
         if owned is None:
             raise NotFound
-        held = await replay.lock_target(tx, owned.subscriber_id, [owned.subject_id])
+        held = await replay.lock_target(tx, owned.subscriber_id, [owned.ordering_key])
         now = resources.clock()
         to = _sendable(held, account_id)
         stem = resources.new_id("dlv")

@@ -86,7 +86,7 @@ QUESTIONS = (
         "no event of a subject is delivered before an earlier one has ended",
         f"""SELECT DISTINCT later.id FROM deliveries later
         JOIN deliveries earlier ON earlier.subscriber_id = later.subscriber_id
-        AND earlier.subject_id = later.subject_id AND earlier.sequence < later.sequence
+        AND earlier.ordering_key = later.ordering_key AND earlier.sequence < later.sequence
         JOIN events e ON e.id = earlier.event_id
         JOIN subscribers s ON s.id = later.subscriber_id AND s.ordering = 'per_subject'
         AND (s.type = 'callback' OR {_JUDGED})
@@ -112,7 +112,7 @@ QUESTIONS = (
         """SELECT d.id FROM deliveries d
         WHERE d.state = 'pending' AND d.due_at IS NULL AND NOT EXISTS (
             SELECT FROM deliveries e WHERE e.state = 'pending'
-            AND e.subscriber_id = d.subscriber_id AND e.subject_id = d.subject_id
+            AND e.subscriber_id = d.subscriber_id AND e.ordering_key = d.ordering_key
             AND e.sequence < d.sequence)""",
     ),
 )

@@ -21,10 +21,11 @@ class DueDelivery:
 
     id: str
     subscriber_id: str
-    subject_id: str
-    """Of one subject and subscriber, at most one delivery is under way at a time."""
+    ordering_key: str
+    """What is told in sequence: the event's subject, or the event's own id if it is about none. Of
+    one key and subscriber, at most one delivery is under way at a time."""
     sequence: int
-    """The place of its event among those of the subject."""
+    """The place of its event among those with this key."""
     event_id: str
     type: str
     body: bytes
@@ -129,7 +130,7 @@ _CLAIM = text("""
         ) q
         WHERE r.places > 0
     ), locked AS (
-        SELECT id, subscriber_id, subject_id, sequence, attempts
+        SELECT id, subscriber_id, ordering_key, sequence, attempts
         FROM deliveries  -- only what is pending has a due time
         WHERE due_at <= :now
         AND id = ANY (ARRAY(SELECT id FROM due ORDER BY turn, due_at LIMIT :limit))
@@ -137,7 +138,7 @@ _CLAIM = text("""
     ), behind AS (  -- what was under way while an earlier one was sent anew
         SELECT l.id, q.due_at FROM locked l CROSS JOIN LATERAL (
             SELECT d.due_at FROM deliveries d
-            WHERE d.subscriber_id = l.subscriber_id AND d.subject_id = l.subject_id
+            WHERE d.subscriber_id = l.subscriber_id AND d.ordering_key = l.ordering_key
             AND d.state = 'pending' AND d.sequence < l.sequence
             ORDER BY d.sequence LIMIT 1
         ) q
@@ -153,7 +154,7 @@ _CLAIM = text("""
     ), claimed AS (
         UPDATE deliveries d SET lease_token = :token, due_at = :until
         WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
-        RETURNING d.id, d.subscriber_id, d.subject_id, d.sequence, d.event_id, d.url, d.attempts,
+        RETURNING d.id, d.subscriber_id, d.ordering_key, d.sequence, d.event_id, d.url, d.attempts,
             d.attempts_at_replay
     ), paced AS (
         UPDATE lanes l SET last_claim_xid = pg_current_xact_id(),
@@ -163,7 +164,7 @@ _CLAIM = text("""
         ON c.subscriber_id = h.subscriber_id
         WHERE l.subscriber_id = h.subscriber_id
     )
-    SELECT c.id, c.subscriber_id, c.subject_id, c.sequence, c.event_id, e.type, e.body, c.url,
+    SELECT c.id, c.subscriber_id, c.ordering_key, c.sequence, c.event_id, e.type, e.body, c.url,
         c.attempts, c.attempts_at_replay, s.version,
         count(*) OVER (PARTITION BY c.subscriber_id)
             >= CAST((SELECT map FROM places) ->> c.subscriber_id AS float)

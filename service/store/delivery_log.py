@@ -70,7 +70,7 @@ class OwnedDelivery:
 
     event_id: str
     subscriber_id: str
-    subject_id: str
+    ordering_key: str
 
 
 # What belongs to a delivery is looked up for it, not joined: so it is found by its id, whatever is
@@ -86,7 +86,7 @@ _OF_ACCOUNT = """
 """
 _ONE = text(f"SELECT {_COLUMNS} FROM deliveries d WHERE {_OF_ACCOUNT}")  # noqa: S608 - our own words
 _OWNED = text(f"""
-    SELECT d.event_id, d.subscriber_id, d.subject_id FROM deliveries d WHERE {_OF_ACCOUNT}
+    SELECT d.event_id, d.subscriber_id, d.ordering_key FROM deliveries d WHERE {_OF_ACCOUNT}
 """)  # noqa: S608 - likewise
 # No index has the states of what has ended: so many are looked through, and then the page ends.
 _PAGE = text(f"""
@@ -120,8 +120,8 @@ _OF_SUBJECT = text(f"""
 _ATTEMPTS = text("""
     SELECT a.* FROM unnest(CAST(:ids AS text[])) d (id)
     CROSS JOIN LATERAL (
-        SELECT delivery_id, number, at, status, latency_ms, error,
-            CASE WHEN :answers THEN answer ELSE '' END
+        SELECT delivery_id, number, started_at, status, latency_ms, error,
+            CASE WHEN :answers THEN response_body ELSE '' END
         FROM attempts WHERE delivery_id = d.id ORDER BY number DESC LIMIT :most
     ) a
 """)

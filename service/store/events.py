@@ -69,7 +69,7 @@ WRITE = f"""
         FROM new WHERE callback_subscriber_id IS NOT NULL
     ), told AS (
         INSERT INTO deliveries
-            (id, event_id, subscriber_id, subject_id, sequence, url, state, due_at, created_at)
+            (id, event_id, subscriber_id, ordering_key, sequence, url, state, due_at, created_at)
         SELECT
             w.stem || '_' || row_number() OVER (PARTITION BY w.id ORDER BY w.subscriber_id),
             w.id, w.subscriber_id, coalesce(w.subject_id, w.id), w.sequence, w.url, 'pending',
@@ -79,7 +79,7 @@ WRITE = f"""
                 ) > 1
                 OR (  -- its order is that of the one index that leads there directly
                     SELECT d.id FROM deliveries d
-                    WHERE d.subscriber_id = w.subscriber_id AND d.subject_id = w.subject_id
+                    WHERE d.subscriber_id = w.subscriber_id AND d.ordering_key = w.subject_id
                     AND d.state = 'pending'
                     ORDER BY d.sequence LIMIT 1
                 ) IS NOT NULL

@@ -167,8 +167,8 @@ deliveries = Table(
     Column("id", Id, primary_key=True),
     Column("event_id", Id, ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
     Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False),
-    # Deliveries of one subject are made in sequence; of an event about none it is the event's id.
-    Column("subject_id", Id, nullable=False),
+    # What is told in sequence: the subject's id; of an event about none, the event's own.
+    Column("ordering_key", Id, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("url", Text),  # the callback_url, where the subscriber stands for several
     Column("state", Text, nullable=False),
@@ -199,7 +199,7 @@ deliveries = Table(
     Index(
         "ix_deliveries_order",
         "subscriber_id",
-        "subject_id",
+        "ordering_key",
         "sequence",
         postgresql_where=text("state = 'pending'"),
     ),
@@ -210,10 +210,10 @@ attempts = Table(
     metadata,
     Column("delivery_id", Id, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("at", Time, nullable=False),
+    Column("started_at", Time, nullable=False),
     Column("status", Integer),  # HTTP status; null: no answer
     Column("latency_ms", Float, nullable=False),
     Column("error", Text),
-    Column("answer", LargeBinary, nullable=False),
+    Column("response_body", LargeBinary, nullable=False),
     Column("delivered", Boolean, nullable=False),
 )

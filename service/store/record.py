@@ -38,7 +38,7 @@ _RESULT = {
     "token": "text",
     "state": "text",
     "due_at": "timestamptz",
-    "at": "timestamptz",
+    "started_at": "timestamptz",
     "status": "int",
     "latency_ms": "float",
     "error": "text",
@@ -58,17 +58,18 @@ _RECORD = text(f"""
                 ELSE CAST(:now AS timestamptz) END
         FROM given g
         WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = g.id AND d.lease_token = g.token
-        RETURNING d.id, d.subscriber_id, d.subject_id, d.attempts, d.state
+        RETURNING d.id, d.subscriber_id, d.ordering_key, d.attempts, d.state
     ), kept AS (
-        INSERT INTO attempts (delivery_id, number, at, status, latency_ms, error, answer, delivered)
-        SELECT r.id, r.attempts, g.at, g.status, g.latency_ms, g.error, g.bytes, g.delivered
+        INSERT INTO attempts (delivery_id, number, started_at, status, latency_ms, error,
+            response_body, delivered)
+        SELECT r.id, r.attempts, g.started_at, g.status, g.latency_ms, g.error, g.bytes, g.delivered
         FROM recorded r JOIN given g ON g.id = r.id
     ), following AS (
         UPDATE deliveries SET due_at = CAST(:now AS timestamptz)
         WHERE due_at IS NULL AND finished_at IS NULL AND id = ANY (ARRAY(
             SELECT (
                 SELECT d.id FROM deliveries d
-                WHERE d.subscriber_id = r.subscriber_id AND d.subject_id = r.subject_id
+                WHERE d.subscriber_id = r.subscriber_id AND d.ordering_key = r.ordering_key
                 AND d.state = 'pending'
                 AND d.id <> ALL (ARRAY(SELECT id FROM recorded WHERE state <> 'pending'))
                 ORDER BY d.sequence LIMIT 1
@@ -111,7 +112,7 @@ def _row(attempt: AttemptRecord) -> dict[str, Any]:
         "token": attempt.delivery.lease.token,
         "state": attempt.state,
         "due_at": attempt.due_at,
-        "at": attempt.started_at,
+        "started_at": attempt.started_at,
         "status": attempt.status,
         "latency_ms": attempt.latency_ms,
         "error": attempt.error,
@@ -147,7 +148,7 @@ _CANCEL = text("""
                 SELECT d.id FROM deliveries d
                 WHERE d.subscriber_id = s.id AND d.state = 'pending'
                 AND (d.lease_token IS NULL OR d.due_at <= :now)
-                ORDER BY d.subject_id DESC, d.sequence DESC
+                ORDER BY d.ordering_key DESC, d.sequence DESC
                 LIMIT :limit FOR UPDATE SKIP LOCKED
             ) q
             LIMIT :limit

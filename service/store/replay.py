@@ -198,17 +198,17 @@ _REQUEUE = text(f"""
             attempts_at_replay = attempts, replayed_at = :now
         WHERE id = ANY (ARRAY(SELECT delivery_id FROM chosen))
         AND state = ANY (CAST(:states AS text[]))
-        RETURNING subject_id
+        RETURNING ordering_key
     ), made AS (
-        INSERT INTO deliveries (id, event_id, subscriber_id, subject_id, sequence, state, due_at,
+        INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, due_at,
             replayed_at, created_at)
         SELECT CAST(:stem AS text) || '_' || number, id, :subscriber_id, coalesce(subject_id, id),
             sequence, 'pending', CAST(:due_at AS timestamptz), :now, :now
         FROM chosen WHERE delivery_id IS NULL ORDER BY number
         ON CONFLICT (event_id, subscriber_id) DO NOTHING
-        RETURNING subject_id
-    ), sent AS (SELECT subject_id FROM again UNION ALL SELECT subject_id FROM made)
-    SELECT (SELECT count(*) FROM sent), ARRAY(SELECT DISTINCT subject_id FROM sent)
+        RETURNING ordering_key
+    ), sent AS (SELECT ordering_key FROM again UNION ALL SELECT ordering_key FROM made)
+    SELECT (SELECT count(*) FROM sent), ARRAY(SELECT DISTINCT ordering_key FROM sent)
 """)  # noqa: S608 - likewise
 # Of each subject only the first that waits is due; what is under way is let be.
 _ORDER = text("""
@@ -217,7 +217,7 @@ _ORDER = text("""
         CROSS JOIN LATERAL (
             SELECT id, due_at, row_number() OVER (ORDER BY sequence) = 1 AS first
             FROM deliveries
-            WHERE subscriber_id = :subscriber_id AND subject_id = s.id AND state = 'pending'
+            WHERE subscriber_id = :subscriber_id AND ordering_key = s.id AND state = 'pending'
         ) w
     ), begun AS (
         UPDATE deliveries SET due_at = :now

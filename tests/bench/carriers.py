@@ -83,10 +83,10 @@ class Plain:
                 insert(attempts).values(
                     delivery_id=delivery_id,
                     number=1,
-                    at=now,
+                    started_at=now,
                     status=answer.status_code,
                     latency_ms=(utc_now() - now) / timedelta(milliseconds=1),
-                    answer=answer.content,
+                    response_body=answer.content,
                     delivered=answer.is_success,
                 )
             )

@@ -203,7 +203,7 @@ async def _fill(url: str, subscribers: Sequence[tuple[str, str]], count: int) ->
         "id": "dlv_{stem}_1",
         "event_id": f"evt_{{stem}}_{last.version}",
         "subscriber_id": "{subscriber}",
-        "subject_id": last.id,
+        "ordering_key": last.id,
         "sequence": last.version,
         "state": "pending",
         "due_at": MOMENT,

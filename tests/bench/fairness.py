@@ -40,7 +40,7 @@ WAITING = """
 """
 UNDER_WAY = "SELECT count(*) FROM deliveries WHERE lease_token <> '' AND subscriber_id = $1"
 DELAYS = """
-    SELECT extract(epoch FROM a.at - d.created_at) * 1000 + a.latency_ms
+    SELECT extract(epoch FROM a.started_at - d.created_at) * 1000 + a.latency_ms
     FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
     WHERE a.delivered AND d.subscriber_id = ANY ($1) AND d.created_at >= $2
 """

@@ -95,7 +95,7 @@ def _delivery(last: Subject) -> dict[str, object]:
         "id": "dlv_{stem}_1",
         "event_id": f"evt_{{stem}}_{last.version}",
         "subscriber_id": "{subscriber}",
-        "subject_id": last.id,
+        "ordering_key": last.id,
         "sequence": last.version,
         "state": "delivered",
         "attempts": 1,
@@ -108,9 +108,9 @@ def _attempt() -> dict[str, object]:
     return {
         "delivery_id": "dlv_{stem}_1",
         "number": 1,
-        "at": MOMENT,
+        "started_at": MOMENT,
         "status": 200,
         "latency_ms": 3.5,
-        "answer": b"ok",
+        "response_body": b"ok",
         "delivered": "true",
     }

@@ -119,7 +119,7 @@ async def _tell(tx: AsyncConnection, event: Event, now: datetime) -> None:
     await tx.execute(insert(events), row)
     behind = exists().where(
         deliveries.c.subscriber_id == subscribers.c.id,
-        deliveries.c.subject_id == event.subject_id,
+        deliveries.c.ordering_key == event.subject_id,
         deliveries.c.state == "pending",
     )
     statement = select(subscribers.c.id, subscribers.c.event_types, behind).where(

@@ -51,7 +51,7 @@ async def rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:
     """Its deliveries, each subject's in sequence."""
     return await fetch(
         api.resources,
-        "SELECT * FROM deliveries WHERE subscriber_id = $1 ORDER BY subject_id, sequence",
+        "SELECT * FROM deliveries WHERE subscriber_id = $1 ORDER BY ordering_key, sequence",
         subscriber["id"],
     )
 

@@ -50,7 +50,7 @@ IN_FLIGHT = """
         SELECT $1 || n, $2, 1, 'subject.queued', '', now() FROM generate_series(1, $3::int) n
         RETURNING id
     )
-    INSERT INTO deliveries (id, event_id, subscriber_id, subject_id, sequence, state, due_at,
+    INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, due_at,
         lease_token, created_at)
     SELECT told.id, told.id, made.id, told.id, 1, 'pending', now(), 'lse_1', now() FROM made, told
     RETURNING id
@@ -67,7 +67,7 @@ async def in_flight(resources: Resources, account_id: str, count: int) -> list[D
         DueDelivery(
             id=row["id"],
             subscriber_id=subscriber_id,
-            subject_id=row["id"],
+            ordering_key=row["id"],
             sequence=1,
             event_id=row["id"],
             type="subject.queued",

@@ -24,7 +24,7 @@ def due() -> DueDelivery:
     return DueDelivery(
         id="dlv_1",
         subscriber_id="shr_1",
-        subject_id="sub_1",
+        ordering_key="sub_1",
         sequence=1,
         event_id="evt_1",
         type="callsheet.subject.queued",

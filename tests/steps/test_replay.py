@@ -188,7 +188,7 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
     assert json.loads(body)["data"] == {"about": other["id"]}
     assert await replayed(api, made, "all") == 1
     (row,) = await rows(api, made)
-    assert row["subject_id"] == row["event_id"]
+    assert row["ordering_key"] == row["event_id"]
     assert row["due_at"] == clock.now
     missed = [one.subject for one in await api.violations()]
     assert missed == [f"evt_about_{made['id']} to {other['id']}"]

@@ -146,7 +146,7 @@ async def test_replays_while_deliveries_end_leave_nothing_behind(
     await eventually(ended)
     assert await api.violations() == []
     assert set(came(subscriber)) == {
-        (one["subject_id"], one["sequence"]) for one in await rows(api, made)
+        (one["ordering_key"], one["sequence"]) for one in await rows(api, made)
     }
 
 

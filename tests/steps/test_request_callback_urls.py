@@ -79,7 +79,8 @@ async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
 async def sent_in_order(api: Api) -> list[dict[str, Any]]:
     return await fetch(
         api.resources,
-        "SELECT d.sequence FROM deliveries d JOIN attempts a ON a.delivery_id = d.id ORDER BY a.at",
+        "SELECT d.sequence FROM deliveries d JOIN attempts a ON a.delivery_id = d.id"
+        " ORDER BY a.started_at",
     )
 
 
@@ -172,8 +173,8 @@ async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
     for one in (made, other):
         await api.http.post(f"/v1/subjects/{one['id']}/cancel")
     (hidden,) = await hidden_subscribers(api)
-    rows = await fetch(api.resources, "SELECT subject_id, sequence FROM deliveries")
-    assert rows == [{"subject_id": made["id"], "sequence": 2}], "nor of what is merely queued"
+    rows = await fetch(api.resources, "SELECT ordering_key, sequence FROM deliveries")
+    assert rows == [{"ordering_key": made["id"], "sequence": 2}], "nor of what is merely queued"
     path = f"/v1/subscribers/{hidden['id']}"
     assert (await api.http.get("/v1/subscribers")).json()["data"] == []
     replay = {"since": made["created_at"], "only": "all"}

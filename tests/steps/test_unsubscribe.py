@@ -21,7 +21,7 @@ BACKLOG = """
         FROM one o, generate_series(1, $2::int) n RETURNING id, created_at
     )
     INSERT INTO deliveries
-        (id, event_id, subscriber_id, subject_id, sequence, state, due_at, created_at)
+        (id, event_id, subscriber_id, ordering_key, sequence, state, due_at, created_at)
     SELECT 'dlv_' || id, id, $1, id, 1, 'pending', created_at, created_at FROM made
 """
 

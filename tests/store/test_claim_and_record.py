@@ -37,7 +37,7 @@ async def recorded(
     due_at = now + timedelta(seconds=5) if state == "pending" else None
     attempt = AttemptRecord(due, now, status, 1.0, None, b"", state, due_at, None)
     async with resources.database.transaction() as tx:
-        await subjects.hold_still(tx, [due.subject_id])
+        await subjects.hold_still(tx, [due.ordering_key])
         ours, following, _ = await record_attempts(tx, [attempt], now)
     return due.id in ours, bool(following)
 
@@ -86,7 +86,7 @@ async def test_other_subjects_do_not_wait(api: Api) -> None:
     await claimed(api.resources)
     await submitted(api.resources, first["id"])
     other = await api.create()
-    assert [due.subject_id for due in await claimed(api.resources)] == [other["id"]]
+    assert [due.ordering_key for due in await claimed(api.resources)] == [other["id"]]
 
 
 async def test_a_record_under_another_token_writes_nothing(api: Api) -> None:
@@ -134,7 +134,7 @@ async def test_an_event_written_while_the_one_before_it_is_recorded_is_never_stu
         *(submitted(api.resources, one) for one in subjects),
     )
     second = await claimed(api.resources)
-    assert sorted(one.subject_id for one in second) == sorted(subjects)
+    assert sorted(one.ordering_key for one in second) == sorted(subjects)
     assert set(sequences(second)) == {2}
     assert await api.violations() == []
 

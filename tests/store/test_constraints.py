@@ -35,7 +35,7 @@ DELIVERY = {
     "id": "dlv_1",
     "event_id": "evt_1",
     "subscriber_id": "sbr_1",
-    "subject_id": SUBJECT["id"],
+    "ordering_key": SUBJECT["id"],
     "sequence": 1,
     "state": "pending",
     "due_at": NOW,

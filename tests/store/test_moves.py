@@ -66,7 +66,7 @@ async def test_several_subjects_move_by_several_events_each_in_one_statement(api
         assert await api.types(subject.id) == ["queued", "submitted", "succeeded"]
         due = await fetch(
             resources,
-            "SELECT due_at IS NOT NULL AS due FROM deliveries WHERE subject_id = $1"
+            "SELECT due_at IS NOT NULL AS due FROM deliveries WHERE ordering_key = $1"
             " ORDER BY sequence",
             subject.id,
         )

@@ -43,12 +43,12 @@ FILLED = """
     INSERT INTO subscribers (id, account_id, url, state, secret, created_at)
     SELECT 'sbr_old' || n, 'acc_old', 'https://example.com', 'active', '', now()
     FROM generate_series(1, 10) n;
-    INSERT INTO deliveries (id, event_id, subscriber_id, subject_id, sequence, state, attempts,
+    INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, attempts,
         created_at, finished_at)
     SELECT 'dlv_old' || n, 'evt_old' || n, 'sbr_old' || 1 + n % 10, 'sub_old' || n, 1, 'delivered',
         1, now(), now()
     FROM generate_series(1, 5000) n;
-    INSERT INTO attempts (delivery_id, number, at, latency_ms, answer, delivered)
+    INSERT INTO attempts (delivery_id, number, started_at, latency_ms, response_body, delivered)
     SELECT 'dlv_old' || n, 1, now(), 1, '', true FROM generate_series(1, 5000) n;
     ANALYZE
 """
