@@ -11,8 +11,8 @@ from service.core.send_settings import SendSettings
 from service.core.subscriber_health import PAUSE_MOST
 from service.store.connection import Connection
 
-BELIEVABLE = 2 * PAUSE_MOST  # seconds; no lane is ever shut for longer from now
-SHARES = 4  # times its equal share is what a claim looks at of each lane
+BELIEVABLE = 2 * PAUSE_MOST  # seconds; no breaker is ever open, and no pause lasts, longer from now
+SHARES = 4  # times its equal share is what a claim looks at of each subscriber
 
 
 @dataclass(slots=True)
@@ -56,12 +56,10 @@ class DueDelivery:
 
 
 # The lease is the due time pushed forward: a claim whose worker died is simply due again.
-# Subscribers with something pending are found by skipping from one to the next in the index. Each
-# has a lane of its own, and those with the least under way come first: one that hangs, or has much
-# to catch up with, cannot hold what the others need. Lanes with limits are held, and of two claims
-# that overlap one leaves them alone, as neither sees what the other takes.
 _CLAIM = text("""
-    WITH RECURSIVE waiting AS (
+    WITH RECURSIVE
+    -- 1 who has something due, found by skipping from one subscriber to the next in the index
+    waiting AS (
         (
             SELECT subscriber_id, due_at FROM deliveries
             WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id, due_at LIMIT 1
@@ -72,7 +70,9 @@ _CLAIM = text("""
             WHERE d.state = 'pending' AND d.due_at IS NOT NULL AND d.subscriber_id > w.subscriber_id
             ORDER BY d.subscriber_id, d.due_at LIMIT 1
         ) n
-    ), active AS (
+    ),
+    -- 2 which of these are active, whether they have limits, and how wide they are without any
+    active AS (
         SELECT s.id, l.subscriber_id AS lane,
             num_nonnulls(l.concurrency, l.max_rate, l.rate, l.open_until) > 0
                 OR l.next_at > :now AS limited,
@@ -81,7 +81,10 @@ _CLAIM = text("""
         FROM subscribers s LEFT JOIN lanes l ON l.subscriber_id = s.id
         WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
         AND s.state = 'active'
-    ), held AS (
+    ),
+    -- 3 the health of those with limits, locked: of two claims that overlap one leaves them alone,
+    -- as neither sees what the other takes
+    held AS (
         SELECT l.subscriber_id, l.concurrency, l.open_until, l.last_claim_xid,
             least(l.rate, l.max_rate) AS rate,
             greatest(  -- at most a second's worth at once; a clock that was wrong is not believed
@@ -93,7 +96,9 @@ _CLAIM = text("""
             ) AS used_until
         FROM lanes l WHERE l.subscriber_id = ANY (ARRAY(SELECT lane FROM active WHERE limited))
         FOR UPDATE SKIP LOCKED
-    ), room AS (
+    ),
+    -- 4 how many more each may have under way
+    room AS (
         SELECT a.id, u.under_way,
             CASE
                 WHEN a.limited IS NOT TRUE THEN a.wide - u.under_way
@@ -115,9 +120,14 @@ _CLAIM = text("""
             WHERE d.subscriber_id = a.id AND d.lease_token IS NOT NULL AND d.due_at > :now
         ) u
         LEFT JOIN held h ON h.subscriber_id = a.id
-    ), places AS (
+    ),
+    -- 5 the same as one value, by subscriber
+    places AS (
         SELECT jsonb_object_agg(id, places) AS map FROM room WHERE places > 0
-    ), due AS (
+    ),
+    -- 6 what is due of each within its room, in turns: those with the least under way come first,
+    -- so that one that hangs, or has much to catch up with, cannot hold what the others need
+    due AS (
         SELECT q.id, q.due_at,
             r.under_way + row_number() OVER (PARTITION BY r.id ORDER BY q.due_at) AS turn
         FROM room r
@@ -129,13 +139,17 @@ _CLAIM = text("""
             )) AS bigint)
         ) q
         WHERE r.places > 0
-    ), locked AS (
+    ),
+    -- 7 the first of all these, locked; what another claim has locked is left to it
+    locked AS (
         SELECT id, subscriber_id, ordering_key, sequence, attempts
         FROM deliveries  -- only what is pending has a due time
         WHERE due_at <= :now
         AND id = ANY (ARRAY(SELECT id FROM due ORDER BY turn, due_at LIMIT :limit))
         FOR UPDATE SKIP LOCKED
-    ), behind AS (  -- what was under way while an earlier one was sent anew
+    ),
+    -- 8 which of these are not first in their order, as an earlier one was sent anew meanwhile
+    behind AS (
         SELECT l.id, q.due_at FROM locked l CROSS JOIN LATERAL (
             SELECT d.due_at FROM deliveries d
             WHERE d.subscriber_id = l.subscriber_id AND d.ordering_key = l.ordering_key
@@ -145,18 +159,24 @@ _CLAIM = text("""
         WHERE l.attempts > 0 AND 'per_subject' = (
             SELECT s.ordering FROM subscribers s WHERE s.id = l.subscriber_id
         )
-    ), put_off AS (
+    ),
+    -- 9 those are put off until the earlier one is due
+    put_off AS (
         UPDATE deliveries d SET due_at = greatest(
             (SELECT b.due_at FROM behind b WHERE b.id = d.id),
             CAST(:now AS timestamptz) + interval '1 second'
         )
         WHERE d.id = ANY (ARRAY(SELECT id FROM behind))
-    ), claimed AS (
+    ),
+    -- 10 the rest are claimed
+    claimed AS (
         UPDATE deliveries d SET lease_token = :token, due_at = :until
         WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
         RETURNING d.id, d.subscriber_id, d.ordering_key, d.sequence, d.event_id, d.url, d.attempts,
             d.attempts_at_replay
-    ), paced AS (
+    ),
+    -- 11 what was claimed uses up the rates, and marks who claimed last
+    paced AS (
         UPDATE lanes l SET last_claim_xid = pg_current_xact_id(),
             next_at = coalesce(h.used_until + make_interval(secs => c.number / h.rate), l.next_at)
         FROM held h
@@ -164,6 +184,7 @@ _CLAIM = text("""
         ON c.subscriber_id = h.subscriber_id
         WHERE l.subscriber_id = h.subscriber_id
     )
+    -- 12 what was claimed, with its event, and whether its subscriber had room for no more
     SELECT c.id, c.subscriber_id, c.ordering_key, c.sequence, c.event_id, e.type, e.body, c.url,
         c.attempts, c.attempts_at_replay, s.version,
         count(*) OVER (PARTITION BY c.subscriber_id)
