@@ -10,6 +10,7 @@ from typing import cast
 from service.core.errors import CallsheetError, Conflict, Finding
 from service.core.escaping import escaped
 from service.core.lifecycle import State
+from service.core.looks import by_url
 from service.core.subjects import Subject
 
 MAX_LIGHT = 256_000  # bytes of a request's inline images; ours
@@ -68,15 +69,14 @@ class Accepted:
 CreateResult = Accepted | CallsheetError
 
 
+@dataclass(slots=True, eq=False)
 class PendingCreate:
-    """A request, the subject that it would make, and its result once that is known."""
+    """A request while it is decided."""
 
-    __slots__ = ("request", "result", "subject")
-
-    def __init__(self, request: CreateRequest, subject: Subject) -> None:
-        self.request = request
-        self.subject = subject
-        self.result: CreateResult | None = None
+    request: CreateRequest
+    subject: Subject  # the one that it would make
+    has_media_urls: bool  # whether media must be fetched and checked before it is submitted
+    result: CreateResult | None = None  # None as long as it is not decided
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -121,10 +121,12 @@ class PendingCreate:
         return self.result.subject if isinstance(self.result, Accepted) else None
 
 
-def new_subject(id_: str, request: CreateRequest, now: datetime, longest: float) -> Subject:
-    """The queued subject that a request makes; it may take `longest` seconds, or fewer if the
-    request says so."""
-    return Subject(
+def pending_create(
+    request: CreateRequest, id_: str, now: datetime, longest: float
+) -> PendingCreate:
+    """The request with the queued subject of this id that it would make, which may take `longest`
+    seconds, or fewer if the request says so."""
+    subject = Subject(
         id=id_,
         account_id=request.account_id,
         external_task_id=request.external_task_id,
@@ -150,3 +152,4 @@ def new_subject(id_: str, request: CreateRequest, now: datetime, longest: float)
         finished_at=None,
         warnings=[asdict(warning) for warning in request.warnings] or None,
     )
+    return PendingCreate(request, subject, has_media_urls=by_url(request.document))

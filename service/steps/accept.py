@@ -19,11 +19,10 @@ from service.core.create_request import (
     CreateRequest,
     CreateResult,
     PendingCreate,
-    new_subject,
+    pending_create,
 )
 from service.core.errors import QUEUE_FULL, CallsheetError, TooMany, Unavailable
 from service.core.events import event_of
-from service.core.looks import by_url
 from service.job_queue import Work
 from service.steps.batcher import Batcher
 from service.steps.request_callback_urls import ensure_callback_url_subscribers, origin_of
@@ -73,7 +72,10 @@ async def accept_batch(
     """The result of each request, decided in one transaction. Of several with one idempotency key
     the later ones follow the first; should it be refused, they are decided after it, in a
     transaction of their own. Unavailable if nothing could be decided."""
-    creates = [_pending(resources, request) for request in requests]
+    now, longest = resources.clock(), resources.settings.task_deadline
+    creates = [
+        pending_create(request, resources.new_id("sub"), now, longest) for request in requests
+    ]
     undecided = await _accept_leaders(resources, creates)
     while undecided:
         # The others are committed: theirs must not be told what breaks this off, nor be made anew.
@@ -85,11 +87,6 @@ async def accept_batch(
             log.exception("intake", action="fault")
             break
     return _results(creates, Unavailable())
-
-
-def _pending(resources: Resources, request: CreateRequest) -> PendingCreate:
-    now, longest = resources.clock(), resources.settings.task_deadline
-    return PendingCreate(request, new_subject(resources.new_id("sub"), request, now, longest))
 
 
 def _results(creates: Sequence[PendingCreate], error: Unavailable) -> list[CreateResult]:
@@ -133,8 +130,7 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
 def _wake(resources: Resources, added: Sequence[PendingCreate], deliveries: int) -> None:
     """Wake whoever takes the next step of what is committed."""
     for create in added:
-        work = Work.CHECK_MEDIA if by_url(create.subject.document) else Work.SUBMIT
-        resources.queue.wake(work)
+        resources.queue.wake(Work.CHECK_MEDIA if create.has_media_urls else Work.SUBMIT)
     if deliveries:
         resources.queue.wake(Work.DELIVER)
 
@@ -160,9 +156,9 @@ async def _answer_by_key(
     by_key = {key: create for create in creates if (key := create.key)}
     if not by_key:
         return {}
-    await idempotency.lock(tx, list(by_key))
-    bound = await idempotency.bindings(tx, list(by_key), now - KEY_LIFE)
-    earlier = await subjects.by_ids(tx, [binding.subject_id for binding in bound.values()])
+    bound = await idempotency.lock_and_read(tx, list(by_key), now - KEY_LIFE)
+    ids = [binding.subject_id for binding in bound.values()]
+    earlier = await subjects.by_ids(tx, ids) if ids else {}
     for key, binding in bound.items():
         by_key.pop(key).repeat_key(earlier[binding.subject_id], binding.fingerprint)
     return by_key
@@ -218,9 +214,8 @@ async def _add_subjects(tx: Connection, creates: Sequence[PendingCreate]) -> lis
     among these, is answered with that."""
     if not creates:
         return []
-    new = [create.subject for create in creates]
-    media_due = {subject.id for subject in new if by_url(subject.document)}
-    ids = await insert.add_subjects(tx, new, media_due)
+    media_due = {create.subject.id for create in creates if create.has_media_urls}
+    ids = await insert.add_subjects(tx, [create.subject for create in creates], media_due)
     await _answer_by_external_id(tx, [create for create in creates if create.subject.id not in ids])
     return [create for create in creates if create.subject.id in ids]
 

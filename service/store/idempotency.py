@@ -50,21 +50,23 @@ _BIND = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def lock(tx: Connection, keys: Sequence[AccountAndKey]) -> None:
-    """Requests with one key go one after the other; the second finds what the first made."""
-    await tx.execute(_LOCK, _arrays(keys))
-
-
-async def bindings(
+async def lock_and_read(
     tx: Connection, keys: Sequence[AccountAndKey], after: datetime
 ) -> dict[AccountAndKey, Binding]:
-    """What each of these keys is bound to, if it was bound after a time."""
-    found = await tx.execute(_BINDINGS, _arrays(keys) | {"after": after})
+    """Lock keys until this transaction ends, and give what each is bound to, if it was bound after
+    a time. So requests with one key go one after the other: the second finds what the first made.
+    """
+    arrays = {
+        "accounts": [account_id for account_id, _ in keys],
+        "keys": [key for _, key in keys],
+    }
+    await tx.execute(_LOCK, arrays)
+    found = await tx.execute(_BINDINGS, arrays | {"after": after})
     return {(row[0], row[1]): Binding(row[2], row[3]) for row in found}
 
 
 async def bind(tx: Connection, bindings: Mapping[AccountAndKey, Binding], now: datetime) -> None:
-    """Bind keys. The caller holds their locks, and found them free, or forgotten."""
+    """Bind keys that the caller has locked, and found free or forgotten."""
     values = [
         {
             "account_id": account_id,
@@ -81,7 +83,3 @@ async def bind(tx: Connection, bindings: Mapping[AccountAndKey, Binding], now: d
 async def prune(tx: Connection, before: datetime) -> None:
     """Forget the keys that were bound by then."""
     await tx.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at <= before))
-
-
-def _arrays(keys: Sequence[AccountAndKey]) -> dict[str, list[str]]:
-    return {"accounts": [account_id for account_id, _ in keys], "keys": [key for _, key in keys]}
