@@ -1,6 +1,7 @@
 """How a connection to Postgres is opened: those of the pool, the listener's, the migrations'."""
 
 import socket
+import time
 from typing import Any, Final
 
 import asyncpg
@@ -64,12 +65,14 @@ async def connect(
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Notices in seconds that nobody is there any more."""
+    """Notices in seconds that nobody is there any more. Both times are of the monotonic clock, in
+    seconds."""
 
-    __slots__ = ()
+    __slots__ = ("idle_since", "opened_at")
 
     def __init__(self, protocol: object, transport: Any, *others: object) -> None:  # noqa: ANN401
         super().__init__(protocol, transport, *others)
+        self.opened_at = self.idle_since = time.monotonic()
         _keep_alive(transport.get_extra_info("socket"))
 
 

@@ -18,7 +18,10 @@ Row = asyncpg.Record  # columns by their places and by their names: row[0], row[
 
 _DIALECT: Final = driver_words.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types there
 _NOTHING: Final = MappingProxyType[str, Any]({})
-_compiled: Final[dict[object, Compiled]] = {}  # there are as many as are written down
+# There are as many as are written down, and of those that are put together as many as there are
+# choices; as callers choose which columns of a subscriber change, this has a bound.
+_compiled: Final[dict[object, Compiled]] = {}
+MOST_COMPILED = 2000
 
 
 class Connection:
@@ -86,6 +89,8 @@ def _compile_for_driver(clause: ClauseElement, values: Mapping[str, Any]) -> tup
     key = cast(CacheKey, clause._generate_cache_key())  # noqa: SLF001 - there is no public way
     compiled: Any = _compiled.get(key.key)
     if compiled is None:
+        if len(_compiled) >= MOST_COMPILED:
+            _compiled.clear()
         compiled = _compiled[key.key] = clause.compile(dialect=_DIALECT, cache_key=key)
     given = compiled.construct_params(values, extracted_parameters=key.bindparams)
     return compiled.string, [given[name] for name in compiled.positiontup]

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -29,15 +29,6 @@ class Bounds:
     age: float = 1800.0  # until it is replaced
 
 
-@dataclass(slots=True)
-class _Session:
-    """An open connection; both times are of the monotonic clock, in seconds."""
-
-    driver: asyncpg.Connection
-    opened_at: float = field(default_factory=time.monotonic)
-    idle_since: float = 0.0
-
-
 class Pool:
     """At most `size` connections, with these settings of the server's, had in the order in which
     they are asked for."""
@@ -48,7 +39,7 @@ class Pool:
             connect, url, timeout=bounds.connect, command_timeout=COMMAND_TIMEOUT, **settings
         )
         self._turns = asyncio.Semaphore(size)
-        self._idle: list[_Session] = []  # the last one in is the first one out: few stay warm
+        self._idle: list[asyncpg.Connection] = []  # last in, first out: few stay warm
         self._closed = False
 
     @asynccontextmanager
@@ -58,23 +49,24 @@ class Pool:
             with opening():
                 async with asyncio.timeout(self._bounds.wait):
                     await stack.enter_async_context(self._turns)
-                session = await self._take()
+                driver = await self._take()
             try:
-                yield Connection(session.driver)
+                yield Connection(driver)
             finally:
-                self._put_back(session)
+                self._put_back(driver)
 
     async def close(self) -> None:
         """End all connections; one that is in use, when it is put back."""
         self._closed = True
         while self._idle:
-            await self._end(self._idle.pop())
+            with suppress(*DRIVER_ERRORS):  # then it is ended without a good-bye
+                await self._idle.pop().close(timeout=self._bounds.check)
 
-    async def _take(self) -> _Session:
+    async def _take(self) -> asyncpg.Connection:
         if self._idle:
-            session = self._idle.pop()
-            if await self._lives(session):
-                return session
+            driver = self._idle.pop()
+            if await self._lives(driver):
+                return driver
         driver = await self._connect()
         for kind in ("json", "jsonb"):
             await driver.set_type_codec(
@@ -83,31 +75,25 @@ class Pool:
                 encoder=lambda value: orjson.dumps(value).decode(),
                 decoder=orjson.loads,
             )
-        return _Session(driver)
+        return driver
 
-    def _put_back(self, session: _Session) -> None:
-        if self._closed:
-            session.driver.terminate()
-        elif not session.driver.is_closed():
-            session.idle_since = time.monotonic()
-            self._idle.append(session)
-
-    async def _lives(self, session: _Session) -> bool:
-        """Whether a session that nobody used for a while may be used again; else it is ended."""
-        now, driver = time.monotonic(), session.driver
-        if now - session.opened_at >= self._bounds.age:
-            await self._end(session)
-        elif now - session.idle_since >= self._bounds.check_after:
-            try:
+    async def _lives(self, driver: asyncpg.Connection) -> bool:
+        """Whether one that was idle may be used again; else it is ended."""
+        now = time.monotonic()
+        try:
+            if now - driver.opened_at >= self._bounds.age:
+                await driver.close(timeout=self._bounds.check)
+            elif now - driver.idle_since >= self._bounds.check_after:
                 await driver.execute("SELECT 1", timeout=self._bounds.check)
-            except BaseException as error:
-                driver.terminate()
-                if not isinstance(error, DRIVER_ERRORS):
-                    raise
+        except BaseException as error:
+            driver.terminate()
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
         return not driver.is_closed()
 
-    async def _end(self, session: _Session) -> None:
-        try:
-            await session.driver.close(timeout=self._bounds.check)
-        except DRIVER_ERRORS:
-            session.driver.terminate()
+    def _put_back(self, driver: asyncpg.Connection) -> None:
+        if self._closed:
+            driver.terminate()
+        elif not driver.is_closed():
+            driver.idle_since = time.monotonic()
+            self._idle.append(driver)

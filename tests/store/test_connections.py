@@ -2,12 +2,10 @@
 
 import asyncio
 import socket
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import uvloop
@@ -15,13 +13,14 @@ from sqlalchemy import ClauseElement, literal, select, text
 
 from service.core.errors import Unavailable
 from service.local.server import Server
+from service.store import connection
 from service.store.connect import connect
 from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.notices import listen
 from service.store.pool import Bounds
 from tests.conftest import execute
-from tests.store.relays import Relay, relay
+from tests.store.relays import Relay
 from tests.store.ways import (
     PID,
     READ_ONLY,
@@ -38,22 +37,7 @@ from tests.store.ways import (
 )
 
 SOON = 5.0  # seconds; far from the 45 that a statement may take
-PLACES, USERS, ROUNDS = 4, 40, 20
 CHECKED = Bounds(check_after=0, check=0.2)  # as if every connection had lain idle
-
-
-def behind(url: str, way: Relay) -> str:
-    """The same database by way of the relay."""
-    port = urlsplit(url).port
-    return url.replace(f":{port}/", f":{way.port}/")
-
-
-@pytest.fixture
-async def forgetful(database_url: str) -> AsyncIterator[tuple[str, Relay]]:
-    port = urlsplit(database_url).port
-    assert port
-    async with relay(port) as way:
-        yield behind(database_url, way), way
 
 
 @each_way
@@ -161,49 +145,6 @@ async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
             assert await use(one)
 
 
-async def test_no_more_connections_are_opened_than_were_given(database_url: str) -> None:
-    made = Database(database_url, 5)
-    try:
-        async with asyncio.timeout(SOON):
-            pids = await asyncio.gather(
-                *(by_transaction(made) for _ in range(10)), *(by_relaxed(made) for _ in range(10))
-            )
-    finally:
-        await made.close()
-    assert len(set(pids)) <= 5 - 1  # one is the listener's
-
-
-async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
-    made = Database(database_url, 4, Bounds(wait=0.1))
-    async with made.transaction():
-        for use in (by_transaction, by_autocommit):
-            with pytest.raises(Unavailable):
-                await use(made)
-    await made.close()
-
-
-async def test_connections_are_had_in_the_order_in_which_they_are_asked_for(
-    database_url: str,
-) -> None:
-    made, order = Database(database_url, 3 + PLACES), list[int]()
-
-    async def use(name: int) -> None:
-        for _ in range(ROUNDS):
-            async with made.transaction() as tx:
-                await tx.execute(text("SELECT 1"))
-            order.append(name)
-
-    await asyncio.gather(*(use(name) for name in range(PLACES)))  # all are opened
-    order.clear()
-    await asyncio.gather(*(use(name) for name in range(USERS)))
-    await made.close()
-    had, ahead = Counter(dict.fromkeys(range(USERS), 0)), 0
-    for name in order[: USERS * ROUNDS // 2]:  # while all still ask
-        had[name] += 1
-        ahead = max(ahead, had[name] - min(had.values()))
-    assert ahead < PLACES, "nobody has turns that others wait for; some are still under way"
-
-
 Way = Callable[[], AbstractAsyncContextManager[Any]]
 
 
@@ -239,6 +180,16 @@ async def test_a_statement_is_compiled_once_whatever_its_values_are(
                 assert await tx.scalar(text(f"SELECT 1 AS {name}")) == 1
                 assert await tx.scalar(select(literal(name))) == name
     assert len(compiled) == len(names) + 1
+
+
+async def test_what_is_kept_of_statements_has_a_bound(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST_COMPILED", 3)
+    async with opened(database_url) as one, one.autocommit() as tx:
+        for number in range(10):
+            assert await tx.scalar(text(f"SELECT {number}")) == number
+            assert len(connection._compiled) <= 3  # noqa: SLF001 - no other way to it
 
 
 async def test_a_connection_that_breaks_in_use_is_unavailable(

@@ -46,6 +46,13 @@ async def test_a_transaction_is_whole_or_not_at_all(resources: Resources) -> Non
     assert [row["id"] for row in await fetch(resources, "SELECT id FROM accounts")] == ["good"]
 
 
+async def test_a_rehearsal_leaves_nothing_behind(resources: Resources) -> None:
+    async with resources.database.transaction(commit=False) as tx:
+        await accounts.ensure(tx, account_id="a", name="a", now=resources.clock())
+        assert await accounts.by_name(tx, "a") == "a"
+    assert await fetch(resources, "SELECT id FROM accounts") == []
+
+
 async def test_a_statement_by_itself_is_its_own_transaction(resources: Resources) -> None:
     async with resources.database.autocommit() as tx:
         await accounts.ensure(tx, account_id="a", name="a", now=resources.clock())
