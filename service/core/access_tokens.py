@@ -1,7 +1,6 @@
 """Tokens that clients sign with the secret key of a pair: JWT (RFC 7519), HS256 (RFC 7518, 3.2), in
 the compact form (RFC 7515, 7.1)."""
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import orjson
 
 from service.core.errors import EXPIRED, NOT_YET, Unauthorized
+from service.core.text import from_base64url
 
 ALGORITHM = "HS256"
 MAX_TOKEN = 4096  # characters; a token with the three claims has about 200
@@ -40,7 +40,7 @@ def read(text: str) -> ReceivedToken:
         raise Unauthorized(f"a token has at most {MAX_TOKEN} characters, of ASCII")
     parts = text.split(".")
     try:
-        header, claims, signature = map(_decoded, parts)
+        header, claims, signature = map(from_base64url, parts)
         return _token(_object(header), _object(claims), text.rpartition(".")[0], signature)
     except ValueError:
         raise Unauthorized("this is no token that is signed with HS256") from None
@@ -88,10 +88,3 @@ def _object(part: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError  # noqa: TRY004 - it is bad input
     return found
-
-
-def _decoded(part: str) -> bytes:
-    """Base64url without padding (RFC 7515, 2)."""
-    if "=" in part:
-        raise ValueError
-    return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from service.core.errors import CallsheetError, Conflict, Finding
-from service.core.escaping import escaped
 from service.core.lifecycle import State
 from service.core.looks import by_url
 from service.core.subjects import Subject
+from service.core.text import escaped
 
 MAX_LIGHT = 256_000  # bytes of a request's inline images; ours
 TAKEN = "external_task_id_taken"

@@ -1,8 +1,8 @@
 """What the provider reports of a task, as news of a subject."""
 
 from service.core.lifecycle import Signal
-from service.core.messages import Report, Status
 from service.core.subjects import News
+from service.core.task_reports import Report, Status
 
 SIGNALS = {
     Status.SUBMITTED: Signal.SUBMITTED,

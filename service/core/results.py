@@ -11,9 +11,9 @@ from typing import Any
 
 from service.core.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 from service.core.targets import MAX_URL
+from service.core.text import clean
 from service.core.timestamps import from_milliseconds, rfc3339
 
-MAX_TEXT = 2000  # characters kept of any text of the provider's
 MAX_TAGS = 100  # entries kept of its tags
 MAX_MEDIA = 10  # entries kept of a list of its media; a request has three at most
 ID = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
@@ -21,14 +21,6 @@ URL = re.compile(r"https?://[^\s\x00-\x1f\x7f\ud800-\udfff]+", re.IGNORECASE)
 ELEMENT_TYPES = MappingProxyType(  # the newer shape's words: rule P34
     {"video_character_elements": VIDEO, "multi_image_elements": IMAGE}
 )
-
-
-def clean(value: object) -> str:
-    """A text of the provider's, cut, without what Postgres or UTF-8 refuse; "" for no text."""
-    text = value[:MAX_TEXT] if isinstance(value, str) else ""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def identifier(value: object) -> str | None:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.core.keys import PREFIX, PUBLIC_PREFIX, whsec
+from service.core.text import base64url
 
 SECRET_BYTES = 32  # of those we make; as many as HMAC-SHA256 puts out: RFC 2104, section 3
 SEED_BYTES = 32  # RFC 8032, section 5.1.5
@@ -42,8 +43,8 @@ def public_text(public_key: bytes) -> str:
 
 def kid_of(public_key: bytes) -> str:
     """Its thumbprint, which names it: RFC 7638, section 3, with the members of RFC 8037."""
-    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{_base64url(public_key)}"}}'
-    return _base64url(hashlib.sha256(members.encode()).digest())
+    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{base64url(public_key)}"}}'
+    return base64url(hashlib.sha256(members.encode()).digest())
 
 
 def jwk(public_key: bytes) -> dict[str, str]:
@@ -51,7 +52,7 @@ def jwk(public_key: bytes) -> dict[str, str]:
     return {
         "kty": "OKP",
         "crv": "Ed25519",
-        "x": _base64url(public_key),
+        "x": base64url(public_key),
         "use": "sig",
         "alg": "EdDSA",
         "kid": kid_of(public_key),
@@ -87,8 +88,3 @@ def _private_key(seed: bytes) -> Ed25519PrivateKey:
 
 def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
-
-
-def _base64url(raw: bytes) -> str:
-    """Without padding: RFC 7515, section 2."""
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -1,8 +1,9 @@
 """The token in a callback's address: it names one subject and cannot be made without the key."""
 
-import base64
 import hashlib
 import hmac
+
+from service.core.text import base64url
 
 SEPARATOR = "."
 MAC_BYTES = 16  # 128 bits: beyond guessing
@@ -24,4 +25,4 @@ def subject_of(key: bytes, token: str) -> str | None:
 
 def _mac(key: bytes, subject_id: str) -> str:
     digest = hmac.digest(key, subject_id.encode("utf-8", "surrogatepass"), hashlib.sha256)
-    return base64.urlsafe_b64encode(digest[:MAC_BYTES]).decode().rstrip("=")
+    return base64url(digest[:MAC_BYTES])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
 
-from service.core.messages import Report
+from service.core.task_reports import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import zlib
 from typing import Final
 
 from service.core.errors import Malformed
-from service.core.escaping import escaped
+from service.core.text import escaped
 
 MOST_SHOWN: Final = 200  # characters of an answer that nobody can read
 _GZIP_MAGIC: Final = b"\x1f\x8b"  # RFC 1952, 2.3.1; no JSON begins so

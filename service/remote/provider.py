@@ -15,8 +15,9 @@ import aiohttp
 import orjson
 
 from service.core.errors import Malformed
-from service.core.messages import Report, parse, read_record
-from service.core.results import clean
+from service.core.requests import PATH
+from service.core.task_reports import Report, parse, read_record
+from service.core.text import clean
 from service.core.timestamps import retry_after_seconds
 from service.remote.answers import (
     Absent,
@@ -55,7 +56,6 @@ __all__ = [
     "Unreadable",
 ]
 
-PATH = "/v1/general/advanced-custom-elements"  # rule P2
 MAX_ANSWER = 1_000_000  # bytes, as it came and unpacked
 MAX_CONNECTIONS = 64
 MAX_CONNECT = 5.0  # seconds to connect, and never more than half of the whole time

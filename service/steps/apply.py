@@ -6,9 +6,9 @@ from hashlib import sha256
 
 from service.core.errors import CallsheetError
 from service.core.lifecycle import Stay
-from service.core.messages import Report
 from service.core.news import news_of
 from service.core.subjects import Subject
+from service.core.task_reports import Report
 from service.core.timestamps import EPOCH
 from service.steps.advance import Outcome, consider, events_for
 from service.steps.resources import Resources

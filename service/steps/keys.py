@@ -1,12 +1,12 @@
 """Callers' keys: made, listed, revoked. A key is shown once; only its hash is kept, and of a pair,
 whose secret key signs, that one sealed."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.core.errors import Finding, Invalid, NotFound
+from service.core.text import base64url
 from service.core.timestamps import read_duration
 from service.steps.callers import digest
 from service.steps.resources import Resources
@@ -52,7 +52,7 @@ async def create(
     """A new key of this account, which is made if there is none; it opens nothing any more once
     `expires_in` is over, a time as 90d or 12h. Its id is `key_id`, or a new one. Invalid says all
     that is wrong."""
-    key = PREFIX + _random(resources, KEY_BYTES)
+    key = PREFIX + base64url(resources.chance(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, key)
     return key
 
@@ -65,14 +65,10 @@ async def create_pair(
     key_id: str | None = None,
 ) -> Pair:
     """A new pair of this account, in all else like a key."""
-    access_key = ACCESS_PREFIX + _random(resources, ACCESS_BYTES)
-    secret_key = SECRET_PREFIX + _random(resources, KEY_BYTES)
+    access_key = ACCESS_PREFIX + base64url(resources.chance(ACCESS_BYTES))
+    secret_key = SECRET_PREFIX + base64url(resources.chance(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key)
     return Pair(access_key, secret_key)
-
-
-def _random(resources: Resources, count: int) -> str:
-    return base64.urlsafe_b64encode(resources.chance(count)).decode().rstrip("=")
 
 
 async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this

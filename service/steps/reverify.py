@@ -7,8 +7,8 @@ from datetime import timedelta
 import structlog
 
 from service.core.errors import Conflict, NotFound, Unavailable
-from service.core.messages import read_callback
 from service.core.signature_schemes import PLAIN_HEADERS, Ed25519, Hmac, SharedSecret
+from service.core.task_reports import read_callback
 from service.core.url_tokens import callback_token
 from service.steps import ingest
 from service.steps.ingest import OtherSecrets, Overtaken

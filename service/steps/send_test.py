@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from service.core.errors import Unavailable
-from service.core.escaping import escaped
 from service.core.events import event_body
 from service.core.send_settings import SendSettings
+from service.core.text import escaped
 from service.remote.delivery_outcomes import Failed, SendOutcome
 from service.steps.resources import Resources
 from service.steps.send import OutgoingMessage, send

@@ -7,7 +7,7 @@ from typing import assert_never
 
 import structlog
 
-from service.core import messages
+from service.core import requests
 from service.core.backoff import full_jitter
 from service.core.leases import Lease
 from service.core.lifecycle import Signal
@@ -78,11 +78,11 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     """Send one claimed subject to the provider, and record what came of it."""
     subject = claimed.subject
     inline: dict[str, bytes] = {}
-    if messages.has_inline(subject.document):
+    if requests.has_inline(subject.document):
         async with resources.database.autocommit() as tx:
             inline = await media.of_subject(tx, subject.id)
     token = callback_token(resources.callback_key, subject.id)
-    body = messages.create_body(
+    body = requests.create_body(
         subject.document,
         inline,
         external_task_id=subject.id,

@@ -9,9 +9,9 @@ from functools import partial
 
 from service.core import verification
 from service.core.errors import Malformed, SignatureError
-from service.core.messages import Report, read_callback
-from service.core.results import clean
 from service.core.signature_schemes import PLAIN_HEADERS, Scheme
+from service.core.task_reports import Report, read_callback
+from service.core.text import clean
 from service.core.url_tokens import subject_of
 from service.steps.callback_secret_cache import Keyring
 from service.steps.resources import Resources

@@ -20,6 +20,7 @@ from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
 from service.core.fields import Reading, shown
 from service.core.request_rules import external_id
+from service.core.requests import PATH
 from service.core.task_records import task_record
 from service.steps import callers, tasks
 from service.steps.validate import validate
@@ -31,7 +32,6 @@ from service.web.responses import JSON, problem_of
 
 log = structlog.get_logger()
 
-PATH = "/v1/general/advanced-custom-elements"
 MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30  # rule P4
 SAME_HEADERS = ("retry-after", "www-authenticate")  # as with the same error elsewhere
 Handler = Callable[[Request], Awaitable[Any]]  # gives the envelope's `data`

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.core.escaping import escaped
+from service.core.text import escaped
 from service.core.timestamps import rfc3339
 from service.steps import delivery_log, replay
 from service.store.delivery_log import AttemptView, DeliveryFilter, DeliveryView

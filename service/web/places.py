@@ -1,10 +1,9 @@
 """Places in lists that are ordered by time and id: opaque to callers, and no secret."""
 
-import base64
-import binascii
 from datetime import datetime
 
 from service.core.errors import Malformed
+from service.core.text import base64url, from_base64url
 from service.core.timestamps import read_rfc3339
 from service.web.requests import MAX_CURSOR
 
@@ -12,7 +11,7 @@ from service.web.requests import MAX_CURSOR
 def cursor_of(moment: datetime, id_: str) -> str:
     """The place after a row of this time and id."""
     text = f"{moment.isoformat()} {id_}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return base64url(text.encode())
 
 
 def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
@@ -20,9 +19,8 @@ def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     if cursor is None:
         return None
     try:
-        padded = cursor[:MAX_CURSOR] + "=" * (-len(cursor) % 4)
-        text, _, id_ = base64.urlsafe_b64decode(padded).decode("ascii").partition(" ")
-    except (ValueError, binascii.Error):
+        text, _, id_ = from_base64url(cursor[:MAX_CURSOR]).decode("ascii").partition(" ")
+    except ValueError:
         raise Malformed("this cursor is not one of ours") from None
     moment = read_rfc3339(text)
     if moment is None or "\0" in id_:

@@ -13,9 +13,9 @@ from typing import Any
 
 from service.core.events import event_of
 from service.core.lifecycle import Signal, State
-from service.core.messages import read_callback
 from service.core.news import news_of
 from service.core.subjects import News, Subject, moved
+from service.core.task_reports import read_callback
 from service.store.outgoing import events
 
 COLUMNS = """

@@ -18,9 +18,9 @@ from starlette.responses import Response
 from service.core.events import Event, event_of
 from service.core.ids import CHANCE_BYTES, new_id
 from service.core.lifecycle import State, Stay, decide
-from service.core.messages import Report, read_callback
 from service.core.news import news_of
 from service.core.subjects import Subject, moved
+from service.core.task_reports import Report, read_callback
 from service.core.verification import verify_v1
 from service.store.outgoing import deliveries, events, subscribers
 from service.store.tables import callbacks, subjects

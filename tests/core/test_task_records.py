@@ -9,9 +9,9 @@ import pytest
 
 from service.core.events import event_of
 from service.core.lifecycle import State
-from service.core.messages import Status, read_callback
 from service.core.subjects import public
 from service.core.task_records import STATUSES, callback_body, task_record
+from service.core.task_reports import Status, read_callback
 from service.core.timestamps import to_milliseconds
 from tests.make import NOW, a_subject
 

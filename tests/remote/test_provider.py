@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from service.core.messages import Status
+from service.core.task_reports import Status
 from service.remote.answers import CLASSES, MOVES, Move
 from service.remote.provider import (
     Absent,

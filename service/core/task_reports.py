@@ -1,10 +1,9 @@
-"""The provider's messages: what it says of a task, in either of its shapes, and what we say to it.
+"""What the provider says of a task, in either of its shapes.
 
 Shapes and words are rules P6 to P9, P30 to P35 and P70 to P73 of service/provider/README.md.
 Whatever a body holds, only Malformed gets out; what is kept of it is short, and fit for any store.
 """
 
-import base64
 import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ from typing import Any
 
 from service.core import results
 from service.core.errors import Malformed
-from service.core.results import clean, identifier, mapping
+from service.core.results import identifier, mapping
+from service.core.text import clean
 from service.core.timestamps import from_milliseconds
 
 
@@ -129,44 +129,3 @@ def read_record(data: Mapping[str, object]) -> Report:
         result=results.read(data) if status is Status.SUCCEEDED else None,
         final_unit_deduction=results.deduction(data),
     )
-
-
-def create_body(
-    document: Mapping[str, Any],
-    inline: Mapping[str, bytes],
-    *,
-    external_task_id: str,
-    callback_url: str,
-) -> dict[str, Any]:
-    """What is posted to the provider: the caller's document under our own id and callback URL.
-
-    Base64 goes without a `data:` prefix (rule P15); `inline` holds the bytes of every image that
-    the document names by its hash.
-    """
-    ours = {"external_task_id": external_task_id, "callback_url": callback_url}
-    return {name: _sent(value, inline) for name, value in document.items()} | ours
-
-
-def has_inline(document: object) -> bool:
-    """Whether any image of the document stands as the hash of bytes kept apart."""
-    match document:
-        case {"media": str()}:
-            return True
-        case dict():
-            return any(has_inline(member) for member in document.values())
-        case list():
-            return any(has_inline(entry) for entry in document)
-        case _:
-            return False
-
-
-def _sent(value: object, inline: Mapping[str, bytes]) -> object:
-    match value:
-        case {"media": str(key)}:
-            return base64.b64encode(inline[key]).decode()
-        case dict():
-            return {name: _sent(member, inline) for name, member in value.items()}
-        case list():
-            return [_sent(entry, inline) for entry in value]
-        case _:
-            return value

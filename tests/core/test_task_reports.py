@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import Malformed
-from service.core.messages import (
+from service.core.task_reports import (
     Report,
     Status,
     parse,

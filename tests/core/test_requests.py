@@ -2,7 +2,7 @@
 
 import base64
 
-from service.core.messages import create_body
+from service.core.requests import create_body
 from tests.core.bodies import RED, RED64, URL, check, image_body, images, video_body
 
 
