@@ -21,8 +21,7 @@ from service.core.errors import (
     Unauthorized,
 )
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
-from service.steps.vault import Sealed
+from service.steps.vault import Sealed, encryption_context
 from service.store import accounts, callers, owners
 from service.store.callers import OPERATOR, Caller, KeyOwner
 from service.store.connection import Connection

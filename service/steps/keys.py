@@ -10,7 +10,7 @@ from service.core.text import base64url
 from service.core.timestamps import read_duration
 from service.steps.callers import digest
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
+from service.steps.vault import encryption_context
 from service.store import accounts
 from service.store.accounts import Key
 from service.store.callers import OPERATOR

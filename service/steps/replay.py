@@ -1,4 +1,4 @@
-"""Sending anew: one delivery, or all of a time that a subscriber missed."""
+"""Replays: one delivery is sent again, or all that a subscriber missed in some time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,42 +19,47 @@ CHUNK = 1000  # events of one transaction; it holds their subjects for some hund
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """How many deliveries were, or with `dry_run` would be, made or begun anew."""
+    """What a replay came to."""
 
     count: int
+    """Deliveries that were made, or begin their schedule again; of a dry run, that would be."""
     dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """A replay as it was asked for: of events created in [since, until)."""
+    """A replay as it was asked for."""
 
     since: datetime
+    """Of events that were created at this time or later."""
     until: datetime
+    """Of events that were created before this time."""
     only: str
+    """missing, failed or all: which of these events."""
     dry_run: bool
+    """Whether they are only counted."""
 
 
 async def replay_events(
     resources: Resources, account_id: str, subscriber_id: str, body: object
 ) -> ReplayResult:
-    """Send a subscriber what it asks for and what is not on its way to it already.
+    """Send a subscriber the events that it asks for and that are not on their way to it already.
 
     Every chunk is a transaction: whoever asks again, after this broke off, asks for the rest.
     Invalid with every finding, NotFound, or Conflict if the subscriber is disabled.
     """
-    wish = validate_replay(body, resources.clock())
+    request = validate_replay(body, resources.clock())
     async with resources.database.transaction() as tx:
         to = _sendable(await replay.target(tx, subscriber_id), account_id)
         if to.type == "callback":  # nobody made it, and it asks for nothing
             raise NotFound
-        left = await replay.window(tx, account_id, wish.since, wish.until)
+        left = await replay.window(tx, account_id, request.since, request.until)
     count = 0
     while left is not None:
-        step = _counted if wish.dry_run else _sent
-        number, left = await step(resources, subscriber_id, wish.only, left)
+        step = _counted if request.dry_run else _sent
+        number, left = await step(resources, subscriber_id, request.only, left)
         count += number
-    return ReplayResult(count, wish.dry_run)
+    return ReplayResult(count, request.dry_run)
 
 
 async def _counted(
@@ -123,14 +128,15 @@ def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
 
 
 def validate_replay(body: object, now: datetime) -> ReplayRequest:
-    """The replay a JSON body asks for; Invalid with every finding."""
+    """The replay that a JSON body asks for, until `now` if it does not say; Invalid with every
+    finding."""
     read = fields.read_object(body, READERS, required=("since", "only"))
     read = {"until": now, "dry_run": False, **read}
-    wish = ReplayRequest(**read)
-    if wish.since > wish.until:
+    request = ReplayRequest(**read)
+    if request.since > request.until:
         rule = "since must not be after until, which is now if left out"
         raise Invalid([Finding("/since", "after_until", rule)])
-    return wish
+    return request
 
 
 def _time(reading: Reading, at: str, value: object) -> datetime | None:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from service.core import signatures
 from service.core.targets import DEFAULT_PORTS
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
 from service.steps.signing import ensure_account_secret
+from service.steps.vault import encryption_context
 from service.store import request_callback_urls
 from service.store.connection import Connection
 from service.store.request_callback_urls import AccountOrigin, NewSubscriber

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from service.steps import callback_secrets
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
-from service.steps.vault import Sealed
+from service.steps.vault import Sealed, encryption_context
 from service.store import sealed
 from service.store.connection import Connection
 from service.store.sealed import CALLBACK_SECRETS, SHELVES, Row, Shelf

@@ -10,8 +10,7 @@ from service.core import signatures
 from service.core.errors import NotFound
 from service.core.fields import Reader, Reading, read_object
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
-from service.steps.vault import Sealed
+from service.steps.vault import Sealed, encryption_context
 from service.store import accounts, retired_keys, signing_keys
 from service.store.connection import Connection
 from service.store.retired_keys import Retired

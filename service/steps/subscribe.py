@@ -16,8 +16,8 @@ from service.core.targets import is_inward
 from service.job_queue import Work
 from service.remote.guard import Blocked
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
 from service.steps.subscribed import found, texts
+from service.steps.vault import encryption_context
 from service.store import subscriber_health, subscribers
 from service.store.connection import Connection
 from service.store.subscribers import Subscriber

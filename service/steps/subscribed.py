@@ -10,8 +10,7 @@ import structlog
 from service.core.errors import NotFound
 from service.core.headers import shown_headers
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
-from service.steps.vault import Sealed
+from service.steps.vault import Sealed, encryption_context
 from service.store import subscribers
 from service.store.subscribers import Subscriber
 

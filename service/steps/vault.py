@@ -71,3 +71,9 @@ class Vault:
 
 def _derived(key: bytes, use: str) -> bytes:
     return hmac.digest(key, use.encode(), hashlib.sha256)
+
+
+def encryption_context(owner_id: str, what: str = "") -> str:
+    """What an encrypted value of a subscriber, an account or an API key is bound to: its owner's
+    id, and `what` it is: seed, headers or credentials; empty for the secret itself."""
+    return f"{owner_id} {what}" if what else owner_id

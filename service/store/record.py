@@ -1,4 +1,5 @@
-"""Deliveries: recorded under the token of their claim alone (claims.py), made_due and canceled."""
+"""Recording attempts, under the token of their delivery's claim alone (claim.py); and making
+due, or canceling, what waits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sending anew what a subscriber was, or was not, sent before; in its order, and each once."""
+"""Replaying what a subscriber was, or was not, sent before: in its order, and each event once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DISORDER = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class ReplayTarget:
-    """A subscriber that is sent to anew."""
+    """A subscriber that events are replayed to."""
 
     id: str
     account_id: str
@@ -29,24 +29,29 @@ class ReplayTarget:
 
 @dataclass(frozen=True, slots=True)
 class ReplayWindow:
-    """Events of an account: created in [since, until), and in the feed above `above` up to the
-    transaction `last`."""
+    """The events of an account that a replay has still to look through."""
 
     account_id: str
     since: datetime
+    """They were created at this time or later."""
     until: datetime
+    """They were created before this time."""
     above: Position
+    """They stand after this position in the account's feed."""
     last: int
+    """The last transaction that wrote any of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayChunk:
-    """The next events of a window: which of them are to be sent, and what is left; None if none
-    is."""
+    """What the next events of a window come to."""
 
     event_ids: tuple[str, ...]
+    """Those that are to be sent, in the order of the feed."""
     subject_ids: tuple[str, ...]
+    """The subjects of these, by id."""
     rest: ReplayWindow | None
+    """What is left of the window; None if nothing is."""
 
 
 _TARGET = "SELECT id, account_id, type, state, ordering FROM subscribers WHERE id = :id"
@@ -55,6 +60,7 @@ _LOCK_TARGET = text(f"{_TARGET} FOR SHARE")
 
 
 async def target(tx: Connection, subscriber_id: str) -> ReplayTarget | None:
+    """The subscriber; None if there is none."""
     row = await tx.first(_READ, {"id": subscriber_id})
     return None if row is None else ReplayTarget(*row)
 
@@ -70,8 +76,8 @@ _LOCK_SUBJECTS = text("""
 async def lock_target(
     tx: Connection, subscriber_id: str, subject_ids: Sequence[str]
 ) -> ReplayTarget | None:
-    """Until this transaction ends, none of these subjects moves, nothing of theirs is recorded, and
-    the subscriber stays as it is; None if it is gone."""
+    """Lock the subscriber and these subjects: until this transaction ends none of them changes, and
+    no delivery of theirs is recorded. None if the subscriber is gone."""
     if subject_ids:
         await tx.execute(_LOCK_SUBJECTS, {"ids": list(subject_ids)})
     row = await tx.first(_LOCK_TARGET, {"id": subscriber_id})
@@ -94,7 +100,8 @@ _FROM = text("""
 async def window(
     tx: Connection, account_id: str, since: datetime, until: datetime
 ) -> ReplayWindow | None:
-    """Where these events are, and perhaps some others; None if the account has none."""
+    """Where the events of this time are in the feed, perhaps among some others; None if the account
+    has no events."""
     last = await tx.scalar(_LAST, {"account_id": account_id})
     if last is None:
         return None

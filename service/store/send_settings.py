@@ -1,4 +1,4 @@
-"""What must be known of a subscriber to send to it, as it is kept: its secrets still sealed."""
+"""What must be known of a subscriber to send to it, as it is stored: its secrets encrypted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,18 @@ from service.store.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class EncryptedKey:
-    """What signs; `expires_at` is set where it is retired."""
+    """A signing key as it is stored."""
 
     secret: bytes
     seed: bytes | None
+    """The seed of its ed25519 key; None if there is none."""
     expires_at: datetime | None
+    """When a previous key stops signing; None if it is the current one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendSettingsRow:
-    """One subscriber. Its keys belong to `owner_id`: itself, or the account whose callback_urls it
-    stands for; the one in force comes first, then the retired ones, the youngest first."""
+    """The columns of one subscriber that sending needs (core/send_settings.py)."""
 
     id: str
     account_id: str
@@ -29,14 +30,20 @@ class SendSettingsRow:
     url: str
     channel: str | None
     credentials: bytes | None
+    """Encrypted, as the headers are; None if it has none."""
     headers: bytes | None
     timeout: float | None
+    """Seconds; None if the setting DELIVERY_TIMEOUT holds."""
     schedule: tuple[float, ...] | None
+    """Seconds; None if the setting DELIVERY_SCHEDULE holds."""
     format: str
     signatures: tuple[str, ...]
     version: int
     owner_id: str
+    """Whose keys it signs with: its own id, or that of the account whose callback_urls it stands
+    for."""
     keys: tuple[EncryptedKey, ...]
+    """The current one first, then the previous ones, the youngest first."""
 
 
 _SUBSCRIBERS = text("""
@@ -55,7 +62,7 @@ _RETIRED = text("""
 
 
 async def load(tx: Connection, ids: Sequence[str], now: datetime) -> list[SendSettingsRow]:
-    """Those of these subscribers that are there."""
+    """The rows of those of these subscribers that are there."""
     found = await tx.execute(_SUBSCRIBERS, {"ids": list(ids)})
     owners = sorted({row["owner_id"] for row in found})
     retired: dict[str, list[EncryptedKey]] = {owner: [] for owner in owners}

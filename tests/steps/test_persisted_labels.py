@@ -14,8 +14,8 @@ from service.settings import Settings
 from service.steps import callback_secrets
 from service.steps.callback_secret_cache import Keyring
 from service.steps.resources import Resources
-from service.steps.send_settings import SendSettingsCache, encryption_context
-from service.steps.vault import Vault
+from service.steps.send_settings import SendSettingsCache
+from service.steps.vault import Vault, encryption_context
 from service.store.send_settings import EncryptedKey, SendSettingsRow
 
 KEY = b"k" * 32

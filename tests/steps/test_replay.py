@@ -158,11 +158,11 @@ async def test_a_subscriber_is_sent_only_what_it_wants(api: Api, clock: Clock, o
         ({"tags": ["o_103", "o_104"]}, 3),
         ({"tags": ["o_104"], "event_types": ["subject.queued"]}, 1),
     ]
-    for wish, count in wishes:
-        made = await api.subscribe("http://127.0.0.1:9999", **wish)
-        assert await replayed(api, made, only, dry_run=True) == count, wish
-        assert await replayed(api, made, only) == count, wish
-        assert len(await rows(api, made)) == count, wish
+    for request, count in wishes:
+        made = await api.subscribe("http://127.0.0.1:9999", **request)
+        assert await replayed(api, made, only, dry_run=True) == count, request
+        assert await replayed(api, made, only) == count, request
+        assert len(await rows(api, made)) == count, request
 
 
 async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself_is_not(
@@ -264,5 +264,5 @@ async def test_what_is_asked_for_wrongly_is_named(
 def test_the_time_asked_for_is_one_with_a_zone() -> None:
     """So that nothing depends on where the service runs."""
     now = datetime.fromisoformat("2026-01-01T00:00:00Z")
-    wish = replay.validate_replay({"since": "2025-12-31T23:00:00+01:00", "only": "all"}, now)
-    assert (wish.since, wish.until) == (now - timedelta(hours=2), now)
+    request = replay.validate_replay({"since": "2025-12-31T23:00:00+01:00", "only": "all"}, now)
+    assert (request.since, request.until) == (now - timedelta(hours=2), now)

@@ -16,7 +16,7 @@ from service.settings import read_settings
 from service.steps import callback_secrets, reseal, reverify
 from service.steps.reseal import BATCH
 from service.steps.resources import Resources
-from service.steps.send_settings import encryption_context
+from service.steps.vault import encryption_context
 from service.store import signing_keys
 from service.store.outgoing import previous_signing_keys
 from service.store.signing_keys import Keys
