@@ -405,7 +405,7 @@ def upgrade() -> None:
     op.create_index("ix_previous_signing_keys_owner", "previous_signing_keys", ["owner_id"])
     # How a subscriber's deliveries may flow; no row: freely.
     op.create_table(
-        "lanes",
+        "subscriber_health",
         sa.Column(
             "subscriber_id",
             ID,
@@ -417,37 +417,37 @@ def upgrade() -> None:
         # Deliveries a second.
         sa.Column("max_rate", sa.Float()),
         # What it seems to bear at present; null: no bound is known.
-        sa.Column("rate", sa.Float()),
+        sa.Column("current_rate", sa.Float()),
         # When that last changed.
-        sa.Column("rated_at", TIME),
+        sa.Column("rate_changed_at", TIME),
         # Claims so far use up the rate until then.
-        sa.Column("next_at", TIME),
+        sa.Column("rate_limited_until", TIME),
         sa.Column("last_claim_xid", TransactionId()),
         # In a row.
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
         # The first of them.
         sa.Column("failing_since", TIME),
         # Set: the breaker is open, and after it one probe at a time.
-        sa.Column("open_until", TIME),
+        sa.Column("circuit_open_until", TIME),
         # That failed since it opened.
-        sa.Column("probes", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("failed_probes", sa.Integer(), nullable=False, server_default="0"),
         # What the account is to be told of it: failing, disabled, recovered.
-        sa.Column("told", sa.Text()),
+        sa.Column("status", sa.Text()),
         # Since when that is so.
-        sa.Column("told_at", TIME),
-        sa.Column("why", sa.Text()),
+        sa.Column("status_since", TIME),
+        sa.Column("reason", sa.Text()),
         # What it was last told.
-        sa.Column("announced", sa.Text()),
+        sa.Column("notified_status", sa.Text()),
         # How often it was.
         sa.Column("sequence", sa.Integer(), nullable=False, server_default="0"),
         sa.CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
-        sa.CheckConstraint("told IN ('failing', 'disabled', 'recovered')", name="told"),
+        sa.CheckConstraint("status IN ('failing', 'disabled', 'recovered')", name="status"),
     )
     op.create_index(
-        "ix_lanes_untold",
-        "lanes",
+        "ix_subscriber_health_unnotified",
+        "subscriber_health",
         ["subscriber_id"],
-        postgresql_where=sa.text("told IS NOT NULL AND told IS DISTINCT FROM announced"),
+        postgresql_where=sa.text("status IS NOT NULL AND status IS DISTINCT FROM notified_status"),
     )
     op.create_table(
         "deliveries",

@@ -54,26 +54,26 @@ class SubscriberHealth:
     """How it stands with one subscriber; one that has only its id is well."""
 
     subscriber_id: str
-    rate: float | None = None
+    current_rate: float | None = None
     """Deliveries a second that it seems to bear at present; None if no bound is known."""
-    rated_at: datetime | None = None
+    rate_changed_at: datetime | None = None
     """When the rate last changed; None if it never has."""
-    next_at: datetime | None = None
+    rate_limited_until: datetime | None = None
     """Nothing is claimed before: until then earlier claims use up the rate, or it asked for a pause
     with Retry-After. None if neither ever happened."""
     failures: int = 0
     """How many attempts in a row have failed."""
     failing_since: datetime | None = None
     """When the first of these failures was; None if there is none."""
-    open_until: datetime | None = None
+    circuit_open_until: datetime | None = None
     """When the circuit breaker lets the next probe through; None if the breaker is closed."""
-    probes: int = 0
+    failed_probes: int = 0
     """How many probes have failed since the breaker opened."""
-    told: HealthNotice | None = None
+    status: HealthNotice | None = None
     """What the account is to be told, or was told last; None if that is nothing."""
-    told_at: datetime | None = None
+    status_since: datetime | None = None
     """Since when that is so."""
-    why: str | None = None
+    reason: str | None = None
     """The reason that the account is given, in words."""
 
 
@@ -114,18 +114,20 @@ def apply_results(
 
 def recovered(before: SubscriberHealth, after: SubscriberHealth) -> bool:
     """Whether the circuit breaker has closed: what waits for a later try need not wait."""
-    return before.open_until is not None and after.open_until is None
+    return before.circuit_open_until is not None and after.circuit_open_until is None
 
 
 def _after_success(health: SubscriberHealth, at: datetime) -> SubscriberHealth:
-    if health.told is HealthNotice.FAILING:
+    if health.status is HealthNotice.FAILING:
         health = _with_notice(health, HealthNotice.RECOVERED, at)
-    if health.open_until is not None:
-        health = replace(health, rate=START, rated_at=at, next_at=None)
-    elif health.rate is not None and _may_change(health, at):
-        faster = health.rate * FASTER
-        health = replace(health, rate=faster if faster < RATE_MOST else None, rated_at=at)
-    return replace(health, failures=0, failing_since=None, open_until=None, probes=0)
+    if health.circuit_open_until is not None:
+        health = replace(health, current_rate=START, rate_changed_at=at, rate_limited_until=None)
+    elif health.current_rate is not None and _may_change(health, at):
+        faster = health.current_rate * FASTER
+        health = replace(
+            health, current_rate=faster if faster < RATE_MOST else None, rate_changed_at=at
+        )
+    return replace(health, failures=0, failing_since=None, circuit_open_until=None, failed_probes=0)
 
 
 def _after_failure(
@@ -133,19 +135,21 @@ def _after_failure(
 ) -> SubscriberHealth:
     at = result.at
     if result.overburdened and _may_change(health, at):
-        base = answer_rate if health.rate is None else health.rate
-        health = replace(health, rate=max(RATE_LEAST, min(base, RATE_MOST) * SLOWER), rated_at=at)
+        base = answer_rate if health.current_rate is None else health.current_rate
+        health = replace(
+            health, current_rate=max(RATE_LEAST, min(base, RATE_MOST) * SLOWER), rate_changed_at=at
+        )
     if result.overburdened and result.retry_after:
         pause = at + timedelta(seconds=min(result.retry_after, PAUSE_MOST))
-        health = replace(health, next_at=max(pause, health.next_at or pause))
+        health = replace(health, rate_limited_until=max(pause, health.rate_limited_until or pause))
     health = replace(health, failures=health.failures + 1, failing_since=health.failing_since or at)
-    if health.open_until is None and health.failures < OPEN_AFTER:
+    if health.circuit_open_until is None and health.failures < OPEN_AFTER:
         return health
-    if health.open_until is not None and health.open_until > at:
+    if health.circuit_open_until is not None and health.circuit_open_until > at:
         return health  # it was under way when the breaker opened, and tells nothing new
-    probes = 0 if health.open_until is None else health.probes + 1
+    probes = 0 if health.circuit_open_until is None else health.failed_probes + 1
     closed = jittered(min(OPEN_FIRST * 2.0 ** min(probes, 30), OPEN_MOST), SPREAD, dice)
-    return replace(health, probes=probes, open_until=at + timedelta(seconds=closed))
+    return replace(health, failed_probes=probes, circuit_open_until=at + timedelta(seconds=closed))
 
 
 def _with_failure_notice(
@@ -155,21 +159,21 @@ def _with_failure_notice(
     that is seldom written to is never disabled by two failures that lie far apart."""
     if health.failing_since is None:
         return health
-    why = f"it has failed since {rfc3339(health.failing_since)}"
-    if health.told is HealthNotice.FAILING:
-        long = _seconds(health.told_at, at) >= thresholds.disable
-        return _with_notice(health, HealthNotice.DISABLED, at, why) if long else health
+    reason = f"it has failed since {rfc3339(health.failing_since)}"
+    if health.status is HealthNotice.FAILING:
+        long = _seconds(health.status_since, at) >= thresholds.disable
+        return _with_notice(health, HealthNotice.DISABLED, at, reason) if long else health
     long = _seconds(health.failing_since, at) >= thresholds.failing
-    return _with_notice(health, HealthNotice.FAILING, at, why) if long else health
+    return _with_notice(health, HealthNotice.FAILING, at, reason) if long else health
 
 
 def _with_notice(
-    health: SubscriberHealth, notice: HealthNotice, at: datetime, why: str | None = None
+    health: SubscriberHealth, notice: HealthNotice, at: datetime, reason: str | None = None
 ) -> SubscriberHealth:
     """What is disabled stays so until somebody says otherwise."""
-    if health.told is HealthNotice.DISABLED:
+    if health.status is HealthNotice.DISABLED:
         return health
-    return replace(health, told=notice, told_at=at, why=why)
+    return replace(health, status=notice, status_since=at, reason=reason)
 
 
 def _seconds(since: datetime | None, at: datetime) -> float:
@@ -177,4 +181,4 @@ def _seconds(since: datetime | None, at: datetime) -> float:
 
 
 def _may_change(health: SubscriberHealth, at: datetime) -> bool:
-    return health.rated_at is None or at - health.rated_at >= STEP
+    return health.rate_changed_at is None or at - health.rate_changed_at >= STEP

@@ -27,19 +27,22 @@ async def after_health_change(
 ) -> None:
     """Log the change and do what follows from it. It never raises: the attempt is recorded, and
     what is not told now is told by the sweep."""
-    if after.open_until != before.open_until or after.rate != before.rate:
+    if (
+        after.circuit_open_until != before.circuit_open_until
+        or after.current_rate != before.current_rate
+    ):
         log.info(
             "lane",
             action="lane_changed",
             subscriber=after.subscriber_id,
             failures=after.failures,
-            rate=after.rate,
-            open_until=rfc3339(after.open_until),
+            rate=after.current_rate,
+            circuit_open_until=rfc3339(after.circuit_open_until),
         )
     try:
         if recovered(before, after):
             await _make_due(resources, after.subscriber_id)
-        if after.told is not before.told:
+        if after.status is not before.status:
             await _notify(resources, after.subscriber_id)
     except Unavailable as error:
         fields = {"subscriber": after.subscriber_id, "error": repr(error.__cause__)}
@@ -68,21 +71,21 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
     be disabled is so first, by itself: an event locks all of an account's subscribers."""
     async with resources.database.transaction() as tx:
         notice = await subscriber_health.pending_notice(tx, subscriber_id)
-        if notice is not None and notice.told is HealthNotice.DISABLED:
-            await subscriber_health.disable(tx, subscriber_id, notice.why)
-    if notice is not None and notice.told is HealthNotice.DISABLED:
+        if notice is not None and notice.status is HealthNotice.DISABLED:
+            await subscriber_health.disable(tx, subscriber_id, notice.reason)
+    if notice is not None and notice.status is HealthNotice.DISABLED:
         await _cancel(resources)
     now = resources.clock()
     async with resources.database.transaction() as tx:
         notice = await subscriber_health.pending_notice(tx, subscriber_id)
         if notice is None:
             return
-        about = (notice.account_id, subscriber_id, notice.sequence, notice.told, now)
-        event = operational(*about, reason=notice.why)
+        about = (notice.account_id, subscriber_id, notice.sequence, notice.status, now)
+        event = operational(*about, reason=notice.reason)
         await events.append(tx, [New(event, resources.new_id("dlv"))])
         await subscriber_health.mark_notified(tx, subscriber_id)
-    fields = {"subscriber": subscriber_id, "reason": notice.why}
-    log.warning("lane", action=f"subscriber_{notice.told}", **fields)
+    fields = {"subscriber": subscriber_id, "reason": notice.reason}
+    log.warning("lane", action=f"subscriber_{notice.status}", **fields)
     resources.queue.wake(Work.DELIVER)
 
 

@@ -60,13 +60,13 @@ WELL: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "failures": 0,
         "failing_since": None,
-        "open_until": None,
-        "probes": 0,
-        "rate": None,
-        "told": None,
-        "told_at": None,
-        "why": None,
-        "announced": None,
+        "circuit_open_until": None,
+        "failed_probes": 0,
+        "current_rate": None,
+        "status": None,
+        "status_since": None,
+        "reason": None,
+        "notified_status": None,
     }
 )
 

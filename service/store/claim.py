@@ -74,27 +74,28 @@ _CLAIM = text("""
     -- 2 which of these are active, whether they have limits, and how wide they are without any
     active AS (
         SELECT s.id, l.subscriber_id AS lane,
-            num_nonnulls(l.concurrency, l.max_rate, l.rate, l.open_until) > 0
-                OR l.next_at > :now AS limited,
+            num_nonnulls(l.concurrency, l.max_rate, l.current_rate, l.circuit_open_until) > 0
+                OR l.rate_limited_until > :now AS limited,
             CASE WHEN s.id = ANY (CAST(:proven AS text[]))
                 THEN CAST(:many_at_once AS bigint) ELSE :few_at_once END AS wide
-        FROM subscribers s LEFT JOIN lanes l ON l.subscriber_id = s.id
+        FROM subscribers s LEFT JOIN subscriber_health l ON l.subscriber_id = s.id
         WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
         AND s.state = 'active'
     ),
     -- 3 the health of those with limits, locked: of two claims that overlap one leaves them alone,
     -- as neither sees what the other takes
     held AS (
-        SELECT l.subscriber_id, l.concurrency, l.open_until, l.last_claim_xid,
-            least(l.rate, l.max_rate) AS rate,
+        SELECT l.subscriber_id, l.concurrency, l.circuit_open_until, l.last_claim_xid,
+            least(l.current_rate, l.max_rate) AS rate,
             greatest(  -- at most a second's worth at once; a clock that was wrong is not believed
-                CASE WHEN l.next_at < CAST(:now AS timestamptz) + make_interval(
-                    secs => coalesce(2 / least(l.rate, l.max_rate), 0) + :believable
-                ) THEN l.next_at END,
+                CASE WHEN l.rate_limited_until < CAST(:now AS timestamptz) + make_interval(
+                    secs => coalesce(2 / least(l.current_rate, l.max_rate), 0) + :believable
+                ) THEN l.rate_limited_until END,
                 CAST(:now AS timestamptz)
-                    - make_interval(secs => greatest(1 / least(l.rate, l.max_rate), 1))
+                    - make_interval(secs => greatest(1 / least(l.current_rate, l.max_rate), 1))
             ) AS used_until
-        FROM lanes l WHERE l.subscriber_id = ANY (ARRAY(SELECT lane FROM active WHERE limited))
+        FROM subscriber_health l
+        WHERE l.subscriber_id = ANY (ARRAY(SELECT lane FROM active WHERE limited))
         FOR UPDATE SKIP LOCKED
     ),
     -- 4 how many more each may have under way
@@ -103,12 +104,12 @@ _CLAIM = text("""
             CASE
                 WHEN a.limited IS NOT TRUE THEN a.wide - u.under_way
                 WHEN h.subscriber_id IS NULL OR h.used_until > :now
-                    OR h.open_until - CAST(:now AS timestamptz)
+                    OR h.circuit_open_until - CAST(:now AS timestamptz)
                         BETWEEN interval '0' AND make_interval(secs => :believable)
                     OR NOT pg_visible_in_snapshot(h.last_claim_xid, pg_current_snapshot()) THEN 0
                 ELSE least(
                     CASE
-                        WHEN h.open_until IS NOT NULL THEN 1
+                        WHEN h.circuit_open_until IS NOT NULL THEN 1
                         ELSE coalesce(h.concurrency, a.wide)
                     END - u.under_way,
                     floor(extract(epoch FROM :now - h.used_until) * h.rate + 0.001)
@@ -177,8 +178,10 @@ _CLAIM = text("""
     ),
     -- 11 what was claimed uses up the rates, and marks who claimed last
     paced AS (
-        UPDATE lanes l SET last_claim_xid = pg_current_xact_id(),
-            next_at = coalesce(h.used_until + make_interval(secs => c.number / h.rate), l.next_at)
+        UPDATE subscriber_health l SET last_claim_xid = pg_current_xact_id(),
+            rate_limited_until = coalesce(
+                h.used_until + make_interval(secs => c.number / h.rate), l.rate_limited_until
+            )
         FROM held h
         JOIN (SELECT subscriber_id, count(*) AS number FROM claimed GROUP BY subscriber_id) c
         ON c.subscriber_id = h.subscriber_id

@@ -131,33 +131,37 @@ previous_signing_keys = (
     )
 )
 
-lanes = Table(  # how a subscriber's deliveries may flow; no row: freely
-    "lanes",
+subscriber_health = Table(  # how a subscriber's deliveries may flow; no row: freely
+    "subscriber_health",
     metadata,
     Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), primary_key=True),
     Column("concurrency", Integer),  # its limits, as they were asked for
     Column("max_rate", Float),  # deliveries a second
-    Column("rate", Float),  # what it seems to bear at present; null: no bound is known
-    Column("rated_at", Time),  # when that last changed
-    Column("next_at", Time),  # claims so far use up the rate until then
+    Column("current_rate", Float),  # what it seems to bear at present; null: no bound is known
+    Column("rate_changed_at", Time),  # when that last changed
+    Column("rate_limited_until", Time),  # claims so far use up the rate until then
     Column(
         "last_claim_xid", TransactionId
     ),  # the last claim under limits: one that overlaps must wait
     Column("failures", Integer, nullable=False, server_default="0"),  # in a row
     Column("failing_since", Time),  # the first of them
-    Column("open_until", Time),  # set: the breaker is open, and after it one probe at a time
-    Column("probes", Integer, nullable=False, server_default="0"),  # that failed since it opened
-    Column("told", Text),  # what the account is to be told of it: failing, disabled, recovered
-    Column("told_at", Time),  # since when that is so
-    Column("why", Text),
-    Column("announced", Text),  # what it was last told
+    Column(
+        "circuit_open_until", Time
+    ),  # set: the breaker is open, and after it one probe at a time
+    Column(
+        "failed_probes", Integer, nullable=False, server_default="0"
+    ),  # that failed since it opened
+    Column("status", Text),  # what the account is to be told of it: failing, disabled, recovered
+    Column("status_since", Time),  # since when that is so
+    Column("reason", Text),
+    Column("notified_status", Text),  # what it was last told
     Column("sequence", Integer, nullable=False, server_default="0"),  # how often it was
     CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
-    CheckConstraint("told IN ('failing', 'disabled', 'recovered')", name="told"),
+    CheckConstraint("status IN ('failing', 'disabled', 'recovered')", name="status"),
     Index(
-        "ix_lanes_untold",
+        "ix_subscriber_health_unnotified",
         "subscriber_id",
-        postgresql_where=text("told IS NOT NULL AND told IS DISTINCT FROM announced"),
+        postgresql_where=text("status IS NOT NULL AND status IS DISTINCT FROM notified_status"),
     ),
 )
 

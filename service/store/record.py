@@ -80,10 +80,10 @@ _RECORD = text(f"""
         RETURNING id
     )
     SELECT ARRAY(SELECT id FROM recorded), (SELECT count(*) FROM following), ARRAY(
-        SELECT l.subscriber_id FROM lanes l
+        SELECT l.subscriber_id FROM subscriber_health l
         WHERE l.subscriber_id = ANY (ARRAY(SELECT subscriber_id FROM recorded))
-        AND (l.failures > 0 OR l.told = 'failing'
-            OR num_nonnulls(l.rate, l.open_until) > 0)
+        AND (l.failures > 0 OR l.status = 'failing'
+            OR num_nonnulls(l.current_rate, l.circuit_open_until) > 0)
     )
 """)  # noqa: S608 - only our own column names are put in
 

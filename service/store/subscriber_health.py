@@ -12,35 +12,35 @@ from service.store.rows import from_rows, rows
 _NAMES = ", ".join(field.name for field in fields(SubscriberHealth))
 _COLUMNS = {
     "subscriber_id": "text",
-    "rate": "float",
-    "rated_at": "timestamptz",
-    "next_at": "timestamptz",
+    "current_rate": "float",
+    "rate_changed_at": "timestamptz",
+    "rate_limited_until": "timestamptz",
     "failures": "int",
     "failing_since": "timestamptz",
-    "open_until": "timestamptz",
-    "probes": "int",
-    "told": "text",
-    "told_at": "timestamptz",
-    "why": "text",
+    "circuit_open_until": "timestamptz",
+    "failed_probes": "int",
+    "status": "text",
+    "status_since": "timestamptz",
+    "reason": "text",
 }
 # Whoever changes health locks it in the order of the subscribers' ids.
 # Only where there is no row are subscribers locked (from being removed meanwhile): else it would be
 # before their health, and everybody else locks that first.
 _ENSURE = text("""
-    INSERT INTO lanes (subscriber_id) SELECT id FROM (
+    INSERT INTO subscriber_health (subscriber_id) SELECT id FROM (
         SELECT s.id FROM subscribers s WHERE s.id = ANY (CAST(:ids AS text[]))
-        AND (SELECT l.subscriber_id FROM lanes l WHERE l.subscriber_id = s.id) IS NULL
+        AND (SELECT h.subscriber_id FROM subscriber_health h WHERE h.subscriber_id = s.id) IS NULL
         ORDER BY s.id FOR KEY SHARE OF s
     ) s
     ON CONFLICT DO NOTHING
 """)
 _LOCK = text(f"""
-    SELECT {_NAMES} FROM lanes WHERE subscriber_id = ANY (CAST(:ids AS text[]))
+    SELECT {_NAMES} FROM subscriber_health WHERE subscriber_id = ANY (CAST(:ids AS text[]))
     ORDER BY subscriber_id FOR UPDATE
 """)  # noqa: S608 - only our own column names are put in
 _WRITE = text(f"""
-    UPDATE lanes l SET {", ".join(f"{name} = n.{name}" for name in _COLUMNS)}
-    FROM {from_rows("n", _COLUMNS)} WHERE l.subscriber_id = n.subscriber_id
+    UPDATE subscriber_health h SET {", ".join(f"{name} = n.{name}" for name in _COLUMNS)}
+    FROM {from_rows("n", _COLUMNS)} WHERE h.subscriber_id = n.subscriber_id
 """)  # noqa: S608 - likewise
 
 
@@ -59,7 +59,7 @@ async def lock_health(tx: Connection, subscriber_ids: Sequence[str]) -> dict[str
 
 
 def _typed(health: SubscriberHealth) -> SubscriberHealth:
-    return replace(health, told=health.told and HealthNotice(health.told))
+    return replace(health, status=health.status and HealthNotice(health.status))
 
 
 async def write(tx: Connection, changed: Sequence[SubscriberHealth]) -> None:
@@ -75,25 +75,28 @@ class PendingNotice:
     subscriber_id: str
     sequence: int
     """The number of this notice among those of the subscriber, from 1 on."""
-    told: HealthNotice
-    why: str | None
+    status: HealthNotice
+    reason: str | None
 
 
 _PENDING_NOTICES = text("""
-    SELECT subscriber_id FROM lanes WHERE told IS NOT NULL AND told IS DISTINCT FROM announced
+    SELECT subscriber_id FROM subscriber_health
+    WHERE status IS NOT NULL AND status IS DISTINCT FROM notified_status
     ORDER BY subscriber_id LIMIT :limit
 """)
 _PENDING_NOTICE = text("""
-    SELECT s.account_id, l.subscriber_id, l.sequence + 1, l.told, l.why
-    FROM lanes l JOIN subscribers s ON s.id = l.subscriber_id
-    WHERE l.subscriber_id = :id AND l.told IS NOT NULL AND l.told IS DISTINCT FROM l.announced
+    SELECT s.account_id, h.subscriber_id, h.sequence + 1, h.status, h.reason
+    FROM subscriber_health h JOIN subscribers s ON s.id = h.subscriber_id
+    WHERE h.subscriber_id = :id AND h.status IS NOT NULL
+    AND h.status IS DISTINCT FROM h.notified_status
     FOR UPDATE OF l
 """)
 _MARK_NOTIFIED = text("""
-    UPDATE lanes SET announced = told, sequence = sequence + 1 WHERE subscriber_id = :id
+    UPDATE subscriber_health SET notified_status = status, sequence = sequence + 1
+    WHERE subscriber_id = :id
 """)
 _DISABLE = text("""
-    UPDATE subscribers SET state = 'disabled', disabled_reason = :why, version = version + 1,
+    UPDATE subscribers SET state = 'disabled', disabled_reason = :reason, version = version + 1,
         -- what is below has been told it
         audited_until_xid = pg_snapshot_xmin(pg_current_snapshot())
     WHERE id = :id AND state <> 'disabled'
@@ -108,10 +111,10 @@ async def pending_notices(tx: Connection, limit: int) -> list[str]:
 async def pending_notice(tx: Connection, subscriber_id: str) -> PendingNotice | None:
     """What is to be told of a subscriber; None if nothing is. Its health is locked: nobody else
     tells it, or changes it."""
-    for account_id, id_, sequence, told, why in await tx.execute(
+    for account_id, id_, sequence, status, reason in await tx.execute(
         _PENDING_NOTICE, {"id": subscriber_id}
     ):
-        return PendingNotice(account_id, id_, sequence, HealthNotice(told), why)
+        return PendingNotice(account_id, id_, sequence, HealthNotice(status), reason)
     return None
 
 
@@ -120,6 +123,6 @@ async def mark_notified(tx: Connection, subscriber_id: str) -> None:
     await tx.execute(_MARK_NOTIFIED, {"id": subscriber_id})
 
 
-async def disable(tx: Connection, subscriber_id: str, why: str | None) -> None:
+async def disable(tx: Connection, subscriber_id: str, reason: str | None) -> None:
     """Nothing more is sent to the subscriber. The caller has locked its health."""
-    await tx.execute(_DISABLE, {"id": subscriber_id, "why": why})
+    await tx.execute(_DISABLE, {"id": subscriber_id, "reason": reason})

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import FromClause, Select, delete, func, insert, select, text, update
 
 from service.store.connection import Connection, Row
-from service.store.outgoing import lanes, previous_signing_keys, subscribers
+from service.store.outgoing import previous_signing_keys, subscriber_health, subscribers
 from service.store.tables import accounts
 
 
@@ -57,9 +57,9 @@ _LIMITS = ("concurrency", "max_rate")
 
 def _of(source: FromClause) -> Select[Any]:
     """What is read of these subscribers, with their limits."""
-    columns = *(source.c[name] for name in _OWN), *(lanes.c[name] for name in _LIMITS)
+    columns = *(source.c[name] for name in _OWN), *(subscriber_health.c[name] for name in _LIMITS)
     found = select(*columns).select_from(source)
-    return found.outerjoin(lanes, lanes.c.subscriber_id == source.c.id)
+    return found.outerjoin(subscriber_health, subscriber_health.c.subscriber_id == source.c.id)
 
 
 _SELECT = _of(subscribers).where(text("subscribers.type <> 'callback'"))
@@ -70,7 +70,7 @@ async def add(tx: Connection, subscriber: Subscriber) -> None:
     await tx.execute(insert(subscribers).values(**values))
     limits = {name: getattr(subscriber, name) for name in _LIMITS}
     if any(limits.values()):
-        await tx.execute(insert(lanes).values(subscriber_id=subscriber.id, **limits))
+        await tx.execute(insert(subscriber_health).values(subscriber_id=subscriber.id, **limits))
 
 
 async def get(tx: Connection, account_id: str, subscriber_id: str) -> Subscriber | None:
@@ -139,7 +139,9 @@ async def change(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> 
 
 async def lock_health(tx: Connection, subscriber_id: str) -> None:
     """Until this transaction ends, nobody else changes its health."""
-    found = select(lanes.c.subscriber_id).where(lanes.c.subscriber_id == subscriber_id)
+    found = select(subscriber_health.c.subscriber_id).where(
+        subscriber_health.c.subscriber_id == subscriber_id
+    )
     await tx.execute(found.with_for_update())
 
 
@@ -158,7 +160,11 @@ async def hear(tx: Connection, subscriber_id: str, version: int) -> None:
 
 
 async def change_health(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
-    await tx.execute(update(lanes).where(lanes.c.subscriber_id == subscriber_id).values(**values))
+    await tx.execute(
+        update(subscriber_health)
+        .where(subscriber_health.c.subscriber_id == subscriber_id)
+        .values(**values)
+    )
 
 
 async def hold(tx: Connection, subscriber_id: str) -> None:

@@ -50,38 +50,38 @@ def test_what_goes_well_leaves_health_as_it_is() -> None:
 
 def test_one_success_ends_a_row_of_failures() -> None:
     failed = applied(WELL, *[after(0)] * (OPEN_AFTER - 1))
-    assert (failed.failures, failed.failing_since, failed.open_until) == (9, NOW, None)
+    assert (failed.failures, failed.failing_since, failed.circuit_open_until) == (9, NOW, None)
     assert applied(failed, after(1, well=True)) == WELL
 
 
 def test_many_failures_in_a_row_open_the_breaker() -> None:
-    assert OPEN.open_until == NOW + timedelta(seconds=OPEN_FIRST)
+    assert OPEN.circuit_open_until == NOW + timedelta(seconds=OPEN_FIRST)
     assert OPEN.failures == OPEN_AFTER
 
 
 def test_what_was_under_way_when_it_opened_tells_nothing_new() -> None:
     more = applied(OPEN, after(0.5), after(0.9))
-    assert (more.open_until, more.probes) == (OPEN.open_until, 0)
+    assert (more.circuit_open_until, more.failed_probes) == (OPEN.circuit_open_until, 0)
 
 
 def test_each_probe_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() -> None:
     health, waits = OPEN, []
     for _ in range(9):
-        assert health.open_until is not None
-        at = health.open_until
+        assert health.circuit_open_until is not None
+        at = health.circuit_open_until
         health = applied(health, AttemptResult(well=False, at=at))
-        assert health.open_until is not None
-        waits.append((health.open_until - at).total_seconds())
+        assert health.circuit_open_until is not None
+        waits.append((health.circuit_open_until - at).total_seconds())
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60, OPEN_MOST]
 
 
 def test_a_probe_that_goes_well_closes_it_and_the_rate_begins_slowly() -> None:
     health = applied(OPEN, after(2, well=True))
-    assert (health.open_until, health.failures, health.rate) == (None, 0, START)
+    assert (health.circuit_open_until, health.failures, health.current_rate) == (None, 0, START)
     assert subscriber_health.recovered(OPEN, health)
     for second in range(3, 20):
         health = applied(health, after(second, well=True), after(second + 0.5, well=True))
-    assert health.rate is None, "in the end it flows freely again"
+    assert health.current_rate is None, "in the end it flows freely again"
 
 
 @pytest.mark.parametrize("answer_rate", [0.0, 1.0, 80.0, 1e9])
@@ -89,27 +89,27 @@ def test_an_overburdened_subscriber_is_slowed_from_what_it_answered(
     answer_rate: float,
 ) -> None:
     health = applied(WELL, after(0, overburdened=True), answer_rate=answer_rate)
-    assert health.rate == max(RATE_LEAST, min(answer_rate, RATE_MOST) / 2)
+    assert health.current_rate == max(RATE_LEAST, min(answer_rate, RATE_MOST) / 2)
 
 
 def test_many_answers_of_one_moment_slow_it_down_once() -> None:
     health = applied(WELL, *[after(0, overburdened=True)] * 5)
-    assert health.rate == 50
-    assert applied(health, after(1, overburdened=True)).rate == 25
+    assert health.current_rate == 50
+    assert applied(health, after(1, overburdened=True)).current_rate == 25
 
 
 def test_other_failures_do_not_slow_it_down() -> None:
-    assert applied(WELL, after(0)).rate is None
+    assert applied(WELL, after(0)).current_rate is None
 
 
 @pytest.mark.parametrize(("asked", "pause"), [(7.0, 7.0), (1e9, PAUSE_MOST)])
 def test_retry_after_pauses_a_subscriber_but_not_for_ever(asked: float, pause: float) -> None:
     health = applied(WELL, after(0, overburdened=True, retry_after=asked))
-    assert health.next_at == NOW + timedelta(seconds=pause)
+    assert health.rate_limited_until == NOW + timedelta(seconds=pause)
 
 
 @pytest.mark.parametrize(
-    ("hours", "told"),
+    ("hours", "expected"),
     [
         ([11.9], None),
         ([12], HealthNotice.FAILING),
@@ -121,22 +121,22 @@ def test_retry_after_pauses_a_subscriber_but_not_for_ever(asked: float, pause: f
     ],
 )
 def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
-    hours: list[float], told: HealthNotice | None
+    hours: list[float], expected: HealthNotice | None
 ) -> None:
     health = applied(OPEN, *[after(hour * 3600) for hour in hours])
-    assert health.told is told
-    assert health.why == (told and f"it has failed since {rfc3339(NOW)}")
+    assert health.status is expected
+    assert health.reason == (expected and f"it has failed since {rfc3339(NOW)}")
 
 
 def test_a_success_after_it_was_told_of_is_told_too() -> None:
     failing = applied(OPEN, after(DAY / 2))
     health = applied(failing, after(DAY, well=True))
-    assert (health.told, health.told_at, health.why) == (
+    assert (health.status, health.status_since, health.reason) == (
         HealthNotice.RECOVERED,
         NOW + timedelta(days=1),
         None,
     )
-    assert applied(health, *[after(2 * DAY), after(3 * DAY)]).told is HealthNotice.FAILING
+    assert applied(health, *[after(2 * DAY), after(3 * DAY)]).status is HealthNotice.FAILING
 
 
 GONE = after(0, gone=True)
@@ -148,7 +148,7 @@ GONE = after(0, gone=True)
 def test_gone_disables_whatever_comes_before_and_after_it(others: list[AttemptResult]) -> None:
     for results in ([GONE, *others], [*others, GONE]):
         health = applied(WELL, *results)
-        assert (health.told, health.why) == (HealthNotice.DISABLED, "it answered 410 Gone")
+        assert (health.status, health.reason) == (HealthNotice.DISABLED, "it answered 410 Gone")
 
 
 results = st.builds(
@@ -169,8 +169,12 @@ def test_whatever_comes_health_keeps_within_its_bounds(
     for result in sorted(found, key=lambda one: one.at):
         health = apply_results(health, [result], answer_rate, THRESHOLDS, dice)
         assert (health.failures > 0) == (health.failing_since is not None)
-        assert health.rate is None or RATE_LEAST <= health.rate <= RATE_MOST
-        if health.open_until is not None and health.failures == OPEN_AFTER:
-            assert health.open_until <= result.at + timedelta(seconds=OPEN_MOST * 1.2)
+        assert health.current_rate is None or RATE_LEAST <= health.current_rate <= RATE_MOST
+        if health.circuit_open_until is not None and health.failures == OPEN_AFTER:
+            assert health.circuit_open_until <= result.at + timedelta(seconds=OPEN_MOST * 1.2)
         if result.well and not result.gone:
-            assert (health.failures, health.open_until, health.probes) == (0, None, 0)
+            assert (health.failures, health.circuit_open_until, health.failed_probes) == (
+                0,
+                None,
+                0,
+            )

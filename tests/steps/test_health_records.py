@@ -137,7 +137,7 @@ async def test_failures_that_are_not_in_a_row_open_no_breaker(
         outcome = WELL if number % 10 else FAILED
         await recorder.write([attempted(resources, delivery, outcome, 0)])
     health = await stored(resources, due[0].subscriber_id)
-    assert (health.failures, health.open_until) == (0, None)
+    assert (health.failures, health.circuit_open_until) == (0, None)
 
 
 async def test_what_goes_well_where_all_is_well_touches_no_health(
@@ -151,8 +151,8 @@ async def test_what_goes_well_where_all_is_well_touches_no_health(
     (claimed,) = await deliverer.claim(1)
     with heard() as statements:
         await deliverer.deliver(claimed)
-    touching = [one for one in statements if "lanes" in one and "FOR UPDATE" in one]
+    touching = [one for one in statements if "subscriber_health" in one and "FOR UPDATE" in one]
     assert touching == []
-    assert [one for one in statements if "UPDATE lanes" in one] == []
+    assert [one for one in statements if "UPDATE subscriber_health" in one] == []
     (delivery,) = await fetch(api.resources, "SELECT state FROM deliveries")
     assert delivery["state"] == "delivered"

@@ -37,7 +37,7 @@ async def deliver_all(api: Api) -> None:
 
 
 async def health_of(api: Api, subscriber: dict[str, Any]) -> dict[str, Any]:
-    sql = "SELECT * FROM lanes WHERE subscriber_id = $1"
+    sql = "SELECT * FROM subscriber_health WHERE subscriber_id = $1"
     (health,) = await fetch(api.resources, sql, subscriber["id"])
     return health
 
@@ -115,7 +115,7 @@ async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock
         await create(api, 2 * FEW + 5)
         await deliver_all(api)
         sent = len(failing.got)
-        assert (await health_of(api, made))["open_until"] is not None
+        assert (await health_of(api, made))["circuit_open_until"] is not None
         await api.work(Work.DELIVER)
         assert len(failing.got) == sent, "nothing is sent while it is open"
         clock.pass_by(2 * OPEN_FIRST)
@@ -123,7 +123,7 @@ async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock
         (probe,) = [one for some in claims for one in some]
         await Deliverer(api.resources).deliver(probe)
         health = await health_of(api, made)
-        assert (health["probes"], health["open_until"] > clock.now) == (1, True)
+        assert (health["failed_probes"], health["circuit_open_until"] > clock.now) == (1, True)
 
 
 async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
@@ -164,7 +164,7 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
         await api.work(Work.DELIVER)
         assert len(shaky.got) == 1
         health = await health_of(api, made)
-        assert (health["open_until"], health["rate"]) == (None, START)
+        assert (health["circuit_open_until"], health["current_rate"]) == (None, START)
         await deliver_all(api)
         assert len(shaky.got) == 1 + START
 
@@ -286,7 +286,7 @@ async def test_a_secret_that_cannot_be_opened_is_an_attempt_with_its_reason(api:
     (attempt,) = delivery["attempts"]
     assert attempt["error"] == "secret: The secret cannot be opened: was SECRET_KEY changed?"
     assert delivery["state"] == "pending"
-    sql = "SELECT * FROM lanes WHERE failures > 0"
+    sql = "SELECT * FROM subscriber_health WHERE failures > 0"
     assert await fetch(api.resources, sql) == [], "the fault is ours"
 
 
@@ -313,7 +313,7 @@ async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
     await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
     made = await api.subscribe(NOBODY)
     await create(api, 1)
-    died = """INSERT INTO lanes (subscriber_id, told, told_at, why)
+    died = """INSERT INTO subscriber_health (subscriber_id, status, status_since, reason)
         VALUES ($1, 'disabled', now(), 'it answered 410 Gone')"""
     await fetch(api.resources, died, made["id"])
     for _ in range(2):
@@ -356,7 +356,8 @@ async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_other
     await create(api, 1)
     for subscriber_id in made:
         died = (
-            "INSERT INTO lanes (subscriber_id, told, told_at, why) VALUES ($1, $2, now(), 'gone')"
+            "INSERT INTO subscriber_health (subscriber_id, status, status_since, reason)"
+            " VALUES ($1, $2, now(), 'gone')"
         )
         await fetch(api.resources, died, subscriber_id, "disabled")
     await fetch(api.resources, STUCK, made[0], event_id(made[0], 1))

@@ -42,7 +42,7 @@ async def test_a_deep_backlog_goes_part_by_part(api: Api) -> None:
     answer = await api.http.delete(f"/v1/subscribers/{made['id']}")
     assert answer.status_code == 204, answer.text
     assert await left(api) == 0
-    for table in ("subscribers", "lanes", "previous_signing_keys"):
+    for table in ("subscribers", "subscriber_health", "previous_signing_keys"):
         assert await fetch(api.resources, f"SELECT * FROM {table}") == []  # noqa: S608 - ours
 
 

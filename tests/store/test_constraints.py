@@ -56,7 +56,7 @@ ROWS: dict[Table, dict[str, Any]] = {
     outgoing.events: EVENT,
     outgoing.subscribers: SUBSCRIBER,
     outgoing.deliveries: DELIVERY,
-    outgoing.lanes: LANE,
+    outgoing.subscriber_health: LANE,
     tables.callbacks: CALLBACK,
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
@@ -92,9 +92,9 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (outgoing.subscribers, "ck_subscribers_type", {"type": "pigeon"}),
     (outgoing.subscribers, "ck_subscribers_ordering", {"ordering": "random"}),
     (outgoing.subscribers, "ck_subscribers_format", {"format": "xml"}),
-    (outgoing.lanes, "ck_lanes_failing", {"failures": 1}),
-    (outgoing.lanes, "ck_lanes_failing", {"failing_since": NOW}),
-    (outgoing.lanes, "ck_lanes_told", {"told": "a tale"}),
+    (outgoing.subscriber_health, "ck_subscriber_health_failing", {"failures": 1}),
+    (outgoing.subscriber_health, "ck_subscriber_health_failing", {"failing_since": NOW}),
+    (outgoing.subscriber_health, "ck_subscriber_health_status", {"status": "a tale"}),
     (outgoing.deliveries, "ck_deliveries_state", {"state": "lost"} | ENDED | {"due_at": None}),
     (outgoing.deliveries, "ck_deliveries_finished", {"state": "dead", "due_at": None}),
     (outgoing.deliveries, "ck_deliveries_finished", ENDED),

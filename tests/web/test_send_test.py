@@ -58,7 +58,7 @@ async def test_a_test_is_a_signed_event_like_any_other(
 
 
 async def everything(api: Api) -> list[object]:
-    names = ("subscribers", "lanes", "events", "deliveries", "attempts")
+    names = ("subscribers", "subscriber_health", "events", "deliveries", "attempts")
     return [await fetch(api.resources, f"SELECT * FROM {name}") for name in names]  # noqa: S608 - our tables
 
 

@@ -18,7 +18,15 @@ from tests.web.test_subscriber_targets import resolving
 from tests.web.test_subscribers import errors
 
 NOBODY = "http://127.0.0.1:65009"
-CLEARED = ("failing_since", "open_until", "rate", "told", "told_at", "why", "announced")
+CLEARED = (
+    "failing_since",
+    "circuit_open_until",
+    "current_rate",
+    "status",
+    "status_since",
+    "reason",
+    "notified_status",
+)
 
 
 async def changed(api: Api, made: dict[str, Any], **fields: object) -> dict[str, Any]:
@@ -34,7 +42,8 @@ async def changed(api: Api, made: dict[str, Any], **fields: object) -> dict[str,
 async def row(api: Api) -> dict[str, Any]:
     (found,) = await fetch(
         api.resources,
-        "SELECT s.*, l.* FROM subscribers s LEFT JOIN lanes l ON l.subscriber_id = s.id",
+        "SELECT s.*, h.* FROM subscribers s"
+        " LEFT JOIN subscriber_health h ON h.subscriber_id = s.id",
     )
     return found
 
@@ -230,8 +239,10 @@ async def test_a_disabled_subscriber_comes_back_as_well(api: Api, clock: Clock, 
     assert (await row(api))["audited_until_xid"] > before
     await fetch(
         api.resources,
-        "UPDATE lanes SET failures = 3, failing_since = $1, open_until = $1, probes = 2,"
-        " rate = 1.5, told = 'disabled', announced = 'failing', told_at = $1, why = 'it failed',"
+        "UPDATE subscriber_health SET failures = 3, failing_since = $1, circuit_open_until = $1,"
+        " failed_probes = 2,"
+        " current_rate = 1.5, status = 'disabled', notified_status = 'failing',"
+        " status_since = $1, reason = 'it failed',"
         " sequence = 4",
         clock.now,
     )
@@ -241,7 +252,7 @@ async def test_a_disabled_subscriber_comes_back_as_well(api: Api, clock: Clock, 
     assert (back["state"], back["disabled_reason"]) == (state, None)
     kept = await row(api)
     assert (kept["audited_from_xid"] > before, kept["audited_until_xid"]) == (True, None)
-    clean: dict[str, object] = {"failures": 0, "probes": 0, "sequence": 4, "max_rate": 5}
+    clean: dict[str, object] = {"failures": 0, "failed_probes": 0, "sequence": 4, "max_rate": 5}
     clean |= dict.fromkeys(CLEARED)
     assert {name: kept[name] for name in clean} == clean
 
@@ -250,8 +261,9 @@ async def test_a_pause_is_no_failure_and_ends_as_well(api: Api) -> None:
     made = await api.subscribe(NOBODY, concurrency=2)
     await fetch(
         api.resources,
-        "UPDATE lanes SET rate = 1.5, failures = 1, failing_since = now(), told = 'failing',"
-        " announced = 'failing', told_at = now(), why = 'it failed', sequence = 1",
+        "UPDATE subscriber_health SET current_rate = 1.5, failures = 1, failing_since = now(),"
+        " status = 'failing',"
+        " notified_status = 'failing', status_since = now(), reason = 'it failed', sequence = 1",
     )
     for state in ("active", "paused", "paused"):
         await changed(api, made, state=state)
@@ -309,4 +321,4 @@ async def test_a_change_of_what_is_being_removed_finds_nothing(api: Api) -> None
             api.http.delete(path), *(api.http.patch(path, json=body) for _ in range(4))
         )
         assert {one.status_code for one in answers} <= {204, 200, 404}
-    assert await fetch(api.resources, "SELECT subscriber_id FROM lanes") == []
+    assert await fetch(api.resources, "SELECT subscriber_id FROM subscriber_health") == []
