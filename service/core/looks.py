@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.core import request_rules
 from service.core.errors import Finding
 from service.core.images import Flaw
 
 Kind = Literal["image", "video"]
 FRONTAL = "element_image_list/frontal_image"
 DUPLICATE = "duplicate"
+DUPLICATE_IMAGE = "duplicate_image"  # the code of an error or a warning for the caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[Fi
             found.append(Found(medium.field, duplicate_of(like.field)))
         elif like is not medium and name not in named:
             message = f"{medium.field} has the same content as {like.field}"
-            warnings.append(Finding(f"/{medium.field}", request_rules.DUPLICATE, message))
+            warnings.append(Finding(f"/{medium.field}", DUPLICATE_IMAGE, message))
         named.add(name)
     return found, warnings
 

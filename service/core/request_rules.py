@@ -14,10 +14,10 @@ from service.core import fields, images
 from service.core.create_request import CreateRequest
 from service.core.fields import Reader, Reading
 from service.core.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
+from service.core.looks import DUPLICATE_IMAGE
 
 NAME_LIMIT = 20  # characters; rule P10
 DESCRIPTION_LIMIT = 100  # characters; rule P11
-DUPLICATE = "duplicate_image"
 REFER_IMAGES = range(1, 4)  # rule P14: beside the one frontal image
 VIDEOS = range(1, 2)  # rule P17
 # Rule P20: an empty one is none. The upper bound is ours; the provider's ids have about 20.
@@ -134,9 +134,9 @@ def _compare(reading: Reading, at: str, first: str) -> None:
     """The provider wants the other images to differ from the frontal one, so one that does not is
     refused; it says nothing of two others that are alike, so of these there is a warning."""
     if first.endswith("/frontal_image") and at != first:
-        reading.report(at, DUPLICATE, f"must differ from {first[1:]}")
+        reading.report(at, DUPLICATE_IMAGE, f"must differ from {first[1:]}")
     elif at != first:
-        reading.warn(at, DUPLICATE, f"is the same as {first[1:]}")
+        reading.warn(at, DUPLICATE_IMAGE, f"is the same as {first[1:]}")
 
 
 def _inline(reading: Reading, at: str, text: str) -> str | None:
