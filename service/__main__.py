@@ -15,7 +15,7 @@ from service.core.errors import CallsheetError, Finding, Invalid, Unavailable
 from service.core.sources import PROVIDER
 from service.core.timestamps import rfc3339
 from service.settings import SettingError, Settings, read_settings
-from service.steps import audit, callback_secrets, keys, reseal, reverify
+from service.steps import audit, callback_secrets, keys, reencrypt, reverify
 from service.steps.resources import Resources
 from service.store.migrate import migrate
 from service.store.reasons import reason
@@ -194,14 +194,14 @@ def _warning(source: str) -> str:
 
 
 @_with_resources
-async def _reseal(resources: Resources, _given: argparse.Namespace) -> int:
-    done, settings = await reseal.reseal(resources), resources.settings
+async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
+    done, settings = await reencrypt.reencrypt(resources), resources.settings
     for one in done.unopened:
         print(f"no key opens the {one}", file=sys.stderr)
     print(f"{done.anew} sealed anew, {len(done.unopened)} could not be opened")
-    if settings.old_secret_keys and not done.unopened:
+    if settings.previous_secret_keys and not done.unopened:
         print(
-            "OLD_SECRET_KEYS are needed for callback addresses still: "
+            "PREVIOUS_SECRET_KEYS are needed for callback addresses still: "
             f"until {settings.task_deadline:g} seconds (TASK_DEADLINE) "
             "after the last process with another SECRET_KEY has ended"
         )
@@ -261,7 +261,7 @@ COMMANDS: Mapping[str, Command] = {
     "secrets add": _secrets_add,
     "secrets list": _secrets_list,
     "secrets remove": _secrets_remove,
-    "reseal": _reseal,
+    "reencrypt": _reencrypt,
     "audit": _audit,
 }
 

@@ -40,9 +40,9 @@ def parser() -> argparse.ArgumentParser:
     _keys_commands(command)
     _secrets_commands(command)
     command(
-        "reseal",
+        "reencrypt",
         "Encrypt all stored secrets anew after CALLSHEET_SECRET_KEY has changed",
-        "callsheet reseal",
+        "callsheet reencrypt",
     )
     command(
         "audit",

@@ -68,12 +68,12 @@ class Settings:
         "32 random bytes in Base64: encrypts secrets at rest, signs callback addresses",
         repr=False,
     )
-    old_secret_keys: tuple[bytes, ...] = _setting(
+    previous_secret_keys: tuple[bytes, ...] = _setting(
         "",
         parameters.keys,
         "Other keys that still open secrets and verify callback addresses, separated by spaces: "
-        "earlier SECRET_KEYs, until `callsheet reseal` has run and TASK_DEADLINE has passed; and "
-        "the next one, while some processes have it already and others not yet",
+        "earlier SECRET_KEYs, until `callsheet reencrypt` has run and TASK_DEADLINE has passed; "
+        "and the next one, while some processes have it already and others not yet",
         repr=False,
     )
     provider_url: str = _setting(
@@ -137,7 +137,7 @@ class Settings:
         parameters.optional(parameters.seconds(0.1, 86400)),
         "Seconds without news before the provider is asked; empty: the usual duration",
     )
-    look_ups_per_second: int = _setting(
+    polls_per_second: int = _setting(
         "20",
         parameters.whole(1, 10_000),
         "How often the provider is asked at most, over all workers; after a pause, a second's "
@@ -154,7 +154,7 @@ class Settings:
         "Seconds after which others take up what a dead worker held; a living one renews its hold "
         "three times in them. More than PROVIDER_TIMEOUT",
     )
-    absence_grace: float = _setting(
+    not_found_grace: float = _setting(
         "10",
         parameters.seconds(0, 3600),
         "After a lost answer: how long a look-up that finds nothing is not yet believed",
@@ -177,10 +177,10 @@ class Settings:
         parameters.seconds(0.1, 30 * 86400),
         "Seconds from there until the subscriber is disabled, if they go on",
     )
-    delivery_parallel: int = _setting(
+    delivery_concurrency: int = _setting(
         "256", parameters.whole(1, 10_000), "Delivery attempts at once in one worker"
     )
-    subscribers_per_account: int = _setting(
+    max_subscribers_per_account: int = _setting(
         "100", parameters.whole(1, 100_000), "Subscribers that one account may have"
     )
     requests_per_second: float | None = _setting(
@@ -189,12 +189,12 @@ class Settings:
         "Requests of one account a second, over all its keys and all web processes; after a pause, "
         "a second's worth at once; empty: no limit",
     )
-    queued_per_account: int = _setting(
+    max_queued_per_account: int = _setting(
         "100000",
         parameters.whole(1, 10_000_000),
         "Subjects of one account that may be queued at once; beyond it they are refused with 429",
     )
-    media_parallel: int = _setting(
+    media_concurrency: int = _setting(
         "8",
         parameters.whole(1, 1000),
         "Subjects at once in one worker whose media, given by URL, are fetched and checked; each "
@@ -205,16 +205,16 @@ class Settings:
         parameters.seconds(0.1, 3600),
         "The longest the download of one image or video may take, redirects included",
     )
-    voice_for_images: bool = _setting(
+    allow_voice_for_images: bool = _setting(
         "false",
         parameters.switch,
         "Whether image subjects may bind a voice: the provider allows it since 2026-03-23, the "
         "document does not",
     )
-    sweep: float = _setting(
+    sweep_interval: float = _setting(
         "1", parameters.seconds(0.05, 3600), "How often a worker looks for work nobody woke it for"
     )
-    retention_days: int = _setting(
+    retention_callbacks_days: int = _setting(
         "35", parameters.whole(1, 3650), "Days that raw callbacks are kept"
     )
     queue_name: str = _setting(

@@ -63,7 +63,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """All that the steps need, opened and closed together; nothing is dialled before its use."""
     database = Database(settings.database_url, settings.database_pool)
     guard = Guard(settings.allowed_private_targets, ports=settings.allowed_ports)
-    vault = Vault(settings.secret_key, secrets.token_bytes, settings.old_secret_keys)
+    vault = Vault(settings.secret_key, secrets.token_bytes, settings.previous_secret_keys)
     provider = Provider(
         settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
     )
@@ -88,7 +88,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 learnt=Learnt(),
                 keyring=Keyring(settings, vault),
                 test_slots=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
-                queue_limit=QueueLimit(settings.queued_per_account),
+                queue_limit=QueueLimit(settings.max_queued_per_account),
                 callback_keys=vault.derive_each("callback addresses"),
                 clock=utc_now,
                 dice=_RANDOM.random,

@@ -49,7 +49,7 @@ def make_loops(resources: Resources) -> WorkLoops:
     looker = look.Looker(resources)
     loops: WorkLoops = {
         Work.CHECK_MEDIA: WorkLoop(
-            "check_media", looker.claim, looker.look, settings.media_parallel
+            "check_media", looker.claim, looker.look, settings.media_concurrency
         ),
         Work.SUBMIT: WorkLoop(
             "submit",
@@ -67,7 +67,7 @@ def make_loops(resources: Resources) -> WorkLoops:
             "deliver",
             deliverer.claim,
             deliverer.deliver,
-            settings.delivery_parallel,
+            settings.delivery_concurrency,
             detached=DETACHED,
         ),
     }
@@ -184,7 +184,7 @@ async def sweep_for_ever(
             log.warning("worker", action="sweep_failed", error=error.reason)
         except Exception:  # what cannot be swept must not end the process
             log.exception("worker", action="fault")
-        await asyncio.sleep(resources.settings.sweep)
+        await asyncio.sleep(resources.settings.sweep_interval)
 
 
 async def keep_leases(resources: Resources, loops: WorkLoops) -> None:
@@ -211,7 +211,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     collect_seldom()
     async with open_resources(settings) as resources:
         loops = make_loops(resources)
-        tasks = [asyncio.create_task(loop.run(settings.sweep)) for loop in loops.values()]
+        tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
         hearing = partial(hear, resources.queue.name, loops)
         taking = partial(take_jobs, resources)
         watches = [

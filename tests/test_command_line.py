@@ -302,7 +302,7 @@ async def test_help_lists_the_commands() -> None:
         "simulator",
         "keys",
         "secrets",
-        "reseal",
+        "reencrypt",
         "audit",
     ):
         assert command in done.stdout

@@ -57,7 +57,7 @@ async def test_a_job_waits_however_long_the_queue_is_full_and_is_made_once_there
     """Nobody may be there to hear that it was refused."""
     _ = impatient
     first = await api.create()
-    settings = replace(untimed(api), queued_per_account=1, provider_parallel=1)
+    settings = replace(untimed(api), max_queued_per_account=1, provider_parallel=1)
     await fetch(
         api.resources, "UPDATE provider_state SET stopped_code = 1102, next_probe_at = $1", LATER
     )

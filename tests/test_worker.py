@@ -62,7 +62,7 @@ async def test_it_stays_up_while_redis_is_killed_and_started_again(
     api: Api, tmp_path: Path, logged: list[EventDict]
 ) -> None:
     with valkey(tmp_path / "valkey") as server:
-        settings = replace(api.resources.settings, redis_url=server.url, sweep=OFTEN)
+        settings = replace(api.resources.settings, redis_url=server.url, sweep_interval=OFTEN)
         async with working(settings):
             await listening(settings)
             server.kill()
@@ -147,7 +147,7 @@ async def test_it_stays_up_while_postgres_is_away(
 ) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
     expected = {"sweep_failed", "unavailable", "job_put_off"}
-    async with working(replace(settings, database_url=url, sweep=OFTEN)):
+    async with working(replace(settings, database_url=url, sweep_interval=OFTEN)):
         await listening(settings)
         await redis.enqueue_job("create_subject", "acme", a_request())
         await until(lambda: expected <= set(actions(logged)))
@@ -165,7 +165,7 @@ def take_out_faults(logged: list[EventDict]) -> None:
 
 async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict]) -> None:
     await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
-    settings = replace(api.resources.settings, sweep=OFTEN)
+    settings = replace(api.resources.settings, sweep_interval=OFTEN)
     sweeping = asyncio.create_task(
         worker.sweep_for_ever(replace(api.resources, settings=settings), reconcile.sweep)
     )
@@ -210,7 +210,7 @@ async def test_a_sweep_that_fails_keeps_none_of_the_others_from_being_made(
     async def forgotten() -> bool:
         return not await fetch(api.resources, "SELECT key FROM idempotency_keys")
 
-    async with working(replace(api.resources.settings, sweep=OFTEN)):
+    async with working(replace(api.resources.settings, sweep_interval=OFTEN)):
         await eventually(forgotten)
         await until(lambda: "fault" in actions(logged))
     take_out_faults(logged)

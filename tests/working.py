@@ -48,4 +48,4 @@ def actions(logged: list[EventDict]) -> list[object]:
 
 
 def untimed(api: Api) -> Settings:
-    return replace(api.resources.settings, sweep=NEVER)
+    return replace(api.resources.settings, sweep_interval=NEVER)

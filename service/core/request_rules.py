@@ -45,7 +45,7 @@ def check(
     body: object,
     account_id: str,
     *,
-    voice_for_images: bool = False,
+    allow_voice_for_images: bool = False,
     ports: Container[int] | None = None,
 ) -> CreateRequest:
     """The request that an account makes by a JSON body; Invalid, with every finding, if it breaks a
@@ -53,15 +53,15 @@ def check(
 
     A field that is null is left out; an empty text breaks the rule of its field, but for the voice:
     a caller's unset variable is no choice of his.
-    `voice_for_images` admits a voice for image subjects, which rule P21 does not; `ports` are those
-    that its URLs may name, None any.
+    `allow_voice_for_images` admits a voice for image subjects, which rule P21 does not; `ports` are
+    those that its URLs may name, None any.
     """
     reading = Reading(ports)
     given = fields.body_members(reading, body, READERS)
     _needed(reading, given)
     read = fields.read_each(reading, given, READERS)
     document = {name: value for name, value in read.items() if value}
-    if document.get("reference_type") == IMAGE and not voice_for_images:  # rule P21
+    if document.get("reference_type") == IMAGE and not allow_voice_for_images:  # rule P21
         _no_voice(reading, document)
     reading.raise_findings()
     return CreateRequest(account_id, document, reading.inline, tuple(reading.warnings))

@@ -33,7 +33,7 @@ async def prune(resources: Resources) -> None:
         await media.drop_unused(tx, now - MEDIA_GRACE)
         await idempotency.prune(tx, now - KEY_LIFE)
         await retired_keys.prune(tx, now)
-    kept_since = now - timedelta(days=resources.settings.retention_days)
+    kept_since = now - timedelta(days=resources.settings.retention_callbacks_days)
     while True:
         async with resources.database.transaction() as tx:
             if await inbox.prune(tx, kept_since, BATCH) < BATCH:

@@ -32,7 +32,7 @@ BATCH = 100  # of them that are moved in one transaction
 async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     """Subjects that nobody called back about in time, the longest overdue first; as many as the
     permitted rate lets through, which is waited for, at most a second."""
-    rate = resources.settings.look_ups_per_second
+    rate = resources.settings.polls_per_second
     async with resources.database.autocommit() as tx:
         now = resources.clock()
         due, until = await provider.look_ups(tx, now, limit)
@@ -79,7 +79,7 @@ async def look_up(resources: Resources, subject: Subject) -> None:
 def _absent(resources: Resources, subject: Subject) -> News | None:
     """Nothing there: send it again, but not while the lost call may still be on its way."""
     now = resources.clock()
-    grace = timedelta(seconds=resources.settings.absence_grace)
+    grace = timedelta(seconds=resources.settings.not_found_grace)
     if subject.state is State.UNCONFIRMED and (subject.claimed_at or now) + grace > now:
         return None
     wait = full_jitter(subject.attempts, RETRY_BASE, RETRY_CAP, resources.dice())

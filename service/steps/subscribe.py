@@ -88,7 +88,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
         created_at=resources.clock(),
         **{**LEFT_OUT, **given},
     )
-    most = resources.settings.subscribers_per_account
+    most = resources.settings.max_subscribers_per_account
     async with resources.database.transaction() as tx:
         if await subscribers.crowd(tx, account_id) >= most:
             rule = f"an account has at most {most} subscribers"

@@ -33,7 +33,7 @@ def validate(
         request = check(
             body,
             account_id,
-            voice_for_images=settings.voice_for_images,
+            allow_voice_for_images=settings.allow_voice_for_images,
             ports=settings.allowed_ports,
         )
     except Invalid as error:

@@ -43,7 +43,7 @@ KEPT = """
 WORDS = {"succeed": "succeeded", "failed": "failed"}
 SETTINGS = {
     "provider_parallel": "1000",
-    "look_ups_per_second": "200",
+    "polls_per_second": "200",
     "delivery_timeout": "1",
     "delivery_schedule": ",".join(["0.2"] * 100),
 }

@@ -33,7 +33,7 @@ SETTINGS = {
     "provider_parallel": "1000",
     "delivery_timeout": str(TIMEOUT),
     "delivery_schedule": ",".join(["0.3"] * 200),
-    "delivery_parallel": "32",
+    "delivery_concurrency": "32",
 }
 PHASES = (
     *[sub.ACCEPT] * 20,

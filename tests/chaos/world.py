@@ -27,8 +27,8 @@ LEASE = 3  # seconds: what a dead worker held is taken up after this
 QUICK = {
     "CALLSHEET_LEASE": str(LEASE),
     "CALLSHEET_POLL_AFTER": "1",
-    "CALLSHEET_ABSENCE_GRACE": "1",
-    "CALLSHEET_SWEEP": "0.2",
+    "CALLSHEET_NOT_FOUND_GRACE": "1",
+    "CALLSHEET_SWEEP_INTERVAL": "0.2",
 }
 AGAIN = 0.2  # seconds before a caller who got no answer asks again
 PATIENCE = 40.0  # seconds until something must have come about

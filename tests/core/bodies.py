@@ -52,9 +52,9 @@ def video_body(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     return body | changes
 
 
-def findings(body: object, *, voice_for_images: bool = False) -> list[tuple[str, str]]:
+def findings(body: object, *, allow_voice_for_images: bool = False) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
-        check(body, voice_for_images=voice_for_images)
+        check(body, allow_voice_for_images=allow_voice_for_images)
     for finding in raised.value.findings:  # each names the field, and then the rule
         assert finding.message.startswith(f"{finding.pointer[1:] or 'the request'} ")
     return [(finding.pointer, finding.code) for finding in raised.value.findings]

@@ -83,7 +83,7 @@ def test_a_voice_belongs_to_a_video_subject_unless_a_setting_says_otherwise() ->
     assert findings(image_body(element_voice_id=voice)) == [
         ("/element_voice_id", "voice_needs_video")
     ]
-    allowed = check(image_body(element_voice_id=voice), voice_for_images=True)
+    allowed = check(image_body(element_voice_id=voice), allow_voice_for_images=True)
     assert allowed.document["element_voice_id"] == voice
 
 

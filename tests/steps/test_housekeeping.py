@@ -35,7 +35,7 @@ ENDED = """
 
 async def test_raw_callbacks_are_kept_for_the_retention_time(api: Api, clock: Clock) -> None:
     await fetch(api.resources, CALLBACKS, BATCH + 1, clock())
-    clock.pass_by(api.resources.settings.retention_days * DAY)
+    clock.pass_by(api.resources.settings.retention_callbacks_days * DAY)
     await housekeeping.prune(api.resources)
     assert len(await fetch(api.resources, "SELECT id FROM callbacks")) == BATCH + 1
     clock.pass_by(1)

@@ -37,7 +37,7 @@ COPY_EVENTS = """
 def environ(environ: dict[str, str]) -> dict[str, str]:
     """Places for everybody."""
     return environ | {
-        "CALLSHEET_LOOK_UPS_PER_SECOND": str(RATE),
+        "CALLSHEET_POLLS_PER_SECOND": str(RATE),
         "CALLSHEET_PROVIDER_PARALLEL": str(MANY),
     }
 
@@ -101,7 +101,7 @@ async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     api: Api, provider: Remote
 ) -> None:
     await sent(api, provider, 3 * LOOK_UPS)
-    settings = replace(api.resources.settings, look_ups_per_second=LOOK_UPS)
+    settings = replace(api.resources.settings, polls_per_second=LOOK_UPS)
     resources = replace(api.resources, settings=settings, clock=utc_now)
     await fetch(resources, "UPDATE subjects SET next_poll_at = now() - interval '1 minute'")
     loop = make_loops(resources)[Work.RECONCILE]

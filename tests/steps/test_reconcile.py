@@ -132,7 +132,7 @@ async def test_a_lost_subject_that_never_arrived_is_sent_again_after_the_grace(
     await provider.admin("faults", {"answer": "drop", "code": 5002})
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
-    grace = api.resources.settings.absence_grace
+    grace = api.resources.settings.not_found_grace
     for _ in range(int(grace)):
         await api.work(Work.RECONCILE)
         assert await state(api, subject_id) == "unconfirmed", "it may still be on its way"

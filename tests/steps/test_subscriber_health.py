@@ -51,7 +51,7 @@ async def feed(api: Api, type_: str) -> list[dict[str, Any]]:
 async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
     api: Api, subscriber: Receiver
 ) -> None:
-    settings = replace(api.resources.settings, delivery_parallel=40)
+    settings = replace(api.resources.settings, delivery_concurrency=40)
     async with listening(silent) as hanging:
         for _ in range(30):
             await api.subscribe(hanging, event_types=["subject.queued"])

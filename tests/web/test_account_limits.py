@@ -38,7 +38,7 @@ def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str
 @asynccontextmanager
 async def second(resources: Resources, key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Another web process' worth of application: it shares nothing with the first but Postgres."""
-    own = replace(resources, queue_limit=QueueLimit(resources.settings.queued_per_account))
+    own = replace(resources, queue_limit=QueueLimit(resources.settings.max_queued_per_account))
     async with served(build(own)) as address:
         headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(
@@ -54,7 +54,7 @@ RATE = pytest.mark.parametrize(
     indirect=True,
 )
 QUEUE = pytest.mark.parametrize(
-    "environ", [{"CALLSHEET_QUEUED_PER_ACCOUNT": str(FEW)}], indirect=True
+    "environ", [{"CALLSHEET_MAX_QUEUED_PER_ACCOUNT": str(FEW)}], indirect=True
 )
 
 
@@ -210,7 +210,7 @@ async def test_equal_requests_take_up_one_place_of_a_queue(api: Api) -> None:
     assert (await api.http.post("/v1/subjects", json=a_request())).status_code == 429
 
 
-@pytest.mark.parametrize("environ", [{"CALLSHEET_QUEUED_PER_ACCOUNT": "20000"}], indirect=True)
+@pytest.mark.parametrize("environ", [{"CALLSHEET_MAX_QUEUED_PER_ACCOUNT": "20000"}], indirect=True)
 async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
     resources: Resources, clock: Clock, account: str
 ) -> None:

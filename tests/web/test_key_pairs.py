@@ -7,7 +7,7 @@ from structlog.typing import EventDict
 from service.remote.credentials import KeyPair
 from service.remote.provider import Accepted, Found, Provider
 from service.settings import read_settings
-from service.steps import callers, keys, reseal
+from service.steps import callers, keys, reencrypt
 from service.steps.keys import DEFAULT_SCOPES, Pair
 from service.store.callers import Caller
 from service.wiring import open_resources
@@ -224,7 +224,7 @@ async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
     pair: Pair, environ: dict[str, str], logged: list[EventDict]
 ) -> None:
     changed = environ | {"CALLSHEET_SECRET_KEY": NEXT_KEY}
-    changing = changed | {"CALLSHEET_OLD_SECRET_KEYS": SECRET_KEY}
+    changing = changed | {"CALLSHEET_PREVIOUS_SECRET_KEYS": SECRET_KEY}
 
     async def opens(settings: dict[str, str]) -> bool:
         async with open_resources(read_settings(settings)) as resources:
@@ -237,6 +237,6 @@ async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
     assert not await opens(changed)
     assert [one["action"] for one in logged if one.get("key")] == ["secret_sealed"]
     async with open_resources(read_settings(changing)) as resources:
-        done = await reseal.reseal(resources)
+        done = await reencrypt.reencrypt(resources)
     assert (done.anew, done.unopened) == (1, [])
     assert await opens(changed)

@@ -122,7 +122,7 @@ def test_each_call_needs_the_scope_that_the_table_says() -> None:
 
 
 def test_a_setting_changes_the_one_rule_that_depends_on_it() -> None:
-    schemas = document(voice_for_images=True)["components"]["schemas"]
+    schemas = document(allow_voice_for_images=True)["components"]["schemas"]
     for request in ("ImageSubjectRequest", "VideoSubjectRequest"):
         assert schemas[request] == DOCUMENT["components"]["schemas"][request]
     without = DOCUMENT["components"]["schemas"]

@@ -17,7 +17,7 @@ from tests.local.simulating import until
 from tests.web.test_server import listens
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-ROOM = {"CALLSHEET_SUBSCRIBERS_PER_ACCOUNT": "100000"}
+ROOM = {"CALLSHEET_MAX_SUBSCRIBERS_PER_ACCOUNT": "100000"}
 
 
 @pytest.mark.timeout(300)

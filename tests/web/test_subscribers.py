@@ -115,7 +115,7 @@ async def test_a_secret_may_be_given(api: Api) -> None:
 
 
 async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:
-    settings = replace(api.resources.settings, subscribers_per_account=2)
+    settings = replace(api.resources.settings, max_subscribers_per_account=2)
     few = replace(api.resources, settings=settings)
     (row,) = await fetch(few, "SELECT id FROM accounts")
     body = {"url": "http://127.0.0.1:65009"}

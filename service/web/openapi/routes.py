@@ -40,20 +40,20 @@ class CachedDocument:
 
 async def openapi(request: Request) -> Response:
     settings, root = resources(request).settings, outside(request, "/").removesuffix("/")
-    return _answer(request, _json(root, voice_for_images=settings.voice_for_images))
+    return _answer(request, _json(root, allow_voice_for_images=settings.allow_voice_for_images))
 
 
 async def docs(request: Request) -> Response:
     settings = resources(request).settings
-    return _answer(request, _page(voice_for_images=settings.voice_for_images))
+    return _answer(request, _page(allow_voice_for_images=settings.allow_voice_for_images))
 
 
-def document(root: str = "", *, voice_for_images: bool = False) -> dict[str, Any]:
+def document(root: str = "", *, allow_voice_for_images: bool = False) -> dict[str, Any]:
     """The document as it is served. `root` is the path that callers have before all of ours;
-    `voice_for_images` is the setting of that name, on which one schema depends."""
+    `allow_voice_for_images` is the setting of that name, on which one schema depends."""
     components = WRITTEN["components"]
     schemas = components["schemas"]
-    if voice_for_images:
+    if allow_voice_for_images:
         schemas = schemas | {"ImageVoice": schemas["Voice"]}
     return {
         **WRITTEN,
@@ -63,14 +63,14 @@ def document(root: str = "", *, voice_for_images: bool = False) -> dict[str, Any
 
 
 @cache
-def _json(root: str, *, voice_for_images: bool) -> CachedDocument:
-    body = orjson.dumps(document(root, voice_for_images=voice_for_images))
+def _json(root: str, *, allow_voice_for_images: bool) -> CachedDocument:
+    body = orjson.dumps(document(root, allow_voice_for_images=allow_voice_for_images))
     return _cached(body, JSON, {})
 
 
 @cache
-def _page(*, voice_for_images: bool) -> CachedDocument:
-    html = page(document(voice_for_images=voice_for_images))
+def _page(*, allow_voice_for_images: bool) -> CachedDocument:
+    html = page(document(allow_voice_for_images=allow_voice_for_images))
     headers = {
         "content-security-policy": POLICY.format(style=_style_hash(html)),
         "x-content-type-options": "nosniff",

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from service.core.signatures import secret_of
 from service.job_queue import Work
 from service.settings import read_settings
-from service.steps import callback_secrets, reseal, reverify
-from service.steps.reseal import BATCH
+from service.steps import callback_secrets, reencrypt, reverify
+from service.steps.reencrypt import BATCH
 from service.steps.resources import Resources
 from service.steps.vault import encryption_context
 from service.store import signing_keys
@@ -29,7 +29,7 @@ from tests.steps.rotating import NOWHERE, Backend, backend, believed, delivered,
 from tests.test_command_line import run
 
 NEXT_KEY = "dGhlIG5leHQgc2VjcmV0IGtleSwgb2YgMzIgYnl0ZXM="
-KEY, OLD_KEYS = "CALLSHEET_SECRET_KEY", "CALLSHEET_OLD_SECRET_KEYS"
+KEY, OLD_KEYS = "CALLSHEET_SECRET_KEY", "CALLSHEET_PREVIOUS_SECRET_KEYS"
 PRESENT = {KEY: SECRET_KEY}
 TOLD = {KEY: SECRET_KEY, OLD_KEYS: NEXT_KEY}
 CHANGED = {KEY: NEXT_KEY, OLD_KEYS: SECRET_KEY}
@@ -86,7 +86,7 @@ async def believing(api: Api, theirs: Backend, made: Mapping[str, Any], new: str
 async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
     api: Api, environ: dict[str, str]
 ) -> None:
-    """Promise 9, for the key that keeps all others: told of, changed, resealed, and the old one
+    """Promise 9, for the key that keeps all others: told of, changed, reencrypted, and the old one
     dropped."""
     await callback_secrets.add(api.resources, "provider", ADDED)
     account = (await api.http.get("/v1/account/callback-secret")).json()
@@ -119,7 +119,7 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
             await rotate(changed, other)
             await told.http.delete(f"/v1/subscribers/{other['id']}")
             await believing(told, theirs, made, new)
-            done = await reseal.reseal(changed.resources)
+            done = await reencrypt.reencrypt(changed.resources)
             assert (done.anew, done.unopened) == (7, [])
             await believing(told, theirs, made, new)
             assert (await told.http.get("/v1/account/callback-secret")).json() == account
@@ -128,28 +128,28 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
             assert (await alone.http.get("/v1/account/callback-secret")).json() == account
             assert await call_back(alone, subject, new_name, 10) == 200
             assert await call_back(alone, subject, old_name, 11) == 401
-            assert await reseal.reseal(alone.resources) == reseal.Resealed()
+            assert await reencrypt.reencrypt(alone.resources) == reencrypt.Reencrypted()
         assert theirs.refused == []
     rows = await fetch(api.resources, "SELECT DISTINCT version FROM subscribers")
     assert rows == [{"version": 2}], "what was opened before is good still"
 
 
-async def test_resealing_amid_rotations_leaves_nothing_under_the_old_key(
+async def test_reencrypting_amid_rotations_leaves_nothing_under_the_old_key(
     api: Api, environ: dict[str, str]
 ) -> None:
     made = [await api.subscribe(NOWHERE, signatures=["v1", "v1a"]) for _ in range(4)]
     async with restarted(api, environ | CHANGED) as changed:
         turns = [rotate(changed, one) for one in made for _ in range(3)]
-        done, *_ = await asyncio.gather(reseal.reseal(changed.resources), *turns)
+        done, *_ = await asyncio.gather(reencrypt.reencrypt(changed.resources), *turns)
     assert done.unopened == []
     async with process(api, environ | ALONE) as alone:
-        assert await reseal.reseal(alone) == reseal.Resealed()
+        assert await reencrypt.reencrypt(alone) == reencrypt.Reencrypted()
         wanted = {one["id"]: 4 for one in made}
         known = await alone.send_settings.known(alone.database, wanted, alone.clock())
         assert [len(one.keys) for one in known.values()] == [4] * 4
 
 
-async def test_resealing_waits_for_a_change_and_never_undoes_it(
+async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
     api: Api, environ: dict[str, str]
 ) -> None:
     made = await api.subscribe(NOWHERE)
@@ -158,11 +158,11 @@ async def test_resealing_waits_for_a_change_and_never_undoes_it(
     async with process(api, environ | CHANGED) as changed:
         async with api.resources.database.transaction() as tx:
             await signing_keys.hold(tx, account["account_id"], made["id"])
-            resealing = asyncio.create_task(reseal.reseal(changed))
+            reencrypting = asyncio.create_task(reencrypt.reencrypt(changed))
             await blocked(api.resources)
             keys = Keys(vault.seal(b"the new key", bound), None, None)
             await signing_keys.change(tx, made["id"], keys)
-        assert (await resealing).anew == 1
+        assert (await reencrypting).anew == 1
     (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")
     assert changed.vault.open(row["secret"], bound) == b"the new key"
     assert changed.vault.sealed_anew(row["secret"], bound) is None
@@ -174,10 +174,10 @@ async def test_who_stands_for_callback_urls_has_nothing_of_its_own_to_seal(
     await api.subscribe(NOWHERE)
     await fetch(api.resources, "UPDATE subscribers SET type = 'callback', secret = ''")
     async with process(api, environ | CHANGED) as changed:
-        assert await reseal.reseal(changed) == reseal.Resealed()
+        assert await reencrypt.reencrypt(changed) == reencrypt.Reencrypted()
 
 
-async def test_resealing_that_broke_off_goes_on_when_it_is_run_again(
+async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
     api: Api, environ: dict[str, str]
 ) -> None:
     vault, until = api.resources.vault, api.resources.clock()
@@ -188,16 +188,16 @@ async def test_resealing_that_broke_off_goes_on_when_it_is_run_again(
     async with process(api, environ | CHANGED) as changed, process(api, environ | ALONE) as alone:
         async with api.resources.database.transaction() as tx:
             await tx.execute(held.with_for_update())
-            broken = asyncio.create_task(reseal.reseal(changed))
+            broken = asyncio.create_task(reencrypt.reencrypt(changed))
             await blocked(api.resources)
             broken.cancel()
             await asyncio.wait([broken])
-        left = (await reseal.reseal(alone)).unopened
+        left = (await reencrypt.reencrypt(alone)).unopened
         assert left == [
             f"secret of previous_signing_keys key_{BATCH + number:03}" for number in range(10)
         ]
-        assert (await reseal.reseal(changed)).anew == 10
-        assert await reseal.reseal(alone) == reseal.Resealed()
+        assert (await reencrypt.reencrypt(changed)).anew == 10
+        assert await reencrypt.reencrypt(alone) == reencrypt.Reencrypted()
 
 
 async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed(
@@ -207,15 +207,15 @@ async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed
     lost = await api.subscribe(NOWHERE)
     change = "UPDATE subscribers SET seed = 'sealed elsewhere' WHERE id = $1"
     await fetch(api.resources, change, lost["id"])
-    done = await run(environ | CHANGED, "reseal")
+    done = await run(environ | CHANGED, "reencrypt")
     assert (done.returncode, done.stdout) == (1, "2 sealed anew, 1 could not be opened\n")
     assert f"no key opens the seed of subscribers {lost['id']}" in done.stderr
     await fetch(api.resources, "UPDATE subscribers SET seed = NULL")
-    done = await run(environ | CHANGED, "reseal")
+    done = await run(environ | CHANGED, "reencrypt")
     first, second = done.stdout.splitlines()
     assert (done.returncode, first) == (0, "0 sealed anew, 0 could not be opened")
     assert "86400 seconds (TASK_DEADLINE)" in second
-    done = await run(environ | ALONE, "reseal")
+    done = await run(environ | ALONE, "reencrypt")
     assert (done.returncode, done.stdout.splitlines()) == (0, [first])
 
 
@@ -226,14 +226,14 @@ async def test_a_callback_secret_is_known_by_its_fingerprint_under_either_key(
     old, _ = await callback_secrets.add(api.resources, "provider", ADDED)
     async with process(api, environ | CHANGED) as changed:
         assert await callback_secrets.add(changed, "provider", ADDED) == (old, False)
-        await reseal.reseal(changed)
+        await reencrypt.reencrypt(changed)
         (anew,) = await callback_secrets.listed(changed)
         assert (anew.id, anew.fingerprint != old.fingerprint) == (old.id, True)
         assert await callback_secrets.add(changed, "provider", ADDED) == (anew, False)
-        # A process that has not been told yet adds it again; resealing makes the two one.
+        # A process that has not been told yet adds it again; `reencrypt` makes the two one.
         _, added = await callback_secrets.add(api.resources, "provider", ADDED)
         assert added
-        await reseal.reseal(changed)
+        await reencrypt.reencrypt(changed)
         (left,) = await callback_secrets.listed(changed)
         assert left.fingerprint == anew.fingerprint
 

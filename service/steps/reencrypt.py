@@ -1,10 +1,11 @@
 """After a change of SECRET_KEY: all that an earlier one sealed is sealed under the present one.
 
-So a key is changed with nothing refused: put the new one into every process's OLD_SECRET_KEYS; then
-make it their SECRET_KEY and the earlier one their OLD_SECRET_KEYS; reseal; drop the earlier one
-when no callback address made with it is with the provider any more. Where all processes stop and
-start together, the first of these may be left out. What is derived and cannot be made anew,
-rejected callbacks of sources with a shared secret, can be verified again until then, not later.
+So a key is changed with nothing refused: put the new one into every process's PREVIOUS_SECRET_KEYS;
+then make it their SECRET_KEY and the earlier one their PREVIOUS_SECRET_KEYS; reencrypt; drop the
+earlier one when no callback address made with it is with the provider any more. Where all processes
+stop and start together, the first of these may be left out. What is derived and cannot be made
+anew, rejected callbacks of sources with a shared secret, can be verified again until then, not
+later.
 """
 
 from dataclasses import dataclass, field
@@ -21,17 +22,17 @@ WHOLE = frozenset({"secret", "callback_url_secret"})  # columns whose name is no
 
 
 @dataclass(slots=True)
-class Resealed:
+class Reencrypted:
     """How many values were sealed anew, and each column and row that no key known here opens."""
 
     anew: int = 0
     unopened: list[str] = field(default_factory=list)
 
 
-async def reseal(resources: Resources) -> Resealed:
+async def reencrypt(resources: Resources) -> Reencrypted:
     """All there is, in small transactions while everything runs; safe to run again, also after it
     broke off. Every process must know the present key: what is sealed anew opens under it alone."""
-    done = Resealed()
+    done = Reencrypted()
     for shelf in SHELVES:
         after: str | None = ""
         while after is not None:
@@ -39,7 +40,7 @@ async def reseal(resources: Resources) -> Resealed:
     return done
 
 
-async def _batch(resources: Resources, shelf: Shelf, after: str, done: Resealed) -> str | None:
+async def _batch(resources: Resources, shelf: Shelf, after: str, done: Reencrypted) -> str | None:
     """The id that the next batch begins after; None if there is none."""
     anew, unopened = 0, list[str]()
     async with resources.database.transaction() as tx:
