@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.core import parameters
+from service.core.keys import whsec
 from service.core.ports import MAX_PORT
-from service.core.signatures import key_of
 from service.core.sources import PROVIDER
 from service.steps import keys
 
@@ -80,7 +80,7 @@ def _port(given: str) -> int:
 def _webhook_secret(given: str) -> str:
     """The text itself, if it is a `whsec_` secret; what is wrong is said without it."""
     try:
-        key_of(given)
+        whsec(given)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return given

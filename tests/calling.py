@@ -10,6 +10,7 @@ import asyncpg
 
 from service.core import signatures
 from service.core.create_request import Accepted
+from service.core.keys import whsec
 from service.core.url_tokens import callback_token
 from service.steps.accept import accept
 from service.steps.resources import Resources
@@ -49,7 +50,7 @@ def signed(
     body: bytes, at: datetime, message_id: str = "msg_1", secret: str = WEBHOOK_SECRET
 ) -> dict[str, str]:
     """The headers of a signed callback."""
-    keys = [signatures.key_of(secret)]
+    keys = [whsec(secret)]
     return signatures.headers(keys, message_id, int(at.timestamp()), body)
 
 

@@ -79,13 +79,11 @@ def code_of(error: CallsheetError, authorization: str | None = None) -> int:
         return AT_ANOTHER_TIME.get(error.time or "") or _unauthorized(authorization)
     if isinstance(error, TooMany) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
-    if isinstance(error, Invalid) and ("", "wrong_type") in _places(error):
+    if isinstance(error, Invalid) and any(
+        (one.pointer, one.code) == ("", "wrong_type") for one in error.findings
+    ):
         return UNREADABLE  # the body is no JSON object
     return CODES[type(error)]
-
-
-def _places(error: Invalid) -> set[tuple[str, str]]:
-    return {(one.pointer, one.code) for one in error.findings}
 
 
 def _unauthorized(authorization: str | None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from service.core.signatures import key_of
+from service.core.keys import whsec
 
 SECRET_KEY_BYTES = 32
 LONGEST_WAIT = 7 * 86400  # seconds between two delivery attempts
@@ -142,7 +142,7 @@ def keys(value: str) -> tuple[bytes, ...]:
 
 
 def secrets(value: str) -> tuple[bytes, ...]:
-    return tuple(key_of(secret) for secret in value.split())
+    return tuple(whsec(secret) for secret in value.split())
 
 
 def schedule(value: str) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Container, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from service.core import fields, images
@@ -84,18 +85,6 @@ def _no_voice(reading: Reading, document: Mapping[str, object]) -> None:
     if "element_voice_id" in document:
         rule = "needs reference_type video_refer: only video-based subjects support voice binding"
         reading.report("/element_voice_id", "voice_needs_video", rule)
-
-
-def _name(reading: Reading, at: str, value: object) -> object:
-    return fields.prose(reading, at, value, NAME_LIMIT)
-
-
-def _description(reading: Reading, at: str, value: object) -> object:
-    return fields.prose(reading, at, value, DESCRIPTION_LIMIT)
-
-
-def _kind(reading: Reading, at: str, value: object) -> object:
-    return fields.choice(reading, at, value, (VIDEO, IMAGE))
 
 
 def _image_list(reading: Reading, at: str, value: object) -> object:
@@ -176,10 +165,6 @@ def _video_list(reading: Reading, at: str, value: object) -> object:
     return {"refer_videos": urls}
 
 
-def _voice(reading: Reading, at: str, value: object) -> object:
-    return fields.visible(reading, at, value, VOICE_LENGTH)
-
-
 def _tags(reading: Reading, at: str, value: object) -> object:
     """Rule P22: several; each is kept once."""
     tags = [
@@ -201,12 +186,12 @@ def external_id(reading: Reading, at: str, value: object) -> str | None:
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "element_name": _name,
-        "element_description": _description,
-        "reference_type": _kind,
+        "element_name": partial(fields.prose, limit=NAME_LIMIT),
+        "element_description": partial(fields.prose, limit=DESCRIPTION_LIMIT),
+        "reference_type": partial(fields.choice, allowed=(VIDEO, IMAGE)),
         IMAGE_LIST: _image_list,
         VIDEO_LIST: _video_list,
-        "element_voice_id": _voice,
+        "element_voice_id": partial(fields.visible, allowed=VOICE_LENGTH),
         "tag_list": _tags,
         "callback_url": fields.link,
         "external_task_id": external_id,

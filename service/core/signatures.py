@@ -13,17 +13,12 @@ from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.core.keys import PREFIX, PUBLIC_PREFIX, whsec
+from service.core.keys import PREFIX, PUBLIC_PREFIX
 from service.core.text import base64url
 
 SECRET_BYTES = 32  # of those we make; as many as HMAC-SHA256 puts out: RFC 2104, section 3
 SEED_BYTES = 32  # RFC 8032, section 5.1.5
 MOST_LOADED = 4096  # private keys; to load one takes as long as to sign with it
-
-
-def key_of(secret: str) -> bytes:
-    """The key bytes of a `whsec_…` text; ValueError, without the text, if it is not one."""
-    return whsec(secret)
 
 
 def secret_of(key: bytes) -> str:

@@ -110,13 +110,14 @@ def moved(
     """
     now = max(now, before.updated_at)
     finished = state in TERMINAL
+    provider_times = (before.provider_updated_at, news.provider_updated_at)
     waits_for_news = state in WITH_PROVIDER and state is not State.SUBMITTING
     return replace(
         before,
         state=state,
         version=before.version + makes_event(before.state, state),
         provider_task_id=before.provider_task_id or news.provider_task_id,
-        provider_updated_at=_latest(before.provider_updated_at, news.provider_updated_at),
+        provider_updated_at=max(filter(None, provider_times), default=None),
         result=news.result if state is State.SUCCEEDED else None,
         error=news.error if state is State.FAILED else None,
         lease_token=None,
@@ -127,7 +128,3 @@ def moved(
         updated_at=now,
         finished_at=now if finished else None,
     )
-
-
-def _latest(*moments: datetime | None) -> datetime | None:
-    return max((moment for moment in moments if moment is not None), default=None)

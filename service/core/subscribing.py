@@ -99,7 +99,8 @@ def _readers(kind: str | None, rules: Rules) -> Mapping[str, Reader]:
     if kind not in TYPES:
         return COMMON
     of_type = OF_WEBHOOKS if kind == WEBHOOK else OF_STREAMS
-    channel = {} if kind == WEBHOOK else {"channel": _subject if kind == NATS else _key}
+    key = partial(fields.visible, allowed=CHANNEL_LENGTH)
+    channel = {} if kind == WEBHOOK else {"channel": _subject if kind == NATS else key}
 
     def url(reading: Reading, at: str, value: object) -> str | None:
         return _url(reading, at, value, kind, rules)
@@ -225,10 +226,6 @@ def _subject(reading: Reading, at: str, value: object) -> str | None:
         rule = "must be a subject: names between dots, without * and >, and not of the system ($)"
         reading.report(at, "not_a_subject", rule)
     return subject
-
-
-def _key(reading: Reading, at: str, value: object) -> str | None:
-    return fields.visible(reading, at, value, CHANNEL_LENGTH)
 
 
 def _not_here(reading: Reading, at: str, value: object) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from service.core import fields
 from service.core.errors import Conflict, Finding, Invalid, NotFound
@@ -148,10 +149,6 @@ def _time(reading: Reading, at: str, value: object) -> datetime | None:
     return moment
 
 
-def _only(reading: Reading, at: str, value: object) -> str | None:
-    return fields.choice(reading, at, value, sorted(replay.KINDS))
-
-
 def _switch(reading: Reading, at: str, value: object) -> bool:
     if not isinstance(value, bool):
         reading.report(at, "wrong_type", "must be true or false")
@@ -161,6 +158,6 @@ def _switch(reading: Reading, at: str, value: object) -> bool:
 READERS: Mapping[str, Reader] = {
     "since": _time,
     "until": _time,
-    "only": _only,
+    "only": partial(fields.choice, allowed=sorted(replay.KINDS)),
     "dry_run": _switch,
 }

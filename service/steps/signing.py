@@ -9,6 +9,7 @@ import structlog
 from service.core import signatures
 from service.core.errors import NotFound
 from service.core.fields import Reader, Reading, read_object
+from service.core.keys import whsec
 from service.steps.resources import Resources
 from service.steps.vault import Sealed, encryption_context
 from service.store import accounts, retired_keys, signing_keys
@@ -125,7 +126,7 @@ def _overlap(reading: Reading, at: str, value: object) -> timedelta | None:
 
 def _secret(reading: Reading, at: str, value: object) -> bytes | None:
     try:
-        return signatures.key_of(value if isinstance(value, str) else "")
+        return whsec(value if isinstance(value, str) else "")
     except ValueError as error:
         reading.report(at, "secret", f"must be a webhook secret: {error}")
         return None

@@ -116,7 +116,8 @@ def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: dat
         case Exists() | Unknown():  # it exists from an answer that was lost, or nobody knows
             return News(Signal.LOST)
         case Refused(code, message):
-            return News(Signal.REFUSED, error=_refusal(code, message))
+            error = {"code": "provider_refused", "message": message, "provider_code": code}
+            return News(Signal.REFUSED, error=error)
         case Deferred(at_least=at_least, parallel=parallel):
             # Where there are too many, the learnt limit says how soon there is a place for it.
             doublings = 0 if parallel else subject.attempts
@@ -163,7 +164,3 @@ async def _learn_limit(resources: Resources, subject: Subject, now: datetime) ->
             return
         await provider.learn_limit(tx, limit)
     log.warning("submission", action="parallel_limit_learnt", limit=limit.places, running=running)
-
-
-def _refusal(code: int, message: str) -> dict[str, object]:
-    return {"code": "provider_refused", "message": message, "provider_code": code}

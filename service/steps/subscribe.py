@@ -136,7 +136,8 @@ async def _changed(
     columns = _columns(resources, before.id, read, before)
     if "state" in read:
         columns |= {"state": read["state"], "disabled_reason": None}
-    if back or any(columns.get(name, kept) != kept for name, kept in _heard(before).items()):
+    heard = {name: getattr(before, name) for name in HEARD}
+    if back or any(columns.get(name, kept) != kept for name, kept in heard.items()):
         columns |= {"audited_from_xid": None, "audited_until_xid": None}
     limits = {**_limits(read), **(WELL if back or resumed else {})}
     await subscribers.change(tx, before.id, columns)
@@ -187,10 +188,6 @@ async def _empty(resources: Resources, subscriber_id: str) -> None:
 def _rules(resources: Resources) -> Rules:
     settings = resources.settings
     return Rules(settings.allowed_private_targets, settings.allowed_ports)
-
-
-def _heard(subscriber: Subscriber) -> dict[str, object]:
-    return {name: getattr(subscriber, name) for name in HEARD}
 
 
 def _columns(

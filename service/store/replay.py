@@ -1,7 +1,7 @@
 """Replaying what a subscriber was, or was not, sent before: in its order, and each event once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
@@ -181,12 +181,8 @@ async def chunk(
     return ReplayChunk(
         tuple(event_id for event_id, _ in chosen),
         tuple(sorted({subject_id for _, subject_id in chosen if subject_id is not None})),
-        None if len(rows) < limit else _above(window, Position(*rows[-1][:2])),
+        None if len(rows) < limit else replace(window, above=Position(*rows[-1][:2])),
     )
-
-
-def _above(window: ReplayWindow, place: Position) -> ReplayWindow:
-    return ReplayWindow(window.account_id, window.since, window.until, place, window.last)
 
 
 # Attempts go on counting where they stopped, so that no receiver takes a new one for an old one.

@@ -89,15 +89,11 @@ def _called_by_anybody(
     """What accounts call so, one of each at most, the newest first, and whether each fits. It is
     looked for as a range of pairs, as below."""
     pair = tuple_(subjects.c.external_task_id, subjects.c.id)
-    low, high = (tuple_(literal(name, Id), literal(id_, Id)) for id_ in ("", _id(below)))
+    last = "~" if below is None else below[1]  # every id is below the first
+    low, high = (tuple_(literal(name, Id), literal(id_, Id)) for id_ in ("", last))
     found = select(*COLUMNS, _fits(filters)).where(text(_EVERYBODYS), *sought)
     order = (column.desc() for column in pair)
     return found.where(pair > low, pair < high).order_by(*order)
-
-
-def _id(below: Place | None) -> str:
-    """The id that a list goes on below; in the beginning, what all are below."""
-    return "~" if below is None else below[1]
 
 
 def _called(account_id: str, name: str, filters: Conditions) -> Select[Any]:

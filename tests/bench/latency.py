@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.core.signatures import headers, key_of
+from service.core.keys import whsec
+from service.core.signatures import headers
 from service.local.stack import Stack, stack
 from tests.bench.floor import floor
 from tests.local.simulating import served, until
@@ -103,7 +104,7 @@ async def accepted_to_provider(stack: Stack, samples: int, rate: float) -> list[
 
 async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> list[float]:
     """Milliseconds from the sending of a signed callback to its event at the subscriber."""
-    key = key_of(stack.env["CALLSHEET_WEBHOOK_SECRETS"])
+    key = whsec(stack.env["CALLSHEET_WEBHOOK_SECRETS"])
     sent: dict[str, float] = {}
     got: dict[str, float] = {}
 

@@ -18,14 +18,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.core.signatures import key_of
+from service.core.keys import whsec
 from service.core.verification import verify_v1
 from service.web.protocol import Bounded
 from service.web.server import KEEP_ALIVE
 from service.wiring import collect_seldom, utc_now
 from tests.bench.plain import Plain
 
-KEYS = [key_of(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]
+KEYS = [whsec(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]
 
 ANSWER = b'{"an": "%b"}' % (b"x" * 588)  # as long as a subject is
 

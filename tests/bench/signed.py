@@ -4,7 +4,8 @@ import json
 import time
 from collections.abc import Sequence
 
-from service.core.signatures import headers, key_of
+from service.core.keys import whsec
+from service.core.signatures import headers
 from tests.bench.lives import RECORD
 
 BODY_BYTES = 1000
@@ -12,7 +13,7 @@ BODY_BYTES = 1000
 
 def prepared(secret: str, port: int, lives: Sequence[tuple[str, str]]) -> list[bytes]:
     """The requests, whole, for subjects given as (stem, task): signed now, so use them soon."""
-    key, now = key_of(secret), int(time.time())
+    key, now = whsec(secret), int(time.time())
     begin = f"POST /callbacks HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json"
     return [_request(begin, key, now, stem, task) for stem, task in lives]
 

@@ -14,6 +14,7 @@ import httpx
 import orjson
 
 from service.core import signatures
+from service.core.keys import whsec
 from service.core.url_tokens import SEPARATOR, callback_token
 from service.steps.vault import Vault
 from tests.chaos.world import AGAIN, Hearing, World, until
@@ -53,7 +54,7 @@ class Sender:
         env = world.stack.env
         vault = Vault(b64decode(env["CALLSHEET_SECRET_KEY"]), secrets.token_bytes)
         self._address_key = vault.derive("callback addresses")
-        self._key = signatures.key_of(env["CALLSHEET_WEBHOOK_SECRETS"])
+        self._key = whsec(env["CALLSHEET_WEBHOOK_SECRETS"])
         self._world, self._heard, self._dice = world, heard, dice
         self._sent: list[Letter] = []
         self._taken_ids: list[str] = []  # forged before their true message is written

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from service.core import signatures
+from service.core.keys import whsec
 from service.local.stack import Stack, stack
 from tests.chaos.world import QUICK, World, until
 from tests.local.simulating import receiver
@@ -52,7 +53,7 @@ class Load:
                     self.subjects.append(answer.json()["id"])
 
     async def call_back_for_ever(self) -> None:
-        key = signatures.key_of(self.world.stack.env["CALLSHEET_WEBHOOK_SECRETS"])
+        key = whsec(self.world.stack.env["CALLSHEET_WEBHOOK_SECRETS"])
         while True:
             message_id = f"msg_{secrets.token_hex(8)}"
             body = orjson.dumps({"task_id": message_id, "task_status": "processing"})

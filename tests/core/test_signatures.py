@@ -11,11 +11,11 @@ from standardwebhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
 from service.core.errors import SignatureError
+from service.core.keys import whsec
 from service.core.signature_schemes import V1A, read_secret
 from service.core.signatures import (
     headers,
     jwk,
-    key_of,
     kid_of,
     public_key_of,
     public_text,
@@ -57,7 +57,7 @@ GOOD = SIGNED["webhook-signature"]
 def test_the_published_vectors_hold(
     secret: str, message_id: str, at: int, body: bytes, signed: str
 ) -> None:
-    key = key_of(secret)
+    key = whsec(secret)
     ours = headers([key], message_id, at, body)
     assert ours == {
         "webhook-id": message_id,
@@ -83,8 +83,8 @@ def test_we_believe_what_the_published_signer_signs() -> None:
 def test_a_secret_and_its_key_are_one_with_padding_or_without() -> None:
     for length in range(24, 65):
         key = bytes(range(length))
-        assert key_of(secret_of(key)) == key
-        assert key_of(secret_of(key).rstrip("=")) == key
+        assert whsec(secret_of(key)) == key
+        assert whsec(secret_of(key).rstrip("=")) == key
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_secret_and_its_key_are_one_with_padding_or_without() -> None:
 )
 def test_what_is_no_secret_is_refused_unrepeated(secret: str, rule: str) -> None:
     with pytest.raises(ValueError, match=rule) as raised:
-        key_of(secret)
+        whsec(secret)
     assert not secret.removeprefix("whsec_") or secret not in str(raised.value)
 
 

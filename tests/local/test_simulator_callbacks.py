@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.core import signatures
 from service.core.errors import SignatureError
+from service.core.keys import whsec
 from service.core.verification import verify_v1
 from tests.local.simulating import AT_ONCE, SECRET, receiver, simulator
 
@@ -24,7 +24,7 @@ def statuses(got: Got) -> list[str]:
 
 def verified(got: Got) -> list[str]:
     """The message ids; SignatureError if one does not verify."""
-    keys = [signatures.key_of(SECRET)]
+    keys = [whsec(SECRET)]
     now = datetime.fromtimestamp(time.time(), UTC)
     return [verify_v1(keys, headers, body, now) for headers, body in got]
 

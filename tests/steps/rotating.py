@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.core import signatures
 from service.core.errors import SignatureError
+from service.core.keys import whsec
 from service.core.verification import verify_v1
 from service.job_queue import Work
 from tests.conftest import Api
@@ -55,7 +55,7 @@ async def backend(api: Api, *secrets: str) -> AsyncIterator[Backend]:
 def believed(secret: str, got: Got, now: datetime) -> bool:
     """Whether one of the v1 signatures is by this secret."""
     try:
-        verify_v1([signatures.key_of(secret)], *got, now)
+        verify_v1([whsec(secret)], *got, now)
     except SignatureError:
         return False
     return True

@@ -10,8 +10,9 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.errors import Invalid, NotFound
+from service.core.keys import whsec
 from service.core.signature_schemes import V1, Hmac
-from service.core.signatures import key_of, secret_of
+from service.core.signatures import secret_of
 from service.settings import Settings
 from service.steps import callback_secrets, reverify
 from service.steps.callback_secret_cache import Keyring
@@ -110,7 +111,7 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
     keyring = Keyring(replace(settings, callback_sources={"provider": renamed}), resources.vault)
     async with resources.database.transaction() as tx:
         await keyring.refresh(tx)
-    assert keyring.keys("provider") == (key_of(OLD),)
+    assert keyring.keys("provider") == (whsec(OLD),)
 
 
 async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secret_in_force(
@@ -178,14 +179,14 @@ async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     added, new = await callback_secrets.add(elsewhere, "provider", OLD)
     assert new
     assert len(added.fingerprint) == 12
-    assert added.fingerprint != hashlib.sha256(key_of(OLD)).hexdigest()[:12], "not to be guessed"
+    assert added.fingerprint != hashlib.sha256(whsec(OLD)).hexdigest()[:12], "not to be guessed"
     again, new = await callback_secrets.add(api.resources, "provider", OLD)
     assert (again, new) == (added, False)
     other, _ = await callback_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
     assert await callback_secrets.listed(api.resources) == [added, other]
     assert other.fingerprint != added.fingerprint
     rows = await fetch(api.resources, "SELECT * FROM webhook_secrets")
-    assert key_of(OLD) not in rows[0]["secret"]
+    assert whsec(OLD) not in rows[0]["secret"]
 
 
 async def test_a_public_key_never_becomes_the_secret_of_an_hmac(

@@ -10,8 +10,8 @@ from svix.webhooks import Webhook as SvixWebhook
 
 from service.core import verification
 from service.core.errors import NotFound
+from service.core.keys import whsec
 from service.core.signature_schemes import V1A, read_secret
-from service.core.signatures import key_of
 from service.job_queue import Work
 from service.steps import housekeeping, signing
 from service.steps.signing import MOST_RETIRED
@@ -202,7 +202,7 @@ async def test_what_is_published_onward_has_a_secret_to_rotate_too(
     wanted = {made["id"]: 3}
     found = await api.resources.send_settings.known(api.resources.database, wanted, clock())
     keys = found[made["id"]].keys_at(clock())
-    assert [one.secret for one in keys] == [key_of(new), key_of(made["secret"])]
+    assert [one.secret for one in keys] == [whsec(new), whsec(made["secret"])]
 
 
 async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -> None:
@@ -250,7 +250,7 @@ async def test_no_secret_is_logged_or_kept_in_clear(
         *await fetch(api.resources, "SELECT * FROM previous_signing_keys"),
         *await fetch(api.resources, "SELECT * FROM accounts"),
     ]
-    keys = [key_of(secret) for secret in secrets[:-1]]
+    keys = [whsec(secret) for secret in secrets[:-1]]
     kept = [value for row in rows for value in row.values() if isinstance(value, bytes)]
     assert not [key for key in keys for value in kept if key in value]
 

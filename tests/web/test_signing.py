@@ -8,7 +8,8 @@ import httpx
 import orjson
 import pytest
 
-from service.core.signatures import jwk, key_of, secret_of
+from service.core.keys import whsec
+from service.core.signatures import jwk, secret_of
 from service.steps import keys, signing
 from service.steps.keys import DEFAULT_SCOPES
 from service.steps.send import OutgoingMessage, send
@@ -140,7 +141,7 @@ async def test_the_accounts_secret_is_made_at_the_first_look_and_stays(api: Api)
     answers = await asyncio.gather(*(api.http.get(SECRET) for _ in range(8)))
     (secret,) = {one.json()["secret"] for one in answers}
     assert {one.headers["cache-control"] for one in answers} == {"no-store"}
-    assert len(key_of(secret)) == 32
+    assert len(whsec(secret)) == 32
     async with other(api) as http:
         assert (await http.get(SECRET)).json()["secret"] != secret
     assert (await api.http.get(SECRET)).json() == {"secret": secret}
@@ -220,7 +221,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     known = await api.resources.send_settings.known(api.resources.database, wanted, clock())
     profile = known["sbr_1"]
     assert profile.version == 1 + MOST_RETIRED
-    assert {one.secret for one in profile.keys} == {key_of(one) for one in secrets}
+    assert {one.secret for one in profile.keys} == {whsec(one) for one in secrets}
 
 
 async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import aiohttp
 
-from service.core import errors, request_rules, signatures
+from service.core import errors, request_rules
+from service.core.keys import whsec
 from service.local.simulator import media
 from service.local.simulator.background import Background
 from service.local.simulator.callbacks import Courier, Line
@@ -45,7 +46,7 @@ class World:
                 session=self.session,
                 background=self._background,
                 ledger=self.ledger,
-                key=signatures.key_of(secret) if secret else None,
+                key=whsec(secret) if secret else None,
                 settings=lambda: self.settings,
                 new_id=self.book.new_id,
             )
