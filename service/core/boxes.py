@@ -23,7 +23,7 @@ FILE = b""  # what holds the outermost boxes, as the kind of a box
 Wanted = Mapping[bytes, frozenset[bytes]]  # by a box's kind, those of the boxes wanted within it
 
 Layouts = tuple[struct.Struct, struct.Struct]  # of a full box's version 0 and of its version 1
-VERSION = struct.Struct(">B")  # section 4.2: what a full box begins with, then 3 bytes of flags
+VERSION = struct.Struct(">B")  # ISO/IEC 14496-12, 4.2: begins a full box, then 3 bytes of flags
 COUNT = struct.Struct(">4xI")  # and often a count after these
 
 

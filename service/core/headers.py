@@ -14,7 +14,7 @@ MAX_SIZE: Final = 4096  # bytes of names and values; ours: half of what common s
 MASK: Final = "***"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_VALUE: Final = re.compile(r"([!-~]([ -~]*[!-~])?)?")  # section 5.5; no blank survives at an end
+_VALUE: Final = re.compile(r"([!-~]([ -~]*[!-~])?)?")  # RFC 9110, section 5.5; no blank at an end
 # Of one connection (RFC 9110, section 7.6.1; RFC 9113, section 8.2.2), or about the message.
 _OF_THE_MESSAGE: Final = frozenset(
     {
