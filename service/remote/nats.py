@@ -42,7 +42,7 @@ class NatsConnection(StreamConnection):
         self._inbox = b"_INBOX." + secrets.token_hex(11).encode()
         self._numbers = count(1)
         self._waiting: dict[bytes, tuple[str, asyncio.Future[bytes]]] = {}
-        self._greeting = self._promise()
+        self._greeting = self._future()
         self._pong: asyncio.Future[bytes] | None = None
         self._max_payload = MAX_PAYLOAD
 
@@ -61,15 +61,19 @@ class NatsConnection(StreamConnection):
         return connection
 
     async def publish(self, channel: str, message: StreamMessage) -> bytes:
-        """`{"stream": …, "seq": …}`, with `"duplicate": true` where the stream had its id."""
+        """Publish a message to this subject, and return the acknowledgement.
+
+        It is `{"stream": …, "seq": …}`, with `"duplicate": true` where the stream already had the
+        message's id.
+        """
         await self._writable()
         number = b"%d" % next(self._numbers)
         packet = self._packet(channel, number, message)
-        promise = self._promise()
-        self._waiting[number] = channel, promise
+        future = self._future()
+        self._waiting[number] = channel, future
         self._write(packet)
         try:
-            return _receipt(await promise)
+            return _receipt(await future)
         finally:
             del self._waiting[number]
 
@@ -93,12 +97,12 @@ class NatsConnection(StreamConnection):
             raise ServerRefusal("it takes no headers, so it is older than NATS 2.2")
         if isinstance(info.get("max_payload"), int):
             self._max_payload = min(info["max_payload"], MAX_PAYLOAD)
-        self._pong = self._promise()
+        self._pong = self._future()
         self._write(b"CONNECT %b\r\n" % orjson.dumps(_hello(server)))
         self._write(b"SUB %b.* 1\r\nPING\r\n" % self._inbox)
         await self._pong
 
-    def _one(self) -> bool:
+    def _take_reply(self) -> bool:
         line = self._line()
         if line is None:
             return False
@@ -109,7 +113,7 @@ class NatsConnection(StreamConnection):
             case b"HMSG":
                 return self._message_read(line, rest.split(), headers=True)
             case other:
-                self._read(line)
+                self._consume(line)
                 self._spoken(other, rest)
         return True
 
@@ -118,10 +122,10 @@ class NatsConnection(StreamConnection):
             case b"PING":
                 self._write(b"PONG\r\n")
             case b"PONG" if self._pong is not None:
-                self._keep(self._pong, b"")
+                self._resolve(self._pong, b"")
             case b"INFO":  # later ones only tell of other servers, which are not ours to dial
                 if not self._greeting.done():
-                    self._keep(self._greeting, rest)
+                    self._resolve(self._greeting, rest)
             case b"-ERR":
                 self._refused(words(rest).strip("'"))
             case b"+OK" | b"PONG":
@@ -133,9 +137,9 @@ class NatsConnection(StreamConnection):
         denied = DENIED.match(text)
         if denied is None:
             raise ServerRefusal(text)
-        for channel, promise in self._waiting.values():
+        for channel, future in self._waiting.values():
             if channel == denied[1]:
-                self._keep(promise, ServerRefusal(text))
+                self._resolve(future, ServerRefusal(text))
 
     def _message_read(self, line: bytes, arguments: list[bytes], *, headers: bool) -> bool:
         """`subject sid [reply-to] [size of headers] size`"""
@@ -147,7 +151,7 @@ class NatsConnection(StreamConnection):
         answer = _answer(payload, arguments[-2]) if headers else payload
         number = arguments[0].removeprefix(self._inbox + b".")
         if number in self._waiting:
-            self._keep(self._waiting[number][1], answer)
+            self._resolve(self._waiting[number][1], answer)
         return True
 
 

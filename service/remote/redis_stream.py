@@ -57,7 +57,7 @@ class RedisConnection(StreamConnection):
         return connection
 
     async def publish(self, channel: str, message: StreamMessage) -> bytes:
-        """The id the entry has in the stream."""
+        """Add a message to the stream at this key, and return the id it has there."""
         fields = {**message.headers, "id": message.id, "type": message.type}
         pairs = [text.encode() for pair in fields.items() for text in pair]
         receipt = await self._ask([b"XADD", channel.encode(), b"*", *pairs, b"body", message.body])
@@ -67,12 +67,12 @@ class RedisConnection(StreamConnection):
 
     async def _ask(self, command: list[bytes]) -> bytes:
         await self._writable()
-        promise = self._promise()
-        self._waiting.append(promise)
+        future = self._future()
+        self._waiting.append(future)
         self._write(_packed(command))
-        return await promise
+        return await future
 
-    def _one(self) -> bool:
+    def _take_reply(self) -> bool:
         line = self._line()
         if line is None:
             return False
@@ -83,7 +83,7 @@ class RedisConnection(StreamConnection):
                 return False
             self._answered(payload)
             return True
-        self._read(line)
+        self._consume(line)
         match kind:
             case b"+" | b":":
                 self._answered(rest)
@@ -95,7 +95,7 @@ class RedisConnection(StreamConnection):
 
     def _answered(self, answer: bytes | ServerRefusal) -> None:
         if self._waiting:
-            self._keep(self._waiting.popleft(), answer)
+            self._resolve(self._waiting.popleft(), answer)
         elif isinstance(answer, ServerRefusal):
             raise answer  # too many clients, for one
         else:
@@ -118,5 +118,5 @@ def _hello(server: StreamServer) -> list[list[bytes]]:
 
 
 def _packed(command: list[bytes]) -> bytes:
-    parts = [b"$%d\r\n%b\r\n" % (len(one), one) for one in command]
+    parts = [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in command]
     return b"*%d\r\n%b" % (len(parts), b"".join(parts))

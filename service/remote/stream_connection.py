@@ -17,27 +17,30 @@ MAX_UNASKED: Final = 65_536  # bytes between two answers that somebody waits for
 
 
 class ConnectionClosed(Exception):
-    """The connection is over, and no answer came."""
+    """The connection ended before an answer came."""
 
 
 class ProtocolError(Exception):
-    """This is not what such a server says, or it is too much of it."""
+    """The server said what such a server does not say, or too much of it."""
 
 
 class ServerRefusal(Exception):
-    """The server will not; in its own words, which are for people."""
+    """The server will not take a message, or us; in its own words, which are for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamServer:
-    """A server, and who we are to it; `database` is Redis's."""
+    """The server of a stream, and who we are to it."""
 
     scheme: str
+    """nats, tls, redis or rediss."""
     host: str
     port: int
     database: int
+    """The number of a Redis database; 0 for NATS."""
     username: str | None
     password: str | None = field(repr=False)
+    """A password, or a token if there is no user's name."""
 
     @property
     def encrypted(self) -> bool:
@@ -46,40 +49,45 @@ class StreamServer:
 
 @dataclass(frozen=True, slots=True)
 class StreamMessage:
-    """What is published: `headers` go beside the exact bytes of `body`."""
+    """A message as it is published."""
 
     id: str
+    """The event's id, by which a repetition is known."""
     type: str
+    """The event's type."""
     headers: Mapping[str, str]
     body: bytes
+    """The exact bytes that the headers sign."""
 
 
 class StreamConnection(asyncio.Protocol, ABC):
-    """`spent`: nothing new should be published here, though what is under way may still end well.
-
-    `broken` is why the connection is over, or None.
-    """
+    """A connection over which many publishes may be under way."""
 
     def __init__(self) -> None:
+        # Nothing new should be published here, though what is under way may still end well.
         self.spent = False
+        # Why the connection is over; None while it is not.
         self.broken: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
         self._unasked = 0
         self._outgoing: list[bytes] = []
-        self._room = asyncio.Event()
-        self._room.set()
-        self._promises: set[asyncio.Future[bytes]] = set()
+        self._writable_again = asyncio.Event()
+        self._writable_again.set()
+        self._futures: set[asyncio.Future[bytes]] = set()
 
     @abstractmethod
     async def publish(self, channel: str, message: StreamMessage) -> bytes:
-        """Where the server says that it has it. Ended, Garbled or Refusal; ValueError if this
-        cannot be said to such a server; without end if the server says nothing."""
+        """Publish a message, and return where the server says that it has it.
+
+        ConnectionClosed, ProtocolError or ServerRefusal if it has not; ValueError if this cannot be
+        said to such a server. It waits without end if the server says nothing.
+        """
 
     @abstractmethod
-    def _one(self) -> bool:
-        """Take one message from what is unread, if one is whole."""
+    def _take_reply(self) -> bool:
+        """Take one reply from what is unread; whether there was a whole one."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -88,7 +96,7 @@ class StreamConnection(asyncio.Protocol, ABC):
         self._unread += data
         self._unasked += len(data)
         try:
-            while self.broken is None and self._one():
+            while self.broken is None and self._take_reply():
                 pass
         except (ProtocolError, ServerRefusal) as error:
             self.end(error)
@@ -99,10 +107,10 @@ class StreamConnection(asyncio.Protocol, ABC):
         self.end(ConnectionClosed())
 
     def pause_writing(self) -> None:
-        self._room.clear()
+        self._writable_again.clear()
 
     def resume_writing(self) -> None:
-        self._room.set()
+        self._writable_again.set()
 
     def end(self, error: Exception) -> None:
         """Close at once; all that waits for an answer gets this error."""
@@ -110,9 +118,9 @@ class StreamConnection(asyncio.Protocol, ABC):
             return
         self.broken = error
         self._unread.clear()
-        self._room.set()
-        for promise in tuple(self._promises):
-            _fail(promise, error)
+        self._writable_again.set()
+        for future in tuple(self._futures):
+            _fail(future, error)
         if self._transport is not None:
             self._transport.abort()
 
@@ -127,12 +135,12 @@ class StreamConnection(asyncio.Protocol, ABC):
 
     async def _writable(self) -> None:
         """Wait until the server reads on."""
-        await self._room.wait()
+        await self._writable_again.wait()
         if self.broken is not None:
             raise self.broken
 
     def _write(self, data: bytes) -> None:
-        """Together with all that is written before the loop turns."""
+        """Send this together with all that is written before the loop turns."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(data)
@@ -143,24 +151,24 @@ class StreamConnection(asyncio.Protocol, ABC):
         if self.broken is None and self._transport is not None:
             self._transport.write(data)
 
-    def _promise(self) -> asyncio.Future[bytes]:
-        """An answer that will come, or the error that ends the connection."""
-        promise: asyncio.Future[bytes] = self._loop.create_future()
+    def _future(self) -> asyncio.Future[bytes]:
+        """A future for an answer, or for the error that ends the connection."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
         if self.broken is not None:
-            _fail(promise, self.broken)
-            return promise
-        self._promises.add(promise)
-        promise.add_done_callback(self._promises.discard)
-        return promise
+            _fail(future, self.broken)
+            return future
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
 
-    def _keep(self, promise: asyncio.Future[bytes], answer: bytes | Exception) -> None:
+    def _resolve(self, future: asyncio.Future[bytes], answer: bytes | Exception) -> None:
         self._unasked = 0
-        if promise.done():  # whoever waited has given up
+        if future.done():  # whoever waited has given up
             return
         if isinstance(answer, Exception):
-            _fail(promise, answer)
+            _fail(future, answer)
         else:
-            promise.set_result(answer)
+            future.set_result(answer)
 
     def _line(self) -> bytes | None:
         """The next line, without its end and still unread; None if it is not whole yet."""
@@ -183,14 +191,14 @@ class StreamConnection(asyncio.Protocol, ABC):
         del self._unread[: end + 2]
         return payload
 
-    def _read(self, line: bytes) -> None:
+    def _consume(self, line: bytes) -> None:
         del self._unread[: len(line) + 2]
 
 
-def _fail(promise: asyncio.Future[bytes], error: Exception) -> None:
-    if not promise.done():
-        promise.set_exception(error)
-        promise.exception()  # seen, though nobody may be waiting any more
+def _fail(future: asyncio.Future[bytes], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # seen, though nobody may be waiting any more
 
 
 def words(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Publishing to other people's streams: whatever comes of it is a value.
+"""Publishing to subscribers' streams, NATS JetStream and Redis: whatever comes of it is a value.
 
 A connection is made by name and through the guard, and never mended: after anything that went
 wrong the next publish dials anew, so that each dial meets the same rule (promise 10).
@@ -63,7 +63,7 @@ _FAILURES: Final = tuple(kind for kind, _ in _REASONS)
 
 
 class StreamPublisher:
-    """Use it inside the running loop. Nothing is taken from the environment.
+    """Publishes to streams. Make it inside the running loop; nothing is taken from the environment.
 
     Unless `allow_plain`, what is not encrypted goes to addresses in allowed networks only.
     """
@@ -100,7 +100,7 @@ class StreamPublisher:
         message: StreamMessage,
         timeout_seconds: float,
     ) -> Published | Failed:
-        """Once, within `timeout_seconds` from name to acknowledgement.
+        """Publish a message once, within `timeout_seconds` from name to acknowledgement.
 
         `credentials` are a user's name and password; `channel` is a subject or a key. Without an
         acknowledgement the stream may have the entry all the same: another attempt repeats it
@@ -109,8 +109,8 @@ class StreamPublisher:
         started = perf_counter()  # a loop's own clock may count whole milliseconds (uvloop)
         try:
             async with asyncio.timeout(timeout_seconds):
-                with self._pool.use(_server(url, *credentials)) as kept:
-                    receipt = await (await kept.connect()).publish(channel, message)
+                with self._pool.use(_server(url, *credentials)) as pooled:
+                    receipt = await (await pooled.connect()).publish(channel, message)
         except _FAILURES as error:
             return _failed(error, credentials, perf_counter() - started)
         return Published(receipt, perf_counter() - started)
@@ -125,7 +125,7 @@ class StreamPublisher:
 
 
 def _server(url: str, username: str | None, password: str | None) -> StreamServer:
-    """Where this URL leads; ValueError if nowhere."""
+    """The server that this URL names; ValueError if it names none."""
     parts = urlsplit(url)
     if parts.scheme not in STREAM_PORTS or not parts.hostname:
         raise ValueError("not the URL of a stream's server")
@@ -137,8 +137,8 @@ def _server(url: str, username: str | None, password: str | None) -> StreamServe
 def _failed(error: Exception, credentials: tuple[str | None, str | None], latency: float) -> Failed:
     reason = next(name for kind, name in _REASONS if isinstance(error, kind))
     detail = _detail(reason, error)
-    for one in filter(None, credentials):  # Redis repeats what it does not understand
-        detail = detail.replace(one, "…")
+    for secret in filter(None, credentials):  # Redis repeats what it does not understand
+        detail = detail.replace(secret, "…")
     detail = "".join(sign if sign.isprintable() else " " for sign in detail)
     return Failed(reason, detail[:KEPT_DETAIL], latency)
 

@@ -35,8 +35,8 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 class WebhookSender:
-    """Keeps connections alive over all subscribers; make it inside the running loop. No redirect
-    is followed."""
+    """Posts to subscribers and keeps their connections alive. Make it inside the running loop. No
+    redirect is followed."""
 
     def __init__(self, guard: Guard, *, tls: ssl.SSLContext | None = None) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
@@ -63,8 +63,9 @@ class WebhookSender:
         *,
         inward: bool = False,
     ) -> Answered | Failed:
-        """Send once, within `timeout_seconds` from name to last byte; if `inward`, nowhere but to
-        addresses in the networks that are allowed although private.
+        """Send a message once, within `timeout_seconds` from name to last byte.
+
+        If `inward`, it goes only to addresses in the networks that are allowed although private.
 
         Once a status has come it stands, even if the rest breaks off or never ends. A kept
         connection that the subscriber was just closing fails as "reset" and is not sent again
