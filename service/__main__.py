@@ -11,7 +11,7 @@ import uvloop
 
 from service import worker
 from service.arguments import parser
-from service.core.errors import CallsheetError, Finding, Invalid, Unavailable
+from service.core.errors import CallsheetError, FieldError, Invalid, Unavailable
 from service.core.sources import PROVIDER
 from service.core.timestamps import rfc3339
 from service.settings import SettingError, Settings, read_settings
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except Invalid as error:
-        for one in error.findings:
+        for one in error.errors:
             print(one.message, file=sys.stderr)
         return 2
     except Unavailable as error:
@@ -160,7 +160,7 @@ def _secret(given: str | None) -> str:
         return getpass("secret: ").strip()
     read = sys.stdin.buffer.read(MAX_SECRET).decode(errors="replace").strip()
     if not read:
-        raise Invalid([Finding("/secret", "secret", "nothing came on standard input")])
+        raise Invalid([FieldError("/secret", "secret", "nothing came on standard input")])
     return read
 
 

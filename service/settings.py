@@ -11,11 +11,11 @@ from typing import Any
 from service.core import parameters
 from service.core.database_url import parse_database_url
 from service.core.delivery_retries import DELIVERY_SCHEDULE
-from service.core.fields import Reading, shown
 from service.core.ports import parse_ports
 from service.core.signature_schemes import V1, Scheme
 from service.core.sources import PROVIDER, read_sources
 from service.core.targets import parse_networks
+from service.core.validation import ValidationContext, shown
 
 PREFIX = "CALLSHEET_"
 
@@ -258,9 +258,9 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """Variables with PREFIX that are no setting, and the setting that each is most like, if any."""
     known = [each.name.upper() for each in fields(Settings)]
     given = [name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)]
-    reading, found = Reading(), {}
+    context, found = ValidationContext(), {}
     for name in sorted(set(given) - set(known)):
-        nearest = reading.nearest(name, known)
+        nearest = context.nearest(name, known)
         found[PREFIX + shown(name)] = PREFIX + nearest if nearest else None
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
 
-from service.core.errors import CallsheetError, Conflict, Finding
+from service.core.errors import CallsheetError, Conflict, FieldError
 from service.core.lifecycle import State
 from service.core.looks import by_url
 from service.core.subjects import Subject
@@ -27,7 +27,7 @@ class CreateRequest:
     # `{"media": <SHA-256, hex>}`.
     document: dict[str, object]
     inline: dict[str, bytes] = field(repr=False)  # the bytes of each inline image, by that hash
-    warnings: tuple[Finding, ...]  # what breaks no rule, and may not be meant
+    warnings: tuple[FieldError, ...]  # what breaks no rule, and may not be meant
     idempotency_key: str | None = None  # the caller's own; None if it gave none
     cancel_after: float | None = None  # seconds that it may take; None: as long as any may
     # Whether an external_task_id that the account has used is refused, also for the same request.

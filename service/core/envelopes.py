@@ -80,7 +80,7 @@ def code_of(error: CallsheetError, authorization: str | None = None) -> int:
     if isinstance(error, TooMany) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
     if isinstance(error, Invalid) and any(
-        (one.pointer, one.code) == ("", "wrong_type") for one in error.findings
+        (one.pointer, one.code) == ("", "wrong_type") for one in error.errors
     ):
         return UNREADABLE  # the body is no JSON object
     return CODES[type(error)]
@@ -96,7 +96,7 @@ def _unauthorized(authorization: str | None) -> int:
 def message_of(error: CallsheetError) -> str:
     """Everything that is wrong, in words: there is no other place for it."""
     if isinstance(error, Invalid):
-        return "; ".join(f"{one.pointer}: {one.message}" for one in error.findings)
+        return "; ".join(f"{one.pointer}: {one.message}" for one in error.errors)
     return str(error)
 
 

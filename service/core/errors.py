@@ -23,7 +23,7 @@ NOT_YET, EXPIRED = "not_yet", "expired"  # what may be wrong with the time of a 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FieldError:
     """One broken rule: `pointer` is a JSON Pointer (RFC 6901), `code` a stable name."""
 
     pointer: str
@@ -97,9 +97,9 @@ class Invalid(CallsheetError):
 
     code = "invalid"
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
+    def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__()
-        self.findings = tuple(findings)
+        self.errors = tuple(errors)
 
 
 class TooMany(CallsheetError):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from service.core import fields
-from service.core.fields import Reading
+from service.core import validation
+from service.core.validation import ValidationContext
 
 MAX_HEADERS: Final = 20  # ours
 MAX_NAME: Final = 64  # characters; ours, longer than any name in IANA's registry
@@ -28,24 +28,24 @@ _MESSAGE_PREFIXES: Final = ("content-", "proxy-", "sec-")
 _SECRET: Final = ("auth", "cookie", "key", "token", "secret", "password", "signature")
 
 
-def read_headers(reading: Reading, at: str, value: object) -> dict[str, str]:
+def read_headers(context: ValidationContext, at: str, value: object) -> dict[str, str]:
     """Values by name; good only if nothing was reported."""
     if not isinstance(value, dict):
-        reading.report(at, "wrong_type", "must be a JSON object of texts by name")
+        context.add_error(at, "wrong_type", "must be a JSON object of texts by name")
         return {}
     if len(value) > MAX_HEADERS:
-        reading.report(at, "too_many", f"must have at most {MAX_HEADERS} members")
+        context.add_error(at, "too_many", f"must have at most {MAX_HEADERS} members")
     seen: set[str] = set()
     for name, text in islice(value.items(), MAX_HEADERS):
-        place = f"{at}/{fields.shown(name).replace('~', '~0').replace('/', '~1')}"
+        place = f"{at}/{validation.shown(name).replace('~', '~0').replace('/', '~1')}"
         if name.lower() in seen:
-            reading.report(place, "duplicate_header", "is there twice: case makes no difference")
+            context.add_error(place, "duplicate_header", "is there twice: case makes no difference")
         seen.add(name.lower())
-        _check_name(reading, place, name)
-        _check_value(reading, place, name, text)
+        _check_name(context, place, name)
+        _check_value(context, place, name, text)
     size = sum(len(part) for one in value.items() for part in one if isinstance(part, str))
     if size > MAX_SIZE:
-        reading.report(at, "too_long", f"must have at most {MAX_SIZE} bytes, all in all")
+        context.add_error(at, "too_long", f"must have at most {MAX_SIZE} bytes, all in all")
     return value
 
 
@@ -58,23 +58,23 @@ def seems_secret(name: str) -> bool:
     return any(word in name.lower() for word in _SECRET)
 
 
-def _check_name(reading: Reading, at: str, name: str) -> None:
+def _check_name(context: ValidationContext, at: str, name: str) -> None:
     if len(name) > MAX_NAME or not _TOKEN.fullmatch(name):
         rule = f"is not a header's name: 1 to {MAX_NAME} letters, digits or !#$%&'*+-.^_`|~"
-        reading.report(at, "header_name", rule)
+        context.add_error(at, "header_name", rule)
     elif name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
-        reading.report(at, "header_not_allowed", "is set by us")
+        context.add_error(at, "header_not_allowed", "is set by us")
     elif name.lower() in _OF_THE_MESSAGE or name.lower().startswith(_MESSAGE_PREFIXES):
         rule = "belongs to the connection or the message, not to you"
-        reading.report(at, "header_not_allowed", rule)
+        context.add_error(at, "header_not_allowed", rule)
 
 
-def _check_value(reading: Reading, at: str, name: str, value: object) -> None:
-    text = fields.string(reading, at, value)
+def _check_value(context: ValidationContext, at: str, name: str, value: object) -> None:
+    text = validation.string(context, at, value)
     if text is None:
         return
     if not _VALUE.fullmatch(text):
         rule = "must have visible ASCII characters, and spaces only between them"
-        reading.report(at, "header_value", rule)
+        context.add_error(at, "header_value", rule)
     elif text == MASK and seems_secret(name):
-        reading.report(at, "header_masked", f"is shown as {MASK}, which stands for its value")
+        context.add_error(at, "header_masked", f"is shown as {MASK}, which stands for its value")

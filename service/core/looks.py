@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.core.errors import Finding
+from service.core.errors import FieldError
 from service.core.images import Flaw
 
 Kind = Literal["image", "video"]
@@ -69,13 +69,13 @@ def error_of(found: Sequence[Found]) -> dict[str, object]:
     }
 
 
-def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[Finding]]:
+def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[FieldError]]:
     """What is wrong with images that have the content of the frontal one, from which the provider
     wants the others to differ, and a warning for each that has another's. Images come in the
     document's order, each with the SHA-256 of its content. Where the document names an image twice
     its caller has been warned already."""
     found: list[Found] = []
-    warnings: list[Finding] = []
+    warnings: list[FieldError] = []
     first: dict[str, Medium] = {}
     named: set[str] = set()
     for medium, content in images:
@@ -85,7 +85,7 @@ def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[Fi
             found.append(Found(medium.field, duplicate_of(like.field)))
         elif like is not medium and name not in named:
             message = f"{medium.field} has the same content as {like.field}"
-            warnings.append(Finding(f"/{medium.field}", DUPLICATE_IMAGE, message))
+            warnings.append(FieldError(f"/{medium.field}", DUPLICATE_IMAGE, message))
         named.add(name)
     return found, warnings
 

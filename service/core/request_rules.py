@@ -11,11 +11,11 @@ from collections.abc import Container, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from service.core import fields, images
+from service.core import images, validation
 from service.core.create_request import CreateRequest
-from service.core.fields import Reader, Reading
 from service.core.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 from service.core.looks import DUPLICATE_IMAGE
+from service.core.validation import Reader, ValidationContext
 
 NAME_LIMIT = 20  # characters; rule P10
 DESCRIPTION_LIMIT = 100  # characters; rule P11
@@ -49,7 +49,7 @@ def check(
     allow_voice_for_images: bool = False,
     ports: Container[int] | None = None,
 ) -> CreateRequest:
-    """The request that an account makes by a JSON body; Invalid, with every finding, if it breaks a
+    """The request that an account makes by a JSON body; Invalid, with every error, if it breaks a
     rule.
 
     A field that is null is left out; an empty text breaks the rule of its field, but for the voice:
@@ -57,91 +57,95 @@ def check(
     `allow_voice_for_images` admits a voice for image subjects, which rule P21 does not; `ports` are
     those that its URLs may name, None any.
     """
-    reading = Reading(ports)
-    given = fields.body_members(reading, body, READERS)
-    _needed(reading, given)
-    read = fields.read_each(reading, given, READERS)
+    context = ValidationContext(ports)
+    given = validation.body_members(context, body, READERS)
+    _needed(context, given)
+    read = validation.read_each(context, given, READERS)
     document = {name: value for name, value in read.items() if value}
     if document.get("reference_type") == IMAGE and not allow_voice_for_images:  # rule P21
-        _no_voice(reading, document)
-    reading.raise_findings()
-    return CreateRequest(account_id, document, reading.inline, tuple(reading.warnings))
+        _no_voice(context, document)
+    context.raise_errors()
+    return CreateRequest(account_id, document, context.inline, tuple(context.warnings))
 
 
-def _needed(reading: Reading, given: dict[str, object]) -> None:
+def _needed(context: ValidationContext, given: dict[str, object]) -> None:
     """Report what is missing; drop the list this kind of subject ignores, with a warning."""
-    fields.require(reading, "", given, ("element_name", "element_description", "reference_type"))
+    validation.require(
+        context, "", given, ("element_name", "element_description", "reference_type")
+    )
     kind = given.get("reference_type")
     if kind not in (VIDEO, IMAGE):
         return
     used, ignored = (VIDEO_LIST, IMAGE_LIST) if kind == VIDEO else (IMAGE_LIST, VIDEO_LIST)
-    fields.require(reading, "", given, (used,))  # rules P13 and P17
+    validation.require(context, "", given, (used,))  # rules P13 and P17
     if ignored in given:
         del given[ignored]  # rule P17
-        reading.warn(f"/{ignored}", "ignored", f"is ignored when reference_type is {kind}")
+        context.warn(f"/{ignored}", "ignored", f"is ignored when reference_type is {kind}")
 
 
-def _no_voice(reading: Reading, document: Mapping[str, object]) -> None:
+def _no_voice(context: ValidationContext, document: Mapping[str, object]) -> None:
     if "element_voice_id" in document:
         rule = "needs reference_type video_refer: only video-based subjects support voice binding"
-        reading.report("/element_voice_id", "voice_needs_video", rule)
+        context.add_error("/element_voice_id", "voice_needs_video", rule)
 
 
-def _image_list(reading: Reading, at: str, value: object) -> object:
+def _image_list(context: ValidationContext, at: str, value: object) -> object:
     """Rules P13 and P14: one frontal image, and others that differ from it."""
-    given = fields.complete(reading, at, value, ("frontal_image", "refer_images"))
+    given = validation.required_object(context, at, value, ("frontal_image", "refer_images"))
     seen: dict[str, str] = {}
     kept: dict[str, object] = {}
     if "frontal_image" in given:
         place = f"{at}/frontal_image"
-        kept["frontal_image"] = _image(reading, place, given["frontal_image"], seen)
+        kept["frontal_image"] = _image(context, place, given["frontal_image"], seen)
     if "refer_images" in given:
-        entries = fields.items(reading, f"{at}/refer_images", given["refer_images"], REFER_IMAGES)
+        entries = validation.list_items(
+            context, f"{at}/refer_images", given["refer_images"], REFER_IMAGES
+        )
         kept["refer_images"] = [
-            {"image_url": _image(reading, place, image, seen)}
+            {"image_url": _image(context, place, image, seen)}
             for entry_at, entry in entries
-            for place, image in fields.only(reading, entry_at, entry, "image_url")
+            for place, image in validation.single_field(context, entry_at, entry, "image_url")
         ]
     return kept
 
 
-def _image(reading: Reading, at: str, value: object, seen: dict[str, str]) -> object:
+def _image(context: ValidationContext, at: str, value: object, seen: dict[str, str]) -> object:
     """An image as it is kept, by URL or in Base64 (rule P15); `seen` holds where each URL and each
     content stood first."""
-    text = fields.string(reading, at, value)
+    text = validation.string(context, at, value)
     if text is None:
         return None
-    is_url = fields.URL_START.match(text)
-    key = fields.link(reading, at, text) if is_url else _inline(reading, at, text)
+    is_url = validation.URL_START.match(text)
+    key = validation.url(context, at, text) if is_url else _inline(context, at, text)
     if key is None:
         return None
-    _compare(reading, at, seen.setdefault(key, at))
+    _compare(context, at, seen.setdefault(key, at))
     return key if is_url else {"media": key}
 
 
-def _compare(reading: Reading, at: str, first: str) -> None:
+def _compare(context: ValidationContext, at: str, first: str) -> None:
     """The provider wants the other images to differ from the frontal one, so one that does not is
     refused; it says nothing of two others that are alike, so of these there is a warning."""
     if first.endswith("/frontal_image") and at != first:
-        reading.report(at, DUPLICATE_IMAGE, f"must differ from {first[1:]}")
+        context.add_error(at, DUPLICATE_IMAGE, f"must differ from {first[1:]}")
     elif at != first:
-        reading.warn(at, DUPLICATE_IMAGE, f"is the same as {first[1:]}")
+        context.warn(at, DUPLICATE_IMAGE, f"is the same as {first[1:]}")
 
 
-def _inline(reading: Reading, at: str, text: str) -> str | None:
+def _inline(context: ValidationContext, at: str, text: str) -> str | None:
     """The content hash of an image in Base64 that keeps rule P16; its bytes are put aside."""
     try:
         data = _decoded(text)
     except ValueError:  # binascii.Error and UnicodeEncodeError are both of its kind
         rule = "must be an http or https URL, or an image in Base64"
-        reading.report(at, "image_not_base64", rule)
+        context.add_error(at, "image_not_base64", rule)
         return None
     found = images.read(data)
     if isinstance(found, images.Flaw):
-        reading.report(at, f"image_{found.code}", found.message)
+        context.add_error(at, f"image_{found.code}", found.message)
         return None
     key = hashlib.sha256(data).hexdigest()
-    reading.inline[key] = data
+    context.inline[key] = data
     return key
 
 
@@ -154,46 +158,46 @@ def _decoded(text: str) -> bytes:
     return base64.b64decode(raw[:ENOUGH_BASE64], validate=True)
 
 
-def _video_list(reading: Reading, at: str, value: object) -> object:
+def _video_list(context: ValidationContext, at: str, value: object) -> object:
     """Rule P17: a URL, and not empty; what is behind it is looked at later."""
     urls = [
-        {"video_url": fields.link(reading, place, url)}
-        for list_at, videos in fields.only(reading, at, value, "refer_videos")
-        for entry_at, entry in fields.items(reading, list_at, videos, VIDEOS)
-        for place, url in fields.only(reading, entry_at, entry, "video_url")
+        {"video_url": validation.url(context, place, url)}
+        for list_at, videos in validation.single_field(context, at, value, "refer_videos")
+        for entry_at, entry in validation.list_items(context, list_at, videos, VIDEOS)
+        for place, url in validation.single_field(context, entry_at, entry, "video_url")
     ]
     return {"refer_videos": urls}
 
 
-def _tags(reading: Reading, at: str, value: object) -> object:
+def _tags(context: ValidationContext, at: str, value: object) -> object:
     """Rule P22: several; each is kept once."""
     tags = [
-        fields.choice(reading, place, tag, TAGS)
-        for entry_at, entry in fields.items(reading, at, value, TAG_ENTRIES)
-        for place, tag in fields.only(reading, entry_at, entry, "tag_id")
+        validation.one_of(context, place, tag, TAGS)
+        for entry_at, entry in validation.list_items(context, at, value, TAG_ENTRIES)
+        for place, tag in validation.single_field(context, entry_at, entry, "tag_id")
     ]
     return [{"tag_id": tag} for tag in dict.fromkeys(tags)]
 
 
-def external_id(reading: Reading, at: str, value: object) -> str | None:
+def external_id(context: ValidationContext, at: str, value: object) -> str | None:
     """A text of any script, in NFC: the provider wants it to be unique in an account, and two are
     compared byte by byte."""
-    text = fields.normal(reading, at, value, EXTERNAL_ID_LENGTH[-1])
+    text = validation.normal(context, at, value, EXTERNAL_ID_LENGTH[-1])
     if text == "":
-        reading.report(at, "too_short", f"must have 1 to {EXTERNAL_ID_LENGTH[-1]} characters")
+        context.add_error(at, "too_short", f"must have 1 to {EXTERNAL_ID_LENGTH[-1]} characters")
     return text
 
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "element_name": partial(fields.prose, limit=NAME_LIMIT),
-        "element_description": partial(fields.prose, limit=DESCRIPTION_LIMIT),
-        "reference_type": partial(fields.choice, allowed=(VIDEO, IMAGE)),
+        "element_name": partial(validation.text, limit=NAME_LIMIT),
+        "element_description": partial(validation.text, limit=DESCRIPTION_LIMIT),
+        "reference_type": partial(validation.one_of, allowed=(VIDEO, IMAGE)),
         IMAGE_LIST: _image_list,
         VIDEO_LIST: _video_list,
-        "element_voice_id": partial(fields.visible, allowed=VOICE_LENGTH),
+        "element_voice_id": partial(validation.ascii_text, allowed=VOICE_LENGTH),
         "tag_list": _tags,
-        "callback_url": fields.link,
+        "callback_url": validation.url,
         "external_task_id": external_id,
     }
 )

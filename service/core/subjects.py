@@ -38,7 +38,7 @@ class Subject:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
-    warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.Finding
+    warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.FieldError
 
     @property
     def reference_type(self) -> str:

@@ -11,14 +11,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from service.core import events, fields, targets
-from service.core.errors import Finding
-from service.core.fields import Reader, Reading
+from service.core import events, targets, validation
+from service.core.errors import FieldError
 from service.core.headers import read_headers
 from service.core.keys import whsec
 from service.core.kinds import IMAGE, VIDEO
 from service.core.parameters import LONGEST_WAIT
 from service.core.request_rules import TAGS
+from service.core.validation import Reader, ValidationContext
 
 WEBHOOK, NATS, REDIS = "webhook", "nats", "redis_stream"
 TYPES: Final = (WEBHOOK, NATS, REDIS)
@@ -60,37 +60,37 @@ class Rules:
 
 
 def read_new(body: object, rules: Rules) -> dict[str, Any]:
-    """The fields that a body gives, read; `type` is always among them. Invalid with every finding.
+    """The fields that a body gives, read; `type` is always among them. Invalid with every error.
 
     Texts, tuples for lists, floats for seconds and rates, and the key's bytes as `secret`.
     """
-    reading = Reading()
-    given = fields.body_members(reading, body, sorted({*NAMES, "type", "secret"}))
-    fields.require(reading, "", given, ("url",))
-    kind = fields.choice(reading, "/type", given.pop("type", WEBHOOK), TYPES)
+    context = ValidationContext()
+    given = validation.body_members(context, body, sorted({*NAMES, "type", "secret"}))
+    validation.require(context, "", given, ("url",))
+    kind = validation.one_of(context, "/type", given.pop("type", WEBHOOK), TYPES)
     if kind in (NATS, REDIS):
-        fields.require(reading, "", given, ("channel",))
+        validation.require(context, "", given, ("channel",))
     readers = {**_readers(kind, rules), "secret": _secret}
-    read = fields.read_each(reading, given, readers)
-    reading.raise_findings()
+    read = validation.read_each(context, given, readers)
+    context.raise_errors()
     return {"type": kind} | read
 
 
 def read_change(body: object, kind: str, rules: Rules) -> dict[str, Any]:
-    """The fields that a subscriber of this type is to change, read; Invalid with every finding.
+    """The fields that a subscriber of this type is to change, read; Invalid with every error.
 
     Null is back to the default, as if never given; where there is none, it is left out.
     """
-    reading, known = Reading(), sorted({*NAMES, "state", "type", "secret"})
-    given = fields.body_members(reading, body, known, nulls=True)
+    context, known = ValidationContext(), sorted({*NAMES, "state", "type", "secret"})
+    given = validation.body_members(context, body, known, nulls=True)
     given = {name: one for name, one in given.items() if one is not None or name not in NO_DEFAULT}
     if "type" in given:
-        reading.report("/type", "not_changeable", "stays as it is: make another subscriber")
+        context.add_error("/type", "not_changeable", "stays as it is: make another subscriber")
     if "secret" in given:
         rule = "is changed by POST /v1/subscribers/{id}/rotate-secret alone"
-        reading.report("/secret", "not_changeable", rule)
-    read = fields.read_each(reading, given, {**_readers(kind, rules), "state": _state})
-    reading.raise_findings()
+        context.add_error("/secret", "not_changeable", rule)
+    read = validation.read_each(context, given, {**_readers(kind, rules), "state": _state})
+    context.raise_errors()
     return read
 
 
@@ -99,32 +99,34 @@ def _readers(kind: str | None, rules: Rules) -> Mapping[str, Reader]:
     if kind not in TYPES:
         return COMMON
     of_type = OF_WEBHOOKS if kind == WEBHOOK else OF_STREAMS
-    key = partial(fields.visible, allowed=CHANNEL_LENGTH)
+    key = partial(validation.ascii_text, allowed=CHANNEL_LENGTH)
     channel = {} if kind == WEBHOOK else {"channel": _subject if kind == NATS else key}
 
-    def url(reading: Reading, at: str, value: object) -> str | None:
-        return _url(reading, at, value, kind, rules)
+    def url(context: ValidationContext, at: str, value: object) -> str | None:
+        return _url(context, at, value, kind, rules)
 
     return {**COMMON, **of_type, **channel, "url": url}
 
 
-def _url(reading: Reading, at: str, value: object, kind: str, rules: Rules) -> str | None:
-    url = fields.string(reading, at, value)
+def _url(context: ValidationContext, at: str, value: object, kind: str, rules: Rules) -> str | None:
+    url = validation.string(context, at, value)
     if url is not None:
         for flaw in _flaws(url, at, kind, rules):
-            reading.report(at, flaw.code, f"is not usable: {flaw.message}")
+            context.add_error(at, flaw.code, f"is not usable: {flaw.message}")
     return url
 
 
-def _flaws(url: str, at: str, kind: str, rules: Rules) -> list[Finding]:
+def _flaws(url: str, at: str, kind: str, rules: Rules) -> list[FieldError]:
     """A host is a host: what holds for one in any URL holds for that of a stream."""
     if kind != WEBHOOK:
         parts = _URL.fullmatch(url)
         usual = SCHEMES[kind].get(parts["scheme"].lower()) if parts else None
         if parts is None or usual is None:
-            return [Finding(at, "url_scheme", f"it starts with {'://, '.join(SCHEMES[kind])}://")]
+            return [
+                FieldError(at, "url_scheme", f"it starts with {'://, '.join(SCHEMES[kind])}://")
+            ]
         if not _PATHS[kind].fullmatch(parts["path"] or ""):
-            return [Finding(at, "url_path", f"after the host comes {_MAY_FOLLOW[kind]}")]
+            return [FieldError(at, "url_path", f"after the host comes {_MAY_FOLLOW[kind]}")]
         url = f"https://{parts['host']}{parts['port'] or f':{usual}'}"
     return targets.check_url(
         url, pointer=at, https_only=False, allowed=rules.allowed, ports=rules.ports
@@ -133,7 +135,7 @@ def _flaws(url: str, at: str, kind: str, rules: Rules) -> list[Finding]:
 
 def _or(default: object, read: Reader) -> Reader:
     """What null stands for in a change."""
-    return lambda reading, at, value: default if value is None else read(reading, at, value)
+    return lambda context, at, value: default if value is None else read(context, at, value)
 
 
 _or_null: Final = partial(_or, None)
@@ -142,41 +144,41 @@ _or_null: Final = partial(_or, None)
 def _text(allowed: range) -> Reader:
     """So many characters, none a control character; kept exactly as it is."""
 
-    def read(reading: Reading, at: str, value: object) -> str | None:
-        text = fields.string(reading, at, value)
+    def read(context: ValidationContext, at: str, value: object) -> str | None:
+        text = validation.string(context, at, value)
         if text is None:
             return None
         if len(text) not in allowed:
             code = "too_short" if len(text) < allowed[0] else "too_long"
-            reading.report(at, code, f"must have {allowed[0]} to {allowed[-1]} characters")
+            context.add_error(at, code, f"must have {allowed[0]} to {allowed[-1]} characters")
             return None
         kinds = {unicodedata.category(one) for one in text}
         if kinds & {"Cc", "Cs"}:
-            reading.report(at, "control_character", "must not contain control characters")
+            context.add_error(at, "control_character", "must not contain control characters")
         return text
 
     return read
 
 
 def _word(*allowed: str) -> Reader:
-    return lambda reading, at, value: fields.choice(reading, at, value, allowed)
+    return lambda context, at, value: validation.one_of(context, at, value, allowed)
 
 
 def _some_of(allowed: Collection[str]) -> Reader:
-    def read(reading: Reading, at: str, value: object) -> tuple[str | None, ...]:
-        entries = fields.items(reading, at, value, LIST_ENTRIES)
-        words = [fields.choice(reading, place, one, allowed) for place, one in entries]
+    def read(context: ValidationContext, at: str, value: object) -> tuple[str | None, ...]:
+        entries = validation.list_items(context, at, value, LIST_ENTRIES)
+        words = [validation.one_of(context, place, one, allowed) for place, one in entries]
         return tuple(dict.fromkeys(words))
 
     return read
 
 
 def _number(low: float, high: float) -> Reader:
-    def read(reading: Reading, at: str, value: object) -> float | None:
+    def read(context: ValidationContext, at: str, value: object) -> float | None:
         if type(value) is not int and type(value) is not float:  # a bool is an int to isinstance
-            reading.report(at, "wrong_type", "must be a number")
+            context.add_error(at, "wrong_type", "must be a number")
         elif not low <= value <= high:  # so is NaN
-            reading.report(at, "out_of_range", f"must be from {low:g} to {high:g}")
+            context.add_error(at, "out_of_range", f"must be from {low:g} to {high:g}")
         else:
             return float(value)
         return None
@@ -185,11 +187,11 @@ def _number(low: float, high: float) -> Reader:
 
 
 def _whole(allowed: range) -> Reader:
-    def read(reading: Reading, at: str, value: object) -> int | None:
+    def read(context: ValidationContext, at: str, value: object) -> int | None:
         if type(value) is not int:
-            reading.report(at, "wrong_type", "must be a whole number")
+            context.add_error(at, "wrong_type", "must be a whole number")
         elif value not in allowed:
-            reading.report(at, "out_of_range", f"must be from {allowed[0]} to {allowed[-1]}")
+            context.add_error(at, "out_of_range", f"must be from {allowed[0]} to {allowed[-1]}")
         else:
             return value
         return None
@@ -197,46 +199,46 @@ def _whole(allowed: range) -> Reader:
     return read
 
 
-def _schedule(reading: Reading, at: str, value: object) -> tuple[float | None, ...]:
+def _schedule(context: ValidationContext, at: str, value: object) -> tuple[float | None, ...]:
     wait = _number(0, LONGEST_WAIT)
-    return tuple(wait(reading, *one) for one in fields.items(reading, at, value, RETRIES))
+    return tuple(wait(context, *one) for one in validation.list_items(context, at, value, RETRIES))
 
 
-def _signatures(reading: Reading, at: str, value: object) -> tuple[str, ...]:
-    asked = _some_of(SIGNATURES)(reading, at, value)
+def _signatures(context: ValidationContext, at: str, value: object) -> tuple[str, ...]:
+    asked = _some_of(SIGNATURES)(context, at, value)
     if isinstance(value, list) and value and "v1" not in value:
-        reading.report(at, "v1_needed", "must have v1, beside which v1a may stand")
+        context.add_error(at, "v1_needed", "must have v1, beside which v1a may stand")
     return tuple(one for one in SIGNATURES if one in asked)
 
 
-def _secret(reading: Reading, at: str, value: object) -> bytes | None:
-    text = fields.string(reading, at, value)
+def _secret(context: ValidationContext, at: str, value: object) -> bytes | None:
+    text = validation.string(context, at, value)
     if text is None:
         return None
     try:
         return whsec(text)
     except ValueError as error:  # it never says the text
-        reading.report(at, "secret", f"is not usable: {error}")
+        context.add_error(at, "secret", f"is not usable: {error}")
         return None
 
 
-def _subject(reading: Reading, at: str, value: object) -> str | None:
-    subject = fields.visible(reading, at, value, CHANNEL_LENGTH)
+def _subject(context: ValidationContext, at: str, value: object) -> str | None:
+    subject = validation.ascii_text(context, at, value, CHANNEL_LENGTH)
     if subject is not None and not _SUBJECT.fullmatch(subject):
         rule = "must be a subject: names between dots, without * and >, and not of the system ($)"
-        reading.report(at, "not_a_subject", rule)
+        context.add_error(at, "not_a_subject", rule)
     return subject
 
 
-def _not_here(reading: Reading, at: str, value: object) -> None:
+def _not_here(context: ValidationContext, at: str, value: object) -> None:
     if value is not None:
-        reading.report(at, "not_for_webhooks", "is for subscribers of type nats or redis_stream")
+        context.add_error(at, "not_for_webhooks", "is for subscribers of type nats or redis_stream")
 
 
-def _standard(reading: Reading, at: str, value: object) -> str | None:
-    format_ = FORMAT(reading, at, value)
+def _standard(context: ValidationContext, at: str, value: object) -> str | None:
+    format_ = FORMAT(context, at, value)
     if format_ == "cloudevents":
-        _not_here(reading, at, value)
+        _not_here(context, at, value)
     return "standard" if format_ else None
 
 

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import Final
 from urllib.parse import urlsplit
 
-from service.core.errors import Finding
+from service.core.errors import FieldError
 from service.core.ports import MAX_PORT
 
 Address = IPv4Address | IPv6Address
@@ -178,27 +178,27 @@ def check_url(
     https_only: bool,
     allowed: Networks | None,
     ports: Container[int] | None = None,
-) -> list[Finding]:
+) -> list[FieldError]:
     """What is wrong with a URL we shall be asked to call; `ports` None means any port.
 
     A literal address is judged here, unless `allowed` is None; a name only when it is dialled,
     by what it resolves to.
     """
     if len(url) > MAX_URL:
-        return [Finding(pointer, "url_too_long", f"at most {MAX_URL} characters")]
+        return [FieldError(pointer, "url_too_long", f"at most {MAX_URL} characters")]
     if any(not sign.isprintable() or sign in " \\" for sign in url):
         message = "no spaces, control characters or backslashes"
-        return [Finding(pointer, "url_malformed", message)]
+        return [FieldError(pointer, "url_malformed", message)]
     try:
         scheme, authority, *_ = urlsplit(url)
     except ValueError:
-        return [Finding(pointer, "url_malformed", "this is not a URL")]
+        return [FieldError(pointer, "url_malformed", "this is not a URL")]
     if scheme not in DEFAULT_PORTS:
-        return [Finding(pointer, "url_scheme", "an http or https URL is needed")]
+        return [FieldError(pointer, "url_scheme", "an http or https URL is needed")]
     problems = _authority_problems(scheme, authority, allowed, ports)
     if https_only and scheme != "https":
         problems.insert(0, ("url_scheme", "an https URL is needed"))
-    return [Finding(pointer, *problem) for problem in problems if problem is not None]
+    return [FieldError(pointer, *problem) for problem in problems if problem is not None]
 
 
 _Problem = tuple[str, str]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from service.core.errors import Finding, Invalid, NotFound
+from service.core.errors import FieldError, Invalid, NotFound
 from service.core.signature_schemes import read_secret
 from service.core.sources import PROVIDER
 from service.steps.resources import Resources
@@ -71,11 +71,11 @@ def _read(resources: Resources, source: str, text: str) -> bytes:
     schemes = resources.settings.callback_sources
     if source not in schemes:
         rule = f"{source!r} is not a source of callbacks: {', '.join(sorted(schemes))}"
-        raise Invalid([Finding("/source", "unknown_source", rule)])
+        raise Invalid([FieldError("/source", "unknown_source", rule)])
     try:
         return read_secret(schemes[source], text)
     except ValueError as error:
-        raise Invalid([Finding("/secret", "secret", str(error))]) from None
+        raise Invalid([FieldError("/secret", "secret", str(error))]) from None
 
 
 def _given(resources: Resources) -> Sequence[Listed]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.core.errors import Finding, Invalid, NotFound
+from service.core.errors import FieldError, Invalid, NotFound
 from service.core.text import base64url
 from service.core.timestamps import read_duration
 from service.steps.callers import digest
@@ -80,14 +80,14 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
     key: str,
     secret_key: str | None = None,
 ) -> None:
-    findings = [*_wrong_scopes(scopes)]
+    errors = [*_wrong_scopes(scopes)]
     if not 0 < len(account) <= MAX_NAME or not account.isprintable():
         rule = f"the account's name has 1 to {MAX_NAME} printable characters"
-        findings.append(Finding("/account", "account", rule))
+        errors.append(FieldError("/account", "account", rule))
     now = resources.clock()
-    expires_at = _expiry(expires_in, now, findings)
-    if findings:
-        raise Invalid(findings)
+    expires_at = _expiry(expires_in, now, errors)
+    if errors:
+        raise Invalid(errors)
     key_id, sealed = key_id or resources.new_id("key"), None
     if secret_key is not None:
         sealed = resources.vault.seal(secret_key.encode(), encryption_context(key_id))
@@ -127,24 +127,24 @@ async def revoke(resources: Resources, key_id: str) -> Listed:
     return _listed(found, resources.clock())
 
 
-def _wrong_scopes(scopes: Sequence[str]) -> list[Finding]:
+def _wrong_scopes(scopes: Sequence[str]) -> list[FieldError]:
     if not scopes:
-        return [Finding("/scopes", "scopes", "give at least one scope")]
+        return [FieldError("/scopes", "scopes", "give at least one scope")]
     return [
-        Finding("/scopes", "unknown_scope", f"{scope!r} is not a scope: {', '.join(SCOPES)}")
+        FieldError("/scopes", "unknown_scope", f"{scope!r} is not a scope: {', '.join(SCOPES)}")
         for scope in scopes
         if scope not in SCOPES
     ]
 
 
-def _expiry(text: str | None, now: datetime, findings: list[Finding]) -> datetime | None:
+def _expiry(text: str | None, now: datetime, errors: list[FieldError]) -> datetime | None:
     if text is None:
         return None
     try:
         return now + timedelta(seconds=read_duration(text, MAX_LIFE.total_seconds()))
     except ValueError:
         rule = f"a key may last for a time as 90d, 12h or 30m, up to {MAX_LIFE.days}d"
-        findings.append(Finding("/expires_in", "expires_in", rule))
+        errors.append(FieldError("/expires_in", "expires_in", rule))
         return None
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.core.backoff import SPREAD, jittered
-from service.core.errors import Finding, Unavailable
+from service.core.errors import FieldError, Unavailable
 from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.looks import Found, Medium, compared, error_of, media_of
@@ -146,7 +146,7 @@ class _Look:
         outcome = await advance(resources, due.id, news, Fence(media=self.claimed.lease.token))
         return "bad" if outcome is not None and outcome.stay is None else "late"
 
-    async def _good(self, warnings: Sequence[Finding]) -> str:
+    async def _good(self, warnings: Sequence[FieldError]) -> str:
         due, token = self.claimed.due, self.claimed.lease.token
         async with self.resources.database.autocommit() as tx:
             ours = await media_looks.finish(tx, due.id, token, warnings)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from service.core import fields
-from service.core.errors import Conflict, Finding, Invalid, NotFound
-from service.core.fields import Reader, Reading
+from service.core import validation
+from service.core.errors import Conflict, FieldError, Invalid, NotFound
 from service.core.timestamps import read_rfc3339
+from service.core.validation import Reader, ValidationContext
 from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import delivery_log, replay
@@ -47,7 +47,7 @@ async def replay_events(
     """Send a subscriber the events that it asks for and that are not on their way to it already.
 
     Every chunk is a transaction: whoever asks again, after this broke off, asks for the rest.
-    Invalid with every finding, NotFound, or Conflict if the subscriber is disabled.
+    Invalid with every error, NotFound, or Conflict if the subscriber is disabled.
     """
     request = validate_replay(body, resources.clock())
     async with resources.database.transaction() as tx:
@@ -130,34 +130,34 @@ def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
 
 def validate_replay(body: object, now: datetime) -> ReplayRequest:
     """The replay that a JSON body asks for, until `now` if it does not say; Invalid with every
-    finding."""
-    read = fields.read_object(body, READERS, required=("since", "only"))
+    field_error."""
+    read = validation.read_object(body, READERS, required=("since", "only"))
     read = {"until": now, "dry_run": False, **read}
     request = ReplayRequest(**read)
     if request.since > request.until:
         rule = "since must not be after until, which is now if left out"
-        raise Invalid([Finding("/since", "after_until", rule)])
+        raise Invalid([FieldError("/since", "after_until", rule)])
     return request
 
 
-def _time(reading: Reading, at: str, value: object) -> datetime | None:
-    text = fields.string(reading, at, value)
+def _time(context: ValidationContext, at: str, value: object) -> datetime | None:
+    text = validation.string(context, at, value)
     moment = None if text is None else read_rfc3339(text)
     if moment is None and text is not None:
         rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
-        reading.report(at, "not_a_time", rule)
+        context.add_error(at, "not_a_time", rule)
     return moment
 
 
-def _switch(reading: Reading, at: str, value: object) -> bool:
+def _switch(context: ValidationContext, at: str, value: object) -> bool:
     if not isinstance(value, bool):
-        reading.report(at, "wrong_type", "must be true or false")
+        context.add_error(at, "wrong_type", "must be true or false")
     return value is True
 
 
 READERS: Mapping[str, Reader] = {
     "since": _time,
     "until": _time,
-    "only": partial(fields.choice, allowed=sorted(replay.KINDS)),
+    "only": partial(validation.one_of, allowed=sorted(replay.KINDS)),
     "dry_run": _switch,
 }

@@ -8,8 +8,8 @@ import structlog
 
 from service.core import signatures
 from service.core.errors import NotFound
-from service.core.fields import Reader, Reading, read_object
 from service.core.keys import whsec
+from service.core.validation import Reader, ValidationContext, read_object
 from service.steps.resources import Resources
 from service.steps.vault import Sealed, encryption_context
 from service.store import accounts, retired_keys, signing_keys
@@ -48,7 +48,7 @@ async def rotate(
     """New keys from now on; until the overlap has passed the old ones sign beside them.
 
     Several at once go one after the other. Of retired keys at most MOST_RETIRED sign: then the
-    oldest goes. NotFound if the account has no such subscriber; Invalid with every finding.
+    oldest goes. NotFound if the account has no such subscriber; Invalid with every error.
     """
     wish = _read(body)
     key = wish.secret or resources.chance(signatures.SECRET_BYTES)
@@ -112,23 +112,23 @@ async def published(resources: Resources) -> list[dict[str, str]]:
 
 
 def _read(body: object) -> _Wish:
-    """The rotation that a JSON body asks for; Invalid with every finding."""
+    """The rotation that a JSON body asks for; Invalid with every error."""
     read = {"overlap": timedelta(seconds=OVERLAP), "secret": None}
     return _Wish(**read | read_object(body, READERS))
 
 
-def _overlap(reading: Reading, at: str, value: object) -> timedelta | None:
+def _overlap(context: ValidationContext, at: str, value: object) -> timedelta | None:
     if type(value) is int and 0 <= value <= MAX_OVERLAP:  # to isinstance True is 1
         return timedelta(seconds=value)
-    reading.report(at, "overlap", f"must be a whole number of seconds from 0 to {MAX_OVERLAP}")
+    context.add_error(at, "overlap", f"must be a whole number of seconds from 0 to {MAX_OVERLAP}")
     return None
 
 
-def _secret(reading: Reading, at: str, value: object) -> bytes | None:
+def _secret(context: ValidationContext, at: str, value: object) -> bytes | None:
     try:
         return whsec(value if isinstance(value, str) else "")
     except ValueError as error:
-        reading.report(at, "secret", f"must be a webhook secret: {error}")
+        context.add_error(at, "secret", f"must be a webhook secret: {error}")
         return None
 
 

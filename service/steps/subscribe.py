@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.core import signatures, subscribing
-from service.core.errors import Finding, Invalid, NotFound, Unavailable
+from service.core.errors import FieldError, Invalid, NotFound, Unavailable
 from service.core.subscribing import PLAIN, Rules
 from service.core.targets import is_inward
 from service.job_queue import Work
@@ -72,7 +72,7 @@ WELL: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 async def subscribe(resources: Resources, account_id: str, body: object) -> tuple[Subscriber, str]:
-    """The new subscriber and its secret, which is shown this once; Invalid with every finding."""
+    """The new subscriber and its secret, which is shown this once; Invalid with every error."""
     read = subscribing.read_new(body, _rules(resources))
     await _reachable(resources, read["url"])
     key = read.get("secret") or resources.chance(signatures.SECRET_BYTES)
@@ -92,7 +92,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
     async with resources.database.transaction() as tx:
         if await subscribers.crowd(tx, account_id) >= most:
             rule = f"an account has at most {most} subscribers"
-            raise Invalid([Finding("", "too_many_subscribers", rule)])
+            raise Invalid([FieldError("", "too_many_subscribers", rule)])
         await subscribers.add(tx, subscriber)
     await _hear(resources, subscriber)
     return subscriber, signatures.secret_of(key)
@@ -101,7 +101,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
 async def change(
     resources: Resources, account_id: str, subscriber_id: str, body: object
 ) -> Subscriber:
-    """The subscriber as it is then: what is not given stays. Invalid with every finding, NotFound
+    """The subscriber as it is then: what is not given stays. Invalid with every error, NotFound
     if the account has no such subscriber."""
     type_ = (await found(resources, account_id, subscriber_id)).type
     read = subscribing.read_change(body, type_, _rules(resources))
@@ -238,7 +238,7 @@ async def _reachable(resources: Resources, url: str) -> None:
     try:
         addresses = await resources.guard.addresses(parts.hostname or "")
     except Blocked as error:
-        raise Invalid([Finding("/url", "url_blocked", str(error))]) from None
+        raise Invalid([FieldError("/url", "url_blocked", str(error))]) from None
     except OSError:
         addresses = []
     private = bool(addresses) and all(
@@ -246,4 +246,4 @@ async def _reachable(resources: Resources, url: str) -> None:
     )
     if parts.scheme in PLAIN and not (settings.allow_http or private):
         encrypted = {"http": "https", "nats": "tls", "redis": "rediss"}[parts.scheme]
-        raise Invalid([Finding("/url", "url_scheme", f"{encrypted}:// is needed here")])
+        raise Invalid([FieldError("/url", "url_scheme", f"{encrypted}:// is needed here")])

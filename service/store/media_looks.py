@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from service.core.errors import Finding
+from service.core.errors import FieldError
 from service.store.connection import Connection
 from service.store.rows import rows
 
@@ -122,7 +122,7 @@ async def holds(tx: Connection, subject_id: str, token: str) -> bool:
 
 
 async def finish(
-    tx: Connection, subject_id: str, token: str, warnings: Sequence[Finding] = ()
+    tx: Connection, subject_id: str, token: str, warnings: Sequence[FieldError] = ()
 ) -> bool:
     """Its media are good: it may be submitted, with these warnings beside those that it has.
     Whether it was still looked at under this token; if not, nothing is written."""

@@ -18,10 +18,10 @@ from service.core import envelopes, task_requests
 from service.core.create_request import CreateRequest
 from service.core.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.core.errors import CallsheetError, NotFound
-from service.core.fields import Reading, shown
 from service.core.request_rules import external_id
 from service.core.requests import PATH
 from service.core.task_records import task_record
+from service.core.validation import ValidationContext, shown
 from service.steps import callers, tasks
 from service.steps.validate import validate
 from service.store.callers import Caller
@@ -111,9 +111,9 @@ def _named(request: Request) -> str | None:
     decoded: an external id may have slashes."""
     raw: bytes = request.scope["raw_path"]
     name = raw.split(b"/", PATH.count("/") + 1)[-1].removesuffix(b"/").decode()
-    reading = Reading()
-    read = external_id(reading, "", unquote(name, errors="surrogateescape"))
-    return None if reading.findings else read
+    context = ValidationContext()
+    read = external_id(context, "", unquote(name, errors="surrogateescape"))
+    return None if context.errors else read
 
 
 @enveloped

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from service.core.capabilities import MODELS
 from service.core.create_request import Accepted, CreateRequest, CreateResult
-from service.core.errors import CallsheetError, Finding, Invalid
+from service.core.errors import CallsheetError, FieldError, Invalid
 from service.core.subjects import public
 from service.settings import Settings
 from service.steps.accept import accept, accept_batch
@@ -71,7 +71,7 @@ def _read_many(
     given: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
     if not isinstance(given, list) or not 0 < len(given) <= MAX_BATCH:
         message = f'the body must be {{"subjects": [...]}} with 1 to {MAX_BATCH} requests'
-        raise Invalid([Finding("/subjects", "batch", message)])
+        raise Invalid([FieldError("/subjects", "batch", message)])
     return validate_many(settings, account_id, given, **options)
 
 

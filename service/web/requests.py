@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from service.core.errors import (
-    Finding,
+    FieldError,
     Invalid,
     NotFound,
     Unauthorized,
 )
-from service.core.fields import Reading
 from service.core.timestamps import read_rfc3339
+from service.core.validation import ValidationContext
 from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
@@ -97,8 +97,8 @@ class Query:
     def __init__(self, request: Request) -> None:
         self._given = request.query_params
         self._read: set[str] = set()
-        self._reading = Reading()
-        self._findings = self._reading.findings
+        self._context = ValidationContext()
+        self._errors = self._context.errors
 
     def text(self, name: str, allowed: frozenset[str] | None = None) -> str | None:
         self._read.add(name)
@@ -109,12 +109,12 @@ class Query:
             self.wrong(name, "must not contain the character U+0000")
         return value
 
-    def field(self, name: str, read: Callable[[Reading, str, object], T]) -> T | None:
+    def field(self, name: str, read: Callable[[ValidationContext, str, object], T]) -> T | None:
         """The parameter of this name as `read` reads it, which takes what is wrong to be reported,
         the JSON pointer, and the value; None without the parameter, or if `read` makes it None."""
         self._read.add(name)
         value = self._given.get(name)
-        return None if value is None else read(self._reading, f"/{name}", value)
+        return None if value is None else read(self._context, f"/{name}", value)
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         text = self.text(name)
@@ -136,12 +136,12 @@ class Query:
         return moment
 
     def wrong(self, name: str, rule: str) -> None:
-        self._findings.append(Finding(f"/{name}", "query", f"{name} {rule}"))
+        self._errors.append(FieldError(f"/{name}", "query", f"{name} {rule}"))
 
     def done(self) -> None:
         """Invalid, if a parameter was wrong or is not known."""
         for name in self._given:
             if name not in self._read:
                 self.wrong(name, "is not a parameter of this call")
-        if self._findings:
-            raise Invalid(self._findings)
+        if self._errors:
+            raise Invalid(self._errors)

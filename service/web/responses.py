@@ -90,5 +90,5 @@ def status_of(error: CallsheetError) -> int:
 
 def _extra(error: CallsheetError) -> dict[str, Any]:
     if isinstance(error, Invalid):
-        return {"errors": error.findings}
+        return {"errors": error.errors}
     return dict(error.extra) if isinstance(error, Conflict) else {}

@@ -52,12 +52,12 @@ def video_body(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     return body | changes
 
 
-def findings(body: object, *, allow_voice_for_images: bool = False) -> list[tuple[str, str]]:
+def field_errors(body: object, *, allow_voice_for_images: bool = False) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
         check(body, allow_voice_for_images=allow_voice_for_images)
-    for finding in raised.value.findings:  # each names the field, and then the rule
-        assert finding.message.startswith(f"{finding.pointer[1:] or 'the request'} ")
-    return [(finding.pointer, finding.code) for finding in raised.value.findings]
+    for field_error in raised.value.errors:  # each names the field, and then the rule
+        assert field_error.message.startswith(f"{field_error.pointer[1:] or 'the request'} ")
+    return [(field_error.pointer, field_error.code) for field_error in raised.value.errors]
 
 
 def without(body: dict[str, Any], name: str) -> dict[str, Any]:

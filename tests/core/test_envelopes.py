@@ -9,7 +9,7 @@ from service.core import envelopes
 from service.core.errors import (
     CallsheetError,
     Conflict,
-    Finding,
+    FieldError,
     Forbidden,
     Invalid,
     Malformed,
@@ -83,8 +83,8 @@ def test_a_key_that_is_missing_or_wrong_is_told_apart_as_the_provider_does(
 
 
 def test_a_message_holds_every_finding() -> None:
-    findings = [Finding("/a", "x", "a must be b"), Finding("/c/0", "y", "c/0 must be d")]
-    message = envelopes.message_of(Invalid(findings))
+    errors = [FieldError("/a", "x", "a must be b"), FieldError("/c/0", "y", "c/0 must be d")]
+    message = envelopes.message_of(Invalid(errors))
     assert message == "/a: a must be b; /c/0: c/0 must be d"
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.core.fields import Reading
 from service.core.headers import MASK, read_headers, shown_headers
+from service.core.validation import ValidationContext
 
 NEITHER_YOURS_NOR_OURS = (
     *("Host", "connection", "Keep-Alive", "TE", "trailer", "Transfer-Encoding", "upgrade"),
@@ -13,10 +13,10 @@ NEITHER_YOURS_NOR_OURS = (
 )
 
 
-def findings(headers: object) -> list[tuple[str, str]]:
-    reading = Reading()
-    read_headers(reading, "/headers", headers)
-    return [(one.pointer, one.code) for one in reading.findings]
+def field_errors(headers: object) -> list[tuple[str, str]]:
+    context = ValidationContext()
+    read_headers(context, "/headers", headers)
+    return [(one.pointer, one.code) for one in context.errors]
 
 
 @pytest.mark.parametrize(
@@ -30,39 +30,41 @@ def findings(headers: object) -> list[tuple[str, str]]:
     ],
 )
 def test_what_is_a_header_may_be_one(headers: dict[str, str]) -> None:
-    assert findings(headers) == []
+    assert field_errors(headers) == []
 
 
 @pytest.mark.parametrize("name", NEITHER_YOURS_NOR_OURS)
 def test_what_is_of_the_message_or_ours_is_refused(name: str) -> None:
-    assert findings({name: "x"}) == [(f"/headers/{name}", "header_not_allowed")]
+    assert field_errors({name: "x"}) == [(f"/headers/{name}", "header_not_allowed")]
 
 
 @pytest.mark.parametrize(
     "name", ["", "a b", "a:b", ":path", "a\r\nb", "ü", "a\0", "x" * 65, "a(b)"]
 )
 def test_a_name_is_a_token(name: str) -> None:
-    ((_, code),) = findings({name: "x"})
+    ((_, code),) = field_errors({name: "x"})
     assert code == "header_name"
 
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\n", "\r", "\0", "\t", " a", "a ", "ü", "\x7f"])
 def test_a_value_is_visible_and_in_one_line(value: str) -> None:
-    assert findings({"X-A": value}) == [("/headers/X-A", "header_value")]
+    assert field_errors({"X-A": value}) == [("/headers/X-A", "header_value")]
 
 
 def test_a_value_is_a_text() -> None:
     values: tuple[object, ...] = (None, 5, True, ["a"], {})
     for value in values:
-        assert findings({"X-A": value}) == [("/headers/X-A", "wrong_type")]
+        assert field_errors({"X-A": value}) == [("/headers/X-A", "wrong_type")]
 
 
 def test_a_name_stands_once_whatever_its_case() -> None:
-    assert findings({"X-A": "1", "x-a": "2", "X-B": "3"}) == [("/headers/x-a", "duplicate_header")]
+    assert field_errors({"X-A": "1", "x-a": "2", "X-B": "3"}) == [
+        ("/headers/x-a", "duplicate_header")
+    ]
 
 
 def test_a_pointer_to_a_strange_name_is_escaped() -> None:
-    assert findings({"a/b": "x"}) == [("/headers/a~1b", "header_name")]
+    assert field_errors({"a/b": "x"}) == [("/headers/a~1b", "header_name")]
 
 
 def test_secrets_are_shown_as_a_mask() -> None:
@@ -74,5 +76,5 @@ def test_secrets_are_shown_as_a_mask() -> None:
 
 
 def test_the_mask_is_not_taken_for_the_value() -> None:
-    assert findings({"Authorization": MASK}) == [("/headers/Authorization", "header_masked")]
-    assert findings({"X-Team": MASK}) == []
+    assert field_errors({"Authorization": MASK}) == [("/headers/Authorization", "header_masked")]
+    assert field_errors({"X-Team": MASK}) == []

@@ -18,7 +18,7 @@ from tests.core.bodies import (
     RED64,
     URL,
     check,
-    findings,
+    field_errors,
     image_body,
     images,
     picture,
@@ -218,7 +218,7 @@ def test_both_sides_of_every_limit(body: dict[str, Any], found: tuple[str, str] 
     if found is None:
         assert check(body).document
     else:
-        assert findings(body) == [found]
+        assert field_errors(body) == [found]
 
 
 OPTIONAL = ("element_voice_id", "tag_list", "callback_url", "external_task_id")
@@ -227,7 +227,7 @@ OPTIONAL = ("element_voice_id", "tag_list", "callback_url", "external_task_id")
 @pytest.mark.parametrize("name", [*image_body(), *OPTIONAL])
 @pytest.mark.parametrize("value", [True, 1, 1.5])
 def test_nothing_else_stands_for_a_text_or_a_list(name: str, value: object) -> None:
-    assert findings(image_body(**{name: value})) == [(f"/{name}", "wrong_type")]
+    assert field_errors(image_body(**{name: value})) == [(f"/{name}", "wrong_type")]
 
 
 @pytest.mark.parametrize("whole", [image_body(), video_body()])
@@ -239,24 +239,24 @@ def test_a_field_that_is_null_is_left_out(whole: dict[str, Any]) -> None:
     assert read.fingerprint == check(whole).fingerprint
     assert read.warnings == ()
     for name in whole:
-        assert findings(whole | {name: None}) == [(f"/{name}", "required")]
+        assert field_errors(whole | {name: None}) == [(f"/{name}", "required")]
 
 
 def test_a_null_inside_a_list_of_media_or_tags_is_nothing_given() -> None:
     frontal = image_body(element_image_list={"frontal_image": None, "refer_images": None})
     at = "/element_image_list"
-    assert findings(frontal) == [
+    assert field_errors(frontal) == [
         (f"{at}/frontal_image", "required"),
         (f"{at}/refer_images", "required"),
     ]
     tags = image_body(tag_list=[{"tag_id": None}, None])
-    assert findings(tags) == [("/tag_list/0/tag_id", "required"), ("/tag_list/1", "wrong_type")]
+    assert field_errors(tags) == [("/tag_list/0/tag_id", "required"), ("/tag_list/1", "wrong_type")]
 
 
 def test_an_empty_text_breaks_the_rule_of_its_field_but_for_the_voice() -> None:
     assert check(video_body(element_voice_id="")) == check(video_body())
     for name in ("element_name", "callback_url", "external_task_id"):
-        assert [at for at, _ in findings(image_body(**{name: ""}))] == [f"/{name}"]
+        assert [at for at, _ in field_errors(image_body(**{name: ""}))] == [f"/{name}"]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_an_unknown_field_is_refused_by_name_wherever_it_stands(
 ) -> None:
     with pytest.raises(Invalid) as raised:
         check(body)
-    [one] = raised.value.findings
+    [one] = raised.value.errors
     assert (one.pointer, one.code) == (pointer, "unknown_field")
     assert one.message == f"{pointer[1:]} is not a known field; did you mean {near}?"
 
@@ -300,4 +300,4 @@ def test_any_bytes_in_base64_are_an_image_or_a_finding_about_it(data: bytes) -> 
     try:
         assert list(check(inline(data)).inline.values()) == [data]
     except Invalid as invalid:
-        assert {one.pointer for one in invalid.findings} == {FRONTAL}  # noqa: PT017
+        assert {one.pointer for one in invalid.errors} == {FRONTAL}  # noqa: PT017

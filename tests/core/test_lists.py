@@ -12,7 +12,7 @@ from tests.core.bodies import (
     RED64,
     URL,
     check,
-    findings,
+    field_errors,
     image_body,
     images,
     picture,
@@ -28,7 +28,7 @@ FIRST, SECOND = (f"/refer_images/{n}/image_url" for n in (0, 1))
     [(image_body(), "element_image_list"), (video_body(), "element_video_list")],
 )
 def test_each_kind_requires_its_own_list(body: dict[str, Any], name: str) -> None:
-    assert findings(without(body, name)) == [(f"/{name}", "required")]
+    assert field_errors(without(body, name)) == [(f"/{name}", "required")]
 
 
 def test_the_list_of_the_other_kind_is_ignored_unread_and_reported() -> None:
@@ -50,7 +50,7 @@ def test_with_no_usable_kind_both_lists_are_read() -> None:
     kinds: list[object] = ["image", None, [], {}]
     for kind in kinds:
         body = image_body(reference_type=kind, element_image_list=1, element_video_list=2)
-        assert [pointer for pointer, _ in findings(body)] == [
+        assert [pointer for pointer, _ in field_errors(body)] == [
             "/reference_type",
             "/element_image_list",
             "/element_video_list",
@@ -61,7 +61,7 @@ def test_one_to_three_further_images_are_taken() -> None:
     for count, code in ((0, "too_few"), (1, None), (3, None), (4, "too_many")):
         body = image_body(element_image_list=images(URL, *(f"{URL}?{n}" for n in range(count))))
         if code:
-            assert findings(body) == [("/element_image_list/refer_images", code)]
+            assert field_errors(body) == [("/element_image_list/refer_images", code)]
         else:
             assert check(body).document == body
 
@@ -93,7 +93,7 @@ def test_one_to_three_further_images_are_taken() -> None:
     ],
 )
 def test_what_an_image_list_may_not_be(value: object, expected: list[tuple[str, str]]) -> None:
-    assert findings(image_body(element_image_list=value)) == [
+    assert field_errors(image_body(element_image_list=value)) == [
         (f"/element_image_list{place}", code) for place, code in expected
     ]
 
@@ -155,7 +155,7 @@ def test_the_spelling_of_base64_makes_no_difference(spelt: str) -> None:
 def test_an_image_in_base64_is_judged_by_its_bytes(data: bytes, code: str | None) -> None:
     body = image_body(element_image_list=images(URL, base64.b64encode(data).decode()))
     if code:
-        assert findings(body) == [("/element_image_list/refer_images/0/image_url", code)]
+        assert field_errors(body) == [("/element_image_list/refer_images/0/image_url", code)]
     else:
         assert list(check(body).inline.values()) == [data]
 
@@ -175,7 +175,8 @@ def test_an_image_in_base64_is_judged_by_its_bytes(data: bytes, code: str | None
     ],
 )
 def test_what_a_video_list_may_not_be(value: object, place: str, code: str) -> None:
-    assert findings(video_body(element_video_list=value)) == [(f"/element_video_list{place}", code)]
+    body = video_body(element_video_list=value)
+    assert field_errors(body) == [(f"/element_video_list{place}", code)]
 
 
 def test_every_tag_of_the_document_is_taken_and_repeats_are_folded() -> None:
@@ -197,4 +198,4 @@ def test_every_tag_of_the_document_is_taken_and_repeats_are_folded() -> None:
     ],
 )
 def test_what_a_tag_list_may_not_be(value: object, place: str, code: str) -> None:
-    assert findings(image_body(tag_list=value)) == [(f"/tag_list{place}", code)]
+    assert field_errors(image_body(tag_list=value)) == [(f"/tag_list{place}", code)]

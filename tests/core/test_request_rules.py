@@ -1,4 +1,4 @@
-"""The rules of a create-subject request as a whole: every finding at once, and nothing else."""
+"""The rules of a create-subject request as a whole: every error at once, and nothing else."""
 
 import json
 
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from service.core import request_rules
 from service.core.create_request import CreateRequest
 from service.core.errors import Invalid
-from service.core.fields import MAX_FINDINGS
+from service.core.validation import MAX_ERRORS
 from tests.core.bodies import (
     RED64,
     URL,
     check,
-    findings,
+    field_errors,
     image_body,
     video_body,
     without,
@@ -49,7 +49,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         "callback_url": "/relative",
         "external_task_id": "",
     }
-    assert findings(body) == [
+    assert field_errors(body) == [
         ("/elemnt_description", "unknown_field"),
         ("/element_description", "required"),
         ("/element_name", "too_long"),
@@ -66,7 +66,7 @@ def test_everything_wrong_is_said_at_once() -> None:
 
 @pytest.mark.parametrize("name", ["element_name", "element_description", "reference_type"])
 def test_the_three_texts_are_required(name: str) -> None:
-    assert (f"/{name}", "required") in findings(without(image_body(), name))
+    assert (f"/{name}", "required") in field_errors(without(image_body(), name))
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_the_three_texts_are_required(name: str) -> None:
     [("image_refer ", "not_allowed"), ("", "not_allowed"), (1, "wrong_type")],
 )
 def test_a_kind_is_one_of_two_words(value: object, code: str) -> None:
-    assert findings(image_body(reference_type=value)) == [("/reference_type", code)]
+    assert field_errors(image_body(reference_type=value)) == [("/reference_type", code)]
 
 
 def test_a_voice_belongs_to_a_video_subject_unless_a_setting_says_otherwise() -> None:
     voice = "829836802793406551"
     assert check(video_body(element_voice_id=voice)).document["element_voice_id"] == voice
-    assert findings(image_body(element_voice_id=voice)) == [
+    assert field_errors(image_body(element_voice_id=voice)) == [
         ("/element_voice_id", "voice_needs_video")
     ]
     allowed = check(image_body(element_voice_id=voice), allow_voice_for_images=True)
@@ -94,12 +94,12 @@ def test_an_empty_voice_is_none_for_either_kind() -> None:
 
 @pytest.mark.parametrize("body", [None, True, 5, "text", [], [image_body()], b"{}"])
 def test_a_request_is_an_object_and_nothing_more_is_said_when_it_is_none(body: object) -> None:
-    assert findings(body) == [("", "wrong_type")]
+    assert field_errors(body) == [("", "wrong_type")]
 
 
 def test_a_body_of_countless_mistakes_is_told_of_the_first_hundred() -> None:
     body: dict[str, object] = {f"field{number}": number for number in range(5000)}
-    assert len(findings(body | {"tag_list": [0] * 5000})) == MAX_FINDINGS
+    assert len(field_errors(body | {"tag_list": [0] * 5000})) == MAX_ERRORS
 
 
 def test_the_fingerprint_is_over_the_meaning() -> None:
@@ -142,8 +142,8 @@ def test_any_body_is_a_request_or_invalid_and_nothing_else(body: object) -> None
     try:
         assert isinstance(check(body), CreateRequest)
     except Invalid as invalid:
-        assert invalid.findings  # noqa: PT017
-        json.dumps([finding.message + finding.pointer for finding in invalid.findings]).encode()
+        assert invalid.errors  # noqa: PT017
+        json.dumps([error.message + error.pointer for error in invalid.errors]).encode()
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(request_rules.READERS, JSON)))
@@ -162,4 +162,4 @@ def test_a_body_nested_without_end_is_refused_unread() -> None:
     deep: object = []
     for _ in range(100_000):
         deep = [deep]
-    assert ("/tag_list/0", "wrong_type") in findings(image_body(tag_list=deep, x=deep))
+    assert ("/tag_list/0", "wrong_type") in field_errors(image_body(tag_list=deep, x=deep))

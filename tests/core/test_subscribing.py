@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from service.core import subscribing
 from service.core.errors import Invalid
-from service.core.fields import MAX_FINDINGS
 from service.core.subscribing import EVENT_TYPES, TYPES, Rules, read_change, read_new
 from service.core.targets import parse_networks
+from service.core.validation import MAX_ERRORS
 
 RULES = Rules(parse_networks("127.0.0.0/8"))
 URLS = {
@@ -27,17 +27,17 @@ def body(kind: str = "webhook", **changes: Any) -> dict[str, Any]:  # noqa: ANN4
     return whole | ({} if kind == "webhook" else {"channel": "ours"}) | changes
 
 
-def findings(given: object) -> list[tuple[str, str]]:
+def field_errors(given: object) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
         read_new(given, RULES)
-    assert all(one.message for one in raised.value.findings)
-    return [(one.pointer, one.code) for one in raised.value.findings]
+    assert all(one.message for one in raised.value.errors)
+    return [(one.pointer, one.code) for one in raised.value.errors]
 
 
 def changing(given: object, kind: str = "webhook") -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
         read_change(given, kind, RULES)
-    return [(one.pointer, one.code) for one in raised.value.findings]
+    return [(one.pointer, one.code) for one in raised.value.errors]
 
 
 def test_a_url_is_all_that_is_needed() -> None:
@@ -121,7 +121,7 @@ def test_each_limit_holds_on_both_sides(
     for value in good:
         assert name in read_new(body() | {name: value}, RULES), value
     for value, code in bad:
-        assert findings(body() | {name: value}) == [(f"/{name}", code)], value
+        assert field_errors(body() | {name: value}) == [(f"/{name}", code)], value
         if name != "secret":
             assert changing({name: value}) == [(f"/{name}", code)], value
 
@@ -154,7 +154,7 @@ def test_a_stream_has_fields_of_its_own(
     for value in good:
         assert name in read_new(body(kind, **{name: value}), RULES), value
     for value, code in bad:
-        wrong = findings(body(kind, **{name: value}))
+        wrong = field_errors(body(kind, **{name: value}))
         assert (f"/{name}", code) in wrong, value
         assert {pointer for pointer, _ in wrong} == {f"/{name}"}
         assert (f"/{name}", code) in changing({name: value}, kind), value
@@ -162,7 +162,7 @@ def test_a_stream_has_fields_of_its_own(
 
 def test_a_stream_needs_a_channel() -> None:
     for kind in ("nats", "redis_stream"):
-        assert findings({"type": kind, "url": URLS[kind]}) == [("/channel", "required")]
+        assert field_errors({"type": kind, "url": URLS[kind]}) == [("/channel", "required")]
 
 
 GOOD_URLS = (
@@ -197,7 +197,7 @@ def test_each_type_has_its_schemes() -> None:
         assert read_new(body(kind, url=url), RULES)["url"] == url
         assert read_change({"url": url}, kind, RULES) == {"url": url}
     for kind, url, code in BAD_URLS:
-        assert findings(body(kind, url=url)) == [("/url", code)], url
+        assert field_errors(body(kind, url=url)) == [("/url", code)], url
         assert changing({"url": url}, kind) == [("/url", code)], url
 
 
@@ -212,7 +212,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         "state": "paused",
         "shade~/": 1,
     }
-    assert set(findings(wrong)) == {
+    assert set(field_errors(wrong)) == {
         ("/url", "wrong_type"),
         ("/channel", "required"),
         ("/event_types/0", "not_allowed"),
@@ -225,12 +225,12 @@ def test_everything_wrong_is_said_at_once() -> None:
         ("/state", "unknown_field"),
         ("/shade~0~1", "unknown_field"),
     }
-    assert set(findings({"type": "smtp", "timeout": 0, "channel": 5})) == {
+    assert set(field_errors({"type": "smtp", "timeout": 0, "channel": 5})) == {
         ("/url", "required"),
         ("/type", "not_allowed"),
         ("/timeout", "out_of_range"),
     }
-    assert findings([]) == [("", "wrong_type")]
+    assert field_errors([]) == [("", "wrong_type")]
 
 
 def test_a_change_is_read_by_itself() -> None:
@@ -252,7 +252,7 @@ def test_what_is_null_in_a_new_subscriber_is_left_out(kind: str) -> None:
     needed = body(kind)
     nulls = dict.fromkeys([*subscribing.NAMES, "secret"])
     assert read_new(nulls | needed, RULES) == needed
-    assert findings(nulls | {"type": kind}) == findings({"type": kind})
+    assert field_errors(nulls | {"type": kind}) == field_errors({"type": kind})
     assert read_new(nulls | body() | {"type": None}, RULES) == body()
 
 
@@ -281,7 +281,7 @@ def test_neither_type_nor_secret_is_changed() -> None:
     assert changing([]) == [("", "wrong_type")]
 
 
-def test_no_secret_stands_in_a_finding() -> None:
+def test_no_secret_stands_in_an_error() -> None:
     wrong = body(
         "nats",
         secret="whsec_hidden!",
@@ -292,8 +292,8 @@ def test_no_secret_stands_in_a_finding() -> None:
     )
     with pytest.raises(Invalid) as raised:
         read_new(wrong, RULES)
-    assert len(raised.value.findings) == 5
-    assert "hidden" not in str(raised.value.findings)
+    assert len(raised.value.errors) == 5
+    assert "hidden" not in str(raised.value.errors)
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -312,4 +312,4 @@ def test_no_json_value_raises_anything_but_invalid(given_body: object, kind: str
         try:
             read(given_body, rules=RULES)
         except Invalid as error:
-            assert 0 < len(error.findings) <= MAX_FINDINGS  # noqa: PT017 - either way is fine
+            assert 0 < len(error.errors) <= MAX_ERRORS  # noqa: PT017 - either way is fine

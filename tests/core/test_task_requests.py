@@ -48,7 +48,7 @@ def test_an_optional_field_that_is_not_set_is_left_aside(name: str, unset: objec
 def test_a_required_field_that_is_not_set_is_missed(name: str, unset: object) -> None:
     with pytest.raises(Invalid) as refused:
         accepted(a_request() | {name: unset})
-    assert [(one.pointer, one.code) for one in refused.value.findings] == [(f"/{name}", "required")]
+    assert [(one.pointer, one.code) for one in refused.value.errors] == [(f"/{name}", "required")]
 
 
 @pytest.mark.parametrize("unset", UNSET)
@@ -75,11 +75,11 @@ def test_a_list_of_nothing_that_is_set_is_missed(unset: object) -> None:
     ):
         with pytest.raises(Invalid) as refused:
             accepted(a_request(element_image_list=images))
-        assert [one.pointer for one in refused.value.findings] == ["/element_image_list"]
+        assert [one.pointer for one in refused.value.errors] == ["/element_image_list"]
     one = a_request()["element_image_list"] | {"refer_images": [{"image_url": unset}]}
     with pytest.raises(Invalid) as refused:
         accepted(a_request(element_image_list=one))
-    pointers = [finding.pointer for finding in refused.value.findings]
+    pointers = [field_error.pointer for field_error in refused.value.errors]
     assert pointers == ["/element_image_list/refer_images"]
 
 
@@ -120,4 +120,4 @@ def test_what_is_set_stays_as_it_is() -> None:
 def test_what_is_of_another_type_is_refused_as_ever(body: object, pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         accepted(body)
-    assert pointer in {one.pointer for one in refused.value.findings}
+    assert pointer in {one.pointer for one in refused.value.errors}

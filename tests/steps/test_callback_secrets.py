@@ -241,5 +241,5 @@ async def test_what_is_no_secret_of_its_source_is_refused_with_the_rule(
 ) -> None:
     with pytest.raises(Invalid) as raised:
         await callback_secrets.add(elsewhere, source, text)
-    assert [one.message for one in raised.value.findings] == [message]
+    assert [one.message for one in raised.value.errors] == [message]
     assert await callback_secrets.listed(elsewhere) == []

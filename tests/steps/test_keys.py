@@ -143,5 +143,5 @@ async def test_a_key_that_cannot_be_made_says_why(
 ) -> None:
     with pytest.raises(Invalid) as caught:
         await keys.create(resources, account, scopes, expires_in)
-    assert {one.code for one in caught.value.findings} == codes
+    assert {one.code for one in caught.value.errors} == codes
     assert await keys.listed(resources) == []

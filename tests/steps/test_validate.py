@@ -31,7 +31,7 @@ def settings() -> Settings:
 
 
 def codes(error: Invalid) -> list[str]:
-    return [finding.code for finding in error.findings]
+    return [field_error.code for field_error in error.errors]
 
 
 def test_a_request_holds_who_asks_and_what_the_headers_say(settings: Settings) -> None:
@@ -72,4 +72,4 @@ def test_a_callback_url_is_judged_by_its_text(settings: Settings) -> None:
     assert callback_url_errors(settings, "http://back.example.com/done") == []
     with pytest.raises(Invalid) as raised:
         validate(settings, "acc_1", image_body(callback_url="https://127.0.0.1/"), "a\tb")
-    assert [finding.pointer for finding in raised.value.findings] == ["", "/callback_url"]
+    assert [field_error.pointer for field_error in raised.value.errors] == ["", "/callback_url"]

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import CheckConstraint
 
-from service.core import envelopes, events, fields, headers, subscribing, targets
+from service.core import envelopes, events, headers, subscribing, targets, validation
 from service.core import request_rules as rules
 from service.core.capabilities import MODELS
 from service.core.kinds import IMAGE, VIDEO
@@ -150,5 +150,5 @@ PLACES: dict[str, Rules] = {
     "Replay.only": one_of(KINDS),
     "Rotation.overlap": between(0, signing.MAX_OVERLAP, default=signing.OVERLAP),
     "DeliveryState": one_of(deliveries.STATES),
-    "Findings": entries(range(1, fields.MAX_FINDINGS + validate.MAX_HEADER_FINDINGS + 1)),
+    "Findings": entries(range(1, validation.MAX_ERRORS + validate.MAX_HEADER_ERRORS + 1)),
 }

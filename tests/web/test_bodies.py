@@ -15,7 +15,7 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
-from service.core.errors import Finding, Invalid, Malformed
+from service.core.errors import FieldError, Invalid, Malformed
 from service.steps.limiter import Limiter
 from service.web.bodies import MOST_VALUES, SMALL, Bodies
 from service.web.requests import MAX_SUBJECT_BODY
@@ -211,13 +211,13 @@ async def test_an_error_holds_nothing_of_the_body_it_is_about() -> None:
     def check(_value: object) -> None:
         precious = Precious()
         seen.append(weakref.ref(precious))
-        raise Invalid([Finding("", "wrong", str(id(precious)))])
+        raise Invalid([FieldError("", "wrong", str(id(precious)))])
 
     def make(value: object) -> None:
         try:
             check(value)
         except Invalid as error:
-            raise Invalid(error.findings) from None
+            raise Invalid(error.errors) from None
 
     gc.disable()  # nothing may be left to it
     try:

@@ -1,4 +1,4 @@
-"""Whatever is wrong is said as a problem (RFC 9457), with a stable code and every finding."""
+"""Whatever is wrong is said as a problem (RFC 9457), with a stable code and every error."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -53,7 +53,7 @@ async def account_of(api: Api) -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "findings"),
+    ("body", "errors"),
     [
         ({"overlap": -1}, {"/overlap": "overlap"}),
         ({"overlap": 604801}, {"/overlap": "overlap"}),
@@ -71,7 +71,7 @@ async def account_of(api: Api) -> str:
     ],
 )
 async def test_a_wish_that_breaks_rules_is_refused_with_all_of_them(
-    api: Api, body: object, findings: dict[str, str]
+    api: Api, body: object, errors: dict[str, str]
 ) -> None:
     made = await api.subscribe(NOWHERE)
     for path in (f"/v1/subscribers/{made['id']}/rotate-secret", f"{SECRET}/rotate"):
@@ -80,7 +80,7 @@ async def test_a_wish_that_breaks_rules_is_refused_with_all_of_them(
         )
         assert answer.status_code == 422, answer.text
         found = {one["pointer"]: one["code"] for one in answer.json()["errors"]}
-        assert found == findings
+        assert found == errors
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 

@@ -151,7 +151,7 @@ async def test_a_new_url_is_judged_as_the_first_was(api: Api) -> None:
     ):
         with pytest.raises(Invalid) as refused:
             await subscribe.change(resources, account, made["id"], {"url": url})
-        assert [one.code for one in refused.value.findings] == [code]
+        assert [one.code for one in refused.value.errors] == [code]
     assert (await api.http.get(path)).json()["url"] == NOBODY
 
 

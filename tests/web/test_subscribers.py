@@ -124,8 +124,8 @@ async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:
     )
     refused = [one for one in made if isinstance(one, Invalid)]
     assert len(refused) == 6
-    assert {one.code for error in refused for one in error.findings} == {"too_many_subscribers"}
-    assert "2" in refused[0].findings[0].message
+    assert {one.code for error in refused for one in error.errors} == {"too_many_subscribers"}
+    assert "2" in refused[0].errors[0].message
     listed = (await api.http.get("/v1/subscribers")).json()["data"]
     assert len(listed) == 2
     await subscribe.unsubscribe(few, row["id"], listed[0]["id"])

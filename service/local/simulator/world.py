@@ -89,7 +89,7 @@ class World:
         try:
             request_rules.check(body, account_id="")
         except errors.Invalid as error:
-            text = "; ".join(f"{one.pointer}: {one.message}" for one in error.findings)
+            text = "; ".join(f"{one.pointer}: {one.message}" for one in error.errors)
             raise Refusal(1201, text) from None
         for where, given in media.images(body):
             if given.startswith("data:"):  # rule P15

@@ -1,4 +1,4 @@
-"""Reading the fields of a request one by one; what is wrong is collected, not raised.
+"""Validating the fields of a request one by one; what is wrong is collected, not raised.
 
 A pointer (RFC 6901) says where a value stands; without its first slash it is the field's name in
 messages. What a reader gives back is the value to keep, and good only if nothing was reported.
@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any
 
 from service.core import targets
-from service.core.errors import Finding, Invalid
+from service.core.errors import FieldError, Invalid
 
-MAX_FINDINGS = 100  # a body of a million mistakes is told of the first hundred
+MAX_ERRORS = 100  # a body of a million mistakes is told of the first hundred
 MAX_HINTS = 5  # mistyped names of which the right one is said
 MAX_SHOWN = 64  # characters of a caller's own text repeated in a message
 NFC_SHRINKS = 4  # code points that one composed character stands for, at most
@@ -23,21 +23,17 @@ URL_START = re.compile(r"https?://", re.IGNORECASE)
 VISIBLE = re.compile(r"[!-~]*")
 
 
-class Reading:
-    """What one request has shown so far: its findings, its warnings, which break no rule, and its
-    inline images by content.
+class ValidationContext:
+    """What one request has shown so far."""
 
-    `ports` are those its URLs may name; None means any.
-    """
-
-    __slots__ = ("findings", "hints", "inline", "ports", "warnings")
+    __slots__ = ("errors", "hints", "inline", "ports", "warnings")
 
     def __init__(self, ports: Container[int] | None = None) -> None:
-        self.ports = ports
-        self.hints = 0
-        self.findings: list[Finding] = []
-        self.warnings: list[Finding] = []
-        self.inline: dict[str, bytes] = {}
+        self.ports = ports  # those that its URLs may name; None: any
+        self.hints = 0  # mistyped names for which the right one was sought
+        self.errors: list[FieldError] = []  # the broken rules, MAX_ERRORS at most
+        self.warnings: list[FieldError] = []  # what breaks no rule, and may not be meant
+        self.inline: dict[str, bytes] = {}  # inline images by their SHA-256 (hex)
 
     def nearest(self, stranger: str, known: Collection[str]) -> str | None:
         """The known name that is most like a strange one. Only a few are sought: each takes as long
@@ -47,52 +43,52 @@ class Reading:
             return None
         return next(iter(difflib.get_close_matches(stranger, known, n=1)), None)
 
-    def report(self, at: str, code: str, rule: str) -> None:
+    def add_error(self, at: str, code: str, rule: str) -> None:
         """`rule` completes the sentence that begins with the field's name."""
-        if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(at, code, f"{at[1:] or 'the request'} {rule}"))
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(FieldError(at, code, f"{at[1:] or 'the request'} {rule}"))
 
     def warn(self, at: str, code: str, what: str) -> None:
         """`what` completes such a sentence too. A request has a handful of these at most."""
-        self.warnings.append(Finding(at, code, f"{at[1:]} {what}"))
+        self.warnings.append(FieldError(at, code, f"{at[1:]} {what}"))
 
-    def raise_findings(self) -> None:
-        """Invalid with every finding, if there is one."""
-        if self.findings:
-            raise Invalid(self.findings)
+    def raise_errors(self) -> None:
+        """Invalid with every error, if there is one."""
+        if self.errors:
+            raise Invalid(self.errors)
 
 
-Reader = Callable[[Reading, str, object], Any]  # of a value and the pointer to it
+Reader = Callable[[ValidationContext, str, object], Any]  # of a value and the pointer to it
 
 
 def read_object(
     body: object, readers: Mapping[str, Reader], required: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The members that a body gives, each as its reader makes it. Invalid with every finding."""
-    reading = Reading()
-    given = body_members(reading, body, readers)
-    require(reading, "", given, required)
-    read = read_each(reading, given, readers)
-    reading.raise_findings()
+    """The members that a body gives, each as its reader makes it. Invalid with every error."""
+    context = ValidationContext()
+    given = body_members(context, body, readers)
+    require(context, "", given, required)
+    read = read_each(context, given, readers)
+    context.raise_errors()
     return read
 
 
 def body_members(
-    reading: Reading, body: object, known: Collection[str], *, nulls: bool = False
+    context: ValidationContext, body: object, known: Collection[str], *, nulls: bool = False
 ) -> dict[str, object]:
     """The known members of a whole body, as `members` gives them; Invalid if it is no object."""
-    given = members(reading, "", body, known, nulls=nulls)
+    given = object_fields(context, "", body, known, nulls=nulls)
     if given is None:
-        raise Invalid(reading.findings)
+        raise Invalid(context.errors)
     return given
 
 
 def read_each(
-    reading: Reading, given: Mapping[str, object], readers: Mapping[str, Reader]
+    context: ValidationContext, given: Mapping[str, object], readers: Mapping[str, Reader]
 ) -> dict[str, Any]:
     """A body's members, each as its reader makes it; those that have no reader are left out."""
     return {
-        name: readers[name](reading, f"/{name}", value)
+        name: readers[name](context, f"/{name}", value)
         for name, value in given.items()
         if name in readers
     }
@@ -104,56 +100,69 @@ def shown(text: str) -> str:
     return cut.encode("utf-8", "backslashreplace").decode()
 
 
-def members(
-    reading: Reading, at: str, value: object, known: Collection[str], *, nulls: bool = False
+def object_fields(
+    context: ValidationContext,
+    at: str,
+    value: object,
+    known: Collection[str],
+    *,
+    nulls: bool = False,
 ) -> dict[str, object] | None:
     """The known members of an object; others are reported by name, with the nearest known one.
 
     A member that is null is not set, as typed clients write it, unless `nulls` asks for it.
     """
     if not isinstance(value, dict):
-        reading.report(at, "wrong_type", "must be a JSON object")
+        context.add_error(at, "wrong_type", "must be a JSON object")
         return None
-    for name in islice((name for name in value if name not in known), MAX_FINDINGS):
+    for name in islice((name for name in value if name not in known), MAX_ERRORS):
         stranger = shown(str(name))
-        near = reading.nearest(stranger, known)
+        near = context.nearest(stranger, known)
         hint = f"; did you mean {near}?" if near else ""
         token = stranger.replace("~", "~0").replace("/", "~1")
-        reading.report(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
+        context.add_error(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
     given = {name: value[name] for name in known if name in value}
     return {name: member for name, member in given.items() if nulls or member is not None}
 
 
-def require(reading: Reading, at: str, given: Collection[str], names: Collection[str]) -> None:
+def require(
+    context: ValidationContext, at: str, given: Collection[str], names: Collection[str]
+) -> None:
     """Report each of `names` that was not given."""
     for name in names:
         if name not in given:
-            reading.report(f"{at}/{name}", "required", "is required")
+            context.add_error(f"{at}/{name}", "required", "is required")
 
 
-def complete(reading: Reading, at: str, value: object, names: Collection[str]) -> dict[str, object]:
+def required_object(
+    context: ValidationContext, at: str, value: object, names: Collection[str]
+) -> dict[str, object]:
     """The members of an object that must have all of `names` and no others."""
-    given = members(reading, at, value, names)
+    given = object_fields(context, at, value, names)
     if given is None:
         return {}
-    require(reading, at, given, names)
+    require(context, at, given, names)
     return given
 
 
-def only(reading: Reading, at: str, value: object, name: str) -> Iterator[tuple[str, object]]:
+def single_field(
+    context: ValidationContext, at: str, value: object, name: str
+) -> Iterator[tuple[str, object]]:
     """Pointer and value of the one member an object must have; nothing if it has not."""
-    for member in complete(reading, at, value, (name,)).values():
+    for member in required_object(context, at, value, (name,)).values():
         yield f"{at}/{name}", member
 
 
-def items(reading: Reading, at: str, value: object, allowed: range) -> Iterator[tuple[str, object]]:
+def list_items(
+    context: ValidationContext, at: str, value: object, allowed: range
+) -> Iterator[tuple[str, object]]:
     """Pointer and value of each entry of an array; past the allowed number none is looked at."""
     if not isinstance(value, list):
-        reading.report(at, "wrong_type", "must be an array")
+        context.add_error(at, "wrong_type", "must be an array")
         return
     if len(value) not in allowed:
         code = "too_few" if len(value) < allowed[0] else "too_many"
-        reading.report(at, code, f"must have {_span(allowed)} entries, not {len(value)}")
+        context.add_error(at, code, f"must have {_span(allowed)} entries, not {len(value)}")
     for index, entry in enumerate(islice(value, allowed[-1])):
         yield f"{at}/{index}", entry
 
@@ -162,70 +171,74 @@ def _span(allowed: range) -> str:
     return f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 1 else f"exactly {allowed[0]}"
 
 
-def string(reading: Reading, at: str, value: object) -> str | None:
+def string(context: ValidationContext, at: str, value: object) -> str | None:
     """A JSON string."""
     if isinstance(value, str):
         return value
-    reading.report(at, "wrong_type", "must be a string")
+    context.add_error(at, "wrong_type", "must be a string")
     return None
 
 
-def choice(reading: Reading, at: str, value: object, allowed: Collection[str]) -> str | None:
+def one_of(
+    context: ValidationContext, at: str, value: object, allowed: Collection[str]
+) -> str | None:
     """One of a few words."""
-    word = string(reading, at, value)
+    word = string(context, at, value)
     if word is None or word in allowed:
         return word
-    reading.report(at, "not_allowed", f'must be one of {", ".join(allowed)}; not "{shown(word)}"')
+    context.add_error(
+        at, "not_allowed", f'must be one of {", ".join(allowed)}; not "{shown(word)}"'
+    )
     return None
 
 
-def prose(reading: Reading, at: str, value: object, limit: int) -> str | None:
+def text(context: ValidationContext, at: str, value: object, limit: int) -> str | None:
     """1 to `limit` code points after NFC, not all of them blank, none a control character; given
     back in NFC."""
-    text = normal(reading, at, value, limit)
+    text = normal(context, at, value, limit)
     if text is not None and not text.strip():
-        reading.report(at, "blank", f"must have 1 to {limit} characters, not all of them blank")
+        context.add_error(at, "blank", f"must have 1 to {limit} characters, not all of them blank")
     return text
 
 
-def normal(reading: Reading, at: str, value: object, limit: int) -> str | None:
+def normal(context: ValidationContext, at: str, value: object, limit: int) -> str | None:
     """At most `limit` code points after NFC, none a control character; given back in NFC."""
-    raw = string(reading, at, value)
+    raw = string(context, at, value)
     if raw is None:
         return None
     # Composing what cannot fit anyway would take quadratic time on a run of accents.
     if len(raw) > limit * NFC_SHRINKS or len(unicodedata.normalize("NFC", raw)) > limit:
-        reading.report(at, "too_long", f"must have at most {limit} characters")
+        context.add_error(at, "too_long", f"must have at most {limit} characters")
         raw = raw[: limit * NFC_SHRINKS]
     kinds = {unicodedata.category(character) for character in raw}
     if "Cc" in kinds:
-        reading.report(at, "control_character", "must not contain control characters")
+        context.add_error(at, "control_character", "must not contain control characters")
     if "Cs" in kinds:
-        reading.report(at, "not_unicode", "must not contain half a surrogate pair")
+        context.add_error(at, "not_unicode", "must not contain half a surrogate pair")
     return unicodedata.normalize("NFC", raw)
 
 
-def visible(reading: Reading, at: str, value: object, allowed: range) -> str | None:
+def ascii_text(context: ValidationContext, at: str, value: object, allowed: range) -> str | None:
     """A string of so many visible ASCII characters: no space, nothing that needs an encoding."""
-    word = string(reading, at, value)
+    word = string(context, at, value)
     if word is None:
         return None
     if len(word) not in allowed:
         code = "too_short" if len(word) < allowed[0] else "too_long"
-        reading.report(at, code, f"must have {_span(allowed)} characters")
+        context.add_error(at, code, f"must have {_span(allowed)} characters")
     if not VISIBLE.fullmatch(word):
-        reading.report(at, "not_visible", "must have visible ASCII characters only, no spaces")
+        context.add_error(at, "not_visible", "must have visible ASCII characters only, no spaces")
     return word
 
 
-def link(reading: Reading, at: str, value: object) -> str | None:
+def url(context: ValidationContext, at: str, value: object) -> str | None:
     """An absolute http or https URL; the address behind it is judged when it is dialled."""
-    url = string(reading, at, value)
+    url = string(context, at, value)
     if url is None:
         return None
     for flaw in targets.check_url(
-        url, pointer=at, https_only=False, allowed=(), ports=reading.ports
+        url, pointer=at, https_only=False, allowed=(), ports=context.ports
     ):
         if flaw.code != "url_address":
-            reading.report(at, flaw.code, f"is not a usable URL: {flaw.message}")
+            context.add_error(at, flaw.code, f"is not a usable URL: {flaw.message}")
     return url

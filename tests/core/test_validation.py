@@ -6,8 +6,8 @@ import unicodedata
 import pytest
 
 from service.core.errors import Invalid
-from service.core.fields import NFC_SHRINKS
-from tests.core.bodies import check, findings, image_body, video_body
+from service.core.validation import NFC_SHRINKS
+from tests.core.bodies import check, field_errors, image_body, video_body
 
 
 @pytest.mark.parametrize(("name", "limit"), [("element_name", 20), ("element_description", 100)])
@@ -15,7 +15,7 @@ def test_characters_are_code_points_after_composition(name: str, limit: int) -> 
     for one in ("x", "\U0001d4b3", "e\u0301", "각", "\u03b1\u0313\u0301\u0345"):
         request = check(image_body(**{name: one * limit}))
         assert request.document[name] == unicodedata.normalize("NFC", one * limit)
-        assert findings(image_body(**{name: one * limit + "x"})) == [(f"/{name}", "too_long")]
+        assert field_errors(image_body(**{name: one * limit + "x"})) == [(f"/{name}", "too_long")]
 
 
 def test_no_character_composes_from_more_than_the_shortcut_reckons_with() -> None:
@@ -39,11 +39,11 @@ def test_no_character_composes_from_more_than_the_shortcut_reckons_with() -> Non
     ],
 )
 def test_a_name_is_a_string_of_real_characters(value: object, code: str) -> None:
-    assert findings(image_body(element_name=value)) == [("/element_name", code)]
+    assert field_errors(image_body(element_name=value)) == [("/element_name", code)]
 
 
 def test_a_name_of_a_million_accents_is_too_long_and_soon_said_to_be() -> None:
-    assert findings(image_body(element_name="\u0301" * 1_000_000)) == [
+    assert field_errors(image_body(element_name="\u0301" * 1_000_000)) == [
         ("/element_name", "too_long")
     ]
 
@@ -81,7 +81,7 @@ def test_an_absolute_url_is_taken(url: str) -> None:
     ],
 )
 def test_anything_else_is_no_url(url: object, code: str) -> None:
-    assert findings(image_body(callback_url=url)) == [("/callback_url", code)]
+    assert field_errors(image_body(callback_url=url)) == [("/callback_url", code)]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_anything_else_is_no_url(url: object, code: str) -> None:
 def test_a_voice_id_is_visible_ascii(value: object, codes: list[str]) -> None:
     body = video_body(element_voice_id=value)
     if codes:
-        assert findings(body) == [("/element_voice_id", code) for code in codes]
+        assert field_errors(body) == [("/element_voice_id", code) for code in codes]
     else:
         assert check(body).document == body
 
@@ -119,7 +119,7 @@ def test_a_voice_id_is_visible_ascii(value: object, codes: list[str]) -> None:
 def test_an_external_id_is_any_text_that_is_not_long(value: object, codes: list[str]) -> None:
     body = image_body(external_task_id=value)
     if codes:
-        assert findings(body) == [("/external_task_id", code) for code in codes]
+        assert field_errors(body) == [("/external_task_id", code) for code in codes]
     else:
         assert check(body).external_task_id == value
 
@@ -148,9 +148,9 @@ def test_an_unknown_field_is_named_with_the_nearest_known(
 ) -> None:
     with pytest.raises(Invalid) as raised:
         check(dict([*image_body().items(), (name, 1)]))
-    [finding] = raised.value.findings
-    assert (finding.pointer, finding.code) == (pointer, "unknown_field")
-    assert words in finding.message
+    [field_error] = raised.value.errors
+    assert (field_error.pointer, field_error.code) == (pointer, "unknown_field")
+    assert words in field_error.message
 
 
 def test_a_composed_and_a_decomposed_name_are_one() -> None:
