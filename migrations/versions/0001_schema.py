@@ -4,7 +4,7 @@ what subscribers are told.
 Revision ID: 0001
 Revises:
 
-What the columns mean is said at length in service/store/tables.py and outgoing.py.
+What the tables are is said in service/schema, which a test holds to this.
 """
 
 import sqlalchemy as sa
@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), unique=True, nullable=False),
         # When a subject of this account was last claimed: accounts take turns.
         sa.Column("last_claimed_at", TIME),
-        # Signs what goes to callback_urls; sealed.
+        # Encrypted; signs what goes to callback_urls.
         sa.Column("callback_url_secret", sa.LargeBinary()),
         # Requests made so far use up the permitted rate until then.
         sa.Column("rate_used_until", TIME),
@@ -49,7 +49,7 @@ def upgrade() -> None:
         sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
         # SHA-256 of the whole key; of a pair, of its access key.
         sa.Column("hash", sa.LargeBinary(), unique=True, nullable=False),
-        # Of a pair: its secret key, sealed as in steps/vault.py.
+        # Of a pair: its secret key, encrypted.
         sa.Column("secret", sa.LargeBinary()),
         # Its first characters, to know it by.
         sa.Column("prefix", sa.Text(), nullable=False),
@@ -67,20 +67,18 @@ def upgrade() -> None:
         sa.Column("stopped_code", sa.Integer()),
         sa.Column("stopped_message", sa.Text()),
         sa.Column("next_probe_at", TIME),
-        # From code 1303, at parallel_limit_observed_at; core/parallel_limit.py.
+        # From code 1303: core/parallel_limit.py.
         sa.Column("observed_parallel_limit", sa.Integer()),
+        sa.Column("parallel_limit_observed_at", TIME),
         # Raised with every change of webhook_secrets: what was checked under another is checked
         # anew.
         sa.Column("secrets_version", sa.BigInteger(), nullable=False, server_default="0"),
-        # Reference type → seconds that a task takes.
         sa.Column("typical_durations", postgresql.JSONB()),
-        # Look-ups made so far use up the permitted rate until then.
         sa.Column("poll_rate_used_until", TIME),
         # Answers in a row that nobody could read; when the first and the newest of them came.
         sa.Column("unreadable_answers", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("unreadable_since", TIME),
         sa.Column("last_unreadable_at", TIME),
-        sa.Column("parallel_limit_observed_at", TIME),
         # When it was last begun, by whichever worker.
         sa.Column("housekeeping_started_at", TIME),
         sa.CheckConstraint("id = 1", name="one_row"),
@@ -284,7 +282,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         # To know it by, without showing it.
         sa.Column("fingerprint", sa.Text(), nullable=False),
-        # Sealed: steps/vault.py.
+        # Encrypted: steps/vault.py.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.UniqueConstraint("source", "fingerprint"),
@@ -327,7 +325,7 @@ def upgrade() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         # The subject of a NATS stream, the key of a Redis one.
         sa.Column("channel", sa.Text()),
-        # For these; sealed: steps/vault.py.
+        # For these; encrypted.
         sa.Column("credentials", sa.LargeBinary()),
         sa.Column("description", sa.Text(), nullable=False, server_default=""),
         # Null: all.
@@ -336,7 +334,7 @@ def upgrade() -> None:
         sa.Column("reference_types", postgresql.ARRAY(sa.Text())),
         # Null: all; else one of these is enough.
         sa.Column("tags", postgresql.ARRAY(sa.Text())),
-        # Sealed.
+        # Encrypted.
         sa.Column("headers", sa.LargeBinary()),
         # Seconds; null: as the setting says.
         sa.Column("timeout", sa.Float()),
@@ -347,16 +345,16 @@ def upgrade() -> None:
         sa.Column("signatures", postgresql.ARRAY(sa.Text()), nullable=False, server_default="{v1}"),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("disabled_reason", sa.Text()),
-        # Sealed, as the next.
+        # Encrypted, as the next.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
-        # Of its ed25519 key, once v1a was asked for.
         sa.Column("seed", sa.LargeBinary()),
         sa.Column("public_key", sa.LargeBinary()),
         # Raised with every change of what a sender must know: what it has kept is then read anew.
         sa.Column("version", sa.Integer(), nullable=False, server_default="1"),
-        # What the audit knows of who heard what: all that transactions above `audited_from_xid` wrote
-        # was judged by its filters and order as they are now (null: not known of any), up to
-        # `audited_until_xid` (null: without an end), from where on it was, or may have been, disabled.
+        # What the audit may hold it to: all that transactions above `audited_from_xid` wrote was
+        # judged by its filters and order as they are now (null: not known of any), up to
+        # `audited_until_xid` (null: without an end), from where on it was, or may have been,
+        # disabled.
         sa.Column("audited_from_xid", TransactionId()),
         sa.Column("audited_until_xid", TransactionId()),
         sa.Column("created_at", TIME, nullable=False),
@@ -391,12 +389,10 @@ def upgrade() -> None:
         ["id"],
         postgresql_where=sa.text("public_key IS NOT NULL"),
     )
-    # Of subscribers, and of accounts for their callback_urls: still signed with.
     op.create_table(
         "previous_signing_keys",
         sa.Column("id", ID, primary_key=True),
         sa.Column("owner_id", ID, nullable=False),
-        # Sealed, as the next.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("seed", sa.LargeBinary()),
         sa.Column("public_key", sa.LargeBinary()),
@@ -412,33 +408,33 @@ def upgrade() -> None:
             sa.ForeignKey("subscribers.id", ondelete="CASCADE"),
             primary_key=True,
         ),
-        # Its limits, as they were asked for.
+        # As its account asked: deliveries at once.
         sa.Column("concurrency", sa.Integer()),
-        # Deliveries a second.
+        # As its account asked: deliveries a second.
         sa.Column("max_rate", sa.Float()),
-        # What it seems to bear at present; null: no bound is known.
+        # Deliveries a second it seems to bear; null: no bound is known.
         sa.Column("current_rate", sa.Float()),
-        # When that last changed.
         sa.Column("rate_changed_at", TIME),
         # Claims so far use up the rate until then.
         sa.Column("rate_limited_until", TIME),
+        # The last claim under limits: one that overlaps must wait.
         sa.Column("last_claim_xid", TransactionId()),
         # In a row.
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
-        # The first of them.
+        # When the first of these was.
         sa.Column("failing_since", TIME),
-        # Set: the breaker is open, and after it one probe at a time.
+        # Set: the circuit breaker is open, and from then on lets one probe through at a time.
         sa.Column("circuit_open_until", TIME),
-        # That failed since it opened.
+        # Since it opened.
         sa.Column("failed_probes", sa.Integer(), nullable=False, server_default="0"),
         # What the account is to be told of it: failing, disabled, recovered.
         sa.Column("status", sa.Text()),
-        # Since when that is so.
         sa.Column("status_since", TIME),
+        # Of that status, in words.
         sa.Column("reason", sa.Text()),
-        # What it was last told.
+        # What the account was last told.
         sa.Column("notified_status", sa.Text()),
-        # How often it was.
+        # How often it was told.
         sa.Column("sequence", sa.Integer(), nullable=False, server_default="0"),
         sa.CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
         sa.CheckConstraint("status IN ('failing', 'disabled', 'recovered')", name="status"),
@@ -466,10 +462,10 @@ def upgrade() -> None:
         sa.Column("due_at", TIME),
         sa.Column("lease_token", ID),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
-        # It was last sent anew.
-        sa.Column("attempts_at_replay", sa.Integer(), nullable=False, server_default="0"),
-        # When it last was.
+        # When it was last replayed, and how many attempts there were by then: its schedule begins
+        # anew.
         sa.Column("replayed_at", TIME),
+        sa.Column("attempts_at_replay", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
         sa.UniqueConstraint("event_id", "subscriber_id"),

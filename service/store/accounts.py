@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from service.schema.accounts import accounts, api_keys
 from service.store.connection import Connection
-from service.store.tables import accounts, api_keys
 
 
 @dataclass(frozen=True, slots=True)

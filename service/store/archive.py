@@ -23,10 +23,12 @@ from sqlalchemy import (
 )
 
 from service.core.lifecycle import WITH_PROVIDER
+from service.schema.base import one_of
+from service.schema.callbacks import callbacks
+from service.schema.subjects import subjects
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ
 from service.store.connection import Connection, Row
-from service.store.tables import callbacks, one_of, subjects
 
 VERDICTS = (
     *("applied", "repeated", "late", "anomaly", "unknown"),

@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from service.schema.callbacks import webhook_secrets
+from service.schema.provider import provider_state
 from service.store.connection import Connection
-from service.store.tables import provider_state, webhook_secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import select, text
 
+from service.schema.events import events
 from service.store.connection import Connection, Row
-from service.store.outgoing import events
 from service.store.rows import from_rows, rows
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import delete, text
 
+from service.schema.subjects import idempotency_keys
 from service.store.connection import Connection
 from service.store.rows import from_rows, rows
-from service.store.tables import idempotency_keys
 
 AccountAndKey = tuple[str, str]  # an account's id, and an idempotency key of its own
 

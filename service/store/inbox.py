@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import delete, select, text
 
+from service.schema.callbacks import callbacks
 from service.store.connection import Connection
 from service.store.rows import from_rows, rows
-from service.store.tables import callbacks
 
 
 class Trust(StrEnum):

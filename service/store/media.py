@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, exists, select, text
 
+from service.schema.subjects import media, subject_media, subjects
 from service.store.connection import Connection
-from service.store.tables import media, subject_media, subjects
 
 # The update takes the row's lock, so that a sweep which found it unused waits, and is then stopped
 # by the new reference. The order keeps two batches from waiting for each other.

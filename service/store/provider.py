@@ -10,8 +10,10 @@ from sqlalchemy import bindparam, func, literal_column, select, text, update
 
 from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER
 from service.core.parallel_limit import ParallelLimit
+from service.schema.base import one_of
+from service.schema.provider import provider_state
+from service.schema.subjects import subjects
 from service.store.connection import Connection
-from service.store.tables import one_of, provider_state, subjects
 
 # Claims are made one after the other: the number of free places is counted, then taken.
 CLAIM_LOCK = 0x63616C6C_73686565  # any constant of our own; the letters of our name

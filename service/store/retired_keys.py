@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import insert, select, text
 
+from service.schema.subscribers import previous_signing_keys
 from service.store.connection import Connection
-from service.store.outgoing import previous_signing_keys
 
 
 @dataclass(frozen=True, slots=True)

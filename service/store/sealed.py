@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Table, delete, select, true, update
 
+from service.schema.accounts import accounts, api_keys
+from service.schema.callbacks import webhook_secrets
+from service.schema.subscribers import previous_signing_keys, subscribers
 from service.store.connection import Connection
-from service.store.outgoing import previous_signing_keys, subscribers
-from service.store.tables import accounts, api_keys, webhook_secrets
 
 
 @dataclass(frozen=True, slots=True, eq=False)

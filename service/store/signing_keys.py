@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import select, text, update
 
+from service.schema.subscribers import subscribers
 from service.store.connection import Connection
-from service.store.outgoing import subscribers
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,12 @@ from sqlalchemy import (
 from service.core.ids import first_id
 from service.core.lifecycle import State
 from service.core.subjects import Subject
+from service.schema.base import Id
+from service.schema.subjects import subjects
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ, Place
 from service.store.connection import Connection
 from service.store.subjects import COLUMNS, subject_of
-from service.store.tables import Id, subjects
 
 Columns = Any  # those of the table, or of what was read of it
 Conditions = list[ColumnElement[bool]]

@@ -10,8 +10,8 @@ from sqlalchemy import Select, bindparam, select, text
 
 from service.core.lifecycle import Signal, State, decide
 from service.core.subjects import Subject
+from service.schema.subjects import subjects
 from service.store.connection import Connection
-from service.store.tables import subjects
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 STATE = [column.name for column in COLUMNS].index("state")

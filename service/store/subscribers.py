@@ -13,9 +13,10 @@ from typing import Any
 
 from sqlalchemy import FromClause, Select, delete, func, insert, select, text, update
 
+from service.schema.accounts import accounts
+from service.schema.deliveries import subscriber_health
+from service.schema.subscribers import previous_signing_keys, subscribers
 from service.store.connection import Connection, Row
-from service.store.outgoing import previous_signing_keys, subscriber_health, subscribers
-from service.store.tables import accounts
 
 
 @dataclass(frozen=True, slots=True)

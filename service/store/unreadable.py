@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import func, select, update
 
+from service.schema.provider import provider_state
 from service.store.connection import Connection
-from service.store.tables import provider_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.core import signatures
-from service.store.outgoing import attempts, deliveries, events, subscribers
+from service.schema.deliveries import attempts, deliveries
+from service.schema.events import events
+from service.schema.subscribers import subscribers
 from service.wiring import utc_now
 
 IN_FLIGHT = 64

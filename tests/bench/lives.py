@@ -16,7 +16,7 @@ from service.core.lifecycle import Signal, State
 from service.core.news import news_of
 from service.core.subjects import News, Subject, moved
 from service.core.task_reports import read_callback
-from service.store.outgoing import events
+from service.schema.events import events
 
 COLUMNS = """
     n int, account text, subscriber text, stem text COLLATE "C", task text COLLATE "C",

@@ -22,8 +22,11 @@ from service.core.news import news_of
 from service.core.subjects import Subject, moved
 from service.core.task_reports import Report, read_callback
 from service.core.verification import verify_v1
-from service.store.outgoing import deliveries, events, subscribers
-from service.store.tables import callbacks, subjects
+from service.schema.callbacks import callbacks
+from service.schema.deliveries import deliveries
+from service.schema.events import events
+from service.schema.subjects import subjects
+from service.schema.subscribers import subscribers
 from service.wiring import utc_now
 
 SOURCE = "provider"

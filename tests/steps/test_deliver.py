@@ -16,11 +16,11 @@ from structlog.typing import EventDict
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.job_queue import Work
+from service.schema.subscribers import subscribers
 from service.steps import subscribe
 from service.steps.advance import advance
 from service.steps.deliver import Deliverer
 from service.steps.send_settings import SendSettingsCache
-from service.store.outgoing import subscribers
 from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, served, until

@@ -12,13 +12,13 @@ from sqlalchemy import select
 
 from service.core.signatures import secret_of
 from service.job_queue import Work
+from service.schema.subscribers import previous_signing_keys
 from service.settings import read_settings
 from service.steps import callback_secrets, reencrypt, reverify
 from service.steps.reencrypt import BATCH
 from service.steps.resources import Resources
 from service.steps.vault import encryption_context
 from service.store import signing_keys
-from service.store.outgoing import previous_signing_keys
 from service.store.signing_keys import Keys
 from service.web.app import build
 from service.wiring import open_resources

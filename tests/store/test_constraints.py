@@ -9,8 +9,15 @@ from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import CheckConstraint, Table, insert
 
 from service.core.lifecycle import State
+from service.schema import metadata
+from service.schema.accounts import accounts
+from service.schema.callbacks import callbacks
+from service.schema.deliveries import deliveries, subscriber_health
+from service.schema.events import events
+from service.schema.provider import provider_state
+from service.schema.subjects import subjects
+from service.schema.subscribers import subscribers
 from service.steps.resources import Resources
-from service.store import outgoing, tables
 from tests.make import NOW, a_subject
 
 SUBJECT = asdict(a_subject()) | {"tags": [], "account_id": "acc_1"}
@@ -52,78 +59,78 @@ CALLBACK = {
     "received_at": NOW,
 }
 ROWS: dict[Table, dict[str, Any]] = {
-    tables.subjects: SUBJECT,
-    outgoing.events: EVENT,
-    outgoing.subscribers: SUBSCRIBER,
-    outgoing.deliveries: DELIVERY,
-    outgoing.subscriber_health: LANE,
-    tables.callbacks: CALLBACK,
+    subjects: SUBJECT,
+    events: EVENT,
+    subscribers: SUBSCRIBER,
+    deliveries: DELIVERY,
+    subscriber_health: LANE,
+    callbacks: CALLBACK,
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
 ENDED = {"finished_at": NOW}
 
 # What each CHECK must refuse: changes to a good row.
 BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
-    (tables.subjects, "ck_subjects_state", {"state": "lost"}),
-    (tables.subjects, "ck_subjects_finished", {"state": State.CANCELED}),
-    (tables.subjects, "ck_subjects_finished", ENDED),
-    (tables.subjects, "ck_subjects_lease", {"state": State.SUBMITTING}),
-    (tables.subjects, "ck_subjects_lease", LEASED),
-    (tables.subjects, "ck_subjects_lease", {"lease_until": NOW}),
+    (subjects, "ck_subjects_state", {"state": "lost"}),
+    (subjects, "ck_subjects_finished", {"state": State.CANCELED}),
+    (subjects, "ck_subjects_finished", ENDED),
+    (subjects, "ck_subjects_lease", {"state": State.SUBMITTING}),
+    (subjects, "ck_subjects_lease", LEASED),
+    (subjects, "ck_subjects_lease", {"lease_until": NOW}),
     (
-        tables.subjects,
+        subjects,
         "ck_subjects_lease",
         {"state": State.SUBMITTING, "lease_token": "lse_1"},
     ),
-    (tables.subjects, "ck_subjects_result", ENDED | {"state": State.SUCCEEDED}),
-    (tables.subjects, "ck_subjects_result", {"result": {"element_id": "1"}}),
-    (tables.subjects, "ck_subjects_error", ENDED | {"state": State.FAILED}),
-    (tables.subjects, "ck_subjects_error", {"error": {"code": "x"}}),
-    (tables.subjects, "ck_subjects_counts", {"version": 0}),
-    (tables.subjects, "ck_subjects_counts", {"attempts": -1}),
-    (tables.subjects, "ck_subjects_counts", {"poll_count": -1}),
-    (tables.subjects, "ck_subjects_poll", {"next_poll_at": NOW}),
-    (tables.subjects, "ck_subjects_poll", {"state": State.SUBMITTED}),
-    (tables.subjects, "ck_subjects_poll", {"state": State.UNCONFIRMED}),
-    (tables.subjects, "ck_subjects_poll", {"state": State.PROCESSING}),
-    (tables.subjects, "ck_subjects_media", {"media_lease_token": "lse_1"}),
-    (outgoing.events, "ck_events_sequence", {"sequence": 0}),
-    (outgoing.subscribers, "ck_subscribers_state", {"state": "asleep"}),
-    (outgoing.subscribers, "ck_subscribers_type", {"type": "pigeon"}),
-    (outgoing.subscribers, "ck_subscribers_ordering", {"ordering": "random"}),
-    (outgoing.subscribers, "ck_subscribers_format", {"format": "xml"}),
-    (outgoing.subscriber_health, "ck_subscriber_health_failing", {"failures": 1}),
-    (outgoing.subscriber_health, "ck_subscriber_health_failing", {"failing_since": NOW}),
-    (outgoing.subscriber_health, "ck_subscriber_health_status", {"status": "a tale"}),
-    (outgoing.deliveries, "ck_deliveries_state", {"state": "lost"} | ENDED | {"due_at": None}),
-    (outgoing.deliveries, "ck_deliveries_finished", {"state": "dead", "due_at": None}),
-    (outgoing.deliveries, "ck_deliveries_finished", ENDED),
-    (outgoing.deliveries, "ck_deliveries_ended", {"state": "dead"} | ENDED),
+    (subjects, "ck_subjects_result", ENDED | {"state": State.SUCCEEDED}),
+    (subjects, "ck_subjects_result", {"result": {"element_id": "1"}}),
+    (subjects, "ck_subjects_error", ENDED | {"state": State.FAILED}),
+    (subjects, "ck_subjects_error", {"error": {"code": "x"}}),
+    (subjects, "ck_subjects_counts", {"version": 0}),
+    (subjects, "ck_subjects_counts", {"attempts": -1}),
+    (subjects, "ck_subjects_counts", {"poll_count": -1}),
+    (subjects, "ck_subjects_poll", {"next_poll_at": NOW}),
+    (subjects, "ck_subjects_poll", {"state": State.SUBMITTED}),
+    (subjects, "ck_subjects_poll", {"state": State.UNCONFIRMED}),
+    (subjects, "ck_subjects_poll", {"state": State.PROCESSING}),
+    (subjects, "ck_subjects_media", {"media_lease_token": "lse_1"}),
+    (events, "ck_events_sequence", {"sequence": 0}),
+    (subscribers, "ck_subscribers_state", {"state": "asleep"}),
+    (subscribers, "ck_subscribers_type", {"type": "pigeon"}),
+    (subscribers, "ck_subscribers_ordering", {"ordering": "random"}),
+    (subscribers, "ck_subscribers_format", {"format": "xml"}),
+    (subscriber_health, "ck_subscriber_health_failing", {"failures": 1}),
+    (subscriber_health, "ck_subscriber_health_failing", {"failing_since": NOW}),
+    (subscriber_health, "ck_subscriber_health_status", {"status": "a tale"}),
+    (deliveries, "ck_deliveries_state", {"state": "lost"} | ENDED | {"due_at": None}),
+    (deliveries, "ck_deliveries_finished", {"state": "dead", "due_at": None}),
+    (deliveries, "ck_deliveries_finished", ENDED),
+    (deliveries, "ck_deliveries_ended", {"state": "dead"} | ENDED),
     (
-        outgoing.deliveries,
+        deliveries,
         "ck_deliveries_ended",
         {"state": "dead", "due_at": None, "lease_token": "lse_1"} | ENDED,
     ),
-    (tables.callbacks, "ck_callbacks_verdict", {"verdict": "lost"}),
-    (tables.callbacks, "ck_callbacks_trust", {"trust": "much"}),
-    (tables.provider_state, "ck_provider_state_one_row", {"id": 2}),
+    (callbacks, "ck_callbacks_verdict", {"verdict": "lost"}),
+    (callbacks, "ck_callbacks_trust", {"trust": "much"}),
+    (provider_state, "ck_provider_state_one_row", {"id": 2}),
 ]
 
 
 # What may be there once only: a second row with another id, and the rest the same.
 ONCE: list[tuple[Table, str, dict[str, Any]]] = [
-    (tables.subjects, "account_id_external_task_id", {"external_task_id": "mine"}),
-    (tables.subjects, "provider_task_id", {"provider_task_id": "theirs"}),
-    (outgoing.events, "subject_id_sequence", {}),
-    (outgoing.deliveries, "event_id_subscriber_id", {}),
-    (tables.callbacks, "source_dedup_key", {}),
+    (subjects, "account_id_external_task_id", {"external_task_id": "mine"}),
+    (subjects, "provider_task_id", {"provider_task_id": "theirs"}),
+    (events, "subject_id_sequence", {}),
+    (deliveries, "event_id_subscriber_id", {}),
+    (callbacks, "source_dedup_key", {}),
 ]
 
 
 async def put(resources: Resources, table: Table, *rows: dict[str, Any]) -> None:
     """An account, a good row of each table up to but not including `table`, then `rows`."""
     async with resources.database.transaction() as tx:
-        await tx.execute(insert(tables.accounts).values(id="acc_1", name="a", created_at=NOW))
+        await tx.execute(insert(accounts).values(id="acc_1", name="a", created_at=NOW))
         for before in takewhile(lambda one: one is not table, ROWS):
             await tx.execute(insert(before).values(ROWS[before]))
         for row in rows:
@@ -133,7 +140,7 @@ async def put(resources: Resources, table: Table, *rows: dict[str, Any]) -> None
 def test_every_check_is_broken_by_some_row() -> None:
     declared = {
         str(constraint.name)
-        for table in outgoing.metadata.tables.values()
+        for table in metadata.tables.values()
         for constraint in table.constraints
         if isinstance(constraint, CheckConstraint)
     }
@@ -142,9 +149,9 @@ def test_every_check_is_broken_by_some_row() -> None:
 
 async def test_the_rows_are_good_but_for_the_changes(resources: Resources) -> None:
     leased = SUBJECT | LEASED | {"id": "sub_2", "state": State.SUBMITTING}
-    await put(resources, tables.provider_state)
+    await put(resources, provider_state)
     async with resources.database.transaction() as tx:
-        await tx.execute(insert(tables.subjects).values(leased))
+        await tx.execute(insert(subjects).values(leased))
 
 
 async def test_a_row_that_breaks_the_law_is_refused(resources: Resources) -> None:

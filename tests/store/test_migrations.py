@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.core.errors import Unavailable
 from service.local.server import Server
+from service.schema import metadata
 from service.store.migrate import migrate
-from service.store.outgoing import metadata
 from tests.conftest import database, execute
 
 PROCESSES = 10

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import delete
 
 from service.core.lifecycle import State
+from service.schema.subjects import subjects
 from service.steps import submit
-from service.store.tables import subjects
 from tests.calling import blocked
 from tests.conftest import Api
 from tests.make import a_request

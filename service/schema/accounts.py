@@ -1,0 +1,34 @@
+"""Who may call, and with which keys."""
+
+from sqlalchemy import Column, ForeignKey, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from service.schema.base import Id, Time, metadata
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # When a subject of this account was last claimed: accounts take turns.
+    Column("last_claimed_at", Time),
+    Column("callback_url_secret", LargeBinary),  # encrypted; signs what goes to callback_urls
+    Column("rate_used_until", Time),  # requests made so far use up the permitted rate until then
+    Column("created_at", Time, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    # SHA-256 of the whole key; of a pair, of its access key.
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("secret", LargeBinary),  # of a pair: its secret key, encrypted
+    Column("prefix", Text, nullable=False),  # its first characters, to know it by
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time),
+    Column("revoked_at", Time),
+    Column("last_used_at", Time),
+)

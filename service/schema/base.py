@@ -1,0 +1,37 @@
+"""What the tables are made of.
+
+Identifiers are text that sorts by age (core/ids.py), compared byte by byte (collation "C").
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from sqlalchemy import DateTime, MetaData, Text
+from sqlalchemy.types import UserDefinedType
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+Id = Text(collation="C")
+Time = DateTime(timezone=True)
+
+
+class TransactionId(UserDefinedType[int]):
+    """Postgres' xid8: the transaction that wrote a row, for feeds that lose nothing."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+def one_of(words: Iterable[StrEnum]) -> str:
+    """Words as SQL has them, behind IN. What seeks them must say so, to be served by a partial
+    index."""
+    return ", ".join(f"'{word}'" for word in sorted(words))

@@ -1,0 +1,67 @@
+"""Callbacks as they came, and the secrets that verify them."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from service.schema.base import Id, Time, metadata
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("dedup_key", Text, nullable=False),
+    Column("subject_id", Id),
+    Column("body", LargeBinary, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text),
+    Column("seen", Integer, nullable=False, server_default="1"),
+    Column("received_at", Time, nullable=False),
+    # What vouches for it: a signature over its bytes, an address only the provider knows, nothing.
+    Column("trust", Text),
+    Column("task_id", Id),  # what it says: of which task, which word, and the provider's time
+    Column("status", Text),
+    Column("provider_updated_at", Time),
+    Column("token", Id),  # of its address, kept with what was rejected
+    Column("size", Integer),  # bytes of the body
+    UniqueConstraint("source", "dedup_key"),
+    CheckConstraint(
+        "verdict IN ('applied', 'repeated', 'late', 'anomaly', 'unknown', 'mismatch', 'parked',"
+        " 'hint', 'rejected')",
+        name="verdict",
+    ),
+    Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
+    CheckConstraint("trust IN ('signed', 'address', 'none')", name="trust"),
+    Index("ix_callbacks_received_at", "received_at"),
+    Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
+    Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),
+    Index(  # what anybody can make us keep, and is bounded for it
+        "ix_callbacks_doubtful",
+        "trust",
+        "id",
+        postgresql_include=["size"],
+        postgresql_where=text("verdict = 'rejected' OR trust = 'none'"),
+    ),
+)
+
+webhook_secrets = Table(  # beside those of the settings; the version is in provider_state
+    "webhook_secrets",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),  # to know it by, without showing it
+    Column("secret", LargeBinary, nullable=False),  # encrypted: steps/vault.py
+    Column("created_at", Time, nullable=False),
+    UniqueConstraint("source", "fingerprint"),
+)

@@ -1,0 +1,104 @@
+"""What each subscriber is sent, how each attempt went, and how the subscriber does."""
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from service.schema.base import Id, Time, TransactionId, metadata
+
+subscriber_health = Table(  # how a subscriber's deliveries may flow; no row: freely
+    "subscriber_health",
+    metadata,
+    Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), primary_key=True),
+    Column("concurrency", Integer),  # as its account asked: deliveries at once
+    Column("max_rate", Float),  # as its account asked: deliveries a second
+    Column("current_rate", Float),  # deliveries a second it seems to bear; null: no bound is known
+    Column("rate_changed_at", Time),
+    Column("rate_limited_until", Time),  # claims so far use up the rate until then
+    # The last claim under limits: one that overlaps must wait.
+    Column("last_claim_xid", TransactionId),
+    Column("failures", Integer, nullable=False, server_default="0"),  # in a row
+    Column("failing_since", Time),  # when the first of these was
+    # Set: the circuit breaker is open, and from then on lets one probe through at a time.
+    Column("circuit_open_until", Time),
+    Column("failed_probes", Integer, nullable=False, server_default="0"),  # since it opened
+    Column("status", Text),  # what the account is to be told of it: failing, disabled, recovered
+    Column("status_since", Time),
+    Column("reason", Text),  # of that status, in words
+    Column("notified_status", Text),  # what the account was last told
+    Column("sequence", Integer, nullable=False, server_default="0"),  # how often it was told
+    CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
+    CheckConstraint("status IN ('failing', 'disabled', 'recovered')", name="status"),
+    Index(
+        "ix_subscriber_health_unnotified",
+        "subscriber_id",
+        postgresql_where=text("status IS NOT NULL AND status IS DISTINCT FROM notified_status"),
+    ),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("event_id", Id, ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
+    Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False),
+    # What is told in sequence: the subject's id; of an event about none, the event's own.
+    Column("ordering_key", Id, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("url", Text),  # the callback_url, where the subscriber stands for several
+    Column("state", Text, nullable=False),
+    # Null while pending: an earlier event of the same subject is still on its way there.
+    Column("due_at", Time),
+    Column("lease_token", Id),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    # When it was last replayed, and how many attempts there were by then: its schedule begins anew.
+    Column("replayed_at", Time),
+    Column("attempts_at_replay", Integer, nullable=False, server_default="0"),
+    Column("created_at", Time, nullable=False),
+    Column("finished_at", Time),
+    UniqueConstraint("event_id", "subscriber_id"),
+    CheckConstraint("state IN ('pending', 'delivered', 'dead', 'canceled')", name="state"),
+    CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"),
+    Index(
+        "ix_deliveries_due",
+        "subscriber_id",
+        "due_at",
+        postgresql_where=text("state = 'pending' AND due_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_deliveries_leased", "subscriber_id", postgresql_where=text("lease_token IS NOT NULL")
+    ),
+    Index("ix_deliveries_subscriber", "subscriber_id", "created_at", "id"),
+    Index(
+        "ix_deliveries_order",
+        "subscriber_id",
+        "ordering_key",
+        "sequence",
+        postgresql_where=text("state = 'pending'"),
+    ),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", Id, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("started_at", Time, nullable=False),
+    Column("status", Integer),  # HTTP status; null: no answer
+    Column("latency_ms", Float, nullable=False),
+    Column("error", Text),
+    Column("response_body", LargeBinary, nullable=False),
+    Column("delivered", Boolean, nullable=False),
+)

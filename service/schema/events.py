@@ -1,0 +1,42 @@
+"""What the world is told of, in the order in which it happened."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from service.schema.base import Id, Time, TransactionId, metadata
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # Null: it is about a subscriber, as callsheet.subscriber.failing.
+    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE")),
+    # The subscriber it is about, which may be gone; null where it is about a subject.
+    Column("about_subscriber_id", Id),
+    Column("account_id", Id, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # the exact bytes that are signed and sent
+    # A feed ordered by position alone would lose rows that commit late; see store/feed.py.
+    Column("xid", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("created_at", Time, nullable=False),
+    UniqueConstraint("subject_id", "sequence"),
+    CheckConstraint("sequence >= 1", name="sequence"),
+    Index("ix_events_feed", "account_id", "xid", "position"),
+    # Of every account. Its condition always holds, and only what seeks them all says so: an
+    # account's feed would pass over all the others' events in it.
+    Index("ix_events_all", "xid", "position", postgresql_where=text("position > 0")),
+)

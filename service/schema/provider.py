@@ -1,0 +1,31 @@
+"""What all workers must know of the provider."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from service.schema.base import Time, metadata
+
+provider_state = Table(  # one row: what all workers must know of the provider
+    "provider_state",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("stopped_code", Integer),  # set: nothing is submitted but one probe a minute
+    Column("stopped_message", Text),
+    Column("next_probe_at", Time),
+    Column("observed_parallel_limit", Integer),  # from code 1303: core/parallel_limit.py
+    Column("parallel_limit_observed_at", Time),
+    # Raised with every change of webhook_secrets: what was checked under another is checked anew.
+    Column("secrets_version", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "typical_durations", JSONB(none_as_null=True)
+    ),  # reference type → seconds that a task takes
+    Column(
+        "poll_rate_used_until", Time
+    ),  # look-ups made so far use up the permitted rate until then
+    # Answers in a row that nobody could read; when the first and the newest of them came.
+    Column("unreadable_answers", BigInteger, nullable=False, server_default="0"),
+    Column("unreadable_since", Time),
+    Column("last_unreadable_at", Time),
+    Column("housekeeping_started_at", Time),  # when it was last begun, by whichever worker
+    CheckConstraint("id = 1", name="one_row"),
+)

@@ -1,0 +1,137 @@
+"""Subjects, what came with their requests, and the keys that make a repeat harmless."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from service.core.lifecycle import RANK, TERMINAL, WITH_PROVIDER
+from service.schema.base import Id, Time, metadata, one_of
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("external_task_id", Id),
+    Column("fingerprint", Text, nullable=False),
+    Column("document", JSONB, nullable=False),  # what was asked for; media by hash
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # the sequence of its last event
+    Column("provider_task_id", Id, unique=True),
+    Column("provider_updated_at", Time),
+    Column("result", JSONB(none_as_null=True)),
+    Column("error", JSONB(none_as_null=True)),
+    Column("lease_token", Id),
+    Column("lease_until", Time),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("claimed_at", Time),
+    Column("available_at", Time, nullable=False),
+    Column("poll_count", Integer, nullable=False, server_default="0"),
+    Column("next_poll_at", Time),
+    Column("deadline", Time, nullable=False),
+    Column("callback_subscriber_id", Id),  # the subscriber that stands for its callback_url
+    # When media given by URL are to be looked at, or until when the holder of the token does; null:
+    # there is nothing to look at, or it was found good.
+    Column("media_check_at", Time),
+    Column("media_lease_token", Id),
+    Column("media_check_attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("warnings", JSONB(none_as_null=True)),  # what breaks no rule; null: nothing
+    Column("created_at", Time, nullable=False),
+    Column("updated_at", Time, nullable=False),
+    Column("finished_at", Time),
+    UniqueConstraint("account_id", "external_task_id"),
+    CheckConstraint(f"state IN ({one_of(frozenset(RANK))})", name="state"),
+    CheckConstraint(
+        f"(state IN ({one_of(TERMINAL)})) = (finished_at IS NOT NULL)", name="finished"
+    ),
+    CheckConstraint(
+        "(state = 'submitting') = (lease_token IS NOT NULL)"
+        " AND (lease_token IS NULL) = (lease_until IS NULL)",
+        name="lease",
+    ),
+    CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="result"),
+    CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+    CheckConstraint("version >= 1 AND attempts >= 0 AND poll_count >= 0", name="counts"),
+    CheckConstraint(
+        "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
+        name="poll",
+    ),
+    CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),
+    Index(
+        "ix_subjects_queued",
+        "account_id",
+        "available_at",
+        "id",
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index(  # of the queue, what may be submitted
+        "ix_subjects_ready",
+        "account_id",
+        "available_at",
+        "id",
+        postgresql_where=text("state = 'queued' AND media_check_at IS NULL"),
+    ),
+    Index(  # and what has media to be looked at first
+        "ix_subjects_media_check",
+        "account_id",
+        "media_check_at",
+        "id",
+        postgresql_where=text("state = 'queued' AND media_check_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_subjects_with_provider",
+        "lease_until",
+        postgresql_where=text(f"state IN ({one_of(WITH_PROVIDER)})"),
+    ),
+    Index("ix_subjects_poll", "next_poll_at", postgresql_where=text("next_poll_at IS NOT NULL")),
+    Index("ix_subjects_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
+    Index("ix_subjects_list", "account_id", "created_at", "id"),
+    # Of every account. Its condition holds of every external id, and only what seeks them all says
+    # so: an account's would be sought among all that are the same.
+    Index(
+        "ix_subjects_external_task_id",
+        "external_task_id",
+        "id",
+        postgresql_where=text("external_task_id > ''"),
+    ),
+    Index("ix_subjects_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+)
+
+media = Table(
+    "media",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the bytes, in hex
+    Column("bytes", LargeBinary, nullable=False),
+    Column("created_at", Time, nullable=False),
+)
+
+subject_media = Table(  # which unfinished subject needs which media; gone when it ends
+    "subject_media",
+    metadata,
+    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True),
+    Column("hash", Text, ForeignKey("media.hash"), primary_key=True),
+    Index("ix_subject_media_hash", "hash"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("account_id", Id, ForeignKey("accounts.id"), primary_key=True),
+    Column("key", Id, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Time, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)

@@ -1,0 +1,87 @@
+"""Who is told, where, and signed with what."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from service.schema.base import Id, Time, TransactionId, metadata
+
+subscribers = Table(
+    "subscribers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    # `callback` ones stand for all callback_urls of an account at one origin; nobody made them, and
+    # they hear of no event but those of the subjects that name them
+    # (subjects.callback_subscriber_id).
+    Column("type", Text, nullable=False, server_default="webhook"),
+    Column("url", Text, nullable=False),
+    Column("channel", Text),  # the subject of a NATS stream, the key of a Redis one
+    Column("credentials", LargeBinary),  # for these; encrypted
+    Column("description", Text, nullable=False, server_default=""),
+    Column("event_types", ARRAY(Text)),  # null: all
+    Column("reference_types", ARRAY(Text)),  # null: all
+    Column("tags", ARRAY(Text)),  # null: all; else one of these is enough
+    Column("headers", LargeBinary),  # encrypted
+    Column("timeout", Float),  # seconds; null: as the setting says
+    Column("schedule", ARRAY(Float)),  # seconds; null: as the setting says
+    Column("ordering", Text, nullable=False, server_default="per_subject"),
+    Column("format", Text, nullable=False, server_default="standard"),
+    Column("signatures", ARRAY(Text), nullable=False, server_default="{v1}"),
+    Column("state", Text, nullable=False),
+    Column("disabled_reason", Text),
+    Column("secret", LargeBinary, nullable=False),  # encrypted, as the next
+    Column("seed", LargeBinary),  # of its ed25519 key, once v1a was asked for
+    Column("public_key", LargeBinary),
+    # Raised with every change of what a sender must know: what it has kept is then read anew.
+    Column("version", Integer, nullable=False, server_default="1"),
+    # What the audit may hold it to: all that transactions above `audited_from_xid` wrote was judged
+    # by its filters and order as they are now (null: not known of any), up to `audited_until_xid`
+    # (null: without an end), from where on it was, or may have been, disabled.
+    Column("audited_from_xid", TransactionId),
+    Column("audited_until_xid", TransactionId),
+    Column("created_at", Time, nullable=False),
+    CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
+    CheckConstraint("type IN ('webhook', 'nats', 'redis_stream', 'callback')", name="type"),
+    CheckConstraint("ordering IN ('per_subject', 'none')", name="ordering"),
+    CheckConstraint("format IN ('standard', 'cloudevents')", name="format"),
+    Index("ix_subscribers_account", "account_id"),
+    Index("ix_subscribers_fan_out", "account_id", postgresql_where=text("type <> 'callback'")),
+    Index(
+        "ix_subscribers_callback",
+        "account_id",
+        "url",
+        unique=True,
+        postgresql_where=text("type = 'callback'"),
+    ),
+    Index(  # those of every account that somebody made
+        "ix_subscribers_made",
+        "id",
+        postgresql_where=text("type IN ('webhook', 'nats', 'redis_stream')"),
+    ),
+    Index("ix_subscribers_public", "id", postgresql_where=text("public_key IS NOT NULL")),
+)
+
+previous_signing_keys = (
+    Table(  # of subscribers, and of accounts for their callback_urls: still signed with
+        "previous_signing_keys",
+        metadata,
+        Column("id", Id, primary_key=True),
+        Column("owner_id", Id, nullable=False),
+        Column("secret", LargeBinary, nullable=False),  # encrypted, as the next
+        Column("seed", LargeBinary),
+        Column("public_key", LargeBinary),
+        Column("expires_at", Time, nullable=False),
+        Index("ix_previous_signing_keys_owner", "owner_id"),
+    )
+)
