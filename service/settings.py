@@ -208,8 +208,8 @@ class Settings:
     allow_voice_for_images: bool = _setting(
         "false",
         parameters.switch,
-        "Whether image subjects may bind a voice: the provider allows it since 2026-03-23, the "
-        "document does not",
+        "Whether image subjects may bind a voice: the provider allows it since 2026-03-23, though "
+        "its page on creating subjects does not",
     )
     sweep_interval: float = _setting(
         "1", parameters.seconds(0.05, 3600), "How often a worker looks for work nobody woke it for"
