@@ -72,16 +72,15 @@ subscribers = Table(
     Index("ix_subscribers_public", "id", postgresql_where=text("public_key IS NOT NULL")),
 )
 
-previous_signing_keys = (
-    Table(  # of subscribers, and of accounts for their callback_urls: still signed with
-        "previous_signing_keys",
-        metadata,
-        Column("id", Id, primary_key=True),
-        Column("owner_id", Id, nullable=False),
-        Column("secret", LargeBinary, nullable=False),  # encrypted, as the next
-        Column("seed", LargeBinary),
-        Column("public_key", LargeBinary),
-        Column("expires_at", Time, nullable=False),
-        Index("ix_previous_signing_keys_owner", "owner_id"),
-    )
+# Of subscribers, and of accounts for their callback_urls: for a while they sign beside the new one.
+previous_signing_keys = Table(
+    "previous_signing_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("owner_id", Id, nullable=False),
+    Column("secret", LargeBinary, nullable=False),  # encrypted, as the next
+    Column("seed", LargeBinary),
+    Column("public_key", LargeBinary),
+    Column("expires_at", Time, nullable=False),
+    Index("ix_previous_signing_keys_owner", "owner_id"),
 )

@@ -12,11 +12,11 @@ from service.core.kinds import IMAGE, VIDEO
 from service.core.lifecycle import State
 from service.core.parameters import LONGEST_WAIT
 from service.core.task_records import STATUSES
+from service.schema import metadata
 from service.steps import keys, signing, validate
 from service.store.archive import MOST_COUNTED, VERDICTS
 from service.store.inbox import Trust
 from service.store.replay import KINDS
-from service.store.tables import metadata
 from service.web import compat, deliveries, requests
 from service.web import events as feeds
 
