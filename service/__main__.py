@@ -166,7 +166,7 @@ def _secret(given: str | None) -> str:
 
 @_with_resources
 async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int:
-    for one in await callback_secrets.listed(resources):
+    for one in await callback_secrets.list_secrets(resources):
         print(_line(one), rfc3339(one.created_at) or "-")
     return 0
 
@@ -180,7 +180,7 @@ async def _secrets_remove(resources: Resources, given: argparse.Namespace) -> in
     return 0
 
 
-def _line(secret: callback_secrets.Listed) -> str:
+def _line(secret: callback_secrets.SecretView) -> str:
     return f"{secret.id or 'settings':30} {secret.source:12} {secret.fingerprint}"
 
 

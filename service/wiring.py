@@ -22,7 +22,7 @@ from service.remote.provider import ApiKey, KeyPair, Provider
 from service.remote.streams import StreamPublisher
 from service.remote.webhook import WebhookSender
 from service.settings import Settings, unknown_variables
-from service.steps.callback_secret_cache import Keyring
+from service.steps.callback_secret_cache import CallbackSecretCache
 from service.steps.learnt import Learnt
 from service.steps.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
 from service.steps.queue_limit import QueueLimit
@@ -86,7 +86,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 vault=vault,
                 send_settings=SendSettingsCache(settings, vault),
                 learnt=Learnt(),
-                keyring=Keyring(settings, vault),
+                callback_secrets=CallbackSecretCache(settings, vault),
                 test_slots=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
                 callback_keys=vault.derive_each("callback addresses"),

@@ -244,10 +244,10 @@ def upgrade() -> None:
         sa.Column("size", sa.Integer()),
         sa.UniqueConstraint("source", "dedup_key"),
         sa.CheckConstraint(
-            "verdict IN ('applied', 'repeated', 'late', 'anomaly', 'unknown', 'mismatch', 'parked', 'hint', 'rejected')",
+            "verdict IN ('anomaly', 'applied', 'hint', 'late', 'mismatch', 'parked', 'rejected', 'repeated', 'unknown')",
             name="verdict",
         ),
-        sa.CheckConstraint("trust IN ('signed', 'address', 'none')", name="trust"),
+        sa.CheckConstraint("trust IN ('address', 'none', 'signed')", name="trust"),
     )
     op.create_index(
         "ix_callbacks_doubtful",

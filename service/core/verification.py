@@ -7,7 +7,7 @@ are those of the public Standard Webhooks specification and of rules P74 to P78.
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from service.core.errors import SignatureError
@@ -20,8 +20,6 @@ from service.core.signature_schemes import (
     SharedSecret,
     Unsigned,
 )
-
-Veil = Callable[[str], str]
 
 TOLERANCE = 300  # seconds either way; Standard Webhooks, "Verifying the timestamp"
 MAX_ID = 255  # characters; ours are 34 at most, the provider's about 20
@@ -39,21 +37,22 @@ def verify(  # noqa: PLR0913 - one request's worth
     now: datetime,
     *,
     task_id: str | None = None,
-    veil: Veil | None = None,
+    hash_key: bytes | None = None,
 ) -> str | None:
     """The message id, None where the scheme has none; SignatureError if it cannot be believed.
 
     `received` has lower-case header names. Nothing but SignatureError gets out, whatever the
     headers and the body hold; a malformed signature beside a good one does no harm. `task_id` is
-    the body's, for a scheme that `reads_body`. `veil` is for the headers that `kept_headers` gave
-    and never for a live request. A scheme without a timestamp leaves replays to deduplication.
+    the body's, for a scheme that `reads_body`. `hash_key` is that of the headers that
+    `retained_headers` gave; None for a live request, always. A scheme without a timestamp leaves
+    replays to deduplication.
     """
     if isinstance(scheme, Unsigned):
         return None
     if not keys:
         raise SignatureError("no secret is known for this source")
     if isinstance(scheme, SharedSecret):
-        _check_shared(scheme, keys, _present(received, scheme.header), veil)
+        _check_shared(scheme, keys, _present(received, scheme.header), hash_key)
         return None
     message_id = _message_id(scheme, received)
     timestamp = _timestamp(scheme, received, now)
@@ -75,10 +74,12 @@ def verify_v1(
     return verify(V1, keys, received, body, now) or ""  # V1 has an id, so there always is one
 
 
-def kept_headers(scheme: Scheme, received: Mapping[str, str], veil: Veil) -> dict[str, str]:
-    """The headers that `verify` with the same `veil` needs to judge this callback again.
+def retained_headers(
+    scheme: Scheme, received: Mapping[str, str], hash_key: bytes
+) -> dict[str, str]:
+    """The headers that `verify` with the same `hash_key` needs to verify this callback again.
 
-    `veil` is a keyed hash; what it makes of the shared secret stands in its place. A header that
+    The keyed hash of a shared secret stands in its place. A header that
     is too long to keep, or holds what none should, is left out.
     """
     match scheme:
@@ -86,24 +87,30 @@ def kept_headers(scheme: Scheme, received: Mapping[str, str], veil: Veil) -> dic
             named = scheme.id_header, scheme.timestamp_header, scheme.signature_header
             return _fit(received, (*named, *scheme.template.headers))
         case SharedSecret():
-            return {name: veil(value) for name, value in _fit(received, [scheme.header]).items()}
+            fit = _fit(received, [scheme.header])
+            return {name: keyed_hash(hash_key, value) for name, value in fit.items()}
         case Unsigned():
             return {}
+
+
+def keyed_hash(key: bytes, secret: str) -> str:
+    """What is kept in the place of a secret, in hex: whoever reads it cannot send it."""
+    return hmac.digest(key, secret.encode(errors="replace"), hashlib.sha256).hex()
 
 
 def _fit(received: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     present = ((name, received[name]) for name in names if name and name in received)
     # What prints holds no NUL and no half of a surrogate pair, which no store takes.
-    return {name: one for name, one in present if len(one) <= MAX_KEPT and one.isprintable()}
+    return {name: text for name, text in present if len(text) <= MAX_KEPT and text.isprintable()}
 
 
 def _check_shared(
-    scheme: SharedSecret, keys: Iterable[bytes], value: str, veil: Veil | None
+    scheme: SharedSecret, keys: Iterable[bytes], value: str, hash_key: bytes | None
 ) -> None:
     for key in keys:
         expected = scheme.prefix + key.decode("latin-1")
-        if veil is not None:
-            expected = veil(expected)
+        if hash_key is not None:
+            expected = keyed_hash(hash_key, expected)
         if hmac.compare_digest(_raw(expected), _raw(value)):
             return
     raise SignatureError("the shared secret does not match")

@@ -13,7 +13,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from service.schema.base import Id, Time, metadata
+from service.core.callback import Verification
+from service.core.verdicts import Verdict
+from service.schema.base import Id, Time, metadata, one_of
 
 callbacks = Table(
     "callbacks",
@@ -36,13 +38,9 @@ callbacks = Table(
     Column("token", Id),  # of its address, kept with what was rejected
     Column("size", Integer),  # bytes of the body
     UniqueConstraint("source", "dedup_key"),
-    CheckConstraint(
-        "verdict IN ('applied', 'repeated', 'late', 'anomaly', 'unknown', 'mismatch', 'parked',"
-        " 'hint', 'rejected')",
-        name="verdict",
-    ),
+    CheckConstraint(f"verdict IN ({one_of(Verdict)})", name="verdict"),
     Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
-    CheckConstraint("trust IN ('signed', 'address', 'none')", name="trust"),
+    CheckConstraint(f"trust IN ({one_of(Verification)})", name="trust"),
     Index("ix_callbacks_received_at", "received_at"),
     Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
     Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),

@@ -10,6 +10,7 @@ from service.core.events import event_of
 from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER, Signal, State, Stay, decide
 from service.core.poll_schedule import poll_spacing
 from service.core.subjects import News, Subject, moved
+from service.core.verdicts import Verdict
 from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import media_looks, moves, subjects
@@ -30,7 +31,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        return "applied" if self.stay is None else self.stay.value
+        return Verdict.APPLIED.value if self.stay is None else self.stay.value
 
 
 def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
@@ -102,7 +103,7 @@ async def advance(
         else:
             outcome = consider(resources, subject, await _own(tx, subject, news))
         deliveries = await _apply(tx, resources, outcome)
-    announce(resources, outcome, news.signal.value, deliveries)
+    log_and_wake(resources, outcome, news.signal.value, deliveries)
     return outcome
 
 
@@ -122,7 +123,7 @@ async def advance_all(
         ]
         deliveries = await moves.write(tx, written)
     for signal, outcome in told:
-        announce(resources, outcome, signal.value, deliveries)
+        log_and_wake(resources, outcome, signal.value, deliveries)
 
 
 async def _own(tx: Connection, subject: Subject, news: News) -> News:
@@ -137,7 +138,7 @@ async def _own(tx: Connection, subject: Subject, news: News) -> News:
     return News(Signal.LOST)
 
 
-def announce(resources: Resources, outcome: Outcome, signal: str, deliveries: int) -> None:
+def log_and_wake(resources: Resources, outcome: Outcome, signal: str, deliveries: int) -> None:
     """After the commit: one log line, and wakes for whoever has work now."""
     before, after = outcome.before, outcome.after
     log.info(

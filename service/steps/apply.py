@@ -4,61 +4,61 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from service.core.callback import Callback, Verification
 from service.core.errors import CallsheetError
-from service.core.lifecycle import Stay
 from service.core.news import news_of
 from service.core.subjects import Subject
 from service.core.task_reports import Report
 from service.core.timestamps import EPOCH
+from service.core.verdicts import UNDECIDED, Verdict
 from service.steps.advance import Outcome, consider, events_for
 from service.steps.resources import Resources
-from service.steps.verify import Incoming
 from service.store.events import New
-from service.store.inbox import OPEN, Kept, Known
+from service.store.inbox import BatchContext, StoredCallback
 from service.store.moves import Move
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of a callback: `outcome` is set if it was news of a known subject, `ask` names
-    the subject that the provider is asked about instead of believing it, `refusal` is what the
-    sender is told."""
+class CallbackResult:
+    """What became of a callback."""
 
-    verdict: str
-    reason: str | None = None
-    outcome: Outcome | None = None
-    ask: str | None = None
-    refusal: CallsheetError | None = None
+    verdict: Verdict
+    reason: str | None = None  # why it is this verdict, in words; None: the verdict says it
+    outcome: Outcome | None = None  # what its news came to; None: no news of a known subject
+    poll: str | None = None  # the subject that the provider is asked about instead; None: none
+    refusal: CallsheetError | None = None  # what its sender is told; None: it is accepted
 
 
-REPEATED = Taken(Stay.REPEATED.value)
+REPEATED = CallbackResult(Verdict.REPEATED)
 
 
-def _rejected(refusal: CallsheetError) -> Taken:
-    return Taken("rejected", str(refusal), refusal=refusal)
+def _rejected(refusal: CallsheetError) -> CallbackResult:
+    return CallbackResult(Verdict.REJECTED, str(refusal), refusal=refusal)
 
 
-class Docket:
+class CallbackBatch:
     """The subjects of one batch, locked, and what is known of their callbacks."""
 
-    def __init__(self, resources: Resources, locked: Sequence[Subject], known: Known) -> None:
+    def __init__(
+        self, resources: Resources, locked: Sequence[Subject], context: BatchContext
+    ) -> None:
         self._resources = resources
         self._before = {subject.id: subject for subject in locked}
         self._now = dict(self._before)
         self._owners = {
             subject.provider_task_id: subject.id for subject in locked if subject.provider_task_id
         }
-        self._known = known
-        self._said = set(known.said)
-        self._kept: dict[tuple[str, str], Kept] = {}
+        self._context = context
+        self._said = set(context.said)
+        self._stored: dict[tuple[str, str], StoredCallback] = {}
         self._new: dict[str, list[New]] = {}
-        self.to_ask: list[str] = []
+        self.to_poll: list[str] = []
 
     @property
-    def kept(self) -> list[Kept]:
-        """The callbacks to keep, copies folded; in an order that keeps two batches that share
+    def stored(self) -> list[StoredCallback]:
+        """The callbacks to store, copies folded; in an order that keeps two batches that share
         some, of no subject, from waiting for each other."""
-        return [self._kept[key] for key in sorted(self._kept)]
+        return [self._stored[key] for key in sorted(self._stored)]
 
     def moves(self) -> list[Move]:
         """One for each subject that moved, however often it did."""
@@ -68,70 +68,74 @@ class Docket:
             if subject is not self._before[id_]
         ]
 
-    def judge_all(self, incoming: Sequence[Incoming]) -> list[Taken]:
-        """A verdict for each. The provider's own time orders them, so that of news which arrives
+    def apply_batch(self, callbacks: Sequence[Callback]) -> list[CallbackResult]:
+        """A result for each. The provider's own time orders them, so that of news which arrives
         together none is late merely for having been overtaken on the way."""
-        order = sorted(range(len(incoming)), key=lambda at: incoming[at].report.updated_at or EPOCH)
-        taken = [REPEATED] * len(incoming)
+        order = sorted(
+            range(len(callbacks)), key=lambda at: callbacks[at].report.updated_at or EPOCH
+        )
+        results = [REPEATED] * len(callbacks)
         for at in order:
-            taken[at] = self._take(incoming[at])
-        return taken
+            results[at] = self._apply(callbacks[at])
+        return results
 
-    def _take(self, one: Incoming) -> Taken:
-        one = self._under_its_own_key(one)
-        key = (one.callback.source, one.callback.dedup_key)
-        earlier = self._kept.get(key)
-        if earlier is not None and (one.refusal is not None or earlier.verdict not in OPEN):
-            self._kept[key] = replace(earlier, seen=earlier.seen + one.seen)
-            return REPEATED if one.refusal is None else _rejected(one.refusal)
-        subject = self._subject(one)
-        decided = key in self._known.keys and key not in self._known.open
-        repeated = decided and one.refusal is None
-        taken = REPEATED if repeated else self._judge(subject, one)
-        about = subject.id if subject else one.callback.subject_id
-        seen = one.seen + (earlier.seen if earlier else 0)
-        self._kept[key] = Kept(one.callback, about, taken.verdict, taken.reason, seen)
-        if taken.outcome is not None:
-            self._move(taken.outcome)
-        if taken.ask is not None:
-            self.to_ask.append(taken.ask)
-        return taken
+    def _apply(self, callback: Callback) -> CallbackResult:
+        callback = self._under_its_own_key(callback)
+        key = (callback.raw.source, callback.dedup_key)
+        earlier = self._stored.get(key)
+        refused = callback.refusal is not None
+        if earlier is not None and (refused or earlier.verdict not in UNDECIDED):
+            self._stored[key] = replace(earlier, seen=earlier.seen + callback.seen)
+            return REPEATED if callback.refusal is None else _rejected(callback.refusal)
+        subject = self._subject(callback)
+        decided = key in self._context.digests and key not in self._context.undecided
+        result = REPEATED if decided and not refused else self._decide(subject, callback)
+        about = subject.id if subject else callback.subject_id
+        seen = callback.seen + (earlier.seen if earlier else 0)
+        self._stored[key] = StoredCallback(callback, about, result.verdict, result.reason, seen)
+        if result.outcome is not None:
+            self._move(result.outcome)
+        if result.poll is not None:
+            self.to_poll.append(result.poll)
+        return result
 
-    def _under_its_own_key(self, one: Incoming) -> Incoming:
+    def _under_its_own_key(self, callback: Callback) -> Callback:
         """Other bytes under the id of a message that was kept are another message: what is answered
         with success is kept to the letter."""
-        callback = one.callback
-        key = (callback.source, callback.dedup_key)
-        if key not in self._kept and key not in self._known.keys:
-            return one
+        key = (callback.raw.source, callback.dedup_key)
+        if key not in self._stored and key not in self._context.digests:
+            return callback
         digest = sha256(callback.body).digest()
-        kept = self._kept.get(key)
-        same = kept.callback.body == callback.body if kept else self._known.keys[key] == digest
-        if same:
-            return one
-        return replace(one, callback=replace(callback, dedup_key=f"{key[1]}#{digest.hex()}"))
+        stored = self._stored.get(key)
+        if stored:
+            same = stored.callback.body == callback.body
+        else:
+            same = self._context.digests[key] == digest
+        return callback if same else replace(callback, dedup_key=f"{key[1]}#{digest.hex()}")
 
-    def _subject(self, one: Incoming) -> Subject | None:
-        """That of the address; else the one named in the body, by our id or by the provider's."""
-        if one.callback.subject_id is not None:
-            return self._now.get(one.callback.subject_id)
-        named = self._now.get(one.report.external_task_id or "")
-        return named or self._now.get(self._owners.get(one.report.provider_task_id, ""))
+    def _subject(self, callback: Callback) -> Subject | None:
+        """The subject of the address; else the one named in the body, by our id or by the
+        provider's; None if it is not known."""
+        if callback.subject_id is not None:
+            return self._now.get(callback.subject_id)
+        named = self._now.get(callback.report.external_task_id or "")
+        return named or self._now.get(self._owners.get(callback.report.provider_task_id, ""))
 
-    def _judge(self, subject: Subject | None, one: Incoming) -> Taken:
-        if one.refusal is not None:
-            return _rejected(one.refusal)
+    def _decide(self, subject: Subject | None, callback: Callback) -> CallbackResult:
+        if callback.refusal is not None:
+            return _rejected(callback.refusal)
         if subject is None:
-            return Taken("unknown", "it names no subject we know")
-        mismatch = self._mismatch(subject, one.report)
+            return CallbackResult(Verdict.UNKNOWN, "it names no subject we know")
+        mismatch = self._mismatch(subject, callback.report)
         if mismatch is not None:
-            return Taken("mismatch", mismatch)
-        if not one.signed:
-            return Taken("hint", "not signed: the provider is asked", ask=subject.id)
-        return self._hear(subject, one)
+            return CallbackResult(Verdict.MISMATCH, mismatch)
+        if callback.verification is not Verification.SIGNED:
+            reason = "not signed: the provider is asked"
+            return CallbackResult(Verdict.HINT, reason, poll=subject.id)
+        return self._believe(subject, callback)
 
     def _mismatch(self, subject: Subject, report: Report) -> str | None:
-        """What in the body is another's."""
+        """What in the body is another's; None if nothing is."""
         if report.external_task_id not in {None, subject.id}:
             return "the body names another subject than the address"
         owner = self._owners.get(report.provider_task_id, subject.id)
@@ -139,21 +143,20 @@ class Docket:
             return "the body names another provider task than this subject's"
         return None
 
-    def _hear(self, subject: Subject, one: Incoming) -> Taken:
+    def _believe(self, subject: Subject, callback: Callback) -> CallbackResult:
         """What a believed callback comes to. The same words under another message id, at the same
         time of the provider's, are a copy too."""
-        news = news_of(one.report)
+        news = news_of(callback.report)
         if news is None:
-            reason = f"nothing can be made of the status {one.report.word[:50]!r} alone"
-            return Taken("parked", reason, ask=subject.id)
-        callback = one.callback
+            reason = f"nothing can be made of the status {callback.report.word[:50]!r} alone"
+            return CallbackResult(Verdict.PARKED, reason, poll=subject.id)
         if callback.task_id and callback.status and callback.provider_updated_at:
             saying = (callback.task_id, callback.status, callback.provider_updated_at)
             if saying in self._said:
-                return Taken(Stay.REPEATED.value, "another message said the same")
+                return CallbackResult(Verdict.REPEATED, "another message said the same")
             self._said.add(saying)
         outcome = consider(self._resources, subject, news)
-        return Taken(outcome.verdict, outcome=outcome)
+        return CallbackResult(Verdict(outcome.verdict), outcome=outcome)
 
     def _move(self, outcome: Outcome) -> None:
         before, after = outcome.before, outcome.after

@@ -17,54 +17,56 @@ FINGERPRINT = 12  # hex digits
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A secret without the secret; `id` and `created_at` are None for one of the settings."""
+class SecretView:
+    """A callback secret without the secret itself."""
 
-    id: str | None
+    id: str | None  # None for one of the settings
     source: str
-    fingerprint: str
-    created_at: datetime | None
+    fingerprint: str  # FINGERPRINT hex digits, by which people know it
+    created_at: datetime | None  # None for one of the settings
 
 
-async def add(resources: Resources, source: str, text: str) -> tuple[Listed, bool]:
+async def add(resources: Resources, source: str, text: str) -> tuple[SecretView, bool]:
     """Put a secret in force, for whatever is stored from then on; whether it is new. Invalid if
     there is no such source, or if the text is no secret of its scheme."""
     key = _read(resources, source, text)
     secret_id = resources.new_id("sec")
-    secret = Secret(
+    context = resources.callback_secrets.encryption_context(source, secret_id)
+    added = Secret(
         id=secret_id,
         source=source,
         fingerprint=fingerprint(resources, key),
-        secret=resources.vault.seal(key, resources.keyring.seal_for(source, secret_id)),
+        secret=resources.vault.seal(key, context),
         created_at=resources.clock(),
     )
-    earlier = {(source, one) for one in _fingerprints(resources, key)}
+    earlier = {(source, mark) for mark in _fingerprints(resources, key)}
     async with resources.database.transaction() as tx:
         _, before = await callback_secrets.current(tx)
-        known = any((one.source, one.fingerprint) in earlier for one in before)
-        new = not known and await callback_secrets.add(tx, secret)
-        _, added = await callback_secrets.current(tx)
-    kept = next(one for one in added if (one.source, one.fingerprint) in earlier)
-    return _listed(kept), new
+        known = any((secret.source, secret.fingerprint) in earlier for secret in before)
+        new = not known and await callback_secrets.add(tx, added)
+        _, after = await callback_secrets.current(tx)
+    secret = next(s for s in after if (s.source, s.fingerprint) in earlier)
+    return _view(secret), new
 
 
-async def listed(resources: Resources) -> list[Listed]:
-    """Those of the settings, then those added, the oldest first."""
+async def list_secrets(resources: Resources) -> list[SecretView]:
+    """The secrets of the settings, then those added, the oldest first."""
     async with resources.database.autocommit() as tx:
         _, added = await callback_secrets.current(tx)
-    return [*_given(resources), *map(_listed, added)]
+    return [*_given(resources), *map(_view, added)]
 
 
-async def remove(resources: Resources, secret_id: str) -> tuple[Listed, bool]:
-    """Put it out of force; whether it was the last of its source. NotFound if there is none."""
+async def remove(resources: Resources, secret_id: str) -> tuple[SecretView, bool]:
+    """Put a secret out of force; whether it was the last of its source. NotFound if there is no
+    secret of this id."""
     async with resources.database.transaction() as tx:
         _, before = await callback_secrets.current(tx)
-        removed = next((one for one in before if one.id == secret_id), None)
+        removed = next((secret for secret in before if secret.id == secret_id), None)
         if removed is None or not await callback_secrets.remove(tx, [secret_id]):
             raise NotFound("there is no secret of this id; see: callsheet secrets list")
         _, after = await callback_secrets.current(tx)
-    left = {one.source for one in after} | {one.source for one in _given(resources)}
-    return _listed(removed), removed.source not in left
+    left = {secret.source for secret in after} | {view.source for view in _given(resources)}
+    return _view(removed), removed.source not in left
 
 
 def _read(resources: Resources, source: str, text: str) -> bytes:
@@ -78,21 +80,22 @@ def _read(resources: Resources, source: str, text: str) -> bytes:
         raise Invalid([FieldError("/secret", "secret", str(error))]) from None
 
 
-def _given(resources: Resources) -> Sequence[Listed]:
+def _given(resources: Resources) -> Sequence[SecretView]:
     keys = resources.settings.webhook_secrets
-    return [Listed(None, PROVIDER, fingerprint(resources, key), None) for key in keys]
+    return [SecretView(None, PROVIDER, fingerprint(resources, key), None) for key in keys]
 
 
-def _listed(secret: Secret) -> Listed:
-    return Listed(secret.id, secret.source, secret.fingerprint, secret.created_at)
+def _view(secret: Secret) -> SecretView:
+    return SecretView(secret.id, secret.source, secret.fingerprint, secret.created_at)
 
 
 def fingerprint(resources: Resources, key: bytes) -> str:
-    """Under a key of ours: a secret that people made up could be guessed from a plain hash."""
+    """What a secret is known by, in hex; under a key of ours, since a plain hash would let a secret
+    that people made up be guessed."""
     return _fingerprints(resources, key)[0]
 
 
 def _fingerprints(resources: Resources, key: bytes) -> list[str]:
-    """That of SECRET_KEY, then those that an earlier one gave."""
+    """The fingerprint under SECRET_KEY, then those that earlier keys gave."""
     ours = resources.vault.derive_each("fingerprints of secrets")
-    return [hmac.digest(one, key, hashlib.sha256).hex()[:FINGERPRINT] for one in ours]
+    return [hmac.digest(own, key, hashlib.sha256).hex()[:FINGERPRINT] for own in ours]

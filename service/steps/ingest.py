@@ -1,17 +1,30 @@
-"""A callback: kept once, applied if it is news; then, and only then, answered."""
+"""A callback from its message to its subject's transition: stored once, and applied if it is
+news; then, and only then, answered.
+
+The story, and the file that tells each sentence of it:
+
+1. Verify: a message is checked and read, or refused with the reason (verify.py).
+2. Load: the subjects that the batch is about are locked and read (store's subjects.py).
+3. Dedup: what is stored under the same keys, and was said before, is looked up (inbox.py).
+4. Fire: what each callback says is put to the table of its subject's states (apply.py, and
+   lifecycle.py for the table).
+5. Save: the callbacks and what their subjects become are written in one statement (moves.py).
+6. Event: the same statement writes the events, and a delivery to each subscriber (events.py).
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import structlog
 
+from service.core.callback import Callback
 from service.job_queue import Work
-from service.steps.advance import announce
-from service.steps.apply import Docket, Taken
+from service.steps import advance
+from service.steps.apply import CallbackBatch, CallbackResult
 from service.steps.resources import Resources
-from service.steps.verify import Incoming, receive
+from service.steps.verify import verify
 from service.store import archive, inbox, moves, subjects
-from service.store.archive import Summary
+from service.store.archive import CallbackSummary
 from service.store.connection import Connection
 
 log = structlog.get_logger()
@@ -21,89 +34,94 @@ MOST_DOUBTFUL = 10_000
 MOST_DOUBTFUL_BYTES = 64_000_000
 
 
-class OtherSecrets(Exception):
-    """They were verified with other secrets than those in force."""
+class SecretsChanged(Exception):
+    """The callbacks were verified with other secrets than those in force."""
 
 
-class Overtaken(Exception):
-    """Somebody else has judged it again, or let go of it, meanwhile."""
+class TransitionConflict(Exception):
+    """Somebody else has verified the stored callback again, or removed it, meanwhile."""
 
 
-async def store(resources: Resources, incoming: Sequence[Incoming]) -> list[Taken]:
-    """Keep and apply callbacks in one transaction, with as many statements for many as for one.
+async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[CallbackResult]:
+    """Store and apply callbacks in one transaction, with as many statements for many as for one.
 
     When this returns, all are durable; if it raises, none was written.
     """
     try:
         async with resources.database.transaction() as tx:
-            taken, deliveries = await write(tx, resources, incoming)
-    except OtherSecrets:
+            results, deliveries = await store_and_apply(tx, resources, callbacks)
+    except SecretsChanged:
         async with resources.database.autocommit() as tx:
-            await resources.keyring.refresh(tx)
-        return await store(resources, [receive(resources, one.received) for one in incoming])
-    for one, result in zip(incoming, taken, strict=True):
-        tell(resources, one, result, deliveries)
-    return taken
+            await resources.callback_secrets.refresh(tx)
+        return await ingest(resources, [verify(resources, callback.raw) for callback in callbacks])
+    for callback, result in zip(callbacks, results, strict=True):
+        log_and_wake(resources, callback, result, deliveries)
+    return results
 
 
-async def write(
+async def store_and_apply(
     tx: Connection,
     resources: Resources,
-    incoming: Sequence[Incoming],
+    callbacks: Sequence[Callback],
     *,
-    anew: Summary | None = None,
-) -> tuple[list[Taken], int]:
+    replaced: CallbackSummary | None = None,
+) -> tuple[list[CallbackResult], int]:
     """What each comes to, and how many deliveries were made.
 
-    `anew` is a kept one that is judged again, and is replaced by the one of `incoming`; Overtaken,
-    if it is not there any more as it was read. OtherSecrets, if these were verified with such.
+    `replaced` is a stored one that the one of `callbacks` takes the place of; TransitionConflict,
+    if it is not there any more as it was read. SecretsChanged, if others are in force.
     """
     # The subjects' locks come first, in the order of their ids: copies that arrive elsewhere at
-    # once queue up behind them, and then find what was kept here.
+    # once queue up behind them, and then find what was stored here.
     locked = await subjects.lock_all(
         tx,
-        ids=_distinct(one.callback.subject_id or one.report.external_task_id for one in incoming),
-        provider_task_ids=_distinct(one.callback.task_id for one in incoming),
+        ids=_distinct(c.subject_id or c.report.external_task_id for c in callbacks),
+        provider_task_ids=_distinct(c.task_id for c in callbacks),
     )
-    if anew is not None:
-        seen = await archive.remove(tx, anew.id, anew.verdict)
+    if replaced is not None:
+        seen = await archive.remove(tx, replaced.id, replaced.verdict)
         if seen is None:
-            raise Overtaken
-        incoming = [replace(one, seen=seen) for one in incoming]
-    keys = sorted({(one.callback.source, one.callback.dedup_key) for one in incoming})
-    known = await inbox.known(tx, keys, [subject.id for subject in locked])
-    resources.learnt.take(known.typical_durations)
-    if any(one.version not in {None, known.secrets_version} for one in incoming):
-        raise OtherSecrets
-    docket = Docket(resources, locked, known)
-    taken = docket.judge_all(incoming)
-    deliveries = await moves.write(tx, docket.moves(), docket.kept)
-    for trust in {one.callback.trust for one in incoming if one.doubtful}:
-        await inbox.trim(tx, trust, MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES)
-    await subjects.ask_at(tx, docket.to_ask, resources.clock())
-    return taken, deliveries
+            raise TransitionConflict
+        callbacks = [replace(callback, seen=seen) for callback in callbacks]
+    keys = sorted({(callback.raw.source, callback.dedup_key) for callback in callbacks})
+    context = await inbox.batch_context(tx, keys, [subject.id for subject in locked])
+    resources.learnt.take(context.typical_durations)
+    in_force = {None, context.secrets_version}
+    if any(callback.secrets_version not in in_force for callback in callbacks):
+        raise SecretsChanged
+    batch = CallbackBatch(resources, locked, context)
+    results = batch.apply_batch(callbacks)
+    deliveries = await moves.write(tx, batch.moves(), batch.stored)
+    for kind in {callback.verification for callback in callbacks if callback.doubtful}:
+        await inbox.trim(tx, kind, MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES)
+    await subjects.ask_at(tx, batch.to_poll, resources.clock())
+    return results, deliveries
 
 
 def _distinct(values: Iterable[str | None]) -> list[str]:
     return sorted({value for value in values if value is not None})
 
 
-def tell(resources: Resources, one: Incoming, taken: Taken, deliveries: int) -> None:
-    """One line for each callback: that of its move, or why there was none."""
-    outcome = taken.outcome
+def log_and_wake(
+    resources: Resources, callback: Callback, result: CallbackResult, deliveries: int
+) -> None:
+    """After the commit, one log line for each callback: that of its move, or why there was none;
+    and wakes for whoever has work now."""
+    outcome = result.outcome
     if outcome is not None and outcome.stay is None:
-        announce(resources, outcome, f"callback {one.report.word[:50]}", deliveries)
+        signal = f"callback {callback.report.word[:50]}"
+        advance.log_and_wake(resources, outcome, signal, deliveries)
         return
     log.info(
         "callback",
         action="callback_kept",
-        callback=one.callback.id,
-        source=one.callback.source,
-        subject=one.callback.subject_id,
-        provider_task=one.callback.task_id,
-        word=one.callback.status,
-        verdict=taken.verdict,
-        reason=taken.reason,
+        callback=callback.id,
+        source=callback.raw.source,
+        subject=callback.subject_id,
+        provider_task=callback.task_id,
+        word=callback.status,
+        verdict=result.verdict,
+        reason=result.reason,
     )
-    if taken.ask is not None:
+    if result.poll is not None:
         resources.queue.wake(Work.RECONCILE)

@@ -104,7 +104,7 @@ async def sweep(resources: Resources) -> None:
         overdue = await subjects.overdue(tx, now, MOST)
     await _move(resources, lapsed, partial(_lapsed, now))
     await _move(resources, overdue, partial(_overdue, now))
-    await reverify.appear(resources)
+    await reverify.reverify_unmatched(resources)
 
 
 async def _move(

@@ -76,7 +76,7 @@ def _sealed_anew(
 
 def _bound_to(resources: Resources, shelf: Shelf, row: Row, column: str) -> str:
     if shelf is CALLBACK_SECRETS:
-        return resources.keyring.seal_for(row.owner, row.id)
+        return resources.callback_secrets.encryption_context(row.owner, row.id)
     return encryption_context(row.owner, "" if column in WHOLE else column)
 
 

@@ -12,7 +12,7 @@ from service.remote.provider import Provider
 from service.remote.streams import StreamPublisher
 from service.remote.webhook import WebhookSender
 from service.settings import Settings
-from service.steps.callback_secret_cache import Keyring
+from service.steps.callback_secret_cache import CallbackSecretCache
 from service.steps.learnt import Learnt
 from service.steps.limiter import Limiter
 from service.steps.queue_limit import QueueLimit
@@ -36,7 +36,7 @@ class Resources:
     vault: Vault
     send_settings: SendSettingsCache
     learnt: Learnt
-    keyring: Keyring
+    callback_secrets: CallbackSecretCache
     test_slots: Limiter
     queue_limit: QueueLimit
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable

@@ -3,155 +3,125 @@
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 
 from service.core import verification
+from service.core.callback import EMPTY, Callback, RawCallback, Verification
 from service.core.errors import Malformed, SignatureError
 from service.core.signature_schemes import PLAIN_HEADERS, Scheme
 from service.core.task_reports import Report, read_callback
 from service.core.text import clean
 from service.core.url_tokens import subject_of
-from service.steps.callback_secret_cache import Keyring
+from service.steps.callback_secret_cache import CallbackSecretCache
 from service.steps.resources import Resources
-from service.store.inbox import Callback, Trust
 
 MAX_KEPT = 500  # characters of one kept header, and of an address that is not ours
 MAX_STRANGE = 64_000  # bytes kept of what is refused, and came to no address of ours
 MAX_WORD = 50  # characters of the provider's word for how a task is
-NOTHING = Report("", None, None, "", "", None, None, None, None)
+REJECTED, SHA256 = "rejected:", "sha256:"  # persisted labels: how deduplication keys begin
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A request as it came; `headers` have lower-case names, `token` is None where the address
-    names no subject. `veiled` says that its secrets were replaced when it was kept: see Keyring."""
-
-    source: str
-    token: str | None
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes
-    at: datetime
-    veiled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A callback and what it reports. `refusal` says why it is not believed; `version` is that of
-    the secrets it was verified with, None if it was verified before; `seen` counts its copies."""
-
-    callback: Callback
-    report: Report
-    received: Received
-    version: int | None
-    refusal: SignatureError | Malformed | None = None
-    seen: int = 1
-
-    @property
-    def signed(self) -> bool:
-        return self.callback.trust is Trust.SIGNED
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether anybody could make us keep the like of it."""
-        return self.refusal is not None or self.callback.trust is Trust.NONE
-
-
-def receive(resources: Resources, received: Received) -> Incoming:
+def verify(resources: Resources, raw: RawCallback) -> Callback:
     """Check and read one callback; nothing is written, and nothing is raised: a callback that
     cannot be believed or read is taken in with its refusal."""
-    named = _named(resources, received.token) if received.token else None
+    subject_id = _subject_id(resources, raw.token) if raw.token else None
     try:
-        return _believed(resources, received, named)
+        return _verified(resources, raw, subject_id)
     except (SignatureError, Malformed) as error:
         # Without the frames that it and its cause came through: they hold the body.
         error.__traceback__ = error.__context__ = None
-        return _refused(resources, received, named, error)
+        return _refused(resources, raw, subject_id, error)
 
 
-def _named(resources: Resources, token: str) -> str | None:
+def _subject_id(resources: Resources, token: str) -> str | None:
     """The subject that an address of ours names, whichever of our keys made it."""
     named = (subject_of(key, token) for key in resources.callback_keys)
-    return next((one for one in named if one is not None), None)
+    return next((subject_id for subject_id in named if subject_id is not None), None)
 
 
-def _believed(resources: Resources, received: Received, named: str | None) -> Incoming:
-    keyring = resources.keyring
-    if received.token and named is None:
+def _verified(resources: Resources, raw: RawCallback, subject_id: str | None) -> Callback:
+    secrets = resources.callback_secrets
+    if raw.token and subject_id is None:
         raise SignatureError("this address is not one of ours")
-    scheme = keyring.scheme(received.source)
-    early = read_callback(received.body) if scheme.reads_body else None
-    message_id = _verified(keyring, scheme, received, early.provider_task_id if early else None)
-    report = early or read_callback(received.body)
+    scheme, keys = secrets.in_force(raw.source)
+    early = read_callback(raw.body) if scheme.reads_body else None
+    message_id = _message_id(secrets, scheme, keys, raw, early)
+    report = early or read_callback(raw.body)
     signed = scheme.covers_body
-    callback = Callback(
+    return Callback(
+        raw=raw,
         id=resources.new_id("cbk"),
-        source=received.source,
-        dedup_key=(signed and message_id) or _digest(received.token or "", received.body),
-        trust=Trust.SIGNED if signed else Trust.ADDRESS if named else Trust.NONE,
-        subject_id=named,
-        body=received.body,
-        headers=_kept(received.headers),
-        received_at=received.at,
+        dedup_key=(signed and message_id) or _digest(raw.token or "", raw.body),
+        verification=Verification.SIGNED if signed else _unsigned(subject_id),
+        subject_id=subject_id,
+        body=raw.body,
+        headers=_kept(raw.headers),
+        report=report,
+        secrets_version=secrets.version,
         task_id=report.provider_task_id,
         status=report.word[:MAX_WORD],
         provider_updated_at=report.updated_at,
     )
-    return Incoming(callback, report, received, keyring.version)
 
 
-def _verified(
-    keyring: Keyring, scheme: Scheme, received: Received, task_id: str | None
+def _message_id(
+    secrets: CallbackSecretCache,
+    scheme: Scheme,
+    keys: tuple[bytes, ...],
+    raw: RawCallback,
+    early: Report | None,
 ) -> str | None:
-    """The message id, as verification.verify gives it; what an earlier key veiled holds too."""
-    *others, last = keyring.veils if received.veiled else (None,)
-    verify = partial(
-        verification.verify,
-        scheme,
-        keyring.keys(received.source),
-        received.headers,
-        received.body,
-        received.at,
-        task_id=task_id,
+    """The message id, as verification.verify gives it; `early` is the report, if it is read before
+    the signature is checked. A kept secret may be hashed under any SECRET_KEY that is known."""
+    task_id = early.provider_task_id if early else None
+    check = partial(
+        verification.verify, scheme, keys, raw.headers, raw.body, raw.received_at, task_id=task_id
     )
-    for veil in others:
+    if not raw.hashed:
+        return check()
+    *earlier, last = secrets.hash_keys
+    for key in earlier:
         with suppress(SignatureError):
-            return verify(veil=veil)
-    return verify(veil=last)
+            return check(hash_key=key)
+    return check(hash_key=last)
+
+
+def _unsigned(subject_id: str | None) -> Verification:
+    """What vouches for a callback without a signature, where its address names this subject."""
+    return Verification.ADDRESS if subject_id else Verification.NONE
 
 
 def _refused(
     resources: Resources,
-    received: Received,
-    named: str | None,
+    raw: RawCallback,
+    subject_id: str | None,
     error: SignatureError | Malformed,
-) -> Incoming:
+) -> Callback:
     """As it is kept: with what a later check needs, and no secret. An address of ours is a secret
     too: only what it names is kept of it. Of one that was kept before, this is not kept again."""
-    keyring, token = resources.keyring, received.token
-    body = received.body
-    if named is None and len(body) > MAX_STRANGE:  # or strangers could fill the disk
+    secrets, token, body = resources.callback_secrets, raw.token, raw.body
+    if subject_id is None and len(body) > MAX_STRANGE:  # or strangers could fill the disk
         body = body[:MAX_STRANGE]
         error = type(error)(f"{error}; only its first {MAX_STRANGE} bytes are kept")
-    headers = {**_kept(received.headers), **keyring.proof(received.source, received.headers)}
-    said = repr((received.source, token, sorted(headers.items())))
-    callback = Callback(
+    headers = {**_kept(raw.headers), **secrets.retained_headers(raw.source, raw.headers)}
+    said = repr((raw.source, token, sorted(headers.items())))
+    return Callback(
+        raw=raw,
         id=resources.new_id("cbk"),
-        source=received.source,
-        dedup_key="rejected:" + _digest(said, received.body),
-        trust=Trust.ADDRESS if named else Trust.NONE,
-        subject_id=named,
+        dedup_key=REJECTED + _digest(said, raw.body),
+        verification=_unsigned(subject_id),
+        subject_id=subject_id,
         body=body,
         headers=headers,
-        received_at=received.at,
-        token=clean(token)[:MAX_KEPT] if token and not named else None,
+        report=EMPTY,
+        secrets_version=secrets.version,
+        token=clean(token)[:MAX_KEPT] if token and not subject_id else None,
+        refusal=error,
     )
-    return Incoming(callback, NOTHING, received, keyring.version, error)
 
 
 def _digest(token: str, body: bytes) -> str:
-    return "sha256:" + hashlib.sha256(token.encode(errors="replace") + b"\n" + body).hexdigest()
+    return SHA256 + hashlib.sha256(token.encode(errors="replace") + b"\n" + body).hexdigest()
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Callbacks that were kept: listed, looked at, and taken out to be judged again.
+"""The archive of callbacks that were stored: listed, read, and taken out to be verified again.
 
 A verdict stands in these statements as it is, never as a parameter: with one, the generic plan
 could not use the partial index.
@@ -22,7 +22,9 @@ from sqlalchemy import (
     update,
 )
 
+from service.core.callback import Verification
 from service.core.lifecycle import WITH_PROVIDER
+from service.core.verdicts import Verdict
 from service.schema.base import one_of
 from service.schema.callbacks import callbacks
 from service.schema.subjects import subjects
@@ -30,59 +32,54 @@ from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ
 from service.store.connection import Connection, Row
 
-VERDICTS = (
-    *("applied", "repeated", "late", "anomaly", "unknown"),
-    *("mismatch", "parked", "hint", "rejected"),
-)
-COUNTED = VERDICTS[1:]  # nobody looks for what went well
+COUNTED = tuple(Verdict)[1:]  # of these there is an index: nobody looks for what went well
 MOST_COUNTED = 10_000  # of each verdict; as many as are kept of what was rejected
 Conditions = list[ColumnElement[bool]]
-_IS = {verdict: callbacks.c.verdict == literal_column(f"'{verdict}'") for verdict in VERDICTS}
+_IS = {verdict: callbacks.c.verdict == literal_column(f"'{verdict}'") for verdict in Verdict}
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """A kept callback without its bytes. `trust` is None for rows older than that column; `size`
-    counts the bytes of the body."""
+class CallbackSummary:
+    """A stored callback without its bytes."""
 
     id: str
     source: str
-    verdict: str
-    reason: str | None
-    trust: str | None
-    subject_id: str | None
-    task_id: str | None
-    status: str | None
-    provider_updated_at: datetime | None
-    seen: int
-    received_at: datetime
-    size: int
+    verdict: Verdict
+    reason: str | None  # why it is this verdict; None: the verdict says it
+    trust: Verification | None  # what vouches for it; None: a row older than that column
+    subject_id: str | None  # the subject it is about; None if that is not known
+    task_id: str | None  # what it says, if it could be read: the provider's task, …
+    status: str | None  # … the provider's word for how that is, …
+    provider_updated_at: datetime | None  # … and the provider's time of it
+    seen: int  # copies of it that came
+    received_at: datetime  # when the first of them did
+    size: int  # bytes of the body
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A callback as it is kept, whole."""
+class CallbackRecord:
+    """A stored callback, whole."""
 
-    summary: Summary
-    dedup_key: str
-    token: str | None
-    headers: Mapping[str, str]
+    summary: CallbackSummary
+    dedup_key: str  # copies of a message have the same, within a source
+    token: str | None  # of its address, where that was rejected; else None
+    headers: Mapping[str, str]  # no secret is among them
     body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a list is narrowed to; `below` is the last id seen."""
+class CallbackFilter:
+    """What a list is narrowed to; None narrows nothing."""
 
-    verdict: str | None = None
+    verdict: Verdict | None = None
     subject_id: str | None = None
     source: str | None = None
     account_id: str | None = None
-    below: str | None = None
+    below: str | None = None  # the last id seen: the list goes on behind it
 
 
 _SUMMARY = (
-    *(callbacks.c[field.name] for field in fields(Summary)[:-1]),
+    *(callbacks.c[field.name] for field in fields(CallbackSummary)[:-1]),
     func.coalesce(callbacks.c.size, func.octet_length(callbacks.c.body)),  # older rows do not say
 )
 _FOUND = select(
@@ -90,17 +87,20 @@ _FOUND = select(
 )
 
 
-async def get(tx: Connection, callback_id: str) -> Found | None:
+async def get(tx: Connection, callback_id: str) -> CallbackRecord | None:
+    """The callback of this id, whole; None if there is none."""
     return _found(await tx.first(_FOUND.where(callbacks.c.id == callback_id)))
 
 
-async def by_key(tx: Connection, source: str, key: str) -> Found | None:
-    """The one that is kept under this key."""
+async def by_key(tx: Connection, source: str, key: str) -> CallbackRecord | None:
+    """The callback that is stored under this key of a source; None if there is none."""
     statement = _FOUND.where(callbacks.c.source == source, callbacks.c.dedup_key == key)
     return _found(await tx.first(statement))
 
 
-async def page(tx: Connection, wanted: Wanted, limit: int) -> tuple[list[Summary], str | None]:
+async def page(
+    tx: Connection, wanted: CallbackFilter, limit: int
+) -> tuple[list[CallbackSummary], str | None]:
     """The newest first, and the id that the next page begins below; None at the end.
 
     Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
@@ -116,7 +116,7 @@ async def page(tx: Connection, wanted: Wanted, limit: int) -> tuple[list[Summary
     return [_summary(row) for row in fit], None if last is None else str(last["id"])
 
 
-def _newest(wanted: Wanted, filters: Conditions, most: int) -> Select[Any]:
+def _newest(wanted: CallbackFilter, filters: Conditions, most: int) -> Select[Any]:
     """The next so many by the index that leads to the most of what is wanted, and whether each
     fits."""
     # Materialized, or Postgres would walk through all callbacks, newest first, in the hope of
@@ -137,7 +137,7 @@ def _newest(wanted: Wanted, filters: Conditions, most: int) -> Select[Any]:
     return found.order_by(callbacks.c.id.desc()).limit(most)
 
 
-def _filters(wanted: Wanted) -> Conditions:
+def _filters(wanted: CallbackFilter) -> Conditions:
     """What is looked for row by row: there is no index of what went well, nor of sources."""
     conditions: Conditions = []
     if wanted.verdict is not None and (wanted.subject_id or wanted.verdict not in COUNTED):
@@ -160,21 +160,21 @@ _COUNTS = text(
 
 
 async def counts(tx: Connection) -> dict[str, int]:
-    """How many are kept of each verdict of COUNTED; MOST_COUNTED stands for that many or more."""
+    """How many are stored of each verdict of COUNTED; MOST_COUNTED stands for that many or more."""
     return {row[0]: row[1] for row in await tx.execute(_COUNTS)}
 
 
 _REMOVE = text("DELETE FROM callbacks WHERE id = :id AND verdict = :verdict RETURNING seen")
 
 
-async def remove(tx: Connection, callback_id: str, verdict: str) -> int | None:
-    """How often it was seen; None, and nothing is removed, if somebody else judged it meanwhile."""
-    found = await tx.execute(_REMOVE, {"id": callback_id, "verdict": verdict})
+async def remove(tx: Connection, callback_id: str, verdict: Verdict) -> int | None:
+    """How many copies of it came; None, and nothing removed, if its verdict is another by now."""
+    found = await tx.execute(_REMOVE, {"id": callback_id, "verdict": verdict.value})
     return next((seen for (seen,) in found), None)
 
 
-async def explain(tx: Connection, callback_id: str, verdict: str, reason: str) -> None:
-    """Note why it still has this verdict."""
+async def set_reason(tx: Connection, callback_id: str, verdict: Verdict, reason: str) -> None:
+    """Note why a callback still has this verdict; nothing, if it has another by now."""
     still = callbacks.c.id == callback_id, _IS[verdict], callbacks.c.reason.is_distinct_from(reason)
     await tx.execute(update(callbacks).where(*still).values(reason=reason))
 
@@ -183,7 +183,7 @@ async def rejected_of(tx: Connection, source: str, above: str, limit: int) -> li
     """The ids of what was rejected from a source, oldest first, after the last id seen."""
     statement = (
         select(callbacks.c.id)
-        .where(_IS["rejected"], callbacks.c.source == source, callbacks.c.id > above)
+        .where(_IS[Verdict.REJECTED], callbacks.c.source == source, callbacks.c.id > above)
         .order_by(callbacks.c.id)
         .limit(limit)
     )
@@ -192,7 +192,7 @@ async def rejected_of(tx: Connection, source: str, above: str, limit: int) -> li
 
 # OFFSET 0 has each task looked for by itself, rather than all that nobody knew gone through. One
 # whose address named a subject that is none will not have it appear.
-_APPEARED = text(f"""
+_NOW_MATCHING = text(f"""
     WITH tasks AS MATERIALIZED (
         SELECT provider_task_id FROM subjects
         WHERE state IN ({one_of(WITH_PROVIDER)}) AND provider_task_id IS NOT NULL
@@ -206,15 +206,17 @@ _APPEARED = text(f"""
 """)  # noqa: S608 - only our own words are put in
 
 
-async def appeared(tx: Connection, since: datetime, limit: int) -> list[str]:
+async def now_matching(tx: Connection, since: datetime, limit: int) -> list[str]:
     """The ids of callbacks that told of nothing we knew, and whose subject has appeared since, in
     the order of the provider's time. The cost follows the number of subjects with the provider."""
-    return [row[0] for row in await tx.execute(_APPEARED, {"since": since, "limit": limit})]
+    return [row[0] for row in await tx.execute(_NOW_MATCHING, {"since": since, "limit": limit})]
 
 
-def _summary(row: Row) -> Summary:
-    return Summary(*row[: len(_SUMMARY)])
+def _summary(row: Row) -> CallbackSummary:
+    id_, source, verdict, reason, trust, *rest = row[: len(_SUMMARY)]
+    vouched = None if trust is None else Verification(trust)
+    return CallbackSummary(id_, source, Verdict(verdict), reason, vouched, *rest)
 
 
-def _found(row: Row | None) -> Found | None:
-    return None if row is None else Found(_summary(row), *row[len(_SUMMARY) :])
+def _found(row: Row | None) -> CallbackRecord | None:
+    return None if row is None else CallbackRecord(_summary(row), *row[len(_SUMMARY) :])

@@ -1,87 +1,58 @@
-"""Callbacks as they came: raw, once each, with what became of them."""
+"""The inbox of callbacks: raw, once each, with what became of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import delete, select, text
 
+from service.core.callback import Callback, Verification
+from service.core.verdicts import CONSIDERED, UNDECIDED, Verdict
+from service.schema.base import one_of
 from service.schema.callbacks import callbacks
 from service.store.connection import Connection
 from service.store.rows import from_rows, rows
 
-
-class Trust(StrEnum):
-    """What vouches for a callback."""
-
-    SIGNED = "signed"  # a signature over its bytes
-    ADDRESS = "address"  # an address that only the provider knows
-    NONE = "none"  # nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """One message, as it came. `dedup_key` is what makes two copies the same message;
-    `subject_id` is the subject its address names; the last three are what it says, if it could be
-    read; `token` is that of its address, kept only where it was rejected."""
-
-    id: str
-    source: str
-    dedup_key: str
-    trust: Trust
-    subject_id: str | None
-    body: bytes
-    headers: Mapping[str, str]
-    received_at: datetime
-    token: str | None = None
-    task_id: str | None = None
-    status: str | None = None
-    provider_updated_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A callback with what it came to; `seen` counts the copies that came together."""
-
-    callback: Callback
-    subject_id: str | None
-    verdict: str
-    reason: str | None
-    seen: int = 1
-
-
-OPEN = ("unknown", "mismatch", "parked")  # nothing was made of these: the same may come to more
 Saying = tuple[str, str, datetime]  # a task, the word for how it is, and the provider's time
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What a batch must be judged by. `keys` are (source, dedup key) of what was kept before, with
-    the SHA-256 of its body; those in `open` may come to something yet. `said` is what the subjects'
-    callbacks have said already, and was considered. The last two are what all processes must know:
-    see provider_state."""
+class StoredCallback:
+    """A callback with what it came to."""
 
-    keys: Mapping[tuple[str, str], bytes]
-    open: frozenset[tuple[str, str]]
-    said: frozenset[Saying]
-    secrets_version: int
-    typical_durations: Mapping[str, float] | None
+    callback: Callback
+    subject_id: str | None  # the subject it is about; None if that is not known
+    verdict: Verdict
+    reason: str | None
+    seen: int = 1  # copies that came together
 
 
-_KNOWN = text("""
-    SELECT 'state', CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS timestamptz),
-        secrets_version, typical_durations, CAST(NULL AS bytea)
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """What a batch must be judged by."""
+
+    digests: Mapping[tuple[str, str], bytes]  # (source, dedup key) of what is stored → its SHA-256
+    undecided: frozenset[tuple[str, str]]  # which of these may come to something yet
+    said: frozenset[Saying]  # what the subjects' callbacks have said, and was considered
+    secrets_version: int  # of the callback secrets in force; see provider_state
+    typical_durations: (
+        Mapping[str, float] | None
+    )  # reference type → seconds that a task takes; likewise
+
+
+_CONTEXT = text(f"""
+    SELECT 'state' AS kind, CAST(NULL AS text) AS verdict, CAST(NULL AS text), CAST(NULL AS text),
+        CAST(NULL AS timestamptz), CAST(NULL AS bytea), secrets_version, typical_durations
     FROM provider_state WHERE id = 1
     UNION ALL
-    SELECT verdict, source, dedup_key, NULL, NULL, NULL, sha256(body) FROM callbacks
+    SELECT 'stored', verdict, source, dedup_key, NULL, sha256(body), NULL, NULL FROM callbacks
     WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
     UNION ALL
-    SELECT 'said', task_id, status, provider_updated_at, NULL, NULL, NULL FROM callbacks
+    SELECT 'said', NULL, task_id, status, provider_updated_at, NULL, NULL, NULL FROM callbacks
     WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND provider_updated_at IS NOT NULL
-    AND verdict IN ('applied', 'late', 'anomaly')
-""")
+    AND verdict IN ({one_of(CONSIDERED)})
+""")  # noqa: S608 - only our own words are put in
 _COLUMNS = {
     "id": "text",
     "source": "text",
@@ -107,12 +78,12 @@ _COLUMNS = {
 _COPY = """seen = CASE WHEN callbacks.body = excluded.body
     THEN callbacks.seen + excluded.seen END"""
 _ANEW = ", ".join(
-    f"""{name} = CASE WHEN callbacks.verdict IN ({", ".join(f"'{one}'" for one in OPEN)})
+    f"""{name} = CASE WHEN callbacks.verdict IN ({one_of(UNDECIDED)})
         THEN excluded.{name} ELSE callbacks.{name} END"""
     for name in ("verdict", "reason", "subject_id")
 )
-KEEP = f"""
-    kept AS (
+STORE = f"""
+    stored AS (
         INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
         SELECT * FROM {from_rows("callbacks_came", _COLUMNS, beside="callback_bodies")}
         ON CONFLICT (source, dedup_key) DO UPDATE SET {_COPY}, {_ANEW}
@@ -120,58 +91,60 @@ KEEP = f"""
 """  # noqa: S608 - only our own column names are put in
 
 
-async def known(
+async def batch_context(
     tx: Connection, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
-) -> Known:
-    """What was kept of these keys and said of these subjects before. Callers hold the locks of
-    the subjects concerned, so a copy that is being kept elsewhere is committed by now."""
+) -> BatchContext:
+    """What was stored under these keys and said of these subjects before. Callers hold the locks of
+    the subjects concerned, so a copy that is being stored elsewhere is committed by now."""
     values = {
         "sources": sorted({source for source, _ in keys}),
         "keys": sorted({key for _, key in keys}),
         "subject_ids": subject_ids,
     }
-    seen: dict[tuple[str, str], bytes] = {}
+    digests: dict[tuple[str, str], bytes] = {}
     undecided: list[tuple[str, str]] = []
     said: list[Saying] = []
     version, durations = 0, None
-    for kind, one, two, time, number, json, digest in await tx.execute(_KNOWN, values):
-        match kind:
-            case "state":
-                version, durations = number, json
-            case "said":
-                said.append((one, two, time))
-            case verdict:
-                seen[one, two] = digest
-                if verdict in OPEN:
-                    undecided.append((one, two))
-    return Known(seen, frozenset(undecided), frozenset(said), version, durations)
+    for kind, verdict, first, second, time, digest, number, seconds in await tx.execute(
+        _CONTEXT, values
+    ):
+        if kind == "state":
+            version, durations = number, seconds
+        elif kind == "said":
+            said.append((first, second, time))
+        else:
+            digests[first, second] = digest
+            if verdict in UNDECIDED:
+                undecided.append((first, second))
+    return BatchContext(digests, frozenset(undecided), frozenset(said), version, durations)
 
 
-def keeping(kept: Sequence[Kept]) -> dict[str, Any]:
-    """The parameters of KEEP, for callbacks of different keys in the order of these."""
-    came = [
-        {
-            "id": one.callback.id,
-            "source": one.callback.source,
-            "dedup_key": one.callback.dedup_key,
-            "subject_id": one.subject_id,
-            "headers": one.callback.headers,
-            "verdict": one.verdict,
-            "reason": one.reason,
-            "received_at": one.callback.received_at,
-            "seen": one.seen,
-            "trust": one.callback.trust,
-            "task_id": one.callback.task_id,
-            "status": one.callback.status,
-            "provider_updated_at": one.callback.provider_updated_at,
-            "token": one.callback.token,
-            "size": len(one.callback.body),
-        }
-        for one in kept
-    ]
+def storing(callbacks: Sequence[StoredCallback]) -> dict[str, Any]:
+    """The parameters of STORE, for callbacks of different keys in the order of these."""
     return {
-        "callbacks_came": rows(came),
-        "callback_bodies": [one.callback.body for one in kept],
+        "callbacks_came": rows([_row(stored) for stored in callbacks]),
+        "callback_bodies": [stored.callback.body for stored in callbacks],
+    }
+
+
+def _row(stored: StoredCallback) -> dict[str, Any]:
+    callback = stored.callback
+    return {
+        "id": callback.id,
+        "source": callback.raw.source,
+        "dedup_key": callback.dedup_key,
+        "subject_id": stored.subject_id,
+        "headers": callback.headers,
+        "verdict": stored.verdict,
+        "reason": stored.reason,
+        "received_at": callback.raw.received_at,
+        "seen": stored.seen,
+        "trust": callback.verification,
+        "task_id": callback.task_id,
+        "status": callback.status,
+        "provider_updated_at": callback.provider_updated_at,
+        "token": callback.token,
+        "size": len(callback.body),
     }
 
 
@@ -191,9 +164,9 @@ _TRIM = text("""
 """)
 
 
-async def trim(tx: Connection, trust: Trust, most: int, most_bytes: int) -> None:
+async def trim(tx: Connection, verification: Verification, most: int, most_bytes: int) -> None:
     """Let go of the oldest of what anybody can make us keep, beyond this number and size."""
-    await tx.execute(_TRIM, {"trust": trust.value, "most": most, "most_bytes": most_bytes})
+    await tx.execute(_TRIM, {"trust": verification.value, "most": most, "most_bytes": most_bytes})
 
 
 async def prune(tx: Connection, before: datetime, limit: int) -> int:

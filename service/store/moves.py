@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import text
 
 from service.core.subjects import Subject
+from service.store import inbox
 from service.store.connection import Connection
 from service.store.events import TOLD, WRITE, New, written
-from service.store.inbox import KEEP, Kept, keeping
+from service.store.inbox import StoredCallback
 from service.store.rows import from_rows, rows
 
 # What a move may change, with its type.
@@ -43,7 +44,7 @@ class Move:
 
 _COLUMNS = {"id": "text", "from_state": "text", "from_version": "int", **CHANGING}
 _WRITE = text(f"""
-    WITH {KEEP}, {WRITE}, moved AS (
+    WITH {inbox.STORE}, {WRITE}, moved AS (
         UPDATE subjects s SET {", ".join(f"{name} = moves.{name}" for name in CHANGING)}
         FROM {from_rows("moves", _COLUMNS)}
         WHERE s.id = ANY (CAST(:moved AS text[]))
@@ -54,20 +55,22 @@ _WRITE = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def write(tx: Connection, moves: Sequence[Move], kept: Sequence[Kept] = ()) -> int:
-    """Write moves of different subjects, and keep callbacks of different keys; how many deliveries
-    were made.
+async def write(
+    tx: Connection, moves: Sequence[Move], callbacks: Sequence[StoredCallback] = ()
+) -> int:
+    """Write moves of different subjects, and store callbacks of different keys; how many
+    deliveries were made.
 
     Callers hold the subjects' locks, so a guard that fails means a fault of ours, not a race:
     RuntimeError, and nothing is written.
     """
-    if not (moves or kept):
+    if not (moves or callbacks):
         return 0
     values = {
         "moves": rows([_row(move) for move in moves]),
         "moved": [move.before.id for move in moves],
     }
-    values |= keeping(kept) | written([new for move in moves for new in move.new])
+    values |= inbox.storing(callbacks) | written([new for move in moves for new in move.new])
     moved, told = await tx.first(_WRITE, values)
     if moved != len(moves):
         msg = f"{len(moves) - moved} of {len(moves)} subjects were overtaken under their own lock"

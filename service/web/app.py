@@ -31,7 +31,7 @@ from service.web import (
 from service.web.batchers import make_batchers
 from service.web.bodies import Bodies
 from service.web.openapi import routes as openapi
-from service.web.receive import Front
+from service.web.receive import CallbackEndpoint
 from service.web.responses import problem, problem_of
 from service.web.streams import Streams
 
@@ -93,7 +93,7 @@ def build(resources: Resources) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         lifespan=_lifespan,
-        middleware=[Middleware(Front), Middleware(Streams)],
+        middleware=[Middleware(CallbackEndpoint), Middleware(Streams)],
         exception_handlers={
             CallsheetError: _refused,
             HTTPException: _not_routed,

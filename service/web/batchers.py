@@ -5,15 +5,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from service.core.callback import Callback
 from service.core.errors import CallsheetError
 from service.core.subjects import Subject
 from service.steps import callers, ingest, reading
 from service.steps.accept import CreateBatcher, make_batcher
-from service.steps.apply import Taken
+from service.steps.apply import CallbackResult
 from service.steps.batcher import Batcher
 from service.steps.callers import Presented
 from service.steps.resources import Resources
-from service.steps.verify import Incoming
 from service.store.callers import Caller
 
 LOOKERS = 2  # look-ups under way: as many as the pool for those of keys has connections
@@ -27,8 +27,8 @@ R = TypeVar("R")
 class Batchers:
     """One batcher for each kind of work."""
 
-    callbacks: Batcher[Incoming, Taken]  # those that are believed
-    doubtful: Batcher[Incoming, Taken]  # callbacks that are not believed yet
+    callbacks: Batcher[Callback, CallbackResult]  # those that are believed
+    doubtful: Batcher[Callback, CallbackResult]  # callbacks that are not believed yet
     creates: CreateBatcher  # requests to create a subject, as far as they are not heavy
     callers: Batcher[Presented, Caller | CallsheetError]  # by their keys or tokens
     subjects: Batcher[tuple[str, str], Subject | None]  # read by account and id
@@ -52,8 +52,8 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         return lambda items: step(resources(), items)
 
     return Batchers(
-        callbacks=Batcher(over(ingest.store), weigh=_bytes),
-        doubtful=Batcher(over(ingest.store), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
+        callbacks=Batcher(over(ingest.ingest), weigh=_bytes),
+        doubtful=Batcher(over(ingest.ingest), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
         creates=make_batcher(resources),
         callers=Batcher(over(callers.known), writers=LOOKERS),
         subjects=Batcher(over(reading.subjects_of), writers=LOOKERS),
@@ -61,5 +61,5 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
     )
 
 
-def _bytes(callback: Incoming) -> int:
-    return len(callback.received.body)
+def _bytes(callback: Callback) -> int:
+    return len(callback.raw.body)

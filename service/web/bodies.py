@@ -21,7 +21,7 @@ from starlette.types import Receive
 
 from service.core.errors import Malformed, TooLarge, Unavailable
 from service.steps.limiter import Limiter
-from service.web.body import Incoming, parsed, require_json
+from service.web.body import BodyReader, parsed, require_json
 from service.web.headers import combined
 from service.web.turns import Turns
 
@@ -79,7 +79,7 @@ class Bodies:
         already, or the disk takes no more. How long it may take to come: protocol.py.
         """
         require_json(headers)
-        incoming = Incoming(receive, headers, limit)
+        incoming = BodyReader(receive, headers, limit)
         first = await incoming.take(SMALL + 1)
         if len(first) <= SMALL:
             yield Body(first, self._threads)

@@ -17,7 +17,7 @@ def require_json(headers: Mapping[str, str]) -> None:
         raise UnsupportedMedia
 
 
-class Incoming:
+class BodyReader:
     """The pieces of a body of at most `limit` bytes; `whole` once the last has been taken.
 
     TooLarge, UnsupportedMedia, Malformed if it broke off. How long it may take: protocol.py.

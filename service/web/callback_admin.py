@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.timestamps import rfc3339
+from service.core.verdicts import Verdict
 from service.steps import reverify
 from service.steps.resources import Resources
-from service.store.archive import VERDICTS, Found, Summary, Wanted
+from service.store.archive import CallbackFilter, CallbackRecord, CallbackSummary
 from service.store.callers import OPERATOR
 from service.web.requests import (
     LIMIT,
@@ -26,24 +27,28 @@ from service.web.responses import rendered
 async def page_of(request: Request) -> Response:
     caller, given = await authorize(request, OPERATOR), resources(request)
     query = Query(request)
-    wanted = Wanted(
-        verdict=query.text("verdict", frozenset(VERDICTS)),
-        subject_id=query.text("subject"),
-        source=query.text("source"),
-        account_id=await account_listed(request, caller, query),
-        below=query.text("cursor"),
-    )
+    verdict = query.text("verdict", frozenset(Verdict))
+    subject_id, source = query.text("subject"), query.text("source")
+    account_id = await account_listed(request, caller, query)
+    cursor = query.text("cursor")
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     query.done()
+    wanted = CallbackFilter(
+        verdict=None if verdict is None else Verdict(verdict),
+        subject_id=subject_id,
+        source=source,
+        account_id=account_id,
+        below=cursor,
+    )
     found, below, counts = await reverify.page(given, wanted, limit)
     accounts = await reverify.account_names(given, found)
-    shown = [_shown(one, account) for one, account in zip(found, accounts, strict=True)]
+    shown = [_shown(*pair) for pair in zip(found, accounts, strict=True)]
     return rendered({"data": shown, "next_cursor": below, "counts": counts})
 
 
 async def read(request: Request) -> Response:
     await authorize(request, OPERATOR)
-    found = await reverify.look(resources(request), in_path(request, "callback_id"))
+    found = await reverify.get_callback(resources(request), in_path(request, "callback_id"))
     return await _whole(resources(request), found)
 
 
@@ -53,26 +58,26 @@ async def verify_again(request: Request) -> Response:
     return await _whole(resources(request), found)
 
 
-def _shown(one: Summary, account: str | None) -> dict[str, Any]:
-    """`account` is the name of its subject's."""
+def _shown(callback: CallbackSummary, account: str | None) -> dict[str, Any]:
+    """A callback as operators see it; `account` is the name of its subject's account."""
     return {
-        "id": one.id,
+        "id": callback.id,
         "account": account,
-        "source": one.source,
-        "verdict": one.verdict,
-        "reason": one.reason,
-        "trust": one.trust,
-        "subject_id": one.subject_id,
-        "provider_task_id": one.task_id,
-        "status": one.status,
-        "provider_time": rfc3339(one.provider_updated_at),
-        "seen": one.seen,
-        "size": one.size,
-        "received_at": rfc3339(one.received_at),
+        "source": callback.source,
+        "verdict": callback.verdict,
+        "reason": callback.reason,
+        "trust": callback.trust,
+        "subject_id": callback.subject_id,
+        "provider_task_id": callback.task_id,
+        "status": callback.status,
+        "provider_time": rfc3339(callback.provider_updated_at),
+        "seen": callback.seen,
+        "size": callback.size,
+        "received_at": rfc3339(callback.received_at),
     }
 
 
-async def _whole(given: Resources, found: Found) -> Response:
+async def _whole(given: Resources, found: CallbackRecord) -> Response:
     (account,) = await reverify.account_names(given, [found.summary])
     shown = _shown(found.summary, account) | {"headers": reverify.shown_headers(given, found)}
     return rendered(shown | _body(found.body))

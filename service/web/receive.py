@@ -8,11 +8,12 @@ import orjson
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.core.callback import RawCallback
 from service.core.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
 from service.core.sources import PROVIDER, SOURCE
-from service.steps.apply import Taken
-from service.steps.verify import Received, receive
-from service.web.body import Incoming
+from service.steps.apply import CallbackResult
+from service.steps.verify import verify
+from service.web.body import BodyReader
 from service.web.headers import combined
 from service.web.responses import problem, problem_of
 
@@ -22,8 +23,8 @@ ROOT = "/callbacks"
 MAX_CALLBACK = 1_000_000  # bytes; ours: a record of the provider's has some thousand
 
 
-class Front:
-    """Takes callbacks, and hands everything else on."""
+class CallbackEndpoint:
+    """Takes callbacks, and hands every other request on to the app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,36 +48,36 @@ class Front:
 
 async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> None:
     try:
-        taken = await _take(scope, receive, address)
+        result = await _take(scope, receive, address)
     except CallsheetError as error:  # it was not kept: nothing else tells of it
         log.info("callback", action="callback_refused", code=error.code, reason=str(error))
         await problem_of(error)(scope, receive, send)
         return
-    if taken.refusal is not None:  # and is not raised: with its frames it would hold the body
-        await problem_of(taken.refusal)(scope, receive, send)
+    if result.refusal is not None:  # and is not raised: with its frames it would hold the body
+        await problem_of(result.refusal)(scope, receive, send)
         return
-    body = orjson.dumps({"verdict": taken.verdict})
+    body = orjson.dumps({"verdict": result.verdict})
     length = str(len(body)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def _take(scope: Scope, receive_: Receive, address: list[str]) -> Taken:
+async def _take(scope: Scope, receive: Receive, address: list[str]) -> CallbackResult:
     """One callback, stored with those that arrive with it. What anybody could send waits in a line
     of its own, so that a flood of it does not hold up the others."""
     state = scope["app"].state
     headers = combined(scope["headers"])
     try:
-        body = await Incoming(receive_, headers, MAX_CALLBACK).take(MAX_CALLBACK + 1)
+        body = await BodyReader(receive, headers, MAX_CALLBACK).take(MAX_CALLBACK + 1)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
         raise Malformed(str(error)) from None
     source, token = _named(address)
-    received = Received(source, token, headers, bytes(body), state.resources.clock())
-    one = receive(state.resources, received)
-    batcher = state.batchers.doubtful if one.doubtful else state.batchers.callbacks
-    taken: Taken = await batcher.submit(one)
-    return taken
+    raw = RawCallback(source, token, headers, bytes(body), state.resources.clock())
+    callback = verify(state.resources, raw)
+    batcher = state.batchers.doubtful if callback.doubtful else state.batchers.callbacks
+    result: CallbackResult = await batcher.submit(callback)
+    return result
 
 
 def _named(address: list[str]) -> tuple[str, str | None]:

@@ -19,7 +19,7 @@ from service.steps import callers
 from service.steps.resources import Resources
 from service.store.callers import Caller
 from service.store.owners import NAMES_OF_IDS
-from service.web.body import Incoming, parsed, require_json
+from service.web.body import BodyReader, parsed, require_json
 from service.web.headers import combined, only
 
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
@@ -63,7 +63,7 @@ async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
     is none."""
     headers = combined(request.scope["headers"])
     require_json(headers)
-    return parsed(await Incoming(request.receive, headers, limit).take(limit + 1))
+    return parsed(await BodyReader(request.receive, headers, limit).take(limit + 1))
 
 
 async def account_listed(request: Request, caller: Caller, query: "Query") -> str | None:

@@ -24,7 +24,7 @@ from service.core.signature_schemes import (
     compile_template,
     read_secret,
 )
-from service.core.verification import MAX_KEPT, kept_headers, verify
+from service.core.verification import MAX_KEPT, keyed_hash, retained_headers, verify
 from tests.core.deliverers import (
     AT,
     BODY,
@@ -51,6 +51,8 @@ from tests.core.deliverers import (
     wavespeed,
 )
 
+HASH_KEY = b"a key of ours"
+
 
 def believed(
     delivery: Delivery,
@@ -62,10 +64,6 @@ def believed(
     """Verify a delivery with some of its headers changed."""
     received = {**delivery.headers, **changes}
     return verify(delivery.scheme, delivery.keys, received, body, NOW, task_id=task_id)
-
-
-def veil(secret: str) -> str:
-    return hmac.digest(b"veil", secret.encode(), "sha256").hex()
 
 
 @pytest.mark.parametrize("delivery", [*PROVEN, UNPROVEN], ids=named)
@@ -202,7 +200,7 @@ def test_a_key_of_another_length_matches_nothing() -> None:
         (piapi(), "x-webhook-secret", piapi().secret[:-1]),
         (piapi(), "x-webhook-secret", piapi().secret + "\xe9"),
         (piapi(), "x-webhook-secret", "Bearer " + piapi().secret),
-        (piapi(), "x-webhook-secret", veil(piapi().secret)),
+        (piapi(), "x-webhook-secret", keyed_hash(HASH_KEY, piapi().secret)),
         (bearer(), "authorization", bearer().secret),
         (bearer(), "authorization", "bearer " + bearer().secret),
         (bearer(), "authorization", "Bearer "),
@@ -218,33 +216,35 @@ def test_a_shared_secret_is_the_whole_of_it(delivery: Delivery, header: str, val
 @pytest.mark.parametrize("delivery", [*PROVEN, UNPROVEN], ids=named)
 def test_what_is_kept_is_enough_to_verify_again_and_no_secret(delivery: Delivery) -> None:
     noise = {"cookie": "noise", "authorization": "noise"} | dict(delivery.headers)
-    kept = kept_headers(delivery.scheme, noise, veil)
+    kept = retained_headers(delivery.scheme, noise, HASH_KEY)
     assert set(kept) == set(delivery.headers)
     assert delivery.secret not in " ".join(kept.values()) or not delivery.secret
-    again = verify(delivery.scheme, delivery.keys, kept, BODY, NOW, task_id=TASK, veil=veil)
+    again = verify(delivery.scheme, delivery.keys, kept, BODY, NOW, task_id=TASK, hash_key=HASH_KEY)
     assert again == delivery.message_id
 
 
 @pytest.mark.parametrize("delivery", SHARED, ids=named)
-def test_a_veiled_secret_counts_only_where_it_was_kept(delivery: Delivery) -> None:
-    kept = kept_headers(delivery.scheme, delivery.headers, veil)
+def test_a_hashed_secret_counts_only_where_it_was_kept(delivery: Delivery) -> None:
+    kept = retained_headers(delivery.scheme, delivery.headers, HASH_KEY)
     with pytest.raises(SignatureError):
         verify(delivery.scheme, delivery.keys, kept, BODY, NOW)
     with pytest.raises(SignatureError):
-        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, NOW, veil=veil)
+        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, NOW, hash_key=HASH_KEY)
     with pytest.raises(SignatureError):
-        verify(delivery.scheme, [b"another-shared-secret"], kept, BODY, NOW, veil=veil)
+        verify(delivery.scheme, [b"another-shared-secret"], kept, BODY, NOW, hash_key=HASH_KEY)
 
 
 @pytest.mark.parametrize("delivery", PROVEN, ids=named)
 def test_a_header_that_cannot_be_kept_whole_is_left_out(delivery: Delivery) -> None:
     for name in delivery.headers:
         for value in ("x" * (MAX_KEPT + 1), "nul\0", "half \udcff"):
-            kept = kept_headers(delivery.scheme, dict(delivery.headers) | {name: value}, veil)
+            kept = retained_headers(
+                delivery.scheme, dict(delivery.headers) | {name: value}, HASH_KEY
+            )
             assert set(kept) == set(delivery.headers) - {name}
         longest = dict(delivery.headers) | {name: "x" * MAX_KEPT}
-        assert set(kept_headers(delivery.scheme, longest, veil)) == set(delivery.headers)
-    assert kept_headers(delivery.scheme, {}, veil) == {}
+        assert set(retained_headers(delivery.scheme, longest, HASH_KEY)) == set(delivery.headers)
+    assert retained_headers(delivery.scheme, {}, HASH_KEY) == {}
 
 
 def test_a_template_is_compiled_once_and_signs_percent_signs_and_newlines_as_they_are() -> None:

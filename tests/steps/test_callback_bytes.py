@@ -8,13 +8,14 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from service.core.callback import RawCallback
 from service.core.events import event_of
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps import audit, ingest
 from service.steps.advance import advance
 from service.steps.resources import Resources
-from service.steps.verify import Received, receive
+from service.steps.verify import verify
 from service.store import events, insert
 from service.store.events import New
 from tests.calling import TASK, fetch, newer, record, signed, token
@@ -43,8 +44,8 @@ async def taken(
     resources: Resources, where: str | None, headers: dict[str, str], body: bytes
 ) -> str | None:
     """The verdict; None where it was refused as it may be."""
-    received = Received("provider", where, headers, body, resources.clock())
-    (result,) = await ingest.store(resources, [receive(resources, received)])
+    raw = RawCallback("provider", where, headers, body, resources.clock())
+    (result,) = await ingest.ingest(resources, [verify(resources, raw)])
     return None if result.refusal else result.verdict
 
 

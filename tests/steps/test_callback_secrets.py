@@ -15,7 +15,7 @@ from service.core.signature_schemes import V1, Hmac
 from service.core.signatures import secret_of
 from service.settings import Settings
 from service.steps import callback_secrets, reverify
-from service.steps.callback_secret_cache import Keyring
+from service.steps.callback_secret_cache import CallbackSecretCache
 from service.steps.resources import Resources
 from service.wiring import open_resources
 from tests.calling import eventually, fetch, record, signed, token
@@ -97,7 +97,7 @@ async def test_a_secret_is_bound_to_a_label_that_never_changes(
     resources: Resources, source: str, label: str
 ) -> None:
     """Each label is a part of what is encrypted: with another, the secret opens no more."""
-    assert resources.keyring.seal_for(source, "sec_1") == f"sec_1 {label}"
+    assert resources.callback_secrets.encryption_context(source, "sec_1") == f"sec_1 {label}"
 
 
 async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
@@ -108,10 +108,11 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
 
     renamed = Renamed(**{each.name: getattr(V1, each.name) for each in fields(V1) if each.init})
     await callback_secrets.add(resources, "provider", OLD)
-    keyring = Keyring(replace(settings, callback_sources={"provider": renamed}), resources.vault)
+    changed = replace(settings, callback_sources={"provider": renamed})
+    cache = CallbackSecretCache(changed, resources.vault)
     async with resources.database.transaction() as tx:
-        await keyring.refresh(tx)
-    assert keyring.keys("provider") == (whsec(OLD),)
+        await cache.refresh(tx)
+    assert cache.in_force("provider") == (renamed, (whsec(OLD),))
 
 
 async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secret_in_force(
@@ -175,7 +176,7 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
 async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     api: Api, elsewhere: Resources
 ) -> None:
-    assert await callback_secrets.listed(elsewhere) == []
+    assert await callback_secrets.list_secrets(elsewhere) == []
     added, new = await callback_secrets.add(elsewhere, "provider", OLD)
     assert new
     assert len(added.fingerprint) == 12
@@ -183,7 +184,7 @@ async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     again, new = await callback_secrets.add(api.resources, "provider", OLD)
     assert (again, new) == (added, False)
     other, _ = await callback_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
-    assert await callback_secrets.listed(api.resources) == [added, other]
+    assert await callback_secrets.list_secrets(api.resources) == [added, other]
     assert other.fingerprint != added.fingerprint
     rows = await fetch(api.resources, "SELECT * FROM webhook_secrets")
     assert whsec(OLD) not in rows[0]["secret"]
@@ -197,11 +198,11 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
     changed = replace(
         elsewhere.settings, callback_sources={**elsewhere.settings.callback_sources, "ed": V1}
     )
-    keyring = Keyring(changed, elsewhere.vault)
-    for one, keys in ((elsewhere.keyring, 1), (keyring, 0)):
+    cache = CallbackSecretCache(changed, elsewhere.vault)
+    for known, count in ((elsewhere.callback_secrets, 1), (cache, 0)):
         async with elsewhere.database.autocommit() as tx:
-            await one.refresh(tx)
-        assert len(one.keys("ed")) == keys
+            await known.refresh(tx)
+        assert len(known.in_force("ed")[1]) == count
     assert [line["action"] for line in logged] == ["secret_sealed"]
 
 
@@ -241,5 +242,5 @@ async def test_what_is_no_secret_of_its_source_is_refused_with_the_rule(
 ) -> None:
     with pytest.raises(Invalid) as raised:
         await callback_secrets.add(elsewhere, source, text)
-    assert [one.message for one in raised.value.errors] == [message]
-    assert await callback_secrets.listed(elsewhere) == []
+    assert [error.message for error in raised.value.errors] == [message]
+    assert await callback_secrets.list_secrets(elsewhere) == []

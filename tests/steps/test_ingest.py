@@ -8,14 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
+from service.core.callback import Callback, RawCallback
 from service.core.lifecycle import Signal, State
 from service.core.subjects import News
 from service.job_queue import Work
 from service.steps import ingest, submit
 from service.steps.advance import advance
-from service.steps.apply import Taken
+from service.steps.apply import CallbackResult
 from service.steps.batcher import Batcher
-from service.steps.verify import Incoming, Received, receive
+from service.steps.verify import verify
 from tests.calling import ELEMENT, TASK, blocked, fetch, newer, record, signed, token
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -273,28 +274,28 @@ async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers
     subject_id = await submitted(api)
     now = api.resources.clock()
     words = (("succeed", 2_000), ("processing", 1_000))
-    incoming = []
+    callbacks = []
     for word, time in words:
         body = record(subject_id, word, updated_at=time)
         headers = signed(body, now, f"msg_{word}")
-        incoming.append(receive(api.resources, Received("provider", None, headers, body, now)))
-    taken = await ingest.store(api.resources, incoming)
-    assert [one.verdict for one in taken] == ["applied", "applied"]
+        callbacks.append(verify(api.resources, RawCallback("provider", None, headers, body, now)))
+    results = await ingest.ingest(api.resources, callbacks)
+    assert [result.verdict for result in results] == ["applied", "applied"]
     assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
 
 
 async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: Api) -> None:
     stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
     now, body = api.resources.clock(), record(subject_id)
-    incoming = [
-        receive(
+    callbacks = [
+        verify(
             api.resources,
-            Received("provider", token(api.resources, one), signed(body, now), body, now),
+            RawCallback("provider", token(api.resources, one), signed(body, now), body, now),
         )
         for one in (stranger, subject_id, subject_id)
     ]
-    taken = await ingest.store(api.resources, incoming)
-    assert [one.verdict for one in taken] == ["mismatch", "applied", "repeated"]
+    results = await ingest.ingest(api.resources, callbacks)
+    assert [result.verdict for result in results] == ["mismatch", "applied", "repeated"]
     (row,) = await kept(api)
     assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 3)
 
@@ -303,16 +304,16 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api
     """Neither sees the other before it is committed."""
     now, bodies = api.resources.clock(), [record(None, task=task) for task in (TASK, OTHER_TASK)]
     first, second = (
-        receive(api.resources, Received("provider", None, signed(body, now), body, now))
+        verify(api.resources, RawCallback("provider", None, signed(body, now), body, now))
         for body in bodies
     )
 
-    async def store(batch: Sequence[Incoming]) -> Sequence[Taken]:
-        return await ingest.store(api.resources, batch)
+    async def store(batch: Sequence[Callback]) -> Sequence[CallbackResult]:
+        return await ingest.ingest(api.resources, batch)
 
     async with Batcher(store) as batcher:
         async with api.resources.database.transaction() as tx:
-            await ingest.write(tx, api.resources, [first])
+            await ingest.store_and_apply(tx, api.resources, [first])
             later = asyncio.create_task(batcher.submit(second))
             await blocked(api.resources)
         assert (await later).verdict == "unknown"

@@ -10,15 +10,19 @@ from dataclasses import replace
 
 import pytest
 
+from service.core.callback import RawCallback
+from service.core.verification import keyed_hash
 from service.settings import Settings
 from service.steps import callback_secrets
-from service.steps.callback_secret_cache import Keyring
+from service.steps.callback_secret_cache import CallbackSecretCache
 from service.steps.resources import Resources
 from service.steps.send_settings import SendSettingsCache
 from service.steps.vault import Vault, encryption_context
+from service.steps.verify import verify
 from service.store.send_settings import EncryptedKey, SendSettingsRow
 
 KEY = b"k" * 32
+BODY = b'{"id":"1","status":"processing"}'
 VAULT = Vault(KEY, bytes)  # nonces of zeros: what it encrypts is the same each time
 
 SECRET = bytes.fromhex(
@@ -83,7 +87,8 @@ def derived(label: bytes) -> bytes:
 async def test_keys_are_derived_under_labels_that_never_change(
     settings: Settings, resources: Resources
 ) -> None:
-    assert Keyring(settings, VAULT).veils[0]("a token") == (
+    cache = CallbackSecretCache(settings, VAULT)
+    assert keyed_hash(cache.hash_keys[0], "a token") == (
         hmac.digest(derived(b"kept secrets"), b"a token", hashlib.sha256).hex()
     )
     expected = hmac.digest(derived(b"fingerprints of secrets"), b"a key", hashlib.sha256).hex()
@@ -92,3 +97,19 @@ async def test_keys_are_derived_under_labels_that_never_change(
     assert expected.startswith(found)
     ours = hmac.digest(settings.secret_key, b"callback addresses", hashlib.sha256)
     assert resources.callback_key == ours
+
+
+async def test_callbacks_without_a_message_id_are_known_again_by_what_they_hold(
+    settings: Settings, resources: Resources
+) -> None:
+    """Copies of what was stored before would be taken for news under another key."""
+    raw = RawCallback("provider", None, {"user-agent": "curl"}, BODY, resources.clock())
+    refused = verify(resources, raw)
+    assert refused.dedup_key == (
+        "rejected:sha256:557746b2e411b8bdf1791dc1da7312f8cbb1de20057899406622d78d02bef556"
+    )
+    unsigned = CallbackSecretCache(replace(settings, webhook_secrets=()), VAULT)
+    hint = verify(replace(resources, callback_secrets=unsigned), raw)
+    assert hint.dedup_key == (
+        "sha256:9043a014438f5a16d482e04d59751d25083fe9fade34e1a6b7ad5bb8d262b18a"
+    )

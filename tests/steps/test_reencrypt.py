@@ -227,14 +227,14 @@ async def test_a_callback_secret_is_known_by_its_fingerprint_under_either_key(
     async with process(api, environ | CHANGED) as changed:
         assert await callback_secrets.add(changed, "provider", ADDED) == (old, False)
         await reencrypt.reencrypt(changed)
-        (anew,) = await callback_secrets.listed(changed)
+        (anew,) = await callback_secrets.list_secrets(changed)
         assert (anew.id, anew.fingerprint != old.fingerprint) == (old.id, True)
         assert await callback_secrets.add(changed, "provider", ADDED) == (anew, False)
         # A process that has not been told yet adds it again; `reencrypt` makes the two one.
         _, added = await callback_secrets.add(api.resources, "provider", ADDED)
         assert added
         await reencrypt.reencrypt(changed)
-        (left,) = await callback_secrets.listed(changed)
+        (left,) = await callback_secrets.list_secrets(changed)
         assert left.fingerprint == anew.fingerprint
 
 

@@ -84,11 +84,11 @@ async def test_one_that_came_more_than_an_hour_before_is_not_taken_up(
     api: Api, clock: Clock
 ) -> None:
     await unknown(api, TASK, "old")
-    clock.pass_by(reverify.TAKEN_UP_FOR.total_seconds())
+    clock.pass_by(reverify.UNMATCHED_FOR.total_seconds())
     await unknown(api, "2", "young")
     clock.pass_by(0.001)
     held = [await appeared(api, TASK), await appeared(api, "2")]
-    await reverify.appear(api.resources)
+    await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"old": "unknown", "young": "applied"}
     assert [(await api.read(one))["state"] for one in held] == ["submitted", "succeeded"]
 
@@ -97,7 +97,7 @@ async def test_those_taken_up_are_applied_in_the_order_of_the_providers_time(api
     await unknown(api, TASK, "second", updated_at=2000)
     await unknown(api, TASK, "first", "processing", updated_at=1000)
     subject_id = await appeared(api, TASK)
-    await reverify.appear(api.resources)
+    await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"second": "applied", "first": "applied"}
     assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
 
@@ -106,7 +106,7 @@ async def test_workers_that_take_up_the_same_at_once_apply_it_once(api: Api) -> 
     for number in range(4):
         await unknown(api, str(number + 1), f"msg_{number}")
     held = [await appeared(api, str(number + 1)) for number in range(4)]
-    await asyncio.gather(*(reverify.appear(api.resources) for _ in range(4)))
+    await asyncio.gather(*(reverify.reverify_unmatched(api.resources) for _ in range(4)))
     assert set((await verdicts(api)).values()) == {"applied"}
     assert {row["seen"] for row in await kept(api)} == {1}
     for one in held:
@@ -121,7 +121,7 @@ async def test_a_fault_in_one_does_not_keep_the_others_from_being_taken_up(
     held = [await appeared(api, "1"), await appeared(api, "2")]
     await fetch(api.resources, POISON)
     await fetch(api.resources, ON_CALLBACKS)
-    await reverify.appear(api.resources)
+    await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"bad": "unknown", "good": "applied"}
     assert [(await api.read(one))["state"] for one in held] == ["submitted", "succeeded"]
     (fault,) = [line for line in logged if line.get("action") == "fault"]
@@ -134,7 +134,7 @@ async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api)
     subject_id = await appeared(api, TASK)
     rung: list[Work] = []
     api.resources.queue.listen(rung.append)
-    await reverify.appear(api.resources)
+    await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"msg_1": "hint"}
     assert rung == [Work.RECONCILE]
     assert (await api.read(subject_id))["state"] == "submitted"

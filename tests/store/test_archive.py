@@ -1,11 +1,12 @@
-"""Kept callbacks are found by an index, however many there are."""
+"""Stored callbacks are found by an index, however many there are."""
 
 from typing import Any
 
 import asyncpg
 
+from service.core.verdicts import Verdict
 from service.store import archive
-from service.store.archive import Wanted
+from service.store.archive import CallbackFilter
 from tests.conftest import Api
 from tests.store.statements import heard, plan, scans
 
@@ -19,12 +20,12 @@ def bounded(scan: dict[str, Any]) -> bool:
 async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) -> None:
     with heard() as statements:
         async with api.resources.database.transaction() as tx:
-            await archive.page(tx, Wanted(verdict="rejected", below="cbk_1"), 50)
-            await archive.page(tx, Wanted(subject_id="sub_1"), 50)
+            await archive.page(tx, CallbackFilter(verdict=Verdict.REJECTED, below="cbk_1"), 50)
+            await archive.page(tx, CallbackFilter(subject_id="sub_1"), 50)
             await archive.counts(tx)
             await archive.rejected_of(tx, "provider", "", 100)
-            await archive.appeared(tx, api.resources.clock(), 100)
-            await archive.remove(tx, "cbk_1", "rejected")
+            await archive.now_matching(tx, api.resources.clock(), 100)
+            await archive.remove(tx, "cbk_1", Verdict.REJECTED)
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         for statement in statements:

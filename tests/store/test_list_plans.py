@@ -8,8 +8,8 @@ import asyncpg
 import httpx
 import pytest
 
+from service.core.verdicts import Verdict
 from service.steps import keys
-from service.store.archive import VERDICTS
 from tests.conftest import Api
 from tests.store.statements import SCANS, heard, plan
 from tests.store.test_plans import EMPTIED, FILLED
@@ -72,7 +72,7 @@ async def lists(http: httpx.AsyncClient, *, operator: bool) -> None:
 
 
 async def callbacks(http: httpx.AsyncClient) -> None:
-    filters = [{"verdict": verdict} for verdict in VERDICTS]
+    filters = [{"verdict": verdict.value} for verdict in Verdict]
     filters += [{}, {"source": "provider"}, {"account": "acme"}, {"subject": "sub_1"}]
     filters += [{"subject": "sub_1", "verdict": "applied", "source": "provider"}]
     for one in filters:

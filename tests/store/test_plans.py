@@ -4,10 +4,11 @@ from typing import Any
 
 import asyncpg
 
+from service.core.callback import Callback, RawCallback
 from service.core.leases import Lease
 from service.steps import housekeeping, ingest, leases
 from service.steps.resources import Resources
-from service.steps.verify import Incoming, Received, receive
+from service.steps.verify import verify
 from tests.calling import record, signed
 from tests.conftest import Api
 from tests.local.simulating import Receiver, Remote
@@ -108,16 +109,16 @@ async def test_no_statement_of_a_life_reads_a_whole_table(
     assert not wrong, "\n".join(wrong)
 
 
-def a_callback(resources: Resources, body: bytes, message_id: str) -> Received:
+def a_callback(resources: Resources, body: bytes, message_id: str) -> RawCallback:
     now = resources.clock()
-    return Received("provider", None, signed(body, now, message_id), body, now)
+    return RawCallback("provider", None, signed(body, now, message_id), body, now)
 
 
-def batch(resources: Resources, name: str, size: int) -> list[Incoming]:
+def batch(resources: Resources, name: str, size: int) -> list[Callback]:
     """Callbacks that have arrived together."""
     bodies = [record(None, task=f"{name}{number}") for number in range(size)]
     return [
-        receive(resources, a_callback(resources, body, f"{name}_{at}"))
+        verify(resources, a_callback(resources, body, f"{name}_{at}"))
         for at, body in enumerate(bodies)
     ]
 
@@ -126,7 +127,7 @@ async def test_a_batch_reads_no_whole_table_even_if_planned_when_all_were_empty(
     resources: Resources,
 ) -> None:
     with heard() as statements:
-        await ingest.store(resources, batch(resources, "1", 3))
+        await ingest.ingest(resources, batch(resources, "1", 3))
     wrong = await unbounded(resources, EMPTIED, statements)
     assert not wrong, "\n".join(wrong)
 
@@ -139,12 +140,12 @@ async def test_a_batch_takes_as_many_statements_as_one_callback(
     counts = []
     for size in (3, 1, 2, 20):  # the first finds out on its new connection what types there are
         ids = [(await api.create())["id"] for _ in range(size)]
-        incoming = [
-            receive(api.resources, a_callback(api.resources, record(one, task=one), one))
+        callbacks = [
+            verify(api.resources, a_callback(api.resources, record(one, task=one), one))
             for one in ids
         ]
         with heard() as statements:
-            taken = await ingest.store(api.resources, incoming)
-        assert {one.verdict for one in taken} == {"applied"}
+            results = await ingest.ingest(api.resources, callbacks)
+        assert {result.verdict for result in results} == {"applied"}
         counts.append(len(statements))
     assert counts[1:] == [3, 3, 3]

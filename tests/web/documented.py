@@ -7,15 +7,16 @@ from sqlalchemy import CheckConstraint
 
 from service.core import envelopes, events, headers, subscribing, targets, validation
 from service.core import request_rules as rules
+from service.core.callback import Verification
 from service.core.capabilities import MODELS
 from service.core.kinds import IMAGE, VIDEO
 from service.core.lifecycle import State
 from service.core.parameters import LONGEST_WAIT
 from service.core.task_records import STATUSES
+from service.core.verdicts import Verdict
 from service.schema import metadata
 from service.steps import keys, signing, validate
-from service.store.archive import MOST_COUNTED, VERDICTS
-from service.store.inbox import Trust
+from service.store.archive import MOST_COUNTED
 from service.store.replay import KINDS
 from service.web import compat, deliveries, requests
 from service.web import events as feeds
@@ -120,9 +121,9 @@ PLACES: dict[str, Rules] = {
     "CreatedTask.task_status": one_of(set(STATUSES.values())),
     "Task.task_status": one_of(set(STATUSES.values())),
     "Element.status": one_of([STATUSES["succeeded"]]),
-    "Verdict": one_of(VERDICTS),
-    "Callback.trust": one_of(list(Trust), or_null=True),
-    "WholeCallback.trust": one_of(list(Trust), or_null=True),
+    "Verdict": one_of(list(Verdict)),
+    "Callback.trust": one_of(list(Verification), or_null=True),
+    "WholeCallback.trust": one_of(list(Verification), or_null=True),
     "Count": {"maximum": MOST_COUNTED},
     "SubjectEvent.type": one_of(list(events.TYPES.values())),
     "SubscriberEvent.type": one_of(events.OPERATIONAL),

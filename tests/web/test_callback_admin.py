@@ -9,8 +9,9 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.signatures import secret_of
+from service.core.verdicts import Verdict
 from service.steps import callback_secrets, keys
-from service.store.archive import COUNTED, VERDICTS
+from service.store.archive import COUNTED
 from tests.calling import TASK, fetch, record, signed, token
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET, Api, Clock
 from tests.web.test_secrecy import plain, secrets_in
@@ -143,7 +144,7 @@ async def test_the_verdicts_are_those_that_the_table_allows(api: Api) -> None:
         "SELECT pg_get_constraintdef(oid) AS rule FROM pg_constraint"
         " WHERE conrelid = 'callbacks'::regclass AND conname LIKE '%verdict%' AND contype = 'c'",
     )
-    assert sorted(row["rule"].split("'")[1::2]) == sorted(VERDICTS)
+    assert sorted(row["rule"].split("'")[1::2]) == sorted(Verdict)
 
 
 async def test_one_callback_is_shown_with_its_headers_and_its_body(api: Api, clock: Clock) -> None:

@@ -12,10 +12,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from service.core.callback import RawCallback
 from service.core.signatures import secret_of
 from service.core.verification import TOLERANCE
 from service.local.ports import free_port
-from service.steps.verify import Received
 from service.store.database import Database
 from service.web.app import build
 from service.web.receive import MAX_CALLBACK
@@ -243,6 +243,6 @@ async def test_a_refusal_holds_no_body_once_it_is_answered(api: Api) -> None:
             assert (await post(api, path, body, forged)).status_code == 401
         for malformed in (b"{}", b"{", b"\xff", b"[" * 1000):
             assert (await post(api, path, malformed)).status_code == 400
-        assert [one for one in gc.get_objects() if isinstance(one, Received)] == []
+        assert [one for one in gc.get_objects() if isinstance(one, RawCallback)] == []
     finally:
         gc.enable()

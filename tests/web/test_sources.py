@@ -6,11 +6,12 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
+from service.core.callback import RawCallback
 from service.core.signature_schemes import V1
 from service.steps import callback_secrets, reverify
-from service.steps.callback_secret_cache import Keyring
+from service.steps.callback_secret_cache import CallbackSecretCache
 from service.steps.resources import Resources
-from service.steps.verify import Received, receive
+from service.steps.verify import verify
 from tests.calling import fetch, token
 from tests.conftest import Api, Clock
 from tests.core.deliverers import BODY, NOW, PROVEN, SETTING, UNPROVEN, Delivery, named, relay
@@ -115,7 +116,9 @@ async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Ap
     sources = {**api.resources.settings.callback_sources, "later": V1}
     settings = replace(api.resources.settings, callback_sources=sources)
     configured = replace(
-        api.resources, settings=settings, keyring=Keyring(settings, api.resources.vault)
+        api.resources,
+        settings=settings,
+        callback_secrets=CallbackSecretCache(settings, api.resources.vault),
     )
     await callback_secrets.add(configured, "later", relay().secret)
     assert await reverify.reverify_all(configured, "later") == (1, 1)
@@ -132,12 +135,12 @@ async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
 ) -> None:
     """As after a change of SECRET_KEY: its source signs, and what is not signed is no hint."""
     settings = replace(resources.settings, webhook_secrets=())
-    given = replace(resources, keyring=Keyring(settings, resources.vault))
-    unsigned = Received("provider", None, {}, BODY, resources.clock())
-    assert receive(given, unsigned).refusal is None
+    given = replace(resources, callback_secrets=CallbackSecretCache(settings, resources.vault))
+    unsigned = RawCallback("provider", None, {}, BODY, resources.clock())
+    assert verify(given, unsigned).refusal is None
     await callback_secrets.add(given, "provider", relay().secret)
     await fetch(given, "UPDATE webhook_secrets SET secret = $1", b"sealed with another key")
     async with given.database.autocommit() as tx:
-        await given.keyring.refresh(tx)
-    assert str(receive(given, unsigned).refusal) == "no secret is known for this source"
+        await given.callback_secrets.refresh(tx)
+    assert str(verify(given, unsigned).refusal) == "no secret is known for this source"
     assert [line["action"] for line in logged] == ["secret_sealed"]
