@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -20,6 +21,7 @@ from service.job_queue import Queue, Work, doorbell, read_job, redis_settings
 from service.local.ports import free_port
 from service.local.server import Server
 from service.local.valkey import valkey
+from service.settings import Settings
 from tests.calling import eventually
 from tests.local.simulating import until
 from tests.store.relays import relay
@@ -81,6 +83,8 @@ def test_what_is_published_stays_as_it_is() -> None:
         "RECONCILE": "reconcile",
         "DELIVER": "deliver",
     }
+    (queue_name,) = [field for field in fields(Settings) if field.name == "queue_name"]
+    assert queue_name.metadata["default"] == "callsheet"
     assert doorbell("callsheet") == "callsheet:doorbell"
 
 
