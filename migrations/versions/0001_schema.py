@@ -347,6 +347,7 @@ def upgrade() -> None:
         sa.Column("disabled_reason", sa.Text()),
         # Encrypted, as the next.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
+        # Of its ed25519 key, once v1a was asked for.
         sa.Column("seed", sa.LargeBinary()),
         sa.Column("public_key", sa.LargeBinary()),
         # Raised with every change of what a sender must know: what it has kept is then read anew.
@@ -358,10 +359,10 @@ def upgrade() -> None:
         sa.Column("audited_from_xid", TransactionId()),
         sa.Column("audited_until_xid", TransactionId()),
         sa.Column("created_at", TIME, nullable=False),
-        sa.CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
-        sa.CheckConstraint("type IN ('webhook', 'nats', 'redis_stream', 'callback')", name="type"),
-        sa.CheckConstraint("ordering IN ('per_subject', 'none')", name="ordering"),
-        sa.CheckConstraint("format IN ('standard', 'cloudevents')", name="format"),
+        sa.CheckConstraint("state IN ('active', 'disabled', 'paused')", name="state"),
+        sa.CheckConstraint("type IN ('callback', 'nats', 'redis_stream', 'webhook')", name="type"),
+        sa.CheckConstraint("ordering IN ('none', 'per_subject')", name="ordering"),
+        sa.CheckConstraint("format IN ('cloudevents', 'standard')", name="format"),
     )
     op.create_index("ix_subscribers_account", "subscribers", ["account_id"])
     op.create_index(
@@ -393,6 +394,7 @@ def upgrade() -> None:
         "previous_signing_keys",
         sa.Column("id", ID, primary_key=True),
         sa.Column("owner_id", ID, nullable=False),
+        # Encrypted, as the next.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("seed", sa.LargeBinary()),
         sa.Column("public_key", sa.LargeBinary()),
@@ -437,7 +439,7 @@ def upgrade() -> None:
         # How often it was told.
         sa.Column("sequence", sa.Integer(), nullable=False, server_default="0"),
         sa.CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
-        sa.CheckConstraint("status IN ('failing', 'disabled', 'recovered')", name="status"),
+        sa.CheckConstraint("status IN ('disabled', 'failing', 'recovered')", name="status"),
     )
     op.create_index(
         "ix_subscriber_health_unnotified",
@@ -469,7 +471,7 @@ def upgrade() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
         sa.UniqueConstraint("event_id", "subscriber_id"),
-        sa.CheckConstraint("state IN ('pending', 'delivered', 'dead', 'canceled')", name="state"),
+        sa.CheckConstraint("state IN ('canceled', 'dead', 'delivered', 'pending')", name="state"),
         sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
         sa.CheckConstraint(
             "state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"

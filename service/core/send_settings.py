@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.core.subscriber import Format, SubscriberType
+
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
@@ -23,7 +25,7 @@ class SendSettings:
 
     id: str
     account_id: str
-    type: str
+    type: SubscriberType
     """webhook, nats, redis_stream; or callback, of which each delivery has a URL of its own."""
     url: str
     channel: str | None
@@ -36,7 +38,7 @@ class SendSettings:
     """Seconds that one attempt may take."""
     schedule: tuple[float, ...]
     """Seconds to wait after each attempt that failed; after the last, the delivery is dead."""
-    format: str
+    format: Format
     """standard or cloudevents."""
     version: int
     """Raised with every change of the subscriber."""

@@ -18,11 +18,12 @@ from service.core.keys import whsec
 from service.core.kinds import IMAGE, VIDEO
 from service.core.parameters import LONGEST_WAIT
 from service.core.request_rules import TAGS
+from service.core.subscriber import Format, Ordering, SubscriberState, SubscriberType
 from service.core.validation import Reader, ValidationContext
 
-WEBHOOK, NATS, REDIS = "webhook", "nats", "redis_stream"
-TYPES: Final = (WEBHOOK, NATS, REDIS)
-SCHEMES: Final = {  # and the port of each, where none is named
+WEBHOOK, NATS, REDIS = SubscriberType.WEBHOOK, SubscriberType.NATS, SubscriberType.REDIS_STREAM
+TYPES: Final = (WEBHOOK, NATS, REDIS)  # nobody makes one of type callback
+SCHEMES: Final[Mapping[str, Mapping[str, int]]] = {  # and the port of each, where none is named
     WEBHOOK: targets.DEFAULT_PORTS,
     NATS: {name: targets.STREAM_PORTS[name] for name in ("nats", "tls")},
     REDIS: {name: targets.STREAM_PORTS[name] for name in ("redis", "rediss")},
@@ -47,8 +48,14 @@ _URL: Final = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<host>[^/?#]*?)(?P<port>:[0-9]*)?(?P<path>[/?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_PATHS: Final = {NATS: re.compile(r"/?"), REDIS: re.compile(r"(/[0-9]{0,5})?")}
-_MAY_FOLLOW: Final = {NATS: "nothing", REDIS: "the number of a database or nothing"}
+_PATHS: Final[Mapping[str, re.Pattern[str]]] = {
+    NATS: re.compile(r"/?"),
+    REDIS: re.compile(r"(/[0-9]{0,5})?"),
+}
+_MAY_FOLLOW: Final[Mapping[str, str]] = {
+    NATS: "nothing",
+    REDIS: "the number of a database or nothing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +244,13 @@ def _not_here(context: ValidationContext, at: str, value: object) -> None:
 
 def _standard(context: ValidationContext, at: str, value: object) -> str | None:
     format_ = FORMAT(context, at, value)
-    if format_ == "cloudevents":
+    if format_ == Format.CLOUDEVENTS:
         _not_here(context, at, value)
-    return "standard" if format_ else None
+    return Format.STANDARD if format_ else None
 
 
-_state = _word("active", "paused")
-FORMAT: Final = _or("standard", _word("standard", "cloudevents"))
+_state = _word(SubscriberState.ACTIVE, SubscriberState.PAUSED)
+FORMAT: Final = _or(Format.STANDARD, _word(*Format))
 COMMON: Final[Mapping[str, Reader]] = MappingProxyType(
     {
         "event_types": _or_null(_some_of(EVENT_TYPES)),
@@ -255,7 +262,7 @@ COMMON: Final[Mapping[str, Reader]] = MappingProxyType(
         "concurrency": _or_null(_whole(CONCURRENCY)),
         "rate": _or_null(_number(*RATE)),
         "schedule": _or_null(_schedule),
-        "order": _or("per_subject", _word("per_subject", "none")),
+        "order": _or(Ordering.PER_SUBJECT, _word(*Ordering)),
         "signatures": _or(("v1",), _signatures),
     }
 )

@@ -15,7 +15,9 @@ from sqlalchemy import (
     text,
 )
 
-from service.schema.base import Id, Time, TransactionId, metadata
+from service.core.delivery_state import DeliveryState
+from service.core.subscriber_health import HealthNotice
+from service.schema.base import Id, Time, TransactionId, metadata, one_of
 
 subscriber_health = Table(  # how a subscriber's deliveries may flow; no row: freely
     "subscriber_health",
@@ -39,7 +41,7 @@ subscriber_health = Table(  # how a subscriber's deliveries may flow; no row: fr
     Column("notified_status", Text),  # what the account was last told
     Column("sequence", Integer, nullable=False, server_default="0"),  # how often it was told
     CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
-    CheckConstraint("status IN ('failing', 'disabled', 'recovered')", name="status"),
+    CheckConstraint(f"status IN ({one_of(HealthNotice)})", name="status"),
     Index(
         "ix_subscriber_health_unnotified",
         "subscriber_id",
@@ -68,7 +70,7 @@ deliveries = Table(
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),
     UniqueConstraint("event_id", "subscriber_id"),
-    CheckConstraint("state IN ('pending', 'delivered', 'dead', 'canceled')", name="state"),
+    CheckConstraint(f"state IN ({one_of(DeliveryState)})", name="state"),
     CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
     CheckConstraint("state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"),
     Index(

@@ -14,7 +14,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.schema.base import Id, Time, TransactionId, metadata
+from service.core.subscriber import Format, Ordering, SubscriberState, SubscriberType
+from service.schema.base import Id, Time, TransactionId, metadata, one_of
 
 subscribers = Table(
     "subscribers",
@@ -51,10 +52,10 @@ subscribers = Table(
     Column("audited_from_xid", TransactionId),
     Column("audited_until_xid", TransactionId),
     Column("created_at", Time, nullable=False),
-    CheckConstraint("state IN ('active', 'paused', 'disabled')", name="state"),
-    CheckConstraint("type IN ('webhook', 'nats', 'redis_stream', 'callback')", name="type"),
-    CheckConstraint("ordering IN ('per_subject', 'none')", name="ordering"),
-    CheckConstraint("format IN ('standard', 'cloudevents')", name="format"),
+    CheckConstraint(f"state IN ({one_of(SubscriberState)})", name="state"),
+    CheckConstraint(f"type IN ({one_of(SubscriberType)})", name="type"),
+    CheckConstraint(f"ordering IN ({one_of(Ordering)})", name="ordering"),
+    CheckConstraint(f"format IN ({one_of(Format)})", name="format"),
     Index("ix_subscribers_account", "account_id"),
     Index("ix_subscribers_fan_out", "account_id", postgresql_where=text("type <> 'callback'")),
     Index(

@@ -8,6 +8,7 @@ import structlog
 
 from service.core.answer_rate import ThroughputTracker
 from service.core.delivery_retries import next_delivery
+from service.core.delivery_state import DeliveryState
 from service.core.errors import Unavailable
 from service.core.subscriber_health import (
     OVERBURDENED,
@@ -51,13 +52,13 @@ def decide(
     schedule; else it is due again. `times` are those at which the attempt started and ended."""
     started_at, ended_at = times
     result = _result(outcome, ended_at, shared=delivery.shared)
-    state, due_at = "delivered", None
+    state, due_at = DeliveryState.DELIVERED, None
     if not outcome.delivered:
         made = delivery.attempts - delivery.attempts_at_replay + 1
         asked = None if result is None else result.retry_after
         gone = outcome.status == GONE
         delay = None if gone else next_delivery(schedule, made, dice, asked)
-        state = "dead" if delay is None else "pending"
+        state = DeliveryState.DEAD if delay is None else DeliveryState.PENDING
         due_at = None if delay is None else ended_at + timedelta(seconds=delay)
     return AttemptRecord(
         delivery,

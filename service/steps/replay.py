@@ -6,7 +6,9 @@ from datetime import datetime
 from functools import partial
 
 from service.core import validation
+from service.core.delivery_state import ENDED
 from service.core.errors import Conflict, FieldError, Invalid, NotFound
+from service.core.subscriber import SubscriberState, SubscriberType
 from service.core.timestamps import read_rfc3339
 from service.core.validation import Reader, ValidationContext
 from service.job_queue import Work
@@ -52,7 +54,7 @@ async def replay_events(
     request = validate_replay(body, resources.clock())
     async with resources.database.transaction() as tx:
         to = _sendable(await replay.target(tx, subscriber_id), account_id)
-        if to.type == "callback":  # nobody made it, and it asks for nothing
+        if to.type is SubscriberType.CALLBACK:  # nobody made it, and it asks for nothing
             raise NotFound
         left = await replay.window(tx, account_id, request.since, request.until)
     count = 0
@@ -106,9 +108,7 @@ async def resend(resources: Resources, account_id: str, delivery_id: str) -> Del
         now = resources.clock()
         to = _sendable(held, account_id)
         stem = resources.new_id("dlv")
-        sent = await replay.requeue(
-            tx, to, [owned.event_id], states=replay.ENDED, stem=stem, now=now
-        )
+        sent = await replay.requeue(tx, to, [owned.event_id], states=ENDED, stem=stem, now=now)
         if not sent:
             await replay.make_due_now(tx, delivery_id, now)
         shown = await delivery_log.get(tx, account_id, delivery_id)
@@ -122,7 +122,7 @@ def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
     """NotFound if it is no subscriber of this account; Conflict if nothing is sent to it."""
     if target is None or target.account_id != account_id:
         raise NotFound
-    if target.state == "disabled":
+    if target.state is SubscriberState.DISABLED:
         message = "the subscriber is disabled: make it active first"
         raise Conflict(message, "subscriber_disabled")
     return target

@@ -9,6 +9,7 @@ import orjson
 
 from service.core import cloudevents, signatures
 from service.core.send_settings import SendSettings
+from service.core.subscriber import Format, SubscriberType
 from service.core.subscribing import PLAIN
 from service.core.task_records import callback_body
 from service.remote.delivery_outcomes import SendOutcome
@@ -35,10 +36,10 @@ async def send(
 ) -> SendOutcome:
     """Sign and send a message once, within the subscriber's time-out. `at` is the time of the
     signature. Whatever comes of it is a value."""
-    if settings.type == "callback":
+    if settings.type is SubscriberType.CALLBACK:
         message = replace(message, body=await _as_the_provider(resources, message.body))
     content_type = "application/json"
-    if settings.format == "cloudevents":
+    if settings.format is Format.CLOUDEVENTS:
         body = cloudevents.structured(message.event_id, settings.account_id, message.body)
         message, content_type = replace(message, body=body), cloudevents.CONTENT_TYPE
     headers = dict(settings.headers) | _signed(settings, message, at)

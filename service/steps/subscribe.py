@@ -11,6 +11,7 @@ import orjson
 
 from service.core import signatures, subscribing
 from service.core.errors import FieldError, Invalid, NotFound, Unavailable
+from service.core.subscriber import Format, Ordering, SubscriberState
 from service.core.subscribing import PLAIN, Rules
 from service.core.targets import is_inward
 from service.job_queue import Work
@@ -40,8 +41,8 @@ LEFT_OUT: Final[Mapping[str, Any]] = MappingProxyType(
         "headers": None,
         "timeout": None,
         "schedule": None,
-        "ordering": "per_subject",
-        "format": "standard",
+        "ordering": Ordering.PER_SUBJECT,
+        "format": Format.STANDARD,
         "signatures": ("v1",),
         "seed": None,
         "public_key": None,
@@ -81,7 +82,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
     subscriber = Subscriber(
         id=subscriber_id,
         account_id=account_id,
-        state="active",
+        state=SubscriberState.ACTIVE,
         disabled_reason=None,
         secret=resources.vault.seal(key, encryption_context(subscriber_id)),
         version=1,
@@ -131,8 +132,8 @@ async def _changed(
     resources: Resources, tx: Connection, before: Subscriber, read: Mapping[str, Any]
 ) -> Subscriber:
     """The caller holds it."""
-    back = before.state == "disabled" and "state" in read
-    resumed = before.state == "paused" and read.get("state") == "active"
+    back = before.state is SubscriberState.DISABLED and "state" in read
+    resumed = before.state is SubscriberState.PAUSED and read.get("state") == SubscriberState.ACTIVE
     columns = _columns(resources, before.id, read, before)
     if "state" in read:
         columns |= {"state": read["state"], "disabled_reason": None}
@@ -166,7 +167,11 @@ async def unsubscribe(resources: Resources, account_id: str, subscriber_id: str)
     gone = False
     while not gone:
         async with resources.database.transaction() as tx:
-            values = {"state": "disabled", "disabled_reason": REMOVED, "audited_from_xid": None}
+            values = {
+                "state": SubscriberState.DISABLED,
+                "disabled_reason": REMOVED,
+                "audited_from_xid": None,
+            }
             await subscribers.change(tx, subscriber_id, values)
         await _empty(resources, subscriber_id)
         async with resources.database.transaction() as tx:

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from service.core.leases import Lease
 from service.core.send_settings import SendSettings
+from service.core.subscriber import SubscriberType
 from service.core.subscriber_health import PAUSE_MOST
 from service.store.connection import Connection
 
@@ -52,7 +53,7 @@ class DueDelivery:
     @property
     def shared(self) -> bool:
         """Whether its subscriber stands for many callback_urls, of which none speaks for others."""
-        return self.settings is not None and self.settings.type == "callback"
+        return self.settings is not None and self.settings.type is SubscriberType.CALLBACK
 
 
 # The lease is the due time pushed forward: a claim whose worker died is simply due again.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import text
 
+from service.core.delivery_state import DeliveryState
 from service.store import bounded_scan
 from service.store.bounded_scan import MOST_READ, Place
 from service.store.connection import Connection, Row
@@ -40,7 +41,7 @@ class DeliveryView:
     event_id: str
     subscriber_id: str
     type: str
-    state: str
+    state: DeliveryState
     due_at: datetime | None
     """When the next attempt begins; None while one is under way, before it is the delivery's turn,
     and once it has ended."""
@@ -204,7 +205,7 @@ def _view(row: Row, attempts: Sequence[AttemptView]) -> DeliveryView:
         row["event_id"],
         row["subscriber_id"],
         row["type"],
-        row["state"],
+        DeliveryState(row["state"]),
         row["due_at"],
         row["created_at"],
         tuple(attempts),

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from service.core.delivery_state import DeliveryState
 from service.core.subscriber_health import AttemptResult
 from service.store.claim import DueDelivery
 from service.store.connection import Connection
@@ -26,8 +27,8 @@ class AttemptRecord:
     error: str | None
     """Why it failed, in words; None if it was delivered."""
     response_body: bytes
-    state: str
-    """The delivery's next state: pending, delivered or dead."""
+    state: DeliveryState
+    """The delivery's next one: it has ended, or is pending again."""
     due_at: datetime | None
     """When a pending delivery is due again; None if it has ended."""
     result: AttemptResult | None
@@ -117,7 +118,7 @@ def _row(attempt: AttemptRecord) -> dict[str, Any]:
         "status": attempt.status,
         "latency_ms": attempt.latency_ms,
         "error": attempt.error,
-        "delivered": attempt.state == "delivered",
+        "delivered": attempt.state is DeliveryState.DELIVERED,
     }
 
 

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from service.store.connection import Connection
+from service.core.delivery_state import ENDED, DeliveryState
+from service.core.subscriber import Ordering, SubscriberState, SubscriberType
+from service.store.connection import Connection, Row
 from service.store.events import WANTED
 from service.store.feed import Position
 
-ENDED = ("delivered", "dead", "canceled")
 # Far more than the clocks of our processes differ by, and than a transaction lasts: what is that
 # much older was written before.
 DISORDER = timedelta(minutes=10)
@@ -22,9 +23,9 @@ class ReplayTarget:
 
     id: str
     account_id: str
-    type: str
-    state: str
-    ordering: str
+    type: SubscriberType
+    state: SubscriberState
+    ordering: Ordering
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,14 @@ _LOCK_TARGET = text(f"{_TARGET} FOR SHARE")
 async def target(tx: Connection, subscriber_id: str) -> ReplayTarget | None:
     """The subscriber; None if there is none."""
     row = await tx.first(_READ, {"id": subscriber_id})
-    return None if row is None else ReplayTarget(*row)
+    return None if row is None else _target(row)
+
+
+def _target(row: Row) -> ReplayTarget:
+    id_, account_id, type_, state, ordering = row
+    return ReplayTarget(
+        id_, account_id, SubscriberType(type_), SubscriberState(state), Ordering(ordering)
+    )
 
 
 # Whoever records a delivery holds its subject as FOR KEY SHARE does, so that one which ends beside
@@ -81,7 +89,7 @@ async def lock_target(
     if subject_ids:
         await tx.execute(_LOCK_SUBJECTS, {"ids": list(subject_ids)})
     row = await tx.first(_LOCK_TARGET, {"id": subscriber_id})
-    return None if row is None else ReplayTarget(*row)
+    return None if row is None else _target(row)
 
 
 # No index has the times: a feed has its events nearly in their order, so places in it are sought by
@@ -130,7 +138,11 @@ _ONLY = {
     "failed": "coalesce(d.state = 'dead', false)",
     "all": f"(d.id IS NULL OR d.state <> 'pending') AND {WANTED}",
 }
-_STATES = {"missing": ("dead", "canceled"), "failed": ("dead",), "all": ENDED}
+_STATES = {
+    "missing": (DeliveryState.DEAD, DeliveryState.CANCELED),
+    "failed": (DeliveryState.DEAD,),
+    "all": ENDED,
+}
 KINDS = frozenset(_ONLY)
 # As a range of pairs it is served by the one index that leads there directly; and what is looked up
 # for each event, rather than joined, is found by its id whatever is thought of the tables' sizes.
@@ -245,7 +257,7 @@ async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
     """Deliver these events anew, as far as they were never to be delivered, or are in one of these
     states; how many that are. The caller holds their subjects; `stem` begins new deliveries' ids.
     """
-    ordered = to.ordering == "per_subject"
+    ordered = to.ordering is Ordering.PER_SUBJECT
     values = {
         "subscriber_id": to.id,
         "event_ids": list(event_ids),

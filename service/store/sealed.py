@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Table, delete, select, true, update
 
+from service.core.subscriber import SubscriberType
 from service.schema.accounts import accounts, api_keys
 from service.schema.callbacks import webhook_secrets
 from service.schema.subscribers import previous_signing_keys, subscribers
@@ -39,7 +40,7 @@ SHELVES = (
         subscribers,
         "id",
         ("secret", "seed", "headers", "credentials"),
-        subscribers.c.type != "callback",  # the account's secret signs for these
+        subscribers.c.type != SubscriberType.CALLBACK,  # the account's secret signs for these
     ),
     Shelf(accounts, "id", ("callback_url_secret",)),
     Shelf(api_keys, "id", ("secret",), api_keys.c.secret.is_not(None)),

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from service.core.subscriber import Format, SubscriberType
 from service.store.connection import Connection
 
 
@@ -26,7 +27,7 @@ class SendSettingsRow:
 
     id: str
     account_id: str
-    type: str
+    type: SubscriberType
     url: str
     channel: str | None
     credentials: bytes | None
@@ -36,7 +37,7 @@ class SendSettingsRow:
     """Seconds; None if the setting DELIVERY_TIMEOUT holds."""
     schedule: tuple[float, ...] | None
     """Seconds; None if the setting DELIVERY_SCHEDULE holds."""
-    format: str
+    format: Format
     signatures: tuple[str, ...]
     version: int
     owner_id: str
@@ -72,14 +73,14 @@ async def load(tx: Connection, ids: Sequence[str], now: datetime) -> list[SendSe
         SendSettingsRow(
             id=row["id"],
             account_id=row["account_id"],
-            type=row["type"],
+            type=SubscriberType(row["type"]),
             url=row["url"],
             channel=row["channel"],
             credentials=row["credentials"],
             headers=row["headers"],
             timeout=row["timeout"],
             schedule=None if row["schedule"] is None else tuple(row["schedule"]),
-            format=row["format"],
+            format=Format(row["format"]),
             signatures=tuple(row["signatures"]),
             version=row["version"],
             owner_id=row["owner_id"],

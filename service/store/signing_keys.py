@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select, text, update
 
+from service.core.subscriber import SubscriberType
 from service.schema.subscribers import subscribers
 from service.store.connection import Connection
 
@@ -26,7 +27,7 @@ async def hold(tx: Connection, account_id: str, subscriber_id: str) -> Keys | No
         .where(
             subscribers.c.account_id == account_id,
             subscribers.c.id == subscriber_id,
-            subscribers.c.type != "callback",
+            subscribers.c.type != SubscriberType.CALLBACK,
         )
         .with_for_update(key_share=True)
     )

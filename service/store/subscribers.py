@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import FromClause, Select, delete, func, insert, select, text, update
 
+from service.core.subscriber import Format, Ordering, SubscriberState, SubscriberType
 from service.schema.accounts import accounts
 from service.schema.deliveries import subscriber_health
 from service.schema.subscribers import previous_signing_keys, subscribers
@@ -25,7 +26,7 @@ class Subscriber:
 
     id: str
     account_id: str
-    type: str
+    type: SubscriberType
     url: str
     channel: str | None
     credentials: bytes | None = field(repr=False)
@@ -36,10 +37,10 @@ class Subscriber:
     headers: bytes | None = field(repr=False)
     timeout: float | None
     schedule: tuple[float, ...] | None
-    ordering: str
-    format: str
+    ordering: Ordering
+    format: Format
     signatures: tuple[str, ...]
-    state: str
+    state: SubscriberState
     disabled_reason: str | None
     secret: bytes = field(repr=False)
     seed: bytes | None = field(repr=False)
@@ -224,12 +225,21 @@ async def remove(tx: Connection, subscriber_id: str) -> bool:
     return True
 
 
+_WORDS = {
+    "type": SubscriberType,
+    "state": SubscriberState,
+    "ordering": Ordering,
+    "format": Format,
+}
+
+
 def _subscriber(row: Row) -> Subscriber:
     names = (*_OWN, *_LIMITS)
     read: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in zip(names, row, strict=True)
     }
-    return Subscriber(**read)
+    words = {name: word(read[name]) for name, word in _WORDS.items()}
+    return Subscriber(**read | words)
 
 
 def _plain(value: object) -> object:

@@ -5,6 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.core.delivery_state import DeliveryState
 from service.core.text import escaped
 from service.core.timestamps import rfc3339
 from service.steps import delivery_log, replay
@@ -23,7 +24,7 @@ from service.web.requests import (
 from service.web.responses import page, rendered
 
 SCOPE = "subscribers"
-STATES = frozenset({"pending", "delivered", "dead", "canceled"})
+STATES = frozenset(DeliveryState)
 
 
 async def of_subscriber(request: Request) -> Response:

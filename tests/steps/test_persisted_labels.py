@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from service.core.callback import RawCallback
+from service.core.subscriber import Format, SubscriberType
 from service.core.verification import keyed_hash
 from service.settings import Settings
 from service.steps import callback_secrets
@@ -61,14 +62,14 @@ async def test_what_was_encrypted_for_a_subscriber_still_opens(settings: Setting
     row = SendSettingsRow(
         id="sbr_1",
         account_id="acc_1",
-        type="nats",
+        type=SubscriberType.NATS,
         url="nats://example.com",
         channel="events",
         credentials=CREDENTIALS,
         headers=HEADERS,
         timeout=None,
         schedule=None,
-        format="standard",
+        format=Format.STANDARD,
         signatures=("v1", "v1a"),
         version=1,
         owner_id="sbr_1",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from service.core.delivery_state import DeliveryState
 from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps.advance import advance
@@ -29,12 +30,12 @@ async def claimed(
 
 
 async def recorded(
-    resources: Resources, due: DueDelivery, state: str = "delivered"
+    resources: Resources, due: DueDelivery, state: DeliveryState = DeliveryState.DELIVERED
 ) -> tuple[bool, bool]:
     """Whether it was ours to record, and whether another is due now."""
     now = resources.clock()
-    status = 200 if state == "delivered" else 500
-    due_at = now + timedelta(seconds=5) if state == "pending" else None
+    status = 200 if state is DeliveryState.DELIVERED else 500
+    due_at = now + timedelta(seconds=5) if state is DeliveryState.PENDING else None
     attempt = AttemptRecord(due, now, status, 1.0, None, b"", state, due_at, None)
     async with resources.database.transaction() as tx:
         await subjects.hold_still(tx, [due.ordering_key])
@@ -71,7 +72,7 @@ async def test_the_second_event_waits_until_the_first_has_ended(api: Api, clock:
     (first,) = await claimed(api.resources)
     await submitted(api.resources, subject["id"])
     assert await claimed(api.resources) == []
-    assert await recorded(api.resources, first, state="pending") == (True, False)
+    assert await recorded(api.resources, first, state=DeliveryState.PENDING) == (True, False)
     assert await claimed(api.resources) == [], "the first is not done with"
     clock.pass_by(5)
     (first,) = await claimed(api.resources)
