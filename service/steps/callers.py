@@ -20,6 +20,7 @@ from service.core.errors import (
     TooMany,
     Unauthorized,
 )
+from service.steps.batcher import Batcher
 from service.steps.resources import Resources
 from service.steps.vault import Sealed, encryption_context
 from service.store import accounts, callers, owners
@@ -29,6 +30,7 @@ from service.store.connection import Connection
 log = structlog.get_logger()
 
 Presented = bytes | ReceivedToken  # the digest of a key, or a token
+CallerBatcher = Batcher[Presented, Caller | CallsheetError]
 
 
 def digest(key: str) -> bytes:
@@ -109,9 +111,13 @@ async def _counted(
     return answers
 
 
-def admitted(caller: Caller | CallsheetError, scope: str, *, own: bool = False) -> Caller:
-    """The caller, if it is one with this scope; else the error, or Forbidden, is raised. The scope
-    of operators opens what any other does, but what is for an account's `own` callers alone."""
+async def authenticate(
+    batcher: CallerBatcher, key: str, scope: str, *, own: bool = False
+) -> Caller:
+    """The caller that a key, or a token in its place, belongs to. Unauthorized if it is no good
+    one, TooMany where the account makes more requests than it may, Forbidden without this scope.
+    The scope of operators opens what any other does, but what is for an account's `own` callers."""
+    caller = await batcher.submit(presented(key))
     if isinstance(caller, CallsheetError):
         raise caller
     enough = {scope} if own else {scope, OPERATOR}

@@ -25,8 +25,7 @@ async def ensure_callback_url_subscribers(
     for account_id in sorted({account_id for account_id, _ in missing}):
         await ensure_account_secret(tx, resources, account_id)
     new = [_new_subscriber(resources, account_id, origin) for account_id, origin in missing]
-    await request_callback_urls.add_subscribers(tx, new, resources.clock())
-    return await request_callback_urls.subscriber_ids(tx, wanted)
+    return found | await request_callback_urls.add_subscribers(tx, new, resources.clock())
 
 
 def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:

@@ -54,9 +54,12 @@ async def subscriber_ids(
     return {(row[0], row[1]): str(row[2]) for row in await tx.execute(_SUBSCRIBER_IDS, values)}
 
 
-async def add_subscribers(tx: Connection, new: Sequence[NewSubscriber], now: datetime) -> None:
-    """Write those whose account and origin have no subscriber yet. Of several transactions at once
-    the first writes it, and the others wait for its commit."""
+async def add_subscribers(
+    tx: Connection, new: Sequence[NewSubscriber], now: datetime
+) -> dict[AccountOrigin, str]:
+    """Write those whose account and origin have no subscriber yet, and give the id of the one that
+    each has now. Of several transactions at once the first writes it, and the others wait for its
+    commit."""
     values = {
         "ids": [subscriber.id for subscriber in new],
         "accounts": [subscriber.account_id for subscriber in new],
@@ -65,3 +68,6 @@ async def add_subscribers(tx: Connection, new: Sequence[NewSubscriber], now: dat
         "now": now,
     }
     await tx.execute(_ADD_SUBSCRIBERS, values)
+    return await subscriber_ids(
+        tx, [(subscriber.account_id, subscriber.origin) for subscriber in new]
+    )

@@ -6,15 +6,13 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from service.core.callback import Callback
-from service.core.errors import CallsheetError
 from service.core.subjects import Subject
 from service.steps import callers, ingest, reading
 from service.steps.accept import CreateBatcher, make_batcher
 from service.steps.apply import CallbackResult
 from service.steps.batcher import Batcher
-from service.steps.callers import Presented
+from service.steps.callers import CallerBatcher
 from service.steps.resources import Resources
-from service.store.callers import Caller
 
 LOOKERS = 2  # look-ups under way: as many as the pool for those of keys has connections
 MOST_DOUBTFUL = 500  # callbacks that wait to be kept, and that anybody could send
@@ -30,7 +28,7 @@ class Batchers:
     callbacks: Batcher[Callback, CallbackResult]  # those that are believed
     doubtful: Batcher[Callback, CallbackResult]  # callbacks that are not believed yet
     creates: CreateBatcher  # requests to create a subject, as far as they are not heavy
-    callers: Batcher[Presented, Caller | CallsheetError]  # by their keys or tokens
+    callers: CallerBatcher  # by their keys or tokens
     subjects: Batcher[tuple[str, str], Subject | None]  # read by account and id
     places: Batcher[Subject, int | None]  # of subjects in the queue
 

@@ -49,8 +49,8 @@ async def authorize(request: Request, scope: str, *, own: bool = False) -> Calle
     scheme, _, key = (only(request.headers, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized
-    caller = await request.app.state.batchers.callers.submit(callers.presented(key.strip()))
-    caller = callers.admitted(caller, scope, own=own)
+    batcher = request.app.state.batchers.callers
+    caller = await callers.authenticate(batcher, key.strip(), scope, own=own)
     named = NAMES_OF_IDS & request.path_params.keys() if caller.operator else ()
     for name in named:
         id_ = in_path(request, name)
