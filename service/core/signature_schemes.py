@@ -114,11 +114,16 @@ class Signed:
     separator: str = " "
     template: Template = field(init=False, repr=False, compare=False)
     further: frozenset[str] = field(init=False, repr=False, compare=False)
+    covers_body: bool = field(init=False, repr=False, compare=False)  # if not, it is only a hint
+    reads_body: bool = field(init=False, repr=False, compare=False)  # the task it names is signed
 
     def __post_init__(self) -> None:
         template = compile_template(self.signed)
         object.__setattr__(self, "template", template)
         object.__setattr__(self, "further", template.names - GIVEN)
+        covered = template.names & {"body", "body_sha256"}
+        object.__setattr__(self, "covers_body", bool(covered))
+        object.__setattr__(self, "reads_body", "task_id" in template.names)
         _check(HEADER, self.signature_header, "signature_header must be a header name")
         self._check_named("id", self.id_header)
         self._check_named("timestamp", self.timestamp_header)
@@ -141,16 +146,6 @@ class Signed:
         if self.separator in self.label:
             msg = "label must not contain the separator"
             raise ValueError(msg)
-
-    @property
-    def covers_body(self) -> bool:
-        """Whether the body is signed; if not, it is no more than a hint."""
-        return not self.template.names.isdisjoint(("body", "body_sha256"))
-
-    @property
-    def reads_body(self) -> bool:
-        """Whether the task that the body names is signed, and so must be read before."""
-        return "task_id" in self.template.names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a signal came to: a move from `before` to `after`, or why there was none."""
+    """What a signal came to."""
 
     before: Subject
-    after: Subject
-    stay: Stay | None
+    after: Subject  # the same as `before`, if it stays
+    stay: Stay | None  # why it stays; None: it moves
+    events: tuple[New, ...] = ()  # what tells of its move; none if the world does not hear of it
 
     @property
     def verdict(self) -> str:
@@ -35,7 +36,7 @@ class Outcome:
 
 
 def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
-    """What this news comes to; nothing is written."""
+    """What this news comes to, with the event that tells of it; nothing is written."""
     decision = decide(subject.state, news.signal)
     if isinstance(decision, Stay):
         return Outcome(subject, subject, decision)
@@ -43,14 +44,12 @@ def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
     ask_at = None  # a lost answer is looked up at once, and what has ended never
     if decision in CALLED_BACK:
         ask_at = next_look_up(resources, subject, now, poll_count=0)
-    return Outcome(subject, moved(subject, decision, news, now, ask_at), None)
+    after = moved(subject, decision, news, now, ask_at)
+    events = () if after.version == subject.version else _events(resources, after)
+    return Outcome(subject, after, None, events)
 
 
-def events_for(resources: Resources, outcome: Outcome) -> tuple[New, ...]:
-    """The event that tells of a move; none if the world does not hear of it."""
-    if outcome.after.version == outcome.before.version:
-        return ()
-    after = outcome.after
+def _events(resources: Resources, after: Subject) -> tuple[New]:
     callback = after.callback_subscriber_id and (
         after.callback_subscriber_id,
         str(after.document["callback_url"]),
@@ -58,13 +57,12 @@ def events_for(resources: Resources, outcome: Outcome) -> tuple[New, ...]:
     return (New(event_of(after), resources.new_id("dlv"), callback or None),)
 
 
-async def _apply(tx: Connection, resources: Resources, outcome: Outcome) -> int:
+async def _apply(tx: Connection, outcome: Outcome) -> int:
     """Write the move with its event and deliveries; how many of these. The caller holds the
     subject's lock."""
     if outcome.stay is not None:
         return 0
-    new = events_for(resources, outcome)
-    return await moves.write(tx, [Move(outcome.before, outcome.after, new)])
+    return await moves.write(tx, [Move(outcome.before, outcome.after, outcome.events)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ async def advance(
             outcome = Outcome(subject, subject, Stay.LATE)
         else:
             outcome = consider(resources, subject, await _own(tx, subject, news))
-        deliveries = await _apply(tx, resources, outcome)
+        deliveries = await _apply(tx, outcome)
     log_and_wake(resources, outcome, news.signal.value, deliveries)
     return outcome
 
@@ -117,10 +115,7 @@ async def advance_all(
         judged = [(subject, news) for subject in locked if (news := judge(subject))]
         told = [(news.signal, consider(resources, subject, news)) for subject, news in judged]
         moving = [outcome for _, outcome in told if outcome.stay is None]
-        written = [
-            Move(outcome.before, outcome.after, events_for(resources, outcome))
-            for outcome in moving
-        ]
+        written = [Move(outcome.before, outcome.after, outcome.events) for outcome in moving]
         deliveries = await moves.write(tx, written)
     for signal, outcome in told:
         log_and_wake(resources, outcome, signal.value, deliveries)

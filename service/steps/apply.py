@@ -11,7 +11,7 @@ from service.core.subjects import Subject
 from service.core.task_reports import Report
 from service.core.timestamps import EPOCH
 from service.core.verdicts import UNDECIDED, Verdict
-from service.steps.advance import Outcome, consider, events_for
+from service.steps.advance import Outcome, consider
 from service.steps.resources import Resources
 from service.store.events import New
 from service.store.inbox import BatchContext, StoredCallback
@@ -36,7 +36,37 @@ def _rejected(refusal: CallsheetError) -> CallbackResult:
     return CallbackResult(Verdict.REJECTED, str(refusal), refusal=refusal)
 
 
+@dataclass(frozen=True, slots=True)
 class CallbackBatch:
+    """What a batch of callbacks came to."""
+
+    results: list[CallbackResult]  # one for each, in their order
+    stored: list[StoredCallback]  # the callbacks to store, copies folded
+    moves: list[Move]  # one for each subject that moved, however often it did
+    to_poll: list[str]  # the subjects that the provider is asked about
+
+
+def apply_batch(
+    resources: Resources,
+    locked: Sequence[Subject],
+    context: BatchContext,
+    callbacks: Sequence[Callback],
+) -> CallbackBatch:
+    """What these callbacks come to, by the locked subjects and by what is known; nothing is
+    written.
+
+    The provider's own time orders them, so that of news which arrives together none is late merely
+    for having been overtaken on the way.
+    """
+    batch = _Batch(resources, locked, context)
+    order = sorted(range(len(callbacks)), key=lambda at: callbacks[at].report.updated_at or EPOCH)
+    results = [REPEATED] * len(callbacks)
+    for at in order:
+        results[at] = batch.apply(callbacks[at])
+    return CallbackBatch(results, batch.stored(), batch.moves(), batch.to_poll)
+
+
+class _Batch:
     """The subjects of one batch, locked, and what is known of their callbacks."""
 
     def __init__(
@@ -54,7 +84,6 @@ class CallbackBatch:
         self._new: dict[str, list[New]] = {}
         self.to_poll: list[str] = []
 
-    @property
     def stored(self) -> list[StoredCallback]:
         """The callbacks to store, copies folded; in an order that keeps two batches that share
         some, of no subject, from waiting for each other."""
@@ -68,18 +97,8 @@ class CallbackBatch:
             if subject is not self._before[id_]
         ]
 
-    def apply_batch(self, callbacks: Sequence[Callback]) -> list[CallbackResult]:
-        """A result for each. The provider's own time orders them, so that of news which arrives
-        together none is late merely for having been overtaken on the way."""
-        order = sorted(
-            range(len(callbacks)), key=lambda at: callbacks[at].report.updated_at or EPOCH
-        )
-        results = [REPEATED] * len(callbacks)
-        for at in order:
-            results[at] = self._apply(callbacks[at])
-        return results
-
-    def _apply(self, callback: Callback) -> CallbackResult:
+    def apply(self, callback: Callback) -> CallbackResult:
+        """What one callback comes to, after those before it."""
         callback = self._under_its_own_key(callback)
         key = (callback.raw.source, callback.dedup_key)
         earlier = self._stored.get(key)
@@ -156,7 +175,7 @@ class CallbackBatch:
                 return CallbackResult(Verdict.REPEATED, "another message said the same")
             self._said.add(saying)
         outcome = consider(self._resources, subject, news)
-        return CallbackResult(Verdict(outcome.verdict), outcome=outcome)
+        return CallbackResult(Verdict(outcome.stay or Verdict.APPLIED), outcome=outcome)
 
     def _move(self, outcome: Outcome) -> None:
         before, after = outcome.before, outcome.after
@@ -165,4 +184,4 @@ class CallbackBatch:
         self._now[after.id] = after
         if after.provider_task_id is not None:
             self._owners[after.provider_task_id] = after.id
-        self._new.setdefault(after.id, []).extend(events_for(self._resources, outcome))
+        self._new.setdefault(after.id, []).extend(outcome.events)

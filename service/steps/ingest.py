@@ -3,13 +3,12 @@ news; then, and only then, answered.
 
 The story, and the file that tells each sentence of it:
 
-1. Verify: a message is checked and read, or refused with the reason (verify.py).
-2. Load: the subjects that the batch is about are locked and read (store's subjects.py).
-3. Dedup: what is stored under the same keys, and was said before, is looked up (inbox.py).
-4. Fire: what each callback says is put to the table of its subject's states (apply.py, and
-   lifecycle.py for the table).
-5. Save: the callbacks and what their subjects become are written in one statement (moves.py).
-6. Event: the same statement writes the events, and a delivery to each subscriber (events.py).
+1. Verify: a message is checked and read, or refused with the reason: callbacks/steps/verify.py.
+2. Load: the subjects that the batch is about are locked: subjects/store/subjects.py.
+3. Dedup: what is stored under the same keys, and was said before: callbacks/store/inbox.py.
+4. Fire: what each callback says is put to the table of states: callbacks/steps/apply.py.
+5. Save: callbacks and subjects are written in one statement: subjects/store/transitions.py.
+6. Event: the same statement writes events and their deliveries: subjects/store/events.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,7 @@ import structlog
 from service.core.callback import Callback
 from service.job_queue import Work
 from service.steps import advance
-from service.steps.apply import CallbackBatch, CallbackResult
+from service.steps.apply import CallbackResult, apply_batch
 from service.steps.resources import Resources
 from service.steps.verify import verify
 from service.store import archive, inbox, moves, subjects
@@ -89,13 +88,12 @@ async def store_and_apply(
     in_force = {None, context.secrets_version}
     if any(callback.secrets_version not in in_force for callback in callbacks):
         raise SecretsChanged
-    batch = CallbackBatch(resources, locked, context)
-    results = batch.apply_batch(callbacks)
-    deliveries = await moves.write(tx, batch.moves(), batch.stored)
+    batch = apply_batch(resources, locked, context, callbacks)
+    deliveries = await moves.write(tx, batch.moves, batch.stored)
     for kind in {callback.verification for callback in callbacks if callback.doubtful}:
         await inbox.trim(tx, kind, MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES)
     await subjects.ask_at(tx, batch.to_poll, resources.clock())
-    return results, deliveries
+    return batch.results, deliveries
 
 
 def _distinct(values: Iterable[str | None]) -> list[str]:

@@ -11,7 +11,7 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News as Learnt
 from service.core.subjects import Subject
 from service.steps import keys, reading
-from service.steps.advance import advance, consider, events_for
+from service.steps.advance import advance, consider
 from service.steps.resources import Resources
 from service.store import accounts, feed, moves, replay, subjects
 from service.store.feed import Kept, News, Position
@@ -173,7 +173,7 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
         subject = await subjects.lock(older, made.id)
         assert subject is not None
         outcome = consider(resources, subject, Learnt(Signal.PROCESSING))
-        move = Move(outcome.before, outcome.after, events_for(resources, outcome))
+        move = Move(outcome.before, outcome.after, outcome.events)
         await moves.write(older, [move])
     seen: list[Kept] = []
     await read_on(resources, account, seen)
