@@ -1,4 +1,4 @@
-"""Tokens as the provider's document has its clients make them, from the document alone."""
+"""Tokens as rule P41 has the provider's clients make them, from that rule alone."""
 
 import base64
 import hmac

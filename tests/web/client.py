@@ -1,4 +1,4 @@
-"""A back end written for the provider, from its document alone: it knows a base URL, a key and a
+"""A back end written for the provider, from rules P1 to P25 alone: it knows a base URL, a key and a
 webhook secret, and nothing of us."""
 
 import asyncio
@@ -30,7 +30,7 @@ class There:
 
 @dataclass
 class Client:
-    """The calls that the document describes."""
+    """The calls of rules P2 to P4."""
 
     there: There
     http: httpx.AsyncClient
