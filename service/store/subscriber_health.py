@@ -89,7 +89,7 @@ _PENDING_NOTICE = text("""
     FROM subscriber_health h JOIN subscribers s ON s.id = h.subscriber_id
     WHERE h.subscriber_id = :id AND h.status IS NOT NULL
     AND h.status IS DISTINCT FROM h.notified_status
-    FOR UPDATE OF l
+    FOR UPDATE OF h
 """)
 _MARK_NOTIFIED = text("""
     UPDATE subscriber_health SET notified_status = status, sequence = sequence + 1
