@@ -151,5 +151,5 @@ PLACES: dict[str, Rules] = {
     "Replay.only": one_of(KINDS),
     "Rotation.overlap": between(0, signing.MAX_OVERLAP, default=signing.OVERLAP),
     "DeliveryState": one_of(deliveries.STATES),
-    "Findings": entries(range(1, validation.MAX_ERRORS + validate.MAX_HEADER_ERRORS + 1)),
+    "FieldErrors": entries(range(1, validation.MAX_ERRORS + validate.MAX_HEADER_ERRORS + 1)),
 }

@@ -14,10 +14,10 @@ from service.core import (
     access_tokens,
     envelopes,
     errors,
-    fields,
     headers,
     images,
     subscribing,
+    validation,
     videos,
 )
 from service.core import request_rules as rules
@@ -26,6 +26,7 @@ from service.core.sources import SOURCE
 from service.core.timestamps import DURATION
 from service.steps import keys, replay, signing
 from service.store.archive import COUNTED, MOST_COUNTED
+from service.store.bounded_scan import MOST_READ
 from service.web import conditional, cursors, receive, requests
 from service.web.openapi.routes import document
 from service.web.responses import STATUS
@@ -130,6 +131,7 @@ FIGURES: list[tuple[object, str]] = [
     (text_of("readSubject"), f"At most {conditional.MOST_HELD} seconds are waited"),
     (text_of("readSubject"), f"more than {conditional.MOST_WAIT} counts"),
     (DOCUMENT["components"]["parameters"]["wait"], f"After {conditional.MOST_HELD} seconds"),
+    (DOCUMENT["components"]["parameters"]["limit"], f"looks through {MOST_READ:,} entries"),
     (DOCUMENT["components"]["securitySchemes"], f"at most {access_tokens.MAX_LIFE:,} seconds"),
     (DOCUMENT["components"]["securitySchemes"], f"at most {access_tokens.LEEWAY}."),
     (SCHEMAS["Image"], f"at most {images.MAX_BYTES:,} bytes"),
@@ -159,7 +161,7 @@ def test_each_pattern_that_the_code_has_too_is_the_same() -> None:
         "CallbackId": f"^cbk_{id_}$",
         "Duration": f"^{DURATION.pattern}$",
         "FeedCursor": "^{}$".format(re.sub("[()]", "", cursors.OF_FEED.pattern)),
-        "Voice": f"^{fields.VISIBLE.pattern}$",
+        "Voice": f"^{validation.VISIBLE.pattern}$",
     }
     assert {name: SCHEMAS[name]["pattern"] for name in patterns} == patterns
     assert re.fullmatch(SCHEMAS["SubjectCursor"]["pattern"], str(cursors.SEQUENCE_MAX))
