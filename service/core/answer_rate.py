@@ -1,4 +1,4 @@
-"""How fast each subscriber answers of late, as this process sees it."""
+"""The rate at which each subscriber answers of late, as this process sees it."""
 
 from datetime import datetime
 
@@ -8,13 +8,14 @@ LEAST = 1.0  # deliveries a second: of one that has not answered at all
 
 
 class ThroughputTracker:
-    """Counts good answers in whole seconds: the last full one and the present one tell."""
+    """Counts the good answers of each subscriber in whole seconds: the last full second and the
+    present one tell its rate."""
 
     def __init__(self) -> None:
         self._counted: dict[str, tuple[int, int, int]] = {}  # second, its count, the one before's
 
     def count(self, subscriber_id: str, now: datetime) -> None:
-        """One more has answered well."""
+        """Count one good answer of this subscriber."""
         second = int(now.timestamp())
         at, count, before = self._counted.get(subscriber_id, (second, 0, 0))
         if second != at:
@@ -24,11 +25,11 @@ class ThroughputTracker:
         self._counted[subscriber_id] = (at, count + 1, before)
 
     def rate(self, subscriber_id: str, now: datetime) -> float:
-        """Deliveries a second, of the better of the last two seconds."""
+        """Deliveries a second that it answered, in the better of the last two seconds."""
         at, count, before = self._counted.get(subscriber_id, (0, 0, 0))
         return max(LEAST, count, before) if int(now.timestamp()) - at <= 1 else LEAST
 
     def proven(self, now: datetime) -> list[str]:
-        """Who has answered well in the last seconds."""
+        """The ids of subscribers that have answered well in the last seconds."""
         second = int(now.timestamp())
         return [id_ for id_, (at, _, _) in self._counted.items() if second - at <= RECENT]

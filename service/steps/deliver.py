@@ -1,4 +1,9 @@
-"""Delivery: claim under a lease, sign and send outside any transaction, record the attempt."""
+"""Delivery: claim what is due under a lease, send it outside any transaction, record the attempt.
+
+A claim is store/claim.py; steps/send.py signs and sends, through remote/webhook.py or
+remote/streams.py; steps/record.py decides what the outcome makes of the delivery, writes it with
+store/record.py, and applies it to the subscriber's health.
+"""
 
 from collections.abc import Sequence
 

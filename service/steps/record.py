@@ -24,7 +24,7 @@ from service.steps import health_events
 from service.steps.batcher import Batcher
 from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
-from service.store import subjects, subscriber_health
+from service.store import subscriber_health
 from service.store.claim import DueDelivery
 from service.store.connection import Connection
 from service.store.record import AttemptRecord, record_attempts
@@ -128,9 +128,6 @@ class AttemptRecorder:
         now = resources.clock()
         changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
         async with resources.database.transaction() as tx:
-            await subjects.hold_still(
-                tx, sorted({attempt.delivery.ordering_key for attempt in attempts})
-            )
             ours, following, unwell = await record_attempts(tx, attempts, now)
             results = self._results([each for each in attempts if each.delivery.id in ours], unwell)
             if results:

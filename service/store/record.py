@@ -46,8 +46,12 @@ _RESULT = {
     "error": "text",
     "delivered": "bool",
 }
-# Whatever ends makes the first that waits behind it due. The caller holds the subjects, so an event
-# that is being written now either sees this end, or is seen here. A subscriber without anything
+# Whoever moves a subject waits for this, and this for them, so an event that is being written now
+# either sees that a delivery has ended, or is seen by what records it.
+_LOCK_SUBJECTS = text("""
+    SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR KEY SHARE
+""")
+# Whatever ends makes the first that waits behind it due. A subscriber without anything
 # that a success resets (core/subscriber_health.py) is well at this moment: what its row does not
 # hear of comes before whatever is written of it next.
 _RECORD = text(f"""
@@ -89,6 +93,14 @@ _RECORD = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
+async def lock_subjects(tx: Connection, subject_ids: Sequence[str]) -> None:
+    """Wait for whoever moves these subjects, and keep them as they are until this transaction ends.
+
+    The ids come in order, as all who lock several take them.
+    """
+    await tx.execute(_LOCK_SUBJECTS, {"ids": subject_ids})
+
+
 async def record_attempts(
     tx: Connection, attempts: Sequence[AttemptRecord], now: datetime
 ) -> tuple[set[str], int, set[str]]:
@@ -98,6 +110,7 @@ async def record_attempts(
 
     Not ours: the lease ran out and somebody else has it, so nothing is written of it.
     """
+    await lock_subjects(tx, sorted({attempt.delivery.ordering_key for attempt in attempts}))
     values = {
         "results": rows([_row(attempt) for attempt in attempts]),
         "answers": [attempt.response_body for attempt in attempts],

@@ -226,19 +226,6 @@ async def ask_at(tx: Connection, subject_ids: Sequence[str], at: datetime) -> No
         await tx.execute(_ASK_AT, {"ids": subject_ids, "at": at})
 
 
-_HOLD_STILL = text("""
-    SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR KEY SHARE
-""")
-
-
-async def hold_still(tx: Connection, subject_ids: Sequence[str]) -> None:
-    """Wait for whoever moves these subjects, and keep them still until this transaction ends.
-
-    The ids come in order, as all who lock several take them.
-    """
-    await tx.execute(_HOLD_STILL, {"ids": subject_ids})
-
-
 async def _one(tx: Connection, statement: Select[Any], **values: str) -> Subject | None:
     row = await tx.first(statement, values)
     return None if row is None else subject_of(row)

@@ -16,6 +16,7 @@ from service.steps import reconcile, submit
 from service.steps.advance import advance
 from service.store import provider as store
 from service.store import subjects
+from service.store.record import lock_subjects
 from service.wiring import open_resources
 from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
@@ -67,7 +68,7 @@ async def test_a_subject_given_by_urls_goes_as_it_came(api: Api) -> None:
 async def test_a_subject_is_claimed_also_while_its_delivery_is_recorded(api: Api) -> None:
     subject = await api.create()
     async with api.resources.database.transaction() as tx:
-        await subjects.hold_still(tx, [subject["id"]])
+        await lock_subjects(tx, [subject["id"]])
         (claimed,) = await submit.claim(api.resources, 1)
     assert claimed.subject.id == subject["id"]
 

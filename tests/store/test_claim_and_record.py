@@ -11,7 +11,6 @@ from service.core.lifecycle import Signal
 from service.core.subjects import News
 from service.steps.advance import advance
 from service.steps.resources import Resources
-from service.store import subjects
 from service.store.claim import ClaimLimits, DueDelivery, claim_due
 from service.store.record import AttemptRecord, record_attempts
 from tests.calling import fetch
@@ -38,7 +37,6 @@ async def recorded(
     due_at = now + timedelta(seconds=5) if state is DeliveryState.PENDING else None
     attempt = AttemptRecord(due, now, status, 1.0, None, b"", state, due_at, None)
     async with resources.database.transaction() as tx:
-        await subjects.hold_still(tx, [due.ordering_key])
         ours, following, _ = await record_attempts(tx, [attempt], now)
     return due.id in ours, bool(following)
 
