@@ -6,7 +6,7 @@ from service.core.subscriber_health import HealthNotice
 from service.steps.resources import Resources
 from service.store import events, insert
 from service.store.connection import Connection
-from service.store.events import New
+from service.store.events import NewEvent
 from tests.make import a_subject
 
 
@@ -14,7 +14,7 @@ async def write(tx: Connection, resources: Resources, account_id: str) -> Subjec
     """A subject and its event, not committed yet."""
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
     assert await insert.add_subjects(tx, [subject])
-    await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
+    await events.append(tx, [NewEvent(event_of(subject), resources.new_id("dlv"))])
     return subject
 
 
@@ -31,7 +31,7 @@ async def write_bulk(resources: Resources, account_id: str, count: int, size: in
         for n in range(1, count + 1)
     ]
     async with resources.database.transaction() as tx:
-        await events.append(tx, [New(event, resources.new_id("dlv")) for event in made])
+        await events.append(tx, [NewEvent(event, resources.new_id("dlv")) for event in made])
 
 
 def ids(*made: Subject) -> list[str]:

@@ -29,7 +29,7 @@ from service.steps.request_callback_urls import ensure_callback_url_subscribers,
 from service.steps.resources import Resources
 from service.store import events, idempotency, insert, media, subjects
 from service.store.connection import Connection
-from service.store.events import New
+from service.store.events import NewEvent
 from service.store.idempotency import AccountAndKey, Binding
 
 log = structlog.get_logger()
@@ -235,7 +235,7 @@ async def _keep_media(tx: Connection, added: Sequence[PendingCreate], now: datet
 
 async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> int:
     """Write the first event of new subjects; how many deliveries that made."""
-    new = [New(event_of(create.subject), resources.new_id("dlv")) for create in added]
+    new = [NewEvent(event_of(create.subject), resources.new_id("dlv")) for create in added]
     return await events.append(tx, new) if new else 0
 
 

@@ -15,7 +15,7 @@ from service.job_queue import Work
 from service.steps.resources import Resources
 from service.store import media_looks, moves, subjects
 from service.store.connection import Connection
-from service.store.events import New
+from service.store.events import NewEvent
 from service.store.moves import Move
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Outcome:
     before: Subject
     after: Subject  # the same as `before`, if it stays
     stay: Stay | None  # why it stays; None: it moves
-    events: tuple[New, ...] = ()  # what tells of its move; none if the world does not hear of it
+    events: tuple[NewEvent, ...] = ()  # what tells of its move; none if the world does not hear of it
 
     @property
     def verdict(self) -> str:
@@ -49,12 +49,12 @@ def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
     return Outcome(subject, after, None, events)
 
 
-def _events(resources: Resources, after: Subject) -> tuple[New]:
+def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
     callback = after.callback_subscriber_id and (
         after.callback_subscriber_id,
         str(after.document["callback_url"]),
     )
-    return (New(event_of(after), resources.new_id("dlv"), callback or None),)
+    return (NewEvent(event_of(after), resources.new_id("dlv"), callback or None),)
 
 
 async def _apply(tx: Connection, outcome: Outcome) -> int:

@@ -13,7 +13,7 @@ from service.core.timestamps import EPOCH
 from service.core.verdicts import UNDECIDED, Verdict
 from service.steps.advance import Outcome, consider
 from service.steps.resources import Resources
-from service.store.events import New
+from service.store.events import NewEvent
 from service.store.inbox import BatchContext, StoredCallback
 from service.store.moves import Move
 
@@ -81,7 +81,7 @@ class _Batch:
         self._context = context
         self._said = set(context.said)
         self._stored: dict[tuple[str, str], StoredCallback] = {}
-        self._new: dict[str, list[New]] = {}
+        self._new: dict[str, list[NewEvent]] = {}
         self.to_poll: list[str] = []
 
     def stored(self) -> list[StoredCallback]:

@@ -15,7 +15,7 @@ from service.job_queue import Work
 from service.steps.for_each import for_each
 from service.steps.resources import Resources
 from service.store import events, record, subscriber_health
-from service.store.events import New
+from service.store.events import NewEvent
 
 log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
             return
         about = (notice.account_id, subscriber_id, notice.sequence, notice.status, now)
         event = operational(*about, reason=notice.reason)
-        await events.append(tx, [New(event, resources.new_id("dlv"))])
+        await events.append(tx, [NewEvent(event, resources.new_id("dlv"))])
         await subscriber_health.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": notice.reason}
     log.warning("lane", action=f"subscriber_{notice.status}", **fields)

@@ -1,4 +1,4 @@
-"""Events and their fan-out, written together."""
+"""Events, and a delivery of each to every subscriber that wants it, written together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _COLUMNS = {
     "sequence": "int",
     "type": "text",
     "created_at": "timestamptz",
-    "stem": "text",
+    "delivery_id_prefix": "text",
     "reference_type": "text",
     "tags": "text[]",
     "about_subscriber_id": "text",
@@ -38,40 +38,50 @@ WANTED = """
 """
 # Events, and a delivery for each subscriber that wants them. A delivery behind an unfinished one of
 # the same subject has no due time yet: what ends before it sets it. Of what is about a subscriber
-# each event is a sequence of its own, and the others hear of it. Feeds are rung up once for all.
-WRITE = f"""
+# each event is a sequence of its own, and the others hear of it.
+WRITE_EVENTS = f"""
+    -- 1 the events, as they were given
     new AS (
         SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
-    ), written AS (
+    ),
+    -- 2 each is written; the feed has it after the one before of its subject: see feed.py
+    written AS (
         INSERT INTO events
             (id, subject_id, about_subscriber_id, account_id, sequence, type, body, created_at, xid)
         SELECT id, subject_id, about_subscriber_id, account_id, sequence, type, bytes, created_at,
-            greatest(pg_current_xact_id(), (  -- the feed has it after the one before: see feed.py
+            greatest(pg_current_xact_id(), (
                 SELECT e.xid FROM events e WHERE e.subject_id = new.subject_id
                 ORDER BY e.sequence DESC LIMIT 1
             ))
         FROM new ORDER BY subject_id, sequence
-    ), heard AS (  -- kept from being disabled or removed until the deliveries are written
+    ),
+    -- 3 the subscribers, kept from being disabled or removed until the deliveries are written
+    listening AS (
         SELECT s.id, s.account_id, s.event_types, s.reference_types, s.tags, s.ordering
         FROM subscribers s
         WHERE s.account_id IN (SELECT account_id FROM new) AND s.state <> 'disabled'
         AND s.type <> 'callback'
         ORDER BY s.id FOR SHARE
-    ), wanted AS (
-        SELECT e.id, e.subject_id, e.sequence, e.stem, e.created_at,
+    ),
+    -- 4 who is to be told of what: subscribers that want it, and its request's own callback_url
+    wanted AS (
+        SELECT e.id, e.subject_id, e.sequence, e.delivery_id_prefix, e.created_at,
             s.id AS subscriber_id, s.ordering, NULL AS url
-        FROM new e JOIN heard s ON s.account_id = e.account_id
+        FROM new e JOIN listening s ON s.account_id = e.account_id
         CROSS JOIN LATERAL (SELECT e.reference_type, e.tags) b
         WHERE {WANTED}
         UNION ALL
-        SELECT id, subject_id, sequence, stem, created_at, callback_subscriber_id, 'per_subject',
-            callback_url
+        SELECT id, subject_id, sequence, delivery_id_prefix, created_at, callback_subscriber_id,
+            'per_subject', callback_url
         FROM new WHERE callback_subscriber_id IS NOT NULL
-    ), told AS (
+    ),
+    -- 5 the deliveries; one behind an unfinished one of its subject has no due time yet
+    added_deliveries AS (
         INSERT INTO deliveries
             (id, event_id, subscriber_id, ordering_key, sequence, url, state, due_at, created_at)
         SELECT
-            w.stem || '_' || row_number() OVER (PARTITION BY w.id ORDER BY w.subscriber_id),
+            w.delivery_id_prefix || '_'
+                || row_number() OVER (PARTITION BY w.id ORDER BY w.subscriber_id),
             w.id, w.subscriber_id, coalesce(w.subject_id, w.id), w.sequence, w.url, 'pending',
             CASE WHEN w.ordering = 'per_subject' AND (
                 row_number() OVER (
@@ -88,38 +98,40 @@ WRITE = f"""
             w.created_at
         FROM wanted w
         RETURNING id
-    ), rung AS (
+    ),
+    -- 6 feeds are notified, once for all
+    notified AS (
         SELECT pg_notify('{CHANNEL}', CASE WHEN octet_length(accounts) < {MOST_NAMED}
             THEN accounts ELSE '' END)
         FROM (SELECT string_agg(DISTINCT account_id, ',') AS accounts FROM new) n
         WHERE accounts IS NOT NULL
     )
 """  # noqa: S608 - only our own names are put in
-# What a statement with WRITE in it must select: how many deliveries were made. The bell is in it,
-# as what is not selected would not be rung.
-TOLD = "(SELECT count(*) FROM told) + 0 * (SELECT count(*) FROM rung)"
-_APPEND = text(f"WITH {WRITE} SELECT {TOLD}")
+# What a statement with WRITE_EVENTS in it must select: how many deliveries were made. The notice is
+# in it, as what is not selected would not be sent.
+DELIVERIES_MADE = "(SELECT count(*) FROM added_deliveries) + 0 * (SELECT count(*) FROM notified)"
+_APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
 
 
 @dataclass(frozen=True, slots=True)
-class New:
-    """An event to write; `stem` begins the ids of its deliveries. `callback` is who else hears of
-    it, by its subject's callback_url: the subscriber that stands for it, and the URL itself."""
+class NewEvent:
+    """An event to write."""
 
     event: Event
-    stem: str
+    delivery_id_prefix: str  # the ids of its deliveries begin so
+    # The hidden subscriber of its subject's callback_url, and that URL; None: it is not told there.
     callback: tuple[str, str] | None = None
 
 
-def written(new: Sequence[New]) -> dict[str, Any]:
-    """The parameters of WRITE."""
+def event_values(new: Sequence[NewEvent]) -> dict[str, Any]:
+    """The parameters of WRITE_EVENTS."""
     return {
-        "new_events": rows([_row(one) for one in new]),
-        "event_bodies": [one.event.body for one in new],
+        "new_events": rows([_row(event) for event in new]),
+        "event_bodies": [event.event.body for event in new],
     }
 
 
-def _row(new: New) -> dict[str, Any]:
+def _row(new: NewEvent) -> dict[str, Any]:
     event = new.event
     callback_subscriber_id, callback_url = new.callback or (None, None)
     return {
@@ -129,7 +141,7 @@ def _row(new: New) -> dict[str, Any]:
         "sequence": event.sequence,
         "type": event.type,
         "created_at": event.created_at,
-        "stem": new.stem,
+        "delivery_id_prefix": new.delivery_id_prefix,
         "reference_type": event.reference_type,
         "tags": event.tags,
         "about_subscriber_id": event.about_subscriber_id,
@@ -138,8 +150,7 @@ def _row(new: New) -> dict[str, Any]:
     }
 
 
-async def append(tx: Connection, new: Sequence[New]) -> int:
+async def append(tx: Connection, new: Sequence[NewEvent]) -> int:
     """Write events and their deliveries; how many deliveries. The caller made the subjects in
     this very transaction: for moves of older ones see `moves.py`."""
-    told = await tx.scalar(_APPEND, written(new))
-    return int(told)
+    return int(await tx.scalar(_APPEND, event_values(new)))

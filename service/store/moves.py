@@ -11,7 +11,7 @@ from sqlalchemy import text
 from service.core.subjects import Subject
 from service.store import inbox
 from service.store.connection import Connection
-from service.store.events import TOLD, WRITE, New, written
+from service.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 from service.store.inbox import StoredCallback
 from service.store.rows import from_rows, rows
 
@@ -39,19 +39,19 @@ class Move:
 
     before: Subject
     after: Subject
-    new: tuple[New, ...]
+    new: tuple[NewEvent, ...]
 
 
 _COLUMNS = {"id": "text", "from_state": "text", "from_version": "int", **CHANGING}
 _WRITE = text(f"""
-    WITH {inbox.STORE}, {WRITE}, moved AS (
+    WITH {inbox.STORE}, {WRITE_EVENTS}, moved AS (
         UPDATE subjects s SET {", ".join(f"{name} = moves.{name}" for name in CHANGING)}
         FROM {from_rows("moves", _COLUMNS)}
         WHERE s.id = ANY (CAST(:moved AS text[]))
         AND s.id = moves.id AND s.state = moves.from_state AND s.version = moves.from_version
         RETURNING s.id
     )
-    SELECT (SELECT count(*) FROM moved), {TOLD}
+    SELECT (SELECT count(*) FROM moved), {DELIVERIES_MADE}
 """)  # noqa: S608 - only our own column names are put in
 
 
@@ -70,7 +70,7 @@ async def write(
         "moves": rows([_row(move) for move in moves]),
         "moved": [move.before.id for move in moves],
     }
-    values |= inbox.storing(callbacks) | written([new for move in moves for new in move.new])
+    values |= inbox.storing(callbacks) | event_values([new for move in moves for new in move.new])
     moved, told = await tx.first(_WRITE, values)
     if moved != len(moves):
         msg = f"{len(moves) - moved} of {len(moves)} subjects were overtaken under their own lock"

@@ -17,7 +17,7 @@ from service.steps.advance import advance
 from service.steps.resources import Resources
 from service.steps.verify import verify
 from service.store import events, insert
-from service.store.events import New
+from service.store.events import NewEvent
 from tests.calling import TASK, fetch, newer, record, signed, token
 from tests.make import a_subject
 
@@ -54,7 +54,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
     async with resources.database.transaction() as tx:
         assert await insert.add_subjects(tx, [subject])
-        await events.append(tx, [New(event_of(subject), resources.new_id("dlv"))])
+        await events.append(tx, [NewEvent(event_of(subject), resources.new_id("dlv"))])
     news = News(Signal.SUBMITTED, provider_task_id=subject.id)
     await advance(resources, subject.id, news)
     return subject.id

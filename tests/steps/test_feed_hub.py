@@ -16,7 +16,7 @@ from service.steps.feed import Channel, Hub
 from service.steps.follow import START, Follower, Waiter
 from service.steps.resources import Resources
 from service.store import events
-from service.store.events import New
+from service.store.events import NewEvent
 from service.store.feed import Kept, Position
 from tests.calling import eventually, fetch
 from tests.store.statements import heard
@@ -178,8 +178,8 @@ async def test_what_is_told_of_a_subject_at_once_is_put_in_its_sequence() -> Non
     assert [event.sequence for event in batch.events] == [2, 3, 4]
 
 
-def moved(subject: Subject, version: int) -> New:
-    return New(event_of(replace(subject, version=version)), f"dlv_{version}")
+def moved(subject: Subject, version: int) -> NewEvent:
+    return NewEvent(event_of(replace(subject, version=version)), f"dlv_{version}")
 
 
 async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeated(

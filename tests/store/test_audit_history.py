@@ -15,7 +15,7 @@ from service.core.subscriber_health import HealthNotice
 from service.steps.advance import advance
 from service.store import events, subscriber_health
 from service.store.audit import QUESTIONS
-from service.store.events import New
+from service.store.events import NewEvent
 from tests.calling import fetch
 from tests.conftest import Api
 from tests.steps.replaying import replayed
@@ -128,7 +128,7 @@ class History:
         event = operational(row["account_id"], id_, told, HealthNotice.FAILING, resources.clock())
         async with resources.database.transaction() as tx:
             await subscriber_health.ensure(tx, [id_])
-            await events.append(tx, [New(event, resources.new_id("dlv"))])
+            await events.append(tx, [NewEvent(event, resources.new_id("dlv"))])
 
     async def patch(self, id_: str, **fields: object) -> None:
         answer = await self.api.http.patch(f"/v1/subscribers/{id_}", json=fields)

@@ -9,7 +9,7 @@ from service.core.lifecycle import Signal, State
 from service.core.subjects import News, Subject, moved
 from service.steps.resources import Resources
 from service.store import moves, subjects
-from service.store.events import New
+from service.store.events import NewEvent
 from service.store.moves import Move
 from tests.calling import fetch
 from tests.conftest import Api
@@ -25,8 +25,8 @@ async def read(resources: Resources, subject_id: str) -> Subject:
     return found
 
 
-def told(resources: Resources, *subjects: Subject) -> tuple[New, ...]:
-    return tuple(New(event_of(one), resources.new_id("dlv")) for one in subjects)
+def told(resources: Resources, *subjects: Subject) -> tuple[NewEvent, ...]:
+    return tuple(NewEvent(event_of(one), resources.new_id("dlv")) for one in subjects)
 
 
 async def test_a_move_over_what_has_changed_is_refused_and_nothing_of_it_is_written(
