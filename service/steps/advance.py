@@ -28,7 +28,7 @@ class Outcome:
     before: Subject
     after: Subject  # the same as `before`, if it stays
     stay: Stay | None  # why it stays; None: it moves
-    events: tuple[NewEvent, ...] = ()  # what tells of its move; none if the world does not hear of it
+    events: tuple[NewEvent, ...] = ()  # what tells of its move; none if it is not told of
 
     @property
     def verdict(self) -> str:
