@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ QUIET = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 SECONDS = 40
+PROSE, RULES = ("summary", "description"), ("pattern", "format")
 OURS = "http://127.0.0.1"  # the site of whatever is served here
 
 
@@ -61,6 +63,23 @@ def seen(html: str) -> Seen:
     return page
 
 
+def told_in(part: object) -> Iterator[str]:
+    """Every text for people in a part of the document, and the name of every member."""
+    if isinstance(part, list):
+        for entry in part:
+            yield from told_in(entry)
+    if isinstance(part, dict):
+        yield from (
+            part[name].replace("`", "") for name in PROSE if isinstance(part.get(name), str)
+        )
+        yield from (part[name] for name in RULES if isinstance(part.get(name), str))
+        if isinstance(part.get("properties"), dict):
+            yield from part["properties"]
+        for name, value in part.items():
+            if name not in {"example", "value"}:
+                yield from told_in(value)
+
+
 def shows_the_document(page: Seen) -> None:
     text = "".join(page.text)
     described = document()
@@ -74,6 +93,9 @@ def shows_the_document(page: Seen) -> None:
     for scheme in described["components"]["securitySchemes"].values():
         assert scheme["description"].replace("`", "") in text
     assert "Authorization: Bearer <key>" in text
+    words = " ".join(text.split())
+    for told in told_in({name: described[name] for name in ("paths", "components")}):
+        assert " ".join(told.split()) in words
     assert "A pilot in a red jacket" in text
 
 
