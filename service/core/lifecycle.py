@@ -36,7 +36,7 @@ class Signal(StrEnum):
     DEADLINE = "deadline"  # its time is up
 
 
-class Stay(StrEnum):
+class Ignored(StrEnum):
     """Why a signal changes nothing."""
 
     REPEATED = "repeated"  # known already
@@ -45,7 +45,7 @@ class Stay(StrEnum):
     DENIED = "denied"  # a wish that can no longer be met
 
 
-Decision = State | Stay
+Decision = State | Ignored
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED})
 
@@ -71,9 +71,9 @@ RANK: dict[State, int] = {
 TABLE: dict[State, dict[Signal, Decision]] = {
     State.QUEUED: {
         Signal.CLAIMED: State.SUBMITTING,
-        Signal.DEFERRED: Stay.LATE,
-        Signal.LOST: Stay.LATE,
-        Signal.ABSENT: Stay.REPEATED,
+        Signal.DEFERRED: Ignored.LATE,
+        Signal.LOST: Ignored.LATE,
+        Signal.ABSENT: Ignored.REPEATED,
         Signal.REFUSED: State.FAILED,
         # Back in the queue after a look-up found nothing, and yet the provider has it: it wins.
         Signal.SUBMITTED: State.SUBMITTED,
@@ -84,98 +84,98 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.DEADLINE: State.FAILED,
     },
     State.SUBMITTING: {
-        Signal.CLAIMED: Stay.REPEATED,
+        Signal.CLAIMED: Ignored.REPEATED,
         Signal.DEFERRED: State.QUEUED,
         Signal.LOST: State.UNCONFIRMED,
-        Signal.ABSENT: Stay.LATE,
+        Signal.ABSENT: Ignored.LATE,
         Signal.REFUSED: State.FAILED,
         # A callback may overtake the answer to our own create call: it wins.
         Signal.SUBMITTED: State.SUBMITTED,
         Signal.PROCESSING: State.PROCESSING,
         Signal.SUCCEEDED: State.SUCCEEDED,
         Signal.FAILED: State.FAILED,
-        Signal.CANCEL: Stay.DENIED,
+        Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
     },
     State.UNCONFIRMED: {
-        Signal.CLAIMED: Stay.LATE,
-        Signal.DEFERRED: Stay.LATE,
-        Signal.LOST: Stay.REPEATED,
+        Signal.CLAIMED: Ignored.LATE,
+        Signal.DEFERRED: Ignored.LATE,
+        Signal.LOST: Ignored.REPEATED,
         Signal.ABSENT: State.QUEUED,
         Signal.REFUSED: State.FAILED,
         Signal.SUBMITTED: State.SUBMITTED,
         Signal.PROCESSING: State.PROCESSING,
         Signal.SUCCEEDED: State.SUCCEEDED,
         Signal.FAILED: State.FAILED,
-        Signal.CANCEL: Stay.DENIED,
+        Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
     },
     State.SUBMITTED: {
-        Signal.CLAIMED: Stay.LATE,
-        Signal.DEFERRED: Stay.LATE,
-        Signal.LOST: Stay.LATE,
+        Signal.CLAIMED: Ignored.LATE,
+        Signal.DEFERRED: Ignored.LATE,
+        Signal.LOST: Ignored.LATE,
         # The provider took it and now knows nothing of it: a look-up that must be wrong.
-        Signal.ABSENT: Stay.ANOMALY,
-        Signal.REFUSED: Stay.ANOMALY,
-        Signal.SUBMITTED: Stay.REPEATED,
+        Signal.ABSENT: Ignored.ANOMALY,
+        Signal.REFUSED: Ignored.ANOMALY,
+        Signal.SUBMITTED: Ignored.REPEATED,
         Signal.PROCESSING: State.PROCESSING,
         Signal.SUCCEEDED: State.SUCCEEDED,
         Signal.FAILED: State.FAILED,
-        Signal.CANCEL: Stay.DENIED,
+        Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
     },
     State.PROCESSING: {
-        Signal.CLAIMED: Stay.LATE,
-        Signal.DEFERRED: Stay.LATE,
-        Signal.LOST: Stay.LATE,
-        Signal.ABSENT: Stay.ANOMALY,
-        Signal.REFUSED: Stay.ANOMALY,
-        Signal.SUBMITTED: Stay.LATE,
-        Signal.PROCESSING: Stay.REPEATED,
+        Signal.CLAIMED: Ignored.LATE,
+        Signal.DEFERRED: Ignored.LATE,
+        Signal.LOST: Ignored.LATE,
+        Signal.ABSENT: Ignored.ANOMALY,
+        Signal.REFUSED: Ignored.ANOMALY,
+        Signal.SUBMITTED: Ignored.LATE,
+        Signal.PROCESSING: Ignored.REPEATED,
         Signal.SUCCEEDED: State.SUCCEEDED,
         Signal.FAILED: State.FAILED,
-        Signal.CANCEL: Stay.DENIED,
+        Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
     },
     State.SUCCEEDED: {
-        Signal.CLAIMED: Stay.LATE,
-        Signal.DEFERRED: Stay.LATE,
-        Signal.LOST: Stay.LATE,
-        Signal.ABSENT: Stay.LATE,  # results expire at the provider after 30 days
-        Signal.REFUSED: Stay.ANOMALY,
-        Signal.SUBMITTED: Stay.LATE,
-        Signal.PROCESSING: Stay.LATE,
-        Signal.SUCCEEDED: Stay.REPEATED,
-        Signal.FAILED: Stay.ANOMALY,
-        Signal.CANCEL: Stay.DENIED,
-        Signal.DEADLINE: Stay.LATE,
+        Signal.CLAIMED: Ignored.LATE,
+        Signal.DEFERRED: Ignored.LATE,
+        Signal.LOST: Ignored.LATE,
+        Signal.ABSENT: Ignored.LATE,  # results expire at the provider after 30 days
+        Signal.REFUSED: Ignored.ANOMALY,
+        Signal.SUBMITTED: Ignored.LATE,
+        Signal.PROCESSING: Ignored.LATE,
+        Signal.SUCCEEDED: Ignored.REPEATED,
+        Signal.FAILED: Ignored.ANOMALY,
+        Signal.CANCEL: Ignored.DENIED,
+        Signal.DEADLINE: Ignored.LATE,
     },
     State.FAILED: {
-        Signal.CLAIMED: Stay.LATE,
-        Signal.DEFERRED: Stay.LATE,
-        Signal.LOST: Stay.LATE,
-        Signal.ABSENT: Stay.LATE,
-        Signal.REFUSED: Stay.REPEATED,
-        Signal.SUBMITTED: Stay.LATE,
-        Signal.PROCESSING: Stay.LATE,
-        Signal.SUCCEEDED: Stay.ANOMALY,
-        Signal.FAILED: Stay.REPEATED,
-        Signal.CANCEL: Stay.DENIED,
-        Signal.DEADLINE: Stay.LATE,
+        Signal.CLAIMED: Ignored.LATE,
+        Signal.DEFERRED: Ignored.LATE,
+        Signal.LOST: Ignored.LATE,
+        Signal.ABSENT: Ignored.LATE,
+        Signal.REFUSED: Ignored.REPEATED,
+        Signal.SUBMITTED: Ignored.LATE,
+        Signal.PROCESSING: Ignored.LATE,
+        Signal.SUCCEEDED: Ignored.ANOMALY,
+        Signal.FAILED: Ignored.REPEATED,
+        Signal.CANCEL: Ignored.DENIED,
+        Signal.DEADLINE: Ignored.LATE,
     },
     State.CANCELED: {
-        Signal.CLAIMED: Stay.LATE,
-        Signal.DEFERRED: Stay.LATE,
-        Signal.LOST: Stay.LATE,
-        Signal.ABSENT: Stay.LATE,
-        Signal.REFUSED: Stay.LATE,
+        Signal.CLAIMED: Ignored.LATE,
+        Signal.DEFERRED: Ignored.LATE,
+        Signal.LOST: Ignored.LATE,
+        Signal.ABSENT: Ignored.LATE,
+        Signal.REFUSED: Ignored.LATE,
         # Canceled in our queue, and yet the provider has it: somebody should look.
-        Signal.SUBMITTED: Stay.ANOMALY,
-        Signal.PROCESSING: Stay.ANOMALY,
-        Signal.SUCCEEDED: Stay.ANOMALY,
-        Signal.FAILED: Stay.ANOMALY,
-        Signal.CANCEL: Stay.REPEATED,
-        Signal.DEADLINE: Stay.LATE,
+        Signal.SUBMITTED: Ignored.ANOMALY,
+        Signal.PROCESSING: Ignored.ANOMALY,
+        Signal.SUCCEEDED: Ignored.ANOMALY,
+        Signal.FAILED: Ignored.ANOMALY,
+        Signal.CANCEL: Ignored.REPEATED,
+        Signal.DEADLINE: Ignored.LATE,
     },
 }
 

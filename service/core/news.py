@@ -1,7 +1,7 @@
 """What the provider reports of a task, as news of a subject."""
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.core.task_reports import Report, Status
 
 SIGNALS = {
@@ -12,14 +12,14 @@ SIGNALS = {
 }
 
 
-def news_of(report: Report) -> News | None:
+def news_of(report: Report) -> StatusUpdate | None:
     """What a provider's report says, as news; None for a word nobody knows, or for a success
     that does not say what was made: then the provider is asked again."""
     made = report.status is not Status.SUCCEEDED or report.result is not None
     if report.status is None or not made:
         return None
     error = {"code": "provider_failed", "message": report.message or "the provider gave no reason"}
-    return News(
+    return StatusUpdate(
         SIGNALS[report.status],
         provider_task_id=report.provider_task_id,
         provider_updated_at=report.updated_at,

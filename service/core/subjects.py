@@ -90,7 +90,7 @@ def _usable_with(subject: Subject) -> list[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class StatusUpdate:
     """Something learnt about a subject: a signal, and what came with it."""
 
     signal: Signal
@@ -102,7 +102,7 @@ class News:
 
 
 def moved(
-    before: Subject, state: State, news: News, now: datetime, ask_at: datetime | None = None
+    before: Subject, state: State, news: StatusUpdate, now: datetime, ask_at: datetime | None = None
 ) -> Subject:
     """The subject in its new state. Time does not run backwards, whoever's clock is behind.
 

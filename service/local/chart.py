@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import service
-from service.core.lifecycle import TABLE, TERMINAL, Signal, State, Stay
+from service.core.lifecycle import TABLE, TERMINAL, Ignored, Signal, State
 
 README = Path(service.__file__).parent / "README.md"
 BEGIN = "<!-- lifecycle: drawn by `python -m service.local.chart` -->"
@@ -43,7 +43,7 @@ def _table() -> str:
     ]
     for state, row in TABLE.items():
         cells = [
-            f"*{decision}*" if isinstance(decision, Stay) else f"**{decision}**"
+            f"*{decision}*" if isinstance(decision, Ignored) else f"**{decision}**"
             for decision in (row[signal] for signal in Signal)
         ]
         lines.append(f"| {state} | {' | '.join(cells)} |")

@@ -11,11 +11,11 @@ from service.core.subjects import Subject
 from service.core.task_reports import Report
 from service.core.timestamps import EPOCH
 from service.core.verdicts import UNDECIDED, Verdict
-from service.steps.advance import Outcome, consider
 from service.steps.resources import Resources
+from service.steps.transition import TransitionResult, decide
 from service.store.events import NewEvent
 from service.store.inbox import BatchContext, StoredCallback
-from service.store.moves import Move
+from service.store.transitions import Transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class CallbackResult:
 
     verdict: Verdict
     reason: str | None = None  # why it is this verdict, in words; None: the verdict says it
-    outcome: Outcome | None = None  # what its news came to; None: no news of a known subject
+    outcome: TransitionResult | None = None  # of its news; None: no news of a known subject
     poll: str | None = None  # the subject that the provider is asked about instead; None: none
     refusal: CallsheetError | None = None  # what its sender is told; None: it is accepted
 
@@ -42,7 +42,7 @@ class CallbackBatch:
 
     results: list[CallbackResult]  # one for each, in their order
     stored: list[StoredCallback]  # the callbacks to store, copies folded
-    moves: list[Move]  # one for each subject that moved, however often it did
+    transitions: list[Transition]  # one for each subject that moved, however often it did
     to_poll: list[str]  # the subjects that the provider is asked about
 
 
@@ -63,7 +63,7 @@ def apply_batch(
     results = [REPEATED] * len(callbacks)
     for at in order:
         results[at] = batch.apply(callbacks[at])
-    return CallbackBatch(results, batch.stored(), batch.moves(), batch.to_poll)
+    return CallbackBatch(results, batch.stored(), batch.transitions(), batch.to_poll)
 
 
 class _Batch:
@@ -89,10 +89,10 @@ class _Batch:
         some, of no subject, from waiting for each other."""
         return [self._stored[key] for key in sorted(self._stored)]
 
-    def moves(self) -> list[Move]:
+    def transitions(self) -> list[Transition]:
         """One for each subject that moved, however often it did."""
         return [
-            Move(self._before[id_], self._now[id_], tuple(self._new.get(id_, ())))
+            Transition(self._before[id_], self._now[id_], tuple(self._new.get(id_, ())))
             for id_, subject in self._now.items()
             if subject is not self._before[id_]
         ]
@@ -174,10 +174,10 @@ class _Batch:
             if saying in self._said:
                 return CallbackResult(Verdict.REPEATED, "another message said the same")
             self._said.add(saying)
-        outcome = consider(self._resources, subject, news)
-        return CallbackResult(Verdict(outcome.stay or Verdict.APPLIED), outcome=outcome)
+        outcome = decide(self._resources, subject, news)
+        return CallbackResult(Verdict(outcome.ignored or Verdict.APPLIED), outcome=outcome)
 
-    def _move(self, outcome: Outcome) -> None:
+    def _move(self, outcome: TransitionResult) -> None:
         before, after = outcome.before, outcome.after
         if after is before:
             return

@@ -18,11 +18,11 @@ import structlog
 
 from service.core.callback import Callback
 from service.job_queue import Work
-from service.steps import advance
+from service.steps import transition
 from service.steps.apply import CallbackResult, apply_batch
 from service.steps.resources import Resources
 from service.steps.verify import verify
-from service.store import archive, inbox, moves, subjects
+from service.store import archive, inbox, subjects, transitions
 from service.store.archive import CallbackSummary
 from service.store.connection import Connection
 
@@ -89,10 +89,10 @@ async def store_and_apply(
     if any(callback.secrets_version not in in_force for callback in callbacks):
         raise SecretsChanged
     batch = apply_batch(resources, locked, context, callbacks)
-    deliveries = await moves.write(tx, batch.moves, batch.stored)
+    deliveries = await transitions.write(tx, batch.transitions, batch.stored)
     for kind in {callback.verification for callback in callbacks if callback.doubtful}:
         await inbox.trim(tx, kind, MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES)
-    await subjects.ask_at(tx, batch.to_poll, resources.clock())
+    await subjects.schedule_poll(tx, batch.to_poll, resources.clock())
     return batch.results, deliveries
 
 
@@ -106,9 +106,9 @@ def log_and_wake(
     """After the commit, one log line for each callback: that of its move, or why there was none;
     and wakes for whoever has work now."""
     outcome = result.outcome
-    if outcome is not None and outcome.stay is None:
+    if outcome is not None and outcome.ignored is None:
         signal = f"callback {callback.report.word[:50]}"
-        advance.log_and_wake(resources, outcome, signal, deliveries)
+        transition.log_and_wake(resources, outcome, signal, deliveries)
         return
     log.info(
         "callback",

@@ -17,12 +17,12 @@ from service.core.errors import FieldError, Unavailable
 from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.looks import Found, Medium, compared, error_of, media_of
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
-from service.steps.advance import Fence, advance
 from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
 from service.steps.see import see
+from service.steps.transition import TransitionGuard, advance
 from service.store import media_looks
 from service.store.media_looks import Due, Terms
 
@@ -142,9 +142,11 @@ class _Look:
             wait = jittered(TRIES_AFTER[due.tries], SPREAD, resources.dice())
             at = resources.clock() + timedelta(seconds=wait)
             return "later" if await self.given_back(at, tried=True) else "late"
-        news = News(Signal.REFUSED, error=error_of(self.found))
-        outcome = await advance(resources, due.id, news, Fence(media=self.claimed.lease.token))
-        return "bad" if outcome is not None and outcome.stay is None else "late"
+        news = StatusUpdate(Signal.REFUSED, error=error_of(self.found))
+        outcome = await advance(
+            resources, due.id, news, TransitionGuard(media=self.claimed.lease.token)
+        )
+        return "bad" if outcome is not None and outcome.ignored is None else "late"
 
     async def _good(self, warnings: Sequence[FieldError]) -> str:
         due, token = self.claimed.due, self.claimed.lease.token

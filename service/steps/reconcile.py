@@ -13,14 +13,14 @@ from service.core.budget import Budget
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal, State
 from service.core.news import news_of
-from service.core.subjects import News, Subject
+from service.core.subjects import StatusUpdate, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps import reverify, unreadable
-from service.steps.advance import Fence, advance, advance_all, next_look_up
 from service.steps.for_each import for_each
 from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
 from service.steps.submit import RETRY_BASE, RETRY_CAP
+from service.steps.transition import TransitionGuard, advance, advance_all, next_look_up
 from service.store import provider, subjects
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ async def look_up(resources: Resources, subject: Subject) -> None:
     """Ask for one subject; apply what is new, else ask again later, each time a little later."""
     answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
     await unreadable.note(resources, subject.id, answer)
-    news: News | None = None
+    news: StatusUpdate | None = None
     match answer:
         case Found(report):
             news = news_of(report)
@@ -70,20 +70,22 @@ async def look_up(resources: Resources, subject: Subject) -> None:
         case _:
             assert_never(answer)
     if news is not None:
-        outcome = await advance(resources, subject.id, news, Fence(attempt=subject.attempts))
-        if outcome is None or outcome.stay is None:
+        outcome = await advance(
+            resources, subject.id, news, TransitionGuard(attempt=subject.attempts)
+        )
+        if outcome is None or outcome.ignored is None:
             return
     await _ask_later(resources, subject)
 
 
-def _absent(resources: Resources, subject: Subject) -> News | None:
+def _absent(resources: Resources, subject: Subject) -> StatusUpdate | None:
     """Nothing there: send it again, but not while the lost call may still be on its way."""
     now = resources.clock()
     grace = timedelta(seconds=resources.settings.not_found_grace)
     if subject.state is State.UNCONFIRMED and (subject.claimed_at or now) + grace > now:
         return None
     wait = full_jitter(subject.attempts, RETRY_BASE, RETRY_CAP, resources.dice())
-    return News(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))
+    return StatusUpdate(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))
 
 
 async def _ask_later(resources: Resources, subject: Subject) -> None:
@@ -92,7 +94,7 @@ async def _ask_later(resources: Resources, subject: Subject) -> None:
     if subject.state is State.UNCONFIRMED:  # it may never have arrived: do not let it wait long
         at = min(at, now + timedelta(seconds=1.0 + subject.poll_count))
     async with resources.database.transaction() as tx:
-        await subjects.ask_later(tx, subject, at)
+        await subjects.reschedule_poll(tx, subject, at)
 
 
 async def sweep(resources: Resources) -> None:
@@ -100,15 +102,15 @@ async def sweep(resources: Resources) -> None:
     subjects that have appeared."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        lapsed = await subjects.lapsed(tx, now, MOST)
-        overdue = await subjects.overdue(tx, now, MOST)
+        lapsed = await subjects.expired_leases(tx, now, MOST)
+        overdue = await subjects.past_deadline(tx, now, MOST)
     await _move(resources, lapsed, partial(_lapsed, now))
     await _move(resources, overdue, partial(_overdue, now))
     await reverify.reverify_unmatched(resources)
 
 
 async def _move(
-    resources: Resources, ids: Sequence[str], judge: Callable[[Subject], News | None]
+    resources: Resources, ids: Sequence[str], judge: Callable[[Subject], StatusUpdate | None]
 ) -> None:
     """Move these by what `judge` says of each, in batches; where one of a batch is at fault, one by
     one, so that it does not keep the sweep from the others."""
@@ -122,16 +124,16 @@ async def _move(
             await for_each(batch, lambda id_: advance_all(resources, [id_], judge))
 
 
-def _lapsed(now: datetime, subject: Subject) -> News | None:
+def _lapsed(now: datetime, subject: Subject) -> StatusUpdate | None:
     """Nobody knows how far the dead worker came: look it up before anything is sent again."""
     if subject.state is not State.SUBMITTING or (subject.lease_until or now) > now:
         return None
-    return News(Signal.LOST)
+    return StatusUpdate(Signal.LOST)
 
 
-def _overdue(now: datetime, subject: Subject) -> News | None:
+def _overdue(now: datetime, subject: Subject) -> StatusUpdate | None:
     if subject.finished_at is not None or subject.deadline > now:
         return None
     allowed = (subject.deadline - subject.created_at).total_seconds()
     message = f"not finished {allowed:.10g} s after acceptance"
-    return News(Signal.DEADLINE, error={"code": "deadline_exceeded", "message": message})
+    return StatusUpdate(Signal.DEADLINE, error={"code": "deadline_exceeded", "message": message})

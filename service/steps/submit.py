@@ -13,7 +13,7 @@ from service.core.leases import Lease
 from service.core.lifecycle import Signal
 from service.core.news import news_of
 from service.core.parallel_limit import places, refused
-from service.core.subjects import News, Subject
+from service.core.subjects import StatusUpdate, Subject
 from service.core.url_tokens import callback_token
 from service.job_queue import Work
 from service.remote.provider import (
@@ -26,9 +26,9 @@ from service.remote.provider import (
     Unknown,
 )
 from service.steps import unreadable
-from service.steps.advance import Fence, advance
 from service.steps.leases import end_of_lease
 from service.steps.resources import Resources
+from service.steps.transition import TransitionGuard, advance
 from service.store import media, provider, subjects
 from service.store.provider import ProviderState
 
@@ -96,7 +96,7 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     answer = await resources.provider.create(body)
     now = resources.clock()
     news = _news(resources, subject, answer, now)
-    ours = Fence(claimed.lease.token)
+    ours = TransitionGuard(claimed.lease.token)
     if isinstance(answer, Stopped | Deferred):
         # Nothing was created. The subject's move wakes whoever claims: they know the limit by then.
         await _learn(resources, claimed, answer, now)
@@ -108,23 +108,27 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     await unreadable.note(resources, subject.id, answer)
 
 
-def _news(resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime) -> News:
+def _news(
+    resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime
+) -> StatusUpdate:
     """What the provider's answer says of this subject."""
     match answer:
         case Accepted(report):
-            return news_of(report) or News(Signal.LOST)
+            return news_of(report) or StatusUpdate(Signal.LOST)
         case Exists() | Unknown():  # it exists from an answer that was lost, or nobody knows
-            return News(Signal.LOST)
+            return StatusUpdate(Signal.LOST)
         case Refused(code, message):
             error = {"code": "provider_refused", "message": message, "provider_code": code}
-            return News(Signal.REFUSED, error=error)
+            return StatusUpdate(Signal.REFUSED, error=error)
         case Deferred(at_least=at_least, parallel=parallel):
             # Where there are too many, the learnt limit says how soon there is a place for it.
             doublings = 0 if parallel else subject.attempts
             wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.dice())
-            return News(Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait)))
+            return StatusUpdate(
+                Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait))
+            )
         case Stopped():
-            return News(Signal.DEFERRED, retry_at=now)
+            return StatusUpdate(Signal.DEFERRED, retry_at=now)
         case _:
             assert_never(answer)
 

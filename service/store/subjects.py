@@ -80,7 +80,7 @@ async def lock(tx: Connection, subject_id: str) -> Subject | None:
 _OWNER = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
 
 
-async def owner(tx: Connection, provider_task_id: str) -> str | None:
+async def id_by_provider_task(tx: Connection, provider_task_id: str) -> str | None:
     """Whose task that is."""
     id_: str | None = await tx.scalar(_OWNER, {"task": provider_task_id})
     return id_
@@ -166,7 +166,7 @@ async def claim(
     return [subject_of(row) for row in await tx.execute(_CLAIM, values)]
 
 
-async def lapsed(tx: Connection, now: datetime, limit: int) -> list[str]:
+async def expired_leases(tx: Connection, now: datetime, limit: int) -> list[str]:
     """Claimed subjects whose lease has ended; their worker died or was stopped."""
     statement = (
         select(subjects.c.id)
@@ -177,7 +177,7 @@ async def lapsed(tx: Connection, now: datetime, limit: int) -> list[str]:
     return [row[0] for row in await tx.execute(statement)]
 
 
-async def overdue(tx: Connection, now: datetime, limit: int) -> list[str]:
+async def past_deadline(tx: Connection, now: datetime, limit: int) -> list[str]:
     """Unfinished subjects past their deadline."""
     statement = (
         select(subjects.c.id)
@@ -214,12 +214,12 @@ async def claim_polls(
     return [subject_of(row) for row in await tx.execute(_CLAIM_POLLS, values)]
 
 
-async def ask_later(tx: Connection, held: Subject, at: datetime) -> None:
+async def reschedule_poll(tx: Connection, held: Subject, at: datetime) -> None:
     """Ask for this claimed one again, unless somebody wants it asked for sooner."""
     await tx.execute(_ASK_LATER, {"id": held.id, "held": held.next_poll_at, "at": at})
 
 
-async def ask_at(tx: Connection, subject_ids: Sequence[str], at: datetime) -> None:
+async def schedule_poll(tx: Connection, subject_ids: Sequence[str], at: datetime) -> None:
     """Ask for these by then, as far as they wait to be asked for; one that is due before keeps its
     place among those that wait."""
     if subject_ids:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from service.core.events import Event, event_of
 from service.core.ids import CHANCE_BYTES, new_id
-from service.core.lifecycle import State, Stay, decide
+from service.core.lifecycle import Ignored, State, decide
 from service.core.news import news_of
 from service.core.subjects import Subject, moved
 from service.core.task_reports import Report, read_callback
@@ -87,7 +87,7 @@ async def _apply(tx: AsyncConnection, callback_id: str, report: Report, now: dat
         await _judge(tx, callback_id, "unknown" if before is None else "parked")
         return
     decision = decide(before.state, news.signal)
-    if isinstance(decision, Stay):
+    if isinstance(decision, Ignored):
         await _judge(tx, callback_id, decision.value)
         return
     after = moved(before, decision, news, now)

@@ -9,9 +9,9 @@ from service.core.lifecycle import (
     TABLE,
     TERMINAL,
     WITH_PROVIDER,
+    Ignored,
     Signal,
     State,
-    Stay,
     decide,
     makes_event,
 )
@@ -26,7 +26,7 @@ def test_every_state_and_signal_is_decided() -> None:
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 def test_a_terminal_state_has_no_way_out(state: State) -> None:
-    assert all(isinstance(decision, Stay) for decision in TABLE[state].values())
+    assert all(isinstance(decision, Ignored) for decision in TABLE[state].values())
 
 
 def test_every_state_can_be_reached_and_every_unfinished_one_can_end() -> None:
@@ -64,11 +64,11 @@ def test_places_are_held_from_the_claim_to_the_end() -> None:
 
 
 def test_what_an_answer_taught_is_not_undone_by_a_later_one() -> None:
-    assert decide(State.SUBMITTED, Signal.LOST) is Stay.LATE
-    assert decide(State.PROCESSING, Signal.SUBMITTED) is Stay.LATE
-    assert decide(State.SUCCEEDED, Signal.FAILED) is Stay.ANOMALY
-    assert decide(State.FAILED, Signal.SUCCEEDED) is Stay.ANOMALY
-    assert decide(State.CANCELED, Signal.PROCESSING) is Stay.ANOMALY
+    assert decide(State.SUBMITTED, Signal.LOST) is Ignored.LATE
+    assert decide(State.PROCESSING, Signal.SUBMITTED) is Ignored.LATE
+    assert decide(State.SUCCEEDED, Signal.FAILED) is Ignored.ANOMALY
+    assert decide(State.FAILED, Signal.SUCCEEDED) is Ignored.ANOMALY
+    assert decide(State.CANCELED, Signal.PROCESSING) is Ignored.ANOMALY
 
 
 def test_the_readme_shows_the_table_as_it_is() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.core import ids
 from service.core.events import event_of, in_feed
 from service.core.lifecycle import RANK, Signal, State, decide
-from service.core.subjects import News, moved, public
+from service.core.subjects import StatusUpdate, moved, public
 from service.core.url_tokens import callback_token, subject_of
 from tests.make import NOW, a_subject
 
@@ -31,7 +31,7 @@ def test_an_event_id_has_no_dot_and_is_the_same_each_time() -> None:
 
 def test_an_end_has_its_time_and_its_result_and_nothing_is_polled_after_it() -> None:
     before = a_subject(state=State.PROCESSING, version=3, next_poll_at=NOW)
-    news = News(Signal.SUCCEEDED, result={"element_id": "1"})
+    news = StatusUpdate(Signal.SUCCEEDED, result={"element_id": "1"})
     after = moved(before, State.SUCCEEDED, news, NOW)
     assert (after.version, after.finished_at, after.next_poll_at) == (4, NOW, None)
     assert after.result == {"element_id": "1"}
@@ -40,23 +40,27 @@ def test_an_end_has_its_time_and_its_result_and_nothing_is_polled_after_it() -> 
 
 def test_a_move_within_a_rank_makes_no_version() -> None:
     claimed = a_subject(state=State.SUBMITTING, lease_token="lse", lease_until=NOW)
-    lost = moved(claimed, State.UNCONFIRMED, News(Signal.LOST), NOW)
+    lost = moved(claimed, State.UNCONFIRMED, StatusUpdate(Signal.LOST), NOW)
     assert (lost.version, lost.lease_token, lost.next_poll_at) == (claimed.version, None, NOW)
     later = NOW + timedelta(seconds=5)
-    queued = moved(claimed, State.QUEUED, News(Signal.DEFERRED, retry_at=later), NOW)
+    queued = moved(claimed, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=later), NOW)
     assert (queued.available_at, queued.next_poll_at) == (later, None)
 
 
 def test_time_does_not_run_backwards_when_a_clock_is_behind() -> None:
     before = a_subject(state=State.SUBMITTED, version=2)
-    after = moved(before, State.PROCESSING, News(Signal.PROCESSING), NOW - timedelta(seconds=9))
+    after = moved(
+        before, State.PROCESSING, StatusUpdate(Signal.PROCESSING), NOW - timedelta(seconds=9)
+    )
     assert after.updated_at == before.updated_at
 
 
 def test_the_providers_time_is_the_latest_heard_of() -> None:
     late, early = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
     before = replace(a_subject(state=State.SUBMITTED, version=2), provider_updated_at=late)
-    after = moved(before, State.PROCESSING, News(Signal.PROCESSING, provider_updated_at=early), NOW)
+    after = moved(
+        before, State.PROCESSING, StatusUpdate(Signal.PROCESSING, provider_updated_at=early), NOW
+    )
     assert after.provider_updated_at == late
 
 
@@ -66,7 +70,7 @@ def test_whatever_happens_versions_have_no_gap_and_ends_are_marked(signals: list
     for signal in signals:
         decision = decide(subject.state, signal)
         if isinstance(decision, State):
-            news = News(signal, result={"element_id": "1"}, error={"code": "x"})
+            news = StatusUpdate(signal, result={"element_id": "1"}, error={"code": "x"})
             after = moved(subject, decision, news, NOW)
             assert after.version - subject.version == (RANK[decision] > RANK[subject.state])
             subject = after

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
-from service.steps.advance import advance
+from service.steps.transition import advance
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver
@@ -20,7 +20,7 @@ LONG_AGO = "2020-01-01T00:00:00Z"
 async def story(api: Api, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """A subject with two events."""
     subject = await api.create(**changes)
-    news = News(Signal.SUBMITTED, provider_task_id=subject["id"])
+    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject["id"])
     await advance(api.resources, subject["id"], news)
     return subject
 
@@ -64,8 +64,10 @@ def came(subscriber: Receiver) -> list[tuple[str, int]]:
 
 async def story_goes_on(api: Api, subject_id: str) -> None:
     """Two more events."""
-    await advance(api.resources, subject_id, News(Signal.SUBMITTED, provider_task_id=subject_id))
-    await advance(api.resources, subject_id, News(Signal.PROCESSING))
+    await advance(
+        api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
+    )
+    await advance(api.resources, subject_id, StatusUpdate(Signal.PROCESSING))
 
 
 async def resend(api: Api, delivery_id: str) -> httpx.Response:

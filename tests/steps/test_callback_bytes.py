@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from service.core.callback import RawCallback
 from service.core.events import event_of
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.steps import audit, ingest
-from service.steps.advance import advance
 from service.steps.resources import Resources
+from service.steps.transition import advance
 from service.steps.verify import verify
 from service.store import events, insert
 from service.store.events import NewEvent
@@ -55,7 +55,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     async with resources.database.transaction() as tx:
         assert await insert.add_subjects(tx, [subject])
         await events.append(tx, [NewEvent(event_of(subject), resources.new_id("dlv"))])
-    news = News(Signal.SUBMITTED, provider_task_id=subject.id)
+    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
     await advance(resources, subject.id, news)
     return subject.id
 

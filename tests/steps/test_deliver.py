@@ -14,13 +14,13 @@ from starlette.routing import Route
 from structlog.typing import EventDict
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.schema.subscribers import subscribers
 from service.steps import subscribe
-from service.steps.advance import advance
 from service.steps.deliver import Deliverer
 from service.steps.send_settings import SendSettingsCache
+from service.steps.transition import advance
 from tests.calling import blocked, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Receiver, served, until
@@ -68,7 +68,7 @@ def scheduled(api: Api) -> Api:
 
 
 async def submitted(api: Api, subject_id: str) -> None:
-    news = News(Signal.SUBMITTED, provider_task_id=subject_id)
+    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
     await advance(api.resources, subject_id, news)
 
 

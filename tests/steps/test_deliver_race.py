@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
-from service.steps.advance import advance
+from service.steps.transition import advance
 from tests.calling import blocked
 from tests.conftest import Api
 from tests.local.simulating import Receiver
@@ -33,7 +33,7 @@ async def test_an_event_written_while_the_one_before_is_recorded_is_delivered(
         await gate.fetchval("SELECT pg_advisory_lock($1)", GATE)
         delivering = asyncio.create_task(api.work(Work.DELIVER))
         await blocked(api.resources)
-        news = News(Signal.PROCESSING, provider_task_id="1")
+        news = StatusUpdate(Signal.PROCESSING, provider_task_id="1")
         moving = asyncio.create_task(advance(api.resources, subject["id"], news))
         both = asyncio.create_task(blocked(api.resources, 2))
         await asyncio.wait([moving, both], return_when=asyncio.FIRST_COMPLETED)

@@ -10,12 +10,12 @@ import pytest
 
 from service.core.callback import Callback, RawCallback
 from service.core.lifecycle import Signal, State
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.steps import ingest, submit
-from service.steps.advance import advance
 from service.steps.apply import CallbackResult
 from service.steps.batcher import Batcher
+from service.steps.transition import advance
 from service.steps.verify import verify
 from tests.calling import ELEMENT, TASK, blocked, fetch, newer, record, signed, token
 from tests.conftest import Api, Clock
@@ -55,7 +55,7 @@ async def kept(api: Api) -> list[dict[str, Any]]:
 async def submitted(api: Api, task: str = TASK) -> str:
     """The id of a subject that the provider has."""
     subject_id: str = (await api.create())["id"]
-    await advance(api.resources, subject_id, News(Signal.SUBMITTED, provider_task_id=task))
+    await advance(api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task))
     return subject_id
 
 

@@ -12,14 +12,14 @@ from structlog.typing import EventDict
 from service.core.errors import Unavailable
 from service.core.leases import Lease
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.local.ports import free_port
 from service.steps import leases, reconcile, submit
-from service.steps.advance import advance
 from service.steps.deliver import Deliverer
 from service.steps.look import Looker
 from service.steps.resources import Resources
+from service.steps.transition import advance
 from service.store.database import Database
 from service.worker import keep_leases, make_loops
 from tests.calling import fetch
@@ -140,7 +140,7 @@ async def taken_up(api: Api, kind: Kind) -> Lease:
     await reconcile.sweep(api.resources)
     (subject,) = await fetch(api.resources, "SELECT id, state FROM subjects")
     if subject["state"] == "unconfirmed":
-        await advance(api.resources, subject["id"], News(Signal.ABSENT))
+        await advance(api.resources, subject["id"], StatusUpdate(Signal.ABSENT))
     (lease,) = await kind.claim(api.resources)
     return lease
 

@@ -10,13 +10,13 @@ import pytest
 from structlog.typing import EventDict
 
 from service import worker
-from service.core.lifecycle import Signal, Stay
-from service.core.subjects import News
+from service.core.lifecycle import Ignored, Signal
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.steps import reconcile
-from service.steps.advance import Fence, advance
 from service.steps.look import Claimed, Looker
 from service.steps.resources import Resources
+from service.steps.transition import TransitionGuard, advance
 from service.steps.work_loop import WorkLoop
 from service.store import accounts, media_looks
 from tests.calling import create, eventually, fetch
@@ -118,12 +118,14 @@ async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
     """The token is checked under the lock that the end is written under."""
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await Looker(api.resources).claim(PLACES)
-    news = News(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
+    news = StatusUpdate(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
     async with api.resources.database.autocommit() as tx:
         assert await media_looks.finish(tx, subject_id, claimed.lease.token)
-    outcome = await advance(api.resources, subject_id, news, Fence(media=claimed.lease.token))
+    outcome = await advance(
+        api.resources, subject_id, news, TransitionGuard(media=claimed.lease.token)
+    )
     assert outcome is not None
-    assert outcome.stay is Stay.LATE
+    assert outcome.ignored is Ignored.LATE
     assert (await api.read(subject_id))["state"] == "queued"
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.steps import reconcile
-from service.steps.advance import advance
 from service.steps.learnt import USUAL
+from service.steps.transition import advance
 from service.store import subjects
 from service.wiring import utc_now
 from service.worker import LOOK_UPS, make_loops
@@ -141,7 +141,7 @@ async def test_hints_that_gather_cost_one_look_up_and_no_place_among_those_that_
     async def hint(subject_id: str) -> None:
         clock.pass_by(0.01)
         async with api.resources.database.transaction() as tx:
-            await subjects.ask_at(tx, [subject_id], clock())
+            await subjects.schedule_poll(tx, [subject_id], clock())
 
     await hint(first)
     for _ in range(3):
@@ -161,8 +161,8 @@ async def test_what_is_called_back_is_not_asked_for(
     )
     clock.pass_by(USUAL["image_refer"])
     result = {"element_id": "1"}
-    await advance(api.resources, ended, News(Signal.SUCCEEDED, result=result))
-    await advance(api.resources, moved, News(Signal.PROCESSING))
+    await advance(api.resources, ended, StatusUpdate(Signal.SUCCEEDED, result=result))
+    await advance(api.resources, moved, StatusUpdate(Signal.PROCESSING))
     assert await claimed(api, RATE) == [silent]
 
 

@@ -9,11 +9,11 @@ from structlog.typing import EventDict
 
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.steps import reconcile, submit
-from service.steps.advance import advance
 from service.steps.learnt import USUAL
+from service.steps.transition import advance
 from tests.calling import fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -119,7 +119,9 @@ async def test_a_provider_that_forgets_what_it_took_changes_nothing(
     api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create())["id"]
-    await advance(api.resources, subject_id, News(Signal.SUBMITTED, provider_task_id="gone"))
+    await advance(
+        api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id="gone")
+    )
     clock.pass_by(USUALLY)
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "submitted"
@@ -156,7 +158,7 @@ async def test_a_look_up_that_was_overtaken_by_a_new_submission_is_late(
     await api.work(Work.SUBMIT)
     clock.pass_by(60)
     (stale,) = await reconcile.claim(api.resources, 1)
-    await advance(api.resources, subject_id, News(Signal.ABSENT))
+    await advance(api.resources, subject_id, StatusUpdate(Signal.ABSENT))
     (fresh,) = await submit.claim(api.resources, 1)
     await reconcile.look_up(api.resources, stale)
     assert logged[-1]["verdict"] == "late"
@@ -197,13 +199,13 @@ async def submitting(api: Api, provider: Remote) -> str:
 
 async def unconfirmed(api: Api, provider: Remote) -> str:
     subject_id = await submitting(api, provider)
-    await advance(api.resources, subject_id, News(Signal.LOST))
+    await advance(api.resources, subject_id, StatusUpdate(Signal.LOST))
     return subject_id
 
 
 async def processing(api: Api, provider: Remote) -> str:
     subject_id = await unconfirmed(api, provider)
-    await advance(api.resources, subject_id, News(Signal.PROCESSING, provider_task_id="1"))
+    await advance(api.resources, subject_id, StatusUpdate(Signal.PROCESSING, provider_task_id="1"))
     return subject_id
 
 

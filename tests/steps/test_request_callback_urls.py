@@ -9,12 +9,12 @@ from standardwebhooks import Webhook
 
 from service.core.errors import Invalid
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.remote.delivery_outcomes import Failed
 from service.steps import keys
-from service.steps.advance import advance
 from service.steps.request_callback_urls import origin_of
+from service.steps.transition import advance
 from tests.calling import create, eventually, fetch
 from tests.conftest import Api, Clock
 from tests.local.simulating import PATH, Receiver, Remote
@@ -252,5 +252,5 @@ def test_an_origin_is_a_host_and_a_port(url: str, origin: str) -> None:
 
 async def test_a_move_that_makes_no_event_makes_no_call(api: Api, subscriber: Receiver) -> None:
     made = await api.create(callback_url=subscriber.url)
-    await advance(api.resources, made["id"], News(Signal.LOST))
+    await advance(api.resources, made["id"], StatusUpdate(Signal.LOST))
     assert await fetch(api.resources, "SELECT 1 FROM deliveries") == []

@@ -8,10 +8,10 @@ import pytest
 from structlog.typing import EventDict
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.steps import keys, reverify
-from service.steps.advance import advance
+from service.steps.transition import advance
 from tests.calling import TASK, fetch, newer, record, signed
 from tests.conftest import Api, Clock
 from tests.local.simulating import Remote
@@ -72,7 +72,7 @@ async def unknown(api: Api, task: str, message_id: str, word: str = "succeed", *
 
 async def appeared(api: Api, task: str) -> str:
     subject_id: str = (await api.create())["id"]
-    await advance(api.resources, subject_id, News(Signal.SUBMITTED, provider_task_id=task))
+    await advance(api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task))
     return subject_id
 
 

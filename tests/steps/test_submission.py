@@ -9,11 +9,11 @@ from asyncpg import UndefinedColumnError
 from structlog.typing import EventDict
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.settings import Settings
 from service.steps import reconcile, submit
-from service.steps.advance import advance
+from service.steps.transition import advance
 from service.store import provider as store
 from service.store import subjects
 from service.store.record import lock_subjects
@@ -84,7 +84,7 @@ async def test_the_provider_never_has_more_than_its_places(api: Api, provider: R
     held = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'submitted'"))[0][
         "id"
     ]
-    await advance(api.resources, held, News(Signal.FAILED, error={"code": "x"}))
+    await advance(api.resources, held, StatusUpdate(Signal.FAILED, error={"code": "x"}))
     await api.work(Work.SUBMIT)
     assert await states(api) == ["failed", "queued"] + ["submitted"] * 3
 
@@ -143,7 +143,7 @@ async def test_a_probe_takes_no_place_that_is_not_free(
         await api.create()
     await api.work(Work.SUBMIT)
     other = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'queued'"))[0]["id"]
-    await advance(api.resources, other, News(Signal.SUBMITTED, provider_task_id="early"))
+    await advance(api.resources, other, StatusUpdate(Signal.SUBMITTED, provider_task_id="early"))
     clock.pass_by(60)
     await api.work(Work.SUBMIT)
     assert await states(api) == ["queued"] * 2 + ["submitted"] * 2
@@ -310,7 +310,7 @@ async def test_a_task_that_is_another_subjects_says_nothing_about_this_one(
     api: Api, logged: list[EventDict]
 ) -> None:
     first, second = [(await api.create())["id"] for _ in range(2)]
-    news = News(Signal.SUBMITTED, provider_task_id="1")
+    news = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
     await submit.claim(api.resources, 2)
     await advance(api.resources, first, news)
     await advance(api.resources, second, news)
@@ -320,4 +320,4 @@ async def test_a_task_that_is_another_subjects_says_nothing_about_this_one(
 
 
 async def test_news_of_a_subject_nobody_has_is_nobodys_news(api: Api) -> None:
-    assert await advance(api.resources, "sub_none", News(Signal.LOST)) is None
+    assert await advance(api.resources, "sub_none", StatusUpdate(Signal.LOST)) is None

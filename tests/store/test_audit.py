@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
-from service.steps.advance import advance
+from service.steps.transition import advance
 from service.store.audit import MOST, QUESTIONS
 from tests.calling import fetch
 from tests.conftest import Api, Clock
@@ -32,7 +32,7 @@ async def story(api: Api, subscriber: Receiver) -> None:
     """A subject with two events, delivered both; and the second to its callback_url."""
     await api.subscribe(subscriber.url)
     subject = await api.create(callback_url=subscriber.url)
-    news = News(Signal.SUBMITTED, provider_task_id="1")
+    news = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
     await advance(api.resources, subject["id"], news)
     for _ in range(2):
         await api.work(Work.DELIVER)

@@ -10,9 +10,9 @@ import pytest
 
 from service.core.events import operational
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.core.subscriber_health import HealthNotice
-from service.steps.advance import advance
+from service.steps.transition import advance
 from service.store import events, subscriber_health
 from service.store.audit import QUESTIONS
 from service.store.events import NewEvent
@@ -83,7 +83,7 @@ class History:
     async def advance(self) -> None:
         subject = self.chance.choice(self.subjects)
         signal = self.chance.choice([Signal.SUBMITTED, Signal.PROCESSING])
-        await advance(self.api.resources, subject, News(signal, provider_task_id=subject))
+        await advance(self.api.resources, subject, StatusUpdate(signal, provider_task_id=subject))
 
     async def pause(self) -> None:
         id_ = self.any()

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from service.core.lifecycle import Signal, State
-from service.core.subjects import News, Subject, moved
+from service.core.subjects import StatusUpdate, Subject, moved
 from service.steps import submit
 from service.steps.resources import Resources
-from service.store import accounts, insert, moves, subjects
-from service.store.moves import Move
+from service.store import accounts, insert, subjects, transitions
+from service.store.transitions import Transition
 from tests.conftest import Clock
 from tests.make import a_subject
 
@@ -135,8 +135,8 @@ async def test_a_deferred_subject_is_not_claimed_before_its_time(
     (one,) = await claimed(resources, 1)
     at = clock() + timedelta(seconds=60)
     async with resources.database.transaction() as tx:
-        later = moved(one, State.QUEUED, News(Signal.DEFERRED, retry_at=at), clock())
-        await moves.write(tx, [Move(one, later, ())])
+        later = moved(one, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=at), clock())
+        await transitions.write(tx, [Transition(one, later, ())])
     clock.pass_by(59)
     assert await claimed(resources, 1) == []
     clock.pass_by(1)

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from service.core.delivery_state import DeliveryState
 from service.core.lifecycle import Signal
-from service.core.subjects import News
-from service.steps.advance import advance
+from service.core.subjects import StatusUpdate
 from service.steps.resources import Resources
+from service.steps.transition import advance
 from service.store.claim import ClaimLimits, DueDelivery, claim_due
 from service.store.record import AttemptRecord, record_attempts
 from tests.calling import fetch
@@ -43,7 +43,9 @@ async def recorded(
 
 async def submitted(resources: Resources, subject_id: str) -> None:
     """A second event."""
-    await advance(resources, subject_id, News(Signal.SUBMITTED, provider_task_id=subject_id))
+    await advance(
+        resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
+    )
 
 
 def sequences(found: Sequence[DueDelivery]) -> list[int]:

@@ -8,14 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News as Learnt
-from service.core.subjects import Subject
+from service.core.subjects import StatusUpdate, Subject
 from service.steps import keys, reading
-from service.steps.advance import advance, consider
 from service.steps.resources import Resources
-from service.store import accounts, feed, moves, replay, subjects
+from service.steps.transition import advance, decide
+from service.store import accounts, feed, replay, subjects, transitions
 from service.store.feed import Kept, News, Position
-from service.store.moves import Move
+from service.store.transitions import Transition
 from tests.store.statements import heard, plan, scans
 from tests.written import write, write_and_commit
 
@@ -169,12 +168,12 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
     made = await write_and_commit(resources, account)
     async with resources.database.transaction() as older:
         await older.execute(text("SELECT pg_current_xact_id()"))
-        await advance(resources, made.id, Learnt(Signal.SUBMITTED, provider_task_id="1"))
+        await advance(resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
         subject = await subjects.lock(older, made.id)
         assert subject is not None
-        outcome = consider(resources, subject, Learnt(Signal.PROCESSING))
-        move = Move(outcome.before, outcome.after, outcome.events)
-        await moves.write(older, [move])
+        outcome = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
+        move = Transition(outcome.before, outcome.after, outcome.events)
+        await transitions.write(older, [move])
     seen: list[Kept] = []
     await read_on(resources, account, seen)
     assert [event.sequence for event in seen] == [1, 2, 3]

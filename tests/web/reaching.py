@@ -1,23 +1,23 @@
 """Subjects in every state, by the signals that lead there."""
 
 from service.core.lifecycle import Signal, State
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.steps import submit
-from service.steps.advance import advance
+from service.steps.transition import advance
 from tests.conftest import Api
 
 RESULT = {"element_id": "7"}
 ERROR = {"code": "provider_refused", "message": "no", "provider_code": 1301}
 
 # How a queued subject gets into each state: the signals it is given.
-WAYS: dict[State, list[News]] = {
+WAYS: dict[State, list[StatusUpdate]] = {
     State.QUEUED: [],
     State.SUBMITTING: [],
-    State.UNCONFIRMED: [News(Signal.LOST)],
-    State.SUBMITTED: [News(Signal.SUBMITTED, provider_task_id="1")],
-    State.PROCESSING: [News(Signal.PROCESSING, provider_task_id="2")],
-    State.SUCCEEDED: [News(Signal.SUCCEEDED, provider_task_id="3", result=RESULT)],
-    State.FAILED: [News(Signal.REFUSED, error=ERROR)],
+    State.UNCONFIRMED: [StatusUpdate(Signal.LOST)],
+    State.SUBMITTED: [StatusUpdate(Signal.SUBMITTED, provider_task_id="1")],
+    State.PROCESSING: [StatusUpdate(Signal.PROCESSING, provider_task_id="2")],
+    State.SUCCEEDED: [StatusUpdate(Signal.SUCCEEDED, provider_task_id="3", result=RESULT)],
+    State.FAILED: [StatusUpdate(Signal.REFUSED, error=ERROR)],
     State.CANCELED: [],
 }
 

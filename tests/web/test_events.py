@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.steps import keys
-from service.steps.advance import advance
 from service.steps.keys import DEFAULT_SCOPES
+from service.steps.transition import advance
 from service.web.content_negotiation import wants_stream
 from tests.conftest import Api
 
@@ -27,8 +27,10 @@ async def page(api: Api, path: str, **params: object) -> dict[str, Any]:
 async def ended(api: Api) -> str:
     """A subject with three events."""
     subject_id: str = (await api.create())["id"]
-    await advance(api.resources, subject_id, News(Signal.SUBMITTED, provider_task_id=subject_id))
-    await advance(api.resources, subject_id, News(Signal.FAILED, error={"code": "x"}))
+    await advance(
+        api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
+    )
+    await advance(api.resources, subject_id, StatusUpdate(Signal.FAILED, error={"code": "x"}))
     return subject_id
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
-from service.steps.advance import advance
+from service.core.subjects import StatusUpdate
+from service.steps.transition import advance
 from tests.conftest import Api, Clock
 
 
@@ -108,7 +108,7 @@ async def test_subjects_are_narrowed_by_each_filter_and_by_all(api: Api, clock: 
     new = await api.create(
         external_task_id="b", tag_list=[{"tag_id": "o_101"}, {"tag_id": "o_108"}]
     )
-    await advance(api.resources, new["id"], News(Signal.SUBMITTED, provider_task_id="1"))
+    await advance(api.resources, new["id"], StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
     both = [new["id"], old["id"]]
     assert await ids(api, state="queued") == [old["id"]]
     assert await ids(api, state="submitted") == [new["id"]]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News
-from service.steps.advance import advance
+from service.core.subjects import StatusUpdate
 from service.steps.resources import Resources
+from service.steps.transition import advance
 from tests.local.simulating import until
 from tests.web.streaming import World, world_of
 from tests.written import ids, write
@@ -44,7 +44,7 @@ async def test_it_is_answered_with_the_first_event_that_comes(world: World, wait
         asyncio.create_task(page(world, path, after=1, wait=wait)),
     ]
     await until(lambda: world.followers() == len(polls))
-    await advance(world.resources, made.id, News(Signal.SUBMITTED, provider_task_id="7"))
+    await advance(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
     feed, subject = await asyncio.gather(*polls)
     assert feed["data"] == subject["data"]
     assert [event["data"]["sequence"] for event in subject["data"]] == [2]

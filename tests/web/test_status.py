@@ -12,9 +12,9 @@ import pytest
 from starlette.datastructures import Headers
 
 from service.core.lifecycle import TERMINAL, Signal, State
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.steps import keys, reading, submit
-from service.steps.advance import advance
+from service.steps.transition import advance
 from service.store import subjects
 from service.web.conditional import had, retry_after
 from tests.conftest import Api, Clock
@@ -48,7 +48,9 @@ async def test_what_returns_to_a_state_does_not_return_to_its_tag(api: Api) -> N
         assert await submit.claim(api.resources, 1)
         seen.append(await tag(api, subject_id))
         for signal in way:
-            news = News(signal, provider_task_id="1" if signal is Signal.SUBMITTED else None)
+            news = StatusUpdate(
+                signal, provider_task_id="1" if signal is Signal.SUBMITTED else None
+            )
             await advance(api.resources, subject_id, news)
             seen.append(await tag(api, subject_id))
     assert len(set(seen)) == len(seen) == 9
@@ -182,7 +184,7 @@ async def test_a_place_counts_what_is_queued_before_it_in_its_own_account(
     assert await positions(api, made) == [1, 2, 3, 4]
     await submit.claim(api.resources, 2)  # one of each account: they take turns
     assert await positions(api, made) == [None, 1, 2, 3]
-    later = News(Signal.DEFERRED, retry_at=clock() + timedelta(hours=1))
+    later = StatusUpdate(Signal.DEFERRED, retry_at=clock() + timedelta(hours=1))
     await advance(api.resources, made[0], later)
     assert await positions(api, made) == [4, 1, 2, 3], "in the order in which they are claimed"
 

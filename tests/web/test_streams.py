@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from service.core.lifecycle import Signal
-from service.core.subjects import News, Subject
+from service.core.subjects import StatusUpdate, Subject
 from service.steps import feed, follow, keys
-from service.steps.advance import advance
 from service.steps.resources import Resources
+from service.steps.transition import advance
 from tests.calling import fetch
 from tests.web.streaming import World, told, web, world_of
 from tests.written import ids, write, write_and_commit, write_bulk
@@ -45,7 +45,7 @@ async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
     path = f"/v1/subjects/{before.id}/events"
     async with world.stream() as account, world.stream(path) as subject:
         (after,) = await world.write()
-        news = News(Signal.SUBMITTED, provider_task_id="7")
+        news = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
         await advance(world.resources, before.id, news)
         assert told(await account.frames(2)) == ids(after, before)
         frames = await subject.frames(2)
@@ -81,10 +81,10 @@ async def test_one_who_saw_no_event_yet_can_resume_too(world: World) -> None:
 
 async def test_a_subjects_stream_goes_on_after_a_sequence(world: World) -> None:
     (made,) = await world.write()
-    await advance(world.resources, made.id, News(Signal.SUBMITTED, provider_task_id="7"))
+    await advance(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
     async with world.stream(f"/v1/subjects/{made.id}/events", last_event_id="1") as reader:
         assert (await reader.frame()).id == "2"
-        await advance(world.resources, made.id, News(Signal.FAILED, error={"code": "x"}))
+        await advance(world.resources, made.id, StatusUpdate(Signal.FAILED, error={"code": "x"}))
         assert (await reader.frame()).type == "subject.failed"
 
 

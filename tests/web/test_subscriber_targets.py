@@ -7,14 +7,14 @@ from dataclasses import replace
 from service.core.errors import Invalid
 from service.core.lifecycle import Signal
 from service.core.ports import parse_ports
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.job_queue import Work
 from service.remote.guard import Guard
 from service.remote.streams import StreamPublisher
 from service.remote.webhook import WebhookSender
 from service.steps import send_test, subscribe
-from service.steps.advance import advance
 from service.steps.resources import Resources
+from service.steps.transition import advance
 from tests.calling import fetch
 from tests.conftest import Api
 from tests.remote.names import Names
@@ -146,7 +146,7 @@ async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api
 async def test_a_callback_url_may_lead_outward_in_plain_text(api: Api) -> None:
     outside = Guard((), Names(["93.184.215.14"]), ports=parse_ports("1"))
     subject_id = (await api.create(callback_url="http://outside.example/hook"))["id"]
-    submitted = News(Signal.SUBMITTED, provider_task_id="1")
+    submitted = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
     await advance(api.resources, subject_id, submitted)
     async with WebhookSender(outside) as sender:
         resources = replace(api.resources, guard=outside, webhook_sender=sender)

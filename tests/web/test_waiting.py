@@ -9,10 +9,10 @@ import pytest
 from starlette.datastructures import Headers
 
 from service.core.lifecycle import Signal, State
-from service.core.subjects import News
+from service.core.subjects import StatusUpdate
 from service.steps import feed, submit
-from service.steps.advance import advance
 from service.steps.resources import Resources
+from service.steps.transition import advance
 from service.web import conditional
 from service.web.conditional import wait
 from tests.calling import fetch
@@ -20,8 +20,8 @@ from tests.local.simulating import until
 from tests.web.streaming import World, world_of
 
 PATIENCE = 20.0  # seconds, less than any wait here that must not come to its end
-SUBMITTED = News(Signal.SUBMITTED, provider_task_id="7")
-SUCCEEDED = News(Signal.SUCCEEDED, provider_task_id="7", result={"element_id": "1"})
+SUBMITTED = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
+SUCCEEDED = StatusUpdate(Signal.SUCCEEDED, provider_task_id="7", result={"element_id": "1"})
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def waited(world: World, task: "asyncio.Task[httpx.Response]") -> httpx.Re
         return answer
 
 
-async def move(world: World, subject_id: str, news: News) -> None:
+async def move(world: World, subject_id: str, news: StatusUpdate) -> None:
     await advance(world.resources, subject_id, news)
 
 
@@ -208,7 +208,7 @@ async def test_more_wait_than_there_are_connections_to_postgres(world: World) ->
     await until(lambda: world.followers() == len(made))
     assert (await look(world, made[0].id)).json()["state"] == State.QUEUED
     for one in made:
-        await move(world, one.id, News(Signal.CANCEL))
+        await move(world, one.id, StatusUpdate(Signal.CANCEL))
     async with asyncio.timeout(PATIENCE):
         answers = await asyncio.gather(*tasks)
     assert {answer.json()["state"] for answer in answers} == {"canceled"}

@@ -1,4 +1,4 @@
-"""How a subject moves: consider the news, write what it comes to, then wake whom it concerns."""
+"""A transition of a subject: decide on news, write what it comes to, wake whom it concerns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,47 +6,48 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from service.core import lifecycle
 from service.core.events import event_of
-from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER, Signal, State, Stay, decide
+from service.core.lifecycle import CALLED_BACK, WITH_PROVIDER, Ignored, Signal, State
 from service.core.poll_schedule import poll_spacing
-from service.core.subjects import News, Subject, moved
+from service.core.subjects import StatusUpdate, Subject, moved
 from service.core.verdicts import Verdict
 from service.job_queue import Work
 from service.steps.resources import Resources
-from service.store import media_looks, moves, subjects
+from service.store import media_looks, subjects, transitions
 from service.store.connection import Connection
 from service.store.events import NewEvent
-from service.store.moves import Move
+from service.store.transitions import Transition
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TransitionResult:
     """What a signal came to."""
 
     before: Subject
     after: Subject  # the same as `before`, if it stays
-    stay: Stay | None  # why it stays; None: it moves
+    ignored: Ignored | None  # why it stays; None: it moves
     events: tuple[NewEvent, ...] = ()  # what tells of its move; none if it is not told of
 
     @property
     def verdict(self) -> str:
-        return Verdict.APPLIED.value if self.stay is None else self.stay.value
+        return Verdict.APPLIED.value if self.ignored is None else self.ignored.value
 
 
-def consider(resources: Resources, subject: Subject, news: News) -> Outcome:
+def decide(resources: Resources, subject: Subject, news: StatusUpdate) -> TransitionResult:
     """What this news comes to, with the event that tells of it; nothing is written."""
-    decision = decide(subject.state, news.signal)
-    if isinstance(decision, Stay):
-        return Outcome(subject, subject, decision)
+    decision = lifecycle.decide(subject.state, news.signal)
+    if isinstance(decision, Ignored):
+        return TransitionResult(subject, subject, decision)
     now = resources.clock()
     ask_at = None  # a lost answer is looked up at once, and what has ended never
     if decision in CALLED_BACK:
         ask_at = next_look_up(resources, subject, now, poll_count=0)
     after = moved(subject, decision, news, now, ask_at)
     events = () if after.version == subject.version else _events(resources, after)
-    return Outcome(subject, after, None, events)
+    return TransitionResult(subject, after, None, events)
 
 
 def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
@@ -57,16 +58,16 @@ def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
     return (NewEvent(event_of(after), resources.new_id("dlv"), callback or None),)
 
 
-async def _apply(tx: Connection, outcome: Outcome) -> int:
+async def _apply(tx: Connection, outcome: TransitionResult) -> int:
     """Write the move with its event and deliveries; how many of these. The caller holds the
     subject's lock."""
-    if outcome.stay is not None:
+    if outcome.ignored is not None:
         return 0
-    return await moves.write(tx, [Move(outcome.before, outcome.after, outcome.events)])
+    return await transitions.write(tx, [Transition(outcome.before, outcome.after, outcome.events)])
 
 
 @dataclass(frozen=True, slots=True)
-class Fence:
+class TransitionGuard:
     """Who may move a subject: the holder of this `lease`; who looks at its media under this
     `media` token; anybody, as long as no submission was begun after this `attempt`."""
 
@@ -74,7 +75,7 @@ class Fence:
     media: str | None = None
     attempt: int | None = None
 
-    async def shuts_out(self, tx: Connection, subject: Subject) -> bool:
+    async def rejects(self, tx: Connection, subject: Subject) -> bool:
         """For a caller that has the subject's lock."""
         if self.media is not None:
             return not await media_looks.holds(tx, subject.id, self.media)
@@ -82,58 +83,62 @@ class Fence:
         return lost or (self.attempt is not None and subject.attempts != self.attempt)
 
 
-OPEN = Fence()
+NO_GUARD = TransitionGuard()
 
 
 async def advance(
-    resources: Resources, subject_id: str, news: News, fence: Fence = OPEN
-) -> Outcome | None:
-    """Lock, consider, apply, commit, and wake whom it concerns; None if there is no such subject.
+    resources: Resources, subject_id: str, news: StatusUpdate, guard: TransitionGuard = NO_GUARD
+) -> TransitionResult | None:
+    """Lock, decide, write, commit, and wake whom it concerns; None if there is no such subject.
 
-    Whoever is shut out by its fence finds its news late.
+    Whoever its guard rejects finds its news late.
     """
     async with resources.database.transaction() as tx:
         subject = await subjects.lock(tx, subject_id)
         if subject is None:
             return None
-        if await fence.shuts_out(tx, subject):
-            outcome = Outcome(subject, subject, Stay.LATE)
+        if await guard.rejects(tx, subject):
+            outcome = TransitionResult(subject, subject, Ignored.LATE)
         else:
-            outcome = consider(resources, subject, await _own(tx, subject, news))
+            outcome = decide(resources, subject, await _own(tx, subject, news))
         deliveries = await _apply(tx, outcome)
     log_and_wake(resources, outcome, news.signal.value, deliveries)
     return outcome
 
 
 async def advance_all(
-    resources: Resources, subject_ids: Sequence[str], judge: Callable[[Subject], News | None]
+    resources: Resources,
+    subject_ids: Sequence[str],
+    judge: Callable[[Subject], StatusUpdate | None],
 ) -> None:
     """Lock these, and move each by the news that `judge` gives of it, all in one transaction; then
     wake whom it concerns. The news is of our own making: it names no task of the provider's."""
     async with resources.database.transaction() as tx:
         locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
         judged = [(subject, news) for subject in locked if (news := judge(subject))]
-        told = [(news.signal, consider(resources, subject, news)) for subject, news in judged]
-        moving = [outcome for _, outcome in told if outcome.stay is None]
-        written = [Move(outcome.before, outcome.after, outcome.events) for outcome in moving]
-        deliveries = await moves.write(tx, written)
+        told = [(news.signal, decide(resources, subject, news)) for subject, news in judged]
+        moving = [outcome for _, outcome in told if outcome.ignored is None]
+        written = [Transition(outcome.before, outcome.after, outcome.events) for outcome in moving]
+        deliveries = await transitions.write(tx, written)
     for signal, outcome in told:
         log_and_wake(resources, outcome, signal.value, deliveries)
 
 
-async def _own(tx: Connection, subject: Subject, news: News) -> News:
+async def _own(tx: Connection, subject: Subject, news: StatusUpdate) -> StatusUpdate:
     """The news; but a task that is another subject's already says nothing about this one."""
     task = news.provider_task_id
     if task is None or subject.provider_task_id is not None:
         return news
-    owner = await subjects.owner(tx, task)
+    owner = await subjects.id_by_provider_task(tx, task)
     if owner is None:
         return news
     log.error("subject", action="task_of_another", subject=subject.id, task=task, owner=owner)
-    return News(Signal.LOST)
+    return StatusUpdate(Signal.LOST)
 
 
-def log_and_wake(resources: Resources, outcome: Outcome, signal: str, deliveries: int) -> None:
+def log_and_wake(
+    resources: Resources, outcome: TransitionResult, signal: str, deliveries: int
+) -> None:
     """After the commit: one log line, and wakes for whoever has work now."""
     before, after = outcome.before, outcome.after
     log.info(
@@ -154,7 +159,7 @@ def log_and_wake(resources: Resources, outcome: Outcome, signal: str, deliveries
         resources.queue.wake(Work.DELIVER)
     if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
         resources.queue.wake(Work.SUBMIT)
-    if outcome.stay is None and after.state is State.UNCONFIRMED:
+    if outcome.ignored is None and after.state is State.UNCONFIRMED:
         resources.queue.wake(Work.RECONCILE)
 
 

@@ -1,6 +1,6 @@
-"""Moves of subjects: state, events and deliveries in one statement, under the guard of what was
-read, and with them the callbacks that told of them. Nothing else changes a subject's state but the
-claim."""
+"""Transitions of subjects: state, events and deliveries in one statement, guarded by what was read,
+and with them the callbacks that told of them. Nothing else changes a subject's state but the claim.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from service.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_
 from service.store.inbox import StoredCallback
 from service.store.rows import from_rows, rows
 
-# What a move may change, with its type.
+# What a transition may change, with its type.
 CHANGING = {
     "state": "text",
     "version": "int",
@@ -34,21 +34,22 @@ CHANGING = {
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """A subject as it was read under its lock, as it becomes, and the events that tell of it."""
+class Transition:
+    """A subject's way from one state to another."""
 
-    before: Subject
-    after: Subject
-    new: tuple[NewEvent, ...]
+    before: Subject  # as it was read under its lock
+    after: Subject  # as it becomes
+    new: tuple[NewEvent, ...]  # the events that tell of it
 
 
 _COLUMNS = {"id": "text", "from_state": "text", "from_version": "int", **CHANGING}
 _WRITE = text(f"""
     WITH {inbox.STORE}, {WRITE_EVENTS}, moved AS (
-        UPDATE subjects s SET {", ".join(f"{name} = moves.{name}" for name in CHANGING)}
-        FROM {from_rows("moves", _COLUMNS)}
+        UPDATE subjects s SET {", ".join(f"{name} = transitions.{name}" for name in CHANGING)}
+        FROM {from_rows("transitions", _COLUMNS)}
         WHERE s.id = ANY (CAST(:moved AS text[]))
-        AND s.id = moves.id AND s.state = moves.from_state AND s.version = moves.from_version
+        AND s.id = transitions.id AND s.state = transitions.from_state
+        AND s.version = transitions.from_version
         RETURNING s.id
     )
     SELECT (SELECT count(*) FROM moved), {DELIVERIES_MADE}
@@ -56,30 +57,33 @@ _WRITE = text(f"""
 
 
 async def write(
-    tx: Connection, moves: Sequence[Move], callbacks: Sequence[StoredCallback] = ()
+    tx: Connection, transitions: Sequence[Transition], callbacks: Sequence[StoredCallback] = ()
 ) -> int:
-    """Write moves of different subjects, and store callbacks of different keys; how many
+    """Write transitions of different subjects, and store callbacks of different keys; how many
     deliveries were made.
 
     Callers hold the subjects' locks, so a guard that fails means a fault of ours, not a race:
     RuntimeError, and nothing is written.
     """
-    if not (moves or callbacks):
+    if not (transitions or callbacks):
         return 0
     values = {
-        "moves": rows([_row(move) for move in moves]),
-        "moved": [move.before.id for move in moves],
+        "transitions": rows([_row(transition) for transition in transitions]),
+        "moved": [transition.before.id for transition in transitions],
     }
-    values |= inbox.storing(callbacks) | event_values([new for move in moves for new in move.new])
+    values |= inbox.storing(callbacks) | event_values(
+        [new for transition in transitions for new in transition.new]
+    )
     moved, told = await tx.first(_WRITE, values)
-    if moved != len(moves):
-        msg = f"{len(moves) - moved} of {len(moves)} subjects were overtaken under their own lock"
+    if moved != len(transitions):
+        lost, all_ = len(transitions) - moved, len(transitions)
+        msg = f"{lost} of {all_} subjects were overtaken under their own lock"
         raise RuntimeError(msg)
     return int(told)
 
 
-def _row(move: Move) -> dict[str, Any]:
-    before, after = move.before, move.after
+def _row(transition: Transition) -> dict[str, Any]:
+    before, after = transition.before, transition.after
     row = {"id": before.id, "from_state": before.state, "from_version": before.version}
     for name in CHANGING:
         row[name] = getattr(after, name)

@@ -6,16 +6,16 @@ import pytest
 
 from service.core.events import event_of
 from service.core.lifecycle import Signal, State
-from service.core.subjects import News, Subject, moved
+from service.core.subjects import StatusUpdate, Subject, moved
 from service.steps.resources import Resources
-from service.store import moves, subjects
+from service.store import subjects, transitions
 from service.store.events import NewEvent
-from service.store.moves import Move
+from service.store.transitions import Transition
 from tests.calling import fetch
 from tests.conftest import Api
 
-REPORTED = News(Signal.SUBMITTED, provider_task_id="1")
-ENDED = News(Signal.SUCCEEDED, result={"element_id": "7"})
+REPORTED = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
+ENDED = StatusUpdate(Signal.SUCCEEDED, result={"element_id": "7"})
 
 
 async def read(resources: Resources, subject_id: str) -> Subject:
@@ -36,16 +36,16 @@ async def test_a_move_over_what_has_changed_is_refused_and_nothing_of_it_is_writ
     stale = await read(resources, (await api.create())["id"])
     assert (await api.http.post(f"/v1/subjects/{stale.id}/cancel")).status_code == 200
     after = moved(stale, State.SUBMITTED, REPORTED, resources.clock())
-    move = Move(stale, after, told(resources, replace(after, version=3)))
+    move = Transition(stale, after, told(resources, replace(after, version=3)))
     with pytest.raises(RuntimeError, match="1 of 1 subjects were overtaken"):
         async with resources.database.transaction() as tx:
-            await moves.write(tx, [move])
+            await transitions.write(tx, [move])
     assert await api.types(stale.id) == ["queued", "canceled"]
 
 
 async def test_no_moves_are_no_work(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
-        assert await moves.write(tx, []) == 0
+        assert await transitions.write(tx, []) == 0
 
 
 async def test_several_subjects_move_by_several_events_each_in_one_statement(api: Api) -> None:
@@ -59,9 +59,9 @@ async def test_several_subjects_move_by_several_events_each_in_one_statement(api
             subject, State.SUBMITTED, replace(REPORTED, provider_task_id=str(number)), now
         )
         second = moved(first, State.SUCCEEDED, ENDED, now)
-        written.append(Move(subject, second, told(resources, first, second)))
+        written.append(Transition(subject, second, told(resources, first, second)))
     async with resources.database.transaction() as tx:
-        assert await moves.write(tx, written) == 6
+        assert await transitions.write(tx, written) == 6
     for subject in before:
         assert await api.types(subject.id) == ["queued", "submitted", "succeeded"]
         due = await fetch(
