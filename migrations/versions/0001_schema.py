@@ -229,11 +229,11 @@ def upgrade() -> None:
         sa.Column("headers", postgresql.JSONB(), nullable=False),
         sa.Column("verdict", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text()),
-        sa.Column("seen", sa.Integer(), nullable=False, server_default="1"),
+        sa.Column("times_received", sa.Integer(), nullable=False, server_default="1"),
         sa.Column("received_at", TIME, nullable=False),
         # What vouches for it: a signature over its bytes, an address only the provider knows,
         # nothing.
-        sa.Column("trust", sa.Text()),
+        sa.Column("verification", sa.Text()),
         # What it says: of which task, which word, and the provider's time.
         sa.Column("task_id", ID),
         sa.Column("status", sa.Text()),
@@ -247,14 +247,14 @@ def upgrade() -> None:
             "verdict IN ('anomaly', 'applied', 'hint', 'late', 'mismatch', 'parked', 'rejected', 'repeated', 'unknown')",
             name="verdict",
         ),
-        sa.CheckConstraint("trust IN ('address', 'none', 'signed')", name="trust"),
+        sa.CheckConstraint("verification IN ('address', 'none', 'signed')", name="verification"),
     )
     op.create_index(
         "ix_callbacks_doubtful",
         "callbacks",
-        ["trust", "id"],
+        ["verification", "id"],
         postgresql_include=["size"],
-        postgresql_where=sa.text("verdict = 'rejected' OR trust = 'none'"),
+        postgresql_where=sa.text("verdict = 'rejected' OR verification = 'none'"),
     )
     op.create_index("ix_callbacks_received_at", "callbacks", ["received_at"])
     op.create_index(

@@ -47,7 +47,7 @@ class Callback:
     provider_updated_at: datetime | None = None  # … and the provider's time of it
     token: str | None = None  # to be kept: of its address, where that names no subject
     refusal: SignatureError | Malformed | None = None  # why it is not believed
-    seen: int = 1  # copies that this one stands for
+    times_received: int = 1  # copies that this one stands for
 
     @property
     def doubtful(self) -> bool:

@@ -28,10 +28,10 @@ callbacks = Table(
     Column("headers", JSONB, nullable=False),
     Column("verdict", Text, nullable=False),
     Column("reason", Text),
-    Column("seen", Integer, nullable=False, server_default="1"),
+    Column("times_received", Integer, nullable=False, server_default="1"),
     Column("received_at", Time, nullable=False),
     # What vouches for it: a signature over its bytes, an address only the provider knows, nothing.
-    Column("trust", Text),
+    Column("verification", Text),
     Column("task_id", Id),  # what it says: of which task, which word, and the provider's time
     Column("status", Text),
     Column("provider_updated_at", Time),
@@ -40,16 +40,16 @@ callbacks = Table(
     UniqueConstraint("source", "dedup_key"),
     CheckConstraint(f"verdict IN ({one_of(Verdict)})", name="verdict"),
     Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
-    CheckConstraint(f"trust IN ({one_of(Verification)})", name="trust"),
+    CheckConstraint(f"verification IN ({one_of(Verification)})", name="verification"),
     Index("ix_callbacks_received_at", "received_at"),
     Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
     Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),
     Index(  # what anybody can make us keep, and is bounded for it
         "ix_callbacks_doubtful",
-        "trust",
+        "verification",
         "id",
         postgresql_include=["size"],
-        postgresql_where=text("verdict = 'rejected' OR trust = 'none'"),
+        postgresql_where=text("verdict = 'rejected' OR verification = 'none'"),
     ),
 )
 

@@ -104,13 +104,15 @@ class _Batch:
         earlier = self._stored.get(key)
         refused = callback.refusal is not None
         if earlier is not None and (refused or earlier.verdict not in UNDECIDED):
-            self._stored[key] = replace(earlier, seen=earlier.seen + callback.seen)
+            self._stored[key] = replace(
+                earlier, times_received=earlier.times_received + callback.times_received
+            )
             return REPEATED if callback.refusal is None else _rejected(callback.refusal)
         subject = self._subject(callback)
         decided = key in self._context.digests and key not in self._context.undecided
         result = REPEATED if decided and not refused else self._decide(subject, callback)
         about = subject.id if subject else callback.subject_id
-        seen = callback.seen + (earlier.seen if earlier else 0)
+        seen = callback.times_received + (earlier.times_received if earlier else 0)
         self._stored[key] = StoredCallback(callback, about, result.verdict, result.reason, seen)
         if result.outcome is not None:
             self._move(result.outcome)

@@ -81,7 +81,7 @@ async def store_and_apply(
         seen = await archive.remove(tx, replaced.id, replaced.verdict)
         if seen is None:
             raise TransitionConflict
-        callbacks = [replace(callback, seen=seen) for callback in callbacks]
+        callbacks = [replace(callback, times_received=seen) for callback in callbacks]
     keys = sorted({(callback.raw.source, callback.dedup_key) for callback in callbacks})
     context = await inbox.batch_context(tx, keys, [subject.id for subject in locked])
     resources.learnt.take(context.typical_durations)

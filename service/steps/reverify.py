@@ -178,7 +178,7 @@ def _taken_out(resources: Resources, found: CallbackRecord) -> Callback:
         raw=raw,
         id=summary.id,
         dedup_key=found.dedup_key,
-        verification=summary.trust or Verification.NONE,
+        verification=summary.verification or Verification.NONE,
         subject_id=summary.subject_id,
         body=found.body,
         headers=found.headers,

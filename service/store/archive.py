@@ -46,12 +46,12 @@ class CallbackSummary:
     source: str
     verdict: Verdict
     reason: str | None  # why it is this verdict; None: the verdict says it
-    trust: Verification | None  # what vouches for it; None: a row older than that column
+    verification: Verification | None  # what vouches for it; None: a row older than that column
     subject_id: str | None  # the subject it is about; None if that is not known
     task_id: str | None  # what it says, if it could be read: the provider's task, …
     status: str | None  # … the provider's word for how that is, …
     provider_updated_at: datetime | None  # … and the provider's time of it
-    seen: int  # copies of it that came
+    times_received: int  # copies of it that came
     received_at: datetime  # when the first of them did
     size: int  # bytes of the body
 
@@ -164,7 +164,9 @@ async def counts(tx: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in await tx.execute(_COUNTS)}
 
 
-_REMOVE = text("DELETE FROM callbacks WHERE id = :id AND verdict = :verdict RETURNING seen")
+_REMOVE = text(
+    "DELETE FROM callbacks WHERE id = :id AND verdict = :verdict RETURNING times_received"
+)
 
 
 async def remove(tx: Connection, callback_id: str, verdict: Verdict) -> int | None:
@@ -213,8 +215,8 @@ async def now_matching(tx: Connection, since: datetime, limit: int) -> list[str]
 
 
 def _summary(row: Row) -> CallbackSummary:
-    id_, source, verdict, reason, trust, *rest = row[: len(_SUMMARY)]
-    vouched = None if trust is None else Verification(trust)
+    id_, source, verdict, reason, verification, *rest = row[: len(_SUMMARY)]
+    vouched = None if verification is None else Verification(verification)
     return CallbackSummary(id_, source, Verdict(verdict), reason, vouched, *rest)
 
 

@@ -25,7 +25,7 @@ class StoredCallback:
     subject_id: str | None  # the subject it is about; None if that is not known
     verdict: Verdict
     reason: str | None
-    seen: int = 1  # copies that came together
+    times_received: int = 1  # copies that came together
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ _COLUMNS = {
     "verdict": "text",
     "reason": "text",
     "received_at": "timestamptz",
-    "seen": "int",
-    "trust": "text",
+    "times_received": "int",
+    "verification": "text",
     "task_id": "text",
     "status": "text",
     "provider_updated_at": "timestamptz",
@@ -75,8 +75,8 @@ _COLUMNS = {
 # the keys keeps two batches of such from waiting for each other.
 # Other bytes that came at the very same moment are no copy: that is no number, and the whole is
 # refused and made again, when they are known to be others.
-_COPY = """seen = CASE WHEN callbacks.body = excluded.body
-    THEN callbacks.seen + excluded.seen END"""
+_COPY = """times_received = CASE WHEN callbacks.body = excluded.body
+    THEN callbacks.times_received + excluded.times_received END"""
 _ANEW = ", ".join(
     f"""{name} = CASE WHEN callbacks.verdict IN ({one_of(UNDECIDED)})
         THEN excluded.{name} ELSE callbacks.{name} END"""
@@ -138,8 +138,8 @@ def _row(stored: StoredCallback) -> dict[str, Any]:
         "verdict": stored.verdict,
         "reason": stored.reason,
         "received_at": callback.raw.received_at,
-        "seen": stored.seen,
-        "trust": callback.verification,
+        "times_received": stored.times_received,
+        "verification": callback.verification,
         "task_id": callback.task_id,
         "status": callback.status,
         "provider_updated_at": callback.provider_updated_at,
@@ -154,7 +154,8 @@ _TRIM = text("""
             SELECT id FROM (
                 SELECT id, row_number() OVER newest AS number, sum(size) OVER newest AS bytes
                 FROM callbacks
-                WHERE trust = :trust AND (verdict = 'rejected' OR trust = 'none')
+                WHERE verification = :verification
+                AND (verdict = 'rejected' OR verification = 'none')
                 WINDOW newest AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)
             ) AS doubtful
             WHERE number > :most OR bytes > :most_bytes
@@ -166,7 +167,9 @@ _TRIM = text("""
 
 async def trim(tx: Connection, verification: Verification, most: int, most_bytes: int) -> None:
     """Let go of the oldest of what anybody can make us keep, beyond this number and size."""
-    await tx.execute(_TRIM, {"trust": verification.value, "most": most, "most_bytes": most_bytes})
+    await tx.execute(
+        _TRIM, {"verification": verification.value, "most": most, "most_bytes": most_bytes}
+    )
 
 
 async def prune(tx: Connection, before: datetime, limit: int) -> int:

@@ -82,7 +82,7 @@ def _callback() -> dict[str, object]:
         "headers": {"webhook-id": "{task}0", "content-type": "application/json"},
         "verdict": "applied",
         "received_at": MOMENT,
-        "trust": "signed",
+        "verification": "signed",
         "task_id": "{task}",
         "status": "succeed",
         "provider_updated_at": MOMENT,

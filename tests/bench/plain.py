@@ -67,7 +67,7 @@ def _row(
         "headers": headers,
         "verdict": "applied",
         "received_at": now,
-        "trust": "signed",
+        "verification": "signed",
         "task_id": report.provider_task_id,
         "status": report.word,
         "provider_updated_at": report.updated_at,

@@ -37,7 +37,7 @@ BLOWS = (
 )
 BETWEEN = 15  # callbacks that get a 200 between two blows, at least
 KEPT = """
-    SELECT dedup_key, encode(sha256(body), 'hex') AS sha256, seen FROM callbacks
+    SELECT dedup_key, encode(sha256(body), 'hex') AS sha256, times_received FROM callbacks
     WHERE verdict <> 'rejected'
 """
 WORDS = {"succeed": "succeeded", "failed": "failed"}
@@ -169,7 +169,7 @@ def unfitting(posted: list[Posted]) -> Counter[tuple[str, int | None]]:
 def forgotten(posted: list[Posted], kept: list[dict[str, Any]]) -> set[Posted]:
     """What got a 200 and is not there, with other bytes, or counted less often than answered."""
     answered = Counter(one.id for one in posted if one.answer == 200)
-    seen = {(row["dedup_key"], row["sha256"]): row["seen"] for row in kept}
+    seen = {(row["dedup_key"], row["sha256"]): row["times_received"] for row in kept}
     return {
         one
         for one in posted

@@ -166,10 +166,10 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
     number, taken = await reverify.reverify_all(elsewhere, "provider")
     assert 0 < taken < number, "what the new secret had signed too early; not what the old had late"
     left = await fetch(
-        api.resources, "SELECT sum(seen) AS n FROM callbacks WHERE verdict = 'rejected'"
+        api.resources, "SELECT sum(times_received) AS n FROM callbacks WHERE verdict = 'rejected'"
     )
     assert left[0]["n"] == number - taken
-    kept = await fetch(api.resources, "SELECT sum(seen) AS n FROM callbacks")
+    kept = await fetch(api.resources, "SELECT sum(times_received) AS n FROM callbacks")
     assert kept[0]["n"] == provider.number, "nothing is lost"
 
 

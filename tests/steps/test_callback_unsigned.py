@@ -63,8 +63,10 @@ async def test_equal_hints_are_kept_once_and_counted(api: Api, provider: Remote)
     ]
     verdicts = [(await hint(api, subject_id, body)).json()["verdict"] for body in bodies]
     assert verdicts == ["hint", "hint", "repeated"]
-    rows = await fetch(api.resources, "SELECT seen FROM callbacks ORDER BY seen")
-    assert [row["seen"] for row in rows] == [1, 2]
+    rows = await fetch(
+        api.resources, "SELECT times_received FROM callbacks ORDER BY times_received"
+    )
+    assert [row["times_received"] for row in rows] == [1, 2]
 
 
 async def test_a_hint_needs_an_address_of_ours_all_the_same(api: Api, provider: Remote) -> None:

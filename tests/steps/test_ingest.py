@@ -89,7 +89,7 @@ async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -
     copies = (verdict(api, subject_id, body) for _ in range(COPIES))
     assert Counter(await asyncio.gather(*copies)) == {"applied": 1, "repeated": COPIES - 1}
     (row,) = await kept(api)
-    assert (row["seen"], row["verdict"], row["body"]) == (COPIES, "applied", body)
+    assert (row["times_received"], row["verdict"], row["body"]) == (COPIES, "applied", body)
     assert await api.types(subject_id) == ["queued", "submitted", "succeeded"]
 
 
@@ -222,7 +222,7 @@ async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_
     assert await verdict(api, None, body) == "applied"
     assert await verdict(api, None, body) == "repeated"
     (row,) = await kept(api)
-    assert (row["verdict"], row["reason"], row["seen"]) == ("applied", None, 3)
+    assert (row["verdict"], row["reason"], row["times_received"]) == ("applied", None, 3)
     assert row["subject_id"] == subject_id
     assert await state(api, subject_id) == "succeeded"
 
@@ -233,7 +233,7 @@ async def test_a_message_that_went_astray_is_taken_at_its_own_address(api: Api) 
     assert await verdict(api, stranger, body) == "mismatch"
     assert await verdict(api, subject_id, body) == "applied"
     (row,) = await kept(api)
-    assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 2)
+    assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 2)
     assert await state(api, stranger) == "submitted"
 
 
@@ -263,7 +263,7 @@ async def test_other_bytes_under_the_id_of_a_message_are_kept_and_judged_by_them
     assert verdicts[3] == "repeated"
     rows = await kept(api)
     assert sorted(row["body"] for row in rows) == sorted(bodies)
-    assert [row["seen"] for row in rows] == [2, 2, 2]
+    assert [row["times_received"] for row in rows] == [2, 2, 2]
     assert {row["dedup_key"].partition("#")[0] for row in rows} == {"msg_1"}
     assert await state(api, subject_id) == "succeeded"
 
@@ -297,7 +297,7 @@ async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: 
     results = await ingest.ingest(api.resources, callbacks)
     assert [result.verdict for result in results] == ["mismatch", "applied", "repeated"]
     (row,) = await kept(api)
-    assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 3)
+    assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 3)
 
 
 async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api: Api) -> None:

@@ -54,7 +54,7 @@ async def test_identical_copies_are_kept_once_and_counted(api: Api) -> None:
     await forge(api, path, body + b" ")
     await forge(api, path, body, "msg_2")
     rows = await kept(api)
-    assert sorted(row["seen"] for row in rows) == [1, 1, 3]
+    assert sorted(row["times_received"] for row in rows) == [1, 1, 3]
     assert {row["verdict"] for row in rows} == {"rejected"}
     assert {row["reason"] for row in rows} == {"no signature matches"}
     assert {row["subject_id"] for row in rows} == {subject_id}
@@ -83,7 +83,7 @@ async def test_of_a_large_one_to_no_address_of_ours_only_the_beginning_is_kept(a
     body = record(subject_id, padding="x" * MAX_STRANGE)
     await forge(api, token(api.resources, subject_id), body)
     await forge(api, f"{subject_id}.forged", body)
-    rows = {row["trust"]: row for row in await kept(api)}
+    rows = {row["verification"]: row for row in await kept(api)}
     assert rows["address"]["body"] == body
     assert rows["none"]["body"] == body[:MAX_STRANGE]
     assert rows["none"]["reason"].endswith("only its first 64000 bytes are kept")
@@ -115,7 +115,7 @@ async def test_a_forgery_with_the_id_of_a_genuine_one_is_not_in_its_way(api: Api
     assert answer.json() == {"verdict": "applied"}
     await forge(api, path, record(subject_id, "failed"))
     assert (await api.read(subject_id))["state"] == "succeeded"
-    rows = [(row["verdict"], row["seen"]) for row in await kept(api)]
+    rows = [(row["verdict"], row["times_received"]) for row in await kept(api)]
     assert sorted(rows) == [("applied", 1), ("rejected", 1), ("rejected", 2)]
 
 

@@ -69,8 +69,8 @@ async def test_a_wrong_secret_loses_nothing(api: Api, clock: Clock) -> None:
     assert await api.types(subject_id) == ["queued", "succeeded"]
     (row,) = await kept(api)
     assert (row["id"], row["dedup_key"], row["body"]) == (callback_id, "msg_1", body)
-    assert (row["verdict"], row["reason"], row["trust"]) == ("applied", None, "signed")
-    assert (row["seen"], row["received_at"]) == (2, received_at)
+    assert (row["verdict"], row["reason"], row["verification"]) == ("applied", None, "signed")
+    assert (row["times_received"], row["received_at"]) == (2, received_at)
     assert "webhook-signature" not in row["headers"]
     shown = answer.json()
     assert (shown["id"], shown["verdict"], shown["seen"]) == (callback_id, "applied", 2)
@@ -112,7 +112,7 @@ async def test_verified_again_many_times_at_once_it_is_applied_once(api: Api) ->
     assert {answer.status_code for answer in answers} <= {200, 409}
     assert {answer.json().get("code", "not_rejected") for answer in answers} == {"not_rejected"}
     (row,) = await kept(api)
-    assert (row["id"], row["verdict"], row["seen"]) == (callback_id, "applied", 1)
+    assert (row["id"], row["verdict"], row["times_received"]) == (callback_id, "applied", 1)
     assert await api.types(subject_id) == ["queued", "succeeded"]
 
 
@@ -129,7 +129,7 @@ async def test_one_that_names_no_subject_may_be_verified_at_once_with_copies_of_
     statuses = {answer.status_code for answer in await asyncio.gather(*doing)}
     assert statuses <= {200, 404, 409}
     (row,) = await kept(api)
-    assert (row["verdict"], row["dedup_key"], row["seen"]) == ("unknown", "msg_1", 9)
+    assert (row["verdict"], row["dedup_key"], row["times_received"]) == ("unknown", "msg_1", 9)
 
 
 @pytest.mark.parametrize("first", ["retry", "reverify"])
@@ -149,7 +149,7 @@ async def test_the_providers_own_retry_and_the_kept_copy_are_one_message(
         assert (await post_reverify(api, callback_id)).json()["id"] == callback_id
         assert (await post(api, subject_id, body)).json() == {"verdict": "repeated"}
     (row,) = await kept(api)
-    assert (row["verdict"], row["seen"]) == ("applied", 2)
+    assert (row["verdict"], row["times_received"]) == ("applied", 2)
 
 
 async def test_a_retry_that_comes_at_once_with_it_is_applied_once(api: Api) -> None:
@@ -160,7 +160,7 @@ async def test_a_retry_that_comes_at_once_with_it_is_applied_once(api: Api) -> N
     assert {answer.status_code for answer in await asyncio.gather(*doing)} == {200}
     rows = await kept(api)
     assert [row["verdict"] for row in rows] == ["applied"] * 6
-    assert {row["seen"] for row in rows} == {2}
+    assert {row["times_received"] for row in rows} == {2}
     for subject_id, _ in held:
         assert await api.types(subject_id) == ["queued", "succeeded"]
 

@@ -59,7 +59,7 @@ async def test_a_callback_for_a_task_nobody_knew_is_taken_up_once_the_task_is_kn
     await api.work(Work.SUBMIT)
     assert (await api.read(subject_id))["state"] == "succeeded"
     (row,) = await kept(api)
-    assert (row["verdict"], row["subject_id"], row["seen"]) == ("applied", subject_id, 1)
+    assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 1)
     assert await api.violations() == []
 
 
@@ -108,7 +108,7 @@ async def test_workers_that_take_up_the_same_at_once_apply_it_once(api: Api) -> 
     held = [await appeared(api, str(number + 1)) for number in range(4)]
     await asyncio.gather(*(reverify.reverify_unmatched(api.resources) for _ in range(4)))
     assert set((await verdicts(api)).values()) == {"applied"}
-    assert {row["seen"] for row in await kept(api)} == {1}
+    assert {row["times_received"] for row in await kept(api)} == {1}
     for one in held:
         assert await api.types(one) == ["queued", "submitted", "succeeded"]
 
@@ -130,7 +130,7 @@ async def test_a_fault_in_one_does_not_keep_the_others_from_being_taken_up(
 
 async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api) -> None:
     await unknown(api, TASK, "msg_1")
-    await fetch(api.resources, "UPDATE callbacks SET trust = 'none' RETURNING id")
+    await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
     subject_id = await appeared(api, TASK)
     rung: list[Work] = []
     api.resources.queue.listen(rung.append)
@@ -140,13 +140,15 @@ async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api)
     assert (await api.read(subject_id))["state"] == "submitted"
 
 
-@pytest.mark.parametrize(("trust", "expected"), [("signed", "applied"), (None, "hint")])
+@pytest.mark.parametrize(("verification", "expected"), [("signed", "applied"), (None, "hint")])
 async def test_an_unknown_one_may_be_judged_again_on_demand(
-    api: Api, trust: str | None, expected: str, clock: Clock
+    api: Api, verification: str | None, expected: str, clock: Clock
 ) -> None:
     """One that does not say what vouched for it is believed no more than one that nothing did."""
     await unknown(api, TASK, "msg_1")
-    (row,) = await fetch(api.resources, "UPDATE callbacks SET trust = $1 RETURNING id", trust)
+    (row,) = await fetch(
+        api.resources, "UPDATE callbacks SET verification = $1 RETURNING id", verification
+    )
     again = f"/v1/callbacks/{row['id']}/reverify"
     answer = await api.http.post(again)
     assert (answer.status_code, answer.json()["verdict"]) == (200, "unknown")

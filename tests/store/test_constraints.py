@@ -112,7 +112,7 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
         {"state": "dead", "due_at": None, "lease_token": "lse_1"} | ENDED,
     ),
     (callbacks, "ck_callbacks_verdict", {"verdict": "lost"}),
-    (callbacks, "ck_callbacks_trust", {"trust": "much"}),
+    (callbacks, "ck_callbacks_verification", {"verification": "much"}),
     (provider_state, "ck_provider_state_one_row", {"id": 2}),
 ]
 

@@ -74,5 +74,5 @@ async def test_the_provider_calls_back_under_the_path(behind: Api) -> None:
     await behind.work()
     ended = await behind.ended(answer.json()["id"])
     assert ended["state"] == "succeeded"
-    came = await fetch(behind.resources, "SELECT trust, verdict FROM callbacks")
-    assert {(one["trust"], one["verdict"]) for one in came} >= {("signed", "applied")}
+    came = await fetch(behind.resources, "SELECT verification, verdict FROM callbacks")
+    assert {(one["verification"], one["verdict"]) for one in came} >= {("signed", "applied")}

@@ -161,8 +161,8 @@ async def test_one_slash_behind_an_address_makes_no_other_of_it(api: Api) -> Non
     path, body = await address(api)
     answers = [await post(api, f"{path}{slash}", body) for slash in ("/", "", "//")]
     assert [one.status_code for one in answers] == [200, 200, 404]
-    (row,) = await fetch(api.resources, "SELECT verdict, seen FROM callbacks")
-    assert row == {"verdict": "applied", "seen": 2}
+    (row,) = await fetch(api.resources, "SELECT verdict, times_received FROM callbacks")
+    assert row == {"verdict": "applied", "times_received": 2}
     assert (await post(api, "/callbacks/", newer(None, task="8"))).json() == {"verdict": "unknown"}
 
 
@@ -196,8 +196,8 @@ async def test_callbacks_of_many_subjects_at_once_are_all_answered_and_all_kept(
         return (await post(api, path, body, headers)).status_code
 
     assert Counter(await asyncio.gather(*(one(*each) for each in sent))) == {200: len(sent)}
-    rows = await fetch(api.resources, "SELECT dedup_key, seen FROM callbacks")
-    assert {row["dedup_key"]: row["seen"] for row in rows} == {
+    rows = await fetch(api.resources, "SELECT dedup_key, times_received FROM callbacks")
+    assert {row["dedup_key"]: row["times_received"] for row in rows} == {
         message_id: 6 for _, _, message_id in [*named, *nobodys]
     }
     assert {(await api.read(one))["state"] for one in subjects} == {"succeeded"}
