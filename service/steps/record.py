@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import assert_never
 
 import structlog
 
@@ -88,6 +89,8 @@ def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptRe
             return AttemptResult(False, at, status in OVERBURDENED, wait)  # noqa: FBT003 - not well
         case Answered() | Published():
             return AttemptResult(well=True, at=at)
+        case _:
+            assert_never(outcome)
 
 
 class AttemptRecorder:

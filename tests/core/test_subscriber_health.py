@@ -166,7 +166,7 @@ def test_whatever_comes_health_keeps_within_its_bounds(
     found: list[AttemptResult], answer_rate: float, dice: float
 ) -> None:
     health = WELL
-    for result in sorted(found, key=lambda one: one.at):
+    for result in sorted(found, key=lambda result: result.at):
         health = apply_results(health, [result], answer_rate, THRESHOLDS, dice)
         assert (health.failures > 0) == (health.failing_since is not None)
         assert health.current_rate is None or RATE_LEAST <= health.current_rate <= RATE_MOST

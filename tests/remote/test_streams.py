@@ -137,7 +137,7 @@ async def test_a_dial_that_hangs_is_shared_and_given_up_with_its_last_user() -> 
         attempts = await asyncio.gather(
             *(streams.publish(address, NOBODY, "told", entry(), SHORT) for _ in range(20))
         )
-        assert {reason(one) for one in attempts} == {"timeout"}
+        assert {reason(attempt) for attempt in attempts} == {"timeout"}
         assert asked == ["sub.test"]
         stuck.set()
 
@@ -198,5 +198,5 @@ async def test_a_server_that_reads_nothing_is_given_up_in_time() -> None:
         attempts = await asyncio.gather(
             *(streams.publish(address, NOBODY, "told", large, SHORT) for _ in range(20))
         )
-    assert all(isinstance(one, Failed | Published) for one in attempts)
-    assert {reason(one) for one in attempts} == {"timeout"}
+    assert all(isinstance(attempt, Failed | Published) for attempt in attempts)
+    assert {reason(attempt) for attempt in attempts} == {"timeout"}

@@ -63,8 +63,8 @@ def scheduled(api: Api) -> Api:
     """The same with a short schedule."""
     resources = api.resources
     settings = replace(resources.settings, delivery_schedule=SCHEDULE)
-    profiles = SendSettingsCache(settings, resources.vault)
-    return replace(api, resources=replace(resources, settings=settings, send_settings=profiles))
+    cache = SendSettingsCache(settings, resources.vault)
+    return replace(api, resources=replace(resources, settings=settings, send_settings=cache))
 
 
 async def submitted(api: Api, subject_id: str) -> None:
@@ -93,7 +93,7 @@ async def test_a_delivery_is_tried_by_the_schedule_and_then_dead_with_its_reason
             await api.work(Work.DELIVER)
         first, second = await listed(api, made)
         assert first["state"] == "dead"
-        assert [one["error"] for one in first["attempts"]] == ["status 500"] * 3
+        assert [attempt["error"] for attempt in first["attempts"]] == ["status 500"] * 3
         assert first["next_attempt_at"] is None
         assert second["next_attempt_at"] is not None, "after a dead one the next goes on"
         assert len(set(refusing.got[:3])) == 1, "each attempt bears the same id"
@@ -145,11 +145,11 @@ async def test_gone_disables_the_subscriber_and_cancels_what_waits(
         await api.work(Work.DELIVER)
         shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
         assert (shown["state"], shown["disabled_reason"]) == ("disabled", "it answered 410 Gone")
-        assert [one["state"] for one in await listed(api, made)] == ["dead", "canceled"]
+        assert [delivery["state"] for delivery in await listed(api, made)] == ["dead", "canceled"]
         await api.create()
         await api.work(Work.DELIVER)
         assert len(gone.got) == 1
-    assert {one["state"] for one in await listed(api, other)} == {"delivered"}
+    assert {delivery["state"] for delivery in await listed(api, other)} == {"delivered"}
     assert await api.violations() == []
 
 
@@ -161,7 +161,7 @@ async def test_many_who_hear_gone_at_once_do_not_lock_each_other_out(
         for _ in range(12):
             await api.create()
         await api.work(Work.DELIVER)
-        states = {one["state"] for one in await listed(api, made)}
+        states = {delivery["state"] for delivery in await listed(api, made)}
     assert states <= {"dead", "canceled"}
     assert [line for line in logged if line.get("action") == "unrecorded"] == []
 

@@ -151,8 +151,12 @@ async def test_what_goes_well_where_all_is_well_touches_no_health(
     (claimed,) = await deliverer.claim(1)
     with heard() as statements:
         await deliverer.deliver(claimed)
-    touching = [one for one in statements if "subscriber_health" in one and "FOR UPDATE" in one]
+    touching = [
+        statement
+        for statement in statements
+        if "subscriber_health" in statement and "FOR UPDATE" in statement
+    ]
     assert touching == []
-    assert [one for one in statements if "UPDATE subscriber_health" in one] == []
+    assert [statement for statement in statements if "UPDATE subscriber_health" in statement] == []
     (delivery,) = await fetch(api.resources, "SELECT state FROM deliveries")
     assert delivery["state"] == "delivered"

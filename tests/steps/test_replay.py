@@ -54,7 +54,7 @@ async def test_what_is_null_in_the_wish_is_left_out(
             f"/v1/subscribers/{made['id']}/replay",
             json={"since": LONG_AGO, "only": "all", name: None},
         )
-        assert [one["pointer"] for one in answer.json()["errors"]] == [f"/{name}"]
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{name}"]
 
 
 async def test_failed_is_what_is_dead_and_its_schedule_begins_anew(
@@ -64,13 +64,13 @@ async def test_failed_is_what_is_dead_and_its_schedule_begins_anew(
     await story(api)
     subscriber.answers += [500] * 4
     await all_sent(api, clock)
-    assert [one["state"] for one in await rows(api, made)] == ["dead", "dead"]
+    assert [delivery["state"] for delivery in await rows(api, made)] == ["dead", "dead"]
     subscriber.answers.append(500)
     assert await replayed(api, made, "failed") == 2
-    assert [one["attempts_at_replay"] for one in await rows(api, made)] == [2, 2]
+    assert [delivery["attempts_at_replay"] for delivery in await rows(api, made)] == [2, 2]
     await all_sent(api, clock)
     found = await rows(api, made)
-    assert [(one["state"], one["attempts"]) for one in found] == [
+    assert [(delivery["state"], delivery["attempts"]) for delivery in found] == [
         ("delivered", 4),
         ("delivered", 3),
     ]
@@ -128,13 +128,13 @@ async def test_nothing_of_the_time_asked_for_is_left_out_however_the_feed_lies(
         await fetch(api.resources, EVENT, number, start, number * 7 % 10)
     clock.pass_by(120 * 60)
     sent = await fetch(api.resources, "SELECT created_at FROM events WHERE type = 'own'")
-    times = [one["created_at"] for one in sent]
+    times = [event["created_at"] for event in sent]
     assert len(times) == 80
     for first in range(-10, 121, 7):
         since = start + timedelta(minutes=first)
         for minutes in (0, 1, 10, 100):
             until = since + timedelta(minutes=minutes)
-            expected = sum(since <= one < until for one in times)
+            expected = sum(since <= time < until for time in times)
             asked = {"since": since.isoformat(), "until": until.isoformat(), "dry_run": True}
             assert await replayed(api, made, "missing", **asked) == expected, asked
 
@@ -190,7 +190,7 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
     (row,) = await rows(api, made)
     assert row["ordering_key"] == row["event_id"]
     assert row["due_at"] == clock.now
-    missed = [one.subject for one in await api.violations()]
+    missed = [violation.subject for violation in await api.violations()]
     assert missed == [f"evt_about_{made['id']} to {other['id']}"]
 
 
@@ -257,7 +257,7 @@ async def test_what_is_asked_for_wrongly_is_named(
     made = await api.subscribe("http://127.0.0.1:9999")
     answer = await api.http.post(f"/v1/subscribers/{made['id']}/replay", json=body)
     assert answer.status_code == 422
-    found = {(one["pointer"], one["code"]) for one in answer.json()["errors"]}
+    found = {(error["pointer"], error["code"]) for error in answer.json()["errors"]}
     assert found == set(errors)
 
 

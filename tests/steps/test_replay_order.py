@@ -35,14 +35,14 @@ async def test_what_waits_behind_what_is_sent_anew_waits_in_order(
     subscriber.answers.append(500)
     await api.work(Work.DELIVER)
     before = await rows(api, made)
-    assert [(one["state"], one["due_at"] is None) for one in before] == [
+    assert [(delivery["state"], delivery["due_at"] is None) for delivery in before] == [
         ("dead", True),
         ("pending", False),
         ("pending", True),
     ]
     assert await replayed(api, made, "failed") == 1
     after = await rows(api, made)
-    assert [one["due_at"] for one in after] == [clock.now, None, None]
+    assert [delivery["due_at"] for delivery in after] == [clock.now, None, None]
     subscriber.got.clear()
     await all_sent(api, clock)
     assert came(subscriber) == [(subject["id"], number) for number in (1, 2, 3)]
@@ -61,7 +61,7 @@ async def test_what_is_under_way_is_let_be(api: Api, subscriber: Receiver, clock
     assert await replayed(api, made, "failed") == 1
     after = await rows(api, made)
     assert after[1] == leased
-    assert [one["due_at"] for one in after] == [clock.now, leased["due_at"], None]
+    assert [delivery["due_at"] for delivery in after] == [clock.now, leased["due_at"], None]
     assert (await resend(api, leased["id"])).status_code == 202
     assert (await rows(api, made))[1] == leased
 
@@ -71,7 +71,7 @@ async def test_without_order_all_are_due_at_once(api: Api, clock: Clock) -> None
     clock.pass_by(1)
     made = await api.subscribe("http://127.0.0.1:9999", order="none")
     assert await replayed(api, made, "missing") == 2
-    assert [one["due_at"] for one in await rows(api, made)] == [clock.now, clock.now]
+    assert [delivery["due_at"] for delivery in await rows(api, made)] == [clock.now, clock.now]
 
 
 async def test_in_chunks_the_order_and_the_count_are_the_same(
@@ -85,7 +85,9 @@ async def test_in_chunks_the_order_and_the_count_are_the_same(
     made = await api.subscribe(subscriber.url)
     assert await replayed(api, made, "missing", dry_run=True) == 9
     assert await replayed(api, made, "missing") == 9
-    due = [one["sequence"] for one in await rows(api, made) if one["due_at"] is not None]
+    due = [
+        delivery["sequence"] for delivery in await rows(api, made) if delivery["due_at"] is not None
+    ]
     assert due == [1, 1, 1]
     await all_sent(api, clock)
     for one in subjects:
@@ -141,12 +143,12 @@ async def test_replays_while_deliveries_end_leave_nothing_behind(
 
     async def ended() -> bool:
         await api.work(Work.DELIVER)
-        return {one["state"] for one in await rows(api, made)} == {"delivered"}
+        return {delivery["state"] for delivery in await rows(api, made)} == {"delivered"}
 
     await eventually(ended)
     assert await api.violations() == []
     assert set(came(subscriber)) == {
-        (one["ordering_key"], one["sequence"]) for one in await rows(api, made)
+        (delivery["ordering_key"], delivery["sequence"]) for delivery in await rows(api, made)
     }
 
 

@@ -45,7 +45,7 @@ async def health_of(api: Api, subscriber: dict[str, Any]) -> dict[str, Any]:
 async def feed(api: Api, type_: str) -> list[dict[str, Any]]:
     """The events of this type in the account's feed."""
     page = (await api.http.get("/v1/events", params={"limit": 200})).json()
-    return [one for one in page["data"] if one["type"] == type_]
+    return [event for event in page["data"] if event["type"] == type_]
 
 
 async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
@@ -137,14 +137,14 @@ async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
         await api.work(Work.DELIVER)
         clock.pass_by(1.5)
         await api.work(Work.DELIVER)
-        waiting = [one for one in await listed(api, made) if one["next_attempt_at"]]
+        waiting = [delivery for delivery in await listed(api, made) if delivery["next_attempt_at"]]
         assert len(waiting) == len(ids)
         shaky.answer_with(200)
         shaky.got.clear()
         for _ in range(12):
             clock.pass_by(6)
             await api.work(Work.DELIVER)
-        assert {one["state"] for one in await listed(api, made)} == {"delivered"}
+        assert {delivery["state"] for delivery in await listed(api, made)} == {"delivered"}
         sequences = Counter[str]()
         for event_id in shaky.got:
             stem, _, sequence = event_id.rpartition("_")
@@ -191,7 +191,9 @@ async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
     types = Counter(orjson.loads(body)["type"] for _, body in subscriber.got)
     assert types == {"callsheet.subscriber.failing": 2, "callsheet.subscriber.recovered": 1}
     assert len(await listed(api, hears_all)) == 2, "filters by subject do not concern these"
-    assert {one["type"].partition(".")[0] for one in await listed(api, made)} == {"subject"}
+    assert {delivery["type"].partition(".")[0] for delivery in await listed(api, made)} == {
+        "subject"
+    }
     assert await api.violations() == []
 
 
@@ -208,7 +210,7 @@ async def test_days_of_nothing_but_failures_disable_a_subscriber(
         shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
         assert shown["state"] == "disabled"
         assert shown["disabled_reason"].startswith("it has failed since ")
-        assert {one["state"] for one in await listed(api, made)} == {"canceled"}
+        assert {delivery["state"] for delivery in await listed(api, made)} == {"canceled"}
         await create(api, 1)
         sent = len(failing.got)
         await api.work(Work.DELIVER)
@@ -302,7 +304,9 @@ async def test_subscribers_that_are_gone_together_are_all_disabled_and_told_of(
         shown = (await api.http.get(f"/v1/subscribers/{one['id']}")).json()
         assert (shown["state"], shown["disabled_reason"]) == ("disabled", "it answered 410 Gone")
     told = await feed(api, "callsheet.subscriber.disabled")
-    assert {one["data"]["subscriber_id"] for one in told} == {one["id"] for one in made}
+    assert {event["data"]["subscriber_id"] for event in told} == {
+        subscriber["id"] for subscriber in made
+    }
     assert len(told) == len(made) == len(subscriber.got)
     assert [line for line in logged if line.get("action") == "unavailable"] == []
 
@@ -321,7 +325,7 @@ async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
     await api.work(Work.DELIVER)
     shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
     assert shown["state"] == "disabled"
-    assert [one["state"] for one in await listed(api, made)] == ["canceled"]
+    assert [delivery["state"] for delivery in await listed(api, made)] == ["canceled"]
     assert len(subscriber.got) == len(await feed(api, "callsheet.subscriber.disabled")) == 1
 
 
@@ -342,7 +346,9 @@ async def test_what_cannot_be_told_of_one_is_told_of_the_others_and_recorded_onc
         await create(api, 1)
         await api.work(Work.DELIVER)
     told = await feed(api, "callsheet.subscriber.disabled")
-    assert {one["data"]["subscriber_id"] for one in told} == {one["id"] for one in made[1:]}
+    assert {event["data"]["subscriber_id"] for event in told} == {
+        subscriber["id"] for subscriber in made[1:]
+    }
     attempts = [line for line in logged if line.get("action") == "delivery_attempted"]
     assert [line["fenced"] for line in attempts] == [False] * 3
     assert [line.get("action") for line in logged].count("fault") == 1
@@ -363,7 +369,7 @@ async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_other
     await fetch(api.resources, STUCK, made[0], event_id(made[0], 1))
     await health_events.sweep(api.resources)
     told = await feed(api, "callsheet.subscriber.disabled")
-    assert [one["data"]["subscriber_id"] for one in told] == made[1:]
+    assert [event["data"]["subscriber_id"] for event in told] == made[1:]
     left = "SELECT subscriber_id FROM deliveries WHERE state = 'pending'"
     assert await fetch(api.resources, left) == []
     assert [line.get("action") for line in logged].count("fault") == 1

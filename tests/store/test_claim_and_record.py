@@ -132,10 +132,10 @@ async def test_an_event_written_while_the_one_before_it_is_recorded_is_never_stu
     assert len(due) == len(subjects)
     await asyncio.gather(
         *(recorded(api.resources, delivery) for delivery in due),
-        *(submitted(api.resources, one) for one in subjects),
+        *(submitted(api.resources, subject) for subject in subjects),
     )
     second = await claimed(api.resources)
-    assert sorted(one.ordering_key for one in second) == sorted(subjects)
+    assert sorted(due.ordering_key for due in second) == sorted(subjects)
     assert set(sequences(second)) == {2}
     assert await api.violations() == []
 

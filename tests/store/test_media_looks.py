@@ -9,7 +9,7 @@ from service.store.media_looks import Terms
 from tests.calling import fetch
 from tests.make import a_subject
 from tests.store.statements import heard, plan, scans
-from tests.store.test_claim import an_account
+from tests.store.test_subject_claims import an_account
 
 FILLED = """
     INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version, available_at,

@@ -24,7 +24,7 @@ async def page(api: Api, subscriber: dict[str, Any], **params: str) -> dict[str,
 
 
 async def ids(api: Api, subscriber: dict[str, Any], **params: str) -> list[str]:
-    return [one["id"] for one in (await page(api, subscriber, **params))["data"]]
+    return [delivery["id"] for delivery in (await page(api, subscriber, **params))["data"]]
 
 
 async def through(api: Api, subscriber: dict[str, Any], **params: str) -> list[str]:
@@ -65,7 +65,7 @@ async def test_a_delivery_is_shown_with_every_attempt_and_what_was_answered(
     alone = await api.http.get(f"/v1/deliveries/{delivery['id']}")
     assert alone.status_code == 200
     read = alone.json()
-    assert [one.pop("answer") for one in read["attempts"]] == ["", ""]
+    assert [attempt.pop("answer") for attempt in read["attempts"]] == ["", ""]
     assert read == delivery
     of_subject = await api.http.get(f"/v1/subjects/{subject['id']}/deliveries")
     assert of_subject.json() == {"data": [delivery], "next_cursor": None}
@@ -139,7 +139,7 @@ async def test_a_list_is_narrowed_to_a_state_and_to_an_event(
         clock.pass_by(2)
     every = (await page(api, made))["data"]
     for state in ("pending", "delivered", "dead", "canceled"):
-        wanted = [one["id"] for one in every if one["state"] == state]
+        wanted = [delivery["id"] for delivery in every if delivery["state"] == state]
         assert await ids(api, made, state=state) == wanted, state
         assert await through(api, made, state=state, limit="1") == wanted, state
     event_id = every[1]["event_id"]
@@ -189,7 +189,7 @@ async def test_of_many_attempts_the_last_are_shown(
         answer = await api.http.post(f"/v1/deliveries/{delivery['id']}/resend")
         assert answer.status_code == 202
     (delivery,) = (await page(api, made))["data"]
-    numbers = [one["id"].rpartition(".")[2] for one in delivery["attempts"]]
+    numbers = [attempt["id"].rpartition(".")[2] for attempt in delivery["attempts"]]
     assert numbers == ["3", "4"]
 
 

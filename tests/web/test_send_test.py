@@ -138,8 +138,8 @@ async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert int(refused.headers["retry-after"]) >= 1
     answers = [await one for one in under_way]
-    assert {one.status_code for one in answers} == {200}
-    assert {one.json()["error"].partition(":")[0] for one in answers} == {"reset"}
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["error"].partition(":")[0] for answer in answers} == {"reset"}
     assert (await tried(api, made["id"])).status_code == 200, "there is room again"
 
 

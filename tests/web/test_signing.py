@@ -219,9 +219,9 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     secrets += [one.json()["secret"] for one in await asyncio.gather(*calls)]
     wanted = {"sbr_1": 1 + MOST_RETIRED}
     known = await api.resources.send_settings.known(api.resources.database, wanted, clock())
-    profile = known["sbr_1"]
-    assert profile.version == 1 + MOST_RETIRED
-    assert {one.secret for one in profile.keys} == {whsec(one) for one in secrets}
+    found = known["sbr_1"]
+    assert found.version == 1 + MOST_RETIRED
+    assert {key.secret for key in found.keys} == {whsec(secret) for secret in secrets}
 
 
 async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None:
