@@ -85,5 +85,5 @@ async def _keep_waiting(context: dict[str, Any], reason: str) -> None:
 def _described(error: CallsheetError) -> dict[str, Any]:
     described: dict[str, Any] = {"code": error.code, "message": str(error)}
     if isinstance(error, Invalid):
-        described["errors"] = [asdict(one) for one in error.errors]
+        described["errors"] = [asdict(field_error) for field_error in error.errors]
     return described

@@ -33,8 +33,8 @@ def _given(value: object, shape: Shape) -> object:
     match value, shape:
         case dict(), Mapping():
             members = {name: _given(value[name], shape[name]) for name in shape if name in value}
-            return {name: one for name, one in members.items() if one not in UNSET}
+            return {name: member for name, member in members.items() if member not in UNSET}
         case list(), [each]:
-            return [one for entry in value if (one := _given(entry, each)) not in UNSET]
+            return [kept for entry in value if (kept := _given(entry, each)) not in UNSET]
         case _:
             return value

@@ -31,7 +31,7 @@ async def keep(tx: Connection, inline: Mapping[str, bytes], now: datetime) -> No
 
 async def need(tx: Connection, needed: Sequence[tuple[str, str]]) -> None:
     """Keep these media, each a subject's id and a hash, until the subject ends."""
-    values = {"ids": [one[0] for one in needed], "hashes": [one[1] for one in needed]}
+    values = {"ids": [id_ for id_, _ in needed], "hashes": [hash_ for _, hash_ in needed]}
     await tx.execute(_NEED, values)
 
 

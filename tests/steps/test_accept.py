@@ -68,8 +68,8 @@ async def test_equal_requests_that_do_not_come_together_make_one_subject(
         accepted = await asyncio.gather(
             *(create(api.resources, account, body, key) for _ in range(AT_ONCE))
         )
-        assert Counter(one.created for one in accepted) == {True: 1, False: AT_ONCE - 1}
-        assert len({one.subject.id for one in accepted}) == 1
+        assert Counter(each.created for each in accepted) == {True: 1, False: AT_ONCE - 1}
+        assert len({each.subject.id for each in accepted}) == 1
 
 
 async def test_of_different_requests_at_once_under_one_name_one_is_accepted(api: Api) -> None:
@@ -147,14 +147,14 @@ async def test_a_key_that_is_none_is_refused(api: Api) -> None:
         raw = {b"idempotency-key": key}
         answer = await api.http.post("/v1/subjects", json=a_request(), headers=raw)
         body = problem(answer, 422, "invalid")
-        assert [one["code"] for one in body["errors"]] == ["idempotency_key"]
+        assert [error["code"] for error in body["errors"]] == ["idempotency_key"]
 
 
 async def test_every_broken_rule_is_named_at_once(api: Api) -> None:
     body = a_request(element_name="x" * 21, reference_type="audio_refer", colour="red")
     del body["element_description"]
     found = problem(await post(api, body), 422, "invalid")
-    pointers = {one["pointer"] for one in found["errors"]}
+    pointers = {error["pointer"] for error in found["errors"]}
     assert pointers == {"/element_name", "/reference_type", "/colour", "/element_description"}
 
 
@@ -177,8 +177,8 @@ async def test_two_further_images_that_are_the_same_are_accepted_with_a_warning(
     assert warning["pointer"] == "/element_image_list/refer_images/1/image_url"
     assert again.json()["warnings"] == [warning]
     many = await api.http.post("/v1/subjects/batch", json={"subjects": [body]})
-    (one,) = many.json()["data"]
-    assert one["subject"]["warnings"] == [warning]
+    (answer,) = many.json()["data"]
+    assert answer["subject"]["warnings"] == [warning]
     images[1] = {"image_url": body["element_image_list"]["frontal_image"]}
     problem(await post(api, body), 422, "invalid")
 

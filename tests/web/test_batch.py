@@ -32,7 +32,7 @@ async def count(api: Api, table: str) -> int:
 
 
 def statuses(data: list[dict[str, Any]]) -> list[int]:
-    return [one["status"] for one in data]
+    return [answer["status"] for answer in data]
 
 
 async def test_each_is_answered_by_itself_in_the_order_given(api: Api) -> None:
@@ -50,7 +50,7 @@ async def test_each_is_answered_by_itself_in_the_order_given(api: Api) -> None:
     )
     assert statuses(data) == [202, 422, 409, 200, 202, 422]
     assert (await api.read(data[0]["subject"]["id"]))["element_name"] == "One"
-    pointers = {one["pointer"] for one in data[1]["problem"]["errors"]}
+    pointers = {error["pointer"] for error in data[1]["problem"]["errors"]}
     assert pointers == {"/element_name", "/colour"}
     assert data[2]["problem"]["code"] == "external_task_id_taken"
     assert data[3]["subject"]["external_task_id"] == "taken"
@@ -63,7 +63,7 @@ async def test_equal_ones_in_a_batch_are_one_subject(api: Api) -> None:
     body = a_request(external_task_id="mine")
     data = await posted(api, [body, body, a_request("Eve", external_task_id="mine"), body])
     assert statuses(data) == [202, 200, 409, 200]
-    assert len({one["subject"]["id"] for one in data if "subject" in one}) == 1
+    assert len({answer["subject"]["id"] for answer in data if "subject" in answer}) == 1
     assert await count(api, "subjects") == 1
 
 
@@ -73,7 +73,7 @@ async def test_a_batch_sent_again_makes_nothing_new(api: Api) -> None:
     again = await posted(api, bodies, "key")
     assert statuses(first) == [202] * 5
     assert statuses(again) == [200] * 5
-    assert [one["subject"] for one in again] == [one["subject"] for one in first]
+    assert [answer["subject"] for answer in again] == [answer["subject"] for answer in first]
     changed = await posted(api, [*bodies[:4], a_request("Eve")], "key")
     assert statuses(changed) == [200] * 4 + [409]
     assert await count(api, "subjects") == 5
@@ -92,7 +92,7 @@ async def test_batches_that_call_back_to_the_same_hosts_never_deadlock(api: Api)
     plain = [f"https://h{n}.example/p" for n in range(8)]
     odd = [f"https://H{n}.example:443/q" for n in range(8)]
     urls = [plain[:4] + odd[4:], odd[:4] + plain[4:], plain[::-1], odd]
-    orders = [[a_request(callback_url=url) for url in one] for one in urls * 3]
+    orders = [[a_request(callback_url=url) for url in order] for order in urls * 3]
     answers = await asyncio.gather(*(posted(api, order) for order in orders))
     assert {status for data in answers for status in statuses(data)} == {202}
     found = "SELECT url FROM subscribers WHERE type = 'callback' ORDER BY url"
