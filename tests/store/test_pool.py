@@ -7,13 +7,17 @@ import pytest
 from sqlalchemy import text
 
 from service.core.errors import Unavailable
+from service.steps.resources import Resources
+from service.store import accounts
 from service.store.database import Database
 from service.store.pool import Bounds
+from tests.calling import eventually
 from tests.store.relays import Relay
 from tests.store.ways import PID, WRITE, by_autocommit, by_relaxed, by_transaction, opened
 
 SOON = 5.0  # seconds; far from the 45 that a statement may take
 PLACES, USERS, ROUNDS = 4, 40, 20
+WAITING = text("SELECT 1 FROM pg_locks WHERE NOT granted")
 
 
 async def test_no_more_connections_are_opened_than_were_given(database_url: str) -> None:
@@ -75,19 +79,40 @@ async def test_a_transaction_that_is_broken_off_at_its_end_ends_its_session(
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await commit_into_silence(one)
-        assert await by_transaction(one) != before
+        async with asyncio.timeout(SOON):
+            assert await by_transaction(one) != before
 
 
-async def test_one_that_is_not_waited_for_while_it_is_checked_is_not_used_again(
+async def test_a_statement_that_is_broken_off_is_given_up_by_postgres_too(
+    resources: Resources,
+) -> None:
+    async def look_up() -> None:
+        async with resources.database.transaction() as tx:
+            await accounts.by_name(tx, "a")
+
+    async def nobody_waits() -> bool:
+        return await holder.scalar(WAITING) is None
+
+    async with resources.database.transaction() as holder:
+        await holder.execute(text("LOCK TABLE accounts"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await look_up()
+        await eventually(nobody_waits, SOON)
+
+
+async def test_one_that_is_not_waited_for_while_it_is_checked_is_ended(
     forgetful: tuple[str, Relay],
 ) -> None:
     url, way = forgetful
     async with opened(url, Bounds(check_after=0, check=SOON)) as one:
-        before = await by_autocommit(one)
+        async with one.autocommit() as tx:
+            before = await tx.scalar(PID)
         way.forget()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await by_autocommit(one)
+        assert tx._driver.is_closed()  # noqa: SLF001 - no other way to it
         assert await by_autocommit(one) != before
 
 
