@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from service.core.callback import Callback, Verification
 from service.core.errors import CallsheetError
-from service.core.news import news_of
+from service.core.report_to_signal import status_update
 from service.core.subjects import Subject
 from service.core.task_reports import Report
 from service.core.timestamps import EPOCH
@@ -167,7 +167,7 @@ class _Batch:
     def _believe(self, subject: Subject, callback: Callback) -> CallbackResult:
         """What a believed callback comes to. The same words under another message id, at the same
         time of the provider's, are a copy too."""
-        news = news_of(callback.report)
+        news = status_update(callback.report)
         if news is None:
             reason = f"nothing can be made of the status {callback.report.word[:50]!r} alone"
             return CallbackResult(Verdict.PARKED, reason, poll=subject.id)

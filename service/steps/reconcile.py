@@ -12,7 +12,7 @@ from service.core.backoff import full_jitter
 from service.core.budget import Budget
 from service.core.errors import Unavailable
 from service.core.lifecycle import Signal, State
-from service.core.news import news_of
+from service.core.report_to_signal import status_update
 from service.core.subjects import StatusUpdate, Subject
 from service.remote.provider import Absent, Deferred, Found, Stopped, Unknown
 from service.steps import reverify, unreadable
@@ -58,7 +58,7 @@ async def look_up(resources: Resources, subject: Subject) -> None:
     news: StatusUpdate | None = None
     match answer:
         case Found(report):
-            news = news_of(report)
+            news = status_update(report)
             if news is None:
                 log.warning(
                     "look_up", action="unknown_status", subject=subject.id, word=report.word

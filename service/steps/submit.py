@@ -11,8 +11,8 @@ from service.core import requests
 from service.core.backoff import full_jitter
 from service.core.leases import Lease
 from service.core.lifecycle import Signal
-from service.core.news import news_of
 from service.core.parallel_limit import places, refused
+from service.core.report_to_signal import status_update
 from service.core.subjects import StatusUpdate, Subject
 from service.core.url_tokens import callback_token
 from service.job_queue import Work
@@ -114,7 +114,7 @@ def _news(
     """What the provider's answer says of this subject."""
     match answer:
         case Accepted(report):
-            return news_of(report) or StatusUpdate(Signal.LOST)
+            return status_update(report) or StatusUpdate(Signal.LOST)
         case Exists() | Unknown():  # it exists from an answer that was lost, or nobody knows
             return StatusUpdate(Signal.LOST)
         case Refused(code, message):

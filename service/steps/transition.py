@@ -68,12 +68,11 @@ async def _apply(tx: Connection, outcome: TransitionResult) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TransitionGuard:
-    """Who may move a subject: the holder of this `lease`; who looks at its media under this
-    `media` token; anybody, as long as no submission was begun after this `attempt`."""
+    """Who may move a subject; by default anybody."""
 
-    lease: str | None = None
-    media: str | None = None
-    attempt: int | None = None
+    lease: str | None = None  # only the holder of the lease with this token
+    media: str | None = None  # only who checks its media under this token
+    attempt: int | None = None  # only as long as no submission was begun after this one
 
     async def rejects(self, tx: Connection, subject: Subject) -> bool:
         """For a caller that has the subject's lock."""

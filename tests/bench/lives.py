@@ -13,7 +13,7 @@ from typing import Any
 
 from service.core.events import event_of
 from service.core.lifecycle import Signal, State
-from service.core.news import news_of
+from service.core.report_to_signal import status_update
 from service.core.subjects import StatusUpdate, Subject, moved
 from service.core.task_reports import read_callback
 from service.schema.events import events
@@ -81,7 +81,7 @@ def subject() -> list[Subject]:
     )
     taken = StatusUpdate(Signal.SUBMITTED, provider_task_id="{task}", provider_updated_at=MOMENT)
     submitted = moved(queued, State.SUBMITTED, taken, MOMENT, MOMENT + timedelta(hours=1))
-    made = news_of(read_callback(json.dumps(RECORD).encode()))
+    made = status_update(read_callback(json.dumps(RECORD).encode()))
     if made is None:
         raise ValueError(RECORD)
     made = replace(made, provider_updated_at=MOMENT)

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from service.core.events import Event, event_of
 from service.core.ids import CHANCE_BYTES, new_id
 from service.core.lifecycle import Ignored, State, decide
-from service.core.news import news_of
+from service.core.report_to_signal import status_update
 from service.core.subjects import Subject, moved
 from service.core.task_reports import Report, read_callback
 from service.core.verification import verify_v1
@@ -82,7 +82,7 @@ async def _keep(tx: AsyncConnection, row: dict[str, Any]) -> bool:
 
 
 async def _apply(tx: AsyncConnection, callback_id: str, report: Report, now: datetime) -> None:
-    before, news = await _locked(tx, report), news_of(report)
+    before, news = await _locked(tx, report), status_update(report)
     if before is None or news is None:
         await _judge(tx, callback_id, "unknown" if before is None else "parked")
         return

@@ -12,7 +12,7 @@ SIGNALS = {
 }
 
 
-def news_of(report: Report) -> StatusUpdate | None:
+def status_update(report: Report) -> StatusUpdate | None:
     """What a provider's report says, as news; None for a word nobody knows, or for a success
     that does not say what was made: then the provider is asked again."""
     made = report.status is not Status.SUCCEEDED or report.result is not None
