@@ -307,6 +307,7 @@ def upgrade() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.UniqueConstraint("subject_id", "sequence"),
         sa.CheckConstraint("sequence >= 1", name="sequence"),
+        sa.CheckConstraint("num_nonnulls(subject_id, about_subscriber_id) = 1", name="about"),
     )
     # Of every account. Its condition always holds, and only what seeks them all says so: an
     # account's feed would pass over all the others' events in it.

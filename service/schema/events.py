@@ -35,6 +35,7 @@ events = Table(
     Column("created_at", Time, nullable=False),
     UniqueConstraint("subject_id", "sequence"),
     CheckConstraint("sequence >= 1", name="sequence"),
+    CheckConstraint("num_nonnulls(subject_id, about_subscriber_id) = 1", name="about"),
     Index("ix_events_feed", "account_id", "xid", "position"),
     # Of every account. Its condition always holds, and only what seeks them all says so: an
     # account's feed would pass over all the others' events in it.

@@ -26,8 +26,9 @@ MOST = 65_536  # bytes read at once
 OPENED, TOLD = b"\nid: ", b"\nevent: "  # what the opening and an event have in them, each once
 WRITE = """
     WITH written AS (
-        INSERT INTO events (id, account_id, sequence, type, body, created_at)
-        SELECT 'evt_bench_' || CAST($2 AS int), $1, $2, 'callsheet.bench',
+        INSERT INTO events
+            (id, account_id, about_subscriber_id, sequence, type, body, created_at)
+        SELECT 'evt_bench_' || CAST($2 AS int), $1, 'sbr_bench', $2, 'callsheet.bench',
             convert_to('{"type":"callsheet.bench","data":"' || repeat('x', 1000) || '"}', 'UTF8'),
             now()
         RETURNING account_id

@@ -46,8 +46,10 @@ IN_FLIGHT = """
         INSERT INTO subscribers (id, account_id, url, state, secret, created_at)
         VALUES ($1, $2, 'http://127.0.0.1:65009', 'active', '', now()) RETURNING id
     ), told AS (
-        INSERT INTO events (id, account_id, sequence, type, body, created_at)
-        SELECT $1 || n, $2, 1, 'subject.queued', '', now() FROM generate_series(1, $3::int) n
+        INSERT INTO events
+            (id, account_id, about_subscriber_id, sequence, type, body, created_at)
+        SELECT $1 || n, $2, 'sbr_another', 1, 'callsheet.subscriber.failing', '', now()
+        FROM generate_series(1, $3::int) n
         RETURNING id
     )
     INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, due_at,

@@ -331,8 +331,8 @@ async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
 
 # The id of the first event that is to tell of this subscriber is taken.
 STUCK = """
-    INSERT INTO events (id, account_id, sequence, type, body, created_at)
-    SELECT $2, account_id, 1, 'other', '{"type":"other"}', created_at
+    INSERT INTO events (id, account_id, about_subscriber_id, sequence, type, body, created_at)
+    SELECT $2, account_id, id, 1, 'other', '{"type":"other"}', created_at
     FROM subscribers WHERE id = $1
 """
 

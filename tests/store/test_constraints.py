@@ -95,6 +95,8 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (subjects, "ck_subjects_poll", {"state": State.PROCESSING}),
     (subjects, "ck_subjects_media", {"media_lease_token": "lse_1"}),
     (events, "ck_events_sequence", {"sequence": 0}),
+    (events, "ck_events_about", {"subject_id": None}),
+    (events, "ck_events_about", {"about_subscriber_id": "sbr_1"}),
     (subscribers, "ck_subscribers_state", {"state": "asleep"}),
     (subscribers, "ck_subscribers_type", {"type": "pigeon"}),
     (subscribers, "ck_subscribers_ordering", {"ordering": "random"}),
