@@ -10,9 +10,9 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service.kit.database.connect import connect
+from service.kit.database.driver_errors import passes, unavailable
 from service.schema import metadata
-from service.store.connect import connect
-from service.store.driver_errors import passes, unavailable
 
 DIALECT = "postgresql+asyncpg://"
 # Other processes that migrate wait here; the number is arbitrary, and only ours.

@@ -11,13 +11,14 @@ from arq import Retry
 from arq.connections import ArqRedis
 from arq.constants import expires_extra_ms, job_key_prefix, retry_key_prefix
 
-from service.core.errors import CallsheetError, Invalid, NotFound, TooMany, Unavailable
-from service.core.subjects import Subject, public
+from service.accounts.steps.authenticate import account_id_by_name
+from service.intake.steps.accept import accept
+from service.intake.steps.validate import validate
 from service.job_queue import UNREACHABLE
-from service.steps.accept import accept
-from service.steps.callers import account_id_by_name
-from service.steps.resources import Resources
-from service.steps.validate import validate
+from service.kit.errors import CallsheetError, Invalid, NotFound, TooMany, Unavailable
+from service.resources import Resources
+from service.subjects.domain.representation import public
+from service.subjects.domain.subject import Subject
 from service.wiring import utc_now
 
 log = structlog.get_logger()

@@ -8,14 +8,14 @@ from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from service.core import parameters
-from service.core.database_url import parse_database_url
-from service.core.delivery_retries import DELIVERY_SCHEDULE
-from service.core.ports import parse_ports
-from service.core.signature_schemes import V1, Scheme
-from service.core.sources import PROVIDER, read_sources
-from service.core.targets import parse_networks
-from service.core.validation import ValidationContext, shown
+from service.callbacks.domain.signature_schemes import V1, Scheme
+from service.callbacks.domain.sources import PROVIDER, read_sources
+from service.delivery.domain.retries import DELIVERY_SCHEDULE
+from service.kit import setting_parsers
+from service.kit.database_url import parse_database_url
+from service.kit.network.ports import parse_ports
+from service.kit.network.url_policy import parse_networks
+from service.kit.validation import ValidationContext, shown
 
 PREFIX = "CALLSHEET_"
 
@@ -45,32 +45,32 @@ class Settings:
     )
     database_pool: int = _setting(
         "23",
-        parameters.whole(5, 1000),
+        setting_parsers.whole(5, 1000),
         "Connections to Postgres that one process, web or worker, has at most; those of all "
         "processes must be fewer than its max_connections",
     )
     redis_url: str = _setting(
         None,
-        parameters.redis,
+        setting_parsers.redis,
         "Where Redis or Valkey is, for wake-up calls: redis://user:password@host:port/0; rediss:// "
         "with TLS; unix:///path?db=0. What is special in a password is percent-encoded",
         repr=False,
     )
     public_url: str = _setting(
         None,
-        parameters.base_url,
+        setting_parsers.base_url,
         "Where the provider reaches us with its callbacks. Its path, if it has one, stands before "
         "ours in all that we print; a proxy in front takes it off before it hands a request on",
     )
     secret_key: bytes = _setting(
         None,
-        parameters.key,
+        setting_parsers.key,
         "32 random bytes in Base64: encrypts secrets at rest, signs callback addresses",
         repr=False,
     )
     previous_secret_keys: tuple[bytes, ...] = _setting(
         "",
-        parameters.keys,
+        setting_parsers.keys,
         "Other keys that still open secrets and verify callback addresses, separated by spaces: "
         "earlier SECRET_KEYs, until `callsheet reencrypt` has run and TASK_DEADLINE has passed; "
         "and the next one, while some processes have it already and others not yet",
@@ -78,31 +78,34 @@ class Settings:
     )
     provider_url: str = _setting(
         "https://api-singapore.klingai.com",
-        parameters.url("http", "https"),
+        setting_parsers.url("http", "https"),
         "The provider's base URL",
     )
     provider_api_key: str = _setting(
-        "", parameters.credential, "The provider's API key; or give the next two", repr=False
+        "", setting_parsers.credential, "The provider's API key; or give the next two", repr=False
     )
     provider_access_key: str = _setting(
-        "", parameters.credential, "The provider's access key, where it issues pairs", repr=False
+        "",
+        setting_parsers.credential,
+        "The provider's access key, where it issues pairs",
+        repr=False,
     )
     provider_secret_key: str = _setting(
-        "", parameters.credential, "The secret key beside it", repr=False
+        "", setting_parsers.credential, "The secret key beside it", repr=False
     )
     provider_parallel: int = _setting(
         "10",
-        parameters.whole(1, 100_000),
+        setting_parsers.whole(1, 100_000),
         "Subjects with the provider at once, from claim to end, over all workers",
     )
     provider_timeout: float = _setting(
         "",
-        parameters.optional(parameters.seconds(0.1, 600)),
+        setting_parsers.optional(setting_parsers.seconds(0.1, 600)),
         "The longest one call to the provider may take; empty: two thirds of LEASE, 20 at most",
     )
     webhook_secrets: tuple[bytes, ...] = _setting(
         "",
-        parameters.secrets,
+        setting_parsers.secrets,
         "The provider's webhook secrets, whsec_… separated by spaces; set: every callback must be "
         "signed; empty: a callback is a hint, and the state is read back from the provider",
         repr=False,
@@ -128,103 +131,107 @@ class Settings:
     )
     allow_http: bool = _setting(
         "false",
-        parameters.switch,
+        setting_parsers.switch,
         "Whether subscriber URLs may be http://, nats:// or redis://, none of them encrypted, "
         "beyond ALLOWED_PRIVATE_TARGETS (true or false); callback_urls may be http:// anyway",
     )
     poll_after: float | None = _setting(
         "",
-        parameters.optional(parameters.seconds(0.1, 86400)),
+        setting_parsers.optional(setting_parsers.seconds(0.1, 86400)),
         "Seconds without news before the provider is asked; empty: the usual duration",
     )
     polls_per_second: int = _setting(
         "20",
-        parameters.whole(1, 10_000),
+        setting_parsers.whole(1, 10_000),
         "How often the provider is asked at most, over all workers; after a pause, a second's "
         "worth at once",
     )
     task_deadline: float = _setting(
         "86400",
-        parameters.seconds(1, 30 * 86400),
+        setting_parsers.seconds(1, 30 * 86400),
         "Seconds from acceptance until a subject fails with code deadline_exceeded",
     )
     lease: float = _setting(
         "30",
-        parameters.seconds(0.2, 3600),
+        setting_parsers.seconds(0.2, 3600),
         "Seconds after which others take up what a dead worker held; a living one renews its hold "
         "three times in them. More than PROVIDER_TIMEOUT",
     )
     not_found_grace: float = _setting(
         "10",
-        parameters.seconds(0, 3600),
+        setting_parsers.seconds(0, 3600),
         "After a lost answer: how long a look-up that finds nothing is not yet believed",
     )
     delivery_schedule: tuple[float, ...] = _setting(
         ",".join(f"{seconds:g}" for seconds in DELIVERY_SCHEDULE),
-        parameters.schedule,
+        setting_parsers.schedule,
         "Seconds between attempts, separated by commas: one at once, then one after each",
     )
     delivery_timeout: float = _setting(
-        "20", parameters.seconds(0.1, 30), "The longest one delivery attempt may take"
+        "20", setting_parsers.seconds(0.1, 30), "The longest one delivery attempt may take"
     )
     failing_after: float = _setting(
         "43200",
-        parameters.seconds(0.1, 30 * 86400),
+        setting_parsers.seconds(0.1, 30 * 86400),
         "Seconds of nothing but failures until an account is told that a subscriber is failing",
     )
     disable_after: float = _setting(
         "432000",
-        parameters.seconds(0.1, 30 * 86400),
+        setting_parsers.seconds(0.1, 30 * 86400),
         "Seconds from there until the subscriber is disabled, if they go on",
     )
     delivery_concurrency: int = _setting(
-        "256", parameters.whole(1, 10_000), "Delivery attempts at once in one worker"
+        "256", setting_parsers.whole(1, 10_000), "Delivery attempts at once in one worker"
     )
     max_subscribers_per_account: int = _setting(
-        "100", parameters.whole(1, 100_000), "Subscribers that one account may have"
+        "100", setting_parsers.whole(1, 100_000), "Subscribers that one account may have"
     )
     requests_per_second: float | None = _setting(
         "",
-        parameters.optional(parameters.number(0.1, 1_000_000)),
+        setting_parsers.optional(setting_parsers.number(0.1, 1_000_000)),
         "Requests of one account a second, over all its keys and all web processes; after a pause, "
         "a second's worth at once; empty: no limit",
     )
     max_queued_per_account: int = _setting(
         "100000",
-        parameters.whole(1, 10_000_000),
+        setting_parsers.whole(1, 10_000_000),
         "Subjects of one account that may be queued at once; beyond it they are refused with 429",
     )
     media_concurrency: int = _setting(
         "8",
-        parameters.whole(1, 1000),
+        setting_parsers.whole(1, 1000),
         "Subjects at once in one worker whose media, given by URL, are fetched and checked; each "
         "takes up to 10 MB of its memory, and one account has half of the places at most",
     )
     media_timeout: float = _setting(
         "60",
-        parameters.seconds(0.1, 3600),
+        setting_parsers.seconds(0.1, 3600),
         "The longest the download of one image or video may take, redirects included",
     )
     allow_voice_for_images: bool = _setting(
         "false",
-        parameters.switch,
+        setting_parsers.switch,
         "Whether image subjects may bind a voice: the provider allows it since 2026-03-23, though "
         "its page on creating subjects does not",
     )
     sweep_interval: float = _setting(
-        "1", parameters.seconds(0.05, 3600), "How often a worker looks for work nobody woke it for"
+        "1",
+        setting_parsers.seconds(0.05, 3600),
+        "How often a worker looks for work nobody woke it for",
     )
     retention_callbacks_days: int = _setting(
-        "35", parameters.whole(1, 3650), "Days that raw callbacks are kept"
+        "35", setting_parsers.whole(1, 3650), "Days that raw callbacks are kept"
     )
     queue_name: str = _setting(
-        "callsheet", parameters.text, "The name of our arq queue, where other back ends enqueue"
+        "callsheet",
+        setting_parsers.text,
+        "The name of our arq queue, where other back ends enqueue",
     )
-    host: str = _setting("127.0.0.1", parameters.text, "The address web listens on")
-    port: int = _setting("8000", parameters.whole(0, 65535), "The port web listens on")
+    host: str = _setting("127.0.0.1", setting_parsers.text, "The address web listens on")
+    port: int = _setting("8000", setting_parsers.whole(0, 65535), "The port web listens on")
     log_level: str = _setting(
         "info",
-        parameters.choice("debug", "info", "warning", "error"),
+        setting_parsers.choice("debug", "info", "warning", "error"),
         "debug, info, warning or error",
     )
 

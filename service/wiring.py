@@ -15,21 +15,21 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.delivery.cache.send_settings import SendSettingsCache
+from service.delivery.remote.streams import StreamPublisher
+from service.delivery.remote.webhook import WebhookSender
+from service.intake.cache.queue_limit import QueueLimit
 from service.job_queue import Queue
-from service.remote.guard import Guard
-from service.remote.media import Fetcher
-from service.remote.provider import ApiKey, KeyPair, Provider
-from service.remote.streams import StreamPublisher
-from service.remote.webhook import WebhookSender
+from service.kit.concurrency.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
+from service.kit.crypto.encryption import Vault
+from service.kit.database.database import Database
+from service.kit.network.ssrf_guard import Guard
+from service.media.remote.fetch import Fetcher
+from service.provider.remote.client import ApiKey, KeyPair, Provider
+from service.reconciliation.cache.typical_durations import Learnt
+from service.resources import Resources
 from service.settings import Settings, unknown_variables
-from service.steps.callback_secret_cache import CallbackSecretCache
-from service.steps.learnt import Learnt
-from service.steps.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
-from service.steps.queue_limit import QueueLimit
-from service.steps.resources import Resources
-from service.steps.send_settings import SendSettingsCache
-from service.steps.vault import Vault
-from service.store.database import Database
 
 CHANCE_BYTES = 1024  # fetched at a time
 COLLECT_AFTER = (10_000, 50, 100)  # objects; collections of the young; of the middle-aged

@@ -17,13 +17,17 @@ from arq.connections import ArqRedis
 from arq.typing import WorkerCoroutine
 from arq.worker import func
 
-from service.core.errors import Unavailable
+from service.delivery.steps import deliver, health_events
 from service.job_queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
 from service.jobs import KEEP_RESULT, MAX_TRIES, create_subject
+from service.kit.concurrency.work_loop import WorkLoop
+from service.kit.errors import Unavailable
+from service.media.steps import check_media
+from service.operations.steps import prune
+from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
+from service.resources import Resources
 from service.settings import Settings
-from service.steps import deliver, health_events, housekeeping, leases, look, reconcile, submit
-from service.steps.resources import Resources
-from service.steps.work_loop import WorkLoop
+from service.submission.steps import submit
 from service.wiring import collect_seldom, open_resources
 
 log = structlog.get_logger()
@@ -37,7 +41,7 @@ JOB_TIME = 60.0  # seconds that arq gives a job; one that takes longer is given 
 RENEWALS = 3  # of a lease in its time: if one fails, the work is ours still
 LEASED = (Work.CHECK_MEDIA, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing: no token
 # Each has a loop of its own: one that fails, or takes long, keeps none of the others waiting.
-SWEEPS = (reconcile.sweep, health_events.sweep, housekeeping.sweep)
+SWEEPS = (expired_leases_and_deadlines.sweep, health_events.sweep, prune.sweep)
 
 WorkLoops = Mapping[Work, WorkLoop[Any]]
 
@@ -46,7 +50,7 @@ def make_loops(resources: Resources) -> WorkLoops:
     """One work loop for each kind of work, notified by this process's own steps too."""
     settings = resources.settings
     deliverer = deliver.Deliverer(resources)
-    looker = look.Looker(resources)
+    looker = check_media.Looker(resources)
     loops: WorkLoops = {
         Work.CHECK_MEDIA: WorkLoop(
             "check_media", looker.claim, looker.look, settings.media_concurrency
@@ -59,8 +63,8 @@ def make_loops(resources: Resources) -> WorkLoops:
         ),
         Work.RECONCILE: WorkLoop(
             "reconcile",
-            partial(reconcile.claim, resources),
-            partial(reconcile.look_up, resources),
+            partial(poll.claim, resources),
+            partial(poll.look_up, resources),
             LOOK_UPS,
         ),
         Work.DELIVER: WorkLoop(
@@ -193,7 +197,7 @@ async def keep_leases(resources: Resources, loops: WorkLoops) -> None:
         await asyncio.sleep(resources.settings.lease / RENEWALS)
         held = [piece.lease for work in LEASED for piece in loops[work].under_way]
         try:
-            await leases.renew(resources, held)
+            await renew_leases.renew(resources, held)
         except Unavailable as error:
             log.warning("worker", action="leases_not_renewed", error=error.reason)
         except Exception:  # the next time may go better

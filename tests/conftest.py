@@ -3,9 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import replace
 
 import asyncpg
 import httpx
@@ -14,23 +12,21 @@ import structlog
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from structlog.typing import EventDict
 
-from service.job_queue import Work
+from service.accounts.steps import api_keys
+from service.accounts.store import api_keys as api_key_store
+from service.app import build
+from service.kit.database.migrate import migrate
+from service.kit.http.connection_limits import Bounded
 from service.local.nats import nats
 from service.local.postgres import postgres
 from service.local.server import Server
 from service.local.valkey import valkey
+from service.resources import Resources
 from service.settings import Settings, read_settings
-from service.steps import audit, keys, reconcile
-from service.steps.resources import Resources
-from service.store import accounts
-from service.store.audit import Violation
-from service.store.migrate import migrate
-from service.web.app import build
-from service.web.protocol import Bounded
-from service.wiring import open_resources, utc_now
-from service.worker import make_loops
-from tests.local.simulating import AT_ONCE, Receiver, Remote, receiver, served, simulator
-from tests.make import a_request
+from service.wiring import open_resources
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.simulator import AT_ONCE, Receiver, Remote, receiver, served, simulator
 
 TEMPLATE = "callsheet_template"
 SECRET_KEY = "c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seSwgMzIgYnk="
@@ -106,20 +102,6 @@ async def execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-@dataclass
-class Clock:
-    """Time that moves only when told to, from the test's beginning: what the provider's stand-in
-    signs bears the real time."""
-
-    now: datetime = field(default_factory=utc_now)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def pass_by(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-
 @pytest.fixture
 async def provider() -> AsyncIterator[Remote]:
     """The provider's stand-in, on a real socket; its tasks end at once."""
@@ -170,9 +152,9 @@ async def resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources
 @pytest.fixture
 async def account(resources: Resources) -> str:
     """The id of an account with a key."""
-    await keys.create(resources, "acme", keys.SCOPES)
+    await api_keys.create(resources, "acme", api_keys.SCOPES)
     async with resources.database.transaction() as tx:
-        found = await accounts.by_name(tx, "acme")
+        found = await api_key_store.by_name(tx, "acme")
     assert found is not None
     return found
 
@@ -180,7 +162,7 @@ async def account(resources: Resources) -> str:
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """What the caller may do: all that an account's own may. Tests of operators have another."""
-    return keys.DEFAULT_SCOPES
+    return api_keys.DEFAULT_SCOPES
 
 
 @pytest.fixture
@@ -190,66 +172,12 @@ async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api
     async with served(app, Bounded) as address:
         reachable = replace(resources, settings=replace(resources.settings, public_url=address))
         app.state.resources = reachable
-        key = await keys.create(reachable, "acme", scopes)
+        key = await api_keys.create(reachable, "acme", scopes)
         headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(
             base_url=address, headers=headers, trust_env=False, timeout=30
         ) as http:
             yield Api(reachable, http)
-
-
-@dataclass
-class Api:
-    """A caller of the account acme, and the hands of a worker."""
-
-    resources: Resources
-    http: httpx.AsyncClient
-
-    async def create(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-        """An accepted subject."""
-        answer = await self.http.post("/v1/subjects", json=a_request(**changes))
-        assert answer.status_code == 202, answer.text
-        body: dict[str, Any] = answer.json()
-        return body
-
-    async def read(self, subject_id: str) -> dict[str, Any]:
-        body: dict[str, Any] = (await self.http.get(f"/v1/subjects/{subject_id}")).json()
-        return body
-
-    async def types(self, subject_id: str) -> list[str]:
-        """The types of a subject's events, in sequence."""
-        page = (await self.http.get(f"/v1/subjects/{subject_id}/events")).json()
-        assert [one["data"]["sequence"] for one in page["data"]] == [
-            number + 1 for number in range(len(page["data"]))
-        ]
-        return [one["type"].removeprefix("subject.") for one in page["data"]]
-
-    async def subscribe(self, url: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
-        answer = await self.http.post("/v1/subscribers", json={"url": url, **fields})
-        assert answer.status_code == 201, answer.text
-        body: dict[str, Any] = answer.json()
-        return body
-
-    async def work(self, *kinds: Work) -> None:
-        """Do once what a worker does when rung: all kinds, or those given."""
-        loops = make_loops(self.resources)
-        await reconcile.sweep(self.resources)
-        for kind in kinds or Work:
-            await loops[kind].drain()
-            await loops[kind].finish(30)
-
-    async def ended(self, subject_id: str) -> dict[str, Any]:
-        """The subject, once callbacks have brought it to its end."""
-        deadline = asyncio.get_running_loop().time() + 10
-        while asyncio.get_running_loop().time() < deadline:
-            subject = await self.read(subject_id)
-            if subject["finished_at"]:
-                return subject
-            await asyncio.sleep(0.01)
-        raise AssertionError(subject_id)
-
-    async def violations(self) -> list[Violation]:
-        return await audit.look(self.resources)
 
 
 @pytest.fixture

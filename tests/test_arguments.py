@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.__main__ import COMMANDS
-from service.arguments import parser
+from service.cli import COMMANDS
+from service.cli_arguments import parser
 
 LONGEST = 100  # characters of a sentence or an example: one line
 

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.core.signatures import secret_of
+from service.kit.crypto.webhook_signatures import secret_of
 from service.local.environment import without_settings
 from service.local.ports import HOST, free_port
-from service.steps.resources import Resources
-from tests.calling import fetch, record, signed, token
-from tests.conftest import Api
+from service.resources import Resources
+from tests.support.api import Api
+from tests.support.callbacks import record, signed, token
+from tests.support.database import fetch
 
 ROOT = Path(__file__).parent.parent
 ANOTHER = secret_of(b"a secret that is not known yet")
@@ -328,7 +329,7 @@ async def test_a_local_command_without_its_packages_names_what_is_missing(
     module: str, command: list[str], package: str
 ) -> None:
     script = f"import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {command!r}; "
-    script += "from service.__main__ import main; sys.exit(main())"
+    script += "from service.cli import main; sys.exit(main())"
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", script],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheels import lock, wheel
+from tests.support.wheels import lock, wheel
 
 ROOT = Path(__file__).parent.parent
 # A build that has been done: pip asks for it as for any other, and needs no package for it.

@@ -22,9 +22,9 @@ from service.local.ports import free_port
 from service.local.server import Server
 from service.local.valkey import valkey
 from service.settings import Settings
-from tests.calling import eventually
-from tests.local.simulating import until
-from tests.store.relays import relay
+from tests.support.relay import relay
+from tests.support.simulator import until
+from tests.support.waiting import eventually
 
 NAME = "a queue of the test's own"
 

@@ -15,18 +15,18 @@ from arq.jobs import ResultNotFound
 from structlog.typing import EventDict
 
 from service import jobs
+from service.intake.cache.queue_limit import QueueLimit
+from service.intake.steps import accept
 from service.jobs import create_subject
+from service.kit.database.database import Database
 from service.local.ports import free_port
-from service.steps import accept
-from service.steps.queue_limit import QueueLimit
-from service.store.database import Database
 from service.wiring import utc_now
 from service.worker import connected_for_ever, take_jobs
-from tests.calling import fetch
-from tests.conftest import Api
-from tests.local.simulating import until
-from tests.make import a_request
-from tests.working import untimed, working
+from tests.support.api import Api
+from tests.support.database import fetch
+from tests.support.simulator import until
+from tests.support.subjects import a_request
+from tests.support.worker import untimed, working
 
 OFTEN = 0.05
 DAY = 86_400  # seconds

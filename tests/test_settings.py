@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.core.database_url import hosts
+from service.kit.database_url import hosts
 from service.settings import (
     PREFIX,
     SettingError,

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
 
+from service.kit.database.migrate import config
 from service.local.environment import without_settings
 from service.local.server import Server
-from service.store.migrate import config
 from tests.conftest import database, execute
 
 ROOT = Path(__file__).parent.parent

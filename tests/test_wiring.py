@@ -8,16 +8,17 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from service.delivery.remote.outcomes import Failed
 from service.job_queue import Work
 from service.local.simulator import Options, build
-from service.remote.delivery_outcomes import Failed
+from service.resources import Resources
 from service.settings import read_settings
-from service.steps.resources import Resources
 from service.wiring import open_resources, utc_now
-from tests.conftest import WEBHOOK_SECRET, Api
-from tests.local.simulating import AT_ONCE, Remote, served
-from tests.remote.listening import PATIENCE
-from tests.remote.streaming import NOBODY, entry
+from tests.conftest import WEBHOOK_SECRET
+from tests.support.api import Api
+from tests.support.scripted_servers import PATIENCE
+from tests.support.simulator import AT_ONCE, Remote, served
+from tests.support.stream_publishing import NOBODY, entry
 
 
 @pytest.fixture

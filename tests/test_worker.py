@@ -15,15 +15,17 @@ from service import worker
 from service.job_queue import Queue, doorbell
 from service.local.ports import free_port
 from service.local.valkey import valkey
+from service.reconciliation.steps import expired_leases_and_deadlines
 from service.settings import Settings
-from service.steps import reconcile
 from service.wiring import open_resources
 from service.worker import connected_for_ever
-from tests.calling import create, eventually, fetch
-from tests.conftest import Api
-from tests.local.simulating import Receiver, Remote, until
-from tests.make import a_request
-from tests.working import actions, listening, untimed, working
+from tests.support.api import Api
+from tests.support.callbacks import create
+from tests.support.database import fetch
+from tests.support.simulator import Receiver, Remote, until
+from tests.support.subjects import a_request
+from tests.support.waiting import eventually
+from tests.support.worker import actions, listening, untimed, working
 
 OFTEN = 0.05
 
@@ -167,7 +169,9 @@ async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict
     await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
     settings = replace(api.resources.settings, sweep_interval=OFTEN)
     sweeping = asyncio.create_task(
-        worker.sweep_for_ever(replace(api.resources, settings=settings), reconcile.sweep)
+        worker.sweep_for_ever(
+            replace(api.resources, settings=settings), expired_leases_and_deadlines.sweep
+        )
     )
     await until(lambda: actions(logged).count("fault") > 1)
     sweeping.cancel()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import service
-from service.core.lifecycle import TABLE, TERMINAL, Ignored, Signal, State
+from service.subjects.domain.lifecycle import TABLE, TERMINAL, Ignored, Signal, State
 
 README = Path(service.__file__).parent / "README.md"
 BEGIN = "<!-- lifecycle: drawn by `python -m service.local.chart` -->"

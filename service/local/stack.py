@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import service
-from service.core.signatures import secret_of
+from service.kit.crypto.webhook_signatures import secret_of
 from service.local.environment import without_settings
 from service.local.errors import LocalError
 from service.local.folders import kept, make_folder, only_user

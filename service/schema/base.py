@@ -1,6 +1,6 @@
 """What the tables are made of.
 
-Identifiers are text that sorts by age (core/ids.py), compared byte by byte (collation "C").
+Identifiers are text that sorts by age (kit/ids.py), compared byte by byte (collation "C").
 """
 
 from collections.abc import Iterable

@@ -13,8 +13,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from service.core.callback import Verification
-from service.core.verdicts import Verdict
+from service.callbacks.domain.callback import Verification
+from service.callbacks.domain.verdicts import Verdict
 from service.schema.base import Id, Time, metadata, one_of
 
 callbacks = Table(
@@ -59,7 +59,7 @@ webhook_secrets = Table(  # beside those of the settings; the version is in prov
     Column("id", Id, primary_key=True),
     Column("source", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),  # to know it by, without showing it
-    Column("secret", LargeBinary, nullable=False),  # encrypted: steps/vault.py
+    Column("secret", LargeBinary, nullable=False),  # encrypted: kit/crypto/encryption.py
     Column("created_at", Time, nullable=False),
     UniqueConstraint("source", "fingerprint"),
 )

@@ -15,9 +15,9 @@ from sqlalchemy import (
     text,
 )
 
-from service.core.delivery_state import DeliveryState
-from service.core.subscriber_health import HealthNotice
+from service.delivery.domain.delivery_state import DeliveryState
 from service.schema.base import Id, Time, TransactionId, metadata, one_of
+from service.subjects.domain.event import HealthNotice
 
 subscriber_health = Table(  # how a subscriber's deliveries may flow; no row: freely
     "subscriber_health",

@@ -29,7 +29,7 @@ events = Table(
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # the exact bytes that are signed and sent
-    # A feed ordered by position alone would lose rows that commit late; see store/feed.py.
+    # A feed ordered by position alone would lose rows that commit late; see event_feed/store.
     Column("xid", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("position", BigInteger, Identity(always=True), nullable=False),
     Column("created_at", Time, nullable=False),

@@ -12,7 +12,9 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column("stopped_code", Integer),  # set: nothing is submitted but one probe a minute
     Column("stopped_message", Text),
     Column("next_probe_at", Time),
-    Column("observed_parallel_limit", Integer),  # from code 1303: core/parallel_limit.py
+    Column(
+        "observed_parallel_limit", Integer
+    ),  # from code 1303: submission/domain/parallel_limit.py
     Column("parallel_limit_observed_at", Time),
     # Raised with every change of webhook_secrets: what was checked under another is checked anew.
     Column("secrets_version", BigInteger, nullable=False, server_default="0"),

@@ -15,8 +15,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from service.core.lifecycle import RANK, TERMINAL, WITH_PROVIDER
 from service.schema.base import Id, Time, metadata, one_of
+from service.subjects.domain.lifecycle import RANK, TERMINAL, WITH_PROVIDER
 
 subjects = Table(
     "subjects",

@@ -14,8 +14,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.core.subscriber import Format, Ordering, SubscriberState, SubscriberType
 from service.schema.base import Id, Time, TransactionId, metadata, one_of
+from service.subscribers.domain.subscriber import Format, Ordering, SubscriberState, SubscriberType
 
 subscribers = Table(
     "subscribers",

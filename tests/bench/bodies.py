@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from service.local.stack import Stack, stack
 from tests.bench.load import Faulty
-from tests.core.bodies import image_body, images, picture
+from tests.support.request_bodies import image_body, images, picture
 
 SENDERS = 50
 IMAGE_BYTES = 10_000_000  # rule P16

@@ -16,10 +16,10 @@ from time import monotonic, sleep
 
 import httpx
 
-from service.core.events import event_of
-from service.core.ids import CHANCE_BYTES, new_id
-from service.core.timestamps import rfc3339
+from service.kit.ids import CHANCE_BYTES, new_id
+from service.kit.timestamps import rfc3339
 from service.local.stack import Stack, stack
+from service.subjects.domain.event import event_of
 from service.wiring import utc_now
 from tests.bench import carriers
 from tests.bench.cpu import usage

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
 
-from service.core.ids import ALPHABET
-from service.core.subjects import Subject
+from service.kit.ids import ALPHABET
+from service.subjects.domain.subject import Subject
 from service.wiring import utc_now
 from tests.bench import bulk
 from tests.bench.database import connected
@@ -17,7 +17,7 @@ SUBJECTS = 1_000_000
 SPAN = timedelta(days=30)  # over which they were made, the last an hour ago
 RECENT = timedelta(hours=1)
 
-# The time of an id is its first ten digits of five bits; see core/ids.py. Its chance is written
+# The time of an id is its first ten digits of five bits; see kit/ids.py. Its chance is written
 # with the 16 digits of hex alone, which are as good for an index.
 _TIME = " || ".join(
     f"substr('{ALPHABET}', ((ms >> {shift}) & 31)::int + 1, 1)" for shift in range(45, -1, -5)

@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.core.keys import whsec
-from service.core.signatures import headers
+from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.webhook_signatures import headers
 from service.local.stack import Stack, stack
 from tests.bench.floor import floor
-from tests.local.simulating import served, until
-from tests.make import picture
+from tests.support.simulator import served, until
+from tests.support.subjects import picture
 
 SAMPLES = 500
 RATE = 100.0  # a second

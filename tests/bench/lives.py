@@ -11,12 +11,12 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.core.events import event_of
-from service.core.lifecycle import Signal, State
-from service.core.report_to_signal import status_update
-from service.core.subjects import StatusUpdate, Subject, moved
-from service.core.task_reports import read_callback
+from service.provider.domain.report_to_signal import status_update
+from service.provider.domain.task_reports import read_callback
 from service.schema.events import events
+from service.subjects.domain.event import event_of
+from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.subject import StatusUpdate, Subject, moved
 
 COLUMNS = """
     n int, account text, subscriber text, stem text COLLATE "C", task text COLLATE "C",

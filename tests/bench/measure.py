@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from service.core.ids import CHANCE_BYTES, new_id
-from service.core.timestamps import rfc3339
+from service.kit.ids import CHANCE_BYTES, new_id
+from service.kit.timestamps import rfc3339
 from service.wiring import utc_now
 from tests.bench.cpu import usage
 from tests.bench.database import connected

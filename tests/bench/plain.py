@@ -15,18 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.core.events import Event, event_of
-from service.core.ids import CHANCE_BYTES, new_id
-from service.core.lifecycle import Ignored, State, decide
-from service.core.report_to_signal import status_update
-from service.core.subjects import Subject, moved
-from service.core.task_reports import Report, read_callback
-from service.core.verification import verify_v1
+from service.callbacks.domain.verification import verify_v1
+from service.kit.ids import CHANCE_BYTES, new_id
+from service.provider.domain.report_to_signal import status_update
+from service.provider.domain.task_reports import Report, read_callback
 from service.schema.callbacks import callbacks
 from service.schema.deliveries import deliveries
 from service.schema.events import events
 from service.schema.subjects import subjects
 from service.schema.subscribers import subscribers
+from service.subjects.domain.event import Event, event_of
+from service.subjects.domain.lifecycle import Ignored, State, decide
+from service.subjects.domain.subject import Subject, moved
 from service.wiring import utc_now
 
 SOURCE = "provider"

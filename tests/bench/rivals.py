@@ -1,7 +1,7 @@
 """What `web` is held against, as processes: `python -m tests.bench.rivals NAME PORT`.
 
 Of callbacks, `floor` verifies the signature and answers 200; `plain` does all of the work, the
-plain way. Both run under uvicorn as `web` does (service/web/server.py). `bare` reads the body of
+plain way. Both run under uvicorn as `web` does (service/server.py). `bare` reads the body of
 any request, and answers: a function under uvicorn as it comes.
 """
 
@@ -18,10 +18,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.core.keys import whsec
-from service.core.verification import verify_v1
-from service.web.protocol import Bounded
-from service.web.server import KEEP_ALIVE
+from service.callbacks.domain.verification import verify_v1
+from service.kit.crypto.key_formats import whsec
+from service.kit.http.connection_limits import Bounded
+from service.server import KEEP_ALIVE
 from service.wiring import collect_seldom, utc_now
 from tests.bench.plain import Plain
 

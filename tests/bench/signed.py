@@ -4,8 +4,8 @@ import json
 import time
 from collections.abc import Sequence
 
-from service.core.keys import whsec
-from service.core.signatures import headers
+from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.webhook_signatures import headers
 from tests.bench.lives import RECORD
 
 BODY_BYTES = 1000

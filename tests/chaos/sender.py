@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import orjson
 
-from service.core import signatures
-from service.core.keys import whsec
-from service.core.url_tokens import SEPARATOR, callback_token
-from service.steps.vault import Vault
+from service.callbacks.domain.url_tokens import SEPARATOR, callback_token
+from service.kit.crypto import webhook_signatures
+from service.kit.crypto.encryption import Vault
+from service.kit.crypto.key_formats import whsec
 from tests.chaos.world import AGAIN, Hearing, World, until
 
 OPPOSITE = {"succeed": "failed", "failed": "succeed"}
@@ -218,7 +218,7 @@ class Sender:
     ) -> Letter:
         message_id = message_id or self._new_id()
         at = int(time.time()) - age
-        headers = signatures.headers([key or self._key], message_id, at, body)
+        headers = webhook_signatures.headers([key or self._key], message_id, at, body)
         return Letter(kind, message_id, body, address, headers, genuine=True)
 
     def _address(self, subject_id: str) -> str:

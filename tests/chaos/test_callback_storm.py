@@ -12,7 +12,7 @@ import pytest
 from service.local.stack import Stack
 from tests.chaos.sender import Posted, Sender
 from tests.chaos.world import Hearing, World, durable_stack, hearing, until
-from tests.make import a_request
+from tests.support.subjects import a_request
 
 SEED = 20261123
 SUBJECTS = 300

@@ -7,7 +7,7 @@ import pytest
 
 from service.local.stack import Stack
 from tests.chaos.world import World, quick_stack
-from tests.steps.gallery import Gallery, gallery
+from tests.support.media_host import Gallery, gallery
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import httpx
 import orjson
 import pytest
 
-from service.core import signatures
-from service.core.keys import whsec
+from service.kit.crypto import webhook_signatures
+from service.kit.crypto.key_formats import whsec
 from service.local.stack import Stack, stack
 from tests.chaos.world import QUICK, World, until
-from tests.local.simulating import receiver
-from tests.make import a_request
+from tests.support.simulator import receiver
+from tests.support.subjects import a_request
 
 RESTARTS = 4
 BACK_WITHIN = 10.0  # seconds after Postgres can be written to again
@@ -57,7 +57,7 @@ class Load:
         while True:
             message_id = f"msg_{secrets.token_hex(8)}"
             body = orjson.dumps({"task_id": message_id, "task_status": "processing"})
-            headers = signatures.headers([key], message_id, int(time.time()), body)
+            headers = webhook_signatures.headers([key], message_id, int(time.time()), body)
             with suppress(httpx.TransportError):
                 answer = await self.world.http.post("/callbacks", content=body, headers=headers)
                 if self._promised(answer, 200):

@@ -11,7 +11,7 @@ import pytest
 from service.local.processes import Child
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, World, hearing, quick_stack, until
-from tests.make import a_request
+from tests.support.subjects import a_request
 
 SEED = 20261122
 SUBJECTS = 60

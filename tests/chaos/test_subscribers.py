@@ -18,7 +18,7 @@ from service.local.stack import Stack
 from tests.chaos import subscribers as sub
 from tests.chaos.subscribers import Manner, Subscriber, too_early
 from tests.chaos.world import LEASE, PATIENCE, World, durable_stack, until
-from tests.make import a_request
+from tests.support.subjects import a_request
 
 SEED = 20261124
 CALLERS = 4  # who create subjects, as long as the storm blows

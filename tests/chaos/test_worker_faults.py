@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, World, quick_stack, until
-from tests.steps.test_deliver import Backend, backend
+from tests.delivery.test_deliver import Backend, backend
 
 
 @pytest.fixture(scope="module")

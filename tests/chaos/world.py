@@ -20,8 +20,8 @@ from starlette.routing import Route
 
 from service.local.processes import Child
 from service.local.stack import Stack, stack
-from tests.local.simulating import PATH, served
-from tests.make import a_request
+from tests.support.simulator import PATH, served
+from tests.support.subjects import a_request
 
 LEASE = 3  # seconds: what a dead worker held is taken up after this
 QUICK = {

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.local import demo
-from tests.local.watching import PATIENCE
+from tests.support.processes import PATIENCE
 
 COMMAND = [sys.executable, "-m", "service", "demo"]
 

@@ -21,7 +21,7 @@ from service.local.folders import only_user, temporary_folder
 from service.local.ports import HOST, free_port
 from service.local.processes import Supervisor, until
 from service.local.stack import Stack
-from tests.local.watching import PATIENCE
+from tests.support.processes import PATIENCE
 
 LAST_LINE = "Ctrl-C stops it; the data is kept.\n"
 

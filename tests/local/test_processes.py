@@ -14,7 +14,7 @@ from service.local.errors import LocalError
 from service.local.folders import kept, make_folder, only_user, temporary_folder
 from service.local.ports import HOST, free_port, is_free
 from service.local.processes import Command, supervised, until
-from tests.local.watching import PATIENCE, has_gone, program, wrote
+from tests.support.processes import PATIENCE, has_gone, program, wrote
 
 ENVIRONMENT = {"PATH": os.defpath}
 

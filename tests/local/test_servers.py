@@ -22,7 +22,7 @@ from service.local.processes import until
 from service.local.users import unprivileged
 from service.local.valkey import choose as choose_valkey
 from service.local.valkey import find_binary, valkey
-from tests.local.watching import PATIENCE, has_gone, program
+from tests.support.processes import PATIENCE, has_gone, program
 
 # A development server to be ended from outside; it prints the server's pid and where its data is.
 STANDALONE = """

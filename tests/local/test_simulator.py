@@ -3,14 +3,7 @@
 import httpx
 import pytest
 
-from tests.local.simulating import (
-    NEVER,
-    OTHER,
-    PATH,
-    image_base64,
-    request_body,
-    simulator,
-)
+from tests.support.simulator import NEVER, OTHER, PATH, image_base64, request_body, simulator
 
 
 async def test_a_create_answers_with_the_task_in_an_envelope() -> None:

@@ -11,7 +11,7 @@ import pytest
 from service.local.simulator import Options
 from service.local.simulator.auth import check
 from service.local.simulator.codes import Refusal
-from tests.local.simulating import ACCESS_KEY, KEY, PATH, SECRET_KEY, simulator
+from tests.support.simulator import ACCESS_KEY, KEY, PATH, SECRET_KEY, simulator
 
 OPTIONS = Options(api_key=KEY, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
 NOW = 1_790_000_000.0

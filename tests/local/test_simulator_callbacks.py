@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.core.errors import SignatureError
-from service.core.keys import whsec
-from service.core.verification import verify_v1
-from tests.local.simulating import AT_ONCE, SECRET, receiver, simulator
+from service.callbacks.domain.verification import verify_v1
+from service.kit.crypto.key_formats import whsec
+from service.kit.errors import SignatureError
+from tests.support.simulator import AT_ONCE, SECRET, receiver, simulator
 
 Got = Sequence[tuple[dict[str, str], bytes]]
 

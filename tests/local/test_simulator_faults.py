@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from service.local.simulator.faults import NONE, Fault, Faults
-from tests.local.simulating import NEVER, PATH, simulator
+from tests.support.simulator import NEVER, PATH, simulator
 
 
 def test_a_rule_meets_the_calls_it_names_as_often_as_it_says() -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from tests.local.simulating import receiver, simulator
+from tests.support.simulator import receiver, simulator
 
 TASKS = 10
 

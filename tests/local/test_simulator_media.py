@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.local.simulator import media
-from tests.local.simulating import AT_ONCE, OTHER, receiver, served, simulator, video_body
+from tests.support.simulator import AT_ONCE, OTHER, receiver, served, simulator, video_body
 
 MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(20)
 

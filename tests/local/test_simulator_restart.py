@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from service.local.simulator.journal import NAME
-from tests.local.simulating import AT_ONCE, KEY, NEVER, PATH, request_body, simulator
+from tests.support.simulator import AT_ONCE, KEY, NEVER, PATH, request_body, simulator
 
 RUN = "import sys; from pathlib import Path; from service.local import simulator;"
 RUN += f"sys.exit(simulator.run('127.0.0.1', 0, {KEY!r}, None, Path(sys.argv[1])))"

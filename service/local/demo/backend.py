@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from service.core.errors import SignatureError
-from service.core.verification import verify_v1
+from service.callbacks.domain.verification import verify_v1
+from service.kit.errors import SignatureError
 from service.local.demo.drawing import encoded, portrait
 
 # Five seconds of H.264, 1920x1080, yuv420p, 24 frames a second, `moov` first: 120 frames drawn

@@ -5,7 +5,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from service.core.keys import whsec
+from service.kit.crypto.key_formats import whsec
 from service.local.demo.backend import Backend, served
 from service.local.demo.board import Board, Json, Part
 from service.local.demo.calls import Provider, Service, client

@@ -7,10 +7,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from service.core.requests import PATH
 from service.local.simulator import admin, answers, calls
 from service.local.simulator.options import Options
 from service.local.simulator.world import World
+from service.provider.domain.requests import PATH
 
 
 class Simulator(Starlette):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import aiohttp
 import orjson
 
-from service.core import signatures
+from service.kit.crypto import webhook_signatures
 from service.local.simulator import records
 from service.local.simulator.background import Background
 from service.local.simulator.faults import NONE, Fault
@@ -153,7 +153,7 @@ class Courier:
             return headers
         key = secrets.token_bytes(32) if fault.forge else self.key
         timestamp = int(time.time() + fault.skew)
-        return headers | signatures.headers([key], callback.id, timestamp, callback.body)
+        return headers | webhook_signatures.headers([key], callback.id, timestamp, callback.body)
 
     def _note(self, callback: Callback, outcome: str, answer: int | str | None) -> None:
         self.ledger.add(

@@ -6,8 +6,8 @@ from typing import Any
 
 import aiohttp
 
-from service.remote.media import REDIRECTS
-from service.remote.urls import exact, onward
+from service.kit.network.exact_urls import exact, onward
+from service.media.remote.fetch import REDIRECTS
 
 MAX_IMAGE = 10_000_000  # bytes; rule P16
 MAX_VIDEO = 200_000_000  # bytes; rule P18

@@ -8,8 +8,9 @@ from typing import Any
 
 import aiohttp
 
-from service.core import errors, request_rules
-from service.core.keys import whsec
+from service.intake.domain import request_rules
+from service.kit import errors
+from service.kit.crypto.key_formats import whsec
 from service.local.simulator import media
 from service.local.simulator.background import Background
 from service.local.simulator.callbacks import Courier, Line

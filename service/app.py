@@ -1,0 +1,141 @@
+"""The application: its routes, and what answers where none of them does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import cast
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from service.batchers import make_batchers
+from service.callbacks.web import admin
+from service.callbacks.web.receive import CallbackEndpoint
+from service.compat_api.web import routes
+from service.delivery.web import routes as delivery_routes
+from service.event_feed.steps.event_hub import Hub
+from service.event_feed.web import routes as event_feed_routes
+from service.event_feed.web.sse import Streams
+from service.intake.web import routes as intake_routes
+from service.kit.errors import CallsheetError
+from service.kit.http.large_bodies import Bodies
+from service.kit.http.responses import problem, problem_of
+from service.openapi import routes as openapi
+from service.operations.web import health
+from service.resources import Resources
+from service.status.web import routes as status_routes
+from service.subscribers.web import routes as subscribers_routes
+from service.subscribers.web import signing_secrets
+
+log = structlog.get_logger()
+
+
+class Alone(Route):
+    """A path that another route's would match as well: it takes no methods but these."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        return Match.FULL if match is Match.PARTIAL else match, child
+
+
+ROUTES = [
+    Route("/v1/subjects", intake_routes.create, methods=["POST"]),
+    Alone("/v1/subjects/batch", intake_routes.create_many, methods=["POST"]),
+    Route("/v1/subjects", status_routes.page_of, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}", status_routes.read, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}/cancel", status_routes.cancel_one, methods=["POST"]),
+    Route("/v1/subjects/{subject_id}/events", event_feed_routes.of_subject, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}/deliveries", delivery_routes.of_subject, methods=["GET"]),
+    Route("/v1/events", event_feed_routes.feed, methods=["GET"]),
+    Route("/v1/subscribers", subscribers_routes.create, methods=["POST"]),
+    Route("/v1/subscribers", subscribers_routes.page_of, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}", subscribers_routes.read, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}", subscribers_routes.change, methods=["PATCH"]),
+    Route("/v1/subscribers/{subscriber_id}", subscribers_routes.delete, methods=["DELETE"]),
+    Route("/v1/subscribers/{subscriber_id}/test", subscribers_routes.try_out, methods=["POST"]),
+    Route(
+        "/v1/subscribers/{subscriber_id}/deliveries", delivery_routes.of_subscriber, methods=["GET"]
+    ),
+    Route("/v1/subscribers/{subscriber_id}/replay", delivery_routes.replay_all, methods=["POST"]),
+    Route("/v1/deliveries/{delivery_id}", delivery_routes.read, methods=["GET"]),
+    Route("/v1/deliveries/{delivery_id}/resend", delivery_routes.resend, methods=["POST"]),
+    Route(
+        "/v1/subscribers/{subscriber_id}/rotate-secret", signing_secrets.rotate, methods=["POST"]
+    ),
+    Route("/v1/account/callback-secret", signing_secrets.callback_secret, methods=["GET"]),
+    Route(
+        "/v1/account/callback-secret/rotate",
+        signing_secrets.rotate_callback_secret,
+        methods=["POST"],
+    ),
+    Route("/.well-known/jwks.json", signing_secrets.jwks, methods=["GET"]),
+    Route("/v1/callbacks", admin.page_of, methods=["GET"]),
+    Route("/v1/callbacks/{callback_id}", admin.read, methods=["GET"]),
+    Route("/v1/callbacks/{callback_id}/reverify", admin.verify_again, methods=["POST"]),
+    Route("/v1/capabilities", intake_routes.capabilities, methods=["GET"]),
+    *routes.ROUTES,
+    Route("/healthz", health.healthz, methods=["GET"]),
+    Route("/readyz", health.readyz, methods=["GET"]),
+    Route("/openapi.json", openapi.openapi, methods=["GET"]),
+    Route("/docs", openapi.docs, methods=["GET"]),
+]
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    """What follows feeds, and what gathers, is at work as long as the application is up."""
+    async with app.state.hub, app.state.batchers.open():
+        yield
+
+
+def build(resources: Resources) -> Starlette:
+    """The ASGI application over open resources."""
+    app = Starlette(
+        routes=ROUTES,
+        lifespan=_lifespan,
+        middleware=[Middleware(CallbackEndpoint), Middleware(Streams)],
+        exception_handlers={
+            CallsheetError: _refused,
+            HTTPException: _not_routed,
+            Exception: _fault,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.resources = resources
+    app.state.hub = Hub(resources)
+    app.state.bodies = Bodies()
+    app.state.batchers = make_batchers(lambda: app.state.resources)
+    return app
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    refused = cast("CallsheetError", error)  # it is registered for these
+    return problem_of(refused)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    lost = cast("HTTPException", error)  # likewise
+    code = {404: "not_found", 405: "method_not_allowed"}.get(lost.status_code, "http_error")
+    response = problem(lost.status_code, code, lost.detail)
+    response.headers.update(lost.headers or {})
+    if lost.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["allow"] = ", ".join(sorted(_methods(request)))
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    """All that its path takes; a route knows of its own alone."""
+    paths = (one.path for one in ROUTES if one.matches(request.scope)[0] is not Match.NONE)
+    path = next(paths)
+    return {method for one in ROUTES if one.path == path for method in one.methods or ()}
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    log.error("web", action="fault", path=request.url.path, exc_info=error)
+    return problem(500, "internal", "This is a fault of ours; it has been logged.")

@@ -1,0 +1,86 @@
+"""/v1/callbacks: what came, of every account, and what became of it; judged again on demand."""
+
+import base64
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.accounts.store.authentication import OPERATOR
+from service.accounts.web.authorize import account_listed, authorize
+from service.callbacks.domain.verdicts import Verdict
+from service.callbacks.steps import reverify
+from service.callbacks.store.archive import CallbackFilter, CallbackRecord, CallbackSummary
+from service.kit.http.requests import LIMIT, MAX_LIMIT, Query, in_path
+from service.kit.http.responses import rendered
+from service.kit.timestamps import rfc3339
+from service.request_context import resources
+from service.resources import Resources
+
+
+async def page_of(request: Request) -> Response:
+    caller, given = await authorize(request, OPERATOR), resources(request)
+    query = Query(request)
+    verdict = query.text("verdict", frozenset(Verdict))
+    subject_id, source = query.text("subject"), query.text("source")
+    account_id = await account_listed(request, caller, query)
+    cursor = query.text("cursor")
+    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    query.done()
+    wanted = CallbackFilter(
+        verdict=None if verdict is None else Verdict(verdict),
+        subject_id=subject_id,
+        source=source,
+        account_id=account_id,
+        below=cursor,
+    )
+    found, below, counts = await reverify.page(given, wanted, limit)
+    accounts = await reverify.account_names(given, found)
+    shown = [_shown(*pair) for pair in zip(found, accounts, strict=True)]
+    return rendered({"data": shown, "next_cursor": below, "counts": counts})
+
+
+async def read(request: Request) -> Response:
+    await authorize(request, OPERATOR)
+    found = await reverify.get_callback(resources(request), in_path(request, "callback_id"))
+    return await _whole(resources(request), found)
+
+
+async def verify_again(request: Request) -> Response:
+    await authorize(request, OPERATOR)
+    found = await reverify.reverify(resources(request), in_path(request, "callback_id"))
+    return await _whole(resources(request), found)
+
+
+def _shown(callback: CallbackSummary, account: str | None) -> dict[str, Any]:
+    """A callback as operators see it; `account` is the name of its subject's account."""
+    return {
+        "id": callback.id,
+        "account": account,
+        "source": callback.source,
+        "verdict": callback.verdict,
+        "reason": callback.reason,
+        "trust": callback.verification,
+        "subject_id": callback.subject_id,
+        "provider_task_id": callback.task_id,
+        "status": callback.status,
+        "provider_time": rfc3339(callback.provider_updated_at),
+        "seen": callback.times_received,
+        "size": callback.size,
+        "received_at": rfc3339(callback.received_at),
+    }
+
+
+async def _whole(given: Resources, found: CallbackRecord) -> Response:
+    (account,) = await reverify.account_names(given, [found.summary])
+    shown = _shown(found.summary, account) | {"headers": reverify.shown_headers(given, found)}
+    return rendered(shown | _body(found.body))
+
+
+def _body(body: bytes) -> dict[str, str]:
+    """As text; beside it the bytes, where the text is not all of them."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        replaced = body.decode(errors="replace")
+        return {"body": replaced, "body_base64": base64.b64encode(body).decode()}

@@ -1,0 +1,96 @@
+"""/callbacks: where the provider posts. Answered 200 only once it is durable.
+
+A plain ASGI function in front of the router: elsewhere most of what a request costs is the
+framework's objects for it, and this is the one place where the rate matters.
+"""
+
+import orjson
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.callbacks.domain.callback import RawCallback
+from service.callbacks.domain.sources import PROVIDER, SOURCE
+from service.callbacks.steps.apply import CallbackResult
+from service.callbacks.steps.verify import verify
+from service.kit.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
+from service.kit.http.body import BodyReader
+from service.kit.http.header_lines import combined
+from service.kit.http.responses import problem, problem_of
+
+log = structlog.get_logger()
+
+ROOT = "/callbacks"
+MAX_CALLBACK = 1_000_000  # bytes; ours: a record of the provider's has some thousand
+
+
+class CallbackEndpoint:
+    """Takes callbacks, and hands every other request on to the app."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(ROOT):
+            await self._app(scope, receive, send)
+            return
+        _, root, *address = scope["path"].split("/")
+        if address and not address[-1]:  # one slash behind an address makes no other of it
+            address.pop()
+        if root != ROOT[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
+            await self._app(scope, receive, send)
+        elif scope["method"] != "POST":
+            response = problem(405, "method_not_allowed", "Method Not Allowed")
+            response.headers["allow"] = "POST"
+            await response(scope, receive, send)
+        else:
+            await _answer(scope, receive, send, address)
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> None:
+    try:
+        result = await _take(scope, receive, address)
+    except CallsheetError as error:  # it was not kept: nothing else tells of it
+        log.info("callback", action="callback_refused", code=error.code, reason=str(error))
+        await problem_of(error)(scope, receive, send)
+        return
+    if result.refusal is not None:  # and is not raised: with its frames it would hold the body
+        await problem_of(result.refusal)(scope, receive, send)
+        return
+    body = orjson.dumps({"verdict": result.verdict})
+    length = str(len(body)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _take(scope: Scope, receive: Receive, address: list[str]) -> CallbackResult:
+    """One callback, stored with those that arrive with it. What anybody could send waits in a line
+    of its own, so that a flood of it does not hold up the others."""
+    state = scope["app"].state
+    headers = combined(scope["headers"])
+    try:
+        body = await BodyReader(receive, headers, MAX_CALLBACK).take(MAX_CALLBACK + 1)
+    except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
+        raise Malformed(str(error)) from None
+    source, token = _named(address)
+    raw = RawCallback(source, token, headers, bytes(body), state.resources.clock())
+    callback = verify(state.resources, raw)
+    batcher = state.batchers.doubtful if callback.doubtful else state.batchers.callbacks
+    result: CallbackResult = await batcher.submit(callback)
+    return result
+
+
+def _named(address: list[str]) -> tuple[str, str | None]:
+    """The source and the token in `/callbacks[/{source}][/{token}]`. A token has a dot in it and a
+    source's name has none, so neither is ever taken for the other."""
+    match address:
+        case []:
+            return PROVIDER, None
+        case [source] if SOURCE.fullmatch(source):
+            return source, None
+        case [token]:
+            return PROVIDER, token
+        case [source, token] if SOURCE.fullmatch(source):
+            return source, token
+        case _:
+            raise SignatureError("no source of this name is configured")

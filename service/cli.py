@@ -1,0 +1,271 @@
+"""The command line: `callsheet …`, the same as `python -m service …`."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from getpass import getpass
+
+import uvloop
+
+from service import server, worker
+from service.accounts.steps import api_keys
+from service.callbacks.domain.sources import PROVIDER
+from service.callbacks.steps import callback_secrets, reverify
+from service.cli_arguments import parser
+from service.kit.database.error_reasons import reason
+from service.kit.database.migrate import migrate
+from service.kit.errors import CallsheetError, FieldError, Invalid, Unavailable
+from service.kit.timestamps import rfc3339
+from service.operations.steps import audit, reencrypt
+from service.resources import Resources
+from service.settings import SettingError, Settings, read_settings
+from service.wiring import open_resources, start_logging, warn_of_unknown_variables
+
+Command = Callable[[argparse.Namespace], int]
+Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
+SCOPES_WIDTH = len(",".join(api_keys.SCOPES))
+MAX_SECRET = 10_000  # bytes read of what can only be a secret
+PACKAGES = {"PIL": "pillow"}  # as the lock names what is imported under another name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. What is wrong with the settings is said in one line."""
+    given = parser().parse_args(arguments)
+    try:
+        return COMMANDS[given.command](given)
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        needed = PACKAGES.get(name, name)
+        print(f"this needs {needed}, as requirements-local.lock lists it", file=sys.stderr)
+        return 2
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except Invalid as error:
+        for one in error.errors:
+            print(one.message, file=sys.stderr)
+        return 2
+    except Unavailable as error:
+        print(reason(error, read_settings(os.environ).database_url), file=sys.stderr)
+        return 1
+    except CallsheetError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _settings() -> Settings:
+    settings = read_settings(os.environ)
+    start_logging(settings.log_level)
+    warn_of_unknown_variables(os.environ)
+    return settings
+
+
+def _with_resources(step: Step) -> Command:
+    """The command that runs this step."""
+
+    def command(given: argparse.Namespace) -> int:
+        async def run() -> int:
+            async with open_resources(_settings()) as resources:
+                return await step(resources, given)
+
+        return _in_loop(run())
+
+    return command
+
+
+def _in_loop(work: Coroutine[None, None, int]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _web(_given: argparse.Namespace) -> int:
+    settings = _settings()
+
+    async def run() -> int:
+        return 0 if await server.run(settings, worker.stop_on_signals()) else 1
+
+    return _in_loop(run())
+
+
+def _worker(_given: argparse.Namespace) -> int:
+    settings = _settings()
+
+    async def run() -> int:
+        await worker.run(settings, worker.stop_on_signals())
+        return 0
+
+    return _in_loop(run())
+
+
+def _migrate(_given: argparse.Namespace) -> int:
+    revision = migrate(_settings().database_url)
+    print(f"the database is up to date ({revision})")
+    return 0
+
+
+@_with_resources
+async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
+    scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
+    key_id = resources.new_id("key")
+    asked = (given.account, scopes, given.expires_in, key_id)
+    if given.pair:
+        pair = await api_keys.create_pair(resources, *asked)
+        made = [pair.access_key, pair.secret_key]
+    else:
+        made = [await api_keys.create(resources, *asked)]
+    print(f"id  {key_id}", *made, sep="\n")
+    return 0
+
+
+@_with_resources
+async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
+    found = await api_keys.listed(resources, given.account)
+    width = max((len(one.key.account) for one in found), default=0)
+    for one in found:
+        print(_key_line(one, width))
+    return 0
+
+
+@_with_resources
+async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
+    revoked = await api_keys.revoke(resources, given.id)
+    print(_key_line(revoked, len(revoked.key.account)))
+    return 0
+
+
+def _key_line(one: api_keys.Listed, width: int) -> str:
+    """Without the key; `width` is that of the longest account's name beside it."""
+    key, scopes = one.key, ",".join(one.key.scopes)
+    times = (rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
+    created, expires, used = (f"{moment:24}" for moment in times)
+    known = f"{key.id:30} {key.prefix:12} {key.account:{width}} {scopes:{SCOPES_WIDTH}}"
+    return f"{known} created {created} expires {expires} used {used} {one.state}"
+
+
+@_with_resources
+async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
+    secret, new = await callback_secrets.add(resources, given.source, _secret(given.secret))
+    print(_line(secret), "added" if new else "was there already")
+    number, taken = await reverify.reverify_all(resources, given.source)
+    print(f"{number} rejected callbacks were verified again, {taken} taken")
+    return 0
+
+
+def _secret(given: str | None) -> str:
+    """As it was given; else from standard input, so that no history and no process list has it."""
+    if given not in {None, "-"}:
+        return str(given)
+    if sys.stdin.isatty():
+        return getpass("secret: ").strip()
+    read = sys.stdin.buffer.read(MAX_SECRET).decode(errors="replace").strip()
+    if not read:
+        raise Invalid([FieldError("/secret", "secret", "nothing came on standard input")])
+    return read
+
+
+@_with_resources
+async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int:
+    for one in await callback_secrets.list_secrets(resources):
+        print(_line(one), rfc3339(one.created_at) or "-")
+    return 0
+
+
+@_with_resources
+async def _secrets_remove(resources: Resources, given: argparse.Namespace) -> int:
+    secret, last = await callback_secrets.remove(resources, given.id)
+    print(_line(secret), "removed")
+    if last:
+        print(_warning(secret.source), file=sys.stderr)
+    return 0
+
+
+def _line(secret: callback_secrets.SecretView) -> str:
+    return f"{secret.id or 'settings':30} {secret.source:12} {secret.fingerprint}"
+
+
+def _warning(source: str) -> str:
+    now = (
+        "unsigned callbacks are taken as hints, and the provider is asked"
+        if source == PROVIDER
+        else "all its callbacks are rejected"
+    )
+    return f"it was the last secret of {source}: from now on {now}"
+
+
+@_with_resources
+async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
+    done, settings = await reencrypt.reencrypt(resources), resources.settings
+    for one in done.unopened:
+        print(f"no key opens the {one}", file=sys.stderr)
+    print(f"{done.anew} sealed anew, {len(done.unopened)} could not be opened")
+    if settings.previous_secret_keys and not done.unopened:
+        print(
+            "PREVIOUS_SECRET_KEYS are needed for callback addresses still: "
+            f"until {settings.task_deadline:g} seconds (TASK_DEADLINE) "
+            "after the last process with another SECRET_KEY has ended"
+        )
+    return 1 if done.unopened else 0
+
+
+@_with_resources
+async def _audit(resources: Resources, _given: argparse.Namespace) -> int:
+    found = await audit.look(resources)
+    for one in found:
+        print(f"promise {one.promise}: {one.rule}: {one.subject}")
+    print(f"{len(found)} violations")
+    return 1 if found else 0
+
+
+# The local tools need packages that production does not install, so they are imported when asked.
+
+
+def _dev(given: argparse.Namespace) -> int:
+    from service.local import dev  # noqa: PLC0415
+
+    return dev.run(given.data, given.port)
+
+
+def _demo(_given: argparse.Namespace) -> int:
+    from service.local import demo  # noqa: PLC0415
+
+    return demo.run()
+
+
+def _simulator(given: argparse.Namespace) -> int:
+    if bool(given.access_key) != bool(given.secret_key):
+        raise SettingError("--access-key and --secret-key go together: give both, or neither")
+    from service.local import simulator  # noqa: PLC0415
+
+    return simulator.run(
+        given.host,
+        given.port,
+        given.api_key,
+        given.webhook_secret,
+        given.data,
+        access_key=given.access_key,
+        secret_key=given.secret_key,
+    )
+
+
+COMMANDS: Mapping[str, Command] = {
+    "dev": _dev,
+    "demo": _demo,
+    "web": _web,
+    "worker": _worker,
+    "migrate": _migrate,
+    "simulator": _simulator,
+    "keys create": _keys_create,
+    "keys list": _keys_list,
+    "keys revoke": _keys_revoke,
+    "secrets add": _secrets_add,
+    "secrets list": _secrets_list,
+    "secrets remove": _secrets_remove,
+    "reencrypt": _reencrypt,
+    "audit": _audit,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""/v1/general/…: the provider's own paths over our subjects, so that its clients only change their
+base URL (rules P2 to P4). Whatever happens under them is answered in its envelope.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from service.accounts.steps import authenticate
+from service.accounts.store.authentication import Caller
+from service.accounts.web.authorize import account_listed, authorize
+from service.compat_api.domain import envelopes, task_requests
+from service.compat_api.domain.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
+from service.compat_api.steps import tasks
+from service.intake.domain.create_request import CreateRequest
+from service.intake.domain.request_rules import external_id
+from service.intake.steps.validate import validate
+from service.intake.web.routes import take
+from service.kit.errors import CallsheetError, NotFound
+from service.kit.http.header_lines import only
+from service.kit.http.requests import Query
+from service.kit.http.responses import JSON, problem_of
+from service.kit.validation import ValidationContext, shown
+from service.provider.domain.requests import PATH
+from service.provider.domain.task_records import task_record
+from service.request_context import resources
+
+log = structlog.get_logger()
+
+MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30  # rule P4
+SAME_HEADERS = ("retry-after", "www-authenticate")  # as with the same error elsewhere
+Handler = Callable[[Request], Awaitable[Any]]  # gives the envelope's `data`
+
+
+def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """The handler with its answer, and whatever it raises, in an envelope."""
+
+    @wraps(handler)
+    async def answer(request: Request) -> Response:
+        id_ = resources(request).new_id("req")
+        try:
+            return _answer(0, envelopes.succeeded(id_, await handler(request)))
+        except CallsheetError as error:
+            code = envelopes.code_of(error, request.headers.get("authorization"))
+            body = envelopes.refused(id_, code, envelopes.message_of(error))
+            return _answer(code, body, _headers(error))
+        except Exception:
+            log.exception("web", action="fault", path=request.url.path)
+            message = "This is a fault of ours; it has been logged."
+            return _answer(FAULT, envelopes.refused(id_, FAULT, message))
+
+    return answer
+
+
+def _answer(code: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, envelopes.STATUS[code], headers, JSON)
+
+
+def _headers(error: CallsheetError) -> dict[str, str]:
+    headers = problem_of(error).headers
+    return {name: headers[name] for name in SAME_HEADERS if name in headers}
+
+
+@enveloped
+async def create(request: Request) -> dict[str, Any]:
+    """One whose external id was used is refused, the same request's too; but what comes again under
+    its idempotency key is answered as before."""
+    caller = await authorize(request, "subjects:write", own=True)
+    settings, account_id = resources(request).settings, caller.account_id
+    key = only(request.headers, "idempotency-key")
+
+    def read(body: object) -> CreateRequest:
+        plain = validate(settings, account_id, task_requests.given(body), key)
+        return replace(plain, must_be_new=True)
+
+    accepted = await take(request, account_id, read)
+    return envelopes.created(accepted.subject) | caller.account_shown
+
+
+@enveloped
+async def read(request: Request) -> dict[str, Any]:
+    caller = await authorize(request, "subjects:read")
+    name = _named(request)
+    found = None
+    if name is not None:
+        caller = await _whose(request, caller, name)
+        found = await tasks.task(resources(request), caller.account_id, name)
+    if found is None:
+        raise NotFound("Task not found by id or external_task_id")
+    return task_record(found) | caller.account_shown
+
+
+async def _whose(request: Request, caller: Caller, name: str) -> Caller:
+    """An operator acts in the account of the subject that has this id of ours; in its own, if none
+    has."""
+    if not caller.operator:
+        return caller
+    try:
+        return await authenticate.in_account_of(resources(request), caller, "subject_id", name)
+    except NotFound:
+        return caller
+
+
+def _named(request: Request) -> str | None:
+    """What the path names, in NFC; None where nothing can be called that. It is cut before it is
+    decoded: an external id may have slashes."""
+    raw: bytes = request.scope["raw_path"]
+    name = raw.split(b"/", PATH.count("/") + 1)[-1].removesuffix(b"/").decode()
+    context = ValidationContext()
+    read = external_id(context, "", unquote(name, errors="surrogateescape"))
+    return None if context.errors else read
+
+
+@enveloped
+async def page_of(request: Request) -> list[dict[str, Any]]:
+    caller, given = await authorize(request, "subjects:read"), resources(request)
+    query = Query(request)
+    number = query.whole("pageNum", 1, 1, MAX_PAGE)
+    size = query.whole("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    account_id: str | None = caller.account_id
+    if caller.operator:
+        account_id = await account_listed(request, caller, query)
+    for name in request.query_params:  # its clients may send others: those are ignored
+        query.text(name)
+    query.done()
+    found = await tasks.page(given, account_id, number, size)
+    of = await authenticate.fields_by_account_id(
+        given, caller, {subject.account_id for subject in found}
+    )
+    return [task_record(subject) | of.get(subject.account_id, {}) for subject in found]
+
+
+class NotFoundApp:
+    """Answers what none of the calls takes. An application of its own, as only the route of one
+    takes every method."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        known = any(route.matches(scope)[0] is Match.PARTIAL for route in CALLS)
+        code = NO_SUCH_METHOD if known else NO_SUCH_PATH
+        message = f"{request.method} {shown(request.url.path)}"
+        body = envelopes.refused(resources(request).new_id("req"), code, message)
+        await _answer(code, body)(scope, receive, send)
+
+
+CALLS = [
+    Route(PATH, create, methods=["POST"]),
+    Route(PATH + "/", create, methods=["POST"]),
+    Route(PATH, page_of, methods=["GET"]),
+    Route(PATH + "/", page_of, methods=["GET"]),
+    Route(PATH + "/{task_id:path}", read, methods=["GET"]),
+]
+ROUTES = [*CALLS, Route("/v1/general/{rest:path}", NotFoundApp())]

@@ -1,0 +1,64 @@
+"""Delivery: claim what is due under a lease, send it outside any transaction, record the attempt.
+
+A claim is store/claim.py; steps/send.py signs and sends, through remote/webhook.py or
+remote/streams.py; steps/record.py decides what the outcome makes of the delivery, writes it with
+store/record.py, and applies it to the subscriber's health.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from service.delivery.remote.outcomes import AttemptOutcome, NotSent
+from service.delivery.steps.record import AttemptRecorder
+from service.delivery.steps.send import OutgoingMessage, send
+from service.delivery.store.claim import ClaimLimits, DueDelivery, claim_due
+from service.job_queue import Work
+from service.kit.crypto.encryption import Sealed
+from service.resources import Resources, end_of_lease
+
+log = structlog.get_logger()
+
+FEW, MANY = 8, 128  # of one subscriber under way at once: at first, and once it answers
+
+
+class Deliverer:
+    """Claims deliveries, makes attempts, and has them recorded together."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._recorder = AttemptRecorder(resources)
+
+    async def claim(self, limit: int) -> Sequence[DueDelivery]:
+        """Claim deliveries that are due, at most `limit`, with the settings to send them by."""
+        resources = self._resources
+        now, token = resources.clock(), resources.new_id("lse")
+        proven = self._recorder.throughput.proven(now)
+        limits = ClaimLimits(token, end_of_lease(resources, now), limit, FEW, MANY, proven)
+        async with resources.database.relaxed() as tx:
+            due = await claim_due(tx, limits, now)
+        versions = {delivery.subscriber_id: delivery.subscriber_version for delivery in due}
+        settings = await resources.send_settings.known(resources.database, versions, now)
+        for delivery in due:
+            delivery.settings = settings.get(delivery.subscriber_id)
+        return due
+
+    async def deliver(self, delivery: DueDelivery) -> None:
+        """Make one attempt, signed now over the bytes that were stored once, and record it."""
+        resources, started_at = self._resources, self._resources.clock()
+        if not delivery.lease.lasts(started_at):
+            log.warning("delivery", action="lease_spent", delivery=delivery.id)
+            return
+        outcome: AttemptOutcome = NotSent(str(Sealed()))
+        if delivery.settings is not None:
+            message = OutgoingMessage(
+                delivery.event_id,
+                delivery.type,
+                delivery.body,
+                delivery.attempt_id,
+                delivery.url,
+            )
+            outcome = await send(resources, delivery.settings, message, started_at)
+        await self._recorder.record(delivery, outcome, started_at)
+        if delivery.at_limit:
+            resources.queue.wake(Work.DELIVER)

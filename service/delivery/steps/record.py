@@ -1,0 +1,200 @@
+"""Recording what attempts came to, in batches, and what they say of their subscribers' health."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import structlog
+
+from service.delivery.domain.answer_rate import ThroughputTracker
+from service.delivery.domain.delivery_state import DeliveryState
+from service.delivery.domain.retries import next_delivery
+from service.delivery.domain.subscriber_health import (
+    OVERBURDENED,
+    AttemptResult,
+    FailureThresholds,
+    SubscriberHealth,
+    apply_results,
+)
+from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed, NotSent, Published
+from service.delivery.steps import health_events
+from service.delivery.store import subscriber_health
+from service.delivery.store.claim import DueDelivery
+from service.delivery.store.record import AttemptRecord, record_attempts
+from service.job_queue import Work
+from service.kit.concurrency.batcher import Batcher
+from service.kit.database.connection import Connection
+from service.kit.errors import Unavailable
+from service.kit.timestamps import retry_after_seconds
+from service.resources import Resources, end_of_lease
+
+log = structlog.get_logger()
+
+GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
+SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: Standard Webhooks
+NEVER = FailureThresholds(float("inf"), float("inf"))
+WRITERS = 4  # batches of attempts recorded at a time; with fewer, attempts wait for the disk
+MOST = 64  # attempts in one of them
+AGAIN = 0.2  # seconds between tries to record while Postgres is away
+
+Results = dict[str, list[tuple[DueDelivery, AttemptResult]]]
+
+
+def decide(
+    delivery: DueDelivery,
+    outcome: AttemptOutcome,
+    times: tuple[datetime, datetime],
+    schedule: Sequence[float],
+    dice: float,
+) -> AttemptRecord:
+    """What an attempt makes of its delivery: success ends it, and so do 410 Gone and the end of its
+    schedule; else it is due again. `times` are those at which the attempt started and ended."""
+    started_at, ended_at = times
+    result = _result(outcome, ended_at, shared=delivery.shared)
+    state, due_at = DeliveryState.DELIVERED, None
+    if not outcome.delivered:
+        made = delivery.attempts - delivery.attempts_at_replay + 1
+        asked = None if result is None else result.retry_after
+        gone = outcome.status == GONE
+        delay = None if gone else next_delivery(schedule, made, dice, asked)
+        state = DeliveryState.DEAD if delay is None else DeliveryState.PENDING
+        due_at = None if delay is None else ended_at + timedelta(seconds=delay)
+    return AttemptRecord(
+        delivery,
+        started_at,
+        outcome.status,
+        round(outcome.latency * 1000, 1),
+        outcome.error,
+        outcome.body,
+        state,
+        due_at,
+        result,
+    )
+
+
+def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptResult | None:
+    """What an attempt says of its subscriber. One that stands for many callback_urls is well if one
+    of them is gone."""
+    match outcome:
+        case NotSent():
+            return None
+        case Failed(reason=reason):
+            return AttemptResult(well=False, at=at, overburdened=reason == "timeout")
+        case Answered(status=status) if status == GONE:
+            return AttemptResult(well=shared, at=at, gone=not shared)
+        case Answered(status=status, retry_after=asked, delivered=False):
+            wait = retry_after_seconds(asked, at) if status in SLOW_DOWN else None
+            return AttemptResult(False, at, status in OVERBURDENED, wait)  # noqa: FBT003 - not well
+        case Answered() | Published():
+            return AttemptResult(well=True, at=at)
+        case _:
+            assert_never(outcome)
+
+
+class AttemptRecorder:
+    """Records attempts; knows how fast each subscriber has answered this process."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self.throughput = ThroughputTracker()
+        settings = resources.settings
+        self._thresholds = FailureThresholds(settings.failing_after, settings.disable_after)
+        self._batcher = Batcher(self.write, writers=WRITERS, most=MOST)
+
+    async def record(
+        self, delivery: DueDelivery, outcome: AttemptOutcome, started_at: datetime
+    ) -> None:
+        """Record an attempt that has just ended; Unavailable if that fails for as long as a lease
+        lasts: then it is sent again."""
+        resources, ended_at = self._resources, self._resources.clock()
+        schedule = resources.settings.delivery_schedule
+        if delivery.settings is not None:
+            schedule = delivery.settings.schedule
+        times = started_at, ended_at
+        attempt = decide(delivery, outcome, times, schedule, resources.dice())
+        until = end_of_lease(resources, ended_at)
+        while True:
+            try:
+                await self._batcher.submit(attempt)
+            except Unavailable:
+                if resources.clock() > until:
+                    raise
+                await asyncio.sleep(AGAIN)
+            else:
+                return
+
+    async def write(self, attempts: Sequence[AttemptRecord]) -> list[None]:
+        """Record these in one transaction. What was not ours any more is only logged."""
+        resources = self._resources
+        now = resources.clock()
+        changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
+        async with resources.database.transaction() as tx:
+            ours, following, unwell = await record_attempts(tx, attempts, now)
+            results = self._results([each for each in attempts if each.delivery.id in ours], unwell)
+            if results:
+                changed = await self._change_health(tx, results, now)
+        for attempt in attempts:
+            _log(attempt, ours=attempt.delivery.id in ours)
+        for before, after in changed:
+            await health_events.after_health_change(resources, before, after)
+        if following or changed:
+            resources.queue.wake(Work.DELIVER)
+        return [None] * len(attempts)
+
+    def _results(self, attempts: Sequence[AttemptRecord], unwell: set[str]) -> Results:
+        """The results that change a subscriber's health, by its id: none of one for which all went
+        well, and which is not among the `unwell`."""
+        results: Results = {}
+        for attempt in attempts:
+            subscriber_id, result = attempt.delivery.subscriber_id, attempt.result
+            if result is None:
+                continue
+            if result.well:
+                self.throughput.count(subscriber_id, result.at)
+            results.setdefault(subscriber_id, []).append((attempt.delivery, result))
+        return {
+            subscriber_id: found
+            for subscriber_id, found in results.items()
+            if subscriber_id in unwell or not all(result.well for _, result in found)
+        }
+
+    async def _change_health(
+        self, tx: Connection, results: Results, now: datetime
+    ) -> list[tuple[SubscriberHealth, SubscriberHealth]]:
+        """Write the health that these results change; give it as it was and as it is."""
+        dice = self._resources.dice()
+        changed = []
+        for subscriber_id, before in (
+            await subscriber_health.lock_health(tx, list(results))
+        ).items():
+            deliveries, found = zip(*results[subscriber_id], strict=True)
+            thresholds = NEVER if deliveries[0].shared else self._thresholds
+            rate = self.throughput.rate(subscriber_id, now)
+            after = apply_results(before, found, rate, thresholds, dice)
+            if after != before:
+                changed.append((before, after))
+        if changed:
+            await subscriber_health.write(tx, [after for _, after in changed])
+        return changed
+
+
+def _log(attempt: AttemptRecord, *, ours: bool) -> None:
+    delivery = attempt.delivery
+    log.info(
+        "delivery",
+        action="delivery_attempted",
+        delivery=delivery.id,
+        event_id=delivery.event_id,
+        type=delivery.type,
+        subject=delivery.ordering_key,
+        sequence=delivery.sequence,
+        subscriber=delivery.subscriber_id,
+        attempt=delivery.attempts + 1,
+        status=attempt.status,
+        latency_ms=attempt.latency_ms,
+        error=attempt.error,
+        state=attempt.state,
+        next_at=attempt.due_at and attempt.due_at.isoformat(),
+        fenced=not ours,
+    )

@@ -1,0 +1,93 @@
+"""What may be asked for, GET /v1/capabilities; and asking for it, POST /v1/subjects for one subject
+and POST /v1/subjects/batch for up to a hundred."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.accounts.store.authentication import Caller
+from service.accounts.web.authorize import authorize
+from service.intake.domain.create_request import Accepted, CreateRequest, CreateResult
+from service.intake.steps.accept import accept, accept_batch
+from service.intake.steps.validate import MAX_BATCH, validate, validate_many
+from service.kit.errors import CallsheetError, FieldError, Invalid
+from service.kit.http import large_bodies
+from service.kit.http.header_lines import only
+from service.kit.http.requests import MAX_SUBJECT_BODY, Query
+from service.kit.http.responses import problem_body, rendered, status_of
+from service.provider.domain.model_capabilities import MODELS
+from service.request_context import outside, resources
+from service.settings import Settings
+from service.subjects.domain.representation import public
+
+
+async def capabilities(request: Request) -> Response:
+    """Which model takes which kind of subject."""
+    await authorize(request, "subjects:read")
+    Query(request).done()
+    return rendered({"data": MODELS})
+
+
+async def create(request: Request) -> Response:
+    """A subject of the request's body; status 200 instead of 202 if it was accepted before."""
+    caller = await authorize(request, "subjects:write", own=True)
+    settings = resources(request).settings
+    read = partial(validate, settings, caller.account_id, **_options(request))
+    accepted = await take(request, caller.account_id, read)
+    location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
+    shown = public(accepted.subject) | caller.account_shown
+    return rendered(shown, 202 if accepted.created else 200, location)
+
+
+async def take(
+    request: Request, account_id: str, read: Callable[[object], CreateRequest]
+) -> Accepted:
+    """Accept what the request's body asks for, which `read` makes of its JSON value; CallsheetError
+    if it is refused. The place of a large body is held until it is accepted."""
+    async with large_bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
+        create_request = await body.apply(read)
+        return await accept(resources(request), create_request, request.app.state.batchers.creates)
+
+
+async def create_many(request: Request) -> Response:
+    """Each is answered by itself, in the order given; all that are accepted are so together."""
+    caller = await authorize(request, "subjects:write", own=True)
+    given = resources(request)
+    read = partial(_read_many, given.settings, caller.account_id, **_options(request))
+    async with large_bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
+        validated = await body.apply(read)
+        valid = [each for each in validated if isinstance(each, CreateRequest)]
+        accepted = iter(await accept_batch(given, valid))
+        results = [
+            next(accepted) if isinstance(each, CreateRequest) else each for each in validated
+        ]
+    return rendered({"data": [_answer(caller, result) for result in results]}, 207)
+
+
+def _read_many(
+    settings: Settings, account_id: str, body: object, **options: str | None
+) -> list[CreateRequest | CallsheetError]:
+    given: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
+    if not isinstance(given, list) or not 0 < len(given) <= MAX_BATCH:
+        message = f'the body must be {{"subjects": [...]}} with 1 to {MAX_BATCH} requests'
+        raise Invalid([FieldError("/subjects", "batch", message)])
+    return validate_many(settings, account_id, given, **options)
+
+
+def _answer(caller: Caller, result: CreateResult) -> dict[str, Any]:
+    if isinstance(result, CallsheetError):
+        return {"status": status_of(result), "problem": problem_body(result)}
+    shown = public(result.subject) | caller.account_shown
+    return {"status": 202 if result.created else 200, "subject": shown}
+
+
+def _options(request: Request) -> dict[str, str | None]:
+    """What the request's headers say of it, as validate() takes it."""
+    headers = request.headers
+    return {
+        "idempotency_key": only(headers, "idempotency-key"),
+        "cancel_after": only(headers, "cancel-after"),
+    }

@@ -1,0 +1,85 @@
+"""Standard Webhooks, as our deliveries are signed, and as the provider's callbacks are.
+
+The scheme is that of the public Standard Webhooks specification, and rule P74: over
+`{id}.{timestamp}.{raw body}`, HMAC-SHA256 under a `whsec_` key as `v1`, and ed25519 under a seed,
+whose `whpk_` public key anybody may know, as `v1a`.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from service.kit.crypto.key_formats import PREFIX, PUBLIC_PREFIX
+from service.kit.text import base64url
+
+SECRET_BYTES = 32  # of those we make; as many as HMAC-SHA256 puts out: RFC 2104, section 3
+SEED_BYTES = 32  # RFC 8032, section 5.1.5
+MOST_LOADED = 4096  # private keys; to load one takes as long as to sign with it
+
+
+def secret_of(key: bytes) -> str:
+    """The `whsec_…` text of key bytes."""
+    return PREFIX + _base64(key)
+
+
+def public_key_of(seed: bytes) -> bytes:
+    """The 32 bytes of the public key that belongs to a seed of SEED_BYTES."""
+    return _private_key(seed).public_key().public_bytes_raw()
+
+
+def public_text(public_key: bytes) -> str:
+    """The `whpk_…` text of a public key."""
+    return PUBLIC_PREFIX + _base64(public_key)
+
+
+def kid_of(public_key: bytes) -> str:
+    """Its thumbprint, which names it: RFC 7638, section 3, with the members of RFC 8037."""
+    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{base64url(public_key)}"}}'
+    return base64url(hashlib.sha256(members.encode()).digest())
+
+
+def jwk(public_key: bytes) -> dict[str, str]:
+    """A public key as a member of a JWKS: RFC 8037, section 2."""
+    return {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": base64url(public_key),
+        "use": "sig",
+        "alg": "EdDSA",
+        "kid": kid_of(public_key),
+    }
+
+
+def headers(
+    keys: Iterable[bytes],
+    message_id: str,
+    timestamp: int,
+    body: bytes,
+    *,
+    seeds: Iterable[bytes] = (),
+) -> dict[str, str]:
+    """The three headers of a signed message: a `v1` of every key, then a `v1a` of every seed; more
+    than one of a kind while a secret rotates."""
+    content = f"{message_id}.{timestamp}.".encode() + body
+    listed = [
+        *(f"v1,{_base64(hmac.digest(key, content, hashlib.sha256))}" for key in keys),
+        *(f"v1a,{_base64(_private_key(seed).sign(content))}" for seed in seeds),
+    ]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(listed),
+    }
+
+
+@lru_cache(MOST_LOADED)
+def _private_key(seed: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

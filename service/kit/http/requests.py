@@ -1,0 +1,95 @@
+"""Reading a request: who asks, and what; everything bounded before it is believed."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from service.kit.errors import FieldError, Invalid, NotFound
+from service.kit.http.body import BodyReader, parsed, require_json
+from service.kit.http.header_lines import combined
+from service.kit.timestamps import read_rfc3339
+from service.kit.validation import ValidationContext
+
+MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
+# Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
+MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
+MAX_CURSOR = 100  # characters
+MAX_DIGITS = 9  # of a whole number in a query
+MAX_LIMIT = 200  # rows of one page
+LIMIT = 50
+
+T = TypeVar("T")
+
+
+async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
+    """The JSON value of a body that carries no media; UnsupportedMedia, TooLarge or Malformed if it
+    is none."""
+    headers = combined(request.scope["headers"])
+    require_json(headers)
+    return parsed(await BodyReader(request.receive, headers, limit).take(limit + 1))
+
+
+def in_path(request: Request, name: str) -> str:
+    """A part of the path that names something; NotFound where nothing can be called that."""
+    value: str = request.path_params[name]
+    if "\0" in value:  # Postgres has no such text
+        raise NotFound
+    return value
+
+
+class Query:
+    """A request's query parameters, read one by one; `done` raises all that was wrong."""
+
+    def __init__(self, request: Request) -> None:
+        self._given = request.query_params
+        self._read: set[str] = set()
+        self._context = ValidationContext()
+        self._errors = self._context.errors
+
+    def text(self, name: str, allowed: frozenset[str] | None = None) -> str | None:
+        self._read.add(name)
+        value = self._given.get(name)
+        if value is not None and allowed is not None and value not in allowed:
+            self.wrong(name, f"must be one of {', '.join(sorted(allowed))}")
+        if value is not None and "\0" in value:  # Postgres has no such text
+            self.wrong(name, "must not contain the character U+0000")
+        return value
+
+    def field(self, name: str, read: Callable[[ValidationContext, str, object], T]) -> T | None:
+        """The parameter of this name as `read` reads it, which takes what is wrong to be reported,
+        the JSON pointer, and the value; None without the parameter, or if `read` makes it None."""
+        self._read.add(name)
+        value = self._given.get(name)
+        return None if value is None else read(self._context, f"/{name}", value)
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        text = self.text(name)
+        if text is None:
+            return default
+        digits = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+        if not (digits and low <= int(text) <= high):
+            self.wrong(name, f"must be a whole number from {low} to {high}")
+            return default
+        return int(text)
+
+    def time(self, name: str) -> datetime | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        moment = read_rfc3339(text)
+        if moment is None:
+            self.wrong(name, "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z")
+        return moment
+
+    def wrong(self, name: str, rule: str) -> None:
+        self._errors.append(FieldError(f"/{name}", "query", f"{name} {rule}"))
+
+    def done(self) -> None:
+        """Invalid, if a parameter was wrong or is not known."""
+        for name in self._given:
+            if name not in self._read:
+                self.wrong(name, "is not a parameter of this call")
+        if self._errors:
+            raise Invalid(self._errors)

@@ -1,0 +1,94 @@
+"""Rendering answers: JSON, pages, and problems (RFC 9457); what each error is in HTTP."""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from service.kit.errors import (
+    CallsheetError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    SignatureError,
+    TooLarge,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+)
+
+STATUS: Mapping[type[CallsheetError], int] = {
+    Malformed: 400,
+    Unauthorized: 401,
+    SignatureError: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Invalid: 422,
+    TooMany: 429,
+    Unavailable: 503,
+}
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+def rendered(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:  # noqa: ANN401
+    return Response(orjson.dumps(value), status, headers, JSON)
+
+
+def page(items: Sequence[Any], next_cursor: str | None) -> Response:
+    return rendered({"data": items, "next_cursor": next_cursor})
+
+
+def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
+    """A page of values that are JSON already."""
+    cursor = orjson.dumps(next_cursor)
+    return Response(
+        b'{"data":[' + b",".join(items) + b'],"next_cursor":' + cursor + b"}", 200, None, JSON
+    )
+
+
+def problem(status: int, code: str, title: str, extra: Mapping[str, Any] | None = None) -> Response:
+    """application/problem+json; `code` is stable, `title` is for people."""
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = "1"
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    body = _problem(status, code, title) | dict(extra or {})
+    return Response(orjson.dumps(body), status, headers, PROBLEM)
+
+
+def _problem(status: int, code: str, title: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "code": code}
+
+
+def problem_of(error: CallsheetError) -> Response:
+    response = problem(status_of(error), error.code, str(error), _extra(error))
+    if isinstance(error, TooMany):
+        response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    return response
+
+
+def problem_body(error: CallsheetError) -> dict[str, Any]:
+    """The same as a part of another answer."""
+    return _problem(status_of(error), error.code, str(error)) | _extra(error)
+
+
+def status_of(error: CallsheetError) -> int:
+    return STATUS[type(error)]
+
+
+def _extra(error: CallsheetError) -> dict[str, Any]:
+    if isinstance(error, Invalid):
+        return {"errors": error.errors}
+    return dict(error.extra) if isinstance(error, Conflict) else {}

@@ -1,0 +1,271 @@
+"""Which addresses may be dialled, and which URLs may name them.
+
+Decided here alone; `kit/network/ssrf_guard.py` applies it where a socket is opened. It is
+promise 10 of service/README.md. Python's `is_global` is not used: to it NAT64, 6to4
+and multicast addresses are global, and the first two lead to private ones.
+"""
+
+import re
+from collections.abc import Container
+from enum import Enum, auto
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Final
+from urllib.parse import urlsplit
+
+from service.kit.errors import FieldError
+from service.kit.network.ports import MAX_PORT
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Networks = tuple[Network, ...]
+
+MAX_URL = 8192  # characters; ours: signed URLs have some 2,000
+MAX_HOST = 253  # characters of a host name; RFC 1035, section 2.3.4, without the root's dot
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+STREAM_PORTS: Final = {"nats": 4222, "tls": 4222, "redis": 6379, "rediss": 6379}
+
+
+class Tier(Enum):
+    """NEVER is refused whatever is allowed; ASK passes only through an allowed network."""
+
+    NEVER = auto()
+    ASK = auto()
+
+
+# The first network that holds an address decides, so exceptions stand before what they are in.
+# What no row holds is free.
+_V4: Final = tuple(
+    (IPv4Network(network), tier, what)
+    for network, tier, what in (
+        ("0.0.0.0/8", Tier.NEVER, "'this network' (RFC 1122)"),
+        ("127.0.0.0/8", Tier.ASK, "loopback (RFC 1122)"),
+        ("10.0.0.0/8", Tier.ASK, "private (RFC 1918)"),
+        ("172.16.0.0/12", Tier.ASK, "private (RFC 1918)"),
+        ("192.168.0.0/16", Tier.ASK, "private (RFC 1918)"),
+        ("100.100.100.200/32", Tier.NEVER, "a metadata service (Alibaba Cloud)"),
+        ("100.64.0.0/10", Tier.ASK, "shared address space (RFC 6598)"),
+        ("168.63.129.16/32", Tier.NEVER, "a metadata service (Azure)"),
+        ("169.254.0.0/16", Tier.NEVER, "link-local or metadata (RFC 3927)"),
+        ("192.0.0.0/24", Tier.NEVER, "protocol assignments (RFC 6890)"),
+        ("192.0.2.0/24", Tier.NEVER, "documentation (RFC 5737)"),
+        ("198.51.100.0/24", Tier.NEVER, "documentation (RFC 5737)"),
+        ("203.0.113.0/24", Tier.NEVER, "documentation (RFC 5737)"),
+        ("192.88.99.0/24", Tier.NEVER, "6to4 relays, withdrawn (RFC 7526)"),
+        ("198.18.0.0/15", Tier.NEVER, "benchmarking (RFC 2544)"),
+        ("224.0.0.0/4", Tier.NEVER, "multicast (RFC 5771)"),
+        ("240.0.0.0/4", Tier.NEVER, "reserved or broadcast (RFC 1112, RFC 919)"),
+    )
+)
+_V6: Final = tuple(
+    (IPv6Network(network), tier, what)
+    for network, tier, what in (
+        ("::/128", Tier.NEVER, "unspecified (RFC 4291)"),
+        ("::1/128", Tier.ASK, "loopback (RFC 4291)"),
+        ("2001::/23", Tier.NEVER, "protocol assignments (RFC 2928)"),
+        ("2001:db8::/32", Tier.NEVER, "documentation (RFC 3849)"),
+        ("3fff::/20", Tier.NEVER, "documentation (RFC 9637)"),
+        ("2000::/3", None, "global unicast (RFC 4291)"),
+        ("fd00:ec2::254/128", Tier.NEVER, "a metadata service (AWS)"),
+        ("fd00:ec2::23/128", Tier.NEVER, "a metadata service (AWS, pod identities)"),
+        ("fd20:ce::254/128", Tier.NEVER, "a metadata service (Google Cloud)"),
+        ("fd00:42::42/128", Tier.NEVER, "a metadata service (Scaleway)"),
+        ("fc00::/7", Tier.ASK, "unique-local (RFC 4193)"),
+        ("fe80::/10", Tier.NEVER, "link-local (RFC 4291)"),
+        ("fec0::/10", Tier.NEVER, "site-local, withdrawn (RFC 3879)"),
+        ("ff00::/8", Tier.NEVER, "multicast (RFC 4291)"),
+        ("::/0", Tier.NEVER, "reserved (IANA, IPv6 address space)"),
+    )
+)
+
+# Where an IPv6 address carries an IPv4 one: how far that one stands from the right, in bits.
+_LOW: Final = 0
+_EMBEDDING: Final = tuple(
+    (IPv6Network(network), shift)
+    for network, shift in (
+        ("::ffff:0:0/96", _LOW),  # mapped; RFC 4291, section 2.5.5.2
+        ("64:ff9b::/96", _LOW),  # NAT64; RFC 6052, section 2.1
+        ("2002::/16", 80),  # 6to4; RFC 3056, section 2
+        ("::/96", _LOW),  # compatible; RFC 4291, section 2.5.5.1
+    )
+)
+_NOT_COMPATIBLE: Final = (IPv6Address("::"), IPv6Address("::1"))
+_LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")  # RFC 8215
+_TEREDO: Final = IPv6Network("2001::/32")  # RFC 4380, section 4
+_NOWHERE: Final = IPv4Network("0.0.0.0/8")
+
+_AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\[\]@:%]+)(:(?P<port>[0-9]{1,5}))?")
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+def parse_networks(text: str) -> Networks:
+    """CIDRs (or single addresses) between commas or spaces; ValueError names the bad one."""
+    return tuple(_network(item) for item in text.replace(",", " ").split())
+
+
+def _network(item: str) -> Network:
+    if "%" in item:
+        raise ValueError(f"{item} has a zone, which no network can have")
+    return ip_network(item)
+
+
+def refusal(address: Address, allowed: Networks) -> str | None:
+    """Why this address must not be dialled, in words; None if it may be.
+
+    An IPv6 address that carries IPv4 ones is judged by those, all of them.
+    """
+    if isinstance(address, IPv4Address):
+        return _judged(address, allowed)
+    if address.scope_id is not None:
+        return "an address with a zone"
+    carried = _carried(address)
+    if not carried:
+        return _judged(address, allowed)
+    reasons = (_judged(one, allowed) for one in carried)
+    reason = next((reason for reason in reasons if reason is not None), None)
+    return reason and f"it carries an IPv4 address: {reason}"
+
+
+def is_inward(address: Address, allowed: Networks) -> bool:
+    """Whether it is in an allowed network: what is not encrypted may go there."""
+    return any(address in network for network in allowed)
+
+
+def _judged(address: Address, allowed: Networks) -> str | None:
+    table = _V4 if isinstance(address, IPv4Address) else _V6
+    for network, tier, what in table:
+        if address in network:
+            may = tier is None or (tier is Tier.ASK and is_inward(address, allowed))
+            return None if may else what
+    return None
+
+
+def _carried(address: IPv6Address) -> list[IPv4Address]:
+    if address in _NOT_COMPATIBLE:
+        return []
+    bits = int(address)
+    for network, shift in _EMBEDDING:
+        if address in network:
+            return [_four(bits >> shift)]
+    if address in _TEREDO:  # the server, then the client with its bits turned over
+        return [_four(bits >> 64), _four(~bits)]
+    if address in _LOCAL_NAT64:
+        return _behind_local_nat64(bits)
+    return []
+
+
+def _behind_local_nat64(bits: int) -> list[IPv4Address]:
+    """Every IPv4 address a translator may read here.
+
+    Only the operator knows the length of its own prefix inside the /48, and RFC 6052, section
+    2.2, puts the IPv4 address elsewhere for each. A reading in 0/8 is no destination and says
+    nothing; with nothing else read, the address is as reserved as its neighbours.
+    """
+    joined = (bits >> 64 << 56) | (bits & (1 << 56) - 1)  # without bits 64 to 71, always zero
+    wide = [_four(joined >> shift) for shift in (40, 32, 24)]  # prefixes of 48, 56, 64 bits
+    return [one for one in (*wide, _four(bits)) if one not in _NOWHERE]
+
+
+def _four(bits: int) -> IPv4Address:
+    return IPv4Address(bits & 0xFFFF_FFFF)
+
+
+def check_url(
+    url: str,
+    *,
+    pointer: str,
+    https_only: bool,
+    allowed: Networks | None,
+    ports: Container[int] | None = None,
+) -> list[FieldError]:
+    """What is wrong with a URL we shall be asked to call; `ports` None means any port.
+
+    A literal address is judged here, unless `allowed` is None; a name only when it is dialled,
+    by what it resolves to.
+    """
+    if len(url) > MAX_URL:
+        return [FieldError(pointer, "url_too_long", f"at most {MAX_URL} characters")]
+    if any(not sign.isprintable() or sign in " \\" for sign in url):
+        message = "no spaces, control characters or backslashes"
+        return [FieldError(pointer, "url_malformed", message)]
+    try:
+        scheme, authority, *_ = urlsplit(url)
+    except ValueError:
+        return [FieldError(pointer, "url_malformed", "this is not a URL")]
+    if scheme not in DEFAULT_PORTS:
+        return [FieldError(pointer, "url_scheme", "an http or https URL is needed")]
+    problems = _authority_problems(scheme, authority, allowed, ports)
+    if https_only and scheme != "https":
+        problems.insert(0, ("url_scheme", "an https URL is needed"))
+    return [FieldError(pointer, *problem) for problem in problems if problem is not None]
+
+
+_Problem = tuple[str, str]
+
+
+def _authority_problems(
+    scheme: str, authority: str, allowed: Networks | None, ports: Container[int] | None
+) -> list[_Problem | None]:
+    if "@" in authority:
+        return [("url_userinfo", "no user name or password in the URL")]
+    parts = _AUTHORITY.fullmatch(authority.lower())
+    if parts is None:
+        return [("url_host", "a host name or an address is needed")]
+    port = int(parts["port"] or DEFAULT_PORTS[scheme])
+    return [_port_problem(port, ports), _host_problem(parts["host"], allowed)]
+
+
+def _port_problem(port: int, ports: Container[int] | None) -> _Problem | None:
+    if port not in range(1, MAX_PORT + 1):
+        return "url_port", f"a port is from 1 to {MAX_PORT}"
+    if ports is not None and port not in ports:
+        return "url_port", f"port {port} is not open to URLs here"
+    return None
+
+
+@lru_cache(maxsize=1024)  # media come from few hosts, and this is most of what a URL costs
+def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
+    try:
+        address = _literal(host)
+    except ValueError as error:
+        return "url_host", str(error)
+    if address is None or allowed is None:
+        return None
+    reason = refusal(address, allowed)
+    return ("url_address", f"this address may not be called: {reason}") if reason else None
+
+
+def _literal(host: str) -> Address | None:
+    """The address a host is, None if it is a name; ValueError if it is neither.
+
+    A host whose last label is a number is an address to every resolver (WHATWG URL, "ends in a
+    number"), in decimal, octal and hexadecimal spellings: only the plain one is taken.
+    """
+    if host.startswith("["):
+        return _plain(IPv6Address, host[1:-1])
+    name = _ascii(host).removesuffix(".")
+    labels = name.split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        return _plain(IPv4Address, name)
+    if len(name) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("this is not a host name")
+    return None
+
+
+def _plain(kind: type[Address], text: str) -> Address:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError("write an address as a.b.c.d or in brackets") from None
+
+
+def _ascii(host: str) -> str:
+    """The host in the letters DNS knows (IDNA): wide digits and dots hide no address.
+
+    Labels are at most 63 characters after this.
+    """
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError("this is not a host name") from None

@@ -1,0 +1,95 @@
+"""What there is to look at in a document's media, and what was found, in words for its caller."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from service.kit.errors import FieldError
+from service.media.domain.defects import Flaw
+
+Kind = Literal["image", "video"]
+FRONTAL = "element_image_list/frontal_image"
+DUPLICATE = "duplicate"
+DUPLICATE_IMAGE = "duplicate_image"  # the code of an error or a warning for the caller
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """An image or a video of a document, as it stands there: by its URL, or by its content's
+    SHA-256 (hex). `field` is its place: element_image_list/refer_images/0/image_url."""
+
+    field: str
+    kind: Kind
+    url: str | None
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is wrong with one of them. `passing` if it may be well the next time."""
+
+    field: str
+    flaw: Flaw
+    passing: bool = False
+
+
+def media_of(document: Mapping[str, Any]) -> Iterator[Medium]:
+    """In the document's order, the frontal image first; of a document that keeps every rule."""
+    images = document.get("element_image_list")
+    if images:
+        yield _medium(FRONTAL, "image", images["frontal_image"])
+        for index, one in enumerate(images["refer_images"]):
+            at = f"element_image_list/refer_images/{index}/image_url"
+            yield _medium(at, "image", one["image_url"])
+    videos = document.get("element_video_list")
+    if videos:
+        for index, one in enumerate(videos["refer_videos"]):
+            at = f"element_video_list/refer_videos/{index}/video_url"
+            yield _medium(at, "video", one["video_url"])
+
+
+def by_url(document: Mapping[str, Any]) -> bool:
+    """Whether there is anything to fetch."""
+    return any(one.url for one in media_of(document))
+
+
+def _medium(field: str, kind: Kind, value: str | Mapping[str, str]) -> Medium:
+    if isinstance(value, str):
+        return Medium(field, kind, value, None)
+    return Medium(field, kind, None, value["media"])
+
+
+def error_of(found: Sequence[Found]) -> dict[str, object]:
+    """The error of a subject whose media are bad: the code of the first that will stay so, and all
+    that was found. No URL is named: it may hold a secret."""
+    lasting_first = sorted(found, key=lambda one: one.passing)
+    return {
+        "code": f"media_{lasting_first[0].flaw.code}",
+        "message": ". ".join(f"{one.field} {one.flaw.message}" for one in lasting_first),
+    }
+
+
+def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[FieldError]]:
+    """What is wrong with images that have the content of the frontal one, from which the provider
+    wants the others to differ, and a warning for each that has another's. Images come in the
+    document's order, each with the SHA-256 of its content. Where the document names an image twice
+    its caller has been warned already."""
+    found: list[Found] = []
+    warnings: list[FieldError] = []
+    first: dict[str, Medium] = {}
+    named: set[str] = set()
+    for medium, content in images:
+        name = medium.url or content
+        like = first.setdefault(content, medium)
+        if like is not medium and like.field == FRONTAL:
+            found.append(Found(medium.field, duplicate_of(like.field)))
+        elif like is not medium and name not in named:
+            message = f"{medium.field} has the same content as {like.field}"
+            warnings.append(FieldError(f"/{medium.field}", DUPLICATE_IMAGE, message))
+        named.add(name)
+    return found, warnings
+
+
+def duplicate_of(first: str) -> Flaw:
+    """What is wrong with an image that has the content of the one in this field."""
+    return Flaw(DUPLICATE, f"must differ from {first}, and has the same content")

@@ -1,0 +1,228 @@
+"""What a video is, read from its bytes as they come: an MP4 or MOV, its size, its length, its flaw.
+
+Only headers are read, nothing is decoded. Limits: rule P18. Time is linear in
+the bytes, memory bounded; no input raises.
+"""
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+
+from service.media.domain import mp4_fragments, mp4_movie
+from service.media.domain.defects import Flaw
+from service.media.domain.film_types import START, Kind, check_start, kind_of
+from service.media.domain.image import TRUNCATED
+from service.media.domain.mp4_boxes import FILE, Box, Broken, Stream, Tally, damaged
+from service.media.domain.mp4_fragments import add_moof
+from service.media.domain.mp4_movie import Movie, Track, read_moov
+
+MAX_BYTES = 200_000_000  # rule P18; decimal, so that what passes here passes there
+MIN_SECONDS, MAX_SECONDS = 3, 8  # rule P18
+# Ours: what counts as so many seconds, on both sides. No whole number of frames at 29.97 a second
+# lasts 3 or 8: these are 3.003 and 8.008 s.
+LEEWAY = Fraction(5, 100)
+SIZES = frozenset({(1920, 1080), (1080, 1920)})  # rule P18: 16:9 or 9:16 at 1080p
+# Ours: how long the whole file may last, so that sound need not be cut at the end of the longest
+# picture. It comes in frames of 1,024 or 2,048 samples, at 44.1 kHz 46 ms, with one ahead of it.
+LONGEST = MAX_SECONDS + LEEWAY + Fraction(1, 10)
+# Ours: how far from square a pixel may be, of its longer side; converters round such ratios.
+SQUARE = Fraction(1, 100)
+PADDED = {1088: 1080}  # coded in macroblocks of 16 lines; decoders cut the last 8 off
+ROUNDING = 8  # bits of a matrix's 16.16 numbers that are rounding
+
+WANTED = {FILE: frozenset({b"ftyp", b"moov", b"moof"}), **mp4_movie.WANTED, **mp4_fragments.WANTED}
+FILM = (b"ftyp", b"moov", b"moof", b"mdat")  # what must be whole; the rest may be missing, or cut
+TOO_LARGE = Flaw("too_large", f"has more than {MAX_BYTES:,} bytes (200 MB)")
+CLAIMS_TOO_MUCH = Flaw("too_large", f"says that it has more than {MAX_BYTES:,} bytes (200 MB)")
+NO_VIDEO = Flaw("no_video", "has no video track with a picture in it")
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """An MP4 or MOV that keeps every limit; sides in pixels as shown, after rotation."""
+
+    kind: Kind
+    width: int
+    height: int
+    seconds: Fraction
+
+
+class Reader:
+    """Judges one file, fed in pieces of any size and in order.
+
+    Holds at most `boxes.MAX_KEPT` bytes of headers at a time, twice that while it looks at them;
+    of all else, nothing.
+    """
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._stream = Stream(WANTED, self._tally)
+        self._start = b""
+        self._size = 0
+        self._kind: Kind | None = None
+        self._movie: Movie | None = None
+        self._owed = False
+        self._flaw: Flaw | None = None
+
+    @property
+    def flaw(self) -> Flaw | None:
+        """What is wrong with it whatever may follow, so that the rest need not be fetched."""
+        return self._flaw
+
+    def feed(self, data: bytes) -> None:
+        """Takes the file's next bytes."""
+        if self._flaw:
+            return
+        try:
+            self._take(memoryview(data))
+        except Broken as broken:
+            self._fail(broken.flaw)
+
+    def finish(self) -> Video | Flaw:
+        """The video, or the first limit it breaks. To be called once, after the last byte."""
+        if self._flaw:
+            return self._flaw
+        try:
+            return self._whole()
+        except Broken as broken:
+            self._fail(broken.flaw)
+            return broken.flaw
+
+    def _fail(self, flaw: Flaw) -> None:
+        self._flaw = flaw
+        self._movie, self._stream = None, Stream(WANTED, self._tally)  # lets go of what they hold
+
+    def _take(self, data: memoryview) -> None:
+        piece = data[: MAX_BYTES - self._size]
+        rest = piece[max(0, START - self._size) :]
+        if self._size < START:
+            self._start += piece[: len(piece) - len(rest)]
+            if len(self._start) == START:
+                self._begin()
+        self._size += len(piece)
+        self._walk(rest)
+        if len(piece) < len(data):
+            raise Broken(TOO_LARGE)
+
+    def _begin(self) -> None:
+        check_start(self._start)
+        self._walk(memoryview(self._start))
+
+    def _walk(self, piece: memoryview) -> None:
+        for box in self._stream.feed(piece):
+            self._use(box)
+        flaw = self._stream.flaw or (CLAIMS_TOO_MUCH if self._stream.end > MAX_BYTES else None)
+        if flaw and not self._is_behind():
+            raise Broken(flaw)
+
+    def _is_behind(self) -> bool:
+        """Whether what has begun last stands behind a film that is there, and is no part of it:
+        then it is not looked at, as players do not. Cameras and servers write all sorts there."""
+        begun = self._stream.begun
+        part = begun and any(kind.startswith(begun) for kind in FILM)
+        return not part and not self._owed and self._movie is not None and self._movie.begins
+
+    def _whole(self) -> Video:
+        if self._size < START:
+            self._begin()
+        for box in self._stream.finish():
+            self._use(box)
+        cut = self._stream.begun is not None and not self._is_behind()
+        if self._movie is None or self._owed or cut:
+            raise Broken(TRUNCATED)
+        track = _judged(self._movie)
+        if track.reach >= self._stream.whole:
+            raise Broken(TRUNCATED)
+        width, height = _sides(track)
+        return Video(self._kind or "mov", width, height, track.shown(self._movie.scale))
+
+    def _use(self, box: Box) -> None:
+        try:
+            if box.kind == b"ftyp":
+                self._kind = self._kind or kind_of(bytes(box.body))
+            elif box.kind == b"moov":
+                self._read_moov(memoryview(box.body))
+            elif box.kind == b"moof":
+                self._read_moof(memoryview(box.body))
+            elif box.kind == b"mdat":
+                self._owed = False
+        except struct.error as error:
+            raise damaged("a box in it is shorter than what it must hold") from error
+
+    def _read_moov(self, body: memoryview) -> None:
+        if self._movie:
+            raise damaged("it has two headers (moov)")
+        self._movie = read_moov(self._tally, body)
+        if not self._movie.fragmented:
+            _judged(self._movie)
+
+    def _read_moof(self, body: memoryview) -> None:
+        if self._movie is None:
+            raise damaged("a fragment comes before its header (moov)")
+        add_moof(self._tally, self._movie, body)
+        self._owed = True
+
+
+def _judged(movie: Movie) -> Track:
+    """The first video track with samples, if it keeps every limit; else raises Broken."""
+    tracks = (track for track in movie.tracks.values() if track.handler == b"vide")
+    track = next((track for track in tracks if track.samples), None)
+    if track is None:
+        raise Broken(NO_VIDEO)
+    width, height = _sides(track)
+    if (width, height) not in SIZES:
+        what = f"is {width} x {height} pixels; it must be 1920 x 1080 or 1080 x 1920"
+        raise _resolution(f"{what} (16:9 or 9:16, 1080p)")
+    seconds, whole = track.shown(movie.scale), movie.whole()
+    if not MIN_SECONDS - LEEWAY <= seconds <= MAX_SECONDS + LEEWAY:
+        raise _duration(f"lasts {_decimal(seconds)} s")
+    if whole > LONGEST:
+        raise _duration(f"lasts {_decimal(whole)} s with its other tracks and gaps")
+    return track
+
+
+def _sides(track: Track) -> tuple[int, int]:
+    """Width and height as shown, of square pixels; raises Broken if there are none such."""
+    if not track.shapes:
+        raise damaged("its video track does not say its size")
+    (width, height), *others = {(shape.width, shape.height) for shape in track.shapes}
+    if others:
+        raise _resolution("changes its size on the way")
+    for shape in track.shapes:
+        if not _square(*shape.pixel):
+            raise _resolution("has pixels of {}:{}; they must be square".format(*shape.pixel))
+    width, height = PADDED.get(width, width), PADDED.get(height, height)
+    return (height, width) if _quarter_turned(track.matrix) else (width, height)
+
+
+def _square(across: int, down: int) -> bool:
+    """Whether a pixel of these sides is square; a side of zero says that its shape is not known."""
+    unset = 0 in {across, down}
+    return unset or abs(across - down) <= SQUARE * max(across, down)
+
+
+def _quarter_turned(matrix: tuple[int, ...]) -> bool:
+    """Whether a track's matrix (ISO/IEC 14496-12, 8.3.2: a b u c d v x y w) lays it on its side.
+
+    An upright, mirrored or all-zero one does not; a slanting or stretching one raises Broken.
+    """
+    half = 1 << (ROUNDING - 1)
+    a, b, _, c, d = (abs(value) + half >> ROUNDING for value in matrix[:5])
+    if (a, d) == (0, 0) and b == c:
+        return b > 0
+    if (b, c) == (0, 0) and a == d:
+        return False
+    raise _resolution("is turned by less than a quarter, or stretched, when shown")
+
+
+def _resolution(message: str) -> Broken:
+    return Broken(Flaw("resolution", message))
+
+
+def _duration(finding: str) -> Broken:
+    limits = f"it must last {MIN_SECONDS} to {MAX_SECONDS} s, give or take {float(LEEWAY)} s"
+    return Broken(Flaw("duration", f"{finding}; {limits}"))
+
+
+def _decimal(seconds: Fraction) -> str:
+    return f"{float(seconds):.6f}".rstrip("0").rstrip(".")

@@ -1,0 +1,131 @@
+"""What the provider says of a task, in either of its shapes.
+
+Shapes and words are rules P6 to P9, P30 to P35 and P70 to P73 of service/provider/README.md.
+Whatever a body holds, only Malformed gets out; what is kept of it is short, and fit for any store.
+"""
+
+import json
+from codecs import BOM_UTF8
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from service.kit.errors import Malformed
+from service.kit.text import clean
+from service.kit.timestamps import from_milliseconds
+from service.provider.domain import results
+from service.provider.domain.results import identifier, mapping
+
+
+class Status(StrEnum):
+    """What the provider may say of a task (rule P30)."""
+
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+WORDS = MappingProxyType(
+    {
+        "submitted": Status.SUBMITTED,
+        "processing": Status.PROCESSING,
+        "succeed": Status.SUCCEEDED,  # the older spelling
+        "succeeded": Status.SUCCEEDED,  # the newer
+        "failed": Status.FAILED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the provider says of one task; times are of its own clock.
+
+    `status` is None for a `word` we do not know: it is parked, never guessed. `result` is there
+    only on success, and only if the subject's id was: without it, ask again.
+    """
+
+    provider_task_id: str
+    external_task_id: str | None
+    status: Status | None
+    word: str
+    message: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    result: dict[str, Any] | None
+    final_unit_deduction: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    task_id: str
+    status: str
+    message: str
+    created_at: str
+    updated_at: str
+
+
+OLDER = _Keys("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
+NEWER = _Keys("id", "status", "message", "create_time", "update_time")
+
+
+def parse(raw: bytes) -> dict[str, object]:
+    """A JSON object in which integers keep every digit; Malformed for anything else. One byte order
+    mark before it is passed over (RFC 8259, section 8.1)."""
+    try:
+        value = _DECODER.decode(raw.removeprefix(BOM_UTF8).decode())
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not proper JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed("the body is not a JSON object")
+    return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Two values under one name leave open which is meant: that is not guessed either."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError
+    return members
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(constant)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
+
+
+def read_callback(raw: bytes) -> Report:
+    """The report in a callback's body: the bare task record, in either shape."""
+    return read_record(parse(raw))
+
+
+def read_record(data: Mapping[str, object]) -> Report:
+    """The report in a task record: a callback's, or the `data` of an envelope."""
+    older = "task_id" in data
+    if older == ("id" in data):
+        raise Malformed("a task is named by task_id or by id: one of them, not both")
+    keys = OLDER if older else NEWER
+    task_id, word = identifier(data[keys.task_id]), data.get(keys.status)
+    if task_id is None:
+        raise Malformed(f"{keys.task_id} is not an id")
+    if not isinstance(word, str):
+        raise Malformed(f"{keys.status} is not a word")
+    status = WORDS.get(word)
+    info = mapping(data.get("task_info"))
+    external = info.get("external_task_id") if older else data.get("external_id")
+    return Report(
+        provider_task_id=task_id,
+        external_task_id=identifier(external),
+        status=status,
+        word=clean(word),
+        message=clean(data.get(keys.message)),
+        created_at=from_milliseconds(data.get(keys.created_at)),
+        updated_at=from_milliseconds(data.get(keys.updated_at)),
+        result=results.read(data) if status is Status.SUCCEEDED else None,
+        final_unit_deduction=results.deduction(data),
+    )

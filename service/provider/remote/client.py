@@ -1,0 +1,237 @@
+"""The client of the provider: one call, one value that says what came of it; nothing is raised.
+
+Paths, sign-in and codes are those of service/provider/README.md, rules P1 to P9 and P40 to P64.
+A create whose outcome is not known is Unknown, never a failure: the task may exist.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from service.kit.errors import Malformed
+from service.kit.network.bounded_http import HEAD_LIMITS
+from service.kit.network.exact_urls import exact
+from service.kit.text import clean
+from service.kit.timestamps import retry_after_seconds
+from service.provider.domain.requests import PATH
+from service.provider.domain.task_reports import Report, parse, read_record
+from service.provider.remote.credentials import ApiKey, KeyPair, Token
+from service.provider.remote.lenient_parsing import beginning, read_code, unpacked
+from service.provider.remote.outcomes import (
+    Absent,
+    Accepted,
+    CreateAnswer,
+    Deferred,
+    Exists,
+    Found,
+    LookUpAnswer,
+    Move,
+    Refused,
+    Stopped,
+    Unknown,
+    Unreadable,
+    move,
+)
+
+__all__ = [
+    "Absent",
+    "Accepted",
+    "ApiKey",
+    "CreateAnswer",
+    "Deferred",
+    "Exists",
+    "Found",
+    "KeyPair",
+    "LookUpAnswer",
+    "Provider",
+    "Refused",
+    "Stopped",
+    "Unknown",
+    "Unreadable",
+]
+
+MAX_ANSWER = 1_000_000  # bytes, as it came and unpacked
+MAX_CONNECTIONS = 64
+MAX_CONNECT = 5.0  # seconds to connect, and never more than half of the whole time
+KEPT_ALIVE = 3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
+MAX_RETRY_AFTER = 300.0  # seconds
+PARALLEL = 1303
+PARALLEL_WAIT = 1.0  # seconds, at least; rule P56
+PARAMETERS = 1201
+TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: rule P47
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """`{code, message, request_id, data?}`, and the header that goes with it. `content` is all
+    of it, unpacked."""
+
+    code: int
+    message: str
+    data: object
+    retry_after: float
+    content: bytes
+
+
+class Provider:
+    """Calls the provider at `url`. `timeout` is in seconds and bounds a whole call.
+
+    `clock` gives the aware time of now, for tokens and for a Retry-After that is a date.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: ApiKey | KeyPair,
+        timeout: float,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._url = url.rstrip("/") + PATH
+        self._token = Token(credentials, clock)
+        self._clock = clock
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _client(self) -> aiohttp.ClientSession:
+        """Made at the first call: aiohttp wants a running loop."""
+        if self._session is None:
+            connect = min(MAX_CONNECT, self._timeout / 2)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEPT_ALIVE),
+                timeout=aiohttp.ClientTimeout(total=None, connect=connect),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                **HEAD_LIMITS,
+            )
+        return self._session
+
+    async def create(self, body: Mapping[str, object]) -> CreateAnswer:
+        """Post a task. Never sent twice by itself, except after a refused token."""
+        answer = await self._ask("POST", self._url, orjson.dumps(dict(body)))
+        if not isinstance(answer, _Envelope):
+            return answer
+        if answer.code == 0:
+            report = self._report(answer, body.get("external_task_id"))
+            return Accepted(report) if isinstance(report, Report) else report
+        if answer.code == PARAMETERS and "already exists" in answer.message.casefold():
+            return Exists(answer.message)
+        return _declined(answer) or Refused(answer.code, answer.message)
+
+    async def look_up(self, task_id: str) -> LookUpAnswer:
+        """Ask for one task by the provider's id or by ours."""
+        answer = await self._ask("GET", f"{self._url}/{quote(task_id, safe='')}")
+        if not isinstance(answer, _Envelope):
+            return answer
+        if answer.code == 0:
+            report = self._report(answer, task_id)
+            return Found(report) if isinstance(report, Report) else report
+        if answer.code == PARAMETERS and "not found" in answer.message.casefold():
+            return Absent(answer.message)
+        return _declined(answer) or _doubt(answer)
+
+    async def _ask(
+        self, method: str, url: str, content: bytes | None = None
+    ) -> _Envelope | Deferred | Unknown:
+        """One call, within the time; a second one if the token, and so the first, was refused."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                token = self._token.value()
+                answer = await self._exchange(method, url, content, token)
+                if isinstance(answer, _Envelope) and answer.code in TOKEN_CODES:
+                    fresh = self._token.renewed(token)
+                    if fresh is not None:
+                        answer = await self._exchange(method, url, content, fresh)
+                return answer
+        except TimeoutError:
+            return Unknown(f"no whole answer within {self._timeout:g} s")
+
+    async def _exchange(
+        self, method: str, url: str, content: bytes | None, token: str
+    ) -> _Envelope | Deferred | Unknown:
+        headers = {"authorization": f"Bearer {token}"}
+        if content is not None:
+            headers["content-type"] = "application/json"
+        try:
+            async with self._client().request(
+                method, exact(url), data=content, headers=headers, allow_redirects=False
+            ) as response:
+                return await self._read(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            reason = f"the provider could not be reached ({type(error).__name__})"
+            return Deferred(None, reason, 0.0, parallel=False)
+        except aiohttp.ClientResponseError:
+            return Unreadable("an answer nobody can read: it is not HTTP", "")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Its text stays out: it may repeat what was sent, secrets included.
+            return Unknown(f"the connection broke ({type(error).__name__})")
+
+    async def _read(self, response: aiohttp.ClientResponse) -> _Envelope | Unknown:
+        raw = bytearray()
+        async for piece in response.content.iter_any():
+            raw += piece
+            if len(raw) > MAX_ANSWER:
+                break
+        content, coding = bytes(raw), response.headers.get("content-encoding", "")
+        try:
+            content = unpacked(content, coding, MAX_ANSWER)
+            answer = parse(content)
+            code = read_code(answer.get("code"))
+        except Malformed as error:
+            reason = f"an answer nobody can read (HTTP {response.status}): {error}"
+            return Unreadable(reason, self._beginning(content))
+        asked = retry_after_seconds(response.headers.get("retry-after"), self._clock())
+        wait = min(asked or 0.0, MAX_RETRY_AFTER)
+        message, data = clean(answer.get("message")), answer.get("data")
+        return _Envelope(code, message, data, wait, content)
+
+    def _report(self, answer: _Envelope, asked: object) -> Report | Unknown:
+        """The report on the task that was asked for; Unknown if it is none, or on another."""
+        try:
+            report = read_record(answer.data if isinstance(answer.data, dict) else {})
+        except Malformed as error:
+            reason = f"success, but with a record nobody can read: {error}"
+            return Unreadable(reason, self._beginning(answer.content))
+        if report.external_task_id is None or asked in (
+            report.external_task_id,
+            report.provider_task_id,
+        ):
+            return report
+        return Unknown("success, but on another task than was asked for", was_read=True)
+
+    def _beginning(self, content: bytes) -> str:
+        return beginning(self._token.concealed(content.decode(errors="replace")))
+
+
+def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
+    """What a code other than 0 means whatever was asked; None for a refusal."""
+    asked_for = move(answer.code)
+    match asked_for:
+        case Move.STOP:
+            return Stopped(answer.code, answer.message)
+        case Move.DEFER:
+            parallel = answer.code == PARALLEL
+            wait = max(answer.retry_after, PARALLEL_WAIT if parallel else 0.0)
+            return Deferred(answer.code, answer.message, wait, parallel)
+        case Move.DOUBT:
+            return _doubt(answer)
+        case Move.REFUSE:
+            return None
+        case _:
+            assert_never(asked_for)
+
+
+def _doubt(answer: _Envelope) -> Unknown:
+    return Unknown(f"the provider answered {answer.code}: {answer.message}", was_read=True)

@@ -1,0 +1,101 @@
+"""How we prove to the provider who we are: an API key, or a token signed with a secret key.
+
+Both ways are in service/provider/README.md, rules P40 to P42.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.kit.text import base64url
+
+LIFE = 1800  # seconds; rule P41
+LEEWAY = 5  # seconds that a token is valid before now; rule P41
+MARGIN = 300  # seconds: a token this close to its end is not used any more
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key, sent as it is."""
+
+    key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _check("an API key", self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An access key that names us, and a secret key that signs."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _check("an access key", self.access_key)
+        _check("a secret key", self.secret_key)
+
+
+def _check(name: str, value: str) -> None:
+    """Nothing that would break a header, and then stand in the error about it."""
+    if not (value.isascii() and value.isprintable() and value and " " not in value):
+        msg = f"{name} is visible ASCII characters"
+        raise ValueError(msg)
+
+
+class Token:
+    """What goes behind `Bearer`: the key itself, or a JWT that is minted anew before its end."""
+
+    def __init__(self, credentials: ApiKey | KeyPair, clock: Callable[[], datetime]) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._value = ""
+        self._until = 0.0
+
+    def value(self) -> str:
+        """A token that is good for some minutes more."""
+        if isinstance(self._credentials, ApiKey):
+            return self._credentials.key
+        now = self._clock().timestamp()
+        if now >= self._until:
+            self._value = minted(self._credentials, int(now))
+            self._until = now + LIFE - MARGIN
+        return self._value
+
+    def concealed(self, text: str) -> str:
+        """The text with *** in place of what proves who we are, which an answer may repeat."""
+        if isinstance(self._credentials, ApiKey):
+            secrets = [self._credentials.key]
+        else:
+            pair = self._credentials
+            secrets = [self._value, pair.secret_key, pair.access_key]
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "***")
+        return text
+
+    def renewed(self, refused: str) -> str | None:
+        """A newly minted token; None if there is nothing to mint.
+
+        Several calls may be refused at once: the first mints for all of them.
+        """
+        if isinstance(self._credentials, ApiKey):
+            return None
+        if self._value == refused:
+            self._until = 0.0
+        return self.value()
+
+
+def minted(pair: KeyPair, now: int) -> str:
+    """A JWT (RFC 7519), HS256; `now` in Unix seconds."""
+    header = _part({"alg": "HS256", "typ": "JWT"})
+    claims = _part({"iss": pair.access_key, "exp": now + LIFE, "nbf": now - LEEWAY})
+    signed = f"{header}.{claims}"
+    mac = hmac.digest(pair.secret_key.encode(), signed.encode(), hashlib.sha256)
+    return f"{signed}.{base64url(mac)}"
+
+
+def _part(members: Mapping[str, object]) -> str:
+    return base64url(json.dumps(members, separators=(",", ":")).encode())

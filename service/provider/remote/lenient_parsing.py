@@ -1,0 +1,56 @@
+"""An answer of the provider's, read liberally, whether it is packed or not."""
+
+import re
+import zlib
+from typing import Final
+
+from service.kit.errors import Malformed
+from service.kit.text import escaped
+
+MOST_SHOWN: Final = 200  # characters of an answer that nobody can read
+_GZIP_MAGIC: Final = b"\x1f\x8b"  # RFC 1952, 2.3.1; no JSON begins so
+_GZIP: Final = (31,)  # zlib's window bits, for the format too
+_DEFLATE: Final = (15, -15)  # RFC 9110, 8.4.1.2: zlib's format, which some senders leave out
+_CODE: Final = re.compile(r"\s*(-?[0-9]{1,30})\s*", re.ASCII)
+# What may be a key, a token or a signed URL.
+_LONG: Final = re.compile(r"[!#-&(-+./0-9:;=?@A-Z\\^-z|~-]{20,}")
+
+
+def unpacked(raw: bytes, coding: str, most: int) -> bytes:
+    """Without gzip or deflate, at most `most` bytes, or Malformed.
+
+    `coding` is a Content-Encoding. What cannot be unpacked is given back as it came.
+    """
+    ways: tuple[int, ...] = ()
+    if raw.startswith(_GZIP_MAGIC):
+        ways = _GZIP
+    elif "deflate" in coding.lower():
+        ways = _DEFLATE
+    content = next((found for bits in ways if (found := _inflated(raw, bits, most))), raw)
+    if len(content) > most:
+        raise Malformed(f"it has more than {most} bytes")
+    return content
+
+
+def _inflated(raw: bytes, bits: int, most: int) -> bytes | None:
+    unpacker = zlib.decompressobj(bits)
+    try:
+        content = unpacker.decompress(raw, most + 1)
+    except zlib.error:
+        return None
+    return content if unpacker.eof or len(content) > most else None
+
+
+def read_code(value: object) -> int:
+    """The envelope's code: a whole number, or one in digits as text. Malformed for all else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (digits := _CODE.fullmatch(value)):
+        return int(digits[1])
+    raise Malformed("it has no code")
+
+
+def beginning(text: str) -> str:
+    """The first of a text that a stranger wrote, for a log: one line, without long words, as
+    those may be keys, tokens or signed URLs."""
+    return escaped(_LONG.sub("…", text).encode(errors="replace"))[:MOST_SHOWN]

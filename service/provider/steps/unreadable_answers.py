@@ -1,0 +1,73 @@
+"""Answers of the provider's that nobody can read: logged, counted, and shown by readiness.
+
+Such an answer moves no subject. If they go on, every subject would wait for its deadline, and
+nobody would know why.
+"""
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from service.kit.errors import Unavailable
+from service.kit.timestamps import rfc3339
+from service.provider.remote.client import CreateAnswer, Deferred, LookUpAnswer, Unknown, Unreadable
+from service.provider.store import unreadable_answers
+from service.provider.store.unreadable_answers import UnreadableAnswers
+from service.resources import Resources
+
+log = structlog.get_logger()
+
+MANY = 5  # in a row; ours: a gateway that restarts answers with a page of its own now and then
+RECENT = timedelta(minutes=10)  # longer than any subject waits for its next look-up
+# Whoever has read an answer does not look for counted ones for so long: a statement for each answer
+# would cost more than it is worth.
+BELIEVED_FOR = timedelta(seconds=10)
+
+
+async def note(resources: Resources, subject_id: str, answer: CreateAnswer | LookUpAnswer) -> None:
+    """Count what cannot be read, over all workers; an answer that can be ends the row.
+
+    Never raises Unavailable: a count is not worth the answer.
+    """
+    now, learnt = resources.clock(), resources.learnt
+    try:
+        if isinstance(answer, Unreadable):
+            log.warning(
+                "provider",
+                action="unreadable_answer",
+                subject=subject_id,
+                reason=answer.reason,
+                beginning=answer.beginning,
+            )
+            learnt.readable_until = None
+            async with resources.database.autocommit() as tx:
+                await unreadable_answers.count(tx, now)
+        elif _was_read(answer) and not (learnt.readable_until and now < learnt.readable_until):
+            learnt.readable_until = now + BELIEVED_FOR
+            async with resources.database.autocommit() as tx:
+                await unreadable_answers.forget(tx)
+    except Unavailable as error:
+        learnt.readable_until = None
+        log.warning("provider", action="not_counted", error=error.reason)
+
+
+def _was_read(answer: CreateAnswer | LookUpAnswer) -> bool:
+    """Whether the provider said something; where the answer was lost, or none came, it did not."""
+    match answer:
+        case Unknown(was_read=was_read):
+            return was_read
+        case Deferred(provider_code=None):
+            return False
+        case _:
+            return True
+
+
+def trouble(found: UnreadableAnswers | None, now: datetime) -> str | None:
+    """What readiness says of it, in words; None while it is nothing, or no more."""
+    if found is None or found.count < MANY or now - found.at > RECENT:
+        return None
+    first, last = rfc3339(found.since), rfc3339(found.at)
+    return (
+        f"the last {found.count} answers could not be read, from {first} to {last}:"
+        " see `unreadable_answer` in the log"
+    )

@@ -1,0 +1,32 @@
+"""Subjects: read, locked and claimed. How they are made is in insert.py, how they move in
+moves.py."""
+
+from datetime import datetime
+
+from sqlalchemy import select, text
+
+from service.kit.database.connection import Connection
+from service.schema.subjects import subjects
+from service.subjects.domain.lifecycle import State
+
+
+async def expired_leases(tx: Connection, now: datetime, limit: int) -> list[str]:
+    """Claimed subjects whose lease has ended; their worker died or was stopped."""
+    statement = (
+        select(subjects.c.id)
+        .where(text(f"state = '{State.SUBMITTING}'"), subjects.c.lease_until <= now)
+        .order_by(subjects.c.lease_until)
+        .limit(limit)
+    )
+    return [row[0] for row in await tx.execute(statement)]
+
+
+async def past_deadline(tx: Connection, now: datetime, limit: int) -> list[str]:
+    """Unfinished subjects past their deadline."""
+    statement = (
+        select(subjects.c.id)
+        .where(subjects.c.finished_at.is_(None), subjects.c.deadline <= now)
+        .order_by(subjects.c.deadline)
+        .limit(limit)
+    )
+    return [row[0] for row in await tx.execute(statement)]

@@ -1,0 +1,58 @@
+"""What the steps work with: opened in wiring.py, handed down, never looked up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.delivery.cache.send_settings import SendSettingsCache
+from service.delivery.remote.streams import StreamPublisher
+from service.delivery.remote.webhook import WebhookSender
+from service.intake.cache.queue_limit import QueueLimit
+from service.job_queue import Queue
+from service.kit import ids
+from service.kit.concurrency.limiter import Limiter
+from service.kit.crypto.encryption import Vault
+from service.kit.database.database import Database
+from service.kit.network.ssrf_guard import Guard
+from service.media.remote.fetch import Fetcher
+from service.provider.remote.client import Provider
+from service.reconciliation.cache.typical_durations import Learnt
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """`clock` gives aware UTC; `dice` a number in [0, 1); `chance` that many random bytes."""
+
+    settings: Settings
+    database: Database
+    queue: Queue
+    provider: Provider
+    guard: Guard
+    webhook_sender: WebhookSender
+    stream_publisher: StreamPublisher
+    fetcher: Fetcher
+    vault: Vault
+    send_settings: SendSettingsCache
+    learnt: Learnt
+    callback_secrets: CallbackSecretCache
+    test_slots: Limiter
+    queue_limit: QueueLimit
+    callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
+    clock: Callable[[], datetime]
+    dice: Callable[[], float]
+    chance: Callable[[int], bytes]
+
+    @property
+    def callback_key(self) -> bytes:
+        """What new callback addresses are made with; those of the other keys are known too."""
+        return self.callback_keys[0]
+
+    def new_id(self, prefix: str) -> str:
+        return ids.new_id(prefix, self.clock(), self.chance(ids.CHANCE_BYTES))
+
+
+def end_of_lease(resources: Resources, now: datetime) -> datetime:
+    """When a lease ends that is taken or renewed now."""
+    return now + timedelta(seconds=resources.settings.lease)

@@ -1,0 +1,156 @@
+"""Events, and a delivery of each to every subscriber that wants it, written together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from service.kit.database.connection import Connection
+from service.kit.database.json_rows import from_rows, rows
+from service.subjects.domain.event import Event
+
+CHANNEL = "callsheet_events"  # rung with each batch of events, for those who read along
+MOST_NAMED = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
+
+_COLUMNS = {
+    "id": "text",
+    "subject_id": "text",
+    "account_id": "text",
+    "sequence": "int",
+    "type": "text",
+    "created_at": "timestamptz",
+    "delivery_id_prefix": "text",
+    "reference_type": "text",
+    "tags": "text[]",
+    "about_subscriber_id": "text",
+    "callback_subscriber_id": "text",
+    "callback_url": "text",
+}
+# Whether a subscriber s of the same account wants an event e: one of the subject b, or one about a
+# subscriber (e.about_subscriber_id), which all hear of but that one.
+WANTED = """
+    (s.event_types IS NULL OR e.type = ANY (s.event_types))
+    AND CASE WHEN e.subject_id IS NULL THEN s.id <> e.about_subscriber_id
+        ELSE (s.reference_types IS NULL OR b.reference_type = ANY (s.reference_types))
+        AND (s.tags IS NULL OR b.tags && s.tags)
+    END
+"""
+# Events, and a delivery for each subscriber that wants them. A delivery behind an unfinished one of
+# the same subject has no due time yet: what ends before it sets it. Of what is about a subscriber
+# each event is a sequence of its own, and the others hear of it.
+WRITE_EVENTS = f"""
+    -- 1 the events, as they were given
+    new AS (
+        SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
+    ),
+    -- 2 each is written; the feed has it after the one before of its subject: see feed.py
+    written AS (
+        INSERT INTO events
+            (id, subject_id, about_subscriber_id, account_id, sequence, type, body, created_at, xid)
+        SELECT id, subject_id, about_subscriber_id, account_id, sequence, type, bytes, created_at,
+            greatest(pg_current_xact_id(), (
+                SELECT e.xid FROM events e WHERE e.subject_id = new.subject_id
+                ORDER BY e.sequence DESC LIMIT 1
+            ))
+        FROM new ORDER BY subject_id, sequence
+    ),
+    -- 3 the subscribers, kept from being disabled or removed until the deliveries are written
+    listening AS (
+        SELECT s.id, s.account_id, s.event_types, s.reference_types, s.tags, s.ordering
+        FROM subscribers s
+        WHERE s.account_id IN (SELECT account_id FROM new) AND s.state <> 'disabled'
+        AND s.type <> 'callback'
+        ORDER BY s.id FOR SHARE
+    ),
+    -- 4 who is to be told of what: subscribers that want it, and its request's own callback_url
+    wanted AS (
+        SELECT e.id, e.subject_id, e.sequence, e.delivery_id_prefix, e.created_at,
+            s.id AS subscriber_id, s.ordering, NULL AS url
+        FROM new e JOIN listening s ON s.account_id = e.account_id
+        CROSS JOIN LATERAL (SELECT e.reference_type, e.tags) b
+        WHERE {WANTED}
+        UNION ALL
+        SELECT id, subject_id, sequence, delivery_id_prefix, created_at, callback_subscriber_id,
+            'per_subject', callback_url
+        FROM new WHERE callback_subscriber_id IS NOT NULL
+    ),
+    -- 5 the deliveries; one behind an unfinished one of its subject has no due time yet
+    added_deliveries AS (
+        INSERT INTO deliveries
+            (id, event_id, subscriber_id, ordering_key, sequence, url, state, due_at, created_at)
+        SELECT
+            w.delivery_id_prefix || '_'
+                || row_number() OVER (PARTITION BY w.id ORDER BY w.subscriber_id),
+            w.id, w.subscriber_id, coalesce(w.subject_id, w.id), w.sequence, w.url, 'pending',
+            CASE WHEN w.ordering = 'per_subject' AND (
+                row_number() OVER (
+                    PARTITION BY w.subscriber_id, w.subject_id ORDER BY w.sequence
+                ) > 1
+                OR (  -- its order is that of the one index that leads there directly
+                    SELECT d.id FROM deliveries d
+                    WHERE d.subscriber_id = w.subscriber_id AND d.ordering_key = w.subject_id
+                    AND d.state = 'pending'
+                    ORDER BY d.sequence LIMIT 1
+                ) IS NOT NULL
+            ) AND w.subject_id IS NOT NULL
+            THEN NULL ELSE w.created_at END,
+            w.created_at
+        FROM wanted w
+        RETURNING id
+    ),
+    -- 6 feeds are notified, once for all
+    notified AS (
+        SELECT pg_notify('{CHANNEL}', CASE WHEN octet_length(accounts) < {MOST_NAMED}
+            THEN accounts ELSE '' END)
+        FROM (SELECT string_agg(DISTINCT account_id, ',') AS accounts FROM new) n
+        WHERE accounts IS NOT NULL
+    )
+"""  # noqa: S608 - only our own names are put in
+# What a statement with WRITE_EVENTS in it must select: how many deliveries were made. The notice is
+# in it, as what is not selected would not be sent.
+DELIVERIES_MADE = "(SELECT count(*) FROM added_deliveries) + 0 * (SELECT count(*) FROM notified)"
+_APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to write."""
+
+    event: Event
+    delivery_id_prefix: str  # the ids of its deliveries begin so
+    # The hidden subscriber of its subject's callback_url, and that URL; None: it is not told there.
+    callback: tuple[str, str] | None = None
+
+
+def event_values(new: Sequence[NewEvent]) -> dict[str, Any]:
+    """The parameters of WRITE_EVENTS."""
+    return {
+        "new_events": rows([_row(event) for event in new]),
+        "event_bodies": [event.event.body for event in new],
+    }
+
+
+def _row(new: NewEvent) -> dict[str, Any]:
+    event = new.event
+    callback_subscriber_id, callback_url = new.callback or (None, None)
+    return {
+        "id": event.id,
+        "subject_id": event.subject_id,
+        "account_id": event.account_id,
+        "sequence": event.sequence,
+        "type": event.type,
+        "created_at": event.created_at,
+        "delivery_id_prefix": new.delivery_id_prefix,
+        "reference_type": event.reference_type,
+        "tags": event.tags,
+        "about_subscriber_id": event.about_subscriber_id,
+        "callback_subscriber_id": callback_subscriber_id,
+        "callback_url": callback_url,
+    }
+
+
+async def append(tx: Connection, new: Sequence[NewEvent]) -> int:
+    """Write events and their deliveries; how many deliveries. The caller made the subjects in
+    this very transaction: for moves of older ones see `moves.py`."""
+    return int(await tx.scalar(_APPEND, event_values(new)))

@@ -1,0 +1,87 @@
+"""Subscribers as their account sees them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+import structlog
+
+from service.kit.crypto.encryption import Sealed, encryption_context
+from service.kit.errors import NotFound
+from service.resources import Resources
+from service.subscribers.domain.custom_headers import shown_headers
+from service.subscribers.store import subscribers
+from service.subscribers.store.subscribers import Subscriber
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A subscriber; its headers without secrets (None: they cannot be opened); the public keys it
+    may find signatures of, the current one first."""
+
+    subscriber: Subscriber
+    headers: Mapping[str, str] | None
+    public_keys: tuple[bytes, ...]
+
+
+async def found(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
+    """NotFound if the account has no such subscriber."""
+    async with resources.database.autocommit() as tx:
+        one = await subscribers.get(tx, account_id, subscriber_id)
+    if one is None:
+        raise NotFound
+    return one
+
+
+async def look(resources: Resources, account_id: str, subscriber_id: str) -> Seen:
+    """The same, as it is shown."""
+    return await seen(resources, await found(resources, account_id, subscriber_id))
+
+
+async def page(
+    resources: Resources, account_id: str | None, below: str | None, limit: int
+) -> tuple[list[Seen], bool]:
+    """An account's, or every account's, the newest first, and whether there are more."""
+    async with resources.database.autocommit() as tx:
+        listed = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
+    return await _all_seen(resources, listed[:limit]), len(listed) > limit
+
+
+async def seen(resources: Resources, subscriber: Subscriber) -> Seen:
+    (one,) = await _all_seen(resources, [subscriber])
+    return one
+
+
+async def _all_seen(resources: Resources, listed: Sequence[Subscriber]) -> list[Seen]:
+    signing = [one.id for one in listed if "v1a" in one.signatures]
+    retired: dict[str, list[bytes]] = {}
+    if signing:
+        async with resources.database.autocommit() as tx:
+            retired = await subscribers.retired(tx, signing, resources.clock())
+    return [_seen(resources, one, retired.get(one.id, [])) for one in listed]
+
+
+def _seen(resources: Resources, subscriber: Subscriber, retired: Sequence[bytes]) -> Seen:
+    headers = texts(resources, subscriber, "headers")
+    current = subscriber.public_key
+    in_force = (current, *retired) if current and "v1a" in subscriber.signatures else ()
+    return Seen(subscriber, None if headers is None else shown_headers(headers), in_force)
+
+
+def texts(
+    resources: Resources, subscriber: Subscriber, what: Literal["headers", "credentials"]
+) -> dict[str, str] | None:
+    """What is sealed as JSON, opened: texts by name; None if it cannot be opened."""
+    sealed = subscriber.headers if what == "headers" else subscriber.credentials
+    if sealed is None:
+        return {}
+    try:
+        opened = resources.vault.open(sealed, encryption_context(subscriber.id, what))
+    except Sealed as error:
+        log.warning("subscribed", action="secret_sealed", what=what, error=str(error))
+        return None
+    read: dict[str, str] = orjson.loads(opened)
+    return read

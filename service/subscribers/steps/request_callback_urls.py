@@ -1,0 +1,44 @@
+"""A request's own callback_url is told by a hidden subscriber: one for each account and origin."""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from service.kit.crypto import webhook_signatures
+from service.kit.crypto.encryption import encryption_context
+from service.kit.database.connection import Connection
+from service.kit.network.url_policy import DEFAULT_PORTS
+from service.resources import Resources
+from service.subscribers.steps.rotate import ensure_account_secret
+from service.subscribers.store import request_callback_urls
+from service.subscribers.store.request_callback_urls import AccountOrigin, NewSubscriber
+
+
+async def ensure_callback_url_subscribers(
+    tx: Connection, resources: Resources, wanted: Sequence[AccountOrigin]
+) -> dict[AccountOrigin, str]:
+    """The id of the subscriber of each account and origin, which come in order. Those that do not
+    exist are made in this transaction, and so is the account's signing secret."""
+    found = await request_callback_urls.subscriber_ids(tx, wanted) if wanted else {}
+    missing = [account_origin for account_origin in wanted if account_origin not in found]
+    if not missing:
+        return found
+    for account_id in sorted({account_id for account_id, _ in missing}):
+        await ensure_account_secret(tx, resources, account_id)
+    new = [_new_subscriber(resources, account_id, origin) for account_id, origin in missing]
+    return found | await request_callback_urls.add_subscribers(tx, new, resources.clock())
+
+
+def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:
+    id_ = resources.new_id("sbr")
+    sealed = resources.vault.seal(
+        resources.chance(webhook_signatures.SECRET_BYTES), encryption_context(id_)
+    )
+    return NewSubscriber(id_, account_id, origin, sealed)
+
+
+def origin_of(url: str) -> str:
+    """`callback://host:port`: under this scheme nothing can be sent there by mistake."""
+    parts = urlsplit(url)
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    host = (parts.hostname or "").removesuffix(".")
+    return f"callback://[{host}]:{port}" if ":" in host else f"callback://{host}:{port}"

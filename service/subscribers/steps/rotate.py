@@ -1,0 +1,183 @@
+"""The keys that sign what goes out: made, rotated while deliveries go on, and published."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from service.kit.crypto import webhook_signatures
+from service.kit.crypto.encryption import Sealed, encryption_context
+from service.kit.crypto.key_formats import whsec
+from service.kit.database.connection import Connection
+from service.kit.errors import NotFound
+from service.kit.validation import Reader, ValidationContext, read_object
+from service.resources import Resources
+from service.subscribers.store import callback_url_secret, previous_signing_keys, signing_keys
+from service.subscribers.store.previous_signing_keys import Retired
+from service.subscribers.store.signing_keys import Keys
+
+log = structlog.get_logger()
+
+MAX_OVERLAP = 604_800  # seconds: a week, as long as the provider's own (rule P75)
+OVERLAP = 86_400  # where none is asked for
+# A verifier may look at sixteen signatures and no more, as ours does: there are twelve at most.
+MOST_RETIRED = 5
+MOST_PUBLISHED = 1000  # public keys in force, and as many retired ones
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A subscriber's new secret; where its signatures include v1a, its new public key, and then
+    those it may find signatures of until their overlap is over."""
+
+    subscriber_id: str
+    secret: str = field(repr=False)
+    public_keys: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    overlap: timedelta  # for which the old keys still sign
+    secret: bytes | None = field(repr=False)  # None where we make it
+
+
+async def rotate(
+    resources: Resources, account_id: str, subscriber_id: str, body: object
+) -> Rotated:
+    """New keys from now on; until the overlap has passed the old ones sign beside them.
+
+    Several at once go one after the other. Of retired keys at most MOST_RETIRED sign: then the
+    oldest goes. NotFound if the account has no such subscriber; Invalid with every error.
+    """
+    wish = _read(body)
+    key = wish.secret or resources.chance(webhook_signatures.SECRET_BYTES)
+    async with resources.database.transaction() as tx:
+        old = await signing_keys.hold(tx, account_id, subscriber_id)
+        if old is None:
+            raise NotFound
+        retired = await _retire(tx, resources, subscriber_id, old, wish.overlap)
+        new = _sealed(resources, subscriber_id, key, asymmetric=old.seed is not None)
+        v1a = await signing_keys.change(tx, subscriber_id, new)
+    log.info("signing", action="secret_rotated", subscriber=subscriber_id, retired=len(retired))
+    public = (new.public_key, *(one.public_key for one in retired)) if v1a else ()
+    shown = tuple(one for one in public if one is not None)
+    return Rotated(subscriber_id, webhook_signatures.secret_of(key), shown)
+
+
+async def rotate_account_secret(resources: Resources, account_id: str, body: object) -> str:
+    """The same for the secret that signs what goes to the account's callback_urls."""
+    wish = _read(body)
+    key = wish.secret or resources.chance(webhook_signatures.SECRET_BYTES)
+    async with resources.database.transaction() as tx:
+        old = await callback_url_secret.callback_url_secret(tx, account_id, hold=True)
+        if old is not None:
+            await _retire(tx, resources, account_id, Keys(old, None, None), wish.overlap)
+        sealed = resources.vault.seal(key, encryption_context(account_id))
+        await callback_url_secret.set_callback_url_secret(tx, account_id, sealed)
+    log.info("signing", action="secret_rotated", account=account_id)
+    return webhook_signatures.secret_of(key)
+
+
+async def ensure_account_secret(tx: Connection, resources: Resources, account_id: str) -> None:
+    """The account has a secret for its callback_urls, from when this transaction commits on. Of
+    several that find none at once, one makes it, and the others wait until that is decided."""
+    await _account_secret(tx, resources, account_id)
+
+
+async def account_secret(resources: Resources, account_id: str) -> str:
+    """What signs for the account's callback_urls; made now, if there is none yet."""
+    async with resources.database.transaction() as tx:
+        sealed = await _account_secret(tx, resources, account_id)
+    return webhook_signatures.secret_of(
+        resources.vault.open(sealed, encryption_context(account_id))
+    )
+
+
+async def _account_secret(tx: Connection, resources: Resources, account_id: str) -> bytes:
+    """Sealed."""
+    sealed = await callback_url_secret.callback_url_secret(tx, account_id)
+    if sealed is None:
+        key = resources.chance(webhook_signatures.SECRET_BYTES)
+        sealed = await callback_url_secret.give_callback_url_secret(
+            tx, account_id, resources.vault.seal(key, encryption_context(account_id))
+        )
+    return sealed
+
+
+async def published(resources: Resources) -> list[dict[str, str]]:
+    """The public keys of all subscribers that have v1a, and the retired ones that still sign: at
+    most MOST_PUBLISHED of either, the newest. A subscriber's own are shown with it, all of them."""
+    async with resources.database.autocommit() as tx:
+        found = await signing_keys.public(tx, resources.clock(), MOST_PUBLISHED)
+    return [webhook_signatures.jwk(one) for one in found]
+
+
+def _read(body: object) -> _Wish:
+    """The rotation that a JSON body asks for; Invalid with every error."""
+    read = {"overlap": timedelta(seconds=OVERLAP), "secret": None}
+    return _Wish(**read | read_object(body, READERS))
+
+
+def _overlap(context: ValidationContext, at: str, value: object) -> timedelta | None:
+    if type(value) is int and 0 <= value <= MAX_OVERLAP:  # to isinstance True is 1
+        return timedelta(seconds=value)
+    context.add_error(at, "overlap", f"must be a whole number of seconds from 0 to {MAX_OVERLAP}")
+    return None
+
+
+def _secret(context: ValidationContext, at: str, value: object) -> bytes | None:
+    try:
+        return whsec(value if isinstance(value, str) else "")
+    except ValueError as error:
+        context.add_error(at, "secret", f"must be a webhook secret: {error}")
+        return None
+
+
+READERS: Mapping[str, Reader] = {"overlap": _overlap, "secret": _secret}
+
+
+def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool) -> Keys:
+    """Keys to put in force; with an ed25519 key beside the secret, if there is to be one."""
+    secret = resources.vault.seal(key, encryption_context(owner_id))
+    if not asymmetric:
+        return Keys(secret, None, None)
+    seed = resources.chance(webhook_signatures.SEED_BYTES)
+    sealed = resources.vault.seal(seed, encryption_context(owner_id, "seed"))
+    return Keys(secret, sealed, webhook_signatures.public_key_of(seed))
+
+
+async def _retire(
+    tx: Connection, resources: Resources, owner_id: str, old: Keys, overlap: timedelta
+) -> list[Retired]:
+    """Let old keys sign until the overlap is over; all retired ones that sign now, the youngest
+    first. The owner's row is locked. What cannot be opened signs no more: it would keep the new
+    key from signing too."""
+    now = resources.clock()
+    before = await previous_signing_keys.of_owner(tx, owner_id)
+    kept = [one for one in before if one.expires_at > now and _opens(resources, owner_id, one)]
+    if overlap and _opens(resources, owner_id, old):
+        new = _retired(resources, owner_id, old, now + overlap)
+        await previous_signing_keys.add(tx, new)
+        kept = [new, *kept][:MOST_RETIRED]
+    staying = {one.id for one in kept}
+    await previous_signing_keys.forget(tx, [one.id for one in before if one.id not in staying])
+    return kept
+
+
+def _retired(resources: Resources, owner_id: str, old: Keys, until: datetime) -> Retired:
+    """Still sealed as it was: in force or retired, it is bound to the same owner."""
+    id_ = resources.new_id("key")
+    return Retired(id_, owner_id, old.secret, old.seed, old.public_key, until)
+
+
+def _opens(resources: Resources, owner_id: str, keys: Keys | Retired) -> bool:
+    vault = resources.vault
+    try:
+        vault.open(keys.secret, encryption_context(owner_id))
+        if keys.seed is not None:
+            vault.open(keys.seed, encryption_context(owner_id, "seed"))
+    except Sealed as error:
+        log.warning("signing", action="secret_sealed", owner=owner_id, error=str(error))
+        return False
+    return True

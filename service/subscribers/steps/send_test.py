@@ -1,0 +1,58 @@
+"""Testing a subscriber: one signed event is sent to it as all others are, and kept nowhere."""
+
+from dataclasses import dataclass
+
+from service.delivery.domain.send_settings import SendSettings
+from service.delivery.remote.outcomes import Failed, SendOutcome
+from service.delivery.steps.send import OutgoingMessage, send
+from service.kit.errors import Unavailable
+from service.kit.text import escaped
+from service.resources import Resources
+from service.subjects.domain.event import event_body
+from service.subscribers.steps.read import found
+
+TYPE = "callsheet.test"
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What came of a test."""
+
+    event_id: str
+    delivered: bool
+    status: int | None
+    """The HTTP status; None if there was none."""
+    latency: float
+    """Seconds."""
+    error: str | None
+    """Why it failed, in words; None if it was delivered."""
+    answer: str | None
+    """What came back, safe to show; None if nothing did."""
+
+
+async def send_test(resources: Resources, account_id: str, subscriber_id: str) -> TestResult:
+    """Make one attempt, whatever the subscriber's state. NotFound if the account has no such
+    subscriber, Unavailable where too many are under way, of all or of this account."""
+    settings = await _settings(resources, account_id, subscriber_id)
+    now = resources.clock()
+    body = event_body(TYPE, now, {"subscriber_id": subscriber_id})
+    message = OutgoingMessage(resources.new_id("evt_test"), TYPE, body, resources.new_id("att"))
+    with resources.test_slots.slot(account_id):
+        return _test_result(message.event_id, await send(resources, settings, message, now))
+
+
+async def _settings(resources: Resources, account_id: str, subscriber_id: str) -> SendSettings:
+    subscriber = await found(resources, account_id, subscriber_id)
+    versions = {subscriber_id: subscriber.version}
+    known = await resources.send_settings.known(resources.database, versions, resources.clock())
+    if subscriber_id in known:
+        return known[subscriber_id]
+    await found(resources, account_id, subscriber_id)  # else it has just been removed: NotFound
+    raise Unavailable("The subscriber's secrets cannot be opened: was SECRET_KEY changed?")
+
+
+def _test_result(event_id: str, outcome: SendOutcome) -> TestResult:
+    answer = None if isinstance(outcome, Failed) else escaped(outcome.body)
+    return TestResult(
+        event_id, outcome.delivered, outcome.status, outcome.latency, outcome.error, answer
+    )

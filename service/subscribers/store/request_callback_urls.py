@@ -1,0 +1,73 @@
+"""The hidden subscribers that are told of requests' own callback_urls: one for each account and
+origin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import text
+
+from service.kit.database.connection import Connection
+
+AccountOrigin = tuple[str, str]  # an account's id, and the origin of callback_urls
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscriber:
+    """A hidden subscriber that is to be added."""
+
+    id: str
+    account_id: str
+    origin: str  # its URL: `callback://host:port`
+    secret: bytes = field(repr=False)  # encrypted; it signs nothing, as the account's secret does
+
+
+_SUBSCRIBER_IDS = text("""
+    SELECT s.account_id, s.url, s.id
+    FROM unnest(CAST(:accounts AS text[]), CAST(:origins AS text[])) AS given (account_id, origin)
+    JOIN subscribers s ON s.account_id = given.account_id AND s.url = given.origin
+        AND s.type = 'callback'
+""")
+# A process that knows of no types would take it for one that hears of everything: it wants nothing.
+# The order keeps two batches from waiting for each other.
+_ADD_SUBSCRIBERS = text("""
+    INSERT INTO subscribers
+        (id, account_id, type, url, event_types, state, secret, created_at)
+    SELECT id, account_id, 'callback', origin, '{}', 'active', secret, :now
+    FROM unnest(
+        CAST(:ids AS text[]), CAST(:accounts AS text[]), CAST(:origins AS text[]),
+        CAST(:secrets AS bytea[])
+    ) AS given (id, account_id, origin, secret)
+    ORDER BY account_id, origin
+    ON CONFLICT (account_id, url) WHERE type = 'callback' DO NOTHING
+""")
+
+
+async def subscriber_ids(
+    tx: Connection, wanted: Sequence[AccountOrigin]
+) -> dict[AccountOrigin, str]:
+    """The subscriber's id of each account and origin that has one."""
+    values = {
+        "accounts": [account_id for account_id, _ in wanted],
+        "origins": [origin for _, origin in wanted],
+    }
+    return {(row[0], row[1]): str(row[2]) for row in await tx.execute(_SUBSCRIBER_IDS, values)}
+
+
+async def add_subscribers(
+    tx: Connection, new: Sequence[NewSubscriber], now: datetime
+) -> dict[AccountOrigin, str]:
+    """Write those whose account and origin have no subscriber yet, and give the id of the one that
+    each has now. Of several transactions at once the first writes it, and the others wait for its
+    commit."""
+    values = {
+        "ids": [subscriber.id for subscriber in new],
+        "accounts": [subscriber.account_id for subscriber in new],
+        "origins": [subscriber.origin for subscriber in new],
+        "secrets": [subscriber.secret for subscriber in new],
+        "now": now,
+    }
+    await tx.execute(_ADD_SUBSCRIBERS, values)
+    return await subscriber_ids(
+        tx, [(subscriber.account_id, subscriber.origin) for subscriber in new]
+    )

@@ -1,0 +1,108 @@
+"""/v1/subscribers: create, read, list, change, try out, delete."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.accounts.steps import authenticate
+from service.accounts.web.authorize import account_listed, authorize
+from service.kit.crypto.webhook_signatures import kid_of, public_text
+from service.kit.http.requests import LIMIT, MAX_LIMIT, MAX_SMALL_BODY, Query, in_path, read_json
+from service.kit.http.responses import page, rendered
+from service.kit.timestamps import rfc3339
+from service.request_context import outside, resources
+from service.subscribers.steps import manage, send_test
+from service.subscribers.steps import read as subscribers_read
+from service.subscribers.steps.read import Seen
+
+SCOPE = "subscribers"
+
+
+async def create(request: Request) -> Response:
+    caller, given = await authorize(request, SCOPE, own=True), resources(request)
+    body = await read_json(request, MAX_SMALL_BODY)
+    subscriber, secret = await manage.subscribe(given, caller.account_id, body)
+    location = outside(request, f"/v1/subscribers/{subscriber.id}")
+    headers = {"location": location, "cache-control": "no-store"}
+    shown = _public(await subscribers_read.seen(given, subscriber))
+    return rendered(shown | {"secret": secret} | caller.account_shown, 201, headers)
+
+
+async def read(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    seen = await subscribers_read.look(
+        resources(request), caller.account_id, in_path(request, "subscriber_id")
+    )
+    return rendered(_public(seen) | caller.account_shown)
+
+
+async def page_of(request: Request) -> Response:
+    caller, given = await authorize(request, SCOPE), resources(request)
+    query = Query(request)
+    below, limit = query.text("cursor"), query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    account_id = await account_listed(request, caller, query)
+    query.done()
+    found, more = await subscribers_read.page(given, account_id, below, limit)
+    cursor = found[-1].subscriber.id if more else None
+    accounts = {seen.subscriber.account_id for seen in found}
+    of = await authenticate.fields_by_account_id(given, caller, accounts)
+    return page([_public(seen) | of.get(seen.subscriber.account_id, {}) for seen in found], cursor)
+
+
+async def change(request: Request) -> Response:
+    caller, given = await authorize(request, SCOPE), resources(request)
+    subscriber_id = in_path(request, "subscriber_id")
+    body = await read_json(request, MAX_SMALL_BODY)
+    changed = await manage.change(given, caller.account_id, subscriber_id, body)
+    return rendered(_public(await subscribers_read.seen(given, changed)) | caller.account_shown)
+
+
+async def delete(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    await manage.unsubscribe(
+        resources(request), caller.account_id, in_path(request, "subscriber_id")
+    )
+    return Response(status_code=204)
+
+
+async def try_out(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    tried = await send_test.send_test(
+        resources(request), caller.account_id, in_path(request, "subscriber_id")
+    )
+    shown = {
+        "event_id": tried.event_id,
+        "delivered": tried.delivered,
+        "status": tried.status,
+        "latency_ms": round(tried.latency * 1000, 1),
+        "error": tried.error,
+        "answer": tried.answer,
+    }
+    return rendered(shown | caller.account_shown)
+
+
+def _public(seen: Seen) -> dict[str, Any]:
+    one = seen.subscriber
+    return {
+        "id": one.id,
+        "type": one.type,
+        "url": one.url,
+        "channel": one.channel,
+        "description": one.description,
+        "state": one.state,
+        "disabled_reason": one.disabled_reason,
+        "event_types": one.event_types,
+        "reference_types": one.reference_types,
+        "tags": one.tags,
+        "order": one.ordering,
+        "headers": seen.headers,
+        "timeout": one.timeout,
+        "concurrency": one.concurrency,
+        "rate": one.max_rate,
+        "schedule": one.schedule,
+        "format": one.format,
+        "signatures": one.signatures,
+        "public_keys": [{"kid": kid_of(key), "key": public_text(key)} for key in seen.public_keys],
+        "created_at": rfc3339(one.created_at),
+    }

@@ -1,0 +1,65 @@
+"""Secrets that sign what goes out, rotated on demand, and the public keys of those that have them.
+
+`/.well-known/jwks.json` names the keys of every account's subscribers: whoever verifies must pin
+the kids shown to them (`public_keys` of their subscriber), and not believe just any key of it.
+"""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.accounts.web.authorize import authorize
+from service.kit.crypto.webhook_signatures import kid_of, public_text
+from service.kit.http.requests import MAX_SMALL_BODY, Query, in_path, read_json
+from service.kit.http.responses import rendered
+from service.request_context import resources
+from service.subscribers.steps import rotate as subscribers_rotate
+
+SCOPE = "subscribers"
+SECRET = {"cache-control": "no-store"}
+PUBLIC = {"cache-control": "public, max-age=300"}  # far less than the shortest usual overlap
+
+
+async def rotate(request: Request) -> Response:
+    caller = await authorize(request, SCOPE)
+    subscriber_id = in_path(request, "subscriber_id")
+    rotated = await subscribers_rotate.rotate(
+        resources(request), caller.account_id, subscriber_id, await _wish(request)
+    )
+    shown: dict[str, Any] = {"id": rotated.subscriber_id, "secret": rotated.secret}
+    if rotated.public_keys:
+        shown["public_keys"] = [
+            {"kid": kid_of(one), "key": public_text(one)} for one in rotated.public_keys
+        ]
+    return rendered(shown | caller.account_shown, headers=SECRET)
+
+
+async def callback_secret(request: Request) -> Response:
+    caller = await authorize(request, SCOPE, own=True)
+    secret = await subscribers_rotate.account_secret(resources(request), caller.account_id)
+    return rendered({"secret": secret} | caller.account_shown, headers=SECRET)
+
+
+async def rotate_callback_secret(request: Request) -> Response:
+    caller = await authorize(request, SCOPE, own=True)
+    secret = await subscribers_rotate.rotate_account_secret(
+        resources(request), caller.account_id, await _wish(request)
+    )
+    return rendered({"secret": secret} | caller.account_shown, headers=SECRET)
+
+
+async def jwks(request: Request) -> Response:
+    """The newest public keys; subscribers/steps/rotate.py says how many."""
+    Query(request).done()
+    return rendered(
+        {"keys": await subscribers_rotate.published(resources(request))}, headers=PUBLIC
+    )
+
+
+async def _wish(request: Request) -> Any:  # noqa: ANN401
+    """The body's JSON value; where none was sent, all is as by default."""
+    length, chunked = request.headers.get("content-length", "0"), "transfer-encoding"
+    if length == "0" and chunked not in request.headers:  # RFC 9112, section 6
+        return {}
+    return await read_json(request, MAX_SMALL_BODY)

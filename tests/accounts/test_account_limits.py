@@ -1,0 +1,268 @@
+"""What one account may ask for: so many requests a second, so many queued; whoever counts."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from service.accounts.steps import api_keys, authenticate
+from service.accounts.store.authentication import Caller
+from service.app import build
+from service.intake.cache.queue_limit import QueueLimit
+from service.intake.domain.create_request import Accepted
+from service.intake.steps.accept import accept_batch
+from service.intake.steps.validate import validate
+from service.kit.errors import TooMany
+from service.resources import Resources
+from service.submission.steps import submit
+from tests.support.api import Api
+from tests.support.callbacks import create
+from tests.support.clock import Clock
+from tests.support.database import blocked, fetch
+from tests.support.simulator import served
+from tests.support.statements import heard
+from tests.support.subjects import a_request
+
+FEW = 3
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
+    return environ | getattr(request, "param", {})
+
+
+@asynccontextmanager
+async def second(resources: Resources, key: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Another web process' worth of application: it shares nothing with the first but Postgres."""
+    own = replace(resources, queue_limit=QueueLimit(resources.settings.max_queued_per_account))
+    async with served(build(own)) as address:
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(
+            base_url=address, headers=headers, trust_env=False, timeout=30
+        ) as http:
+            yield http
+
+
+RATE_LIMIT = 10
+RATE = pytest.mark.parametrize(
+    "environ",
+    [{"CALLSHEET_REQUESTS_PER_SECOND": str(RATE_LIMIT)}],
+    indirect=True,
+)
+QUEUE = pytest.mark.parametrize(
+    "environ", [{"CALLSHEET_MAX_QUEUED_PER_ACCOUNT": str(FEW)}], indirect=True
+)
+
+
+@RATE
+async def test_a_second_s_worth_may_come_at_once_over_all_processes(api: Api) -> None:
+    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    async with second(api.resources, key) as other:
+        for _ in range(2):
+            begun = monotonic()
+            answers = await asyncio.gather(
+                *(http.get("/v1/subjects") for http in (api.http, other) for _ in range(40))
+            )
+            codes = Counter(answer.status_code for answer in answers)
+            most = RATE_LIMIT * (1 + monotonic() - begun) + 1
+            assert set(codes) == {200, 429}
+            assert RATE_LIMIT <= codes[200] <= most
+            await pause(api.resources, 3600)
+            refused = next(answer for answer in answers if answer.status_code == 429)
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.json()["code"] == "too_many_requests"
+            assert refused.headers["retry-after"] == "1"
+
+
+@RATE
+async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: Clock) -> None:
+    digest = authenticate.digest(
+        await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    )
+    clock.pass_by(3600)
+    ahead = await authenticate.known(api.resources, [digest] * RATE_LIMIT)
+    clock.pass_by(-3600)
+    await pause(api.resources, 1)
+    behind = await authenticate.known(api.resources, [digest] * RATE_LIMIT)
+    assert {type(one) for one in (*ahead, *behind)} == {Caller}
+
+
+@RATE
+async def test_one_account_s_requests_cost_the_others_nothing(api: Api) -> None:
+    other = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    await fetch(
+        api.resources,
+        "UPDATE accounts SET rate_used_until = clock_timestamp() + interval '1 minute'"
+        " WHERE name = 'acme'",  # what the account may ask for is used up for so long
+    )
+    assert (await api.http.get("/v1/subjects")).status_code == 429
+    theirs = await api.http.get("/v1/subjects", headers={"authorization": f"Bearer {other}"})
+    assert theirs.status_code == 200
+
+
+async def pause(resources: Resources, seconds: float) -> None:
+    """As if so long nothing had been asked for: the time that counts is Postgres'."""
+    await fetch(
+        resources,
+        "UPDATE accounts SET rate_used_until = rate_used_until - make_interval(secs => $1)",
+        seconds,
+    )
+
+
+@RATE
+async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resources) -> None:
+    mine = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
+    theirs = await api_keys.create(resources, "other", api_keys.DEFAULT_SCOPES)
+    digests = [authenticate.digest(one) for one in (*mine * 6, theirs, "csk_none")]
+    found = await authenticate.known(resources, digests)
+    kinds = [type(one).__name__ for one in found]
+    assert kinds == ["Caller"] * 10 + ["TooMany"] * 2 + ["Caller", "Unauthorized"]
+
+
+@pytest.mark.parametrize("environ", [{"CALLSHEET_REQUESTS_PER_SECOND": "0.1"}], indirect=True)
+async def test_a_rate_below_one_lets_one_pass_and_says_how_long_to_wait(
+    resources: Resources,
+) -> None:
+    digest = authenticate.digest(await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES))
+    (first,) = await authenticate.known(resources, [digest])
+    assert isinstance(first, Caller)
+    (refused,) = await authenticate.known(resources, [digest])
+    assert isinstance(refused, TooMany)
+    assert 0 < refused.retry_after <= 10
+    await pause(resources, 10)
+    (third,) = await authenticate.known(resources, [digest])
+    assert isinstance(third, Caller)
+
+
+async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
+    resources: Resources,
+) -> None:
+    """Accounts are locked in one order, by claims as by those who count requests: so none of them
+    waits for another crosswise."""
+    made = [
+        await api_keys.create(resources, f"account-{n}", api_keys.DEFAULT_SCOPES) for n in range(4)
+    ]
+    known = await authenticate.known(resources, [authenticate.digest(one) for one in made])
+    accounts = sorted(one.account_id for one in known if isinstance(one, Caller))
+    settings = resources.settings
+    requests = [validate(settings, account_id, a_request()) for account_id in accounts]
+    await accept_batch(resources, requests)
+    lock = "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
+    connection = await asyncpg.connect(resources.settings.database_url)
+    async with asyncio.TaskGroup() as group:
+        async with connection.transaction():
+            await connection.execute(lock, accounts[0])
+            claiming = group.create_task(submit.claim(resources, len(accounts)))
+            await blocked(resources)
+            for one in accounts[1:]:
+                await connection.execute(f"{lock} NOWAIT", one)
+        await connection.close()
+    assert len(claiming.result()) == len(accounts)
+
+
+@QUEUE
+async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> None:
+    first = await api.create(external_task_id="first")
+    for _ in range(FEW - 1):
+        await api.create()
+    answer = await api.http.post("/v1/subjects", json=a_request())
+    assert answer.status_code == 429
+    assert answer.json()["code"] == "queue_full"
+    assert int(answer.headers["retry-after"]) >= 1
+    again = await api.http.post("/v1/subjects", json=a_request(external_task_id="first"))
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+    assert (await api.http.post(f"/v1/subjects/{first['id']}/cancel")).status_code == 200
+    assert (await api.http.post("/v1/subjects", json=a_request())).status_code == 202
+    other = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    headers = {"authorization": f"Bearer {other}"}
+    theirs = await api.http.post("/v1/subjects", json=a_request(), headers=headers)
+    assert theirs.status_code == 202
+
+
+@QUEUE
+async def test_a_queue_is_never_fuller_than_allowed_however_many_processes_fill_it(
+    api: Api,
+) -> None:
+    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    async with second(api.resources, key) as other:
+        answers = await asyncio.gather(
+            *(
+                http.post("/v1/subjects", json=a_request())
+                for http in (api.http, other)
+                for _ in range(20)
+            )
+        )
+    assert Counter(answer.status_code for answer in answers) == {202: FEW, 429: 40 - FEW}
+    assert len(await fetch(api.resources, "SELECT id FROM subjects")) == FEW
+
+
+@QUEUE
+async def test_equal_requests_take_up_one_place_of_a_queue(api: Api) -> None:
+    for _ in range(FEW - 1):
+        await api.create()
+    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    async with second(api.resources, key) as other:
+        body = a_request(external_task_id="mine")
+        answers = await asyncio.gather(
+            *(http.post("/v1/subjects", json=body) for http in (api.http, other) for _ in range(25))
+        )
+    assert Counter(answer.status_code for answer in answers) == {202: 1, 200: 49}
+    assert (await api.http.post("/v1/subjects", json=a_request())).status_code == 429
+
+
+@pytest.mark.parametrize("environ", [{"CALLSHEET_MAX_QUEUED_PER_ACCOUNT": "20000"}], indirect=True)
+async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
+    resources: Resources, clock: Clock, account: str
+) -> None:
+    """As counting it takes long; so what has become free is seen a little later."""
+    await create(resources, account, a_request())
+    await fetch(
+        resources,
+        "INSERT INTO subjects"
+        " SELECT (jsonb_populate_record(s, jsonb_build_object('id', 'q' || n))).*"
+        " FROM subjects s, generate_series(2, 20000) n",
+    )
+    clock.pass_by(1)  # until then it is believed to have room
+    request = validate(resources.settings, account, a_request())
+    with heard() as statements:
+        results = [(await accept_batch(resources, [request]))[0] for _ in range(3)]
+    assert {type(result) for result in results} == {TooMany}
+    assert sum("count(*)" in one and "queued" in one for one in statements) == 1
+    await fetch(resources, "DELETE FROM subjects WHERE id = 'q2'")
+    clock.pass_by(1)
+    (result,) = await accept_batch(resources, [request])
+    assert isinstance(result, Accepted)
+
+
+@QUEUE
+async def test_equal_ones_that_come_together_take_up_one_place(api: Api) -> None:
+    for _ in range(FEW - 1):
+        await api.create()
+    body = a_request(external_task_id="mine")
+    answer = await api.http.post("/v1/subjects/batch", json={"subjects": [body, body, body]})
+    assert [one["status"] for one in answer.json()["data"]] == [202, 200, 200]
+
+
+@QUEUE
+async def test_a_batch_fills_the_queue_and_the_rest_of_it_is_refused(api: Api) -> None:
+    bodies = [a_request() for _ in range(FEW + 2)]
+    answer = await api.http.post("/v1/subjects/batch", json={"subjects": bodies})
+    data: list[dict[str, Any]] = answer.json()["data"]
+    assert [one["status"] for one in data] == [202] * FEW + [429] * 2
+    assert data[-1]["problem"]["code"] == "queue_full"
+
+
+@QUEUE
+async def test_a_request_refused_for_its_queue_binds_no_key(api: Api, account: str) -> None:
+    for _ in range(FEW):
+        await api.create()
+    with pytest.raises(TooMany):
+        await create(api.resources, account, a_request(), "key")
+    assert not await fetch(api.resources, "SELECT key FROM idempotency_keys")

@@ -1,0 +1,147 @@
+"""Keys for callers: shown once, kept as a hash, good for their scopes as long as they last."""
+
+from datetime import timedelta
+
+import pytest
+
+from service.accounts.steps import api_keys, authenticate
+from service.accounts.store.authentication import Caller
+from service.kit.errors import Invalid, NotFound
+from service.resources import Resources
+from tests.support.clock import Clock
+from tests.support.database import fetch
+
+
+async def caller(resources: Resources, key: str) -> Caller | None:
+    (found,) = await authenticate.known(resources, [authenticate.digest(key)])
+    return found if isinstance(found, Caller) else None
+
+
+async def test_a_key_opens_its_account_for_its_scopes(resources: Resources) -> None:
+    key = await api_keys.create(resources, "acme", ["subjects:read", "subjects:read", "operator"])
+    found = await caller(resources, key)
+    assert found is not None
+    assert found.account_name == "acme"
+    assert found.scopes == {"subjects:read", "operator"}
+    assert await caller(resources, key + "x") is None
+
+
+async def test_an_account_may_have_several_keys(resources: Resources) -> None:
+    found = [
+        await caller(resources, await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES))
+        for _ in range(2)
+    ]
+    assert len({one.account_id for one in found if one}) == 1
+    assert len({one.key_id for one in found if one}) == 2
+
+
+async def test_the_key_itself_is_not_kept(resources: Resources) -> None:
+    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
+    (row,) = await fetch(resources, "SELECT * FROM api_keys")
+    assert key not in str(row)
+    assert key.startswith(row["prefix"])
+    assert len(row["prefix"]) < 16
+
+
+async def test_an_expired_key_opens_nothing(resources: Resources, clock: Clock) -> None:
+    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
+    for seconds, state in ((0, "active"), (3599.999, "active"), (0.001, "expired")):
+        clock.pass_by(seconds)
+        assert (await caller(resources, key) is None) == (state == "expired")
+        (one,) = await api_keys.listed(resources)
+        assert one.state == state
+
+
+@pytest.mark.parametrize(
+    ("text", "life"),
+    [
+        ("90d", timedelta(days=90)),
+        ("12h", timedelta(hours=12)),
+        ("45", timedelta(seconds=45)),
+        ("3650d", api_keys.MAX_LIFE),
+        (None, None),
+    ],
+)
+async def test_a_key_lasts_as_long_as_is_said(
+    resources: Resources, clock: Clock, text: str | None, life: timedelta | None
+) -> None:
+    await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, text)
+    (one,) = await api_keys.listed(resources)
+    assert one.key.expires_at == (None if life is None else clock() + life)
+
+
+async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
+    old, new = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
+    assert await caller(resources, old) is not None
+    assert await caller(resources, new) is not None
+    first = next(one for one in await api_keys.listed(resources) if old.startswith(one.key.prefix))
+    await api_keys.revoke(resources, first.key.id)
+    assert await caller(resources, old) is None
+    assert await caller(resources, new) is not None
+
+
+async def test_a_key_stays_revoked_since_the_first_time(resources: Resources, clock: Clock) -> None:
+    await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
+    (one,) = await api_keys.listed(resources)
+    at = clock()
+    for _ in range(2):
+        revoked = await api_keys.revoke(resources, one.key.id)
+        assert (revoked.state, revoked.key.revoked_at) == ("revoked", at)
+        clock.pass_by(7200)
+    with pytest.raises(NotFound):
+        await api_keys.revoke(resources, "key_none")
+
+
+async def test_keys_are_listed_the_oldest_first_and_by_their_account(
+    resources: Resources, clock: Clock
+) -> None:
+    made = []
+    for account in ("acme", "other", "acme"):
+        made.append(await api_keys.create(resources, account, ["operator"]))
+        clock.pass_by(1)
+    await caller(resources, made[1])
+    found = await api_keys.listed(resources)
+    assert [one.key.account for one in found] == ["acme", "other", "acme"]
+    assert [one.key.prefix for one in found] == [key[:12] for key in made]
+    assert [one.key.last_used_at for one in found] == [None, clock(), None]
+    assert [one.key.scopes for one in found] == [["operator"]] * 3
+    assert await api_keys.listed(resources, "acme") == [found[0], found[2]]
+    assert await api_keys.listed(resources, "nobody") == []
+    assert not any(key in str(found) for key in made)
+
+
+async def test_its_last_use_is_known_to_the_minute(resources: Resources, clock: Clock) -> None:
+    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
+    first = clock()
+    await caller(resources, key)
+    clock.pass_by(60)
+    await caller(resources, key)
+    (row,) = await fetch(resources, "SELECT last_used_at FROM api_keys")
+    assert row["last_used_at"] == first, "no write on every request"
+    clock.pass_by(1)
+    await caller(resources, key)
+    (row,) = await fetch(resources, "SELECT last_used_at FROM api_keys")
+    assert row["last_used_at"] == clock()
+
+
+@pytest.mark.parametrize(
+    ("account", "scopes", "expires_in", "codes"),
+    [
+        ("acme", ["subjects:eat"], None, {"unknown_scope"}),
+        ("acme", [], None, {"scopes"}),
+        ("", ["operator"], None, {"account"}),
+        ("a" * 101, ["operator"], None, {"account"}),
+        ("a\nb", ["nothing", "operator"], "never", {"account", "unknown_scope", "expires_in"}),
+        ("acme", ["operator"], "0", {"expires_in"}),
+        ("acme", ["operator"], "-1d", {"expires_in"}),
+        ("acme", ["operator"], "3651d", {"expires_in"}),
+        ("acme", ["operator"], "", {"expires_in"}),
+    ],
+)
+async def test_a_key_that_cannot_be_made_says_why(
+    resources: Resources, account: str, scopes: list[str], expires_in: str | None, codes: set[str]
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        await api_keys.create(resources, account, scopes, expires_in)
+    assert {one.code for one in caught.value.errors} == codes
+    assert await api_keys.listed(resources) == []

@@ -1,0 +1,245 @@
+"""A client that has an access key and a secret key signs in with both, on every path of ours."""
+
+import httpx
+import pytest
+from structlog.typing import EventDict
+
+from service.accounts.steps import api_keys, authenticate
+from service.accounts.steps.api_keys import DEFAULT_SCOPES, Pair
+from service.accounts.store.authentication import Caller
+from service.operations.steps import reencrypt
+from service.provider.remote.client import Accepted, Found, Provider
+from service.provider.remote.credentials import KeyPair
+from service.settings import read_settings
+from service.wiring import open_resources
+from tests.conftest import SECRET_KEY
+from tests.support.access_tokens import jwt, token
+from tests.support.api import Api
+from tests.support.api_under_provider_paths import PATH, There, client
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.simulator import request_body
+from tests.support.statements import heard
+from tests.test_command_line import run
+
+NEXT_KEY = "dGhlIG5leHQgc2VjcmV0IGtleSwgb2YgMzIgYnl0ZXM="
+OURS = "/v1/subjects"
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
+    return environ | getattr(request, "param", {})
+
+
+@pytest.fixture
+async def pair(api: Api) -> Pair:
+    return await api_keys.create_pair(api.resources, "acme", DEFAULT_SCOPES)
+
+
+async def asked(api: Api, path: str, sent: str) -> httpx.Response:
+    return await api.http.get(path, headers={"authorization": f"Bearer {sent}"})
+
+
+async def codes(api: Api, sent: str) -> tuple[int, str, int, int]:
+    """Statuses and codes on a path of ours and on the provider's; 0 for a success."""
+    ours, theirs = await asked(api, OURS, sent), await asked(api, PATH, sent)
+    return ours.status_code, ours.json().get("code", ""), theirs.status_code, theirs.json()["code"]
+
+
+GOOD = (200, "", 200, 0)
+REFUSED = (401, "unauthorized", 401, 1002)
+
+
+def of(pair: Pair, clock: Clock, **claims: object) -> str:
+    return token(pair.access_key, pair.secret_key, clock().timestamp(), **claims)
+
+
+async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open_the_account(
+    api: Api, environ: dict[str, str], clock: Clock
+) -> None:
+    await api.create()
+    given = ("--account", "acme", "--pair", "--scopes", "subjects:read")
+    done = await run(environ, "keys", "create", *given)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *both = done.stdout.splitlines()
+    made = Pair(*both)
+    assert made.access_key.startswith("csa_")
+    assert made.secret_key.startswith("css_")
+    assert done.stdout.count(made.access_key) == done.stdout.count(made.secret_key) == 1
+    assert len((await asked(api, OURS, of(made, clock))).json()["data"]) == 1
+    assert (await asked(api, "/v1/subscribers", of(made, clock))).status_code == 403
+    listed = (await run(environ, "keys", "list")).stdout
+    assert made.access_key[:12] in listed
+    assert f"\n{first.removeprefix('id  ')} " in f"\n{listed}"
+    assert made.secret_key not in listed
+
+
+async def test_a_client_that_knows_the_pair_and_the_base_url_creates_and_follows_a_subject(
+    api: Api, pair: Pair, clock: Clock
+) -> None:
+    there = There(str(api.http.base_url), of(pair, clock), "")
+    async with client(there) as caller:
+        made = await caller.create(request_body(external_task_id="mine-1"))
+        await api.work()
+        await api.ended(made["task_id"])
+        assert (await caller.ended("mine-1"))["task_status"] == "succeed"
+        assert [one["task_id"] for one in await caller.page(pageNum=1)] == [made["task_id"]]
+
+
+async def test_our_own_client_of_the_provider_can_be_such_a_client(api: Api, pair: Pair) -> None:
+    credentials = KeyPair(pair.access_key, pair.secret_key)
+    remote = Provider(str(api.http.base_url), credentials, 30.0, api.resources.clock)
+    try:
+        assert isinstance(await remote.create(request_body(external_task_id="sub_1")), Accepted)
+        assert isinstance(await remote.look_up("sub_1"), Found)
+    finally:
+        await remote.aclose()
+
+
+async def test_a_token_is_good_in_its_time_on_every_path(
+    api: Api, pair: Pair, clock: Clock
+) -> None:
+    now = clock().timestamp()
+    assert await codes(api, of(pair, clock)) == GOOD
+    assert await codes(api, of(pair, clock, nbf=now + 60)) == (401, "unauthorized", 401, 1003)
+    assert await codes(api, of(pair, clock, exp=now - 1)) == (401, "unauthorized", 401, 1004)
+    assert await codes(api, of(pair, clock, exp=now + 86_400)) == REFUSED
+    kept = of(pair, clock)
+    clock.pass_by(1801)
+    assert (await codes(api, kept))[-1] == 1004
+
+
+async def test_what_proves_nothing_is_refused_whatever_it_is(
+    api: Api, pair: Pair, clock: Clock
+) -> None:
+    other = await api_keys.create_pair(api.resources, "other", DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "acme", DEFAULT_SCOPES)
+    now, claims = clock().timestamp(), {"iss": pair.access_key, "exp": clock().timestamp() + 60}
+    for sent in (
+        pair.access_key,
+        pair.secret_key,
+        f"{pair.access_key}.{pair.secret_key}",
+        token(pair.access_key, other.secret_key, now),
+        token(other.access_key, pair.secret_key, now),
+        token("csa_nobody", pair.secret_key, now),
+        token("csa_nobody", "", now),
+        token(key, "", now),
+        token(key, key, now),
+        token(pair.access_key, "", now),
+        token(pair.access_key, pair.access_key, now),
+        jwt(pair.secret_key, claims, {"alg": "none"}),
+        jwt(pair.secret_key, claims, {"alg": "HS512"}, "sha512"),
+        "a.b.c",
+        "..",
+        "é.é.é".encode().decode("latin-1"),
+        of(pair, clock) + "A" * 5000,
+    ):
+        for path in (OURS, PATH):
+            headers = {b"authorization": b"Bearer " + sent.encode("latin-1")}
+            answer = await api.http.get(path, headers=headers)
+            assert answer.status_code == 401, sent
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.json()["code"] in {"unauthorized", 1002}
+
+
+async def test_of_a_key_that_is_none_no_more_is_said_or_done_than_of_a_wrong_signature(
+    api: Api, pair: Pair, clock: Clock
+) -> None:
+    await asked(api, OURS, of(pair, clock, exp=0))  # a new connection asks for more
+    told = []
+    for access_key in (pair.access_key, "csa_nobody"):
+        wrong = token(access_key, "css_wrong", clock().timestamp())
+        with heard() as statements:
+            answer = await asked(api, OURS, wrong)
+        told.append((answer.status_code, answer.json(), statements))
+    assert told[0] == told[1]
+    (row,) = await fetch(
+        api.resources, "SELECT last_used_at FROM api_keys WHERE secret IS NOT NULL"
+    )
+    assert row["last_used_at"] is None
+
+
+async def test_a_pair_that_is_revoked_or_has_expired_opens_nothing_at_once(
+    api: Api, clock: Clock, environ: dict[str, str]
+) -> None:
+    pair, short = [
+        await api_keys.create_pair(api.resources, "acme", DEFAULT_SCOPES, life)
+        for life in (None, "10m")
+    ]
+    assert [await codes(api, of(one, clock)) for one in (pair, short)] == [GOOD, GOOD]
+    (row,) = [
+        one.key
+        for one in await api_keys.listed(api.resources)
+        if pair.access_key.startswith(one.key.prefix)
+    ]
+    assert row.last_used_at is not None
+    assert (await run(environ, "keys", "revoke", row.id)).returncode == 0
+    assert await codes(api, of(pair, clock)) == REFUSED
+    assert await codes(api, of(short, clock)) == GOOD
+    clock.pass_by(600)
+    assert await codes(api, of(short, clock)) == REFUSED
+
+
+async def test_the_secret_key_is_kept_sealed_and_the_access_key_as_its_hash(
+    api: Api, pair: Pair, clock: Clock, logged: list[EventDict]
+) -> None:
+    await codes(api, of(pair, clock))
+    (row,) = await fetch(api.resources, "SELECT * FROM api_keys WHERE secret IS NOT NULL")
+    kept = str(row)
+    assert pair.access_key not in kept
+    assert pair.secret_key not in kept
+    assert pair.secret_key.encode() not in row["secret"]
+    assert pair.secret_key not in repr(pair)
+    assert pair.secret_key not in str(logged)
+
+
+@pytest.mark.parametrize("environ", [{"CALLSHEET_REQUESTS_PER_SECOND": "0.1"}], indirect=True)
+async def test_requests_of_a_pair_count_as_others_do_but_not_those_it_did_not_sign(
+    api: Api, pair: Pair, clock: Clock
+) -> None:
+    for _ in range(3):
+        wrong = token(pair.access_key, "css_wrong", clock().timestamp())
+        assert (await asked(api, OURS, wrong)).status_code == 401
+    assert (await asked(api, OURS, of(pair, clock))).status_code == 200
+    assert (await asked(api, OURS, of(pair, clock))).status_code == 429
+
+
+async def test_what_comes_together_is_told_apart(api: Api, pair: Pair, clock: Clock) -> None:
+    key = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
+    now = clock().timestamp()
+    given = [
+        authenticate.presented(sent)
+        for sent in (
+            of(pair, clock),
+            key,
+            token(pair.access_key, "css_wrong", now),
+            pair.access_key,
+            of(pair, clock, exp=now - 1),
+            of(pair, clock),
+        )
+    ]
+    found = await authenticate.known(api.resources, given)
+    names = [one.account_name if isinstance(one, Caller) else None for one in found]
+    assert names == ["acme", "other", None, None, None, "acme"]
+
+
+async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
+    pair: Pair, environ: dict[str, str], logged: list[EventDict]
+) -> None:
+    changed = environ | {"CALLSHEET_SECRET_KEY": NEXT_KEY}
+    changing = changed | {"CALLSHEET_PREVIOUS_SECRET_KEYS": SECRET_KEY}
+
+    async def opens(settings: dict[str, str]) -> bool:
+        async with open_resources(read_settings(settings)) as resources:
+            now = resources.clock().timestamp()
+            sent = token(pair.access_key, pair.secret_key, now)
+            (found,) = await authenticate.known(resources, [authenticate.presented(sent)])
+            return isinstance(found, Caller)
+
+    assert await opens(changing)
+    assert not await opens(changed)
+    assert [one["action"] for one in logged if one.get("key")] == ["secret_sealed"]
+    async with open_resources(read_settings(changing)) as resources:
+        done = await reencrypt.reencrypt(resources)
+    assert (done.anew, done.unopened) == (1, [])
+    assert await opens(changed)

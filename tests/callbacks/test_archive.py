@@ -1,0 +1,40 @@
+"""Stored callbacks are found by an index, however many there are."""
+
+from typing import Any
+
+import asyncpg
+
+from service.callbacks.domain.verdicts import Verdict
+from service.callbacks.store import archive
+from service.callbacks.store.archive import CallbackFilter
+from tests.support.api import Api
+from tests.support.statements import heard, plan, scans
+
+
+def bounded(scan: dict[str, Any]) -> bool:
+    """Whether it goes to what is sought, or over an index of what is seldom."""
+    seldom = {"ix_callbacks_verdict", "ix_callbacks_unknown", "ix_subjects_with_provider"}
+    return "Index Cond" in scan or scan.get("Index Name", "") in seldom
+
+
+async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) -> None:
+    with heard() as statements:
+        async with api.resources.database.transaction() as tx:
+            await archive.page(tx, CallbackFilter(verdict=Verdict.REJECTED, below="cbk_1"), 50)
+            await archive.page(tx, CallbackFilter(subject_id="sub_1"), 50)
+            await archive.counts(tx)
+            await archive.rejected_of(tx, "provider", "", 100)
+            await archive.now_matching(tx, api.resources.clock(), 100)
+            await archive.remove(tx, "cbk_1", Verdict.REJECTED)
+    connection = await asyncpg.connect(api.resources.settings.database_url)
+    try:
+        for statement in statements:
+            looks = list(scans(await plan(connection, statement)))
+            assert looks, statement
+            assert all(bounded(one) or one["Node Type"] == "Bitmap Heap Scan" for one in looks), (
+                statement,
+                looks,
+            )
+    finally:
+        await connection.close()
+    assert len(statements) == 6

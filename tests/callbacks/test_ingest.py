@@ -1,0 +1,323 @@
+"""Callbacks: applied once, and kept, whatever their order, their number and their claims."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from service.callbacks.domain.callback import Callback, RawCallback
+from service.callbacks.steps import ingest
+from service.callbacks.steps.apply import CallbackResult
+from service.callbacks.steps.verify import verify
+from service.job_queue import Work
+from service.kit.concurrency.batcher import Batcher
+from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import advance
+from service.submission.steps import submit
+from tests.support.api import Api
+from tests.support.callbacks import ELEMENT, TASK, newer, record, signed, token
+from tests.support.clock import Clock
+from tests.support.database import blocked, fetch
+from tests.support.simulator import Remote
+
+COPIES = 46
+OTHER_TASK = "880000000000000002"
+OUT_OF_ORDER = (  # what comes first, what then, and what that is
+    ("succeed", "processing", "late"),
+    ("succeed", "submitted", "late"),
+    ("processing", "submitted", "late"),
+    ("processing", "processing", "repeated"),
+    ("succeed", "failed", "anomaly"),
+    ("failed", "succeed", "anomaly"),
+)
+
+
+async def call_back(
+    api: Api, subject_id: str | None, body: bytes, message_id: str = "msg_1", **changes: str
+) -> httpx.Response:
+    """Post it, signed, to the subject's address, or to that of none."""
+    path = "" if subject_id is None else f"/{token(api.resources, subject_id)}"
+    headers = signed(body, api.resources.clock(), message_id) | changes
+    return await api.http.post(f"/callbacks{path}", content=body, headers=headers)
+
+
+async def verdict(api: Api, subject_id: str | None, body: bytes, message_id: str = "msg_1") -> str:
+    answer = await call_back(api, subject_id, body, message_id)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["verdict"])
+
+
+async def kept(api: Api) -> list[dict[str, Any]]:
+    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY dedup_key")
+
+
+async def submitted(api: Api, task: str = TASK) -> str:
+    """The id of a subject that the provider has."""
+    subject_id: str = (await api.create())["id"]
+    await advance(api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task))
+    return subject_id
+
+
+async def state(api: Api, subject_id: str) -> str:
+    return str((await api.read(subject_id))["state"])
+
+
+@pytest.mark.parametrize("write", [record, newer])
+async def test_callbacks_of_either_shape_walk_a_subject_to_its_end(api: Api, write: Any) -> None:  # noqa: ANN401
+    subject_id = (await api.create())["id"]
+    for number, word in enumerate(("submitted", "processing", "succeed")):
+        assert await verdict(api, subject_id, write(subject_id, word), f"msg_{number}") == "applied"
+    subject = await api.read(subject_id)
+    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK)
+    assert subject["subject"]["element_id"] == ELEMENT
+    types = ["queued", "submitted", "processing", "succeeded"]
+    assert await api.types(subject_id) == types
+
+
+async def test_a_failure_carries_the_providers_words(api: Api) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id, "failed", task_status_msg="no face was found")
+    assert await verdict(api, subject_id, body) == "applied"
+    error = (await api.read(subject_id))["error"]
+    assert error == {"code": "provider_failed", "message": "no face was found"}
+
+
+async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id)
+    copies = (verdict(api, subject_id, body) for _ in range(COPIES))
+    assert Counter(await asyncio.gather(*copies)) == {"applied": 1, "repeated": COPIES - 1}
+    (row,) = await kept(api)
+    assert (row["times_received"], row["verdict"], row["body"]) == (COPIES, "applied", body)
+    assert await api.types(subject_id) == ["queued", "submitted", "succeeded"]
+
+
+async def test_the_same_news_under_other_ids_is_applied_once_and_all_kept(api: Api) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id)
+    sent = (verdict(api, subject_id, body, f"msg_{number}") for number in range(9))
+    assert Counter(await asyncio.gather(*sent)) == {"applied": 1, "repeated": 8}
+    assert len(await kept(api)) == 9
+
+
+async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(api: Api) -> None:
+    for number, (first, then, expected) in enumerate(OUT_OF_ORDER):
+        subject_id = await submitted(api, str(number))
+        messages = [f"{number}_1", f"{number}_2"]
+        body = record(subject_id, first, str(number))
+        assert await verdict(api, subject_id, body, messages[0]) == "applied"
+        before = await api.read(subject_id)
+        body = record(subject_id, then, str(number))
+        assert await verdict(api, subject_id, body, messages[1]) == expected
+        assert await api.read(subject_id) == before
+        verdicts = {row["dedup_key"]: row["verdict"] for row in await kept(api)}
+        assert [verdicts[message] for message in messages] == ["applied", expected]
+    assert await api.violations() == []
+
+
+async def test_a_callback_for_a_canceled_subject_is_an_anomaly(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    await api.http.post(f"/v1/subjects/{subject_id}/cancel")
+    assert await verdict(api, subject_id, record(subject_id)) == "anomaly"
+    assert await state(api, subject_id) == "canceled"
+
+
+async def test_a_callback_that_overtakes_the_answer_to_our_own_call_wins(
+    api: Api, provider: Remote
+) -> None:
+    await provider.admin("faults", {"lose": True})
+    subject_id = (await api.create())["id"]
+    (claimed,) = await submit.claim(api.resources, 1)
+    assert await state(api, subject_id) == "submitting"
+    assert await verdict(api, subject_id, record(subject_id)) == "applied"
+    await submit.submit(api.resources, claimed)
+    subject = await api.read(subject_id)
+    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK)
+    assert await api.types(subject_id) == ["queued", "succeeded"]
+    assert await api.violations() == []
+
+
+async def test_a_body_that_names_another_subject_than_its_address_moves_neither(api: Api) -> None:
+    first, second = await submitted(api), await submitted(api, OTHER_TASK)
+    assert await verdict(api, first, record(second)) == "mismatch"
+    assert await verdict(api, first, record(first, task=OTHER_TASK), "msg_2") == "mismatch"
+    assert await verdict(api, first, record(None, task=OTHER_TASK), "msg_3") == "mismatch"
+    assert [await state(api, one) for one in (first, second)] == ["submitted"] * 2
+    assert {row["subject_id"] for row in await kept(api)} == {first}
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_body_that_names_another_subjects_task_moves_neither(
+    api: Api, *, named: bool
+) -> None:
+    await submitted(api, TASK)
+    early = (await api.create())["id"]
+    body = record(early if named else None, task=TASK)
+    assert await verdict(api, early, body) == "mismatch"
+    assert await state(api, early) == "queued"
+
+
+async def test_a_callback_about_nothing_we_know_is_kept(api: Api) -> None:
+    nobody = "sub_00000000000000000000000000"
+    assert await verdict(api, nobody, record(nobody)) == "unknown"
+    assert await verdict(api, None, newer(None, "submitted", outputs=[]), "msg_2") == "unknown"
+    assert await verdict(api, None, record(nobody), "msg_3") == "unknown"
+    assert [row["subject_id"] for row in await kept(api)] == [nobody, None, None]
+
+
+@pytest.mark.parametrize("by", ["external id", "task"])
+async def test_a_signed_callback_at_the_common_address_is_applied(api: Api, by: str) -> None:
+    subject_id = await submitted(api)
+    body = record(subject_id if by == "external id" else None)
+    assert await verdict(api, None, body) == "applied"
+    assert await state(api, subject_id) == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"task_status": "thinking"}, {"task_result": {"elements": []}}]
+)
+async def test_what_nothing_can_be_made_of_is_parked_and_the_provider_asked(
+    api: Api, provider: Remote, changes: dict[str, Any]
+) -> None:
+    await provider.admin("faults", {"lose": True})
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    task = (await api.read(subject_id))["provider_task_id"]
+    await provider.ended(subject_id)
+    assert await verdict(api, subject_id, record(subject_id, task=task, **changes)) == "parked"
+    assert await state(api, subject_id) == "submitted"
+    await api.work(Work.RECONCILE)
+    assert await state(api, subject_id) == "succeeded"
+    (row,) = await kept(api)
+    assert "nothing can be made of the status" in row["reason"]
+
+
+async def test_a_parked_callback_at_the_common_address_has_the_provider_asked_too(
+    api: Api,
+) -> None:
+    subject_id = await submitted(api)
+    assert await verdict(api, None, record(subject_id, "thinking")) == "parked"
+    (row,) = await fetch(api.resources, "SELECT next_poll_at FROM subjects")
+    assert row["next_poll_at"] <= api.resources.clock()
+
+
+async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: Clock) -> None:
+    rung: list[Work] = []
+    api.resources.queue.listen(rung.append)
+    subject_id = await submitted(api)
+    rung.clear()
+    clock.pass_by(1)
+    await verdict(api, subject_id, record(subject_id))
+    assert rung == [Work.SUBMIT]
+    assert State(await state(api, subject_id)) is State.SUCCEEDED
+
+
+async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_comes_again(
+    api: Api,
+) -> None:
+    body = record(None, task=TASK)
+    assert await verdict(api, None, body) == "unknown"
+    subject_id = await submitted(api)
+    assert await verdict(api, None, body) == "applied"
+    assert await verdict(api, None, body) == "repeated"
+    (row,) = await kept(api)
+    assert (row["verdict"], row["reason"], row["times_received"]) == ("applied", None, 3)
+    assert row["subject_id"] == subject_id
+    assert await state(api, subject_id) == "succeeded"
+
+
+async def test_a_message_that_went_astray_is_taken_at_its_own_address(api: Api) -> None:
+    stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
+    body = record(subject_id)
+    assert await verdict(api, stranger, body) == "mismatch"
+    assert await verdict(api, subject_id, body) == "applied"
+    (row,) = await kept(api)
+    assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 2)
+    assert await state(api, stranger) == "submitted"
+
+
+async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_called(
+    api: Api,
+) -> None:
+    """A contradiction that comes twice is one contradiction."""
+    subject_id = await submitted(api)
+    good = record(subject_id, updated_at=1_781_080_794_151)
+    bad = record(subject_id, "failed", updated_at=1_781_080_794_152)
+    later = record(subject_id, "failed", updated_at=1_781_080_794_153)
+    sent = [good, good, bad, bad, later]
+    verdicts = [await verdict(api, subject_id, body, f"msg_{at}") for at, body in enumerate(sent)]
+    assert verdicts == ["applied", "repeated", "anomaly", "repeated", "anomaly"]
+    assert [row["verdict"] for row in await kept(api)] == verdicts
+    assert await state(api, subject_id) == "succeeded"
+
+
+async def test_other_bytes_under_the_id_of_a_message_are_kept_and_judged_by_themselves(
+    api: Api,
+) -> None:
+    """Whatever was answered with success is in the table to the letter."""
+    subject_id = await submitted(api)
+    bodies = [record(subject_id, word) for word in ("processing", "succeed", "failed")]
+    verdicts = [await verdict(api, subject_id, body) for body in (*bodies, *bodies)]
+    assert verdicts[:3] == ["applied", "applied", "anomaly"]
+    assert verdicts[3] == "repeated"
+    rows = await kept(api)
+    assert sorted(row["body"] for row in rows) == sorted(bodies)
+    assert [row["times_received"] for row in rows] == [2, 2, 2]
+    assert {row["dedup_key"].partition("#")[0] for row in rows} == {"msg_1"}
+    assert await state(api, subject_id) == "succeeded"
+
+
+async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers_time(
+    api: Api,
+) -> None:
+    subject_id = await submitted(api)
+    now = api.resources.clock()
+    words = (("succeed", 2_000), ("processing", 1_000))
+    callbacks = []
+    for word, time in words:
+        body = record(subject_id, word, updated_at=time)
+        headers = signed(body, now, f"msg_{word}")
+        callbacks.append(verify(api.resources, RawCallback("provider", None, headers, body, now)))
+    results = await ingest.ingest(api.resources, callbacks)
+    assert [result.verdict for result in results] == ["applied", "applied"]
+    assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
+
+
+async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: Api) -> None:
+    stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
+    now, body = api.resources.clock(), record(subject_id)
+    callbacks = [
+        verify(
+            api.resources,
+            RawCallback("provider", token(api.resources, one), signed(body, now), body, now),
+        )
+        for one in (stranger, subject_id, subject_id)
+    ]
+    results = await ingest.ingest(api.resources, callbacks)
+    assert [result.verdict for result in results] == ["mismatch", "applied", "repeated"]
+    (row,) = await kept(api)
+    assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 3)
+
+
+async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api: Api) -> None:
+    """Neither sees the other before it is committed."""
+    now, bodies = api.resources.clock(), [record(None, task=task) for task in (TASK, OTHER_TASK)]
+    first, second = (
+        verify(api.resources, RawCallback("provider", None, signed(body, now), body, now))
+        for body in bodies
+    )
+
+    async def store(batch: Sequence[Callback]) -> Sequence[CallbackResult]:
+        return await ingest.ingest(api.resources, batch)
+
+    async with Batcher(store) as batcher:
+        async with api.resources.database.transaction() as tx:
+            await ingest.store_and_apply(tx, api.resources, [first])
+            later = asyncio.create_task(batcher.submit(second))
+            await blocked(api.resources)
+        assert (await later).verdict == "unknown"
+    assert sorted(row["body"] for row in await kept(api)) == sorted(bodies)

@@ -1,0 +1,109 @@
+"""Whatever the bytes: a callback is taken, or refused by one of two errors; nothing else."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from service.callbacks.domain.callback import RawCallback
+from service.callbacks.steps import ingest
+from service.callbacks.steps.verify import verify
+from service.intake.store import insert
+from service.operations.steps import audit
+from service.resources import Resources
+from service.subjects.domain.event import event_of
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import advance
+from service.subjects.store import events
+from service.subjects.store.events import NewEvent
+from tests.support.callbacks import TASK, newer, record, signed, token
+from tests.support.database import fetch
+from tests.support.subjects import a_subject
+
+modest = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+NAMES = tuple(json.loads(record("s")) | json.loads(newer("s")))
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+changes = st.dictionaries(st.sampled_from(NAMES), values, max_size=3)
+# What HTTP lets through in a header's value.
+heard = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
+header_names = st.sampled_from(
+    ["webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "user-agent"]
+)
+
+
+async def taken(
+    resources: Resources, where: str | None, headers: dict[str, str], body: bytes
+) -> str | None:
+    """The verdict; None where it was refused as it may be."""
+    raw = RawCallback("provider", where, headers, body, resources.clock())
+    (result,) = await ingest.ingest(resources, [verify(resources, raw)])
+    return None if result.refusal else result.verdict
+
+
+async def submitted(resources: Resources, account_id: str) -> str:
+    """A new subject that the provider has."""
+    subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
+    async with resources.database.transaction() as tx:
+        assert await insert.add_subjects(tx, [subject])
+        await events.append(tx, [NewEvent(event_of(subject), resources.new_id("dlv"))])
+    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
+    await advance(resources, subject.id, news)
+    return subject.id
+
+
+@modest
+@given(changed=changes, write=st.sampled_from([record, newer]))
+@example(changed={"task_status": "thinking\0"}, write=record)
+@example(changed={"task_status": "failed", "task_status_msg": "\ud800\0"}, write=record)
+@example(changed={"task_id": 10**29, "updated_at": 10**13}, write=record)
+@example(changed={"create_time": -1, "update_time": 2**63}, write=newer)
+@example(changed={"outputs": [{"type": "element", "id": "7", "name": "\0\ud800"}]}, write=newer)
+async def test_a_signed_record_with_anything_in_it_is_taken_or_malformed(
+    resources: Resources, account: str, changed: dict[str, Any], write: Callable[..., bytes]
+) -> None:
+    subject_id = await submitted(resources, account)
+    good = json.loads(write(subject_id, task=subject_id))
+    body = json.dumps(good | changed).encode()
+    headers = signed(body, resources.clock(), f"msg_{subject_id}")
+    verdict = await taken(resources, token(resources, subject_id), headers, body)
+    assert verdict in {None, "applied", "parked", "mismatch", "repeated"}
+    kept = await fetch(
+        resources, "SELECT * FROM callbacks WHERE dedup_key = $1", f"msg_{subject_id}"
+    )
+    assert [row["body"] for row in kept] == ([] if verdict is None else [body])
+    assert await audit.look(resources) == []
+
+
+@modest
+@given(body=st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
+async def test_signed_bytes_of_any_kind_are_taken_or_malformed(
+    resources: Resources, body: bytes
+) -> None:
+    headers = signed(body, resources.clock(), f"msg_{hashlib.sha256(body).hexdigest()}")
+    assert await taken(resources, None, headers, body) in {None, "unknown", "repeated"}
+
+
+@modest
+@given(where=st.none() | st.text(max_size=60), headers=st.dictionaries(header_names, heard))
+async def test_headers_and_addresses_of_any_kind_are_refused_by_their_own_error(
+    resources: Resources, where: str | None, headers: dict[str, str]
+) -> None:
+    body = record("sub_1", task=TASK)
+    assert await taken(resources, where, headers, body) is None
+    good = signed(body, resources.clock()) | {"content-type": "x", "user-agent": "y"}
+    beside = {
+        name: text for name, text in headers.items() if name in {"content-type", "user-agent"}
+    }
+    assert await taken(resources, None, good | beside, body) in {"unknown", "repeated"}

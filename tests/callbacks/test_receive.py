@@ -1,0 +1,249 @@
+"""What the provider is answered: 200 once it is durable, else 400, 401, 413 or 503."""
+
+import asyncio
+import gc
+from codecs import BOM_UTF8
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from service.app import build
+from service.callbacks.domain.callback import RawCallback
+from service.callbacks.domain.verification import TOLERANCE
+from service.callbacks.web.receive import MAX_CALLBACK
+from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.database.database import Database
+from service.local.ports import free_port
+from tests.support.api import Api
+from tests.support.callbacks import newer, record, signed, token
+from tests.support.database import fetch
+from tests.support.simulator import served
+
+ANOTHER = secret_of(b"another key than the provider's")
+MALFORMED = (
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b'"succeed"',
+    b"{}",
+    b"\xff\xfe",
+    b'{"task_id": "1"}',
+    b'{"task_status": "succeed"}',
+    b'{"task_id": "1", "task_status": 3}',
+    b'{"task_id": null, "task_status": "succeed"}',
+    b'{"task_id": "1", "id": "1", "task_status": "succeed", "status": "succeeded"}',
+    b'{"task_id": "1", "task_id": "2", "task_status": "succeed"}',
+    b'{"task_id": "1", "task_status": NaN}',
+    b"[" * 100_000,
+    BOM_UTF8,
+    BOM_UTF8 * 2 + b'{"task_id": "1", "task_status": "succeed"}',
+)
+
+
+async def post(
+    api: Api, path: str, body: bytes, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    given = signed(body, api.resources.clock()) if headers is None else headers
+    return await api.http.post(path, content=body, headers=given)
+
+
+async def kept(api: Api) -> int:
+    """How many were believed."""
+    return len(await fetch(api.resources, "SELECT id FROM callbacks WHERE verdict <> 'rejected'"))
+
+
+async def address(api: Api) -> tuple[str, bytes]:
+    """The callback address of a new subject, and good news for it."""
+    subject_id = (await api.create())["id"]
+    return f"/callbacks/{token(api.resources, subject_id)}", record(subject_id)
+
+
+async def test_a_forged_address_is_refused(api: Api) -> None:
+    path, body = await address(api)
+    other = (await api.create())["id"]
+    _, _, mac = path.rpartition(".")
+    for forged in (
+        f"/callbacks/{other}.{mac}",
+        path[:-1],
+        f"{path}x",
+        "/callbacks/x",
+    ):
+        assert (await post(api, forged, body)).status_code == 401, forged
+    assert await kept(api) == 0
+
+
+async def test_a_signature_that_is_missing_wrong_or_old_is_refused(api: Api) -> None:
+    path, body = await address(api)
+    now = api.resources.clock()
+    good = signed(body, now)
+    stale = now - timedelta(seconds=TOLERANCE + 2)
+    cases = [{name: good[name] for name in good if name != missing} for missing in good]
+    cases += [signed(body, now, secret=ANOTHER), signed(body + b" ", now), signed(body, stale)]
+    cases += [good | {"webhook-signature": text} for text in ("v1", "v1,", "v2,AAAA", "v1,ä=")]
+    cases += [good | {"webhook-timestamp": text} for text in ("1.5", "-1", "1e9", "")]
+    for headers in cases:
+        raw = {name: value.encode() for name, value in headers.items()}
+        answer = await api.http.post(path, content=body, headers=raw)  # type: ignore[arg-type]
+        assert answer.status_code == 401, headers
+        assert answer.json()["code"] == "signature"
+    assert await kept(api) == 0
+
+
+async def test_a_body_that_is_no_task_record_is_malformed(api: Api) -> None:
+    path, _ = await address(api)
+    for body in MALFORMED:
+        answer = await post(api, path, body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), body[:50]
+    assert await kept(api) == 0
+
+
+async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -> None:
+    path, body = await address(api)
+    fits = body + b" " * (MAX_CALLBACK - len(body))
+
+    async def unannounced() -> AsyncIterator[bytes]:
+        yield fits
+        yield b" "
+
+    assert (await post(api, path, fits + b" ")).status_code == 413
+    answer = await api.http.post(
+        path, content=unannounced(), headers=signed(fits, api.resources.clock())
+    )
+    assert answer.status_code == 413
+    assert await kept(api) == 0
+    assert (await post(api, path, fits)).status_code == 200
+
+
+async def test_an_encoded_body_is_malformed(api: Api) -> None:
+    path, body = await address(api)
+    headers = signed(body, api.resources.clock()) | {"content-encoding": "gzip"}
+    assert (await post(api, path, body, headers)).status_code == 400
+
+
+async def test_a_body_that_breaks_off_is_kept_by_nobody(api: Api) -> None:
+    path, body = await address(api)
+    host, _, port = str(api.http.base_url).removeprefix("http://").partition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    lines = [f"POST {path} HTTP/1.1", f"host: {host}", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in signed(body, api.resources.clock()).items()]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body[:20])
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await api.http.get("/healthz")).status_code == 200
+    assert await kept(api) == 0
+
+
+async def test_what_is_answered_200_is_in_the_table_bytes_and_all(api: Api) -> None:
+    path, body = await address(api)
+    bodies = [body, b" " + body, newer(None, "submitted", task="7", outputs=[])]
+    headers = {"content-type": "application/json; charset=utf-8", "user-agent": "ü" * 600}
+    for number, one in enumerate(bodies):
+        raw = signed(one, api.resources.clock(), f"msg_{number}") | headers
+        latin = {name: value.encode("latin-1") for name, value in raw.items()}
+        answer = await api.http.post("/callbacks", content=one, headers=latin)  # type: ignore[arg-type]
+        assert answer.status_code == 200
+    rows = await fetch(api.resources, "SELECT * FROM callbacks ORDER BY dedup_key")
+    assert [row["body"] for row in rows] == bodies
+    for number, row in enumerate(rows):
+        assert row["dedup_key"] == f"msg_{number}"
+        assert '"webhook-id": "msg_' in row["headers"]
+        assert "webhook-signature" not in row["headers"]
+    assert path.startswith("/callbacks/sub_")
+
+
+async def test_one_slash_behind_an_address_makes_no_other_of_it(api: Api) -> None:
+    path, body = await address(api)
+    answers = [await post(api, f"{path}{slash}", body) for slash in ("/", "", "//")]
+    assert [one.status_code for one in answers] == [200, 200, 404]
+    (row,) = await fetch(api.resources, "SELECT verdict, times_received FROM callbacks")
+    assert row == {"verdict": "applied", "times_received": 2}
+    assert (await post(api, "/callbacks/", newer(None, task="8"))).json() == {"verdict": "unknown"}
+
+
+async def test_a_byte_order_mark_is_passed_over_and_signed_with_the_rest(api: Api) -> None:
+    path, body = await address(api)
+    marked = BOM_UTF8 + body
+    unmarked = signed(body, api.resources.clock())
+    assert (await post(api, path, marked, unmarked)).status_code == 401
+    answer = await post(api, path, marked)
+    assert (answer.status_code, answer.json()) == (200, {"verdict": "applied"})
+    (row,) = await fetch(api.resources, "SELECT body FROM callbacks WHERE verdict = 'applied'")
+    assert row["body"] == marked
+
+
+async def test_callbacks_of_many_subjects_at_once_are_all_answered_and_all_kept(api: Api) -> None:
+    """Two writers, batches that share subjects and messages, in every order."""
+    subjects = [(await api.create())["id"] for _ in range(4)]
+    named = [
+        (f"/callbacks/{token(api.resources, one)}", record(one, word, task=one[4:]), f"{one}{word}")
+        for one in subjects
+        for word in ("submitted", "processing", "succeed")
+    ]
+    nobodys = [
+        ("/callbacks", newer(None, "submitted", task=f"{n}1"), f"console_{n}") for n in range(8)
+    ]
+    sent = [*named, *nobodys] * 6
+    sent[::2] = reversed(sent[::2])
+
+    async def one(path: str, body: bytes, message_id: str) -> int:
+        headers = signed(body, api.resources.clock(), message_id)
+        return (await post(api, path, body, headers)).status_code
+
+    assert Counter(await asyncio.gather(*(one(*each) for each in sent))) == {200: len(sent)}
+    rows = await fetch(api.resources, "SELECT dedup_key, times_received FROM callbacks")
+    assert {row["dedup_key"]: row["times_received"] for row in rows} == {
+        message_id: 6 for _, _, message_id in [*named, *nobodys]
+    }
+    assert {(await api.read(one))["state"] for one in subjects} == {"succeeded"}
+    assert await api.violations() == []
+
+
+@asynccontextmanager
+async def without_postgres(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    """The same application while Postgres is away."""
+    nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
+    app = build(replace(api.resources, database=nowhere))
+    async with (
+        served(app) as there,
+        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
+    ):
+        yield http
+    await nowhere.close()
+
+
+async def test_what_could_not_be_stored_is_asked_for_again(api: Api) -> None:
+    path, body = await address(api)
+    headers = signed(body, api.resources.clock())
+    async with without_postgres(api) as http:
+        answer = await http.post(path, content=body, headers=headers)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (await post(api, path, body)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_only_posts_are_callbacks(api: Api, method: str) -> None:
+    path, _ = await address(api)
+    assert (await api.http.request(method, path)).status_code == 405
+
+
+async def test_a_refusal_holds_no_body_once_it_is_answered(api: Api) -> None:
+    """Nor does it wait for the collector, which comes seldom."""
+    path, body = await address(api)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(3):
+            forged = signed(body, api.resources.clock(), f"msg_{number}", secret=ANOTHER)
+            assert (await post(api, path, body, forged)).status_code == 401
+        for malformed in (b"{}", b"{", b"\xff", b"[" * 1000):
+            assert (await post(api, path, malformed)).status_code == 400
+        assert [one for one in gc.get_objects() if isinstance(one, RawCallback)] == []
+    finally:
+        gc.enable()

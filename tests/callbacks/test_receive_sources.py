@@ -1,0 +1,157 @@
+"""Each source of callbacks has an address and a way to sign of its own; neither is ever guessed."""
+
+from dataclasses import replace
+
+import httpx
+import pytest
+from structlog.typing import EventDict
+
+from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.callbacks.domain.callback import RawCallback
+from service.callbacks.domain.signature_schemes import V1
+from service.callbacks.steps import callback_secrets, reverify
+from service.callbacks.steps.verify import verify
+from service.resources import Resources
+from tests.support.api import Api
+from tests.support.callbacks import token
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.signed_callbacks import (
+    BODY,
+    NOW,
+    PROVEN,
+    SETTING,
+    UNPROVEN,
+    Delivery,
+    named,
+    relay,
+)
+
+HINTS = {"kie", "piapi", "bearer", "old"}  # these do not sign the body
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    return environ | {"CALLSHEET_CALLBACK_SOURCES": SETTING}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time at which the callbacks were signed."""
+    return Clock(NOW)
+
+
+async def post(api: Api, path: str, one: Delivery) -> httpx.Response:
+    return await api.http.post(path, content=BODY, headers={"authorization": "", **one.headers})
+
+
+async def known(api: Api, one: Delivery) -> None:
+    if one.secret:
+        await callback_secrets.add(api.resources, one.source, one.secret)
+
+
+async def at_subject(api: Api, source: str) -> str:
+    """The address of a new subject for a source."""
+    subject_id = (await api.create())["id"]
+    return f"/callbacks/{source}/{token(api.resources, subject_id)}"
+
+
+@pytest.mark.parametrize("one", [*PROVEN, UNPROVEN], ids=named)
+async def test_a_source_is_believed_as_far_as_it_vouches_for_the_body(
+    api: Api, one: Delivery
+) -> None:
+    path = await at_subject(api, one.source)
+    if one.secret:
+        assert (await post(api, path, one)).status_code == 401, "no secret is known yet"
+    await known(api, one)
+    answer = await post(api, path, one)
+    # The body says that it succeeded, and not as what: whoever is believed has the provider asked.
+    expected = "hint" if one.source in HINTS else "parked"
+    assert (answer.status_code, answer.json()) == (200, {"verdict": expected})
+    answer = await post(api, f"/callbacks/{one.source}", one)
+    assert (answer.status_code, answer.json()) == (200, {"verdict": "unknown"})
+
+
+@pytest.mark.parametrize("one", PROVEN, ids=named)
+async def test_what_one_source_signs_is_nothing_at_another(api: Api, one: Delivery) -> None:
+    for other in (*PROVEN, relay()):
+        await known(api, other)
+    others = [other.source for other in PROVEN if dict(other.headers) != dict(one.headers)]
+    for source in ["provider", *others]:
+        path = await at_subject(api, source)
+        assert (await post(api, path, one)).status_code == 401, source
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/callbacks/nobody/sub_1.x", 401),
+        ("/callbacks/Nobody/sub_1.x", 401),
+        ("/callbacks/relay/sub_1.x", 401),
+        ("/callbacks/%00", 401),
+        ("/callbacks/%ff%ed%a0%80", 401),
+        ("/callbacks/" + "x" * 8000, 401),
+        ("/callbacks/", 401),
+        ("/callbacks/sub_1.x/", 401),
+        ("/callbacks/nobody/sub_1.x/", 401),
+        ("/callbacks//", 404),
+        ("/callbacks//sub_1.x", 404),
+        ("/callbacks/sub_1.x//", 404),
+        ("/callbacks/relay/sub_1.x/more", 404),
+        ("/callbacksx", 404),
+    ],
+)
+async def test_an_address_that_is_none_of_ours_is_refused(api: Api, path: str, status: int) -> None:
+    await known(api, relay())
+    assert (await post(api, path, relay())).status_code == status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/callbacks", "/callbacks/relay", "/callbacks/relay/sub_1.x"])
+async def test_there_is_nothing_to_do_but_post(api: Api, method: str, path: str) -> None:
+    answer = await api.http.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Api) -> None:
+    """What it sent is kept under its name, with what Standard Webhooks would need."""
+    path = (await at_subject(api, "relay")).replace("relay", "later")
+    assert (await post(api, path, relay())).status_code == 401
+    (row,) = await fetch(api.resources, "SELECT source, verdict, reason FROM callbacks")
+    assert row == {
+        "source": "later",
+        "verdict": "rejected",
+        "reason": "no source of this name is configured",
+    }
+    assert await reverify.reverify_all(api.resources, "later") == (1, 0)
+    sources = {**api.resources.settings.callback_sources, "later": V1}
+    settings = replace(api.resources.settings, callback_sources=sources)
+    configured = replace(
+        api.resources,
+        settings=settings,
+        callback_secrets=CallbackSecretCache(settings, api.resources.vault),
+    )
+    await callback_secrets.add(configured, "later", relay().secret)
+    assert await reverify.reverify_all(configured, "later") == (1, 1)
+
+
+async def test_a_source_without_a_subject_is_a_source_too(api: Api) -> None:
+    assert (await post(api, "/callbacks/later", relay())).status_code == 401
+    (row,) = await fetch(api.resources, "SELECT source, token FROM callbacks")
+    assert row == {"source": "later", "token": None}
+
+
+async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
+    resources: Resources, logged: list[EventDict]
+) -> None:
+    """As after a change of SECRET_KEY: its source signs, and what is not signed is no hint."""
+    settings = replace(resources.settings, webhook_secrets=())
+    given = replace(resources, callback_secrets=CallbackSecretCache(settings, resources.vault))
+    unsigned = RawCallback("provider", None, {}, BODY, resources.clock())
+    assert verify(given, unsigned).refusal is None
+    await callback_secrets.add(given, "provider", relay().secret)
+    await fetch(given, "UPDATE webhook_secrets SET secret = $1", b"sealed with another key")
+    async with given.database.autocommit() as tx:
+        await given.callback_secrets.refresh(tx)
+    assert str(verify(given, unsigned).refusal) == "no secret is known for this source"
+    assert [line["action"] for line in logged] == ["secret_sealed"]

@@ -1,0 +1,196 @@
+"""What was rejected is taken once its secret is known: once, as it came, whoever else is at it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from service.accounts.steps import api_keys
+from service.callbacks.steps import callback_secrets, reverify
+from service.kit.crypto.webhook_signatures import secret_of
+from service.subjects.store import subjects
+from tests.support.api import Api
+from tests.support.callbacks import newer, record, signed, token
+from tests.support.clock import Clock
+from tests.support.database import blocked, fetch
+
+OTHER = secret_of(b"a secret that is not known yet")
+
+
+@pytest.fixture
+def scopes() -> Sequence[str]:
+    """An operator's, beside those of its account."""
+    return api_keys.SCOPES
+
+
+async def post(
+    api: Api, subject_id: str | None, body: bytes, message_id: str = "msg_1", secret: str = OTHER
+) -> httpx.Response:
+    path = "" if subject_id is None else f"/{token(api.resources, subject_id)}"
+    headers = signed(body, api.resources.clock(), message_id, secret)
+    return await api.http.post(f"/callbacks{path}", content=body, headers=headers)
+
+
+def news(subject_id: str) -> bytes:
+    """Good news, of a task of this subject's own."""
+    return record(subject_id, task=subject_id.removeprefix("sub_"))
+
+
+async def kept(api: Api) -> list[dict[str, Any]]:
+    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY id")
+
+
+async def rejected(api: Api, message_id: str = "msg_1") -> tuple[str, str]:
+    """The ids of a subject, and of good news of it that was not believed."""
+    subject_id = (await api.create())["id"]
+    assert (await post(api, subject_id, news(subject_id), message_id)).status_code == 401
+    (row,) = await fetch(
+        api.resources, "SELECT id FROM callbacks WHERE subject_id = $1", subject_id
+    )
+    return subject_id, str(row["id"])
+
+
+async def post_reverify(api: Api, callback_id: str) -> httpx.Response:
+    return await api.http.post(f"/v1/callbacks/{callback_id}/reverify")
+
+
+async def trust_other(api: Api) -> None:
+    await callback_secrets.add(api.resources, "provider", OTHER)
+
+
+async def test_a_wrong_secret_loses_nothing(api: Api, clock: Clock) -> None:
+    subject_id, callback_id = await rejected(api)
+    body, received_at = news(subject_id), clock()
+    assert (await post(api, subject_id, body)).status_code == 401, "a copy"
+    clock.pass_by(86400)
+    await trust_other(api)
+    answer = await post_reverify(api, callback_id)
+    assert answer.status_code == 200, answer.text
+    assert (await api.read(subject_id))["state"] == "succeeded"
+    assert await api.types(subject_id) == ["queued", "succeeded"]
+    (row,) = await kept(api)
+    assert (row["id"], row["dedup_key"], row["body"]) == (callback_id, "msg_1", body)
+    assert (row["verdict"], row["reason"], row["verification"]) == ("applied", None, "signed")
+    assert (row["times_received"], row["received_at"]) == (2, received_at)
+    assert "webhook-signature" not in row["headers"]
+    shown = answer.json()
+    assert (shown["id"], shown["verdict"], shown["seen"]) == (callback_id, "applied", 2)
+    assert await api.violations() == []
+
+
+async def test_what_is_still_not_believed_stays_as_it_is_but_for_the_reason(api: Api) -> None:
+    _, callback_id = await rejected(api)
+    await fetch(api.resources, "UPDATE callbacks SET reason = 'of old' RETURNING id")
+    before = await kept(api)
+    for _ in range(2):
+        answer = await post_reverify(api, callback_id)
+        assert (answer.status_code, answer.json()["code"]) == (409, "still_rejected")
+        assert answer.json()["reason"] == "no signature matches"
+    assert await kept(api) == [before[0] | {"reason": "no signature matches"}]
+
+
+async def test_all_that_was_rejected_of_a_source_is_verified_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reverify, "BATCH", 2)
+    good = [(await rejected(api, f"msg_{number}"))[0] for number in range(5)]
+    await api.http.post("/callbacks", content=b"{}")
+    await api.http.post(
+        "/callbacks/x.y", content=news(good[0]), headers=signed(b"", api.resources.clock())
+    )
+    await trust_other(api)
+    assert await reverify.reverify_all(api.resources, "provider") == (7, 5)
+    assert {(await api.read(one))["state"] for one in good} == {"succeeded"}
+    assert await reverify.reverify_all(api.resources, "provider") == (2, 0)
+    assert len(await kept(api)) == 7
+    assert await reverify.reverify_all(api.resources, "nobody") == (0, 0)
+
+
+async def test_verified_again_many_times_at_once_it_is_applied_once(api: Api) -> None:
+    subject_id, callback_id = await rejected(api)
+    await trust_other(api)
+    answers = await asyncio.gather(*(post_reverify(api, callback_id) for _ in range(8)))
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert {answer.json().get("code", "not_rejected") for answer in answers} == {"not_rejected"}
+    (row,) = await kept(api)
+    assert (row["id"], row["verdict"], row["times_received"]) == (callback_id, "applied", 1)
+    assert await api.types(subject_id) == ["queued", "succeeded"]
+
+
+async def test_one_that_names_no_subject_may_be_verified_at_once_with_copies_of_it(
+    api: Api,
+) -> None:
+    """Nothing orders these but the unique key."""
+    body = newer(None, "submitted", outputs=[])
+    await post(api, None, body)
+    (row,) = await kept(api)
+    await trust_other(api)
+    doing = [post_reverify(api, row["id"]) for _ in range(4)]
+    doing += [post(api, None, body) for _ in range(8)]
+    statuses = {answer.status_code for answer in await asyncio.gather(*doing)}
+    assert statuses <= {200, 404, 409}
+    (row,) = await kept(api)
+    assert (row["verdict"], row["dedup_key"], row["times_received"]) == ("unknown", "msg_1", 9)
+
+
+@pytest.mark.parametrize("first", ["retry", "reverify"])
+async def test_the_providers_own_retry_and_the_kept_copy_are_one_message(
+    api: Api, clock: Clock, first: str
+) -> None:
+    subject_id, callback_id = await rejected(api)
+    body = news(subject_id)
+    clock.pass_by(60)
+    await trust_other(api)
+    if first == "retry":
+        assert (await post(api, subject_id, body)).json() == {"verdict": "applied"}
+        (newest,) = [row["id"] for row in await kept(api) if row["id"] != callback_id]
+        assert (await post_reverify(api, callback_id)).json()["id"] == newest
+        assert (await post_reverify(api, callback_id)).status_code == 404
+    else:
+        assert (await post_reverify(api, callback_id)).json()["id"] == callback_id
+        assert (await post(api, subject_id, body)).json() == {"verdict": "repeated"}
+    (row,) = await kept(api)
+    assert (row["verdict"], row["times_received"]) == ("applied", 2)
+
+
+async def test_a_retry_that_comes_at_once_with_it_is_applied_once(api: Api) -> None:
+    held = [await rejected(api, f"msg_{number}") for number in range(6)]
+    await trust_other(api)
+    doing = [post_reverify(api, callback_id) for _, callback_id in held]
+    doing += [post(api, one, news(one), f"msg_{n}") for n, (one, _) in enumerate(held)]
+    assert {answer.status_code for answer in await asyncio.gather(*doing)} == {200}
+    rows = await kept(api)
+    assert [row["verdict"] for row in rows] == ["applied"] * 6
+    assert {row["times_received"] for row in rows} == {2}
+    for subject_id, _ in held:
+        assert await api.types(subject_id) == ["queued", "succeeded"]
+
+
+async def test_one_that_is_let_go_of_meanwhile_is_not_made_anew(api: Api) -> None:
+    subject_id, callback_id = await rejected(api)
+    await trust_other(api)
+    async with api.resources.database.transaction() as tx:
+        await subjects.lock(tx, subject_id)
+        asked = asyncio.create_task(post_reverify(api, callback_id))
+        await blocked(api.resources)
+        await fetch(api.resources, "DELETE FROM callbacks RETURNING id")
+    assert (await asked).status_code == 404
+    assert (await api.read(subject_id))["state"] == "queued"
+    assert await kept(api) == []
+
+
+async def test_a_secret_added_between_the_look_and_the_write_counts(api: Api) -> None:
+    """It is verified with what is in force when it is written."""
+    subject_id, callback_id = await rejected(api)
+    added, _ = await callback_secrets.add(api.resources, "provider", OTHER)
+    assert added.id is not None
+    async with api.resources.database.transaction() as tx:
+        await subjects.lock(tx, subject_id)
+        asked = asyncio.create_task(post_reverify(api, callback_id))
+        await blocked(api.resources)
+        await callback_secrets.remove(api.resources, added.id)
+    answer = await asked
+    assert (answer.status_code, answer.json()["code"]) == (409, "still_rejected")
+    assert (await api.read(subject_id))["state"] == "queued"

@@ -1,0 +1,163 @@
+"""What told of a task that nobody knew is taken up once the task is known."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from structlog.typing import EventDict
+
+from service.accounts.steps import api_keys
+from service.callbacks.steps import reverify
+from service.job_queue import Work
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import advance
+from tests.support.api import Api
+from tests.support.callbacks import TASK, newer, record, signed
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.simulator import Remote
+
+POISON = """
+    CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN
+        IF NEW.verdict <> 'unknown' AND NEW.task_id = '1' THEN RAISE EXCEPTION 'poison'; END IF;
+        RETURN NEW;
+    END$$
+"""
+ON_CALLBACKS = (
+    "CREATE TRIGGER poison BEFORE INSERT ON callbacks FOR EACH ROW EXECUTE FUNCTION poison()"
+)
+
+
+@pytest.fixture
+def scopes() -> Sequence[str]:
+    """An operator's, beside those of its account."""
+    return api_keys.SCOPES
+
+
+async def kept(api: Api) -> list[dict[str, Any]]:
+    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY id")
+
+
+async def test_a_callback_for_a_task_nobody_knew_is_taken_up_once_the_task_is_known(
+    api: Api, provider: Remote
+) -> None:
+    await provider.admin("faults", {"lose": True})
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    task = (await api.read(subject_id))["provider_task_id"]
+    undone = "UPDATE subjects SET provider_task_id = NULL RETURNING id"  # as before the answer came
+    await fetch(api.resources, undone)
+    body = newer(None, task=task)
+    answer = await api.http.post(
+        "/callbacks", content=body, headers=signed(body, api.resources.clock())
+    )
+    assert answer.json() == {"verdict": "unknown"}
+    await api.work(Work.SUBMIT)
+    assert (await api.read(subject_id))["state"] == "submitted", "nobody knows that task yet"
+    done = "UPDATE subjects SET provider_task_id = $1 RETURNING id"
+    await fetch(api.resources, done, task)
+    await api.work(Work.SUBMIT)
+    assert (await api.read(subject_id))["state"] == "succeeded"
+    (row,) = await kept(api)
+    assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 1)
+    assert await api.violations() == []
+
+
+async def unknown(api: Api, task: str, message_id: str, word: str = "succeed", **more: Any) -> None:  # noqa: ANN401
+    body = record(None, word, task=task, **more)
+    headers = signed(body, api.resources.clock(), message_id)
+    answer = await api.http.post("/callbacks", content=body, headers=headers)
+    assert answer.json() == {"verdict": "unknown"}
+
+
+async def appeared(api: Api, task: str) -> str:
+    subject_id: str = (await api.create())["id"]
+    await advance(api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task))
+    return subject_id
+
+
+async def verdicts(api: Api) -> dict[str, str]:
+    return {row["dedup_key"]: row["verdict"] for row in await kept(api)}
+
+
+async def test_one_that_came_more_than_an_hour_before_is_not_taken_up(
+    api: Api, clock: Clock
+) -> None:
+    await unknown(api, TASK, "old")
+    clock.pass_by(reverify.UNMATCHED_FOR.total_seconds())
+    await unknown(api, "2", "young")
+    clock.pass_by(0.001)
+    held = [await appeared(api, TASK), await appeared(api, "2")]
+    await reverify.reverify_unmatched(api.resources)
+    assert await verdicts(api) == {"old": "unknown", "young": "applied"}
+    assert [(await api.read(one))["state"] for one in held] == ["submitted", "succeeded"]
+
+
+async def test_those_taken_up_are_applied_in_the_order_of_the_providers_time(api: Api) -> None:
+    await unknown(api, TASK, "second", updated_at=2000)
+    await unknown(api, TASK, "first", "processing", updated_at=1000)
+    subject_id = await appeared(api, TASK)
+    await reverify.reverify_unmatched(api.resources)
+    assert await verdicts(api) == {"second": "applied", "first": "applied"}
+    assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
+
+
+async def test_workers_that_take_up_the_same_at_once_apply_it_once(api: Api) -> None:
+    for number in range(4):
+        await unknown(api, str(number + 1), f"msg_{number}")
+    held = [await appeared(api, str(number + 1)) for number in range(4)]
+    await asyncio.gather(*(reverify.reverify_unmatched(api.resources) for _ in range(4)))
+    assert set((await verdicts(api)).values()) == {"applied"}
+    assert {row["times_received"] for row in await kept(api)} == {1}
+    for one in held:
+        assert await api.types(one) == ["queued", "submitted", "succeeded"]
+
+
+async def test_a_fault_in_one_does_not_keep_the_others_from_being_taken_up(
+    api: Api, logged: list[EventDict]
+) -> None:
+    await unknown(api, "1", "bad")
+    await unknown(api, "2", "good")
+    held = [await appeared(api, "1"), await appeared(api, "2")]
+    await fetch(api.resources, POISON)
+    await fetch(api.resources, ON_CALLBACKS)
+    await reverify.reverify_unmatched(api.resources)
+    assert await verdicts(api) == {"bad": "unknown", "good": "applied"}
+    assert [(await api.read(one))["state"] for one in held] == ["submitted", "succeeded"]
+    (fault,) = [line for line in logged if line.get("action") == "fault"]
+    logged.remove(fault)
+
+
+async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api) -> None:
+    await unknown(api, TASK, "msg_1")
+    await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
+    subject_id = await appeared(api, TASK)
+    rung: list[Work] = []
+    api.resources.queue.listen(rung.append)
+    await reverify.reverify_unmatched(api.resources)
+    assert await verdicts(api) == {"msg_1": "hint"}
+    assert rung == [Work.RECONCILE]
+    assert (await api.read(subject_id))["state"] == "submitted"
+
+
+@pytest.mark.parametrize(("verification", "expected"), [("signed", "applied"), (None, "hint")])
+async def test_an_unknown_one_may_be_judged_again_on_demand(
+    api: Api, verification: str | None, expected: str, clock: Clock
+) -> None:
+    """One that does not say what vouched for it is believed no more than one that nothing did."""
+    await unknown(api, TASK, "msg_1")
+    (row,) = await fetch(
+        api.resources, "UPDATE callbacks SET verification = $1 RETURNING id", verification
+    )
+    again = f"/v1/callbacks/{row['id']}/reverify"
+    answer = await api.http.post(again)
+    assert (answer.status_code, answer.json()["verdict"]) == (200, "unknown")
+    clock.pass_by(7200)
+    await appeared(api, TASK)
+    assert (await api.http.post(again)).json()["verdict"] == expected
+    answer = await api.http.post(again)
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_rejected")
+    assert answer.json()["verdict"] == expected

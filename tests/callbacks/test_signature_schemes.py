@@ -1,0 +1,305 @@
+"""Schemes: each deliverer's own signatures are believed, and none of another kind."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from standardwebhooks import Webhook
+
+from service.callbacks.domain.signature_schemes import (
+    UNSIGNED,
+    V1,
+    V1A,
+    Ed25519,
+    Hmac,
+    Scheme,
+    SharedSecret,
+    Template,
+    compile_template,
+    read_secret,
+)
+from service.callbacks.domain.verification import MAX_KEPT, keyed_hash, retained_headers, verify
+from service.kit.errors import SignatureError
+from tests.support.signed_callbacks import (
+    AT,
+    BODY,
+    CONTENT,
+    KEY,
+    NOW,
+    PROVEN,
+    PUBLIC,
+    SHARED,
+    SIGNED,
+    SOURCES,
+    TASK,
+    UNPROVEN,
+    Delivery,
+    asymmetric,
+    base64_of,
+    bearer,
+    body_only,
+    kie,
+    named,
+    piapi,
+    relay,
+    standard,
+    wavespeed,
+)
+
+HASH_KEY = b"a key of ours"
+
+
+def believed(
+    delivery: Delivery,
+    changes: Mapping[str, str] = MappingProxyType({}),
+    *,
+    body: bytes = BODY,
+    task_id: str = TASK,
+) -> str | None:
+    """Verify a delivery with some of its headers changed."""
+    received = {**delivery.headers, **changes}
+    return verify(delivery.scheme, delivery.keys, received, body, NOW, task_id=task_id)
+
+
+@pytest.mark.parametrize("delivery", [*PROVEN, UNPROVEN], ids=named)
+def test_every_deliverer_is_believed_as_it_signs(delivery: Delivery) -> None:
+    assert believed(delivery) == delivery.message_id
+
+
+def test_every_source_of_the_example_has_its_deliverer() -> None:
+    assert {one.source for one in (*PROVEN, UNPROVEN)} == set(SOURCES) - {"provider"}
+
+
+@pytest.mark.parametrize("delivery", SIGNED, ids=named)
+def test_another_secret_is_not_believed_and_beside_the_right_one_does_no_harm(
+    delivery: Delivery,
+) -> None:
+    other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    args = (delivery.headers, BODY, NOW)
+    with pytest.raises(SignatureError, match="no signature matches"):
+        verify(delivery.scheme, [other], *args, task_id=TASK)
+    keys = [other, *delivery.keys]
+    assert verify(delivery.scheme, keys, *args, task_id=TASK) == delivery.message_id
+
+
+@pytest.mark.parametrize("delivery", PROVEN, ids=named)
+def test_without_a_secret_nothing_is_believed(delivery: Delivery) -> None:
+    with pytest.raises(SignatureError, match="no secret is known for this source"):
+        verify(delivery.scheme, [], delivery.headers, BODY, NOW, task_id=TASK)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "covers", "reads"),
+    [
+        *((one, one.source != "kie", one.source == "kie") for one in SIGNED),
+        *((one, False, False) for one in (*SHARED, UNPROVEN)),
+    ],
+)
+def test_a_scheme_says_what_its_signature_covers(
+    delivery: Delivery, *, covers: bool, reads: bool
+) -> None:
+    assert delivery.scheme.covers_body is covers
+    assert delivery.scheme.reads_body is reads
+    if covers:
+        with pytest.raises(SignatureError):
+            believed(delivery, body=BODY + b" ")
+    else:
+        assert believed(delivery, body=BODY + b" ") == delivery.message_id
+
+
+def test_a_signed_task_must_be_the_one_the_body_names() -> None:
+    with pytest.raises(SignatureError, match="no signature matches"):
+        believed(kie(), task_id="task_2")
+    with pytest.raises(SignatureError, match="names no task"):
+        believed(kie(), task_id="")
+    with pytest.raises(SignatureError, match="names no task"):
+        verify(kie().scheme, kie().keys, kie().headers, BODY, NOW)
+
+
+@pytest.mark.parametrize("seconds", [-300.001, 300.001, 1e8, -1e8])
+@pytest.mark.parametrize("delivery", [one for one in SIGNED if one is not SIGNED[-1]], ids=named)
+def test_a_signed_time_must_be_near(delivery: Delivery, seconds: float) -> None:
+    late = NOW + timedelta(seconds=seconds)
+    with pytest.raises(SignatureError, match="timestamp is too far from now"):
+        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, late, task_id=TASK)
+    near = NOW + timedelta(seconds=min(300, max(-300, seconds)))
+    got = verify(delivery.scheme, delivery.keys, delivery.headers, BODY, near, task_id=TASK)
+    assert got == delivery.message_id
+
+
+def test_where_no_time_is_signed_none_is_asked_for() -> None:
+    one = body_only()
+    years_later = NOW + timedelta(days=3650)
+    assert verify(one.scheme, one.keys, one.headers, BODY, years_later) is None
+
+
+def test_the_published_package_and_v1_believe_each_other() -> None:
+    secret = relay().secret
+    signed = Webhook(secret).sign("msg_1", NOW, BODY.decode())
+    assert verify(V1, [read_secret(V1, secret)], standard(signed), BODY, NOW) == "msg_1"
+    assert signed == relay().headers["webhook-signature"]
+
+
+def test_a_signature_counts_under_its_own_label_alone() -> None:
+    v1, v1a = (one.headers["webhook-signature"] for one in (relay(), asymmetric()))
+    v3 = wavespeed().headers["webhook-signature"]
+    for other in ("v1a,", "v2,", "V1,", "v1", "v1, ", "v11,", ",", ""):
+        with pytest.raises(SignatureError):
+            believed(relay(), {"webhook-signature": other + v1.removeprefix("v1,")})
+    with pytest.raises(SignatureError):
+        believed(asymmetric(), {"webhook-signature": "v1," + v1a.removeprefix("v1a,")})
+    for other in ("v1,", "v3", ""):
+        with pytest.raises(SignatureError):
+            believed(wavespeed(), {"webhook-signature": other + v3.removeprefix("v3,")})
+    for delivery in (relay(), asymmetric(), wavespeed()):
+        assert believed(delivery, {"webhook-signature": f"{v3} {v1a} {v1}"}) == "msg_1"
+
+
+def test_a_public_key_is_never_taken_for_a_secret() -> None:
+    made = base64_of(hmac.digest(PUBLIC, CONTENT, "sha256"))
+    for label in ("v1,", "v1a,"):
+        with pytest.raises(SignatureError):
+            believed(asymmetric(), {"webhook-signature": label + made})
+    v1a = asymmetric().headers["webhook-signature"]
+    for signature in (v1a, "v1," + v1a.removeprefix("v1a,")):
+        with pytest.raises(SignatureError):
+            verify(V1, [PUBLIC, KEY], standard(signature), BODY, NOW)
+
+
+def test_hex_is_read_in_either_case_and_base64_in_its_one_spelling() -> None:
+    digits = wavespeed().headers["webhook-signature"].removeprefix("v3,")
+    assert believed(wavespeed(), {"webhook-signature": "v3," + digits.upper()}) == "msg_1"
+    with pytest.raises(SignatureError):
+        believed(wavespeed(), {"webhook-signature": "V3," + digits})
+    for delivery in (relay(), asymmetric()):
+        text = delivery.headers["webhook-signature"]
+        last = text.rstrip("=")[-1]
+        padding = len(text) - len(text.rstrip("="))
+        sibling = text.rstrip("=")[:-1] + chr(ord(last) + 1) + "=" * padding
+        same = base64.b64decode(sibling.partition(",")[2])
+        assert same == base64.b64decode(text.partition(",")[2])
+        with pytest.raises(SignatureError):
+            believed(delivery, {"webhook-signature": sibling})
+
+
+def test_a_key_of_another_length_matches_nothing() -> None:
+    for key in (b"", b"x" * 31, b"x" * 33):
+        with pytest.raises(SignatureError, match="no signature matches"):
+            verify(V1A, [key], asymmetric().headers, BODY, NOW)
+    assert verify(V1A, [b"x" * 64, PUBLIC], asymmetric().headers, BODY, NOW) == "msg_1"
+
+
+@pytest.mark.parametrize(
+    ("delivery", "header", "value"),
+    [
+        (piapi(), "x-webhook-secret", piapi().secret[:-1]),
+        (piapi(), "x-webhook-secret", piapi().secret + "\xe9"),
+        (piapi(), "x-webhook-secret", "Bearer " + piapi().secret),
+        (piapi(), "x-webhook-secret", keyed_hash(HASH_KEY, piapi().secret)),
+        (bearer(), "authorization", bearer().secret),
+        (bearer(), "authorization", "bearer " + bearer().secret),
+        (bearer(), "authorization", "Bearer "),
+    ],
+)
+def test_a_shared_secret_is_the_whole_of_it(delivery: Delivery, header: str, value: str) -> None:
+    with pytest.raises(SignatureError, match="does not match"):
+        believed(delivery, {header: value})
+    keys = [b"another-shared-secret", *delivery.keys]
+    assert verify(delivery.scheme, keys, delivery.headers, BODY, NOW) is None
+
+
+@pytest.mark.parametrize("delivery", [*PROVEN, UNPROVEN], ids=named)
+def test_what_is_kept_is_enough_to_verify_again_and_no_secret(delivery: Delivery) -> None:
+    noise = {"cookie": "noise", "authorization": "noise"} | dict(delivery.headers)
+    kept = retained_headers(delivery.scheme, noise, HASH_KEY)
+    assert set(kept) == set(delivery.headers)
+    assert delivery.secret not in " ".join(kept.values()) or not delivery.secret
+    again = verify(delivery.scheme, delivery.keys, kept, BODY, NOW, task_id=TASK, hash_key=HASH_KEY)
+    assert again == delivery.message_id
+
+
+@pytest.mark.parametrize("delivery", SHARED, ids=named)
+def test_a_hashed_secret_counts_only_where_it_was_kept(delivery: Delivery) -> None:
+    kept = retained_headers(delivery.scheme, delivery.headers, HASH_KEY)
+    with pytest.raises(SignatureError):
+        verify(delivery.scheme, delivery.keys, kept, BODY, NOW)
+    with pytest.raises(SignatureError):
+        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, NOW, hash_key=HASH_KEY)
+    with pytest.raises(SignatureError):
+        verify(delivery.scheme, [b"another-shared-secret"], kept, BODY, NOW, hash_key=HASH_KEY)
+
+
+@pytest.mark.parametrize("delivery", PROVEN, ids=named)
+def test_a_header_that_cannot_be_kept_whole_is_left_out(delivery: Delivery) -> None:
+    for name in delivery.headers:
+        for value in ("x" * (MAX_KEPT + 1), "nul\0", "half \udcff"):
+            kept = retained_headers(
+                delivery.scheme, dict(delivery.headers) | {name: value}, HASH_KEY
+            )
+            assert set(kept) == set(delivery.headers) - {name}
+        longest = dict(delivery.headers) | {name: "x" * MAX_KEPT}
+        assert set(retained_headers(delivery.scheme, longest, HASH_KEY)) == set(delivery.headers)
+    assert retained_headers(delivery.scheme, {}, HASH_KEY) == {}
+
+
+def test_a_template_is_compiled_once_and_signs_percent_signs_and_newlines_as_they_are() -> None:
+    assert compile_template("100% {body}\n") == Template(b"100%% %(body)b\n", frozenset(["body"]))
+    scheme = Hmac(
+        signature_header="x-signature",
+        signed="%(id)b %% {header:X-User}\n{body}{body_sha256}{body}",
+        encoding="hex",
+        key="text",
+    )
+    digest = hashlib.sha256(BODY).hexdigest().encode()
+    content = b"%(id)b %% \xe9\n" + BODY + digest + BODY
+    signed = hmac.digest(KEY, content, "sha256").hex()
+    received = {"x-signature": signed, "x-user": "\xe9"}
+    assert verify(scheme, [KEY], received, BODY, NOW) is None
+    with pytest.raises(SignatureError, match="x-user is missing"):
+        verify(scheme, [KEY], {"x-signature": signed}, BODY, NOW)
+
+
+def test_the_presets_are_what_is_published() -> None:
+    vendor = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
+    body = (
+        b'{"id":"1234567890","status":"succeeded","message":"",'
+        b'"create_time":1781080778802,"update_time":1781080794151}'
+    )
+    received = {
+        "webhook-id": "9876543210",
+        "webhook-timestamp": str(AT),
+        "webhook-signature": "v1,UsKlJP00XoQyOn410NM9xv34sP+Gl0jnOO9Lcpr7NJ4=",
+    }
+    assert verify(V1, [read_secret(V1, vendor)], received, body, NOW) == "9876543210"
+    kinds: list[Scheme] = [V1, V1A, SharedSecret(), UNSIGNED]
+    assert [type(one) for one in kinds[:2]] == [Hmac, Ed25519]
+    assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    ("label", "separator"),
+    [("", " "), ("", ","), ("v1,", " "), ("v1,", ";"), ("sha256=", ","), ("a, b ", ";")],
+)
+@pytest.mark.parametrize("joint", [",", ", "])
+def test_lines_that_were_joined_by_commas_are_still_several_signatures(
+    label: str, separator: str, joint: str
+) -> None:
+    scheme = Hmac(
+        signature_header="x",
+        signed="{body}",
+        encoding="hex",
+        key="text",
+        label=label,
+        separator=separator,
+    )
+    good = f"{label}{hmac.digest(KEY, BODY, 'sha256').hex()}"
+    others = [f"{label}{'0' * 64}", f"v9,{'0' * 64}"]
+    for items in ([good, *others], [*others, good], [others[0], good, others[1]], [good]):
+        verify(scheme, [KEY], {"x": joint.join(items)}, BODY, NOW)
+    with pytest.raises(SignatureError):
+        verify(scheme, [KEY], {"x": joint.join(others)}, BODY, NOW)

@@ -1,0 +1,247 @@
+"""A client written for the provider works by changing its base URL: the same client is run against
+the provider's stand-in and against us, and finds the same."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from service.accounts.steps import api_keys
+from service.provider.remote.client import Absent, Accepted, ApiKey, Exists, Found, Provider
+from tests.conftest import WEBHOOK_SECRET
+from tests.support.api import Api
+from tests.support.api_under_provider_paths import PATH, Client, There, client, shape
+from tests.support.clock import Clock
+from tests.support.media_host import Gallery, gallery
+from tests.support.simulator import KEY, Remote, receiver, request_body
+from tests.support.worker import working
+
+CREATED = {"task_id", "task_info", "task_status", "created_at", "updated_at"}
+MATERIALS = ("element_image_list", "element_video_list")
+
+
+@dataclass
+class Story:
+    """What the client saw."""
+
+    created: dict[str, Any]
+    ended: dict[str, Any]
+    page: list[dict[str, Any]]
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+async def theirs(provider: Remote) -> There:
+    return There(str(provider.http.base_url), KEY, WEBHOOK_SECRET)
+
+
+@pytest.fixture
+async def ours(api: Api) -> There:
+    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
+    return There(str(api.http.base_url), key, secret)
+
+
+@pytest.fixture
+async def media() -> AsyncIterator[Gallery]:
+    async with gallery() as one:
+        yield one
+
+
+async def story(there: There, body: dict[str, Any]) -> Story:
+    """Create a subject, poll it to its end, find it in the list, and take its callbacks."""
+    async with client(there) as caller, receiver() as callbacks:
+        body = body | {"external_task_id": "mine-1", "callback_url": callbacks.url}
+        created = await caller.create(body)
+        assert set(created) == CREATED
+        assert created["task_info"] == {"external_task_id": "mine-1"}
+        ended = await caller.ended(created["task_id"])
+        assert ended == await caller.query("mine-1")
+        page = await caller.page(pageNum=1, pageSize=30)
+        assert ended in page
+        told = await caller.told(callbacks)
+        assert {one["task_id"] for one in told} == {created["task_id"]}
+        assert told[-1]["task_status"] == ended["task_status"]
+        return Story(created, ended, page, told)
+
+
+def is_the_same(there: Story, here: Story) -> None:
+    """The same names and types everywhere, and the same values where they are the client's."""
+    assert shape(here.created) == shape(there.created)
+    assert shape(here.ended) == shape(there.ended)
+    assert (here.ended["task_status"], here.created["task_status"]) == ("succeed", "submitted")
+    (element,), (expected,) = (one.ended["task_result"]["elements"] for one in (here, there))
+    for name in ("element_name", "element_description", "reference_type", "tag_list", "status"):
+        assert element[name] == expected[name]
+    assert isinstance(element["element_id"], int)
+    last, expected = here.told[-1], there.told[-1]
+    assert shape(last) == shape(expected)
+    assert last["task_result"]["elements"][0]["element_id"] == element["element_id"]
+
+
+async def test_images_by_url(api: Api, ours: There, theirs: There, media: Gallery) -> None:
+    body = request_body(**media.images("front", "side"))
+    async with working(api.resources.settings):
+        here = await story(ours, body)
+    there = await story(theirs, body)
+    is_the_same(there, here)
+    (element,), (expected,) = (one.ended["task_result"]["elements"] for one in (here, there))
+    assert [element[name] for name in MATERIALS] == [expected[name] for name in MATERIALS]
+
+
+async def test_images_as_base64(api: Api, ours: There, theirs: There) -> None:
+    async with working(api.resources.settings):
+        here = await story(ours, request_body())
+    is_the_same(await story(theirs, request_body()), here)
+
+
+async def test_a_video_with_a_voice(api: Api, ours: There, theirs: There, media: Gallery) -> None:
+    body = request_body(
+        **media.video("film"), element_image_list=None, element_voice_id="829836802793406000"
+    )
+    async with working(api.resources.settings):
+        here = await story(ours, body)
+    is_the_same(await story(theirs, body), here)
+
+
+async def test_what_fails_says_why(api: Api, ours: There, theirs: There, provider: Remote) -> None:
+    await provider.admin("faults", {"fail": "no face was found", "times": 2})
+    async with working(api.resources.settings):
+        here = await story(ours, request_body())
+    there = await story(theirs, request_body())
+    assert shape(here.ended) == shape(there.ended)
+    for one in (here.ended, here.told[-1], there.ended):
+        assert (one["task_status"], one["task_status_msg"]) == ("failed", "no face was found")
+
+
+async def test_before_anything_is_sent_a_task_reads_submitted(
+    ours: There, theirs: There, provider: Remote
+) -> None:
+    await provider.admin("settings", {"processing_after": 600.0, "finished_after": 600.0})
+    seen = []
+    for there in (ours, theirs):
+        async with client(there) as caller:
+            made = await caller.create(request_body())
+            read = await caller.query(made["task_id"])
+            assert read == made | {"task_status_msg": ""}
+            assert (read["task_status"], read["task_info"]) == (
+                "submitted",
+                {"external_task_id": ""},
+            )
+            seen.append(shape(read))
+    assert seen[0] == seen[1]
+
+
+async def test_a_canceled_one_reads_failed(api: Api, ours: There) -> None:
+    async with client(ours) as caller:
+        made = await caller.create(request_body(external_task_id="mine"))
+        await api.http.post(f"/v1/subjects/{made['task_id']}/cancel")
+        read = await caller.query("mine")
+    assert (read["task_status"], read["task_status_msg"]) == ("failed", "canceled")
+
+
+async def names(caller: Client, **query: int) -> list[str]:
+    return [one["task_info"]["external_task_id"] for one in await caller.page(**query)]
+
+
+async def test_pages_are_numbered_and_the_newest_come_first(
+    ours: There, theirs: There, clock: Clock
+) -> None:
+    for there in (ours, theirs):
+        async with client(there) as caller:
+            assert await caller.page() == []
+            for number in range(32):
+                clock.pass_by(1)
+                await caller.create(request_body(external_task_id=f"n{number:02}"))
+            newest = [f"n{number:02}" for number in reversed(range(32))]
+            assert await names(caller) == newest[:30]
+            assert await names(caller, pageNum=2) == newest[30:]
+            assert await names(caller, pageSize=500) == newest
+            assert await names(caller, pageNum=3, pageSize=5) == newest[10:15]
+            assert await caller.page(pageNum=1000, pageSize=500) == []
+
+
+async def test_slashes_at_the_end_and_in_ids_are_borne(ours: There) -> None:
+    async with client(ours) as caller:
+        answer = await caller.http.post(f"{PATH}/", json=request_body(external_task_id="a/b%c?d#/"))
+        made = answer.json()["data"]
+        assert await caller.query(made["task_id"] + "/") == await caller.query(made["task_id"])
+        read = await caller.query("a%2Fb%25c%3Fd%23%2F")
+        assert read == await caller.query("a%2Fb%25c%3Fd%23%2F/")
+        assert read["task_id"] == made["task_id"]
+        assert (await caller.http.get(f"{PATH}/?pageSize=1")).json()["data"] == [read]
+
+
+async def test_our_id_goes_before_another_s_external_one(ours: There) -> None:
+    async with client(ours) as caller:
+        first = await caller.create(request_body())
+        second = await caller.create(request_body(external_task_id=first["task_id"]))
+        assert (await caller.query(first["task_id"]))["task_info"] == {"external_task_id": ""}
+        assert (await caller.query(second["task_id"]))["task_info"] == {
+            "external_task_id": first["task_id"]
+        }
+
+
+async def test_we_may_be_our_own_provider(api: Api, ours: There, clock: Clock) -> None:
+    """Our client, which branches on codes and on two messages, understands our answers."""
+    body = request_body(external_task_id="sub_1", callback_url="http://127.0.0.1:65009/")
+    remote = Provider(ours.base_url, ApiKey(ours.key), 30.0, clock)
+    try:
+        assert isinstance(await remote.look_up("sub_1"), Absent)
+        made = await remote.create(body)
+        assert isinstance(made, Accepted)
+        assert isinstance(await remote.create(body), Exists)
+        found = await remote.look_up("sub_1")
+        assert isinstance(found, Found)
+        assert found.report.provider_task_id == made.report.provider_task_id
+        assert (await api.read(found.report.provider_task_id))["external_task_id"] == "sub_1"
+    finally:
+        await remote.aclose()
+
+
+UNSET: dict[str, object] = {
+    "element_video_list": None,
+    "element_voice_id": None,
+    "tag_list": [],
+    "callback_url": "",
+    "external_task_id": None,
+    "model_name": None,
+    "watermark_info": {"enabled": False},
+}
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
+async def test_what_a_client_did_not_set_and_what_nobody_knows_is_left_aside(
+    api: Api, path: str
+) -> None:
+    images = request_body()["element_image_list"]
+    assert isinstance(images, dict)
+    others = [{"image_url": one["image_url"], "mask": None} for one in images["refer_images"]]
+    body = request_body(tag_list=None) | UNSET
+    body["element_image_list"] = images | {"refer_images": [*others, None], "style": ""}
+    answer = await api.http.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (200, 0), answer.text
+    made = await api.read(answer.json()["data"]["task_id"])
+    plain = await api.create(tag_list=[])
+    assert (made["tag_list"], made["external_task_id"], made["element_voice_id"]) == (
+        [],
+        None,
+        None,
+    )
+    assert made.keys() == plain.keys() | {"queue"}
+    for name in (made["id"], f"{made['id']}/", "", "?pageNum=1"):
+        found = await api.http.get(f"{path.rstrip('/')}/{name}")
+        assert (found.status_code, found.json()["code"]) == (200, 0), found.text
+
+
+async def test_what_is_not_set_and_needed_is_refused_in_the_envelope(api: Api) -> None:
+    answer = await api.http.post(f"{PATH}/", json=request_body() | {"element_name": ""})
+    assert (answer.status_code, answer.json()["code"]) == (400, 1201)
+    assert answer.json()["message"] == "/element_name: element_name is required"
+
+
+async def test_on_our_own_paths_a_member_that_nobody_knows_is_refused(api: Api) -> None:
+    answer = await api.http.post("/v1/subjects", json=request_body() | {"model_name": "kling-v1"})
+    assert answer.status_code == 422
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/model_name"]

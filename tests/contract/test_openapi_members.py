@@ -1,0 +1,169 @@
+"""Each member that the document says an answer may have is one that some answer has."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from service.accounts.steps import api_keys
+from service.job_queue import Work
+from service.subjects.domain.lifecycle import State
+from service.submission.steps import submit
+from tests.contract.test_openapi import CALLBACKS, CALLS, DOCUMENT, examples, found, make
+from tests.support.api import Api
+from tests.support.callbacks import ELEMENT, record, signed
+from tests.support.simulator import Receiver, receiver
+from tests.support.subject_states import reach
+from tests.support.subjects import a_request
+
+Schema = dict[str, Any]
+VOICE = {
+    "voice_id": "v-1",
+    "voice_name": "low",
+    "trial_url": "https://x.example/v",
+    "owned_by": "u",
+}
+MADE = {
+    "element_id": int(ELEMENT),
+    "element_name": "Ada",
+    "element_description": "as made",
+    "reference_type": "image_refer",
+    "tag_list": [{"id": "o_102", "name": "person", "description": "People"}],
+    "owned_by": "u",
+    "element_image_list": {
+        "frontal_image": "https://x.example/f.png",
+        "refer_images": [{"image_url": "https://x.example/r.png"}],
+    },
+    "element_video_list": {"refer_videos": [{"video_url": "https://x.example/v.mp4"}]},
+    "element_voice_info": VOICE,
+}
+TASK: dict[str, Any] = {
+    "task_result": {"elements": [MADE]},
+    "final_unit_deduction": "1.5",
+    "created_at": 1795348800000,
+    "updated_at": 1795348803000,
+}
+NO_TEXT = b"\xff"
+GONE = 410  # disables a subscriber, of which there is an event
+TOO_MANY = {"$ref": "#/components/schemas/TooMany"}
+
+
+@pytest.fixture
+def scopes() -> Sequence[str]:
+    """An operator's too: answers to them name the account."""
+    return api_keys.SCOPES
+
+
+def named(schema: Schema, place: str) -> tuple[Schema, str]:
+    """A schema, and its place: its name, if it is among the components."""
+    return (
+        (found(schema), schema["$ref"].rpartition("/")[2]) if "$ref" in schema else (schema, place)
+    )
+
+
+def choices(schema: Schema) -> list[Schema]:
+    return [*schema.get("oneOf", ()), *schema.get("anyOf", ())]
+
+
+def declared(schema: Schema, place: str) -> Iterator[str]:
+    """The places of all members that a value may have."""
+    schema, place = named(schema, place)
+    for choice in choices(schema):
+        yield from declared(choice, place)
+    if "items" in schema:
+        yield from declared(schema["items"], place)
+    for name, member in schema.get("properties", {}).items():
+        yield f"{place}.{name}"
+        yield from declared(member, f"{place}.{name}")
+
+
+def shown(value: object, schema: Schema, place: str) -> Iterator[str]:
+    """The places of the members that a value has."""
+    schema, place = named(schema, place)
+    for choice in choices(schema):
+        whole = {"components": DOCUMENT["components"], **choice}
+        if jsonschema_rs.is_valid(whole, value):
+            yield from shown(value, choice, place)
+    if isinstance(value, list) and "items" in schema:
+        for entry in value:
+            yield from shown(entry, schema["items"], place)
+    if isinstance(value, dict):
+        for name in value.keys() & schema.get("properties", {}).keys():
+            yield f"{place}.{name}"
+            yield from shown(value[name], schema["properties"][name], f"{place}.{name}")
+
+
+def schemas_of(call: Schema) -> Iterator[tuple[str, Schema]]:
+    """The schemas of what a call answers when all is well, by the status."""
+    for status, answer in call["responses"].items():
+        media = found(answer).get("content", {}).get("application/json")
+        if status.startswith("2") and media is not None:
+            yield status, media["schema"]
+
+
+def members(answer: httpx.Response, call: Schema) -> set[str]:
+    """The places of the members that an answer has."""
+    schema = dict(schemas_of(call)).get(str(answer.status_code))
+    if schema is None or not answer.headers["content-type"].startswith("application/json"):
+        return set()
+    return set(shown(answer.json(), schema, call["operationId"]))
+
+
+async def called_back(api: Api, subject_id: str) -> None:
+    """A subject that the provider has made, with all that it may say of it."""
+    body = record(subject_id, **TASK)
+    headers = signed(body, api.resources.clock(), f"msg_{subject_id}")
+    assert (await api.http.post("/callbacks", content=body, headers=headers)).is_success
+
+
+async def several(api: Api, subscriber: Receiver) -> dict[str, str]:
+    """Something of each kind, by its name in a path; `task_id` names a subject that has all that a
+    subject may have."""
+    await api.http.post("/callbacks", content=NO_TEXT)
+    await reach(api, State.FAILED)
+    made = await api.create(element_video_list={"refer_videos": []})
+    await submit.claim(api.resources, 1)
+    await called_back(api, made["id"])
+    async with receiver(GONE) as gone:
+        await api.subscribe(gone.url)
+        things = await make(api, subscriber)
+        await api.work(Work.DELIVER)
+    signing_twice = await api.subscribe(subscriber.url, signatures=["v1", "v1a"])
+    return things | {"task_id": made["id"], "subscriber_id": signing_twice["id"]}
+
+
+async def answers(api: Api, subscriber: Receiver) -> AsyncIterator[tuple[httpx.Response, Schema]]:
+    """What each example is answered, and each call that reads without any parameter."""
+    things = await several(api, subscriber)
+    for number, example in enumerate(examples()):
+        request = example.request(api, things)
+        if example.path in CALLBACKS:
+            now = api.resources.clock()
+            request.headers.update(signed(request.content, now, f"msg_{number}"))
+        yield await api.http.send(request), example.call
+        if example.method == "GET":
+            path = example.path.format(**things | {"subject_id": things["task_id"]})
+            yield await api.http.get(path), example.call
+        if example.method == "DELETE":
+            things = await several(api, subscriber)
+    (batch,) = [call for _, _, call in CALLS if call["operationId"] == "createSubjects"]
+    bodies = [a_request("Ada", external_task_id="x"), a_request("Eve", external_task_id="x"), {}]
+    yield await api.http.post("/v1/subjects/batch", json={"subjects": bodies}), batch
+
+
+async def test_each_member_of_an_answer_is_shown_by_some_answer(
+    api: Api, subscriber: Receiver
+) -> None:
+    seen: set[str] = set()
+    async for answer, call in answers(api, subscriber):
+        seen |= members(answer, call)
+    described = {
+        place
+        for _, _, call in CALLS
+        for _, schema in schemas_of(call)
+        for place in declared(schema, call["operationId"])
+    }
+    elsewhere = set(declared(TOO_MANY, ""))  # of a batch: tests/accounts/test_account_limits.py
+    assert described - seen == elsewhere

@@ -1,0 +1,58 @@
+"""Labels that processes and operators share, letter by letter: a process of another release locks,
+rings and enqueues by these, ids of stored rows begin with them, and alerts are set on the actions.
+"""
+
+import re
+from pathlib import Path
+
+import service
+from service.intake.store import idempotency, insert
+from service.job_queue import Work, doorbell
+from service.kit.ids import event_id
+from service.subjects.store import events
+from service.submission.store.provider_state import CLAIM_LOCK
+
+PACKAGE = Path(service.__file__).parent
+SOURCES = [path.read_text() for path in PACKAGE.rglob("*.py") if "local" not in path.parts]
+ENVIRONMENT = PACKAGE.parent / "migrations" / "env.py"
+
+
+def found(pattern: str) -> set[str]:
+    """What the one group of a pattern matches anywhere in the service."""
+    return {text for source in SOURCES for text in re.findall(pattern, source)}
+
+
+def test_claims_and_migrations_lock_the_same_numbers() -> None:
+    assert CLAIM_LOCK == 0x63616C6C73686565
+    assert "\nMIGRATION_LOCK = 0x6D696772_61746573\n" in ENVIRONMENT.read_text()
+
+
+def test_queues_and_idempotency_keys_are_locked_by_the_same_texts() -> None:
+    assert "hashtextextended('queue ' || account_id, 0)" in str(insert._LOCK_QUEUES)  # noqa: SLF001
+    assert "hashtextextended(account_id || ' ' || key, 0)" in str(idempotency._LOCK)  # noqa: SLF001
+
+
+def test_feeds_and_workers_are_rung_up_on_the_same_channels() -> None:
+    assert events.CHANNEL == "callsheet_events"
+    assert doorbell("callsheet") == "callsheet:doorbell"
+    assert {work.value for work in Work} == {"check_media", "submit", "reconcile", "deliver"}
+
+
+def test_ids_begin_with_the_same_prefixes() -> None:
+    assert found(r'(?:new_id|first_id)\(\s*"(\w+)"') == {
+        *("acc", "att", "cbk", "dlv", "evt_test", "key", "lse", "rdy", "req", "sbr", "sec", "sub"),
+    }
+    assert event_id("sub_01kcr4", 3) == "evt_01kcr4_3"
+    assert found(r'name="(create_subject)"') == {"create_subject"}
+
+
+def test_log_lines_say_the_same_actions() -> None:
+    assert found(r'action="(\w+)"') >= {
+        *("answer_lost", "callback_kept", "callback_refused", "delivery_attempted", "fault"),
+        *("goes_on", "job_dropped", "job_put_off", "lane_changed", "lease_ran_out"),
+        *("lease_spent", "leases_not_renewed", "media_looked_at", "no_answer", "not_listening"),
+        *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
+        *("stopped", "stream_broken_off", "sweep_failed", "task_of_another", "transition"),
+        *("unavailable", "unknown_setting", "unknown_status", "unreadable_answer", "wake_lost"),
+    }
+    assert found(r'action=f"(\w+)\{') == {"subscriber_"}

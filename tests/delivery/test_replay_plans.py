@@ -1,0 +1,38 @@
+"""What sends anew, and what lists deliveries, reads what it needs, however long the history is."""
+
+from tests.schema.test_plans import EMPTIED, FILLED, unbounded
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.simulator import Receiver
+from tests.support.statements import heard
+
+LISTED = "ix_deliveries_subscriber"  # from the cursor on, as many rows as a page looks through
+
+
+async def all_of_it(api: Api, subscriber: Receiver, clock: Clock) -> None:
+    """Every kind of replay, one delivery sent anew, a callback_url, and the lists."""
+    await api.create(callback_url=subscriber.url)
+    clock.pass_by(1)
+    made = await api.subscribe(subscriber.url)
+    path = f"/v1/subscribers/{made['id']}"
+    for only in ("all", "missing", "failed"):
+        for dry_run in (True, False):
+            body = {"since": "2020-01-01T00:00:00Z", "only": only, "dry_run": dry_run}
+            answer = await api.http.post(f"{path}/replay", json=body)
+            assert answer.is_success, answer.text
+    for params in ({}, {"state": "dead"}, {"event_id": "evt_none"}):
+        answer = await api.http.get(f"{path}/deliveries", params=params)
+        assert answer.is_success, answer.text
+    (delivery,) = (await api.http.get(f"{path}/deliveries")).json()["data"]
+    await api.http.get(f"/v1/deliveries/{delivery['id']}")
+    assert (await api.http.post(f"/v1/deliveries/{delivery['id']}/resend")).is_success
+
+
+async def test_no_statement_that_sends_anew_reads_a_whole_table(
+    api: Api, subscriber: Receiver, clock: Clock
+) -> None:
+    with heard() as statements:
+        await all_of_it(api, subscriber, clock)
+    for tables in (EMPTIED, FILLED):
+        wrong = await unbounded(api.resources, tables, statements)
+        assert not [one for one in wrong if not one.startswith(LISTED)], "\n".join(wrong)

@@ -1,0 +1,61 @@
+"""One delivery sent anew."""
+
+from service.job_queue import Work
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.replays import ONCE, all_sent, came, resend, rows, story
+from tests.support.simulator import Receiver
+
+
+async def test_what_has_ended_is_sent_anew_one_by_one(
+    api: Api, subscriber: Receiver, clock: Clock
+) -> None:
+    made = await api.subscribe(subscriber.url, schedule=ONCE)
+    await story(api)
+    subscriber.answers += [500, 500]
+    await all_sent(api, clock)
+    dead, delivered = await rows(api, made)
+    assert (dead["state"], delivered["state"]) == ("dead", "delivered")
+    for one in (dead, delivered):
+        answer = await resend(api, one["id"])
+        assert answer.status_code == 202
+        shown = answer.json()
+        assert (shown["id"], shown["state"]) == (one["id"], "pending")
+        assert len(shown["attempts"]) == one["attempts"]
+    assert [one["due_at"] for one in await rows(api, made)] == [clock.now, None]
+    assert [one["replayed_at"] for one in await rows(api, made)] == [clock.now] * 2
+    subscriber.got.clear()
+    await all_sent(api, clock)
+    assert [at for _, at in came(subscriber)] == [1, 2]
+    assert await api.violations() == []
+
+
+async def test_what_waits_for_a_later_try_is_due_now_and_what_waits_its_turn_stays(
+    api: Api, subscriber: Receiver, clock: Clock
+) -> None:
+    made = await api.subscribe(subscriber.url)
+    await story(api)
+    subscriber.answers.append(500)
+    await api.work(Work.DELIVER)
+    first, second = await rows(api, made)
+    assert first["due_at"] > clock.now
+    for one in (second, first):
+        assert (await resend(api, one["id"])).json()["state"] == "pending"
+    found = await rows(api, made)
+    assert [one["due_at"] for one in found] == [clock.now, None]
+    assert [one["replayed_at"] for one in found] == [None, None]
+    await all_sent(api, clock)
+    assert [at for _, at in came(subscriber)] == [1, 1, 2]
+    assert await api.violations() == []
+
+
+async def test_to_a_disabled_subscriber_nothing_is_sent_anew(api: Api, clock: Clock) -> None:
+    made = await api.subscribe("http://127.0.0.1:9999")
+    await story(api)
+    await fetch(api.resources, "UPDATE subscribers SET state = 'disabled'")
+    (first, _) = await rows(api, made)
+    refused = await resend(api, first["id"])
+    assert (refused.status_code, refused.json()["code"]) == (409, "subscriber_disabled")
+    clock.pass_by(1)
+    assert (await rows(api, made))[0] == first

@@ -1,0 +1,202 @@
+"""The connections that are kept: how many, how long, and for whom."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from service.delivery.remote.outcomes import Failed, Published
+from service.delivery.remote.streams import StreamPublisher
+from service.kit.network.ssrf_guard import Guard
+from tests.support.name_resolution import Names
+from tests.support.scripted_servers import LOOPBACK, PATIENCE, SHORT, listening, reason
+from tests.support.stream_publishing import NOBODY, entry, receipt
+
+OK = b"$3\r\n1-1\r\n"
+
+
+@dataclass
+class Stream:
+    """A Redis of sorts: says OK to all it is told, but nothing to what holds `silence`."""
+
+    url: str = ""
+    silence: bytes = b"nothing is silent"
+    heard: list[bytes] = field(default_factory=list)
+    dialled: int = 0
+    open: int = 0
+    closed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.dialled += 1
+        self.open += 1
+        try:
+            while said := await reader.read(1_000_000):
+                self.heard.append(said)
+                if self.silence not in said:
+                    writer.write(b"+OK\r\n" * said.count(b"AUTH") + OK * said.count(b"XADD"))
+        finally:
+            self.open -= 1
+            async with self.closed:
+                self.closed.notify_all()
+
+    async def until_open(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE), self.closed:
+            await self.closed.wait_for(lambda: self.open == count)
+
+
+@asynccontextmanager
+async def stream() -> AsyncIterator[Stream]:
+    one = Stream()
+    async with listening(one.serve) as url:
+        one.url = url.replace("http", "redis").removesuffix("/hook")
+        yield one
+
+
+async def test_a_connection_is_kept_for_the_next_and_closed_when_unused() -> None:
+    async with stream() as server, StreamPublisher(Guard(LOOPBACK), idle_seconds=0.05) as streams:
+        for _ in range(3):
+            receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+        assert server.dialled == 1
+        await server.until_open(0)
+        receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+    assert server.dialled == 2
+
+
+async def test_other_credentials_are_another_connection() -> None:
+    async with stream() as server, StreamPublisher(Guard(LOOPBACK)) as streams:
+        for credentials in (("acme", "old"), ("acme", "new"), ("acme", "old")):
+            await streams.publish(server.url, credentials, "told", entry(), PATIENCE)
+    assert server.dialled == 2
+
+
+async def test_of_the_unused_connections_the_oldest_makes_room() -> None:
+    names = Names(["127.0.0.1"])
+    async with stream() as server, StreamPublisher(Guard(LOOPBACK, names), most_kept=2) as streams:
+        for host in ("a.test", "b.test", "a.test", "c.test"):
+            url = server.url.replace("127.0.0.1", host)
+            receipt(await streams.publish(url, NOBODY, "told", entry(), PATIENCE))
+        await server.until_open(2)
+        receipt(
+            await streams.publish(
+                server.url.replace("127.0.0.1", "a.test"), NOBODY, "told", entry(), PATIENCE
+            )
+        )
+    assert names.asked == ["a.test", "b.test", "c.test"]
+
+
+async def test_one_that_gets_no_answer_costs_the_others_nothing_but_the_connection() -> None:
+    async with stream() as server, StreamPublisher(Guard(LOOPBACK)) as streams:
+        server.silence = b"told.silence"
+        assert reason(
+            await streams.publish(server.url, NOBODY, "told.silence", entry(), SHORT)
+        ) == ("timeout")
+        receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+        assert server.dialled == 2
+        await server.until_open(1)
+
+
+async def test_what_is_under_way_on_a_spent_connection_still_ends_well() -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while said := await reader.read(1_000_000):
+            if b"told.late" in said:
+                asked.set()
+                await answer.wait()
+            writer.write(OK * said.count(b"XADD"))
+
+    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK)) as streams:
+        address = url.replace("http", "redis").removesuffix("/hook")
+        late = asyncio.ensure_future(
+            streams.publish(address, NOBODY, "told.late", entry(), PATIENCE)
+        )
+        await asked.wait()
+        behind = await streams.publish(address, NOBODY, "told.behind", entry(), SHORT)
+        assert reason(behind) == "timeout"
+        receipt(await streams.publish(address, NOBODY, "told.anew", entry(), PATIENCE))
+        answer.set()
+        receipt(await late)
+
+
+async def test_a_dial_that_hangs_is_shared_and_given_up_with_its_last_user() -> None:
+    stuck, asked, ended = asyncio.Event(), [], asyncio.Event()
+
+    async def lookup(host: str) -> list[str]:
+        asked.append(host)
+        await stuck.wait()
+        return ["127.0.0.1"]
+
+    async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+        ended.set()
+
+    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK, lookup)) as streams:
+        address = url.replace("http://127.0.0.1", "redis://sub.test").removesuffix("/hook")
+        attempts = await asyncio.gather(
+            *(streams.publish(address, NOBODY, "told", entry(), SHORT) for _ in range(20))
+        )
+        assert {reason(attempt) for attempt in attempts} == {"timeout"}
+        assert asked == ["sub.test"]
+        stuck.set()
+
+
+async def test_at_the_end_every_connection_is_closed_and_nothing_more_is_published() -> None:
+    async with stream() as server:
+        server.silence = b"told.silence"
+        streams = StreamPublisher(Guard(LOOPBACK))
+        receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+        waiting = asyncio.ensure_future(
+            streams.publish(server.url, ("a", "b"), "told.silence", entry(), PATIENCE)
+        )
+        while not any(b"told.silence" in one for one in server.heard):  # noqa: ASYNC110 - a server's
+            await asyncio.sleep(0.01)
+        await streams.aclose()
+        assert reason(await waiting) == "reset"
+        await server.until_open(0)
+        assert reason(await streams.publish(server.url, NOBODY, "told", entry(), SHORT)) == "reset"
+
+
+async def test_a_dial_under_way_ends_with_the_rest() -> None:
+    asked = asyncio.Event()
+
+    async def lookup(_: str) -> list[str]:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    streams = StreamPublisher(Guard(LOOPBACK, lookup))
+    waiting = asyncio.ensure_future(
+        streams.publish("nats://sub.test", NOBODY, "told", entry(), PATIENCE)
+    )
+    await asked.wait()
+    await streams.aclose()
+    assert reason(await waiting) == "reset"
+
+
+async def test_a_publish_that_is_stopped_stops() -> None:
+    async with stream() as server, StreamPublisher(Guard(LOOPBACK)) as streams:
+        server.silence = b"told.silence"
+        waiting = asyncio.ensure_future(
+            streams.publish(server.url, NOBODY, "told.silence", entry(), PATIENCE)
+        )
+        while not server.heard:  # noqa: ASYNC110 - a server's
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await server.until_open(0)
+
+
+async def test_a_server_that_reads_nothing_is_given_up_in_time() -> None:
+    async def script(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    large = entry(padding="x" * 1_000_000)
+    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK)) as streams:
+        address = url.replace("http", "redis").removesuffix("/hook")
+        attempts = await asyncio.gather(
+            *(streams.publish(address, NOBODY, "told", large, SHORT) for _ in range(20))
+        )
+    assert all(isinstance(attempt, Failed | Published) for attempt in attempts)
+    assert {reason(attempt) for attempt in attempts} == {"timeout"}

@@ -1,0 +1,281 @@
+"""The hub: whatever wakes it, and whatever does not, each who follows hears of each event once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+from structlog.typing import EventDict
+
+from service.accounts.steps import api_keys
+from service.event_feed.steps import event_hub, feed_reader
+from service.event_feed.steps.event_hub import Channel, Hub
+from service.event_feed.steps.feed_reader import START, Follower, Waiter
+from service.event_feed.store.feed import Kept, Position
+from service.kit.errors import Unavailable
+from service.resources import Resources
+from service.subjects.domain.event import event_of
+from service.subjects.domain.subject import Subject
+from service.subjects.store import events
+from service.subjects.store.events import NewEvent
+from tests.support.database import fetch
+from tests.support.events import write_and_commit
+from tests.support.statements import heard
+from tests.support.waiting import eventually
+
+OPEN = text("SELECT pg_current_xact_id()")  # what begins later is not shown before this has ended
+AS_BEFORE = text("UPDATE events SET xid = pg_current_xact_id() WHERE sequence = 3")
+FAR = 600.0  # seconds; longer than any test
+BEYOND = Position(10**17, 1)
+
+
+@pytest.fixture
+async def hub(resources: Resources) -> AsyncIterator[Hub]:
+    async with Hub(resources) as one:
+        yield one
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No notice is heard."""
+    monkeypatch.setattr(event_hub, "CHANNEL", "another_channel")
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked for that no notice told of."""
+    monkeypatch.setattr(event_hub, "POLL", FAR)
+
+
+async def waiting(hub: Hub, account: str, subject: str | None = None) -> asyncio.Task[list[str]]:
+    """A task that ends with what comes first after now, once it waits for it."""
+    after = START if subject else await hub.now()
+    waiter = Waiter(account, subject, after)
+
+    async def first() -> list[str]:
+        return [event.id for event in await hub.wait(waiter, FAR)]
+
+    task = asyncio.create_task(first())
+
+    async def joined() -> bool:
+        return waiter in set(hub.followers())
+
+    await eventually(joined)
+    return task
+
+
+def ids(*made: Subject) -> list[str]:
+    return [event_of(subject).id for subject in made]
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_without_notices_a_look_each_second_finds_what_is_new(
+    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "POLL", 0.02)
+    task = await waiting(hub, account)
+    made = await write_and_commit(resources, account)
+    assert await task == ids(made)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_notice_wakes_it(hub: Hub, resources: Resources, account: str) -> None:
+    task = await waiting(hub, account)
+    made = await write_and_commit(resources, account)
+    assert await task == ids(made)
+
+
+@pytest.mark.usefixtures("patient", "deaf")
+@pytest.mark.parametrize("payload", ["{account}", "acc_other,{account}", ""])
+async def test_a_notice_names_accounts_or_means_all(
+    hub: Hub, resources: Resources, account: str, payload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "CHANNEL", "this_channel")
+    task = await waiting(hub, account)
+    made = await write_and_commit(resources, account)
+    said = payload.format(account=account)
+    await fetch(resources, "SELECT pg_notify('this_channel', $1)", said)
+    assert await task == ids(made)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_what_may_not_be_shown_yet_is_looked_for_again_without_a_notice(
+    hub: Hub, resources: Resources, account: str
+) -> None:
+    """The open transaction writes no event, so its end tells nobody anything."""
+    task = await waiting(hub, account)
+    with heard() as statements:
+        async with resources.database.transaction() as tx:
+            await tx.execute(OPEN)
+            made = await write_and_commit(resources, account)
+
+            async def looked() -> bool:
+                return len([one for one in statements if "LATERAL" in one]) > 1
+
+            await eventually(looked)
+            assert not task.done()
+    assert await task == ids(made)
+
+
+async def test_an_account_that_nobody_follows_is_not_asked_for(
+    hub: Hub, resources: Resources, account: str
+) -> None:
+    await api_keys.create(resources, "other", api_keys.SCOPES)
+    (other,) = await fetch(resources, "SELECT id FROM accounts WHERE name = 'other'")
+    task = await waiting(hub, account)
+    with heard() as statements:
+        await write_and_commit(resources, other["id"])
+        made = await write_and_commit(resources, account)
+        assert await task == ids(made)
+        await write_and_commit(resources, account)
+    assert all(other["id"] not in one for one in statements)
+    assert list(hub.followers()) == []
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_first(
+    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch, *, beside: bool
+) -> None:
+    """As batches do that lock several subjects: the one that wrote last may have begun first. Also
+    where it is a process of the previous release that does, which runs beside."""
+    monkeypatch.setattr(event_hub, "PAGE", 1)
+    monkeypatch.setattr(feed_reader, "PAGE", 1)
+    subject = await write_and_commit(resources, account)
+    follower = Follower(account, subject.id, Position(0, 1))
+    await hub.join(follower)
+    assert await follower.more() is None
+    async with resources.database.transaction() as first:
+        await first.execute(OPEN)
+        async with resources.database.transaction() as second:
+            await events.append(second, [moved(subject, 2)])
+        await events.append(first, [moved(subject, 3)])
+        if beside:
+            await first.execute(AS_BEFORE)
+    seen: list[int] = []
+
+    async def all_seen() -> bool:
+        while (batch := await follower.more()) is not None:
+            seen.extend(event.sequence for event in batch.events)
+        return len(seen) >= 2
+
+    await eventually(all_seen)
+    assert seen == [2, 3]
+    hub.leave(follower)
+
+
+async def test_what_is_told_of_a_subject_at_once_is_put_in_its_sequence() -> None:
+    async def nothing(_: Follower) -> list[Kept]:
+        return []
+
+    channel, follower = Channel(START), Follower("acc", "sub", Position(0, 1))
+    follower.enter(START, nothing)
+    channel.add(follower)
+    assert await follower.more() is None
+    channel.tell(
+        [Kept("evt", "sub", "t", one, b"", Position(1, at)) for at, one in enumerate((2, 4, 3))]
+    )
+    batch = await follower.more()
+    assert batch is not None
+    assert [event.sequence for event in batch.events] == [2, 3, 4]
+
+
+def moved(subject: Subject, version: int) -> NewEvent:
+    return NewEvent(event_of(replace(subject, version=version)), f"dlv_{version}")
+
+
+async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeated(
+    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every step of one who catches up, something new is told."""
+    monkeypatch.setattr(feed_reader, "PAGE", 3)
+    made = [await write_and_commit(resources, account) for _ in range(5)]
+    beside, follower = Follower(account, None, BEYOND), Follower(account, None, START)
+    await hub.join(beside)
+    await hub.join(follower)
+    seen: list[str] = []
+    while len(seen) < 20:
+        if len(made) < 20:
+            made.append(await write_and_commit(resources, account))
+        if batch := await follower.more():
+            seen += [event.id for event in batch.events]
+        await asyncio.sleep(0)
+    assert seen == ids(*made)
+    assert await beside.more() is None, "what is before its place is not for it"
+    hub.leave(beside)
+    hub.leave(follower)
+
+
+async def test_there_is_a_bound_on_all_who_follow_and_who_fail_are_not_counted(
+    resources: Resources,
+) -> None:
+    async with Hub(resources, most=1) as hub:
+        first = Follower("acc_1", None, START)
+        await hub.join(first)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await hub.join(Follower("acc_2", None, START))
+        hub.leave(first)
+        await hub.join(first)
+        hub.leave(first)
+
+
+async def test_a_closed_hub_takes_nobody_and_lets_go_of_those_who_wait(
+    hub: Hub, account: str
+) -> None:
+    task = await waiting(hub, account)
+    hub.close()
+    assert await task == []
+    with pytest.raises(Unavailable):
+        await hub.join(Follower(account, None, START))
+
+
+async def test_it_goes_on_after_postgres_could_not_be_asked(
+    hub: Hub, resources: Resources, account: str, logged: list[EventDict]
+) -> None:
+    task = await waiting(hub, account)
+    await fetch(resources, "ALTER TABLE events RENAME COLUMN body TO gone")
+
+    async def failed() -> bool:
+        return any(line.get("action") == "fault" for line in logged)
+
+    await eventually(failed)
+    await fetch(resources, "ALTER TABLE events RENAME COLUMN gone TO body")
+    made = await write_and_commit(resources, account)
+    assert await task == ids(made)
+    logged[:] = [line for line in logged if line.get("action") != "fault"]
+
+
+async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_passes(
+    hub: Hub, account: str, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "BEAT", 0.001)
+    ticks: list[bool] = []
+
+    class Ticking(Follower):
+        def __init__(self, *, broken: bool) -> None:
+            super().__init__(account, None, BEYOND)
+            self.broken = broken
+
+        def tick(self, _now: float) -> None:
+            ticks.append(self.broken)
+            if self.broken:
+                raise ZeroDivisionError
+
+    both = [Ticking(broken=True), Ticking(broken=False)]
+    for one in both:
+        await hub.join(one)
+
+    async def often() -> bool:
+        return min(ticks.count(True), ticks.count(False)) > 1
+
+    await eventually(often)
+    for one in both:
+        hub.leave(one)
+    assert any(line.get("action") == "fault" for line in logged)
+    logged[:] = [line for line in logged if line.get("action") != "fault"]
+
+
+async def test_one_who_waits_in_vain_gets_nothing(hub: Hub, account: str) -> None:
+    assert await hub.wait(Waiter(account, None, BEYOND), 0.01) == []
+    assert list(hub.followers()) == []

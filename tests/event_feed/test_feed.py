@@ -1,0 +1,203 @@
+"""The account's feed: nothing skipped, nothing repeated, whoever commits when."""
+
+from contextlib import AsyncExitStack
+
+import asyncpg
+import orjson
+import pytest
+from sqlalchemy import text
+
+from service.accounts.steps import api_keys
+from service.accounts.store import api_keys as api_key_store
+from service.delivery.store import replay
+from service.event_feed.steps import read
+from service.event_feed.store import feed
+from service.event_feed.store.feed import Kept, News, Position
+from service.resources import Resources
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate, Subject
+from service.subjects.steps.transition import advance, decide
+from service.subjects.store import subjects, transitions
+from service.subjects.store.transitions import Transition
+from tests.support.events import write, write_and_commit
+from tests.support.statements import heard, plan, scans
+
+START = Position(0, 0)
+
+
+async def read_on(
+    resources: Resources, account_id: str, seen: list[Kept], limit: int = 100
+) -> None:
+    """Add to `seen` what comes after it."""
+    after = seen[-1].place if seen else START
+    seen += await read.feed(resources, account_id, after, limit)
+
+
+def subjects_of(seen: list[Kept]) -> list[str]:
+    return [event.id.removeprefix("evt_").removesuffix("_1") for event in seen]
+
+
+def names(*made: Subject) -> list[str]:
+    return [subject.id.removeprefix("sub_") for subject in made]
+
+
+async def test_what_commits_late_is_neither_skipped_nor_overtaken(
+    resources: Resources, account: str
+) -> None:
+    seen: list[Kept] = []
+    first = await write_and_commit(resources, account)
+    async with resources.database.transaction() as tx:
+        late = await write(tx, resources, account)
+        early = [await write_and_commit(resources, account) for _ in range(3)]
+        await read_on(resources, account, seen)
+        assert subjects_of(seen) == names(first), "nothing from beside the open transaction"
+    await read_on(resources, account, seen)
+    assert subjects_of(seen) == names(first, late, *early)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3)])
+async def test_each_event_is_read_once_in_whatever_order_its_writers_commit(
+    resources: Resources, account: str, order: tuple[int, ...]
+) -> None:
+    seen: list[Kept] = []
+    made: list[Subject] = []
+    stacks = [AsyncExitStack() for _ in order]
+    for stack in stacks:
+        tx = await stack.enter_async_context(resources.database.transaction())
+        made.append(await write(tx, resources, account))
+    for place in order:
+        await stacks[place].aclose()
+        await read_on(resources, account, seen, limit=2)
+    await read_on(resources, account, seen)
+    assert subjects_of(seen) == names(*made)
+
+
+async def test_pages_of_any_size_join_without_a_seam(resources: Resources, account: str) -> None:
+    made = []
+    async with resources.database.transaction() as tx:  # several events of one transaction
+        made += [await write(tx, resources, account) for _ in range(5)]
+    made += [await write_and_commit(resources, account) for _ in range(4)]
+    for size in (1, 2, 3, 9):
+        seen: list[Kept] = []
+        for _ in range(len(made)):
+            await read_on(resources, account, seen, limit=size)
+        assert subjects_of(seen) == names(*made)
+
+
+async def another(resources: Resources) -> str:
+    """The id of another account."""
+    await api_keys.create(resources, "other", api_keys.SCOPES)
+    async with resources.database.transaction() as tx:
+        other = await api_key_store.by_name(tx, "other")
+    assert other is not None
+    return other
+
+
+async def test_another_accounts_events_never_appear(resources: Resources, account: str) -> None:
+    other = await another(resources)
+    mine = await write_and_commit(resources, account)
+    theirs = await write_and_commit(resources, other)
+    seen: list[Kept] = []
+    await read_on(resources, account, seen)
+    assert subjects_of(seen) == names(mine)
+    beside: list[Kept] = []
+    await read_on(resources, other, beside)
+    assert subjects_of(beside) == names(theirs)
+
+
+async def test_the_news_of_many_accounts_are_their_feeds(
+    resources: Resources, account: str
+) -> None:
+    other = await another(resources)
+    places: dict[str, Position] = {}
+    for one in (account, other):
+        await write_and_commit(resources, one)
+        places[one] = (await read.feed(resources, one, START, 1))[-1].place
+        for _ in range(3):
+            await write_and_commit(resources, one)
+    async with resources.database.autocommit() as tx:
+        found = await feed.news(tx, [*places.items(), ("acc_none", START)], 2)
+    assert found == {
+        one: News(await read.feed(resources, one, place, 2)) for one, place in places.items()
+    }
+
+
+async def test_news_say_that_there_is_more_than_they_may_show(
+    resources: Resources, account: str
+) -> None:
+    shown = await write_and_commit(resources, account)
+    async with resources.database.transaction() as tx:
+        late = await write(tx, resources, account)
+        await write_and_commit(resources, account)
+        async with resources.database.autocommit() as other:
+            news = (await feed.news(other, [(account, START)], 9))[account]
+    assert (subjects_of(news.events), news.hidden) == (names(shown), True)
+    async with resources.database.autocommit() as tx:
+        news = (await feed.news(tx, [(account, START)], 9))[account]
+    assert subjects_of(news.events)[:2] == names(shown, late)
+    assert not news.hidden
+
+
+async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
+    resources: Resources, account: str
+) -> None:
+    await write_and_commit(resources, account)
+    async with resources.database.transaction() as tx:
+        late = await write(tx, resources, account)
+        early = await write_and_commit(resources, account)
+        async with resources.database.autocommit() as other:
+            now = await feed.now(other)
+    found = await read.feed(resources, account, now, 9)
+    assert subjects_of(found) == names(late, early)
+
+
+async def test_news_are_found_by_the_feeds_index_alone(resources: Resources, account: str) -> None:
+    with heard() as statements:
+        async with resources.database.autocommit() as tx:
+            await feed.news(tx, [(account, START)], 9)
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        found = list(scans(await plan(connection, statements[-1])))
+    finally:
+        await connection.close()
+    assert [scan["Index Name"] for scan in found] == ["ix_events_feed"]
+    assert all(column in found[0]["Index Cond"] for column in ("account_id", "xid", "position"))
+
+
+async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_later(
+    resources: Resources, account: str
+) -> None:
+    """As a batch does that got its place when it locked one subject, and then waited for another
+    that somebody else was moving."""
+    made = await write_and_commit(resources, account)
+    async with resources.database.transaction() as older:
+        await older.execute(text("SELECT pg_current_xact_id()"))
+        await advance(resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
+        subject = await subjects.lock(older, made.id)
+        assert subject is not None
+        outcome = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
+        move = Transition(outcome.before, outcome.after, outcome.events)
+        await transitions.write(older, [move])
+    seen: list[Kept] = []
+    await read_on(resources, account, seen)
+    assert [event.sequence for event in seen] == [1, 2, 3]
+
+
+async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(
+    resources: Resources, account: str
+) -> None:
+    """Sorting would need all that an account ever had, for each page."""
+    with heard() as statements:
+        await read.feed(resources, account, START, 9)
+        async with resources.database.transaction() as tx:
+            await replay.window(tx, account, resources.clock(), resources.clock())
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        asked = [one for one in statements if "FROM events" in one]
+        assert len(asked) == 2
+        for statement in asked:
+            assert (
+                '"Node Type":"Sort"' not in orjson.dumps(await plan(connection, statement)).decode()
+            )
+    finally:
+        await connection.close()

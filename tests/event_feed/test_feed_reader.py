@@ -1,0 +1,95 @@
+"""One who follows: bounded in what it holds, and never with a gap for it."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from service.event_feed.steps import feed_reader
+from service.event_feed.steps.feed_reader import START, Batch, Follower
+from service.event_feed.store.feed import Kept, Position
+
+
+class Slow(Follower):
+    """One who may be cut off."""
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__(account_id, None, START)
+        self.cuts = 0
+
+    def cut(self) -> None:
+        self.cuts += 1
+
+
+async def nothing(_: Follower) -> list[Kept]:
+    return []
+
+
+def batch(number: int, size: int = 10) -> Batch:
+    return Batch([Kept(f"evt_{number}", None, "t", number, b"x" * size, Position(1, number))])
+
+
+def test_one_who_takes_nothing_is_cut_off_and_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed_reader, "MOST_WAITING", 100)
+    slow = Slow("acc")
+    slow.enter(START, nothing)
+    for number in range(1, 11):
+        slow.offer(batch(number))
+    assert slow.cuts == 0
+    slow.offer(batch(11))
+    assert slow.cuts == 1
+    slow.offer(batch(12))
+    assert not slow._waiting  # noqa: SLF001 - what it holds is what matters
+
+
+def test_one_batch_is_taken_however_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_reader, "MOST_WAITING", 100)
+    slow = Slow("acc")
+    slow.enter(START, nothing)
+    slow.offer(batch(1, 1000))
+    assert slow.cuts == 0
+
+
+async def test_one_who_is_told_too_much_while_reading_reads_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed_reader, "MOST_WAITING", 100)
+    slow = Slow("acc")
+    database = [batch(number).events[0] for number in range(1, 5)]
+
+    async def read(_: Follower) -> list[Kept]:
+        found = [one for one in database if one.place > slow.after]
+        if len(database) < 40:
+            told = [batch(number) for number in range(len(database) + 1, len(database) + 20)]
+            database.extend(one.events[0] for one in told)
+            for one in told:
+                slow.offer(one)
+        return found
+
+    slow.enter(Position(1, 4), read)
+    seen: list[int] = []
+    while found := await slow.more():
+        seen += [event.sequence for event in found.events]
+    assert seen == list(range(1, len(database) + 1))
+    assert slow.cuts == 0
+
+
+async def test_one_who_has_not_entered_a_feed_is_told_so() -> None:
+    with pytest.raises(RuntimeError, match="not entered"):
+        await Slow("acc").more()
+
+
+def test_a_batch_is_written_out_once_for_all_who_take_all_of_it() -> None:
+    written: list[Sequence[Kept]] = []
+
+    def write(events: Sequence[Kept]) -> list[bytes]:
+        written.append(events)
+        return [b"text"]
+
+    one = batch(1)
+    for _ in range(3):
+        assert one.beyond(START) is one
+        assert one.text(write) == [b"text"]
+    assert len(written) == 1
+    assert one.beyond(Position(1, 1)) is None

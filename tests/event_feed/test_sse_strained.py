@@ -1,0 +1,202 @@
+"""Event streams under strain: slow readers, lost connections, too many of them, the end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import httpx
+import pytest
+from structlog.typing import EventDict
+
+from service import server
+from service.event_feed.steps import event_hub, feed_reader
+from service.event_feed.web import sse
+from service.kit.database import listen
+from service.kit.http import connection_limits
+from service.local.ports import free_port
+from service.resources import Resources
+from tests.support.database import fetch
+from tests.support.event_streams import World, told, world_of
+from tests.support.events import ids, write_bulk
+from tests.support.statements import heard
+from tests.support.waiting import eventually
+
+KILL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = $1 AND datname = current_database()
+"""
+STREAMS = 50
+
+
+@pytest.fixture
+async def world(resources: Resources, account: str) -> AsyncIterator[World]:
+    async with world_of(resources, account) as one:
+        yield one
+
+
+async def test_a_comment_comes_while_nothing_happens(world: World) -> None:
+    async with world.stream() as reader:
+        await reader.chunk()
+        for follower in tuple(world.web.app.state.hub.followers()):
+            follower.tick(0)
+        while not reader.comments:
+            await reader.chunk()
+        (made,) = await world.write()
+        assert told([await reader.frame()]) == ids(made)
+
+
+def test_each_stream_ticks_often_enough() -> None:
+    assert event_hub.SPOKES <= 14, "seconds; the contract's are 15"
+
+
+async def test_a_stream_ends_when_its_time_is_over_and_goes_on_anew(world: World) -> None:
+    async with world.stream() as reader:
+        await reader.chunk()
+        for follower in tuple(world.web.app.state.hub.followers()):
+            follower.tick(asyncio.get_running_loop().time() + sse.LIFE + 1)
+        assert await reader.rest() == []
+    (made,) = await world.write()
+    async with world.stream(last_event_id=reader.last_id) as again:
+        assert told([await again.frame()]) == ids(made)
+
+
+async def test_a_reader_too_slow_for_what_comes_is_cut_off_and_resumes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_reader, "MOST_WAITING", 100_000)
+    async with world.stream(narrow=True) as slow, world.stream() as quick:
+        for _ in range(10):
+            await write_bulk(world.resources, world.account, 10, 10_000)
+            await quick.frames(10)
+        seen = await slow.rest()
+    assert len(seen) < 100
+    last = slow.last_id
+    async with world.stream(last_event_id=last) as again:
+        seen += await again.frames(100 - len(seen))
+    pages = [event["data"]["sequence"] for event in (frame.data for frame in seen)]
+    assert pages == list(range(1, 11)) * 10
+
+
+async def test_a_reader_who_takes_nothing_is_cut_off_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_limits, "UNREAD_SECONDS", 0.1)
+    async with world.stream(narrow=True):
+        await write_bulk(world.resources, world.account, 50, 10_000)
+
+        async def gone() -> bool:
+            return world.followers() == 0
+
+        await eventually(gone)
+
+
+async def test_streams_go_on_when_postgres_ends_the_connection_that_listens(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "RECONNECT", 0.05)
+    async with world.stream() as reader:
+        await eventually(world.listening)
+        assert await fetch(world.resources, KILL, listen.NAME)
+        made = await world.write(2)
+        assert told(await reader.frames(2)) == ids(*made)
+        await eventually(world.listening)
+        made = await world.write(2)
+        assert told(await reader.frames(2)) == ids(*made)
+
+
+async def test_one_query_serves_all_streams_of_a_wake(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "POLL", 600)  # it is the notice alone that wakes
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(world.stream()) for _ in range(STREAMS)]
+        await eventually(world.listening)
+        (made,) = await world.write()
+        for reader in readers:
+            assert told([await reader.frame()]) == ids(made)
+        with heard() as statements:
+            (made,) = await world.write()
+            for reader in readers:
+                assert told([await reader.frame()]) == ids(made)
+        reads = [statement for statement in statements if "INSERT" not in statement]
+        asked = [statement for statement in reads if "CROSS JOIN LATERAL" in statement]
+        assert len(asked) == 1
+        read = [statement for statement in reads if "FROM events" in statement]
+        assert read == asked
+
+
+async def test_there_are_no_more_streams_than_allowed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "MOST_OF_ACCOUNT", 2)
+    async with world.stream(), world.stream() as second, world.stream() as third:
+        assert (second.status, third.status) == (200, 503)
+        assert third.headers["retry-after"]
+        second.close()
+
+        async def free() -> bool:
+            async with world.stream() as one:
+                return one.status == 200
+
+        await eventually(free)
+
+
+async def test_at_shutdown_streams_and_long_polls_end_at_once(world: World) -> None:
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(world.stream()) for _ in range(20)]
+        waiting = asyncio.create_task(world.get("/v1/events", wait="60"))
+        hub = world.web.app.state.hub
+
+        async def joined() -> bool:
+            return world.followers() == 21
+
+        await eventually(joined)
+        hub.close()
+        for reader in readers:
+            assert await reader.rest() == []
+        answer = await waiting
+        assert (answer.status_code, answer.json()["data"]) == (200, [])
+        assert answer.headers["connection"] == "close"
+        async with world.stream() as refused:
+            assert refused.status == 503
+            assert refused.headers["retry-after"]
+
+
+async def test_the_process_stops_at_once_however_many_streams_are_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "GRACE", 600)  # what uvicorn would wait for them
+    here, stop = replace(world.resources.settings, port=free_port()), asyncio.Event()
+    running = asyncio.create_task(server.run(here, stop))
+    world.web.port = here.port
+
+    async def listens() -> bool:
+        try:
+            return (await world.get("/healthz")).status_code == 200
+        except httpx.ConnectError:
+            return False
+
+    await eventually(listens)
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(world.stream()) for _ in range(STREAMS)]
+        await stack.enter_async_context(world.stream(narrow=True))  # and takes nothing
+        await write_bulk(world.resources, world.account, 50, 10_000)
+        for reader in readers:
+            await reader.frames(50)
+        stop.set()
+        async with asyncio.timeout(10):
+            assert await running is True
+
+
+async def test_a_stream_that_cannot_be_read_on_ends_so_that_it_is_resumed(
+    world: World, logged: list[EventDict]
+) -> None:
+    made = await world.write(2)
+    await fetch(world.resources, "ALTER TABLE events RENAME TO gone")
+    async with world.stream(last_event_id="0-0") as reader:
+        assert await reader.rest() == []
+    await fetch(world.resources, "ALTER TABLE gone RENAME TO events")
+    async with world.stream(last_event_id=reader.last_id) as again:
+        assert told(await again.frames(2)) == ids(*made)
+    logged[:] = [line for line in logged if line.get("action") != "fault"]

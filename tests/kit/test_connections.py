@@ -1,0 +1,219 @@
+"""Connections: given up when they are forgotten, too old, or can only read, and soon replaced."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import ModuleType
+from typing import Any
+
+import pytest
+import uvloop
+from sqlalchemy import ClauseElement, literal, select, text
+
+from service.kit.database import connection as database_connection
+from service.kit.database.connect import connect
+from service.kit.database.database import Database
+from service.kit.database.listen import listen
+from service.kit.database.migrate import migrate
+from service.kit.database.pool import Bounds
+from service.kit.errors import Unavailable
+from service.local.server import Server
+from tests.conftest import execute
+from tests.support.database_access import (
+    PID,
+    READ_ONLY,
+    WRITABLE,
+    Use,
+    by_autocommit,
+    by_relaxed,
+    by_transaction,
+    each_way,
+    opened,
+    write_by_autocommit,
+    write_by_relaxed,
+    write_by_transaction,
+)
+from tests.support.relay import Relay
+
+SOON = 5.0  # seconds; far from the 45 that a statement may take
+CHECKED = Bounds(check_after=0, check=0.2)  # as if every connection had lain idle
+
+
+@each_way
+async def test_a_connection_that_was_forgotten_while_idle_costs_seconds(
+    forgetful: tuple[str, Relay], use: Use
+) -> None:
+    url, way = forgetful
+    async with opened(url, CHECKED) as one:
+        before = await use(one)
+        way.forget()
+        async with asyncio.timeout(SOON):
+            assert await use(one) != before
+
+
+async def test_all_connections_forgotten_at_once_cost_no_more(
+    forgetful: tuple[str, Relay],
+) -> None:
+    url, way = forgetful
+    async with opened(url, CHECKED) as one:
+        before = await asyncio.gather(*(by_transaction(one) for _ in range(8)))
+        way.forget()
+        async with asyncio.timeout(SOON):
+            after = await asyncio.gather(*(by_transaction(one) for _ in range(8)))
+    assert not set(before) & set(after)
+
+
+@each_way
+async def test_an_idle_connection_that_answers_is_used_again(database_url: str, use: Use) -> None:
+    async with opened(database_url, CHECKED) as one:
+        assert await use(one) == await use(one)
+
+
+@each_way
+async def test_a_connection_is_replaced_at_a_certain_age(database_url: str, use: Use) -> None:
+    async with opened(database_url) as one:
+        assert await use(one) == await use(one)
+    async with opened(database_url, Bounds(age=0)) as one:
+        assert await use(one) != await use(one)
+
+
+@each_way
+async def test_a_connection_that_is_closed_while_idle_is_replaced_unnoticed(
+    database_url: str, use: Use
+) -> None:
+    async with opened(database_url) as one:
+        pid = await use(one)
+        await execute(database_url, f"SELECT pg_terminate_backend({pid}, 5000)")
+        assert await use(one) != pid
+
+
+@pytest.mark.parametrize("loop", [asyncio, uvloop], ids=["asyncio", "uvloop"])
+def test_both_ends_look_whether_the_other_is_there(
+    postgres_server: Server, loop: ModuleType
+) -> None:
+    async def options() -> tuple[list[int], list[str]]:
+        connection = await connect(postgres_server.url)
+        try:
+            own = connection._transport.get_extra_info("socket")  # noqa: SLF001 - no other way to it
+            names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+            known = [getattr(socket, name) for name in names if hasattr(socket, name)]
+            ours = [own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+            ours += [own.getsockopt(socket.IPPROTO_TCP, option) for option in known]
+            settings = ("idle", "interval", "count")
+            theirs = [await connection.fetchval(f"SHOW tcp_keepalives_{one}") for one in settings]
+            return ours, theirs
+        finally:
+            await connection.close()
+
+    with asyncio.Runner(loop_factory=loop.new_event_loop) as runner:
+        ours, theirs = runner.run(options())
+    assert ours == [1, 10, 5, 3, 15_000][: len(ours)]
+    assert theirs == ["10", "5", "3"]
+
+
+@pytest.mark.parametrize("write", [write_by_transaction, write_by_autocommit, write_by_relaxed])
+async def test_a_session_that_can_only_read_is_let_go_of(
+    postgres_server: Server, database_url: str, write: Callable[[Database, str], Awaitable[None]]
+) -> None:
+    name = database_url.rpartition("/")[2]
+    async with opened(database_url) as one:
+        await execute(postgres_server.url, READ_ONLY.format(name))
+        with pytest.raises(Unavailable):
+            await write(one, "too early")
+        await execute(postgres_server.url, WRITABLE.format(name))
+        await write(one, "in time")
+
+
+async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
+    postgres_server: Server, database_url: str
+) -> None:
+    name = database_url.rpartition("/")[2]
+    async with opened(database_url) as one:
+        pid = await by_transaction(one)
+        await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await execute(postgres_server.url, f"SELECT pg_terminate_backend({pid}, 5000)")
+        for use in (by_transaction, by_autocommit, by_relaxed):
+            with pytest.raises(Unavailable):
+                await use(one)
+        with pytest.raises(Unavailable):
+            await listen(database_url, "c", lambda _: None)
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(migrate, database_url)
+        await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        for use in (by_transaction, by_autocommit, by_relaxed):
+            assert await use(one)
+
+
+Way = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+async def test_errors_that_are_not_of_postgres_stay_what_they_are(database_url: str) -> None:
+    async def fail(way: Way, error: Exception) -> None:
+        async with way() as tx:
+            await tx.execute(PID, {})
+            raise error
+
+    async with opened(database_url) as one:
+        for way in (one.transaction, one.autocommit, one.relaxed):
+            for error in (OSError("a disk"), TimeoutError("of another's"), ConnectionError("cut")):
+                with pytest.raises(type(error)) as caught:
+                    await fail(way, error)
+                assert caught.value is error
+
+
+async def test_a_statement_is_compiled_once_whatever_its_values_are(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"n{number}" for number in range(100)]
+    compiled: list[object] = []
+    whole = ClauseElement.compile
+
+    def counting(self: ClauseElement, *given: Any, **named: Any) -> Any:  # noqa: ANN401
+        compiled.append(self)
+        return whole(self, *given, **named)
+
+    monkeypatch.setattr(ClauseElement, "compile", counting)
+    async with opened(database_url) as one, one.autocommit() as tx:
+        for _ in range(2):
+            for name in names:
+                assert await tx.scalar(text(f"SELECT 1 AS {name}")) == 1
+                assert await tx.scalar(select(literal(name))) == name
+    assert len(compiled) == len(names) + 1
+
+
+async def test_what_is_kept_of_statements_has_a_bound(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_connection, "MOST_COMPILED", 3)
+    async with opened(database_url) as one, one.autocommit() as tx:
+        for number in range(10):
+            assert await tx.scalar(text(f"SELECT {number}")) == number
+            assert len(database_connection._compiled) <= 3  # noqa: SLF001 - no other way to it
+
+
+async def test_a_connection_that_breaks_in_use_is_unavailable(
+    forgetful: tuple[str, Relay],
+) -> None:
+    url, relayed = forgetful
+
+    async def ask_twice(way: Way, *, cut: bool) -> None:
+        async with way() as tx:
+            await tx.execute(PID, {})
+            if cut:
+                relayed.cut()
+            await tx.execute(PID, {})
+
+    async with opened(url) as one:
+        for way in (one.transaction, one.autocommit, one.relaxed):
+            with pytest.raises(Unavailable):
+                await ask_twice(way, cut=True)
+            await ask_twice(way, cut=False)
+
+
+async def test_a_parameter_of_a_wrong_type_is_a_fault_and_no_outage(database_url: str) -> None:
+    async with opened(database_url) as one:
+        with pytest.raises(Exception, match="invalid input for query argument") as caught:
+            async with one.transaction() as tx:
+                await tx.execute(text("SELECT CAST(:n AS int)"), {"n": "no number"})
+    assert not isinstance(caught.value, Unavailable)

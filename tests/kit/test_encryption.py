@@ -1,0 +1,78 @@
+"""Secrets at rest open only under the key, and for the owner, that they were sealed for."""
+
+import secrets
+
+import pytest
+
+from service.kit.crypto.encryption import Sealed, Vault
+
+SECRET = b"a subscriber's signing key"
+VAULT = Vault(b"k" * 32, secrets.token_bytes)
+NEXT = Vault(b"n" * 32, secrets.token_bytes, (b"x" * 32, b"k" * 32))
+
+
+def test_what_is_sealed_opens_and_does_not_show_what_it_holds() -> None:
+    sealed = VAULT.seal(SECRET, "sbr_1")
+    assert VAULT.open(sealed, "sbr_1") == SECRET
+    assert SECRET not in sealed
+    assert sealed != VAULT.seal(SECRET, "sbr_1"), "each time under another nonce"
+
+
+@pytest.mark.parametrize(
+    ("vault", "context"), [(VAULT, "sbr_2"), (Vault(b"j" * 32, secrets.token_bytes), "sbr_1")]
+)
+def test_it_opens_for_no_other_owner_and_under_no_other_key(vault: Vault, context: str) -> None:
+    with pytest.raises(Sealed):
+        vault.open(VAULT.seal(SECRET, "sbr_1"), context)
+
+
+@pytest.mark.parametrize("place", [0, 1, 12, 13, -1])
+def test_a_changed_byte_is_noticed(place: int) -> None:
+    sealed = bytearray(VAULT.seal(SECRET, "sbr_1"))
+    sealed[place] ^= 1
+    with pytest.raises(Sealed):
+        VAULT.open(bytes(sealed), "sbr_1")
+
+
+def test_derived_keys_differ_by_use_and_hide_the_key() -> None:
+    derived = {VAULT.derive(use) for use in ("a", "b")}
+    assert {len(key) for key in derived} == {32}
+    assert len(derived) == 2
+    assert VAULT.derive("a") == VAULT.derive("a")
+    assert repr(VAULT.secret_key) not in repr(VAULT)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 13, 20, 28])
+def test_what_is_cut_short_is_noticed(length: int) -> None:
+    with pytest.raises(Sealed):
+        NEXT.open(VAULT.seal(SECRET, "sbr_1")[:length], "sbr_1")
+
+
+def test_what_an_earlier_key_sealed_opens_and_is_sealed_anew_under_the_present_one() -> None:
+    old = VAULT.seal(SECRET, "sbr_1")
+    assert NEXT.open(old, "sbr_1") == SECRET
+    new = NEXT.sealed_anew(old, "sbr_1")
+    assert new is not None
+    assert NEXT.open(new, "sbr_1") == SECRET
+    assert NEXT.sealed_anew(new, "sbr_1") is None
+    with pytest.raises(Sealed):
+        VAULT.open(new, "sbr_1")
+    with pytest.raises(Sealed):
+        NEXT.sealed_anew(old, "sbr_2")
+
+
+def test_a_process_that_knows_the_next_key_opens_what_is_sealed_under_it() -> None:
+    """As while processes are restarted one by one, in the same form as ever."""
+    told = Vault(b"k" * 32, secrets.token_bytes, (b"n" * 32,))
+    assert told.open(NEXT.seal(SECRET, "sbr_1"), "sbr_1") == SECRET
+    assert NEXT.open(told.seal(SECRET, "sbr_1"), "sbr_1") == SECRET
+    assert len(NEXT.seal(SECRET, "sbr_1")) == len(VAULT.seal(SECRET, "sbr_1"))
+
+
+def test_what_earlier_keys_derived_is_known_after_that_of_the_present_one() -> None:
+    assert NEXT.derive_each("a") == (
+        NEXT.derive("a"),
+        Vault(b"x" * 32, secrets.token_bytes).derive("a"),
+        VAULT.derive("a"),
+    )
+    assert repr(b"x" * 32) not in repr(NEXT)

@@ -1,0 +1,145 @@
+"""Connections are had in turn, no more than were given; what is broken off is not used again."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from sqlalchemy import text
+
+from service.accounts.store import api_keys
+from service.kit.database.database import Database
+from service.kit.database.pool import Bounds
+from service.kit.errors import Unavailable
+from service.resources import Resources
+from tests.support.database_access import (
+    PID,
+    WRITE,
+    by_autocommit,
+    by_relaxed,
+    by_transaction,
+    opened,
+)
+from tests.support.relay import Relay
+from tests.support.waiting import eventually
+
+SOON = 5.0  # seconds; far from the 45 that a statement may take
+PLACES, USERS, ROUNDS = 4, 40, 20
+WAITING = text("SELECT 1 FROM pg_locks WHERE NOT granted")
+
+
+async def test_no_more_connections_are_opened_than_were_given(database_url: str) -> None:
+    made = Database(database_url, 5)
+    try:
+        async with asyncio.timeout(SOON):
+            pids = await asyncio.gather(
+                *(by_transaction(made) for _ in range(10)), *(by_relaxed(made) for _ in range(10))
+            )
+    finally:
+        await made.close()
+    assert len(set(pids)) <= 5 - 1  # one is the listener's
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
+    made = Database(database_url, 4, Bounds(wait=0.1))
+    async with made.transaction():
+        for use in (by_transaction, by_autocommit):
+            with pytest.raises(Unavailable):
+                await use(made)
+    await made.close()
+
+
+async def test_connections_are_had_in_the_order_in_which_they_are_asked_for(
+    database_url: str,
+) -> None:
+    made, order = Database(database_url, 3 + PLACES), list[int]()
+
+    async def use(name: int) -> None:
+        for _ in range(ROUNDS):
+            async with made.transaction() as tx:
+                await tx.execute(text("SELECT 1"))
+            order.append(name)
+
+    await asyncio.gather(*(use(name) for name in range(PLACES)))  # all are opened
+    order.clear()
+    await asyncio.gather(*(use(name) for name in range(USERS)))
+    await made.close()
+    had, ahead = Counter(dict.fromkeys(range(USERS), 0)), 0
+    for name in order[: USERS * ROUNDS // 2]:  # while all still ask
+        had[name] += 1
+        ahead = max(ahead, had[name] - min(had.values()))
+    assert ahead < PLACES, "nobody has turns that others wait for; some are still under way"
+
+
+async def test_a_transaction_that_is_broken_off_at_its_end_ends_its_session(
+    forgetful: tuple[str, Relay],
+) -> None:
+    """Nobody knows whether it was committed, and nobody else may go on in it."""
+    url, way = forgetful
+
+    async def commit_into_silence(used: Database) -> None:
+        async with used.transaction() as tx:
+            await tx.execute(WRITE, {"id": "a"})
+            way.forget()
+
+    async with opened(url) as one:
+        before = await by_transaction(one)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await commit_into_silence(one)
+        async with asyncio.timeout(SOON):
+            assert await by_transaction(one) != before
+
+
+async def test_a_statement_that_is_broken_off_is_given_up_by_postgres_too(
+    resources: Resources,
+) -> None:
+    async def look_up() -> None:
+        async with resources.database.transaction() as tx:
+            await api_keys.by_name(tx, "a")
+
+    async def nobody_waits() -> bool:
+        return await holder.scalar(WAITING) is None
+
+    async with resources.database.transaction() as holder:
+        await holder.execute(text("LOCK TABLE accounts"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await look_up()
+        await eventually(nobody_waits, SOON)
+
+
+async def test_one_that_is_not_waited_for_while_it_is_checked_is_ended(
+    forgetful: tuple[str, Relay],
+) -> None:
+    url, way = forgetful
+    async with opened(url, Bounds(check_after=0, check=SOON)) as one:
+        async with one.autocommit() as tx:
+            before = await tx.scalar(PID)
+        way.forget()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await by_autocommit(one)
+        assert tx._driver.is_closed()  # noqa: SLF001 - no other way to it
+        assert await by_autocommit(one) != before
+
+
+async def test_a_pool_that_is_closed_ends_what_is_in_use_when_it_is_put_back(
+    database_url: str,
+) -> None:
+    made = Database(database_url)
+    await by_autocommit(made)  # one lies idle
+    async with made.autocommit() as tx:
+        pid = int(await tx.scalar(PID))
+        await made.close()
+        assert int(await tx.scalar(PID)) == pid
+    assert tx._driver.is_closed()  # noqa: SLF001 - no other way to it
+
+
+async def test_one_that_is_forgotten_does_not_hold_up_the_end(
+    forgetful: tuple[str, Relay],
+) -> None:
+    url, way = forgetful
+    async with asyncio.timeout(SOON):
+        async with opened(url, Bounds(check=0.2)) as one:
+            await by_autocommit(one)
+            way.forget()

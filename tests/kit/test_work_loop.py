@@ -1,0 +1,156 @@
+"""A work loop does what is due, so much at a time; one piece's trouble is not another's."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from structlog.typing import EventDict
+
+from service.kit.concurrency import work_loop
+from service.kit.concurrency.work_loop import WorkLoop
+from service.kit.errors import Unavailable
+from tests.support.simulator import until
+
+OFTEN, NEVER = 0.001, 3600.0
+
+
+class Pile:
+    """Pieces of work, numbered; `gate` lets those under way end."""
+
+    def __init__(self, count: int) -> None:
+        self.left = list(range(count))
+        self.handling: set[int] = set()
+        self.widest = 0
+        self.done: list[int] = []
+        self.gate = asyncio.Event()
+
+    async def claim(self, limit: int) -> Sequence[int]:
+        taken, self.left = self.left[:limit], self.left[limit:]
+        return taken
+
+    async def handle(self, piece: int) -> None:
+        self.handling.add(piece)
+        self.widest = max(self.widest, len(self.handling))
+        await self.gate.wait()
+        self.handling.remove(piece)
+        self.done.append(piece)
+
+
+def loop_of(
+    pile: Pile, concurrency: int, handle: Callable[[int], Awaitable[None]] | None = None
+) -> WorkLoop[int]:
+    return WorkLoop("pile", pile.claim, handle or pile.handle, concurrency)
+
+
+def actions(logged: list[EventDict]) -> list[object]:
+    return [line.get("action") for line in logged]
+
+
+async def test_no_more_than_its_concurrency_is_under_way_at_once() -> None:
+    pile = Pile(20)
+    loop = loop_of(pile, 4)
+    draining = asyncio.create_task(loop.drain())
+    await until(lambda: len(pile.handling) == 4)
+    pile.gate.set()
+    await draining
+    await loop.finish(10)
+    assert (sorted(pile.done), pile.widest) == (list(range(20)), 4)
+
+
+async def test_a_fault_in_one_piece_does_not_stop_the_others(logged: list[EventDict]) -> None:
+    pile = Pile(5)
+    pile.gate.set()
+
+    async def handle(piece: int) -> None:
+        if piece == 1:
+            raise LookupError("a fault")
+        await pile.handle(piece)
+
+    loop = loop_of(pile, 2, handle)
+    await loop.drain()
+    await loop.finish(10)
+    assert sorted(pile.done) == [0, 2, 3, 4]
+    (line,) = logged
+    assert (line["action"], line["drain"]) == ("fault", "pile")
+    logged.clear()
+
+
+async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_logged(
+    logged: list[EventDict],
+) -> None:
+    async def handle(_piece: int) -> None:
+        raise Unavailable from ConnectionResetError("the server\nwent away")
+
+    pile = loop_of(Pile(2), 2, handle)
+    await pile.drain()
+    await pile.finish(10)
+    assert actions(logged) == ["unrecorded"] * 2
+    assert {line["error"] for line in logged} == {"ConnectionResetError: the server"}
+
+
+async def test_a_claim_that_fails_for_now_is_made_again(
+    logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE", 0.0)
+    pile = Pile(3)
+    pile.gate.set()
+    failures = [Unavailable(), Unavailable()]
+
+    async def claim(limit: int) -> Sequence[int]:
+        if failures:
+            raise failures.pop()
+        return await pile.claim(limit)
+
+    running = asyncio.create_task(WorkLoop("pile", claim, pile.handle, 2).run(OFTEN))
+    await until(lambda: len(pile.done) == 3)
+    running.cancel()
+    assert actions(logged) == ["unavailable"] * 2
+
+
+async def test_a_fault_in_claiming_does_not_end_it(
+    logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE", 0.0)
+    failures = [LookupError("a fault")]
+
+    async def claim(_limit: int) -> Sequence[int]:
+        if failures:
+            raise failures.pop()
+        return []
+
+    loop = WorkLoop("pile", claim, Pile(0).handle, 2)
+    running = asyncio.create_task(loop.run(OFTEN))
+    await until(lambda: not failures)
+    loop.stop()
+    await running
+    (line,) = logged
+    assert (line["action"], line["drain"]) == ("fault", "pile")
+    logged.clear()
+
+
+async def test_it_works_when_notified_and_by_itself_from_time_to_time() -> None:
+    for tick, notified in ((NEVER, True), (OFTEN, False)):
+        pile = Pile(0)
+        pile.gate.set()
+        loop = loop_of(pile, 2)
+        running = asyncio.create_task(loop.run(tick))
+        for number in range(3):
+            pile.left.append(number)
+            if notified:
+                loop.notify()
+            await until(lambda number=number, pile=pile: pile.done[-1:] == [number])  # type: ignore[misc]
+        running.cancel()
+
+
+async def test_what_is_under_way_at_the_end_may_finish_but_not_for_ever() -> None:
+    pile = Pile(2)
+    loop = loop_of(pile, 3)
+    await loop.drain()
+    await until(lambda: len(pile.handling) == 2)
+    await loop.finish(0.01)
+    assert pile.done == []
+    await loop.finish(0.01)
+
+
+async def test_nothing_under_way_is_finished_at_once() -> None:
+    await loop_of(Pile(0), 2).finish(NEVER)

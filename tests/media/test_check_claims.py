@@ -1,0 +1,62 @@
+"""Looks are claimed by the index of those that wait for one, and recorded under their token."""
+
+import asyncpg
+import pytest
+
+from service.intake.store import insert
+from service.media.store import media_checks
+from service.media.store.media_checks import Terms
+from service.resources import Resources
+from tests.submission.test_claim import an_account
+from tests.support.database import fetch
+from tests.support.statements import heard, plan, scans
+from tests.support.subjects import a_subject
+
+FILLED = """
+    INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version, available_at,
+        deadline, created_at, updated_at, finished_at, media_check_at)
+    SELECT 'sub_old' || n, $1, 'f', '{}', '{}', CASE n % 2 WHEN 0 THEN 'canceled' ELSE 'queued' END,
+        1, now(), now(), now(), now(), CASE n % 2 WHEN 0 THEN now() END,
+        CASE WHEN n <= $2 THEN now() - n * interval '1 s' END
+    FROM generate_series(1, 4000) n
+"""
+
+
+@pytest.mark.parametrize("waiting", [0, 10, 4000])
+async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int) -> None:
+    await fetch(resources, FILLED, await an_account(resources, "acme"), waiting)
+    now = resources.clock()
+    async with resources.database.transaction() as tx:
+        with heard() as statements:
+            await media_checks.claim(tx, Terms("lse_1", 4, {}, {}), now=now, until=now)
+            assert not await media_checks.holds(tx, "sub_old1", "lse_0")
+            assert not await media_checks.finish(tx, "sub_old1", "lse_0")
+            assert not await media_checks.again(tx, "sub_old1", "lse_0", now, tried=True)
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        await connection.execute("ANALYZE")
+        found = [
+            (scan["Node Type"], scan.get("Index Name"))
+            for statement in statements
+            for scan in scans(await plan(connection, statement))
+            if scan.get("Relation Name") == "subjects"
+        ]
+    finally:
+        await connection.close()
+    assert len(found) > len(statements)
+    assert {index for _, index in found} == {"ix_subjects_media_check", "pk_subjects"}, found
+
+
+async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resources) -> None:
+    account = await an_account(resources, "acme")
+    now = resources.clock()
+    subject = a_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
+    async with resources.database.transaction() as tx:
+        await insert.add_subjects(tx, [subject], {subject.id})
+        terms = Terms("lse_1", 1, {}, {})
+        (due,) = await media_checks.claim(tx, terms, now=now, until=now)
+        assert (due.id, due.account_id, due.tries) == (subject.id, account, 0)
+        assert not await media_checks.finish(tx, subject.id, "lse_2")
+        assert await media_checks.holds(tx, subject.id, "lse_1")
+        assert await media_checks.finish(tx, subject.id, "lse_1")
+        assert not await media_checks.holds(tx, subject.id, "lse_1")

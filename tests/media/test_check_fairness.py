@@ -1,0 +1,277 @@
+"""Who looks at media, and when: one worker at a time, none of whose accounts waits for another."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from structlog.typing import EventDict
+
+from service import worker
+from service.accounts.store import api_keys
+from service.job_queue import Work
+from service.kit.concurrency.work_loop import WorkLoop
+from service.media.steps.check_media import Claimed, Looker
+from service.media.store import media_checks
+from service.reconciliation.steps import expired_leases_and_deadlines
+from service.resources import Resources
+from service.subjects.domain.lifecycle import Ignored, Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import TransitionGuard, advance
+from tests.support.api import Api
+from tests.support.callbacks import create
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.media_host import Gallery, gallery, media_row
+from tests.support.simulator import Remote
+from tests.support.subjects import a_request, picture
+from tests.support.waiting import eventually
+
+PLACES = 8
+SMALL = picture(size=(299, 320))
+
+
+@pytest.fixture
+async def media() -> AsyncIterator[Gallery]:
+    async with gallery() as one:
+        yield one
+
+
+async def given(resources: Resources, name: str, media: Gallery, *names: str) -> str:
+    """The id of an accepted subject of that account."""
+    async with resources.database.transaction() as tx:
+        account = await api_keys.ensure(
+            tx, account_id=resources.new_id("acc"), name=name, now=resources.clock()
+        )
+    accepted = await create(resources, account, a_request(**media.images(*names)))
+    return accepted.subject.id
+
+
+async def waiting(resources: Resources) -> set[str]:
+    """Subjects whose media are still to be looked at."""
+    found = "SELECT id FROM subjects WHERE state = 'queued' AND media_check_at IS NOT NULL"
+    return {row["id"] for row in await fetch(resources, found)}
+
+
+async def looked_at(resources: Resources, subject_id: str) -> None:
+    async def is_done() -> bool:
+        return subject_id not in await waiting(resources)
+
+    await eventually(is_done)
+
+
+@asynccontextmanager
+async def draining(resources: Resources) -> AsyncIterator[None]:
+    """A worker's part that looks, rung by its timer; what it has begun is cut off at the end."""
+    loop: WorkLoop[Claimed] = worker.make_loops(resources)[Work.CHECK_MEDIA]
+    running = asyncio.create_task(loop.run(0.01))
+    try:
+        yield
+    finally:
+        loop.stop()
+        await running
+        await loop.finish(0)
+
+
+async def asked(media: Gallery, start: str, times: int) -> bool:
+    """Whether what begins so was asked for so often."""
+    return sum(count for name, count in media.asked.items() if name.startswith(start)) == times
+
+
+def outcomes(logged: list[EventDict]) -> list[object]:
+    return [line["outcome"] for line in logged if line.get("action") == "media_looked_at"]
+
+
+async def test_workers_at_once_look_at_each_subject_once(
+    resources: Resources, media: Gallery
+) -> None:
+    names = [f"{number}" for number in range(24)]
+    media.files |= {name: picture(shade=10 + int(name)) for name in names}
+    made = {await given(resources, f"a{name}", media, name, "front") for name in names}
+    lookers = [Looker(resources) for _ in range(4)]
+
+    async def work(looker: Looker) -> None:
+        while claimed := await looker.claim(PLACES):
+            await asyncio.gather(*(looker.look(one) for one in claimed))
+
+    await asyncio.gather(*(work(looker) for looker in lookers))
+    assert await waiting(resources) == set()
+    assert {name: media.asked[name] for name in names} == dict.fromkeys(names, 1)
+    assert media.asked["front"] == len(made)
+
+
+async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
+    api: Api, media: Gallery, clock: Clock
+) -> None:
+    subject_id = (await api.create(**media.images("front", "side")))["id"]
+    (claimed,) = await Looker(api.resources).claim(PLACES)
+    assert claimed.due.id == subject_id
+    clock.pass_by(api.resources.settings.lease - 0.1)
+    await api.work(Work.CHECK_MEDIA)
+    await api.work(Work.SUBMIT)
+    assert media.asked.total() == 0
+    clock.pass_by(0.1)
+    await api.work(Work.CHECK_MEDIA)
+    await api.work(Work.SUBMIT)
+    assert (await api.ended(subject_id))["state"] == "succeeded"
+
+
+async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
+    """The token is checked under the lock that the end is written under."""
+    subject_id = (await api.create(**media.images("front", "side")))["id"]
+    (claimed,) = await Looker(api.resources).claim(PLACES)
+    news = StatusUpdate(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
+    async with api.resources.database.autocommit() as tx:
+        assert await media_checks.finish(tx, subject_id, claimed.lease.token)
+    outcome = await advance(
+        api.resources, subject_id, news, TransitionGuard(media=claimed.lease.token)
+    )
+    assert outcome is not None
+    assert outcome.ignored is Ignored.LATE
+    assert (await api.read(subject_id))["state"] == "queued"
+
+
+@pytest.mark.parametrize("works", [[Work.CHECK_MEDIA], [Work.CHECK_MEDIA, Work.SUBMIT]])
+@pytest.mark.parametrize("late", [SMALL, 404, 503, picture(shade=3)])
+async def test_a_stopped_worker_that_comes_late_changes_nothing(
+    api: Api, media: Gallery, logged: list[EventDict], late: bytes | int, works: list[Work]
+) -> None:
+    subject_id = (await api.create(**media.images("front", "side")))["id"]
+    media.held = {"side"}
+    stopped = Looker(api.resources)
+    (claimed,) = await stopped.claim(PLACES)
+    looking = asyncio.create_task(stopped.look(claimed))
+    await media.until_asked("side")
+    media.held = set()
+    lapsed = timedelta(seconds=api.resources.settings.lease)
+    now = api.resources.clock() + lapsed
+    await replace(api, resources=replace(api.resources, clock=lambda: now)).work(*works)
+    if Work.SUBMIT in works:
+        await api.ended(subject_id)
+    before = await fetch(api.resources, "SELECT * FROM subjects")
+    media.files["side"] = late
+    media.gate.set()
+    await looking
+    assert await fetch(api.resources, "SELECT * FROM subjects") == before
+    assert outcomes(logged) == ["good", "late"]
+    assert await api.violations() == []
+
+
+async def test_a_subject_canceled_while_it_is_looked_at_stays_canceled(
+    api: Api, provider: Remote, media: Gallery, logged: list[EventDict]
+) -> None:
+    subject_id = (await api.create(**media.images("front", "side")))["id"]
+    media.held = {"front"}
+    async with draining(api.resources):
+        await media.until_asked("front")
+        answer = await api.http.post(f"/v1/subjects/{subject_id}/cancel")
+        assert (answer.status_code, answer.json()["state"]) == (200, "canceled")
+        media.gate.set()
+        await eventually(lambda: _any(outcomes(logged)))
+    assert outcomes(logged) == ["late"]
+    assert media.asked["side"] == 0, "the rest is not fetched any more"
+    await api.work()
+    assert (await api.read(subject_id))["state"] == "canceled"
+    assert (await provider.ledger())["creates"] == []
+    assert await api.violations() == []
+
+
+async def _any(values: list[object]) -> bool:
+    return bool(values)
+
+
+async def test_the_deadline_ends_a_subject_while_it_is_looked_at(
+    api: Api, media: Gallery, clock: Clock, logged: list[EventDict]
+) -> None:
+    subject_id = (await api.create(**media.images("front", "side")))["id"]
+    media.held, media.files["side"] = {"front"}, SMALL
+    async with draining(api.resources):
+        await media.until_asked("front")
+        clock.pass_by(api.resources.settings.task_deadline)
+        await expired_leases_and_deadlines.sweep(api.resources)
+        assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
+        media.gate.set()
+        await eventually(lambda: _any(outcomes(logged)))
+    # Its lease is over by then too: the same worker may have taken it up anew, as late.
+    assert set(outcomes(logged)) == {"late"}
+    assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
+
+
+async def test_an_account_whose_media_hang_keeps_nobody_else_waiting(
+    resources: Resources, media: Gallery
+) -> None:
+    """No timer runs out here: only the gate, which stays shut, could let its looks end."""
+    names = [f"tarpit{number}" for number in range(50)]
+    media.held = set(names)
+    for name in names:
+        await given(resources, "slow", media, name, "front")
+    async with draining(resources):
+        await eventually(lambda: asked(media, "tarpit", PLACES // 2))
+        for number in range(3):
+            other = await given(resources, f"other{number}", media, "front", "side")
+            await looked_at(resources, other)
+        assert await asked(media, "tarpit", PLACES // 2), "and no more than these"
+        assert len(await waiting(resources)) == len(names)
+
+
+async def test_several_such_accounts_leave_a_place_to_others_too(
+    resources: Resources, media: Gallery
+) -> None:
+    slow = [f"slow{number}" for number in range(3)]
+    media.held = {f"{name}-{number}" for name in slow for number in range(10)}
+    for held in sorted(media.held):
+        await given(resources, held.partition("-")[0], media, held, "front")
+    async with draining(resources):
+
+        async def all_begun() -> bool:
+            return {name.partition("-")[0] for name in media.asked} >= set(slow)
+
+        await eventually(all_begun)
+        other = await given(resources, "other", media, "front", "side")
+        await looked_at(resources, other)
+
+
+async def test_one_place_is_taken_in_turns(resources: Resources, media: Gallery) -> None:
+    for number in range(30):
+        await given(resources, "long", media, f"{number}", "front")
+    short = {await given(resources, "short", media, f"s{number}", "front") for number in range(5)}
+    looker = Looker(resources)
+    turns = 0
+    while short & await waiting(resources):
+        (claimed,) = await looker.claim(1)
+        await looker.look(claimed)
+        turns += 1
+    assert turns < 35, "a long queue is not worked off before a short one, whose turn is by lot"
+
+
+async def test_of_one_account_the_oldest_is_looked_at_first(
+    resources: Resources, media: Gallery, clock: Clock
+) -> None:
+    made = []
+    for _ in range(6):
+        made.append(await given(resources, "one", media, "front", "side"))
+        clock.pass_by(1)
+    claimed = [await Looker(resources).claim(1) for _ in made]
+    assert [one.due.id for part in claimed for one in part] == made
+
+
+async def test_a_worker_that_ends_gives_back_what_it_looks_at(
+    api: Api, media: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "STOP_TIME", 0.05)
+    subject_id = (await api.create(**media.images("front", "side")))["id"]
+    media.held = {"front"}
+    stop = asyncio.Event()
+    running = asyncio.create_task(worker.run(api.resources.settings, stop))
+    await media.until_asked("front")
+    assert (await media_row(api.resources, subject_id))["media_lease_token"] is not None
+    stop.set()
+    await running
+    row = await media_row(api.resources, subject_id)
+    assert (row["media_lease_token"], row["media_check_attempts"]) == (None, 0)
+    media.held = set()
+    later = replace(api.resources, clock=lambda: row["media_check_at"])
+    await replace(api, resources=later).work(Work.CHECK_MEDIA)
+    assert (await media_row(api.resources, subject_id))["media_check_at"] is None

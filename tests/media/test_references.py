@@ -1,0 +1,94 @@
+"""Where media stand in a document, and what is said of bad ones."""
+
+from service.media.domain.defects import Flaw
+from service.media.domain.references import (
+    FRONTAL,
+    Found,
+    Medium,
+    by_url,
+    compared,
+    duplicate_of,
+    error_of,
+    media_of,
+)
+from tests.support.request_bodies import check
+from tests.support.subjects import a_request
+
+HASH = "ab" * 32
+
+
+def test_media_are_named_as_in_the_request() -> None:
+    images = {
+        "frontal_image": "https://a.test/1",
+        "refer_images": [{"image_url": {"media": HASH}}, {"image_url": "https://a.test/2"}],
+    }
+    assert list(media_of({"element_image_list": images})) == [
+        Medium("element_image_list/frontal_image", "image", "https://a.test/1", None),
+        Medium("element_image_list/refer_images/0/image_url", "image", None, HASH),
+        Medium("element_image_list/refer_images/1/image_url", "image", "https://a.test/2", None),
+    ]
+    videos = {"refer_videos": [{"video_url": "https://a.test/3"}]}
+    (video,) = media_of({"element_video_list": videos})
+    field = "element_video_list/refer_videos/0/video_url"
+    assert video == Medium(field, "video", "https://a.test/3", None)
+    assert list(media_of({})) == []
+
+
+def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
+    mixed = a_request()
+    mixed["element_image_list"]["refer_images"].append({"image_url": "https://a.test/2"})
+    video = a_request(
+        reference_type="video_refer",
+        element_video_list={"refer_videos": [{"video_url": "https://a.test/3"}]},
+    )
+    found = [by_url(check(body).document) for body in (mixed, video, a_request())]
+    assert found == [True, True, False]
+    urls = [one.url for body in (mixed, video) for one in media_of(check(body).document)]
+    assert urls == [None, None, "https://a.test/2", "https://a.test/3"]
+
+
+def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
+    found = [
+        Found("a", Flaw("unreachable", "could not be fetched"), passing=True),
+        Found("b", Flaw("too_small", "is 1 x 1 pixels")),
+        Found("c", duplicate_of("b")),
+    ]
+    assert error_of(found) == {
+        "code": "media_too_small",
+        "message": "b is 1 x 1 pixels. c must differ from b, and has the same content. "
+        "a could not be fetched",
+    }
+    assert error_of(found[:1])["code"] == "media_unreachable"
+
+
+def seen(frontal: str, *others: str) -> tuple[list[str], list[str]]:
+    """What is found, and warned of, where these letters are contents; one in capitals stands in the
+    document as it is, any other by a URL of its own, but for that of its digit, if it has one."""
+    images = []
+    for place, name in enumerate((frontal, *others)):
+        field = f"refer/{place}" if place else FRONTAL
+        content = name[0].lower()
+        url = None if name[0].isupper() else f"https://a.test/{name[1:] or f'at-{place}'}"
+        images.append((Medium(field, "image", url, None if url else content), content))
+    found, warnings = compared(images)
+    assert {one.code for one in warnings} <= {"duplicate_image"}
+    assert all(f"{one.pointer[1:]} has the same content as" in one.message for one in warnings)
+    return [one.field for one in found], [one.pointer for one in warnings]
+
+
+def test_what_has_the_frontal_images_content_is_wrong_and_what_has_anothers_is_warned_of() -> None:
+    assert seen("a", "b", "c") == ([], [])
+    assert seen("a", "b", "a") == (["refer/2"], [])
+    assert seen("A", "b", "a") == (["refer/2"], [])
+    assert seen("a", "A", "b") == (["refer/1"], [])
+    assert seen("a", "b", "b", "b") == ([], ["/refer/2", "/refer/3"])
+    assert seen("a", "B", "b") == ([], ["/refer/2"])
+    assert seen("a", "b", "B") == ([], ["/refer/2"])
+    assert seen("a", "b", "b", "a") == (["refer/3"], ["/refer/2"])
+
+
+def test_what_the_document_names_twice_is_not_warned_of_again() -> None:
+    assert seen("a", "b1", "b1") == ([], [])
+    assert seen("a", "B", "B") == ([], [])
+    assert seen("a", "b1", "b2", "b1") == ([], ["/refer/2"])
+    assert seen("a", "b1", "B", "B") == ([], ["/refer/2"])

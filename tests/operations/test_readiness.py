@@ -1,0 +1,155 @@
+"""Liveness and readiness: what is usable, and what only waits."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from arq.connections import create_pool
+from structlog.typing import EventDict
+
+from service.job_queue import Queue, redis_settings
+from service.kit.database.database import Database
+from service.local.ports import free_port
+from service.operations.steps import readiness
+from service.submission.store import provider_state
+from tests.conftest import database, execute
+from tests.kit.test_database import TERMINATE
+from tests.support.api import Api
+from tests.support.database import fetch
+from tests.support.database_access import READ_ONLY, WRITABLE
+from tests.support.subjects import a_request
+from tests.support.waiting import eventually
+
+KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'"
+WELL = {"postgres": "ok", "redis": "ok", "provider": "ok"}
+
+
+async def ready(api: Api, status: int = 200) -> dict[str, Any]:
+    answer = await api.http.get("/readyz")
+    assert answer.status_code == status
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def database_name(api: Api) -> str:
+    return api.resources.settings.database_url.rpartition("/")[2]
+
+
+async def test_all_is_well(api: Api) -> None:
+    assert await ready(api) == {"status": "ready", "checks": WELL}
+    assert (await api.http.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_a_stopped_provider_degrades(api: Api) -> None:
+    async with api.resources.database.transaction() as tx:
+        await provider_state.stop(tx, 1102, "pack used up", api.resources.clock())
+    found = await ready(api)
+    assert found["status"] == "degraded"
+    assert found["checks"] == WELL | {
+        "provider": "submission is stopped by the provider's code 1102"
+    }
+
+
+async def test_without_its_tables_it_is_not_usable(api: Api) -> None:
+    await fetch(api.resources, "DROP TABLE provider_state")
+    found = await ready(api, 503)
+    assert found["status"] == "unavailable"
+    assert "callsheet migrate" in found["checks"]["postgres"]
+
+
+async def test_what_readiness_writes_is_gone_again(api: Api) -> None:
+    before = await fetch(api.resources, "SELECT id FROM accounts")
+    await ready(api)
+    assert await fetch(api.resources, "SELECT id FROM accounts") == before
+
+
+async def test_as_long_as_nothing_can_be_written_it_is_not_usable(api: Api) -> None:
+    """A failover: sessions that are opened meanwhile would stay as they are opened."""
+    name, outside = database_name(api), database(api.resources.settings.database_url, "postgres")
+    await execute(outside, READ_ONLY.format(name))
+    await fetch(api.resources, TERMINATE)
+    for _ in range(2):
+        found = await ready(api, 503)
+        assert found["checks"]["postgres"] == "cannot be written to"
+        refused = await asyncio.gather(
+            *(api.http.post("/v1/subjects", json=a_request()) for _ in range(5))
+        )
+        assert {answer.status_code for answer in refused} == {503}
+    await execute(outside, WRITABLE.format(name))
+    assert await ready(api) == {"status": "ready", "checks": WELL}
+
+    async def are_accepted() -> bool:
+        answer = await api.http.post("/v1/subjects", json=a_request())
+        assert answer.status_code in {202, 503}
+        return answer.status_code == 202
+
+    for _ in range(5):
+        await eventually(are_accepted)
+    await api.work()
+
+
+async def test_a_database_that_is_closed_is_not_usable_until_it_is_opened(
+    api: Api, logged: list[EventDict]
+) -> None:
+    name, outside = database_name(api), database(api.resources.settings.database_url, "postgres")
+    await ready(api)
+    await execute(outside, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await execute(outside, KILL.format(name))
+    found = await ready(api, 503)
+    assert found["checks"]["postgres"] == "cannot be reached"
+    await execute(outside, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    assert await ready(api) == {"status": "ready", "checks": WELL}
+    assert not [line for line in logged if "exception" in line]
+
+
+@pytest.mark.parametrize("table", ["accounts", "provider_state"])
+async def test_missing_tables_are_named_as_such_and_are_no_fault(
+    api: Api, logged: list[EventDict], table: str
+) -> None:
+    await fetch(api.resources, f"ALTER TABLE {table} RENAME TO elsewhere")
+    found = await ready(api, 503)
+    assert found["checks"]["postgres"] == "the tables are missing: run `callsheet migrate`"
+    assert not [line for line in logged if "exception" in line]
+
+
+async def test_tables_of_another_release_are_not_usable(api: Api, logged: list[EventDict]) -> None:
+    await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN poll_rate_used_until")
+    await fetch(api.resources, "ALTER TABLE provider_state DROP COLUMN typical_durations")
+    found = await ready(api, 503)
+    assert "callsheet migrate" in found["checks"]["postgres"]
+    (fault,) = [line for line in logged if line.get("action") == "fault"]
+    logged.remove(fault)
+
+
+async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
+    redis = await create_pool(redis_settings(api.resources.settings.redis_url))
+    user: dict[str, Any] = {"username": "l@mited", "enabled": True, "keys": ["*"]}
+    user |= {"passwords": ["+p@ss/w#rd?"], "categories": ["+@all"], "reset_channels": True}
+    await redis.acl_setuser(**user)
+    place = api.resources.settings.redis_url.removeprefix("redis://")
+    async with Queue(f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{place}", "q") as queue:
+        found = await readiness.look(replace(api.resources, queue=queue))
+        assert (found.usable, found.status) == (True, "degraded")
+        await redis.acl_setuser("l@mited", enabled=True, channels=["q:*"])
+        found = await readiness.look(replace(api.resources, queue=queue))
+        assert found.checks == WELL
+    await redis.acl_deluser("l@mited")
+    await redis.aclose()
+
+
+async def test_without_redis_work_is_swept_up(api: Api) -> None:
+    async with Queue(f"redis://127.0.0.1:{free_port()}/0", "q") as away:
+        found = await readiness.look(replace(api.resources, queue=away))
+    assert (found.usable, found.status) == (True, "degraded")
+    assert found.checks == WELL | {"redis": "cannot be reached: work is swept up"}
+
+
+async def test_a_postgres_that_lets_nobody_in_is_not_usable(api: Api) -> None:
+    url = api.resources.settings.database_url
+    for wrong in (database(url, "no_such"), url.replace("callsheet:", "callsheet:wrong")):
+        away = Database(wrong)
+        found = await readiness.look(replace(api.resources, database=away))
+        assert (found.usable, found.status) == (False, "unavailable")
+        assert found.checks["postgres"] == "cannot be reached"
+        await away.close()

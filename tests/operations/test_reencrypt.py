@@ -1,0 +1,267 @@
+"""SECRET_KEY changes: deliveries and callbacks go on verifying, with nothing refused on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from service.app import build
+from service.callbacks.steps import callback_secrets, reverify
+from service.job_queue import Work
+from service.kit.crypto.encryption import encryption_context
+from service.kit.crypto.webhook_signatures import secret_of
+from service.operations.steps import reencrypt
+from service.operations.steps.reencrypt import BATCH
+from service.resources import Resources
+from service.schema.subscribers import previous_signing_keys
+from service.settings import read_settings
+from service.subscribers.store import signing_keys
+from service.subscribers.store.signing_keys import Keys
+from service.wiring import open_resources
+from tests.conftest import SECRET_KEY
+from tests.support.api import Api
+from tests.support.callbacks import record, signed, token
+from tests.support.database import blocked, fetch
+from tests.support.rotations import (
+    NOWHERE,
+    Backend,
+    backend,
+    believed,
+    delivered,
+    holds,
+    jwks,
+    rotate,
+)
+from tests.support.simulator import served
+from tests.test_command_line import run
+
+NEXT_KEY = "dGhlIG5leHQgc2VjcmV0IGtleSwgb2YgMzIgYnl0ZXM="
+KEY, OLD_KEYS = "CALLSHEET_SECRET_KEY", "CALLSHEET_PREVIOUS_SECRET_KEYS"
+PRESENT = {KEY: SECRET_KEY}
+TOLD = {KEY: SECRET_KEY, OLD_KEYS: NEXT_KEY}
+CHANGED = {KEY: NEXT_KEY, OLD_KEYS: SECRET_KEY}
+ALONE = {KEY: NEXT_KEY}
+ADDED = secret_of(b"a secret that was added later")
+SHARED = "a-secret-shared-with-relay"
+RETIRED = (
+    "INSERT INTO previous_signing_keys (id, owner_id, secret, expires_at) VALUES ($1, $2, $3, $4)"
+)
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    """Settings without webhook secrets: all are added; and one more source, which shares one."""
+    sources = '{"relay": {"scheme": "shared-secret"}}'
+    return environ | {"CALLSHEET_WEBHOOK_SECRETS": "", "CALLSHEET_CALLBACK_SOURCES": sources}
+
+
+@asynccontextmanager
+async def process(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Resources]:
+    """What another process has, with settings of its own; the time is the test's."""
+    async with open_resources(read_settings(environ)) as opened:
+        yield replace(opened, clock=api.resources.clock, dice=api.resources.dice)
+
+
+@asynccontextmanager
+async def restarted(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Api]:
+    """The same service, started with other settings."""
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(process(api, environ))
+        address = await stack.enter_async_context(served(build(opened)))
+        http = httpx.AsyncClient(
+            base_url=address, headers=api.http.headers, trust_env=False, timeout=30
+        )
+        yield Api(opened, await stack.enter_async_context(http))
+
+
+async def call_back(api: Api, subject_id: str, name: str, number: int) -> int:
+    """The status that a signed callback to the address of this name gets."""
+    body = record(subject_id, "processing", updated_at=number)
+    headers = signed(body, api.resources.clock(), f"msg_{number}", ADDED)
+    return (await api.http.post(f"/callbacks/{name}", content=body, headers=headers)).status_code
+
+
+async def believing(api: Api, theirs: Backend, made: Mapping[str, Any], new: str) -> None:
+    """One delivery: by all that signed before the change, and as the headers were."""
+    got = await delivered(api, theirs)
+    now = api.resources.clock()
+    assert all(believed(one, got, now) for one in (made["secret"], new))
+    assert [holds(one, got) for one in await jwks(api)] == [True, True]
+    assert got[0]["x-own"] == "a header of its own"
+
+
+async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
+    api: Api, environ: dict[str, str]
+) -> None:
+    """Promise 9, for the key that keeps all others: told of, changed, reencrypted, and the old one
+    dropped."""
+    await callback_secrets.add(api.resources, "provider", ADDED)
+    account = (await api.http.get("/v1/account/callback-secret")).json()
+    async with backend(api) as theirs:
+        made = await api.subscribe(
+            theirs.url,
+            event_types=["subject.queued"],
+            signatures=["v1", "v1a"],
+            headers={"x-own": "a header of its own"},
+        )
+        new = (await rotate(api, made))["secret"]
+        theirs.secrets = [made["secret"]]
+        await believing(api, theirs, made, new)
+        subject = (await api.create())["id"]
+        await api.work(Work.DELIVER)
+        old_name = token(api.resources, subject)
+        async with (
+            restarted(api, environ | TOLD) as told,
+            restarted(api, environ | CHANGED) as changed,
+        ):
+            new_name = token(changed.resources, subject)
+            assert token(told.resources, subject) == old_name != new_name
+            for number, (one, name) in enumerate(
+                [(told, old_name), (told, new_name), (changed, old_name), (changed, new_name)]
+            ):
+                assert await call_back(one, subject, name, number) == 200
+            assert await call_back(changed, subject, f"{new_name}x", 9) == 401
+            other = await changed.subscribe(NOWHERE)
+            await rotate(told, other)
+            await rotate(changed, other)
+            await told.http.delete(f"/v1/subscribers/{other['id']}")
+            await believing(told, theirs, made, new)
+            done = await reencrypt.reencrypt(changed.resources)
+            assert (done.anew, done.unopened) == (7, [])
+            await believing(told, theirs, made, new)
+            assert (await told.http.get("/v1/account/callback-secret")).json() == account
+        async with restarted(api, environ | ALONE) as alone:
+            await believing(alone, theirs, made, new)
+            assert (await alone.http.get("/v1/account/callback-secret")).json() == account
+            assert await call_back(alone, subject, new_name, 10) == 200
+            assert await call_back(alone, subject, old_name, 11) == 401
+            assert await reencrypt.reencrypt(alone.resources) == reencrypt.Reencrypted()
+        assert theirs.refused == []
+    rows = await fetch(api.resources, "SELECT DISTINCT version FROM subscribers")
+    assert rows == [{"version": 2}], "what was opened before is good still"
+
+
+async def test_reencrypting_amid_rotations_leaves_nothing_under_the_old_key(
+    api: Api, environ: dict[str, str]
+) -> None:
+    made = [await api.subscribe(NOWHERE, signatures=["v1", "v1a"]) for _ in range(4)]
+    async with restarted(api, environ | CHANGED) as changed:
+        turns = [rotate(changed, one) for one in made for _ in range(3)]
+        done, *_ = await asyncio.gather(reencrypt.reencrypt(changed.resources), *turns)
+    assert done.unopened == []
+    async with process(api, environ | ALONE) as alone:
+        assert await reencrypt.reencrypt(alone) == reencrypt.Reencrypted()
+        wanted = {one["id"]: 4 for one in made}
+        known = await alone.send_settings.known(alone.database, wanted, alone.clock())
+        assert [len(one.keys) for one in known.values()] == [4] * 4
+
+
+async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
+    api: Api, environ: dict[str, str]
+) -> None:
+    made = await api.subscribe(NOWHERE)
+    (account,) = await fetch(api.resources, "SELECT account_id FROM subscribers")
+    vault, bound = api.resources.vault, encryption_context(made["id"])
+    async with process(api, environ | CHANGED) as changed:
+        async with api.resources.database.transaction() as tx:
+            await signing_keys.hold(tx, account["account_id"], made["id"])
+            reencrypting = asyncio.create_task(reencrypt.reencrypt(changed))
+            await blocked(api.resources)
+            keys = Keys(vault.seal(b"the new key", bound), None, None)
+            await signing_keys.change(tx, made["id"], keys)
+        assert (await reencrypting).anew == 1
+    (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")
+    assert changed.vault.open(row["secret"], bound) == b"the new key"
+    assert changed.vault.sealed_anew(row["secret"], bound) is None
+
+
+async def test_who_stands_for_callback_urls_has_nothing_of_its_own_to_seal(
+    api: Api, environ: dict[str, str]
+) -> None:
+    await api.subscribe(NOWHERE)
+    await fetch(api.resources, "UPDATE subscribers SET type = 'callback', secret = ''")
+    async with process(api, environ | CHANGED) as changed:
+        assert await reencrypt.reencrypt(changed) == reencrypt.Reencrypted()
+
+
+async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
+    api: Api, environ: dict[str, str]
+) -> None:
+    vault, until = api.resources.vault, api.resources.clock()
+    for number in range(BATCH + 10):
+        row = f"key_{number:03}", "own", vault.seal(b"a key", encryption_context("own")), until
+        await fetch(api.resources, RETIRED, *row)
+    held = select(previous_signing_keys).where(previous_signing_keys.c.id == f"key_{BATCH + 1:03}")
+    async with process(api, environ | CHANGED) as changed, process(api, environ | ALONE) as alone:
+        async with api.resources.database.transaction() as tx:
+            await tx.execute(held.with_for_update())
+            broken = asyncio.create_task(reencrypt.reencrypt(changed))
+            await blocked(api.resources)
+            broken.cancel()
+            await asyncio.wait([broken])
+        left = (await reencrypt.reencrypt(alone)).unopened
+        assert left == [
+            f"secret of previous_signing_keys key_{BATCH + number:03}" for number in range(10)
+        ]
+        assert (await reencrypt.reencrypt(changed)).anew == 10
+        assert await reencrypt.reencrypt(alone) == reencrypt.Reencrypted()
+
+
+async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed(
+    api: Api, environ: dict[str, str]
+) -> None:
+    await api.subscribe(NOWHERE)
+    lost = await api.subscribe(NOWHERE)
+    change = "UPDATE subscribers SET seed = 'sealed elsewhere' WHERE id = $1"
+    await fetch(api.resources, change, lost["id"])
+    done = await run(environ | CHANGED, "reencrypt")
+    assert (done.returncode, done.stdout) == (1, "2 sealed anew, 1 could not be opened\n")
+    assert f"no key opens the seed of subscribers {lost['id']}" in done.stderr
+    await fetch(api.resources, "UPDATE subscribers SET seed = NULL")
+    done = await run(environ | CHANGED, "reencrypt")
+    first, second = done.stdout.splitlines()
+    assert (done.returncode, first) == (0, "0 sealed anew, 0 could not be opened")
+    assert "86400 seconds (TASK_DEADLINE)" in second
+    done = await run(environ | ALONE, "reencrypt")
+    assert (done.returncode, done.stdout.splitlines()) == (0, [first])
+
+
+async def test_a_callback_secret_is_known_by_its_fingerprint_under_either_key(
+    api: Api, environ: dict[str, str]
+) -> None:
+    """Else the same secret could be added twice, and be in force still when it was removed."""
+    old, _ = await callback_secrets.add(api.resources, "provider", ADDED)
+    async with process(api, environ | CHANGED) as changed:
+        assert await callback_secrets.add(changed, "provider", ADDED) == (old, False)
+        await reencrypt.reencrypt(changed)
+        (anew,) = await callback_secrets.list_secrets(changed)
+        assert (anew.id, anew.fingerprint != old.fingerprint) == (old.id, True)
+        assert await callback_secrets.add(changed, "provider", ADDED) == (anew, False)
+        # A process that has not been told yet adds it again; `reencrypt` makes the two one.
+        _, added = await callback_secrets.add(api.resources, "provider", ADDED)
+        assert added
+        await reencrypt.reencrypt(changed)
+        (left,) = await callback_secrets.list_secrets(changed)
+        assert left.fingerprint == anew.fingerprint
+
+
+async def test_a_kept_callback_with_a_shared_secret_can_be_verified_under_the_next_key(
+    api: Api, environ: dict[str, str]
+) -> None:
+    subject = (await api.create())["id"]
+    path = f"/callbacks/relay/{token(api.resources, subject)}"
+    for number, secret in enumerate((SHARED, "another-secret-altogether")):
+        answer = await api.http.post(
+            path,
+            content=record(subject, "processing", updated_at=number),
+            headers={"x-webhook-secret": secret},
+        )
+        assert answer.status_code == 401
+    async with process(api, environ | CHANGED) as changed:
+        await callback_secrets.add(changed, "relay", SHARED)
+        assert await reverify.reverify_all(changed, "relay") == (2, 1)

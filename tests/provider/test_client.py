@@ -1,0 +1,184 @@
+"""The provider's client against a real socket: what it sends, and what each code comes to."""
+
+import json
+
+import pytest
+
+from service.provider.domain.task_reports import Status
+from service.provider.remote.client import (
+    Absent,
+    Accepted,
+    ApiKey,
+    CreateAnswer,
+    Deferred,
+    Exists,
+    Found,
+    Provider,
+    Refused,
+    Stopped,
+    Unknown,
+)
+from service.provider.remote.outcomes import CLASSES, MOVES, Move
+from tests.support.provider_client import (
+    BODY,
+    CREATED,
+    PATH,
+    RECORD,
+    Clock,
+    created,
+    looked_up,
+    talking,
+)
+from tests.support.raw_server import envelope, wire
+from tests.support.task_records import BIG, ELEMENT, NEWER, OLDER
+
+
+async def test_a_create_is_posted_and_its_record_read() -> None:
+    async with talking(CREATED) as (provider, server):
+        answer = await provider.create(BODY)
+    assert isinstance(answer, Accepted)
+    assert answer.report.provider_task_id == "831922345719271433"
+    assert (answer.report.external_task_id, answer.report.status) == ("sub_01", Status.SUBMITTED)
+    [request] = server.requests
+    assert request.line == f"POST {PATH} HTTP/1.1"
+    assert request.headers["authorization"] == "Bearer sk-secret"
+    assert request.headers["content-type"] == "application/json"
+    assert json.loads(request.body) == BODY
+
+
+async def test_a_look_up_names_the_task_in_the_path_and_keeps_every_digit() -> None:
+    async with talking(envelope(0, "SUCCEED", OLDER)) as (provider, server):
+        answer = await provider.look_up("sub_01")
+        await provider.look_up("sub_01")
+        assert server.connections == 1
+    assert isinstance(answer, Found)
+    assert answer.report.result is not None
+    assert answer.report.result["element_id"] == str(BIG)
+    assert ELEMENT["element_id"] == BIG
+    assert server.requests[0].line == f"GET {PATH}/sub_01 HTTP/1.1"
+    assert "content-type" not in server.requests[0].headers
+
+
+async def test_a_base_url_may_end_in_a_slash_and_an_id_cannot_leave_the_path() -> None:
+    async with wire([CREATED]) as server:
+        provider = Provider(server.url + "/", ApiKey("k"), 30.0, Clock())
+        await provider.look_up("../a b?c/é")
+        await provider.aclose()
+    assert server.requests[0].line == f"GET {PATH}/..%2Fa%20b%3Fc%2F%C3%A9 HTTP/1.1"
+
+
+async def test_the_newer_shape_is_read_in_an_envelope_too() -> None:
+    answer = await looked_up(envelope(0, "", NEWER))
+    assert isinstance(answer, Found)
+    assert answer.report.status is Status.SUCCEEDED
+
+
+CREATE_ANSWERS = [
+    *((code, 401, Stopped(code, "words")) for code in (1000, 1001, 1002, 1003, 1004)),
+    *((code, 429, Stopped(code, "words")) for code in (1100, 1101, 1102, 1304)),
+    (1103, 403, Refused(1103, "words")),
+    *((code, 400, Refused(code, "words")) for code in (1200, 1201, 1300, 1301)),
+    *((code, 404, Refused(code, "words")) for code in (1202, 1203)),
+    (1302, 429, Deferred(1302, "words", 0.0, parallel=False)),
+    (1303, 429, Deferred(1303, "words", 1.0, parallel=True)),
+    (5000, 500, Unknown("the provider answered 5000: words", was_read=True)),
+    (5001, 503, Deferred(5001, "words", 0.0, parallel=False)),
+    (5002, 504, Unknown("the provider answered 5002: words", was_read=True)),
+    # Codes nobody has documented, by their class.
+    (1099, 401, Stopped(1099, "words")),
+    (1199, 429, Stopped(1199, "words")),
+    (1299, 400, Refused(1299, "words")),
+    (1399, 429, Deferred(1399, "words", 0.0, parallel=False)),
+    *(
+        (code, 500, Unknown(f"the provider answered {code}: words", was_read=True))
+        for code in (5003, 1, -1, 12, 2000, 10**25)
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "status", "expected"), CREATE_ANSWERS)
+async def test_every_code_has_its_answer_whatever_the_http_status(
+    code: int, status: int, expected: CreateAnswer
+) -> None:
+    assert await created(envelope(code, "words", status=status)) == expected
+    assert await created(envelope(code, "words", status=200)) == expected
+
+
+def test_no_code_of_the_table_is_left_out_of_the_tests() -> None:
+    assert set(MOVES) <= {code for code, _, _ in CREATE_ANSWERS}
+    assert set(CLASSES) == {
+        code // 100 for code, move in MOVES.items() if move is not Move.DOUBT
+    } - {50}
+
+
+@pytest.mark.parametrize(("code", "status", "expected"), CREATE_ANSWERS)
+async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
+    code: int, status: int, expected: CreateAnswer
+) -> None:
+    answer = await looked_up(envelope(code, "words", status=status))
+    if isinstance(expected, Refused):
+        assert answer == Unknown(f"the provider answered {code}: words", was_read=True)
+    else:
+        assert answer == expected
+
+
+async def test_two_1201_answers_mean_something_else() -> None:
+    exists = envelope(1201, "external_task_id Already Exists", status=400)
+    assert await created(exists) == Exists("external_task_id Already Exists")
+    absent = envelope(1201, "Task not found by id sub_01", status=400)
+    assert await looked_up(absent) == Absent("Task not found by id sub_01")
+    assert isinstance(await looked_up(exists), Unknown)
+    assert isinstance(await created(absent), Refused)
+    other = envelope(1200, "Task not found by id sub_01", status=400)
+    assert isinstance(await looked_up(other), Unknown)
+
+
+async def test_success_is_told_by_the_code_not_by_the_status() -> None:
+    assert isinstance(await created(envelope(0, "", RECORD, status=500)), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("header", "code", "expected"),
+    [
+        ("7", 1302, 7.0),
+        ("7", 5001, 7.0),
+        ("0", 1303, 1.0),
+        ("7", 1303, 7.0),
+        ("86400", 1302, 300.0),
+        ("Wed, 10 Jun 2026 08:40:54 GMT", 1302, 59.849),
+        ("Wed, 10 Jun 2026 08:00:00 GMT", 1302, 0.0),
+        ("-5", 1302, 0.0),
+        ("soon", 1302, 0.0),
+        ("\xe9", 1302, 0.0),
+    ],
+)
+async def test_retry_after_is_honoured_within_bounds(
+    header: str, code: int, expected: float
+) -> None:
+    answer = await created(envelope(code, "", headers=f"retry-after: {header}\r\n"))
+    assert isinstance(answer, Deferred)
+    assert answer.at_least == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        "831922345719271433",
+        {},
+        {"task_id": "1"},
+        {"task_id": "", "task_status": "submitted"},
+        RECORD | {"id": "1"},
+        RECORD | {"task_info": {"external_task_id": "sub_02"}},
+    ],
+)
+async def test_success_without_a_record_of_our_task_is_in_doubt(data: object) -> None:
+    assert isinstance(await created(envelope(0, "", data)), Unknown)
+    assert isinstance(await looked_up(envelope(0, "", data)), Unknown)
+
+
+async def test_a_record_that_does_not_repeat_our_id_is_believed() -> None:
+    record = {"task_id": "1", "task_status": "submitted"}
+    assert isinstance(await created(envelope(0, "", record)), Accepted)
+    assert isinstance(await looked_up(envelope(0, "", record)), Found)

@@ -1,0 +1,100 @@
+"""Keys and tokens: what is sent, when it is minted anew, and that no secret shows."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from service.provider.remote.client import Accepted, ApiKey, KeyPair, Stopped
+from tests.support.provider_client import BODY, CREATED, NOW, PAIR, Clock, talking
+from tests.support.raw_server import envelope
+
+CLOSING = "connection: close\r\n"  # as a script does after its answer
+
+
+def claims_of(authorization: str) -> dict[str, Any]:
+    """The claims of a JWT whose header and signature are right."""
+    scheme, _, token = authorization.partition(" ")
+    signed, _, mac = token.rpartition(".")
+    header, claims = (
+        json.loads(base64.urlsafe_b64decode(part + "==")) for part in signed.split(".")
+    )
+    assert (scheme, header) == ("Bearer", {"alg": "HS256", "typ": "JWT"})
+    expected = hmac.digest(PAIR.secret_key.encode(), signed.encode(), hashlib.sha256)
+    assert base64.urlsafe_b64decode(mac + "==") == expected
+    assert "=" not in token
+    assert isinstance(claims, dict)
+    return claims
+
+
+async def test_a_pair_of_keys_signs_a_token_and_keeps_it_until_shortly_before_its_end() -> None:
+    clock = Clock()
+    second = int(NOW.timestamp())
+    async with talking(CREATED, credentials=PAIR, clock=clock) as (provider, server):
+        for seconds in (0, 1499, 1500):
+            clock.now = NOW + timedelta(seconds=seconds)
+            await provider.create(BODY)
+    first, again, fresh = (claims_of(one.headers["authorization"]) for one in server.requests)
+    assert first == {"iss": "access", "exp": second + 1800, "nbf": second - 5}
+    assert again == first
+    assert fresh["exp"] == second + 1500 + 1800
+
+
+@pytest.mark.parametrize("code", [1003, 1004])
+async def test_a_refused_token_is_minted_anew_once(code: int) -> None:
+    clock = Clock()
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clock.now += timedelta(seconds=1)
+        writer.write(envelope(code, "token", status=401, headers=CLOSING))
+
+    async with talking(refuse, CREATED, credentials=PAIR, clock=clock) as (provider, server):
+        assert isinstance(await provider.create(BODY), Accepted)
+        first, second = (claims_of(one.headers["authorization"]) for one in server.requests)
+        assert second["exp"] == first["exp"] + 1
+    refused = envelope(code, "token", status=401)
+    async with talking(refused, credentials=PAIR) as (provider, server):
+        assert await provider.create(BODY) == Stopped(code, "token")
+        assert len(server.requests) == 2
+
+
+async def test_calls_refused_together_share_the_new_token() -> None:
+    clock = Clock()
+    arrived = asyncio.Barrier(2)
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await arrived.wait()
+        writer.write(envelope(1004, "expired", status=401, headers=CLOSING))
+        clock.now += timedelta(seconds=1)
+
+    answers = (refuse, refuse, CREATED)
+    async with talking(*answers, credentials=PAIR, clock=clock) as (provider, server):
+        outcomes = await asyncio.gather(provider.create(BODY), provider.create(BODY))
+    assert {type(outcome) for outcome in outcomes} == {Accepted}
+    tokens = [one.headers["authorization"] for one in server.requests]
+    assert tokens[0] == tokens[1] != tokens[2] == tokens[3]
+
+
+async def test_an_api_key_that_is_refused_is_not_tried_again() -> None:
+    async with talking(envelope(1004, "expired", status=401)) as (provider, server):
+        assert await provider.create(BODY) == Stopped(1004, "expired")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("bad", ["", "two words", "line\nbreak", "sch\xf6n", "\udcff"])
+def test_a_key_that_would_break_a_header_is_refused_unrepeated(bad: str) -> None:
+    for make in (ApiKey, lambda key: KeyPair(key, "s"), lambda key: KeyPair("a", key)):
+        with pytest.raises(ValueError, match="visible ASCII") as raised:
+            make(bad)
+        assert not bad or bad not in str(raised.value)
+
+
+def test_secrets_do_not_show() -> None:
+    shown = repr(ApiKey("sk-secret")) + repr(KeyPair("access", "hidden"))
+    assert "sk-secret" not in shown
+    assert "hidden" not in shown

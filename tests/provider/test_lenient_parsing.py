@@ -1,0 +1,145 @@
+"""The provider's answers are read liberally; what cannot be read is shown, bounded and bare."""
+
+import gzip
+import json
+import zlib
+
+import pytest
+
+from service.provider.remote.client import (
+    MAX_ANSWER,
+    Absent,
+    Accepted,
+    ApiKey,
+    Deferred,
+    Found,
+    KeyPair,
+    Refused,
+    Stopped,
+    Unknown,
+    Unreadable,
+)
+from service.provider.remote.lenient_parsing import MOST_SHOWN
+from tests.support.provider_client import BODY, CREATED, PAIR, RECORD, created, looked_up, talking
+from tests.support.raw_server import Script, envelope, plain
+
+RAW = CREATED.partition(b"\r\n\r\n")[2]
+BOM = b"\xef\xbb\xbf"
+
+
+def deflated(content: bytes, bits: int) -> bytes:
+    packer = zlib.compressobj(wbits=bits)
+    return packer.compress(content) + packer.flush()
+
+
+READABLE = {
+    "gzip": plain(gzip.compress(RAW), headers="content-encoding: gzip\r\n"),
+    "x-gzip": plain(gzip.compress(RAW), headers="content-encoding: X-GZIP\r\n"),
+    "gzip that is not said": plain(gzip.compress(RAW)),
+    "gzip that is only said": plain(RAW, headers="content-encoding: gzip\r\n"),
+    "gzip and a mark": plain(gzip.compress(BOM + RAW), headers="content-encoding: gzip\r\n"),
+    "something behind gzip": plain(gzip.compress(RAW) + b"\0\0"),
+    "deflate": plain(deflated(RAW, 15), headers="content-encoding: deflate\r\n"),
+    "deflate without zlib's": plain(deflated(RAW, -15), headers="content-encoding: Deflate\r\n"),
+    "deflate that is only said": plain(RAW, headers="content-encoding: deflate\r\n"),
+    "a mark": plain(BOM + RAW),
+    "a character set": plain(RAW, headers="content-encoding: utf-8\r\n"),
+    "blanks around": plain(b"\r\n " + RAW + b"\n"),
+    "a header of 9000 bytes": plain(RAW, headers=f"x: {'y' * 9000}\r\n"),
+    "code as text": plain(json.dumps({"code": " 0 ", "data": RECORD}).encode()),
+}
+
+
+@pytest.mark.parametrize("kind", READABLE)
+async def test_an_answer_is_read_however_it_is_wrapped(kind: str) -> None:
+    assert isinstance(await created(READABLE[kind]), Accepted)
+    assert isinstance(await looked_up(READABLE[kind]), Found)
+
+
+async def test_a_code_in_text_means_what_it_means_as_a_number() -> None:
+    def says(code: str, words: str = "words") -> bytes:
+        return plain(json.dumps({"code": code, "message": words}).encode())
+
+    assert await created(says("1303")) == Deferred(1303, "words", 1.0, parallel=True)
+    assert await created(says("1102")) == Stopped(1102, "words")
+    assert await created(says("1301")) == Refused(1301, "words")
+    assert await looked_up(says("1201", "Task not found")) == Absent("Task not found")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda raw: deflated(raw, 15)])
+async def test_what_is_large_once_unpacked_is_not_unpacked_to_its_end(pack: object) -> None:
+    assert callable(pack)
+    headers = "content-encoding: deflate\r\n"
+    whole = await created(plain(pack(RAW.ljust(MAX_ANSWER)), headers=headers))
+    assert isinstance(whole, Accepted)
+    for size in (MAX_ANSWER + 1, 50_000_000):
+        answer = await created(plain(pack(RAW.ljust(size)), headers=headers))
+        assert isinstance(answer, Unreadable)
+        assert f"more than {MAX_ANSWER} bytes" in answer.reason
+
+
+PAGE = b"<!DOCTYPE html>\n<title>502 Bad Gateway</title>\x1b[2J"
+SHOWN = r"<!DOCTYPE html>\n<title>502 Bad Gateway</title>\x1b[2J"
+UNREADABLE = {
+    "a page": (plain(PAGE, 502), SHOWN),
+    "a packed page": (plain(gzip.compress(PAGE), 502), SHOWN),
+    "nothing": (plain(b""), ""),
+    "a number": (plain(b"12"), "12"),
+    "no code": (plain(b'{"errcode": 40001}'), '{"errcode": 40001}'),
+    "a code in words": (plain(b'{"code": "ok"}'), '{"code": "ok"}'),
+    "a fraction": (plain(b'{"code": "0.0"}'), '{"code": "0.0"}'),
+    "no record": (plain(b'{"code": 0}'), '{"code": 0}'),
+    "another protocol": (b"220 mail.example.com ESMTP\r\n", ""),
+    "a coding nobody asked for": (
+        plain(b"\x0b\2", headers="content-encoding: br\r\n"),
+        r"\x0b\x02",
+    ),
+    "half of what was packed": (plain(gzip.compress(PAGE)[:10]), "\\x1f\ufffd\\x08\\x00"),
+    "too long": (plain(b"x, " * MAX_ANSWER), "x, " * 67),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+async def test_what_nobody_can_read_is_shown_by_its_beginning(kind: str) -> None:
+    answer, shown = UNREADABLE[kind]
+    for came in (await created(answer), await looked_up(answer)):
+        assert isinstance(came, Unreadable)
+        assert came.beginning.isprintable()
+        assert len(came.beginning) <= MOST_SHOWN
+        assert came.beginning[: len(shown)] == shown[:MOST_SHOWN]
+        assert bool(came.beginning) == bool(shown)
+
+
+async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
+    """What is shown of a page that repeats these words."""
+    page = plain(f"<p>{repeated}</p>".encode())
+    async with talking(page, credentials=credentials) as (provider, _):
+        came = await provider.create(BODY)
+    assert isinstance(came, Unreadable)
+    return came.beginning
+
+
+async def test_no_secret_is_shown_that_an_answer_repeats() -> None:
+    assert await shown("Bearer sk-1!", ApiKey("sk-1")) == "<p>Bearer ***!</p>"
+    assert await shown("short and access", KeyPair("access", "short")) == "<p>*** and ***</p>"
+    url = "https://us.example/callbacks/abcdef?sig=a%2Fb"
+    assert await shown(f'"{url}", {url}', ApiKey("k")) == '<p>"…", …</p>'
+
+
+async def test_the_token_in_use_is_not_shown() -> None:
+    async with talking(CREATED, plain(b"x"), credentials=PAIR) as (provider, server):
+        await provider.create(BODY)
+        token = server.requests[0].headers["authorization"].removeprefix("Bearer ")
+        server.answers[0] = plain(f"it was {token}.".encode())
+        came = await provider.create(BODY)
+    assert isinstance(came, Unreadable)
+    assert came.beginning == "it was ***."
+
+
+async def test_what_is_lost_or_in_doubt_was_not_unreadable() -> None:
+    async def close(*_: object) -> None:
+        """Hang up without a word."""
+
+    lost: list[bytes | Script] = [close, envelope(5000, "x")]
+    for answer in lost:
+        assert type(await looked_up(answer)) is Unknown

@@ -1,0 +1,138 @@
+"""Answers of the provider's that nobody can read are counted over all, and readiness shows it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from structlog.typing import EventDict
+
+from service.kit.database.database import Database
+from service.local.ports import free_port
+from service.operations.steps import readiness
+from service.provider.remote.client import Absent, ApiKey, Provider, Unreadable
+from service.provider.steps import unreadable_answers
+from service.provider.steps.unreadable_answers import BELIEVED_FOR, MANY, RECENT
+from service.reconciliation.cache.typical_durations import Learnt
+from service.reconciliation.steps import poll
+from service.resources import Resources
+from service.subjects.store import subjects
+from service.submission.steps import submit
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.media_host import gallery
+from tests.support.raw_server import envelope, plain, wire
+
+PAGE = plain(b"<h1>It works!</h1> Bearer a-provider-key", 502)
+ABSENT = envelope(1201, "Task not found", status=400)
+OF_ANOTHER = envelope(
+    0,
+    data={
+        "task_id": "179598315106800000",
+        "task_status": "submitted",
+        "task_info": {"external_task_id": "sub_of_another"},
+        "created_at": 1781080778802,
+        "updated_at": 1781080778802,
+    },
+)
+
+
+async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes]) -> None:
+    """Look a subject up once for each answer."""
+    async with resources.database.transaction() as tx:
+        found = await subjects.get(tx, subject_id)
+    assert found is not None
+    given = list(answers)
+    async with wire(given) as server:
+        theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
+        for _ in given:
+            await poll.look_up(replace(resources, provider=theirs), found)
+        await theirs.aclose()
+
+
+async def provider_check(resources: Resources) -> str:
+    return (await readiness.look(resources)).checks["provider"]
+
+
+async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
+    api: Api, clock: Clock
+) -> None:
+    made = await api.create()
+    first = made["created_at"]
+    await asked(api.resources, made["id"], [PAGE] * (MANY - 1))
+    assert await provider_check(api.resources) == "ok"
+    clock.pass_by(60)
+    await asked(api.resources, made["id"], [PAGE])
+    found = await readiness.look(api.resources)
+    assert (found.usable, found.status) == (True, "degraded")
+    said = found.checks["provider"]
+    assert said.startswith(f"the last {MANY} answers could not be read, from {first} to ")
+    await asked(api.resources, made["id"], [ABSENT])
+    assert await provider_check(api.resources) == "ok"
+
+
+@pytest.mark.parametrize("read", [ABSENT, envelope(5000, "x"), OF_ANOTHER])
+async def test_one_that_can_be_read_between_them_ends_the_row(api: Api, read: bytes) -> None:
+    made = await api.create()
+    await asked(api.resources, made["id"], [PAGE] * (MANY - 1) + [read] + [PAGE] * (MANY - 1))
+    assert await provider_check(api.resources) == "ok"
+
+
+async def test_readiness_shows_them_no_more_once_none_came_for_longer_than_look_ups_wait(
+    api: Api, clock: Clock
+) -> None:
+    made = await api.create()
+    await asked(api.resources, made["id"], [PAGE] * MANY)
+    clock.pass_by(RECENT.total_seconds())
+    assert await provider_check(api.resources) != "ok"
+    clock.pass_by(1)
+    assert await provider_check(api.resources) == "ok"
+
+
+async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
+    api: Api, clock: Clock
+) -> None:
+    made = await api.create()
+    other = replace(api.resources, learnt=Learnt())
+    await asked(other, made["id"], [ABSENT])
+    await asked(api.resources, made["id"], [PAGE] * MANY)
+    clock.pass_by(BELIEVED_FOR.total_seconds())
+    await asked(other, made["id"], [ABSENT])
+    assert await provider_check(api.resources) == "ok"
+
+
+async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
+    api: Api, logged: list[EventDict]
+) -> None:
+    async with gallery() as media, wire([PAGE]) as server:
+        theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
+        resources = replace(api.resources, provider=theirs)
+        for _ in range(MANY):
+            await api.create(**media.images("front", "side"))
+        await fetch(resources, "UPDATE subjects SET media_check_at = NULL")
+        for claimed in await submit.claim(resources, MANY):
+            await submit.submit(resources, claimed)
+        await theirs.aclose()
+    assert (await provider_check(resources)).startswith(f"the last {MANY} answers")
+    lines = [line for line in logged if line.get("action") == "unreadable_answer"]
+    assert len(lines) == MANY
+    assert lines[0]["beginning"] == "<h1>It works!</h1> Bearer ***"
+    assert "HTTP 502" in lines[0]["reason"]
+    assert not any("a-provider-key" in str(line) for line in logged)
+    states = await fetch(resources, "SELECT DISTINCT state FROM subjects")
+    assert states == [{"state": "unconfirmed"}]
+
+
+async def test_a_count_that_cannot_be_kept_costs_no_answer(
+    resources: Resources, logged: list[EventDict]
+) -> None:
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    nowhere = replace(resources, database=away)
+    await unreadable_answers.note(nowhere, "sub_1", Unreadable("why", "what"))
+    await unreadable_answers.note(nowhere, "sub_1", Absent("Task not found"))
+    await away.close()
+    assert [line["action"] for line in logged if line["event"] == "provider"] == [
+        "unreadable_answer",
+        "not_counted",
+        "not_counted",
+    ]

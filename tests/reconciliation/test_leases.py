@@ -1,0 +1,266 @@
+"""Whatever a worker holds is its own for one lease, which it renews; what ran out is others'."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from structlog.typing import EventDict
+
+from service.delivery.steps.deliver import Deliverer
+from service.job_queue import Work
+from service.kit.database.database import Database
+from service.kit.errors import Unavailable
+from service.kit.leases import Lease
+from service.local.ports import free_port
+from service.media.steps.check_media import Looker
+from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
+from service.resources import Resources
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import advance
+from service.submission.steps import submit
+from service.worker import keep_leases, make_loops
+from tests.delivery.test_deliver import backend
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.media_host import gallery
+from tests.support.simulator import Remote, until
+
+NOBODY = "http://127.0.0.1:65009"
+PLACES = 10
+SHORT = 20.0  # seconds: less than a lease, and twice that is more
+
+
+async def submissions(resources: Resources) -> list[Lease]:
+    return [claimed.lease for claimed in await submit.claim(resources, PLACES)]
+
+
+async def media_checks(resources: Resources) -> list[Lease]:
+    return [claimed.lease for claimed in await Looker(resources).claim(PLACES)]
+
+
+async def deliveries(resources: Resources) -> list[Lease]:
+    return [claimed.lease for claimed in await Deliverer(resources).claim(PLACES)]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of work: how it is claimed, and where the end of its lease is written."""
+
+    claim: Callable[[Resources], Awaitable[list[Lease]]]
+    ends: str
+
+    async def end_of(self, api: Api, lease: Lease) -> datetime:
+        (row,) = await fetch(api.resources, f"{self.ends} WHERE id = $1", lease.id)
+        end: datetime = row["lease_end"]
+        return end
+
+
+KINDS = {
+    "submission": Kind(submissions, "SELECT lease_until AS lease_end FROM subjects"),
+    "media check": Kind(media_checks, "SELECT media_check_at AS lease_end FROM subjects"),
+    "delivery": Kind(deliveries, "SELECT due_at AS lease_end FROM deliveries"),
+}
+each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+
+
+async def create(api: Api, kind: Kind) -> None:
+    """One piece of work of that kind; what a subscriber's and a medium's time-outs are is no
+    matter."""
+    if kind is KINDS["delivery"]:
+        await api.subscribe(NOBODY, timeout=30)
+    urls = {"frontal_image": NOBODY, "refer_images": [{"image_url": f"{NOBODY}/other"}]}
+    given = {"element_image_list": urls} if kind is KINDS["media check"] else {}
+    await api.create(**given)
+
+
+async def held(api: Api, kind: Kind) -> Lease:
+    await create(api, kind)
+    (lease,) = await kind.claim(api.resources)
+    return lease
+
+
+def a_lease_from(api: Api) -> datetime:
+    """The end of one that is taken at this moment."""
+    return api.resources.clock() + timedelta(seconds=api.resources.settings.lease)
+
+
+@each_kind
+async def test_whatever_is_claimed_is_free_again_after_one_lease(
+    api: Api, clock: Clock, kind: Kind
+) -> None:
+    lease = await held(api, kind)
+    assert await kind.end_of(api, lease) == lease.until == a_lease_from(api)
+    clock.pass_by(api.resources.settings.lease - 0.1)
+    assert lease.lasts(clock())
+    clock.pass_by(0.1)
+    assert not lease.lasts(clock())
+
+
+async def test_a_look_up_whose_worker_died_is_made_by_another_after_one_lease(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await provider.admin("faults", {"lose": True})
+    await api.create()
+    await api.work(Work.SUBMIT)
+    clock.pass_by(3600)
+    (asked,) = await poll.claim(api.resources, PLACES)
+    assert asked.next_poll_at == a_lease_from(api)
+
+
+@each_kind
+async def test_what_is_renewed_is_held_for_another_lease(
+    api: Api, clock: Clock, kind: Kind
+) -> None:
+    lease = await held(api, kind)
+    for _ in range(3):
+        clock.pass_by(SHORT)
+        await renew_leases.renew(api.resources, [lease])
+        assert await kind.end_of(api, lease) == lease.until == a_lease_from(api)
+    clock.pass_by(SHORT)
+    await expired_leases_and_deadlines.sweep(api.resources)
+    assert await kind.claim(api.resources) == [], "nobody else takes it"
+    assert lease.lasts(clock())
+
+
+@each_kind
+async def test_what_ran_out_is_not_renewed(api: Api, clock: Clock, kind: Kind) -> None:
+    lease = await held(api, kind)
+    end = lease.until
+    clock.pass_by(api.resources.settings.lease)
+    await renew_leases.renew(api.resources, [lease])
+    assert await kind.end_of(api, lease) == lease.until == end
+    assert not lease.lasts(clock())
+
+
+async def taken_up(api: Api, kind: Kind) -> Lease:
+    """What ran out, held by somebody else."""
+    await expired_leases_and_deadlines.sweep(api.resources)
+    (subject,) = await fetch(api.resources, "SELECT id, state FROM subjects")
+    if subject["state"] == "unconfirmed":
+        await advance(api.resources, subject["id"], StatusUpdate(Signal.ABSENT))
+    (lease,) = await kind.claim(api.resources)
+    return lease
+
+
+@each_kind
+async def test_what_another_has_taken_up_is_renewed_by_that_one_alone(
+    api: Api, clock: Clock, kind: Kind
+) -> None:
+    stale = await held(api, kind)
+    end = stale.until
+    clock.pass_by(api.resources.settings.lease)
+    fresh = await taken_up(api, kind)
+    assert (stale.id, stale.token != fresh.token) == (fresh.id, True)
+    clock.pass_by(SHORT)
+    await renew_leases.renew(api.resources, [stale])
+    assert stale.until == end
+    assert await kind.end_of(api, fresh) == fresh.until < a_lease_from(api)
+    await renew_leases.renew(api.resources, [stale, fresh])
+    assert stale.until == end
+    assert await kind.end_of(api, fresh) == fresh.until == a_lease_from(api)
+
+
+@each_kind
+async def test_a_row_that_somebody_writes_keeps_the_others_waiting_for_nothing(
+    api: Api, clock: Clock, kind: Kind
+) -> None:
+    await create(api, kind)
+    await create(api, kind)
+    written, other = (await kind.claim(api.resources))[:2]
+    end = written.until
+    clock.pass_by(SHORT)
+    table = kind.ends.rpartition(" ")[2]
+    async with api.resources.database.transaction() as tx:
+        locked = text(f"SELECT FROM {table} WHERE id = :id FOR UPDATE")
+        await tx.execute(locked, {"id": written.id})
+        await renew_leases.renew(api.resources, [written, other])
+    assert (written.until, other.until) == (end, a_lease_from(api))
+    await renew_leases.renew(api.resources, [written, other])
+    assert written.until == a_lease_from(api), "the next time"
+
+
+@each_kind
+async def test_what_could_not_be_renewed_is_not_thought_to_be(
+    api: Api, clock: Clock, kind: Kind
+) -> None:
+    lease = await held(api, kind)
+    end = lease.until
+    clock.pass_by(SHORT)
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
+    with pytest.raises(Unavailable):
+        await renew_leases.renew(replace(api.resources, database=away), [lease])
+    await away.close()
+    assert lease.until == end
+
+
+async def test_media_are_not_fetched_once_the_lease_ran_out(
+    api: Api, clock: Clock, logged: list[EventDict]
+) -> None:
+    async with gallery() as media:
+        await api.create(**media.images("front", "side"))
+        looker = Looker(api.resources)
+        (claimed,) = await looker.claim(PLACES)
+        clock.pass_by(api.resources.settings.lease)
+        await looker.look(claimed)
+        assert media.asked.total() == 0
+    assert logged[-1]["outcome"] == "late"
+
+
+async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Clock) -> None:
+    async with backend(200) as slow:
+        await api.subscribe(slow.url)
+        await api.create()
+        slow.gate = gate = asyncio.Event()
+        loop = make_loops(api.resources)[Work.DELIVER]
+        await loop.drain()
+        (claimed,) = loop.under_way
+        clock.pass_by(SHORT)
+        await renew_leases.renew(api.resources, [claimed.lease])
+        clock.pass_by(SHORT)
+        assert await Deliverer(api.resources).claim(PLACES) == []
+        gate.set()
+        await loop.finish(30)
+        assert loop.under_way == []
+    (delivery,) = await fetch(api.resources, "SELECT state FROM deliveries")
+    assert delivery["state"] == "delivered"
+
+
+async def test_a_renewal_that_fails_is_made_again(
+    api: Api, clock: Clock, logged: list[EventDict]
+) -> None:
+    quick = replace(api.resources, settings=replace(api.resources.settings, lease=0.2))
+    away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
+    async with backend(200) as slow:
+        await api.subscribe(slow.url)
+        await api.create()
+        slow.gate = gate = asyncio.Event()
+        loops = make_loops(api.resources)
+        await loops[Work.DELIVER].drain()
+        (claimed,) = loops[Work.DELIVER].under_way
+        await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN lease_until TO hidden")
+        clock.pass_by(SHORT)
+        for resources, action in (
+            (replace(quick, database=away), "leases_not_renewed"),
+            (quick, "fault"),
+        ):
+            keeping = asyncio.create_task(keep_leases(resources, loops))
+            await until(lambda action=action: actions(logged).count(action) > 1)  # type: ignore[misc]
+            keeping.cancel()
+        await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN hidden TO lease_until")
+        end = claimed.lease.until
+        keeping = asyncio.create_task(keep_leases(quick, loops))
+        await until(lambda: claimed.lease.until != end)
+        keeping.cancel()
+        logged.clear()
+        gate.set()
+        await loops[Work.DELIVER].finish(30)
+    await away.close()
+
+
+def actions(logged: list[EventDict]) -> list[object]:
+    return [line.get("action") for line in logged]

@@ -1,0 +1,218 @@
+"""Polling keeps to its rate, leaves nobody behind, and adapts to what it learnt."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from service.job_queue import Work
+from service.reconciliation.cache.typical_durations import USUAL
+from service.reconciliation.steps import poll
+from service.reconciliation.store import polls
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import advance
+from service.wiring import utc_now
+from service.worker import LOOK_UPS, make_loops
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.media_host import gallery
+from tests.support.simulator import Remote
+from tests.support.waiting import eventually
+
+RATE = 100  # look-ups a second
+MANY = 1000
+COPY_SUBJECTS = """
+    INSERT INTO subjects SELECT (
+        jsonb_populate_record(s, jsonb_build_object('id', 'sub_' || lpad(n::text, 26, '0')))
+    ).* FROM subjects s, generate_series(2, $1::int) n
+"""
+COPY_EVENTS = """
+    INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
+    SELECT 'evt_' || s.id, s.id, e.account_id, sequence, type, body, e.created_at
+    FROM events e, subjects s WHERE s.id <> e.subject_id
+"""
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    """Places for everybody."""
+    return environ | {
+        "CALLSHEET_POLLS_PER_SECOND": str(RATE),
+        "CALLSHEET_PROVIDER_PARALLEL": str(MANY),
+    }
+
+
+async def queued(api: Api, count: int) -> None:
+    """So many queued subjects, whose media were looked at: copies of one, for speed."""
+    async with gallery() as media:
+        await api.create(**media.images("front", "side"))
+        await api.work(Work.CHECK_MEDIA)
+    await fetch(api.resources, COPY_SUBJECTS, count)
+    await fetch(api.resources, COPY_EVENTS)
+
+
+async def sent(api: Api, provider: Remote, count: int, **fault: object) -> None:
+    """So many submitted subjects whose callbacks are lost."""
+    await provider.admin("settings", {"fetch_media": False})
+    await provider.admin("faults", {"lose": True, "times": None} | fault)
+    await queued(api, count)
+    await api.work(Work.SUBMIT)
+    assert await states(api) == {"submitted": count}
+
+
+async def states(api: Api) -> dict[str, int]:
+    rows = await fetch(api.resources, "SELECT state, count(*) FROM subjects GROUP BY state")
+    return {row["state"]: row["count"] for row in rows}
+
+
+async def counts(provider: Remote) -> dict[str, int]:
+    read: dict[str, int] = (await provider.ledger("nobody's"))["counts"]
+    return read
+
+
+async def none_runs(provider: Remote) -> bool:
+    return (await counts(provider))["running"] == 0
+
+
+async def claimed(api: Api, limit: int) -> list[str]:
+    return [one.id for one in await poll.claim(api.resources, limit)]
+
+
+async def test_with_callbacks_wholly_absent_a_thousand_subjects_all_end(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await sent(api, provider, MANY)
+    await eventually(lambda: none_runs(provider))
+    clock.pass_by(USUAL["image_refer"] - 1)
+    asked = []
+    while "submitted" in await states(api):
+        clock.pass_by(1)
+        before = (await counts(provider)).get("lookups_found", 0)
+        await api.work(Work.RECONCILE)
+        asked.append((await counts(provider))["lookups_found"] - before)
+        assert asked[-1] <= RATE
+    assert await states(api) == {"succeeded": MANY}
+    assert asked == [RATE] * (MANY // RATE)
+    assert (await counts(provider)).get("callbacks_answered", 0) == 0
+    assert await api.violations() == []
+
+
+async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
+    api: Api, provider: Remote
+) -> None:
+    await sent(api, provider, 3 * LOOK_UPS)
+    settings = replace(api.resources.settings, polls_per_second=LOOK_UPS)
+    resources = replace(api.resources, settings=settings, clock=utc_now)
+    await fetch(resources, "UPDATE subjects SET next_poll_at = now() - interval '1 minute'")
+    loop = make_loops(resources)[Work.RECONCILE]
+    running = asyncio.create_task(loop.run(tick=3600))
+
+    async def all_ended() -> bool:
+        return "submitted" not in await states(api)
+
+    await eventually(all_ended)
+    loop.stop()
+    await running
+
+
+async def test_workers_share_the_rate_and_the_longest_overdue_go_first(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await sent(api, provider, RATE + 20)
+    overdue = (
+        "UPDATE subjects SET next_poll_at = $1::timestamptz - right(id, 4)::int * '1 s'::interval"
+    )
+    await fetch(api.resources, overdue + " WHERE id LIKE 'sub_0000%'", clock())
+    taken = await asyncio.gather(*(claimed(api, RATE) for _ in range(4)))
+    assert sorted(id_ for part in taken for id_ in part) == [
+        f"sub_{number:026}" for number in range(21, RATE + 21)
+    ]
+    assert await claimed(api, 1) == []
+    clock.pass_by(0.1)
+    assert len(await claimed(api, RATE)) == RATE // 10
+
+
+async def test_hints_that_gather_cost_one_look_up_and_no_place_among_those_that_wait(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await sent(api, provider, 2)
+    first, second = [row["id"] for row in await fetch(api.resources, "SELECT id FROM subjects")]
+
+    async def hint(subject_id: str) -> None:
+        clock.pass_by(0.01)
+        async with api.resources.database.transaction() as tx:
+            await polls.schedule_poll(tx, [subject_id], clock())
+
+    await hint(first)
+    for _ in range(3):
+        await hint(second)
+        await hint(first)
+    assert await claimed(api, 1) == [first]
+    assert await claimed(api, RATE) == [second]
+    assert await claimed(api, RATE) == []
+
+
+async def test_what_is_called_back_is_not_asked_for(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await sent(api, provider, 3)
+    ended, moved, silent = sorted(
+        row["id"] for row in await fetch(api.resources, "SELECT id FROM subjects")
+    )
+    clock.pass_by(USUAL["image_refer"])
+    result = {"element_id": "1"}
+    await advance(api.resources, ended, StatusUpdate(Signal.SUCCEEDED, result=result))
+    await advance(api.resources, moved, StatusUpdate(Signal.PROCESSING))
+    assert await claimed(api, RATE) == [silent]
+
+
+async def test_where_nothing_is_due_nothing_is_written(api: Api, provider: Remote) -> None:
+    await sent(api, provider, 1)
+    before = await fetch(
+        api.resources, "SELECT xmin::text, poll_rate_used_until FROM provider_state"
+    )
+    assert await claimed(api, RATE) == []
+    after = await fetch(
+        api.resources, "SELECT xmin::text, poll_rate_used_until FROM provider_state"
+    )
+    assert before == after
+
+
+async def spacing(api: Api, clock: Clock) -> float:
+    """Seconds until the one subject that is sent now would be asked for."""
+    subject_id = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    found = "SELECT next_poll_at FROM subjects WHERE id = $1"
+    (row,) = await fetch(api.resources, found, subject_id)
+    seconds: float = (row["next_poll_at"] - clock()).total_seconds()
+    return seconds
+
+
+async def test_what_was_learnt_is_taken_over_where_subjects_are_claimed(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await provider.admin("settings", {"fetch_media": False})
+    await provider.admin("faults", {"lose": True, "times": None})
+    assert await spacing(api, clock) == USUAL["image_refer"]
+    await fetch(
+        api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
+    )
+    assert await spacing(api, clock) == 42.5
+    assert api.resources.learnt.usual("video_refer") == USUAL["video_refer"]
+    await fetch(api.resources, "UPDATE provider_state SET typical_durations = NULL")
+    assert await spacing(api, clock) == USUAL["image_refer"]
+
+
+async def test_a_setting_wins_over_what_was_learnt(
+    api: Api, provider: Remote, clock: Clock
+) -> None:
+    await provider.admin("settings", {"fetch_media": False})
+    await provider.admin("faults", {"lose": True, "times": None})
+    await fetch(
+        api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
+    )
+    settings = replace(api.resources.settings, poll_after=2.0)
+    told = replace(api, resources=replace(api.resources, settings=settings))
+    assert await spacing(told, clock) == 2

@@ -1,0 +1,153 @@
+"""Every statement of a subject's life finds its rows by an index, however large the tables are."""
+
+from typing import Any
+
+import asyncpg
+
+from service.callbacks.domain.callback import Callback, RawCallback
+from service.callbacks.steps import ingest
+from service.callbacks.steps.verify import verify
+from service.kit.leases import Lease
+from service.operations.steps import prune
+from service.reconciliation.steps import learn_durations, renew_leases
+from service.resources import Resources
+from tests.support.api import Api
+from tests.support.callbacks import record, signed
+from tests.support.simulator import Receiver, Remote
+from tests.support.statements import heard, plan, scans
+
+LARGE = {"subjects", "events", "deliveries", "attempts", "callbacks", "idempotency_keys"}
+SMALL = {  # read in their order, as far as is needed: these hold what is under way only
+    "ix_subjects_queued",
+    "ix_subjects_ready",
+    "ix_subjects_media_check",
+    "ix_subjects_with_provider",
+    "ix_callbacks_unknown",
+    "ix_deliveries_due",
+    "ix_deliveries_leased",
+    "ix_subjects_finished",  # and of this one the newest so many are read
+}
+HISTORY = {"ix_deliveries_subscriber"}  # all that a subscriber ever got: for its list only
+EMPTIED = "TRUNCATE accounts, subjects, callbacks CASCADE; ANALYZE"
+FILLED = """
+    INSERT INTO accounts (id, name, created_at) VALUES ('acc_old', 'old', now());
+    INSERT INTO subjects (id, account_id, external_task_id, fingerprint, document, tags, state,
+        version, provider_task_id, result, available_at, deadline, created_at, updated_at,
+        finished_at)
+    SELECT 'sub_old' || n, 'acc_old', 'mine' || n, 'f', '{}', '{}', 'succeeded', 1,
+        'task' || n, '{}', now(), now(), now(), now(), now()
+    FROM generate_series(1, 5000) n;
+    INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
+    SELECT 'evt_old' || n, 'sub_old' || n, 'acc_old', 1, 'subject.succeeded', '', now()
+    FROM generate_series(1, 5000) n;
+    INSERT INTO callbacks (id, source, dedup_key, subject_id, body, headers, verdict, received_at)
+    SELECT 'cbk_old' || n, 'provider', 'msg_old' || n, 'sub_old' || n, '', '{}', 'applied', now()
+    FROM generate_series(1, 5000) n;
+    INSERT INTO subscribers (id, account_id, url, state, secret, created_at)
+    SELECT 'sbr_old' || n, 'acc_old', 'https://example.com', 'active', '', now()
+    FROM generate_series(1, 10) n;
+    INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, attempts,
+        created_at, finished_at)
+    SELECT 'dlv_old' || n, 'evt_old' || n, 'sbr_old' || 1 + n % 10, 'sub_old' || n, 1, 'delivered',
+        1, now(), now()
+    FROM generate_series(1, 5000) n;
+    INSERT INTO attempts (delivery_id, number, started_at, latency_ms, response_body, delivered)
+    SELECT 'dlv_old' || n, 1, now(), 1, '', true FROM generate_series(1, 5000) n;
+    ANALYZE
+"""
+
+
+async def one_life(api: Api, provider: Remote, subscriber: Receiver) -> None:
+    """Accepted, submitted, called back, looked up, delivered, read; and what never came."""
+    await api.subscribe(subscriber.url)
+    first = await api.create(external_task_id="a-name")
+    await api.work()
+    await api.ended(first["id"])
+    await provider.admin("faults", {"lose": True})
+    second = await api.create()
+    await api.work()
+    api.resources.clock.pass_by(60)  # type: ignore[attr-defined]
+    await api.work()
+    assert (await api.read(second["id"]))["finished_at"]
+    await api.http.get("/v1/events")
+    await api.http.get("/v1/subjects", params={"external_task_id": "a-name"})
+    await api.http.post("/callbacks", content=b"{}", headers=signed(b"{}", api.resources.clock()))
+    await api.http.post("/callbacks", content=b"{}")
+    await api.work()
+    await prune.prune(api.resources)
+    await learn_durations.learn(api.resources)
+    await renew_leases.renew(api.resources, [Lease("lse_1", first["id"], api.resources.clock())])
+
+
+def bounded(scan: dict[str, Any]) -> bool:
+    """Whether it goes to what is sought, or to as many rows as are in such an index."""
+    if scan["Node Type"] == "Bitmap Heap Scan":
+        return True
+    index = scan.get("Index Name")
+    return index in SMALL or ("Index Cond" in scan and index not in HISTORY)
+
+
+async def unbounded(resources: Resources, tables: str, statements: list[str]) -> list[str]:
+    """The statements that would read more than they seek, once this was done to the tables."""
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        await connection.execute(tables)
+        return [
+            f"{scan.get('Index Name')}: {statement}"
+            for statement in dict.fromkeys(statements)
+            for scan in scans(await plan(connection, statement))
+            if scan.get("Relation Name", "") in LARGE and not bounded(scan)
+        ]
+    finally:
+        await connection.close()
+
+
+async def test_no_statement_of_a_life_reads_a_whole_table(
+    api: Api, provider: Remote, subscriber: Receiver
+) -> None:
+    with heard() as statements:
+        await one_life(api, provider, subscriber)
+    wrong = await unbounded(api.resources, FILLED, statements)
+    assert not wrong, "\n".join(wrong)
+
+
+def a_callback(resources: Resources, body: bytes, message_id: str) -> RawCallback:
+    now = resources.clock()
+    return RawCallback("provider", None, signed(body, now, message_id), body, now)
+
+
+def batch(resources: Resources, name: str, size: int) -> list[Callback]:
+    """Callbacks that have arrived together."""
+    bodies = [record(None, task=f"{name}{number}") for number in range(size)]
+    return [
+        verify(resources, a_callback(resources, body, f"{name}_{at}"))
+        for at, body in enumerate(bodies)
+    ]
+
+
+async def test_a_batch_reads_no_whole_table_even_if_planned_when_all_were_empty(
+    resources: Resources,
+) -> None:
+    with heard() as statements:
+        await ingest.ingest(resources, batch(resources, "1", 3))
+    wrong = await unbounded(resources, EMPTIED, statements)
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_a_batch_takes_as_many_statements_as_one_callback(
+    api: Api, subscriber: Receiver
+) -> None:
+    """Each of them moves a subject, which somebody is told of."""
+    await api.subscribe(subscriber.url)
+    counts = []
+    for size in (3, 1, 2, 20):  # the first finds out on its new connection what types there are
+        ids = [(await api.create())["id"] for _ in range(size)]
+        callbacks = [
+            verify(api.resources, a_callback(api.resources, record(one, task=one), one))
+            for one in ids
+        ]
+        with heard() as statements:
+            results = await ingest.ingest(api.resources, callbacks)
+        assert {result.verdict for result in results} == {"applied"}
+        counts.append(len(statements))
+    assert counts[1:] == [3, 3, 3]

@@ -1,0 +1,75 @@
+"""Moves are written whole or not at all, and only over what was read."""
+
+from dataclasses import replace
+
+import pytest
+
+from service.resources import Resources
+from service.subjects.domain.event import event_of
+from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.subject import StatusUpdate, Subject, moved
+from service.subjects.store import subjects as subject_store
+from service.subjects.store import transitions
+from service.subjects.store.events import NewEvent
+from service.subjects.store.transitions import Transition
+from tests.support.api import Api
+from tests.support.database import fetch
+
+REPORTED = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
+ENDED = StatusUpdate(Signal.SUCCEEDED, result={"element_id": "7"})
+
+
+async def read(resources: Resources, subject_id: str) -> Subject:
+    async with resources.database.transaction() as tx:
+        found = await subject_store.lock(tx, subject_id)
+    assert found is not None
+    return found
+
+
+def told(resources: Resources, *subjects: Subject) -> tuple[NewEvent, ...]:
+    return tuple(NewEvent(event_of(one), resources.new_id("dlv")) for one in subjects)
+
+
+async def test_a_move_over_what_has_changed_is_refused_and_nothing_of_it_is_written(
+    api: Api,
+) -> None:
+    resources = api.resources
+    stale = await read(resources, (await api.create())["id"])
+    assert (await api.http.post(f"/v1/subjects/{stale.id}/cancel")).status_code == 200
+    after = moved(stale, State.SUBMITTED, REPORTED, resources.clock())
+    move = Transition(stale, after, told(resources, replace(after, version=3)))
+    with pytest.raises(RuntimeError, match="1 of 1 subjects were overtaken"):
+        async with resources.database.transaction() as tx:
+            await transitions.write(tx, [move])
+    assert await api.types(stale.id) == ["queued", "canceled"]
+
+
+async def test_no_moves_are_no_work(resources: Resources) -> None:
+    async with resources.database.transaction() as tx:
+        assert await transitions.write(tx, []) == 0
+
+
+async def test_several_subjects_move_by_several_events_each_in_one_statement(api: Api) -> None:
+    resources = api.resources
+    await api.subscribe("http://127.0.0.1:65009")
+    before = [await read(resources, (await api.create())["id"]) for _ in range(3)]
+    now = resources.clock()
+    written = []
+    for number, subject in enumerate(before):
+        first = moved(
+            subject, State.SUBMITTED, replace(REPORTED, provider_task_id=str(number)), now
+        )
+        second = moved(first, State.SUCCEEDED, ENDED, now)
+        written.append(Transition(subject, second, told(resources, first, second)))
+    async with resources.database.transaction() as tx:
+        assert await transitions.write(tx, written) == 6
+    for subject in before:
+        assert await api.types(subject.id) == ["queued", "submitted", "succeeded"]
+        due = await fetch(
+            resources,
+            "SELECT due_at IS NOT NULL AS due FROM deliveries WHERE ordering_key = $1"
+            " ORDER BY sequence",
+            subject.id,
+        )
+        assert [row["due"] for row in due] == [True, False, False], "one after the other"
+    assert await api.violations() == []

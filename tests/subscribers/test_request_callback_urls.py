@@ -1,0 +1,259 @@
+"""A request's own callback_url is told of its subject as the provider would tell of it."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from service.accounts.steps import api_keys
+from service.delivery.remote.outcomes import Failed
+from service.job_queue import Work
+from service.kit.errors import Invalid
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import advance
+from service.subscribers.steps.request_callback_urls import origin_of
+from tests.support.api import Api
+from tests.support.callbacks import create
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.simulator import PATH, Receiver, Remote
+from tests.support.subjects import a_request
+from tests.support.waiting import eventually
+
+REFUSED = (
+    ("http://10.0.0.1/hook", "url_address"),
+    ("https://169.254.169.254/latest", "url_address"),
+    ("https://[::ffff:10.0.0.1]/hook", "url_address"),
+    ("ftp://127.0.0.1/hook", "url_scheme"),
+    ("https://user:pass@example.com/", "url_userinfo"),
+    ("http://127.0.0.1:0/hook", "url_port"),
+)
+OWN = {"task_id", "task_info", "created_at", "updated_at"}  # these are of our subject
+
+
+async def hidden_subscribers(api: Api) -> list[dict[str, Any]]:
+    """What stands for callback_urls."""
+    return await fetch(api.resources, "SELECT * FROM subscribers WHERE type = 'callback'")
+
+
+def words(subscriber: Receiver) -> list[str]:
+    """The statuses that came, in their order."""
+    return [json.loads(body)["task_status"] for _, body in subscriber.got]
+
+
+async def told(api: Api, subscriber: Receiver, count: int) -> None:
+    """Deliver until so many have come."""
+
+    async def enough() -> bool:
+        await api.work(Work.DELIVER)
+        return len(subscriber.got) >= count
+
+    await eventually(enough)
+
+
+async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
+    api: Api, provider: Remote, subscriber: Receiver
+) -> None:
+    made = await api.create(callback_url=subscriber.url, external_task_id="mine")
+    assert "warnings" not in made
+    await api.work()
+    subject = await api.ended(made["id"])
+    await told(api, subscriber, len(await api.types(made["id"])) - 1)
+    assert words(subscriber)[0] in {"submitted", "processing"}
+    assert words(subscriber)[-1] == "succeed"
+    theirs = (await provider.http.get(f"{PATH}/{subject['provider_task_id']}")).json()["data"]
+    ours = json.loads(subscriber.got[-1][1])
+    assert set(ours) == set(theirs)
+    assert {name for name in theirs if ours[name] != theirs[name]} <= OWN | {"task_result"}
+    assert (ours["task_id"], ours["task_info"]) == (made["id"], {"external_task_id": "mine"})
+    (element,), (theirs_element,) = (one["task_result"]["elements"] for one in (ours, theirs))
+    assert element == theirs_element
+    assert element["element_image_list"]["frontal_image"].startswith("https://")
+    assert element["element_video_list"] is None
+    assert [one["sequence"] for one in await sent_in_order(api)] == list(
+        range(2, len(subscriber.got) + 2)
+    )
+    assert await api.violations() == []
+
+
+async def sent_in_order(api: Api) -> list[dict[str, Any]]:
+    return await fetch(
+        api.resources,
+        "SELECT d.sequence FROM deliveries d JOIN attempts a ON a.delivery_id = d.id"
+        " ORDER BY a.started_at",
+    )
+
+
+async def test_what_fails_is_said_in_the_providers_words(
+    api: Api, provider: Remote, subscriber: Receiver
+) -> None:
+    await provider.admin("faults", {"fail": "no face was found"})
+    made = await api.create(callback_url=subscriber.url)
+    await api.work()
+    await api.ended(made["id"])
+    await told(api, subscriber, len(await api.types(made["id"])) - 1)
+    ours = json.loads(subscriber.got[-1][1])
+    assert (ours["task_status"], ours["task_status_msg"]) == (
+        "failed",
+        "no face was found",
+    )
+
+
+async def test_it_is_signed_with_the_secret_of_its_account(api: Api, subscriber: Receiver) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    await api.http.post(f"/v1/subjects/{made['id']}/cancel")
+    await told(api, subscriber, 1)
+    secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
+    ((headers, body),) = subscriber.got
+    Webhook(secret).verify(body, headers)
+    (row,) = await fetch(api.resources, "SELECT id, event_id FROM deliveries")
+    assert (headers["webhook-id"], headers["callsheet-attempt"]) == (
+        row["event_id"],
+        f"{row['id']}.1",
+    )
+    assert json.loads(body)["task_status_msg"] == "canceled"
+
+
+async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
+    api: Api, subscriber: Receiver
+) -> None:
+    for path in ("/one", "/two?for=a#b"):
+        await api.create(callback_url=subscriber.url + path)
+    (hidden,) = await hidden_subscribers(api)
+    assert hidden["url"] == "callback:" + subscriber.url.removeprefix("http:").removesuffix(
+        "/callback"
+    )
+    assert (hidden["event_types"], hidden["state"]) == ([], "active")
+    key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    headers = {"authorization": f"Bearer {key}"}
+    answer = await api.http.post(
+        "/v1/subjects", json=a_request(callback_url=subscriber.url), headers=headers
+    )
+    assert answer.status_code == 202
+    assert len({one["account_id"] for one in await hidden_subscribers(api)}) == 2
+    named = await fetch(
+        api.resources,
+        "SELECT b.account_id, s.account_id AS of FROM subjects b JOIN subscribers s"
+        " ON s.id = b.callback_subscriber_id",
+    )
+    assert len(named) == 3
+    assert all(one["account_id"] == one["of"] for one in named)
+
+
+async def test_first_uses_that_come_together_settle_on_one_subscriber(
+    api: Api, subscriber: Receiver
+) -> None:
+    made = await asyncio.gather(*(api.create(callback_url=subscriber.url) for _ in range(8)))
+    (hidden,) = await hidden_subscribers(api)
+    subjects = await fetch(api.resources, "SELECT callback_subscriber_id FROM subjects")
+    assert [one["callback_subscriber_id"] for one in subjects] == [hidden["id"]] * 8
+    for one in made:
+        await api.http.post(f"/v1/subjects/{one['id']}/cancel")
+    await told(api, subscriber, 8)
+    assert {json.loads(body)["task_id"] for _, body in subscriber.got} == {
+        one["id"] for one in made
+    }
+
+
+async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: Receiver) -> None:
+    paths = ["/a", "/b?c=d"]
+    for path in paths:
+        made = await api.create(callback_url=subscriber.url + path)
+        await api.http.post(f"/v1/subjects/{made['id']}/cancel")
+    urls = await fetch(api.resources, "SELECT url FROM deliveries ORDER BY created_at, id")
+    assert {one["url"] for one in urls} == {subscriber.url + path for path in paths}
+    await told(api, subscriber, 2)
+
+
+async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
+    api: Api, subscriber: Receiver
+) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    other = await api.create()
+    for one in (made, other):
+        await api.http.post(f"/v1/subjects/{one['id']}/cancel")
+    (hidden,) = await hidden_subscribers(api)
+    rows = await fetch(api.resources, "SELECT ordering_key, sequence FROM deliveries")
+    assert rows == [{"ordering_key": made["id"], "sequence": 2}], "nor of what is merely queued"
+    path = f"/v1/subscribers/{hidden['id']}"
+    assert (await api.http.get("/v1/subscribers")).json()["data"] == []
+    replay = {"since": made["created_at"], "only": "all"}
+    answers = [
+        await api.http.get(path),
+        await api.http.get(f"{path}/deliveries"),
+        await api.http.post(f"{path}/replay", json=replay),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 3
+
+
+async def test_one_delivery_is_seen_and_sent_anew(
+    api: Api, subscriber: Receiver, clock: Clock
+) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    await api.http.post(f"/v1/subjects/{made['id']}/cancel")
+    subscriber.answers.append(410)
+    await told(api, subscriber, 1)
+    (row,) = await fetch(api.resources, "SELECT id FROM deliveries")
+    path = f"/v1/deliveries/{row['id']}"
+    assert (await api.http.get(path)).json()["state"] == "dead"
+    clock.pass_by(1)
+    assert (await api.http.post(f"{path}/resend")).status_code == 202
+    await told(api, subscriber, 2)
+    assert (await api.http.get(path)).json()["state"] == "delivered"
+    assert [one["state"] for one in await hidden_subscribers(api)] == ["active"]
+
+
+async def test_a_process_of_before_could_not_send_to_it(api: Api, subscriber: Receiver) -> None:
+    await api.create(callback_url=subscriber.url)
+    (hidden,) = await hidden_subscribers(api)
+    attempt = await api.resources.webhook_sender.post(hidden["url"], {}, b"", 5)
+    assert isinstance(attempt, Failed)
+    assert attempt.reason == "request"
+    assert api.resources.vault.open(hidden["secret"], hidden["id"])
+
+
+@pytest.mark.parametrize(("url", "code"), REFUSED)
+async def test_a_url_that_must_not_be_called_is_refused(api: Api, url: str, code: str) -> None:
+    answer = await api.http.post("/v1/subjects", json=a_request(callback_url=url))
+    assert answer.status_code == 422
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
+        ("/callback_url", code)
+    ]
+    assert await hidden_subscribers(api) == []
+
+
+async def test_plain_http_is_taken_as_the_provider_takes_it(api: Api) -> None:
+    await api.create(callback_url="http://outside.example/hook")
+    assert len(await hidden_subscribers(api)) == 1
+
+
+async def test_a_request_that_came_before_makes_no_subscriber(api: Api, account: str) -> None:
+    await api.create(external_task_id="mine")
+    body = a_request(external_task_id="mine", callback_url="https://example.com/done")
+    with pytest.raises(Exception, match="used before"):
+        await create(api.resources, account, body)
+    assert await hidden_subscribers(api) == []
+    with pytest.raises(Invalid):
+        await create(api.resources, account, a_request(callback_url="http://10.0.0.1/"))
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Example.COM/a", "callback://example.com:443"),
+        ("https://example.com.:8443/a", "callback://example.com:8443"),
+        ("HTTP://127.0.0.1/", "callback://127.0.0.1:80"),
+        ("http://[::1]:8080/a", "callback://[::1]:8080"),
+    ],
+)
+def test_an_origin_is_a_host_and_a_port(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
+
+
+async def test_a_move_that_makes_no_event_makes_no_call(api: Api, subscriber: Receiver) -> None:
+    made = await api.create(callback_url=subscriber.url)
+    await advance(api.resources, made["id"], StatusUpdate(Signal.LOST))
+    assert await fetch(api.resources, "SELECT 1 FROM deliveries") == []

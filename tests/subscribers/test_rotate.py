@@ -1,0 +1,265 @@
+"""A subscriber's secret rotates while deliveries go on; what is signed always verifies."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from standardwebhooks import Webhook
+from structlog.typing import EventDict
+from svix.webhooks import Webhook as SvixWebhook
+
+from service.callbacks.domain import verification
+from service.callbacks.domain.signature_schemes import V1A, read_secret
+from service.job_queue import Work
+from service.kit.crypto.key_formats import whsec
+from service.kit.errors import NotFound
+from service.operations.steps import prune
+from service.subscribers.steps import rotate as subscribers_rotate
+from service.subscribers.steps.rotate import MOST_RETIRED
+from tests.conftest import SECRET_KEY
+from tests.contract.test_secrecy import plain, secrets_in
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.rotations import NOWHERE, backend, believed, delivered, holds, jwks, rotate
+from tests.support.waiting import eventually
+
+BOTH = ["v1", "v1a"]
+CREATORS = 3
+EACH = 8  # deliveries taken in each stage of a rotation
+
+
+async def test_published_verifiers_believe_a_delivery_before_and_during_a_rotation(
+    api: Api,
+) -> None:
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url)
+        theirs.secrets = [made["secret"]]
+        first = await delivered(api, theirs)
+        new = (await rotate(api, made))["secret"]
+        assert new != made["secret"]
+        second = await delivered(api, theirs)
+    for (headers, body), secrets in ((first, [made["secret"]]), (second, [made["secret"], new])):
+        for secret in secrets:
+            Webhook(secret).verify(body, headers)  # or it raises
+            SvixWebhook(secret).verify(body, headers)
+
+
+async def test_v1a_verifies_by_the_keys_shown_and_by_the_published_ones(
+    api: Api, clock: Clock
+) -> None:
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url, signatures=BOTH)
+        theirs.secrets = [made["secret"]]
+        first = await delivered(api, theirs)
+        rotated = await rotate(api, made)
+        second = await delivered(api, theirs)
+    (old,) = made["public_keys"]
+    assert [one["kid"] for one in rotated["public_keys"][1:]] == [old["kid"]]
+    new = rotated["public_keys"][0]
+    for got, shown in ((first, [old]), (second, [old, new])):
+        for one in shown:
+            public = read_secret(V1A, one["key"])
+            assert verification.verify(V1A, [public], *got, clock()) == got[0]["webhook-id"]
+    published = {one["kid"]: one for one in await jwks(api)}
+    assert published.keys() == {old["kid"], new["kid"]}
+    assert holds(published[old["kid"]], first)
+    assert not holds(published[new["kid"]], first)
+    assert all(holds(one, second) for one in published.values())
+    assert first[0]["webhook-signature"].startswith("v1,"), "v1 always, and first"
+
+
+async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Clock) -> None:
+    """Promise 9: the subscriber takes the new secret over when it has it, and drops the old one
+    when the overlap is over."""
+    over = False
+
+    async def creator() -> None:
+        while not over:
+            await api.create()
+
+    async def worker() -> None:
+        while not over:
+            await api.work(Work.DELIVER)
+
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url, signatures=BOTH)
+        theirs.secrets = [made["secret"]]
+
+        async def some() -> None:
+            target = len(theirs.taken) + EACH
+
+            async def enough() -> bool:
+                return len(theirs.taken) >= target
+
+            await eventually(enough, 20)
+
+        hands = [asyncio.create_task(one()) for one in (worker, *[creator] * CREATORS)]
+        await some()
+        new = (await rotate(api, made, overlap=60))["secret"]
+        await some()  # it knows the old one alone
+        theirs.secrets.append(new)
+        await some()
+        clock.pass_by(61)
+        theirs.secrets = [new]
+        before = len(theirs.taken)
+        await some()
+        over = True
+        await asyncio.gather(*hands)
+        assert theirs.refused == []
+    rows = await fetch(api.resources, "SELECT status, error FROM attempts")
+    assert {(row["status"], row["error"]) for row in rows} == {(200, None)}
+    assert not any(believed(made["secret"], got, clock()) for got in theirs.taken[before:])
+    assert await api.violations() == []
+
+
+async def test_the_old_secret_signs_until_the_overlap_is_over_and_then_no_more(
+    api: Api, clock: Clock
+) -> None:
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url, signatures=BOTH)
+        new = (await rotate(api, made, overlap=100))["secret"]
+        theirs.secrets = [new]
+        clock.pass_by(99.9)
+        got = await delivered(api, theirs)
+        assert believed(made["secret"], got, clock())
+        assert len(await jwks(api)) == 2
+        clock.pass_by(0.1)
+        got = await delivered(api, theirs)
+        assert not believed(made["secret"], got, clock())
+        assert [got[0]["webhook-signature"].count(one) for one in ("v1,", "v1a,")] == [1, 1]
+        (left,) = await jwks(api)
+        assert holds(left, got)
+        assert left["kid"] != made["public_keys"][0]["kid"]
+
+
+async def test_without_an_overlap_the_old_secret_signs_no_more(api: Api, clock: Clock) -> None:
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url)
+        theirs.secrets = [(await rotate(api, made, overlap=0))["secret"]]
+        got = await delivered(api, theirs)
+        assert not believed(made["secret"], got, clock())
+    assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
+
+
+async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clock: Clock) -> None:
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url, signatures=BOTH)
+        secrets = [made["secret"]]
+        for _ in range(MOST_RETIRED + 2):
+            clock.pass_by(1)
+            secrets.append((await rotate(api, made))["secret"])
+        theirs.secrets = [secrets[-1]]
+        got = await delivered(api, theirs)
+        assert [believed(one, got, clock()) for one in secrets] == [False] * 2 + [True] * 6
+        assert got[0]["webhook-signature"].count("v1a,") == MOST_RETIRED + 1
+    assert len(await jwks(api)) == MOST_RETIRED + 1
+
+
+async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clock: Clock) -> None:
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url)
+        second = (await rotate(api, made, overlap=1000))["secret"]
+        clock.pass_by(1)
+        third = (await rotate(api, made, overlap=10))["secret"]
+        clock.pass_by(10)
+        fourth = (await rotate(api, made, overlap=10))["secret"]
+        theirs.secrets = [fourth]
+        got = await delivered(api, theirs)
+        signing_now = [believed(one, got, clock()) for one in (made["secret"], second, third)]
+    assert signing_now == [True, False, True]
+    rows = await fetch(api.resources, "SELECT id FROM previous_signing_keys")
+    assert len(rows) == 2, "the rotation itself forgets what signs no more"
+
+
+async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -> None:
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url, signatures=BOTH)
+        answers = await asyncio.gather(*(rotate(api, made) for _ in range(MOST_RETIRED)))
+        secrets = [made["secret"], *(one["secret"] for one in answers)]
+        theirs.secrets = secrets
+        got = await delivered(api, theirs)
+    assert len(set(secrets)) == len(secrets)
+    assert all(believed(one, got, clock()) for one in secrets)
+    assert all(holds(one, got) for one in await jwks(api))
+    (row,) = await fetch(api.resources, "SELECT version FROM subscribers")
+    assert row["version"] == 1 + MOST_RETIRED
+
+
+async def test_a_rotation_and_a_removal_at_once_leave_no_half(api: Api) -> None:
+    made = await api.subscribe(NOWHERE, signatures=BOTH)
+    path = f"/v1/subscribers/{made['id']}"
+    calls = [api.http.post(f"{path}/rotate-secret") for _ in range(4)]
+    answers = await asyncio.gather(*calls, api.http.delete(path))
+    assert {one.status_code for one in answers} <= {200, 204, 404}
+    assert (await api.http.post(f"{path}/rotate-secret")).status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["nats", "redis_stream"])
+async def test_what_is_published_onward_has_a_secret_to_rotate_too(
+    api: Api, kind: str, clock: Clock
+) -> None:
+    made = await api.subscribe(NOWHERE)
+    change = "UPDATE subscribers SET type = $1, channel = 'c', version = version + 1"
+    await fetch(api.resources, change, kind)
+    new = (await rotate(api, made))["secret"]
+    wanted = {made["id"]: 3}
+    found = await api.resources.send_settings.known(api.resources.database, wanted, clock())
+    keys = found[made["id"]].keys_at(clock())
+    assert [one.secret for one in keys] == [whsec(new), whsec(made["secret"])]
+
+
+async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -> None:
+    made = await api.subscribe(NOWHERE)
+    await rotate(api, made, overlap=10)
+    clock.pass_by(1)
+    await rotate(api, made, overlap=100)
+    clock.pass_by(9)
+    await prune.prune(api.resources)
+    (left,) = await fetch(api.resources, "SELECT expires_at FROM previous_signing_keys")
+    assert left["expires_at"] - clock() == timedelta(seconds=91)
+
+
+async def test_a_rotation_mends_what_cannot_be_opened(
+    api: Api, logged: list[EventDict], clock: Clock
+) -> None:
+    """As after SECRET_KEY was lost: the new secret signs, and nothing keeps it from doing so."""
+    async with backend(api) as theirs:
+        made = await api.subscribe(theirs.url, signatures=BOTH)
+        await rotate(api, made)
+        clock.pass_by(1)
+        for table in ("subscribers", "previous_signing_keys"):
+            await fetch(api.resources, f"UPDATE {table} SET seed = '\\x0102'")  # noqa: S608 - ours
+        theirs.secrets = [(await rotate(api, made))["secret"]]
+        await delivered(api, theirs)
+    assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
+    assert [line["action"] for line in logged].count("secret_sealed") == 2
+
+
+async def test_no_secret_is_logged_or_kept_in_clear(
+    api: Api, logged: list[EventDict], capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = await api.subscribe(NOWHERE, signatures=BOTH)
+    new = (await rotate(api, made))["secret"]
+    account = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
+    changed = (await api.http.post("/v1/account/callback-secret/rotate")).json()["secret"]
+    secrets = [made["secret"], new, account, changed, SECRET_KEY]
+    assert [line["action"] for line in logged].count("secret_rotated") == 2
+    for line in logged:
+        assert secrets_in(" ".join(plain(line)), *secrets) == [], line
+    printed = capfd.readouterr()
+    assert secrets_in(printed.out + printed.err, *secrets) == []
+    rows = [
+        *await fetch(api.resources, "SELECT * FROM subscribers"),
+        *await fetch(api.resources, "SELECT * FROM previous_signing_keys"),
+        *await fetch(api.resources, "SELECT * FROM accounts"),
+    ]
+    keys = [whsec(secret) for secret in secrets[:-1]]
+    kept = [value for row in rows for value in row.values() if isinstance(value, bytes)]
+    assert not [key for key in keys for value in kept if key in value]
+
+
+async def test_of_accounts_that_are_none_nothing_rotates(api: Api) -> None:
+    made = await api.subscribe(NOWHERE)
+    with pytest.raises(NotFound):
+        await subscribers_rotate.rotate(api.resources, "acc_of_nobody", made["id"], {})

@@ -1,0 +1,69 @@
+"""A real Postgres and a real Valkey for the session; a database of its own for each test."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from service.job_queue import Work
+from service.operations.steps import audit
+from service.operations.store.audit import Violation
+from service.reconciliation.steps import expired_leases_and_deadlines
+from service.resources import Resources
+from service.worker import make_loops
+from tests.support.subjects import a_request
+
+
+@dataclass
+class Api:
+    """A caller of the account acme, and the hands of a worker."""
+
+    resources: Resources
+    http: httpx.AsyncClient
+
+    async def create(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+        """An accepted subject."""
+        answer = await self.http.post("/v1/subjects", json=a_request(**changes))
+        assert answer.status_code == 202, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def read(self, subject_id: str) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.http.get(f"/v1/subjects/{subject_id}")).json()
+        return body
+
+    async def types(self, subject_id: str) -> list[str]:
+        """The types of a subject's events, in sequence."""
+        page = (await self.http.get(f"/v1/subjects/{subject_id}/events")).json()
+        assert [one["data"]["sequence"] for one in page["data"]] == [
+            number + 1 for number in range(len(page["data"]))
+        ]
+        return [one["type"].removeprefix("subject.") for one in page["data"]]
+
+    async def subscribe(self, url: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+        answer = await self.http.post("/v1/subscribers", json={"url": url, **fields})
+        assert answer.status_code == 201, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def work(self, *kinds: Work) -> None:
+        """Do once what a worker does when rung: all kinds, or those given."""
+        loops = make_loops(self.resources)
+        await expired_leases_and_deadlines.sweep(self.resources)
+        for kind in kinds or Work:
+            await loops[kind].drain()
+            await loops[kind].finish(30)
+
+    async def ended(self, subject_id: str) -> dict[str, Any]:
+        """The subject, once callbacks have brought it to its end."""
+        deadline = asyncio.get_running_loop().time() + 10
+        while asyncio.get_running_loop().time() < deadline:
+            subject = await self.read(subject_id)
+            if subject["finished_at"]:
+                return subject
+            await asyncio.sleep(0.01)
+        raise AssertionError(subject_id)
+
+    async def violations(self) -> list[Violation]:
+        return await audit.look(self.resources)

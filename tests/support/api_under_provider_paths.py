@@ -1,0 +1,97 @@
+"""A back end written for the provider, from rules P1 to P25 alone: it knows a base URL, a key and a
+webhook secret, and nothing of us."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from standardwebhooks import Webhook
+
+from tests.support.simulator import Receiver, until
+
+PATH = "/v1/general/advanced-custom-elements"
+ENDS = {"succeed", "failed"}
+PATIENCE = 20.0  # seconds; never waited for by a test that passes
+
+
+@dataclass(frozen=True)
+class There:
+    """What the client is configured with; `secret` is what callbacks are signed with."""
+
+    base_url: str
+    key: str
+    secret: str
+
+
+@dataclass
+class Client:
+    """The calls of rules P2 to P4."""
+
+    there: There
+    http: httpx.AsyncClient
+
+    async def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        task: dict[str, Any] = data(await self.http.post(PATH, json=body))
+        return task
+
+    async def query(self, name: str) -> dict[str, Any]:
+        """By the task's id, or by the client's own."""
+        task: dict[str, Any] = data(await self.http.get(f"{PATH}/{name}"))
+        return task
+
+    async def ended(self, name: str) -> dict[str, Any]:
+        """Poll until it has succeeded or failed."""
+        deadline = time.monotonic() + PATIENCE
+        while (task := await self.query(name))["task_status"] not in ENDS:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        return task
+
+    async def page(self, **query: int) -> list[dict[str, Any]]:
+        tasks: list[dict[str, Any]] = data(await self.http.get(PATH, params=query))
+        return tasks
+
+    async def told(self, callbacks: Receiver) -> list[dict[str, Any]]:
+        """The callbacks of one task, verified, once the last has come."""
+
+        def records() -> list[dict[str, Any]]:
+            return [json.loads(body) for _, body in callbacks.got]
+
+        await until(lambda: any(one["task_status"] in ENDS for one in records()), PATIENCE)
+        for headers, body in callbacks.got:
+            Webhook(self.there.secret).verify(body, headers)
+        return records()
+
+
+@asynccontextmanager
+async def client(there: There) -> AsyncIterator[Client]:
+    headers = {"authorization": f"Bearer {there.key}"}
+    async with httpx.AsyncClient(
+        base_url=there.base_url, headers=headers, trust_env=False, timeout=30
+    ) as http:
+        yield Client(there, http)
+
+
+def data(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
+    """`data` of a success: `code == 0` is the only test of it."""
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (200, 0), body
+    assert set(body) == {"code", "message", "request_id", "data"}
+    assert answer.headers["content-type"] == "application/json"
+    return body["data"]
+
+
+def shape(value: object) -> object:
+    """Names and types, without the values."""
+    match value:
+        case dict():
+            return {name: shape(member) for name, member in sorted(value.items())}
+        case list():
+            return [shape(entry) for entry in value]
+        case _:
+            return type(value).__name__

@@ -1,0 +1,61 @@
+"""What the provider would post, signed as it signs; and looks at the tables behind the service."""
+
+import json
+from datetime import datetime
+
+from service.callbacks.domain.url_tokens import callback_token
+from service.intake.domain.create_request import Accepted
+from service.intake.steps.accept import accept
+from service.intake.steps.validate import validate
+from service.kit.crypto import webhook_signatures
+from service.kit.crypto.key_formats import whsec
+from service.resources import Resources
+from tests.conftest import WEBHOOK_SECRET
+
+TASK = "880000000000000001"
+ELEMENT = "770000000000000001"
+
+
+def record(
+    subject_id: str | None, status: str = "succeed", task: str = TASK, **changes: object
+) -> bytes:
+    """A task record in the older shape, as a callback bears it."""
+    body: dict[str, object] = {"task_id": task, "task_status": status, "task_status_msg": ""}
+    if subject_id is not None:
+        body["task_info"] = {"external_task_id": subject_id}
+    if status == "succeed":
+        body["task_result"] = {"elements": [{"element_id": int(ELEMENT), "element_name": "Ada"}]}
+    return json.dumps(body | changes).encode()
+
+
+def newer(
+    subject_id: str | None, status: str = "succeed", task: str = TASK, **changes: object
+) -> bytes:
+    """The same in the newer shape."""
+    body: dict[str, object] = {"id": task, "message": "", "outputs": []}
+    body["status"] = {"succeed": "succeeded"}.get(status, status)
+    if subject_id is not None:
+        body["external_id"] = subject_id
+    if status == "succeed":
+        body["outputs"] = [{"type": "element", "id": int(ELEMENT), "name": "Ada"}]
+    return json.dumps(body | changes).encode()
+
+
+def signed(
+    body: bytes, at: datetime, message_id: str = "msg_1", secret: str = WEBHOOK_SECRET
+) -> dict[str, str]:
+    """The headers of a signed callback."""
+    keys = [whsec(secret)]
+    return webhook_signatures.headers(keys, message_id, int(at.timestamp()), body)
+
+
+def token(resources: Resources, subject_id: str) -> str:
+    """The token in the address that the provider is given for this subject."""
+    return callback_token(resources.callback_key, subject_id)
+
+
+async def create(
+    resources: Resources, account_id: str, body: object, key: str | None = None
+) -> Accepted:
+    """Have a subject created as by POST /v1/subjects, in a transaction of its own."""
+    return await accept(resources, validate(resources.settings, account_id, body, key))

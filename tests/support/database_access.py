@@ -1,0 +1,93 @@
+"""Each way in which Postgres is used: what reads, what writes, and all that open connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from sqlalchemy import text
+
+from service.kit.database.database import Database
+from service.kit.database.listen import listen
+from service.kit.database.migrate import migrate
+from service.kit.database.pool import Bounds
+from service.kit.errors import Unavailable
+
+PID = text("SELECT pg_backend_pid()")
+WRITE = text("INSERT INTO accounts (id, name, created_at) VALUES (:id, :id, now())")
+
+Use = Callable[[Database], Awaitable[int]]
+
+
+@asynccontextmanager
+async def opened(url: str, bounds: Bounds | None = None) -> AsyncIterator[Database]:
+    made = Database(url, bounds=bounds)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def by_transaction(used: Database) -> int:
+    async with used.transaction() as tx:
+        return int(await tx.scalar(PID))
+
+
+async def by_rehearsal(used: Database) -> int:
+    async with used.transaction(commit=False) as tx:
+        return int(await tx.scalar(PID))
+
+
+async def by_autocommit(used: Database) -> int:
+    async with used.autocommit() as tx:
+        return int(await tx.scalar(PID))
+
+
+async def by_relaxed(used: Database) -> int:
+    async with used.relaxed() as tx:
+        return int(await tx.scalar(PID))
+
+
+READ_ONLY = "ALTER DATABASE {} SET default_transaction_read_only = on"
+WRITABLE = "ALTER DATABASE {} RESET default_transaction_read_only"
+
+each_way = pytest.mark.parametrize("use", [by_transaction, by_rehearsal, by_autocommit, by_relaxed])
+
+
+async def write_by_transaction(used: Database, name: str) -> None:
+    async with used.transaction() as tx:
+        await tx.execute(WRITE, {"id": name})
+
+
+async def write_by_autocommit(used: Database, name: str) -> None:
+    async with used.autocommit() as tx:
+        await tx.execute(WRITE, {"id": name})
+
+
+async def write_by_relaxed(used: Database, name: str) -> None:
+    async with used.relaxed() as tx:
+        await tx.execute(WRITE, {"id": name})
+
+
+async def heard(url: str) -> None:
+    """Wait until a listener listens there."""
+    listening = asyncio.Event()
+    task = asyncio.ensure_future(listen(url, "c", lambda _: listening.set()))
+    waiting = asyncio.ensure_future(listening.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        assert listening.is_set(), task.exception()
+    finally:
+        for one in (task, waiting):
+            one.cancel()
+            with suppress(asyncio.CancelledError, Unavailable):
+                await one
+
+
+async def takes(url: str, bounds: Bounds | None = None) -> None:
+    """All who open connections take this URL: transactions, the listener, the migrations."""
+    async with opened(url, bounds) as one:
+        await write_by_transaction(one, url)
+        await write_by_relaxed(one, f"{url} 2")
+    await heard(url)
+    await asyncio.to_thread(migrate, url)

@@ -1,0 +1,197 @@
+"""A web server as production has it, and readers of event streams on bare sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+import uvicorn
+
+from service.accounts.steps import api_keys
+from service.app import build
+from service.kit.database import listen
+from service.kit.http.connection_limits import Bounded
+from service.resources import Resources
+from service.subjects.domain.subject import Subject
+from tests.support.database import fetch
+from tests.support.events import write_and_commit
+
+PATIENCE = 10.0  # seconds until what must come has come
+
+
+@dataclass
+class Web:
+    """A server in this process; `closed` as at shutdown."""
+
+    port: int
+    app: Any = field(repr=False)
+
+
+@asynccontextmanager
+async def web(resources: Resources) -> AsyncIterator[Web]:
+    """On a free port."""
+    app = build(resources)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Bounded, log_config=None)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield Web(server.servers[0].sockets[0].getsockname()[1], app)
+    finally:
+        app.state.hub.close()
+        server.config.timeout_graceful_shutdown = 5
+        await server.shutdown()
+
+
+@dataclass
+class Frame:
+    """One event of a stream."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+
+
+class Reader:
+    """One open stream."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        lines = head.decode("latin-1").split("\r\n")
+        self.status = int(lines[0].split()[1])
+        fields = [line.split(": ", 1) for line in lines[1:] if line]
+        self.headers = {name.lower(): value for name, value in fields}
+        self.retry = 0
+        self.last_id = ""
+        self.comments = 0
+        self._left = b""
+        self._frames: list[Frame] = []
+
+    async def frame(self) -> Frame:
+        """The next event; EOFError at the end."""
+        async with asyncio.timeout(PATIENCE):
+            while not self._frames:
+                await self.chunk()
+            return self._frames.pop(0)
+
+    async def frames(self, count: int) -> list[Frame]:
+        return [await self.frame() for _ in range(count)]
+
+    async def rest(self) -> list[Frame]:
+        """What comes until the end."""
+        found: list[Frame] = []
+        with suppress(EOFError, ConnectionError):
+            while True:
+                found.append(await self.frame())
+        return found
+
+    async def chunk(self) -> None:
+        """One piece of the body, as chunked encoding has them."""
+        try:
+            size = int(await self._reader.readuntil(b"\r\n"), 16)
+            body = (await self._reader.readexactly(size + 2))[:-2]
+        except asyncio.IncompleteReadError:
+            raise EOFError from None
+        if not size:
+            raise EOFError
+        *blocks, self._left = (self._left + body).split(b"\n\n")
+        for block in blocks:
+            self._frames += self._read(block)
+
+    def _read(self, block: bytes) -> Iterator[Frame]:
+        """As the HTML standard has it: an id counts even where nothing is told."""
+        fields: dict[str, str] = {}
+        for line in block.decode().split("\n"):
+            name, _, value = line.partition(":")
+            assert name not in fields, "one line each"
+            fields[name] = value.removeprefix(" ")
+        self.comments += "" in fields
+        self.retry = int(fields.get("retry", self.retry))
+        self.last_id = fields.get("id", self.last_id)
+        if "data" in fields:
+            yield Frame(self.last_id, fields["event"], orjson.loads(fields["data"]))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@asynccontextmanager
+async def opened(
+    port: int, path: str, key: str, *, narrow: bool = False, **headers: str
+) -> AsyncIterator[Reader]:
+    """A stream, once its head has come; `narrow`: little fits on its way."""
+    wire = socket.socket()
+    if narrow:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    wire.setblocking(False)  # noqa: FBT003 - the standard library's
+    await asyncio.get_running_loop().sock_connect(wire, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=wire, limit=1024 if narrow else 65_536)
+    given = {"host": "x", "accept": "text/event-stream", "authorization": f"Bearer {key}"}
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    try:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await reader.readexactly(1)
+        yield Reader(reader, writer, head[:-4])
+    finally:
+        writer.close()
+
+
+LISTENING = """
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name = $1 AND datname = current_database()
+"""
+
+
+@dataclass
+class World:
+    """An account, its key, and a server."""
+
+    resources: Resources
+    account: str
+    key: str
+    web: Web
+
+    def stream(
+        self, path: str = "/v1/events", *, narrow: bool = False, **headers: str
+    ) -> AbstractAsyncContextManager[Reader]:
+        return opened(self.web.port, path, self.key, narrow=narrow, **headers)
+
+    async def write(self, count: int = 1) -> list[Subject]:
+        return [await write_and_commit(self.resources, self.account) for _ in range(count)]
+
+    async def get(self, path: str, **params: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {self.key}"}
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            url = f"http://127.0.0.1:{self.web.port}{path}"
+            return await http.get(url, params=params, headers=headers)
+
+    async def listening(self) -> bool:
+        """Whether the server hears what Postgres notifies."""
+        return bool(await fetch(self.resources, LISTENING, listen.NAME))
+
+    def followers(self) -> int:
+        """How many streams and long polls the server has."""
+        return len(list(self.web.app.state.hub.followers()))
+
+
+@asynccontextmanager
+async def world_of(resources: Resources, account: str) -> AsyncIterator[World]:
+    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
+    async with web(resources) as server:
+        yield World(resources, account, key, server)
+
+
+def told(frames: Sequence[Frame]) -> list[str]:
+    """Whom the frames are about."""
+    return [frame.data["data"]["id"] for frame in frames]

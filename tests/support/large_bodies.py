@@ -1,0 +1,112 @@
+"""Bodies that may be large: a server that reads them, callers that send them, and the files
+between."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message
+
+from service.kit.errors import CallsheetError
+from service.kit.http import large_bodies
+from service.kit.http.large_bodies import SMALL, Bodies
+from service.kit.http.responses import problem_of, rendered
+from tests.support.simulator import served
+
+LIMIT = 12_000_000
+HEADERS = {"content-type": "application/json"}
+Make = Callable[[Any], Any]
+
+
+def text(size: int) -> bytes:
+    """A JSON string of so many bytes."""
+    return b'"' + b"x" * (size - 2) + b'"'
+
+
+def nameless() -> int:
+    """Files of this process that have no name and a large body in them."""
+    found = 0
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - one of them is the listing's own
+        try:
+            status = os.fstat(int(name))
+        except OSError:
+            continue
+        found += stat.S_ISREG(status.st_mode) and not status.st_nlink and status.st_size > SMALL
+    return found
+
+
+@asynccontextmanager
+async def reader(
+    held: Bodies, make: Make = len, hold: asyncio.Event | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A server that answers with what is made of a body; it keeps its place until `hold` is set."""
+
+    async def answer(request: Request) -> Response:
+        async with large_bodies.read(request, LIMIT, request.headers.get("account", "acc")) as body:
+            made = await body.apply(make)
+            if hold is not None:
+                await hold.wait()
+            return rendered({"large": body.large, "made": made})
+
+    async def refused(_request: Request, error: Exception) -> Response:
+        return problem_of(cast("CallsheetError", error))
+
+    routes = [Route("/", answer, methods=["POST"])]
+    app = Starlette(routes=routes, exception_handlers={CallsheetError: refused})
+    app.state.bodies = held
+    async with (
+        served(app) as address,
+        httpx.AsyncClient(base_url=address, headers=HEADERS, trust_env=False, timeout=30) as http,
+    ):
+        yield http
+
+
+def head(length: int) -> bytes:
+    """Of a request whose body has so many bytes."""
+    lines = (
+        "POST / HTTP/1.1",
+        "host: x",
+        "content-type: application/json",
+        f"content-length: {length}",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+async def begun(http: httpx.AsyncClient, length: int, sent: bytes) -> asyncio.StreamWriter:
+    """A connection whose request has come so far."""
+    _, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+    writer.write(head(length) + sent)
+    return writer
+
+
+async def in_pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Copies, as they come from a network; whoever sends at the same time gets on alike."""
+    for at in range(0, len(content), 50_000):
+        yield content[at : at + 50_000]
+        await asyncio.sleep(0)
+
+
+async def refused(held: Bodies, make: Make, content: bytes) -> CallsheetError:
+    """What a body is refused with, that has come whole from a client who stays."""
+    turns = iter([content])
+    for_ever = asyncio.Event()
+
+    async def receive() -> Message:
+        for one in turns:
+            return {"type": "http.request", "body": one, "more_body": False}
+        await for_ever.wait()
+        raise AssertionError
+
+    with pytest.raises(CallsheetError) as raised:
+        async with held.read(receive, HEADERS, LIMIT, "acc") as body:
+            await body.apply(make)
+    return raised.value

@@ -1,0 +1,37 @@
+"""Every way out of the service that strangers choose the address of, as one kind of function."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from service.delivery.remote.outcomes import AttemptOutcome
+from service.delivery.remote.streams import StreamPublisher
+from service.delivery.remote.webhook import WebhookSender
+from service.kit.network.ssrf_guard import Guard
+from tests.support.scripted_servers import PATIENCE
+from tests.support.stream_publishing import NOBODY, entry
+
+Send = Callable[
+    [str, int], Awaitable[AttemptOutcome]
+]  # to this host (in brackets, if need be) and port
+OUTLETS = ("webhook", "nats", "redis_stream")
+
+
+@asynccontextmanager
+async def outlet(kind: str, guard: Guard, *, inward: bool = False) -> AsyncIterator[Send]:
+    """No stream's connection is kept, so each publish dials; a webhook's server has to hang up. All
+    is sent in plain text; if `inward`, to allowed networks only."""
+    async with (
+        WebhookSender(guard) as sender,
+        StreamPublisher(guard, allow_plain=not inward, idle_seconds=0) as streams,
+    ):
+
+        async def post(host: str, port: int) -> AttemptOutcome:
+            url = f"http://{host}:{port}/hook"
+            return await sender.post(url, {}, b"{}", PATIENCE, inward=inward)
+
+        async def publish(host: str, port: int) -> AttemptOutcome:
+            scheme = "nats" if kind == "nats" else "redis"
+            url = f"{scheme}://{host}:{port}"
+            return await streams.publish(url, NOBODY, "told.all", entry(), PATIENCE)
+
+        yield post if kind == "webhook" else publish

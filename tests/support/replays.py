@@ -1,0 +1,75 @@
+"""Asking for deliveries anew, and looking at what became of them."""
+
+import json
+from typing import Any
+
+import httpx
+
+from service.job_queue import Work
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import advance
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.database import fetch
+from tests.support.simulator import Receiver
+
+ONCE = [1]  # a schedule of two attempts, a second apart
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+async def story(api: Api, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A subject with two events."""
+    subject = await api.create(**changes)
+    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject["id"])
+    await advance(api.resources, subject["id"], news)
+    return subject
+
+
+async def ask(api: Api, subscriber: dict[str, Any], only: str, **body: object) -> httpx.Response:
+    path = f"/v1/subscribers/{subscriber['id']}/replay"
+    return await api.http.post(path, json={"since": LONG_AGO, "only": only, **body})
+
+
+async def replayed(api: Api, subscriber: dict[str, Any], only: str, **body: object) -> int:
+    """How many were sent anew."""
+    answer = await ask(api, subscriber, only, **body)
+    dry_run = body.get("dry_run", False)
+    assert answer.status_code == (200 if dry_run else 202), answer.text
+    count: int = answer.json()["count"]
+    assert answer.json() == {"count": count, "dry_run": dry_run}
+    return count
+
+
+async def all_sent(api: Api, clock: Clock) -> None:
+    """Deliver until nothing is due any more, and later tries too."""
+    for _ in range(6):
+        await api.work(Work.DELIVER)
+        clock.pass_by(2)
+
+
+async def rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its deliveries, each subject's in sequence."""
+    return await fetch(
+        api.resources,
+        "SELECT * FROM deliveries WHERE subscriber_id = $1 ORDER BY ordering_key, sequence",
+        subscriber["id"],
+    )
+
+
+def came(subscriber: Receiver) -> list[tuple[str, int]]:
+    """What came: of which subject, and which of its events."""
+    bodies = [json.loads(body)["data"] for _, body in subscriber.got]
+    return [(one["id"], one["sequence"]) for one in bodies]
+
+
+async def story_goes_on(api: Api, subject_id: str) -> None:
+    """Two more events."""
+    await advance(
+        api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
+    )
+    await advance(api.resources, subject_id, StatusUpdate(Signal.PROCESSING))
+
+
+async def resend(api: Api, delivery_id: str) -> httpx.Response:
+    return await api.http.post(f"/v1/deliveries/{delivery_id}/resend")

@@ -1,0 +1,105 @@
+"""A subscriber that believes what its secrets verify, and looks public keys up as anybody may."""
+
+import base64
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.callbacks.domain.verification import verify_v1
+from service.job_queue import Work
+from service.kit.crypto.key_formats import whsec
+from service.kit.errors import SignatureError
+from tests.support.api import Api
+from tests.support.simulator import served
+
+NOWHERE = "http://127.0.0.1:1024"  # for those that nothing is sent to
+
+Got = tuple[dict[str, str], bytes]
+
+
+@dataclass
+class Backend:
+    """It takes what one of its secrets verifies, and refuses the rest with 401."""
+
+    clock: Callable[[], datetime]
+    url: str = ""
+    secrets: list[str] = field(default_factory=list)
+    taken: list[Got] = field(default_factory=list)
+    refused: list[Got] = field(default_factory=list)
+
+    async def take(self, request: Request) -> Response:
+        got = dict(request.headers), await request.body()
+        good = any(believed(secret, got, self.clock()) for secret in self.secrets)
+        (self.taken if good else self.refused).append(got)
+        return Response(status_code=200 if good else 401)
+
+
+@asynccontextmanager
+async def backend(api: Api, *secrets: str) -> AsyncIterator[Backend]:
+    one = Backend(api.resources.clock, secrets=list(secrets))
+    app = Starlette(routes=[Route("/hook", one.take, methods=["POST"])])
+    async with served(app) as address:
+        one.url = f"{address}/hook"
+        yield one
+
+
+def believed(secret: str, got: Got, now: datetime) -> bool:
+    """Whether one of the v1 signatures is by this secret."""
+    try:
+        verify_v1([whsec(secret)], *got, now)
+    except SignatureError:
+        return False
+    return True
+
+
+def holds(key: Mapping[str, str], got: Got) -> bool:
+    """Whether one of the v1a signatures is by this key of a JWKS; without any code of ours."""
+    headers, body = got
+    public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "="))
+    content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    for one in headers["webhook-signature"].split(" "):
+        label, _, signature = one.partition(",")
+        if label == "v1a":
+            try:
+                public.verify(base64.b64decode(signature), content)
+            except InvalidSignature:
+                continue
+            return True
+    return False
+
+
+async def rotate(api: Api, subscriber: Mapping[str, Any], **wish: object) -> dict[str, Any]:
+    """The answer to a rotation."""
+    path = f"/v1/subscribers/{subscriber['id']}/rotate-secret"
+    answer = await api.http.post(path, json=wish)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def jwks(api: Api) -> list[dict[str, str]]:
+    """The public keys that are published."""
+    answer = await api.http.get("/.well-known/jwks.json")
+    assert answer.status_code == 200, answer.text
+    keys: list[dict[str, str]] = answer.json()["keys"]
+    return keys
+
+
+async def delivered(api: Api, backend: Backend) -> Got:
+    """One more event, delivered and taken."""
+    await api.create()
+    count = len(backend.taken)
+    await api.work(Work.DELIVER)
+    assert backend.refused == []
+    assert len(backend.taken) == count + 1
+    return backend.taken[-1]

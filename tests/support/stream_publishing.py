@@ -1,0 +1,56 @@
+"""What is published to a stream, and the published clients' own view of what came of it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import nats
+from nats.js import JetStreamContext
+
+from service.delivery.remote.outcomes import AttemptOutcome, Published
+from service.delivery.remote.stream_connection import StreamMessage
+from service.delivery.remote.streams import StreamPublisher
+from service.kit.network.ssrf_guard import Guard
+from tests.support.scripted_servers import LOOPBACK, PATIENCE
+
+NOBODY = (None, None)
+BODY = b'{"type": "subject.succeeded", "data": {"n": 1.0}}'
+HEADERS = {"webhook-signature": "v1,c2lnbmF0dXJl", "content-type": "application/json"}
+
+
+def entry(id_: str = "evt_1", **headers: str) -> StreamMessage:
+    return StreamMessage(id_, "subject.succeeded", HEADERS | headers, BODY)
+
+
+async def publish(  # noqa: PLR0913 - what a test does not say is the usual
+    url: str,
+    one: StreamMessage | None = None,
+    *,
+    channel: str = "told.all",
+    credentials: tuple[str | None, str | None] = NOBODY,
+    seconds: float = PATIENCE,
+    guard: Guard | None = None,
+) -> AttemptOutcome:
+    """Over a connection of its own."""
+    async with StreamPublisher(guard or Guard(LOOPBACK)) as streams:
+        return await streams.publish(url, credentials, channel, one or entry(), seconds)
+
+
+def receipt(attempt: AttemptOutcome) -> bytes:
+    assert isinstance(attempt, Published), attempt
+    assert attempt.latency >= 0
+    return attempt.receipt
+
+
+@asynccontextmanager
+async def jetstream(
+    url: str, subjects: Sequence[str] = ("told.>",)
+) -> AsyncIterator[JetStreamContext]:
+    """The published client, on a server that now has an empty stream TOLD of these subjects."""
+    client = await nats.connect(url)
+    stream = client.jetstream()
+    await stream.add_stream(name="TOLD", subjects=list(subjects))
+    try:
+        yield stream
+    finally:
+        await stream.delete_stream("TOLD")
+        await client.close()

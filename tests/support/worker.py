@@ -1,0 +1,51 @@
+"""A worker in the test's own process, and what it logs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from arq.connections import create_pool
+from structlog.typing import EventDict
+
+from service import worker
+from service.job_queue import doorbell, redis_settings
+from service.settings import Settings
+from tests.support.api import Api
+from tests.support.waiting import eventually
+
+NEVER = 3600.0  # seconds: the timers are as good as switched off
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[asyncio.Event]:
+    """A worker in this process, and the event that stops it."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(worker.run(settings, stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await running
+
+
+async def listening(settings: Settings) -> None:
+    """Wait until a worker hears the doorbell."""
+    pool = await create_pool(redis_settings(settings.redis_url))
+    bell = doorbell(settings.queue_name)
+
+    async def heard() -> bool:
+        return bool((await pool.pubsub_numsub(bell))[0][1])
+
+    try:
+        await eventually(heard)
+    finally:
+        await pool.aclose()
+
+
+def actions(logged: list[EventDict]) -> list[object]:
+    return [line.get("action") for line in logged]
+
+
+def untimed(api: Api) -> Settings:
+    return replace(api.resources.settings, sweep_interval=NEVER)
