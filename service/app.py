@@ -19,9 +19,9 @@ from service.callbacks.web import admin
 from service.callbacks.web.receive import CallbackEndpoint
 from service.compat_api.web import routes
 from service.delivery.web import routes as delivery_routes
-from service.event_feed.steps.event_hub import Hub
+from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.web import routes as event_feed_routes
-from service.event_feed.web.sse import Streams
+from service.event_feed.web.sse import SSEMiddleware
 from service.intake.web import routes as intake_routes
 from service.kit.errors import CallsheetError
 from service.kit.http.large_bodies import Bodies
@@ -36,7 +36,7 @@ from service.subscribers.web import signing_secrets
 log = structlog.get_logger()
 
 
-class Alone(Route):
+class ExactRoute(Route):
     """A path that another route's would match as well: it takes no methods but these."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -46,7 +46,7 @@ class Alone(Route):
 
 ROUTES = [
     Route("/v1/subjects", intake_routes.create, methods=["POST"]),
-    Alone("/v1/subjects/batch", intake_routes.create_many, methods=["POST"]),
+    ExactRoute("/v1/subjects/batch", intake_routes.create_many, methods=["POST"]),
     Route("/v1/subjects", status_routes.page_of, methods=["GET"]),
     Route("/v1/subjects/{subject_id}", status_routes.read, methods=["GET"]),
     Route("/v1/subjects/{subject_id}/cancel", status_routes.cancel_one, methods=["POST"]),
@@ -99,7 +99,7 @@ def build(resources: Resources) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         lifespan=_lifespan,
-        middleware=[Middleware(CallbackEndpoint), Middleware(Streams)],
+        middleware=[Middleware(CallbackEndpoint), Middleware(SSEMiddleware)],
         exception_handlers={
             CallsheetError: _refused,
             HTTPException: _not_routed,
@@ -108,7 +108,7 @@ def build(resources: Resources) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.resources = resources
-    app.state.hub = Hub(resources)
+    app.state.hub = EventHub(resources)
     app.state.bodies = Bodies()
     app.state.batchers = make_batchers(lambda: app.state.resources)
     return app

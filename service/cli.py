@@ -121,7 +121,7 @@ async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
 
 @_with_resources
 async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
-    found = await api_keys.listed(resources, given.account)
+    found = await api_keys.list_keys(resources, given.account)
     width = max((len(one.key.account) for one in found), default=0)
     for one in found:
         print(_key_line(one, width))
@@ -135,7 +135,7 @@ async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
     return 0
 
 
-def _key_line(one: api_keys.Listed, width: int) -> str:
+def _key_line(one: api_keys.ApiKeyView, width: int) -> str:
     """Without the key; `width` is that of the longest account's name beside it."""
     key, scopes = one.key, ",".join(one.key.scopes)
     times = (rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
@@ -211,7 +211,7 @@ async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
 
 @_with_resources
 async def _audit(resources: Resources, _given: argparse.Namespace) -> int:
-    found = await audit.look(resources)
+    found = await audit.run_audit(resources)
     for one in found:
         print(f"promise {one.promise}: {one.rule}: {one.subject}")
     print(f"{len(found)} violations")

@@ -12,9 +12,9 @@ from service.intake.cache.queue_limit import QueueLimit
 from service.job_queue import Queue
 from service.kit import ids
 from service.kit.concurrency.limiter import Limiter
-from service.kit.crypto.encryption import Vault
+from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
 from service.provider.remote.client import Provider
 from service.reconciliation.cache.typical_durations import Learnt
@@ -29,11 +29,11 @@ class Resources:
     database: Database
     queue: Queue
     provider: Provider
-    guard: Guard
+    guard: AddressGuard
     webhook_sender: WebhookSender
     stream_publisher: StreamPublisher
     fetcher: Fetcher
-    vault: Vault
+    vault: Encryptor
     send_settings: SendSettingsCache
     learnt: Learnt
     callback_secrets: CallbackSecretCache

@@ -10,9 +10,9 @@ import structlog
 import uvicorn
 
 from service.app import build
-from service.kit.http.connection_limits import Bounded
+from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.settings import Settings
-from service.wiring import collect_seldom, open_resources
+from service.wiring import open_resources, tune_garbage_collector
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
     """Serve until `stop` is set; False if it could not start."""
-    collect_seldom()
+    tune_garbage_collector()
     open_files()
     async with open_resources(settings) as resources:
         app = build(resources)
@@ -44,7 +44,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
             app,
             host=settings.host,
             port=settings.port,
-            http=Bounded,
+            http=BoundedHttpProtocol,
             ws="none",
             lifespan="on",
             proxy_headers=False,

@@ -22,11 +22,12 @@ from service.delivery.remote.webhook import WebhookSender
 from service.intake.cache.queue_limit import QueueLimit
 from service.job_queue import Queue
 from service.kit.concurrency.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
-from service.kit.crypto.encryption import Vault
+from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
-from service.provider.remote.client import ApiKey, KeyPair, Provider
+from service.provider.remote.client import Provider
+from service.provider.remote.credentials import ApiKey, KeyPair
 from service.reconciliation.cache.typical_durations import Learnt
 from service.resources import Resources
 from service.settings import Settings, unknown_variables
@@ -44,7 +45,7 @@ def utc_now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-class Chance:
+class RandomBuffer:
     """Random bytes of the system's, fetched many at a time: a call to it for every id costs a
     twentieth of what a callback does."""
 
@@ -62,8 +63,8 @@ class Chance:
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """All that the steps need, opened and closed together; nothing is dialled before its use."""
     database = Database(settings.database_url, settings.database_pool)
-    guard = Guard(settings.allowed_private_targets, ports=settings.allowed_ports)
-    vault = Vault(settings.secret_key, secrets.token_bytes, settings.previous_secret_keys)
+    guard = AddressGuard(settings.allowed_private_targets, ports=settings.allowed_ports)
+    vault = Encryptor(settings.secret_key, secrets.token_bytes, settings.previous_secret_keys)
     provider = Provider(
         settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
     )
@@ -92,7 +93,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 callback_keys=vault.derive_each("callback addresses"),
                 clock=utc_now,
                 dice=_RANDOM.random,
-                chance=Chance(),
+                chance=RandomBuffer(),
             )
     finally:
         await provider.aclose()
@@ -145,7 +146,7 @@ def _line(line: EventDict, **options: Any) -> bytes:  # noqa: ANN401
         return json.dumps(line, **options).encode()
 
 
-def collect_seldom() -> None:
+def tune_garbage_collector() -> None:
     """What was imported stays, so the collector need not go through it; and what a request or a
     delivery makes is gone by itself. By default the collector takes a tenth of the time, and most
     of what the slowest answers wait for."""

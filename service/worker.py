@@ -28,7 +28,7 @@ from service.reconciliation.steps import expired_leases_and_deadlines, poll, ren
 from service.resources import Resources
 from service.settings import Settings
 from service.submission.steps import submit
-from service.wiring import collect_seldom, open_resources
+from service.wiring import open_resources, tune_garbage_collector
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ def make_loops(resources: Resources) -> WorkLoops:
     """One work loop for each kind of work, notified by this process's own steps too."""
     settings = resources.settings
     deliverer = deliver.Deliverer(resources)
-    looker = check_media.Looker(resources)
+    looker = check_media.MediaChecker(resources)
     loops: WorkLoops = {
         Work.CHECK_MEDIA: WorkLoop(
             "check_media", looker.claim, looker.look, settings.media_concurrency
@@ -79,7 +79,7 @@ def make_loops(resources: Resources) -> WorkLoops:
     return loops
 
 
-async def hear(name: str, loops: WorkLoops, pool: ArqRedis) -> None:
+async def listen_for_wakes(name: str, loops: WorkLoops, pool: ArqRedis) -> None:
     """Notify the loops whose work is named on the doorbell, as soon as it is.
 
     All are notified once the doorbell can be heard: what was published before then was not.
@@ -126,7 +126,7 @@ def _coroutine(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkerCorou
     return cast("WorkerCoroutine", function)
 
 
-async def take_jobs(resources: Resources, pool: ArqRedis) -> None:
+async def run_arq(resources: Resources, pool: ArqRedis) -> None:
     """Run arq's worker; it ends at the first error of Redis."""
     listener = make_listener(resources, pool)
     try:
@@ -137,7 +137,7 @@ async def take_jobs(resources: Resources, pool: ArqRedis) -> None:
                 await listener.close()
 
 
-async def connected_for_ever(
+async def keep_connected(
     resources: Resources, use: Callable[[ArqRedis], Coroutine[Any, Any, None]]
 ) -> None:
     """Use a connection to Redis, and a new one whenever that ended; the timers go on meanwhile.
@@ -177,7 +177,7 @@ async def drop_unreadable(pool: ArqRedis, name: str) -> None:
             log.warning("worker", action="job_dropped", reason="its id is not text")
 
 
-async def sweep_for_ever(
+async def sweep_periodically(
     resources: Resources, sweep: Callable[[Resources], Coroutine[Any, Any, None]]
 ) -> None:
     """Sweep again and again, Redis or no Redis."""
@@ -212,16 +212,16 @@ async def finish(loops: WorkLoops, lease: float) -> None:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then claim nothing more, and let what is under way end."""
-    collect_seldom()
+    tune_garbage_collector()
     async with open_resources(settings) as resources:
         loops = make_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
-        hearing = partial(hear, resources.queue.name, loops)
-        taking = partial(take_jobs, resources)
+        hearing = partial(listen_for_wakes, resources.queue.name, loops)
+        taking = partial(run_arq, resources)
         watches = [
-            asyncio.create_task(connected_for_ever(resources, hearing)),
-            asyncio.create_task(connected_for_ever(resources, taking)),
-            *(asyncio.create_task(sweep_for_ever(resources, sweep)) for sweep in SWEEPS),
+            asyncio.create_task(keep_connected(resources, hearing)),
+            asyncio.create_task(keep_connected(resources, taking)),
+            *(asyncio.create_task(sweep_periodically(resources, sweep)) for sweep in SWEEPS),
         ]
         keeping = asyncio.create_task(keep_leases(resources, loops))
         stopped = asyncio.create_task(stop.wait())

@@ -16,7 +16,7 @@ from service.accounts.steps import api_keys
 from service.accounts.store import api_keys as api_key_store
 from service.app import build
 from service.kit.database.migrate import migrate
-from service.kit.http.connection_limits import Bounded
+from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.local.nats import nats
 from service.local.postgres import postgres
 from service.local.server import Server
@@ -169,7 +169,7 @@ def scopes() -> Sequence[str]:
 async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api"]:
     """Our own web application on a real socket; the provider reaches it at its callback URLs."""
     app = build(resources)
-    async with served(app, Bounded) as address:
+    async with served(app, BoundedHttpProtocol) as address:
         reachable = replace(resources, settings=replace(resources.settings, public_url=address))
         app.state.resources = reachable
         key = await api_keys.create(reachable, "acme", scopes)

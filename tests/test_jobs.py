@@ -21,7 +21,7 @@ from service.jobs import create_subject
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from service.wiring import utc_now
-from service.worker import connected_for_ever, take_jobs
+from service.worker import keep_connected, run_arq
 from tests.support.api import Api
 from tests.support.database import fetch
 from tests.support.simulator import until
@@ -78,8 +78,8 @@ async def test_a_job_waits_however_long_postgres_is_away(
     _ = impatient
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     resources = replace(api.resources, database=away)
-    taking = partial(take_jobs, resources)
-    running = asyncio.create_task(connected_for_ever(resources, taking))
+    taking = partial(run_arq, resources)
+    running = asyncio.create_task(keep_connected(resources, taking))
     job = await redis.enqueue_job("create_subject", "acme", a_request())
     assert job is not None
     await put_off(redis, job.job_id, logged, 1)

@@ -18,7 +18,7 @@ from service.local.valkey import valkey
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.settings import Settings
 from service.wiring import open_resources
-from service.worker import connected_for_ever
+from service.worker import keep_connected
 from tests.support.api import Api
 from tests.support.callbacks import create
 from tests.support.database import fetch
@@ -138,7 +138,7 @@ async def test_a_connection_is_used_again_whatever_ended_its_use(
         raise LookupError
 
     async with open_resources(settings) as resources:
-        using = asyncio.create_task(connected_for_ever(resources, use))
+        using = asyncio.create_task(keep_connected(resources, use))
         await until(lambda: uses > 2)
         using.cancel()
     assert set(actions(logged)) == {"redis_unusable"}
@@ -169,7 +169,7 @@ async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict
     await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
     settings = replace(api.resources.settings, sweep_interval=OFTEN)
     sweeping = asyncio.create_task(
-        worker.sweep_for_ever(
+        worker.sweep_periodically(
             replace(api.resources, settings=settings), expired_leases_and_deadlines.sweep
         )
     )

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from service.kit.http.responses import JSON
 from service.request_context import outside, resources
-from service.status.web.conditional import had
+from service.status.web.conditional import parse_if_none_match
 
 FOLDER = Path(__file__).parent
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a PyYAML without libyaml has no C loader
@@ -115,6 +115,6 @@ def _cached(body: bytes, kind: str, headers: Mapping[str, str]) -> CachedDocumen
 
 def _answer(request: Request, cached: CachedDocument) -> Response:
     headers = {**cached.headers, "etag": f'"{cached.tag}"', "cache-control": "no-cache"}
-    if had(request.headers).has(cached.tag):
+    if parse_if_none_match(request.headers).has(cached.tag):
         return Response(None, 304, headers)
     return Response(cached.body, 200, headers, cached.kind)

@@ -48,7 +48,7 @@ async def test_an_expired_key_opens_nothing(resources: Resources, clock: Clock) 
     for seconds, state in ((0, "active"), (3599.999, "active"), (0.001, "expired")):
         clock.pass_by(seconds)
         assert (await caller(resources, key) is None) == (state == "expired")
-        (one,) = await api_keys.listed(resources)
+        (one,) = await api_keys.list_keys(resources)
         assert one.state == state
 
 
@@ -66,7 +66,7 @@ async def test_a_key_lasts_as_long_as_is_said(
     resources: Resources, clock: Clock, text: str | None, life: timedelta | None
 ) -> None:
     await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, text)
-    (one,) = await api_keys.listed(resources)
+    (one,) = await api_keys.list_keys(resources)
     assert one.key.expires_at == (None if life is None else clock() + life)
 
 
@@ -74,7 +74,9 @@ async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
     old, new = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
     assert await caller(resources, old) is not None
     assert await caller(resources, new) is not None
-    first = next(one for one in await api_keys.listed(resources) if old.startswith(one.key.prefix))
+    first = next(
+        one for one in await api_keys.list_keys(resources) if old.startswith(one.key.prefix)
+    )
     await api_keys.revoke(resources, first.key.id)
     assert await caller(resources, old) is None
     assert await caller(resources, new) is not None
@@ -82,7 +84,7 @@ async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
 
 async def test_a_key_stays_revoked_since_the_first_time(resources: Resources, clock: Clock) -> None:
     await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
-    (one,) = await api_keys.listed(resources)
+    (one,) = await api_keys.list_keys(resources)
     at = clock()
     for _ in range(2):
         revoked = await api_keys.revoke(resources, one.key.id)
@@ -100,13 +102,13 @@ async def test_keys_are_listed_the_oldest_first_and_by_their_account(
         made.append(await api_keys.create(resources, account, ["operator"]))
         clock.pass_by(1)
     await caller(resources, made[1])
-    found = await api_keys.listed(resources)
+    found = await api_keys.list_keys(resources)
     assert [one.key.account for one in found] == ["acme", "other", "acme"]
     assert [one.key.prefix for one in found] == [key[:12] for key in made]
     assert [one.key.last_used_at for one in found] == [None, clock(), None]
     assert [one.key.scopes for one in found] == [["operator"]] * 3
-    assert await api_keys.listed(resources, "acme") == [found[0], found[2]]
-    assert await api_keys.listed(resources, "nobody") == []
+    assert await api_keys.list_keys(resources, "acme") == [found[0], found[2]]
+    assert await api_keys.list_keys(resources, "nobody") == []
     assert not any(key in str(found) for key in made)
 
 
@@ -144,4 +146,4 @@ async def test_a_key_that_cannot_be_made_says_why(
     with pytest.raises(Invalid) as caught:
         await api_keys.create(resources, account, scopes, expires_in)
     assert {one.code for one in caught.value.errors} == codes
-    assert await api_keys.listed(resources) == []
+    assert await api_keys.list_keys(resources) == []

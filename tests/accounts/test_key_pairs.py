@@ -8,8 +8,9 @@ from service.accounts.steps import api_keys, authenticate
 from service.accounts.steps.api_keys import DEFAULT_SCOPES, Pair
 from service.accounts.store.authentication import Caller
 from service.operations.steps import reencrypt
-from service.provider.remote.client import Accepted, Found, Provider
+from service.provider.remote.client import Provider
 from service.provider.remote.credentials import KeyPair
+from service.provider.remote.outcomes import Accepted, TaskFound
 from service.settings import read_settings
 from service.wiring import open_resources
 from tests.conftest import SECRET_KEY
@@ -91,7 +92,7 @@ async def test_our_own_client_of_the_provider_can_be_such_a_client(api: Api, pai
     remote = Provider(str(api.http.base_url), credentials, 30.0, api.resources.clock)
     try:
         assert isinstance(await remote.create(request_body(external_task_id="sub_1")), Accepted)
-        assert isinstance(await remote.look_up("sub_1"), Found)
+        assert isinstance(await remote.look_up("sub_1"), TaskFound)
     finally:
         await remote.aclose()
 
@@ -169,7 +170,7 @@ async def test_a_pair_that_is_revoked_or_has_expired_opens_nothing_at_once(
     assert [await codes(api, of(one, clock)) for one in (pair, short)] == [GOOD, GOOD]
     (row,) = [
         one.key
-        for one in await api_keys.listed(api.resources)
+        for one in await api_keys.list_keys(api.resources)
         if pair.access_key.startswith(one.key.prefix)
     ]
     assert row.last_used_at is not None

@@ -20,9 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.callbacks.domain.verification import verify_v1
 from service.kit.crypto.key_formats import whsec
-from service.kit.http.connection_limits import Bounded
+from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.server import KEEP_ALIVE
-from service.wiring import collect_seldom, utc_now
+from service.wiring import tune_garbage_collector, utc_now
 from tests.bench.plain import Plain
 
 KEYS = [whsec(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]
@@ -51,11 +51,11 @@ def application(name: str) -> ASGIApp:
 
 
 async def main(name: str, port: int) -> None:
-    collect_seldom()
+    tune_garbage_collector()
     config = uvicorn.Config(
         application(name),
         port=port,
-        http=HttpToolsProtocol if name == "bare" else Bounded,
+        http=HttpToolsProtocol if name == "bare" else BoundedHttpProtocol,
         ws="none",
         lifespan="off" if name == "bare" else "on",
         proxy_headers=False,

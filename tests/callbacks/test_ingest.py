@@ -16,7 +16,7 @@ from service.job_queue import Work
 from service.kit.concurrency.batcher import Batcher
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.callbacks import ELEMENT, TASK, newer, record, signed, token
@@ -58,7 +58,9 @@ async def kept(api: Api) -> list[dict[str, Any]]:
 async def submitted(api: Api, task: str = TASK) -> str:
     """The id of a subject that the provider has."""
     subject_id: str = (await api.create())["id"]
-    await advance(api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task))
+    await transition(
+        api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task)
+    )
     return subject_id
 
 

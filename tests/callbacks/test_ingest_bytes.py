@@ -17,7 +17,7 @@ from service.resources import Resources
 from service.subjects.domain.event import event_of
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
 from tests.support.callbacks import TASK, newer, record, signed, token
@@ -59,7 +59,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
         assert await insert.add_subjects(tx, [subject])
         await events.append(tx, [NewEvent(event_of(subject), resources.new_id("dlv"))])
     news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
-    await advance(resources, subject.id, news)
+    await transition(resources, subject.id, news)
     return subject.id
 
 
@@ -83,7 +83,7 @@ async def test_a_signed_record_with_anything_in_it_is_taken_or_malformed(
         resources, "SELECT * FROM callbacks WHERE dedup_key = $1", f"msg_{subject_id}"
     )
     assert [row["body"] for row in kept] == ([] if verdict is None else [body])
-    assert await audit.look(resources) == []
+    assert await audit.run_audit(resources) == []
 
 
 @modest

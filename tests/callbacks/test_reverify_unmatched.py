@@ -12,7 +12,7 @@ from service.callbacks.steps import reverify
 from service.job_queue import Work
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.callbacks import TASK, newer, record, signed
 from tests.support.clock import Clock
@@ -75,7 +75,9 @@ async def unknown(api: Api, task: str, message_id: str, word: str = "succeed", *
 
 async def appeared(api: Api, task: str) -> str:
     subject_id: str = (await api.create())["id"]
-    await advance(api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task))
+    await transition(
+        api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task)
+    )
     return subject_id
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from service.callbacks.domain.url_tokens import SEPARATOR, callback_token
 from service.kit.crypto import webhook_signatures
-from service.kit.crypto.encryption import Vault
+from service.kit.crypto.encryption import Encryptor
 from service.kit.crypto.key_formats import whsec
 from tests.chaos.world import AGAIN, Hearing, World, until
 
@@ -52,7 +52,7 @@ class Sender:
 
     def __init__(self, world: World, heard: Hearing, dice: random.Random) -> None:
         env = world.stack.env
-        vault = Vault(b64decode(env["CALLSHEET_SECRET_KEY"]), secrets.token_bytes)
+        vault = Encryptor(b64decode(env["CALLSHEET_SECRET_KEY"]), secrets.token_bytes)
         self._address_key = vault.derive("callback addresses")
         self._key = whsec(env["CALLSHEET_WEBHOOK_SECRETS"])
         self._world, self._heard, self._dice = world, heard, dice

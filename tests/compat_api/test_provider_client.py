@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from service.accounts.steps import api_keys
-from service.provider.remote.client import Absent, Accepted, ApiKey, Exists, Found, Provider
+from service.provider.remote.client import Provider
+from service.provider.remote.credentials import ApiKey
+from service.provider.remote.outcomes import Accepted, AlreadyExists, TaskFound, TaskNotFound
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
 from tests.support.api_under_provider_paths import PATH, Client, There, client, shape
@@ -188,12 +190,12 @@ async def test_we_may_be_our_own_provider(api: Api, ours: There, clock: Clock) -
     body = request_body(external_task_id="sub_1", callback_url="http://127.0.0.1:65009/")
     remote = Provider(ours.base_url, ApiKey(ours.key), 30.0, clock)
     try:
-        assert isinstance(await remote.look_up("sub_1"), Absent)
+        assert isinstance(await remote.look_up("sub_1"), TaskNotFound)
         made = await remote.create(body)
         assert isinstance(made, Accepted)
-        assert isinstance(await remote.create(body), Exists)
+        assert isinstance(await remote.create(body), AlreadyExists)
         found = await remote.look_up("sub_1")
-        assert isinstance(found, Found)
+        assert isinstance(found, TaskFound)
         assert found.report.provider_task_id == made.report.provider_task_id
         assert (await api.read(found.report.provider_task_id))["external_task_id"] == "sub_1"
     finally:

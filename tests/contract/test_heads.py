@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.kit.http import connection_limits
-from service.kit.http.connection_limits import MAX_HEAD, Bounded
+from service.kit.http.connection_limits import MAX_HEAD, BoundedHttpProtocol
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +59,7 @@ async def fields(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def connected(
-    app: ASGIApp = answer, protocol_class: type[Bounded] = Bounded
+    app: ASGIApp = answer, protocol_class: type[BoundedHttpProtocol] = BoundedHttpProtocol
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A raw connection to a server that speaks the bounded protocol."""
     config = uvicorn.Config(app, port=0, http=protocol_class, lifespan="off", log_config=None)
@@ -168,7 +168,7 @@ async def answers(reader: asyncio.StreamReader, bodies: Sequence[bytes]) -> None
 async def test_the_body_of_an_offer_to_upgrade_is_a_body_wherever_the_pieces_end(cut: int) -> None:
     sent, came = OFFER + WITHIN, asyncio.Event()
 
-    class Noticing(Bounded):
+    class Noticing(BoundedHttpProtocol):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             came.set()

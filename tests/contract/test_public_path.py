@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.accounts.steps import api_keys
 from service.app import build
-from service.kit.http.connection_limits import Bounded
+from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.resources import Resources
 from tests.support.api import Api
 from tests.support.database import fetch
@@ -36,7 +36,7 @@ def proxied(app: ASGIApp) -> ASGIApp:
 @pytest.fixture
 async def behind(resources: Resources) -> AsyncIterator[Api]:
     app = build(resources)
-    async with served(proxied(app), Bounded) as address:
+    async with served(proxied(app), BoundedHttpProtocol) as address:
         settings = replace(resources.settings, public_url=address + ROOT)
         app.state.resources = reachable = replace(resources, settings=settings)
         key = await api_keys.create(reachable, "acme", api_keys.SCOPES)

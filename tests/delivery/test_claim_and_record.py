@@ -12,7 +12,7 @@ from service.delivery.store.record import AttemptRecord, record_attempts
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
@@ -44,7 +44,7 @@ async def recorded(
 
 async def submitted(resources: Resources, subject_id: str) -> None:
     """A second event."""
-    await advance(
+    await transition(
         resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
     )
 

@@ -19,7 +19,7 @@ from service.job_queue import Work
 from service.schema.subscribers import subscribers
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.subscribers.steps import manage
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -70,7 +70,7 @@ def scheduled(api: Api) -> Api:
 
 async def submitted(api: Api, subject_id: str) -> None:
     news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
-    await advance(api.resources, subject_id, news)
+    await transition(api.resources, subject_id, news)
 
 
 async def listed(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:

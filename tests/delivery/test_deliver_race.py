@@ -7,7 +7,7 @@ import asyncpg
 from service.job_queue import Work
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.database import blocked
 from tests.support.simulator import Receiver
@@ -34,7 +34,7 @@ async def test_an_event_written_while_the_one_before_is_recorded_is_delivered(
         delivering = asyncio.create_task(api.work(Work.DELIVER))
         await blocked(api.resources)
         news = StatusUpdate(Signal.PROCESSING, provider_task_id="1")
-        moving = asyncio.create_task(advance(api.resources, subject["id"], news))
+        moving = asyncio.create_task(transition(api.resources, subject["id"], news))
         both = asyncio.create_task(blocked(api.resources, 2))
         await asyncio.wait([moving, both], return_when=asyncio.FIRST_COMPLETED)
         both.cancel()

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 
 from service.delivery.remote.outcomes import Failed, Published
 from service.delivery.remote.streams import StreamPublisher
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.local.nats import nats
 from service.local.server import Server
 from tests.support.name_resolution import Names, certified
@@ -120,7 +120,7 @@ async def test_a_subject_that_may_not_be_published_leaves_the_others_alone(
     await client.jetstream().add_stream(name="TOLD", subjects=["told.>"])
     names = Names(["127.0.0.1"])
     url = guarded_server.url.replace("127.0.0.1", "sub.test")
-    async with StreamPublisher(Guard(LOOPBACK, names)) as streams:
+    async with StreamPublisher(AddressGuard(LOOPBACK, names)) as streams:
         attempts = await asyncio.gather(
             *(
                 streams.publish(url, some, channel, entry(f"evt_{channel}"), PATIENCE)
@@ -151,7 +151,7 @@ async def test_a_token_opens_a_server_that_asks_for_one(tmp_path: Path) -> None:
 async def test_a_message_too_large_for_the_server_spoils_nothing(tmp_path: Path) -> None:
     (tmp_path / "small.conf").write_text("max_payload: 2048")
     with nats(tmp_path, ["--config", str(tmp_path / "small.conf")]) as server:
-        async with jetstream(server.url), StreamPublisher(Guard(LOOPBACK)) as streams:
+        async with jetstream(server.url), StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             large = entry("evt_2", padding="x" * 2048)
             attempts = [
                 await streams.publish(server.url, NOBODY, "told.all", one, PATIENCE)
@@ -166,7 +166,7 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
         client = await published.connect(server.url)
         await client.jetstream().add_stream(name="TOLD", subjects=["told.>"])
         await client.close()
-        async with StreamPublisher(Guard(LOOPBACK)) as streams:
+        async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for event, act in [("1", server.kill), ("2", server.start), ("2", server.kill)]:
                 one = entry(event)
@@ -182,7 +182,7 @@ async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> 
     url = nats_server.url.replace("127.0.0.1", "sub.test")
     async with (
         jetstream(nats_server.url) as stream,
-        StreamPublisher(Guard(LOOPBACK, names)) as streams,
+        StreamPublisher(AddressGuard(LOOPBACK, names)) as streams,
     ):
         attempts = await asyncio.gather(
             *(
@@ -199,7 +199,7 @@ async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
     _, trusting = certified("sub.test", tmp_path)
     both = str(tmp_path / "both.pem")
-    guard = Guard(LOOPBACK, Names(["127.0.0.1"]))
+    guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]))
     with nats(tmp_path, ["--tls", "--tlscert", both, "--tlskey", both]) as server:
         port = server.url.rpartition(":")[2]
         async with StreamPublisher(guard, tls=trusting) as streams:

@@ -8,7 +8,7 @@ import pytest
 
 from service.delivery.remote.outcomes import Answered, Failed, Published
 from service.kit.network.ports import parse_ports
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.kit.network.url_policy import Networks
 from service.local.server import Server
 from tests.support.ip_addresses import ASKED_FOR, EVERYTHING, FREE, NEVER
@@ -38,7 +38,7 @@ async def test_a_name_that_turns_inward_is_refused_at_the_next_dial(
     names = Names(["127.0.0.1"], ["127.0.0.2"])
     async with (
         served(kind, nats_server.url, valkey_server.url) as port,
-        outlet(kind, Guard(ONE, names)) as send,
+        outlet(kind, AddressGuard(ONE, names)) as send,
     ):
         assert isinstance(await send("sub.test", port), Answered | Published)
         turned = await send("sub.test", port)
@@ -54,7 +54,9 @@ async def test_a_name_that_turns_outward_is_sent_no_plain_text(
     names = Names(["127.0.0.1"], ["127.0.0.1", "93.184.215.14"])
     async with (
         served(kind, nats_server.url, valkey_server.url) as port,
-        outlet(kind, Guard(LOOPBACK, names, ports=parse_ports(str(port))), inward=True) as send,
+        outlet(
+            kind, AddressGuard(LOOPBACK, names, ports=parse_ports(str(port))), inward=True
+        ) as send,
     ):
         assert isinstance(await send("sub.test", port), Answered | Published)
         turned = await send("sub.test", port + 1)  # which the guard would refuse in other words
@@ -64,7 +66,7 @@ async def test_a_name_that_turns_outward_is_sent_no_plain_text(
 
 @pytest.mark.parametrize("kind", OUTLETS)
 async def test_plain_text_goes_outward_where_that_is_allowed(kind: str) -> None:
-    guard = Guard(LOOPBACK, Names(["93.184.215.14"]), ports=parse_ports("443"))
+    guard = AddressGuard(LOOPBACK, Names(["93.184.215.14"]), ports=parse_ports("443"))
     async with outlet(kind, guard) as send:
         refused = await send("sub.test", 8000)
     assert isinstance(refused, Failed)
@@ -78,7 +80,7 @@ async def test_the_address_that_was_checked_is_the_one_dialled(
     names = Names(["127.0.0.1"], ["127.0.0.2"])
     async with (
         served(kind, nats_server.url, valkey_server.url) as port,
-        outlet(kind, Guard(ONE, names)) as send,
+        outlet(kind, AddressGuard(ONE, names)) as send,
     ):
         assert isinstance(await send("sub.test", port), Answered | Published)
     assert names.asked == ["sub.test"]
@@ -90,7 +92,7 @@ async def test_no_refused_address_is_dialled(
     kind: str, refused: list[str], allowed: Networks
 ) -> None:
     names = Names(*([one] for one in refused))
-    async with outlet(kind, Guard(allowed, names)) as send:
+    async with outlet(kind, AddressGuard(allowed, names)) as send:
         attempts = [await send("sub.test", 8000) for _ in refused]
     assert [reason(one) for one in attempts] == ["blocked"] * len(refused)
 
@@ -98,20 +100,20 @@ async def test_no_refused_address_is_dialled(
 @pytest.mark.parametrize("kind", OUTLETS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
 async def test_a_literal_address_is_judged_where_nothing_resolves_it(kind: str, host: str) -> None:
-    async with outlet(kind, Guard(())) as send:
+    async with outlet(kind, AddressGuard(())) as send:
         assert reason(await send(host, 8000)) == "blocked"
 
 
 @pytest.mark.parametrize("addresses", [FREE, ASKED_FOR])
 async def test_an_address_that_may_be_dialled_is_given_to_be_dialled(addresses: list[str]) -> None:
-    guard = Guard(EVERYTHING, Names(*([one] for one in addresses)))
+    guard = AddressGuard(EVERYTHING, Names(*([one] for one in addresses)))
     assert [await guard.addresses("sub.test") for _ in addresses] == [[one] for one in addresses]
 
 
 @pytest.mark.parametrize("kind", OUTLETS)
 async def test_one_refused_address_refuses_the_whole_name(kind: str) -> None:
     for answer in (["127.0.0.1", "10.0.0.1"], ["fe80::1", "127.0.0.1"]):
-        async with outlet(kind, Guard(LOOPBACK, Names(answer))) as send:
+        async with outlet(kind, AddressGuard(LOOPBACK, Names(answer))) as send:
             assert reason(await send("sub.test", 8000)) == "blocked"
 
 
@@ -120,7 +122,7 @@ async def test_one_refused_address_refuses_the_whole_name(kind: str) -> None:
 async def test_one_address_that_listens_is_enough(
     kind: str, answer: list[str], nats_server: Server, valkey_server: Server
 ) -> None:
-    guard = Guard(LOOPBACK, Names(answer))
+    guard = AddressGuard(LOOPBACK, Names(answer))
     async with (
         served(kind, nats_server.url, valkey_server.url) as port,
         outlet(kind, guard) as send,
@@ -130,7 +132,7 @@ async def test_one_address_that_listens_is_enough(
 
 @pytest.mark.parametrize("kind", OUTLETS)
 async def test_a_port_that_is_not_open_is_not_dialled(kind: str) -> None:
-    guard = Guard(LOOPBACK, Names(["127.0.0.1"]), ports=parse_ports("443"))
+    guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]), ports=parse_ports("443"))
     async with outlet(kind, guard) as send:
         for host in ("sub.test", "127.0.0.1"):
             attempt = await send(host, 8000)
@@ -140,7 +142,7 @@ async def test_a_port_that_is_not_open_is_not_dialled(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OUTLETS)
 async def test_a_name_that_is_not_known_does_not_resolve(kind: str) -> None:
-    async with outlet(kind, Guard(LOOPBACK, Names([]))) as send:
+    async with outlet(kind, AddressGuard(LOOPBACK, Names([]))) as send:
         assert reason(await send("sub.test", 8000)) == "dns"
 
 
@@ -154,6 +156,6 @@ async def test_the_environment_names_no_proxy_and_no_server(
     monkeypatch.setenv("no_proxy", "")
     async with (
         served(kind, nats_server.url, valkey_server.url) as port,
-        outlet(kind, Guard(LOOPBACK)) as send,
+        outlet(kind, AddressGuard(LOOPBACK)) as send,
     ):
         assert isinstance(await send("127.0.0.1", port), Answered | Published)

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from service.delivery.remote.outcomes import Failed, Published
 from service.delivery.remote.streams import StreamPublisher
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.local.server import Server
 from service.local.valkey import valkey
 from tests.support.name_resolution import Names, certified
@@ -126,7 +126,7 @@ async def test_a_password_that_the_server_repeats_is_not_kept() -> None:
 
 async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None:
     with valkey(tmp_path) as server:
-        async with StreamPublisher(Guard(LOOPBACK)) as streams:
+        async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for act in (server.kill, server.start, server.kill):
                 one = await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE)
@@ -141,7 +141,7 @@ async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -
     url = valkey_server.url.replace("127.0.0.1", "sub.test")
     async with (
         reading(valkey_server.url) as client,
-        StreamPublisher(Guard(LOOPBACK, names)) as streams,
+        StreamPublisher(AddressGuard(LOOPBACK, names)) as streams,
     ):
         attempts = await asyncio.gather(
             *(
@@ -158,7 +158,7 @@ async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -
 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
     serving, trusting = certified("sub.test", tmp_path)
-    guard = Guard(LOOPBACK, Names(["127.0.0.1"]))
+    guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]))
     async with listening(answering(b"$3\r\n1-1\r\n"), tls=serving) as url:
         port = url.removesuffix("/hook").rpartition(":")[2]
         async with StreamPublisher(guard, tls=trusting) as streams:
@@ -181,7 +181,7 @@ async def test_a_server_that_has_become_a_replica_is_dialled_anew() -> None:
     answer = b"-READONLY You can't write against a read only replica.\r\n"
     async with listening(answering(answer)) as url:
         address = url.replace("http://127.0.0.1", "redis://sub.test").removesuffix("/hook")
-        async with StreamPublisher(Guard(LOOPBACK, names)) as streams:
+        async with StreamPublisher(AddressGuard(LOOPBACK, names)) as streams:
             for _ in range(2):
                 one = await streams.publish(address, NOBODY, "told", entry(), PATIENCE)
                 assert reason(one) == "refused"

@@ -9,7 +9,7 @@ import pytest
 
 from service.delivery.remote.outcomes import Failed, Published
 from service.delivery.remote.streams import StreamPublisher
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.name_resolution import Names
 from tests.support.scripted_servers import LOOPBACK, PATIENCE, SHORT, listening, reason
 from tests.support.stream_publishing import NOBODY, entry, receipt
@@ -55,7 +55,10 @@ async def stream() -> AsyncIterator[Stream]:
 
 
 async def test_a_connection_is_kept_for_the_next_and_closed_when_unused() -> None:
-    async with stream() as server, StreamPublisher(Guard(LOOPBACK), idle_seconds=0.05) as streams:
+    async with (
+        stream() as server,
+        StreamPublisher(AddressGuard(LOOPBACK), idle_seconds=0.05) as streams,
+    ):
         for _ in range(3):
             receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
         assert server.dialled == 1
@@ -65,7 +68,7 @@ async def test_a_connection_is_kept_for_the_next_and_closed_when_unused() -> Non
 
 
 async def test_other_credentials_are_another_connection() -> None:
-    async with stream() as server, StreamPublisher(Guard(LOOPBACK)) as streams:
+    async with stream() as server, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         for credentials in (("acme", "old"), ("acme", "new"), ("acme", "old")):
             await streams.publish(server.url, credentials, "told", entry(), PATIENCE)
     assert server.dialled == 2
@@ -73,7 +76,10 @@ async def test_other_credentials_are_another_connection() -> None:
 
 async def test_of_the_unused_connections_the_oldest_makes_room() -> None:
     names = Names(["127.0.0.1"])
-    async with stream() as server, StreamPublisher(Guard(LOOPBACK, names), most_kept=2) as streams:
+    async with (
+        stream() as server,
+        StreamPublisher(AddressGuard(LOOPBACK, names), most_kept=2) as streams,
+    ):
         for host in ("a.test", "b.test", "a.test", "c.test"):
             url = server.url.replace("127.0.0.1", host)
             receipt(await streams.publish(url, NOBODY, "told", entry(), PATIENCE))
@@ -87,7 +93,7 @@ async def test_of_the_unused_connections_the_oldest_makes_room() -> None:
 
 
 async def test_one_that_gets_no_answer_costs_the_others_nothing_but_the_connection() -> None:
-    async with stream() as server, StreamPublisher(Guard(LOOPBACK)) as streams:
+    async with stream() as server, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         server.silence = b"told.silence"
         assert reason(
             await streams.publish(server.url, NOBODY, "told.silence", entry(), SHORT)
@@ -107,7 +113,7 @@ async def test_what_is_under_way_on_a_spent_connection_still_ends_well() -> None
                 await answer.wait()
             writer.write(OK * said.count(b"XADD"))
 
-    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK)) as streams:
+    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         address = url.replace("http", "redis").removesuffix("/hook")
         late = asyncio.ensure_future(
             streams.publish(address, NOBODY, "told.late", entry(), PATIENCE)
@@ -132,7 +138,7 @@ async def test_a_dial_that_hangs_is_shared_and_given_up_with_its_last_user() -> 
         await reader.read()
         ended.set()
 
-    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK, lookup)) as streams:
+    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK, lookup)) as streams:
         address = url.replace("http://127.0.0.1", "redis://sub.test").removesuffix("/hook")
         attempts = await asyncio.gather(
             *(streams.publish(address, NOBODY, "told", entry(), SHORT) for _ in range(20))
@@ -145,7 +151,7 @@ async def test_a_dial_that_hangs_is_shared_and_given_up_with_its_last_user() -> 
 async def test_at_the_end_every_connection_is_closed_and_nothing_more_is_published() -> None:
     async with stream() as server:
         server.silence = b"told.silence"
-        streams = StreamPublisher(Guard(LOOPBACK))
+        streams = StreamPublisher(AddressGuard(LOOPBACK))
         receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
         waiting = asyncio.ensure_future(
             streams.publish(server.url, ("a", "b"), "told.silence", entry(), PATIENCE)
@@ -165,7 +171,7 @@ async def test_a_dial_under_way_ends_with_the_rest() -> None:
         asked.set()
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
-    streams = StreamPublisher(Guard(LOOPBACK, lookup))
+    streams = StreamPublisher(AddressGuard(LOOPBACK, lookup))
     waiting = asyncio.ensure_future(
         streams.publish("nats://sub.test", NOBODY, "told", entry(), PATIENCE)
     )
@@ -175,7 +181,7 @@ async def test_a_dial_under_way_ends_with_the_rest() -> None:
 
 
 async def test_a_publish_that_is_stopped_stops() -> None:
-    async with stream() as server, StreamPublisher(Guard(LOOPBACK)) as streams:
+    async with stream() as server, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         server.silence = b"told.silence"
         waiting = asyncio.ensure_future(
             streams.publish(server.url, NOBODY, "told.silence", entry(), PATIENCE)
@@ -193,7 +199,7 @@ async def test_a_server_that_reads_nothing_is_given_up_in_time() -> None:
         await asyncio.get_running_loop().create_future()
 
     large = entry(padding="x" * 1_000_000)
-    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK)) as streams:
+    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         address = url.replace("http", "redis").removesuffix("/hook")
         attempts = await asyncio.gather(
             *(streams.publish(address, NOBODY, "told", large, SHORT) for _ in range(20))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.delivery.remote.outcomes import Failed, Published
 from service.delivery.remote.streams import StreamPublisher
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.scripted_servers import (
     LOOPBACK,
     PATIENCE,
@@ -119,7 +119,7 @@ async def test_a_server_that_talks_without_end_is_cut(kind: tuple[str, str]) -> 
         finally:
             cut.set()
 
-    async with listening(script) as url, StreamPublisher(Guard(LOOPBACK)) as streams:
+    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         await streams.publish(at(url, kind[0]), NOBODY, "told", entry(), PATIENCE)
         async with asyncio.timeout(PATIENCE):
             await cut.wait()
@@ -166,7 +166,7 @@ async def test_the_addresses_that_a_server_names_are_never_dialled() -> None:
         for scheme, answer in answers.items():
             async with (
                 listening(saying_at_once(answer)) as url,
-                StreamPublisher(Guard(LOOPBACK)) as streams,
+                StreamPublisher(AddressGuard(LOOPBACK)) as streams,
             ):
                 for _ in range(2):
                     attempt = await streams.publish(at(url, scheme), NOBODY, "told", entry(), SHORT)

@@ -5,7 +5,7 @@ import pytest
 
 from service.delivery.remote.outcomes import Answered, Failed
 from service.delivery.remote.webhook import WebhookSender
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.scripted_servers import (
     LOOPBACK,
     PATIENCE,
@@ -26,7 +26,7 @@ async def test_the_exact_bytes_and_headers_arrive_and_little_else() -> None:
         arrived.append(await request(reader))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere")
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         headers = {"webhook-id": "evt_1", "content-type": "application/json"}
         attempt = await sender.post(url, headers, b'{"a": 1}', PATIENCE)
     assert isinstance(attempt, Answered)
@@ -77,7 +77,7 @@ async def test_cookies_are_not_kept_and_the_connection_is() -> None:
             heads.append((connection, head))
             writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\nok")
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         for _ in range(3):
             assert isinstance(await sender.post(url, {}, b"{}", PATIENCE), Answered)
     assert [connection for connection, _ in heads] == [1, 1, 1]
@@ -91,7 +91,7 @@ async def test_many_that_hang_do_not_keep_another_of_the_same_host_waiting() -> 
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         await reader.read()
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         hanging = [sender.post(f"{url}/slow", {}, b"", 60) for _ in range(100)]
         slow = [asyncio.create_task(post) for post in hanging]
         assert isinstance(await sender.post(url, {}, b"", PATIENCE), Answered)
@@ -109,7 +109,7 @@ async def test_a_kept_connection_that_was_just_closed_fails_and_is_not_sent_agai
             heads.append(head)
             writer.write(answer)
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         assert isinstance(await sender.post(url, {}, b"{}", PATIENCE), Answered)
         assert reason(await sender.post(url, {}, b"{}", PATIENCE)) == "reset"
     assert len(heads) == 2
@@ -125,7 +125,7 @@ async def test_an_unknown_name_fails_to_resolve() -> None:
     async def nobody(_: str) -> list[str]:
         return []
 
-    async with WebhookSender(Guard(LOOPBACK, nobody)) as sender:
+    async with WebhookSender(AddressGuard(LOOPBACK, nobody)) as sender:
         assert reason(await sender.post("http://sub.test/hook", {}, b"", PATIENCE)) == "dns"
 
 
@@ -134,7 +134,7 @@ async def test_an_address_that_must_not_be_dialled_is_blocked(host: str) -> None
     async def inward(_: str) -> list[str]:
         return ["127.0.0.1", "10.0.0.1"]
 
-    async with WebhookSender(Guard(LOOPBACK, inward)) as sender:
+    async with WebhookSender(AddressGuard(LOOPBACK, inward)) as sender:
         attempt = await sender.post(f"http://{host}:9/hook", {}, b"", PATIENCE)
     assert reason(attempt) == "blocked"
     assert isinstance(attempt, Failed)
@@ -172,7 +172,7 @@ async def test_headers_that_would_break_the_request_are_not_sent() -> None:
 
 
 async def test_after_closing_nothing_is_sent() -> None:
-    sender = WebhookSender(Guard(LOOPBACK))
+    sender = WebhookSender(AddressGuard(LOOPBACK))
     await sender.aclose()
     assert reason(await sender.post("http://127.0.0.1:65009/hook", {}, b"", PATIENCE)) == "reset"
 

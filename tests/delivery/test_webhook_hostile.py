@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.delivery.remote.outcomes import Answered, Failed
 from service.delivery.remote.webhook import KEPT_BYTES, WebhookSender
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.scripted_servers import (
     LOOPBACK,
     PATIENCE,
@@ -55,7 +55,7 @@ async def test_a_connection_with_a_cut_answer_is_not_used_again() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + body.ljust(KEPT_BYTES))
         await reader.read()
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         bodies = [await sender.post(url, {}, b"{}", PATIENCE) for _ in range(2)]
     assert [one.body.strip() for one in bodies if isinstance(one, Answered)] == [b"1", b"2"]
 
@@ -162,7 +162,7 @@ async def test_interim_answers_without_end_are_cut_off(piece: int) -> None:
             writer.write(INTERIM * piece)
             await writer.drain()
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         attempt = await sender.post(url, {}, b"{}", 50)
     assert isinstance(attempt, Failed)
     assert attempt.reason == "protocol"

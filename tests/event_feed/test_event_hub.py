@@ -10,9 +10,9 @@ from structlog.typing import EventDict
 
 from service.accounts.steps import api_keys
 from service.event_feed.steps import event_hub, feed_reader
-from service.event_feed.steps.event_hub import Channel, Hub
-from service.event_feed.steps.feed_reader import START, Follower, Waiter
-from service.event_feed.store.feed import Kept, Position
+from service.event_feed.steps.event_hub import AccountFeed, EventHub
+from service.event_feed.steps.feed_reader import START, BatchWaiter, FeedReader
+from service.event_feed.store.feed import Position, StoredEvent
 from service.kit.errors import Unavailable
 from service.resources import Resources
 from service.subjects.domain.event import event_of
@@ -31,8 +31,8 @@ BEYOND = Position(10**17, 1)
 
 
 @pytest.fixture
-async def hub(resources: Resources) -> AsyncIterator[Hub]:
-    async with Hub(resources) as one:
+async def hub(resources: Resources) -> AsyncIterator[EventHub]:
+    async with EventHub(resources) as one:
         yield one
 
 
@@ -48,10 +48,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_hub, "POLL", FAR)
 
 
-async def waiting(hub: Hub, account: str, subject: str | None = None) -> asyncio.Task[list[str]]:
+async def waiting(
+    hub: EventHub, account: str, subject: str | None = None
+) -> asyncio.Task[list[str]]:
     """A task that ends with what comes first after now, once it waits for it."""
     after = START if subject else await hub.now()
-    waiter = Waiter(account, subject, after)
+    waiter = BatchWaiter(account, subject, after)
 
     async def first() -> list[str]:
         return [event.id for event in await hub.wait(waiter, FAR)]
@@ -71,7 +73,7 @@ def ids(*made: Subject) -> list[str]:
 
 @pytest.mark.usefixtures("deaf")
 async def test_without_notices_a_look_each_second_finds_what_is_new(
-    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
+    hub: EventHub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "POLL", 0.02)
     task = await waiting(hub, account)
@@ -80,7 +82,7 @@ async def test_without_notices_a_look_each_second_finds_what_is_new(
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_notice_wakes_it(hub: Hub, resources: Resources, account: str) -> None:
+async def test_a_notice_wakes_it(hub: EventHub, resources: Resources, account: str) -> None:
     task = await waiting(hub, account)
     made = await write_and_commit(resources, account)
     assert await task == ids(made)
@@ -89,7 +91,7 @@ async def test_a_notice_wakes_it(hub: Hub, resources: Resources, account: str) -
 @pytest.mark.usefixtures("patient", "deaf")
 @pytest.mark.parametrize("payload", ["{account}", "acc_other,{account}", ""])
 async def test_a_notice_names_accounts_or_means_all(
-    hub: Hub, resources: Resources, account: str, payload: str, monkeypatch: pytest.MonkeyPatch
+    hub: EventHub, resources: Resources, account: str, payload: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "CHANNEL", "this_channel")
     task = await waiting(hub, account)
@@ -101,7 +103,7 @@ async def test_a_notice_names_accounts_or_means_all(
 
 @pytest.mark.usefixtures("patient")
 async def test_what_may_not_be_shown_yet_is_looked_for_again_without_a_notice(
-    hub: Hub, resources: Resources, account: str
+    hub: EventHub, resources: Resources, account: str
 ) -> None:
     """The open transaction writes no event, so its end tells nobody anything."""
     task = await waiting(hub, account)
@@ -119,7 +121,7 @@ async def test_what_may_not_be_shown_yet_is_looked_for_again_without_a_notice(
 
 
 async def test_an_account_that_nobody_follows_is_not_asked_for(
-    hub: Hub, resources: Resources, account: str
+    hub: EventHub, resources: Resources, account: str
 ) -> None:
     await api_keys.create(resources, "other", api_keys.SCOPES)
     (other,) = await fetch(resources, "SELECT id FROM accounts WHERE name = 'other'")
@@ -135,14 +137,19 @@ async def test_an_account_that_nobody_follows_is_not_asked_for(
 
 @pytest.mark.parametrize("beside", [False, True])
 async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_first(
-    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch, *, beside: bool
+    hub: EventHub,
+    resources: Resources,
+    account: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    beside: bool,
 ) -> None:
     """As batches do that lock several subjects: the one that wrote last may have begun first. Also
     where it is a process of the previous release that does, which runs beside."""
     monkeypatch.setattr(event_hub, "PAGE", 1)
     monkeypatch.setattr(feed_reader, "PAGE", 1)
     subject = await write_and_commit(resources, account)
-    follower = Follower(account, subject.id, Position(0, 1))
+    follower = FeedReader(account, subject.id, Position(0, 1))
     await hub.join(follower)
     assert await follower.more() is None
     async with resources.database.transaction() as first:
@@ -165,15 +172,18 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
 
 
 async def test_what_is_told_of_a_subject_at_once_is_put_in_its_sequence() -> None:
-    async def nothing(_: Follower) -> list[Kept]:
+    async def nothing(_: FeedReader) -> list[StoredEvent]:
         return []
 
-    channel, follower = Channel(START), Follower("acc", "sub", Position(0, 1))
+    channel, follower = AccountFeed(START), FeedReader("acc", "sub", Position(0, 1))
     follower.enter(START, nothing)
     channel.add(follower)
     assert await follower.more() is None
     channel.tell(
-        [Kept("evt", "sub", "t", one, b"", Position(1, at)) for at, one in enumerate((2, 4, 3))]
+        [
+            StoredEvent("evt", "sub", "t", one, b"", Position(1, at))
+            for at, one in enumerate((2, 4, 3))
+        ]
     )
     batch = await follower.more()
     assert batch is not None
@@ -185,12 +195,12 @@ def moved(subject: Subject, version: int) -> NewEvent:
 
 
 async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeated(
-    hub: Hub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
+    hub: EventHub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every step of one who catches up, something new is told."""
     monkeypatch.setattr(feed_reader, "PAGE", 3)
     made = [await write_and_commit(resources, account) for _ in range(5)]
-    beside, follower = Follower(account, None, BEYOND), Follower(account, None, START)
+    beside, follower = FeedReader(account, None, BEYOND), FeedReader(account, None, START)
     await hub.join(beside)
     await hub.join(follower)
     seen: list[str] = []
@@ -209,29 +219,29 @@ async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeat
 async def test_there_is_a_bound_on_all_who_follow_and_who_fail_are_not_counted(
     resources: Resources,
 ) -> None:
-    async with Hub(resources, most=1) as hub:
-        first = Follower("acc_1", None, START)
+    async with EventHub(resources, most=1) as hub:
+        first = FeedReader("acc_1", None, START)
         await hub.join(first)
         for _ in range(2):
             with pytest.raises(Unavailable):
-                await hub.join(Follower("acc_2", None, START))
+                await hub.join(FeedReader("acc_2", None, START))
         hub.leave(first)
         await hub.join(first)
         hub.leave(first)
 
 
 async def test_a_closed_hub_takes_nobody_and_lets_go_of_those_who_wait(
-    hub: Hub, account: str
+    hub: EventHub, account: str
 ) -> None:
     task = await waiting(hub, account)
     hub.close()
     assert await task == []
     with pytest.raises(Unavailable):
-        await hub.join(Follower(account, None, START))
+        await hub.join(FeedReader(account, None, START))
 
 
 async def test_it_goes_on_after_postgres_could_not_be_asked(
-    hub: Hub, resources: Resources, account: str, logged: list[EventDict]
+    hub: EventHub, resources: Resources, account: str, logged: list[EventDict]
 ) -> None:
     task = await waiting(hub, account)
     await fetch(resources, "ALTER TABLE events RENAME COLUMN body TO gone")
@@ -247,12 +257,12 @@ async def test_it_goes_on_after_postgres_could_not_be_asked(
 
 
 async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_passes(
-    hub: Hub, account: str, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    hub: EventHub, account: str, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "BEAT", 0.001)
     ticks: list[bool] = []
 
-    class Ticking(Follower):
+    class Ticking(FeedReader):
         def __init__(self, *, broken: bool) -> None:
             super().__init__(account, None, BEYOND)
             self.broken = broken
@@ -276,6 +286,6 @@ async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_
     logged[:] = [line for line in logged if line.get("action") != "fault"]
 
 
-async def test_one_who_waits_in_vain_gets_nothing(hub: Hub, account: str) -> None:
-    assert await hub.wait(Waiter(account, None, BEYOND), 0.01) == []
+async def test_one_who_waits_in_vain_gets_nothing(hub: EventHub, account: str) -> None:
+    assert await hub.wait(BatchWaiter(account, None, BEYOND), 0.01) == []
     assert list(hub.followers()) == []

@@ -9,7 +9,7 @@ from service.accounts.steps.api_keys import DEFAULT_SCOPES
 from service.event_feed.web.content_negotiation import wants_stream
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 
 FIELDS = {"id", "type", "timestamp", "data"}
@@ -27,10 +27,10 @@ async def page(api: Api, path: str, **params: object) -> dict[str, Any]:
 async def ended(api: Api) -> str:
     """A subject with three events."""
     subject_id: str = (await api.create())["id"]
-    await advance(
+    await transition(
         api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
     )
-    await advance(api.resources, subject_id, StatusUpdate(Signal.FAILED, error={"code": "x"}))
+    await transition(api.resources, subject_id, StatusUpdate(Signal.FAILED, error={"code": "x"}))
     return subject_id
 
 

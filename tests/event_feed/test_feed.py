@@ -12,11 +12,11 @@ from service.accounts.store import api_keys as api_key_store
 from service.delivery.store import replay
 from service.event_feed.steps import read
 from service.event_feed.store import feed
-from service.event_feed.store.feed import Kept, News, Position
+from service.event_feed.store.feed import FeedUpdate, Position, StoredEvent
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
-from service.subjects.steps.transition import advance, decide
+from service.subjects.steps.transition import decide, transition
 from service.subjects.store import subjects, transitions
 from service.subjects.store.transitions import Transition
 from tests.support.events import write, write_and_commit
@@ -26,14 +26,14 @@ START = Position(0, 0)
 
 
 async def read_on(
-    resources: Resources, account_id: str, seen: list[Kept], limit: int = 100
+    resources: Resources, account_id: str, seen: list[StoredEvent], limit: int = 100
 ) -> None:
     """Add to `seen` what comes after it."""
     after = seen[-1].place if seen else START
     seen += await read.feed(resources, account_id, after, limit)
 
 
-def subjects_of(seen: list[Kept]) -> list[str]:
+def subjects_of(seen: list[StoredEvent]) -> list[str]:
     return [event.id.removeprefix("evt_").removesuffix("_1") for event in seen]
 
 
@@ -44,7 +44,7 @@ def names(*made: Subject) -> list[str]:
 async def test_what_commits_late_is_neither_skipped_nor_overtaken(
     resources: Resources, account: str
 ) -> None:
-    seen: list[Kept] = []
+    seen: list[StoredEvent] = []
     first = await write_and_commit(resources, account)
     async with resources.database.transaction() as tx:
         late = await write(tx, resources, account)
@@ -59,7 +59,7 @@ async def test_what_commits_late_is_neither_skipped_nor_overtaken(
 async def test_each_event_is_read_once_in_whatever_order_its_writers_commit(
     resources: Resources, account: str, order: tuple[int, ...]
 ) -> None:
-    seen: list[Kept] = []
+    seen: list[StoredEvent] = []
     made: list[Subject] = []
     stacks = [AsyncExitStack() for _ in order]
     for stack in stacks:
@@ -78,7 +78,7 @@ async def test_pages_of_any_size_join_without_a_seam(resources: Resources, accou
         made += [await write(tx, resources, account) for _ in range(5)]
     made += [await write_and_commit(resources, account) for _ in range(4)]
     for size in (1, 2, 3, 9):
-        seen: list[Kept] = []
+        seen: list[StoredEvent] = []
         for _ in range(len(made)):
             await read_on(resources, account, seen, limit=size)
         assert subjects_of(seen) == names(*made)
@@ -97,10 +97,10 @@ async def test_another_accounts_events_never_appear(resources: Resources, accoun
     other = await another(resources)
     mine = await write_and_commit(resources, account)
     theirs = await write_and_commit(resources, other)
-    seen: list[Kept] = []
+    seen: list[StoredEvent] = []
     await read_on(resources, account, seen)
     assert subjects_of(seen) == names(mine)
-    beside: list[Kept] = []
+    beside: list[StoredEvent] = []
     await read_on(resources, other, beside)
     assert subjects_of(beside) == names(theirs)
 
@@ -116,9 +116,9 @@ async def test_the_news_of_many_accounts_are_their_feeds(
         for _ in range(3):
             await write_and_commit(resources, one)
     async with resources.database.autocommit() as tx:
-        found = await feed.news(tx, [*places.items(), ("acc_none", START)], 2)
+        found = await feed.updates(tx, [*places.items(), ("acc_none", START)], 2)
     assert found == {
-        one: News(await read.feed(resources, one, place, 2)) for one, place in places.items()
+        one: FeedUpdate(await read.feed(resources, one, place, 2)) for one, place in places.items()
     }
 
 
@@ -130,10 +130,10 @@ async def test_news_say_that_there_is_more_than_they_may_show(
         late = await write(tx, resources, account)
         await write_and_commit(resources, account)
         async with resources.database.autocommit() as other:
-            news = (await feed.news(other, [(account, START)], 9))[account]
+            news = (await feed.updates(other, [(account, START)], 9))[account]
     assert (subjects_of(news.events), news.hidden) == (names(shown), True)
     async with resources.database.autocommit() as tx:
-        news = (await feed.news(tx, [(account, START)], 9))[account]
+        news = (await feed.updates(tx, [(account, START)], 9))[account]
     assert subjects_of(news.events)[:2] == names(shown, late)
     assert not news.hidden
 
@@ -154,7 +154,7 @@ async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
 async def test_news_are_found_by_the_feeds_index_alone(resources: Resources, account: str) -> None:
     with heard() as statements:
         async with resources.database.autocommit() as tx:
-            await feed.news(tx, [(account, START)], 9)
+            await feed.updates(tx, [(account, START)], 9)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         found = list(scans(await plan(connection, statements[-1])))
@@ -172,13 +172,13 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
     made = await write_and_commit(resources, account)
     async with resources.database.transaction() as older:
         await older.execute(text("SELECT pg_current_xact_id()"))
-        await advance(resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
+        await transition(resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
         subject = await subjects.lock(older, made.id)
         assert subject is not None
         outcome = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
         move = Transition(outcome.before, outcome.after, outcome.events)
         await transitions.write(older, [move])
-    seen: list[Kept] = []
+    seen: list[StoredEvent] = []
     await read_on(resources, account, seen)
     assert [event.sequence for event in seen] == [1, 2, 3]
 

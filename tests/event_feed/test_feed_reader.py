@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from service.event_feed.steps import feed_reader
-from service.event_feed.steps.feed_reader import START, Batch, Follower
-from service.event_feed.store.feed import Kept, Position
+from service.event_feed.steps.feed_reader import START, Batch, FeedReader
+from service.event_feed.store.feed import Position, StoredEvent
 
 
-class Slow(Follower):
+class Slow(FeedReader):
     """One who may be cut off."""
 
     def __init__(self, account_id: str) -> None:
@@ -20,12 +20,14 @@ class Slow(Follower):
         self.cuts += 1
 
 
-async def nothing(_: Follower) -> list[Kept]:
+async def nothing(_: FeedReader) -> list[StoredEvent]:
     return []
 
 
 def batch(number: int, size: int = 10) -> Batch:
-    return Batch([Kept(f"evt_{number}", None, "t", number, b"x" * size, Position(1, number))])
+    return Batch(
+        [StoredEvent(f"evt_{number}", None, "t", number, b"x" * size, Position(1, number))]
+    )
 
 
 def test_one_who_takes_nothing_is_cut_off_and_holds_nothing(
@@ -58,7 +60,7 @@ async def test_one_who_is_told_too_much_while_reading_reads_again(
     slow = Slow("acc")
     database = [batch(number).events[0] for number in range(1, 5)]
 
-    async def read(_: Follower) -> list[Kept]:
+    async def read(_: FeedReader) -> list[StoredEvent]:
         found = [one for one in database if one.place > slow.after]
         if len(database) < 40:
             told = [batch(number) for number in range(len(database) + 1, len(database) + 20)]
@@ -81,9 +83,9 @@ async def test_one_who_has_not_entered_a_feed_is_told_so() -> None:
 
 
 def test_a_batch_is_written_out_once_for_all_who_take_all_of_it() -> None:
-    written: list[Sequence[Kept]] = []
+    written: list[Sequence[StoredEvent]] = []
 
-    def write(events: Sequence[Kept]) -> list[bytes]:
+    def write(events: Sequence[StoredEvent]) -> list[bytes]:
         written.append(events)
         return [b"text"]
 

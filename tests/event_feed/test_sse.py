@@ -12,7 +12,7 @@ from service.event_feed.steps import event_hub, feed_reader
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.database import fetch
 from tests.support.event_streams import World, told, web, world_of
 from tests.support.events import ids, write, write_and_commit, write_bulk
@@ -47,7 +47,7 @@ async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
     async with world.stream() as account, world.stream(path) as subject:
         (after,) = await world.write()
         news = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
-        await advance(world.resources, before.id, news)
+        await transition(world.resources, before.id, news)
         assert told(await account.frames(2)) == ids(after, before)
         frames = await subject.frames(2)
         assert [(one.id, one.type) for one in frames] == [
@@ -82,10 +82,10 @@ async def test_one_who_saw_no_event_yet_can_resume_too(world: World) -> None:
 
 async def test_a_subjects_stream_goes_on_after_a_sequence(world: World) -> None:
     (made,) = await world.write()
-    await advance(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
+    await transition(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
     async with world.stream(f"/v1/subjects/{made.id}/events", last_event_id="1") as reader:
         assert (await reader.frame()).id == "2"
-        await advance(world.resources, made.id, StatusUpdate(Signal.FAILED, error={"code": "x"}))
+        await transition(world.resources, made.id, StatusUpdate(Signal.FAILED, error={"code": "x"}))
         assert (await reader.frame()).type == "subject.failed"
 
 

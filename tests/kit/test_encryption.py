@@ -4,11 +4,11 @@ import secrets
 
 import pytest
 
-from service.kit.crypto.encryption import Sealed, Vault
+from service.kit.crypto.encryption import DecryptionError, Encryptor
 
 SECRET = b"a subscriber's signing key"
-VAULT = Vault(b"k" * 32, secrets.token_bytes)
-NEXT = Vault(b"n" * 32, secrets.token_bytes, (b"x" * 32, b"k" * 32))
+VAULT = Encryptor(b"k" * 32, secrets.token_bytes)
+NEXT = Encryptor(b"n" * 32, secrets.token_bytes, (b"x" * 32, b"k" * 32))
 
 
 def test_what_is_sealed_opens_and_does_not_show_what_it_holds() -> None:
@@ -19,10 +19,10 @@ def test_what_is_sealed_opens_and_does_not_show_what_it_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vault", "context"), [(VAULT, "sbr_2"), (Vault(b"j" * 32, secrets.token_bytes), "sbr_1")]
+    ("vault", "context"), [(VAULT, "sbr_2"), (Encryptor(b"j" * 32, secrets.token_bytes), "sbr_1")]
 )
-def test_it_opens_for_no_other_owner_and_under_no_other_key(vault: Vault, context: str) -> None:
-    with pytest.raises(Sealed):
+def test_it_opens_for_no_other_owner_and_under_no_other_key(vault: Encryptor, context: str) -> None:
+    with pytest.raises(DecryptionError):
         vault.open(VAULT.seal(SECRET, "sbr_1"), context)
 
 
@@ -30,7 +30,7 @@ def test_it_opens_for_no_other_owner_and_under_no_other_key(vault: Vault, contex
 def test_a_changed_byte_is_noticed(place: int) -> None:
     sealed = bytearray(VAULT.seal(SECRET, "sbr_1"))
     sealed[place] ^= 1
-    with pytest.raises(Sealed):
+    with pytest.raises(DecryptionError):
         VAULT.open(bytes(sealed), "sbr_1")
 
 
@@ -44,7 +44,7 @@ def test_derived_keys_differ_by_use_and_hide_the_key() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 5, 13, 20, 28])
 def test_what_is_cut_short_is_noticed(length: int) -> None:
-    with pytest.raises(Sealed):
+    with pytest.raises(DecryptionError):
         NEXT.open(VAULT.seal(SECRET, "sbr_1")[:length], "sbr_1")
 
 
@@ -55,15 +55,15 @@ def test_what_an_earlier_key_sealed_opens_and_is_sealed_anew_under_the_present_o
     assert new is not None
     assert NEXT.open(new, "sbr_1") == SECRET
     assert NEXT.sealed_anew(new, "sbr_1") is None
-    with pytest.raises(Sealed):
+    with pytest.raises(DecryptionError):
         VAULT.open(new, "sbr_1")
-    with pytest.raises(Sealed):
+    with pytest.raises(DecryptionError):
         NEXT.sealed_anew(old, "sbr_2")
 
 
 def test_a_process_that_knows_the_next_key_opens_what_is_sealed_under_it() -> None:
     """As while processes are restarted one by one, in the same form as ever."""
-    told = Vault(b"k" * 32, secrets.token_bytes, (b"n" * 32,))
+    told = Encryptor(b"k" * 32, secrets.token_bytes, (b"n" * 32,))
     assert told.open(NEXT.seal(SECRET, "sbr_1"), "sbr_1") == SECRET
     assert NEXT.open(told.seal(SECRET, "sbr_1"), "sbr_1") == SECRET
     assert len(NEXT.seal(SECRET, "sbr_1")) == len(VAULT.seal(SECRET, "sbr_1"))
@@ -72,7 +72,7 @@ def test_a_process_that_knows_the_next_key_opens_what_is_sealed_under_it() -> No
 def test_what_earlier_keys_derived_is_known_after_that_of_the_present_one() -> None:
     assert NEXT.derive_each("a") == (
         NEXT.derive("a"),
-        Vault(b"x" * 32, secrets.token_bytes).derive("a"),
+        Encryptor(b"x" * 32, secrets.token_bytes).derive("a"),
         VAULT.derive("a"),
     )
     assert repr(b"x" * 32) not in repr(NEXT)

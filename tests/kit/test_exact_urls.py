@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from service.delivery.remote.outcomes import Answered
 from service.delivery.remote.webhook import WebhookSender
 from service.kit.network.exact_urls import exact, onward
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetched, Fetcher
-from service.provider.remote.client import ApiKey, Provider
+from service.provider.remote.client import Provider
+from service.provider.remote.credentials import ApiKey
 from tests.support.media_fetches import PATH, answer, code, fetch, hosting, to
 from tests.support.name_resolution import ONE, Names
 from tests.support.provider_client import RECORD, Clock
@@ -63,7 +64,7 @@ async def test_subscribers_are_posted_to_in_the_letters_they_gave(letters: str) 
         lines.append((await reader.readline()).decode())
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         attempt = await sender.post(url.removesuffix("/hook") + letters, {}, b"", PATIENCE)
     assert isinstance(attempt, Answered)
     assert lines == [f"POST {letters} HTTP/1.1\r\n"]
@@ -175,12 +176,12 @@ async def test_nothing_inward_is_dialled_however_oddly_it_is_written(target: str
         port = inward.sockets[0].getsockname()[1]
         location = target.format(port=port).encode()
         redirect = b"HTTP/1.1 302 x\r\nContent-Length: 0\r\nLocation: %b\r\n\r\n" % location
-        guard = Guard(ONE, Names(["127.0.0.2"]))
+        guard = AddressGuard(ONE, Names(["127.0.0.2"]))
         async with hosting(redirect) as host:
             came = await fetch(host.url + PATH, by=Fetcher(guard), seconds=5)
         assert code(came) in {"blocked", "redirect", "unreachable"}
         url = location.decode()
-        async with WebhookSender(Guard(ONE, Names(["127.0.0.2"]))) as sender:
+        async with WebhookSender(AddressGuard(ONE, Names(["127.0.0.2"]))) as sender:
             assert not isinstance(await sender.post(url, {}, b"", 5), Answered)
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from service.kit.concurrency.fair_semaphore import Turns
+from service.kit.concurrency.fair_semaphore import FairSemaphore
 
 
 async def test_each_account_has_its_turn_in_the_order_of_its_arrivals() -> None:
-    turns = Turns(1)
+    turns = FairSemaphore(1)
     asked = [(name, turns.ask(name)) for name in ("a", "a", "a", "b", "c", "b")]
     order = []
     while asked:
@@ -18,7 +18,7 @@ async def test_each_account_has_its_turn_in_the_order_of_its_arrivals() -> None:
 
 
 async def test_who_has_gone_is_passed_over_and_leaves_no_place_taken() -> None:
-    turns = Turns(2)
+    turns = FairSemaphore(2)
     held = [turns.ask("a"), turns.ask("b")]
     gone, waiting = turns.ask("c"), turns.ask("d")
     turns.give_back(gone)
@@ -31,7 +31,7 @@ async def test_who_has_gone_is_passed_over_and_leaves_no_place_taken() -> None:
 
 
 async def test_a_turn_that_came_while_its_owner_went_is_passed_on() -> None:
-    turns = Turns(1)
+    turns = FairSemaphore(1)
     first, second, third = (turns.ask("a") for _ in range(3))
     turns.give_back(first)
     assert second.done()

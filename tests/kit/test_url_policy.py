@@ -5,38 +5,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.kit.network.ports import Ports, parse_ports
-from service.kit.network.url_policy import Address, Networks, check_url, parse_networks, refusal
+from service.kit.network.url_policy import (
+    Address,
+    Networks,
+    blocked_reason,
+    check_url,
+    parse_networks,
+)
 from tests.support.ip_addresses import ASKED_FOR, EVERYTHING, FREE, NEVER
 
 
 @pytest.mark.parametrize("text", FREE)
 def test_a_public_address_is_free(text: str) -> None:
-    assert refusal(ip_address(text), ()) is None
+    assert blocked_reason(ip_address(text), ()) is None
 
 
 @pytest.mark.parametrize("text", ASKED_FOR)
 def test_an_inward_address_passes_only_when_allowed(text: str) -> None:
-    assert refusal(ip_address(text), ())
-    assert refusal(ip_address(text), EVERYTHING) is None
+    assert blocked_reason(ip_address(text), ())
+    assert blocked_reason(ip_address(text), EVERYTHING) is None
 
 
 @pytest.mark.parametrize("text", NEVER)
 def test_some_addresses_are_refused_whatever_is_allowed(text: str) -> None:
-    assert refusal(ip_address(text), ())
-    assert refusal(ip_address(text), EVERYTHING)
+    assert blocked_reason(ip_address(text), ())
+    assert blocked_reason(ip_address(text), EVERYTHING)
 
 
 def test_an_allowed_network_opens_itself_and_nothing_beside_it() -> None:
     allowed = parse_networks("10.1.0.0/16, fd12::/16")
-    assert refusal(ip_address("10.1.2.3"), allowed) is None
-    assert refusal(ip_address("::ffff:10.1.2.3"), allowed) is None
-    assert refusal(ip_address("fd12::1"), allowed) is None
-    assert refusal(ip_address("10.2.0.1"), allowed)
-    assert refusal(ip_address("fd13::1"), allowed)
+    assert blocked_reason(ip_address("10.1.2.3"), allowed) is None
+    assert blocked_reason(ip_address("::ffff:10.1.2.3"), allowed) is None
+    assert blocked_reason(ip_address("fd12::1"), allowed) is None
+    assert blocked_reason(ip_address("10.2.0.1"), allowed)
+    assert blocked_reason(ip_address("fd13::1"), allowed)
 
 
 def test_one_refused_reading_behind_a_local_translator_is_enough() -> None:
-    assert refusal(ip_address("64:ff9b:1:7f00:0:100:808:808"), ())
+    assert blocked_reason(ip_address("64:ff9b:1:7f00:0:100:808:808"), ())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,7 @@ def test_one_refused_reading_behind_a_local_translator_is_enough() -> None:
     ],
 )
 def test_a_reason_says_what_the_address_is(text: str, reason: str) -> None:
-    assert refusal(ip_address(text), ()) == reason
+    assert blocked_reason(ip_address(text), ()) == reason
 
 
 @given(st.ip_addresses(v=4), st.sampled_from([(), EVERYTHING]))
@@ -72,8 +78,8 @@ def test_an_ipv4_address_is_judged_the_same_in_every_disguise(
         IPv6Address(0x2002 << 112 | bits << 80),
         IPv6Address(0x2001 << 112 | 0x08080808 << 64 | (~bits & 0xFFFFFFFF)),
     ]
-    bare = refusal(address, allowed) is None
-    assert [refusal(one, allowed) is None for one in disguises] == [bare] * 4
+    bare = blocked_reason(address, allowed) is None
+    assert [blocked_reason(one, allowed) is None for one in disguises] == [bare] * 4
 
 
 LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215
@@ -88,7 +94,7 @@ def test_what_python_calls_local_is_never_free(address: Address) -> None:
         or address in LOCAL_NAT64
         or int(address) < 1 << 32
     )
-    assert address.is_global or translated or refusal(address, ())
+    assert address.is_global or translated or blocked_reason(address, ())
 
 
 def test_networks_stand_between_commas_or_spaces() -> None:

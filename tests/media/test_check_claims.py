@@ -5,7 +5,7 @@ import pytest
 
 from service.intake.store import insert
 from service.media.store import media_checks
-from service.media.store.media_checks import Terms
+from service.media.store.media_checks import MediaClaimLimits
 from service.resources import Resources
 from tests.submission.test_claim import an_account
 from tests.support.database import fetch
@@ -28,10 +28,10 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
     now = resources.clock()
     async with resources.database.transaction() as tx:
         with heard() as statements:
-            await media_checks.claim(tx, Terms("lse_1", 4, {}, {}), now=now, until=now)
+            await media_checks.claim(tx, MediaClaimLimits("lse_1", 4, {}, {}), now=now, until=now)
             assert not await media_checks.holds(tx, "sub_old1", "lse_0")
-            assert not await media_checks.finish(tx, "sub_old1", "lse_0")
-            assert not await media_checks.again(tx, "sub_old1", "lse_0", now, tried=True)
+            assert not await media_checks.complete(tx, "sub_old1", "lse_0")
+            assert not await media_checks.release(tx, "sub_old1", "lse_0", now, tried=True)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         await connection.execute("ANALYZE")
@@ -53,10 +53,10 @@ async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resourc
     subject = a_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
     async with resources.database.transaction() as tx:
         await insert.add_subjects(tx, [subject], {subject.id})
-        terms = Terms("lse_1", 1, {}, {})
+        terms = MediaClaimLimits("lse_1", 1, {}, {})
         (due,) = await media_checks.claim(tx, terms, now=now, until=now)
         assert (due.id, due.account_id, due.tries) == (subject.id, account, 0)
-        assert not await media_checks.finish(tx, subject.id, "lse_2")
+        assert not await media_checks.complete(tx, subject.id, "lse_2")
         assert await media_checks.holds(tx, subject.id, "lse_1")
-        assert await media_checks.finish(tx, subject.id, "lse_1")
+        assert await media_checks.complete(tx, subject.id, "lse_1")
         assert not await media_checks.holds(tx, subject.id, "lse_1")

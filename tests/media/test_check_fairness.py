@@ -13,13 +13,13 @@ from service import worker
 from service.accounts.store import api_keys
 from service.job_queue import Work
 from service.kit.concurrency.work_loop import WorkLoop
-from service.media.steps.check_media import Claimed, Looker
+from service.media.steps.check_media import ClaimedMediaCheck, MediaChecker
 from service.media.store import media_checks
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Ignored, Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import TransitionGuard, advance
+from service.subjects.steps.transition import TransitionGuard, transition
 from tests.support.api import Api
 from tests.support.callbacks import create
 from tests.support.clock import Clock
@@ -65,7 +65,7 @@ async def looked_at(resources: Resources, subject_id: str) -> None:
 @asynccontextmanager
 async def draining(resources: Resources) -> AsyncIterator[None]:
     """A worker's part that looks, rung by its timer; what it has begun is cut off at the end."""
-    loop: WorkLoop[Claimed] = worker.make_loops(resources)[Work.CHECK_MEDIA]
+    loop: WorkLoop[ClaimedMediaCheck] = worker.make_loops(resources)[Work.CHECK_MEDIA]
     running = asyncio.create_task(loop.run(0.01))
     try:
         yield
@@ -90,9 +90,9 @@ async def test_workers_at_once_look_at_each_subject_once(
     names = [f"{number}" for number in range(24)]
     media.files |= {name: picture(shade=10 + int(name)) for name in names}
     made = {await given(resources, f"a{name}", media, name, "front") for name in names}
-    lookers = [Looker(resources) for _ in range(4)]
+    lookers = [MediaChecker(resources) for _ in range(4)]
 
-    async def work(looker: Looker) -> None:
+    async def work(looker: MediaChecker) -> None:
         while claimed := await looker.claim(PLACES):
             await asyncio.gather(*(looker.look(one) for one in claimed))
 
@@ -106,7 +106,7 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
     api: Api, media: Gallery, clock: Clock
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
-    (claimed,) = await Looker(api.resources).claim(PLACES)
+    (claimed,) = await MediaChecker(api.resources).claim(PLACES)
     assert claimed.due.id == subject_id
     clock.pass_by(api.resources.settings.lease - 0.1)
     await api.work(Work.CHECK_MEDIA)
@@ -121,11 +121,11 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
 async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
     """The token is checked under the lock that the end is written under."""
     subject_id = (await api.create(**media.images("front", "side")))["id"]
-    (claimed,) = await Looker(api.resources).claim(PLACES)
+    (claimed,) = await MediaChecker(api.resources).claim(PLACES)
     news = StatusUpdate(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
     async with api.resources.database.autocommit() as tx:
-        assert await media_checks.finish(tx, subject_id, claimed.lease.token)
-    outcome = await advance(
+        assert await media_checks.complete(tx, subject_id, claimed.lease.token)
+    outcome = await transition(
         api.resources, subject_id, news, TransitionGuard(media=claimed.lease.token)
     )
     assert outcome is not None
@@ -140,7 +140,7 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held = {"side"}
-    stopped = Looker(api.resources)
+    stopped = MediaChecker(api.resources)
     (claimed,) = await stopped.claim(PLACES)
     looking = asyncio.create_task(stopped.look(claimed))
     await media.until_asked("side")
@@ -237,7 +237,7 @@ async def test_one_place_is_taken_in_turns(resources: Resources, media: Gallery)
     for number in range(30):
         await given(resources, "long", media, f"{number}", "front")
     short = {await given(resources, "short", media, f"s{number}", "front") for number in range(5)}
-    looker = Looker(resources)
+    looker = MediaChecker(resources)
     turns = 0
     while short & await waiting(resources):
         (claimed,) = await looker.claim(1)
@@ -253,7 +253,7 @@ async def test_of_one_account_the_oldest_is_looked_at_first(
     for _ in range(6):
         made.append(await given(resources, "one", media, "front", "side"))
         clock.pass_by(1)
-    claimed = [await Looker(resources).claim(1) for _ in made]
+    claimed = [await MediaChecker(resources).claim(1) for _ in made]
     assert [one.due.id for part in claimed for one in part] == made
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.kit.network.ports import parse_ports
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.local.ports import free_port
 from service.media.remote.fetch import MOST_REDIRECTS, PIECE, Fetched, Fetcher, Unfetched
 from tests.support.media_fetches import (
@@ -116,7 +116,7 @@ async def test_a_status_says_why_it_does_not_come(status: int, expected: str) ->
 async def test_a_host_that_is_not_there_may_come_back() -> None:
     assert code(await fetch(f"http://127.0.0.1:{free_port()}{PATH}")) == "unreachable"
     assert await unfetched(resetting) == "unreachable"
-    nowhere = Guard(LOOPBACK, Names([]))
+    nowhere = AddressGuard(LOOPBACK, Names([]))
     assert code(await fetch(f"http://sub.test{PATH}", by=Fetcher(nowhere))) == "unreachable"
 
 
@@ -124,7 +124,7 @@ async def test_a_certificate_that_is_not_trusted_is_not_accepted(tmp_path: Path)
     serving, _ = certified("sub.test", tmp_path)
     async with hosting(answer(b"x"), serving) as host:
         url = host.url.replace("http://127.0.0.1", "https://sub.test") + PATH
-        came = await fetch(url, by=Fetcher(Guard(LOOPBACK, Names(["127.0.0.1"]))))
+        came = await fetch(url, by=Fetcher(AddressGuard(LOOPBACK, Names(["127.0.0.1"]))))
     assert "TLS" in str(came)
     assert host.heads == []
 
@@ -207,7 +207,7 @@ async def test_nothing_inward_is_dialled_neither_at_once_nor_after_a_redirect(ta
     inward = await asyncio.start_server(lambda *_: pytest.fail("dialled"), "127.0.0.2", 0)
     async with inward:
         url = target.format(port=inward.sockets[0].getsockname()[1])
-        guard = Guard(ONE, Names(["127.0.0.2"]))
+        guard = AddressGuard(ONE, Names(["127.0.0.2"]))
         assert code(await fetch(url, by=Fetcher(guard))) == "blocked"
         async with hosting(to(url)) as host:
             assert code(await fetch(host.url + PATH, by=Fetcher(guard))) == "blocked"
@@ -217,7 +217,7 @@ async def test_a_name_that_turns_inward_on_the_way_is_not_dialled_again() -> Non
     names = Names(["127.0.0.1"], ["127.0.0.2"])
     async with hosting(to("/again", headers="Connection: close\r\n")) as host:
         url = host.url.replace("127.0.0.1", "sub.test") + PATH
-        assert code(await fetch(url, by=Fetcher(Guard(ONE, names)))) == "blocked"
+        assert code(await fetch(url, by=Fetcher(AddressGuard(ONE, names)))) == "blocked"
     assert names.asked == ["sub.test", "sub.test"]
     assert len(host.heads) == 1
 
@@ -225,7 +225,7 @@ async def test_a_name_that_turns_inward_on_the_way_is_not_dialled_again() -> Non
 async def test_a_port_that_is_not_open_to_urls_is_not_dialled() -> None:
     async with hosting(answer(b"x")) as closed, hosting(to(f"{closed.url}/")) as host:
         port = host.url.rpartition(":")[2]
-        guard = Guard(LOOPBACK, ports=parse_ports(port))
+        guard = AddressGuard(LOOPBACK, ports=parse_ports(port))
         assert code(await fetch(closed.url + PATH, by=Fetcher(guard))) == "blocked"
         assert code(await fetch(host.url + PATH, by=Fetcher(guard))) == "blocked"
     assert closed.heads == []
@@ -237,7 +237,7 @@ async def test_https_is_not_given_up_on_the_way(tmp_path: Path) -> None:
         pages = {PATH: to(f"{plain.url}/"), "/up": to("/b"), "/b": answer(b"x")}
         async with hosting(pages, serving) as host:
             base = host.url.replace("http://127.0.0.1", "https://sub.test")
-            guard = Guard(LOOPBACK, Names(["127.0.0.1"]))
+            guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]))
             assert code(await fetch(base + PATH, by=Fetcher(guard, tls=trusting))) == "redirect"
             assert await fetch(f"{base}/up", by=Fetcher(guard, tls=trusting)) == Fetched(1)
             async with hosting(to(f"{base}/b")) as http:
@@ -255,5 +255,5 @@ async def test_a_name_whose_servers_hang_is_given_up() -> None:
         await asyncio.sleep(3600)
         raise socket.gaierror(socket.EAI_AGAIN, host)
 
-    guard = Guard(LOOPBACK, hanging, resolve_seconds=0.05)
+    guard = AddressGuard(LOOPBACK, hanging, resolve_seconds=0.05)
     assert code(await fetch(f"http://sub.test{PATH}", by=Fetcher(guard))) == "unreachable"

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote import fetch as media_fetch
 from service.media.remote.fetch import Fetched, Fetcher
 from tests.support.media_fetches import (
@@ -48,7 +48,7 @@ async def test_a_host_that_falls_silent_is_given_up_before_the_time_is_up() -> N
         await reader.read()
 
     for page in (half, silent):
-        impatient = Fetcher(Guard(LOOPBACK), idle_seconds=0.1)
+        impatient = Fetcher(AddressGuard(LOOPBACK), idle_seconds=0.1)
         assert await unfetched(page, impatient) == "unreachable"
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 from service.media.domain.image import MAX_BYTES, MAX_PARTS, MAX_PIXELS, PNG, Image, read
 
 
@@ -53,7 +53,7 @@ REAL_JPEG, REAL_PNG = drawn("JPEG"), drawn("PNG")
 
 def code(data: bytes) -> str:
     found = read(data)
-    assert isinstance(found, Flaw)
+    assert isinstance(found, Defect)
     return found.code
 
 
@@ -105,7 +105,7 @@ def test_both_sides_of_every_size_limit_hold(
     width, height = size[::step]
     found = read(drawn(kind, (width, height)))
     if expected:
-        assert isinstance(found, Flaw)
+        assert isinstance(found, Defect)
         assert found.code == expected
         assert f"{width} x {height}" in found.message
     else:
@@ -142,8 +142,8 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
 )
 def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
     found = read(data)
-    assert isinstance(found, Flaw)
-    assert found == Flaw("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
+    assert isinstance(found, Defect)
+    assert found == Defect("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
 
 
 @pytest.mark.parametrize("real", [REAL_JPEG, REAL_PNG, drawn("JPEG", progressive=True)])
@@ -221,7 +221,7 @@ def test_a_jpeg_that_few_decoders_take_is_refused(marker: int) -> None:
 def test_a_png_that_cannot_hold_the_pixels_of_its_header_is_cut_short() -> None:
     for data, expected in ((b"", "truncated"), (b"\0" * 87, "truncated"), (b"\0" * 88, None)):
         found = read(png(300, 300, chunk(b"IDAT", data)))
-        assert (found.code if isinstance(found, Flaw) else None) == expected
+        assert (found.code if isinstance(found, Defect) else None) == expected
 
 
 def test_pixels_beyond_those_of_the_header_are_not_unpacked() -> None:
@@ -237,7 +237,7 @@ def test_the_invented_images_of_this_file_are_good_but_for_what_they_show() -> N
 
 @given(st.sampled_from([b"", REAL_JPEG[:2], PNG, REAL_PNG[:33], jpeg(FRAME)[:-2]]), st.binary())
 def test_hostile_bytes_are_judged_and_never_raise(start: bytes, rest: bytes) -> None:
-    assert isinstance(read(start + rest), Image | Flaw)
+    assert isinstance(read(start + rest), Image | Defect)
 
 
 @given(
@@ -248,7 +248,7 @@ def test_a_damaged_real_image_never_raises(real: bytes, changes: list[tuple[int,
     data = bytearray(real)
     for at, value in changes:
         data[at % len(data)] = value
-    assert isinstance(read(bytes(data)), Image | Flaw)
+    assert isinstance(read(bytes(data)), Image | Defect)
 
 
 def seen_by_pillow(data: bytes) -> tuple[str | None, tuple[int, int]] | None:

@@ -1,10 +1,10 @@
 """Where media stand in a document, and what is said of bad ones."""
 
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 from service.media.domain.references import (
     FRONTAL,
-    Found,
-    Medium,
+    MediaDefect,
+    MediaReference,
     by_url,
     compared,
     duplicate_of,
@@ -23,14 +23,16 @@ def test_media_are_named_as_in_the_request() -> None:
         "refer_images": [{"image_url": {"media": HASH}}, {"image_url": "https://a.test/2"}],
     }
     assert list(media_of({"element_image_list": images})) == [
-        Medium("element_image_list/frontal_image", "image", "https://a.test/1", None),
-        Medium("element_image_list/refer_images/0/image_url", "image", None, HASH),
-        Medium("element_image_list/refer_images/1/image_url", "image", "https://a.test/2", None),
+        MediaReference("element_image_list/frontal_image", "image", "https://a.test/1", None),
+        MediaReference("element_image_list/refer_images/0/image_url", "image", None, HASH),
+        MediaReference(
+            "element_image_list/refer_images/1/image_url", "image", "https://a.test/2", None
+        ),
     ]
     videos = {"refer_videos": [{"video_url": "https://a.test/3"}]}
     (video,) = media_of({"element_video_list": videos})
     field = "element_video_list/refer_videos/0/video_url"
-    assert video == Medium(field, "video", "https://a.test/3", None)
+    assert video == MediaReference(field, "video", "https://a.test/3", None)
     assert list(media_of({})) == []
 
 
@@ -49,9 +51,9 @@ def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
 
 def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
     found = [
-        Found("a", Flaw("unreachable", "could not be fetched"), passing=True),
-        Found("b", Flaw("too_small", "is 1 x 1 pixels")),
-        Found("c", duplicate_of("b")),
+        MediaDefect("a", Defect("unreachable", "could not be fetched"), passing=True),
+        MediaDefect("b", Defect("too_small", "is 1 x 1 pixels")),
+        MediaDefect("c", duplicate_of("b")),
     ]
     assert error_of(found) == {
         "code": "media_too_small",
@@ -69,7 +71,7 @@ def seen(frontal: str, *others: str) -> tuple[list[str], list[str]]:
         field = f"refer/{place}" if place else FRONTAL
         content = name[0].lower()
         url = None if name[0].isupper() else f"https://a.test/{name[1:] or f'at-{place}'}"
-        images.append((Medium(field, "image", url, None if url else content), content))
+        images.append((MediaReference(field, "image", url, None if url else content), content))
     found, warnings = compared(images)
     assert {one.code for one in warnings} <= {"duplicate_image"}
     assert all(f"{one.pointer[1:]} has the same content as" in one.message for one in warnings)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.media.domain.defects import Flaw
-from service.media.domain.video import MAX_BYTES, TOO_LARGE, Reader, Video
+from service.media.domain.defects import Defect
+from service.media.domain.video import MAX_BYTES, TOO_LARGE, Video, VideoInspector
 from tests.support.films import (
     FULL_HD,
     LEFT,
@@ -98,7 +98,7 @@ def test_any_other_size_and_any_pixel_that_is_not_square_is_refused(
     pixel: Fraction | int,
 ) -> None:
     flaw = judged(film(1, size, pixel=pixel))
-    assert isinstance(flaw, Flaw)
+    assert isinstance(flaw, Defect)
     assert flaw.code == "resolution"
     shown = f"{size[0]} x {size[1]}" if pixel == 1 else f"{Fraction(pixel).numerator}:"
     assert shown in flaw.message
@@ -217,7 +217,7 @@ def test_sound_alone_is_no_video() -> None:
 
 def test_two_hundred_million_bytes_are_taken_and_one_more_is_not() -> None:
     data, rest = film(flags="faststart"), b"\0" * 1_000_000
-    reader = Reader()
+    reader = VideoInspector()
     reader.feed(data + struct.pack(">I4s", MAX_BYTES - len(data), b"free"))
     left = MAX_BYTES - len(data) - 8
     for _ in range(left // len(rest)):
@@ -236,7 +236,7 @@ def test_a_part_that_ends_too_late_is_known_before_it_is_read() -> None:
         for begun in (b"mdat", b"free"):
             start = data if begun == b"mdat" else data[: data.index(b"moov") - 4]
             more = struct.pack(">I4s", size + len(data) - len(start), begun)
-            reader = Reader()
+            reader = VideoInspector()
             reader.feed(start + more)
             assert (reader.flaw is not None) == flaw
             assert code(start + more) == ("too_large" if flaw else "truncated")
@@ -259,7 +259,7 @@ def test_what_is_wrong_with_a_film_whose_header_comes_first_is_known_before_its_
     wrong: list[dict[str, Any]] = [{"size": (1280, 720)}, {"seconds": 9}, {"codec": "", "sound": 4}]
     for how in wrong:
         data = film(flags="faststart", **how)
-        reader = Reader()
+        reader = VideoInspector()
         reader.feed(data[: data.index(b"mdat")])
         assert reader.flaw is not None
         assert reader.finish() == reader.flaw == judged(data)

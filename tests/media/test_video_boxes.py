@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 from service.media.domain.mp4_boxes import MAX_BOXES, MAX_KEPT
 from service.media.domain.video import Video
 from tests.support.films import (
@@ -156,7 +156,7 @@ def test_mp4_and_mov_are_told_by_their_brands_or_by_how_they_begin(ftyp: bytes, 
 )
 def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
     message = f"must be an MP4 or MOV by content; this is {what}"
-    assert judged(data) == Flaw("wrong_type", message)
+    assert judged(data) == Defect("wrong_type", message)
     assert judged(data, 1) == judged(data)
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 from service.media.domain.mp4_boxes import MAX_KEPT
-from service.media.domain.video import FILM, MAX_BYTES, Reader, Video
+from service.media.domain.video import FILM, MAX_BYTES, Video, VideoInspector
 from tests.support.films import (
     FTYP,
     MDAT,
@@ -30,7 +30,7 @@ from tests.support.films import (
 
 
 def test_what_is_skipped_is_never_held() -> None:
-    piece, reader = bytes(1 << 20), Reader()
+    piece, reader = bytes(1 << 20), VideoInspector()
     reader.feed(FTYP + movie(track()) + struct.pack(">I4s", 150 << 20, b"mdat"))
     tracemalloc.start()
     for _ in range(149):
@@ -38,11 +38,11 @@ def test_what_is_skipped_is_never_held() -> None:
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 10_000
-    assert reader.finish() == Flaw("truncated", "is cut short")
+    assert reader.finish() == Defect("truncated", "is cut short")
 
 
 def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
-    piece, reader = bytes(1 << 20), Reader()
+    piece, reader = bytes(1 << 20), VideoInspector()
     reader.feed(FTYP + b"\0\0\0\0moov")
     tracemalloc.start()
     fed = 0
@@ -123,7 +123,7 @@ def test_what_is_not_needed_of_a_header_is_skipped_wherever_it_stands(
     data = fragmented(fragment(run(3)), init=movie(track(tables(samples=1)), box(b"mvex", TREX)))
     larger = grown(data, EXTRA, *around)
     assert len(larger) - len(data) == len(EXTRA) > MAX_KEPT
-    reader = Reader()
+    reader = VideoInspector()
     tracemalloc.start()
     for at in range(0, len(larger), 1 << 16):
         reader.feed(larger[at : at + (1 << 16)])
@@ -139,8 +139,8 @@ STARTS = [b"", FTYP, FTYP + MDAT, sketch(), fragmented(fragment(run(4)))]
 CUTS = st.lists(st.integers(1, 300), min_size=1, max_size=20)
 
 
-def in_pieces(data: bytes, cuts: list[int]) -> Video | Flaw:
-    reader, at = Reader(), 0
+def in_pieces(data: bytes, cuts: list[int]) -> Video | Defect:
+    reader, at = VideoInspector(), 0
     for cut in cuts:
         reader.feed(data[at : at + cut])
         at += cut
@@ -155,7 +155,7 @@ def test_hostile_bytes_are_judged_never_raise_and_do_not_depend_on_the_pieces(
     cuts: list[int],
 ) -> None:
     finding = judged(start + rest)
-    assert isinstance(finding, Video | Flaw)
+    assert isinstance(finding, Video | Defect)
     assert in_pieces(start + rest, cuts) == finding
 
 
@@ -175,8 +175,8 @@ BOXES = st.recursive(
 
 @given(st.lists(BOXES, max_size=4))
 def test_boxes_put_together_at_random_never_raise(parts: list[bytes]) -> None:
-    assert isinstance(judged(FTYP + b"".join(parts)), Video | Flaw)
-    assert isinstance(judged(sketch(track(), *parts)), Video | Flaw)
+    assert isinstance(judged(FTYP + b"".join(parts)), Video | Defect)
+    assert isinstance(judged(sketch(track(), *parts)), Video | Defect)
 
 
 @settings(max_examples=300)
@@ -198,7 +198,7 @@ def test_a_film_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pi
         data[headers[at % len(headers)]] = value
     whole = bytes(data[: len(data) - cut])
     finding = judged(whole)
-    assert isinstance(finding, Video | Flaw)
+    assert isinstance(finding, Video | Defect)
     assert in_pieces(whole, cuts) == finding
 
 

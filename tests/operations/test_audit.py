@@ -8,7 +8,7 @@ from service.job_queue import Work
 from service.operations.store.audit import MOST, QUESTIONS
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
@@ -34,7 +34,7 @@ async def story(api: Api, subscriber: Receiver) -> None:
     await api.subscribe(subscriber.url)
     subject = await api.create(callback_url=subscriber.url)
     news = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
-    await advance(api.resources, subject["id"], news)
+    await transition(api.resources, subject["id"], news)
     for _ in range(2):
         await api.work(Work.DELIVER)
     assert len(subscriber.got) == 3

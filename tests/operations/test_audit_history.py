@@ -13,7 +13,7 @@ from service.operations.store.audit import QUESTIONS
 from service.subjects.domain.event import HealthNotice, operational
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
 from tests.support.api import Api
@@ -83,7 +83,9 @@ class History:
     async def advance(self) -> None:
         subject = self.chance.choice(self.subjects)
         signal = self.chance.choice([Signal.SUBMITTED, Signal.PROCESSING])
-        await advance(self.api.resources, subject, StatusUpdate(signal, provider_task_id=subject))
+        await transition(
+            self.api.resources, subject, StatusUpdate(signal, provider_task_id=subject)
+        )
 
     async def pause(self) -> None:
         id_ = self.any()

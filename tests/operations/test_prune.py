@@ -126,5 +126,5 @@ async def test_a_real_subject_bears_the_times_that_are_learnt_from(api: Api) -> 
     made = (await api.ended(subject_id))["subject"]
     assert made["provider_created_at"] <= made["provider_updated_at"]
     async with api.resources.database.transaction() as tx:
-        found = await typical_durations.durations(tx, LOOK_BACK, SAMPLES)
+        found = await typical_durations.recent_durations(tx, LOOK_BACK, SAMPLES)
     assert {kind: len(seconds) for kind, seconds in found.items()} == {"image_refer": 1}

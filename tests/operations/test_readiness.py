@@ -129,10 +129,10 @@ async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
     await redis.acl_setuser(**user)
     place = api.resources.settings.redis_url.removeprefix("redis://")
     async with Queue(f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{place}", "q") as queue:
-        found = await readiness.look(replace(api.resources, queue=queue))
+        found = await readiness.check_readiness(replace(api.resources, queue=queue))
         assert (found.usable, found.status) == (True, "degraded")
         await redis.acl_setuser("l@mited", enabled=True, channels=["q:*"])
-        found = await readiness.look(replace(api.resources, queue=queue))
+        found = await readiness.check_readiness(replace(api.resources, queue=queue))
         assert found.checks == WELL
     await redis.acl_deluser("l@mited")
     await redis.aclose()
@@ -140,7 +140,7 @@ async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
 
 async def test_without_redis_work_is_swept_up(api: Api) -> None:
     async with Queue(f"redis://127.0.0.1:{free_port()}/0", "q") as away:
-        found = await readiness.look(replace(api.resources, queue=away))
+        found = await readiness.check_readiness(replace(api.resources, queue=away))
     assert (found.usable, found.status) == (True, "degraded")
     assert found.checks == WELL | {"redis": "cannot be reached: work is swept up"}
 
@@ -149,7 +149,7 @@ async def test_a_postgres_that_lets_nobody_in_is_not_usable(api: Api) -> None:
     url = api.resources.settings.database_url
     for wrong in (database(url, "no_such"), url.replace("callsheet:", "callsheet:wrong")):
         away = Database(wrong)
-        found = await readiness.look(replace(api.resources, database=away))
+        found = await readiness.check_readiness(replace(api.resources, database=away))
         assert (found.usable, found.status) == (False, "unavailable")
         assert found.checks["postgres"] == "cannot be reached"
         await away.close()

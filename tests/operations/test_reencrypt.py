@@ -21,7 +21,7 @@ from service.resources import Resources
 from service.schema.subscribers import previous_signing_keys
 from service.settings import read_settings
 from service.subscribers.store import signing_keys
-from service.subscribers.store.signing_keys import Keys
+from service.subscribers.store.signing_keys import SigningKeys
 from service.wiring import open_resources
 from tests.conftest import SECRET_KEY
 from tests.support.api import Api
@@ -169,10 +169,10 @@ async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
     vault, bound = api.resources.vault, encryption_context(made["id"])
     async with process(api, environ | CHANGED) as changed:
         async with api.resources.database.transaction() as tx:
-            await signing_keys.hold(tx, account["account_id"], made["id"])
+            await signing_keys.lock(tx, account["account_id"], made["id"])
             reencrypting = asyncio.create_task(reencrypt.reencrypt(changed))
             await blocked(api.resources)
-            keys = Keys(vault.seal(b"the new key", bound), None, None)
+            keys = SigningKeys(vault.seal(b"the new key", bound), None, None)
             await signing_keys.change(tx, made["id"], keys)
         assert (await reencrypting).anew == 1
     (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")

@@ -5,20 +5,22 @@ import json
 import pytest
 
 from service.provider.domain.task_reports import Status
-from service.provider.remote.client import (
-    Absent,
+from service.provider.remote.client import Provider
+from service.provider.remote.credentials import ApiKey
+from service.provider.remote.outcomes import (
+    CLASSES,
+    CODE_ACTIONS,
     Accepted,
-    ApiKey,
+    AlreadyExists,
+    CodeAction,
     CreateAnswer,
-    Deferred,
-    Exists,
-    Found,
-    Provider,
+    OutcomeUnknown,
+    ProviderStopped,
     Refused,
-    Stopped,
-    Unknown,
+    RetryLater,
+    TaskFound,
+    TaskNotFound,
 )
-from service.provider.remote.outcomes import CLASSES, MOVES, Move
 from tests.support.provider_client import (
     BODY,
     CREATED,
@@ -51,7 +53,7 @@ async def test_a_look_up_names_the_task_in_the_path_and_keeps_every_digit() -> N
         answer = await provider.look_up("sub_01")
         await provider.look_up("sub_01")
         assert server.connections == 1
-    assert isinstance(answer, Found)
+    assert isinstance(answer, TaskFound)
     assert answer.report.result is not None
     assert answer.report.result["element_id"] == str(BIG)
     assert ELEMENT["element_id"] == BIG
@@ -69,28 +71,28 @@ async def test_a_base_url_may_end_in_a_slash_and_an_id_cannot_leave_the_path() -
 
 async def test_the_newer_shape_is_read_in_an_envelope_too() -> None:
     answer = await looked_up(envelope(0, "", NEWER))
-    assert isinstance(answer, Found)
+    assert isinstance(answer, TaskFound)
     assert answer.report.status is Status.SUCCEEDED
 
 
 CREATE_ANSWERS = [
-    *((code, 401, Stopped(code, "words")) for code in (1000, 1001, 1002, 1003, 1004)),
-    *((code, 429, Stopped(code, "words")) for code in (1100, 1101, 1102, 1304)),
+    *((code, 401, ProviderStopped(code, "words")) for code in (1000, 1001, 1002, 1003, 1004)),
+    *((code, 429, ProviderStopped(code, "words")) for code in (1100, 1101, 1102, 1304)),
     (1103, 403, Refused(1103, "words")),
     *((code, 400, Refused(code, "words")) for code in (1200, 1201, 1300, 1301)),
     *((code, 404, Refused(code, "words")) for code in (1202, 1203)),
-    (1302, 429, Deferred(1302, "words", 0.0, parallel=False)),
-    (1303, 429, Deferred(1303, "words", 1.0, parallel=True)),
-    (5000, 500, Unknown("the provider answered 5000: words", was_read=True)),
-    (5001, 503, Deferred(5001, "words", 0.0, parallel=False)),
-    (5002, 504, Unknown("the provider answered 5002: words", was_read=True)),
+    (1302, 429, RetryLater(1302, "words", 0.0, parallel=False)),
+    (1303, 429, RetryLater(1303, "words", 1.0, parallel=True)),
+    (5000, 500, OutcomeUnknown("the provider answered 5000: words", was_read=True)),
+    (5001, 503, RetryLater(5001, "words", 0.0, parallel=False)),
+    (5002, 504, OutcomeUnknown("the provider answered 5002: words", was_read=True)),
     # Codes nobody has documented, by their class.
-    (1099, 401, Stopped(1099, "words")),
-    (1199, 429, Stopped(1199, "words")),
+    (1099, 401, ProviderStopped(1099, "words")),
+    (1199, 429, ProviderStopped(1199, "words")),
     (1299, 400, Refused(1299, "words")),
-    (1399, 429, Deferred(1399, "words", 0.0, parallel=False)),
+    (1399, 429, RetryLater(1399, "words", 0.0, parallel=False)),
     *(
-        (code, 500, Unknown(f"the provider answered {code}: words", was_read=True))
+        (code, 500, OutcomeUnknown(f"the provider answered {code}: words", was_read=True))
         for code in (5003, 1, -1, 12, 2000, 10**25)
     ),
 ]
@@ -105,9 +107,9 @@ async def test_every_code_has_its_answer_whatever_the_http_status(
 
 
 def test_no_code_of_the_table_is_left_out_of_the_tests() -> None:
-    assert set(MOVES) <= {code for code, _, _ in CREATE_ANSWERS}
+    assert set(CODE_ACTIONS) <= {code for code, _, _ in CREATE_ANSWERS}
     assert set(CLASSES) == {
-        code // 100 for code, move in MOVES.items() if move is not Move.DOUBT
+        code // 100 for code, move in CODE_ACTIONS.items() if move is not CodeAction.DOUBT
     } - {50}
 
 
@@ -117,20 +119,20 @@ async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
 ) -> None:
     answer = await looked_up(envelope(code, "words", status=status))
     if isinstance(expected, Refused):
-        assert answer == Unknown(f"the provider answered {code}: words", was_read=True)
+        assert answer == OutcomeUnknown(f"the provider answered {code}: words", was_read=True)
     else:
         assert answer == expected
 
 
 async def test_two_1201_answers_mean_something_else() -> None:
     exists = envelope(1201, "external_task_id Already Exists", status=400)
-    assert await created(exists) == Exists("external_task_id Already Exists")
+    assert await created(exists) == AlreadyExists("external_task_id Already Exists")
     absent = envelope(1201, "Task not found by id sub_01", status=400)
-    assert await looked_up(absent) == Absent("Task not found by id sub_01")
-    assert isinstance(await looked_up(exists), Unknown)
+    assert await looked_up(absent) == TaskNotFound("Task not found by id sub_01")
+    assert isinstance(await looked_up(exists), OutcomeUnknown)
     assert isinstance(await created(absent), Refused)
     other = envelope(1200, "Task not found by id sub_01", status=400)
-    assert isinstance(await looked_up(other), Unknown)
+    assert isinstance(await looked_up(other), OutcomeUnknown)
 
 
 async def test_success_is_told_by_the_code_not_by_the_status() -> None:
@@ -156,7 +158,7 @@ async def test_retry_after_is_honoured_within_bounds(
     header: str, code: int, expected: float
 ) -> None:
     answer = await created(envelope(code, "", headers=f"retry-after: {header}\r\n"))
-    assert isinstance(answer, Deferred)
+    assert isinstance(answer, RetryLater)
     assert answer.at_least == pytest.approx(expected)
 
 
@@ -174,11 +176,11 @@ async def test_retry_after_is_honoured_within_bounds(
     ],
 )
 async def test_success_without_a_record_of_our_task_is_in_doubt(data: object) -> None:
-    assert isinstance(await created(envelope(0, "", data)), Unknown)
-    assert isinstance(await looked_up(envelope(0, "", data)), Unknown)
+    assert isinstance(await created(envelope(0, "", data)), OutcomeUnknown)
+    assert isinstance(await looked_up(envelope(0, "", data)), OutcomeUnknown)
 
 
 async def test_a_record_that_does_not_repeat_our_id_is_believed() -> None:
     record = {"task_id": "1", "task_status": "submitted"}
     assert isinstance(await created(envelope(0, "", record)), Accepted)
-    assert isinstance(await looked_up(envelope(0, "", record)), Found)
+    assert isinstance(await looked_up(envelope(0, "", record)), TaskFound)

@@ -8,18 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.provider.remote.client import (
-    MAX_ANSWER,
-    MAX_CONNECTIONS,
+from service.provider.remote.client import MAX_ANSWER, MAX_CONNECTIONS, Provider
+from service.provider.remote.credentials import ApiKey
+from service.provider.remote.outcomes import (
+    CODE_ACTIONS,
     Accepted,
-    ApiKey,
     CreateAnswer,
-    Deferred,
     LookUpAnswer,
-    Provider,
-    Unknown,
+    OutcomeUnknown,
+    RetryLater,
 )
-from service.provider.remote.outcomes import MOVES
 from tests.support.provider_client import BODY, CREATED, Clock, created, looked_up, talking
 from tests.support.raw_server import Script, envelope, plain
 
@@ -99,7 +97,7 @@ LOST: dict[str, bytes | Script] = {
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST)
 async def test_an_answer_that_is_lost_or_unreadable_leaves_doubt(answer: bytes | Script) -> None:
     for outcome in (await created(answer), await looked_up(answer)):
-        assert isinstance(outcome, Unknown)
+        assert isinstance(outcome, OutcomeUnknown)
         assert outcome.reason
         assert "secret" not in outcome.reason
 
@@ -111,13 +109,13 @@ async def test_the_largest_answer_is_read() -> None:
 
 @pytest.mark.parametrize("answer", [silence, trickle])
 async def test_no_call_takes_longer_than_its_time(answer: Script) -> None:
-    assert await created(answer, timeout=0.2) == Unknown("no whole answer within 0.2 s")
-    assert await looked_up(answer, timeout=0.2) == Unknown("no whole answer within 0.2 s")
+    assert await created(answer, timeout=0.2) == OutcomeUnknown("no whole answer within 0.2 s")
+    assert await looked_up(answer, timeout=0.2) == OutcomeUnknown("no whole answer within 0.2 s")
 
 
 async def test_a_redirect_is_not_followed() -> None:
     async with talking(plain(b"", 307, "location: /elsewhere\r\n")) as (provider, server):
-        assert isinstance(await provider.create(BODY), Unknown)
+        assert isinstance(await provider.create(BODY), OutcomeUnknown)
         assert len(server.requests) == 1
 
 
@@ -127,7 +125,7 @@ async def test_a_refused_connection_means_nothing_was_sent() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         provider = Provider(url, ApiKey("k"), 30.0, Clock())
         for answer in (await provider.create(BODY), await provider.look_up("x")):
-            assert isinstance(answer, Deferred)
+            assert isinstance(answer, RetryLater)
             assert (answer.provider_code, answer.at_least, answer.parallel) == (None, 0.0, False)
         await provider.aclose()
 
@@ -137,8 +135,8 @@ async def test_a_call_that_finds_no_free_connection_was_not_sent() -> None:
         calls = (provider.create(BODY) for _ in range(MAX_CONNECTIONS + 1))
         answers = await asyncio.gather(*calls)
         assert len(server.requests) == MAX_CONNECTIONS
-    assert sum(isinstance(answer, Unknown) for answer in answers) == MAX_CONNECTIONS
-    assert sum(isinstance(answer, Deferred) for answer in answers) == 1
+    assert sum(isinstance(answer, OutcomeUnknown) for answer in answers) == MAX_CONNECTIONS
+    assert sum(isinstance(answer, RetryLater) for answer in answers) == 1
 
 
 async def test_a_call_can_be_cancelled() -> None:
@@ -164,7 +162,7 @@ async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.Monke
     | st.binary(max_size=300).map(plain)
     | st.builds(
         envelope,
-        st.integers() | st.sampled_from(list(MOVES)),
+        st.integers() | st.sampled_from(list(CODE_ACTIONS)),
         st.text(),
         st.none() | st.dictionaries(st.text(), st.text()),
     )

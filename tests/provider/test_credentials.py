@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.provider.remote.client import Accepted, ApiKey, KeyPair, Stopped
+from service.provider.remote.credentials import ApiKey, KeyPair
+from service.provider.remote.outcomes import Accepted, ProviderStopped
 from tests.support.provider_client import BODY, CREATED, NOW, PAIR, Clock, talking
 from tests.support.raw_server import envelope
 
@@ -59,7 +60,7 @@ async def test_a_refused_token_is_minted_anew_once(code: int) -> None:
         assert second["exp"] == first["exp"] + 1
     refused = envelope(code, "token", status=401)
     async with talking(refused, credentials=PAIR) as (provider, server):
-        assert await provider.create(BODY) == Stopped(code, "token")
+        assert await provider.create(BODY) == ProviderStopped(code, "token")
         assert len(server.requests) == 2
 
 
@@ -82,7 +83,7 @@ async def test_calls_refused_together_share_the_new_token() -> None:
 
 async def test_an_api_key_that_is_refused_is_not_tried_again() -> None:
     async with talking(envelope(1004, "expired", status=401)) as (provider, server):
-        assert await provider.create(BODY) == Stopped(1004, "expired")
+        assert await provider.create(BODY) == ProviderStopped(1004, "expired")
         assert len(server.requests) == 1
 
 

@@ -6,20 +6,19 @@ import zlib
 
 import pytest
 
-from service.provider.remote.client import (
-    MAX_ANSWER,
-    Absent,
+from service.provider.remote.client import MAX_ANSWER
+from service.provider.remote.credentials import ApiKey, KeyPair
+from service.provider.remote.lenient_parsing import MOST_SHOWN
+from service.provider.remote.outcomes import (
     Accepted,
-    ApiKey,
-    Deferred,
-    Found,
-    KeyPair,
+    OutcomeUnknown,
+    ProviderStopped,
     Refused,
-    Stopped,
-    Unknown,
+    RetryLater,
+    TaskFound,
+    TaskNotFound,
     Unreadable,
 )
-from service.provider.remote.lenient_parsing import MOST_SHOWN
 from tests.support.provider_client import BODY, CREATED, PAIR, RECORD, created, looked_up, talking
 from tests.support.raw_server import Script, envelope, plain
 
@@ -53,17 +52,17 @@ READABLE = {
 @pytest.mark.parametrize("kind", READABLE)
 async def test_an_answer_is_read_however_it_is_wrapped(kind: str) -> None:
     assert isinstance(await created(READABLE[kind]), Accepted)
-    assert isinstance(await looked_up(READABLE[kind]), Found)
+    assert isinstance(await looked_up(READABLE[kind]), TaskFound)
 
 
 async def test_a_code_in_text_means_what_it_means_as_a_number() -> None:
     def says(code: str, words: str = "words") -> bytes:
         return plain(json.dumps({"code": code, "message": words}).encode())
 
-    assert await created(says("1303")) == Deferred(1303, "words", 1.0, parallel=True)
-    assert await created(says("1102")) == Stopped(1102, "words")
+    assert await created(says("1303")) == RetryLater(1303, "words", 1.0, parallel=True)
+    assert await created(says("1102")) == ProviderStopped(1102, "words")
     assert await created(says("1301")) == Refused(1301, "words")
-    assert await looked_up(says("1201", "Task not found")) == Absent("Task not found")
+    assert await looked_up(says("1201", "Task not found")) == TaskNotFound("Task not found")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda raw: deflated(raw, 15)])
@@ -142,4 +141,4 @@ async def test_what_is_lost_or_in_doubt_was_not_unreadable() -> None:
 
     lost: list[bytes | Script] = [close, envelope(5000, "x")]
     for answer in lost:
-        assert type(await looked_up(answer)) is Unknown
+        assert type(await looked_up(answer)) is OutcomeUnknown

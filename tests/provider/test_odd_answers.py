@@ -10,7 +10,7 @@ import pytest
 from service.delivery.remote.outcomes import Answered
 from service.delivery.remote.webhook import WebhookSender
 from service.kit.network.bounded_http import MOST_HEAD
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.scripted_servers import (
     LOOPBACK,
     PATIENCE,
@@ -117,7 +117,7 @@ async def test_a_connection_with_an_odd_answer_is_not_used_again(kind: str) -> N
             used.append(connection)
             writer.write(b"HTTP/1.1 200 OK\r\n" + ODD[kind])
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         for _ in range(2):
             attempt = await sender.post(url, {}, b"{}", PATIENCE)
             assert isinstance(attempt, Answered)
@@ -138,7 +138,7 @@ async def test_what_is_said_on_a_connection_that_rests_ends_it() -> None:
             assert await reader.read(1) == b""
         ended.set()
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         assert isinstance(await sender.post(url, {}, b"{}", PATIENCE), Answered)
         resting.set()
         async with asyncio.timeout(PATIENCE):
@@ -192,7 +192,7 @@ async def test_a_whole_answer_leaves_the_connection_for_the_next_one() -> None:
                 writer.write(piece)
                 await asyncio.sleep(0)
 
-    async with listening(script) as url, WebhookSender(Guard(LOOPBACK)) as sender:
+    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         for _ in range(3):
             attempt = await sender.post(url, {}, b"{}", PATIENCE)
             assert isinstance(attempt, Answered)

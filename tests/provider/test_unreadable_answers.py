@@ -9,7 +9,9 @@ from structlog.typing import EventDict
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from service.operations.steps import readiness
-from service.provider.remote.client import Absent, ApiKey, Provider, Unreadable
+from service.provider.remote.client import Provider
+from service.provider.remote.credentials import ApiKey
+from service.provider.remote.outcomes import TaskNotFound, Unreadable
 from service.provider.steps import unreadable_answers
 from service.provider.steps.unreadable_answers import BELIEVED_FOR, MANY, RECENT
 from service.reconciliation.cache.typical_durations import Learnt
@@ -51,7 +53,7 @@ async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes])
 
 
 async def provider_check(resources: Resources) -> str:
-    return (await readiness.look(resources)).checks["provider"]
+    return (await readiness.check_readiness(resources)).checks["provider"]
 
 
 async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
@@ -63,7 +65,7 @@ async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
     assert await provider_check(api.resources) == "ok"
     clock.pass_by(60)
     await asked(api.resources, made["id"], [PAGE])
-    found = await readiness.look(api.resources)
+    found = await readiness.check_readiness(api.resources)
     assert (found.usable, found.status) == (True, "degraded")
     said = found.checks["provider"]
     assert said.startswith(f"the last {MANY} answers could not be read, from {first} to ")
@@ -129,7 +131,7 @@ async def test_a_count_that_cannot_be_kept_costs_no_answer(
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     nowhere = replace(resources, database=away)
     await unreadable_answers.note(nowhere, "sub_1", Unreadable("why", "what"))
-    await unreadable_answers.note(nowhere, "sub_1", Absent("Task not found"))
+    await unreadable_answers.note(nowhere, "sub_1", TaskNotFound("Task not found"))
     await away.close()
     assert [line["action"] for line in logged if line["event"] == "provider"] == [
         "unreadable_answer",

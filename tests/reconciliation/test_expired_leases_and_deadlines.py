@@ -13,7 +13,7 @@ from service.reconciliation.cache.typical_durations import USUAL
 from service.reconciliation.steps import expired_leases_and_deadlines, poll
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -121,7 +121,7 @@ async def test_a_provider_that_forgets_what_it_took_changes_nothing(
     api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create())["id"]
-    await advance(
+    await transition(
         api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id="gone")
     )
     clock.pass_by(USUALLY)
@@ -160,7 +160,7 @@ async def test_a_look_up_that_was_overtaken_by_a_new_submission_is_late(
     await api.work(Work.SUBMIT)
     clock.pass_by(60)
     (stale,) = await poll.claim(api.resources, 1)
-    await advance(api.resources, subject_id, StatusUpdate(Signal.ABSENT))
+    await transition(api.resources, subject_id, StatusUpdate(Signal.ABSENT))
     (fresh,) = await submit.claim(api.resources, 1)
     await poll.look_up(api.resources, stale)
     assert logged[-1]["verdict"] == "late"
@@ -201,13 +201,15 @@ async def submitting(api: Api, provider: Remote) -> str:
 
 async def unconfirmed(api: Api, provider: Remote) -> str:
     subject_id = await submitting(api, provider)
-    await advance(api.resources, subject_id, StatusUpdate(Signal.LOST))
+    await transition(api.resources, subject_id, StatusUpdate(Signal.LOST))
     return subject_id
 
 
 async def processing(api: Api, provider: Remote) -> str:
     subject_id = await unconfirmed(api, provider)
-    await advance(api.resources, subject_id, StatusUpdate(Signal.PROCESSING, provider_task_id="1"))
+    await transition(
+        api.resources, subject_id, StatusUpdate(Signal.PROCESSING, provider_task_id="1")
+    )
     return subject_id
 
 

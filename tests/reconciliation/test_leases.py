@@ -15,12 +15,12 @@ from service.kit.database.database import Database
 from service.kit.errors import Unavailable
 from service.kit.leases import Lease
 from service.local.ports import free_port
-from service.media.steps.check_media import Looker
+from service.media.steps.check_media import MediaChecker
 from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from service.worker import keep_leases, make_loops
 from tests.delivery.test_deliver import backend
@@ -40,7 +40,7 @@ async def submissions(resources: Resources) -> list[Lease]:
 
 
 async def media_checks(resources: Resources) -> list[Lease]:
-    return [claimed.lease for claimed in await Looker(resources).claim(PLACES)]
+    return [claimed.lease for claimed in await MediaChecker(resources).claim(PLACES)]
 
 
 async def deliveries(resources: Resources) -> list[Lease]:
@@ -142,7 +142,7 @@ async def taken_up(api: Api, kind: Kind) -> Lease:
     await expired_leases_and_deadlines.sweep(api.resources)
     (subject,) = await fetch(api.resources, "SELECT id, state FROM subjects")
     if subject["state"] == "unconfirmed":
-        await advance(api.resources, subject["id"], StatusUpdate(Signal.ABSENT))
+        await transition(api.resources, subject["id"], StatusUpdate(Signal.ABSENT))
     (lease,) = await kind.claim(api.resources)
     return lease
 
@@ -203,7 +203,7 @@ async def test_media_are_not_fetched_once_the_lease_ran_out(
 ) -> None:
     async with gallery() as media:
         await api.create(**media.images("front", "side"))
-        looker = Looker(api.resources)
+        looker = MediaChecker(api.resources)
         (claimed,) = await looker.claim(PLACES)
         clock.pass_by(api.resources.settings.lease)
         await looker.look(claimed)

@@ -11,7 +11,7 @@ from service.reconciliation.steps import poll
 from service.reconciliation.store import polls
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.wiring import utc_now
 from service.worker import LOOK_UPS, make_loops
 from tests.support.api import Api
@@ -163,8 +163,8 @@ async def test_what_is_called_back_is_not_asked_for(
     )
     clock.pass_by(USUAL["image_refer"])
     result = {"element_id": "1"}
-    await advance(api.resources, ended, StatusUpdate(Signal.SUCCEEDED, result=result))
-    await advance(api.resources, moved, StatusUpdate(Signal.PROCESSING))
+    await transition(api.resources, ended, StatusUpdate(Signal.SUCCEEDED, result=result))
+    await transition(api.resources, moved, StatusUpdate(Signal.PROCESSING))
     assert await claimed(api, RATE) == [silent]
 
 

@@ -17,14 +17,14 @@ from service.callbacks.steps import callback_secrets
 from service.callbacks.steps.verify import verify
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.store.send_settings import EncryptedKey, SendSettingsRow
-from service.kit.crypto.encryption import Vault, encryption_context
+from service.kit.crypto.encryption import Encryptor, encryption_context
 from service.resources import Resources
 from service.settings import Settings
 from service.subscribers.domain.subscriber import Format, SubscriberType
 
 KEY = b"k" * 32
 BODY = b'{"id":"1","status":"processing"}'
-VAULT = Vault(KEY, bytes)  # nonces of zeros: what it encrypts is the same each time
+VAULT = Encryptor(KEY, bytes)  # nonces of zeros: what it encrypts is the same each time
 
 SECRET = bytes.fromhex(
     "010000000000000000000000000304460e99c89be622ded9de7abc4115d1069f1ce0ce9b1d596837"

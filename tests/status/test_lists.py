@@ -9,7 +9,7 @@ import pytest
 
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 
@@ -109,7 +109,7 @@ async def test_subjects_are_narrowed_by_each_filter_and_by_all(api: Api, clock: 
     new = await api.create(
         external_task_id="b", tag_list=[{"tag_id": "o_101"}, {"tag_id": "o_108"}]
     )
-    await advance(api.resources, new["id"], StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
+    await transition(api.resources, new["id"], StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
     both = [new["id"], old["id"]]
     assert await ids(api, state="queued") == [old["id"]]
     assert await ids(api, state="submitted") == [new["id"]]

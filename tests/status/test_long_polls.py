@@ -9,7 +9,7 @@ import pytest
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.event_streams import World, world_of
 from tests.support.events import ids, write
 from tests.support.simulator import until
@@ -44,7 +44,7 @@ async def test_it_is_answered_with_the_first_event_that_comes(world: World, wait
         asyncio.create_task(page(world, path, after=1, wait=wait)),
     ]
     await until(lambda: world.followers() == len(polls))
-    await advance(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
+    await transition(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
     feed, subject = await asyncio.gather(*polls)
     assert feed["data"] == subject["data"]
     assert [event["data"]["sequence"] for event in subject["data"]] == [2]

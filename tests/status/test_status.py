@@ -13,10 +13,10 @@ from starlette.datastructures import Headers
 
 from service.accounts.steps import api_keys
 from service.status.steps import read as status_read
-from service.status.web.conditional import had, retry_after
+from service.status.web.conditional import parse_if_none_match, retry_after
 from service.subjects.domain.lifecycle import TERMINAL, Signal, State
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.subjects.store import subjects
 from service.submission.steps import submit
 from tests.support.api import Api
@@ -54,7 +54,7 @@ async def test_what_returns_to_a_state_does_not_return_to_its_tag(api: Api) -> N
             news = StatusUpdate(
                 signal, provider_task_id="1" if signal is Signal.SUBMITTED else None
             )
-            await advance(api.resources, subject_id, news)
+            await transition(api.resources, subject_id, news)
             seen.append(await tag(api, subject_id))
     assert len(set(seen)) == len(seen) == 9
 
@@ -130,12 +130,12 @@ OTHER = [
 
 @pytest.mark.parametrize("lines", MATCHING)
 def test_tags_are_compared_weakly(lines: list[str]) -> None:
-    assert had(header("if-none-match", lines)).includes(a_subject())
+    assert parse_if_none_match(header("if-none-match", lines)).includes(a_subject())
 
 
 @pytest.mark.parametrize("lines", OTHER)
 def test_what_is_not_its_tag_is_something_else(lines: list[str]) -> None:
-    assert not had(header("if-none-match", lines)).includes(a_subject())
+    assert not parse_if_none_match(header("if-none-match", lines)).includes(a_subject())
 
 
 def header(name: str, lines: Sequence[str]) -> Headers:
@@ -187,7 +187,7 @@ async def test_a_place_counts_what_is_queued_before_it_in_its_own_account(
     await submit.claim(api.resources, 2)  # one of each account: they take turns
     assert await positions(api, made) == [None, 1, 2, 3]
     later = StatusUpdate(Signal.DEFERRED, retry_at=clock() + timedelta(hours=1))
-    await advance(api.resources, made[0], later)
+    await transition(api.resources, made[0], later)
     assert await positions(api, made) == [4, 1, 2, 3], "in the order in which they are claimed"
 
 

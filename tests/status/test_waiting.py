@@ -14,7 +14,7 @@ from service.status.web import conditional
 from service.status.web.conditional import wait
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.database import fetch
 from tests.support.event_streams import World, world_of
@@ -59,7 +59,7 @@ async def waited(world: World, task: "asyncio.Task[httpx.Response]") -> httpx.Re
 
 
 async def move(world: World, subject_id: str, news: StatusUpdate) -> None:
-    await advance(world.resources, subject_id, news)
+    await transition(world.resources, subject_id, news)
 
 
 async def test_it_is_answered_with_the_next_change(world: World) -> None:

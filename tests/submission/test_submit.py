@@ -14,7 +14,7 @@ from service.reconciliation.steps import expired_leases_and_deadlines
 from service.settings import Settings
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.subjects.store import subjects as subject_store
 from service.submission.steps import submit
 from service.submission.store import provider_state as store
@@ -86,7 +86,7 @@ async def test_the_provider_never_has_more_than_its_places(api: Api, provider: R
     held = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'submitted'"))[0][
         "id"
     ]
-    await advance(api.resources, held, StatusUpdate(Signal.FAILED, error={"code": "x"}))
+    await transition(api.resources, held, StatusUpdate(Signal.FAILED, error={"code": "x"}))
     await api.work(Work.SUBMIT)
     assert await states(api) == ["failed", "queued"] + ["submitted"] * 3
 
@@ -145,7 +145,7 @@ async def test_a_probe_takes_no_place_that_is_not_free(
         await api.create()
     await api.work(Work.SUBMIT)
     other = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'queued'"))[0]["id"]
-    await advance(api.resources, other, StatusUpdate(Signal.SUBMITTED, provider_task_id="early"))
+    await transition(api.resources, other, StatusUpdate(Signal.SUBMITTED, provider_task_id="early"))
     clock.pass_by(60)
     await api.work(Work.SUBMIT)
     assert await states(api) == ["queued"] * 2 + ["submitted"] * 2
@@ -314,12 +314,12 @@ async def test_a_task_that_is_another_subjects_says_nothing_about_this_one(
     first, second = [(await api.create())["id"] for _ in range(2)]
     news = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
     await submit.claim(api.resources, 2)
-    await advance(api.resources, first, news)
-    await advance(api.resources, second, news)
+    await transition(api.resources, first, news)
+    await transition(api.resources, second, news)
     assert [await state(api, one) for one in (first, second)] == ["submitted", "unconfirmed"]
     (line,) = [line for line in logged if line.get("action") == "task_of_another"]
     assert (line["subject"], line["owner"]) == (second, first)
 
 
 async def test_news_of_a_subject_nobody_has_is_nobodys_news(api: Api) -> None:
-    assert await advance(api.resources, "sub_none", StatusUpdate(Signal.LOST)) is None
+    assert await transition(api.resources, "sub_none", StatusUpdate(Signal.LOST)) is None

@@ -13,7 +13,7 @@ from service.job_queue import Work
 from service.kit.errors import Invalid
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.subscribers.steps.request_callback_urls import origin_of
 from tests.support.api import Api
 from tests.support.callbacks import create
@@ -255,5 +255,5 @@ def test_an_origin_is_a_host_and_a_port(url: str, origin: str) -> None:
 
 async def test_a_move_that_makes_no_event_makes_no_call(api: Api, subscriber: Receiver) -> None:
     made = await api.create(callback_url=subscriber.url)
-    await advance(api.resources, made["id"], StatusUpdate(Signal.LOST))
+    await transition(api.resources, made["id"], StatusUpdate(Signal.LOST))
     assert await fetch(api.resources, "SELECT 1 FROM deliveries") == []

@@ -16,7 +16,7 @@ from service.subscribers.domain.subscriber_rules import (
     TYPES,
     Rules,
     read_change,
-    read_new,
+    read_create,
 )
 
 RULES = Rules(parse_networks("127.0.0.0/8"))
@@ -35,7 +35,7 @@ def body(kind: str = "webhook", **changes: Any) -> dict[str, Any]:  # noqa: ANN4
 
 def field_errors(given: object) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
-        read_new(given, RULES)
+        read_create(given, RULES)
     assert all(one.message for one in raised.value.errors)
     return [(one.pointer, one.code) for one in raised.value.errors]
 
@@ -47,7 +47,7 @@ def changing(given: object, kind: str = "webhook") -> list[tuple[str, str]]:
 
 
 def test_a_url_is_all_that_is_needed() -> None:
-    assert read_new({"url": "https://a.example"}, RULES) == {
+    assert read_create({"url": "https://a.example"}, RULES) == {
         "type": "webhook",
         "url": "https://a.example",
     }
@@ -72,7 +72,7 @@ def test_everything_is_read_as_it_is_kept() -> None:
         password="p",
         description="",
     )
-    assert read_new(asked, RULES) == asked | {
+    assert read_create(asked, RULES) == asked | {
         "event_types": EVENT_TYPES,
         "reference_types": ("image_refer",),
         "tags": ("o_108", "o_101"),
@@ -125,7 +125,7 @@ def test_each_limit_holds_on_both_sides(
     name: str, good: tuple[object, ...], bad: tuple[tuple[object, str], ...]
 ) -> None:
     for value in good:
-        assert name in read_new(body() | {name: value}, RULES), value
+        assert name in read_create(body() | {name: value}, RULES), value
     for value, code in bad:
         assert field_errors(body() | {name: value}) == [(f"/{name}", code)], value
         if name != "secret":
@@ -158,7 +158,7 @@ def test_a_stream_has_fields_of_its_own(
     kind: str, name: str, good: tuple[object, ...], bad: tuple[tuple[object, str], ...]
 ) -> None:
     for value in good:
-        assert name in read_new(body(kind, **{name: value}), RULES), value
+        assert name in read_create(body(kind, **{name: value}), RULES), value
     for value, code in bad:
         wrong = field_errors(body(kind, **{name: value}))
         assert (f"/{name}", code) in wrong, value
@@ -200,7 +200,7 @@ BAD_URLS = (
 
 def test_each_type_has_its_schemes() -> None:
     for kind, url in GOOD_URLS:
-        assert read_new(body(kind, url=url), RULES)["url"] == url
+        assert read_create(body(kind, url=url), RULES)["url"] == url
         assert read_change({"url": url}, kind, RULES) == {"url": url}
     for kind, url, code in BAD_URLS:
         assert field_errors(body(kind, url=url)) == [("/url", code)], url
@@ -257,9 +257,9 @@ def test_a_change_is_read_by_itself() -> None:
 def test_what_is_null_in_a_new_subscriber_is_left_out(kind: str) -> None:
     needed = body(kind)
     nulls = dict.fromkeys([*subscriber_rules.NAMES, "secret"])
-    assert read_new(nulls | needed, RULES) == needed
+    assert read_create(nulls | needed, RULES) == needed
     assert field_errors(nulls | {"type": kind}) == field_errors({"type": kind})
-    assert read_new(nulls | body() | {"type": None}, RULES) == body()
+    assert read_create(nulls | body() | {"type": None}, RULES) == body()
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -297,7 +297,7 @@ def test_no_secret_stands_in_an_error() -> None:
         headers={"X-Key": "hidden\r\n"},
     )
     with pytest.raises(Invalid) as raised:
-        read_new(wrong, RULES)
+        read_create(wrong, RULES)
     assert len(raised.value.errors) == 5
     assert "hidden" not in str(raised.value.errors)
 
@@ -314,7 +314,7 @@ names = st.sampled_from(sorted({*subscriber_rules.NAMES, "type", "secret", "stat
 
 @given(st.dictionaries(names | st.text(), values) | values, st.sampled_from(TYPES))
 def test_no_json_value_raises_anything_but_invalid(given_body: object, kind: str) -> None:
-    for read in (read_new, partial(read_change, kind=kind)):
+    for read in (read_create, partial(read_change, kind=kind)):
         try:
             read(given_body, rules=RULES)
         except Invalid as error:

@@ -9,11 +9,11 @@ from service.delivery.remote.webhook import WebhookSender
 from service.job_queue import Work
 from service.kit.errors import Invalid
 from service.kit.network.ports import parse_ports
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.subscribers.steps import manage, send_test
 from tests.subscribers.test_manage import errors, post
 from tests.support.api import Api
@@ -69,7 +69,7 @@ def resolving(resources: Resources, *, allow_http: bool = False) -> Resources:
         return NAMES[host]
 
     changed = replace(resources.settings, allow_http=allow_http)
-    guard = Guard(changed.allowed_private_targets, lookup)
+    guard = AddressGuard(changed.allowed_private_targets, lookup)
     return replace(resources, settings=changed, guard=guard)
 
 
@@ -105,7 +105,7 @@ async def test_a_stream_is_judged_as_any_other_target_is(api: Api) -> None:
             assert await codes(resources, url, **fields) == wrong, url
 
 
-async def tried(resources: Resources, url: str, guard: Guard, **fields: object) -> str:
+async def tried(resources: Resources, url: str, guard: AddressGuard, **fields: object) -> str:
     """What an attempt fails with, at a subscriber whose name leads elsewhere since it was made."""
     (row,) = await fetch(resources, "SELECT id FROM accounts")
     allow_plain = resources.settings.allow_http
@@ -121,10 +121,10 @@ async def tried(resources: Resources, url: str, guard: Guard, **fields: object) 
 async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api: Api) -> None:
     """No port is open to this guard: where the address may be called, it says so of the port."""
 
-    def turning() -> Guard:
+    def turning() -> AddressGuard:
         allowed = api.resources.settings.allowed_private_targets
         names = Names(["127.0.0.1"], ["93.184.215.14"])
-        return Guard(allowed, names, ports=parse_ports("1"))
+        return AddressGuard(allowed, names, ports=parse_ports("1"))
 
     for url, fields in (
         ("http://turning.example/", {}),
@@ -144,10 +144,10 @@ async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api
 
 
 async def test_a_callback_url_may_lead_outward_in_plain_text(api: Api) -> None:
-    outside = Guard((), Names(["93.184.215.14"]), ports=parse_ports("1"))
+    outside = AddressGuard((), Names(["93.184.215.14"]), ports=parse_ports("1"))
     subject_id = (await api.create(callback_url="http://outside.example/hook"))["id"]
     submitted = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
-    await advance(api.resources, subject_id, submitted)
+    await transition(api.resources, subject_id, submitted)
     async with WebhookSender(outside) as sender:
         resources = replace(api.resources, guard=outside, webhook_sender=sender)
         await Api(resources, api.http).work(Work.DELIVER)

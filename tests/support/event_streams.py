@@ -14,7 +14,7 @@ import uvicorn
 from service.accounts.steps import api_keys
 from service.app import build
 from service.kit.database import listen
-from service.kit.http.connection_limits import Bounded
+from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.resources import Resources
 from service.subjects.domain.subject import Subject
 from tests.support.database import fetch
@@ -35,7 +35,9 @@ class Web:
 async def web(resources: Resources) -> AsyncIterator[Web]:
     """On a free port."""
     app = build(resources)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Bounded, log_config=None)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, http=BoundedHttpProtocol, log_config=None
+    )
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -12,8 +12,8 @@ from typing import Any
 
 import av.container
 
-from service.media.domain.defects import Flaw
-from service.media.domain.video import Reader, Video
+from service.media.domain.defects import Defect
+from service.media.domain.video import Video, VideoInspector
 
 TICKS = 90_000  # of the real films' video tracks, a second
 RATE = 2  # pictures a second: few are enough
@@ -127,9 +127,9 @@ def found(data: bytes) -> Finding:
         return Finding(stream.width, stream.height, seconds, turned)
 
 
-def judged(data: bytes, piece: int | None = None) -> Video | Flaw:
+def judged(data: bytes, piece: int | None = None) -> Video | Defect:
     """What our own reader finds, fed in pieces of this size."""
-    reader = Reader()
+    reader = VideoInspector()
     for at in range(0, len(data), piece or max(1, len(data))):
         reader.feed(data[at : at + (piece or len(data))])
     return reader.finish()
@@ -138,7 +138,7 @@ def judged(data: bytes, piece: int | None = None) -> Video | Flaw:
 def code(data: bytes) -> str:
     """The code of its flaw; `good` if it has none."""
     flaw = judged(data)
-    return flaw.code if isinstance(flaw, Flaw) else "good"
+    return flaw.code if isinstance(flaw, Defect) else "good"
 
 
 def patched(data: bytes, kind: bytes, at: int, new: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import PIECE, Fetched, Fetcher, Unfetched
 from tests.support.scripted_servers import LOOPBACK, PATIENCE, Script, listening
 
@@ -102,7 +102,7 @@ async def fetch(
     seconds: float = PATIENCE,
 ) -> Fetched | Unfetched:
     """What came of it; `by` is closed after that."""
-    async with by or Fetcher(Guard(LOOPBACK)) as fetcher:
+    async with by or Fetcher(AddressGuard(LOOPBACK)) as fetcher:
         came = await fetcher.fetch(url, feed or Taken().feed, most=most, seconds=seconds)
     if isinstance(came, Unfetched):
         assert came.message.isprintable()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from service.delivery.remote.outcomes import AttemptOutcome
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.scripted_servers import PATIENCE
 from tests.support.stream_publishing import NOBODY, entry
 
@@ -17,7 +17,7 @@ OUTLETS = ("webhook", "nats", "redis_stream")
 
 
 @asynccontextmanager
-async def outlet(kind: str, guard: Guard, *, inward: bool = False) -> AsyncIterator[Send]:
+async def outlet(kind: str, guard: AddressGuard, *, inward: bool = False) -> AsyncIterator[Send]:
     """No stream's connection is kept, so each publish dials; a webhook's server has to hang up. All
     is sent in plain text; if `inward`, to allowed networks only."""
     async with (

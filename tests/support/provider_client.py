@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from service.provider.remote.client import ApiKey, CreateAnswer, KeyPair, LookUpAnswer, Provider
+from service.provider.remote.client import Provider
+from service.provider.remote.credentials import ApiKey, KeyPair
+from service.provider.remote.outcomes import CreateAnswer, LookUpAnswer
 from tests.support.raw_server import Script, Wire, envelope, wire
 
 NOW = datetime(2026, 6, 10, 8, 39, 54, 151000, tzinfo=UTC)

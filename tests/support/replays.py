@@ -8,7 +8,7 @@ import httpx
 from service.job_queue import Work
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
@@ -22,7 +22,7 @@ async def story(api: Api, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """A subject with two events."""
     subject = await api.create(**changes)
     news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject["id"])
-    await advance(api.resources, subject["id"], news)
+    await transition(api.resources, subject["id"], news)
     return subject
 
 
@@ -65,10 +65,10 @@ def came(subscriber: Receiver) -> list[tuple[str, int]]:
 
 async def story_goes_on(api: Api, subject_id: str) -> None:
     """Two more events."""
-    await advance(
+    await transition(
         api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
     )
-    await advance(api.resources, subject_id, StatusUpdate(Signal.PROCESSING))
+    await transition(api.resources, subject_id, StatusUpdate(Signal.PROCESSING))
 
 
 async def resend(api: Api, delivery_id: str) -> httpx.Response:

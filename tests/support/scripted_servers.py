@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed
 from service.delivery.remote.webhook import KEPT_DETAIL, WebhookSender
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from service.kit.network.url_policy import parse_networks
 
 LOOPBACK = parse_networks("127.0.0.0/8")
@@ -96,7 +96,7 @@ async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 
 
 async def post(url: str, seconds: float = PATIENCE, **headers: str) -> AttemptOutcome:
-    async with WebhookSender(Guard(LOOPBACK)) as sender:
+    async with WebhookSender(AddressGuard(LOOPBACK)) as sender:
         return await sender.post(url, headers, b"{}", seconds)
 
 

@@ -9,7 +9,7 @@ from nats.js import JetStreamContext
 from service.delivery.remote.outcomes import AttemptOutcome, Published
 from service.delivery.remote.stream_connection import StreamMessage
 from service.delivery.remote.streams import StreamPublisher
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.scripted_servers import LOOPBACK, PATIENCE
 
 NOBODY = (None, None)
@@ -28,10 +28,10 @@ async def publish(  # noqa: PLR0913 - what a test does not say is the usual
     channel: str = "told.all",
     credentials: tuple[str | None, str | None] = NOBODY,
     seconds: float = PATIENCE,
-    guard: Guard | None = None,
+    guard: AddressGuard | None = None,
 ) -> AttemptOutcome:
     """Over a connection of its own."""
-    async with StreamPublisher(guard or Guard(LOOPBACK)) as streams:
+    async with StreamPublisher(guard or AddressGuard(LOOPBACK)) as streams:
         return await streams.publish(url, credentials, channel, one or entry(), seconds)
 
 

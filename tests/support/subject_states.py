@@ -2,7 +2,7 @@
 
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.api import Api
 
@@ -30,6 +30,6 @@ async def reach(api: Api, state: State) -> str:
     elif state is not State.QUEUED:
         await submit.claim(api.resources, 1)
     for news in WAYS[state]:
-        await advance(api.resources, subject_id, news)
+        await transition(api.resources, subject_id, news)
     assert (await api.read(subject_id))["state"] == state
     return subject_id

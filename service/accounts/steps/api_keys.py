@@ -35,7 +35,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ApiKeyView:
     """A key without the key; `state` is active, expired or revoked."""
 
     key: Key
@@ -108,7 +108,7 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
         )
 
 
-async def listed(resources: Resources, account: str | None = None) -> list[Listed]:
+async def list_keys(resources: Resources, account: str | None = None) -> list[ApiKeyView]:
     """Every key that there ever was, the oldest first; or those of the account of this name, which
     may have none."""
     async with resources.database.autocommit() as tx:
@@ -116,7 +116,7 @@ async def listed(resources: Resources, account: str | None = None) -> list[Liste
     return [_listed(one, resources.clock()) for one in found]
 
 
-async def revoke(resources: Resources, key_id: str) -> Listed:
+async def revoke(resources: Resources, key_id: str) -> ApiKeyView:
     """It opens nothing any more, in any process, from the next request on; also if it was revoked
     before. NotFound if there is none of this id."""
     async with resources.database.transaction() as tx:
@@ -148,8 +148,8 @@ def _expiry(text: str | None, now: datetime, errors: list[FieldError]) -> dateti
         return None
 
 
-def _listed(key: Key, now: datetime) -> Listed:
+def _listed(key: Key, now: datetime) -> ApiKeyView:
     if key.revoked_at is not None:
-        return Listed(key, "revoked")
+        return ApiKeyView(key, "revoked")
     expired = key.expires_at is not None and key.expires_at <= now
-    return Listed(key, "expired" if expired else "active")
+    return ApiKeyView(key, "expired" if expired else "active")

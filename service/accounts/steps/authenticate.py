@@ -15,7 +15,7 @@ from service.accounts.domain.access_tokens import ReceivedToken
 from service.accounts.store import api_keys, authentication, owners, rate_limit
 from service.accounts.store.authentication import OPERATOR, Caller, KeyOwner
 from service.kit.concurrency.batcher import Batcher
-from service.kit.crypto.encryption import Sealed, encryption_context
+from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.database.connection import Connection
 from service.kit.errors import TOO_FAST, CallsheetError, Forbidden, NotFound, TooMany, Unauthorized
 from service.resources import Resources
@@ -78,7 +78,7 @@ def _secret(resources: Resources, found: KeyOwner | None) -> bytes | None:
         return None
     try:
         return resources.vault.open(found.secret, encryption_context(found.caller.key_id))
-    except Sealed as error:
+    except DecryptionError as error:
         log.error("callers", action="secret_sealed", key=found.caller.key_id, error=str(error))  # noqa: TRY400 - no traceback is needed
         return None
 

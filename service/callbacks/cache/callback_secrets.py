@@ -9,7 +9,7 @@ from service.callbacks.domain.signature_schemes import UNSIGNED, V1, Scheme
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.store import callback_secrets
 from service.callbacks.store.callback_secrets import Secret
-from service.kit.crypto.encryption import Sealed, Vault
+from service.kit.crypto.encryption import DecryptionError, Encryptor
 from service.kit.database.connection import Connection
 from service.kit.errors import SignatureError
 from service.settings import Settings
@@ -29,7 +29,7 @@ class CallbackSecretCache:
     SECRET_KEY and makes all that is kept now; each of the others is of an earlier SECRET_KEY.
     """
 
-    def __init__(self, settings: Settings, vault: Vault) -> None:
+    def __init__(self, settings: Settings, vault: Encryptor) -> None:
         self.version = 0
         self.hash_keys = vault.derive_each("kept secrets")
         self._schemes = settings.callback_sources
@@ -73,6 +73,6 @@ class CallbackSecretCache:
         context = self.encryption_context(secret.source, secret.id)
         try:
             return [self._vault.open(secret.secret, context)]
-        except Sealed as error:
+        except DecryptionError as error:
             log.error("keyring", action="secret_sealed", secret=secret.id, error=str(error))  # noqa: TRY400 - no traceback is needed
             return []

@@ -9,7 +9,7 @@ import structlog
 from service.delivery.domain.send_settings import SendSettings, SigningKey
 from service.delivery.store import send_settings
 from service.delivery.store.send_settings import SendSettingsRow
-from service.kit.crypto.encryption import Sealed, Vault, encryption_context
+from service.kit.crypto.encryption import DecryptionError, Encryptor, encryption_context
 from service.kit.database.database import Database
 from service.settings import Settings
 
@@ -21,7 +21,7 @@ MOST_KEPT = 10_000  # subscribers; a few kB each
 class SendSettingsCache:
     """The settings that this process read last, each good for one version of its subscriber."""
 
-    def __init__(self, settings: Settings, vault: Vault) -> None:
+    def __init__(self, settings: Settings, vault: Encryptor) -> None:
         self._settings = settings
         self._vault = vault
         self._kept: dict[str, SendSettings] = {}
@@ -48,7 +48,7 @@ class SendSettingsCache:
     def _safely(self, row: SendSettingsRow) -> SendSettings | None:
         try:
             return self.opened(row)
-        except Sealed as error:
+        except DecryptionError as error:
             fields = {"subscriber": row.id, "error": str(error)}
             log.warning("profiles", action="secret_sealed", **fields)
             return None

@@ -23,7 +23,7 @@ from service.delivery.remote.stream_connection import (
     StreamServer,
     words,
 )
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 
 MAX_PAYLOAD: Final = 1_048_576  # bytes of a message; the server's own default
 SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
@@ -47,7 +47,7 @@ class NatsConnection(StreamConnection):
         self._max_payload = MAX_PAYLOAD
 
     @classmethod
-    async def open(cls, guard: Guard, server: StreamServer, tls: ssl.SSLContext) -> Self:
+    async def open(cls, guard: AddressGuard, server: StreamServer, tls: ssl.SSLContext) -> Self:
         """A connection that the server has let in; the caller bounds the time.
 
         OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.

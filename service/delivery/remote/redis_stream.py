@@ -24,7 +24,7 @@ from service.delivery.remote.stream_connection import (
     StreamServer,
     words,
 )
-from service.kit.network.ssrf_guard import Guard
+from service.kit.network.ssrf_guard import AddressGuard
 
 ENTRY_ID: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")  # redis.io, "Redis Streams"
 # What another server of the same name, or this one later, may not say: dial anew.
@@ -40,7 +40,7 @@ class RedisConnection(StreamConnection):
         self._waiting: deque[asyncio.Future[bytes]] = deque()
 
     @classmethod
-    async def open(cls, guard: Guard, server: StreamServer, tls: ssl.SSLContext) -> Self:
+    async def open(cls, guard: AddressGuard, server: StreamServer, tls: ssl.SSLContext) -> Self:
         """A connection that the server has let in; the caller bounds the time.
 
         OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.

@@ -27,7 +27,7 @@ from service.delivery.remote.stream_connection import (
     StreamServer,
 )
 from service.delivery.remote.stream_pool import StreamPool
-from service.kit.network.ssrf_guard import Blocked, Guard
+from service.kit.network.ssrf_guard import AddressGuard, Blocked
 from service.kit.network.url_policy import STREAM_PORTS
 
 IDLE_SECONDS: Final = 60.0  # an unused connection is kept; servers keep theirs for minutes
@@ -35,7 +35,7 @@ MOST_KEPT: Final = 256  # connections, beyond those in use
 KEPT_DETAIL: Final = 200  # characters of a failure's description
 
 _OPENINGS: Final = MappingProxyType[
-    str, Callable[[Guard, StreamServer, ssl.SSLContext], Awaitable[StreamConnection]]
+    str, Callable[[AddressGuard, StreamServer, ssl.SSLContext], Awaitable[StreamConnection]]
 ](
     {
         "nats": NatsConnection.open,
@@ -70,7 +70,7 @@ class StreamPublisher:
 
     def __init__(
         self,
-        guard: Guard,
+        guard: AddressGuard,
         *,
         allow_plain: bool = False,
         idle_seconds: float = IDLE_SECONDS,

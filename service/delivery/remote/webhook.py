@@ -12,7 +12,7 @@ import aiohttp
 
 from service.delivery.remote.outcomes import Answered, Failed
 from service.kit.network.exact_urls import exact
-from service.kit.network.ssrf_guard import Blocked, Guard
+from service.kit.network.ssrf_guard import AddressGuard, Blocked
 
 KEPT_BYTES: Final = 20_000  # of an answer's body; enough to see why it was refused
 KEPT_DETAIL: Final = 200  # characters of a failure's description
@@ -38,7 +38,7 @@ class WebhookSender:
     """Posts to subscribers and keeps their connections alive. Make it inside the running loop. No
     redirect is followed."""
 
-    def __init__(self, guard: Guard, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, guard: AddressGuard, *, tls: ssl.SSLContext | None = None) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
         self._session = guard.session({}, timeout, tls)
         self._inward = guard.inward().session({}, timeout)

@@ -14,7 +14,7 @@ from service.delivery.steps.record import AttemptRecorder
 from service.delivery.steps.send import OutgoingMessage, send
 from service.delivery.store.claim import ClaimLimits, DueDelivery, claim_due
 from service.job_queue import Work
-from service.kit.crypto.encryption import Sealed
+from service.kit.crypto.encryption import DecryptionError
 from service.resources import Resources, end_of_lease
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class Deliverer:
         if not delivery.lease.lasts(started_at):
             log.warning("delivery", action="lease_spent", delivery=delivery.id)
             return
-        outcome: AttemptOutcome = NotSent(str(Sealed()))
+        outcome: AttemptOutcome = NotSent(str(DecryptionError()))
         if delivery.settings is not None:
             message = OutgoingMessage(
                 delivery.event_id,

@@ -10,9 +10,9 @@ from typing import Self
 
 import structlog
 
-from service.event_feed.steps.feed_reader import PAGE, Batch, Follower, Waiter, of_subject
+from service.event_feed.steps.feed_reader import PAGE, Batch, BatchWaiter, FeedReader, of_subject
 from service.event_feed.store import feed
-from service.event_feed.store.feed import Kept, News, Position
+from service.event_feed.store.feed import FeedUpdate, Position, StoredEvent
 from service.kit.database.listen import listen
 from service.kit.errors import Unavailable
 from service.resources import Resources
@@ -31,7 +31,7 @@ SPOKES = 10  # beats until each has ticked once: a tenth of them with every beat
 BEAT = 1.0  # seconds
 
 
-class Channel:
+class AccountFeed:
     """Those who follow one account or its subjects, or every account, and the place up to which
     they were told."""
 
@@ -39,23 +39,23 @@ class Channel:
 
     def __init__(self, place: Position) -> None:
         self.place = place
-        self.followers: dict[str | None, set[Follower]] = {}
+        self.followers: dict[str | None, set[FeedReader]] = {}
 
-    def add(self, follower: Follower) -> None:
+    def add(self, follower: FeedReader) -> None:
         self.followers.setdefault(follower.subject_id, set()).add(follower)
 
-    def remove(self, follower: Follower) -> None:
+    def remove(self, follower: FeedReader) -> None:
         beside = self.followers.get(follower.subject_id, set())
         beside.discard(follower)
         if not beside:
             self.followers.pop(follower.subject_id, None)
 
-    def tell(self, events: Sequence[Kept]) -> None:
+    def tell(self, events: Sequence[StoredEvent]) -> None:
         fresh = [event for event in events if event.place > self.place]
         if not fresh:
             return
         self.place = fresh[-1].place
-        feeds: dict[str | None, list[Kept]] = {None: fresh}
+        feeds: dict[str | None, list[StoredEvent]] = {None: fresh}
         for event in fresh:
             if event.subject_id in self.followers and event.subject_id is not None:
                 feeds.setdefault(event.subject_id, []).append(of_subject(event))
@@ -66,7 +66,7 @@ class Channel:
                 follower.offer(batch)
 
 
-class Hub:
+class EventHub:
     """One for each process; it does nothing until somebody follows."""
 
     def __init__(self, resources: Resources, most: int = MOST) -> None:
@@ -74,10 +74,10 @@ class Hub:
         self._url = resources.settings.database_url
         self._most = most
         # By account; None has those who follow every account.
-        self._channels: dict[str | None, Channel] = {}
+        self._channels: dict[str | None, AccountFeed] = {}
         self._counts: Counter[str | None] = Counter()
         self._count = 0
-        self._spokes: list[set[Follower]] = [set() for _ in range(SPOKES)]
+        self._spokes: list[set[FeedReader]] = [set() for _ in range(SPOKES)]
         self._woken: set[str | None] = set()
         self._hidden: set[str | None] = set()
         self._bell = asyncio.Event()
@@ -94,7 +94,7 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def join(self, follower: Follower) -> None:
+    async def join(self, follower: FeedReader) -> None:
         """Tell it from now on; Unavailable if there are too many, or the process is to end."""
         account_id = follower.account_id
         self._admit(account_id)
@@ -111,13 +111,13 @@ class Hub:
         follower.enter(channel.place, self._read)
         self._bell.set()
 
-    def leave(self, follower: Follower) -> None:
+    def leave(self, follower: FeedReader) -> None:
         for spoke in self._spokes:
             spoke.discard(follower)
         self._channels[follower.account_id].remove(follower)
         self._release(follower.account_id)
 
-    async def wait(self, waiter: Waiter, seconds: float) -> Sequence[Kept]:
+    async def wait(self, waiter: BatchWaiter, seconds: float) -> Sequence[StoredEvent]:
         """The first events that come to it within so many seconds; none, if the process ends."""
         await self.join(waiter)
         try:
@@ -138,10 +138,10 @@ class Hub:
 
     def _open(self, account_id: str | None, now: Position) -> None:
         """Notices about it that came before this were not for us."""
-        self._channels.setdefault(account_id, Channel(now))
+        self._channels.setdefault(account_id, AccountFeed(now))
         self._woken.add(account_id)
 
-    async def _read(self, follower: Follower) -> list[Kept]:
+    async def _read(self, follower: FeedReader) -> list[StoredEvent]:
         async with self._reading, self._database.autocommit() as tx:
             if follower.subject_id is not None:
                 return await feed.of_subject(tx, follower.subject_id, follower.after, PAGE)
@@ -168,7 +168,7 @@ class Hub:
             del self._counts[account_id]
             self._channels.pop(account_id, None)
 
-    def followers(self) -> Iterator[Follower]:
+    def followers(self) -> Iterator[FeedReader]:
         for spoke in self._spokes:
             yield from spoke
 
@@ -221,12 +221,12 @@ class Hub:
         every = places.pop(None, None)
         async with self._database.autocommit() as tx:
             if named := [(id_, place) for id_, place in places.items() if id_ is not None]:
-                for account_id, news in (await feed.news(tx, named, PAGE)).items():
+                for account_id, news in (await feed.updates(tx, named, PAGE)).items():
                     self._tell(account_id, news)
             if every is not None:
-                self._tell(None, await feed.news_of_all(tx, every, PAGE))
+                self._tell(None, await feed.updates_of_all(tx, every, PAGE))
 
-    def _tell(self, account_id: str | None, news: News) -> None:
+    def _tell(self, account_id: str | None, news: FeedUpdate) -> None:
         channel = self._channels.get(account_id)
         if channel is None:  # nobody follows any more
             return
@@ -255,7 +255,7 @@ class Hub:
                     _tick_safely(follower, loop.time())
 
 
-def _tick_safely(follower: Follower, now: float) -> None:
+def _tick_safely(follower: FeedReader, now: float) -> None:
     try:
         follower.tick(now)
     except Exception:

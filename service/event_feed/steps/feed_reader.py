@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from service.event_feed.store.feed import Kept, Position
+from service.event_feed.store.feed import Position, StoredEvent
 
 PAGE = 200  # events read at a time
 MOST_WAITING = 1_000_000  # bytes of events told to one who does not take them
 START = Position(0, 0)
 
-Write = Callable[[Sequence[Kept]], Sequence[bytes]]
-Read = Callable[["Follower"], Awaitable[list[Kept]]]
+Write = Callable[[Sequence[StoredEvent]], Sequence[bytes]]
+Read = Callable[["FeedReader"], Awaitable[list[StoredEvent]]]
 
 
 class Batch:
@@ -19,7 +19,7 @@ class Batch:
 
     __slots__ = ("_texts", "events", "size")
 
-    def __init__(self, events: Sequence[Kept]) -> None:
+    def __init__(self, events: Sequence[StoredEvent]) -> None:
         self.events = events
         self.size = sum(len(event.body) for event in events)
         self._texts: dict[Write, Sequence[bytes]] = {}
@@ -38,7 +38,7 @@ class Batch:
         return Batch(fresh) if fresh else None
 
 
-class Follower:
+class FeedReader:
     """Follows an account's feed, or that of one of its subjects, from `after` on; without an
     account, the feed of every account.
 
@@ -108,7 +108,7 @@ class Follower:
             return None
         return batch
 
-    def _leaps(self, event: Kept) -> bool:
+    def _leaps(self, event: StoredEvent) -> bool:
         """Whether an earlier event of this subject was not told yet. The account's feed has them by
         transactions, and one that began earlier may have written later."""
         return self.subject_id is not None and event.sequence > self.after.position + 1
@@ -126,7 +126,7 @@ class Follower:
         """Nothing more will be told, as too much was not taken."""
 
 
-class Waiter(Follower):
+class BatchWaiter(FeedReader):
     """One who waits for the first events that come."""
 
     def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
@@ -141,7 +141,7 @@ class Waiter(Follower):
         self._ended = True
         self._roused.set()
 
-    async def first(self, seconds: float) -> Sequence[Kept]:
+    async def first(self, seconds: float) -> Sequence[StoredEvent]:
         """As soon as there are any; none after so many seconds, or if it was ended."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._ended:
@@ -156,6 +156,6 @@ class Waiter(Follower):
         return []
 
 
-def of_subject(event: Kept) -> Kept:
+def of_subject(event: StoredEvent) -> StoredEvent:
     """An event of the account's feed, with its place in its subject's."""
     return replace(event, place=Position(0, event.sequence))

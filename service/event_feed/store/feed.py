@@ -26,7 +26,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredEvent:
     """An event as it was kept, with its place in the feed that it was read from."""
 
     id: str
@@ -76,10 +76,12 @@ _NEWS_OF_ALL = text("""
 _NOW = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
 
 
-async def feed(tx: Connection, account_id: str | None, after: Position, limit: int) -> list[Kept]:
+async def feed(
+    tx: Connection, account_id: str | None, after: Position, limit: int
+) -> list[StoredEvent]:
     """An account's events after a place, or every account's, oldest first."""
     if account_id is None:
-        return (await news_of_all(tx, after, limit)).events
+        return (await updates_of_all(tx, after, limit)).events
     values = {
         "account_id": account_id,
         "xid": str(after.xid),
@@ -89,7 +91,9 @@ async def feed(tx: Connection, account_id: str | None, after: Position, limit: i
     return [_kept(row) for row in await tx.execute(_FEED, values)]
 
 
-async def of_subject(tx: Connection, subject_id: str, after: Position, limit: int) -> list[Kept]:
+async def of_subject(
+    tx: Connection, subject_id: str, after: Position, limit: int
+) -> list[StoredEvent]:
     """A subject's events after a place, in sequence: its row lock orders their commits."""
     statement = (
         select(
@@ -114,43 +118,43 @@ async def now(tx: Connection) -> Position:
 
 
 @dataclass(slots=True)
-class News:
+class FeedUpdate:
     """What an account's feed has after a place; `hidden`: more is committed, but not shown yet."""
 
-    events: list[Kept]
+    events: list[StoredEvent]
     hidden: bool = False
 
 
-async def news(
+async def updates(
     tx: Connection, places: Sequence[tuple[str, Position]], limit: int
-) -> dict[str, News]:
+) -> dict[str, FeedUpdate]:
     """The same as `feed` for many accounts at once; those with nothing new are left out."""
     asked = [
         {"account_id": account_id, "xid": str(place.xid), "position": place.position}
         for account_id, place in places
     ]
-    found: dict[str, News] = {}
+    found: dict[str, FeedUpdate] = {}
     for account_id, *row in await tx.execute(_NEWS, {"places": rows(asked), "limit": limit}):
-        _tell(found.setdefault(account_id, News([])), row)
+        _tell(found.setdefault(account_id, FeedUpdate([])), row)
     return found
 
 
-async def news_of_all(tx: Connection, after: Position, limit: int) -> News:
+async def updates_of_all(tx: Connection, after: Position, limit: int) -> FeedUpdate:
     """What the feed of every account has after a place."""
     values = {"xid": str(after.xid), "position": after.position, "limit": limit}
-    found = News([])
+    found = FeedUpdate([])
     for row in await tx.execute(_NEWS_OF_ALL, values):
         _tell(found, row)
     return found
 
 
-def _tell(news: News, row: Sequence[Any]) -> None:
+def _tell(news: FeedUpdate, row: Sequence[Any]) -> None:
     if row[BODY] is None:
         news.hidden = True
     else:
         news.events.append(_kept(row))
 
 
-def _kept(row: Row) -> Kept:
+def _kept(row: Row) -> StoredEvent:
     id_, subject_id, type_, sequence, body, xid, position, *account = row
-    return Kept(id_, subject_id, type_, sequence, body, Position(xid, position), *account)
+    return StoredEvent(id_, subject_id, type_, sequence, body, Position(xid, position), *account)

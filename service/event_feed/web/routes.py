@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from service.accounts.web.authorize import account_listed, authorize
 from service.event_feed.steps import read
-from service.event_feed.steps.event_hub import Hub
-from service.event_feed.steps.feed_reader import START, Waiter
-from service.event_feed.store.feed import Kept, Position
+from service.event_feed.steps.event_hub import EventHub
+from service.event_feed.steps.feed_reader import START, BatchWaiter
+from service.event_feed.store.feed import Position, StoredEvent
 from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import wants_stream
-from service.event_feed.web.sse import Feed, Stream
+from service.event_feed.web.sse import Feed, SSEStream
 from service.kit.http.header_lines import only
 from service.kit.http.requests import LIMIT, MAX_LIMIT, Query, in_path
 from service.kit.http.responses import raw_page
@@ -24,21 +24,21 @@ from service.subjects.domain.event import in_feed
 MOST_ASKED = 999_999_999  # seconds
 
 
-async def of_subject(request: Request) -> Response | Stream:
+async def of_subject(request: Request) -> Response | SSEStream:
     caller = await authorize(request, "subjects:read")
     account = caller.account_name if caller.operator else None
     of = Feed(caller.account_id, in_path(request, "subject_id"), account)
     return await _answer(request, of, Query(request))
 
 
-async def feed(request: Request) -> Response | Stream:
+async def feed(request: Request) -> Response | SSEStream:
     caller, query = await authorize(request, "subjects:read"), Query(request)
     account_id = await account_listed(request, caller, query)
     account = query.text("account") if caller.operator else None
     return await _answer(request, Feed(account_id, account=account), query)
 
 
-async def _answer(request: Request, of: Feed, query: Query) -> Response | Stream:
+async def _answer(request: Request, of: Feed, query: Query) -> Response | SSEStream:
     after = query.text("after")
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     wait = capped_wait(query.whole("wait", 0, 0, MOST_ASKED))
@@ -54,19 +54,19 @@ def _place(cursor: str | None, subject_id: str | None) -> Position | None:
     return None if cursor is None else cursors.read(cursor, of_subject=subject_id is not None)
 
 
-async def _stream(request: Request, of: Feed, after: Position | None) -> Stream:
+async def _stream(request: Request, of: Feed, after: Position | None) -> SSEStream:
     hub = _hub(request)
     if of.account_id is not None and of.subject_id is not None:
         await status_read.subject(resources(request), of.account_id, of.subject_id)
         after = after or START
-    stream = Stream(hub, of, after or await hub.now(), resources(request).dice())
+    stream = SSEStream(hub, of, after or await hub.now(), resources(request).dice())
     await hub.join(stream)
     return stream
 
 
 async def _page(request: Request, of: Feed, after: Position, limit: int, wait: int) -> Response:
     """What there is; else the first that comes within `wait` seconds."""
-    found: Sequence[Kept]
+    found: Sequence[StoredEvent]
     if of.account_id is None or of.subject_id is None:
         found = await read.feed(resources(request), of.account_id, after, limit)
     else:
@@ -74,7 +74,7 @@ async def _page(request: Request, of: Feed, after: Position, limit: int, wait: i
             resources(request), of.account_id, of.subject_id, after, limit
         )
     if not found and wait:
-        waiter = Waiter(of.account_id, of.subject_id, after)
+        waiter = BatchWaiter(of.account_id, of.subject_id, after)
         found = (await _hub(request).wait(waiter, wait))[:limit]
     last = found[-1].place if found else after
     shown = [in_feed(event.id, event.body, of.account or event.account) for event in found]
@@ -84,6 +84,6 @@ async def _page(request: Request, of: Feed, after: Position, limit: int, wait: i
     return response
 
 
-def _hub(request: Request) -> Hub:
-    found: Hub = request.app.state.hub
+def _hub(request: Request) -> EventHub:
+    found: EventHub = request.app.state.hub
     return found

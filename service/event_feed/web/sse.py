@@ -12,13 +12,13 @@ from functools import partial
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.event_feed.steps.event_hub import Hub
-from service.event_feed.steps.feed_reader import Follower
-from service.event_feed.store.feed import Kept, Position
+from service.event_feed.steps.event_hub import EventHub
+from service.event_feed.steps.feed_reader import FeedReader
+from service.event_feed.store.feed import Position, StoredEvent
 from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import STREAM
 from service.kit.errors import Unavailable
-from service.kit.http.connection_limits import CONNECTION, Bounded
+from service.kit.http.connection_limits import CONNECTION, BoundedHttpProtocol
 from service.subjects.domain.event import in_feed
 
 log = structlog.get_logger()
@@ -35,7 +35,9 @@ COMMENT = b":\n\n"
 HANDED_ON = "callsheet.stream"  # where a scope has the stream that is to be run
 
 
-def frames(events: Sequence[Kept], *, of_subject: bool, account: str | None = None) -> list[bytes]:
+def frames(
+    events: Sequence[StoredEvent], *, of_subject: bool, account: str | None = None
+) -> list[bytes]:
     """In pieces, of which a stream that stalls holds one; each with the name of its account, where
     that is given here or with the event."""
     pieces, piece = [], b""
@@ -62,7 +64,7 @@ class Feed:
     account: str | None = None
 
 
-class Stream(Follower):
+class SSEStream(FeedReader):
     """One reader's stream. Join it to the hub, and return it from a handler."""
 
     __slots__ = (
@@ -70,7 +72,7 @@ class Stream(Follower):
         "_write",
     )
 
-    def __init__(self, hub: Hub, feed: Feed, after: Position, dice: float) -> None:
+    def __init__(self, hub: EventHub, feed: Feed, after: Position, dice: float) -> None:
         super().__init__(feed.account_id, feed.subject_id, after)
         of_subject = feed.subject_id is not None
         self._write = WRITE[of_subject]
@@ -79,7 +81,7 @@ class Stream(Follower):
         self._hub = hub
         self._retry = int(RETRY[0] + dice * (RETRY[1] - RETRY[0]))
         self._until = asyncio.get_running_loop().time() + LIFE * (1 - dice / 2)
-        self._wire: Bounded | None = None
+        self._wire: BoundedHttpProtocol | None = None
         self._send: Send | None = None  # None: before, and when it is over
         self._pump: asyncio.Task[None] | None = None
         self._comment = self._ended = False
@@ -166,7 +168,7 @@ class Stream(Follower):
                 self._ended, self._send = True, None
 
 
-class Streams:
+class SSEMiddleware:
     """Runs the stream that a handler returned once that and the router are through: else each
     would hold the frames of all of them."""
 
@@ -175,6 +177,6 @@ class Streams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
-        stream: Stream | None = scope.pop(HANDED_ON, None)
+        stream: SSEStream | None = scope.pop(HANDED_ON, None)
         if stream is not None:
             await stream.run(scope, receive, send)

@@ -143,7 +143,7 @@ def _inline(context: ValidationContext, at: str, text: str) -> str | None:
         context.add_error(at, "image_not_base64", rule)
         return None
     found = image_reader.read(data)
-    if isinstance(found, defects.Flaw):
+    if isinstance(found, defects.Defect):
         context.add_error(at, f"image_{found.code}", found.message)
         return None
     key = hashlib.sha256(data).hexdigest()

@@ -5,7 +5,7 @@ import asyncio
 from collections import deque
 
 
-class Turns:
+class FairSemaphore:
     """So many places, and who waits for one."""
 
     def __init__(self, places: int) -> None:

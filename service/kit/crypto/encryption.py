@@ -17,7 +17,7 @@ NONCE_BYTES = 12  # NIST SP 800-38D, section 5.2.1.1
 USE = "secrets at rest"
 
 
-class Sealed(Exception):
+class DecryptionError(Exception):
     """The secret cannot be opened: was SECRET_KEY changed?"""
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ class Sealed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Vault:
+class Encryptor:
     """Seals and opens. `context` is bound in: what was sealed for one owner opens for no other.
 
     `old_keys` open too, but seal nothing any more.
@@ -60,13 +60,13 @@ class Vault:
         """The secret, and whether it is sealed under SECRET_KEY."""
         nonce, content = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         if sealed[:1] != VERSION:
-            raise Sealed
+            raise DecryptionError
         for place, key in enumerate(self.derive_each(USE)):
             try:
                 return AESGCM(key).decrypt(nonce, content, context.encode()), place == 0
             except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
                 continue
-        raise Sealed
+        raise DecryptionError
 
 
 def _derived(key: bytes, use: str) -> bytes:

@@ -28,7 +28,7 @@ class Parser(HttpRequestParser):
     unheeded; Java makes one by default). httptools takes it for accepted: it ends the request
     behind the head, and would read the body as another request."""
 
-    def __init__(self, protocol: "Bounded") -> None:
+    def __init__(self, protocol: "BoundedHttpProtocol") -> None:
         super().__init__(protocol)
         self._protocol = protocol
 
@@ -44,7 +44,7 @@ class Parser(HttpRequestParser):
                 return
 
 
-class Bounded(HttpToolsProtocol):
+class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection; whoever does not come to the point is cut off.
 
     Most requests come whole in one piece, so a timer is set only when a piece leaves something to

@@ -19,7 +19,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import Receive
 
-from service.kit.concurrency.fair_semaphore import Turns
+from service.kit.concurrency.fair_semaphore import FairSemaphore
 from service.kit.concurrency.limiter import Limiter
 from service.kit.errors import Malformed, TooLarge, Unavailable
 from service.kit.http.body import BodyReader, parsed, require_json
@@ -64,7 +64,7 @@ class Bodies:
     """The places of one process: of large bodies in memory, and of those on disk."""
 
     def __init__(self, heavy: int = HEAVY, disk: Limiter | None = None) -> None:
-        self._turns = Turns(heavy)
+        self._turns = FairSemaphore(heavy)
         # Always the same: what a thread has freed is not at once another's, nor the system's.
         self._threads = ThreadPoolExecutor(heavy, "bodies")
         self.disk = disk or Limiter(SPOOLED, SPOOLED_OF_ACCOUNT)

@@ -44,11 +44,11 @@ HEAD_LIMITS: Final = HeadLimits(  # so that nothing but MOST_HEAD binds
 )
 
 
-class Garbled(ClientPayloadError):
+class UnreadableAnswer(ClientPayloadError):
     """The body of an answer cannot be told from what is around it."""
 
 
-class Terse(ResponseHandler):
+class BoundedResponseHandler(ResponseHandler):
     """Takes one answer to each request. What is odd, or too long, ends the connection."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -91,7 +91,7 @@ class Terse(ResponseHandler):
             super().set_exception(exc, *cause)
             return
         body = StreamReader(self, limit=1, loop=self._loop)
-        body.set_exception(Garbled("the head is odd"))
+        body.set_exception(UnreadableAnswer("the head is odd"))
         self._should_close = True
         self.feed_data((message, body))
 
@@ -132,7 +132,7 @@ class Terse(ResponseHandler):
             return
         error: Exception | None = None
         if isinstance(self.exception(), HttpProcessingError):
-            error = Garbled("it is not framed as HTTP is")
+            error = UnreadableAnswer("it is not framed as HTTP is")
         elif self._body_bytes > 2 * body.total_bytes + MOST_WRAPPING:
             error = ClientPayloadError("more wrapping than body")
         if error is not None:
@@ -174,9 +174,11 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
-class Connector(TCPConnector):
+class BoundedConnector(TCPConnector):
     """A TCPConnector whose connections are terse."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(**options)
-        self._factory = cast("partial[ResponseHandler]", partial(Terse, loop=self._loop))
+        self._factory = cast(
+            "partial[ResponseHandler]", partial(BoundedResponseHandler, loop=self._loop)
+        )

@@ -19,8 +19,8 @@ from typing import Final, TypeVar
 from aiohttp import AddrInfoType, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from service.kit.network.bounded_http import HEAD_LIMITS, Connector
-from service.kit.network.url_policy import Networks, is_inward, refusal
+from service.kit.network.bounded_http import HEAD_LIMITS, BoundedConnector
+from service.kit.network.url_policy import Networks, blocked_reason, is_inward
 
 OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
 RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
@@ -44,7 +44,7 @@ class Blocked(OSError):
     """
 
 
-class Guard:
+class AddressGuard:
     """Resolves names and judges addresses and ports.
 
     `lookup` turns a name into addresses as text; `ports` None means any port.
@@ -65,7 +65,7 @@ class Guard:
         self._asked: dict[str, asyncio.Future[Sequence[str]]] = {}
         self._only_inward = False
 
-    def inward(self) -> "Guard":
+    def inward(self) -> "AddressGuard":
         """A guard for what is not encrypted, with the rules and the look-ups of this one: of the
         addresses that this one admits, it admits those in allowed networks only.
 
@@ -98,7 +98,7 @@ class Guard:
         """Blocked, if this literal address must not be dialled."""
         try:
             read = ip_address(address)
-            reason = refusal(read, self._allowed)
+            reason = blocked_reason(read, self._allowed)
             if self._only_inward and not is_inward(read, self._allowed):
                 reason = reason or "what is sent to it must be encrypted"
         except ValueError:
@@ -152,7 +152,7 @@ class Guard:
         No limit, over all hosts or of one: whoever waits behind others at the same host would be
         taken for slow. How much is sent at a time is the business of those who send.
         """
-        return Connector(
+        return BoundedConnector(
             resolver=_Resolver(self),
             socket_factory=self._open,
             use_dns_cache=False,
@@ -202,7 +202,7 @@ class Guard:
 
 
 class _Resolver(AbstractResolver):
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
 
     async def resolve(

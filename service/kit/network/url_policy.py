@@ -26,7 +26,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 STREAM_PORTS: Final = {"nats": 4222, "tls": 4222, "redis": 6379, "rediss": 6379}
 
 
-class Tier(Enum):
+class AddressClass(Enum):
     """NEVER is refused whatever is allowed; ASK passes only through an allowed network."""
 
     NEVER = auto()
@@ -38,43 +38,43 @@ class Tier(Enum):
 _V4: Final = tuple(
     (IPv4Network(network), tier, what)
     for network, tier, what in (
-        ("0.0.0.0/8", Tier.NEVER, "'this network' (RFC 1122)"),
-        ("127.0.0.0/8", Tier.ASK, "loopback (RFC 1122)"),
-        ("10.0.0.0/8", Tier.ASK, "private (RFC 1918)"),
-        ("172.16.0.0/12", Tier.ASK, "private (RFC 1918)"),
-        ("192.168.0.0/16", Tier.ASK, "private (RFC 1918)"),
-        ("100.100.100.200/32", Tier.NEVER, "a metadata service (Alibaba Cloud)"),
-        ("100.64.0.0/10", Tier.ASK, "shared address space (RFC 6598)"),
-        ("168.63.129.16/32", Tier.NEVER, "a metadata service (Azure)"),
-        ("169.254.0.0/16", Tier.NEVER, "link-local or metadata (RFC 3927)"),
-        ("192.0.0.0/24", Tier.NEVER, "protocol assignments (RFC 6890)"),
-        ("192.0.2.0/24", Tier.NEVER, "documentation (RFC 5737)"),
-        ("198.51.100.0/24", Tier.NEVER, "documentation (RFC 5737)"),
-        ("203.0.113.0/24", Tier.NEVER, "documentation (RFC 5737)"),
-        ("192.88.99.0/24", Tier.NEVER, "6to4 relays, withdrawn (RFC 7526)"),
-        ("198.18.0.0/15", Tier.NEVER, "benchmarking (RFC 2544)"),
-        ("224.0.0.0/4", Tier.NEVER, "multicast (RFC 5771)"),
-        ("240.0.0.0/4", Tier.NEVER, "reserved or broadcast (RFC 1112, RFC 919)"),
+        ("0.0.0.0/8", AddressClass.NEVER, "'this network' (RFC 1122)"),
+        ("127.0.0.0/8", AddressClass.ASK, "loopback (RFC 1122)"),
+        ("10.0.0.0/8", AddressClass.ASK, "private (RFC 1918)"),
+        ("172.16.0.0/12", AddressClass.ASK, "private (RFC 1918)"),
+        ("192.168.0.0/16", AddressClass.ASK, "private (RFC 1918)"),
+        ("100.100.100.200/32", AddressClass.NEVER, "a metadata service (Alibaba Cloud)"),
+        ("100.64.0.0/10", AddressClass.ASK, "shared address space (RFC 6598)"),
+        ("168.63.129.16/32", AddressClass.NEVER, "a metadata service (Azure)"),
+        ("169.254.0.0/16", AddressClass.NEVER, "link-local or metadata (RFC 3927)"),
+        ("192.0.0.0/24", AddressClass.NEVER, "protocol assignments (RFC 6890)"),
+        ("192.0.2.0/24", AddressClass.NEVER, "documentation (RFC 5737)"),
+        ("198.51.100.0/24", AddressClass.NEVER, "documentation (RFC 5737)"),
+        ("203.0.113.0/24", AddressClass.NEVER, "documentation (RFC 5737)"),
+        ("192.88.99.0/24", AddressClass.NEVER, "6to4 relays, withdrawn (RFC 7526)"),
+        ("198.18.0.0/15", AddressClass.NEVER, "benchmarking (RFC 2544)"),
+        ("224.0.0.0/4", AddressClass.NEVER, "multicast (RFC 5771)"),
+        ("240.0.0.0/4", AddressClass.NEVER, "reserved or broadcast (RFC 1112, RFC 919)"),
     )
 )
 _V6: Final = tuple(
     (IPv6Network(network), tier, what)
     for network, tier, what in (
-        ("::/128", Tier.NEVER, "unspecified (RFC 4291)"),
-        ("::1/128", Tier.ASK, "loopback (RFC 4291)"),
-        ("2001::/23", Tier.NEVER, "protocol assignments (RFC 2928)"),
-        ("2001:db8::/32", Tier.NEVER, "documentation (RFC 3849)"),
-        ("3fff::/20", Tier.NEVER, "documentation (RFC 9637)"),
+        ("::/128", AddressClass.NEVER, "unspecified (RFC 4291)"),
+        ("::1/128", AddressClass.ASK, "loopback (RFC 4291)"),
+        ("2001::/23", AddressClass.NEVER, "protocol assignments (RFC 2928)"),
+        ("2001:db8::/32", AddressClass.NEVER, "documentation (RFC 3849)"),
+        ("3fff::/20", AddressClass.NEVER, "documentation (RFC 9637)"),
         ("2000::/3", None, "global unicast (RFC 4291)"),
-        ("fd00:ec2::254/128", Tier.NEVER, "a metadata service (AWS)"),
-        ("fd00:ec2::23/128", Tier.NEVER, "a metadata service (AWS, pod identities)"),
-        ("fd20:ce::254/128", Tier.NEVER, "a metadata service (Google Cloud)"),
-        ("fd00:42::42/128", Tier.NEVER, "a metadata service (Scaleway)"),
-        ("fc00::/7", Tier.ASK, "unique-local (RFC 4193)"),
-        ("fe80::/10", Tier.NEVER, "link-local (RFC 4291)"),
-        ("fec0::/10", Tier.NEVER, "site-local, withdrawn (RFC 3879)"),
-        ("ff00::/8", Tier.NEVER, "multicast (RFC 4291)"),
-        ("::/0", Tier.NEVER, "reserved (IANA, IPv6 address space)"),
+        ("fd00:ec2::254/128", AddressClass.NEVER, "a metadata service (AWS)"),
+        ("fd00:ec2::23/128", AddressClass.NEVER, "a metadata service (AWS, pod identities)"),
+        ("fd20:ce::254/128", AddressClass.NEVER, "a metadata service (Google Cloud)"),
+        ("fd00:42::42/128", AddressClass.NEVER, "a metadata service (Scaleway)"),
+        ("fc00::/7", AddressClass.ASK, "unique-local (RFC 4193)"),
+        ("fe80::/10", AddressClass.NEVER, "link-local (RFC 4291)"),
+        ("fec0::/10", AddressClass.NEVER, "site-local, withdrawn (RFC 3879)"),
+        ("ff00::/8", AddressClass.NEVER, "multicast (RFC 4291)"),
+        ("::/0", AddressClass.NEVER, "reserved (IANA, IPv6 address space)"),
     )
 )
 
@@ -110,7 +110,7 @@ def _network(item: str) -> Network:
     return ip_network(item)
 
 
-def refusal(address: Address, allowed: Networks) -> str | None:
+def blocked_reason(address: Address, allowed: Networks) -> str | None:
     """Why this address must not be dialled, in words; None if it may be.
 
     An IPv6 address that carries IPv4 ones is judged by those, all of them.
@@ -136,7 +136,7 @@ def _judged(address: Address, allowed: Networks) -> str | None:
     table = _V4 if isinstance(address, IPv4Address) else _V6
     for network, tier, what in table:
         if address in network:
-            may = tier is None or (tier is Tier.ASK and is_inward(address, allowed))
+            may = tier is None or (tier is AddressClass.ASK and is_inward(address, allowed))
             return None if may else what
     return None
 
@@ -232,7 +232,7 @@ def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
         return "url_host", str(error)
     if address is None or allowed is None:
         return None
-    reason = refusal(address, allowed)
+    reason = blocked_reason(address, allowed)
     return ("url_address", f"this address may not be called: {reason}") if reason else None
 
 

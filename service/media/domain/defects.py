@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class Defect:
     """Why it is not one: `code` is stable, `message` completes a sentence about the image."""
 
     code: str

@@ -5,9 +5,9 @@ Sources: ISO/IEC 14496-12, section 4.3 and annex E; QuickTime File Format, "File
 
 from typing import Literal
 
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 from service.media.domain.image import TRUNCATED
-from service.media.domain.mp4_boxes import Broken
+from service.media.domain.mp4_boxes import InvalidMedia
 
 Kind = Literal["mp4", "mov"]
 
@@ -64,7 +64,7 @@ def check_start(data: bytes) -> None:
     names = (name for name, at, mark in OTHERS if data.startswith(mark, at))
     what = next(names, None)
     if what is None and 0 < len(data) < START // 2:
-        raise Broken(TRUNCATED)
+        raise InvalidMedia(TRUNCATED)
     raise _foreign(what or ("something else" if data else "empty"))
 
 
@@ -86,5 +86,5 @@ def kind_of(ftyp: bytes) -> Kind:
     raise _foreign(f"of the brand {major.decode('ascii', 'replace').strip()!a}")
 
 
-def _foreign(what: str) -> Broken:
-    return Broken(Flaw("wrong_type", f"must be an MP4 or MOV by content; this is {what}"))
+def _foreign(what: str) -> InvalidMedia:
+    return InvalidMedia(Defect("wrong_type", f"must be an MP4 or MOV by content; this is {what}"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 
 MAX_BYTES = 10_000_000  # rule P16; decimal, so that what passes here passes there
 MIN_SIDE = 300  # pixels; rule P16
@@ -74,24 +74,24 @@ class Image:
     height: int
 
 
-TRUNCATED = Flaw("truncated", "is cut short")
-DAMAGED = Flaw("damaged", "is damaged: its parts do not fit together")
-CODING = Flaw(
+TRUNCATED = Defect("truncated", "is cut short")
+DAMAGED = Defect("damaged", "is damaged: its parts do not fit together")
+CODING = Defect(
     "coding",
     "is a JPEG of a rare kind (arithmetic, lossless, hierarchical or of more than 8 bits); send a"
     " baseline or progressive one",
 )
-ANIMATED = Flaw("animated", "is an animated PNG; send a still one")
-TOO_LARGE = Flaw("too_large", f"has more than {MAX_BYTES:,} bytes (10 MB)")
+ANIMATED = Defect("animated", "is an animated PNG; send a still one")
+TOO_LARGE = Defect("too_large", f"has more than {MAX_BYTES:,} bytes (10 MB)")
 
 
-class _Broken(Exception):
-    def __init__(self, flaw: Flaw) -> None:
+class InvalidImage(Exception):
+    def __init__(self, flaw: Defect) -> None:
         super().__init__()
         self.flaw = flaw
 
 
-def read(data: bytes) -> Image | Flaw:
+def read(data: bytes) -> Image | Defect:
     """The image these bytes hold, or the first limit they break."""
     if len(data) > MAX_BYTES:
         return TOO_LARGE
@@ -100,28 +100,28 @@ def read(data: bytes) -> Image | Flaw:
             return _measured(_jpeg(data))
         if data.startswith(PNG):
             return _measured(_png(data))
-    except _Broken as broken:
+    except InvalidImage as broken:
         return broken.flaw
     return _other(data)
 
 
-def _other(data: bytes) -> Flaw:
+def _other(data: bytes) -> Defect:
     if data and (JPEG.startswith(data) or PNG.startswith(data)):
         return TRUNCATED
     names = (name for name, at, mark in OTHERS if data.startswith(mark, at))
     what = next(names, "something else" if data else "empty")
-    return Flaw("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
+    return Defect("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
 
 
-def _measured(image: Image) -> Image | Flaw:
+def _measured(image: Image) -> Image | Defect:
     short, long = sorted((image.width, image.height))
     size = f"is {image.width} x {image.height} pixels"
     if short < MIN_SIDE:
-        return Flaw("too_small", f"{size}; each side must have at least {MIN_SIDE}")
+        return Defect("too_small", f"{size}; each side must have at least {MIN_SIDE}")
     if long * RATIO[1] > short * RATIO[0]:
-        return Flaw("ratio", f"{size}; the aspect ratio must be between 1:2.5 and 2.5:1")
+        return Defect("ratio", f"{size}; the aspect ratio must be between 1:2.5 and 2.5:1")
     if short * long > MAX_PIXELS:
-        return Flaw("too_many_pixels", f"{size}; at most {MAX_PIXELS:,} in all can be taken")
+        return Defect("too_many_pixels", f"{size}; at most {MAX_PIXELS:,} in all can be taken")
     return image
 
 
@@ -135,18 +135,18 @@ def _jpeg(data: bytes) -> Image:
             frames.append((marker, body))
         scans += marker == SOS
     if len(frames) != 1 or not scans:
-        raise _Broken(DAMAGED)
+        raise InvalidImage(DAMAGED)
     return _framed(*frames[0])
 
 
 def _framed(marker: int, body: bytes) -> Image:
     if len(body) < FRAME.size:
-        raise _Broken(DAMAGED)
+        raise InvalidImage(DAMAGED)
     precision, height, width, components = FRAME.unpack_from(body)
     if marker not in HUFFMAN or precision != PRECISION:
-        raise _Broken(CODING)
+        raise InvalidImage(CODING)
     if components not in COMPONENTS or len(body) != FRAME.size + components * COMPONENT:
-        raise _Broken(DAMAGED)
+        raise InvalidImage(DAMAGED)
     return Image("jpeg", width, height)
 
 
@@ -165,7 +165,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         end = at + max(2, int.from_bytes(data[at : at + 2]))
         yield marker, data[at + 2 : end]
         at = _scan_end(data, end) if marker == SOS else end
-    raise _Broken(DAMAGED if data[at:].strip(b"\xff") else TRUNCATED)
+    raise InvalidImage(DAMAGED if data[at:].strip(b"\xff") else TRUNCATED)
 
 
 def _scan_end(data: bytes, at: int) -> int:
@@ -179,10 +179,10 @@ def _png(data: bytes) -> Image:
     for kind, body, length in _chunks(data):
         header = header or (body if kind == b"IHDR" else b"-")
         if kind == ANIMATION and not lengths.keys() & {ANIMATION, b"IDAT"} and _moves(body):
-            raise _Broken(ANIMATED)
+            raise InvalidImage(ANIMATED)
         lengths[kind] = lengths.get(kind, 0) + length
     if len(header) != IHDR.size or b"IDAT" not in lengths:
-        raise _Broken(DAMAGED)
+        raise InvalidImage(DAMAGED)
     return _headed(header, lengths)
 
 
@@ -195,13 +195,13 @@ def _headed(header: bytes, lengths: Mapping[bytes, int]) -> Image:
     width, height, depth, colour, compression, filtering, interlace = IHDR.unpack(header)
     known = depth in DEPTHS.get(colour, ()) and interlace in {0, 1}
     if not known or compression or filtering or (colour == PALETTE and b"PLTE" not in lengths):
-        raise _Broken(DAMAGED)
+        raise InvalidImage(DAMAGED)
     size = width * height
     if (
         size <= MAX_PIXELS
         and lengths[b"IDAT"] * MOST_DEFLATED < size * depth * CHANNELS[colour] // 8
     ):
-        raise _Broken(TRUNCATED)  # so many cannot be in it
+        raise InvalidImage(TRUNCATED)  # so many cannot be in it
     return Image("png", width, height)
 
 
@@ -212,13 +212,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
     for _ in range(MAX_PARTS):
         end = at + CHUNK_EXTRA + int.from_bytes(data[at : at + 4])
         if end > len(data):
-            raise _Broken(TRUNCATED)
+            raise InvalidImage(TRUNCATED)
         kind, crc = data[at + 4 : at + 8], int.from_bytes(data[end - 4 : end])
         critical = not kind[0] & ANCILLARY
         if critical and zlib.crc32(memoryview(data)[at + 4 : end - 4]) != crc:
-            raise _Broken(DAMAGED)
+            raise InvalidImage(DAMAGED)
         if kind == b"IEND":
             return
         yield kind, data[at + 8 : end - 4] if kind in READ else b"", end - at - CHUNK_EXTRA
         at = end
-    raise _Broken(DAMAGED)
+    raise InvalidImage(DAMAGED)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 
 # Ours. A box counts when it comes, and again when it is read: 8 s of 60 frames a second, with sound
 # and a fragment for each, have 14,000.
@@ -27,16 +27,16 @@ VERSION = struct.Struct(">B")  # ISO/IEC 14496-12, 4.2: begins a full box, then 
 COUNT = struct.Struct(">4xI")  # and often a count after these
 
 
-class Broken(Exception):
+class InvalidMedia(Exception):
     """Reading ends here, with the flaw that ended it."""
 
-    def __init__(self, flaw: Flaw) -> None:
+    def __init__(self, flaw: Defect) -> None:
         super().__init__()
         self.flaw = flaw
 
 
-def damaged(why: str) -> Broken:
-    return Broken(Flaw("damaged", f"is damaged: {why}"))
+def damaged(why: str) -> InvalidMedia:
+    return InvalidMedia(Defect("damaged", f"is damaged: {why}"))
 
 
 def layout(body: memoryview, layouts: Layouts) -> struct.Struct:
@@ -49,7 +49,7 @@ def versioned(body: memoryview, layouts: Layouts) -> tuple[Any, ...]:
     return layout(body, layouts).unpack_from(body)
 
 
-class Tally:
+class BoxBudget:
     """Counts what is walked in one file, so that a hostile one costs no more than a real one."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class _Open:
     start: int = 0
 
 
-class Stream:
+class BoxReader:
     """The outermost boxes of a file that is fed in pieces, with what is wanted of them.
 
     `wanted` has the kinds to be kept: of outermost boxes under FILE, of those within another under
@@ -109,7 +109,7 @@ class Stream:
     it comes. Raises Broken if there are too many boxes, or too many bytes to be kept.
     """
 
-    def __init__(self, wanted: Wanted, tally: Tally) -> None:
+    def __init__(self, wanted: Wanted, tally: BoxBudget) -> None:
         self._wanted, self._tally = wanted, tally
         self._head = bytearray()
         self._open: list[_Open] = []
@@ -120,7 +120,7 @@ class Stream:
         """Where the last whole outermost box ends, in bytes from the file's start."""
         self.end = 0
         """Where the last outermost box that has begun says it ends."""
-        self.flaw: Flaw | None = None
+        self.flaw: Defect | None = None
         """Why what has begun cannot be a box; then it is skipped to the file's end."""
 
     @property

@@ -7,7 +7,7 @@ box is too short for what it must hold; time is linear in the bytes.
 import struct
 from types import MappingProxyType
 
-from service.media.domain.mp4_boxes import COUNT, Tally, Wanted, damaged, versioned
+from service.media.domain.mp4_boxes import COUNT, BoxBudget, Wanted, damaged, versioned
 from service.media.domain.mp4_movie import LENGTH, Movie, Track
 
 WANTED: Wanted = MappingProxyType(  # the boxes that are read, by the kind of the one they are in
@@ -23,7 +23,7 @@ TRUN_EACH = {0x100: 4, 0x200: 4, 0x400: 4, 0x800: 4}  # optional fields of each 
 TRUN_TICKS, TRUN_OFFSET = 0x100, 0x800
 
 
-def add_moof(tally: Tally, movie: Movie, data: memoryview) -> None:
+def add_moof(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
     """Adds the samples of a fragment to the movie's tracks. Of its box there is only what is
     WANTED."""
     for _, body in tally.inside(data):
@@ -45,7 +45,7 @@ def _fragmented(movie: Movie, head: memoryview) -> tuple[Track, int]:
     return track, WORD.unpack_from(head, TFHD.size + _before(flags, TFHD_BEFORE))[0]
 
 
-def _add_traf(tally: Tally, movie: Movie, data: memoryview) -> None:
+def _add_traf(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
     boxes = list(tally.inside(data))
     head = next((body for kind, body in boxes if kind == b"tfhd"), data[:0])
     track, default = _fragmented(movie, head)

@@ -11,7 +11,15 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from service.media.domain.mp4_boxes import COUNT, Layouts, Tally, Wanted, damaged, layout, versioned
+from service.media.domain.mp4_boxes import (
+    COUNT,
+    BoxBudget,
+    Layouts,
+    Wanted,
+    damaged,
+    layout,
+    versioned,
+)
 
 # The boxes that are read, by the kind of the only one that each is looked for in. What else a file
 # may carry there, as pictures and records of a camera or an editor, may be of any size.
@@ -113,7 +121,7 @@ class Movie:
         return max(Fraction(self.claimed, self.scale), *ends, Fraction(0))
 
 
-def read_moov(tally: Tally, data: memoryview) -> Movie:
+def read_moov(tally: BoxBudget, data: memoryview) -> Movie:
     """The movie that a `moov` box describes, so far without its fragments. Of the box there is
     only what is WANTED."""
     boxes = list(tally.inside(data))
@@ -154,7 +162,7 @@ def _table(body: memoryview | None, entry: struct.Struct) -> Iterator[tuple[Any,
     return entry.iter_unpack(entries)
 
 
-def _leaves(tally: Tally, data: memoryview) -> dict[bytes, memoryview]:
+def _leaves(tally: BoxBudget, data: memoryview) -> dict[bytes, memoryview]:
     """The boxes below this one that hold no others, by kind; of several, the first."""
     found: dict[bytes, memoryview] = {}
     for kind, body in tally.inside(data):
@@ -162,7 +170,7 @@ def _leaves(tally: Tally, data: memoryview) -> dict[bytes, memoryview]:
     return found
 
 
-def _read_trak(tally: Tally, movie: Movie, data: memoryview) -> None:
+def _read_trak(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
     boxes = _leaves(tally, data)
     if not {b"tkhd", b"mdhd", b"hdlr"} <= boxes.keys():
         raise damaged("a track in it lacks a header")
@@ -195,13 +203,13 @@ def _reach(boxes: dict[bytes, memoryview]) -> int:
     return max((at for table in chunks for (at,) in table), default=0)
 
 
-def _edits(tally: Tally, body: memoryview | None) -> Iterator[tuple[int, int]]:
+def _edits(tally: BoxBudget, body: memoryview | None) -> Iterator[tuple[int, int]]:
     for length, start in _table(body, layout(body, EDIT)) if body else ():
         tally.spend(1)
         yield length, start
 
 
-def _shapes(tally: Tally, body: memoryview | None) -> Iterator[Shape]:
+def _shapes(tally: BoxBudget, body: memoryview | None) -> Iterator[Shape]:
     if body is None:
         return
     for _, entry in tally.inside(body[COUNT.size :]):
@@ -213,7 +221,7 @@ def _shapes(tally: Tally, body: memoryview | None) -> Iterator[Shape]:
         yield Shape(width, height, pixel)
 
 
-def _read_mvex(tally: Tally, movie: Movie, data: memoryview) -> None:
+def _read_mvex(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
     for kind, body in tally.inside(data):
         if kind == b"mehd":
             movie.claimed = max(movie.claimed, _known(versioned(body, LENGTH)[0]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from service.kit.errors import FieldError
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 
 Kind = Literal["image", "video"]
 FRONTAL = "element_image_list/frontal_image"
@@ -14,7 +14,7 @@ DUPLICATE_IMAGE = "duplicate_image"  # the code of an error or a warning for the
 
 
 @dataclass(frozen=True, slots=True)
-class Medium:
+class MediaReference:
     """An image or a video of a document, as it stands there: by its URL, or by its content's
     SHA-256 (hex). `field` is its place: element_image_list/refer_images/0/image_url."""
 
@@ -25,15 +25,15 @@ class Medium:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MediaDefect:
     """What is wrong with one of them. `passing` if it may be well the next time."""
 
     field: str
-    flaw: Flaw
+    flaw: Defect
     passing: bool = False
 
 
-def media_of(document: Mapping[str, Any]) -> Iterator[Medium]:
+def media_of(document: Mapping[str, Any]) -> Iterator[MediaReference]:
     """In the document's order, the frontal image first; of a document that keeps every rule."""
     images = document.get("element_image_list")
     if images:
@@ -53,13 +53,13 @@ def by_url(document: Mapping[str, Any]) -> bool:
     return any(one.url for one in media_of(document))
 
 
-def _medium(field: str, kind: Kind, value: str | Mapping[str, str]) -> Medium:
+def _medium(field: str, kind: Kind, value: str | Mapping[str, str]) -> MediaReference:
     if isinstance(value, str):
-        return Medium(field, kind, value, None)
-    return Medium(field, kind, None, value["media"])
+        return MediaReference(field, kind, value, None)
+    return MediaReference(field, kind, None, value["media"])
 
 
-def error_of(found: Sequence[Found]) -> dict[str, object]:
+def error_of(found: Sequence[MediaDefect]) -> dict[str, object]:
     """The error of a subject whose media are bad: the code of the first that will stay so, and all
     that was found. No URL is named: it may hold a secret."""
     lasting_first = sorted(found, key=lambda one: one.passing)
@@ -69,20 +69,22 @@ def error_of(found: Sequence[Found]) -> dict[str, object]:
     }
 
 
-def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[FieldError]]:
+def compared(
+    images: Sequence[tuple[MediaReference, str]],
+) -> tuple[list[MediaDefect], list[FieldError]]:
     """What is wrong with images that have the content of the frontal one, from which the provider
     wants the others to differ, and a warning for each that has another's. Images come in the
     document's order, each with the SHA-256 of its content. Where the document names an image twice
     its caller has been warned already."""
-    found: list[Found] = []
+    found: list[MediaDefect] = []
     warnings: list[FieldError] = []
-    first: dict[str, Medium] = {}
+    first: dict[str, MediaReference] = {}
     named: set[str] = set()
     for medium, content in images:
         name = medium.url or content
         like = first.setdefault(content, medium)
         if like is not medium and like.field == FRONTAL:
-            found.append(Found(medium.field, duplicate_of(like.field)))
+            found.append(MediaDefect(medium.field, duplicate_of(like.field)))
         elif like is not medium and name not in named:
             message = f"{medium.field} has the same content as {like.field}"
             warnings.append(FieldError(f"/{medium.field}", DUPLICATE_IMAGE, message))
@@ -90,6 +92,6 @@ def compared(images: Sequence[tuple[Medium, str]]) -> tuple[list[Found], list[Fi
     return found, warnings
 
 
-def duplicate_of(first: str) -> Flaw:
+def duplicate_of(first: str) -> Defect:
     """What is wrong with an image that has the content of the one in this field."""
-    return Flaw(DUPLICATE, f"must differ from {first}, and has the same content")
+    return Defect(DUPLICATE, f"must differ from {first}, and has the same content")

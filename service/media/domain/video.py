@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from service.media.domain import mp4_fragments, mp4_movie
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 from service.media.domain.film_types import START, Kind, check_start, kind_of
 from service.media.domain.image import TRUNCATED
-from service.media.domain.mp4_boxes import FILE, Box, Broken, Stream, Tally, damaged
+from service.media.domain.mp4_boxes import FILE, Box, BoxBudget, BoxReader, InvalidMedia, damaged
 from service.media.domain.mp4_fragments import add_moof
 from service.media.domain.mp4_movie import Movie, Track, read_moov
 
@@ -32,9 +32,9 @@ ROUNDING = 8  # bits of a matrix's 16.16 numbers that are rounding
 
 WANTED = {FILE: frozenset({b"ftyp", b"moov", b"moof"}), **mp4_movie.WANTED, **mp4_fragments.WANTED}
 FILM = (b"ftyp", b"moov", b"moof", b"mdat")  # what must be whole; the rest may be missing, or cut
-TOO_LARGE = Flaw("too_large", f"has more than {MAX_BYTES:,} bytes (200 MB)")
-CLAIMS_TOO_MUCH = Flaw("too_large", f"says that it has more than {MAX_BYTES:,} bytes (200 MB)")
-NO_VIDEO = Flaw("no_video", "has no video track with a picture in it")
+TOO_LARGE = Defect("too_large", f"has more than {MAX_BYTES:,} bytes (200 MB)")
+CLAIMS_TOO_MUCH = Defect("too_large", f"says that it has more than {MAX_BYTES:,} bytes (200 MB)")
+NO_VIDEO = Defect("no_video", "has no video track with a picture in it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Video:
     seconds: Fraction
 
 
-class Reader:
+class VideoInspector:
     """Judges one file, fed in pieces of any size and in order.
 
     Holds at most `boxes.MAX_KEPT` bytes of headers at a time, twice that while it looks at them;
@@ -55,17 +55,17 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._tally = Tally()
-        self._stream = Stream(WANTED, self._tally)
+        self._tally = BoxBudget()
+        self._stream = BoxReader(WANTED, self._tally)
         self._start = b""
         self._size = 0
         self._kind: Kind | None = None
         self._movie: Movie | None = None
         self._owed = False
-        self._flaw: Flaw | None = None
+        self._flaw: Defect | None = None
 
     @property
-    def flaw(self) -> Flaw | None:
+    def flaw(self) -> Defect | None:
         """What is wrong with it whatever may follow, so that the rest need not be fetched."""
         return self._flaw
 
@@ -75,22 +75,25 @@ class Reader:
             return
         try:
             self._take(memoryview(data))
-        except Broken as broken:
+        except InvalidMedia as broken:
             self._fail(broken.flaw)
 
-    def finish(self) -> Video | Flaw:
+    def finish(self) -> Video | Defect:
         """The video, or the first limit it breaks. To be called once, after the last byte."""
         if self._flaw:
             return self._flaw
         try:
             return self._whole()
-        except Broken as broken:
+        except InvalidMedia as broken:
             self._fail(broken.flaw)
             return broken.flaw
 
-    def _fail(self, flaw: Flaw) -> None:
+    def _fail(self, flaw: Defect) -> None:
         self._flaw = flaw
-        self._movie, self._stream = None, Stream(WANTED, self._tally)  # lets go of what they hold
+        self._movie, self._stream = (
+            None,
+            BoxReader(WANTED, self._tally),
+        )  # lets go of what they hold
 
     def _take(self, data: memoryview) -> None:
         piece = data[: MAX_BYTES - self._size]
@@ -102,7 +105,7 @@ class Reader:
         self._size += len(piece)
         self._walk(rest)
         if len(piece) < len(data):
-            raise Broken(TOO_LARGE)
+            raise InvalidMedia(TOO_LARGE)
 
     def _begin(self) -> None:
         check_start(self._start)
@@ -113,7 +116,7 @@ class Reader:
             self._use(box)
         flaw = self._stream.flaw or (CLAIMS_TOO_MUCH if self._stream.end > MAX_BYTES else None)
         if flaw and not self._is_behind():
-            raise Broken(flaw)
+            raise InvalidMedia(flaw)
 
     def _is_behind(self) -> bool:
         """Whether what has begun last stands behind a film that is there, and is no part of it:
@@ -129,10 +132,10 @@ class Reader:
             self._use(box)
         cut = self._stream.begun is not None and not self._is_behind()
         if self._movie is None or self._owed or cut:
-            raise Broken(TRUNCATED)
+            raise InvalidMedia(TRUNCATED)
         track = _judged(self._movie)
         if track.reach >= self._stream.whole:
-            raise Broken(TRUNCATED)
+            raise InvalidMedia(TRUNCATED)
         width, height = _sides(track)
         return Video(self._kind or "mov", width, height, track.shown(self._movie.scale))
 
@@ -168,7 +171,7 @@ def _judged(movie: Movie) -> Track:
     tracks = (track for track in movie.tracks.values() if track.handler == b"vide")
     track = next((track for track in tracks if track.samples), None)
     if track is None:
-        raise Broken(NO_VIDEO)
+        raise InvalidMedia(NO_VIDEO)
     width, height = _sides(track)
     if (width, height) not in SIZES:
         what = f"is {width} x {height} pixels; it must be 1920 x 1080 or 1080 x 1920"
@@ -215,13 +218,13 @@ def _quarter_turned(matrix: tuple[int, ...]) -> bool:
     raise _resolution("is turned by less than a quarter, or stretched, when shown")
 
 
-def _resolution(message: str) -> Broken:
-    return Broken(Flaw("resolution", message))
+def _resolution(message: str) -> InvalidMedia:
+    return InvalidMedia(Defect("resolution", message))
 
 
-def _duration(finding: str) -> Broken:
+def _duration(finding: str) -> InvalidMedia:
     limits = f"it must last {MIN_SECONDS} to {MAX_SECONDS} s, give or take {float(LEEWAY)} s"
-    return Broken(Flaw("duration", f"{finding}; {limits}"))
+    return InvalidMedia(Defect("duration", f"{finding}; {limits}"))
 
 
 def _decimal(seconds: Fraction) -> str:

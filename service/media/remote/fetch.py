@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from service.kit.content_codings import is_coded
-from service.kit.network.bounded_http import Garbled
+from service.kit.network.bounded_http import UnreadableAnswer
 from service.kit.network.exact_urls import exact, onward
-from service.kit.network.ssrf_guard import Blocked, Guard
+from service.kit.network.ssrf_guard import AddressGuard, Blocked
 from service.kit.network.url_policy import check_url
 
 PIECE: Final = 65_536  # bytes handed on at a time, at most
@@ -76,7 +76,7 @@ _FAILURES: Final[tuple[tuple[type[Exception], Unfetched | str], ...]] = (
     (aiohttp.ClientSSLError, "TLS with its host fails"),
     (aiohttp.ClientConnectorError, "no connection"),
     (TimeoutError, OUT_OF_TIME),
-    (Garbled, _NOT_HTTP),
+    (UnreadableAnswer, _NOT_HTTP),
     (aiohttp.ClientPayloadError, _LOST),
     (aiohttp.ClientResponseError, _NOT_HTTP),
     (aiohttp.NonHttpUrlClientError, _UNUSABLE),
@@ -95,7 +95,7 @@ class Fetcher:
 
     def __init__(
         self,
-        guard: Guard,
+        guard: AddressGuard,
         *,
         idle_seconds: float = IDLE_SECONDS,
         tls: ssl.SSLContext | None = None,

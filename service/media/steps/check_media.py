@@ -16,14 +16,20 @@ from service.job_queue import Work
 from service.kit.backoff import SPREAD, jittered
 from service.kit.errors import FieldError, Unavailable
 from service.kit.leases import Lease
-from service.media.domain.references import Found, Medium, compared, error_of, media_of
+from service.media.domain.references import (
+    MediaDefect,
+    MediaReference,
+    compared,
+    error_of,
+    media_of,
+)
 from service.media.steps.fetch_and_inspect import see
 from service.media.store import media_checks
-from service.media.store.media_checks import Due, Terms
+from service.media.store.media_checks import DueMediaCheck, MediaClaimLimits
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import TransitionGuard, advance
+from service.subjects.steps.transition import TransitionGuard, transition
 
 log = structlog.get_logger()
 
@@ -31,16 +37,16 @@ TRIES_AFTER = (1.0, 5.0, 25.0)  # seconds from a try that did not reach them to 
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedMediaCheck:
     """A subject whose media are to be looked at, the lease it is recorded under, and since when it
     is held."""
 
-    due: Due
+    due: DueMediaCheck
     lease: Lease
     at: datetime
 
 
-class Looker:
+class MediaChecker:
     """Claims looks for one worker, and makes them.
 
     An account that has work under way here leaves as many places free as it takes up: alone it
@@ -51,21 +57,21 @@ class Looker:
         self._resources = resources
         self._under_way: Counter[str] = Counter()
 
-    async def claim(self, free: int) -> Sequence[Claimed]:
+    async def claim(self, free: int) -> Sequence[ClaimedMediaCheck]:
         """Subjects whose media are due, at most half as many as there are free places."""
         resources = self._resources
         now, token = resources.clock(), resources.new_id("lse")
         until = end_of_lease(resources, now)
         held = dict(self._under_way)
         rooms = {account: max(0, (free - used) // 2) for account, used in held.items()}
-        terms = Terms(token, max(1, free // 2), held, rooms)
+        terms = MediaClaimLimits(token, max(1, free // 2), held, rooms)
         async with resources.database.autocommit() as tx:
             claimed = await media_checks.claim(tx, terms, now=now, until=until)
         for due in claimed:
             self._under_way[due.account_id] += 1
-        return [Claimed(due, Lease(token, due.id, until), now) for due in claimed]
+        return [ClaimedMediaCheck(due, Lease(token, due.id, until), now) for due in claimed]
 
-    async def look(self, claimed: Claimed) -> None:
+    async def look(self, claimed: ClaimedMediaCheck) -> None:
         """Look at the media of one subject, and record what came of it."""
         account = claimed.due.account_id
         try:
@@ -76,7 +82,7 @@ class Looker:
                 del self._under_way[account]
 
 
-async def _looked(resources: Resources, claimed: Claimed) -> None:
+async def _looked(resources: Resources, claimed: ClaimedMediaCheck) -> None:
     look = _Look(resources, claimed)
     try:
         recorded = await look.made()
@@ -104,11 +110,11 @@ class _Look:
     the content is known, with its SHA-256."""
 
     resources: Resources
-    claimed: Claimed
-    found: list[Found] = field(default_factory=list)
+    claimed: ClaimedMediaCheck
+    found: list[MediaDefect] = field(default_factory=list)
     fetched: int = 0
     size: int = 0
-    images: list[tuple[Medium, str]] = field(default_factory=list)
+    images: list[tuple[MediaReference, str]] = field(default_factory=list)
 
     async def made(self) -> str:
         """Look at all of them, and record it: good, bad, later, or late if it was ours no more."""
@@ -121,12 +127,12 @@ class _Look:
                 await self._see(medium, medium.url)
         return await self._recorded()
 
-    async def _see(self, medium: Medium, url: str) -> None:
+    async def _see(self, medium: MediaReference, url: str) -> None:
         seen = await see(self.resources, medium.kind, url)
         self.fetched += 1
         self.size += seen.size
         if seen.flaw:
-            self.found.append(Found(medium.field, seen.flaw, seen.passing))
+            self.found.append(MediaDefect(medium.field, seen.flaw, seen.passing))
         elif seen.content:
             self.images.append((medium, seen.content))
 
@@ -142,7 +148,7 @@ class _Look:
             at = resources.clock() + timedelta(seconds=wait)
             return "later" if await self.given_back(at, tried=True) else "late"
         news = StatusUpdate(Signal.REFUSED, error=error_of(self.found))
-        outcome = await advance(
+        outcome = await transition(
             resources, due.id, news, TransitionGuard(media=self.claimed.lease.token)
         )
         return "bad" if outcome is not None and outcome.ignored is None else "late"
@@ -150,7 +156,7 @@ class _Look:
     async def _good(self, warnings: Sequence[FieldError]) -> str:
         due, token = self.claimed.due, self.claimed.lease.token
         async with self.resources.database.autocommit() as tx:
-            ours = await media_checks.finish(tx, due.id, token, warnings)
+            ours = await media_checks.complete(tx, due.id, token, warnings)
         if not ours:
             return "late"
         self.resources.queue.wake(Work.SUBMIT)
@@ -170,4 +176,4 @@ class _Look:
         """Let go of it until then; False if it was ours no more."""
         lease = self.claimed.lease
         async with self.resources.database.autocommit() as tx:
-            return await media_checks.again(tx, lease.id, lease.token, at, tried=tried)
+            return await media_checks.release(tx, lease.id, lease.token, at, tried=tried)

@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from service.media.domain import image, video
-from service.media.domain.defects import Flaw
+from service.media.domain.defects import Defect
 from service.media.domain.references import Kind
 from service.media.remote.fetch import Unfetched
 from service.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Inspection:
     """What is wrong with it, `passing` if it may be well the next time; or `content`, the SHA-256
     (hex) of a good image. `size` is how many bytes of it were read."""
 
     size: int
-    flaw: Flaw | None = None
+    flaw: Defect | None = None
     passing: bool = False
     content: str | None = None
 
 
-async def see(resources: Resources, kind: Kind, url: str) -> Seen:
+async def see(resources: Resources, kind: Kind, url: str) -> Inspection:
     """Fetch and judge it. Whatever is behind the URL, this returns in bounded time and memory."""
     return await (_image(resources, url) if kind == "image" else _video(resources, url))
 
 
-async def _image(resources: Resources, url: str) -> Seen:
+async def _image(resources: Resources, url: str) -> Inspection:
     """Judged whole: it is in memory once, as BytesIO gives its bytes away without a copy."""
     kept = BytesIO()
 
@@ -41,19 +41,19 @@ async def _image(resources: Resources, url: str) -> Seen:
     if isinstance(came, Unfetched):
         return _unseen(came, kept.tell())
     found, content = await asyncio.to_thread(_judged, kept.getvalue())
-    return Seen(came.size, found, content=content)
+    return Inspection(came.size, found, content=content)
 
 
-def _judged(data: bytes) -> tuple[Flaw | None, str | None]:
+def _judged(data: bytes) -> tuple[Defect | None, str | None]:
     found = image.read(data)
-    if isinstance(found, Flaw):
+    if isinstance(found, Defect):
         return found, None
     return None, hashlib.sha256(data).hexdigest()
 
 
-async def _video(resources: Resources, url: str) -> Seen:
+async def _video(resources: Resources, url: str) -> Inspection:
     """Judged piece by piece, in a thread: a hostile file may make work of each."""
-    reader = video.Reader()
+    reader = video.VideoInspector()
     fed = 0
 
     async def feed(piece: bytes) -> bool:
@@ -67,8 +67,8 @@ async def _video(resources: Resources, url: str) -> Seen:
     if isinstance(came, Unfetched):
         return _unseen(came, fed)
     found = await asyncio.to_thread(reader.finish)
-    return Seen(came.size, found if isinstance(found, Flaw) else None)
+    return Inspection(came.size, found if isinstance(found, Defect) else None)
 
 
-def _unseen(came: Unfetched, size: int) -> Seen:
-    return Seen(size, Flaw(came.code, came.message), came.passing)
+def _unseen(came: Unfetched, size: int) -> Inspection:
+    return Inspection(size, Defect(came.code, came.message), came.passing)

@@ -13,7 +13,7 @@ from service.kit.errors import FieldError
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueMediaCheck:
     """A queued subject under our token, as far as its media are concerned; `tries` says how often
     these were out of reach."""
 
@@ -24,7 +24,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class MediaClaimLimits:
     """`under_way` is how many subjects of each account the claimant holds already, `rooms` how many
     more of these accounts it has room for; of others it has room for `limit`."""
 
@@ -100,7 +100,9 @@ _AGAIN = text("""
 """)
 
 
-async def claim(tx: Connection, terms: Terms, *, now: datetime, until: datetime) -> list[Due]:
+async def claim(
+    tx: Connection, terms: MediaClaimLimits, *, now: datetime, until: datetime
+) -> list[DueMediaCheck]:
     """Queued subjects whose media are due to be looked at, under the token until then; accounts
     take turns, each in order of age."""
     values = {
@@ -112,7 +114,7 @@ async def claim(tx: Connection, terms: Terms, *, now: datetime, until: datetime)
         "now": now,
         "until": until,
     }
-    return [Due(*row) for row in await tx.execute(_CLAIM, values)]
+    return [DueMediaCheck(*row) for row in await tx.execute(_CLAIM, values)]
 
 
 async def holds(tx: Connection, subject_id: str, token: str) -> bool:
@@ -121,7 +123,7 @@ async def holds(tx: Connection, subject_id: str, token: str) -> bool:
     return await tx.first(_HOLDS, {"id": subject_id, "token": token}) is not None
 
 
-async def finish(
+async def complete(
     tx: Connection, subject_id: str, token: str, warnings: Sequence[FieldError] = ()
 ) -> bool:
     """Its media are good: it may be submitted, with these warnings beside those that it has.
@@ -134,7 +136,9 @@ async def finish(
     return await tx.first(_FINISH, values) is not None
 
 
-async def again(tx: Connection, subject_id: str, token: str, at: datetime, *, tried: bool) -> bool:
+async def release(
+    tx: Connection, subject_id: str, token: str, at: datetime, *, tried: bool
+) -> bool:
     """Let go of it, to be looked at from `at` on; `tried` says whether this look counts as a try.
     Whether it was still looked at under this token; if not, nothing is written."""
     values = {"id": subject_id, "token": token, "at": at, "tries": int(tried)}

@@ -5,7 +5,7 @@ from service.operations.store.audit import Violation
 from service.resources import Resources
 
 
-async def look(resources: Resources) -> list[Violation]:
+async def run_audit(resources: Resources) -> list[Violation]:
     """Every violation of promises 1, 4 and 6."""
     async with resources.database.transaction() as tx:
         return await audit.violations(tx)

@@ -32,7 +32,7 @@ class Health:
         return "ready" if set(self.checks.values()) == {"ok"} else "degraded"
 
 
-async def look(resources: Resources) -> Health:
+async def check_readiness(resources: Resources) -> Health:
     """Try what is needed of Postgres and Redis, and read whether the provider is stopped. Whatever
     goes wrong in it is a finding."""
     (postgres, stopped), heard = await asyncio.gather(

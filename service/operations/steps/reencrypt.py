@@ -11,10 +11,15 @@ later.
 from dataclasses import dataclass, field
 
 from service.callbacks.steps import callback_secrets
-from service.kit.crypto.encryption import Sealed, encryption_context
+from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.database.connection import Connection
 from service.operations.store import encrypted_columns
-from service.operations.store.encrypted_columns import CALLBACK_SECRETS, SHELVES, Row, Shelf
+from service.operations.store.encrypted_columns import (
+    CALLBACK_SECRETS,
+    SHELVES,
+    EncryptedColumns,
+    Row,
+)
 from service.resources import Resources
 
 BATCH = 50  # rows held at once, for some milliseconds
@@ -40,7 +45,9 @@ async def reencrypt(resources: Resources) -> Reencrypted:
     return done
 
 
-async def _batch(resources: Resources, shelf: Shelf, after: str, done: Reencrypted) -> str | None:
+async def _batch(
+    resources: Resources, shelf: EncryptedColumns, after: str, done: Reencrypted
+) -> str | None:
     """The id that the next batch begins after; None if there is none."""
     anew, unopened = 0, list[str]()
     async with resources.database.transaction() as tx:
@@ -59,14 +66,14 @@ async def _batch(resources: Resources, shelf: Shelf, after: str, done: Reencrypt
 
 
 def _sealed_anew(
-    resources: Resources, shelf: Shelf, row: Row
+    resources: Resources, shelf: EncryptedColumns, row: Row
 ) -> tuple[dict[str, bytes], list[str]]:
     """What changes, by column; and the columns that cannot be opened."""
     changed, lost = {}, []
     for name, value in row.values.items():
         try:
             anew = resources.vault.sealed_anew(value, _bound_to(resources, shelf, row, name))
-        except Sealed:
+        except DecryptionError:
             lost.append(name)
             continue
         if anew is not None:
@@ -74,7 +81,7 @@ def _sealed_anew(
     return changed, lost
 
 
-def _bound_to(resources: Resources, shelf: Shelf, row: Row, column: str) -> str:
+def _bound_to(resources: Resources, shelf: EncryptedColumns, row: Row, column: str) -> str:
     if shelf is CALLBACK_SECRETS:
         return resources.callback_secrets.encryption_context(row.owner, row.id)
     return encryption_context(row.owner, "" if column in WHOLE else column)

@@ -13,7 +13,7 @@ from service.subscribers.domain.subscriber import SubscriberType
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shelf:
+class EncryptedColumns:
     """A table's sealed columns, and the column that says whom they are sealed for."""
 
     table: Table
@@ -31,24 +31,24 @@ class Row:
     values: Mapping[str, bytes] = field(repr=False)
 
 
-CALLBACK_SECRETS = Shelf(webhook_secrets, "source", ("secret",))
+CALLBACK_SECRETS = EncryptedColumns(webhook_secrets, "source", ("secret",))
 # The retired ones last: a key that is retired meanwhile goes from a row above, which is held then,
 # to the end of theirs, and is met at the one or at the other.
 SHELVES = (
     CALLBACK_SECRETS,
-    Shelf(
+    EncryptedColumns(
         subscribers,
         "id",
         ("secret", "seed", "headers", "credentials"),
         subscribers.c.type != SubscriberType.CALLBACK,  # the account's secret signs for these
     ),
-    Shelf(accounts, "id", ("callback_url_secret",)),
-    Shelf(api_keys, "id", ("secret",), api_keys.c.secret.is_not(None)),
-    Shelf(previous_signing_keys, "owner_id", ("secret", "seed")),
+    EncryptedColumns(accounts, "id", ("callback_url_secret",)),
+    EncryptedColumns(api_keys, "id", ("secret",), api_keys.c.secret.is_not(None)),
+    EncryptedColumns(previous_signing_keys, "owner_id", ("secret", "seed")),
 )
 
 
-async def page(tx: Connection, shelf: Shelf, after: str, limit: int) -> list[Row]:
+async def page(tx: Connection, shelf: EncryptedColumns, after: str, limit: int) -> list[Row]:
     """The next rows by id, held until this transaction ends."""
     table = shelf.table.c
     wanted = [table[name] for name in shelf.columns]
@@ -66,7 +66,9 @@ async def page(tx: Connection, shelf: Shelf, after: str, limit: int) -> list[Row
     return found
 
 
-async def put(tx: Connection, shelf: Shelf, id_: str, values: Mapping[str, bytes]) -> None:
+async def put(
+    tx: Connection, shelf: EncryptedColumns, id_: str, values: Mapping[str, bytes]
+) -> None:
     """The caller holds the row. What is sealed stays the same, so whoever has opened it need not
     hear of this: no version is raised."""
     await tx.execute(update(shelf.table).where(shelf.table.c.id == id_).values(dict(values)))

@@ -15,5 +15,5 @@ async def healthz(_request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """503 without a usable Postgres; degraded, yet 200, where work only waits."""
-    found = await readiness.look(resources(request))
+    found = await readiness.check_readiness(resources(request))
     return rendered({"status": found.status, "checks": found.checks}, 200 if found.usable else 503)

@@ -60,7 +60,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
+class _FieldNames:
     task_id: str
     status: str
     message: str
@@ -68,8 +68,8 @@ class _Keys:
     updated_at: str
 
 
-OLDER = _Keys("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
-NEWER = _Keys("id", "status", "message", "create_time", "update_time")
+LEGACY = _FieldNames("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
+CURRENT = _FieldNames("id", "status", "message", "create_time", "update_time")
 
 
 def parse(raw: bytes) -> dict[str, object]:
@@ -109,7 +109,7 @@ def read_record(data: Mapping[str, object]) -> Report:
     older = "task_id" in data
     if older == ("id" in data):
         raise Malformed("a task is named by task_id or by id: one of them, not both")
-    keys = OLDER if older else NEWER
+    keys = LEGACY if older else CURRENT
     task_id, word = identifier(data[keys.task_id]), data.get(keys.status)
     if task_id is None:
         raise Malformed(f"{keys.task_id} is not an id")

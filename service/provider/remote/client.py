@@ -24,37 +24,20 @@ from service.provider.domain.task_reports import Report, parse, read_record
 from service.provider.remote.credentials import ApiKey, KeyPair, Token
 from service.provider.remote.lenient_parsing import beginning, read_code, unpacked
 from service.provider.remote.outcomes import (
-    Absent,
     Accepted,
+    AlreadyExists,
+    CodeAction,
     CreateAnswer,
-    Deferred,
-    Exists,
-    Found,
     LookUpAnswer,
-    Move,
+    OutcomeUnknown,
+    ProviderStopped,
     Refused,
-    Stopped,
-    Unknown,
+    RetryLater,
+    TaskFound,
+    TaskNotFound,
     Unreadable,
     move,
 )
-
-__all__ = [
-    "Absent",
-    "Accepted",
-    "ApiKey",
-    "CreateAnswer",
-    "Deferred",
-    "Exists",
-    "Found",
-    "KeyPair",
-    "LookUpAnswer",
-    "Provider",
-    "Refused",
-    "Stopped",
-    "Unknown",
-    "Unreadable",
-]
 
 MAX_ANSWER = 1_000_000  # bytes, as it came and unpacked
 MAX_CONNECTIONS = 64
@@ -127,7 +110,7 @@ class Provider:
             report = self._report(answer, body.get("external_task_id"))
             return Accepted(report) if isinstance(report, Report) else report
         if answer.code == PARAMETERS and "already exists" in answer.message.casefold():
-            return Exists(answer.message)
+            return AlreadyExists(answer.message)
         return _declined(answer) or Refused(answer.code, answer.message)
 
     async def look_up(self, task_id: str) -> LookUpAnswer:
@@ -137,14 +120,14 @@ class Provider:
             return answer
         if answer.code == 0:
             report = self._report(answer, task_id)
-            return Found(report) if isinstance(report, Report) else report
+            return TaskFound(report) if isinstance(report, Report) else report
         if answer.code == PARAMETERS and "not found" in answer.message.casefold():
-            return Absent(answer.message)
+            return TaskNotFound(answer.message)
         return _declined(answer) or _doubt(answer)
 
     async def _ask(
         self, method: str, url: str, content: bytes | None = None
-    ) -> _Envelope | Deferred | Unknown:
+    ) -> _Envelope | RetryLater | OutcomeUnknown:
         """One call, within the time; a second one if the token, and so the first, was refused."""
         try:
             async with asyncio.timeout(self._timeout):
@@ -156,11 +139,11 @@ class Provider:
                         answer = await self._exchange(method, url, content, fresh)
                 return answer
         except TimeoutError:
-            return Unknown(f"no whole answer within {self._timeout:g} s")
+            return OutcomeUnknown(f"no whole answer within {self._timeout:g} s")
 
     async def _exchange(
         self, method: str, url: str, content: bytes | None, token: str
-    ) -> _Envelope | Deferred | Unknown:
+    ) -> _Envelope | RetryLater | OutcomeUnknown:
         headers = {"authorization": f"Bearer {token}"}
         if content is not None:
             headers["content-type"] = "application/json"
@@ -171,14 +154,14 @@ class Provider:
                 return await self._read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"the provider could not be reached ({type(error).__name__})"
-            return Deferred(None, reason, 0.0, parallel=False)
+            return RetryLater(None, reason, 0.0, parallel=False)
         except aiohttp.ClientResponseError:
             return Unreadable("an answer nobody can read: it is not HTTP", "")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Its text stays out: it may repeat what was sent, secrets included.
-            return Unknown(f"the connection broke ({type(error).__name__})")
+            return OutcomeUnknown(f"the connection broke ({type(error).__name__})")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> _Envelope | Unknown:
+    async def _read(self, response: aiohttp.ClientResponse) -> _Envelope | OutcomeUnknown:
         raw = bytearray()
         async for piece in response.content.iter_any():
             raw += piece
@@ -197,7 +180,7 @@ class Provider:
         message, data = clean(answer.get("message")), answer.get("data")
         return _Envelope(code, message, data, wait, content)
 
-    def _report(self, answer: _Envelope, asked: object) -> Report | Unknown:
+    def _report(self, answer: _Envelope, asked: object) -> Report | OutcomeUnknown:
         """The report on the task that was asked for; Unknown if it is none, or on another."""
         try:
             report = read_record(answer.data if isinstance(answer.data, dict) else {})
@@ -209,29 +192,29 @@ class Provider:
             report.provider_task_id,
         ):
             return report
-        return Unknown("success, but on another task than was asked for", was_read=True)
+        return OutcomeUnknown("success, but on another task than was asked for", was_read=True)
 
     def _beginning(self, content: bytes) -> str:
         return beginning(self._token.concealed(content.decode(errors="replace")))
 
 
-def _declined(answer: _Envelope) -> Deferred | Stopped | Unknown | None:
+def _declined(answer: _Envelope) -> RetryLater | ProviderStopped | OutcomeUnknown | None:
     """What a code other than 0 means whatever was asked; None for a refusal."""
     asked_for = move(answer.code)
     match asked_for:
-        case Move.STOP:
-            return Stopped(answer.code, answer.message)
-        case Move.DEFER:
+        case CodeAction.STOP:
+            return ProviderStopped(answer.code, answer.message)
+        case CodeAction.DEFER:
             parallel = answer.code == PARALLEL
             wait = max(answer.retry_after, PARALLEL_WAIT if parallel else 0.0)
-            return Deferred(answer.code, answer.message, wait, parallel)
-        case Move.DOUBT:
+            return RetryLater(answer.code, answer.message, wait, parallel)
+        case CodeAction.DOUBT:
             return _doubt(answer)
-        case Move.REFUSE:
+        case CodeAction.REFUSE:
             return None
         case _:
             assert_never(asked_for)
 
 
-def _doubt(answer: _Envelope) -> Unknown:
-    return Unknown(f"the provider answered {answer.code}: {answer.message}", was_read=True)
+def _doubt(answer: _Envelope) -> OutcomeUnknown:
+    return OutcomeUnknown(f"the provider answered {answer.code}: {answer.message}", was_read=True)

@@ -18,21 +18,21 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TaskFound:
     """The provider has the task, and says this of it."""
 
     report: Report
 
 
 @dataclass(frozen=True, slots=True)
-class Exists:
+class AlreadyExists:
     """Our external_task_id is taken: it was submitted before. Look it up."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class TaskNotFound:
     """The provider has no such task."""
 
     message: str
@@ -47,7 +47,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Deferred:
+class RetryLater:
     """Nothing was created; try again after `at_least` seconds, or later.
 
     `provider_code` is None where nothing was even sent. `parallel`: too many tasks run at once.
@@ -60,7 +60,7 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class ProviderStopped:
     """Nothing was created, and nothing will be until a person sees to the account or the key."""
 
     provider_code: int
@@ -68,7 +68,7 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class OutcomeUnknown:
     """What came of it is not known: look it up before anything else. `was_read` where an answer
     came and could be read, but says no more than that."""
 
@@ -77,17 +77,17 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable(Unknown):
+class Unreadable(OutcomeUnknown):
     """An answer came, but nobody can read it. `beginning` is the first of it, fit for a log."""
 
     beginning: str
 
 
-CreateAnswer = Accepted | Exists | Refused | Deferred | Stopped | Unknown
-LookUpAnswer = Found | Absent | Deferred | Stopped | Unknown
+CreateAnswer = Accepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
+LookUpAnswer = TaskFound | TaskNotFound | RetryLater | ProviderStopped | OutcomeUnknown
 
 
-class Move(Enum):
+class CodeAction(Enum):
     """What a code that is not 0 asks for."""
 
     STOP = auto()
@@ -96,41 +96,41 @@ class Move(Enum):
     DOUBT = auto()
 
 
-MOVES = MappingProxyType(  # rules P46 to P60
+CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
     {
-        1000: Move.STOP,
-        1001: Move.STOP,
-        1002: Move.STOP,
-        1003: Move.STOP,  # after one re-minted token
-        1004: Move.STOP,  # the same
-        1100: Move.STOP,
-        1101: Move.STOP,
-        1102: Move.STOP,
-        1103: Move.REFUSE,
-        1200: Move.REFUSE,
-        1201: Move.REFUSE,  # but for rules P51 and P52: see create and look_up
-        1202: Move.REFUSE,
-        1203: Move.REFUSE,
-        1300: Move.REFUSE,
-        1301: Move.REFUSE,
-        1302: Move.DEFER,
-        1303: Move.DEFER,
-        1304: Move.STOP,
-        5000: Move.DOUBT,
-        5001: Move.DEFER,
-        5002: Move.DOUBT,
+        1000: CodeAction.STOP,
+        1001: CodeAction.STOP,
+        1002: CodeAction.STOP,
+        1003: CodeAction.STOP,  # after one re-minted token
+        1004: CodeAction.STOP,  # the same
+        1100: CodeAction.STOP,
+        1101: CodeAction.STOP,
+        1102: CodeAction.STOP,
+        1103: CodeAction.REFUSE,
+        1200: CodeAction.REFUSE,
+        1201: CodeAction.REFUSE,  # but for rules P51 and P52: see create and look_up
+        1202: CodeAction.REFUSE,
+        1203: CodeAction.REFUSE,
+        1300: CodeAction.REFUSE,
+        1301: CodeAction.REFUSE,
+        1302: CodeAction.DEFER,
+        1303: CodeAction.DEFER,
+        1304: CodeAction.STOP,
+        5000: CodeAction.DOUBT,
+        5001: CodeAction.DEFER,
+        5002: CodeAction.DOUBT,
     }
 )
 CLASSES = MappingProxyType(  # a code not yet known, by its first two digits: rule P61
     {
-        10: Move.STOP,  # authentication: nothing was created, and trying on may lock the key
-        11: Move.STOP,  # the account: the task waits, and somebody hears of it
-        12: Move.REFUSE,  # the request itself: sent again it would be refused again
-        13: Move.DEFER,  # policies and limits alike: waiting loses nothing before the deadline
+        10: CodeAction.STOP,  # authentication: nothing was created, and trying on may lock the key
+        11: CodeAction.STOP,  # the account: the task waits, and somebody hears of it
+        12: CodeAction.REFUSE,  # the request itself: sent again it would be refused again
+        13: CodeAction.DEFER,  # policies and limits: waiting loses nothing before the deadline
     }  # anything else leaves doubt: looking up first costs nothing and doubles nothing
 )
 
 
-def move(code: int) -> Move:
+def move(code: int) -> CodeAction:
     """What a code asks for, known or not."""
-    return MOVES.get(code) or CLASSES.get(code // 100, Move.DOUBT)
+    return CODE_ACTIONS.get(code) or CLASSES.get(code // 100, CodeAction.DOUBT)

@@ -10,7 +10,13 @@ import structlog
 
 from service.kit.errors import Unavailable
 from service.kit.timestamps import rfc3339
-from service.provider.remote.client import CreateAnswer, Deferred, LookUpAnswer, Unknown, Unreadable
+from service.provider.remote.outcomes import (
+    CreateAnswer,
+    LookUpAnswer,
+    OutcomeUnknown,
+    RetryLater,
+    Unreadable,
+)
 from service.provider.store import unreadable_answers
 from service.provider.store.unreadable_answers import UnreadableAnswers
 from service.resources import Resources
@@ -54,9 +60,9 @@ async def note(resources: Resources, subject_id: str, answer: CreateAnswer | Loo
 def _was_read(answer: CreateAnswer | LookUpAnswer) -> bool:
     """Whether the provider said something; where the answer was lost, or none came, it did not."""
     match answer:
-        case Unknown(was_read=was_read):
+        case OutcomeUnknown(was_read=was_read):
             return was_read
-        case Deferred(provider_code=None):
+        case RetryLater(provider_code=None):
             return False
         case _:
             return True

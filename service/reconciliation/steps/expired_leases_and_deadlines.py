@@ -11,7 +11,7 @@ from service.reconciliation.store import expired
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject
-from service.subjects.steps.transition import advance_all
+from service.subjects.steps.transition import transition_all
 
 MOST = 10_000  # subjects with a lapsed lease, and past their deadline, that one sweep moves
 BATCH = 100  # of them that are moved in one transaction
@@ -37,11 +37,11 @@ async def _move(
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
         try:
-            await advance_all(resources, batch, judge)
+            await transition_all(resources, batch, judge)
         except Unavailable:
             raise
         except Exception:  # noqa: BLE001 - whose fault it is shows, and is logged, one by one
-            await for_each(batch, lambda id_: advance_all(resources, [id_], judge))
+            await for_each(batch, lambda id_: transition_all(resources, [id_], judge))
 
 
 def _lapsed(now: datetime, subject: Subject) -> StatusUpdate | None:

@@ -13,7 +13,7 @@ SAMPLES = 200  # successes of one reference type among them
 async def learn(resources: Resources) -> None:
     """How long tasks take, for all workers to know."""
     async with resources.database.transaction() as tx:
-        found = await typical_durations.durations(tx, LOOK_BACK, SAMPLES)
+        found = await typical_durations.recent_durations(tx, LOOK_BACK, SAMPLES)
         usual = {kind: usual_duration(durations) for kind, durations in found.items()}
         learnt = {kind: seconds for kind, seconds in usual.items() if seconds is not None}
         if learnt:

@@ -10,13 +10,19 @@ import structlog
 from service.kit.backoff import full_jitter
 from service.kit.rate_limit import Budget
 from service.provider.domain.report_to_signal import status_update
-from service.provider.remote.client import Absent, Deferred, Found, Stopped, Unknown
+from service.provider.remote.outcomes import (
+    OutcomeUnknown,
+    ProviderStopped,
+    RetryLater,
+    TaskFound,
+    TaskNotFound,
+)
 from service.provider.steps import unreadable_answers
 from service.reconciliation.store import poll_rate, polls
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject
-from service.subjects.steps.transition import TransitionGuard, advance, next_look_up
+from service.subjects.steps.transition import TransitionGuard, next_poll_at, transition
 from service.submission.steps.submit import RETRY_BASE, RETRY_CAP
 
 log = structlog.get_logger()
@@ -28,7 +34,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     rate = resources.settings.polls_per_second
     async with resources.database.autocommit() as tx:
         now = resources.clock()
-        due, until = await poll_rate.look_ups(tx, now, limit)
+        due, until = await poll_rate.due_polls(tx, now, limit)
     if not due:
         return []
     # Here rather than in whoever calls: that one would leave a backlog to the next sweep.
@@ -36,11 +42,11 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     now = resources.clock()
     hold = end_of_lease(resources, now)
     async with resources.database.transaction() as tx:
-        budget = Budget(rate, await poll_rate.lock_look_ups(tx))
+        budget = Budget(rate, await poll_rate.lock_poll_rate(tx))
         due = min(limit, budget.left(now))
         claimed = await polls.claim_polls(tx, now=now, hold_until=hold, limit=due)
         if claimed:
-            await poll_rate.spend_look_ups(tx, budget.spent(len(claimed), now))
+            await poll_rate.spend_poll_rate(tx, budget.spent(len(claimed), now))
     return claimed
 
 
@@ -50,20 +56,20 @@ async def look_up(resources: Resources, subject: Subject) -> None:
     await unreadable_answers.note(resources, subject.id, answer)
     news: StatusUpdate | None = None
     match answer:
-        case Found(report):
+        case TaskFound(report):
             news = status_update(report)
             if news is None:
                 log.warning(
                     "look_up", action="unknown_status", subject=subject.id, word=report.word
                 )
-        case Absent():
+        case TaskNotFound():
             news = _absent(resources, subject)
-        case Deferred() | Stopped() | Unknown():
+        case RetryLater() | ProviderStopped() | OutcomeUnknown():
             log.warning("look_up", action="no_answer", subject=subject.id, answer=repr(answer))
         case _:
             assert_never(answer)
     if news is not None:
-        outcome = await advance(
+        outcome = await transition(
             resources, subject.id, news, TransitionGuard(attempt=subject.attempts)
         )
         if outcome is None or outcome.ignored is None:
@@ -83,7 +89,7 @@ def _absent(resources: Resources, subject: Subject) -> StatusUpdate | None:
 
 async def _ask_later(resources: Resources, subject: Subject) -> None:
     now = resources.clock()
-    at = next_look_up(resources, subject, now, poll_count=subject.poll_count)
+    at = next_poll_at(resources, subject, now, poll_count=subject.poll_count)
     if subject.state is State.UNCONFIRMED:  # it may never have arrived: do not let it wait long
         at = min(at, now + timedelta(seconds=1.0 + subject.poll_count))
     async with resources.database.transaction() as tx:

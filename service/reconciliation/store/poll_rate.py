@@ -24,18 +24,18 @@ _LOOK_UPS = select(
 _LOCK_LOOK_UPS = select(provider_state.c.poll_rate_used_until).with_for_update()
 
 
-async def look_ups(tx: Connection, now: datetime, limit: int) -> tuple[int, datetime | None]:
+async def due_polls(tx: Connection, now: datetime, limit: int) -> tuple[int, datetime | None]:
     """How many subjects are due to be asked for, counted up to `limit`; and until when the
     look-ups made so far use up the permitted rate."""
     due, until = await tx.first(_LOOK_UPS, {"now": now, "limit": limit})
     return due, until
 
 
-async def lock_look_ups(tx: Connection) -> datetime | None:
+async def lock_poll_rate(tx: Connection) -> datetime | None:
     """The same moment, which nobody else reads for spending until this transaction ends."""
     until: datetime | None = await tx.scalar(_LOCK_LOOK_UPS)
     return until
 
 
-async def spend_look_ups(tx: Connection, until: datetime) -> None:
+async def spend_poll_rate(tx: Connection, until: datetime) -> None:
     await tx.execute(update(provider_state).values(poll_rate_used_until=until))

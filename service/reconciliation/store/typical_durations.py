@@ -24,7 +24,7 @@ _DURATIONS = text("""
 """)
 
 
-async def durations(tx: Connection, look_back: int, most: int) -> dict[str, list[float]]:
+async def recent_durations(tx: Connection, look_back: int, most: int) -> dict[str, list[float]]:
     """Seconds that the newest successes took, by reference type, at most so many of each; found
     among so many of the subjects that ended last."""
     found: defaultdict[str, list[float]] = defaultdict(list)

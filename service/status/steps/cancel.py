@@ -5,14 +5,14 @@ from service.resources import Resources
 from service.status.steps.read import subject
 from service.subjects.domain.lifecycle import Ignored, Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
-from service.subjects.steps.transition import advance
+from service.subjects.steps.transition import transition
 
 
 async def cancel(resources: Resources, account_id: str, subject_id: str) -> Subject:
     """The canceled subject, also if it was canceled before; Conflict, with its state, if it is
     with the provider or has ended otherwise."""
     await subject(resources, account_id, subject_id)
-    outcome = await advance(resources, subject_id, StatusUpdate(Signal.CANCEL))
+    outcome = await transition(resources, subject_id, StatusUpdate(Signal.CANCEL))
     if outcome is None:
         raise NotFound
     if outcome.ignored is Ignored.DENIED:

@@ -5,8 +5,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import chain, repeat
 
-from service.event_feed.steps.event_hub import Hub
-from service.event_feed.steps.feed_reader import Waiter
+from service.event_feed.steps.event_hub import EventHub
+from service.event_feed.steps.feed_reader import BatchWaiter
 from service.event_feed.store.feed import Position
 from service.kit.errors import Unavailable
 from service.subjects.domain.lifecycle import RANK
@@ -18,16 +18,18 @@ LOOKS = (1.0, 2.0)
 LAST_LOOKS = 4.0  # and so from then on
 
 
-class Watch:
+class LongPoll:
     """One caller's. No connection to Postgres is held while it waits."""
 
-    def __init__(self, hub: Hub, subject: Subject, look: Callable[[], Awaitable[Subject]]) -> None:
+    def __init__(
+        self, hub: EventHub, subject: Subject, look: Callable[[], Awaitable[Subject]]
+    ) -> None:
         """`look` reads the subject as it is now."""
         self._hub = hub
         self._subject = subject
         self._look = look
         place = Position(0, subject.version)
-        self._waiter = Waiter(subject.account_id, subject.id, place)
+        self._waiter = BatchWaiter(subject.account_id, subject.id, place)
         self._over = False
 
     def end(self) -> None:

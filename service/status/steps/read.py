@@ -7,7 +7,7 @@ from service.kit.database.bounded_scan import Place
 from service.kit.errors import NotFound
 from service.resources import Resources
 from service.status.store import queue_places, subject_lists
-from service.status.store.subject_lists import Wanted
+from service.status.store.subject_lists import SubjectFilter
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 from service.subjects.store import subjects
@@ -44,7 +44,7 @@ async def positions(resources: Resources, asked: Sequence[Subject]) -> list[int 
 
 
 async def subjects_page(
-    resources: Resources, account_id: str | None, wanted: Wanted, limit: int
+    resources: Resources, account_id: str | None, wanted: SubjectFilter, limit: int
 ) -> tuple[list[Subject], Place | None]:
     """An account's, or every account's, the newest first, and where the next page begins."""
     async with resources.database.autocommit() as tx:

@@ -42,7 +42,7 @@ _EVERYBODYS = "subjects.external_task_id > ''"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class SubjectFilter:
     """What a list is narrowed to; bounds exclude. `below` is the last (created_at, id) seen."""
 
     state: State | None = None
@@ -54,7 +54,7 @@ class Wanted:
 
 
 async def page(
-    tx: Connection, account_id: str | None, wanted: Wanted, limit: int
+    tx: Connection, account_id: str | None, wanted: SubjectFilter, limit: int
 ) -> tuple[list[Subject], Place | None]:
     """A page of an account's, or of every account's, and where to go on below; None at the end.
 
@@ -119,7 +119,7 @@ def _order(account_id: str | None, columns: Columns) -> tuple[UnaryExpression[An
     return newest if account_id is None else (columns.created_at.desc(), *newest)
 
 
-def _sought(account_id: str | None, wanted: Wanted) -> Conditions:
+def _sought(account_id: str | None, wanted: SubjectFilter) -> Conditions:
     """From where to where in the index that has the list's order."""
     if account_id is None:
         return _sought_by_id(wanted)
@@ -129,7 +129,7 @@ def _sought(account_id: str | None, wanted: Wanted) -> Conditions:
     return conditions
 
 
-def _sought_by_id(wanted: Wanted) -> Conditions:
+def _sought_by_id(wanted: SubjectFilter) -> Conditions:
     conditions: Conditions = []
     if wanted.created_after is not None:
         at = wanted.created_after.timestamp() - MARGIN
@@ -142,7 +142,7 @@ def _sought_by_id(wanted: Wanted) -> Conditions:
     return conditions
 
 
-def _bounds(wanted: Wanted) -> Conditions:
+def _bounds(wanted: SubjectFilter) -> Conditions:
     conditions: Conditions = []
     if wanted.created_after is not None:
         conditions.append(subjects.c.created_at > wanted.created_after)
@@ -151,7 +151,7 @@ def _bounds(wanted: Wanted) -> Conditions:
     return conditions
 
 
-def _filters(account_id: str | None, wanted: Wanted) -> Conditions:
+def _filters(account_id: str | None, wanted: SubjectFilter) -> Conditions:
     """What is looked for row by row."""
     conditions = _bounds(wanted) if account_id is None else []
     if wanted.state is not None:

@@ -44,7 +44,7 @@ def _opaque(subject: Subject) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Had:
+class IfNoneMatch:
     """What a caller has, by its tags; `every` stands for all there is."""
 
     tags: frozenset[str]
@@ -58,18 +58,18 @@ class Had:
         """What a tag has between its quotes. Compared weakly: RFC 9110, section 8.8.3.2."""
         return self.every or opaque in self.tags
 
-    def or_else(self, subject: Subject) -> "Had":
+    def or_else(self, subject: Subject) -> "IfNoneMatch":
         """This state, where a caller names none."""
-        return self if self.every or self.tags else Had(frozenset({_opaque(subject)}))
+        return self if self.every or self.tags else IfNoneMatch(frozenset({_opaque(subject)}))
 
 
-def had(headers: Headers) -> Had:
+def parse_if_none_match(headers: Headers) -> IfNoneMatch:
     """What If-None-Match names. A member that is no tag is none that we gave, and left aside; one
     that a web server has marked as compressed is ours all the same, as no tag of ours ends so."""
     lines = headers.getlist("if-none-match")
     members = list(_members(_TAGS_MEMBER, lines))
     found = map(_TAG.fullmatch, members)
-    return Had(frozenset(one[1] for one in found if one), every=members == ["*"])
+    return IfNoneMatch(frozenset(one[1] for one in found if one), every=members == ["*"])
 
 
 def wait(headers: Headers) -> int | None:

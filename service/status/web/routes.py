@@ -20,9 +20,16 @@ from service.kit.http.responses import page, rendered
 from service.request_context import resources
 from service.status.steps import cancel
 from service.status.steps import read as status_read
-from service.status.steps.long_poll import Watch
-from service.status.store.subject_lists import Wanted
-from service.status.web.conditional import Had, capped_wait, etag, had, retry_after, wait
+from service.status.steps.long_poll import LongPoll
+from service.status.store.subject_lists import SubjectFilter
+from service.status.web.conditional import (
+    IfNoneMatch,
+    capped_wait,
+    etag,
+    parse_if_none_match,
+    retry_after,
+    wait,
+)
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.representation import public
 from service.subjects.domain.subject import Subject
@@ -39,10 +46,10 @@ async def read(request: Request) -> Response:
     caller = await authorize(request, "subjects:read")
     Query(request).done()
     look = partial(_look, request, caller.account_id, in_path(request, "subject_id"))
-    subject, has = await look(), had(request.headers)
+    subject, has = await look(), parse_if_none_match(request.headers)
     seconds = wait(request.headers)
     if seconds is not None:
-        watch = Watch(request.app.state.hub, subject, look)
+        watch = LongPoll(request.app.state.hub, subject, look)
         enough = partial(_enough, has.or_else(subject))
         later = await _with_caller(request, watch, enough, capped_wait(seconds))
         seconds, subject = (None, subject) if later is None else (seconds, later)
@@ -82,13 +89,13 @@ async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
     return found
 
 
-def _enough(has: Had, subject: Subject) -> bool:
+def _enough(has: IfNoneMatch, subject: Subject) -> bool:
     """Whether there is nothing to wait for."""
     return subject.finished_at is not None or not has.includes(subject)
 
 
 async def _with_caller(
-    request: Request, watch: Watch, enough: Callable[[Subject], bool], seconds: float
+    request: Request, watch: LongPoll, enough: Callable[[Subject], bool], seconds: float
 ) -> Subject | None:
     """What is seen, as long as the caller is there to be told."""
     leaving = asyncio.create_task(_left(request, watch.end))
@@ -105,7 +112,7 @@ async def _left(request: Request, then: Callable[[], None]) -> None:
 
 
 async def _answer(
-    request: Request, caller: Caller, subject: Subject, has: Had, waited: int | None
+    request: Request, caller: Caller, subject: Subject, has: IfNoneMatch, waited: int | None
 ) -> Response:
     age = (resources(request).clock() - subject.created_at).total_seconds()
     headers = {"etag": etag(subject), "cache-control": KEPT}
@@ -132,9 +139,9 @@ async def _place(request: Request, subject: Subject, age: float) -> dict[str, An
     return {"queue": {"position": position, "age_seconds": max(0, int(age))}}
 
 
-def _wanted(query: Query) -> Wanted:
+def _wanted(query: Query) -> SubjectFilter:
     state = query.text("state", STATES)
-    return Wanted(
+    return SubjectFilter(
         state=State(state) if state in STATES else None,
         external_task_id=query.field("external_task_id", external_id),
         tag=query.text("tag", frozenset(TAGS)),

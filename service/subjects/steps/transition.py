@@ -45,7 +45,7 @@ def decide(resources: Resources, subject: Subject, news: StatusUpdate) -> Transi
     now = resources.clock()
     ask_at = None  # a lost answer is looked up at once, and what has ended never
     if decision in CALLED_BACK:
-        ask_at = next_look_up(resources, subject, now, poll_count=0)
+        ask_at = next_poll_at(resources, subject, now, poll_count=0)
     after = moved(subject, decision, news, now, ask_at)
     events = () if after.version == subject.version else _events(resources, after)
     return TransitionResult(subject, after, None, events)
@@ -86,7 +86,7 @@ class TransitionGuard:
 NO_GUARD = TransitionGuard()
 
 
-async def advance(
+async def transition(
     resources: Resources, subject_id: str, news: StatusUpdate, guard: TransitionGuard = NO_GUARD
 ) -> TransitionResult | None:
     """Lock, decide, write, commit, and wake whom it concerns; None if there is no such subject.
@@ -106,7 +106,7 @@ async def advance(
     return outcome
 
 
-async def advance_all(
+async def transition_all(
     resources: Resources,
     subject_ids: Sequence[str],
     judge: Callable[[Subject], StatusUpdate | None],
@@ -163,7 +163,7 @@ def log_and_wake(
         resources.queue.wake(Work.RECONCILE)
 
 
-def next_look_up(
+def next_poll_at(
     resources: Resources, subject: Subject, now: datetime, poll_count: int
 ) -> datetime:
     """When a subject is asked for, after that many look-ups without news."""

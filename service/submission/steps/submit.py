@@ -14,20 +14,20 @@ from service.kit.leases import Lease
 from service.media.store import inline_media
 from service.provider.domain import requests
 from service.provider.domain.report_to_signal import status_update
-from service.provider.remote.client import (
+from service.provider.remote.outcomes import (
     Accepted,
+    AlreadyExists,
     CreateAnswer,
-    Deferred,
-    Exists,
+    OutcomeUnknown,
+    ProviderStopped,
     Refused,
-    Stopped,
-    Unknown,
+    RetryLater,
 )
 from service.provider.steps import unreadable_answers
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
-from service.subjects.steps.transition import TransitionGuard, advance
+from service.subjects.steps.transition import TransitionGuard, transition
 from service.submission.domain.parallel_limit import places, refused
 from service.submission.store import claim as submission_claim
 from service.submission.store import provider_state
@@ -41,7 +41,7 @@ PROBE_EVERY = timedelta(minutes=1)  # while submission is stopped: rule P46
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedSubject:
     """A subject under our lease; `probe` if it is sent to see whether the provider goes on."""
 
     subject: Subject
@@ -49,7 +49,7 @@ class Claimed:
     probe: bool
 
 
-async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
+async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
     """At most `limit` queued subjects, as many as the provider has places free, under a lease."""
     now, token = resources.clock(), resources.new_id("lse")
     until = end_of_lease(resources, now)
@@ -66,7 +66,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Claimed]:
         probe = state.stopped_code is not None
         if probe and claimed:
             await provider_state.set_next_probe(tx, now + PROBE_EVERY)
-    return [Claimed(subject, Lease(token, subject.id, until), probe) for subject in claimed]
+    return [ClaimedSubject(subject, Lease(token, subject.id, until), probe) for subject in claimed]
 
 
 def _free(resources: Resources, state: ProviderState, now: datetime) -> int:
@@ -77,7 +77,7 @@ def _free(resources: Resources, state: ProviderState, now: datetime) -> int:
     return parallel - state.subjects
 
 
-async def submit(resources: Resources, claimed: Claimed) -> None:
+async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
     """Send one claimed subject to the provider, and record what came of it."""
     subject = claimed.subject
     inline: dict[str, bytes] = {}
@@ -100,13 +100,13 @@ async def submit(resources: Resources, claimed: Claimed) -> None:
     now = resources.clock()
     news = _news(resources, subject, answer, now)
     ours = TransitionGuard(claimed.lease.token)
-    if isinstance(answer, Stopped | Deferred):
+    if isinstance(answer, ProviderStopped | RetryLater):
         # Nothing was created. The subject's move wakes whoever claims: they know the limit by then.
         await _learn(resources, claimed, answer, now)
-        await advance(resources, subject.id, news, ours)
+        await transition(resources, subject.id, news, ours)
     else:
         # The subject first: what is learnt of the provider is learnt again, an answer comes once.
-        await advance(resources, subject.id, news, ours)
+        await transition(resources, subject.id, news, ours)
         await _learn(resources, claimed, answer, now)
     await unreadable_answers.note(resources, subject.id, answer)
 
@@ -118,41 +118,43 @@ def _news(
     match answer:
         case Accepted(report):
             return status_update(report) or StatusUpdate(Signal.LOST)
-        case Exists() | Unknown():  # it exists from an answer that was lost, or nobody knows
+        case (
+            AlreadyExists() | OutcomeUnknown()
+        ):  # it exists from an answer that was lost, or nobody knows
             return StatusUpdate(Signal.LOST)
         case Refused(code, message):
             error = {"code": "provider_refused", "message": message, "provider_code": code}
             return StatusUpdate(Signal.REFUSED, error=error)
-        case Deferred(at_least=at_least, parallel=parallel):
+        case RetryLater(at_least=at_least, parallel=parallel):
             # Where there are too many, the learnt limit says how soon there is a place for it.
             doublings = 0 if parallel else subject.attempts
             wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.dice())
             return StatusUpdate(
                 Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait))
             )
-        case Stopped():
+        case ProviderStopped():
             return StatusUpdate(Signal.DEFERRED, retry_at=now)
         case _:
             assert_never(answer)
 
 
 async def _learn(
-    resources: Resources, claimed: Claimed, answer: CreateAnswer, now: datetime
+    resources: Resources, claimed: ClaimedSubject, answer: CreateAnswer, now: datetime
 ) -> None:
     """What the provider's answer says of the provider, for all workers to know."""
     match answer:
-        case Stopped(code, message):
+        case ProviderStopped(code, message):
             async with resources.database.transaction() as tx:
                 await provider_state.stop(tx, code, message, now + PROBE_EVERY)
             log.error("submission", action="stopped", provider_code=code, message=message)
-        case Deferred(parallel=True):
+        case RetryLater(parallel=True):
             await _learn_limit(resources, claimed.subject, now)
-        case Accepted() | Exists() | Refused() if claimed.probe:
+        case Accepted() | AlreadyExists() | Refused() if claimed.probe:
             async with resources.database.transaction() as tx:
-                await provider_state.go_on(tx)
+                await provider_state.resume(tx)
             log.info("submission", action="goes_on")
             resources.queue.wake(Work.SUBMIT)
-        case Unknown(reason):
+        case OutcomeUnknown(reason):
             log.warning(
                 "submission", action="answer_lost", subject=claimed.subject.id, reason=reason
             )

@@ -67,7 +67,7 @@ async def stop(tx: Connection, code: int, message: str, next_probe_at: datetime)
     )
 
 
-async def go_on(tx: Connection) -> None:
+async def resume(tx: Connection) -> None:
     await tx.execute(
         update(provider_state).values(stopped_code=None, stopped_message=None, next_probe_at=None)
     )

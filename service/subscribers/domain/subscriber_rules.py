@@ -68,7 +68,7 @@ class Rules:
     ports: Container[int] | None = None
 
 
-def read_new(body: object, rules: Rules) -> dict[str, Any]:
+def read_create(body: object, rules: Rules) -> dict[str, Any]:
     """The fields that a body gives, read; `type` is always among them. Invalid with every error.
 
     Texts, tuples for lists, floats for seconds and rates, and the key's bytes as `secret`.

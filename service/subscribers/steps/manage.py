@@ -76,7 +76,7 @@ WELL: Final[Mapping[str, Any]] = MappingProxyType(
 
 async def subscribe(resources: Resources, account_id: str, body: object) -> tuple[Subscriber, str]:
     """The new subscriber and its secret, which is shown this once; Invalid with every error."""
-    read = subscriber_rules.read_new(body, _rules(resources))
+    read = subscriber_rules.read_create(body, _rules(resources))
     await _reachable(resources, read["url"])
     key = read.get("secret") or resources.chance(webhook_signatures.SECRET_BYTES)
     subscriber_id = resources.new_id("sbr")
@@ -93,7 +93,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
     )
     most = resources.settings.max_subscribers_per_account
     async with resources.database.transaction() as tx:
-        if await subscribers.crowd(tx, account_id) >= most:
+        if await subscribers.count_for_update(tx, account_id) >= most:
             rule = f"an account has at most {most} subscribers"
             raise Invalid([FieldError("", "too_many_subscribers", rule)])
         await subscribers.add(tx, subscriber)
@@ -119,7 +119,7 @@ async def change(
     async with resources.database.transaction() as tx:
         if flows:
             await subscribers.lock_health(tx, subscriber_id)
-        await subscribers.hold(tx, subscriber_id)
+        await subscribers.lock(tx, subscriber_id)
         before = await subscribers.get(tx, account_id, subscriber_id)
         if before is None:
             raise NotFound
@@ -187,9 +187,9 @@ async def _empty(resources: Resources, subscriber_id: str) -> None:
         emptied = 1
         while emptied:
             async with resources.database.transaction() as tx:
-                emptied = await subscribers.empty(tx, subscriber_id, EMPTIED_AT_ONCE)
+                emptied = await subscribers.delete_deliveries(tx, subscriber_id, EMPTIED_AT_ONCE)
         async with resources.database.transaction() as tx:
-            left = await subscribers.wait(tx, subscriber_id)
+            left = await subscribers.wait_for_recorders(tx, subscriber_id)
 
 
 def _rules(resources: Resources) -> Rules:

@@ -7,7 +7,7 @@ from typing import Literal
 import orjson
 import structlog
 
-from service.kit.crypto.encryption import Sealed, encryption_context
+from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.errors import NotFound
 from service.resources import Resources
 from service.subscribers.domain.custom_headers import shown_headers
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SubscriberView:
     """A subscriber; its headers without secrets (None: they cannot be opened); the public keys it
     may find signatures of, the current one first."""
 
@@ -36,26 +36,26 @@ async def found(resources: Resources, account_id: str, subscriber_id: str) -> Su
     return one
 
 
-async def look(resources: Resources, account_id: str, subscriber_id: str) -> Seen:
+async def get(resources: Resources, account_id: str, subscriber_id: str) -> SubscriberView:
     """The same, as it is shown."""
-    return await seen(resources, await found(resources, account_id, subscriber_id))
+    return await view(resources, await found(resources, account_id, subscriber_id))
 
 
 async def page(
     resources: Resources, account_id: str | None, below: str | None, limit: int
-) -> tuple[list[Seen], bool]:
+) -> tuple[list[SubscriberView], bool]:
     """An account's, or every account's, the newest first, and whether there are more."""
     async with resources.database.autocommit() as tx:
         listed = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
     return await _all_seen(resources, listed[:limit]), len(listed) > limit
 
 
-async def seen(resources: Resources, subscriber: Subscriber) -> Seen:
+async def view(resources: Resources, subscriber: Subscriber) -> SubscriberView:
     (one,) = await _all_seen(resources, [subscriber])
     return one
 
 
-async def _all_seen(resources: Resources, listed: Sequence[Subscriber]) -> list[Seen]:
+async def _all_seen(resources: Resources, listed: Sequence[Subscriber]) -> list[SubscriberView]:
     signing = [one.id for one in listed if "v1a" in one.signatures]
     retired: dict[str, list[bytes]] = {}
     if signing:
@@ -64,11 +64,11 @@ async def _all_seen(resources: Resources, listed: Sequence[Subscriber]) -> list[
     return [_seen(resources, one, retired.get(one.id, [])) for one in listed]
 
 
-def _seen(resources: Resources, subscriber: Subscriber, retired: Sequence[bytes]) -> Seen:
+def _seen(resources: Resources, subscriber: Subscriber, retired: Sequence[bytes]) -> SubscriberView:
     headers = texts(resources, subscriber, "headers")
     current = subscriber.public_key
     in_force = (current, *retired) if current and "v1a" in subscriber.signatures else ()
-    return Seen(subscriber, None if headers is None else shown_headers(headers), in_force)
+    return SubscriberView(subscriber, None if headers is None else shown_headers(headers), in_force)
 
 
 def texts(
@@ -80,7 +80,7 @@ def texts(
         return {}
     try:
         opened = resources.vault.open(sealed, encryption_context(subscriber.id, what))
-    except Sealed as error:
+    except DecryptionError as error:
         log.warning("subscribed", action="secret_sealed", what=what, error=str(error))
         return None
     read: dict[str, str] = orjson.loads(opened)

@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.kit.crypto import webhook_signatures
-from service.kit.crypto.encryption import Sealed, encryption_context
+from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.crypto.key_formats import whsec
 from service.kit.database.connection import Connection
 from service.kit.errors import NotFound
 from service.kit.validation import Reader, ValidationContext, read_object
 from service.resources import Resources
 from service.subscribers.store import callback_url_secret, previous_signing_keys, signing_keys
-from service.subscribers.store.previous_signing_keys import Retired
-from service.subscribers.store.signing_keys import Keys
+from service.subscribers.store.previous_signing_keys import PreviousKey
+from service.subscribers.store.signing_keys import SigningKeys
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ async def rotate(
     wish = _read(body)
     key = wish.secret or resources.chance(webhook_signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
-        old = await signing_keys.hold(tx, account_id, subscriber_id)
+        old = await signing_keys.lock(tx, account_id, subscriber_id)
         if old is None:
             raise NotFound
         retired = await _retire(tx, resources, subscriber_id, old, wish.overlap)
@@ -72,7 +72,7 @@ async def rotate_account_secret(resources: Resources, account_id: str, body: obj
     async with resources.database.transaction() as tx:
         old = await callback_url_secret.callback_url_secret(tx, account_id, hold=True)
         if old is not None:
-            await _retire(tx, resources, account_id, Keys(old, None, None), wish.overlap)
+            await _retire(tx, resources, account_id, SigningKeys(old, None, None), wish.overlap)
         sealed = resources.vault.seal(key, encryption_context(account_id))
         await callback_url_secret.set_callback_url_secret(tx, account_id, sealed)
     log.info("signing", action="secret_rotated", account=account_id)
@@ -137,19 +137,19 @@ def _secret(context: ValidationContext, at: str, value: object) -> bytes | None:
 READERS: Mapping[str, Reader] = {"overlap": _overlap, "secret": _secret}
 
 
-def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool) -> Keys:
+def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool) -> SigningKeys:
     """Keys to put in force; with an ed25519 key beside the secret, if there is to be one."""
     secret = resources.vault.seal(key, encryption_context(owner_id))
     if not asymmetric:
-        return Keys(secret, None, None)
+        return SigningKeys(secret, None, None)
     seed = resources.chance(webhook_signatures.SEED_BYTES)
     sealed = resources.vault.seal(seed, encryption_context(owner_id, "seed"))
-    return Keys(secret, sealed, webhook_signatures.public_key_of(seed))
+    return SigningKeys(secret, sealed, webhook_signatures.public_key_of(seed))
 
 
 async def _retire(
-    tx: Connection, resources: Resources, owner_id: str, old: Keys, overlap: timedelta
-) -> list[Retired]:
+    tx: Connection, resources: Resources, owner_id: str, old: SigningKeys, overlap: timedelta
+) -> list[PreviousKey]:
     """Let old keys sign until the overlap is over; all retired ones that sign now, the youngest
     first. The owner's row is locked. What cannot be opened signs no more: it would keep the new
     key from signing too."""
@@ -161,23 +161,23 @@ async def _retire(
         await previous_signing_keys.add(tx, new)
         kept = [new, *kept][:MOST_RETIRED]
     staying = {one.id for one in kept}
-    await previous_signing_keys.forget(tx, [one.id for one in before if one.id not in staying])
+    await previous_signing_keys.delete(tx, [one.id for one in before if one.id not in staying])
     return kept
 
 
-def _retired(resources: Resources, owner_id: str, old: Keys, until: datetime) -> Retired:
+def _retired(resources: Resources, owner_id: str, old: SigningKeys, until: datetime) -> PreviousKey:
     """Still sealed as it was: in force or retired, it is bound to the same owner."""
     id_ = resources.new_id("key")
-    return Retired(id_, owner_id, old.secret, old.seed, old.public_key, until)
+    return PreviousKey(id_, owner_id, old.secret, old.seed, old.public_key, until)
 
 
-def _opens(resources: Resources, owner_id: str, keys: Keys | Retired) -> bool:
+def _opens(resources: Resources, owner_id: str, keys: SigningKeys | PreviousKey) -> bool:
     vault = resources.vault
     try:
         vault.open(keys.secret, encryption_context(owner_id))
         if keys.seed is not None:
             vault.open(keys.seed, encryption_context(owner_id, "seed"))
-    except Sealed as error:
+    except DecryptionError as error:
         log.warning("signing", action="secret_sealed", owner=owner_id, error=str(error))
         return False
     return True

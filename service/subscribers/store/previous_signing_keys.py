@@ -11,7 +11,7 @@ from service.schema.subscribers import previous_signing_keys
 
 
 @dataclass(frozen=True, slots=True)
-class Retired:
+class PreviousKey:
     """A key of a subscriber, or of an account for its callback_urls; `secret` and `seed` are sealed
     for that owner. It signs until `expires_at`."""
 
@@ -33,14 +33,14 @@ COLUMNS = (
 )
 
 
-async def of_owner(tx: Connection, owner_id: str) -> list[Retired]:
+async def of_owner(tx: Connection, owner_id: str) -> list[PreviousKey]:
     """The youngest first. They change only under a lock of their owner's row."""
     statement = select(*COLUMNS).where(previous_signing_keys.c.owner_id == owner_id)
     rows = await tx.execute(statement.order_by(previous_signing_keys.c.id.desc()))
-    return [Retired(*row) for row in rows]
+    return [PreviousKey(*row) for row in rows]
 
 
-async def add(tx: Connection, retired: Retired) -> None:
+async def add(tx: Connection, retired: PreviousKey) -> None:
     values = {column.name: getattr(retired, column.name) for column in COLUMNS}
     await tx.execute(insert(previous_signing_keys).values(values))
 
@@ -48,7 +48,7 @@ async def add(tx: Connection, retired: Retired) -> None:
 _DELETE = text("DELETE FROM previous_signing_keys WHERE id = ANY (CAST(:ids AS text[]))")
 
 
-async def forget(tx: Connection, ids: Sequence[str]) -> None:
+async def delete(tx: Connection, ids: Sequence[str]) -> None:
     await tx.execute(_DELETE, {"ids": ids})
 
 

@@ -11,7 +11,7 @@ from service.subscribers.domain.subscriber import SubscriberType
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class SigningKeys:
     """`secret` and `seed` are sealed; the last two are None unless v1a was asked for once."""
 
     secret: bytes = field(repr=False)
@@ -19,7 +19,7 @@ class Keys:
     public_key: bytes | None
 
 
-async def hold(tx: Connection, account_id: str, subscriber_id: str) -> Keys | None:
+async def lock(tx: Connection, account_id: str, subscriber_id: str) -> SigningKeys | None:
     """The keys, and the subscriber's row locked until this transaction ends; None if the account
     has no such subscriber, or it stands for callback_urls, which the account signs for."""
     found = (
@@ -32,10 +32,10 @@ async def hold(tx: Connection, account_id: str, subscriber_id: str) -> Keys | No
         .with_for_update(key_share=True)
     )
     row = await tx.first(found)
-    return None if row is None else Keys(*row)
+    return None if row is None else SigningKeys(*row)
 
 
-async def change(tx: Connection, subscriber_id: str, keys: Keys) -> bool:
+async def change(tx: Connection, subscriber_id: str, keys: SigningKeys) -> bool:
     """Put other keys in force; whether v1a is among its signatures. The caller holds the row."""
     statement = (
         update(subscribers)

@@ -102,7 +102,7 @@ async def page(
     return [_subscriber(row) for row in await tx.execute(statement)]
 
 
-async def crowd(tx: Connection, account_id: str) -> int:
+async def count_for_update(tx: Connection, account_id: str) -> int:
     """How many an account has; until this transaction ends, nobody else adds one."""
     account = select(accounts.c.id).where(accounts.c.id == account_id)
     await tx.execute(account.with_for_update(key_share=True))
@@ -169,7 +169,7 @@ async def change_health(tx: Connection, subscriber_id: str, values: dict[str, An
     )
 
 
-async def hold(tx: Connection, subscriber_id: str) -> None:
+async def lock(tx: Connection, subscriber_id: str) -> None:
     """Until this transaction ends, nobody else changes or removes it."""
     found = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
     await tx.execute(found.with_for_update(key_share=True))
@@ -192,7 +192,7 @@ _EMPTY = text("""
 """)
 
 
-async def empty(tx: Connection, subscriber_id: str, limit: int) -> int:
+async def delete_deliveries(tx: Connection, subscriber_id: str, limit: int) -> int:
     """Remove so many of its deliveries, whatever their state; how many there were."""
     return int(await tx.scalar(_EMPTY, {"id": subscriber_id, "limit": limit}))
 
@@ -200,7 +200,7 @@ async def empty(tx: Connection, subscriber_id: str, limit: int) -> int:
 _AWAIT = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1 FOR UPDATE")
 
 
-async def wait(tx: Connection, subscriber_id: str) -> bool:
+async def wait_for_recorders(tx: Connection, subscriber_id: str) -> bool:
     """Wait for whoever holds one of its deliveries; whether it had any. The caller holds nothing,
     so nobody waits for it meanwhile."""
     return await tx.first(_AWAIT, {"id": subscriber_id}) is not None

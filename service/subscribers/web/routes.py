@@ -14,7 +14,7 @@ from service.kit.timestamps import rfc3339
 from service.request_context import outside, resources
 from service.subscribers.steps import manage, send_test
 from service.subscribers.steps import read as subscribers_read
-from service.subscribers.steps.read import Seen
+from service.subscribers.steps.read import SubscriberView
 
 SCOPE = "subscribers"
 
@@ -25,13 +25,13 @@ async def create(request: Request) -> Response:
     subscriber, secret = await manage.subscribe(given, caller.account_id, body)
     location = outside(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
-    shown = _public(await subscribers_read.seen(given, subscriber))
+    shown = _public(await subscribers_read.view(given, subscriber))
     return rendered(shown | {"secret": secret} | caller.account_shown, 201, headers)
 
 
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    seen = await subscribers_read.look(
+    seen = await subscribers_read.get(
         resources(request), caller.account_id, in_path(request, "subscriber_id")
     )
     return rendered(_public(seen) | caller.account_shown)
@@ -55,7 +55,7 @@ async def change(request: Request) -> Response:
     subscriber_id = in_path(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
     changed = await manage.change(given, caller.account_id, subscriber_id, body)
-    return rendered(_public(await subscribers_read.seen(given, changed)) | caller.account_shown)
+    return rendered(_public(await subscribers_read.view(given, changed)) | caller.account_shown)
 
 
 async def delete(request: Request) -> Response:
@@ -82,7 +82,7 @@ async def try_out(request: Request) -> Response:
     return rendered(shown | caller.account_shown)
 
 
-def _public(seen: Seen) -> dict[str, Any]:
+def _public(seen: SubscriberView) -> dict[str, Any]:
     one = seen.subscriber
     return {
         "id": one.id,
