@@ -17,7 +17,7 @@ from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
 from service.provider.remote.client import Provider
-from service.reconciliation.cache.typical_durations import Learnt
+from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.settings import Settings
 
 
@@ -33,16 +33,16 @@ class Resources:
     webhook_sender: WebhookSender
     stream_publisher: StreamPublisher
     fetcher: Fetcher
-    vault: Encryptor
+    encryptor: Encryptor
     send_settings: SendSettingsCache
-    learnt: Learnt
+    typical_durations: TypicalDurations
     callback_secrets: CallbackSecretCache
     test_slots: Limiter
     queue_limit: QueueLimit
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
     clock: Callable[[], datetime]
-    dice: Callable[[], float]
-    chance: Callable[[int], bytes]
+    random: Callable[[], float]
+    random_bytes: Callable[[int], bytes]
 
     @property
     def callback_key(self) -> bytes:
@@ -50,7 +50,7 @@ class Resources:
         return self.callback_keys[0]
 
     def new_id(self, prefix: str) -> str:
-        return ids.new_id(prefix, self.clock(), self.chance(ids.CHANCE_BYTES))
+        return ids.new_id(prefix, self.clock(), self.random_bytes(ids.CHANCE_BYTES))
 
 
 def end_of_lease(resources: Resources, now: datetime) -> datetime:

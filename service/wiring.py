@@ -28,7 +28,7 @@ from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
 from service.provider.remote.client import Provider
 from service.provider.remote.credentials import ApiKey, KeyPair
-from service.reconciliation.cache.typical_durations import Learnt
+from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.resources import Resources
 from service.settings import Settings, unknown_variables
 
@@ -84,16 +84,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 webhook_sender=sender,
                 stream_publisher=streams,
                 fetcher=fetcher,
-                vault=vault,
+                encryptor=vault,
                 send_settings=SendSettingsCache(settings, vault),
-                learnt=Learnt(),
+                typical_durations=TypicalDurations(),
                 callback_secrets=CallbackSecretCache(settings, vault),
                 test_slots=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
-                callback_keys=vault.derive_each("callback addresses"),
+                callback_keys=vault.derive_all("callback addresses"),
                 clock=utc_now,
-                dice=_RANDOM.random,
-                chance=RandomBuffer(),
+                random=_RANDOM.random,
+                random_bytes=RandomBuffer(),
             )
     finally:
         await provider.aclose()

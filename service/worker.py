@@ -46,7 +46,7 @@ SWEEPS = (expired_leases_and_deadlines.sweep, health_events.sweep, prune.sweep)
 WorkLoops = Mapping[Work, WorkLoop[Any]]
 
 
-def make_loops(resources: Resources) -> WorkLoops:
+def make_work_loops(resources: Resources) -> WorkLoops:
     """One work loop for each kind of work, notified by this process's own steps too."""
     settings = resources.settings
     deliverer = deliver.Deliverer(resources)
@@ -214,7 +214,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then claim nothing more, and let what is under way end."""
     tune_garbage_collector()
     async with open_resources(settings) as resources:
-        loops = make_loops(resources)
+        loops = make_work_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
         hearing = partial(listen_for_wakes, resources.queue.name, loops)
         taking = partial(run_arq, resources)

@@ -111,7 +111,7 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
     renamed = Renamed(**{each.name: getattr(V1, each.name) for each in fields(V1) if each.init})
     await callback_secrets.add(resources, "provider", OLD)
     changed = replace(settings, callback_sources={"provider": renamed})
-    cache = CallbackSecretCache(changed, resources.vault)
+    cache = CallbackSecretCache(changed, resources.encryptor)
     async with resources.database.transaction() as tx:
         await cache.refresh(tx)
     assert cache.in_force("provider") == (renamed, (whsec(OLD),))
@@ -200,7 +200,7 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
     changed = replace(
         elsewhere.settings, callback_sources={**elsewhere.settings.callback_sources, "ed": V1}
     )
-    cache = CallbackSecretCache(changed, elsewhere.vault)
+    cache = CallbackSecretCache(changed, elsewhere.encryptor)
     for known, count in ((elsewhere.callback_secrets, 1), (cache, 0)):
         async with elsewhere.database.autocommit() as tx:
             await known.refresh(tx)

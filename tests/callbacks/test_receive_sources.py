@@ -129,7 +129,7 @@ async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Ap
     configured = replace(
         api.resources,
         settings=settings,
-        callback_secrets=CallbackSecretCache(settings, api.resources.vault),
+        callback_secrets=CallbackSecretCache(settings, api.resources.encryptor),
     )
     await callback_secrets.add(configured, "later", relay().secret)
     assert await reverify.reverify_all(configured, "later") == (1, 1)
@@ -146,7 +146,7 @@ async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
 ) -> None:
     """As after a change of SECRET_KEY: its source signs, and what is not signed is no hint."""
     settings = replace(resources.settings, webhook_secrets=())
-    given = replace(resources, callback_secrets=CallbackSecretCache(settings, resources.vault))
+    given = replace(resources, callback_secrets=CallbackSecretCache(settings, resources.encryptor))
     unsigned = RawCallback("provider", None, {}, BODY, resources.clock())
     assert verify(given, unsigned).refusal is None
     await callback_secrets.add(given, "provider", relay().secret)

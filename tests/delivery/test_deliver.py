@@ -64,7 +64,7 @@ def scheduled(api: Api) -> Api:
     """The same with a short schedule."""
     resources = api.resources
     settings = replace(resources.settings, delivery_schedule=SCHEDULE)
-    cache = SendSettingsCache(settings, resources.vault)
+    cache = SendSettingsCache(settings, resources.encryptor)
     return replace(api, resources=replace(resources, settings=settings, send_settings=cache))
 
 

@@ -16,7 +16,7 @@ from service.delivery.steps.deliver import FEW, Deliverer
 from service.delivery.store import record
 from service.job_queue import Work
 from service.kit.ids import event_id
-from service.worker import make_loops
+from service.worker import make_work_loops
 from tests.delivery.test_deliver import backend, listed
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -59,7 +59,7 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
         for _ in range(30):
             await api.subscribe(hanging, event_types=["subject.queued"])
         await create(api, FEW + 1)
-        loop = make_loops(replace(api.resources, settings=settings))[Work.DELIVER]
+        loop = make_work_loops(replace(api.resources, settings=settings))[Work.DELIVER]
         running = asyncio.create_task(loop.run(tick=60))
         try:
             leased = "SELECT id FROM deliveries WHERE lease_token <> ''"

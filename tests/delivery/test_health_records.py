@@ -89,7 +89,7 @@ def attempted(
     resources: Resources, delivery: DueDelivery, outcome: AttemptOutcome, second: int
 ) -> AttemptRecord:
     at = resources.clock() - LONG_AGO + timedelta(seconds=second)
-    return decide(delivery, outcome, (at, at), (3600.0,), resources.dice())
+    return decide(delivery, outcome, (at, at), (3600.0,), resources.random())
 
 
 async def stored(resources: Resources, subscriber_id: str) -> SubscriberHealth:
@@ -121,7 +121,7 @@ async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
         for batch in flight
     ]
     health = SubscriberHealth(batches[0][0].delivery.subscriber_id)
-    dice = resources.dice()
+    dice = resources.random()
     for batch in batches:
         await recorder.write(batch)
         results = [attempt.result for attempt in batch if attempt.result]

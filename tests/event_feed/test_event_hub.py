@@ -151,7 +151,7 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
     subject = await write_and_commit(resources, account)
     follower = FeedReader(account, subject.id, Position(0, 1))
     await hub.join(follower)
-    assert await follower.more() is None
+    assert await follower.next_batch() is None
     async with resources.database.transaction() as first:
         await first.execute(OPEN)
         async with resources.database.transaction() as second:
@@ -162,7 +162,7 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
     seen: list[int] = []
 
     async def all_seen() -> bool:
-        while (batch := await follower.more()) is not None:
+        while (batch := await follower.next_batch()) is not None:
             seen.extend(event.sequence for event in batch.events)
         return len(seen) >= 2
 
@@ -178,14 +178,14 @@ async def test_what_is_told_of_a_subject_at_once_is_put_in_its_sequence() -> Non
     channel, follower = AccountFeed(START), FeedReader("acc", "sub", Position(0, 1))
     follower.enter(START, nothing)
     channel.add(follower)
-    assert await follower.more() is None
+    assert await follower.next_batch() is None
     channel.tell(
         [
             StoredEvent("evt", "sub", "t", one, b"", Position(1, at))
             for at, one in enumerate((2, 4, 3))
         ]
     )
-    batch = await follower.more()
+    batch = await follower.next_batch()
     assert batch is not None
     assert [event.sequence for event in batch.events] == [2, 3, 4]
 
@@ -207,11 +207,11 @@ async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeat
     while len(seen) < 20:
         if len(made) < 20:
             made.append(await write_and_commit(resources, account))
-        if batch := await follower.more():
+        if batch := await follower.next_batch():
             seen += [event.id for event in batch.events]
         await asyncio.sleep(0)
     assert seen == ids(*made)
-    assert await beside.more() is None, "what is before its place is not for it"
+    assert await beside.next_batch() is None, "what is before its place is not for it"
     hub.leave(beside)
     hub.leave(follower)
 

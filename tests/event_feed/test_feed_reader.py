@@ -37,11 +37,11 @@ def test_one_who_takes_nothing_is_cut_off_and_holds_nothing(
     slow = Slow("acc")
     slow.enter(START, nothing)
     for number in range(1, 11):
-        slow.offer(batch(number))
+        slow.push(batch(number))
     assert slow.cuts == 0
-    slow.offer(batch(11))
+    slow.push(batch(11))
     assert slow.cuts == 1
-    slow.offer(batch(12))
+    slow.push(batch(12))
     assert not slow._waiting  # noqa: SLF001 - what it holds is what matters
 
 
@@ -49,7 +49,7 @@ def test_one_batch_is_taken_however_large_it_is(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(feed_reader, "MOST_WAITING", 100)
     slow = Slow("acc")
     slow.enter(START, nothing)
-    slow.offer(batch(1, 1000))
+    slow.push(batch(1, 1000))
     assert slow.cuts == 0
 
 
@@ -66,12 +66,12 @@ async def test_one_who_is_told_too_much_while_reading_reads_again(
             told = [batch(number) for number in range(len(database) + 1, len(database) + 20)]
             database.extend(one.events[0] for one in told)
             for one in told:
-                slow.offer(one)
+                slow.push(one)
         return found
 
     slow.enter(Position(1, 4), read)
     seen: list[int] = []
-    while found := await slow.more():
+    while found := await slow.next_batch():
         seen += [event.sequence for event in found.events]
     assert seen == list(range(1, len(database) + 1))
     assert slow.cuts == 0
@@ -79,7 +79,7 @@ async def test_one_who_is_told_too_much_while_reading_reads_again(
 
 async def test_one_who_has_not_entered_a_feed_is_told_so() -> None:
     with pytest.raises(RuntimeError, match="not entered"):
-        await Slow("acc").more()
+        await Slow("acc").next_batch()
 
 
 def test_a_batch_is_written_out_once_for_all_who_take_all_of_it() -> None:

@@ -12,10 +12,10 @@ NEXT = Encryptor(b"n" * 32, secrets.token_bytes, (b"x" * 32, b"k" * 32))
 
 
 def test_what_is_sealed_opens_and_does_not_show_what_it_holds() -> None:
-    sealed = VAULT.seal(SECRET, "sbr_1")
-    assert VAULT.open(sealed, "sbr_1") == SECRET
+    sealed = VAULT.encrypt(SECRET, "sbr_1")
+    assert VAULT.decrypt(sealed, "sbr_1") == SECRET
     assert SECRET not in sealed
-    assert sealed != VAULT.seal(SECRET, "sbr_1"), "each time under another nonce"
+    assert sealed != VAULT.encrypt(SECRET, "sbr_1"), "each time under another nonce"
 
 
 @pytest.mark.parametrize(
@@ -23,15 +23,15 @@ def test_what_is_sealed_opens_and_does_not_show_what_it_holds() -> None:
 )
 def test_it_opens_for_no_other_owner_and_under_no_other_key(vault: Encryptor, context: str) -> None:
     with pytest.raises(DecryptionError):
-        vault.open(VAULT.seal(SECRET, "sbr_1"), context)
+        vault.decrypt(VAULT.encrypt(SECRET, "sbr_1"), context)
 
 
 @pytest.mark.parametrize("place", [0, 1, 12, 13, -1])
 def test_a_changed_byte_is_noticed(place: int) -> None:
-    sealed = bytearray(VAULT.seal(SECRET, "sbr_1"))
+    sealed = bytearray(VAULT.encrypt(SECRET, "sbr_1"))
     sealed[place] ^= 1
     with pytest.raises(DecryptionError):
-        VAULT.open(bytes(sealed), "sbr_1")
+        VAULT.decrypt(bytes(sealed), "sbr_1")
 
 
 def test_derived_keys_differ_by_use_and_hide_the_key() -> None:
@@ -45,32 +45,32 @@ def test_derived_keys_differ_by_use_and_hide_the_key() -> None:
 @pytest.mark.parametrize("length", [0, 1, 5, 13, 20, 28])
 def test_what_is_cut_short_is_noticed(length: int) -> None:
     with pytest.raises(DecryptionError):
-        NEXT.open(VAULT.seal(SECRET, "sbr_1")[:length], "sbr_1")
+        NEXT.decrypt(VAULT.encrypt(SECRET, "sbr_1")[:length], "sbr_1")
 
 
 def test_what_an_earlier_key_sealed_opens_and_is_sealed_anew_under_the_present_one() -> None:
-    old = VAULT.seal(SECRET, "sbr_1")
-    assert NEXT.open(old, "sbr_1") == SECRET
-    new = NEXT.sealed_anew(old, "sbr_1")
+    old = VAULT.encrypt(SECRET, "sbr_1")
+    assert NEXT.decrypt(old, "sbr_1") == SECRET
+    new = NEXT.reencrypt(old, "sbr_1")
     assert new is not None
-    assert NEXT.open(new, "sbr_1") == SECRET
-    assert NEXT.sealed_anew(new, "sbr_1") is None
+    assert NEXT.decrypt(new, "sbr_1") == SECRET
+    assert NEXT.reencrypt(new, "sbr_1") is None
     with pytest.raises(DecryptionError):
-        VAULT.open(new, "sbr_1")
+        VAULT.decrypt(new, "sbr_1")
     with pytest.raises(DecryptionError):
-        NEXT.sealed_anew(old, "sbr_2")
+        NEXT.reencrypt(old, "sbr_2")
 
 
 def test_a_process_that_knows_the_next_key_opens_what_is_sealed_under_it() -> None:
     """As while processes are restarted one by one, in the same form as ever."""
     told = Encryptor(b"k" * 32, secrets.token_bytes, (b"n" * 32,))
-    assert told.open(NEXT.seal(SECRET, "sbr_1"), "sbr_1") == SECRET
-    assert NEXT.open(told.seal(SECRET, "sbr_1"), "sbr_1") == SECRET
-    assert len(NEXT.seal(SECRET, "sbr_1")) == len(VAULT.seal(SECRET, "sbr_1"))
+    assert told.decrypt(NEXT.encrypt(SECRET, "sbr_1"), "sbr_1") == SECRET
+    assert NEXT.decrypt(told.encrypt(SECRET, "sbr_1"), "sbr_1") == SECRET
+    assert len(NEXT.encrypt(SECRET, "sbr_1")) == len(VAULT.encrypt(SECRET, "sbr_1"))
 
 
 def test_what_earlier_keys_derived_is_known_after_that_of_the_present_one() -> None:
-    assert NEXT.derive_each("a") == (
+    assert NEXT.derive_all("a") == (
         NEXT.derive("a"),
         Encryptor(b"x" * 32, secrets.token_bytes).derive("a"),
         VAULT.derive("a"),

@@ -64,7 +64,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 async def process(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Resources]:
     """What another process has, with settings of its own; the time is the test's."""
     async with open_resources(read_settings(environ)) as opened:
-        yield replace(opened, clock=api.resources.clock, dice=api.resources.dice)
+        yield replace(opened, clock=api.resources.clock, random=api.resources.random)
 
 
 @asynccontextmanager
@@ -166,18 +166,18 @@ async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
 ) -> None:
     made = await api.subscribe(NOWHERE)
     (account,) = await fetch(api.resources, "SELECT account_id FROM subscribers")
-    vault, bound = api.resources.vault, encryption_context(made["id"])
+    vault, bound = api.resources.encryptor, encryption_context(made["id"])
     async with process(api, environ | CHANGED) as changed:
         async with api.resources.database.transaction() as tx:
             await signing_keys.lock(tx, account["account_id"], made["id"])
             reencrypting = asyncio.create_task(reencrypt.reencrypt(changed))
             await blocked(api.resources)
-            keys = SigningKeys(vault.seal(b"the new key", bound), None, None)
+            keys = SigningKeys(vault.encrypt(b"the new key", bound), None, None)
             await signing_keys.change(tx, made["id"], keys)
         assert (await reencrypting).anew == 1
     (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")
-    assert changed.vault.open(row["secret"], bound) == b"the new key"
-    assert changed.vault.sealed_anew(row["secret"], bound) is None
+    assert changed.encryptor.decrypt(row["secret"], bound) == b"the new key"
+    assert changed.encryptor.reencrypt(row["secret"], bound) is None
 
 
 async def test_who_stands_for_callback_urls_has_nothing_of_its_own_to_seal(
@@ -192,9 +192,9 @@ async def test_who_stands_for_callback_urls_has_nothing_of_its_own_to_seal(
 async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
     api: Api, environ: dict[str, str]
 ) -> None:
-    vault, until = api.resources.vault, api.resources.clock()
+    vault, until = api.resources.encryptor, api.resources.clock()
     for number in range(BATCH + 10):
-        row = f"key_{number:03}", "own", vault.seal(b"a key", encryption_context("own")), until
+        row = f"key_{number:03}", "own", vault.encrypt(b"a key", encryption_context("own")), until
         await fetch(api.resources, RETIRED, *row)
     held = select(previous_signing_keys).where(previous_signing_keys.c.id == f"key_{BATCH + 1:03}")
     async with process(api, environ | CHANGED) as changed, process(api, environ | ALONE) as alone:

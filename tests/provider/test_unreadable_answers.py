@@ -14,7 +14,7 @@ from service.provider.remote.credentials import ApiKey
 from service.provider.remote.outcomes import TaskNotFound, Unreadable
 from service.provider.steps import unreadable_answers
 from service.provider.steps.unreadable_answers import BELIEVED_FOR, MANY, RECENT
-from service.reconciliation.cache.typical_durations import Learnt
+from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.reconciliation.steps import poll
 from service.resources import Resources
 from service.subjects.store import subjects
@@ -95,7 +95,7 @@ async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
     api: Api, clock: Clock
 ) -> None:
     made = await api.create()
-    other = replace(api.resources, learnt=Learnt())
+    other = replace(api.resources, typical_durations=TypicalDurations())
     await asked(other, made["id"], [ABSENT])
     await asked(api.resources, made["id"], [PAGE] * MANY)
     clock.pass_by(BELIEVED_FOR.total_seconds())

@@ -22,7 +22,7 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.submission.steps import submit
-from service.worker import keep_leases, make_loops
+from service.worker import keep_leases, make_work_loops
 from tests.delivery.test_deliver import backend
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -216,7 +216,7 @@ async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Cloc
         await api.subscribe(slow.url)
         await api.create()
         slow.gate = gate = asyncio.Event()
-        loop = make_loops(api.resources)[Work.DELIVER]
+        loop = make_work_loops(api.resources)[Work.DELIVER]
         await loop.drain()
         (claimed,) = loop.under_way
         clock.pass_by(SHORT)
@@ -239,7 +239,7 @@ async def test_a_renewal_that_fails_is_made_again(
         await api.subscribe(slow.url)
         await api.create()
         slow.gate = gate = asyncio.Event()
-        loops = make_loops(api.resources)
+        loops = make_work_loops(api.resources)
         await loops[Work.DELIVER].drain()
         (claimed,) = loops[Work.DELIVER].under_way
         await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN lease_until TO hidden")

@@ -13,7 +13,7 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.wiring import utc_now
-from service.worker import LOOK_UPS, make_loops
+from service.worker import LOOK_UPS, make_work_loops
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
@@ -106,7 +106,7 @@ async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     settings = replace(api.resources.settings, polls_per_second=LOOK_UPS)
     resources = replace(api.resources, settings=settings, clock=utc_now)
     await fetch(resources, "UPDATE subjects SET next_poll_at = now() - interval '1 minute'")
-    loop = make_loops(resources)[Work.RECONCILE]
+    loop = make_work_loops(resources)[Work.RECONCILE]
     running = asyncio.create_task(loop.run(tick=3600))
 
     async def all_ended() -> bool:
@@ -200,7 +200,7 @@ async def test_what_was_learnt_is_taken_over_where_subjects_are_claimed(
         api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
     )
     assert await spacing(api, clock) == 42.5
-    assert api.resources.learnt.usual("video_refer") == USUAL["video_refer"]
+    assert api.resources.typical_durations.typical("video_refer") == USUAL["video_refer"]
     await fetch(api.resources, "UPDATE provider_state SET typical_durations = NULL")
     assert await spacing(api, clock) == USUAL["image_refer"]
 

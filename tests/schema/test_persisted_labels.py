@@ -93,7 +93,7 @@ async def test_keys_are_derived_under_labels_that_never_change(
         hmac.digest(derived(b"kept secrets"), b"a token", hashlib.sha256).hex()
     )
     expected = hmac.digest(derived(b"fingerprints of secrets"), b"a key", hashlib.sha256).hex()
-    found = callback_secrets.fingerprint(replace(resources, vault=VAULT), b"a key")
+    found = callback_secrets.fingerprint(replace(resources, encryptor=VAULT), b"a key")
     assert found
     assert expected.startswith(found)
     ours = hmac.digest(settings.secret_key, b"callback addresses", hashlib.sha256)

@@ -161,7 +161,11 @@ async def test_credentials_change_one_by_one(api: Api) -> None:
 
     async def kept() -> object:
         sealed = (await row(api))["credentials"]
-        opened = api.resources.vault.open(sealed, f"{made['id']} credentials") if sealed else b"{}"
+        opened = (
+            api.resources.encryptor.decrypt(sealed, f"{made['id']} credentials")
+            if sealed
+            else b"{}"
+        )
         return json.loads(opened)
 
     assert await kept() == {"username": "ada"}
@@ -294,7 +298,7 @@ async def test_changes_at_once_lose_nothing(api: Api) -> None:
     assert (kept["timeout"], kept["max_rate"], kept["concurrency"]) == (5, 2, 3)
     assert (kept["tags"], kept["state"]) == (["o_101"], "paused")
     assert kept["public_key"] is not None
-    opened = api.resources.vault.open(kept["credentials"], f"{made['id']} credentials")
+    opened = api.resources.encryptor.decrypt(kept["credentials"], f"{made['id']} credentials")
     assert json.loads(opened) == {"username": "ada", "password": "p"}
 
 

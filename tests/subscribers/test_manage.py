@@ -99,9 +99,9 @@ async def test_whatever_is_asked_for_is_shown(api: Api) -> None:
     assert key["key"].startswith("whpk_")
     (row,) = await fetch(api.resources, "SELECT * FROM subscribers")
     assert key["kid"] == kid_of(row["public_key"])
-    vault, id_ = api.resources.vault, made["id"]
-    assert public_key_of(vault.open(row["seed"], f"{id_} seed")) == row["public_key"]
-    assert json.loads(vault.open(row["credentials"], f"{id_} credentials")) == {
+    vault, id_ = api.resources.encryptor, made["id"]
+    assert public_key_of(vault.decrypt(row["seed"], f"{id_} seed")) == row["public_key"]
+    assert json.loads(vault.decrypt(row["credentials"], f"{id_} credentials")) == {
         "username": "ada",
         "password": "hidden",
     }
@@ -113,7 +113,7 @@ async def test_a_secret_may_be_given(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009", secret=secret)
     assert made["secret"] == secret
     (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")
-    assert api.resources.vault.open(row["secret"], made["id"]) == b"ABC" * 8
+    assert api.resources.encryptor.decrypt(row["secret"], made["id"]) == b"ABC" * 8
 
 
 async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:

@@ -212,7 +212,7 @@ async def test_a_process_of_before_could_not_send_to_it(api: Api, subscriber: Re
     attempt = await api.resources.webhook_sender.post(hidden["url"], {}, b"", 5)
     assert isinstance(attempt, Failed)
     assert attempt.reason == "request"
-    assert api.resources.vault.open(hidden["secret"], hidden["id"])
+    assert api.resources.encryptor.decrypt(hidden["secret"], hidden["id"])
 
 
 @pytest.mark.parametrize(("url", "code"), REFUSED)

@@ -169,7 +169,7 @@ async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
         kept = await callback_url_secret.callback_url_secret(tx, account)
     assert (kept == made) is (end == "committed")
     assert kept is not None
-    assert secret_of(api.resources.vault.open(kept, account)) == secret
+    assert secret_of(api.resources.encryptor.decrypt(kept, account)) == secret
 
 
 async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, clock: Clock) -> None:

@@ -11,7 +11,7 @@ from service.operations.steps import audit
 from service.operations.store.audit import Violation
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
-from service.worker import make_loops
+from service.worker import make_work_loops
 from tests.support.subjects import a_request
 
 
@@ -49,7 +49,7 @@ class Api:
 
     async def work(self, *kinds: Work) -> None:
         """Do once what a worker does when rung: all kinds, or those given."""
-        loops = make_loops(self.resources)
+        loops = make_work_loops(self.resources)
         await expired_leases_and_deadlines.sweep(self.resources)
         for kind in kinds or Work:
             await loops[kind].drain()

@@ -52,7 +52,7 @@ async def create(
     """A new key of this account, which is made if there is none; it opens nothing any more once
     `expires_in` is over, a time as 90d or 12h. Its id is `key_id`, or a new one. Invalid says all
     that is wrong."""
-    key = PREFIX + base64url(resources.chance(KEY_BYTES))
+    key = PREFIX + base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, key)
     return key
 
@@ -65,8 +65,8 @@ async def create_pair(
     key_id: str | None = None,
 ) -> Pair:
     """A new pair of this account, in all else like a key."""
-    access_key = ACCESS_PREFIX + base64url(resources.chance(ACCESS_BYTES))
-    secret_key = SECRET_PREFIX + base64url(resources.chance(KEY_BYTES))
+    access_key = ACCESS_PREFIX + base64url(resources.random_bytes(ACCESS_BYTES))
+    secret_key = SECRET_PREFIX + base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key)
     return Pair(access_key, secret_key)
 
@@ -90,7 +90,7 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
         raise Invalid(errors)
     key_id, sealed = key_id or resources.new_id("key"), None
     if secret_key is not None:
-        sealed = resources.vault.seal(secret_key.encode(), encryption_context(key_id))
+        sealed = resources.encryptor.encrypt(secret_key.encode(), encryption_context(key_id))
     async with resources.database.transaction() as tx:
         account_id = await api_keys.ensure(
             tx, account_id=resources.new_id("acc"), name=account, now=now

@@ -63,7 +63,7 @@ def _proven(
     with another secret where there is none, so that how long it takes says nothing."""
     pair = found is not None and found.secret is not None
     if isinstance(proof, ReceivedToken):
-        secret = _secret(resources, found) or resources.vault.derive("tokens of nobody")
+        secret = _secret(resources, found) or resources.encryptor.derive("tokens of nobody")
         if flaw := access_tokens.flaw(proof, secret, now.timestamp()):
             return flaw
     elif pair:
@@ -77,7 +77,7 @@ def _secret(resources: Resources, found: KeyOwner | None) -> bytes | None:
     if found is None or found.secret is None:
         return None
     try:
-        return resources.vault.open(found.secret, encryption_context(found.caller.key_id))
+        return resources.encryptor.decrypt(found.secret, encryption_context(found.caller.key_id))
     except DecryptionError as error:
         log.error("callers", action="secret_sealed", key=found.caller.key_id, error=str(error))  # noqa: TRY400 - no traceback is needed
         return None

@@ -38,5 +38,5 @@ async def account_listed(request: Request, caller: Caller, query: Query) -> str 
         return None if caller.operator else caller.account_id
     account_id = await authenticate.readable_account_id(resources(request), caller, name)
     if account_id is None:
-        query.wrong("account", "is not the name of an account")
+        query.add_error("account", "is not the name of an account")
     return account_id

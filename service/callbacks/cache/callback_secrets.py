@@ -31,7 +31,7 @@ class CallbackSecretCache:
 
     def __init__(self, settings: Settings, vault: Encryptor) -> None:
         self.version = 0
-        self.hash_keys = vault.derive_each("kept secrets")
+        self.hash_keys = vault.derive_all("kept secrets")
         self._schemes = settings.callback_sources
         given = settings.webhook_secrets
         self._given = {PROVIDER: given} if given else {}
@@ -72,7 +72,7 @@ class CallbackSecretCache:
     def _decrypted(self, secret: Secret) -> Iterable[bytes]:
         context = self.encryption_context(secret.source, secret.id)
         try:
-            return [self._vault.open(secret.secret, context)]
+            return [self._vault.decrypt(secret.secret, context)]
         except DecryptionError as error:
             log.error("keyring", action="secret_sealed", secret=secret.id, error=str(error))  # noqa: TRY400 - no traceback is needed
             return []

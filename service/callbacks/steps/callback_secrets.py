@@ -36,7 +36,7 @@ async def add(resources: Resources, source: str, text: str) -> tuple[SecretView,
         id=secret_id,
         source=source,
         fingerprint=fingerprint(resources, key),
-        secret=resources.vault.seal(key, context),
+        secret=resources.encryptor.encrypt(key, context),
         created_at=resources.clock(),
     )
     earlier = {(source, mark) for mark in _fingerprints(resources, key)}
@@ -97,5 +97,5 @@ def fingerprint(resources: Resources, key: bytes) -> str:
 
 def _fingerprints(resources: Resources, key: bytes) -> list[str]:
     """The fingerprint under SECRET_KEY, then those that earlier keys gave."""
-    ours = resources.vault.derive_each("fingerprints of secrets")
+    ours = resources.encryptor.derive_all("fingerprints of secrets")
     return [hmac.digest(own, key, hashlib.sha256).hex()[:FINGERPRINT] for own in ours]

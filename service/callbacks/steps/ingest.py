@@ -86,7 +86,7 @@ async def store_and_apply(
         callbacks = [replace(callback, times_received=seen) for callback in callbacks]
     keys = sorted({(callback.raw.source, callback.dedup_key) for callback in callbacks})
     context = await inbox.batch_context(tx, keys, [subject.id for subject in locked])
-    resources.learnt.take(context.typical_durations)
+    resources.typical_durations.update(context.typical_durations)
     in_force = {None, context.secrets_version}
     if any(callback.secrets_version not in in_force for callback in callbacks):
         raise SecretsChanged

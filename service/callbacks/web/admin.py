@@ -26,7 +26,7 @@ async def page_of(request: Request) -> Response:
     account_id = await account_listed(request, caller, query)
     cursor = query.text("cursor")
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
-    query.done()
+    query.finish()
     wanted = CallbackFilter(
         verdict=None if verdict is None else Verdict(verdict),
         subject_id=subject_id,

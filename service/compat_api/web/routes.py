@@ -130,7 +130,7 @@ async def page_of(request: Request) -> list[dict[str, Any]]:
         account_id = await account_listed(request, caller, query)
     for name in request.query_params:  # its clients may send others: those are ignored
         query.text(name)
-    query.done()
+    query.finish()
     found = await tasks.page(given, account_id, number, size)
     of = await authenticate.fields_by_account_id(
         given, caller, {subject.account_id for subject in found}

@@ -76,7 +76,7 @@ class SendSettingsCache:
         """What was encrypted as JSON: texts by name; empty if there is nothing."""
         if sealed is None:
             return {}
-        read: dict[str, str] = orjson.loads(self._vault.open(sealed, context))
+        read: dict[str, str] = orjson.loads(self._vault.decrypt(sealed, context))
         return read
 
     def _keys(self, row: SendSettingsRow) -> Iterable[SigningKey]:
@@ -84,9 +84,9 @@ class SendSettingsCache:
         for key in row.keys:
             seed = None
             if v1a and key.seed is not None:
-                seed = self._vault.open(key.seed, encryption_context(row.owner_id, "seed"))
+                seed = self._vault.decrypt(key.seed, encryption_context(row.owner_id, "seed"))
             yield SigningKey(
-                self._vault.open(key.secret, encryption_context(row.owner_id)),
+                self._vault.decrypt(key.secret, encryption_context(row.owner_id)),
                 seed,
                 key.expires_at,
             )

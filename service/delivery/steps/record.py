@@ -112,7 +112,7 @@ class AttemptRecorder:
         if delivery.settings is not None:
             schedule = delivery.settings.schedule
         times = started_at, ended_at
-        attempt = decide(delivery, outcome, times, schedule, resources.dice())
+        attempt = decide(delivery, outcome, times, schedule, resources.random())
         until = end_of_lease(resources, ended_at)
         while True:
             try:
@@ -163,7 +163,7 @@ class AttemptRecorder:
         self, tx: Connection, results: Results, now: datetime
     ) -> list[tuple[SubscriberHealth, SubscriberHealth]]:
         """Write the health that these results change; give it as it was and as it is."""
-        dice = self._resources.dice()
+        dice = self._resources.random()
         changed = []
         for subscriber_id, before in (
             await subscriber_health.lock_health(tx, list(results))

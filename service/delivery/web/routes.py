@@ -29,7 +29,7 @@ async def of_subscriber(request: Request) -> Response:
         below=read_cursor(query.text("cursor")),
     )
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
-    query.done()
+    query.finish()
     found, below = await delivery_log.of_subscriber(
         resources(request), caller.account_id, in_path(request, "subscriber_id"), wanted, limit
     )
@@ -39,7 +39,7 @@ async def of_subscriber(request: Request) -> Response:
 
 async def of_subject(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    Query(request).done()
+    Query(request).finish()
     found = await delivery_log.of_subject(
         resources(request), caller.account_id, in_path(request, "subject_id")
     )

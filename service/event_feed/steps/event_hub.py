@@ -63,7 +63,7 @@ class AccountFeed:
             # A subject's may be out of their sequence here: see Follower._leaps.
             batch = Batch(sorted(told, key=lambda event: event.place))
             for follower in tuple(self.followers.get(subject_id, ())):
-                follower.offer(batch)
+                follower.push(batch)
 
 
 class EventHub:

@@ -65,20 +65,20 @@ class FeedReader:
         if self.subject_id is None and told <= self.after:
             self._behind, self._waiting = False, []
 
-    def offer(self, batch: Batch) -> None:
+    def push(self, batch: Batch) -> None:
         """It was told; this never waits."""
         if self._waiting is None:
             return
         if self._waiting and self._size + batch.size > MOST_WAITING:
             self._waiting = None
             if not self._behind:
-                self.cut()
+                self.abort()
             return
         self._waiting.append(batch)
         self._size += batch.size
-        self.rouse()
+        self.notify()
 
-    async def more(self) -> Batch | None:
+    async def next_batch(self) -> Batch | None:
         """What comes next; None if there is nothing at present. One call at a time."""
         while self._behind or self._waiting:
             batch = await self._page() if self._behind else self._told()
@@ -103,17 +103,17 @@ class FeedReader:
         told = self._waiting.pop(0)
         self._size -= told.size
         batch = told.beyond(self.after)
-        if batch is not None and self._leaps(batch.events[0]):
+        if batch is not None and self._has_gap(batch.events[0]):
             self._behind = True
             return None
         return batch
 
-    def _leaps(self, event: StoredEvent) -> bool:
+    def _has_gap(self, event: StoredEvent) -> bool:
         """Whether an earlier event of this subject was not told yet. The account's feed has them by
         transactions, and one that began earlier may have written later."""
         return self.subject_id is not None and event.sequence > self.after.position + 1
 
-    def rouse(self) -> None:
+    def notify(self) -> None:
         """There may be more."""
 
     def tick(self, now: float) -> None:
@@ -122,7 +122,7 @@ class FeedReader:
     def end(self) -> None:
         """Nothing more will be told; go, and come back later."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Nothing more will be told, as too much was not taken."""
 
 
@@ -146,7 +146,9 @@ class BatchWaiter(FeedReader):
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._ended:
             self._roused.clear()
-            if batch := await self.more():  # whole: to break off a query would cost the connection
+            if (
+                batch := await self.next_batch()
+            ):  # whole: to break off a query would cost the connection
                 return batch.events
             try:
                 async with asyncio.timeout_at(deadline):

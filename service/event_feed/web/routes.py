@@ -42,7 +42,7 @@ async def _answer(request: Request, of: Feed, query: Query) -> Response | SSEStr
     after = query.text("after")
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     wait = capped_wait(query.whole("wait", 0, 0, MOST_ASKED))
-    query.done()
+    query.finish()
     if wants_stream(",".join(request.headers.getlist("accept"))):
         # An empty one means that it has none.
         after = only(request.headers, "last-event-id") or after
@@ -59,7 +59,7 @@ async def _stream(request: Request, of: Feed, after: Position | None) -> SSEStre
     if of.account_id is not None and of.subject_id is not None:
         await status_read.subject(resources(request), of.account_id, of.subject_id)
         after = after or START
-    stream = SSEStream(hub, of, after or await hub.now(), resources(request).dice())
+    stream = SSEStream(hub, of, after or await hub.now(), resources(request).random())
     await hub.join(stream)
     return stream
 

@@ -156,7 +156,7 @@ class SSEStream(FeedReader):
         if self._comment:
             self._comment = False
             await self._put(COMMENT)
-        while not self._ended and (batch := await self.more()):
+        while not self._ended and (batch := await self.next_batch()):
             for piece in batch.text(self._write):
                 await self._put(piece)
 

@@ -27,7 +27,7 @@ from service.subjects.domain.representation import public
 async def capabilities(request: Request) -> Response:
     """Which model takes which kind of subject."""
     await authorize(request, "subjects:read")
-    Query(request).done()
+    Query(request).finish()
     return rendered({"data": MODELS})
 
 

@@ -13,7 +13,7 @@ class FairSemaphore:
         # The account whose turn is next stands first.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
-    def ask(self, account_id: str) -> asyncio.Future[None]:
+    def acquire(self, account_id: str) -> asyncio.Future[None]:
         """Done as soon as the place is this one's. Give each back, whether it was waited for or
         not."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -24,7 +24,7 @@ class FairSemaphore:
             self._waiting.setdefault(account_id, deque()).append(turn)
         return turn
 
-    def give_back(self, turn: asyncio.Future[None]) -> None:
+    def release(self, turn: asyncio.Future[None]) -> None:
         """The place, or the wish for one."""
         if turn.cancel() or turn.cancelled():
             return  # it is passed over when its turn comes

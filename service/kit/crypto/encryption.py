@@ -32,36 +32,36 @@ class Encryptor:
     """
 
     secret_key: bytes = field(repr=False)
-    chance: Callable[[int], bytes]
-    old_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    random_bytes: Callable[[int], bytes]
+    previous_keys: tuple[bytes, ...] = field(default=(), repr=False)
 
-    def seal(self, secret: bytes, context: str) -> bytes:
-        nonce = self.chance(NONCE_BYTES)
+    def encrypt(self, secret: bytes, context: str) -> bytes:
+        nonce = self.random_bytes(NONCE_BYTES)
         return VERSION + nonce + AESGCM(self.derive(USE)).encrypt(nonce, secret, context.encode())
 
-    def open(self, sealed: bytes, context: str) -> bytes:
+    def decrypt(self, sealed: bytes, context: str) -> bytes:
         """The secret; Sealed if it was sealed under no key known here, or for another owner."""
         return self._opened(sealed, context)[0]
 
-    def sealed_anew(self, sealed: bytes, context: str) -> bytes | None:
+    def reencrypt(self, sealed: bytes, context: str) -> bytes | None:
         """The same secret sealed under SECRET_KEY; None if it is already. Sealed as `open`."""
         secret, current = self._opened(sealed, context)
-        return None if current else self.seal(secret, context)
+        return None if current else self.encrypt(secret, context)
 
     def derive(self, use: str) -> bytes:
         """32 bytes for one use, from which neither SECRET_KEY nor another use's key follows."""
         return _derived(self.secret_key, use)
 
-    def derive_each(self, use: str) -> tuple[bytes, ...]:
+    def derive_all(self, use: str) -> tuple[bytes, ...]:
         """The same of every key, that of SECRET_KEY first: what the others made is still known."""
-        return tuple(_derived(key, use) for key in (self.secret_key, *self.old_keys))
+        return tuple(_derived(key, use) for key in (self.secret_key, *self.previous_keys))
 
     def _opened(self, sealed: bytes, context: str) -> tuple[bytes, bool]:
         """The secret, and whether it is sealed under SECRET_KEY."""
         nonce, content = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         if sealed[:1] != VERSION:
             raise DecryptionError
-        for place, key in enumerate(self.derive_each(USE)):
+        for place, key in enumerate(self.derive_all(USE)):
             try:
                 return AESGCM(key).decrypt(nonce, content, context.encode()), place == 0
             except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce

@@ -95,7 +95,7 @@ class Bodies:
     @asynccontextmanager
     async def _place(self, receive: Receive, account_id: str) -> AsyncIterator[None]:
         """Waited for no longer than the client does."""
-        turn = self._turns.ask(account_id)
+        turn = self._turns.acquire(account_id)
         leaving = asyncio.ensure_future(receive())  # of a body that is whole nothing else can come
         try:
             await asyncio.wait((turn, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +105,7 @@ class Bodies:
             yield
         finally:
             leaving.cancel()
-            self._turns.give_back(turn)
+            self._turns.release(turn)
 
 
 def read(

@@ -52,9 +52,9 @@ class Query:
         self._read.add(name)
         value = self._given.get(name)
         if value is not None and allowed is not None and value not in allowed:
-            self.wrong(name, f"must be one of {', '.join(sorted(allowed))}")
+            self.add_error(name, f"must be one of {', '.join(sorted(allowed))}")
         if value is not None and "\0" in value:  # Postgres has no such text
-            self.wrong(name, "must not contain the character U+0000")
+            self.add_error(name, "must not contain the character U+0000")
         return value
 
     def field(self, name: str, read: Callable[[ValidationContext, str, object], T]) -> T | None:
@@ -70,7 +70,7 @@ class Query:
             return default
         digits = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
         if not (digits and low <= int(text) <= high):
-            self.wrong(name, f"must be a whole number from {low} to {high}")
+            self.add_error(name, f"must be a whole number from {low} to {high}")
             return default
         return int(text)
 
@@ -80,16 +80,18 @@ class Query:
             return None
         moment = read_rfc3339(text)
         if moment is None:
-            self.wrong(name, "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z")
+            self.add_error(
+                name, "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
+            )
         return moment
 
-    def wrong(self, name: str, rule: str) -> None:
+    def add_error(self, name: str, rule: str) -> None:
         self._errors.append(FieldError(f"/{name}", "query", f"{name} {rule}"))
 
-    def done(self) -> None:
+    def finish(self) -> None:
         """Invalid, if a parameter was wrong or is not known."""
         for name in self._given:
             if name not in self._read:
-                self.wrong(name, "is not a parameter of this call")
+                self.add_error(name, "is not a parameter of this call")
         if self._errors:
             raise Invalid(self._errors)

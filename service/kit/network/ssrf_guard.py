@@ -91,10 +91,10 @@ class AddressGuard:
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         for address in found:
-            self.admit(address)
+            self.check_address(address)
         return list(dict.fromkeys(found))[:MAX_ADDRESSES]
 
-    def admit(self, address: str) -> None:
+    def check_address(self, address: str) -> None:
         """Blocked, if this literal address must not be dialled."""
         try:
             read = ip_address(address)
@@ -178,7 +178,7 @@ class AddressGuard:
 
     def _open(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
-        self.admit(str(address[0]))
+        self.check_address(str(address[0]))
         if self._ports is not None and address[1] not in self._ports:
             raise Blocked("this port may not be called")
         return socket.socket(family, kind, protocol)

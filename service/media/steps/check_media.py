@@ -144,7 +144,7 @@ class _Look:
             return await self._good(warnings)
         passing = all(one.passing for one in self.found)
         if passing and due.tries < len(TRIES_AFTER):
-            wait = jittered(TRIES_AFTER[due.tries], SPREAD, resources.dice())
+            wait = jittered(TRIES_AFTER[due.tries], SPREAD, resources.random())
             at = resources.clock() + timedelta(seconds=wait)
             return "later" if await self.given_back(at, tried=True) else "late"
         news = StatusUpdate(Signal.REFUSED, error=error_of(self.found))

@@ -72,7 +72,7 @@ def _sealed_anew(
     changed, lost = {}, []
     for name, value in row.values.items():
         try:
-            anew = resources.vault.sealed_anew(value, _bound_to(resources, shelf, row, name))
+            anew = resources.encryptor.reencrypt(value, _bound_to(resources, shelf, row, name))
         except DecryptionError:
             lost.append(name)
             continue
@@ -90,5 +90,5 @@ def _bound_to(resources: Resources, shelf: EncryptedColumns, row: Row, column: s
 async def _mark(tx: Connection, resources: Resources, row: Row) -> None:
     """Its fingerprint is by SECRET_KEY too: by another, the same secret could be added twice."""
     bound = _bound_to(resources, CALLBACK_SECRETS, row, "secret")
-    key = resources.vault.open(row.values["secret"], bound)
+    key = resources.encryptor.decrypt(row.values["secret"], bound)
     await encrypted_columns.mark(tx, row, callback_secrets.fingerprint(resources, key))

@@ -35,7 +35,7 @@ async def note(resources: Resources, subject_id: str, answer: CreateAnswer | Loo
 
     Never raises Unavailable: a count is not worth the answer.
     """
-    now, learnt = resources.clock(), resources.learnt
+    now, learnt = resources.clock(), resources.typical_durations
     try:
         if isinstance(answer, Unreadable):
             log.warning(

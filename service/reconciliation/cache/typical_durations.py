@@ -7,17 +7,17 @@ from datetime import datetime
 USUAL: Mapping[str, float] = {"image_refer": 5.0, "video_refer": 15.0}
 
 
-class Learnt:
+class TypicalDurations:
     """One for each process; whoever reads what the workers learnt puts it here."""
 
     def __init__(self) -> None:
         self._usual = USUAL
         self.readable_until: datetime | None = None  # its answers are believed to be, until then
 
-    def take(self, usual: Mapping[str, float] | None) -> None:
+    def update(self, usual: Mapping[str, float] | None) -> None:
         """Take over seconds by reference type; None: nothing was learnt yet."""
         self._usual = {**USUAL, **(usual or {})}
 
-    def usual(self, reference_type: str) -> float:
+    def typical(self, reference_type: str) -> float:
         """Seconds after which a task of this type has usually ended."""
         return self._usual[reference_type]

@@ -83,7 +83,7 @@ def _absent(resources: Resources, subject: Subject) -> StatusUpdate | None:
     grace = timedelta(seconds=resources.settings.not_found_grace)
     if subject.state is State.UNCONFIRMED and (subject.claimed_at or now) + grace > now:
         return None
-    wait = full_jitter(subject.attempts, RETRY_BASE, RETRY_CAP, resources.dice())
+    wait = full_jitter(subject.attempts, RETRY_BASE, RETRY_CAP, resources.random())
     return StatusUpdate(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))
 
 

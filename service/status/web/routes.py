@@ -44,7 +44,7 @@ async def read(request: Request) -> Response:
     """At once; or, as far as the caller prefers to wait, when there is something else than it has.
     It has what If-None-Match names, or else what there was when it asked."""
     caller = await authorize(request, "subjects:read")
-    Query(request).done()
+    Query(request).finish()
     look = partial(_look, request, caller.account_id, in_path(request, "subject_id"))
     subject, has = await look(), parse_if_none_match(request.headers)
     seconds = wait(request.headers)
@@ -62,7 +62,7 @@ async def page_of(request: Request) -> Response:
     wanted = _wanted(query)
     limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
     account_id = await account_listed(request, caller, query)
-    query.done()
+    query.finish()
     found, below = await status_read.subjects_page(given, account_id, wanted, limit)
     of = await authenticate.fields_by_account_id(
         given, caller, {subject.account_id for subject in found}

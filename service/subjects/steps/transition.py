@@ -167,5 +167,7 @@ def next_poll_at(
     resources: Resources, subject: Subject, now: datetime, poll_count: int
 ) -> datetime:
     """When a subject is asked for, after that many look-ups without news."""
-    usual = resources.settings.poll_after or resources.learnt.usual(subject.reference_type)
-    return now + timedelta(seconds=poll_spacing(poll_count, usual, resources.dice()))
+    usual = resources.settings.poll_after or resources.typical_durations.typical(
+        subject.reference_type
+    )
+    return now + timedelta(seconds=poll_spacing(poll_count, usual, resources.random()))

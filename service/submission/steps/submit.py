@@ -56,7 +56,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
     async with resources.database.transaction() as tx:
         await provider_state.lock_claims(tx)
         state = await provider_state.read(tx)
-        resources.learnt.take(state.typical_durations)
+        resources.typical_durations.update(state.typical_durations)
         free = min(limit, _free(resources, state, now))
         if free <= 0:
             return []
@@ -128,7 +128,7 @@ def _news(
         case RetryLater(at_least=at_least, parallel=parallel):
             # Where there are too many, the learnt limit says how soon there is a place for it.
             doublings = 0 if parallel else subject.attempts
-            wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.dice())
+            wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.random())
             return StatusUpdate(
                 Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait))
             )

@@ -78,7 +78,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
     """The new subscriber and its secret, which is shown this once; Invalid with every error."""
     read = subscriber_rules.read_create(body, _rules(resources))
     await _reachable(resources, read["url"])
-    key = read.get("secret") or resources.chance(webhook_signatures.SECRET_BYTES)
+    key = read.get("secret") or resources.random_bytes(webhook_signatures.SECRET_BYTES)
     subscriber_id = resources.new_id("sbr")
     given = _columns(resources, subscriber_id, read) | _limits(read)
     subscriber = Subscriber(
@@ -86,7 +86,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
         account_id=account_id,
         state=SubscriberState.ACTIVE,
         disabled_reason=None,
-        secret=resources.vault.seal(key, encryption_context(subscriber_id)),
+        secret=resources.encryptor.encrypt(key, encryption_context(subscriber_id)),
         version=1,
         created_at=resources.clock(),
         **{**LEFT_OUT, **given},
@@ -215,8 +215,10 @@ def _columns(
         merged = {name: value for name, value in (kept | credentials).items() if value is not None}
         columns["credentials"] = _sealed(resources, subscriber_id, "credentials", merged)
     if "v1a" in read.get("signatures", ()) and (before is None or before.seed is None):
-        seed = resources.chance(webhook_signatures.SEED_BYTES)
-        columns["seed"] = resources.vault.seal(seed, encryption_context(subscriber_id, "seed"))
+        seed = resources.random_bytes(webhook_signatures.SEED_BYTES)
+        columns["seed"] = resources.encryptor.encrypt(
+            seed, encryption_context(subscriber_id, "seed")
+        )
         columns["public_key"] = webhook_signatures.public_key_of(seed)
     return columns
 
@@ -232,7 +234,9 @@ def _sealed(
 ) -> bytes | None:
     if not values:
         return None
-    return resources.vault.seal(orjson.dumps(values), encryption_context(subscriber_id, what))
+    return resources.encryptor.encrypt(
+        orjson.dumps(values), encryption_context(subscriber_id, what)
+    )
 
 
 async def _reachable(resources: Resources, url: str) -> None:

@@ -79,7 +79,7 @@ def texts(
     if sealed is None:
         return {}
     try:
-        opened = resources.vault.open(sealed, encryption_context(subscriber.id, what))
+        opened = resources.encryptor.decrypt(sealed, encryption_context(subscriber.id, what))
     except DecryptionError as error:
         log.warning("subscribed", action="secret_sealed", what=what, error=str(error))
         return None

@@ -30,8 +30,8 @@ async def ensure_callback_url_subscribers(
 
 def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:
     id_ = resources.new_id("sbr")
-    sealed = resources.vault.seal(
-        resources.chance(webhook_signatures.SECRET_BYTES), encryption_context(id_)
+    sealed = resources.encryptor.encrypt(
+        resources.random_bytes(webhook_signatures.SECRET_BYTES), encryption_context(id_)
     )
     return NewSubscriber(id_, account_id, origin, sealed)
 

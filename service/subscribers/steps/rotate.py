@@ -51,7 +51,7 @@ async def rotate(
     oldest goes. NotFound if the account has no such subscriber; Invalid with every error.
     """
     wish = _read(body)
-    key = wish.secret or resources.chance(webhook_signatures.SECRET_BYTES)
+    key = wish.secret or resources.random_bytes(webhook_signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await signing_keys.lock(tx, account_id, subscriber_id)
         if old is None:
@@ -68,12 +68,12 @@ async def rotate(
 async def rotate_account_secret(resources: Resources, account_id: str, body: object) -> str:
     """The same for the secret that signs what goes to the account's callback_urls."""
     wish = _read(body)
-    key = wish.secret or resources.chance(webhook_signatures.SECRET_BYTES)
+    key = wish.secret or resources.random_bytes(webhook_signatures.SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await callback_url_secret.callback_url_secret(tx, account_id, hold=True)
         if old is not None:
             await _retire(tx, resources, account_id, SigningKeys(old, None, None), wish.overlap)
-        sealed = resources.vault.seal(key, encryption_context(account_id))
+        sealed = resources.encryptor.encrypt(key, encryption_context(account_id))
         await callback_url_secret.set_callback_url_secret(tx, account_id, sealed)
     log.info("signing", action="secret_rotated", account=account_id)
     return webhook_signatures.secret_of(key)
@@ -90,7 +90,7 @@ async def account_secret(resources: Resources, account_id: str) -> str:
     async with resources.database.transaction() as tx:
         sealed = await _account_secret(tx, resources, account_id)
     return webhook_signatures.secret_of(
-        resources.vault.open(sealed, encryption_context(account_id))
+        resources.encryptor.decrypt(sealed, encryption_context(account_id))
     )
 
 
@@ -98,9 +98,9 @@ async def _account_secret(tx: Connection, resources: Resources, account_id: str)
     """Sealed."""
     sealed = await callback_url_secret.callback_url_secret(tx, account_id)
     if sealed is None:
-        key = resources.chance(webhook_signatures.SECRET_BYTES)
+        key = resources.random_bytes(webhook_signatures.SECRET_BYTES)
         sealed = await callback_url_secret.give_callback_url_secret(
-            tx, account_id, resources.vault.seal(key, encryption_context(account_id))
+            tx, account_id, resources.encryptor.encrypt(key, encryption_context(account_id))
         )
     return sealed
 
@@ -139,11 +139,11 @@ READERS: Mapping[str, Reader] = {"overlap": _overlap, "secret": _secret}
 
 def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool) -> SigningKeys:
     """Keys to put in force; with an ed25519 key beside the secret, if there is to be one."""
-    secret = resources.vault.seal(key, encryption_context(owner_id))
+    secret = resources.encryptor.encrypt(key, encryption_context(owner_id))
     if not asymmetric:
         return SigningKeys(secret, None, None)
-    seed = resources.chance(webhook_signatures.SEED_BYTES)
-    sealed = resources.vault.seal(seed, encryption_context(owner_id, "seed"))
+    seed = resources.random_bytes(webhook_signatures.SEED_BYTES)
+    sealed = resources.encryptor.encrypt(seed, encryption_context(owner_id, "seed"))
     return SigningKeys(secret, sealed, webhook_signatures.public_key_of(seed))
 
 
@@ -172,11 +172,11 @@ def _retired(resources: Resources, owner_id: str, old: SigningKeys, until: datet
 
 
 def _opens(resources: Resources, owner_id: str, keys: SigningKeys | PreviousKey) -> bool:
-    vault = resources.vault
+    vault = resources.encryptor
     try:
-        vault.open(keys.secret, encryption_context(owner_id))
+        vault.decrypt(keys.secret, encryption_context(owner_id))
         if keys.seed is not None:
-            vault.open(keys.seed, encryption_context(owner_id, "seed"))
+            vault.decrypt(keys.seed, encryption_context(owner_id, "seed"))
     except DecryptionError as error:
         log.warning("signing", action="secret_sealed", owner=owner_id, error=str(error))
         return False

@@ -42,7 +42,7 @@ async def page_of(request: Request) -> Response:
     query = Query(request)
     below, limit = query.text("cursor"), query.whole("limit", LIMIT, 1, MAX_LIMIT)
     account_id = await account_listed(request, caller, query)
-    query.done()
+    query.finish()
     found, more = await subscribers_read.page(given, account_id, below, limit)
     cursor = found[-1].subscriber.id if more else None
     accounts = {seen.subscriber.account_id for seen in found}

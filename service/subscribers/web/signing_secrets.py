@@ -51,7 +51,7 @@ async def rotate_callback_secret(request: Request) -> Response:
 
 async def jwks(request: Request) -> Response:
     """The newest public keys; subscribers/steps/rotate.py says how many."""
-    Query(request).done()
+    Query(request).finish()
     return rendered(
         {"keys": await subscribers_rotate.published(resources(request))}, headers=PUBLIC
     )
