@@ -16,7 +16,7 @@ class Slow(FeedReader):
         super().__init__(account_id, None, START)
         self.cuts = 0
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.cuts += 1
 
 

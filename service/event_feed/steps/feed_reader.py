@@ -131,28 +131,28 @@ class BatchWaiter(FeedReader):
 
     def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
         super().__init__(account_id, subject_id, after)
-        self._roused = asyncio.Event()
+        self._notified = asyncio.Event()
         self._ended = False
 
-    def rouse(self) -> None:
-        self._roused.set()
+    def notify(self) -> None:
+        self._notified.set()
 
     def end(self) -> None:
         self._ended = True
-        self._roused.set()
+        self._notified.set()
 
     async def first(self, seconds: float) -> Sequence[StoredEvent]:
         """As soon as there are any; none after so many seconds, or if it was ended."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._ended:
-            self._roused.clear()
+            self._notified.clear()
             if (
                 batch := await self.next_batch()
             ):  # whole: to break off a query would cost the connection
                 return batch.events
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._roused.wait()
+                    await self._notified.wait()
             except TimeoutError:
                 break
         return []

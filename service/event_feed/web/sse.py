@@ -112,9 +112,9 @@ class SSEStream(FeedReader):
         opening = f"retry: {self._retry}\nid: {cursor}\n\n".encode()
         await send({"type": "http.response.body", "body": opening, "more_body": True})
         self._send = send
-        self.rouse()
+        self.notify()
 
-    def rouse(self) -> None:
+    def notify(self) -> None:
         if self._pump is None and self._send is not None:
             self._pump = asyncio.create_task(self._pump_out())
 
@@ -123,18 +123,18 @@ class SSEStream(FeedReader):
             self.end()
         elif self._pump is None:  # otherwise it is just sending, or stalls
             self._comment = True
-            self.rouse()
+            self.notify()
 
     def end(self) -> None:
         """Properly if it is idle. Otherwise it may stall, and nothing is lost by a cut."""
         self._ended = True
         stalled = self._wire is not None and self._wire.stalled
         if self._pump is not None or stalled:
-            self.cut()
+            self.abort()
         else:
-            self.rouse()
+            self.notify()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """At once, with whatever it has not taken."""
         if self._wire is not None:
             self._wire.cut()
