@@ -233,7 +233,7 @@ def upgrade() -> None:
         sa.Column("received_at", TIME, nullable=False),
         # What vouches for it: a signature over its bytes, an address only the provider knows,
         # nothing.
-        sa.Column("verification", sa.Text()),
+        sa.Column("verification", sa.Text(), nullable=False),
         # What it says: of which task, which word, and the provider's time.
         sa.Column("task_id", ID),
         sa.Column("status", sa.Text()),
@@ -241,7 +241,7 @@ def upgrade() -> None:
         # Of its address, kept with what was rejected.
         sa.Column("token", ID),
         # Bytes of the body.
-        sa.Column("size", sa.Integer()),
+        sa.Column("size", sa.Integer(), nullable=False),
         sa.UniqueConstraint("source", "dedup_key"),
         sa.CheckConstraint(
             "verdict IN ('anomaly', 'applied', 'hint', 'late', 'mismatch', 'parked', 'rejected', 'repeated', 'unknown')",

@@ -31,12 +31,12 @@ callbacks = Table(
     Column("times_received", Integer, nullable=False, server_default="1"),
     Column("received_at", Time, nullable=False),
     # What vouches for it: a signature over its bytes, an address only the provider knows, nothing.
-    Column("verification", Text),
+    Column("verification", Text, nullable=False),
     Column("task_id", Id),  # what it says: of which task, which word, and the provider's time
     Column("status", Text),
     Column("provider_updated_at", Time),
     Column("token", Id),  # of its address, kept with what was rejected
-    Column("size", Integer),  # bytes of the body
+    Column("size", Integer, nullable=False),  # bytes of the body
     UniqueConstraint("source", "dedup_key"),
     CheckConstraint(f"verdict IN ({one_of(Verdict)})", name="verdict"),
     Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),

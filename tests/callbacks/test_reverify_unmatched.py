@@ -145,11 +145,10 @@ async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api)
     assert (await api.read(subject_id))["state"] == "submitted"
 
 
-@pytest.mark.parametrize(("verification", "expected"), [("signed", "applied"), (None, "hint")])
+@pytest.mark.parametrize(("verification", "expected"), [("signed", "applied"), ("none", "hint")])
 async def test_an_unknown_one_may_be_judged_again_on_demand(
-    api: Api, verification: str | None, expected: str, clock: Clock
+    api: Api, verification: str, expected: str, clock: Clock
 ) -> None:
-    """One that does not say what vouched for it is believed no more than one that nothing did."""
     await unknown(api, TASK, "msg_1")
     (row,) = await fetch(
         api.resources, "UPDATE callbacks SET verification = $1 RETURNING id", verification

@@ -15,8 +15,10 @@ from tests.support.subjects import a_request
 
 DAY = 24 * 3600
 CALLBACKS = """
-    INSERT INTO callbacks (id, source, dedup_key, body, headers, verdict, received_at)
-    SELECT 'cbk_' || n, 'provider', n, '', '{}', 'unknown', $2 FROM generate_series(1, $1) n
+    INSERT INTO callbacks (id, source, dedup_key, body, size, headers, verdict, verification,
+        received_at)
+    SELECT 'cbk_' || n, 'provider', n, '', 0, '{}', 'unknown', 'signed', $2
+    FROM generate_series(1, $1) n
 """
 ENDED = """
     INSERT INTO subjects SELECT (

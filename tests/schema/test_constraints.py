@@ -57,6 +57,8 @@ CALLBACK = {
     "headers": {},
     "verdict": "applied",
     "received_at": NOW,
+    "verification": "signed",
+    "size": 0,
 }
 ROWS: dict[Table, dict[str, Any]] = {
     subjects: SUBJECT,

@@ -40,8 +40,10 @@ FILLED = """
     INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
     SELECT 'evt_old' || n, 'sub_old' || n, 'acc_old', 1, 'subject.succeeded', '', now()
     FROM generate_series(1, 5000) n;
-    INSERT INTO callbacks (id, source, dedup_key, subject_id, body, headers, verdict, received_at)
-    SELECT 'cbk_old' || n, 'provider', 'msg_old' || n, 'sub_old' || n, '', '{}', 'applied', now()
+    INSERT INTO callbacks (id, source, dedup_key, subject_id, body, size, headers, verdict,
+        verification, received_at)
+    SELECT 'cbk_old' || n, 'provider', 'msg_old' || n, 'sub_old' || n, '', 0, '{}', 'applied',
+        'signed', now()
     FROM generate_series(1, 5000) n;
     INSERT INTO subscribers (id, account_id, url, state, secret, created_at)
     SELECT 'sbr_old' || n, 'acc_old', 'https://example.com', 'active', '', now()

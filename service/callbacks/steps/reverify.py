@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from service.accounts.store import owners
-from service.callbacks.domain.callback import Callback, RawCallback, Verification
+from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.domain.signature_schemes import PLAIN_HEADERS, Ed25519, Hmac, SharedSecret
 from service.callbacks.domain.url_tokens import callback_token
 from service.callbacks.domain.verdicts import Verdict
@@ -179,7 +179,7 @@ def _taken_out(resources: Resources, found: CallbackRecord) -> Callback:
         raw=raw,
         id=summary.id,
         dedup_key=found.dedup_key,
-        verification=summary.verification or Verification.NONE,
+        verification=summary.verification,
         subject_id=summary.subject_id,
         body=found.body,
         headers=found.headers,

@@ -46,7 +46,7 @@ class CallbackSummary:
     source: str
     verdict: Verdict
     reason: str | None  # why it is this verdict; None: the verdict says it
-    verification: Verification | None  # what vouches for it; None: a row older than that column
+    verification: Verification  # what vouches for it
     subject_id: str | None  # the subject it is about; None if that is not known
     task_id: str | None  # what it says, if it could be read: the provider's task, …
     status: str | None  # … the provider's word for how that is, …
@@ -78,10 +78,7 @@ class CallbackFilter:
     below: str | None = None  # the last id seen: the list goes on behind it
 
 
-_SUMMARY = (
-    *(callbacks.c[field.name] for field in fields(CallbackSummary)[:-1]),
-    func.coalesce(callbacks.c.size, func.octet_length(callbacks.c.body)),  # older rows do not say
-)
+_SUMMARY = [callbacks.c[field.name] for field in fields(CallbackSummary)]
 _FOUND = select(
     *_SUMMARY, callbacks.c.dedup_key, callbacks.c.token, callbacks.c.headers, callbacks.c.body
 )
@@ -216,8 +213,7 @@ async def now_matching(tx: Connection, since: datetime, limit: int) -> list[str]
 
 def _summary(row: Row) -> CallbackSummary:
     id_, source, verdict, reason, verification, *rest = row[: len(_SUMMARY)]
-    vouched = None if verification is None else Verification(verification)
-    return CallbackSummary(id_, source, Verdict(verdict), reason, vouched, *rest)
+    return CallbackSummary(id_, source, Verdict(verdict), reason, Verification(verification), *rest)
 
 
 def _found(row: Row | None) -> CallbackRecord | None:
