@@ -46,7 +46,7 @@ class ExactRoute(Route):
 
 ROUTES = [
     Route("/v1/subjects", intake_routes.create, methods=["POST"]),
-    ExactRoute("/v1/subjects/batch", intake_routes.create_many, methods=["POST"]),
+    ExactRoute("/v1/subjects/batch", intake_routes.create_batch, methods=["POST"]),
     Route("/v1/subjects", status_routes.page_of, methods=["GET"]),
     Route("/v1/subjects/{subject_id}", status_routes.read, methods=["GET"]),
     Route("/v1/subjects/{subject_id}/cancel", status_routes.cancel_one, methods=["POST"]),

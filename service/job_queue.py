@@ -20,9 +20,9 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
-MAX_TIME = 10**14  # milliseconds, and tries: the year 5138 is beyond either
-ANSWER_TIME = 2.0  # seconds; a Redis that hangs is as good as away
-UNREACHABLE = (RedisError, OSError, TimeoutError)
+MAX_TIMESTAMP = 10**14  # milliseconds, and tries: the year 5138 is beyond either
+REDIS_TIMEOUT = 2.0  # seconds; a Redis that hangs is as good as away
+REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 
 
 class Work(StrEnum):
@@ -34,7 +34,7 @@ class Work(StrEnum):
     DELIVER = "deliver"
 
 
-class _Plain(pickle.Unpickler):
+class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:  # noqa: ANN401
         msg = f"a job may hold plain values only, not {module_name}.{global_name}"
         raise pickle.UnpicklingError(msg)
@@ -45,7 +45,7 @@ def read_job(raw: bytes) -> dict[str, Any]:
 
     arq's own reader would run whatever code a job names; this one builds plain values only.
     """
-    job = _Plain(io.BytesIO(raw)).load()
+    job = _PlainUnpickler(io.BytesIO(raw)).load()
     if not _is_job(job):
         raise pickle.UnpicklingError("this is not a job as arq writes them")
     read: dict[str, Any] = job
@@ -60,11 +60,11 @@ def _is_job(job: object) -> bool:
     return (
         isinstance(job.get("a"), tuple | list)
         and isinstance(job.get("k"), dict)
-        and all(type(one) is int and 0 <= one < MAX_TIME for one in times)
+        and all(type(one) is int and 0 <= one < MAX_TIMESTAMP for one in times)
     )
 
 
-def doorbell(queue_name: str) -> str:
+def wake_channel(queue_name: str) -> str:
     """The channel on which wakes are published: kinds of work, with commas between them."""
     return f"{queue_name}:doorbell"
 
@@ -111,9 +111,9 @@ class Queue:
 
     async def reachable(self) -> bool:
         """Whether Redis takes what wakes are sent by: one that names no work is published."""
-        with contextlib.suppress(*UNREACHABLE):
-            async with asyncio.timeout(ANSWER_TIME):
-                await (await self._connected()).publish(doorbell(self.name), "")
+        with contextlib.suppress(*REDIS_ERRORS):
+            async with asyncio.timeout(REDIS_TIMEOUT):
+                await (await self._connected()).publish(wake_channel(self.name), "")
             return True
         return False
 
@@ -142,9 +142,11 @@ class Queue:
             self._rung.clear()
             waiting, self._waiting = self._waiting, set()
             try:
-                async with asyncio.timeout(ANSWER_TIME):
-                    await (await self._connected()).publish(doorbell(self.name), ",".join(waiting))
-            except UNREACHABLE as error:
+                async with asyncio.timeout(REDIS_TIMEOUT):
+                    await (await self._connected()).publish(
+                        wake_channel(self.name), ",".join(waiting)
+                    )
+            except REDIS_ERRORS as error:
                 # Not kept: the sweep finds the work, and a backlog of wakes would help nobody.
                 log.warning("queue", action="wake_lost", error=type(error).__name__)
                 await asyncio.sleep(RETRY_DELAY)

@@ -18,8 +18,15 @@ from arq.typing import WorkerCoroutine
 from arq.worker import func
 
 from service.delivery.steps import deliver, health_events
-from service.job_queue import ANSWER_TIME, UNREACHABLE, Work, doorbell, read_job, redis_settings
-from service.jobs import KEEP_RESULT, MAX_TRIES, create_subject
+from service.job_queue import (
+    REDIS_ERRORS,
+    REDIS_TIMEOUT,
+    Work,
+    read_job,
+    redis_settings,
+    wake_channel,
+)
+from service.jobs import MAX_TRIES, RESULT_TTL, create_subject
 from service.kit.concurrency.work_loop import WorkLoop
 from service.kit.errors import Unavailable
 from service.media.steps import check_media
@@ -64,7 +71,7 @@ def make_work_loops(resources: Resources) -> WorkLoops:
         Work.RECONCILE: WorkLoop(
             "reconcile",
             partial(poll.claim, resources),
-            partial(poll.look_up, resources),
+            partial(poll.poll, resources),
             LOOK_UPS,
         ),
         Work.DELIVER: WorkLoop(
@@ -85,7 +92,7 @@ async def listen_for_wakes(name: str, loops: WorkLoops, pool: ArqRedis) -> None:
     All are notified once the doorbell can be heard: what was published before then was not.
     """
     async with pool.pubsub() as bell:
-        await bell.subscribe(doorbell(name))
+        await bell.subscribe(wake_channel(name))
         async for message in bell.listen():
             for work in _named(message):
                 loops[work].notify()
@@ -104,7 +111,7 @@ def make_listener(resources: Resources, pool: ArqRedis) -> ArqWorker:
     creation = func(
         _coroutine(partial(create_subject, resources)),
         name="create_subject",
-        keep_result=KEEP_RESULT,
+        keep_result=RESULT_TTL,
         max_tries=MAX_TRIES,
     )
     return ArqWorker(
@@ -132,8 +139,8 @@ async def run_arq(resources: Resources, pool: ArqRedis) -> None:
     try:
         await listener.async_run()
     finally:
-        with contextlib.suppress(*UNREACHABLE):
-            async with asyncio.timeout(ANSWER_TIME):  # a Redis that hangs must not keep us
+        with contextlib.suppress(*REDIS_ERRORS):
+            async with asyncio.timeout(REDIS_TIMEOUT):  # a Redis that hangs must not keep us
                 await listener.close()
 
 
@@ -153,9 +160,9 @@ async def keep_connected(
                 await drop_unreadable(pool, name)
                 await use(pool)
             finally:
-                async with asyncio.timeout(ANSWER_TIME):
+                async with asyncio.timeout(REDIS_TIMEOUT):
                     await pool.aclose(close_connection_pool=True)
-        except UNREACHABLE as error:
+        except REDIS_ERRORS as error:
             log.warning("worker", action="redis_away", error=repr(error))
         except asyncio.CancelledError:
             # Of a job that arq cut off while it closed; only what cancels ourselves ends us.

@@ -17,7 +17,7 @@ from arq.jobs import serialize_job
 from structlog.typing import EventDict
 
 from service import job_queue as module
-from service.job_queue import Queue, Work, doorbell, read_job, redis_settings
+from service.job_queue import Queue, Work, read_job, redis_settings, wake_channel
 from service.local.ports import free_port
 from service.local.server import Server
 from service.local.valkey import valkey
@@ -49,7 +49,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def bell(redis: ArqRedis) -> AsyncIterator[Callable[[], Any]]:
     """Somebody who hears the doorbell."""
     async with redis.pubsub(ignore_subscribe_messages=True) as heard:
-        await heard.subscribe(doorbell(NAME))
+        await heard.subscribe(wake_channel(NAME))
         await heard.get_message(timeout=5)
         yield lambda: anext(aiter(heard.listen()))
 
@@ -85,7 +85,7 @@ def test_what_is_published_stays_as_it_is() -> None:
     }
     (queue_name,) = [field for field in fields(Settings) if field.name == "queue_name"]
     assert queue_name.metadata["default"] == "callsheet"
-    assert doorbell("callsheet") == "callsheet:doorbell"
+    assert wake_channel("callsheet") == "callsheet:doorbell"
 
 
 async def test_this_process_hears_its_own_wakes_without_redis() -> None:

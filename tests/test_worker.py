@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 from structlog.typing import EventDict
 
 from service import worker
-from service.job_queue import Queue, doorbell
+from service.job_queue import Queue, wake_channel
 from service.local.ports import free_port
 from service.local.valkey import valkey
 from service.reconciliation.steps import expired_leases_and_deadlines
@@ -96,7 +96,7 @@ async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis
         unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await create(unheard, account, a_request())
-        await redis.publish(doorbell(settings.queue_name), b"\xff,nonsense,submit")
+        await redis.publish(wake_channel(settings.queue_name), b"\xff,nonsense,submit")
         assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
 
 

@@ -19,7 +19,7 @@ import httpx
 from service.kit.ids import CHANCE_BYTES, new_id
 from service.kit.timestamps import rfc3339
 from service.local.stack import Stack, stack
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.wiring import utc_now
 from tests.bench import carriers
 from tests.bench.cpu import usage
@@ -221,4 +221,4 @@ async def _fill(url: str, subscribers: Sequence[tuple[str, str]], count: int) ->
 
 def _body() -> bytes:
     """About as large as that of a real event."""
-    return event_of(subject()[-1]).body
+    return subject_event(subject()[-1]).body

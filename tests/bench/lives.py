@@ -14,9 +14,9 @@ from typing import Any
 from service.provider.domain.report_to_signal import status_update
 from service.provider.domain.task_reports import read_callback
 from service.schema.events import events
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import Signal, State
-from service.subjects.domain.subject import StatusUpdate, Subject, moved
+from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
 
 COLUMNS = """
     n int, account text, subscriber text, stem text COLLATE "C", task text COLLATE "C",
@@ -80,12 +80,12 @@ def subject() -> list[Subject]:
         finished_at=None,
     )
     taken = StatusUpdate(Signal.SUBMITTED, provider_task_id="{task}", provider_updated_at=MOMENT)
-    submitted = moved(queued, State.SUBMITTED, taken, MOMENT, MOMENT + timedelta(hours=1))
+    submitted = apply_update(queued, State.SUBMITTED, taken, MOMENT, MOMENT + timedelta(hours=1))
     made = status_update(read_callback(json.dumps(RECORD).encode()))
     if made is None:
         raise ValueError(RECORD)
     made = replace(made, provider_updated_at=MOMENT)
-    return [queued, submitted, moved(submitted, State.SUCCEEDED, made, MOMENT)]
+    return [queued, submitted, apply_update(submitted, State.SUCCEEDED, made, MOMENT)]
 
 
 def subjects_sql(last: Subject) -> str:
@@ -96,7 +96,7 @@ def subjects_sql(last: Subject) -> str:
 
 def event_sql(moment: Subject) -> str:
     """Writes the event that told of each when it was so."""
-    event = event_of(moment)
+    event = subject_event(moment)
     row = {field.name: getattr(event, field.name) for field in fields(event)}
     return insert("events", {name: row[name] for name in row if name in events.c})
 

@@ -24,9 +24,9 @@ from service.schema.deliveries import deliveries
 from service.schema.events import events
 from service.schema.subjects import subjects
 from service.schema.subscribers import subscribers
-from service.subjects.domain.event import Event, event_of
+from service.subjects.domain.event import Event, subject_event
 from service.subjects.domain.lifecycle import Ignored, State, decide
-from service.subjects.domain.subject import Subject, moved
+from service.subjects.domain.subject import Subject, apply_update
 from service.wiring import utc_now
 
 SOURCE = "provider"
@@ -90,10 +90,10 @@ async def _apply(tx: AsyncConnection, callback_id: str, report: Report, now: dat
     if isinstance(decision, Ignored):
         await _judge(tx, callback_id, decision.value)
         return
-    after = moved(before, decision, news, now)
+    after = apply_update(before, decision, news, now)
     await _move(tx, before, after)
     if after.version != before.version:
-        await _tell(tx, event_of(after), now)
+        await _tell(tx, subject_event(after), now)
 
 
 async def _locked(tx: AsyncConnection, report: Report) -> Subject | None:

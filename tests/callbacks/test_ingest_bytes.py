@@ -14,7 +14,7 @@ from service.callbacks.steps.verify import verify
 from service.intake.store import insert
 from service.operations.steps import audit
 from service.resources import Resources
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
@@ -57,7 +57,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
     async with resources.database.transaction() as tx:
         assert await insert.add_subjects(tx, [subject])
-        await events.append(tx, [NewEvent(event_of(subject), resources.new_id("dlv"))])
+        await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
     news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
     await transition(resources, subject.id, news)
     return subject.id

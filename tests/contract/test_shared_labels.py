@@ -7,7 +7,7 @@ from pathlib import Path
 
 import service
 from service.intake.store import idempotency, insert
-from service.job_queue import Work, doorbell
+from service.job_queue import Work, wake_channel
 from service.kit.ids import event_id
 from service.subjects.store import events
 from service.submission.store.provider_state import CLAIM_LOCK
@@ -33,8 +33,8 @@ def test_queues_and_idempotency_keys_are_locked_by_the_same_texts() -> None:
 
 
 def test_feeds_and_workers_are_rung_up_on_the_same_channels() -> None:
-    assert events.CHANNEL == "callsheet_events"
-    assert doorbell("callsheet") == "callsheet:doorbell"
+    assert events.NOTIFY_CHANNEL == "callsheet_events"
+    assert wake_channel("callsheet") == "callsheet:doorbell"
     assert {work.value for work in Work} == {"check_media", "submit", "reconcile", "deliver"}
 
 

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.delivery.domain.cloudevents import structured
-from service.subjects.domain.event import TYPES, HealthNotice, event_body, event_of, operational
+from service.subjects.domain.event import (
+    SUBJECT_EVENT_TYPES,
+    HealthNotice,
+    event_body,
+    subject_event,
+    subscriber_event,
+)
 from service.subscribers.domain.subscriber_rules import EVENT_TYPES
 from service.subscribers.steps.send_test import TYPE
 from tests.support.subjects import NOW, a_subject
@@ -17,8 +23,8 @@ from tests.support.subjects import NOW, a_subject
 SUBSCRIBER = "sbr_00000000000000000000000001"
 TIME = "2026-11-22T12:00:00.000Z"
 EVENTS = [
-    *(event_of(a_subject(state=state, updated_at=NOW)) for state in TYPES),
-    *(operational("acc_1", SUBSCRIBER, 1, told, NOW, reason="why") for told in HealthNotice),
+    *(subject_event(a_subject(state=state, updated_at=NOW)) for state in SUBJECT_EVENT_TYPES),
+    *(subscriber_event("acc_1", SUBSCRIBER, 1, told, NOW, reason="why") for told in HealthNotice),
 ]
 BODIES = {event.type: event.body for event in EVENTS}
 BODIES[TYPE] = event_body(TYPE, NOW, {"subscriber_id": SUBSCRIBER})

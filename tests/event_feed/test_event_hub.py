@@ -15,7 +15,7 @@ from service.event_feed.steps.feed_reader import START, BatchWaiter, FeedReader
 from service.event_feed.store.feed import Position, StoredEvent
 from service.kit.errors import Unavailable
 from service.resources import Resources
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.subjects.domain.subject import Subject
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
@@ -68,7 +68,7 @@ async def waiting(
 
 
 def ids(*made: Subject) -> list[str]:
-    return [event_of(subject).id for subject in made]
+    return [subject_event(subject).id for subject in made]
 
 
 @pytest.mark.usefixtures("deaf")
@@ -191,7 +191,7 @@ async def test_what_is_told_of_a_subject_at_once_is_put_in_its_sequence() -> Non
 
 
 def moved(subject: Subject, version: int) -> NewEvent:
-    return NewEvent(event_of(replace(subject, version=version)), f"dlv_{version}")
+    return NewEvent(subject_event(replace(subject, version=version)), f"dlv_{version}")
 
 
 async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeated(

@@ -8,10 +8,10 @@ import pytest
 from service.job_queue import Work
 from service.provider.domain import model_capabilities
 from service.provider.domain.model_capabilities import MODELS, USABLE_WITH
-from service.subjects.domain.event import event_of
-from service.subjects.domain.kinds import IMAGE, VIDEO
+from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.representation import public
+from service.subjects.domain.reference_types import IMAGE, VIDEO
+from service.subjects.domain.representation import public_subject
 from tests.support.api import Api
 from tests.support.subjects import NOW, a_subject
 
@@ -94,9 +94,9 @@ def test_a_subject_that_was_made_names_what_takes_it_and_so_does_its_event(kind:
     made = a_subject(
         document=document, state=State.SUCCEEDED, result={"element_id": "1"}, finished_at=NOW
     )
-    names = public(made)["usable_with"]
+    names = public_subject(made)["usable_with"]
     assert names == list(USABLE_WITH[kind])
-    assert json.loads(event_of(made).body)["data"]["usable_with"] == names
+    assert json.loads(subject_event(made).body)["data"]["usable_with"] == names
     assert ("kling-video-o1" in names) == (kind == IMAGE)
     assert {"kling-v3-omni", "kling-video-o3", "kling-v3"} <= set(names)
     assert "kling-v3-turbo" not in names
@@ -104,7 +104,7 @@ def test_a_subject_that_was_made_names_what_takes_it_and_so_does_its_event(kind:
 
 @pytest.mark.parametrize("state", [one for one in State if one is not State.SUCCEEDED])
 def test_what_was_not_made_is_usable_with_nothing(state: State) -> None:
-    assert public(a_subject(state=state))["usable_with"] is None
+    assert public_subject(a_subject(state=state))["usable_with"] is None
 
 
 async def test_it_is_in_the_answer_once_the_subject_has_succeeded(api: Api) -> None:

@@ -5,8 +5,8 @@ import pytest
 from service.intake.domain.create_request import CreateRequest
 from service.intake.steps.validate import (
     MAX_BATCH,
-    MAX_KEY,
-    MAX_KEY_OF_BATCH,
+    MAX_BATCH_KEY_LENGTH,
+    MAX_KEY_LENGTH,
     callback_url_errors,
     validate,
     validate_many,
@@ -50,7 +50,7 @@ def test_what_is_wrong_with_headers_and_body_is_said_at_once(settings: Settings)
 
 
 def test_each_request_of_a_batch_has_a_key_of_its_own(settings: Settings) -> None:
-    longest = "k" * MAX_KEY_OF_BATCH
+    longest = "k" * MAX_BATCH_KEY_LENGTH
     first, wrong, last = validate_many(
         settings, "acc_1", [image_body(), "what is this", image_body()], longest, "90"
     )
@@ -59,12 +59,12 @@ def test_each_request_of_a_batch_has_a_key_of_its_own(settings: Settings) -> Non
     assert isinstance(last, CreateRequest)
     assert (first.idempotency_key, last.idempotency_key) == (f"{longest}/0", f"{longest}/2")
     assert (first.cancel_after, last.cancel_after) == (90, 90)
-    assert len(f"{longest}/{MAX_BATCH - 1}") < MAX_KEY
+    assert len(f"{longest}/{MAX_BATCH - 1}") < MAX_KEY_LENGTH
 
 
 def test_a_batch_is_refused_whole_for_its_headers(settings: Settings) -> None:
     with pytest.raises(Invalid) as raised:
-        validate_many(settings, "acc_1", [image_body()], "k" * (MAX_KEY_OF_BATCH + 1), "soon")
+        validate_many(settings, "acc_1", [image_body()], "k" * (MAX_BATCH_KEY_LENGTH + 1), "soon")
     assert codes(raised.value) == ["idempotency_key", "cancel_after"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.delivery.store import subscriber_health
 from service.operations.store.audit import QUESTIONS
-from service.subjects.domain.event import HealthNotice, operational
+from service.subjects.domain.event import HealthNotice, subscriber_event
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
@@ -127,7 +127,9 @@ class History:
         id_ = self.any()
         resources, told = self.api.resources, len(self._seen) + 1
         (row,) = await fetch(resources, "SELECT account_id FROM subscribers WHERE id = $1", id_)
-        event = operational(row["account_id"], id_, told, HealthNotice.FAILING, resources.clock())
+        event = subscriber_event(
+            row["account_id"], id_, told, HealthNotice.FAILING, resources.clock()
+        )
         async with resources.database.transaction() as tx:
             await subscriber_health.ensure(tx, [id_])
             await events.append(tx, [NewEvent(event, resources.new_id("dlv"))])

@@ -10,9 +10,9 @@ import pytest
 from service.kit.timestamps import to_milliseconds
 from service.provider.domain.task_records import STATUSES, callback_body, task_record
 from service.provider.domain.task_reports import Status, read_callback
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.representation import public
+from service.subjects.domain.representation import public_subject
 from tests.support.subjects import NOW, a_subject
 
 RESULT = {
@@ -32,7 +32,7 @@ def body(state: State, **changes: Any) -> bytes:  # noqa: ANN401
     """What is sent for a subject in this state."""
     finished = NOW if state in {State.SUCCEEDED, State.FAILED, State.CANCELED} else None
     subject = a_subject(state=state, finished_at=finished, **changes)
-    return callback_body(json.loads(event_of(subject).body)["data"], subject)
+    return callback_body(json.loads(subject_event(subject).body)["data"], subject)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_an_event_reads_as_its_subject_does_now_to_the_millisecond() -> None:
         updated_at=NOW + timedelta(microseconds=987654),
         finished_at=NOW + timedelta(microseconds=987654),
     )
-    told = json.loads(event_of(made).body)["data"]
+    told = json.loads(subject_event(made).body)["data"]
     assert callback_body(told, made) == orjson.dumps(task_record(made))
     assert (task_record(made)["created_at"], task_record(made)["updated_at"]) == (
         MOMENT + 1,
@@ -179,4 +179,4 @@ def test_a_film_is_named_by_its_url() -> None:
 
 def test_the_public_subject_does_not_name_media() -> None:
     subject = a_subject(state=State.SUCCEEDED, result=RESULT | {"element_image_list": THEIRS})
-    assert public(subject)["subject"] == RESULT
+    assert public_subject(subject)["subject"] == RESULT

@@ -48,7 +48,7 @@ async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes])
     async with wire(given) as server:
         theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
         for _ in given:
-            await poll.look_up(replace(resources, provider=theirs), found)
+            await poll.poll(replace(resources, provider=theirs), found)
         await theirs.aclose()
 
 

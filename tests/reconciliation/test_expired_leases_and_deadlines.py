@@ -9,7 +9,7 @@ from structlog.typing import EventDict
 
 from service.job_queue import Work
 from service.kit.errors import Unavailable
-from service.reconciliation.cache.typical_durations import USUAL
+from service.reconciliation.cache.typical_durations import DEFAULT_DURATIONS
 from service.reconciliation.steps import expired_leases_and_deadlines, poll
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
@@ -20,7 +20,7 @@ from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.simulator import Remote
 
-USUALLY = USUAL["image_refer"]
+USUALLY = DEFAULT_DURATIONS["image_refer"]
 REFUSE = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
     $$BEGIN RAISE EXCEPTION 'too much' USING ERRCODE = '53000'; END$$
@@ -162,7 +162,7 @@ async def test_a_look_up_that_was_overtaken_by_a_new_submission_is_late(
     (stale,) = await poll.claim(api.resources, 1)
     await transition(api.resources, subject_id, StatusUpdate(Signal.ABSENT))
     (fresh,) = await submit.claim(api.resources, 1)
-    await poll.look_up(api.resources, stale)
+    await poll.poll(api.resources, stale)
     assert logged[-1]["verdict"] == "late"
     assert (fresh.subject.attempts, await state(api, subject_id)) == (2, "submitting")
 
@@ -262,12 +262,12 @@ async def test_one_sweep_ends_more_than_a_batch_of_what_is_past_its_deadline(
     api: Api, clock: Clock
 ) -> None:
     await api.create()
-    await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH * 2)
+    await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH_SIZE * 2)
     clock.pass_by(api.resources.settings.task_deadline)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await fetch(api.resources, "SELECT id FROM subjects WHERE state <> 'failed'") == []
     (row,) = await fetch(api.resources, ENDED)
-    assert row["count"] == expired_leases_and_deadlines.BATCH * 2 + 1
+    assert row["count"] == expired_leases_and_deadlines.BATCH_SIZE * 2 + 1
 
 
 async def test_one_sweep_takes_up_more_than_a_batch_of_lapsed_leases(
@@ -275,7 +275,7 @@ async def test_one_sweep_takes_up_more_than_a_batch_of_lapsed_leases(
 ) -> None:
     await api.create()
     await submit.claim(api.resources, 1)
-    await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH * 2)
+    await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH_SIZE * 2)
     clock.pass_by(api.resources.settings.lease)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await fetch(api.resources, "SELECT id FROM subjects WHERE state <> 'unconfirmed'") == []
@@ -283,11 +283,11 @@ async def test_one_sweep_takes_up_more_than_a_batch_of_lapsed_leases(
 
 async def test_sweeps_at_once_end_each_subject_once(api: Api, clock: Clock) -> None:
     await api.create()
-    await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH * 2)
+    await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH_SIZE * 2)
     clock.pass_by(api.resources.settings.task_deadline)
     await asyncio.gather(*(expired_leases_and_deadlines.sweep(api.resources) for _ in range(4)))
     (row,) = await fetch(api.resources, ENDED)
-    assert row["count"] == expired_leases_and_deadlines.BATCH * 2 + 1
+    assert row["count"] == expired_leases_and_deadlines.BATCH_SIZE * 2 + 1
 
 
 async def test_a_sweep_is_broken_off_when_postgres_is_overburdened(api: Api, clock: Clock) -> None:

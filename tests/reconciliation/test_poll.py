@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from service.job_queue import Work
-from service.reconciliation.cache.typical_durations import USUAL
+from service.reconciliation.cache.typical_durations import DEFAULT_DURATIONS
 from service.reconciliation.steps import poll
 from service.reconciliation.store import polls
 from service.subjects.domain.lifecycle import Signal
@@ -85,7 +85,7 @@ async def test_with_callbacks_wholly_absent_a_thousand_subjects_all_end(
 ) -> None:
     await sent(api, provider, MANY)
     await eventually(lambda: none_runs(provider))
-    clock.pass_by(USUAL["image_refer"] - 1)
+    clock.pass_by(DEFAULT_DURATIONS["image_refer"] - 1)
     asked = []
     while "submitted" in await states(api):
         clock.pass_by(1)
@@ -161,7 +161,7 @@ async def test_what_is_called_back_is_not_asked_for(
     ended, moved, silent = sorted(
         row["id"] for row in await fetch(api.resources, "SELECT id FROM subjects")
     )
-    clock.pass_by(USUAL["image_refer"])
+    clock.pass_by(DEFAULT_DURATIONS["image_refer"])
     result = {"element_id": "1"}
     await transition(api.resources, ended, StatusUpdate(Signal.SUCCEEDED, result=result))
     await transition(api.resources, moved, StatusUpdate(Signal.PROCESSING))
@@ -195,14 +195,16 @@ async def test_what_was_learnt_is_taken_over_where_subjects_are_claimed(
 ) -> None:
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None})
-    assert await spacing(api, clock) == USUAL["image_refer"]
+    assert await spacing(api, clock) == DEFAULT_DURATIONS["image_refer"]
     await fetch(
         api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
     )
     assert await spacing(api, clock) == 42.5
-    assert api.resources.typical_durations.typical("video_refer") == USUAL["video_refer"]
+    assert (
+        api.resources.typical_durations.typical("video_refer") == DEFAULT_DURATIONS["video_refer"]
+    )
     await fetch(api.resources, "UPDATE provider_state SET typical_durations = NULL")
-    assert await spacing(api, clock) == USUAL["image_refer"]
+    assert await spacing(api, clock) == DEFAULT_DURATIONS["image_refer"]
 
 
 async def test_a_setting_wins_over_what_was_learnt(

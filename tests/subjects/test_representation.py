@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from service.callbacks.domain.url_tokens import callback_token, subject_of
 from service.kit import ids
-from service.subjects.domain.event import event_of, in_feed
+from service.subjects.domain.event import feed_entry, subject_event
 from service.subjects.domain.lifecycle import RANK, Signal, State, decide
-from service.subjects.domain.representation import public
-from service.subjects.domain.subject import StatusUpdate, moved
+from service.subjects.domain.representation import public_subject
+from service.subjects.domain.subject import StatusUpdate, apply_update
 from tests.support.subjects import NOW, a_subject
 
 KEY = b"k" * 32
@@ -33,7 +33,7 @@ def test_an_event_id_has_no_dot_and_is_the_same_each_time() -> None:
 def test_an_end_has_its_time_and_its_result_and_nothing_is_polled_after_it() -> None:
     before = a_subject(state=State.PROCESSING, version=3, next_poll_at=NOW)
     news = StatusUpdate(Signal.SUCCEEDED, result={"element_id": "1"})
-    after = moved(before, State.SUCCEEDED, news, NOW)
+    after = apply_update(before, State.SUCCEEDED, news, NOW)
     assert (after.version, after.finished_at, after.next_poll_at) == (4, NOW, None)
     assert after.result == {"element_id": "1"}
     assert after.error is None
@@ -41,16 +41,16 @@ def test_an_end_has_its_time_and_its_result_and_nothing_is_polled_after_it() -> 
 
 def test_a_move_within_a_rank_makes_no_version() -> None:
     claimed = a_subject(state=State.SUBMITTING, lease_token="lse", lease_until=NOW)
-    lost = moved(claimed, State.UNCONFIRMED, StatusUpdate(Signal.LOST), NOW)
+    lost = apply_update(claimed, State.UNCONFIRMED, StatusUpdate(Signal.LOST), NOW)
     assert (lost.version, lost.lease_token, lost.next_poll_at) == (claimed.version, None, NOW)
     later = NOW + timedelta(seconds=5)
-    queued = moved(claimed, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=later), NOW)
+    queued = apply_update(claimed, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=later), NOW)
     assert (queued.available_at, queued.next_poll_at) == (later, None)
 
 
 def test_time_does_not_run_backwards_when_a_clock_is_behind() -> None:
     before = a_subject(state=State.SUBMITTED, version=2)
-    after = moved(
+    after = apply_update(
         before, State.PROCESSING, StatusUpdate(Signal.PROCESSING), NOW - timedelta(seconds=9)
     )
     assert after.updated_at == before.updated_at
@@ -59,7 +59,7 @@ def test_time_does_not_run_backwards_when_a_clock_is_behind() -> None:
 def test_the_providers_time_is_the_latest_heard_of() -> None:
     late, early = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
     before = replace(a_subject(state=State.SUBMITTED, version=2), provider_updated_at=late)
-    after = moved(
+    after = apply_update(
         before, State.PROCESSING, StatusUpdate(Signal.PROCESSING, provider_updated_at=early), NOW
     )
     assert after.provider_updated_at == late
@@ -72,7 +72,7 @@ def test_whatever_happens_versions_have_no_gap_and_ends_are_marked(signals: list
         decision = decide(subject.state, signal)
         if isinstance(decision, State):
             news = StatusUpdate(signal, result={"element_id": "1"}, error={"code": "x"})
-            after = moved(subject, decision, news, NOW)
+            after = apply_update(subject, decision, news, NOW)
             assert after.version - subject.version == (RANK[decision] > RANK[subject.state])
             subject = after
     ended = RANK[subject.state] == RANK[State.FAILED]
@@ -83,12 +83,12 @@ def test_whatever_happens_versions_have_no_gap_and_ends_are_marked(signals: list
 
 def test_an_event_is_the_subject_with_its_sequence() -> None:
     subject = a_subject()
-    event = event_of(subject)
+    event = subject_event(subject)
     body = json.loads(event.body)
     assert body["type"] == "subject.queued"
-    assert body["data"] == public(subject) | {"sequence": 1}
+    assert body["data"] == public_subject(subject) | {"sequence": 1}
     assert list(body) == ["type", "timestamp", "data"]
-    assert json.loads(in_feed(event.id, event.body)) == {"id": event.id} | body
+    assert json.loads(feed_entry(event.id, event.body)) == {"id": event.id} | body
 
 
 def test_a_token_names_its_subject_and_no_other() -> None:

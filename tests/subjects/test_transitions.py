@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from service.resources import Resources
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import Signal, State
-from service.subjects.domain.subject import StatusUpdate, Subject, moved
+from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
 from service.subjects.store import subjects as subject_store
 from service.subjects.store import transitions
 from service.subjects.store.events import NewEvent
@@ -27,7 +27,7 @@ async def read(resources: Resources, subject_id: str) -> Subject:
 
 
 def told(resources: Resources, *subjects: Subject) -> tuple[NewEvent, ...]:
-    return tuple(NewEvent(event_of(one), resources.new_id("dlv")) for one in subjects)
+    return tuple(NewEvent(subject_event(one), resources.new_id("dlv")) for one in subjects)
 
 
 async def test_a_move_over_what_has_changed_is_refused_and_nothing_of_it_is_written(
@@ -36,7 +36,7 @@ async def test_a_move_over_what_has_changed_is_refused_and_nothing_of_it_is_writ
     resources = api.resources
     stale = await read(resources, (await api.create())["id"])
     assert (await api.http.post(f"/v1/subjects/{stale.id}/cancel")).status_code == 200
-    after = moved(stale, State.SUBMITTED, REPORTED, resources.clock())
+    after = apply_update(stale, State.SUBMITTED, REPORTED, resources.clock())
     move = Transition(stale, after, told(resources, replace(after, version=3)))
     with pytest.raises(RuntimeError, match="1 of 1 subjects were overtaken"):
         async with resources.database.transaction() as tx:
@@ -56,10 +56,10 @@ async def test_several_subjects_move_by_several_events_each_in_one_statement(api
     now = resources.clock()
     written = []
     for number, subject in enumerate(before):
-        first = moved(
+        first = apply_update(
             subject, State.SUBMITTED, replace(REPORTED, provider_task_id=str(number)), now
         )
-        second = moved(first, State.SUCCEEDED, ENDED, now)
+        second = apply_update(first, State.SUCCEEDED, ENDED, now)
         written.append(Transition(subject, second, told(resources, first, second)))
     async with resources.database.transaction() as tx:
         assert await transitions.write(tx, written) == 6

@@ -10,7 +10,7 @@ from service.accounts.store import api_keys
 from service.intake.store import insert
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal, State
-from service.subjects.domain.subject import StatusUpdate, Subject, moved
+from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
 from service.subjects.store import subjects, transitions
 from service.subjects.store.transitions import Transition
 from service.submission.steps import submit
@@ -138,7 +138,7 @@ async def test_a_deferred_subject_is_not_claimed_before_its_time(
     (one,) = await claimed(resources, 1)
     at = clock() + timedelta(seconds=60)
     async with resources.database.transaction() as tx:
-        later = moved(one, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=at), clock())
+        later = apply_update(one, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=at), clock())
         await transitions.write(tx, [Transition(one, later, ())])
     clock.pass_by(59)
     assert await claimed(resources, 1) == []

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from service.submission.domain.parallel_limit import ParallelLimit, places, refused
+from service.submission.domain.parallel_limit import ParallelLimit, after_refusal, current_limit
 from tests.support.subjects import NOW
 
 STEP = 0.05  # virtual seconds
@@ -56,7 +56,7 @@ class Simulation:
         heard = [sent for due, sent in self.hearing if due <= at]
         self.hearing = [one for one in self.hearing if one[0] > at]
         for sent in heard:
-            self.learnt = refused(
+            self.learnt = after_refusal(
                 self.learnt,
                 self.most,
                 running=len(self.running),
@@ -66,7 +66,7 @@ class Simulation:
         return len(heard)
 
     def _send(self, at: float, dice: random.Random) -> int:
-        allowed = places(self.learnt, self.most, NOW + timedelta(seconds=at))
+        allowed = current_limit(self.learnt, self.most, NOW + timedelta(seconds=at))
         free = max(0, allowed - len(self.running) - len(self.hearing))
         for _ in range(free):
             if len(self.running) < self.given(at):
@@ -146,29 +146,31 @@ def test_it_never_exceeds_the_most_and_never_starves(seed: int) -> None:
 
 def test_one_stray_refusal_costs_half_of_the_places_at_most_and_for_seconds_only() -> None:
     for running in (0, 1, 19, 20):
-        learnt = refused(None, 20, running=running, sent_at=NOW, now=NOW)
-        assert places(learnt, 20, NOW) >= 10
-        assert places(learnt, 20, NOW + timedelta(seconds=12)) == 20
+        learnt = after_refusal(None, 20, running=running, sent_at=NOW, now=NOW)
+        assert current_limit(learnt, 20, NOW) >= 10
+        assert current_limit(learnt, 20, NOW + timedelta(seconds=12)) == 20
 
 
 def test_it_steps_down_to_a_part_of_what_ran_when_it_was_refused() -> None:
-    assert refused(None, 20, running=16, sent_at=NOW, now=NOW) == ParallelLimit(14, NOW)
+    assert after_refusal(None, 20, running=16, sent_at=NOW, now=NOW) == ParallelLimit(14, NOW)
 
 
 def test_refusals_of_what_was_sent_before_the_last_one_was_heard_are_one_signal() -> None:
     heard = NOW + timedelta(seconds=0.2)
-    first = refused(None, 20, running=10, sent_at=NOW, now=heard)
+    first = after_refusal(None, 20, running=10, sent_at=NOW, now=heard)
     for later in range(1, 30):
         now = heard + timedelta(milliseconds=later)
-        assert refused(first, 20, running=later, sent_at=NOW, now=now) == first
+        assert after_refusal(first, 20, running=later, sent_at=NOW, now=now) == first
     again = heard + timedelta(seconds=1.5)
-    second = refused(first, 20, running=4, sent_at=heard + timedelta(seconds=1), now=again)
+    second = after_refusal(first, 20, running=4, sent_at=heard + timedelta(seconds=1), now=again)
     assert second == ParallelLimit(5, again)
 
 
 def test_within_a_second_of_a_refusal_nothing_is_added_and_then_one_may_always_go() -> None:
     none = ParallelLimit(0, NOW)
-    assert [places(none, 20, NOW + timedelta(seconds=at)) for at in (0, 0.9, 1, 1.9, 2, 3)] == [
+    assert [
+        current_limit(none, 20, NOW + timedelta(seconds=at)) for at in (0, 0.9, 1, 1.9, 2, 3)
+    ] == [
         *(0, 0, 1),
         *(1, 1, 2),
     ]
@@ -176,5 +178,5 @@ def test_within_a_second_of_a_refusal_nothing_is_added_and_then_one_may_always_g
 
 def test_a_clock_that_was_ahead_holds_nothing_up() -> None:
     ahead = ParallelLimit(0, NOW + timedelta(hours=1))
-    assert places(ahead, 20, NOW) == 20
-    assert refused(ahead, 20, running=8, sent_at=NOW, now=NOW) == ParallelLimit(10, NOW)
+    assert current_limit(ahead, 20, NOW) == 20
+    assert after_refusal(ahead, 20, running=8, sent_at=NOW, now=NOW) == ParallelLimit(10, NOW)

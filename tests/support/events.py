@@ -3,7 +3,7 @@
 from service.intake.store import insert
 from service.kit.database.connection import Connection
 from service.resources import Resources
-from service.subjects.domain.event import HealthNotice, event_of, operational
+from service.subjects.domain.event import HealthNotice, subject_event, subscriber_event
 from service.subjects.domain.subject import Subject
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
@@ -14,7 +14,7 @@ async def write(tx: Connection, resources: Resources, account_id: str) -> Subjec
     """A subject and its event, not committed yet."""
     subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
     assert await insert.add_subjects(tx, [subject])
-    await events.append(tx, [NewEvent(event_of(subject), resources.new_id("dlv"))])
+    await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
     return subject
 
 
@@ -27,7 +27,9 @@ async def write_bulk(resources: Resources, account_id: str, count: int, size: in
     """So many events about no subject, of so many bytes each."""
     one = resources.new_id("sbr")
     made = [
-        operational(account_id, one, n, HealthNotice.FAILING, resources.clock(), why="x" * size)
+        subscriber_event(
+            account_id, one, n, HealthNotice.FAILING, resources.clock(), why="x" * size
+        )
         for n in range(1, count + 1)
     ]
     async with resources.database.transaction() as tx:

@@ -24,8 +24,8 @@ from service.provider.domain.model_capabilities import MODELS
 from service.provider.domain.task_records import STATUSES
 from service.schema import metadata
 from service.subjects.domain import event
-from service.subjects.domain.kinds import IMAGE, VIDEO
 from service.subjects.domain.lifecycle import State
+from service.subjects.domain.reference_types import IMAGE, VIDEO
 from service.subscribers.domain import custom_headers, subscriber_rules
 from service.subscribers.steps import rotate
 
@@ -66,9 +66,9 @@ def allowed(table: str, column: str) -> list[str]:
 
 ORDERS, FORMATS = allowed("subscribers", "ordering"), allowed("subscribers", "format")
 REQUEST: dict[str, Rules] = {
-    "element_name": size(range(1, rules.NAME_LIMIT + 1)),
-    "element_description": size(range(1, rules.DESCRIPTION_LIMIT + 1)),
-    "tag_list": entries(rules.TAG_ENTRIES),
+    "element_name": size(range(1, rules.MAX_NAME + 1)),
+    "element_description": size(range(1, rules.MAX_DESCRIPTION + 1)),
+    "tag_list": entries(rules.TAG_COUNT),
     "callback_url": {"maxLength": url_policy.MAX_URL},
 }
 GIVEN_TO_ANY: dict[str, Rules] = {
@@ -109,16 +109,16 @@ def of(schema: str, members: Mapping[str, Rules]) -> dict[str, Rules]:
 PLACES: dict[str, Rules] = {
     **of("ImageSubjectRequest", REQUEST | {"reference_type": {"const": IMAGE}}),
     **of("VideoSubjectRequest", REQUEST | {"reference_type": {"const": VIDEO}}),
-    "ImageList.refer_images": entries(rules.REFER_IMAGES),
-    "VideoList.refer_videos": entries(rules.VIDEOS),
+    "ImageList.refer_images": entries(rules.REFER_IMAGE_COUNT),
+    "VideoList.refer_videos": entries(rules.VIDEO_COUNT),
     "Voice": size(rules.VOICE_LENGTH),
     "ImageVoice": {"maxLength": 0},  # rule P21: none
     "TagId": one_of(rules.TAGS),
     "ExternalId": size(rules.EXTERNAL_ID_LENGTH),
     "OptionalExternalId": size(rules.EXTERNAL_ID_LENGTH),
     "HttpUrl": {"maxLength": url_policy.MAX_URL},
-    "IdempotencyKey": size(range(1, validate.MAX_KEY + 1)),
-    "BatchIdempotencyKey": size(range(1, validate.MAX_KEY_OF_BATCH + 1)),
+    "IdempotencyKey": size(range(1, validate.MAX_KEY_LENGTH + 1)),
+    "BatchIdempotencyKey": size(range(1, validate.MAX_BATCH_KEY_LENGTH + 1)),
     "createSubjects.subjects": entries(range(1, validate.MAX_BATCH + 1)),
     "State": one_of(list(State)),
     "ReferenceType": one_of([IMAGE, VIDEO]),
@@ -136,8 +136,8 @@ PLACES: dict[str, Rules] = {
     "Callback.trust": one_of(list(Verification)),
     "WholeCallback.trust": one_of(list(Verification)),
     "Count": {"maximum": MOST_COUNTED},
-    "SubjectEvent.type": one_of(list(event.TYPES.values())),
-    "SubscriberEvent.type": one_of(event.OPERATIONAL),
+    "SubjectEvent.type": one_of(list(event.SUBJECT_EVENT_TYPES.values())),
+    "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),
     "account": size(range(1, api_keys.MAX_NAME + 1)),
     "limit": between(1, requests.MAX_LIMIT, default=requests.LIMIT),
     "wait": between(0, feeds.MOST_ASKED, default=0),

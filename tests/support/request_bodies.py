@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from service.intake.domain import request_rules
 from service.kit.errors import Invalid
 
-check = partial(request_rules.check, account_id="acc_1")
+check = partial(request_rules.parse_request, account_id="acc_1")
 
 
 def picture(kind: str = "PNG", colour: str = "red", size: tuple[int, int] = (300, 300)) -> bytes:

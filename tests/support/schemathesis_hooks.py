@@ -11,7 +11,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from service.kit.http.cursors import cursor_of
-from service.subjects.domain.kinds import IMAGE
+from service.subjects.domain.reference_types import IMAGE
 from service.subscribers.domain import subscriber_rules
 from tests.support.subjects import picture
 

@@ -9,7 +9,7 @@ from arq.connections import create_pool
 from structlog.typing import EventDict
 
 from service import worker
-from service.job_queue import doorbell, redis_settings
+from service.job_queue import redis_settings, wake_channel
 from service.settings import Settings
 from tests.support.api import Api
 from tests.support.waiting import eventually
@@ -32,7 +32,7 @@ async def working(settings: Settings) -> AsyncIterator[asyncio.Event]:
 async def listening(settings: Settings) -> None:
     """Wait until a worker hears the doorbell."""
     pool = await create_pool(redis_settings(settings.redis_url))
-    bell = doorbell(settings.queue_name)
+    bell = wake_channel(settings.queue_name)
 
     async def heard() -> bool:
         return bool((await pool.pubsub_numsub(bell))[0][1])

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from service.intake.domain.request_rules import READERS
-from service.subjects.domain.kinds import IMAGE_LIST, VIDEO_LIST
+from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
 
 UNSET: Final[tuple[object, ...]] = (None, "", [], {})
 ANY: Final = None  # of a member: it is kept as it is

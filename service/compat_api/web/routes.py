@@ -23,7 +23,7 @@ from service.compat_api.steps import tasks
 from service.intake.domain.create_request import CreateRequest
 from service.intake.domain.request_rules import external_id
 from service.intake.steps.validate import validate
-from service.intake.web.routes import take
+from service.intake.web.routes import accept_body
 from service.kit.errors import CallsheetError, NotFound
 from service.kit.http.header_lines import only
 from service.kit.http.requests import Query
@@ -81,7 +81,7 @@ async def create(request: Request) -> dict[str, Any]:
         plain = validate(settings, account_id, task_requests.given(body), key)
         return replace(plain, must_be_new=True)
 
-    accepted = await take(request, account_id, read)
+    accepted = await accept_body(request, account_id, read)
     return envelopes.created(accepted.subject) | caller.account_shown
 
 

@@ -14,7 +14,7 @@ from service.kit.concurrency.for_each import for_each
 from service.kit.errors import Unavailable
 from service.kit.timestamps import rfc3339
 from service.resources import Resources
-from service.subjects.domain.event import HealthNotice, operational
+from service.subjects.domain.event import HealthNotice, subscriber_event
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
 
@@ -82,7 +82,7 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
         if notice is None:
             return
         about = (notice.account_id, subscriber_id, notice.sequence, notice.status, now)
-        event = operational(*about, reason=notice.reason)
+        event = subscriber_event(*about, reason=notice.reason)
         await events.append(tx, [NewEvent(event, resources.new_id("dlv"))])
         await subscriber_health.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": notice.reason}

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from service.delivery.domain.delivery_state import ENDED, DeliveryState
 from service.event_feed.store.feed import Position
 from service.kit.database.connection import Connection, Row
-from service.subjects.store.events import WANTED
+from service.subjects.store.events import WANTS_EVENT
 from service.subscribers.domain.subscriber import Ordering, SubscriberState, SubscriberType
 
 # Far more than the clocks of our processes differ by, and than a transaction lasts: what is that
@@ -134,9 +134,9 @@ async def _older(tx: Connection, account_id: str, than: datetime, low: int, high
 
 # What each kind of replay sends: of what was sent before, of what never was.
 _ONLY = {
-    "missing": f"(d.id IS NULL OR d.state IN ('dead', 'canceled')) AND {WANTED}",
+    "missing": f"(d.id IS NULL OR d.state IN ('dead', 'canceled')) AND {WANTS_EVENT}",
     "failed": "coalesce(d.state = 'dead', false)",
-    "all": f"(d.id IS NULL OR d.state <> 'pending') AND {WANTED}",
+    "all": f"(d.id IS NULL OR d.state <> 'pending') AND {WANTS_EVENT}",
 }
 _STATES = {
     "missing": (DeliveryState.DEAD, DeliveryState.CANCELED),

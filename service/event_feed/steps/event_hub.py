@@ -16,7 +16,7 @@ from service.event_feed.store.feed import FeedUpdate, Position, StoredEvent
 from service.kit.database.listen import listen
 from service.kit.errors import Unavailable
 from service.resources import Resources
-from service.subjects.store.events import CHANNEL
+from service.subjects.store.events import NOTIFY_CHANNEL
 
 log = structlog.get_logger()
 
@@ -239,7 +239,7 @@ class EventHub:
     async def _listen_for_ever(self) -> None:
         while True:
             try:
-                await listen(self._url, CHANNEL, self._heard)
+                await listen(self._url, NOTIFY_CHANNEL, self._heard)
             except Unavailable as error:
                 log.warning("feed", action="not_listening", error=repr(error.__cause__))
             except Exception:

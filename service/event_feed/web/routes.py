@@ -19,7 +19,7 @@ from service.kit.http.responses import raw_page
 from service.request_context import resources
 from service.status.steps import read as status_read
 from service.status.web.conditional import capped_wait
-from service.subjects.domain.event import in_feed
+from service.subjects.domain.event import feed_entry
 
 MOST_ASKED = 999_999_999  # seconds
 
@@ -77,7 +77,7 @@ async def _page(request: Request, of: Feed, after: Position, limit: int, wait: i
         waiter = BatchWaiter(of.account_id, of.subject_id, after)
         found = (await _hub(request).wait(waiter, wait))[:limit]
     last = found[-1].place if found else after
-    shown = [in_feed(event.id, event.body, of.account or event.account) for event in found]
+    shown = [feed_entry(event.id, event.body, of.account or event.account) for event in found]
     response = raw_page(shown, cursors.shown(last, of_subject=of.subject_id is not None))
     if _hub(request).closed:
         response.headers["connection"] = "close"  # ask another process

@@ -19,7 +19,7 @@ from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import STREAM
 from service.kit.errors import Unavailable
 from service.kit.http.connection_limits import CONNECTION, BoundedHttpProtocol
-from service.subjects.domain.event import in_feed
+from service.subjects.domain.event import feed_entry
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ def frames(
     pieces, piece = [], b""
     for event in events:
         cursor = cursors.shown(event.place, of_subject=of_subject).encode()
-        data = in_feed(event.id, event.body, account or event.account)
+        data = feed_entry(event.id, event.body, account or event.account)
         piece += b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, event.type.encode(), data)
         if len(piece) >= PIECE:
             pieces.append(piece)

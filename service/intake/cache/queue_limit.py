@@ -6,11 +6,17 @@ from datetime import datetime, timedelta
 from service.intake.store import insert
 from service.kit.database.connection import Connection
 
-FASTEST = 20_000  # subjects a second that no set of processes takes; measured: one takes 5,000
-SLACK = 1000  # subjects that may just be being written
-COUNTED = 100_000.0  # subjects counted in a second: a full queue is believed to be full for as long
-CHEAP = 10_000  # as counting it would take; a queue of up to CHEAP subjects is counted each time
-MAX_KNOWN = 10_000  # accounts that are remembered
+MAX_INTAKE_RATE = (
+    20_000  # subjects a second that no set of processes takes; measured: one takes 5,000
+)
+IN_FLIGHT = 1000  # subjects that may just be being written
+COUNT_RATE = (
+    100_000.0  # subjects counted in a second: a full queue is believed to be full for as long
+)
+CHEAP_COUNT = (
+    10_000  # as counting it would take; a queue of up to CHEAP subjects is counted each time
+)
+MAX_ACCOUNTS = 10_000  # accounts that are remembered
 
 
 class QueueLimit:
@@ -45,16 +51,16 @@ class QueueLimit:
         """Whether its queue is full; None if it must be counted. A clock that was set back does not
         make it believed for longer."""
         until, full = self._known.get(account_id, (now, False))
-        longest = timedelta(seconds=max(1.0, self.most / FASTEST))
+        longest = timedelta(seconds=max(1.0, self.most / MAX_INTAKE_RATE))
         return full if now < until <= now + longest else None
 
     def _remember(self, counted: dict[str, int], now: datetime) -> None:
         for account_id, available in counted.items():
             self._known[account_id] = self._believed_until(available, now), not available
-        while len(self._known) > MAX_KNOWN:
+        while len(self._known) > MAX_ACCOUNTS:
             del self._known[next(iter(self._known))]
 
     def _believed_until(self, available: int, now: datetime) -> datetime:
         if available:
-            return now + timedelta(seconds=max(0, available - SLACK) / FASTEST)
-        return now + timedelta(seconds=self.most / COUNTED if self.most > CHEAP else 0)
+            return now + timedelta(seconds=max(0, available - IN_FLIGHT) / MAX_INTAKE_RATE)
+        return now + timedelta(seconds=self.most / COUNT_RATE if self.most > CHEAP_COUNT else 0)

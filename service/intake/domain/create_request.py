@@ -13,7 +13,7 @@ from service.media.domain.references import by_url
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 
-MAX_LIGHT = 256_000  # bytes of a request's inline images; ours
+LARGE_MEDIA_BYTES = 256_000  # bytes of a request's inline images; ours
 TAKEN = "external_task_id_taken"
 USED = "was used before, with another request"
 
@@ -55,7 +55,7 @@ class CreateRequest:
     @property
     def is_heavy(self) -> bool:
         """Whether writing its inline images takes so long that others would wait for them."""
-        return self.media_bytes > MAX_LIGHT
+        return self.media_bytes > LARGE_MEDIA_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,15 @@ from service.kit.validation import Reader, ValidationContext
 from service.media.domain import defects
 from service.media.domain import image as image_reader
 from service.media.domain.references import DUPLICATE_IMAGE
-from service.subjects.domain.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
+from service.subjects.domain.reference_types import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 
-NAME_LIMIT = 20  # characters; rule P10
-DESCRIPTION_LIMIT = 100  # characters; rule P11
-REFER_IMAGES = range(1, 4)  # rule P14: beside the one frontal image
-VIDEOS = range(1, 2)  # rule P17
+MAX_NAME = 20  # characters; rule P10
+MAX_DESCRIPTION = 100  # characters; rule P11
+REFER_IMAGE_COUNT = range(1, 4)  # rule P14: beside the one frontal image
+VIDEO_COUNT = range(1, 2)  # rule P17
 # Rule P20: an empty one is none. The upper bound is ours; the provider's ids have about 20.
 VOICE_LENGTH = range(129)
-TAG_ENTRIES = range(101)  # ours; rule P22 allows several, and repeats are folded
+TAG_COUNT = range(101)  # ours; rule P22 allows several, and repeats are folded
 TAGS = MappingProxyType(  # rule P23
     {
         "o_101": "meme",
@@ -40,11 +40,11 @@ TAGS = MappingProxyType(  # rule P23
 )
 EXTERNAL_ID_LENGTH = range(1, 257)  # characters; ours: rule P25 asks only that it be unique
 BASE64_PREFIX = re.compile(r"data:[^,]{0,128};base64,", re.IGNORECASE)
-BLANKS = b" \t\r\n"  # `base64` breaks its lines after 76 characters
-ENOUGH_BASE64 = (image_reader.MAX_BYTES // 3 + 2) * 4  # characters of a too large image
+WHITESPACE = b" \t\r\n"  # `base64` breaks its lines after 76 characters
+MAX_BASE64 = (image_reader.MAX_BYTES // 3 + 2) * 4  # characters of a too large image
 
 
-def check(
+def parse_request(
     body: object,
     account_id: str,
     *,
@@ -61,16 +61,16 @@ def check(
     """
     context = ValidationContext(ports)
     given = validation.body_members(context, body, READERS)
-    _needed(context, given)
+    _check_required(context, given)
     read = validation.read_each(context, given, READERS)
     document = {name: value for name, value in read.items() if value}
     if document.get("reference_type") == IMAGE and not allow_voice_for_images:  # rule P21
-        _no_voice(context, document)
+        _forbid_voice(context, document)
     context.raise_errors()
     return CreateRequest(account_id, document, context.inline, tuple(context.warnings))
 
 
-def _needed(context: ValidationContext, given: dict[str, object]) -> None:
+def _check_required(context: ValidationContext, given: dict[str, object]) -> None:
     """Report what is missing; drop the list this kind of subject ignores, with a warning."""
     validation.require(
         context, "", given, ("element_name", "element_description", "reference_type")
@@ -85,7 +85,7 @@ def _needed(context: ValidationContext, given: dict[str, object]) -> None:
         context.warn(f"/{ignored}", "ignored", f"is ignored when reference_type is {kind}")
 
 
-def _no_voice(context: ValidationContext, document: Mapping[str, object]) -> None:
+def _forbid_voice(context: ValidationContext, document: Mapping[str, object]) -> None:
     if "element_voice_id" in document:
         rule = "needs reference_type video_refer: only video-based subjects support voice binding"
         context.add_error("/element_voice_id", "voice_needs_video", rule)
@@ -101,7 +101,7 @@ def _image_list(context: ValidationContext, at: str, value: object) -> object:
         kept["frontal_image"] = _image(context, place, given["frontal_image"], seen)
     if "refer_images" in given:
         entries = validation.list_items(
-            context, f"{at}/refer_images", given["refer_images"], REFER_IMAGES
+            context, f"{at}/refer_images", given["refer_images"], REFER_IMAGE_COUNT
         )
         kept["refer_images"] = [
             {"image_url": _image(context, place, image, seen)}
@@ -118,14 +118,14 @@ def _image(context: ValidationContext, at: str, value: object, seen: dict[str, s
     if text is None:
         return None
     is_url = validation.URL_START.match(text)
-    key = validation.url(context, at, text) if is_url else _inline(context, at, text)
+    key = validation.url(context, at, text) if is_url else _inline_image(context, at, text)
     if key is None:
         return None
-    _compare(context, at, seen.setdefault(key, at))
+    _report_duplicate(context, at, seen.setdefault(key, at))
     return key if is_url else {"media": key}
 
 
-def _compare(context: ValidationContext, at: str, first: str) -> None:
+def _report_duplicate(context: ValidationContext, at: str, first: str) -> None:
     """The provider wants the other images to differ from the frontal one, so one that does not is
     refused; it says nothing of two others that are alike, so of these there is a warning."""
     if first.endswith("/frontal_image") and at != first:
@@ -134,10 +134,10 @@ def _compare(context: ValidationContext, at: str, first: str) -> None:
         context.warn(at, DUPLICATE_IMAGE, f"is the same as {first[1:]}")
 
 
-def _inline(context: ValidationContext, at: str, text: str) -> str | None:
+def _inline_image(context: ValidationContext, at: str, text: str) -> str | None:
     """The content hash of an image in Base64 that keeps rule P16; its bytes are put aside."""
     try:
-        data = _decoded(text)
+        data = _decode_base64(text)
     except ValueError:  # binascii.Error and UnicodeEncodeError are both of its kind
         rule = "must be an http or https URL, or an image in Base64"
         context.add_error(at, "image_not_base64", rule)
@@ -151,13 +151,13 @@ def _inline(context: ValidationContext, at: str, text: str) -> str | None:
     return key
 
 
-def _decoded(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     """What Base64 stands for, with or without `data:` before it; only so far as it may matter."""
     if not text.isascii():  # known without a look; to cut such a text takes four times its length
         raise ValueError
     prefix = BASE64_PREFIX.match(text)
-    raw = text[prefix.end() if prefix else 0 :].encode("ascii").translate(None, BLANKS)
-    return base64.b64decode(raw[:ENOUGH_BASE64], validate=True)
+    raw = text[prefix.end() if prefix else 0 :].encode("ascii").translate(None, WHITESPACE)
+    return base64.b64decode(raw[:MAX_BASE64], validate=True)
 
 
 def _video_list(context: ValidationContext, at: str, value: object) -> object:
@@ -165,7 +165,7 @@ def _video_list(context: ValidationContext, at: str, value: object) -> object:
     urls = [
         {"video_url": validation.url(context, place, url)}
         for list_at, videos in validation.single_field(context, at, value, "refer_videos")
-        for entry_at, entry in validation.list_items(context, list_at, videos, VIDEOS)
+        for entry_at, entry in validation.list_items(context, list_at, videos, VIDEO_COUNT)
         for place, url in validation.single_field(context, entry_at, entry, "video_url")
     ]
     return {"refer_videos": urls}
@@ -175,7 +175,7 @@ def _tags(context: ValidationContext, at: str, value: object) -> object:
     """Rule P22: several; each is kept once."""
     tags = [
         validation.one_of(context, place, tag, TAGS)
-        for entry_at, entry in validation.list_items(context, at, value, TAG_ENTRIES)
+        for entry_at, entry in validation.list_items(context, at, value, TAG_COUNT)
         for place, tag in validation.single_field(context, entry_at, entry, "tag_id")
     ]
     return [{"tag_id": tag} for tag in dict.fromkeys(tags)]
@@ -192,8 +192,8 @@ def external_id(context: ValidationContext, at: str, value: object) -> str | Non
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "element_name": partial(validation.text, limit=NAME_LIMIT),
-        "element_description": partial(validation.text, limit=DESCRIPTION_LIMIT),
+        "element_name": partial(validation.text, limit=MAX_NAME),
+        "element_description": partial(validation.text, limit=MAX_DESCRIPTION),
         "reference_type": partial(validation.one_of, allowed=(VIDEO, IMAGE)),
         IMAGE_LIST: _image_list,
         VIDEO_LIST: _video_list,

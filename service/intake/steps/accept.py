@@ -29,7 +29,7 @@ from service.kit.database.connection import Connection
 from service.kit.errors import QUEUE_FULL, CallsheetError, TooMany, Unavailable
 from service.media.store import inline_media
 from service.resources import Resources
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.subjects.store import events, subjects
 from service.subjects.store.events import NewEvent
 from service.subscribers.steps.request_callback_urls import (
@@ -39,8 +39,8 @@ from service.subscribers.steps.request_callback_urls import (
 
 log = structlog.get_logger()
 
-KEY_LIFE = timedelta(hours=24)  # an idempotency key is forgotten after it
-RETRY_AFTER_FULL = 5.0  # seconds that a caller waits whose queue is full; ours
+KEY_TTL = timedelta(hours=24)  # an idempotency key is forgotten after it
+QUEUE_FULL_RETRY_AFTER = 5.0  # seconds that a caller waits whose queue is full; ours
 CreateBatcher = Batcher[CreateRequest, CreateResult]
 
 
@@ -117,14 +117,14 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
     """Decide requests in one transaction; no two of them have the same idempotency key. Then wake
     whoever goes on. Locks are taken in the order keys, queues, subscribers, external ids, media."""
     now = resources.clock()
-    await _keep_heavy_media(resources, creates, now)
+    await _store_large_media(resources, creates, now)
     async with resources.database.transaction() as tx:
         free_keys = await _answer_by_key(tx, creates, now)
         await _answer_by_external_id(tx, _undecided(creates))
         await _refuse_beyond_limit(tx, resources, _undecided(creates), now)
-        await _give_callback_subscribers(tx, resources, _undecided(creates))
+        await _assign_callback_subscribers(tx, resources, _undecided(creates))
         added = await _add_subjects(tx, _undecided(creates))
-        await _keep_media(tx, added, now)
+        await _store_media(tx, added, now)
         deliveries = await _add_events(tx, resources, added)
         await _bind_keys(tx, free_keys, now)
     for create in added:
@@ -144,7 +144,7 @@ def _undecided(creates: Sequence[PendingCreate]) -> list[PendingCreate]:
     return [create for create in creates if create.result is None]
 
 
-async def _keep_heavy_media(
+async def _store_large_media(
     resources: Resources, creates: Sequence[PendingCreate], now: datetime
 ) -> None:
     """Heavy media are written before anything is locked: others would wait for them. Should nobody
@@ -161,7 +161,7 @@ async def _answer_by_key(
     by_key = {key: create for create in creates if (key := create.key)}
     if not by_key:
         return {}
-    bound = await idempotency.lock_and_read(tx, list(by_key), now - KEY_LIFE)
+    bound = await idempotency.lock_and_read(tx, list(by_key), now - KEY_TTL)
     ids = [binding.subject_id for binding in bound.values()]
     earlier = await subjects.by_ids(tx, ids) if ids else {}
     for key, binding in bound.items():
@@ -197,10 +197,10 @@ async def _refuse_beyond_limit(
     await _answer_by_external_id(tx, beyond)  # whoever filled the queue may have written just these
     for create in _undecided(beyond):
         message = f"{limit.most} subjects of this account are queued already"
-        create.result = TooMany(message, QUEUE_FULL, RETRY_AFTER_FULL)
+        create.result = TooMany(message, QUEUE_FULL, QUEUE_FULL_RETRY_AFTER)
 
 
-async def _give_callback_subscribers(
+async def _assign_callback_subscribers(
     tx: Connection, resources: Resources, creates: Sequence[PendingCreate]
 ) -> None:
     """Give each subject whose request has a callback_url the hidden subscriber of its origin."""
@@ -225,7 +225,7 @@ async def _add_subjects(tx: Connection, creates: Sequence[PendingCreate]) -> lis
     return [create for create in creates if create.subject.id in ids]
 
 
-async def _keep_media(tx: Connection, added: Sequence[PendingCreate], now: datetime) -> None:
+async def _store_media(tx: Connection, added: Sequence[PendingCreate], now: datetime) -> None:
     """Keep the inline media of new subjects; those of heavy requests are kept already."""
     inline: dict[str, bytes] = {}
     for create in added:
@@ -240,7 +240,7 @@ async def _keep_media(tx: Connection, added: Sequence[PendingCreate], now: datet
 
 async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> int:
     """Write the first event of new subjects; how many deliveries that made."""
-    new = [NewEvent(event_of(create.subject), resources.new_id("dlv")) for create in added]
+    new = [NewEvent(subject_event(create.subject), resources.new_id("dlv")) for create in added]
     return await events.append(tx, new) if new else 0
 
 

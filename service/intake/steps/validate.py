@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.intake.domain.create_request import CreateRequest
-from service.intake.domain.request_rules import check
+from service.intake.domain.request_rules import parse_request
 from service.kit.errors import CallsheetError, FieldError, Invalid
 from service.kit.network.url_policy import check_url
 from service.kit.timestamps import read_duration
 from service.settings import Settings
 
-MAX_KEY = 255  # characters; the usual bound of such headers
+MAX_KEY_LENGTH = 255  # characters; the usual bound of such headers
 MAX_BATCH = 100  # requests of one batch; ours
-MAX_KEY_OF_BATCH = MAX_KEY - len(f"/{MAX_BATCH}")  # each request of a batch makes its key of it
+MAX_BATCH_KEY_LENGTH = MAX_KEY_LENGTH - len(
+    f"/{MAX_BATCH}"
+)  # each request of a batch makes its key of it
 MAX_HEADER_ERRORS = 2  # one about the idempotency key, one about Cancel-After
 
 
@@ -30,7 +32,7 @@ def validate(
     `cancel_after` is what the header Cancel-After says. Invalid with every broken rule."""
     seconds, errors = _read_headers(settings, idempotency_key, cancel_after)
     try:
-        request = check(
+        request = parse_request(
             body,
             account_id,
             allow_voice_for_images=settings.allow_voice_for_images,
@@ -55,7 +57,7 @@ def validate_many(
 ) -> list[CreateRequest | CallsheetError]:
     """The request that each body makes, or the error with all that is wrong with it; the n-th, from
     0, under the idempotency key with `/n` after it. Invalid where a header breaks a rule."""
-    _, errors = _read_headers(settings, idempotency_key, cancel_after, MAX_KEY_OF_BATCH)
+    _, errors = _read_headers(settings, idempotency_key, cancel_after, MAX_BATCH_KEY_LENGTH)
     if errors:
         raise Invalid(errors)
     requests: list[CreateRequest | CallsheetError] = []
@@ -81,7 +83,7 @@ def callback_url_errors(settings: Settings, url: str) -> list[FieldError]:
 
 
 def _read_headers(
-    settings: Settings, key: object, cancel_after: str | None, max_key: int = MAX_KEY
+    settings: Settings, key: object, cancel_after: str | None, max_key: int = MAX_KEY_LENGTH
 ) -> tuple[float | None, list[FieldError]]:
     """The seconds that Cancel-After says, None without it; and what is wrong with either header."""
     seconds, errors = None, []

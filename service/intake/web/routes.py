@@ -21,7 +21,7 @@ from service.kit.http.responses import problem_body, rendered, status_of
 from service.provider.domain.model_capabilities import MODELS
 from service.request_context import outside, resources
 from service.settings import Settings
-from service.subjects.domain.representation import public
+from service.subjects.domain.representation import public_subject
 
 
 async def capabilities(request: Request) -> Response:
@@ -36,13 +36,13 @@ async def create(request: Request) -> Response:
     caller = await authorize(request, "subjects:write", own=True)
     settings = resources(request).settings
     read = partial(validate, settings, caller.account_id, **_options(request))
-    accepted = await take(request, caller.account_id, read)
+    accepted = await accept_body(request, caller.account_id, read)
     location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
-    shown = public(accepted.subject) | caller.account_shown
+    shown = public_subject(accepted.subject) | caller.account_shown
     return rendered(shown, 202 if accepted.created else 200, location)
 
 
-async def take(
+async def accept_body(
     request: Request, account_id: str, read: Callable[[object], CreateRequest]
 ) -> Accepted:
     """Accept what the request's body asks for, which `read` makes of its JSON value; CallsheetError
@@ -52,11 +52,11 @@ async def take(
         return await accept(resources(request), create_request, request.app.state.batchers.creates)
 
 
-async def create_many(request: Request) -> Response:
+async def create_batch(request: Request) -> Response:
     """Each is answered by itself, in the order given; all that are accepted are so together."""
     caller = await authorize(request, "subjects:write", own=True)
     given = resources(request)
-    read = partial(_read_many, given.settings, caller.account_id, **_options(request))
+    read = partial(_validate_batch, given.settings, caller.account_id, **_options(request))
     async with large_bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
         validated = await body.apply(read)
         valid = [each for each in validated if isinstance(each, CreateRequest)]
@@ -64,10 +64,10 @@ async def create_many(request: Request) -> Response:
         results = [
             next(accepted) if isinstance(each, CreateRequest) else each for each in validated
         ]
-    return rendered({"data": [_answer(caller, result) for result in results]}, 207)
+    return rendered({"data": [_batch_item(caller, result) for result in results]}, 207)
 
 
-def _read_many(
+def _validate_batch(
     settings: Settings, account_id: str, body: object, **options: str | None
 ) -> list[CreateRequest | CallsheetError]:
     given: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
@@ -77,10 +77,10 @@ def _read_many(
     return validate_many(settings, account_id, given, **options)
 
 
-def _answer(caller: Caller, result: CreateResult) -> dict[str, Any]:
+def _batch_item(caller: Caller, result: CreateResult) -> dict[str, Any]:
     if isinstance(result, CallsheetError):
         return {"status": status_of(result), "problem": problem_body(result)}
-    shown = public(result.subject) | caller.account_shown
+    shown = public_subject(result.subject) | caller.account_shown
     return {"status": 202 if result.created else 200, "subject": shown}
 
 

@@ -88,7 +88,7 @@ class World:
 
     def _check(self, body: dict[str, Any]) -> None:
         try:
-            request_rules.check(body, account_id="")
+            request_rules.parse_request(body, account_id="")
         except errors.Invalid as error:
             text = "; ".join(f"{one.pointer}: {one.message}" for one in error.errors)
             raise Refusal(1201, text) from None

@@ -4,7 +4,7 @@ we learn."""
 from datetime import timedelta
 
 from service.callbacks.store import inbox
-from service.intake.steps.accept import KEY_LIFE
+from service.intake.steps.accept import KEY_TTL
 from service.intake.store import idempotency
 from service.media.store import inline_media
 from service.operations.store import housekeeping
@@ -35,7 +35,7 @@ async def prune(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
         await inline_media.release(tx)
         await inline_media.drop_unused(tx, now - MEDIA_GRACE)
-        await idempotency.prune(tx, now - KEY_LIFE)
+        await idempotency.prune(tx, now - KEY_TTL)
         await previous_signing_keys.prune(tx, now)
     kept_since = now - timedelta(days=resources.settings.retention_callbacks_days)
     while True:

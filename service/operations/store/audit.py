@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.subjects.domain.event import TYPES
+from service.subjects.domain.event import SUBJECT_EVENT_TYPES
 from service.subjects.domain.lifecycle import RANK
-from service.subjects.store.events import WANTED
+from service.subjects.store.events import WANTS_EVENT
 
 MOST = 100  # violations of one kind that are shown
 
-_RANKS = ", ".join(f"('{TYPES[state]}', {rank})" for state, rank in RANK.items() if state in TYPES)
+_RANKS = ", ".join(
+    f"('{SUBJECT_EVENT_TYPES[state]}', {rank})"
+    for state, rank in RANK.items()
+    if state in SUBJECT_EVENT_TYPES
+)
 
 # What was written before, a subscriber's filters and order of today do not judge.
 _JUDGED = "e.xid > s.audited_from_xid"
@@ -69,7 +73,7 @@ QUESTIONS = (
             SELECT id, document ->> 'reference_type' AS reference_type, tags FROM subjects
         ) b ON b.id = e.subject_id
         LEFT JOIN deliveries d ON d.event_id = e.id AND d.subscriber_id = s.id
-        WHERE d.id IS NULL AND {WANTED}""",  # noqa: S608 - our own names
+        WHERE d.id IS NULL AND {WANTS_EVENT}""",  # noqa: S608 - our own names
     ),
     _Question(
         6,

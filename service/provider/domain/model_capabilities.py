@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from service.subjects.domain.kinds import IMAGE, VIDEO
+from service.subjects.domain.reference_types import IMAGE, VIDEO
 
 
 @dataclass(frozen=True, slots=True)

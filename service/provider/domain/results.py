@@ -12,7 +12,7 @@ from typing import Any
 from service.kit.network.url_policy import MAX_URL
 from service.kit.text import clean
 from service.kit.timestamps import from_milliseconds, rfc3339
-from service.subjects.domain.kinds import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
+from service.subjects.domain.reference_types import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 
 MAX_TAGS = 100  # entries kept of its tags
 MAX_MEDIA = 10  # entries kept of a list of its media; a request has three at most

@@ -15,8 +15,8 @@ import orjson
 
 from service.kit.timestamps import to_milliseconds
 from service.provider.domain.results import images, videos
-from service.subjects.domain.kinds import IMAGE_LIST, VIDEO_LIST
-from service.subjects.domain.representation import public
+from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
+from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 
 DIGITS = re.compile(r"[1-9][0-9]*")
@@ -36,7 +36,7 @@ STATUSES = MappingProxyType(  # how our states read there
 
 def task_record(subject: Subject) -> dict[str, Any]:
     """The task record of a subject as it is now."""
-    return _record(public(subject), subject, subject.created_at, subject.updated_at)
+    return _record(public_subject(subject), subject, subject.created_at, subject.updated_at)
 
 
 def callback_body(shown: Mapping[str, Any], subject: Subject | None) -> bytes:

@@ -13,8 +13,10 @@ from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import transition_all
 
-MOST = 10_000  # subjects with a lapsed lease, and past their deadline, that one sweep moves
-BATCH = 100  # of them that are moved in one transaction
+MAX_PER_SWEEP = (
+    10_000  # subjects with a lapsed lease, and past their deadline, that one sweep moves
+)
+BATCH_SIZE = 100  # of them that are moved in one transaction
 
 
 async def sweep(resources: Resources) -> None:
@@ -22,20 +24,20 @@ async def sweep(resources: Resources) -> None:
     subjects that have appeared."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        lapsed = await expired.expired_leases(tx, now, MOST)
-        overdue = await expired.past_deadline(tx, now, MOST)
-    await _move(resources, lapsed, partial(_lapsed, now))
-    await _move(resources, overdue, partial(_overdue, now))
+        lapsed = await expired.expired_leases(tx, now, MAX_PER_SWEEP)
+        overdue = await expired.past_deadline(tx, now, MAX_PER_SWEEP)
+    await _transition_in_batches(resources, lapsed, partial(_lease_expired, now))
+    await _transition_in_batches(resources, overdue, partial(_deadline_exceeded, now))
     await reverify.reverify_unmatched(resources)
 
 
-async def _move(
+async def _transition_in_batches(
     resources: Resources, ids: Sequence[str], judge: Callable[[Subject], StatusUpdate | None]
 ) -> None:
     """Move these by what `judge` says of each, in batches; where one of a batch is at fault, one by
     one, so that it does not keep the sweep from the others."""
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
+    for start in range(0, len(ids), BATCH_SIZE):
+        batch = ids[start : start + BATCH_SIZE]
         try:
             await transition_all(resources, batch, judge)
         except Unavailable:
@@ -44,14 +46,14 @@ async def _move(
             await for_each(batch, lambda id_: transition_all(resources, [id_], judge))
 
 
-def _lapsed(now: datetime, subject: Subject) -> StatusUpdate | None:
+def _lease_expired(now: datetime, subject: Subject) -> StatusUpdate | None:
     """Nobody knows how far the dead worker came: look it up before anything is sent again."""
     if subject.state is not State.SUBMITTING or (subject.lease_until or now) > now:
         return None
     return StatusUpdate(Signal.LOST)
 
 
-def _overdue(now: datetime, subject: Subject) -> StatusUpdate | None:
+def _deadline_exceeded(now: datetime, subject: Subject) -> StatusUpdate | None:
     if subject.finished_at is not None or subject.deadline > now:
         return None
     allowed = (subject.deadline - subject.created_at).total_seconds()

@@ -1,7 +1,7 @@
 """Once a minute, Redis or no Redis: what nobody needs is forgotten, in small batches; from the rest
 we learn."""
 
-from service.reconciliation.domain.poll_schedule import usual_duration
+from service.reconciliation.domain.poll_schedule import typical_duration
 from service.reconciliation.store import typical_durations
 from service.resources import Resources
 from service.submission.store import provider_state
@@ -14,7 +14,7 @@ async def learn(resources: Resources) -> None:
     """How long tasks take, for all workers to know."""
     async with resources.database.transaction() as tx:
         found = await typical_durations.recent_durations(tx, LOOK_BACK, SAMPLES)
-        usual = {kind: usual_duration(durations) for kind, durations in found.items()}
+        usual = {kind: typical_duration(durations) for kind, durations in found.items()}
         learnt = {kind: seconds for kind, seconds in usual.items() if seconds is not None}
         if learnt:
             await provider_state.learn_durations(tx, learnt)

@@ -22,7 +22,7 @@ from service.reconciliation.store import poll_rate, polls
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject
-from service.subjects.steps.transition import TransitionGuard, next_poll_at, transition
+from service.subjects.steps.transition import TransitionGuard, next_poll_time, transition
 from service.submission.steps.submit import RETRY_BASE, RETRY_CAP
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     return claimed
 
 
-async def look_up(resources: Resources, subject: Subject) -> None:
+async def poll(resources: Resources, subject: Subject) -> None:
     """Ask for one subject; apply what is new, else ask again later, each time a little later."""
     answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
     await unreadable_answers.note(resources, subject.id, answer)
@@ -63,7 +63,7 @@ async def look_up(resources: Resources, subject: Subject) -> None:
                     "look_up", action="unknown_status", subject=subject.id, word=report.word
                 )
         case TaskNotFound():
-            news = _absent(resources, subject)
+            news = _task_not_found(resources, subject)
         case RetryLater() | ProviderStopped() | OutcomeUnknown():
             log.warning("look_up", action="no_answer", subject=subject.id, answer=repr(answer))
         case _:
@@ -74,10 +74,10 @@ async def look_up(resources: Resources, subject: Subject) -> None:
         )
         if outcome is None or outcome.ignored is None:
             return
-    await _ask_later(resources, subject)
+    await _reschedule(resources, subject)
 
 
-def _absent(resources: Resources, subject: Subject) -> StatusUpdate | None:
+def _task_not_found(resources: Resources, subject: Subject) -> StatusUpdate | None:
     """Nothing there: send it again, but not while the lost call may still be on its way."""
     now = resources.clock()
     grace = timedelta(seconds=resources.settings.not_found_grace)
@@ -87,9 +87,9 @@ def _absent(resources: Resources, subject: Subject) -> StatusUpdate | None:
     return StatusUpdate(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))
 
 
-async def _ask_later(resources: Resources, subject: Subject) -> None:
+async def _reschedule(resources: Resources, subject: Subject) -> None:
     now = resources.clock()
-    at = next_poll_at(resources, subject, now, poll_count=subject.poll_count)
+    at = next_poll_time(resources, subject, now, poll_count=subject.poll_count)
     if subject.state is State.UNCONFIRMED:  # it may never have arrived: do not let it wait long
         at = min(at, now + timedelta(seconds=1.0 + subject.poll_count))
     async with resources.database.transaction() as tx:

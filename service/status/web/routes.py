@@ -31,7 +31,7 @@ from service.status.web.conditional import (
     wait,
 )
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.representation import public
+from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 
 STATES = frozenset(state.value for state in State)
@@ -67,7 +67,7 @@ async def page_of(request: Request) -> Response:
     of = await authenticate.fields_by_account_id(
         given, caller, {subject.account_id for subject in found}
     )
-    shown = [public(subject) | of.get(subject.account_id, {}) for subject in found]
+    shown = [public_subject(subject) | of.get(subject.account_id, {}) for subject in found]
     return page(shown, below and cursor_of(*below))
 
 
@@ -76,7 +76,7 @@ async def cancel_one(request: Request) -> Response:
     subject = await cancel.cancel(
         resources(request), caller.account_id, in_path(request, "subject_id")
     )
-    return rendered(public(subject) | caller.account_shown)
+    return rendered(public_subject(subject) | caller.account_shown)
 
 
 async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
@@ -124,7 +124,7 @@ async def _answer(
         headers["connection"] = "close"  # ask another process
     if has.includes(subject):
         return Response(None, 304, headers)
-    shown = public(subject) | caller.account_shown
+    shown = public_subject(subject) | caller.account_shown
     if subject.state is State.QUEUED:
         shown |= await _place(request, subject, age)
     return rendered(shown, 200, headers)

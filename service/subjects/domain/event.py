@@ -11,10 +11,10 @@ import orjson
 from service.kit import ids
 from service.kit.timestamps import rfc3339
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.representation import public
+from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 
-TYPES: dict[State, str] = {
+SUBJECT_EVENT_TYPES: dict[State, str] = {
     State.QUEUED: "subject.queued",
     State.SUBMITTED: "subject.submitted",
     State.PROCESSING: "subject.processing",
@@ -32,7 +32,7 @@ class HealthNotice(StrEnum):
     RECOVERED = "recovered"
 
 
-OPERATIONAL = tuple(
+SUBSCRIBER_EVENT_TYPES = tuple(
     f"callsheet.subscriber.{told}" for told in HealthNotice
 )  # of the account's subscribers
 
@@ -62,10 +62,10 @@ def event_body(type_: str, at: datetime, data: Mapping[str, Any]) -> bytes:
     return orjson.dumps({"type": type_, "timestamp": rfc3339(at), "data": data})
 
 
-def event_of(subject: Subject) -> Event:
+def subject_event(subject: Subject) -> Event:
     """The event that says how this subject is now; its sequence is the subject's version."""
-    type_ = TYPES[subject.state]
-    data = public(subject) | {"sequence": subject.version}
+    type_ = SUBJECT_EVENT_TYPES[subject.state]
+    data = public_subject(subject) | {"sequence": subject.version}
     return Event(
         id=ids.event_id(subject.id, subject.version),
         subject_id=subject.id,
@@ -79,7 +79,7 @@ def event_of(subject: Subject) -> Event:
     )
 
 
-def operational(
+def subscriber_event(
     account_id: str,
     subscriber_id: str,
     sequence: int,
@@ -102,7 +102,7 @@ def operational(
     )
 
 
-def in_feed(event_id: str, body: bytes, account: str | None = None) -> bytes:
+def feed_entry(event_id: str, body: bytes, account: str | None = None) -> bytes:
     """An event as the feed shows it: the delivered body with its id in front; and with the name of
     its account, where that is given."""
     named = b"" if account is None else b'"account":' + orjson.dumps(account) + b","

@@ -5,12 +5,12 @@ from typing import Any
 
 from service.kit.timestamps import rfc3339
 from service.provider.domain.model_capabilities import USABLE_WITH
-from service.subjects.domain.kinds import IMAGE_LIST, VIDEO_LIST
 from service.subjects.domain.lifecycle import State
+from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
 from service.subjects.domain.subject import Subject
 
 
-def public(subject: Subject) -> dict[str, Any]:
+def public_subject(subject: Subject) -> dict[str, Any]:
     """The subject as callers see it, in answers and in events alike.
     There are `warnings` only where there is one."""
     document = subject.document

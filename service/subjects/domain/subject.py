@@ -59,7 +59,7 @@ class StatusUpdate:
     retry_at: datetime | None = None  # with DEFERRED and ABSENT: when it may be claimed again
 
 
-def moved(
+def apply_update(
     before: Subject, state: State, news: StatusUpdate, now: datetime, ask_at: datetime | None = None
 ) -> Subject:
     """The subject in its new state. Time does not run backwards, whoever's clock is behind.

@@ -10,12 +10,12 @@ from service.callbacks.domain.verdicts import Verdict
 from service.job_queue import Work
 from service.kit.database.connection import Connection
 from service.media.store import media_checks
-from service.reconciliation.domain.poll_schedule import poll_spacing
+from service.reconciliation.domain.poll_schedule import poll_delay
 from service.resources import Resources
 from service.subjects.domain import lifecycle
-from service.subjects.domain.event import event_of
+from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import CALLED_BACK, WITH_PROVIDER, Ignored, Signal, State
-from service.subjects.domain.subject import StatusUpdate, Subject, moved
+from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
 from service.subjects.store import subjects, transitions
 from service.subjects.store.events import NewEvent
 from service.subjects.store.transitions import Transition
@@ -45,8 +45,8 @@ def decide(resources: Resources, subject: Subject, news: StatusUpdate) -> Transi
     now = resources.clock()
     ask_at = None  # a lost answer is looked up at once, and what has ended never
     if decision in CALLED_BACK:
-        ask_at = next_poll_at(resources, subject, now, poll_count=0)
-    after = moved(subject, decision, news, now, ask_at)
+        ask_at = next_poll_time(resources, subject, now, poll_count=0)
+    after = apply_update(subject, decision, news, now, ask_at)
     events = () if after.version == subject.version else _events(resources, after)
     return TransitionResult(subject, after, None, events)
 
@@ -56,7 +56,7 @@ def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
         after.callback_subscriber_id,
         str(after.document["callback_url"]),
     )
-    return (NewEvent(event_of(after), resources.new_id("dlv"), callback or None),)
+    return (NewEvent(subject_event(after), resources.new_id("dlv"), callback or None),)
 
 
 async def _apply(tx: Connection, outcome: TransitionResult) -> int:
@@ -100,7 +100,7 @@ async def transition(
         if await guard.rejects(tx, subject):
             outcome = TransitionResult(subject, subject, Ignored.LATE)
         else:
-            outcome = decide(resources, subject, await _own(tx, subject, news))
+            outcome = decide(resources, subject, await _without_foreign_task(tx, subject, news))
         deliveries = await _apply(tx, outcome)
     log_and_wake(resources, outcome, news.signal.value, deliveries)
     return outcome
@@ -124,7 +124,9 @@ async def transition_all(
         log_and_wake(resources, outcome, signal.value, deliveries)
 
 
-async def _own(tx: Connection, subject: Subject, news: StatusUpdate) -> StatusUpdate:
+async def _without_foreign_task(
+    tx: Connection, subject: Subject, news: StatusUpdate
+) -> StatusUpdate:
     """The news; but a task that is another subject's already says nothing about this one."""
     task = news.provider_task_id
     if task is None or subject.provider_task_id is not None:
@@ -163,11 +165,11 @@ def log_and_wake(
         resources.queue.wake(Work.RECONCILE)
 
 
-def next_poll_at(
+def next_poll_time(
     resources: Resources, subject: Subject, now: datetime, poll_count: int
 ) -> datetime:
     """When a subject is asked for, after that many look-ups without news."""
     usual = resources.settings.poll_after or resources.typical_durations.typical(
         subject.reference_type
     )
-    return now + timedelta(seconds=poll_spacing(poll_count, usual, resources.random()))
+    return now + timedelta(seconds=poll_delay(poll_count, usual, resources.random()))

@@ -10,8 +10,8 @@ from service.kit.database.connection import Connection
 from service.kit.database.json_rows import from_rows, rows
 from service.subjects.domain.event import Event
 
-CHANNEL = "callsheet_events"  # rung with each batch of events, for those who read along
-MOST_NAMED = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
+NOTIFY_CHANNEL = "callsheet_events"  # rung with each batch of events, for those who read along
+MAX_NOTIFY_BYTES = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
 
 _COLUMNS = {
     "id": "text",
@@ -29,7 +29,7 @@ _COLUMNS = {
 }
 # Whether a subscriber s of the same account wants an event e: one of the subject b, or one about a
 # subscriber (e.about_subscriber_id), which all hear of but that one.
-WANTED = """
+WANTS_EVENT = """
     (s.event_types IS NULL OR e.type = ANY (s.event_types))
     AND CASE WHEN e.subject_id IS NULL THEN s.id <> e.about_subscriber_id
         ELSE (s.reference_types IS NULL OR b.reference_type = ANY (s.reference_types))
@@ -69,7 +69,7 @@ WRITE_EVENTS = f"""
             s.id AS subscriber_id, s.ordering, NULL AS url
         FROM new e JOIN listening s ON s.account_id = e.account_id
         CROSS JOIN LATERAL (SELECT e.reference_type, e.tags) b
-        WHERE {WANTED}
+        WHERE {WANTS_EVENT}
         UNION ALL
         SELECT id, subject_id, sequence, delivery_id_prefix, created_at, callback_subscriber_id,
             'per_subject', callback_url
@@ -101,7 +101,7 @@ WRITE_EVENTS = f"""
     ),
     -- 6 feeds are notified, once for all
     notified AS (
-        SELECT pg_notify('{CHANNEL}', CASE WHEN octet_length(accounts) < {MOST_NAMED}
+        SELECT pg_notify('{NOTIFY_CHANNEL}', CASE WHEN octet_length(accounts) < {MAX_NOTIFY_BYTES}
             THEN accounts ELSE '' END)
         FROM (SELECT string_agg(DISTINCT account_id, ',') AS accounts FROM new) n
         WHERE accounts IS NOT NULL

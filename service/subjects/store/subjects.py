@@ -28,7 +28,7 @@ _BY_IDS = text(f"""
     WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - likewise
 _BY_ID = select(*COLUMNS).where(subjects.c.id == bindparam("subject_id"))
-_OF_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
+_BY_ID_AND_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
 _LOCK = _BY_ID.with_for_update()
 
 
@@ -66,21 +66,21 @@ async def by_external_id(
 async def get(tx: Connection, subject_id: str, account_id: str | None = None) -> Subject | None:
     """By our id; with an account, only if it is that account's."""
     if account_id is None:
-        return await _one(tx, _BY_ID, subject_id=subject_id)
-    return await _one(tx, _OF_ACCOUNT, subject_id=subject_id, account=account_id)
+        return await _first(tx, _BY_ID, subject_id=subject_id)
+    return await _first(tx, _BY_ID_AND_ACCOUNT, subject_id=subject_id, account=account_id)
 
 
 async def lock(tx: Connection, subject_id: str) -> Subject | None:
     """Read for writing: nobody else moves it until this transaction ends."""
-    return await _one(tx, _LOCK, subject_id=subject_id)
+    return await _first(tx, _LOCK, subject_id=subject_id)
 
 
-_OWNER = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
+_ID_BY_PROVIDER_TASK = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
 
 
 async def id_by_provider_task(tx: Connection, provider_task_id: str) -> str | None:
     """Whose task that is."""
-    id_: str | None = await tx.scalar(_OWNER, {"task": provider_task_id})
+    id_: str | None = await tx.scalar(_ID_BY_PROVIDER_TASK, {"task": provider_task_id})
     return id_
 
 
@@ -102,7 +102,7 @@ async def lock_all(
     return [subject_of(row) for row in await tx.execute(_LOCK_ALL, values)]
 
 
-async def _one(tx: Connection, statement: Select[Any], **values: str) -> Subject | None:
+async def _first(tx: Connection, statement: Select[Any], **values: str) -> Subject | None:
     row = await tx.first(statement, values)
     return None if row is None else subject_of(row)
 

@@ -16,7 +16,7 @@ from service.subjects.domain.subject import Subject
 from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 
 # What a transition may change, with its type.
-CHANGING = {
+MUTABLE_COLUMNS = {
     "state": "text",
     "version": "int",
     "provider_task_id": "text",
@@ -42,10 +42,11 @@ class Transition:
     new: tuple[NewEvent, ...]  # the events that tell of it
 
 
-_COLUMNS = {"id": "text", "from_state": "text", "from_version": "int", **CHANGING}
+_CHANGES = ", ".join(f"{name} = transitions.{name}" for name in MUTABLE_COLUMNS)
+_COLUMNS = {"id": "text", "from_state": "text", "from_version": "int", **MUTABLE_COLUMNS}
 _WRITE = text(f"""
     WITH {inbox.STORE}, {WRITE_EVENTS}, moved AS (
-        UPDATE subjects s SET {", ".join(f"{name} = transitions.{name}" for name in CHANGING)}
+        UPDATE subjects s SET {_CHANGES}
         FROM {from_rows("transitions", _COLUMNS)}
         WHERE s.id = ANY (CAST(:moved AS text[]))
         AND s.id = transitions.id AND s.state = transitions.from_state
@@ -85,6 +86,6 @@ async def write(
 def _row(transition: Transition) -> dict[str, Any]:
     before, after = transition.before, transition.after
     row = {"id": before.id, "from_state": before.state, "from_version": before.version}
-    for name in CHANGING:
+    for name in MUTABLE_COLUMNS:
         row[name] = getattr(after, name)
     return row

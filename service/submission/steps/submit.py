@@ -28,7 +28,7 @@ from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import TransitionGuard, transition
-from service.submission.domain.parallel_limit import places, refused
+from service.submission.domain.parallel_limit import after_refusal, current_limit
 from service.submission.store import claim as submission_claim
 from service.submission.store import provider_state
 from service.submission.store.provider_state import ProviderState
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 RETRY_BASE = 1.0  # seconds; the first wait after "later" is up to twice this
 RETRY_CAP = 60.0
-PROBE_EVERY = timedelta(minutes=1)  # while submission is stopped: rule P46
+PROBE_INTERVAL = timedelta(minutes=1)  # while submission is stopped: rule P46
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
         await provider_state.lock_claims(tx)
         state = await provider_state.read(tx)
         resources.typical_durations.update(state.typical_durations)
-        free = min(limit, _free(resources, state, now))
+        free = min(limit, _free_slots(resources, state, now))
         if free <= 0:
             return []
         claimed = await submission_claim.claim(
@@ -65,12 +65,12 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
         )
         probe = state.stopped_code is not None
         if probe and claimed:
-            await provider_state.set_next_probe(tx, now + PROBE_EVERY)
+            await provider_state.set_next_probe(tx, now + PROBE_INTERVAL)
     return [ClaimedSubject(subject, Lease(token, subject.id, until), probe) for subject in claimed]
 
 
-def _free(resources: Resources, state: ProviderState, now: datetime) -> int:
-    parallel = places(state.limit, resources.settings.provider_parallel, now)
+def _free_slots(resources: Resources, state: ProviderState, now: datetime) -> int:
+    parallel = current_limit(state.limit, resources.settings.provider_parallel, now)
     if state.stopped_code is not None:
         due = state.next_probe_at is None or state.next_probe_at <= now
         parallel = min(parallel, state.subjects + due)  # one probe, where there is a place for it
@@ -98,20 +98,20 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
         return
     answer = await resources.provider.create(body)
     now = resources.clock()
-    news = _news(resources, subject, answer, now)
+    news = _status_update(resources, subject, answer, now)
     ours = TransitionGuard(claimed.lease.token)
     if isinstance(answer, ProviderStopped | RetryLater):
         # Nothing was created. The subject's move wakes whoever claims: they know the limit by then.
-        await _learn(resources, claimed, answer, now)
+        await _learn_about_provider(resources, claimed, answer, now)
         await transition(resources, subject.id, news, ours)
     else:
         # The subject first: what is learnt of the provider is learnt again, an answer comes once.
         await transition(resources, subject.id, news, ours)
-        await _learn(resources, claimed, answer, now)
+        await _learn_about_provider(resources, claimed, answer, now)
     await unreadable_answers.note(resources, subject.id, answer)
 
 
-def _news(
+def _status_update(
     resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime
 ) -> StatusUpdate:
     """What the provider's answer says of this subject."""
@@ -138,14 +138,14 @@ def _news(
             assert_never(answer)
 
 
-async def _learn(
+async def _learn_about_provider(
     resources: Resources, claimed: ClaimedSubject, answer: CreateAnswer, now: datetime
 ) -> None:
     """What the provider's answer says of the provider, for all workers to know."""
     match answer:
         case ProviderStopped(code, message):
             async with resources.database.transaction() as tx:
-                await provider_state.stop(tx, code, message, now + PROBE_EVERY)
+                await provider_state.stop(tx, code, message, now + PROBE_INTERVAL)
             log.error("submission", action="stopped", provider_code=code, message=message)
         case RetryLater(parallel=True):
             await _learn_limit(resources, claimed.subject, now)
@@ -167,9 +167,9 @@ async def _learn_limit(resources: Resources, subject: Subject, now: datetime) ->
     most, sent_at = resources.settings.provider_parallel, subject.claimed_at or now
     async with resources.database.transaction() as tx:
         before = await provider_state.lock_limit(tx)
-        running = await provider_state.running(tx, sent_at)
-        limit = refused(before, most, running=running, sent_at=sent_at, now=now)
+        running = await provider_state.count_running(tx, sent_at)
+        limit = after_refusal(before, most, running=running, sent_at=sent_at, now=now)
         if limit == before:
             return
-        await provider_state.learn_limit(tx, limit)
+        await provider_state.save_limit(tx, limit)
     log.warning("submission", action="parallel_limit_learnt", limit=limit.places, running=running)

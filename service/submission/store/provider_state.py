@@ -91,14 +91,14 @@ async def lock_limit(tx: Connection) -> ParallelLimit | None:
     return _limit(*await tx.first(_LOCK_LIMIT))
 
 
-async def running(tx: Connection, sent_at: datetime) -> int:
+async def count_running(tx: Connection, sent_at: datetime) -> int:
     """How many tasks the provider had when it was sent another at `sent_at`: those that it has
     taken, and those that were claimed before that one and are still in doubt."""
     counted: int = await tx.scalar(_RUNNING, {"sent_at": sent_at})
     return counted
 
 
-async def learn_limit(tx: Connection, limit: ParallelLimit) -> None:
+async def save_limit(tx: Connection, limit: ParallelLimit) -> None:
     values = {
         "observed_parallel_limit": limit.places,
         "parallel_limit_observed_at": limit.observed_at,

@@ -19,7 +19,7 @@ from service.kit.network import url_policy
 from service.kit.setting_parsers import LONGEST_WAIT
 from service.kit.validation import Reader, ValidationContext
 from service.subjects.domain import event
-from service.subjects.domain.kinds import IMAGE, VIDEO
+from service.subjects.domain.reference_types import IMAGE, VIDEO
 from service.subscribers.domain.custom_headers import read_headers
 from service.subscribers.domain.subscriber import Format, Ordering, SubscriberState, SubscriberType
 
@@ -31,7 +31,7 @@ SCHEMES: Final[Mapping[str, Mapping[str, int]]] = {  # and the port of each, whe
     REDIS: {name: url_policy.STREAM_PORTS[name] for name in ("redis", "rediss")},
 }
 PLAIN: Final = frozenset({"http", "nats", "redis"})  # unencrypted: only where that is allowed
-EVENT_TYPES: Final = (*event.TYPES.values(), *event.OPERATIONAL)
+EVENT_TYPES: Final = (*event.SUBJECT_EVENT_TYPES.values(), *event.SUBSCRIBER_EVENT_TYPES)
 SIGNATURES: Final = ("v1", "v1a")
 
 DESCRIPTION_LENGTH: Final = range(201)  # ours: a line in a list
