@@ -126,7 +126,7 @@ async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
     async with api.resources.database.autocommit() as tx:
         assert await media_checks.complete(tx, subject_id, claimed.lease.token)
     outcome = await transition(
-        api.resources, subject_id, news, TransitionGuard(media=claimed.lease.token)
+        api.resources, subject_id, news, TransitionGuard(media_token=claimed.lease.token)
     )
     assert outcome is not None
     assert outcome.ignored is Ignored.LATE

@@ -49,8 +49,8 @@ async def mute(provider: Remote) -> None:
 async def learnt(api: Api) -> int | None:
     """The limit as it was learnt last."""
     async with api.resources.database.autocommit() as tx:
-        limit = (await store.read(tx)).limit
-    return None if limit is None else limit.places
+        limit = (await store.read(tx)).parallel_limit
+    return None if limit is None else limit.tasks
 
 
 def narrow(api: Api, places: int) -> Api:

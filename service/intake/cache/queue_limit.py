@@ -29,7 +29,7 @@ class QueueLimit:
 
     def __init__(self, most: int) -> None:
         """`most` is how many subjects of one account may be queued."""
-        self.most = most
+        self.limit = most
         self._known: dict[str, tuple[datetime, bool]] = {}  # until when, and whether it is full
 
     async def available(
@@ -37,30 +37,30 @@ class QueueLimit:
     ) -> dict[str, int]:
         """How many more subjects each account may queue. An account that is left out may queue
         more than any one transaction brings."""
-        known = {account_id: self._believed_full(account_id, now) for account_id in account_ids}
+        known = {account_id: self._known_full(account_id, now) for account_id in account_ids}
         available = {account_id: 0 for account_id, full in known.items() if full}
         uncounted = [account_id for account_id, full in known.items() if full is None]
         if uncounted:
-            counts = await insert.count_queued(tx, uncounted, self.most)
-            counted = {account_id: self.most - count for account_id, count in counts.items()}
+            counts = await insert.count_queued(tx, uncounted, self.limit)
+            counted = {account_id: self.limit - count for account_id, count in counts.items()}
             self._remember(counted, now)
             available |= counted
         return available
 
-    def _believed_full(self, account_id: str, now: datetime) -> bool | None:
+    def _known_full(self, account_id: str, now: datetime) -> bool | None:
         """Whether its queue is full; None if it must be counted. A clock that was set back does not
         make it believed for longer."""
         until, full = self._known.get(account_id, (now, False))
-        longest = timedelta(seconds=max(1.0, self.most / MAX_INTAKE_RATE))
+        longest = timedelta(seconds=max(1.0, self.limit / MAX_INTAKE_RATE))
         return full if now < until <= now + longest else None
 
     def _remember(self, counted: dict[str, int], now: datetime) -> None:
         for account_id, available in counted.items():
-            self._known[account_id] = self._believed_until(available, now), not available
+            self._known[account_id] = self._known_until(available, now), not available
         while len(self._known) > MAX_ACCOUNTS:
             del self._known[next(iter(self._known))]
 
-    def _believed_until(self, available: int, now: datetime) -> datetime:
+    def _known_until(self, available: int, now: datetime) -> datetime:
         if available:
             return now + timedelta(seconds=max(0, available - IN_FLIGHT) / MAX_INTAKE_RATE)
-        return now + timedelta(seconds=self.most / COUNT_RATE if self.most > CHEAP_COUNT else 0)
+        return now + timedelta(seconds=self.limit / COUNT_RATE if self.limit > CHEAP_COUNT else 0)

@@ -53,7 +53,7 @@ class CreateRequest:
         return sum(map(len, self.inline.values()))
 
     @property
-    def is_heavy(self) -> bool:
+    def has_large_media(self) -> bool:
         """Whether writing its inline images takes so long that others would wait for them."""
         return self.media_bytes > LARGE_MEDIA_BYTES
 
@@ -90,14 +90,14 @@ class PendingCreate:
         external_id = self.request.external_task_id
         return None if external_id is None else (self.request.account_id, external_id)
 
-    def repeat_key(self, earlier: Subject, fingerprint: str) -> None:
+    def answer_by_key(self, earlier: Subject, fingerprint: str) -> None:
         """The idempotency key is bound to this subject, by a request of this fingerprint."""
         if fingerprint == self.request.fingerprint:
             self.result = Accepted(earlier, created=False)
         else:
             self.result = Conflict(f"this Idempotency-Key {USED}", "idempotency_key_reused")
 
-    def repeat_external_id(self, earlier: Subject) -> None:
+    def answer_by_external_id(self, earlier: Subject) -> None:
         """The account has this subject under the external_task_id."""
         if self.request.must_be_new:
             shown = escaped(str(earlier.external_task_id).encode())
@@ -107,14 +107,14 @@ class PendingCreate:
         else:
             self.result = Conflict(f"this external_task_id {USED}", TAKEN)
 
-    def follow(self, leader: "PendingCreate") -> None:
+    def answer_like(self, leader: "PendingCreate") -> None:
         """The leader has the same key, and was decided first. If it was refused, this request stays
         undecided."""
         if isinstance(leader.result, Accepted):
-            self.repeat_key(leader.result.subject, leader.request.fingerprint)
+            self.answer_by_key(leader.result.subject, leader.request.fingerprint)
 
     @property
-    def found(self) -> Subject | None:
+    def bound_subject(self) -> Subject | None:
         """The subject that it makes, or made before; None if it was refused."""
         if self.result is None:
             return self.subject

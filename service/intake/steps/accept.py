@@ -62,7 +62,7 @@ async def accept(
     Conflict if the key or the external id stands for another request; TooMany if the queue is full.
     When this returns, subject, event and deliveries are committed.
     """
-    if batcher is None or request.is_heavy:
+    if batcher is None or request.has_large_media:
         (result,) = await accept_batch(resources, [request])
     else:
         result = await batcher.submit(request)
@@ -109,7 +109,7 @@ async def _accept_leaders(
     await _decide(resources, list(leaders.values()))
     followers = [create for create in creates if create is not leaders[create.key or create]]
     for create in followers:
-        create.follow(leaders[create.key or create])
+        create.answer_like(leaders[create.key or create])
     return _undecided(followers)
 
 
@@ -149,7 +149,7 @@ async def _store_large_media(
 ) -> None:
     """Heavy media are written before anything is locked: others would wait for them. Should nobody
     come to need them, they are dropped like those of subjects that have ended."""
-    for inline in [create.request.inline for create in creates if create.request.is_heavy]:
+    for inline in [create.request.inline for create in creates if create.request.has_large_media]:
         async with resources.database.transaction() as tx:
             await inline_media.keep(tx, inline, now)
 
@@ -165,7 +165,7 @@ async def _answer_by_key(
     ids = [binding.subject_id for binding in bound.values()]
     earlier = await subjects.by_ids(tx, ids) if ids else {}
     for key, binding in bound.items():
-        by_key.pop(key).repeat_key(earlier[binding.subject_id], binding.fingerprint)
+        by_key.pop(key).answer_by_key(earlier[binding.subject_id], binding.fingerprint)
     return by_key
 
 
@@ -175,7 +175,7 @@ async def _answer_by_external_id(tx: Connection, creates: Sequence[PendingCreate
     found = await subjects.by_external_id(tx, [id_ for _, id_ in named]) if named else {}
     for create, id_ in named:
         if id_ in found:
-            create.repeat_external_id(found[id_])
+            create.answer_by_external_id(found[id_])
 
 
 async def _refuse_beyond_limit(
@@ -196,7 +196,7 @@ async def _refuse_beyond_limit(
     ]
     await _answer_by_external_id(tx, beyond)  # whoever filled the queue may have written just these
     for create in _undecided(beyond):
-        message = f"{limit.most} subjects of this account are queued already"
+        message = f"{limit.limit} subjects of this account are queued already"
         create.result = TooMany(message, QUEUE_FULL, QUEUE_FULL_RETRY_AFTER)
 
 
@@ -229,7 +229,7 @@ async def _store_media(tx: Connection, added: Sequence[PendingCreate], now: date
     """Keep the inline media of new subjects; those of heavy requests are kept already."""
     inline: dict[str, bytes] = {}
     for create in added:
-        if not create.request.is_heavy:
+        if not create.request.has_large_media:
             inline |= create.request.inline
     if inline:
         await inline_media.keep(tx, inline, now)
@@ -251,7 +251,7 @@ async def _bind_keys(
     bindings = {
         key: Binding(subject.fingerprint, subject.id)
         for key, create in free_keys.items()
-        if (subject := create.found) is not None
+        if (subject := create.bound_subject) is not None
     }
     if bindings:
         await idempotency.bind(tx, bindings, now)

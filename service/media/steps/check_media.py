@@ -149,7 +149,7 @@ class _Look:
             return "later" if await self.given_back(at, tried=True) else "late"
         news = StatusUpdate(Signal.REFUSED, error=error_of(self.found))
         outcome = await transition(
-            resources, due.id, news, TransitionGuard(media=self.claimed.lease.token)
+            resources, due.id, news, TransitionGuard(media_token=self.claimed.lease.token)
         )
         return "bad" if outcome is not None and outcome.ignored is None else "late"
 

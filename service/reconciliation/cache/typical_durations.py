@@ -11,13 +11,13 @@ class TypicalDurations:
     """One for each process; whoever reads what the workers learnt puts it here."""
 
     def __init__(self) -> None:
-        self._usual = DEFAULT_DURATIONS
+        self._durations = DEFAULT_DURATIONS
         self.readable_until: datetime | None = None  # its answers are believed to be, until then
 
     def update(self, usual: Mapping[str, float] | None) -> None:
         """Take over seconds by reference type; None: nothing was learnt yet."""
-        self._usual = {**DEFAULT_DURATIONS, **(usual or {})}
+        self._durations = {**DEFAULT_DURATIONS, **(usual or {})}
 
     def typical(self, reference_type: str) -> float:
         """Seconds after which a task of this type has usually ended."""
-        return self._usual[reference_type]
+        return self._durations[reference_type]

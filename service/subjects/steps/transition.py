@@ -71,15 +71,15 @@ async def _apply(tx: Connection, outcome: TransitionResult) -> int:
 class TransitionGuard:
     """Who may move a subject; by default anybody."""
 
-    lease: str | None = None  # only the holder of the lease with this token
-    media: str | None = None  # only who checks its media under this token
+    lease_token: str | None = None  # only the holder of the lease with this token
+    media_token: str | None = None  # only who checks its media under this token
     attempt: int | None = None  # only as long as no submission was begun after this one
 
     async def rejects(self, tx: Connection, subject: Subject) -> bool:
         """For a caller that has the subject's lock."""
-        if self.media is not None:
-            return not await media_checks.holds(tx, subject.id, self.media)
-        lost = self.lease is not None and subject.lease_token != self.lease
+        if self.media_token is not None:
+            return not await media_checks.holds(tx, subject.id, self.media_token)
+        lost = self.lease_token is not None and subject.lease_token != self.lease_token
         return lost or (self.attempt is not None and subject.attempts != self.attempt)
 
 

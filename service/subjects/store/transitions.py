@@ -39,7 +39,7 @@ class Transition:
 
     before: Subject  # as it was read under its lock
     after: Subject  # as it becomes
-    new: tuple[NewEvent, ...]  # the events that tell of it
+    events: tuple[NewEvent, ...]  # the events that tell of it
 
 
 _CHANGES = ", ".join(f"{name} = transitions.{name}" for name in MUTABLE_COLUMNS)
@@ -73,7 +73,7 @@ async def write(
         "moved": [transition.before.id for transition in transitions],
     }
     values |= inbox.storing(callbacks) | event_values(
-        [new for transition in transitions for new in transition.new]
+        [new for transition in transitions for new in transition.events]
     )
     moved, told = await tx.first(_WRITE, values)
     if moved != len(transitions):

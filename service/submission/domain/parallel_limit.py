@@ -19,7 +19,7 @@ MAX_DECREASE = 1 / 2  # of the limit: so much is left of it, whatever one refusa
 class ParallelLimit:
     """`places` is the limit at the moment of the last refusal, `observed_at`."""
 
-    places: int
+    tasks: int
     observed_at: datetime
 
 
@@ -33,8 +33,8 @@ def current_limit(learnt: ParallelLimit | None, most: int, now: datetime) -> int
         return most
     growing = (now - learnt.observed_at - REFUSAL_PAUSE).total_seconds()
     if growing < 0:
-        return min(most, learnt.places)
-    grown = learnt.places + int(growing * max(MIN_GROWTH, most / RECOVERY_TIME))
+        return min(most, learnt.tasks)
+    grown = learnt.tasks + int(growing * max(MIN_GROWTH, most / RECOVERY_TIME))
     return min(most, max(1, grown))
 
 

@@ -46,7 +46,7 @@ class ClaimedSubject:
 
     subject: Subject
     lease: Lease
-    probe: bool
+    is_probe: bool
 
 
 async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
@@ -70,11 +70,11 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
 
 
 def _free_slots(resources: Resources, state: ProviderState, now: datetime) -> int:
-    parallel = current_limit(state.limit, resources.settings.provider_parallel, now)
+    parallel = current_limit(state.parallel_limit, resources.settings.provider_parallel, now)
     if state.stopped_code is not None:
         due = state.next_probe_at is None or state.next_probe_at <= now
-        parallel = min(parallel, state.subjects + due)  # one probe, where there is a place for it
-    return parallel - state.subjects
+        parallel = min(parallel, state.tasks + due)  # one probe, where there is a place for it
+    return parallel - state.tasks
 
 
 async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
@@ -149,7 +149,7 @@ async def _learn_about_provider(
             log.error("submission", action="stopped", provider_code=code, message=message)
         case RetryLater(parallel=True):
             await _learn_limit(resources, claimed.subject, now)
-        case Accepted() | AlreadyExists() | Refused() if claimed.probe:
+        case Accepted() | AlreadyExists() | Refused() if claimed.is_probe:
             async with resources.database.transaction() as tx:
                 await provider_state.resume(tx)
             log.info("submission", action="goes_on")
@@ -172,4 +172,4 @@ async def _learn_limit(resources: Resources, subject: Subject, now: datetime) ->
         if limit == before:
             return
         await provider_state.save_limit(tx, limit)
-    log.warning("submission", action="parallel_limit_learnt", limit=limit.places, running=running)
+    log.warning("submission", action="parallel_limit_learnt", limit=limit.tasks, running=running)

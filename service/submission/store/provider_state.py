@@ -25,9 +25,9 @@ class ProviderState:
     stopped_code: int | None
     stopped_message: str | None
     next_probe_at: datetime | None
-    limit: ParallelLimit | None  # of tasks at once, learnt from refusals
+    parallel_limit: ParallelLimit | None  # of tasks at once, learnt from refusals
     typical_durations: Mapping[str, float] | None  # seconds that a task takes, by reference type
-    subjects: int  # how many of the parallel places are taken
+    tasks: int  # how many of the parallel places are taken
 
 
 _LOCK_CLAIMS = text("SELECT pg_advisory_xact_lock(:key)")
@@ -100,7 +100,7 @@ async def count_running(tx: Connection, sent_at: datetime) -> int:
 
 async def save_limit(tx: Connection, limit: ParallelLimit) -> None:
     values = {
-        "observed_parallel_limit": limit.places,
+        "observed_parallel_limit": limit.tasks,
         "parallel_limit_observed_at": limit.observed_at,
     }
     await tx.execute(update(provider_state).values(values))
