@@ -12,7 +12,7 @@ import uvloop
 from service import server, worker
 from service.accounts.steps import api_keys
 from service.callbacks.domain.sources import PROVIDER
-from service.callbacks.steps import callback_secrets, reverify
+from service.callbacks.steps import reverify, webhook_secrets
 from service.cli_arguments import parser
 from service.kit.database.error_reasons import reason
 from service.kit.database.migrate import migrate
@@ -146,7 +146,7 @@ def _key_line(one: api_keys.ApiKeyView, width: int) -> str:
 
 @_with_resources
 async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
-    secret, new = await callback_secrets.add(resources, given.source, _secret(given.secret))
+    secret, new = await webhook_secrets.add(resources, given.source, _secret(given.secret))
     print(_line(secret), "added" if new else "was there already")
     number, taken = await reverify.reverify_all(resources, given.source)
     print(f"{number} rejected callbacks were verified again, {taken} taken")
@@ -167,21 +167,21 @@ def _secret(given: str | None) -> str:
 
 @_with_resources
 async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int:
-    for one in await callback_secrets.list_secrets(resources):
+    for one in await webhook_secrets.list_secrets(resources):
         print(_line(one), rfc3339(one.created_at) or "-")
     return 0
 
 
 @_with_resources
 async def _secrets_remove(resources: Resources, given: argparse.Namespace) -> int:
-    secret, last = await callback_secrets.remove(resources, given.id)
+    secret, last = await webhook_secrets.remove(resources, given.id)
     print(_line(secret), "removed")
     if last:
         print(_warning(secret.source), file=sys.stderr)
     return 0
 
 
-def _line(secret: callback_secrets.SecretView) -> str:
+def _line(secret: webhook_secrets.SecretView) -> str:
     return f"{secret.id or 'settings':30} {secret.source:12} {secret.fingerprint}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
@@ -36,7 +36,7 @@ class Resources:
     encryptor: Encryptor
     send_settings: SendSettingsCache
     typical_durations: TypicalDurations
-    callback_secrets: CallbackSecretCache
+    webhook_secrets: WebhookSecretCache
     test_slots: Limiter
     queue_limit: QueueLimit
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable

@@ -15,7 +15,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
@@ -87,7 +87,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 encryptor=vault,
                 send_settings=SendSettingsCache(settings, vault),
                 typical_durations=TypicalDurations(),
-                callback_secrets=CallbackSecretCache(settings, vault),
+                webhook_secrets=WebhookSecretCache(settings, vault),
                 test_slots=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
                 callback_keys=vault.derive_all("callback addresses"),

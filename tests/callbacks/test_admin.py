@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from service.accounts.steps import api_keys
 from service.callbacks.domain.verdicts import Verdict
-from service.callbacks.steps import callback_secrets
+from service.callbacks.steps import webhook_secrets
 from service.callbacks.store.archive import COUNTED
 from service.kit.crypto.webhook_signatures import secret_of
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET
@@ -221,8 +221,8 @@ async def test_no_secret_and_no_address_is_shown_or_logged(
         await api.http.post(
             f"/callbacks/relay/{ours}", content=body, headers={"x-relay-secret": SHARED}
         )
-        await callback_secrets.add(api.resources, "relay", SHARED)
-    await callback_secrets.add(api.resources, "provider", ANOTHER)
+        await webhook_secrets.add(api.resources, "relay", SHARED)
+    await webhook_secrets.add(api.resources, "provider", ANOTHER)
     listed = (await page(api))["data"]
     assert {one["verdict"] for one in listed} >= {"hint", "rejected", "applied"}
     answers = [await api.http.get("/v1/callbacks")]

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
-from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.callbacks.domain.callback import RawCallback
 from service.callbacks.domain.signature_schemes import V1
-from service.callbacks.steps import callback_secrets, reverify
+from service.callbacks.steps import reverify, webhook_secrets
 from service.callbacks.steps.verify import verify
 from service.resources import Resources
 from tests.support.api import Api
@@ -47,7 +47,7 @@ async def post(api: Api, path: str, one: Delivery) -> httpx.Response:
 
 async def known(api: Api, one: Delivery) -> None:
     if one.secret:
-        await callback_secrets.add(api.resources, one.source, one.secret)
+        await webhook_secrets.add(api.resources, one.source, one.secret)
 
 
 async def at_subject(api: Api, source: str) -> str:
@@ -129,9 +129,9 @@ async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Ap
     configured = replace(
         api.resources,
         settings=settings,
-        callback_secrets=CallbackSecretCache(settings, api.resources.encryptor),
+        webhook_secrets=WebhookSecretCache(settings, api.resources.encryptor),
     )
-    await callback_secrets.add(configured, "later", relay().secret)
+    await webhook_secrets.add(configured, "later", relay().secret)
     assert await reverify.reverify_all(configured, "later") == (1, 1)
 
 
@@ -146,12 +146,12 @@ async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
 ) -> None:
     """As after a change of SECRET_KEY: its source signs, and what is not signed is no hint."""
     settings = replace(resources.settings, webhook_secrets=())
-    given = replace(resources, callback_secrets=CallbackSecretCache(settings, resources.encryptor))
+    given = replace(resources, webhook_secrets=WebhookSecretCache(settings, resources.encryptor))
     unsigned = RawCallback("provider", None, {}, BODY, resources.clock())
     assert verify(given, unsigned).refusal is None
-    await callback_secrets.add(given, "provider", relay().secret)
+    await webhook_secrets.add(given, "provider", relay().secret)
     await fetch(given, "UPDATE webhook_secrets SET secret = $1", b"sealed with another key")
     async with given.database.autocommit() as tx:
-        await given.callback_secrets.refresh(tx)
+        await given.webhook_secrets.refresh(tx)
     assert str(verify(given, unsigned).refusal) == "no secret is known for this source"
     assert [line["action"] for line in logged] == ["secret_sealed"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.accounts.steps import api_keys
-from service.callbacks.steps import callback_secrets, reverify
+from service.callbacks.steps import reverify, webhook_secrets
 from service.kit.crypto.webhook_signatures import secret_of
 from service.subjects.store import subjects
 from tests.support.api import Api
@@ -57,7 +57,7 @@ async def post_reverify(api: Api, callback_id: str) -> httpx.Response:
 
 
 async def trust_other(api: Api) -> None:
-    await callback_secrets.add(api.resources, "provider", OTHER)
+    await webhook_secrets.add(api.resources, "provider", OTHER)
 
 
 async def test_a_wrong_secret_loses_nothing(api: Api, clock: Clock) -> None:
@@ -184,13 +184,13 @@ async def test_one_that_is_let_go_of_meanwhile_is_not_made_anew(api: Api) -> Non
 async def test_a_secret_added_between_the_look_and_the_write_counts(api: Api) -> None:
     """It is verified with what is in force when it is written."""
     subject_id, callback_id = await rejected(api)
-    added, _ = await callback_secrets.add(api.resources, "provider", OTHER)
+    added, _ = await webhook_secrets.add(api.resources, "provider", OTHER)
     assert added.id is not None
     async with api.resources.database.transaction() as tx:
         await subjects.lock(tx, subject_id)
         asked = asyncio.create_task(post_reverify(api, callback_id))
         await blocked(api.resources)
-        await callback_secrets.remove(api.resources, added.id)
+        await webhook_secrets.remove(api.resources, added.id)
     answer = await asked
     assert (answer.status_code, answer.json()["code"]) == (409, "still_rejected")
     assert (await api.read(subject_id))["state"] == "queued"

@@ -9,7 +9,7 @@ import pytest
 
 from service import app, batchers
 from service.accounts.steps import api_keys
-from service.callbacks.steps import callback_secrets, ingest
+from service.callbacks.steps import ingest, webhook_secrets
 from service.callbacks.steps.verify import MAX_STRANGE
 from service.kit.crypto.webhook_signatures import secret_of
 from service.resources import Resources
@@ -136,10 +136,10 @@ async def test_a_shared_secret_is_kept_veiled_and_known_again_however_often_it_w
     for _ in range(2):
         answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
         assert answer.json()["reason"] == "no secret is known for this source"
-    await callback_secrets.add(api.resources, "relay", "another-secret-of-the-relay")
+    await webhook_secrets.add(api.resources, "relay", "another-secret-of-the-relay")
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert answer.json()["reason"] == "the shared secret does not match"
-    await callback_secrets.add(api.resources, "relay", SHARED)
+    await webhook_secrets.add(api.resources, "relay", SHARED)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert (answer.status_code, answer.json()["verdict"]) == (200, "hint")
     assert SHARED not in answer.text

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from service.app import build
-from service.callbacks.steps import callback_secrets, reverify
+from service.callbacks.steps import reverify, webhook_secrets
 from service.job_queue import Work
 from service.kit.crypto.encryption import encryption_context
 from service.kit.crypto.webhook_signatures import secret_of
@@ -100,7 +100,7 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
 ) -> None:
     """Promise 9, for the key that keeps all others: told of, changed, reencrypted, and the old one
     dropped."""
-    await callback_secrets.add(api.resources, "provider", ADDED)
+    await webhook_secrets.add(api.resources, "provider", ADDED)
     account = (await api.http.get("/v1/account/callback-secret")).json()
     async with backend(api) as theirs:
         made = await api.subscribe(
@@ -231,22 +231,22 @@ async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed
     assert (done.returncode, done.stdout.splitlines()) == (0, [first])
 
 
-async def test_a_callback_secret_is_known_by_its_fingerprint_under_either_key(
+async def test_a_webhook_secret_is_known_by_its_fingerprint_under_either_key(
     api: Api, environ: dict[str, str]
 ) -> None:
     """Else the same secret could be added twice, and be in force still when it was removed."""
-    old, _ = await callback_secrets.add(api.resources, "provider", ADDED)
+    old, _ = await webhook_secrets.add(api.resources, "provider", ADDED)
     async with process(api, environ | CHANGED) as changed:
-        assert await callback_secrets.add(changed, "provider", ADDED) == (old, False)
+        assert await webhook_secrets.add(changed, "provider", ADDED) == (old, False)
         await reencrypt.reencrypt(changed)
-        (anew,) = await callback_secrets.list_secrets(changed)
+        (anew,) = await webhook_secrets.list_secrets(changed)
         assert (anew.id, anew.fingerprint != old.fingerprint) == (old.id, True)
-        assert await callback_secrets.add(changed, "provider", ADDED) == (anew, False)
+        assert await webhook_secrets.add(changed, "provider", ADDED) == (anew, False)
         # A process that has not been told yet adds it again; `reencrypt` makes the two one.
-        _, added = await callback_secrets.add(api.resources, "provider", ADDED)
+        _, added = await webhook_secrets.add(api.resources, "provider", ADDED)
         assert added
         await reencrypt.reencrypt(changed)
-        (left,) = await callback_secrets.list_secrets(changed)
+        (left,) = await webhook_secrets.list_secrets(changed)
         assert left.fingerprint == anew.fingerprint
 
 
@@ -263,5 +263,5 @@ async def test_a_kept_callback_with_a_shared_secret_can_be_verified_under_the_ne
         )
         assert answer.status_code == 401
     async with process(api, environ | CHANGED) as changed:
-        await callback_secrets.add(changed, "relay", SHARED)
+        await webhook_secrets.add(changed, "relay", SHARED)
         assert await reverify.reverify_all(changed, "relay") == (2, 1)

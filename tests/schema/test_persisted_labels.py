@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.callbacks.domain.callback import RawCallback
 from service.callbacks.domain.verification import keyed_hash
-from service.callbacks.steps import callback_secrets
+from service.callbacks.steps import webhook_secrets
 from service.callbacks.steps.verify import verify
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.store.send_settings import EncryptedKey, SendSettingsRow
@@ -88,12 +88,12 @@ def derived(label: bytes) -> bytes:
 async def test_keys_are_derived_under_labels_that_never_change(
     settings: Settings, resources: Resources
 ) -> None:
-    cache = CallbackSecretCache(settings, VAULT)
+    cache = WebhookSecretCache(settings, VAULT)
     assert keyed_hash(cache.hash_keys[0], "a token") == (
         hmac.digest(derived(b"kept secrets"), b"a token", hashlib.sha256).hex()
     )
     expected = hmac.digest(derived(b"fingerprints of secrets"), b"a key", hashlib.sha256).hex()
-    found = callback_secrets.fingerprint(replace(resources, encryptor=VAULT), b"a key")
+    found = webhook_secrets.fingerprint(replace(resources, encryptor=VAULT), b"a key")
     assert found
     assert expected.startswith(found)
     ours = hmac.digest(settings.secret_key, b"callback addresses", hashlib.sha256)
@@ -109,8 +109,8 @@ async def test_callbacks_without_a_message_id_are_known_again_by_what_they_hold(
     assert refused.dedup_key == (
         "rejected:sha256:557746b2e411b8bdf1791dc1da7312f8cbb1de20057899406622d78d02bef556"
     )
-    unsigned = CallbackSecretCache(replace(settings, webhook_secrets=()), VAULT)
-    hint = verify(replace(resources, callback_secrets=unsigned), raw)
+    unsigned = WebhookSecretCache(replace(settings, webhook_secrets=()), VAULT)
+    hint = verify(replace(resources, webhook_secrets=unsigned), raw)
     assert hint.dedup_key == (
         "sha256:9043a014438f5a16d482e04d59751d25083fe9fade34e1a6b7ad5bb8d262b18a"
     )

@@ -53,7 +53,7 @@ async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[Ca
             results, deliveries = await store_and_apply(tx, resources, callbacks)
     except SecretsChanged:
         async with resources.database.autocommit() as tx:
-            await resources.callback_secrets.refresh(tx)
+            await resources.webhook_secrets.refresh(tx)
         return await ingest(resources, [verify(resources, callback.raw) for callback in callbacks])
     for callback, result in zip(callbacks, results, strict=True):
         log_and_wake(resources, callback, result, deliveries)

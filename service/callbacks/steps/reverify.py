@@ -162,7 +162,7 @@ async def _verify_again(resources: Resources, found: CallbackRecord) -> Callback
 async def _refresh(resources: Resources) -> None:
     """See to it that what is refused is refused by the secrets in force."""
     async with resources.database.autocommit() as tx:
-        await resources.callback_secrets.refresh(tx)
+        await resources.webhook_secrets.refresh(tx)
 
 
 def _taken_out(resources: Resources, found: CallbackRecord) -> Callback:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
-from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.callbacks.domain import verification
 from service.callbacks.domain.callback import EMPTY, Callback, RawCallback, Verification
 from service.callbacks.domain.signature_schemes import PLAIN_HEADERS, Scheme
@@ -40,7 +40,7 @@ def _subject_id(resources: Resources, token: str) -> str | None:
 
 
 def _verified(resources: Resources, raw: RawCallback, subject_id: str | None) -> Callback:
-    secrets = resources.callback_secrets
+    secrets = resources.webhook_secrets
     if raw.token and subject_id is None:
         raise SignatureError("this address is not one of ours")
     scheme, keys = secrets.in_force(raw.source)
@@ -65,7 +65,7 @@ def _verified(resources: Resources, raw: RawCallback, subject_id: str | None) ->
 
 
 def _message_id(
-    secrets: CallbackSecretCache,
+    secrets: WebhookSecretCache,
     scheme: Scheme,
     keys: tuple[bytes, ...],
     raw: RawCallback,
@@ -99,7 +99,7 @@ def _refused(
 ) -> Callback:
     """As it is kept: with what a later check needs, and no secret. An address of ours is a secret
     too: only what it names is kept of it. Of one that was kept before, this is not kept again."""
-    secrets, token, body = resources.callback_secrets, raw.token, raw.body
+    secrets, token, body = resources.webhook_secrets, raw.token, raw.body
     if subject_id is None and len(body) > MAX_STRANGE:  # or strangers could fill the disk
         body = body[:MAX_STRANGE]
         error = type(error)(f"{error}; only its first {MAX_STRANGE} bytes are kept")

@@ -35,7 +35,7 @@ class BatchContext:
     digests: Mapping[tuple[str, str], bytes]  # (source, dedup key) of what is stored → its SHA-256
     undecided: frozenset[tuple[str, str]]  # which of these may come to something yet
     said: frozenset[Saying]  # what the subjects' callbacks have said, and was considered
-    secrets_version: int  # of the callback secrets in force; see provider_state
+    secrets_version: int  # of the webhook secrets in force; see provider_state
     typical_durations: (
         Mapping[str, float] | None
     )  # reference type → seconds that a task takes; likewise

@@ -10,13 +10,13 @@ later.
 
 from dataclasses import dataclass, field
 
-from service.callbacks.steps import callback_secrets
+from service.callbacks.steps import webhook_secrets
 from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.database.connection import Connection
 from service.operations.store import encrypted_columns
 from service.operations.store.encrypted_columns import (
-    CALLBACK_SECRETS,
     SHELVES,
+    WEBHOOK_SECRETS,
     EncryptedColumns,
     Row,
 )
@@ -56,7 +56,7 @@ async def _batch(
             changed, lost = _sealed_anew(resources, shelf, row)
             if changed:
                 await encrypted_columns.put(tx, shelf, row.id, changed)
-            if changed and shelf is CALLBACK_SECRETS:
+            if changed and shelf is WEBHOOK_SECRETS:
                 await _mark(tx, resources, row)
             anew += len(changed)
             unopened += [f"{name} of {shelf.table.name} {row.id}" for name in lost]
@@ -82,13 +82,13 @@ def _sealed_anew(
 
 
 def _bound_to(resources: Resources, shelf: EncryptedColumns, row: Row, column: str) -> str:
-    if shelf is CALLBACK_SECRETS:
-        return resources.callback_secrets.encryption_context(row.owner, row.id)
+    if shelf is WEBHOOK_SECRETS:
+        return resources.webhook_secrets.encryption_context(row.owner, row.id)
     return encryption_context(row.owner, "" if column in WHOLE else column)
 
 
 async def _mark(tx: Connection, resources: Resources, row: Row) -> None:
     """Its fingerprint is by SECRET_KEY too: by another, the same secret could be added twice."""
-    bound = _bound_to(resources, CALLBACK_SECRETS, row, "secret")
+    bound = _bound_to(resources, WEBHOOK_SECRETS, row, "secret")
     key = resources.encryptor.decrypt(row.values["secret"], bound)
-    await encrypted_columns.mark(tx, row, callback_secrets.fingerprint(resources, key))
+    await encrypted_columns.mark(tx, row, webhook_secrets.fingerprint(resources, key))

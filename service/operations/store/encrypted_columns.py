@@ -31,11 +31,11 @@ class Row:
     values: Mapping[str, bytes] = field(repr=False)
 
 
-CALLBACK_SECRETS = EncryptedColumns(webhook_secrets, "source", ("secret",))
+WEBHOOK_SECRETS = EncryptedColumns(webhook_secrets, "source", ("secret",))
 # The retired ones last: a key that is retired meanwhile goes from a row above, which is held then,
 # to the end of theirs, and is met at the one or at the other.
 SHELVES = (
-    CALLBACK_SECRETS,
+    WEBHOOK_SECRETS,
     EncryptedColumns(
         subscribers,
         "id",
@@ -75,7 +75,7 @@ async def put(
 
 
 async def mark(tx: Connection, row: Row, fingerprint: str) -> None:
-    """Give a callback secret its fingerprint under another key. Where a process that did not know
+    """Give a webhook secret its fingerprint under another key. Where a process that did not know
     of it yet has added the same secret once more, that one goes."""
     secret = webhook_secrets.c
     twin = (secret.source == row.owner, secret.fingerprint == fingerprint, secret.id != row.id)

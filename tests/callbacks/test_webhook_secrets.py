@@ -9,9 +9,9 @@ from dataclasses import fields, replace
 import pytest
 from structlog.typing import EventDict
 
-from service.callbacks.cache.callback_secrets import CallbackSecretCache
+from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.callbacks.domain.signature_schemes import V1, Hmac
-from service.callbacks.steps import callback_secrets, reverify
+from service.callbacks.steps import reverify, webhook_secrets
 from service.kit.crypto.key_formats import whsec
 from service.kit.crypto.webhook_signatures import secret_of
 from service.kit.errors import Invalid, NotFound
@@ -76,12 +76,12 @@ async def test_a_secret_is_in_force_everywhere_as_soon_as_it_is_added_and_until_
 ) -> None:
     provider = await caller(api)
     assert [await provider.send(one) for one in (None, OLD)] == [200, 200], "all are hints"
-    old, _ = await callback_secrets.add(elsewhere, "provider", OLD)
+    old, _ = await webhook_secrets.add(elsewhere, "provider", OLD)
     assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 401]
-    await callback_secrets.add(elsewhere, "provider", NEW)
+    await webhook_secrets.add(elsewhere, "provider", NEW)
     assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 200]
     assert old.id is not None
-    await callback_secrets.remove(elsewhere, old.id)
+    await webhook_secrets.remove(elsewhere, old.id)
     assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 401, 200]
 
 
@@ -99,7 +99,7 @@ async def test_a_secret_is_bound_to_a_label_that_never_changes(
     resources: Resources, source: str, label: str
 ) -> None:
     """Each label is a part of what is encrypted: with another, the secret opens no more."""
-    assert resources.callback_secrets.encryption_context(source, "sec_1") == f"sec_1 {label}"
+    assert resources.webhook_secrets.encryption_context(source, "sec_1") == f"sec_1 {label}"
 
 
 async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
@@ -109,9 +109,9 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
         pass
 
     renamed = Renamed(**{each.name: getattr(V1, each.name) for each in fields(V1) if each.init})
-    await callback_secrets.add(resources, "provider", OLD)
+    await webhook_secrets.add(resources, "provider", OLD)
     changed = replace(settings, callback_sources={"provider": renamed})
-    cache = CallbackSecretCache(changed, resources.encryptor)
+    cache = WebhookSecretCache(changed, resources.encryptor)
     async with resources.database.transaction() as tx:
         await cache.refresh(tx)
     assert cache.in_force("provider") == (renamed, (whsec(OLD),))
@@ -121,7 +121,7 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
     api: Api, elsewhere: Resources
 ) -> None:
     provider = await caller(api)
-    old, _ = await callback_secrets.add(elsewhere, "provider", OLD)
+    old, _ = await webhook_secrets.add(elsewhere, "provider", OLD)
     assert old.id is not None
     answered: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     stage, count, over = "old", 0, False
@@ -148,11 +148,11 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
     senders = [asyncio.create_task(sender(number)) for number in range(SENDERS)]
     await some()
     stage = "adding"
-    await callback_secrets.add(elsewhere, "provider", NEW)
+    await webhook_secrets.add(elsewhere, "provider", NEW)
     stage = "both"
     await some()
     stage = "removing"
-    await callback_secrets.remove(elsewhere, old.id)
+    await webhook_secrets.remove(elsewhere, old.id)
     stage = "new"
     await some()
     over = True
@@ -178,15 +178,15 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
 async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     api: Api, elsewhere: Resources
 ) -> None:
-    assert await callback_secrets.list_secrets(elsewhere) == []
-    added, new = await callback_secrets.add(elsewhere, "provider", OLD)
+    assert await webhook_secrets.list_secrets(elsewhere) == []
+    added, new = await webhook_secrets.add(elsewhere, "provider", OLD)
     assert new
     assert len(added.fingerprint) == 12
     assert added.fingerprint != hashlib.sha256(whsec(OLD)).hexdigest()[:12], "not to be guessed"
-    again, new = await callback_secrets.add(api.resources, "provider", OLD)
+    again, new = await webhook_secrets.add(api.resources, "provider", OLD)
     assert (again, new) == (added, False)
-    other, _ = await callback_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
-    assert await callback_secrets.list_secrets(api.resources) == [added, other]
+    other, _ = await webhook_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
+    assert await webhook_secrets.list_secrets(api.resources) == [added, other]
     assert other.fingerprint != added.fingerprint
     rows = await fetch(api.resources, "SELECT * FROM webhook_secrets")
     assert whsec(OLD) not in rows[0]["secret"]
@@ -196,12 +196,12 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
     elsewhere: Resources, logged: list[EventDict]
 ) -> None:
     """Where a source comes to sign otherwise, what was known of it opens no more."""
-    await callback_secrets.add(elsewhere, "ed", WHPK)
+    await webhook_secrets.add(elsewhere, "ed", WHPK)
     changed = replace(
         elsewhere.settings, callback_sources={**elsewhere.settings.callback_sources, "ed": V1}
     )
-    cache = CallbackSecretCache(changed, elsewhere.encryptor)
-    for known, count in ((elsewhere.callback_secrets, 1), (cache, 0)):
+    cache = WebhookSecretCache(changed, elsewhere.encryptor)
+    for known, count in ((elsewhere.webhook_secrets, 1), (cache, 0)):
         async with elsewhere.database.autocommit() as tx:
             await known.refresh(tx)
         assert len(known.in_force("ed")[1]) == count
@@ -210,19 +210,19 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
 
 async def test_who_removes_the_last_secret_of_a_source_is_told(elsewhere: Resources) -> None:
     ids = [
-        (await callback_secrets.add(elsewhere, "provider", one))[0].id or "" for one in (OLD, NEW)
+        (await webhook_secrets.add(elsewhere, "provider", one))[0].id or "" for one in (OLD, NEW)
     ]
-    await callback_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
-    removed, last = await callback_secrets.remove(elsewhere, ids[0])
+    await webhook_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
+    removed, last = await webhook_secrets.remove(elsewhere, ids[0])
     assert (removed.id, last) == (ids[0], False)
     with pytest.raises(NotFound):
-        await callback_secrets.remove(elsewhere, ids[0])
-    assert (await callback_secrets.remove(elsewhere, ids[1]))[1]
+        await webhook_secrets.remove(elsewhere, ids[0])
+    assert (await webhook_secrets.remove(elsewhere, ids[1]))[1]
 
 
 async def test_two_who_remove_the_same_at_once_remove_it_once(elsewhere: Resources) -> None:
-    secret, _ = await callback_secrets.add(elsewhere, "provider", OLD)
-    removals = (callback_secrets.remove(elsewhere, secret.id or "") for _ in range(4))
+    secret, _ = await webhook_secrets.add(elsewhere, "provider", OLD)
+    removals = (webhook_secrets.remove(elsewhere, secret.id or "") for _ in range(4))
     outcomes = await asyncio.gather(*removals, return_exceptions=True)
     assert [isinstance(one, NotFound) for one in outcomes].count(False) == 1
 
@@ -243,6 +243,6 @@ async def test_what_is_no_secret_of_its_source_is_refused_with_the_rule(
     elsewhere: Resources, source: str, text: str, message: str
 ) -> None:
     with pytest.raises(Invalid) as raised:
-        await callback_secrets.add(elsewhere, source, text)
+        await webhook_secrets.add(elsewhere, source, text)
     assert [error.message for error in raised.value.errors] == [message]
-    assert await callback_secrets.list_secrets(elsewhere) == []
+    assert await webhook_secrets.list_secrets(elsewhere) == []

@@ -8,12 +8,12 @@ from datetime import datetime
 
 from service.callbacks.domain.signature_schemes import read_secret
 from service.callbacks.domain.sources import PROVIDER
-from service.callbacks.store import callback_secrets
-from service.callbacks.store.callback_secrets import Secret
+from service.callbacks.store import webhook_secrets
+from service.callbacks.store.webhook_secrets import WebhookSecret
 from service.kit.errors import FieldError, Invalid, NotFound
 from service.resources import Resources
 
-FINGERPRINT = 12  # hex digits
+FINGERPRINT_DIGITS = 12  # hex digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ async def add(resources: Resources, source: str, text: str) -> tuple[SecretView,
     there is no such source, or if the text is no secret of its scheme."""
     key = _read(resources, source, text)
     secret_id = resources.new_id("sec")
-    context = resources.callback_secrets.encryption_context(source, secret_id)
-    added = Secret(
+    context = resources.webhook_secrets.encryption_context(source, secret_id)
+    added = WebhookSecret(
         id=secret_id,
         source=source,
         fingerprint=fingerprint(resources, key),
@@ -41,10 +41,10 @@ async def add(resources: Resources, source: str, text: str) -> tuple[SecretView,
     )
     earlier = {(source, mark) for mark in _fingerprints(resources, key)}
     async with resources.database.transaction() as tx:
-        _, before = await callback_secrets.current(tx)
+        _, before = await webhook_secrets.current(tx)
         known = any((secret.source, secret.fingerprint) in earlier for secret in before)
-        new = not known and await callback_secrets.add(tx, added)
-        _, after = await callback_secrets.current(tx)
+        new = not known and await webhook_secrets.add(tx, added)
+        _, after = await webhook_secrets.current(tx)
     secret = next(s for s in after if (s.source, s.fingerprint) in earlier)
     return _view(secret), new
 
@@ -52,20 +52,20 @@ async def add(resources: Resources, source: str, text: str) -> tuple[SecretView,
 async def list_secrets(resources: Resources) -> list[SecretView]:
     """The secrets of the settings, then those added, the oldest first."""
     async with resources.database.autocommit() as tx:
-        _, added = await callback_secrets.current(tx)
-    return [*_given(resources), *map(_view, added)]
+        _, added = await webhook_secrets.current(tx)
+    return [*_from_settings(resources), *map(_view, added)]
 
 
 async def remove(resources: Resources, secret_id: str) -> tuple[SecretView, bool]:
     """Put a secret out of force; whether it was the last of its source. NotFound if there is no
     secret of this id."""
     async with resources.database.transaction() as tx:
-        _, before = await callback_secrets.current(tx)
+        _, before = await webhook_secrets.current(tx)
         removed = next((secret for secret in before if secret.id == secret_id), None)
-        if removed is None or not await callback_secrets.remove(tx, [secret_id]):
+        if removed is None or not await webhook_secrets.remove(tx, [secret_id]):
             raise NotFound("there is no secret of this id; see: callsheet secrets list")
-        _, after = await callback_secrets.current(tx)
-    left = {secret.source for secret in after} | {view.source for view in _given(resources)}
+        _, after = await webhook_secrets.current(tx)
+    left = {secret.source for secret in after} | {view.source for view in _from_settings(resources)}
     return _view(removed), removed.source not in left
 
 
@@ -80,12 +80,12 @@ def _read(resources: Resources, source: str, text: str) -> bytes:
         raise Invalid([FieldError("/secret", "secret", str(error))]) from None
 
 
-def _given(resources: Resources) -> Sequence[SecretView]:
+def _from_settings(resources: Resources) -> Sequence[SecretView]:
     keys = resources.settings.webhook_secrets
     return [SecretView(None, PROVIDER, fingerprint(resources, key), None) for key in keys]
 
 
-def _view(secret: Secret) -> SecretView:
+def _view(secret: WebhookSecret) -> SecretView:
     return SecretView(secret.id, secret.source, secret.fingerprint, secret.created_at)
 
 
@@ -98,4 +98,4 @@ def fingerprint(resources: Resources, key: bytes) -> str:
 def _fingerprints(resources: Resources, key: bytes) -> list[str]:
     """The fingerprint under SECRET_KEY, then those that earlier keys gave."""
     ours = resources.encryptor.derive_all("fingerprints of secrets")
-    return [hmac.digest(own, key, hashlib.sha256).hex()[:FINGERPRINT] for own in ours]
+    return [hmac.digest(own, key, hashlib.sha256).hex()[:FINGERPRINT_DIGITS] for own in ours]

@@ -7,8 +7,8 @@ import structlog
 from service.callbacks.domain import verification
 from service.callbacks.domain.signature_schemes import UNSIGNED, V1, Scheme
 from service.callbacks.domain.sources import PROVIDER
-from service.callbacks.store import callback_secrets
-from service.callbacks.store.callback_secrets import Secret
+from service.callbacks.store import webhook_secrets
+from service.callbacks.store.webhook_secrets import WebhookSecret
 from service.kit.crypto.encryption import DecryptionError, Encryptor
 from service.kit.database.connection import Connection
 from service.kit.errors import SignatureError
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 UNKNOWN_SOURCE = "NoneType"  # a persisted label: stands for the scheme of a source not configured
 
 
-class CallbackSecretCache:
+class WebhookSecretCache:
     """What each source's callbacks are verified with, as of `version`.
 
     Every batch of callbacks is stored under the version it was verified with, or verified again:
@@ -63,13 +63,13 @@ class CallbackSecretCache:
     async def refresh(self, tx: Connection) -> None:
         """Take over what is in force now. A secret that cannot be decrypted lets nothing pass, but
         it is there: its source signs."""
-        self.version, added = await callback_secrets.current(tx)
+        self.version, added = await webhook_secrets.current(tx)
         keys = {source: list(given) for source, given in self._given.items()}
         for secret in added:
             keys.setdefault(secret.source, []).extend(self._decrypted(secret))
         self._keys = {source: tuple(found) for source, found in keys.items()}
 
-    def _decrypted(self, secret: Secret) -> Iterable[bytes]:
+    def _decrypted(self, secret: WebhookSecret) -> Iterable[bytes]:
         context = self.encryption_context(secret.source, secret.id)
         try:
             return [self._vault.decrypt(secret.secret, context)]

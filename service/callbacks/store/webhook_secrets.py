@@ -13,7 +13,7 @@ from service.schema.provider import provider_state
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
+class WebhookSecret:
     """One of a source's secrets; `secret` is sealed, `fingerprint` tells it from others."""
 
     id: str
@@ -23,7 +23,7 @@ class Secret:
     created_at: datetime
 
 
-_SECRET = (
+_COLUMNS = (
     webhook_secrets.c.id,
     webhook_secrets.c.source,
     webhook_secrets.c.fingerprint,
@@ -38,15 +38,15 @@ _CURRENT = text("""
 """)
 
 
-async def current(tx: Connection) -> tuple[int, list[Secret]]:
+async def current(tx: Connection) -> tuple[int, list[WebhookSecret]]:
     """The secrets in force, oldest first, and the version that they are."""
     rows = await tx.execute(_CURRENT)
-    return rows[0][0], [Secret(*row[1:]) for row in rows if row[1] is not None]
+    return rows[0][0], [WebhookSecret(*row[1:]) for row in rows if row[1] is not None]
 
 
-async def add(tx: Connection, secret: Secret) -> bool:
+async def add(tx: Connection, secret: WebhookSecret) -> bool:
     """False, and nothing written, if the source has it already."""
-    values = {column.name: getattr(secret, column.name) for column in _SECRET}
+    values = {column.name: getattr(secret, column.name) for column in _COLUMNS}
     statement = (
         upsert(webhook_secrets)
         .values(values)
