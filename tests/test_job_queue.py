@@ -42,7 +42,7 @@ async def redis(valkey_server: Server) -> AsyncIterator[ArqRedis]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is tried again at once, and given up on soon."""
     monkeypatch.setattr(module, "RETRY_DELAY", 0.01)
-    monkeypatch.setattr(module, "ANSWER_TIME", 0.2)
+    monkeypatch.setattr(module, "REDIS_TIMEOUT", 0.2)
 
 
 @asynccontextmanager

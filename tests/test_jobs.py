@@ -36,8 +36,8 @@ LATER = datetime(2100, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that was put off is run again at once."""
-    monkeypatch.setattr(accept, "RETRY_AFTER_FULL", OFTEN)
-    monkeypatch.setattr(jobs, "AWAY_FOR", OFTEN)
+    monkeypatch.setattr(accept, "QUEUE_FULL_RETRY_AFTER", OFTEN)
+    monkeypatch.setattr(jobs, "UNAVAILABLE_RETRY_DELAY", OFTEN)
 
 
 async def put_off(redis: ArqRedis, job_id: str, logged: list[EventDict], times: int) -> None:
@@ -100,7 +100,7 @@ async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_u
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _ = impatient
-    monkeypatch.setattr(jobs, "CREATE_TIME", OFTEN)
+    monkeypatch.setattr(jobs, "CREATE_TIMEOUT", OFTEN)
     connection = await asyncpg.connect(api.resources.settings.database_url)
     async with working(untimed(api)):
         async with connection.transaction():
@@ -109,7 +109,7 @@ async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_u
             assert job is not None
             await put_off(redis, job.job_id, logged, 2)
         await connection.close()
-        monkeypatch.setattr(jobs, "CREATE_TIME", 10.0)
+        monkeypatch.setattr(jobs, "CREATE_TIMEOUT", 10.0)
         assert "subject" in await job.result(timeout=10, poll_delay=0.01)
 
 

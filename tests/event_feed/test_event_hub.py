@@ -39,7 +39,7 @@ async def hub(resources: Resources) -> AsyncIterator[EventHub]:
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """No notice is heard."""
-    monkeypatch.setattr(event_hub, "CHANNEL", "another_channel")
+    monkeypatch.setattr(event_hub, "NOTIFY_CHANNEL", "another_channel")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_a_notice_wakes_it(hub: EventHub, resources: Resources, account: s
 async def test_a_notice_names_accounts_or_means_all(
     hub: EventHub, resources: Resources, account: str, payload: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_hub, "CHANNEL", "this_channel")
+    monkeypatch.setattr(event_hub, "NOTIFY_CHANNEL", "this_channel")
     task = await waiting(hub, account)
     made = await write_and_commit(resources, account)
     said = payload.format(account=account)
