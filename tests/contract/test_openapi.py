@@ -176,7 +176,7 @@ async def make(api: Api, subscriber: Receiver) -> dict[str, str]:
     made, subject = await api.subscribe(subscriber.url), await api.create()
     body = record(None, task="7")
     await api.http.post("/callbacks", content=body, headers=signed(body, api.resources.clock()))
-    (kept,) = await fetch(api.resources, "SELECT id FROM callbacks ORDER BY id LIMIT 1")
+    (callback,) = await fetch(api.resources, "SELECT id FROM callbacks WHERE task_id = '7'")
     (delivery,) = await fetch(
         api.resources, "SELECT id FROM deliveries WHERE subscriber_id = $1", made["id"]
     )
@@ -184,7 +184,7 @@ async def make(api: Api, subscriber: Receiver) -> dict[str, str]:
     return {
         "subject_id": subject["id"],
         "subscriber_id": made["id"],
-        "callback_id": kept["id"],
+        "callback_id": callback["id"],
         "delivery_id": delivery["id"],
         "task_id": subject["id"],
         "address": address,

@@ -14,6 +14,7 @@ from service.submission.steps import submit
 from tests.contract.test_openapi import CALLBACKS, CALLS, DOCUMENT, examples, found, make
 from tests.support.api import Api
 from tests.support.callbacks import ELEMENT, record, signed
+from tests.support.database import fetch
 from tests.support.simulator import Receiver, receiver
 from tests.support.subject_states import reach
 from tests.support.subjects import a_request
@@ -131,7 +132,12 @@ async def several(api: Api, subscriber: Receiver) -> dict[str, str]:
         things = await make(api, subscriber)
         await api.work(Work.DELIVER)
     signing_twice = await api.subscribe(subscriber.url, signatures=["v1", "v1a"])
-    return things | {"task_id": made["id"], "subscriber_id": signing_twice["id"]}
+    (no_text,) = await fetch(api.resources, "SELECT id FROM callbacks WHERE body = $1", NO_TEXT)
+    return things | {
+        "task_id": made["id"],
+        "subscriber_id": signing_twice["id"],
+        "callback_id": no_text["id"],
+    }
 
 
 async def answers(api: Api, subscriber: Receiver) -> AsyncIterator[tuple[httpx.Response, Schema]]:
