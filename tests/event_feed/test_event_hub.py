@@ -10,9 +10,9 @@ from structlog.typing import EventDict
 
 from service.accounts.steps import api_keys
 from service.event_feed.steps import event_hub, feed_reader
-from service.event_feed.steps.event_hub import AccountFeed, EventHub
+from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import START, BatchWaiter, FeedReader
-from service.event_feed.store.feed import Position, StoredEvent
+from service.event_feed.store.feed import Position
 from service.kit.errors import Unavailable
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
@@ -25,7 +25,6 @@ from tests.support.statements import heard
 from tests.support.waiting import eventually
 
 OPEN = text("SELECT pg_current_xact_id()")  # what begins later is not shown before this has ended
-AS_BEFORE = text("UPDATE events SET xid = pg_current_xact_id() WHERE sequence = 3")
 FAR = 600.0  # seconds; longer than any test
 BEYOND = Position(10**17, 1)
 
@@ -135,17 +134,13 @@ async def test_an_account_that_nobody_follows_is_not_asked_for(
     assert list(hub.followers()) == []
 
 
-@pytest.mark.parametrize("beside", [False, True])
 async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_first(
     hub: EventHub,
     resources: Resources,
     account: str,
     monkeypatch: pytest.MonkeyPatch,
-    *,
-    beside: bool,
 ) -> None:
-    """As batches do that lock several subjects: the one that wrote last may have begun first. Also
-    where it is a process of the previous release that does, which runs beside."""
+    """A batch locks several subjects, so the transaction that writes last may have begun first."""
     monkeypatch.setattr(event_hub, "PAGE", 1)
     monkeypatch.setattr(feed_reader, "PAGE", 1)
     subject = await write_and_commit(resources, account)
@@ -157,8 +152,6 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
         async with resources.database.transaction() as second:
             await events.append(second, [moved(subject, 2)])
         await events.append(first, [moved(subject, 3)])
-        if beside:
-            await first.execute(AS_BEFORE)
     seen: list[int] = []
 
     async def all_seen() -> bool:
@@ -169,25 +162,6 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
     await eventually(all_seen)
     assert seen == [2, 3]
     hub.leave(follower)
-
-
-async def test_what_is_told_of_a_subject_at_once_is_put_in_its_sequence() -> None:
-    async def nothing(_: FeedReader) -> list[StoredEvent]:
-        return []
-
-    channel, follower = AccountFeed(START), FeedReader("acc", "sub", Position(0, 1))
-    follower.enter(START, nothing)
-    channel.add(follower)
-    assert await follower.next_batch() is None
-    channel.tell(
-        [
-            StoredEvent("evt", "sub", "t", one, b"", Position(1, at))
-            for at, one in enumerate((2, 4, 3))
-        ]
-    )
-    batch = await follower.next_batch()
-    assert batch is not None
-    assert [event.sequence for event in batch.events] == [2, 3, 4]
 
 
 def moved(subject: Subject, version: int) -> NewEvent:

@@ -60,8 +60,7 @@ class AccountFeed:
             if event.subject_id in self.followers and event.subject_id is not None:
                 feeds.setdefault(event.subject_id, []).append(of_subject(event))
         for subject_id, told in feeds.items():
-            # A subject's may be out of their sequence here: see Follower._leaps.
-            batch = Batch(sorted(told, key=lambda event: event.place))
+            batch = Batch(told)
             for follower in tuple(self.followers.get(subject_id, ())):
                 follower.push(batch)
 

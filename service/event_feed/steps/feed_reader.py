@@ -102,16 +102,7 @@ class FeedReader:
             return None
         told = self._waiting.pop(0)
         self._size -= told.size
-        batch = told.beyond(self.after)
-        if batch is not None and self._has_gap(batch.events[0]):
-            self._behind = True
-            return None
-        return batch
-
-    def _has_gap(self, event: StoredEvent) -> bool:
-        """Whether an earlier event of this subject was not told yet. The account's feed has them by
-        transactions, and one that began earlier may have written later."""
-        return self.subject_id is not None and event.sequence > self.after.position + 1
+        return told.beyond(self.after)
 
     def notify(self) -> None:
         """There may be more."""
