@@ -82,7 +82,7 @@ def redis_settings(url: str) -> RedisSettings:
     return settings
 
 
-class Queue:
+class WorkerNotifier:
     """Wakes are gathered and sent by one task, so that no caller ever waits for Redis."""
 
     def __init__(self, url: str, name: str) -> None:

@@ -9,7 +9,7 @@ from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
 from service.intake.cache.queue_limit import QueueLimit
-from service.job_queue import Queue
+from service.job_queue import WorkerNotifier
 from service.kit import ids
 from service.kit.concurrency.limiter import Limiter
 from service.kit.crypto.encryption import Encryptor
@@ -27,7 +27,7 @@ class Resources:
 
     settings: Settings
     database: Database
-    queue: Queue
+    queue: WorkerNotifier
     provider: Provider
     guard: AddressGuard
     webhook_sender: WebhookSender

@@ -20,7 +20,7 @@ from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
 from service.intake.cache.queue_limit import QueueLimit
-from service.job_queue import Queue
+from service.job_queue import WorkerNotifier
 from service.kit.concurrency.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
 from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
@@ -70,7 +70,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     )
     try:
         async with (
-            Queue(settings.redis_url, settings.queue_name) as queue,
+            WorkerNotifier(settings.redis_url, settings.queue_name) as queue,
             WebhookSender(guard) as sender,
             StreamPublisher(guard, allow_plain=settings.allow_http) as streams,
             Fetcher(guard) as fetcher,

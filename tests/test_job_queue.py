@@ -17,7 +17,7 @@ from arq.jobs import serialize_job
 from structlog.typing import EventDict
 
 from service import job_queue as module
-from service.job_queue import Queue, Work, read_job, redis_settings, wake_channel
+from service.job_queue import Work, WorkerNotifier, read_job, redis_settings, wake_channel
 from service.local.ports import free_port
 from service.local.server import Server
 from service.local.valkey import valkey
@@ -61,7 +61,7 @@ def lost(logged: list[EventDict]) -> int:
 async def test_a_wake_reaches_whoever_listens_and_leaves_nothing_behind(
     valkey_server: Server, redis: ArqRedis
 ) -> None:
-    async with Queue(valkey_server.url, NAME) as one, bell(redis) as next_ring:
+    async with WorkerNotifier(valkey_server.url, NAME) as one, bell(redis) as next_ring:
         for work in Work:
             one.wake(work)
             assert (await next_ring())["data"] == work.encode()
@@ -69,7 +69,7 @@ async def test_a_wake_reaches_whoever_listens_and_leaves_nothing_behind(
 
 
 async def test_wakes_that_gather_are_sent_together(valkey_server: Server, redis: ArqRedis) -> None:
-    async with Queue(valkey_server.url, NAME) as one, bell(redis) as next_ring:
+    async with WorkerNotifier(valkey_server.url, NAME) as one, bell(redis) as next_ring:
         for work in (Work.SUBMIT, Work.DELIVER, Work.SUBMIT):
             one.wake(work)
         assert set((await next_ring())["data"].split(b",")) == {b"submit", b"deliver"}
@@ -90,7 +90,7 @@ def test_what_is_published_stays_as_it_is() -> None:
 
 async def test_this_process_hears_its_own_wakes_without_redis() -> None:
     heard: list[Work] = []
-    async with Queue(f"redis://127.0.0.1:{free_port()}/0", NAME) as one:
+    async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", NAME) as one:
         one.listen(heard.append)
         one.wake(Work.RECONCILE)
         assert heard == [Work.RECONCILE]
@@ -101,7 +101,7 @@ async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
 ) -> None:
     _ = impatient
     with valkey(tmp_path / "valkey") as server:
-        async with Queue(server.url, NAME) as one:
+        async with WorkerNotifier(server.url, NAME) as one:
             assert await one.reachable()
             server.kill()
             assert not await one.reachable()
@@ -120,7 +120,7 @@ async def test_a_redis_that_hangs_is_as_good_as_away(
 ) -> None:
     _ = impatient
     with valkey(tmp_path / "valkey") as server:
-        async with Queue(server.url, NAME) as one:
+        async with WorkerNotifier(server.url, NAME) as one:
             assert await one.reachable()
             server.child.send(signal.SIGSTOP)
             assert not await one.reachable()
@@ -138,7 +138,7 @@ async def test_all_connections_are_closed_at_the_end(
     valkey_server: Server, redis: ArqRedis
 ) -> None:
     before = len(await redis.client_list())
-    async with Queue(valkey_server.url, NAME) as one:
+    async with WorkerNotifier(valkey_server.url, NAME) as one:
         one.wake(Work.SUBMIT)
         assert all(await asyncio.gather(*(one.reachable() for _ in range(5))))
         assert len(await redis.client_list()) > before
@@ -156,13 +156,16 @@ async def test_a_socket_and_the_number_of_a_database_are_taken(
     assert port
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "of redis"
-        async with relay(port, path), Queue(f"unix://{quote(str(path))}?db=7", NAME) as one:
+        async with (
+            relay(port, path),
+            WorkerNotifier(f"unix://{quote(str(path))}?db=7", NAME) as one,
+        ):
             assert await one.reachable()
             assert "7" in {client["db"] for client in await redis.client_list()}
 
 
 async def test_a_queue_that_was_never_opened_is_closed_all_the_same() -> None:
-    one = Queue("redis://127.0.0.1:1/0", NAME)
+    one = WorkerNotifier("redis://127.0.0.1:1/0", NAME)
     await one.__aexit__()
 
 

@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 from structlog.typing import EventDict
 
 from service import worker
-from service.job_queue import Queue, wake_channel
+from service.job_queue import WorkerNotifier, wake_channel
 from service.local.ports import free_port
 from service.local.valkey import valkey
 from service.reconciliation.steps import expired_leases_and_deadlines
@@ -53,7 +53,7 @@ async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_doorbell_is_
     settings = untimed(api)
     async with working(settings):
         await listening(settings)
-        unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
+        unheard = replace(api.resources, queue=WorkerNotifier(settings.redis_url, "nobody's"))
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await create(unheard, account, a_request())
         await redis.client_kill_filter(_type="pubsub")
@@ -93,7 +93,7 @@ async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis
     settings = untimed(api)
     async with working(settings):
         await listening(settings)
-        unheard = replace(api.resources, queue=Queue(settings.redis_url, "nobody's"))
+        unheard = replace(api.resources, queue=WorkerNotifier(settings.redis_url, "nobody's"))
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await create(unheard, account, a_request())
         await redis.publish(wake_channel(settings.queue_name), b"\xff,nonsense,submit")

@@ -8,7 +8,7 @@ import pytest
 from arq.connections import create_pool
 from structlog.typing import EventDict
 
-from service.job_queue import Queue, redis_settings
+from service.job_queue import WorkerNotifier, redis_settings
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from service.operations.steps import readiness
@@ -128,7 +128,7 @@ async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
     user |= {"passwords": ["+p@ss/w#rd?"], "categories": ["+@all"], "reset_channels": True}
     await redis.acl_setuser(**user)
     place = api.resources.settings.redis_url.removeprefix("redis://")
-    async with Queue(f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{place}", "q") as queue:
+    async with WorkerNotifier(f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{place}", "q") as queue:
         found = await readiness.check_readiness(replace(api.resources, queue=queue))
         assert (found.usable, found.status) == (True, "degraded")
         await redis.acl_setuser("l@mited", enabled=True, channels=["q:*"])
@@ -139,7 +139,7 @@ async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
 
 
 async def test_without_redis_work_is_swept_up(api: Api) -> None:
-    async with Queue(f"redis://127.0.0.1:{free_port()}/0", "q") as away:
+    async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", "q") as away:
         found = await readiness.check_readiness(replace(api.resources, queue=away))
     assert (found.usable, found.status) == (True, "degraded")
     assert found.checks == WELL | {"redis": "cannot be reached: work is swept up"}

@@ -19,9 +19,9 @@ _CLAIM_POLLS = text(f"""
     WHERE id IN (SELECT id FROM due)
     RETURNING {", ".join(column.name for column in COLUMNS)}
 """)  # noqa: S608 - only our own column names are put in
-_ASK_LATER = text("UPDATE subjects SET next_poll_at = :at WHERE id = :id AND next_poll_at = :held")
+_RESCHEDULE = text("UPDATE subjects SET next_poll_at = :at WHERE id = :id AND next_poll_at = :held")
 # IS TRUE keeps the index of all who wait out of it: a few ids are found by themselves.
-_ASK_AT = text("""
+_SCHEDULE = text("""
     UPDATE subjects SET next_poll_at = :at
     WHERE id = ANY (CAST(:ids AS text[])) AND (next_poll_at > :at) IS TRUE
 """)
@@ -38,11 +38,11 @@ async def claim_polls(
 
 async def reschedule_poll(tx: Connection, held: Subject, at: datetime) -> None:
     """Ask for this claimed one again, unless somebody wants it asked for sooner."""
-    await tx.execute(_ASK_LATER, {"id": held.id, "held": held.next_poll_at, "at": at})
+    await tx.execute(_RESCHEDULE, {"id": held.id, "held": held.next_poll_at, "at": at})
 
 
 async def schedule_poll(tx: Connection, subject_ids: Sequence[str], at: datetime) -> None:
     """Ask for these by then, as far as they wait to be asked for; one that is due before keeps its
     place among those that wait."""
     if subject_ids:
-        await tx.execute(_ASK_AT, {"ids": subject_ids, "at": at})
+        await tx.execute(_SCHEDULE, {"ids": subject_ids, "at": at})
