@@ -88,10 +88,10 @@ class WorkerNotifier:
     def __init__(self, url: str, name: str) -> None:
         self.name = name
         self._settings = redis_settings(url)
-        self._waiting: set[Work] = set()
-        self._rung = asyncio.Event()
+        self._unsent: set[Work] = set()
+        self._has_unsent = asyncio.Event()
         self._listeners: list[Callable[[Work], None]] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
         self._redis: ArqRedis | None = None
         self._connecting = asyncio.Lock()
 
@@ -106,8 +106,8 @@ class WorkerNotifier:
         """
         for listener in self._listeners:
             listener(work)
-        self._waiting.add(work)
-        self._rung.set()
+        self._unsent.add(work)
+        self._has_unsent.set()
 
     async def reachable(self) -> bool:
         """Whether Redis takes what wakes are sent by: one that names no work is published."""
@@ -118,15 +118,15 @@ class WorkerNotifier:
         return False
 
     async def __aenter__(self) -> Self:
-        self._sending = asyncio.create_task(self._send_for_ever())
+        self._sender = asyncio.create_task(self._send_wakes())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         async with self._connecting:  # broken off while it is opened, a connection would leak
             pass
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
         if self._redis is not None:
             await self._redis.aclose()
 
@@ -136,11 +136,11 @@ class WorkerNotifier:
                 self._redis = await create_pool(self._settings, default_queue_name=self.name)
             return self._redis
 
-    async def _send_for_ever(self) -> None:
+    async def _send_wakes(self) -> None:
         while True:
-            await self._rung.wait()
-            self._rung.clear()
-            waiting, self._waiting = self._waiting, set()
+            await self._has_unsent.wait()
+            self._has_unsent.clear()
+            waiting, self._unsent = self._unsent, set()
             try:
                 async with asyncio.timeout(REDIS_TIMEOUT):
                     await (await self._connected()).publish(

@@ -27,7 +27,7 @@ class Resources:
 
     settings: Settings
     database: Database
-    queue: WorkerNotifier
+    worker_notifier: WorkerNotifier
     provider: Provider
     guard: AddressGuard
     webhook_sender: WebhookSender

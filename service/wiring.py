@@ -70,7 +70,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     )
     try:
         async with (
-            WorkerNotifier(settings.redis_url, settings.queue_name) as queue,
+            WorkerNotifier(settings.redis_url, settings.queue_name) as worker_notifier,
             WebhookSender(guard) as sender,
             StreamPublisher(guard, allow_plain=settings.allow_http) as streams,
             Fetcher(guard) as fetcher,
@@ -78,7 +78,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             yield Resources(
                 settings=settings,
                 database=database,
-                queue=queue,
+                worker_notifier=worker_notifier,
                 provider=provider,
                 guard=guard,
                 webhook_sender=sender,

@@ -82,7 +82,7 @@ def make_work_loops(resources: Resources) -> WorkLoops:
             detached=DETACHED,
         ),
     }
-    resources.queue.listen(lambda work: loops[work].notify())
+    resources.worker_notifier.listen(lambda work: loops[work].notify())
     return loops
 
 
@@ -116,7 +116,7 @@ def make_listener(resources: Resources, pool: ArqRedis) -> ArqWorker:
     )
     return ArqWorker(
         [creation],
-        queue_name=resources.queue.name,
+        queue_name=resources.worker_notifier.name,
         redis_pool=pool,
         handle_signals=False,
         poll_delay=POLL_DELAY,
@@ -151,7 +151,7 @@ async def keep_connected(
 
     Whoever writes to our Redis may have left there what arq cannot read: that must not end us.
     """
-    settings, name = redis_settings(resources.settings.redis_url), resources.queue.name
+    settings, name = redis_settings(resources.settings.redis_url), resources.worker_notifier.name
     task = asyncio.current_task()
     while not (task and task.cancelling()):  # also if closing broke off what had canceled it
         try:
@@ -223,7 +223,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with open_resources(settings) as resources:
         loops = make_work_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
-        hearing = partial(listen_for_wakes, resources.queue.name, loops)
+        hearing = partial(listen_for_wakes, resources.worker_notifier.name, loops)
         taking = partial(run_arq, resources)
         watches = [
             asyncio.create_task(keep_connected(resources, hearing)),

@@ -53,7 +53,9 @@ async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_doorbell_is_
     settings = untimed(api)
     async with working(settings):
         await listening(settings)
-        unheard = replace(api.resources, queue=WorkerNotifier(settings.redis_url, "nobody's"))
+        unheard = replace(
+            api.resources, worker_notifier=WorkerNotifier(settings.redis_url, "nobody's")
+        )
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await create(unheard, account, a_request())
         await redis.client_kill_filter(_type="pubsub")
@@ -93,7 +95,9 @@ async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis
     settings = untimed(api)
     async with working(settings):
         await listening(settings)
-        unheard = replace(api.resources, queue=WorkerNotifier(settings.redis_url, "nobody's"))
+        unheard = replace(
+            api.resources, worker_notifier=WorkerNotifier(settings.redis_url, "nobody's")
+        )
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await create(unheard, account, a_request())
         await redis.publish(wake_channel(settings.queue_name), b"\xff,nonsense,submit")

@@ -209,7 +209,7 @@ async def test_a_parked_callback_at_the_common_address_has_the_provider_asked_to
 
 async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: Clock) -> None:
     rung: list[Work] = []
-    api.resources.queue.listen(rung.append)
+    api.resources.worker_notifier.listen(rung.append)
     subject_id = await submitted(api)
     rung.clear()
     clock.pass_by(1)

@@ -34,7 +34,7 @@ async def test_a_hint_moves_nothing_but_has_the_provider_asked(api: Api, provide
     task = (await api.read(subject_id))["provider_task_id"]
     await provider.ended(subject_id)
     rung: list[Work] = []
-    api.resources.queue.listen(rung.append)
+    api.resources.worker_notifier.listen(rung.append)
     answer = await hint(api, subject_id, record(subject_id, "failed", task=task))
     assert (answer.status_code, answer.json()) == (200, {"verdict": "hint"})
     assert (await api.read(subject_id))["state"] == "submitted"

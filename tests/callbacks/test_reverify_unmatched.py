@@ -138,7 +138,7 @@ async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api)
     await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
     subject_id = await appeared(api, TASK)
     rung: list[Work] = []
-    api.resources.queue.listen(rung.append)
+    api.resources.worker_notifier.listen(rung.append)
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"msg_1": "hint"}
     assert rung == [Work.RECONCILE]

@@ -128,11 +128,11 @@ async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
     user |= {"passwords": ["+p@ss/w#rd?"], "categories": ["+@all"], "reset_channels": True}
     await redis.acl_setuser(**user)
     place = api.resources.settings.redis_url.removeprefix("redis://")
-    async with WorkerNotifier(f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{place}", "q") as queue:
-        found = await readiness.check_readiness(replace(api.resources, queue=queue))
+    async with WorkerNotifier(f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{place}", "q") as notifier:
+        found = await readiness.check_readiness(replace(api.resources, worker_notifier=notifier))
         assert (found.usable, found.status) == (True, "degraded")
         await redis.acl_setuser("l@mited", enabled=True, channels=["q:*"])
-        found = await readiness.check_readiness(replace(api.resources, queue=queue))
+        found = await readiness.check_readiness(replace(api.resources, worker_notifier=notifier))
         assert found.checks == WELL
     await redis.acl_deluser("l@mited")
     await redis.aclose()
@@ -140,7 +140,7 @@ async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
 
 async def test_without_redis_work_is_swept_up(api: Api) -> None:
     async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", "q") as away:
-        found = await readiness.check_readiness(replace(api.resources, queue=away))
+        found = await readiness.check_readiness(replace(api.resources, worker_notifier=away))
     assert (found.usable, found.status) == (True, "degraded")
     assert found.checks == WELL | {"redis": "cannot be reached: work is swept up"}
 

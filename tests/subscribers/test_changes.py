@@ -228,7 +228,7 @@ async def test_a_paused_subscriber_gets_what_it_missed_once_it_is_active(
     await api.work(Work.DELIVER)
     assert subscriber.got == []
     rung: list[Work] = []
-    api.resources.queue.listen(rung.append)
+    api.resources.worker_notifier.listen(rung.append)
     assert (await changed(api, made, state="active"))["state"] == "active"
     assert Work.DELIVER in rung
     await api.work(Work.DELIVER)

@@ -124,4 +124,4 @@ def log_and_wake(
         reason=result.reason,
     )
     if result.poll is not None:
-        resources.queue.wake(Work.RECONCILE)
+        resources.worker_notifier.wake(Work.RECONCILE)

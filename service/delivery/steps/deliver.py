@@ -61,4 +61,4 @@ class Deliverer:
             outcome = await send(resources, delivery.settings, message, started_at)
         await self._recorder.record(delivery, outcome, started_at)
         if delivery.at_limit:
-            resources.queue.wake(Work.DELIVER)
+            resources.worker_notifier.wake(Work.DELIVER)

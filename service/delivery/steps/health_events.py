@@ -87,7 +87,7 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
         await subscriber_health.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": notice.reason}
     log.warning("lane", action=f"subscriber_{notice.status}", **fields)
-    resources.queue.wake(Work.DELIVER)
+    resources.worker_notifier.wake(Work.DELIVER)
 
 
 async def _cancel(resources: Resources) -> None:

@@ -139,7 +139,7 @@ class AttemptRecorder:
         for before, after in changed:
             await health_events.after_health_change(resources, before, after)
         if following or changed:
-            resources.queue.wake(Work.DELIVER)
+            resources.worker_notifier.wake(Work.DELIVER)
         return [None] * len(attempts)
 
     def _results(self, attempts: Sequence[AttemptRecord], unwell: set[str]) -> Results:

@@ -90,7 +90,7 @@ async def _sent(
             now=resources.clock(),
         )
     if count:
-        resources.queue.wake(Work.DELIVER)
+        resources.worker_notifier.wake(Work.DELIVER)
     return count, chunk.rest
 
 
@@ -114,7 +114,7 @@ async def resend(resources: Resources, account_id: str, delivery_id: str) -> Del
         shown = await delivery_log.get(tx, account_id, delivery_id)
     if shown is None:
         raise NotFound
-    resources.queue.wake(Work.DELIVER)
+    resources.worker_notifier.wake(Work.DELIVER)
     return shown
 
 

@@ -135,9 +135,9 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
 def _wake(resources: Resources, added: Sequence[PendingCreate], deliveries: int) -> None:
     """Wake whoever takes the next step of what is committed."""
     for create in added:
-        resources.queue.wake(Work.CHECK_MEDIA if create.has_media_urls else Work.SUBMIT)
+        resources.worker_notifier.wake(Work.CHECK_MEDIA if create.has_media_urls else Work.SUBMIT)
     if deliveries:
-        resources.queue.wake(Work.DELIVER)
+        resources.worker_notifier.wake(Work.DELIVER)
 
 
 def _undecided(creates: Sequence[PendingCreate]) -> list[PendingCreate]:

@@ -159,7 +159,7 @@ class _Look:
             ours = await media_checks.complete(tx, due.id, token, warnings)
         if not ours:
             return "late"
-        self.resources.queue.wake(Work.SUBMIT)
+        self.resources.worker_notifier.wake(Work.SUBMIT)
         return "good"
 
     async def _held(self) -> bool:

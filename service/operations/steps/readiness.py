@@ -36,7 +36,7 @@ async def check_readiness(resources: Resources) -> Health:
     """Try what is needed of Postgres and Redis, and read whether the provider is stopped. Whatever
     goes wrong in it is a finding."""
     (postgres, stopped), heard = await asyncio.gather(
-        _postgres(resources), resources.queue.reachable()
+        _postgres(resources), resources.worker_notifier.reachable()
     )
     redis = "ok" if heard else "cannot be reached: work is swept up"
     return Health({"postgres": postgres, "redis": redis, "provider": stopped})

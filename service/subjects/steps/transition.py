@@ -158,11 +158,11 @@ def log_and_wake(
         error=(after.error or {}).get("code"),
     )
     if deliveries:
-        resources.queue.wake(Work.DELIVER)
+        resources.worker_notifier.wake(Work.DELIVER)
     if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
-        resources.queue.wake(Work.SUBMIT)
+        resources.worker_notifier.wake(Work.SUBMIT)
     if outcome.ignored is None and after.state is State.UNCONFIRMED:
-        resources.queue.wake(Work.RECONCILE)
+        resources.worker_notifier.wake(Work.RECONCILE)
 
 
 def next_poll_time(

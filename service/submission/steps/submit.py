@@ -153,7 +153,7 @@ async def _learn_about_provider(
             async with resources.database.transaction() as tx:
                 await provider_state.resume(tx)
             log.info("submission", action="goes_on")
-            resources.queue.wake(Work.SUBMIT)
+            resources.worker_notifier.wake(Work.SUBMIT)
         case OutcomeUnknown(reason):
             log.warning(
                 "submission", action="answer_lost", subject=claimed.subject.id, reason=reason

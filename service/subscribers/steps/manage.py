@@ -126,7 +126,7 @@ async def change(
         after = await _changed(resources, tx, before, read)
     await _hear(resources, after)
     if flows:
-        resources.queue.wake(Work.DELIVER)
+        resources.worker_notifier.wake(Work.DELIVER)
     return after
 
 
