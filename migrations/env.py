@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.kit.database.connect import connect
-from service.kit.database.driver_errors import passes, unavailable
+from service.kit.database.errors import as_unavailable, is_transient
 from service.schema import metadata
 
 DIALECT = "postgresql+asyncpg://"
@@ -60,8 +60,8 @@ async def main() -> None:
             await connection.run_sync(run)
     except DBAPIError as error:
         cause = error.orig and error.orig.__cause__  # the driver's own
-        if error.connection_invalidated or passes(cause):
-            raise unavailable(cause) from error
+        if error.connection_invalidated or is_transient(cause):
+            raise as_unavailable(cause) from error
         raise
     finally:
         await engine.dispose()

@@ -24,8 +24,8 @@ from service.event_feed.web import routes as event_feed_routes
 from service.event_feed.web.sse import SSEMiddleware
 from service.intake.web import routes as intake_routes
 from service.kit.errors import CallsheetError
-from service.kit.http.large_bodies import Bodies
-from service.kit.http.responses import problem, problem_of
+from service.kit.http.large_bodies import LargeBodyReader
+from service.kit.http.responses import error_response, problem_response
 from service.openapi import routes as openapi
 from service.operations.web import health
 from service.resources import Resources
@@ -109,20 +109,20 @@ def build(resources: Resources) -> Starlette:
     app.router.redirect_slashes = False
     app.state.resources = resources
     app.state.hub = EventHub(resources)
-    app.state.bodies = Bodies()
+    app.state.bodies = LargeBodyReader()
     app.state.batchers = make_batchers(lambda: app.state.resources)
     return app
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
     refused = cast("CallsheetError", error)  # it is registered for these
-    return problem_of(refused)
+    return error_response(refused)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
     lost = cast("HTTPException", error)  # likewise
     code = {404: "not_found", 405: "method_not_allowed"}.get(lost.status_code, "http_error")
-    response = problem(lost.status_code, code, lost.detail)
+    response = problem_response(lost.status_code, code, lost.detail)
     response.headers.update(lost.headers or {})
     if lost.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["allow"] = ", ".join(sorted(_methods(request)))
@@ -138,4 +138,4 @@ def _methods(request: Request) -> set[str]:
 
 async def _fault(request: Request, error: Exception) -> Response:
     log.error("web", action="fault", path=request.url.path, exc_info=error)
-    return problem(500, "internal", "This is a fault of ours; it has been logged.")
+    return problem_response(500, "internal", "This is a fault of ours; it has been logged.")

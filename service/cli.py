@@ -14,10 +14,10 @@ from service.accounts.steps import api_keys
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.steps import reverify, webhook_secrets
 from service.cli_arguments import parser
-from service.kit.database.error_reasons import reason
+from service.kit.database.errors import failure_reason
 from service.kit.database.migrate import migrate
 from service.kit.errors import CallsheetError, FieldError, Invalid, Unavailable
-from service.kit.timestamps import rfc3339
+from service.kit.timestamps import format_rfc3339
 from service.operations.steps import audit, reencrypt
 from service.resources import Resources
 from service.settings import SettingError, Settings, read_settings
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(one.message, file=sys.stderr)
         return 2
     except Unavailable as error:
-        print(reason(error, read_settings(os.environ).database_url), file=sys.stderr)
+        print(failure_reason(error, read_settings(os.environ).database_url), file=sys.stderr)
         return 1
     except CallsheetError as error:
         print(error, file=sys.stderr)
@@ -138,7 +138,7 @@ async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
 def _key_line(one: api_keys.ApiKeyView, width: int) -> str:
     """Without the key; `width` is that of the longest account's name beside it."""
     key, scopes = one.key, ",".join(one.key.scopes)
-    times = (rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
+    times = (format_rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
     created, expires, used = (f"{moment:24}" for moment in times)
     known = f"{key.id:30} {key.prefix:12} {key.account:{width}} {scopes:{SCOPES_WIDTH}}"
     return f"{known} created {created} expires {expires} used {used} {one.state}"
@@ -168,7 +168,7 @@ def _secret(given: str | None) -> str:
 @_with_resources
 async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int:
     for one in await webhook_secrets.list_secrets(resources):
-        print(_line(one), rfc3339(one.created_at) or "-")
+        print(_line(one), format_rfc3339(one.created_at) or "-")
     return 0
 
 

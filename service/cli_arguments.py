@@ -10,7 +10,7 @@ from pathlib import Path
 from service.accounts.steps import api_keys
 from service.callbacks.domain.sources import PROVIDER
 from service.kit import setting_parsers
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.kit.network.ports import MAX_PORT
 
 # Adds a command: its name, one sentence without its dot, and an example that works as it stands.
@@ -72,7 +72,7 @@ def _commands(parser: argparse.ArgumentParser, what: str) -> Add:
 
 def _port(given: str) -> int:
     try:
-        return setting_parsers.whole(0, MAX_PORT)(given)
+        return setting_parsers.integer(0, MAX_PORT)(given)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -80,7 +80,7 @@ def _port(given: str) -> int:
 def _webhook_secret(given: str) -> str:
     """The text itself, if it is a `whsec_` secret; what is wrong is said without it."""
     try:
-        whsec(given)
+        parse_whsec(given)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return given

@@ -15,7 +15,7 @@ from service.accounts.steps.authenticate import account_id_by_name
 from service.intake.steps.accept import accept
 from service.intake.steps.validate import validate
 from service.job_queue import REDIS_ERRORS
-from service.kit.errors import CallsheetError, Invalid, NotFound, TooMany, Unavailable
+from service.kit.errors import CallsheetError, Invalid, NotFound, TooManyRequests, Unavailable
 from service.resources import Resources
 from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
@@ -54,7 +54,7 @@ async def create_subject(
     except (Unavailable, TimeoutError):
         await _extend_job(context, "Postgres is away")
         raise Retry(defer=UNAVAILABLE_RETRY_DELAY) from None
-    except TooMany as error:  # nobody may be waiting for the answer, to send it again
+    except TooManyRequests as error:  # nobody may be waiting for the answer, to send it again
         await _extend_job(context, "the queue is full")
         raise Retry(defer=error.retry_after) from None
     except CallsheetError as error:

@@ -50,7 +50,7 @@ class Resources:
         return self.callback_keys[0]
 
     def new_id(self, prefix: str) -> str:
-        return ids.new_id(prefix, self.clock(), self.random_bytes(ids.CHANCE_BYTES))
+        return ids.new_id(prefix, self.clock(), self.random_bytes(ids.RANDOM_BYTES))
 
 
 def end_of_lease(resources: Resources, now: datetime) -> datetime:

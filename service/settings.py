@@ -12,10 +12,10 @@ from service.callbacks.domain.signature_schemes import V1, Scheme
 from service.callbacks.domain.sources import PROVIDER, read_sources
 from service.delivery.domain.retries import DELIVERY_SCHEDULE
 from service.kit import setting_parsers
-from service.kit.database_url import parse_database_url
+from service.kit.database.url import parse_database_url
 from service.kit.network.ports import parse_ports
 from service.kit.network.url_policy import parse_networks
-from service.kit.validation import ValidationContext, shown
+from service.kit.validation import ValidationContext, quotable
 
 PREFIX = "CALLSHEET_"
 
@@ -45,13 +45,13 @@ class Settings:
     )
     database_pool: int = _setting(
         "23",
-        setting_parsers.whole(5, 1000),
+        setting_parsers.integer(5, 1000),
         "Connections to Postgres that one process, web or worker, has at most; those of all "
         "processes must be fewer than its max_connections",
     )
     redis_url: str = _setting(
         None,
-        setting_parsers.redis,
+        setting_parsers.redis_url,
         "Where Redis or Valkey is, for wake-up calls: redis://user:password@host:port/0; rediss:// "
         "with TLS; unix:///path?db=0. What is special in a password is percent-encoded",
         repr=False,
@@ -64,13 +64,13 @@ class Settings:
     )
     secret_key: bytes = _setting(
         None,
-        setting_parsers.key,
+        setting_parsers.secret_key,
         "32 random bytes in Base64: encrypts secrets at rest, signs callback addresses",
         repr=False,
     )
     previous_secret_keys: tuple[bytes, ...] = _setting(
         "",
-        setting_parsers.keys,
+        setting_parsers.secret_keys,
         "Other keys that still open secrets and verify callback addresses, separated by spaces: "
         "earlier SECRET_KEYs, until `callsheet reencrypt` has run and TASK_DEADLINE has passed; "
         "and the next one, while some processes have it already and others not yet",
@@ -95,7 +95,7 @@ class Settings:
     )
     provider_parallel: int = _setting(
         "10",
-        setting_parsers.whole(1, 100_000),
+        setting_parsers.integer(1, 100_000),
         "Subjects with the provider at once, from claim to end, over all workers",
     )
     provider_timeout: float = _setting(
@@ -105,7 +105,7 @@ class Settings:
     )
     webhook_secrets: tuple[bytes, ...] = _setting(
         "",
-        setting_parsers.secrets,
+        setting_parsers.webhook_secrets,
         "The provider's webhook secrets, whsec_… separated by spaces; set: every callback must be "
         "signed; empty: a callback is a hint, and the state is read back from the provider",
         repr=False,
@@ -131,7 +131,7 @@ class Settings:
     )
     allow_http: bool = _setting(
         "false",
-        setting_parsers.switch,
+        setting_parsers.boolean,
         "Whether subscriber URLs may be http://, nats:// or redis://, none of them encrypted, "
         "beyond ALLOWED_PRIVATE_TARGETS (true or false); callback_urls may be http:// anyway",
     )
@@ -142,7 +142,7 @@ class Settings:
     )
     polls_per_second: int = _setting(
         "20",
-        setting_parsers.whole(1, 10_000),
+        setting_parsers.integer(1, 10_000),
         "How often the provider is asked at most, over all workers; after a pause, a second's "
         "worth at once",
     )
@@ -164,7 +164,7 @@ class Settings:
     )
     delivery_schedule: tuple[float, ...] = _setting(
         ",".join(f"{seconds:g}" for seconds in DELIVERY_SCHEDULE),
-        setting_parsers.schedule,
+        setting_parsers.delays,
         "Seconds between attempts, separated by commas: one at once, then one after each",
     )
     delivery_timeout: float = _setting(
@@ -181,10 +181,10 @@ class Settings:
         "Seconds from there until the subscriber is disabled, if they go on",
     )
     delivery_concurrency: int = _setting(
-        "256", setting_parsers.whole(1, 10_000), "Delivery attempts at once in one worker"
+        "256", setting_parsers.integer(1, 10_000), "Delivery attempts at once in one worker"
     )
     max_subscribers_per_account: int = _setting(
-        "100", setting_parsers.whole(1, 100_000), "Subscribers that one account may have"
+        "100", setting_parsers.integer(1, 100_000), "Subscribers that one account may have"
     )
     requests_per_second: float | None = _setting(
         "",
@@ -194,12 +194,12 @@ class Settings:
     )
     max_queued_per_account: int = _setting(
         "100000",
-        setting_parsers.whole(1, 10_000_000),
+        setting_parsers.integer(1, 10_000_000),
         "Subjects of one account that may be queued at once; beyond it they are refused with 429",
     )
     media_concurrency: int = _setting(
         "8",
-        setting_parsers.whole(1, 1000),
+        setting_parsers.integer(1, 1000),
         "Subjects at once in one worker whose media, given by URL, are fetched and checked; each "
         "takes up to 10 MB of its memory, and one account has half of the places at most",
     )
@@ -210,7 +210,7 @@ class Settings:
     )
     allow_voice_for_images: bool = _setting(
         "false",
-        setting_parsers.switch,
+        setting_parsers.boolean,
         "Whether image subjects may bind a voice: the provider allows it since 2026-03-23, though "
         "its page on creating subjects does not",
     )
@@ -220,7 +220,7 @@ class Settings:
         "How often a worker looks for work nobody woke it for",
     )
     retention_callbacks_days: int = _setting(
-        "35", setting_parsers.whole(1, 3650), "Days that raw callbacks are kept"
+        "35", setting_parsers.integer(1, 3650), "Days that raw callbacks are kept"
     )
     queue_name: str = _setting(
         "callsheet",
@@ -228,10 +228,10 @@ class Settings:
         "The name of our arq queue, where other back ends enqueue",
     )
     host: str = _setting("127.0.0.1", setting_parsers.text, "The address web listens on")
-    port: int = _setting("8000", setting_parsers.whole(0, 65535), "The port web listens on")
+    port: int = _setting("8000", setting_parsers.integer(0, 65535), "The port web listens on")
     log_level: str = _setting(
         "info",
-        setting_parsers.choice("debug", "info", "warning", "error"),
+        setting_parsers.one_of("debug", "info", "warning", "error"),
         "debug, info, warning or error",
     )
 
@@ -268,7 +268,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     context, found = ValidationContext(), {}
     for name in sorted(set(given) - set(known)):
         nearest = context.nearest(name, known)
-        found[PREFIX + shown(name)] = PREFIX + nearest if nearest else None
+        found[PREFIX + quotable(name)] = PREFIX + nearest if nearest else None
     return found
 
 

@@ -21,7 +21,7 @@ from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
 from service.intake.cache.queue_limit import QueueLimit
 from service.job_queue import WorkerNotifier
-from service.kit.concurrency.limiter import MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT, Limiter
+from service.kit.concurrency.limiter import Limiter
 from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
@@ -31,6 +31,7 @@ from service.provider.remote.credentials import ApiKey, KeyPair
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.resources import Resources
 from service.settings import Settings, unknown_variables
+from service.subscribers.steps.send_test import MAX_TESTS, MAX_TESTS_PER_ACCOUNT
 
 CHANCE_BYTES = 1024  # fetched at a time
 COLLECT_AFTER = (10_000, 50, 100)  # objects; collections of the young; of the middle-aged
@@ -88,7 +89,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 send_settings=SendSettingsCache(settings, vault),
                 typical_durations=TypicalDurations(),
                 webhook_secrets=WebhookSecretCache(settings, vault),
-                test_slots=Limiter(MOST_TRIALS, MOST_TRIALS_OF_ACCOUNT),
+                test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
                 callback_keys=vault.derive_all("callback addresses"),
                 clock=utc_now,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec
 from service.local.environment import without_settings
 from service.local.ports import HOST, free_port
 from service.resources import Resources
@@ -20,7 +20,7 @@ from tests.support.callbacks import record, signed, token
 from tests.support.database import fetch
 
 ROOT = Path(__file__).parent.parent
-ANOTHER = secret_of(b"a secret that is not known yet")
+ANOTHER = format_whsec(b"a secret that is not known yet")
 
 
 async def run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.kit.database_url import hosts
+from service.kit.database.url import parse_hosts
 from service.settings import (
     PREFIX,
     SettingError,
@@ -180,7 +180,7 @@ TAKEN = {
 @pytest.mark.parametrize("url", TAKEN)
 def test_addresses_of_postgres_are_taken_as_the_driver_takes_them(url: str) -> None:
     assert read(DATABASE_URL=url).database_url == url
-    assert hosts(url) == TAKEN[url]
+    assert parse_hosts(url) == TAKEN[url]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
 
-from service.kit.database.migrate import config
+from service.kit.database.migrate import alembic_config
 from service.local.environment import without_settings
 from service.local.server import Server
 from tests.conftest import database, execute
@@ -75,7 +75,7 @@ async def test_what_the_wheel_installs_can_migrate(
         version = await connection.fetchval("SELECT version_num FROM alembic_version")
     finally:
         await connection.close()
-    assert version == ScriptDirectory.from_config(config(empty)).get_current_head()
+    assert version == ScriptDirectory.from_config(alembic_config(empty)).get_current_head()
 
 
 def run(command: Sequence[str], folder: Path, environ: dict[str, str] | None = None) -> None:

@@ -11,7 +11,7 @@ _CODINGS: Final = frozenset(
 )
 
 
-def is_coded(content_encoding: str) -> bool:
+def is_encoded(content_encoding: str) -> bool:
     """Whether a Content-Encoding says that the bytes are not the content itself.
 
     Senders write there what names no coding, as a character set: such a word changes no byte.

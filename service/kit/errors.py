@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TABLES_MISSING = "the tables are missing: run `callsheet migrate`"  # message of Unavailable
-QUEUE_FULL, TOO_FAST = "queue_full", "too_many_requests"  # codes of TooMany
+QUEUE_FULL, TOO_MANY_REQUESTS = "queue_full", "too_many_requests"  # codes of TooMany
 NOT_YET, EXPIRED = "not_yet", "expired"  # what may be wrong with the time of a token
 
 
@@ -102,10 +102,10 @@ class Invalid(CallsheetError):
         self.errors = tuple(errors)
 
 
-class TooMany(CallsheetError):
+class TooManyRequests(CallsheetError):
     """More than this account may have; wait, and send it again."""
 
-    code = TOO_FAST
+    code = TOO_MANY_REQUESTS
 
     def __init__(self, message: str, code: str, retry_after: float) -> None:
         """`retry_after` is in seconds."""

@@ -6,29 +6,21 @@ They sort by the time of their making (as ULIDs do), so new rows land at the end
 from datetime import datetime
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's Base32: no i, l, o, u
-CHANCE_BYTES = 10
-LENGTH = 26  # characters after the prefix: 130 bits hold 128
+RANDOM_BYTES = 10
+ID_LENGTH = 26  # characters after the prefix: 130 bits hold 128
 
 
 def new_id(prefix: str, now: datetime, chance: bytes) -> str:
     """`prefix` + `_` + 26 characters; `chance` is CHANCE_BYTES random bytes."""
-    return _id(prefix, now.timestamp(), int.from_bytes(chance))
+    return _encode(prefix, now.timestamp(), int.from_bytes(chance))
 
 
 def first_id(prefix: str, at: float) -> str:
     """The least of the ids that are made from this time on, in Unix seconds."""
-    return _id(prefix, max(0.0, at), 0)
+    return _encode(prefix, max(0.0, at), 0)
 
 
-def _id(prefix: str, at: float, chance: int) -> str:
+def _encode(prefix: str, at: float, chance: int) -> str:
     value = (int(at * 1000) << 80) | chance
-    digits = [ALPHABET[(value >> shift) & 31] for shift in range((LENGTH - 1) * 5, -1, -5)]
+    digits = [ALPHABET[(value >> shift) & 31] for shift in range((ID_LENGTH - 1) * 5, -1, -5)]
     return f"{prefix}_{''.join(digits)}"
-
-
-def event_id(subject_id: str, sequence: int) -> str:
-    """The id of a subject's n-th event: the same whoever computes it, and without a dot.
-
-    A dot would be ambiguous in Standard Webhooks' signed content, `{id}.{timestamp}.{body}`.
-    """
-    return f"evt_{subject_id.partition('_')[2]}_{sequence}"

@@ -10,7 +10,7 @@ SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class RateLimit:
     """So many uses a second. `until` comes from a clock that may be ahead of ours: it is believed
     as far as a second, so that a wrong one never stops anything for longer."""
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 
 SECRET_KEY_BYTES = 32
-LONGEST_WAIT = 7 * 86400  # seconds between two delivery attempts
+MAX_DELAY = 7 * 86400  # seconds between two delivery attempts
 # RFC 3986, 2.2: they end what they stand in.
-NOT_ENCODED = "must have each : / ? # @ [ ] of a user's name or password percent-encoded"
+PERCENT_ENCODING_RULE = "must have each : / ? # @ [ ] of a user's name or password percent-encoded"
 
 
 def text(value: str) -> str:
@@ -29,7 +29,7 @@ def credential(value: str) -> str:
     return value
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
+def integer(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
             msg = f"must be a whole number from {low} to {high}"
@@ -61,14 +61,14 @@ def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda value: parse(value) if value else None
 
 
-def switch(value: str) -> bool:
+def boolean(value: str) -> bool:
     if value not in {"true", "false"}:
         msg = "must be true or false"
         raise ValueError(msg)
     return value == "true"
 
 
-def choice(*words: str) -> Callable[[str], str]:
+def one_of(*words: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in words:
             msg = f"must be one of {', '.join(words)}"
@@ -78,14 +78,14 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def starting_with(*schemes: str) -> str:
+def scheme_rule(*schemes: str) -> str:
     """What an error says that a URL must be."""
     return f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
 
 
 def url(*schemes: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
-        rule = starting_with(*schemes)
+        rule = scheme_rule(*schemes)
         try:
             parts = urlsplit(value)
             usable = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
@@ -106,25 +106,25 @@ def base_url(value: str) -> str:
     return url("http", "https")(value)
 
 
-def redis(value: str) -> str:
+def redis_url(value: str) -> str:
     """The address of a server, or `unix://` and the path of a socket; it may name a database."""
     schemes = ("redis", "rediss", "unix")
     try:
         parts = urlsplit(value)
         unix, named, port = parts.scheme == "unix", parts.hostname, parts.port
     except ValueError:
-        raise ValueError(NOT_ENCODED) from None
+        raise ValueError(PERCENT_ENCODING_RULE) from None
     if parts.scheme not in schemes:
-        raise ValueError(starting_with(*schemes))
+        raise ValueError(scheme_rule(*schemes))
     if bool(named) == unix or port == 0 or parts.fragment:
-        raise ValueError(f"must name a host, or a path after unix://, and {NOT_ENCODED}")
+        raise ValueError(f"must name a host, or a path after unix://, and {PERCENT_ENCODING_RULE}")
     numbers = ["" if unix else parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
     if not all(number.isascii() and number.isdigit() for number in numbers if number):
         raise ValueError("must end in the number of a database, or in none")
     return value.rstrip("/")
 
 
-def key(value: str) -> bytes:
+def secret_key(value: str) -> bytes:
     rule = f"must be {SECRET_KEY_BYTES} bytes in Base64"
     if not value:
         raise ValueError(f"is empty: it {rule}, as `openssl rand -base64 32` makes them")
@@ -137,14 +137,14 @@ def key(value: str) -> bytes:
     return key
 
 
-def keys(value: str) -> tuple[bytes, ...]:
-    return tuple(key(one) for one in value.split())
+def secret_keys(value: str) -> tuple[bytes, ...]:
+    return tuple(secret_key(one) for one in value.split())
 
 
-def secrets(value: str) -> tuple[bytes, ...]:
-    return tuple(whsec(secret) for secret in value.split())
+def webhook_secrets(value: str) -> tuple[bytes, ...]:
+    return tuple(parse_whsec(secret) for secret in value.split())
 
 
-def schedule(value: str) -> tuple[float, ...]:
-    one = seconds(0, LONGEST_WAIT)
+def delays(value: str) -> tuple[float, ...]:
+    one = seconds(0, MAX_DELAY)
     return tuple(one(part.strip()) for part in value.split(",") if part.strip())

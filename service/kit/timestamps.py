@@ -14,14 +14,14 @@ DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
 MAX_RETRY_AFTER: Final = 64  # characters; the longest HTTP date has 33
 
 
-def rfc3339(moment: datetime | None) -> str | None:
+def format_rfc3339(moment: datetime | None) -> str | None:
     """UTC with milliseconds, as the contract has it: 2026-01-02T03:04:05.678Z."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
-def read_rfc3339(text: str) -> datetime | None:
+def parse_rfc3339(text: str) -> datetime | None:
     """The time in UTC; None if there is no zone, or no such time in UTC."""
     try:
         moment = datetime.fromisoformat(text)
@@ -42,7 +42,7 @@ def to_milliseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
-def read_duration(text: str, most: float) -> float:
+def parse_duration(text: str, most: float) -> float:
     """Seconds of a duration as 90, 90s, 5m, 1h or 2d, from 1 to `most`; ValueError with the rule in
     words for anything else."""
     found = DURATION.fullmatch(text)
@@ -53,7 +53,7 @@ def read_duration(text: str, most: float) -> float:
     return float(seconds)
 
 
-def retry_after_seconds(text: str | None, now: datetime) -> float | None:
+def parse_retry_after(text: str | None, now: datetime) -> float | None:
     """A Retry-After header (RFC 9110, section 10.2.3): seconds or an HTTP date; None if neither.
 
     Never negative; a date that has passed is 0.

@@ -16,8 +16,8 @@ from service.kit.network import url_policy
 
 MAX_ERRORS = 100  # a body of a million mistakes is told of the first hundred
 MAX_HINTS = 5  # mistyped names of which the right one is said
-MAX_SHOWN = 64  # characters of a caller's own text repeated in a message
-NFC_SHRINKS = 4  # code points that one composed character stands for, at most
+MAX_QUOTED = 64  # characters of a caller's own text repeated in a message
+MAX_COMPOSED = 4  # code points that one composed character stands for, at most
 
 URL_START = re.compile(r"https?://", re.IGNORECASE)
 VISIBLE = re.compile(r"[!-~]*")
@@ -66,14 +66,14 @@ def read_object(
 ) -> dict[str, Any]:
     """The members that a body gives, each as its reader makes it. Invalid with every error."""
     context = ValidationContext()
-    given = body_members(context, body, readers)
+    given = body_fields(context, body, readers)
     require(context, "", given, required)
-    read = read_each(context, given, readers)
+    read = read_fields(context, given, readers)
     context.raise_errors()
     return read
 
 
-def body_members(
+def body_fields(
     context: ValidationContext, body: object, known: Collection[str], *, nulls: bool = False
 ) -> dict[str, object]:
     """The known members of a whole body, as `members` gives them; Invalid if it is no object."""
@@ -83,7 +83,7 @@ def body_members(
     return given
 
 
-def read_each(
+def read_fields(
     context: ValidationContext, given: Mapping[str, object], readers: Mapping[str, Reader]
 ) -> dict[str, Any]:
     """A body's members, each as its reader makes it; those that have no reader are left out."""
@@ -94,9 +94,9 @@ def read_each(
     }
 
 
-def shown(text: str) -> str:
+def quotable(text: str) -> str:
     """A caller's text made fit for a message: short, and without what no encoder takes."""
-    cut = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+    cut = text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
     return cut.encode("utf-8", "backslashreplace").decode()
 
 
@@ -116,7 +116,7 @@ def object_fields(
         context.add_error(at, "wrong_type", "must be a JSON object")
         return None
     for name in islice((name for name in value if name not in known), MAX_ERRORS):
-        stranger = shown(str(name))
+        stranger = quotable(str(name))
         near = context.nearest(stranger, known)
         hint = f"; did you mean {near}?" if near else ""
         token = stranger.replace("~", "~0").replace("/", "~1")
@@ -187,7 +187,7 @@ def one_of(
     if word is None or word in allowed:
         return word
     context.add_error(
-        at, "not_allowed", f'must be one of {", ".join(allowed)}; not "{shown(word)}"'
+        at, "not_allowed", f'must be one of {", ".join(allowed)}; not "{quotable(word)}"'
     )
     return None
 
@@ -195,21 +195,21 @@ def one_of(
 def text(context: ValidationContext, at: str, value: object, limit: int) -> str | None:
     """1 to `limit` code points after NFC, not all of them blank, none a control character; given
     back in NFC."""
-    text = normal(context, at, value, limit)
+    text = normalized_text(context, at, value, limit)
     if text is not None and not text.strip():
         context.add_error(at, "blank", f"must have 1 to {limit} characters, not all of them blank")
     return text
 
 
-def normal(context: ValidationContext, at: str, value: object, limit: int) -> str | None:
+def normalized_text(context: ValidationContext, at: str, value: object, limit: int) -> str | None:
     """At most `limit` code points after NFC, none a control character; given back in NFC."""
     raw = string(context, at, value)
     if raw is None:
         return None
     # Composing what cannot fit anyway would take quadratic time on a run of accents.
-    if len(raw) > limit * NFC_SHRINKS or len(unicodedata.normalize("NFC", raw)) > limit:
+    if len(raw) > limit * MAX_COMPOSED or len(unicodedata.normalize("NFC", raw)) > limit:
         context.add_error(at, "too_long", f"must have at most {limit} characters")
-        raw = raw[: limit * NFC_SHRINKS]
+        raw = raw[: limit * MAX_COMPOSED]
     kinds = {unicodedata.category(character) for character in raw}
     if "Cc" in kinds:
         context.add_error(at, "control_character", "must not contain control characters")

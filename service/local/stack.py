@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import service
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec
 from service.local.environment import without_settings
 from service.local.errors import LocalError
 from service.local.folders import kept, make_folder, only_user
@@ -153,7 +153,7 @@ def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]
         "CALLSHEET_SECRET_KEY": secret("secret-key", lambda key: b64encode(key).decode()),
         "CALLSHEET_PROVIDER_URL": simulator_url,
         "CALLSHEET_PROVIDER_API_KEY": secret("provider-key", bytes.hex),
-        "CALLSHEET_WEBHOOK_SECRETS": secret("webhook-secret", secret_of),
+        "CALLSHEET_WEBHOOK_SECRETS": secret("webhook-secret", format_whsec),
         "CALLSHEET_ALLOWED_PRIVATE_TARGETS": PRIVATE_TARGETS,
     }
 

@@ -19,7 +19,7 @@ from service.intake.cache.queue_limit import QueueLimit
 from service.intake.domain.create_request import Accepted
 from service.intake.steps.accept import accept_batch
 from service.intake.steps.validate import validate
-from service.kit.errors import TooMany
+from service.kit.errors import TooManyRequests
 from service.resources import Resources
 from service.submission.steps import submit
 from tests.support.api import Api
@@ -134,7 +134,7 @@ async def test_a_rate_below_one_lets_one_pass_and_says_how_long_to_wait(
     (first,) = await authenticate.known(resources, [digest])
     assert isinstance(first, Caller)
     (refused,) = await authenticate.known(resources, [digest])
-    assert isinstance(refused, TooMany)
+    assert isinstance(refused, TooManyRequests)
     assert 0 < refused.retry_after <= 10
     await pause(resources, 10)
     (third,) = await authenticate.known(resources, [digest])
@@ -233,7 +233,7 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
     request = validate(resources.settings, account, a_request())
     with heard() as statements:
         results = [(await accept_batch(resources, [request]))[0] for _ in range(3)]
-    assert {type(result) for result in results} == {TooMany}
+    assert {type(result) for result in results} == {TooManyRequests}
     assert sum("count(*)" in one and "queued" in one for one in statements) == 1
     await fetch(resources, "DELETE FROM subjects WHERE id = 'q2'")
     clock.pass_by(1)
@@ -263,6 +263,6 @@ async def test_a_batch_fills_the_queue_and_the_rest_of_it_is_refused(api: Api) -
 async def test_a_request_refused_for_its_queue_binds_no_key(api: Api, account: str) -> None:
     for _ in range(FEW):
         await api.create()
-    with pytest.raises(TooMany):
+    with pytest.raises(TooManyRequests):
         await create(api.resources, account, a_request(), "key")
     assert not await fetch(api.resources, "SELECT key FROM idempotency_keys")

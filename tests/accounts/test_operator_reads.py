@@ -264,8 +264,8 @@ async def test_a_rare_state_or_tag_is_found_on_later_pages_where_much_is_passed_
     api: Api, operator: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page looks through so many rows, and says where to go on, though it has none to show."""
-    monkeypatch.setattr(subject_lists, "MOST_READ", 3)
-    assert bounded_scan.MOST_READ == 10_000
+    monkeypatch.setattr(subject_lists, "MAX_ROWS_SCANNED", 3)
+    assert bounded_scan.MAX_ROWS_SCANNED == 10_000
     rare = await api.create(tag_list=[{"tag_id": "o_101"}])
     for _ in range(7):
         clock.pass_by(1)

@@ -43,7 +43,7 @@ async def bare(urls: list[str], count: int, body: bytes) -> None:
         async def post() -> None:
             for number in numbers:
                 at = int(utc_now().timestamp())
-                signed = webhook_signatures.headers([KEY], f"evt_{number}", at, body)
+                signed = webhook_signatures.signature_headers([KEY], f"evt_{number}", at, body)
                 headers = signed | {"content-type": "application/json"}
                 url = urls[number % len(urls)]
                 async with session.post(url, data=body, headers=headers) as answer:
@@ -70,7 +70,7 @@ class Plain:
             )
             event_id, body, url = (await tx.execute(found)).one()
         now = utc_now()
-        signed = webhook_signatures.headers([KEY], event_id, int(now.timestamp()), body)
+        signed = webhook_signatures.signature_headers([KEY], event_id, int(now.timestamp()), body)
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             answer = await http.post(
                 url, content=body, headers=signed | {"content-type": "application/json"}

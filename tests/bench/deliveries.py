@@ -16,8 +16,8 @@ from time import monotonic, sleep
 
 import httpx
 
-from service.kit.ids import CHANCE_BYTES, new_id
-from service.kit.timestamps import rfc3339
+from service.kit.ids import RANDOM_BYTES, new_id
+from service.kit.timestamps import format_rfc3339
 from service.local.stack import Stack, stack
 from service.subjects.domain.event import subject_event
 from service.wiring import utc_now
@@ -192,8 +192,8 @@ def _subscribers(running: Stack, urls: Sequence[str]) -> list[tuple[str, str]]:
 async def _fill(url: str, subscribers: Sequence[tuple[str, str]], count: int) -> list[str]:
     """So many subjects that have ended, each with a delivery that is due of its last event."""
     at = utc_now()
-    told = rfc3339(at)
-    stems = sorted(new_id("", at, secrets.token_bytes(CHANCE_BYTES))[1:] for _ in range(count))
+    told = format_rfc3339(at)
+    stems = sorted(new_id("", at, secrets.token_bytes(RANDOM_BYTES))[1:] for _ in range(count))
     records = [
         (n, *subscribers[n % len(subscribers)], stem, f"task{stem}", at, told)
         for n, stem in enumerate(stems)

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.kit.crypto.key_formats import whsec
-from service.kit.crypto.webhook_signatures import headers
+from service.kit.crypto.key_formats import parse_whsec
+from service.kit.crypto.webhook_signatures import signature_headers
 from service.local.stack import Stack, stack
 from tests.bench.floor import floor
 from tests.support.simulator import served, until
@@ -104,7 +104,7 @@ async def accepted_to_provider(stack: Stack, samples: int, rate: float) -> list[
 
 async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> list[float]:
     """Milliseconds from the sending of a signed callback to its event at the subscriber."""
-    key = whsec(stack.env["CALLSHEET_WEBHOOK_SECRETS"])
+    key = parse_whsec(stack.env["CALLSHEET_WEBHOOK_SECRETS"])
     sent: dict[str, float] = {}
     got: dict[str, float] = {}
 
@@ -187,7 +187,7 @@ class _Caller:
                 "updated_at": int(time.time() * 1000),
             }
         )
-        signed = headers([key], f"msg_{subject['id']}", int(time.time()), body)
+        signed = signature_headers([key], f"msg_{subject['id']}", int(time.time()), body)
         url = f"{self._stack.base_url}/callbacks"
         async with self._http.post(url, data=body, headers=signed) as answer:
             answer.raise_for_status()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from service.kit.ids import CHANCE_BYTES, new_id
-from service.kit.timestamps import rfc3339
+from service.kit.ids import RANDOM_BYTES, new_id
+from service.kit.timestamps import format_rfc3339
 from service.wiring import utc_now
 from tests.bench.cpu import usage
 from tests.bench.database import connected
@@ -98,7 +98,7 @@ def _lives(count: int) -> Lives:
     """Stems and provider tasks, both in the order of time as real ones are."""
     now = utc_now()
     task = int(now.timestamp() * 1000) << 22
-    stems = (new_id("", now, secrets.token_bytes(CHANCE_BYTES))[1:] for _ in range(count))
+    stems = (new_id("", now, secrets.token_bytes(RANDOM_BYTES))[1:] for _ in range(count))
     return [(stem, str(task + n)) for n, stem in enumerate(sorted(stems))]
 
 
@@ -110,7 +110,7 @@ async def _written(database_url: str, lives: Lives) -> AsyncIterator[Any]:
         await connection.execute(f"CREATE TEMP TABLE bench_lives ({COLUMNS})")
         account = await connection.fetchval("SELECT id FROM accounts WHERE name = $1", ACCOUNT)
         at = utc_now() - AGE
-        told = rfc3339(at)
+        told = format_rfc3339(at)
         records = [(n, account, None, *life, at, told) for n, life in enumerate(lives)]
         await connection.copy_records_to_table("bench_lives", records=records)
         queued, submitted, _ = subject()

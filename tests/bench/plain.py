@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.callbacks.domain.verification import verify_v1
-from service.kit.ids import CHANCE_BYTES, new_id
+from service.kit.ids import RANDOM_BYTES, new_id
 from service.provider.domain.report_to_signal import status_update
 from service.provider.domain.task_reports import Report, read_callback
 from service.schema.callbacks import callbacks
@@ -147,4 +147,4 @@ async def _tell(tx: AsyncConnection, event: Event, now: datetime) -> None:
 
 
 def _new_id(prefix: str, now: datetime) -> str:
-    return new_id(prefix, now, secrets.token_bytes(CHANCE_BYTES))
+    return new_id(prefix, now, secrets.token_bytes(RANDOM_BYTES))

@@ -19,13 +19,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.callbacks.domain.verification import verify_v1
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.server import KEEP_ALIVE
 from service.wiring import tune_garbage_collector, utc_now
 from tests.bench.plain import Plain
 
-KEYS = [whsec(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]
+KEYS = [parse_whsec(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]
 
 ANSWER = b'{"an": "%b"}' % (b"x" * 588)  # as long as a subject is
 

@@ -4,8 +4,8 @@ import json
 import time
 from collections.abc import Sequence
 
-from service.kit.crypto.key_formats import whsec
-from service.kit.crypto.webhook_signatures import headers
+from service.kit.crypto.key_formats import parse_whsec
+from service.kit.crypto.webhook_signatures import signature_headers
 from tests.bench.lives import RECORD
 
 BODY_BYTES = 1000
@@ -13,14 +13,14 @@ BODY_BYTES = 1000
 
 def prepared(secret: str, port: int, lives: Sequence[tuple[str, str]]) -> list[bytes]:
     """The requests, whole, for subjects given as (stem, task): signed now, so use them soon."""
-    key, now = whsec(secret), int(time.time())
+    key, now = parse_whsec(secret), int(time.time())
     begin = f"POST /callbacks HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json"
     return [_request(begin, key, now, stem, task) for stem, task in lives]
 
 
 def _request(begin: str, key: bytes, now: int, stem: str, task: str) -> bytes:
     body = _filled(_BODY, stem, task)
-    signed = headers([key], task + "0", now, body)
+    signed = signature_headers([key], task + "0", now, body)
     lines = [begin, f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in signed.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 

@@ -12,7 +12,7 @@ from service.accounts.steps import api_keys
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import webhook_secrets
 from service.callbacks.store.archive import COUNTED
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET
 from tests.contract.test_secrecy import plain, secrets_in
 from tests.support.api import Api
@@ -20,7 +20,7 @@ from tests.support.callbacks import TASK, record, signed, token
 from tests.support.clock import Clock
 from tests.support.database import fetch
 
-ANOTHER = secret_of(b"not the secret that is in force")
+ANOTHER = format_whsec(b"not the secret that is in force")
 SHARED = "the-secret-of-a-relay"
 NOTHING = "cbk_00000000000000000000000000"
 

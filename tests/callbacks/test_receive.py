@@ -16,7 +16,7 @@ from service.app import build
 from service.callbacks.domain.callback import RawCallback
 from service.callbacks.domain.verification import TOLERANCE
 from service.callbacks.web.receive import MAX_CALLBACK
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from tests.support.api import Api
@@ -24,7 +24,7 @@ from tests.support.callbacks import newer, record, signed, token
 from tests.support.database import fetch
 from tests.support.simulator import served
 
-ANOTHER = secret_of(b"another key than the provider's")
+ANOTHER = format_whsec(b"another key than the provider's")
 MALFORMED = (
     b"",
     b"{",

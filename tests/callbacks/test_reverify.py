@@ -9,14 +9,14 @@ import pytest
 
 from service.accounts.steps import api_keys
 from service.callbacks.steps import reverify, webhook_secrets
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec
 from service.subjects.store import subjects
 from tests.support.api import Api
 from tests.support.callbacks import newer, record, signed, token
 from tests.support.clock import Clock
 from tests.support.database import blocked, fetch
 
-OTHER = secret_of(b"a secret that is not known yet")
+OTHER = format_whsec(b"a secret that is not known yet")
 
 
 @pytest.fixture

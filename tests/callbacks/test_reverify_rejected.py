@@ -11,7 +11,7 @@ from service import app, batchers
 from service.accounts.steps import api_keys
 from service.callbacks.steps import ingest, webhook_secrets
 from service.callbacks.steps.verify import MAX_STRANGE
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
@@ -20,7 +20,7 @@ from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.simulator import served
 
-FORGED = secret_of(b"a secret that somebody made up")
+FORGED = format_whsec(b"a secret that somebody made up")
 SHARED = "the-secret-of-a-relay"
 
 

@@ -12,8 +12,7 @@ from structlog.typing import EventDict
 from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.callbacks.domain.signature_schemes import V1, Hmac
 from service.callbacks.steps import reverify, webhook_secrets
-from service.kit.crypto.key_formats import whsec
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec, parse_whsec
 from service.kit.errors import Invalid, NotFound
 from service.resources import Resources
 from service.settings import Settings
@@ -24,8 +23,8 @@ from tests.support.database import fetch
 from tests.support.signed_callbacks import WHPK
 from tests.support.waiting import eventually
 
-OLD = secret_of(b"the secret of the old days")
-NEW = secret_of(b"the secret of the new days")
+OLD = format_whsec(b"the secret of the old days")
+NEW = format_whsec(b"the secret of the new days")
 SENDERS = 4
 EACH = 30  # callbacks answered in each stage of a rotation
 
@@ -114,7 +113,7 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
     cache = WebhookSecretCache(changed, resources.encryptor)
     async with resources.database.transaction() as tx:
         await cache.refresh(tx)
-    assert cache.in_force("provider") == (renamed, (whsec(OLD),))
+    assert cache.in_force("provider") == (renamed, (parse_whsec(OLD),))
 
 
 async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secret_in_force(
@@ -182,14 +181,16 @@ async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     added, new = await webhook_secrets.add(elsewhere, "provider", OLD)
     assert new
     assert len(added.fingerprint) == 12
-    assert added.fingerprint != hashlib.sha256(whsec(OLD)).hexdigest()[:12], "not to be guessed"
+    assert added.fingerprint != hashlib.sha256(parse_whsec(OLD)).hexdigest()[:12], (
+        "not to be guessed"
+    )
     again, new = await webhook_secrets.add(api.resources, "provider", OLD)
     assert (again, new) == (added, False)
     other, _ = await webhook_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
     assert await webhook_secrets.list_secrets(api.resources) == [added, other]
     assert other.fingerprint != added.fingerprint
     rows = await fetch(api.resources, "SELECT * FROM webhook_secrets")
-    assert whsec(OLD) not in rows[0]["secret"]
+    assert parse_whsec(OLD) not in rows[0]["secret"]
 
 
 async def test_a_public_key_never_becomes_the_secret_of_an_hmac(

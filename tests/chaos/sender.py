@@ -16,7 +16,7 @@ import orjson
 from service.callbacks.domain.url_tokens import SEPARATOR, callback_token
 from service.kit.crypto import webhook_signatures
 from service.kit.crypto.encryption import Encryptor
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from tests.chaos.world import AGAIN, Hearing, World, until
 
 OPPOSITE = {"succeed": "failed", "failed": "succeed"}
@@ -54,7 +54,7 @@ class Sender:
         env = world.stack.env
         vault = Encryptor(b64decode(env["CALLSHEET_SECRET_KEY"]), secrets.token_bytes)
         self._address_key = vault.derive("callback addresses")
-        self._key = whsec(env["CALLSHEET_WEBHOOK_SECRETS"])
+        self._key = parse_whsec(env["CALLSHEET_WEBHOOK_SECRETS"])
         self._world, self._heard, self._dice = world, heard, dice
         self._sent: list[Letter] = []
         self._taken_ids: list[str] = []  # forged before their true message is written
@@ -218,7 +218,7 @@ class Sender:
     ) -> Letter:
         message_id = message_id or self._new_id()
         at = int(time.time()) - age
-        headers = webhook_signatures.headers([key or self._key], message_id, at, body)
+        headers = webhook_signatures.signature_headers([key or self._key], message_id, at, body)
         return Letter(kind, message_id, body, address, headers, genuine=True)
 
     def _address(self, subject_id: str) -> str:

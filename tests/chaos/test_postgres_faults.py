@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from service.kit.crypto import webhook_signatures
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.local.stack import Stack, stack
 from tests.chaos.world import QUICK, World, until
 from tests.support.simulator import receiver
@@ -53,11 +53,13 @@ class Load:
                     self.subjects.append(answer.json()["id"])
 
     async def call_back_for_ever(self) -> None:
-        key = whsec(self.world.stack.env["CALLSHEET_WEBHOOK_SECRETS"])
+        key = parse_whsec(self.world.stack.env["CALLSHEET_WEBHOOK_SECRETS"])
         while True:
             message_id = f"msg_{secrets.token_hex(8)}"
             body = orjson.dumps({"task_id": message_id, "task_status": "processing"})
-            headers = webhook_signatures.headers([key], message_id, int(time.time()), body)
+            headers = webhook_signatures.signature_headers(
+                [key], message_id, int(time.time()), body
+            )
             with suppress(httpx.TransportError):
                 answer = await self.world.http.post("/callbacks", content=body, headers=headers)
                 if self._promised(answer, 200):

@@ -19,11 +19,12 @@ from service.compat_api.domain import envelopes
 from service.delivery.steps import replay
 from service.event_feed.web import cursors
 from service.intake.domain import request_rules as rules
+from service.intake.web import routes
 from service.kit import errors, validation
-from service.kit.database.bounded_scan import MOST_READ
+from service.kit.database.bounded_scan import MAX_ROWS_SCANNED
 from service.kit.http import requests
 from service.kit.http.responses import STATUS
-from service.kit.ids import ALPHABET, LENGTH
+from service.kit.ids import ALPHABET, ID_LENGTH
 from service.kit.timestamps import DURATION
 from service.media.domain import image, video
 from service.openapi.routes import document
@@ -115,7 +116,7 @@ def text_of(operation: str) -> str:
 
 
 LIMITS_OF_BODIES = {
-    requests.MAX_SUBJECT_BODY: ("createSubject", "createSubjects"),
+    routes.MAX_SUBJECT_BODY: ("createSubject", "createSubjects"),
     requests.MAX_SMALL_BODY: (
         *("createSubscriber", "changeSubscriber", "replay"),
         *("rotateSecret", "rotateCallbackSecret"),
@@ -131,7 +132,7 @@ FIGURES: list[tuple[object, str]] = [
     (text_of("readSubject"), f"At most {conditional.MOST_HELD} seconds are waited"),
     (text_of("readSubject"), f"more than {conditional.MOST_WAIT} counts"),
     (DOCUMENT["components"]["parameters"]["wait"], f"After {conditional.MOST_HELD} seconds"),
-    (DOCUMENT["components"]["parameters"]["limit"], f"looks through {MOST_READ:,} entries"),
+    (DOCUMENT["components"]["parameters"]["limit"], f"looks through {MAX_ROWS_SCANNED:,} entries"),
     (DOCUMENT["components"]["securitySchemes"], f"at most {access_tokens.MAX_LIFE:,} seconds"),
     (DOCUMENT["components"]["securitySchemes"], f"at most {access_tokens.LEEWAY}."),
     (SCHEMAS["Image"], f"at most {image.MAX_BYTES:,} bytes"),
@@ -154,7 +155,7 @@ def test_each_figure_in_the_prose_is_that_of_the_code(part: object, figure: str)
 
 
 def test_each_pattern_that_the_code_has_too_is_the_same() -> None:
-    id_ = f"[{ALPHABET}]{{{LENGTH}}}"
+    id_ = f"[{ALPHABET}]{{{ID_LENGTH}}}"
     patterns = {
         "SubjectId": f"^sub_{id_}$",
         "SubscriberId": f"^sbr_{id_}$",
@@ -197,7 +198,10 @@ def test_each_problem_has_a_code_and_each_code_a_problem() -> None:
         for code in schema["properties"]["code"]["enum"]
     }
     raised = {(status, kind.code) for kind, status in STATUS.items()}
-    raised |= {(STATUS[errors.TooMany], code) for code in (errors.QUEUE_FULL, errors.TOO_FAST)}
+    raised |= {
+        (STATUS[errors.TooManyRequests], code)
+        for code in (errors.QUEUE_FULL, errors.TOO_MANY_REQUESTS)
+    }
     raised |= {(STATUS[errors.Conflict], code) for code in conflicts()}
     assert described == raised
 

@@ -155,7 +155,7 @@ async def test_a_list_is_narrowed_to_a_state_and_to_an_event(
 async def test_a_state_that_is_rare_is_found_over_several_pages(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_log, "MOST_READ", 3)
+    monkeypatch.setattr(delivery_log, "MAX_ROWS_SCANNED", 3)
     made = await api.subscribe("http://127.0.0.1:9999")
     for _ in range(8):
         await api.create()

@@ -15,7 +15,7 @@ from service.delivery.steps import health_events
 from service.delivery.steps.deliver import FEW, Deliverer
 from service.delivery.store import record
 from service.job_queue import Work
-from service.kit.ids import event_id
+from service.subjects.domain.event import event_id
 from service.worker import make_work_loops
 from tests.delivery.test_deliver import backend, listed
 from tests.support.api import Api

@@ -20,7 +20,7 @@ from service.delivery.domain.subscriber_health import (
     SubscriberHealth,
     apply_results,
 )
-from service.kit.timestamps import rfc3339
+from service.kit.timestamps import format_rfc3339
 from service.subjects.domain.event import HealthNotice
 from tests.support.subjects import NOW
 
@@ -125,7 +125,7 @@ def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
 ) -> None:
     health = applied(OPEN, *[after(hour * 3600) for hour in hours])
     assert health.status is expected
-    assert health.reason == (expected and f"it has failed since {rfc3339(NOW)}")
+    assert health.reason == (expected and f"it has failed since {format_rfc3339(NOW)}")
 
 
 def test_a_success_after_it_was_told_of_is_told_too() -> None:

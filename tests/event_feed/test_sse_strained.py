@@ -97,7 +97,7 @@ async def test_streams_go_on_when_postgres_ends_the_connection_that_listens(
     monkeypatch.setattr(event_hub, "RECONNECT", 0.05)
     async with world.stream() as reader:
         await eventually(world.listening)
-        assert await fetch(world.resources, KILL, listen.NAME)
+        assert await fetch(world.resources, KILL, listen.APPLICATION_NAME)
         made = await world.write(2)
         assert told(await reader.frames(2)) == ids(*made)
         await eventually(world.listening)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from structlog.typing import EventDict
 
-from service.kit.concurrency.batcher import MOST_WEIGHT, Batcher
+from service.kit.concurrency.batcher import MAX_WAITING_BYTES, Batcher
 from service.kit.errors import Unavailable
 
 
@@ -94,7 +94,7 @@ async def test_too_much_waiting_is_refused_and_nothing_of_it_is_kept() -> None:
 
 async def test_too_many_bytes_waiting_are_refused_too() -> None:
     store = Store()
-    results = await together(store, 1, 2, 3, weight=MOST_WEIGHT // 3)
+    results = await together(store, 1, 2, 3, weight=MAX_WAITING_BYTES // 3)
     assert results[:2] == [2, 4]
     assert isinstance(results[2], Unavailable)
 
@@ -102,7 +102,7 @@ async def test_too_many_bytes_waiting_are_refused_too() -> None:
 async def test_the_bytes_of_what_is_written_are_given_back() -> None:
     store = Store()
     store.gate.set()
-    async with Batcher(store.write, weigh=lambda _: MOST_WEIGHT) as batcher:
+    async with Batcher(store.write, weigh=lambda _: MAX_WAITING_BYTES) as batcher:
         assert [await batcher.submit(item) for item in (1, 2, 3)] == [2, 4, 6]
 
 

@@ -16,7 +16,7 @@ from service.kit.database.connect import connect
 from service.kit.database.database import Database
 from service.kit.database.listen import listen
 from service.kit.database.migrate import migrate
-from service.kit.database.pool import Bounds
+from service.kit.database.pool import PoolTimeouts
 from service.kit.errors import Unavailable
 from service.local.server import Server
 from tests.conftest import execute
@@ -37,7 +37,7 @@ from tests.support.database_access import (
 from tests.support.relay import Relay
 
 SOON = 5.0  # seconds; far from the 45 that a statement may take
-CHECKED = Bounds(check_after=0, check=0.2)  # as if every connection had lain idle
+CHECKED = PoolTimeouts(check_after=0, check=0.2)  # as if every connection had lain idle
 
 
 @each_way
@@ -74,7 +74,7 @@ async def test_an_idle_connection_that_answers_is_used_again(database_url: str, 
 async def test_a_connection_is_replaced_at_a_certain_age(database_url: str, use: Use) -> None:
     async with opened(database_url) as one:
         assert await use(one) == await use(one)
-    async with opened(database_url, Bounds(age=0)) as one:
+    async with opened(database_url, PoolTimeouts(age=0)) as one:
         assert await use(one) != await use(one)
 
 
@@ -185,7 +185,7 @@ async def test_a_statement_is_compiled_once_whatever_its_values_are(
 async def test_what_is_kept_of_statements_has_a_bound(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_connection, "MOST_COMPILED", 3)
+    monkeypatch.setattr(database_connection, "MAX_COMPILED", 3)
     async with opened(database_url) as one, one.autocommit() as tx:
         for number in range(10):
             assert await tx.scalar(text(f"SELECT {number}")) == number

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.delivery.remote.outcomes import Answered
 from service.delivery.remote.webhook import WebhookSender
-from service.kit.network.exact_urls import exact, onward
+from service.kit.network.exact_urls import exact_url, redirect_target
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetched, Fetcher
 from service.provider.remote.client import Provider
@@ -135,9 +135,9 @@ async def test_what_a_callers_url_may_not_have_is_escaped_in_utf_8() -> None:
     ],
 )
 def test_a_location_is_relative_to_where_it_was_met(location: str, expected: str | None) -> None:
-    led = onward("http://sub.test:81/a/b/c?d=/e/", location)
+    led = redirect_target("http://sub.test:81/a/b/c?d=/e/", location)
     if expected is None:
-        assert str(exact(led)) == "http://other.test/x"
+        assert str(exact_url(led)) == "http://other.test/x"
     else:
         assert led == f"http://sub.test:81{expected}"
 
@@ -191,7 +191,7 @@ TEXTS = st.text(st.characters(codec="latin-1") | st.sampled_from("/?#%;:@.[]\\ "
 @given(TEXTS)
 def test_whatever_a_location_says_what_is_asked_for_is_one_line_of_ascii(location: str) -> None:
     try:
-        asked = exact(onward("http://sub.test/a/b?c", location)).raw_path_qs
+        asked = exact_url(redirect_target("http://sub.test/a/b?c", location)).raw_path_qs
     except ValueError:
         return
     assert asked.startswith("/")
@@ -201,5 +201,5 @@ def test_whatever_a_location_says_what_is_asked_for_is_one_line_of_ascii(locatio
 
 @given(st.text(st.sampled_from("azAZ09-._~:/?[]@!$&'()*+,;=%")))
 def test_what_a_url_may_have_is_never_changed(letters: str) -> None:
-    assert exact(f"http://sub.test/{letters}").raw_path_qs == f"/{letters}"
-    assert onward("http://sub.test/a", f"/.{letters}") == f"http://sub.test/.{letters}"
+    assert exact_url(f"http://sub.test/{letters}").raw_path_qs == f"/{letters}"
+    assert redirect_target("http://sub.test/a", f"/.{letters}") == f"http://sub.test/.{letters}"

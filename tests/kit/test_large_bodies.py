@@ -15,10 +15,10 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
+from service.intake.web.routes import MAX_SUBJECT_BODY
 from service.kit.concurrency.limiter import Limiter
 from service.kit.errors import FieldError, Invalid, Malformed
-from service.kit.http.large_bodies import MOST_VALUES, SMALL, Bodies
-from service.kit.http.requests import MAX_SUBJECT_BODY
+from service.kit.http.large_bodies import MAX_IN_MEMORY, MAX_JSON_VALUES, LargeBodyReader
 from tests.support.api import Api
 from tests.support.large_bodies import (
     HEADERS,
@@ -36,16 +36,21 @@ from tests.support.simulator import until
 
 
 async def test_a_small_body_stays_in_memory_and_a_larger_one_is_read_from_disk() -> None:
-    held = Bodies()
+    held = LargeBodyReader()
     async with reader(held) as http:
-        for size, large in ((2, False), (SMALL, False), (SMALL + 1, True), (LIMIT, True)):
+        for size, large in (
+            (2, False),
+            (MAX_IN_MEMORY, False),
+            (MAX_IN_MEMORY + 1, True),
+            (LIMIT, True),
+        ):
             answer = await http.post("/", content=text(size))
             assert answer.json() == {"large": large, "made": size - 2}
     assert (held.disk.in_use, nameless()) == (0, 0)
 
 
 async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announced() -> None:
-    held = Bodies()
+    held = LargeBodyReader()
     async with reader(held) as http:
         announced = await http.post("/", content=text(LIMIT + 1))
         counted = await http.post("/", content=in_pieces(text(LIMIT + 1)))
@@ -55,7 +60,7 @@ async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announce
 
 
 async def test_a_body_announced_too_large_is_refused_before_any_of_it_comes() -> None:
-    async with reader(Bodies()) as http:
+    async with reader(LargeBodyReader()) as http:
         host, port = http.base_url.host, http.base_url.port
         incoming, writer = await asyncio.open_connection(host, port)
         writer.write(head(LIMIT + 1))
@@ -68,20 +73,20 @@ async def test_a_body_announced_too_large_is_refused_before_any_of_it_comes() ->
     [{"content-type": "text/plain"}, {"content-type": ""}, {"content-encoding": "gzip"}],
 )
 async def test_only_json_as_it_is_is_read(headers: dict[str, str]) -> None:
-    async with reader(Bodies()) as http:
+    async with reader(LargeBodyReader()) as http:
         assert (await http.post("/", content=text(9), headers=headers)).status_code == 415
 
 
-@pytest.mark.parametrize("size", [9, SMALL + 1])
+@pytest.mark.parametrize("size", [9, MAX_IN_MEMORY + 1])
 async def test_what_is_not_json_is_malformed(size: int) -> None:
-    async with reader(Bodies()) as http:
+    async with reader(LargeBodyReader()) as http:
         answer = await http.post("/", content=b"?" * size)
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
 
 async def test_a_large_body_of_countless_values_is_refused_before_it_is_parsed() -> None:
-    async with reader(Bodies()) as http:
-        for count, status in ((MOST_VALUES, 200), (MOST_VALUES + 1, 413)):
+    async with reader(LargeBodyReader()) as http:
+        for count, status in ((MAX_JSON_VALUES, 200), (MAX_JSON_VALUES + 1, 413)):
             lists = b"[" + b"0,   " * (count - 1) + b"0]"
             assert (await http.post("/", content=lists)).status_code == status
 
@@ -106,7 +111,7 @@ async def test_four_whole_images_in_base64_fit_and_a_fifth_does_not(api: Api) ->
 
 
 async def test_what_one_more_sender_costs_is_a_few_pieces_and_no_body() -> None:
-    async with reader(Bodies()) as http:
+    async with reader(LargeBodyReader()) as http:
         alone, together = [await peak(http, senders) for senders in (1, 17)]
     assert (together - alone) / 16 < 2_000_000 < LIMIT / 4
 
@@ -126,7 +131,7 @@ async def peak(http: httpx.AsyncClient, senders: int) -> int:
 
 
 async def test_a_connection_cut_while_it_sends_leaves_nothing_behind() -> None:
-    held = Bodies()
+    held = LargeBodyReader()
     async with reader(held) as http:
         writers = [await begun(http, LIMIT, b" " * 1_000_000) for _ in range(5)]
         await until(lambda: held.disk.in_use == nameless() == 5)
@@ -136,7 +141,7 @@ async def test_a_connection_cut_while_it_sends_leaves_nothing_behind() -> None:
 
 
 async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_file() -> None:
-    held, hold, has_place = Bodies(), asyncio.Event(), threading.Event()
+    held, hold, has_place = LargeBodyReader(), asyncio.Event(), threading.Event()
     async with reader(held, lambda _value: has_place.set(), hold) as http:
         first = asyncio.create_task(http.post("/", content=text(LIMIT)))
         await until(has_place.is_set)
@@ -152,10 +157,10 @@ async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_fil
 
 
 async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> None:
-    held, checked = Bodies(), threading.Event()
+    held, checked = LargeBodyReader(), threading.Event()
 
     def make(value: str) -> int:
-        return len(value) if len(value) < SMALL else checked.wait() and 0
+        return len(value) if len(value) < MAX_IN_MEMORY else checked.wait() and 0
 
     async with reader(held, make) as http:
         large = [asyncio.create_task(http.post("/", content=text(LIMIT))) for _ in range(3)]
@@ -167,20 +172,20 @@ async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> No
 
 
 async def test_one_more_than_may_be_on_disk_is_told_to_come_again() -> None:
-    held = Bodies(disk=Limiter(1, 1))
+    held = LargeBodyReader(disk=Limiter(1, 1))
     async with reader(held) as http:
         slow = await begun(http, LIMIT, b" " * 1_000_000)
         await until(lambda: held.disk.in_use == 1)
         answer = await http.post("/", content=text(LIMIT))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert (await http.post("/", content=text(SMALL))).status_code == 200
+        assert (await http.post("/", content=text(MAX_IN_MEMORY))).status_code == 200
         slow.close()
         await until(lambda: held.disk.in_use == 0)
         assert (await http.post("/", content=text(LIMIT))).status_code == 200
 
 
 async def test_an_account_that_sends_slowly_leaves_places_to_the_others() -> None:
-    held = Bodies(disk=Limiter(3, 2))
+    held = LargeBodyReader(disk=Limiter(3, 2))
     async with reader(held) as http:
         slow = [await begun(http, LIMIT, b" " * 1_000_000) for _ in range(2)]
         await until(lambda: held.disk.in_use == 2)
@@ -195,13 +200,13 @@ async def test_an_account_that_sends_slowly_leaves_places_to_the_others() -> Non
 async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logged: list[EventDict]
 ) -> None:
-    held = Bodies()
+    held = LargeBodyReader()
     async with reader(held) as http:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
         assert (await http.post("/", content=text(LIMIT))).status_code == 503
         monkeypatch.undo()
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL * 3, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_IN_MEMORY * 3, hard))
         try:
             assert (await http.post("/", content=text(LIMIT))).status_code == 503
         finally:
@@ -231,8 +236,8 @@ async def test_an_error_holds_nothing_of_the_body_it_is_about() -> None:
 
     gc.disable()  # nothing may be left to it
     try:
-        kept = [await refused(Bodies(), make, text(LIMIT))]
-        broken = await refused(Bodies(), make, text(LIMIT)[:-1])
+        kept = [await refused(LargeBodyReader(), make, text(LIMIT))]
+        broken = await refused(LargeBodyReader(), make, text(LIMIT)[:-1])
     finally:
         gc.enable()
     assert isinstance(kept[0], Invalid)
@@ -242,7 +247,7 @@ async def test_an_error_holds_nothing_of_the_body_it_is_about() -> None:
 
 
 async def test_cancelled_it_keeps_its_place_until_its_thread_is_done() -> None:
-    held, checked = Bodies(), threading.Event()
+    held, checked = LargeBodyReader(), threading.Event()
     started = threading.Event()
 
     def make(_value: object) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from service.accounts.store import api_keys
 from service.kit.database.database import Database
-from service.kit.database.pool import Bounds
+from service.kit.database.pool import PoolTimeouts
 from service.kit.errors import Unavailable
 from service.resources import Resources
 from tests.support.database_access import (
@@ -40,7 +40,7 @@ async def test_no_more_connections_are_opened_than_were_given(database_url: str)
 
 
 async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
-    made = Database(database_url, 4, Bounds(wait=0.1))
+    made = Database(database_url, 4, PoolTimeouts(wait=0.1))
     async with made.transaction():
         for use in (by_transaction, by_autocommit):
             with pytest.raises(Unavailable):
@@ -112,7 +112,7 @@ async def test_one_that_is_not_waited_for_while_it_is_checked_is_ended(
     forgetful: tuple[str, Relay],
 ) -> None:
     url, way = forgetful
-    async with opened(url, Bounds(check_after=0, check=SOON)) as one:
+    async with opened(url, PoolTimeouts(check_after=0, check=SOON)) as one:
         async with one.autocommit() as tx:
             before = await tx.scalar(PID)
         way.forget()
@@ -140,6 +140,6 @@ async def test_one_that_is_forgotten_does_not_hold_up_the_end(
 ) -> None:
     url, way = forgetful
     async with asyncio.timeout(SOON):
-        async with opened(url, Bounds(check=0.2)) as one:
+        async with opened(url, PoolTimeouts(check=0.2)) as one:
             await by_autocommit(one)
             way.forget()

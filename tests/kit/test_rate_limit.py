@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.kit.rate_limit import Budget
+from service.kit.rate_limit import RateLimit
 from tests.support.subjects import NOW
 
 rates = st.integers(1, 10_000)
@@ -16,8 +16,8 @@ def after(seconds: float) -> datetime:
 
 
 def test_after_a_pause_there_is_a_seconds_worth_and_then_what_the_rate_gives() -> None:
-    assert Budget(20, None).left(NOW) == 20
-    used = Budget(20, Budget(20, None).spent(20, NOW))
+    assert RateLimit(20, None).left(NOW) == 20
+    used = RateLimit(20, RateLimit(20, None).spent(20, NOW))
     assert [used.left(after(seconds)) for seconds in (0, 0.04, 0.05, 0.5, 1, 5)] == [
         *(0, 0, 1),
         *(10, 20, 20),
@@ -25,7 +25,7 @@ def test_after_a_pause_there_is_a_seconds_worth_and_then_what_the_rate_gives() -
 
 
 def test_the_wait_is_for_as_many_as_are_wanted_or_as_there_ever_are() -> None:
-    used = Budget(20, Budget(20, None).spent(20, NOW))
+    used = RateLimit(20, RateLimit(20, None).spent(20, NOW))
     assert [used.wait(wanted, NOW) for wanted in (0, 1, 8, 20, 500)] == [0, 0.05, 0.4, 1, 1]
     assert used.wait(8, after(0.5)) == 0
 
@@ -37,7 +37,7 @@ def test_no_second_sees_more_than_what_was_saved_and_what_the_rate_gives(
     now, until, spent = NOW, None, list[tuple[datetime, int]]()
     for pause, wanted in asked:
         now += timedelta(seconds=pause)
-        budget = Budget(rate, until)
+        budget = RateLimit(rate, until)
         count = min(wanted, budget.left(now))
         until = budget.spent(count, now)
         spent.append((now, count))
@@ -49,7 +49,7 @@ def test_no_second_sees_more_than_what_was_saved_and_what_the_rate_gives(
 
 @given(rates, st.integers(1, 300))
 def test_who_waits_gets_what_it_waited_for(rate: int, wanted: int) -> None:
-    used = Budget(rate, Budget(rate, None).spent(rate, NOW))
+    used = RateLimit(rate, RateLimit(rate, None).spent(rate, NOW))
     later = after(used.wait(wanted, NOW)) + timedelta(microseconds=1)
     assert used.left(later) >= min(wanted, rate)
 
@@ -58,7 +58,7 @@ def test_who_waits_gets_what_it_waited_for(rate: int, wanted: int) -> None:
 def test_a_clock_that_was_ahead_stops_nothing_for_longer_than_a_second(
     rate: int, ahead: float
 ) -> None:
-    budget = Budget(rate, after(ahead))
+    budget = RateLimit(rate, after(ahead))
     assert budget.left(NOW) == 0
     assert budget.wait(1, NOW) <= 1
-    assert Budget(rate, budget.spent(0, NOW)).left(after(1)) == rate
+    assert RateLimit(rate, budget.spent(0, NOW)).left(after(1)) == rate

@@ -11,7 +11,12 @@ import aiohttp
 import pytest
 
 from service.kit.network.ports import parse_ports
-from service.kit.network.ssrf_guard import MAX_ADDRESSES, THREADS, AddressGuard, Blocked
+from service.kit.network.ssrf_guard import (
+    LOOKUP_THREADS,
+    MAX_ADDRESSES,
+    AddressGuard,
+    BlockedAddress,
+)
 from tests.support.name_resolution import LOOPBACK, ONE, Names, certified
 
 
@@ -42,7 +47,7 @@ async def get(guard: AddressGuard, url: str, tls: ssl.SSLContext | None = None) 
 async def blocked(guard: AddressGuard, url: str) -> str:
     with pytest.raises(aiohttp.ClientConnectorError) as failure:
         await get(guard, url)
-    assert isinstance(failure.value.os_error, Blocked)
+    assert isinstance(failure.value.os_error, BlockedAddress)
     return str(failure.value.os_error)
 
 
@@ -119,7 +124,7 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
 
 async def test_the_system_resolves_when_nothing_else_is_given() -> None:
     assert set(await AddressGuard(LOOPBACK).addresses("localhost")) & {"127.0.0.1", "::1"}
-    with pytest.raises(Blocked, match="loopback"):
+    with pytest.raises(BlockedAddress, match="loopback"):
         await AddressGuard(()).addresses("localhost")
 
 
@@ -127,7 +132,7 @@ async def test_the_system_resolves_when_nothing_else_is_given() -> None:
 async def test_what_is_no_host_name_does_not_resolve(host: str) -> None:
     with pytest.raises(OSError, match=r"not a host name|known") as failure:
         await AddressGuard(()).addresses(host)
-    assert not isinstance(failure.value, Blocked)
+    assert not isinstance(failure.value, BlockedAddress)
 
 
 async def test_a_name_without_addresses_does_not_resolve() -> None:
@@ -137,14 +142,14 @@ async def test_a_name_without_addresses_does_not_resolve() -> None:
 
 @pytest.mark.parametrize("answer", ["sub.test", "127.1", "127.0.0.1:80", ""])
 async def test_an_answer_that_is_no_address_is_refused(answer: str) -> None:
-    with pytest.raises(Blocked):
+    with pytest.raises(BlockedAddress):
         await AddressGuard(LOOPBACK, Names([answer])).addresses("sub.test")
 
 
 async def test_many_addresses_are_all_judged_and_few_dialled() -> None:
     many = [f"127.0.0.{last}" for last in range(1, 100)]
     assert await AddressGuard(LOOPBACK, Names(many)).addresses("sub.test") == many[:MAX_ADDRESSES]
-    with pytest.raises(Blocked):
+    with pytest.raises(BlockedAddress):
         await AddressGuard(LOOPBACK, Names([*many, "10.0.0.1"])).addresses("sub.test")
 
 
@@ -236,7 +241,7 @@ async def test_names_that_hang_take_nothing_from_those_that_are_known(
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     guard = AddressGuard(LOOPBACK, resolve_seconds=25)
     assert await guard.addresses("well.example") == ["127.0.0.1"]
-    names = [f"hanging{number}.example" for number in range(THREADS + 8)]
+    names = [f"hanging{number}.example" for number in range(LOOKUP_THREADS + 8)]
     hanging = [asyncio.create_task(guard.addresses(name)) for name in names]
     await asyncio.sleep(0)
     try:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.kit.text import MAX_TEXT, base64url, clean, escaped, from_base64url
+from service.kit.text import (
+    MAX_TEXT,
+    clean_text,
+    decode_base64url,
+    encode_base64url,
+    escape_unprintable,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,27 +28,27 @@ from service.kit.text import MAX_TEXT, base64url, clean, escaped, from_base64url
     ],
 )
 def test_what_does_not_show_is_spelled_out(raw: bytes, text: str) -> None:
-    assert escaped(raw) == text
+    assert escape_unprintable(raw) == text
 
 
 @given(st.binary())
 def test_whatever_comes_can_be_shown(raw: bytes) -> None:
-    assert escaped(raw).isprintable()
+    assert escape_unprintable(raw).isprintable()
 
 
 @given(st.binary())
 def test_bytes_are_read_as_they_were_written(raw: bytes) -> None:
-    assert from_base64url(base64url(raw)) == raw
+    assert decode_base64url(encode_base64url(raw)) == raw
 
 
 @pytest.mark.parametrize("text", ["AA==", "A", "A A", "A\n", "Ä"])
 def test_what_is_no_base64url_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whoever asks says what is wrong
-        from_base64url(text)
+        decode_base64url(text)
 
 
 @given(st.text(st.characters(), max_size=MAX_TEXT + 1))
 def test_a_text_is_cut_and_fit_for_any_store(text: str) -> None:
-    kept = clean(text)
+    kept = clean_text(text)
     assert len(kept) <= MAX_TEXT
     assert "\0" not in kept.encode().decode()

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from service.kit.timestamps import (
     EPOCH,
     MAX_MILLISECONDS,
+    format_rfc3339,
     from_milliseconds,
-    read_duration,
-    read_rfc3339,
-    retry_after_seconds,
-    rfc3339,
+    parse_duration,
+    parse_retry_after,
+    parse_rfc3339,
     to_milliseconds,
 )
 
@@ -22,16 +22,16 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def test_times_are_shown_in_utc_with_milliseconds() -> None:
-    assert rfc3339(datetime(2026, 1, 2, 3, 4, 5, 678999, UTC)) == "2026-01-02T03:04:05.678Z"
-    assert rfc3339(None) is None
+    assert format_rfc3339(datetime(2026, 1, 2, 3, 4, 5, 678999, UTC)) == "2026-01-02T03:04:05.678Z"
+    assert format_rfc3339(None) is None
 
 
 def test_a_time_is_read_in_any_zone_and_not_without_one() -> None:
-    assert read_rfc3339("2026-01-02T04:04:05.678+01:00") == datetime(
+    assert parse_rfc3339("2026-01-02T04:04:05.678+01:00") == datetime(
         2026, 1, 2, 3, 4, 5, 678000, UTC
     )
     for text in ("2026-01-02T03:04:05", "soon", "", "9999-12-31T23:59:59-01:00"):
-        assert read_rfc3339(text) is None
+        assert parse_rfc3339(text) is None
 
 
 @given(st.integers(0, MAX_MILLISECONDS - 1))
@@ -51,13 +51,13 @@ def test_what_names_no_time_is_none(value: object) -> None:
     ("text", "seconds"), [("1", 1), ("90s", 90), ("5m", 300), ("1h", 3600), ("2d", 172_800)]
 )
 def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
-    assert read_duration(text, 172_800) == seconds
+    assert parse_duration(text, 172_800) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5h", "1 h", "h", "\u0661", "3d", "1" * 10])
 def test_any_other_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="from 1 to 172800 seconds"):
-        read_duration(text, 172_800)
+        parse_duration(text, 172_800)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_any_other_duration_is_refused(text: str) -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str | None, wait: float | None) -> None:
-    assert retry_after_seconds(text, NOW) == wait
+    assert parse_retry_after(text, NOW) == wait
 
 
 @given(
@@ -96,17 +96,17 @@ def test_retry_after_is_seconds_or_a_date(text: str | None, wait: float | None) 
 )
 def test_any_date_in_any_zone_is_read(date: datetime) -> None:
     whole = date.replace(microsecond=0)
-    wait = retry_after_seconds(format_datetime(whole), NOW)
+    wait = parse_retry_after(format_datetime(whole), NOW)
     assert wait == max(0, (whole - NOW).total_seconds())
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z]{3},? [0-9 :A-Za-z+-]{0,40}"))
 def test_any_text_gives_a_wait_or_none(text: str) -> None:
-    wait = retry_after_seconds(text, NOW)
+    wait = parse_retry_after(text, NOW)
     assert wait is None or wait >= 0
 
 
 @pytest.mark.parametrize("space", ["\x1c", "\x0b", "\x85", "\u2003"])
 def test_only_blanks_and_tabs_may_surround_a_retry_after(space: str) -> None:
-    assert retry_after_seconds(f"5 {space}", NOW) is None
-    assert retry_after_seconds(" \t5\t ", NOW) == 5
+    assert parse_retry_after(f"5 {space}", NOW) is None
+    assert parse_retry_after(" \t5\t ", NOW) == 5

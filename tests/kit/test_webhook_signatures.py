@@ -12,14 +12,12 @@ from svix.webhooks import Webhook as SvixWebhook
 
 from service.callbacks.domain.signature_schemes import V1A, read_secret
 from service.callbacks.domain.verification import MAX_ID, MAX_SIGNATURES, verify, verify_v1
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import format_whpk, format_whsec, parse_whsec
 from service.kit.crypto.webhook_signatures import (
-    headers,
     jwk,
-    kid_of,
-    public_key_of,
-    public_text,
-    secret_of,
+    jwk_thumbprint,
+    public_key_from_seed,
+    signature_headers,
 )
 from service.kit.errors import SignatureError
 
@@ -49,7 +47,7 @@ BODY = b'{"id":"1"}'
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBLIC = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 THUMBPRINT = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-SIGNED = headers([KEY], "msg_1", AT, BODY)
+SIGNED = signature_headers([KEY], "msg_1", AT, BODY)
 GOOD = SIGNED["webhook-signature"]
 
 
@@ -57,8 +55,8 @@ GOOD = SIGNED["webhook-signature"]
 def test_the_published_vectors_hold(
     secret: str, message_id: str, at: int, body: bytes, signed: str
 ) -> None:
-    key = whsec(secret)
-    ours = headers([key], message_id, at, body)
+    key = parse_whsec(secret)
+    ours = signature_headers([key], message_id, at, body)
     assert ours == {
         "webhook-id": message_id,
         "webhook-timestamp": str(at),
@@ -70,31 +68,31 @@ def test_the_published_vectors_hold(
 def test_the_published_verifiers_believe_what_we_sign() -> None:
     at = int(time.time())
     for key in (KEY, OTHER):
-        ours = headers([KEY, OTHER], "evt_1", at, BODY, seeds=[SEED])
-        assert Webhook(secret_of(key)).verify(BODY, ours) == {"id": "1"}
-        SvixWebhook(secret_of(key)).verify(BODY, ours)  # or it raises
+        ours = signature_headers([KEY, OTHER], "evt_1", at, BODY, seeds=[SEED])
+        assert Webhook(format_whsec(key)).verify(BODY, ours) == {"id": "1"}
+        SvixWebhook(format_whsec(key)).verify(BODY, ours)  # or it raises
 
 
 def test_we_believe_what_the_published_signer_signs() -> None:
-    signed = Webhook(secret_of(KEY)).sign("msg_1", NOW, BODY.decode())
+    signed = Webhook(format_whsec(KEY)).sign("msg_1", NOW, BODY.decode())
     assert signed == GOOD
 
 
 def test_a_secret_and_its_key_are_one_with_padding_or_without() -> None:
     for length in range(24, 65):
         key = bytes(range(length))
-        assert whsec(secret_of(key)) == key
-        assert whsec(secret_of(key).rstrip("=")) == key
+        assert parse_whsec(format_whsec(key)) == key
+        assert parse_whsec(format_whsec(key).rstrip("=")) == key
 
 
 @pytest.mark.parametrize(
     ("secret", "rule"),
     [
         ("", "starts with whsec_"),
-        (secret_of(KEY).removeprefix("whsec_"), "starts with whsec_"),
+        (format_whsec(KEY).removeprefix("whsec_"), "starts with whsec_"),
         ("whsec_", "24 to 64 bytes"),
-        (secret_of(b"x" * 23), "24 to 64 bytes"),
-        (secret_of(b"x" * 65), "24 to 64 bytes"),
+        (format_whsec(b"x" * 23), "24 to 64 bytes"),
+        (format_whsec(b"x" * 65), "24 to 64 bytes"),
         ("whsec_" + "A" * 33, "is Base64"),
         ("whsec_" + "?" * 32, "is Base64"),
         ("whsec_" + "\xe9" * 32, "is Base64"),
@@ -103,12 +101,12 @@ def test_a_secret_and_its_key_are_one_with_padding_or_without() -> None:
 )
 def test_what_is_no_secret_is_refused_unrepeated(secret: str, rule: str) -> None:
     with pytest.raises(ValueError, match=rule) as raised:
-        whsec(secret)
+        parse_whsec(secret)
     assert not secret.removeprefix("whsec_") or secret not in str(raised.value)
 
 
 def test_while_a_secret_rotates_either_key_passes() -> None:
-    both = headers([KEY, OTHER], "msg_1", AT, BODY)
+    both = signature_headers([KEY, OTHER], "msg_1", AT, BODY)
     assert both["webhook-signature"].count(" ") == 1
     for keys in ([KEY], [OTHER], [OTHER, KEY], [b"new" * 10, KEY]):
         assert verify_v1(keys, both, BODY, NOW) == "msg_1"
@@ -169,7 +167,7 @@ def test_an_id_is_the_one_that_was_signed(message_id: str) -> None:
 
 
 def test_the_longest_id_passes() -> None:
-    signed = headers([KEY], "m" * MAX_ID, AT, BODY)
+    signed = signature_headers([KEY], "m" * MAX_ID, AT, BODY)
     assert verify_v1([KEY], signed, BODY, NOW) == "m" * MAX_ID
 
 
@@ -188,7 +186,7 @@ def test_each_header_is_needed(name: str) -> None:
 def test_every_body_that_we_sign_we_believe_and_no_other(
     body: bytes, key: bytes, message_id: str
 ) -> None:
-    signed = headers([key], message_id, AT, body)
+    signed = signature_headers([key], message_id, AT, body)
     assert verify_v1([key], signed, body, NOW) == message_id
     with pytest.raises(SignatureError):
         verify_v1([key], signed, body + b" ", NOW)
@@ -220,8 +218,8 @@ def test_the_signature_is_over_the_key_bytes_not_over_their_text() -> None:
 
 
 def test_a_public_key_is_shown_and_named_as_the_published_one() -> None:
-    public = public_key_of(SEED)
-    assert kid_of(public) == THUMBPRINT
+    public = public_key_from_seed(SEED)
+    assert jwk_thumbprint(public) == THUMBPRINT
     assert jwk(public) == {
         "kty": "OKP",
         "crv": "Ed25519",
@@ -230,17 +228,17 @@ def test_a_public_key_is_shown_and_named_as_the_published_one() -> None:
         "alg": "EdDSA",
         "kid": THUMBPRINT,
     }
-    assert read_secret(V1A, public_text(public)) == public
+    assert read_secret(V1A, format_whpk(public)) == public
 
 
 def test_each_seed_adds_a_signature_after_those_of_the_secrets() -> None:
     seeds = [SEED, b"s" * 32]
-    both = headers([KEY, OTHER], "msg_1", AT, BODY, seeds=seeds)
+    both = signature_headers([KEY, OTHER], "msg_1", AT, BODY, seeds=seeds)
     labels = [one.partition(",")[0] for one in both["webhook-signature"].split(" ")]
     assert labels == ["v1", "v1", "v1a", "v1a"]
     assert both["webhook-signature"].startswith(GOOD + " ")
     for seed in seeds:
-        assert verify(V1A, [public_key_of(seed)], both, BODY, NOW) == "msg_1"
+        assert verify(V1A, [public_key_from_seed(seed)], both, BODY, NOW) == "msg_1"
     assert verify_v1([OTHER], both, BODY, NOW) == "msg_1"
     with pytest.raises(SignatureError):
-        verify(V1A, [public_key_of(SEED)], both, BODY + b" ", NOW)
+        verify(V1A, [public_key_from_seed(SEED)], both, BODY + b" ", NOW)

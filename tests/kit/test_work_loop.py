@@ -91,7 +91,7 @@ async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_
 async def test_a_claim_that_fails_for_now_is_made_again(
     logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_loop, "PAUSE", 0.0)
+    monkeypatch.setattr(work_loop, "ERROR_PAUSE", 0.0)
     pile = Pile(3)
     pile.gate.set()
     failures = [Unavailable(), Unavailable()]
@@ -110,7 +110,7 @@ async def test_a_claim_that_fails_for_now_is_made_again(
 async def test_a_fault_in_claiming_does_not_end_it(
     logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_loop, "PAUSE", 0.0)
+    monkeypatch.setattr(work_loop, "ERROR_PAUSE", 0.0)
     failures = [LookupError("a fault")]
 
     async def claim(_limit: int) -> Sequence[int]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from service.callbacks.domain.verification import verify_v1
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import SignatureError
 from tests.support.simulator import AT_ONCE, SECRET, receiver, simulator
 
@@ -24,7 +24,7 @@ def statuses(got: Got) -> list[str]:
 
 def verified(got: Got) -> list[str]:
     """The message ids; SignatureError if one does not verify."""
-    keys = [whsec(SECRET)]
+    keys = [parse_whsec(SECRET)]
     now = datetime.fromtimestamp(time.time(), UTC)
     return [verify_v1(keys, headers, body, now) for headers, body in got]
 

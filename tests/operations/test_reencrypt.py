@@ -14,7 +14,7 @@ from service.app import build
 from service.callbacks.steps import reverify, webhook_secrets
 from service.job_queue import Work
 from service.kit.crypto.encryption import encryption_context
-from service.kit.crypto.webhook_signatures import secret_of
+from service.kit.crypto.key_formats import format_whsec
 from service.operations.steps import reencrypt
 from service.operations.steps.reencrypt import BATCH
 from service.resources import Resources
@@ -46,7 +46,7 @@ PRESENT = {KEY: SECRET_KEY}
 TOLD = {KEY: SECRET_KEY, OLD_KEYS: NEXT_KEY}
 CHANGED = {KEY: NEXT_KEY, OLD_KEYS: SECRET_KEY}
 ALONE = {KEY: NEXT_KEY}
-ADDED = secret_of(b"a secret that was added later")
+ADDED = format_whsec(b"a secret that was added later")
 SHARED = "a-secret-shared-with-relay"
 RETIRED = (
     "INSERT INTO previous_signing_keys (id, owner_id, secret, expires_at) VALUES ($1, $2, $3, $4)"

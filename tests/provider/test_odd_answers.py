@@ -9,7 +9,7 @@ import pytest
 
 from service.delivery.remote.outcomes import Answered
 from service.delivery.remote.webhook import WebhookSender
-from service.kit.network.bounded_http import MOST_HEAD
+from service.kit.network.bounded_http import MAX_HEAD
 from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.scripted_servers import (
     LOOPBACK,
@@ -161,8 +161,8 @@ async def test_an_interim_answer_is_passed_over_however_odd_it_is(how: str) -> N
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 200 OK\r\n: odd\r\nx: " + b"x" * MOST_HEAD + b"\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b": odd\r\n" * MOST_HEAD,
+        b"HTTP/1.1 200 OK\r\n: odd\r\nx: " + b"x" * MAX_HEAD + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b": odd\r\n" * MAX_HEAD,
     ],
 )
 async def test_an_odd_head_is_as_long_as_any_at_most(answer: bytes) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from service.kit.database.pool import Bounds
+from service.kit.database.pool import PoolTimeouts
 from service.local.ports import free_port
 from service.local.postgres import postgres
 from service.local.server import Server
@@ -50,7 +50,7 @@ async def test_a_host_that_says_nothing_leaves_time_for_the_next(database_url: s
     async with relay(parts.port) as way:
         way.dead = True
         url = f"postgresql://{user}@127.0.0.1:{way.port},{place}{parts.path}"
-        async with opened(url, Bounds(connect=0.3)) as one:
+        async with opened(url, PoolTimeouts(connect=0.3)) as one:
             assert await by_transaction(one)
         assert way.connections
 

@@ -9,7 +9,7 @@ import httpx
 
 from service.accounts.steps import api_keys
 from service.job_queue import Work
-from service.kit.crypto.webhook_signatures import kid_of, public_key_of
+from service.kit.crypto.webhook_signatures import jwk_thumbprint, public_key_from_seed
 from service.kit.errors import Invalid
 from service.subscribers.steps import manage
 from tests.support.api import Api
@@ -98,9 +98,9 @@ async def test_whatever_is_asked_for_is_shown(api: Api) -> None:
     (key,) = shown["public_keys"]
     assert key["key"].startswith("whpk_")
     (row,) = await fetch(api.resources, "SELECT * FROM subscribers")
-    assert key["kid"] == kid_of(row["public_key"])
+    assert key["kid"] == jwk_thumbprint(row["public_key"])
     vault, id_ = api.resources.encryptor, made["id"]
-    assert public_key_of(vault.decrypt(row["seed"], f"{id_} seed")) == row["public_key"]
+    assert public_key_from_seed(vault.decrypt(row["seed"], f"{id_} seed")) == row["public_key"]
     assert json.loads(vault.decrypt(row["credentials"], f"{id_} credentials")) == {
         "username": "ada",
         "password": "hidden",

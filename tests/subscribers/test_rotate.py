@@ -11,7 +11,7 @@ from svix.webhooks import Webhook as SvixWebhook
 from service.callbacks.domain import verification
 from service.callbacks.domain.signature_schemes import V1A, read_secret
 from service.job_queue import Work
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import NotFound
 from service.operations.steps import prune
 from service.subscribers.steps import rotate as subscribers_rotate
@@ -206,7 +206,7 @@ async def test_what_is_published_onward_has_a_secret_to_rotate_too(
     wanted = {made["id"]: 3}
     found = await api.resources.send_settings.known(api.resources.database, wanted, clock())
     keys = found[made["id"]].keys_at(clock())
-    assert [one.secret for one in keys] == [whsec(new), whsec(made["secret"])]
+    assert [one.secret for one in keys] == [parse_whsec(new), parse_whsec(made["secret"])]
 
 
 async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -> None:
@@ -254,7 +254,7 @@ async def test_no_secret_is_logged_or_kept_in_clear(
         *await fetch(api.resources, "SELECT * FROM previous_signing_keys"),
         *await fetch(api.resources, "SELECT * FROM accounts"),
     ]
-    keys = [whsec(secret) for secret in secrets[:-1]]
+    keys = [parse_whsec(secret) for secret in secrets[:-1]]
     kept = [value for row in rows for value in row.values() if isinstance(value, bytes)]
     assert not [key for key in keys for value in kept if key in value]
 

@@ -10,9 +10,10 @@ import pytest
 from standardwebhooks import Webhook
 from structlog.typing import EventDict
 
-from service.kit.concurrency.limiter import MOST_TRIALS_OF_ACCOUNT, Limiter
+from service.kit.concurrency.limiter import Limiter
 from service.kit.errors import Unavailable
 from service.subscribers.steps import send_test
+from service.subscribers.steps.send_test import MAX_TESTS_PER_ACCOUNT
 from tests.subscribers.test_targets import resolving
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -128,12 +129,12 @@ async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:
         await silent(reader, writer)
 
     async def all_there() -> bool:
-        return arrived == MOST_TRIALS_OF_ACCOUNT
+        return arrived == MAX_TESTS_PER_ACCOUNT
 
     async with listening(counting) as url:
         made = await api.subscribe(url)
         under_way = [
-            asyncio.create_task(tried(api, made["id"])) for _ in range(MOST_TRIALS_OF_ACCOUNT)
+            asyncio.create_task(tried(api, made["id"])) for _ in range(MAX_TESTS_PER_ACCOUNT)
         ]
         await eventually(all_there)
         refused = await tried(api, made["id"])

@@ -11,8 +11,8 @@ import pytest
 from service.accounts.steps import api_keys
 from service.accounts.steps.api_keys import DEFAULT_SCOPES
 from service.delivery.steps.send import OutgoingMessage, send
-from service.kit.crypto.key_formats import whsec
-from service.kit.crypto.webhook_signatures import jwk, secret_of
+from service.kit.crypto.key_formats import format_whsec, parse_whsec
+from service.kit.crypto.webhook_signatures import jwk
 from service.subscribers.steps import rotate as subscribers_rotate
 from service.subscribers.steps.rotate import MOST_PUBLISHED, MOST_RETIRED
 from service.subscribers.store import callback_url_secret
@@ -22,7 +22,7 @@ from tests.support.database import blocked, fetch
 from tests.support.rotations import NOWHERE, backend, believed, jwks, rotate
 
 SECRET = "/v1/account/callback-secret"
-GIVEN = secret_of(b"a secret of the caller's own")
+GIVEN = format_whsec(b"a secret of the caller's own")
 FOR_CALLBACKS = """
     INSERT INTO subscribers (id, account_id, url, description, type, state, secret, created_at)
     VALUES ($1, $2, $3, '', 'callback', 'active', '', $4)
@@ -143,7 +143,7 @@ async def test_the_accounts_secret_is_made_at_the_first_look_and_stays(api: Api)
     answers = await asyncio.gather(*(api.http.get(SECRET) for _ in range(8)))
     (secret,) = {one.json()["secret"] for one in answers}
     assert {one.headers["cache-control"] for one in answers} == {"no-store"}
-    assert len(whsec(secret)) == 32
+    assert len(parse_whsec(secret)) == 32
     async with other(api) as http:
         assert (await http.get(SECRET)).json()["secret"] != secret
     assert (await api.http.get(SECRET)).json() == {"secret": secret}
@@ -169,7 +169,7 @@ async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
         kept = await callback_url_secret.callback_url_secret(tx, account)
     assert (kept == made) is (end == "committed")
     assert kept is not None
-    assert secret_of(api.resources.encryptor.decrypt(kept, account)) == secret
+    assert format_whsec(api.resources.encryptor.decrypt(kept, account)) == secret
 
 
 async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, clock: Clock) -> None:
@@ -223,7 +223,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     known = await api.resources.send_settings.known(api.resources.database, wanted, clock())
     found = known["sbr_1"]
     assert found.version == 1 + MOST_RETIRED
-    assert {key.secret for key in found.keys} == {whsec(secret) for secret in secrets}
+    assert {key.secret for key in found.keys} == {parse_whsec(secret) for secret in secrets}
 
 
 async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None:

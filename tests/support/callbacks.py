@@ -8,7 +8,7 @@ from service.intake.domain.create_request import Accepted
 from service.intake.steps.accept import accept
 from service.intake.steps.validate import validate
 from service.kit.crypto import webhook_signatures
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
 
@@ -45,8 +45,8 @@ def signed(
     body: bytes, at: datetime, message_id: str = "msg_1", secret: str = WEBHOOK_SECRET
 ) -> dict[str, str]:
     """The headers of a signed callback."""
-    keys = [whsec(secret)]
-    return webhook_signatures.headers(keys, message_id, int(at.timestamp()), body)
+    keys = [parse_whsec(secret)]
+    return webhook_signatures.signature_headers(keys, message_id, int(at.timestamp()), body)
 
 
 def token(resources: Resources, subject_id: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from service.kit.database.database import Database
 from service.kit.database.listen import listen
 from service.kit.database.migrate import migrate
-from service.kit.database.pool import Bounds
+from service.kit.database.pool import PoolTimeouts
 from service.kit.errors import Unavailable
 
 PID = text("SELECT pg_backend_pid()")
@@ -20,7 +20,7 @@ Use = Callable[[Database], Awaitable[int]]
 
 
 @asynccontextmanager
-async def opened(url: str, bounds: Bounds | None = None) -> AsyncIterator[Database]:
+async def opened(url: str, bounds: PoolTimeouts | None = None) -> AsyncIterator[Database]:
     made = Database(url, bounds=bounds)
     try:
         yield made
@@ -84,7 +84,7 @@ async def heard(url: str) -> None:
                 await one
 
 
-async def takes(url: str, bounds: Bounds | None = None) -> None:
+async def takes(url: str, bounds: PoolTimeouts | None = None) -> None:
     """All who open connections take this URL: transactions, the listener, the migrations."""
     async with opened(url, bounds) as one:
         await write_by_transaction(one, url)

@@ -180,7 +180,7 @@ class World:
 
     async def listening(self) -> bool:
         """Whether the server hears what Postgres notifies."""
-        return bool(await fetch(self.resources, LISTENING, listen.NAME))
+        return bool(await fetch(self.resources, LISTENING, listen.APPLICATION_NAME))
 
     def followers(self) -> int:
         """How many streams and long polls the server has."""

@@ -18,8 +18,8 @@ from starlette.types import Message
 
 from service.kit.errors import CallsheetError
 from service.kit.http import large_bodies
-from service.kit.http.large_bodies import SMALL, Bodies
-from service.kit.http.responses import problem_of, rendered
+from service.kit.http.large_bodies import MAX_IN_MEMORY, LargeBodyReader
+from service.kit.http.responses import error_response, json_response
 from tests.support.simulator import served
 
 LIMIT = 12_000_000
@@ -40,13 +40,15 @@ def nameless() -> int:
             status = os.fstat(int(name))
         except OSError:
             continue
-        found += stat.S_ISREG(status.st_mode) and not status.st_nlink and status.st_size > SMALL
+        found += (
+            stat.S_ISREG(status.st_mode) and not status.st_nlink and status.st_size > MAX_IN_MEMORY
+        )
     return found
 
 
 @asynccontextmanager
 async def reader(
-    held: Bodies, make: Make = len, hold: asyncio.Event | None = None
+    held: LargeBodyReader, make: Make = len, hold: asyncio.Event | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A server that answers with what is made of a body; it keeps its place until `hold` is set."""
 
@@ -55,10 +57,10 @@ async def reader(
             made = await body.apply(make)
             if hold is not None:
                 await hold.wait()
-            return rendered({"large": body.large, "made": made})
+            return json_response({"large": body.large, "made": made})
 
     async def refused(_request: Request, error: Exception) -> Response:
-        return problem_of(cast("CallsheetError", error))
+        return error_response(cast("CallsheetError", error))
 
     routes = [Route("/", answer, methods=["POST"])]
     app = Starlette(routes=routes, exception_handlers={CallsheetError: refused})
@@ -95,7 +97,7 @@ async def in_pieces(content: bytes) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-async def refused(held: Bodies, make: Make, content: bytes) -> CallsheetError:
+async def refused(held: LargeBodyReader, make: Make, content: bytes) -> CallsheetError:
     """What a body is refused with, that has come whole from a client who stays."""
     turns = iter([content])
     for_ever = asyncio.Event()

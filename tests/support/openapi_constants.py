@@ -19,7 +19,7 @@ from service.intake.steps import validate
 from service.kit import validation
 from service.kit.http import requests
 from service.kit.network import url_policy
-from service.kit.setting_parsers import LONGEST_WAIT
+from service.kit.setting_parsers import MAX_DELAY
 from service.provider.domain.model_capabilities import MODELS
 from service.provider.domain.task_records import STATUSES
 from service.schema import metadata
@@ -139,7 +139,7 @@ PLACES: dict[str, Rules] = {
     "SubjectEvent.type": one_of(list(event.SUBJECT_EVENT_TYPES.values())),
     "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),
     "account": size(range(1, api_keys.MAX_NAME + 1)),
-    "limit": between(1, requests.MAX_LIMIT, default=requests.LIMIT),
+    "limit": between(1, requests.MAX_LIMIT, default=requests.DEFAULT_LIMIT),
     "wait": between(0, feeds.MOST_ASKED, default=0),
     **of("NewWebhook", GIVEN_TO_ANY | {"type": {"const": subscriber_rules.WEBHOOK}}),
     **of("NewNats", GIVEN_TO_STREAMS | {"type": {"const": subscriber_rules.NATS}}),
@@ -157,7 +157,7 @@ PLACES: dict[str, Rules] = {
     "Timeout": between(*subscriber_rules.TIMEOUT),
     "Concurrency": between(subscriber_rules.CONCURRENCY[0], subscriber_rules.CONCURRENCY[-1]),
     "Rate": between(*subscriber_rules.RATE),
-    "Schedule": between(0, LONGEST_WAIT) | entries(subscriber_rules.RETRIES),
+    "Schedule": between(0, MAX_DELAY) | entries(subscriber_rules.RETRIES),
     "Credential": size(subscriber_rules.CREDENTIAL_LENGTH),
     "Replay.only": one_of(KINDS),
     "Rotation.overlap": between(0, rotate.MAX_OVERLAP, default=rotate.OVERLAP),

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from service.callbacks.domain.verification import verify_v1
 from service.job_queue import Work
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import SignatureError
 from tests.support.api import Api
 from tests.support.simulator import served
@@ -55,7 +55,7 @@ async def backend(api: Api, *secrets: str) -> AsyncIterator[Backend]:
 def believed(secret: str, got: Got, now: datetime) -> bool:
     """Whether one of the v1 signatures is by this secret."""
     try:
-        verify_v1([whsec(secret)], *got, now)
+        verify_v1([parse_whsec(secret)], *got, now)
     except SignatureError:
         return False
     return True

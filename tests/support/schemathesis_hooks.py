@@ -10,7 +10,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from service.kit.http.cursors import cursor_of
+from service.kit.http.cursors import encode_cursor
 from service.subjects.domain.reference_types import IMAGE
 from service.subscribers.domain import subscriber_rules
 from tests.support.subjects import picture
@@ -21,7 +21,7 @@ WAIT = re.compile(r"\d{1,9}")
 LISTS = ("/v1/subjects", "/v1/subscribers/{subscriber_id}/deliveries")
 ANY_TYPE = frozenset({*subscriber_rules.COMMON, "state", "type", "secret"})
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
-CURSOR = cursor_of(PAST, "sub_x")
+CURSOR = encode_cursor(PAST, "sub_x")
 IMAGES = [base64.b64encode(picture(shade=shade)).decode() for shade in range(8)]
 URLS = [
     f"{scheme}://{NOBODY}{path}"

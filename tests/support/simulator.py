@@ -20,13 +20,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.kit.crypto import webhook_signatures
+from service.kit.crypto import key_formats
 from service.local.simulator import Options, Settings, build
 
 PATH = "/v1/general/advanced-custom-elements"
 KEY = "a-provider-key"
 ACCESS_KEY, SECRET_KEY = "access", "the secret key's own characters"
-SECRET = webhook_signatures.secret_of(b"k" * 32)
+SECRET = key_formats.format_whsec(b"k" * 32)
 AT_ONCE = Settings(processing_after=0, finished_after=0, callback_retries=[0.01, 0.01])
 NEVER = Settings(processing_after=600, finished_after=600)
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import ClauseElement
 
 from service.kit.database.connection import Connection
-from service.kit.database.database import PLANNING
+from service.kit.database.database import PLANNER_SETTINGS
 
 SCANS = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
 
@@ -35,7 +35,7 @@ def heard() -> Iterator[list[str]]:
 
 async def plan(connection: asyncpg.Connection, statement: str) -> dict[str, Any]:
     """The plan that serves whatever the parameters are, as the service has Postgres make it."""
-    for name, value in PLANNING.items():
+    for name, value in PLANNER_SETTINGS.items():
         await connection.execute(f"SET {name} = {value}")
     await connection.execute(f"PREPARE asked AS {statement}")
     try:

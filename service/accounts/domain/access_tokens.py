@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from service.kit.errors import EXPIRED, NOT_YET, Unauthorized
-from service.kit.text import from_base64url
+from service.kit.text import decode_base64url
 
 ALGORITHM = "HS256"
 MAX_TOKEN = 4096  # characters; a token with the three claims has about 200
@@ -40,7 +40,7 @@ def read(text: str) -> ReceivedToken:
         raise Unauthorized(f"a token has at most {MAX_TOKEN} characters, of ASCII")
     parts = text.split(".")
     try:
-        header, claims, signature = map(from_base64url, parts)
+        header, claims, signature = map(decode_base64url, parts)
         return _token(_object(header), _object(claims), text.rpartition(".")[0], signature)
     except ValueError:
         raise Unauthorized("this is no token that is signed with HS256") from None

@@ -11,8 +11,8 @@ from service.accounts.store.api_keys import Key
 from service.accounts.store.authentication import OPERATOR
 from service.kit.crypto.encryption import encryption_context
 from service.kit.errors import FieldError, Invalid, NotFound
-from service.kit.text import base64url
-from service.kit.timestamps import read_duration
+from service.kit.text import encode_base64url
+from service.kit.timestamps import parse_duration
 from service.resources import Resources
 
 KEY_BYTES = 32
@@ -52,7 +52,7 @@ async def create(
     """A new key of this account, which is made if there is none; it opens nothing any more once
     `expires_in` is over, a time as 90d or 12h. Its id is `key_id`, or a new one. Invalid says all
     that is wrong."""
-    key = PREFIX + base64url(resources.random_bytes(KEY_BYTES))
+    key = PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, key)
     return key
 
@@ -65,8 +65,8 @@ async def create_pair(
     key_id: str | None = None,
 ) -> Pair:
     """A new pair of this account, in all else like a key."""
-    access_key = ACCESS_PREFIX + base64url(resources.random_bytes(ACCESS_BYTES))
-    secret_key = SECRET_PREFIX + base64url(resources.random_bytes(KEY_BYTES))
+    access_key = ACCESS_PREFIX + encode_base64url(resources.random_bytes(ACCESS_BYTES))
+    secret_key = SECRET_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key)
     return Pair(access_key, secret_key)
 
@@ -141,7 +141,7 @@ def _expiry(text: str | None, now: datetime, errors: list[FieldError]) -> dateti
     if text is None:
         return None
     try:
-        return now + timedelta(seconds=read_duration(text, MAX_LIFE.total_seconds()))
+        return now + timedelta(seconds=parse_duration(text, MAX_LIFE.total_seconds()))
     except ValueError:
         rule = f"a key may last for a time as 90d, 12h or 30m, up to {MAX_LIFE.days}d"
         errors.append(FieldError("/expires_in", "expires_in", rule))

@@ -17,7 +17,14 @@ from service.accounts.store.authentication import OPERATOR, Caller, KeyOwner
 from service.kit.concurrency.batcher import Batcher
 from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.database.connection import Connection
-from service.kit.errors import TOO_FAST, CallsheetError, Forbidden, NotFound, TooMany, Unauthorized
+from service.kit.errors import (
+    TOO_MANY_REQUESTS,
+    CallsheetError,
+    Forbidden,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+)
 from service.resources import Resources
 
 log = structlog.get_logger()
@@ -100,7 +107,7 @@ async def _counted(
             _, used = granted[caller.account_id]
             wait = used + 1 / rate - rate_limit.burst(rate)
             message = f"at most {rate:g} requests a second of one account"
-            answers.append(TooMany(message, TOO_FAST, wait))
+            answers.append(TooManyRequests(message, TOO_MANY_REQUESTS, wait))
     return answers
 
 

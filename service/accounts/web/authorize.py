@@ -6,8 +6,8 @@ from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.store.owners import NAMES_OF_IDS
 from service.kit.errors import Unauthorized
-from service.kit.http.header_lines import only
-from service.kit.http.requests import Query, in_path
+from service.kit.http.headers import single_header
+from service.kit.http.requests import Query, path_parameter
 from service.request_context import resources
 
 
@@ -18,14 +18,14 @@ async def authorize(request: Request, scope: str, *, own: bool = False) -> Calle
     An operator needs no scope but its own, unless the call is for an account's `own` callers; and
     it acts in the account of what the path names: NotFound if there is no such thing.
     """
-    scheme, _, key = (only(request.headers, "authorization") or "").partition(" ")
+    scheme, _, key = (single_header(request.headers, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized
     batcher = request.app.state.batchers.callers
     caller = await authenticate.authenticate(batcher, key.strip(), scope, own=own)
     named = NAMES_OF_IDS & request.path_params.keys() if caller.operator else ()
     for name in named:
-        id_ = in_path(request, name)
+        id_ = path_parameter(request, name)
         caller = await authenticate.in_account_of(resources(request), caller, name, id_)
     return caller
 

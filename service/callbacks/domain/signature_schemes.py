@@ -15,7 +15,12 @@ from typing import ClassVar
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from service.kit.crypto.key_formats import PUBLIC_KEYS, SECRETS, Reader, plain_text
+from service.kit.crypto.key_formats import (
+    PUBLIC_KEY_PARSERS,
+    SECRET_PARSERS,
+    KeyParser,
+    parse_plain_text,
+)
 
 HEADER = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,64}")  # RFC 9110, section 5.1, without %
 AFFIX = re.compile(r"[ -~]{0,64}")
@@ -101,7 +106,7 @@ class Signed:
     deduplication holds off a replay.
     """
 
-    key_readers: ClassVar[Mapping[str, Reader]]
+    key_readers: ClassVar[Mapping[str, KeyParser]]
     stored_as: ClassVar[str]
 
     signature_header: str
@@ -152,7 +157,7 @@ class Signed:
 class Hmac(Signed):
     """An HMAC under a secret that is written as whsec, base64, hex or text."""
 
-    key_readers: ClassVar = SECRETS
+    key_readers: ClassVar = SECRET_PARSERS
     stored_as: ClassVar = "Hmac"
 
     digest: str = "sha256"
@@ -174,7 +179,7 @@ class Hmac(Signed):
 class Ed25519(Signed):
     """An ed25519 signature under a public key that is written as whpk, base64 or hex."""
 
-    key_readers: ClassVar = PUBLIC_KEYS
+    key_readers: ClassVar = PUBLIC_KEY_PARSERS
     stored_as: ClassVar = "Ed25519"
 
     def matches(self, key: bytes, content: bytes, offered: Collection[bytes]) -> bool:
@@ -263,7 +268,7 @@ def read_secret(scheme: Scheme, text: str) -> bytes:
         case Hmac() | Ed25519():
             return scheme.key_readers[scheme.key](text)
         case SharedSecret():
-            return plain_text(text)
+            return parse_plain_text(text)
         case Unsigned():
             msg = "an unsigned source has no secret"
             raise ValueError(msg)

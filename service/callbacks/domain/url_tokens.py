@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 
-from service.kit.text import base64url
+from service.kit.text import encode_base64url
 
 SEPARATOR = "."
 MAC_BYTES = 16  # 128 bits: beyond guessing
@@ -25,4 +25,4 @@ def subject_of(key: bytes, token: str) -> str | None:
 
 def _mac(key: bytes, subject_id: str) -> str:
     digest = hmac.digest(key, subject_id.encode("utf-8", "surrogatepass"), hashlib.sha256)
-    return base64url(digest[:MAC_BYTES])
+    return encode_base64url(digest[:MAC_BYTES])

@@ -11,7 +11,7 @@ from service.callbacks.domain.callback import EMPTY, Callback, RawCallback, Veri
 from service.callbacks.domain.signature_schemes import PLAIN_HEADERS, Scheme
 from service.callbacks.domain.url_tokens import subject_of
 from service.kit.errors import Malformed, SignatureError
-from service.kit.text import clean
+from service.kit.text import clean_text
 from service.provider.domain.task_reports import Report, read_callback
 from service.resources import Resources
 
@@ -115,7 +115,7 @@ def _refused(
         headers=headers,
         report=EMPTY,
         secrets_version=secrets.version,
-        token=clean(token)[:MAX_KEPT] if token and not subject_id else None,
+        token=clean_text(token)[:MAX_KEPT] if token and not subject_id else None,
         refusal=error,
     )
 
@@ -125,4 +125,4 @@ def _digest(token: str, body: bytes) -> str:
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: clean(headers[name])[:MAX_KEPT] for name in PLAIN_HEADERS if name in headers}
+    return {name: clean_text(headers[name])[:MAX_KEPT] for name in PLAIN_HEADERS if name in headers}

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from service.callbacks.domain.callback import Verification
 from service.callbacks.domain.verdicts import Verdict
 from service.kit.database import bounded_scan
-from service.kit.database.bounded_scan import MOST_READ
+from service.kit.database.bounded_scan import MAX_ROWS_SCANNED
 from service.kit.database.connection import Connection, Row
 from service.schema.base import one_of
 from service.schema.callbacks import callbacks
@@ -103,7 +103,7 @@ async def page(
     Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
     """
     filters = _filters(wanted)
-    most = MOST_READ if filters else limit + 1
+    most = MAX_ROWS_SCANNED if filters else limit + 1
     pool = _newest(wanted, filters, most).subquery("pool")
     number = func.row_number().over(order_by=pool.c.id.desc()).label("read")
     read = select(pool, number).subquery("read")

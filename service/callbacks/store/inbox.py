@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, text
 from service.callbacks.domain.callback import Callback, Verification
 from service.callbacks.domain.verdicts import CONSIDERED, UNDECIDED, Verdict
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 from service.schema.base import one_of
 from service.schema.callbacks import callbacks
 
@@ -122,7 +122,7 @@ async def batch_context(
 def storing(callbacks: Sequence[StoredCallback]) -> dict[str, Any]:
     """The parameters of STORE, for callbacks of different keys in the order of these."""
     return {
-        "callbacks_came": rows([_row(stored) for stored in callbacks]),
+        "callbacks_came": encode_rows([_row(stored) for stored in callbacks]),
         "callback_bodies": [stored.callback.body for stored in callbacks],
     }
 

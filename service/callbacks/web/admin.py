@@ -11,9 +11,9 @@ from service.accounts.web.authorize import account_listed, authorize
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import reverify
 from service.callbacks.store.archive import CallbackFilter, CallbackRecord, CallbackSummary
-from service.kit.http.requests import LIMIT, MAX_LIMIT, Query, in_path
-from service.kit.http.responses import rendered
-from service.kit.timestamps import rfc3339
+from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
+from service.kit.http.responses import json_response
+from service.kit.timestamps import format_rfc3339
 from service.request_context import resources
 from service.resources import Resources
 
@@ -25,7 +25,7 @@ async def page_of(request: Request) -> Response:
     subject_id, source = query.text("subject"), query.text("source")
     account_id = await account_listed(request, caller, query)
     cursor = query.text("cursor")
-    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()
     wanted = CallbackFilter(
         verdict=None if verdict is None else Verdict(verdict),
@@ -37,18 +37,18 @@ async def page_of(request: Request) -> Response:
     found, below, counts = await reverify.page(given, wanted, limit)
     accounts = await reverify.account_names(given, found)
     shown = [_shown(*pair) for pair in zip(found, accounts, strict=True)]
-    return rendered({"data": shown, "next_cursor": below, "counts": counts})
+    return json_response({"data": shown, "next_cursor": below, "counts": counts})
 
 
 async def read(request: Request) -> Response:
     await authorize(request, OPERATOR)
-    found = await reverify.get_callback(resources(request), in_path(request, "callback_id"))
+    found = await reverify.get_callback(resources(request), path_parameter(request, "callback_id"))
     return await _whole(resources(request), found)
 
 
 async def verify_again(request: Request) -> Response:
     await authorize(request, OPERATOR)
-    found = await reverify.reverify(resources(request), in_path(request, "callback_id"))
+    found = await reverify.reverify(resources(request), path_parameter(request, "callback_id"))
     return await _whole(resources(request), found)
 
 
@@ -64,17 +64,17 @@ def _shown(callback: CallbackSummary, account: str | None) -> dict[str, Any]:
         "subject_id": callback.subject_id,
         "provider_task_id": callback.task_id,
         "status": callback.status,
-        "provider_time": rfc3339(callback.provider_updated_at),
+        "provider_time": format_rfc3339(callback.provider_updated_at),
         "seen": callback.times_received,
         "size": callback.size,
-        "received_at": rfc3339(callback.received_at),
+        "received_at": format_rfc3339(callback.received_at),
     }
 
 
 async def _whole(given: Resources, found: CallbackRecord) -> Response:
     (account,) = await reverify.account_names(given, [found.summary])
     shown = _shown(found.summary, account) | {"headers": reverify.shown_headers(given, found)}
-    return rendered(shown | _body(found.body))
+    return json_response(shown | _body(found.body))
 
 
 def _body(body: bytes) -> dict[str, str]:

@@ -14,8 +14,8 @@ from service.callbacks.steps.apply import CallbackResult
 from service.callbacks.steps.verify import verify
 from service.kit.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
 from service.kit.http.body import BodyReader
-from service.kit.http.header_lines import combined
-from service.kit.http.responses import problem, problem_of
+from service.kit.http.headers import combined_headers
+from service.kit.http.responses import error_response, problem_response
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class CallbackEndpoint:
         if root != ROOT[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
             await self._app(scope, receive, send)
         elif scope["method"] != "POST":
-            response = problem(405, "method_not_allowed", "Method Not Allowed")
+            response = problem_response(405, "method_not_allowed", "Method Not Allowed")
             response.headers["allow"] = "POST"
             await response(scope, receive, send)
         else:
@@ -51,10 +51,10 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
         result = await _take(scope, receive, address)
     except CallsheetError as error:  # it was not kept: nothing else tells of it
         log.info("callback", action="callback_refused", code=error.code, reason=str(error))
-        await problem_of(error)(scope, receive, send)
+        await error_response(error)(scope, receive, send)
         return
     if result.refusal is not None:  # and is not raised: with its frames it would hold the body
-        await problem_of(result.refusal)(scope, receive, send)
+        await error_response(result.refusal)(scope, receive, send)
         return
     body = orjson.dumps({"verdict": result.verdict})
     length = str(len(body)).encode()
@@ -67,7 +67,7 @@ async def _take(scope: Scope, receive: Receive, address: list[str]) -> CallbackR
     """One callback, stored with those that arrive with it. What anybody could send waits in a line
     of its own, so that a flood of it does not hold up the others."""
     state = scope["app"].state
-    headers = combined(scope["headers"])
+    headers = combined_headers(scope["headers"])
     try:
         body = await BodyReader(receive, headers, MAX_CALLBACK).take(MAX_CALLBACK + 1)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses

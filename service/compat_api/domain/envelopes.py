@@ -20,7 +20,7 @@ from service.kit.errors import (
     NotFound,
     SignatureError,
     TooLarge,
-    TooMany,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
     UnsupportedMedia,
@@ -47,7 +47,7 @@ CODES: Mapping[type[CallsheetError], int] = MappingProxyType(
         TooLarge: BROKEN_RULE,
         UnsupportedMedia: BROKEN_RULE,
         Invalid: BROKEN_RULE,
-        TooMany: TOO_FAST,
+        TooManyRequests: TOO_FAST,
         Unavailable: 5001,
     }
 )
@@ -77,7 +77,7 @@ def code_of(error: CallsheetError, authorization: str | None = None) -> int:
     """The provider's code for what is wrong; `authorization` is the header of that name."""
     if isinstance(error, Unauthorized):
         return AT_ANOTHER_TIME.get(error.time or "") or _unauthorized(authorization)
-    if isinstance(error, TooMany) and error.code == errors.QUEUE_FULL:
+    if isinstance(error, TooManyRequests) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
     if isinstance(error, Invalid) and any(
         (one.pointer, one.code) == ("", "wrong_type") for one in error.errors

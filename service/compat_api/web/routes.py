@@ -25,10 +25,10 @@ from service.intake.domain.request_rules import external_id
 from service.intake.steps.validate import validate
 from service.intake.web.routes import accept_body
 from service.kit.errors import CallsheetError, NotFound
-from service.kit.http.header_lines import only
+from service.kit.http.headers import single_header
 from service.kit.http.requests import Query
-from service.kit.http.responses import JSON, problem_of
-from service.kit.validation import ValidationContext, shown
+from service.kit.http.responses import JSON, error_response
+from service.kit.validation import ValidationContext, quotable
 from service.provider.domain.requests import PATH
 from service.provider.domain.task_records import task_record
 from service.request_context import resources
@@ -65,7 +65,7 @@ def _answer(code: int, body: bytes, headers: dict[str, str] | None = None) -> Re
 
 
 def _headers(error: CallsheetError) -> dict[str, str]:
-    headers = problem_of(error).headers
+    headers = error_response(error).headers
     return {name: headers[name] for name in SAME_HEADERS if name in headers}
 
 
@@ -75,7 +75,7 @@ async def create(request: Request) -> dict[str, Any]:
     its idempotency key is answered as before."""
     caller = await authorize(request, "subjects:write", own=True)
     settings, account_id = resources(request).settings, caller.account_id
-    key = only(request.headers, "idempotency-key")
+    key = single_header(request.headers, "idempotency-key")
 
     def read(body: object) -> CreateRequest:
         plain = validate(settings, account_id, task_requests.given(body), key)
@@ -146,7 +146,7 @@ class NotFoundApp:
         request = Request(scope)
         known = any(route.matches(scope)[0] is Match.PARTIAL for route in CALLS)
         code = NO_SUCH_METHOD if known else NO_SUCH_PATH
-        message = f"{request.method} {shown(request.url.path)}"
+        message = f"{request.method} {quotable(request.url.path)}"
         body = envelopes.refused(resources(request).new_id("req"), code, message)
         await _answer(code, body)(scope, receive, send)
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from service.kit.backoff import SPREAD, jittered
-from service.kit.timestamps import rfc3339
+from service.kit.timestamps import format_rfc3339
 from service.subjects.domain.event import HealthNotice
 
 OVERBURDENED: Final = frozenset({429, 502, 503, 504})  # and time-outs
@@ -151,7 +151,7 @@ def _with_failure_notice(
     that is seldom written to is never disabled by two failures that lie far apart."""
     if health.failing_since is None:
         return health
-    reason = f"it has failed since {rfc3339(health.failing_since)}"
+    reason = f"it has failed since {format_rfc3339(health.failing_since)}"
     if health.status is HealthNotice.FAILING:
         long = _seconds(health.status_since, at) >= thresholds.disable
         return _with_notice(health, HealthNotice.DISABLED, at, reason) if long else health

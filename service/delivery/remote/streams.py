@@ -27,7 +27,7 @@ from service.delivery.remote.stream_connection import (
     StreamServer,
 )
 from service.delivery.remote.stream_pool import StreamPool
-from service.kit.network.ssrf_guard import AddressGuard, Blocked
+from service.kit.network.ssrf_guard import AddressGuard, BlockedAddress
 from service.kit.network.url_policy import STREAM_PORTS
 
 IDLE_SECONDS: Final = 60.0  # an unused connection is kept; servers keep theirs for minutes
@@ -46,7 +46,7 @@ _OPENINGS: Final = MappingProxyType[
 )
 # Most particular first.
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (Blocked, "blocked"),
+    (BlockedAddress, "blocked"),
     (ServerRefusal, "refused"),
     (ProtocolError, "protocol"),
     (ConnectionClosed, "reset"),

@@ -11,8 +11,8 @@ from typing import Final, Self
 import aiohttp
 
 from service.delivery.remote.outcomes import Answered, Failed
-from service.kit.network.exact_urls import exact
-from service.kit.network.ssrf_guard import AddressGuard, Blocked
+from service.kit.network.exact_urls import exact_url
+from service.kit.network.ssrf_guard import AddressGuard, BlockedAddress
 
 KEPT_BYTES: Final = 20_000  # of an answer's body; enough to see why it was refused
 KEPT_DETAIL: Final = 200  # characters of a failure's description
@@ -20,7 +20,7 @@ KEPT_DETAIL: Final = 200  # characters of a failure's description
 
 # What aiohttp and asyncio raise, most particular first.
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (Blocked, "blocked"),
+    (BlockedAddress, "blocked"),
     (aiohttp.ClientConnectorDNSError, "dns"),
     (aiohttp.ClientSSLError, "tls"),
     (aiohttp.ClientConnectorError, "connect"),
@@ -78,7 +78,7 @@ class WebhookSender:
         try:
             async with asyncio.timeout(timeout_seconds):
                 request = session.post(
-                    exact(url), headers=headers, data=body, allow_redirects=False
+                    exact_url(url), headers=headers, data=body, allow_redirects=False
                 )
                 # Closing ends the connection, unless it was read to its end and went back.
                 with closing(await request) as answer:
@@ -97,7 +97,7 @@ async def _keep(content: aiohttp.StreamReader, kept: bytearray) -> None:
 
 def _failed(error: Exception, latency: float) -> Failed:
     cause = getattr(error, "os_error", error)
-    if isinstance(cause, Blocked):
+    if isinstance(cause, BlockedAddress):
         error = cause
     reason = next((name for kind, name in _REASONS if isinstance(error, kind)), "protocol")
     return Failed(reason, _detail(reason, cause), latency)

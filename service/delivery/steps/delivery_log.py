@@ -2,7 +2,7 @@
 
 from service.delivery.store import delivery_log
 from service.delivery.store.delivery_log import DeliveryFilter, DeliveryView
-from service.kit.database.bounded_scan import Place
+from service.kit.database.bounded_scan import ListPosition
 from service.kit.errors import NotFound
 from service.resources import Resources
 from service.subjects.store import subjects
@@ -15,7 +15,7 @@ async def of_subscriber(
     subscriber_id: str,
     wanted: DeliveryFilter,
     limit: int,
-) -> tuple[list[DeliveryView], Place | None]:
+) -> tuple[list[DeliveryView], ListPosition | None]:
     """A subscriber's deliveries, the newest first, with their attempts, and where the next page
     begins; NotFound if the account has no such subscriber."""
     async with resources.database.transaction() as tx:

@@ -12,7 +12,7 @@ from service.delivery.store import record, subscriber_health
 from service.job_queue import Work
 from service.kit.concurrency.for_each import for_each
 from service.kit.errors import Unavailable
-from service.kit.timestamps import rfc3339
+from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 from service.subjects.domain.event import HealthNotice, subscriber_event
 from service.subjects.store import events
@@ -38,7 +38,7 @@ async def after_health_change(
             subscriber=after.subscriber_id,
             failures=after.failures,
             rate=after.current_rate,
-            circuit_open_until=rfc3339(after.circuit_open_until),
+            circuit_open_until=format_rfc3339(after.circuit_open_until),
         )
     try:
         if recovered(before, after):

@@ -26,7 +26,7 @@ from service.job_queue import Work
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.errors import Unavailable
-from service.kit.timestamps import retry_after_seconds
+from service.kit.timestamps import parse_retry_after
 from service.resources import Resources, end_of_lease
 
 log = structlog.get_logger()
@@ -84,7 +84,7 @@ def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptRe
         case Answered(status=status) if status == GONE:
             return AttemptResult(well=shared, at=at, gone=not shared)
         case Answered(status=status, retry_after=asked, delivered=False):
-            wait = retry_after_seconds(asked, at) if status in SLOW_DOWN else None
+            wait = parse_retry_after(asked, at) if status in SLOW_DOWN else None
             return AttemptResult(False, at, status in OVERBURDENED, wait)  # noqa: FBT003 - not well
         case Answered() | Published():
             return AttemptResult(well=True, at=at)

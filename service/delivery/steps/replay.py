@@ -12,7 +12,7 @@ from service.delivery.store.replay import ReplayTarget, ReplayWindow
 from service.job_queue import Work
 from service.kit import validation
 from service.kit.errors import Conflict, FieldError, Invalid, NotFound
-from service.kit.timestamps import read_rfc3339
+from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import Reader, ValidationContext
 from service.resources import Resources
 from service.subscribers.domain.subscriber import SubscriberState, SubscriberType
@@ -142,7 +142,7 @@ def validate_replay(body: object, now: datetime) -> ReplayRequest:
 
 def _time(context: ValidationContext, at: str, value: object) -> datetime | None:
     text = validation.string(context, at, value)
-    moment = None if text is None else read_rfc3339(text)
+    moment = None if text is None else parse_rfc3339(text)
     if moment is None and text is not None:
         rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
         context.add_error(at, "not_a_time", rule)

@@ -92,6 +92,6 @@ def _signed(settings: SendSettings, message: OutgoingMessage, at: datetime) -> d
     keys = settings.keys_at(at)
     secrets, seeds = [key.secret for key in keys], [key.seed for key in keys if key.seed]
     timestamp = int(at.timestamp())
-    return webhook_signatures.headers(
+    return webhook_signatures.signature_headers(
         secrets, message.event_id, timestamp, message.body, seeds=seeds
     )

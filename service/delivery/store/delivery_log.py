@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from service.delivery.domain.delivery_state import DeliveryState
 from service.kit.database import bounded_scan
-from service.kit.database.bounded_scan import MOST_READ, Place
+from service.kit.database.bounded_scan import MAX_ROWS_SCANNED, ListPosition
 from service.kit.database.connection import Connection, Row
 
 MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
@@ -50,7 +50,7 @@ class DeliveryView:
     """The last MOST_ATTEMPTS, the oldest first."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ListPosition:
         """Where it stands in the list."""
         return self.created_at, self.id
 
@@ -61,7 +61,7 @@ class DeliveryFilter:
 
     state: str | None = None
     event_id: str | None = None
-    below: Place | None = None
+    below: ListPosition | None = None
     """The place of the last one seen."""
 
 
@@ -126,7 +126,7 @@ _ATTEMPTS = text("""
         FROM attempts WHERE delivery_id = d.id ORDER BY number DESC LIMIT :most
     ) a
 """)
-_TOP: Place = (datetime.max.replace(tzinfo=UTC), "")
+_TOP: ListPosition = (datetime.max.replace(tzinfo=UTC), "")
 
 
 async def get(tx: Connection, account_id: str, delivery_id: str) -> DeliveryView | None:
@@ -143,14 +143,14 @@ async def owned(tx: Connection, account_id: str, delivery_id: str) -> OwnedDeliv
 
 async def page(
     tx: Connection, subscriber_id: str, wanted: DeliveryFilter, limit: int
-) -> tuple[list[DeliveryView], Place | None]:
+) -> tuple[list[DeliveryView], ListPosition | None]:
     """A subscriber's deliveries, the newest first, and where to go on below; None at the end.
 
     Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
     """
     if wanted.event_id is not None:
         return await _of_event(tx, subscriber_id, wanted.event_id, wanted), None
-    most = limit + 1 if wanted.state is None else MOST_READ
+    most = limit + 1 if wanted.state is None else MAX_ROWS_SCANNED
     created_at, id_ = wanted.below or _TOP
     values = {
         "subscriber_id": subscriber_id,

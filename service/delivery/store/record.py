@@ -12,7 +12,7 @@ from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.subscriber_health import AttemptResult
 from service.delivery.store.claim import DueDelivery
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ async def record_attempts(
     """
     await lock_subjects(tx, sorted({attempt.delivery.ordering_key for attempt in attempts}))
     values = {
-        "results": rows([_row(attempt) for attempt in attempts]),
+        "results": encode_rows([_row(attempt) for attempt in attempts]),
         "answers": [attempt.response_body for attempt in attempts],
         "ids": [attempt.delivery.id for attempt in attempts],
         "now": now,

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from service.delivery.domain.subscriber_health import SubscriberHealth
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.event import HealthNotice
 
 _NAMES = ", ".join(field.name for field in fields(SubscriberHealth))
@@ -65,7 +65,7 @@ def _typed(health: SubscriberHealth) -> SubscriberHealth:
 
 async def write(tx: Connection, changed: Sequence[SubscriberHealth]) -> None:
     """The caller has locked these."""
-    await tx.execute(_WRITE, {"n": rows([asdict(health) for health in changed])})
+    await tx.execute(_WRITE, {"n": encode_rows([asdict(health) for health in changed])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,18 @@ from service.accounts.web.authorize import authorize
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.steps import delivery_log, replay
 from service.delivery.store.delivery_log import AttemptView, DeliveryFilter, DeliveryView
-from service.kit.http.cursors import cursor_of, read_cursor
-from service.kit.http.requests import LIMIT, MAX_LIMIT, MAX_SMALL_BODY, Query, in_path, read_json
-from service.kit.http.responses import page, rendered
-from service.kit.text import escaped
-from service.kit.timestamps import rfc3339
+from service.kit.http.cursors import decode_cursor, encode_cursor
+from service.kit.http.requests import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    MAX_SMALL_BODY,
+    Query,
+    path_parameter,
+    read_json,
+)
+from service.kit.http.responses import json_response, page
+from service.kit.text import escape_unprintable
+from service.kit.timestamps import format_rfc3339
 from service.request_context import resources
 
 SCOPE = "subscribers"
@@ -26,22 +33,26 @@ async def of_subscriber(request: Request) -> Response:
     wanted = DeliveryFilter(
         state=query.text("state", STATES),
         event_id=query.text("event_id"),
-        below=read_cursor(query.text("cursor")),
+        below=decode_cursor(query.text("cursor")),
     )
-    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()
     found, below = await delivery_log.of_subscriber(
-        resources(request), caller.account_id, in_path(request, "subscriber_id"), wanted, limit
+        resources(request),
+        caller.account_id,
+        path_parameter(request, "subscriber_id"),
+        wanted,
+        limit,
     )
     shown = [_delivery(delivery) | caller.account_shown for delivery in found]
-    return page(shown, below and cursor_of(*below))
+    return page(shown, below and encode_cursor(*below))
 
 
 async def of_subject(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     Query(request).finish()
     found = await delivery_log.of_subject(
-        resources(request), caller.account_id, in_path(request, "subject_id")
+        resources(request), caller.account_id, path_parameter(request, "subject_id")
     )
     return page([_delivery(delivery) | caller.account_shown for delivery in found], None)
 
@@ -49,27 +60,27 @@ async def of_subject(request: Request) -> Response:
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     found = await delivery_log.get(
-        resources(request), caller.account_id, in_path(request, "delivery_id")
+        resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
-    return rendered(_delivery(found, answers=True) | caller.account_shown)
+    return json_response(_delivery(found, answers=True) | caller.account_shown)
 
 
 async def resend(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     sent = await replay.resend(
-        resources(request), caller.account_id, in_path(request, "delivery_id")
+        resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
-    return rendered(_delivery(sent) | caller.account_shown, 202)
+    return json_response(_delivery(sent) | caller.account_shown, 202)
 
 
 async def replay_all(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     body = await read_json(request, MAX_SMALL_BODY)
     done = await replay.replay_events(
-        resources(request), caller.account_id, in_path(request, "subscriber_id"), body
+        resources(request), caller.account_id, path_parameter(request, "subscriber_id"), body
     )
     shown = {"count": done.count, "dry_run": done.dry_run} | caller.account_shown
-    return rendered(shown, 200 if done.dry_run else 202)
+    return json_response(shown, 200 if done.dry_run else 202)
 
 
 def _delivery(delivery: DeliveryView, *, answers: bool = False) -> dict[str, Any]:
@@ -82,17 +93,17 @@ def _delivery(delivery: DeliveryView, *, answers: bool = False) -> dict[str, Any
         "attempts": [
             {"id": f"{delivery.id}.{attempt.number}"}
             | _attempt(attempt)
-            | ({"answer": escaped(attempt.response_body)} if answers else {})
+            | ({"answer": escape_unprintable(attempt.response_body)} if answers else {})
             for attempt in delivery.attempts
         ],
-        "next_attempt_at": rfc3339(delivery.due_at),
-        "created_at": rfc3339(delivery.created_at),
+        "next_attempt_at": format_rfc3339(delivery.due_at),
+        "created_at": format_rfc3339(delivery.created_at),
     }
 
 
 def _attempt(attempt: AttemptView) -> dict[str, Any]:
     return {
-        "at": rfc3339(attempt.started_at),
+        "at": format_rfc3339(attempt.started_at),
         "status": attempt.status,
         "latency_ms": attempt.latency_ms,
         "error": attempt.error,

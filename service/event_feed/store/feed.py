@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select, text
 
 from service.kit.database.connection import Connection, Row
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 from service.schema.events import events
 
 
@@ -134,7 +134,7 @@ async def updates(
         for account_id, place in places
     ]
     found: dict[str, FeedUpdate] = {}
-    for account_id, *row in await tx.execute(_NEWS, {"places": rows(asked), "limit": limit}):
+    for account_id, *row in await tx.execute(_NEWS, {"places": encode_rows(asked), "limit": limit}):
         _tell(found.setdefault(account_id, FeedUpdate([])), row)
     return found
 

@@ -13,8 +13,8 @@ from service.event_feed.store.feed import Position, StoredEvent
 from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import wants_stream
 from service.event_feed.web.sse import Feed, SSEStream
-from service.kit.http.header_lines import only
-from service.kit.http.requests import LIMIT, MAX_LIMIT, Query, in_path
+from service.kit.http.headers import single_header
+from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
 from service.kit.http.responses import raw_page
 from service.request_context import resources
 from service.status.steps import read as status_read
@@ -27,7 +27,7 @@ MOST_ASKED = 999_999_999  # seconds
 async def of_subject(request: Request) -> Response | SSEStream:
     caller = await authorize(request, "subjects:read")
     account = caller.account_name if caller.operator else None
-    of = Feed(caller.account_id, in_path(request, "subject_id"), account)
+    of = Feed(caller.account_id, path_parameter(request, "subject_id"), account)
     return await _answer(request, of, Query(request))
 
 
@@ -40,12 +40,12 @@ async def feed(request: Request) -> Response | SSEStream:
 
 async def _answer(request: Request, of: Feed, query: Query) -> Response | SSEStream:
     after = query.text("after")
-    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     wait = capped_wait(query.whole("wait", 0, 0, MOST_ASKED))
     query.finish()
     if wants_stream(",".join(request.headers.getlist("accept"))):
         # An empty one means that it has none.
-        after = only(request.headers, "last-event-id") or after
+        after = single_header(request.headers, "last-event-id") or after
         return await _stream(request, of, _place(after, of.subject_id))
     return await _page(request, of, _place(after, of.subject_id) or START, limit, wait)
 

@@ -18,7 +18,7 @@ from service.event_feed.store.feed import Position, StoredEvent
 from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import STREAM
 from service.kit.errors import Unavailable
-from service.kit.http.connection_limits import CONNECTION, BoundedHttpProtocol
+from service.kit.http.connection_limits import CONNECTION_KEY, BoundedHttpProtocol
 from service.subjects.domain.event import feed_entry
 
 log = structlog.get_logger()
@@ -105,7 +105,7 @@ class SSEStream(FeedReader):
 
     async def _begin(self, scope: Scope, send: Send) -> None:
         """It has the cursor in it, so that a reader who has seen no event yet resumes from here."""
-        self._wire = scope.get("state", {}).get(CONNECTION)
+        self._wire = scope.get("state", {}).get(CONNECTION_KEY)
         if self._wire is not None:
             self._wire.narrow()
         cursor = cursors.shown(self.after, of_subject=self.subject_id is not None)

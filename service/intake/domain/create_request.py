@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from service.kit.errors import CallsheetError, Conflict, FieldError
-from service.kit.text import escaped
+from service.kit.text import escape_unprintable
 from service.media.domain.references import by_url
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
@@ -100,7 +100,7 @@ class PendingCreate:
     def answer_by_external_id(self, earlier: Subject) -> None:
         """The account has this subject under the external_task_id."""
         if self.request.must_be_new:
-            shown = escaped(str(earlier.external_task_id).encode())
+            shown = escape_unprintable(str(earlier.external_task_id).encode())
             self.result = Conflict(f"external_task_id {shown} already exists", TAKEN)
         elif earlier.fingerprint == self.request.fingerprint:
             self.result = Accepted(earlier, created=False)

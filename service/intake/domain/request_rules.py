@@ -60,9 +60,9 @@ def parse_request(
     those that its URLs may name, None any.
     """
     context = ValidationContext(ports)
-    given = validation.body_members(context, body, READERS)
+    given = validation.body_fields(context, body, READERS)
     _check_required(context, given)
-    read = validation.read_each(context, given, READERS)
+    read = validation.read_fields(context, given, READERS)
     document = {name: value for name, value in read.items() if value}
     if document.get("reference_type") == IMAGE and not allow_voice_for_images:  # rule P21
         _forbid_voice(context, document)
@@ -184,7 +184,7 @@ def _tags(context: ValidationContext, at: str, value: object) -> object:
 def external_id(context: ValidationContext, at: str, value: object) -> str | None:
     """A text of any script, in NFC: the provider wants it to be unique in an account, and two are
     compared byte by byte."""
-    text = validation.normal(context, at, value, EXTERNAL_ID_LENGTH[-1])
+    text = validation.normalized_text(context, at, value, EXTERNAL_ID_LENGTH[-1])
     if text == "":
         context.add_error(at, "too_short", f"must have 1 to {EXTERNAL_ID_LENGTH[-1]} characters")
     return text

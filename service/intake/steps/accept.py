@@ -26,7 +26,7 @@ from service.intake.store.idempotency import AccountAndKey, Binding
 from service.job_queue import Work
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
-from service.kit.errors import QUEUE_FULL, CallsheetError, TooMany, Unavailable
+from service.kit.errors import QUEUE_FULL, CallsheetError, TooManyRequests, Unavailable
 from service.media.store import inline_media
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
@@ -197,7 +197,7 @@ async def _refuse_beyond_limit(
     await _answer_by_external_id(tx, beyond)  # whoever filled the queue may have written just these
     for create in _undecided(beyond):
         message = f"{limit.limit} subjects of this account are queued already"
-        create.result = TooMany(message, QUEUE_FULL, QUEUE_FULL_RETRY_AFTER)
+        create.result = TooManyRequests(message, QUEUE_FULL, QUEUE_FULL_RETRY_AFTER)
 
 
 async def _assign_callback_subscribers(

@@ -10,7 +10,7 @@ from service.intake.domain.create_request import CreateRequest
 from service.intake.domain.request_rules import parse_request
 from service.kit.errors import CallsheetError, FieldError, Invalid
 from service.kit.network.url_policy import check_url
-from service.kit.timestamps import read_duration
+from service.kit.timestamps import parse_duration
 from service.settings import Settings
 
 MAX_KEY_LENGTH = 255  # characters; the usual bound of such headers
@@ -92,7 +92,7 @@ def _read_headers(
         errors.append(FieldError("", "idempotency_key", message))
     if cancel_after is not None:
         try:
-            seconds = read_duration(cancel_after, settings.task_deadline)
+            seconds = parse_duration(cancel_after, settings.task_deadline)
         except ValueError as error:
             errors.append(FieldError("", "cancel_after", f"Cancel-After {error}"))
     return seconds, errors

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import delete, text
 
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 from service.schema.subjects import idempotency_keys
 
 AccountAndKey = tuple[str, str]  # an account's id, and an idempotency key of its own
@@ -77,7 +77,7 @@ async def bind(tx: Connection, bindings: Mapping[AccountAndKey, Binding], now: d
         }
         for (account_id, key), binding in bindings.items()
     ]
-    await tx.execute(_BIND, {"bindings": rows(values)})
+    await tx.execute(_BIND, {"bindings": encode_rows(values)})
 
 
 async def prune(tx: Connection, before: datetime) -> None:

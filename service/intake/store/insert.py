@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.subject import Subject
 
 _COLUMNS = {
@@ -62,7 +62,7 @@ async def add_subjects(
     commit, so what was written instead can be read then.
     """
     given = [_row(subject, media_due) | {"place": place} for place, subject in enumerate(new)]
-    return {row[0] for row in await tx.execute(_ADD_SUBJECTS, {"new_subjects": rows(given)})}
+    return {row[0] for row in await tx.execute(_ADD_SUBJECTS, {"new_subjects": encode_rows(given)})}
 
 
 def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:

@@ -15,20 +15,23 @@ from service.intake.steps.accept import accept, accept_batch
 from service.intake.steps.validate import MAX_BATCH, validate, validate_many
 from service.kit.errors import CallsheetError, FieldError, Invalid
 from service.kit.http import large_bodies
-from service.kit.http.header_lines import only
-from service.kit.http.requests import MAX_SUBJECT_BODY, Query
-from service.kit.http.responses import problem_body, rendered, status_of
+from service.kit.http.headers import single_header
+from service.kit.http.requests import MAX_SMALL_BODY, Query
+from service.kit.http.responses import error_body, json_response, status_of
 from service.provider.domain.model_capabilities import MODELS
 from service.request_context import outside, resources
 from service.settings import Settings
 from service.subjects.domain.representation import public_subject
+
+# Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
+MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
 
 
 async def capabilities(request: Request) -> Response:
     """Which model takes which kind of subject."""
     await authorize(request, "subjects:read")
     Query(request).finish()
-    return rendered({"data": MODELS})
+    return json_response({"data": MODELS})
 
 
 async def create(request: Request) -> Response:
@@ -39,7 +42,7 @@ async def create(request: Request) -> Response:
     accepted = await accept_body(request, caller.account_id, read)
     location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
     shown = public_subject(accepted.subject) | caller.account_shown
-    return rendered(shown, 202 if accepted.created else 200, location)
+    return json_response(shown, 202 if accepted.created else 200, location)
 
 
 async def accept_body(
@@ -64,7 +67,7 @@ async def create_batch(request: Request) -> Response:
         results = [
             next(accepted) if isinstance(each, CreateRequest) else each for each in validated
         ]
-    return rendered({"data": [_batch_item(caller, result) for result in results]}, 207)
+    return json_response({"data": [_batch_item(caller, result) for result in results]}, 207)
 
 
 def _validate_batch(
@@ -79,7 +82,7 @@ def _validate_batch(
 
 def _batch_item(caller: Caller, result: CreateResult) -> dict[str, Any]:
     if isinstance(result, CallsheetError):
-        return {"status": status_of(result), "problem": problem_body(result)}
+        return {"status": status_of(result), "problem": error_body(result)}
     shown = public_subject(result.subject) | caller.account_shown
     return {"status": 202 if result.created else 200, "subject": shown}
 
@@ -88,6 +91,6 @@ def _options(request: Request) -> dict[str, str | None]:
     """What the request's headers say of it, as validate() takes it."""
     headers = request.headers
     return {
-        "idempotency_key": only(headers, "idempotency-key"),
-        "cancel_after": only(headers, "cancel-after"),
+        "idempotency_key": single_header(headers, "idempotency-key"),
+        "cancel_after": single_header(headers, "cancel-after"),
     }

@@ -11,11 +11,11 @@ from service.kit.errors import Unavailable
 
 log = structlog.get_logger()
 
-WRITERS = 4  # batches written at a time: with fewer, this process waits for Postgres
-MOST = 32  # items of one batch; measured best
-BOUND = 5000  # items that wait; beyond it, come back later
-MOST_WEIGHT = 64_000_000  # bytes of all that wait or are being written; likewise
-PASSES = 2  # of the event loop: one in which a request is read, one in which it gets here
+MAX_WRITERS = 4  # batches written at a time: with fewer, this process waits for Postgres
+MAX_BATCH = 32  # items of one batch; measured best
+MAX_WAITING = 5000  # items that wait; beyond it, come back later
+MAX_WAITING_BYTES = 64_000_000  # bytes of all that wait or are being written; likewise
+LOOP_PASSES = 2  # of the event loop: one in which a request is read, one in which it gets here
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,9 +32,9 @@ class Batcher(Generic[T, R]):
         self,
         write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
         *,
-        writers: int = WRITERS,
-        most: int = MOST,
-        bound: int = BOUND,
+        writers: int = MAX_WRITERS,
+        most: int = MAX_BATCH,
+        bound: int = MAX_WAITING,
         weigh: Callable[[T], int] = lambda _: 0,
     ) -> None:
         self._write = write
@@ -60,7 +60,7 @@ class Batcher(Generic[T, R]):
         Unavailable if too much waits already, or if it could not be written.
         """
         weight = self._weigh(item)
-        if len(self._waiting) >= self._bound or self._weight + weight > MOST_WEIGHT:
+        if len(self._waiting) >= self._bound or self._weight + weight > MAX_WAITING_BYTES:
             raise Unavailable("too much is waiting to be stored; send it again")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
@@ -89,7 +89,7 @@ class Batcher(Generic[T, R]):
         count = 0
         while count < len(self._waiting) < self._most:
             count = len(self._waiting)
-            for _ in range(PASSES):
+            for _ in range(LOOP_PASSES):
                 await asyncio.sleep(0)
 
     async def _settle(
@@ -100,21 +100,21 @@ class Batcher(Generic[T, R]):
         except Unavailable as error:
             cause = repr(error.__cause__)
             log.warning("gather", action="unavailable", items=len(batch), cause=cause)
-            _refuse(batch, error)
+            _fail(batch, error)
         except Exception:
             if not alone:  # a poisoned member must not fail the others; and a race may be over
                 for entry in batch:
                     await self._settle([entry], alone=True)
                 return
             log.exception("gather", action="fault")
-            _refuse(batch, Unavailable())
+            _fail(batch, Unavailable())
         else:
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
 
 
-def _refuse(batch: Sequence[tuple[T, "asyncio.Future[R]"]], error: Unavailable) -> None:
+def _fail(batch: Sequence[tuple[T, "asyncio.Future[R]"]], error: Unavailable) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

@@ -6,9 +6,6 @@ from contextlib import contextmanager
 
 from service.kit.errors import Unavailable
 
-MOST_TRIALS = 4  # tests of subscribers, in one process: enough for people, too few for a flood
-MOST_TRIALS_OF_ACCOUNT = 2  # one may take half a minute: so the others have places left
-
 
 class Limiter:
     """At most `most` slots are in use at once, and `most_of_account` of one account."""

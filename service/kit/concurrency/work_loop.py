@@ -10,12 +10,12 @@ from service.kit.errors import Unavailable
 
 log = structlog.get_logger()
 
-BUSY = 4  # a loop is busy from a quarter of its concurrency on
-FEW = (
+BUSY_SHARE = 4  # a loop is busy from a quarter of its concurrency on
+CLAIM_SHARE = (
     8  # a claim costs as much as some pieces: it is made for an eighth of the concurrency at least
 )
-PAUSE = 1.0  # seconds after a claim that failed: the database may need a moment
-LONG = 0.25  # seconds after which a piece of work may be detached
+ERROR_PAUSE = 1.0  # seconds after a claim that failed: the database may need a moment
+DETACH_AFTER = 0.25  # seconds after which a piece of work may be detached
 
 T = TypeVar("T")
 
@@ -72,10 +72,10 @@ class WorkLoop(Generic[T]):
                 await self.drain()
             except Unavailable as error:
                 log.warning("drain", action="unavailable", drain=self.name, error=error.reason)
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(ERROR_PAUSE)
             except Exception:  # in claiming: nothing was taken, and the next try may go better
                 log.exception("drain", action="fault", drain=self.name)
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(ERROR_PAUSE)
             try:
                 async with asyncio.timeout(tick):
                     await self._notified.wait()
@@ -94,8 +94,8 @@ class WorkLoop(Generic[T]):
                 self._handling[task] = piece
                 task.add_done_callback(self._ended)
                 if self._most_detached:
-                    asyncio.get_running_loop().call_later(LONG, self._detach, task)
-            if len(claimed) * FEW < free:
+                    asyncio.get_running_loop().call_later(DETACH_AFTER, self._detach, task)
+            if len(claimed) * CLAIM_SHARE < free:
                 return
 
     async def finish(self, seconds: float) -> None:
@@ -108,7 +108,7 @@ class WorkLoop(Generic[T]):
 
     async def _free_slots(self) -> int:
         """How many pieces may be started now, once these are enough for a claim; 0 at the end."""
-        enough = max(1, self._concurrency // FEW)
+        enough = max(1, self._concurrency // CLAIM_SHARE)
         while (free := self._concurrency - len(self._handling)) < enough and not self._stopping:
             self._freed.clear()
             await self._freed.wait()
@@ -121,7 +121,7 @@ class WorkLoop(Generic[T]):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """What ends in a busy loop may make place for work that a claim had to pass over."""
-        if len(self._handling) * BUSY >= self._concurrency or task in self._detached:
+        if len(self._handling) * BUSY_SHARE >= self._concurrency or task in self._detached:
             self._notified.set()
         self._handling.pop(task, None)
         self._detached.pop(task, None)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION = b"\x01"
 NONCE_BYTES = 12  # NIST SP 800-38D, section 5.2.1.1
-USE = "secrets at rest"
+SECRETS_AT_REST = "secrets at rest"
 
 
 class DecryptionError(Exception):
@@ -37,7 +37,11 @@ class Encryptor:
 
     def encrypt(self, secret: bytes, context: str) -> bytes:
         nonce = self.random_bytes(NONCE_BYTES)
-        return VERSION + nonce + AESGCM(self.derive(USE)).encrypt(nonce, secret, context.encode())
+        return (
+            VERSION
+            + nonce
+            + AESGCM(self.derive(SECRETS_AT_REST)).encrypt(nonce, secret, context.encode())
+        )
 
     def decrypt(self, sealed: bytes, context: str) -> bytes:
         """The secret; Sealed if it was sealed under no key known here, or for another owner."""
@@ -50,18 +54,18 @@ class Encryptor:
 
     def derive(self, use: str) -> bytes:
         """32 bytes for one use, from which neither SECRET_KEY nor another use's key follows."""
-        return _derived(self.secret_key, use)
+        return _derive(self.secret_key, use)
 
     def derive_all(self, use: str) -> tuple[bytes, ...]:
         """The same of every key, that of SECRET_KEY first: what the others made is still known."""
-        return tuple(_derived(key, use) for key in (self.secret_key, *self.previous_keys))
+        return tuple(_derive(key, use) for key in (self.secret_key, *self.previous_keys))
 
     def _opened(self, sealed: bytes, context: str) -> tuple[bytes, bool]:
         """The secret, and whether it is sealed under SECRET_KEY."""
         nonce, content = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         if sealed[:1] != VERSION:
             raise DecryptionError
-        for place, key in enumerate(self.derive_all(USE)):
+        for place, key in enumerate(self.derive_all(SECRETS_AT_REST)):
             try:
                 return AESGCM(key).decrypt(nonce, content, context.encode()), place == 0
             except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
@@ -69,7 +73,7 @@ class Encryptor:
         raise DecryptionError
 
 
-def _derived(key: bytes, use: str) -> bytes:
+def _derive(key: bytes, use: str) -> bytes:
     return hmac.digest(key, use.encode(), hashlib.sha256)
 
 

@@ -1,111 +1,130 @@
-"""Secrets and public keys: the bytes that a text stands for.
+"""Formats of secrets and public keys: `whsec_…`, `whpk_…`, Base64, hex and plain text.
 
-Every reader raises ValueError for what is none; it says the rule, never the text.
+Every parser gives the bytes that a text stands for, and raises ValueError with the rule, never
+with the text.
 """
 
 import base64
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Final
 
-PREFIX = "whsec_"
-PUBLIC_PREFIX = "whpk_"
-KEY_BYTES = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
-ANY_BYTES = range(16, 513)  # of other schemes: from 128 bits, beyond guessing
-PUBLIC_BYTES = range(32, 33)  # RFC 8032, section 5.1.5
-TEXT = re.compile(r"[!-~]{16,512}")
-STANDARD = str.maketrans("-_", "+/")  # RFC 4648, section 5 to section 4
-P = 2**255 - 19  # the field and the curve of ed25519: RFC 8032, section 5.1
-D = -121665 * pow(121666, -1, P) % P
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every such secret begins with
+PUBLIC_KEY_PREFIX: Final = "whpk_"
+SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
+OTHER_SECRET_BYTES: Final = range(16, 513)  # of other schemes: from 128 bits, beyond guessing
+PUBLIC_KEY_BYTES: Final = 32  # RFC 8032, section 5.1.5
+PLAIN_TEXT: Final = re.compile(r"[!-~]{16,512}")
+URL_SAFE_TO_STANDARD: Final = str.maketrans("-_", "+/")  # RFC 4648, section 5 to section 4
+P: Final = 2**255 - 19  # `p` and `d` of the field and the curve of ed25519: RFC 8032, section 5.1
+D: Final = -121665 * pow(121666, -1, P) % P
 
-Reader = Callable[[str], bytes]
+KeyParser = Callable[[str], bytes]
 
 
-def whsec(text: str) -> bytes:
+def parse_whsec(text: str) -> bytes:
     """The key of a `whsec_…` text, padded or not."""
     what = "a webhook secret"
-    return _sized(_base64(_after(PREFIX, text, what), what, f" after {PREFIX}"), KEY_BYTES, what)
+    return _check_size(_after_prefix(SECRET_PREFIX, text, what), SECRET_BYTES, what)
 
 
-def plain_text(text: str) -> bytes:
+def format_whsec(key: bytes) -> str:
+    """The `whsec_…` text of a key."""
+    return SECRET_PREFIX + base64.b64encode(key).decode()
+
+
+def format_whpk(public_key: bytes) -> str:
+    """The `whpk_…` text of an ed25519 public key."""
+    return PUBLIC_KEY_PREFIX + base64.b64encode(public_key).decode()
+
+
+def parse_plain_text(text: str) -> bytes:
     """The text itself, not decoded."""
-    if not TEXT.fullmatch(text):
-        msg = "a secret text is 16 to 512 visible ASCII characters"
-        raise ValueError(msg)
+    if not PLAIN_TEXT.fullmatch(text):
+        raise ValueError("a secret text is 16 to 512 visible ASCII characters")
     return text.encode()
 
 
-def _base64_key(text: str) -> bytes:
-    return _sized(_base64(text.translate(STANDARD), "a key"), ANY_BYTES, "a key")
+def _parse_base64_secret(text: str) -> bytes:
+    return _check_size(_decode_base64(text, "a key"), OTHER_SECRET_BYTES, "a key")
 
 
-def _hex_key(text: str) -> bytes:
-    return _sized(_hex(text), ANY_BYTES, "a key")
+def _parse_hex_secret(text: str) -> bytes:
+    return _check_size(_decode_hex(text), OTHER_SECRET_BYTES, "a key")
 
 
-def _whpk(text: str) -> bytes:
-    what = "a public key"
-    return _public(_base64(_after(PUBLIC_PREFIX, text, what), what, f" after {PUBLIC_PREFIX}"))
+def _parse_whpk(text: str) -> bytes:
+    return _check_public_key(_after_prefix(PUBLIC_KEY_PREFIX, text, "a public key"))
 
 
-def _public_base64(text: str) -> bytes:
-    return _public(_base64(text.translate(STANDARD), "a public key"))  # so stands `x` in a JWKS
+def _parse_base64_public_key(text: str) -> bytes:
+    return _check_public_key(_decode_base64(text, "a public key"))  # as `x` stands in a JWKS
 
 
-def _public_hex(text: str) -> bytes:
-    return _public(_hex(text))
+def _parse_hex_public_key(text: str) -> bytes:
+    return _check_public_key(_decode_hex(text))
 
 
-SECRETS: Mapping[str, Reader] = MappingProxyType(
-    {"whsec": whsec, "base64": _base64_key, "hex": _hex_key, "text": plain_text}
+SECRET_PARSERS: Final[Mapping[str, KeyParser]] = MappingProxyType(
+    {
+        "whsec": parse_whsec,
+        "base64": _parse_base64_secret,
+        "hex": _parse_hex_secret,
+        "text": parse_plain_text,
+    }
 )
-PUBLIC_KEYS: Mapping[str, Reader] = MappingProxyType(
-    {"whpk": _whpk, "base64": _public_base64, "hex": _public_hex}
+PUBLIC_KEY_PARSERS: Final[Mapping[str, KeyParser]] = MappingProxyType(
+    {"whpk": _parse_whpk, "base64": _parse_base64_public_key, "hex": _parse_hex_public_key}
 )
 
 
-def _after(prefix: str, text: str, what: str) -> str:
+def _after_prefix(prefix: str, text: str, what: str) -> bytes:
+    """The bytes in standard Base64 behind the prefix."""
     if not text.startswith(prefix):
-        msg = f"{what} starts with {prefix}"
-        raise ValueError(msg)
-    return text.removeprefix(prefix)
-
-
-def _base64(text: str, what: str, where: str = "") -> bytes:
+        raise ValueError(f"{what} starts with {prefix}")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return _pad_and_decode(text.removeprefix(prefix))
     except ValueError:
-        msg = f"{what} is Base64{where}"
-        raise ValueError(msg) from None
+        raise ValueError(f"{what} is Base64 after {prefix}") from None
 
 
-def _hex(text: str) -> bytes:
+def _decode_base64(text: str, what: str) -> bytes:
+    """The bytes in Base64, standard or URL-safe."""
+    try:
+        return _pad_and_decode(text.translate(URL_SAFE_TO_STANDARD))
+    except ValueError:
+        raise ValueError(f"{what} is Base64") from None
+
+
+def _pad_and_decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+def _decode_hex(text: str) -> bytes:
     try:
         return base64.b16decode(text, casefold=True)
     except ValueError:
-        msg = "a key is hex digits"
-        raise ValueError(msg) from None
+        raise ValueError("a key is hex digits") from None
 
 
-def _sized(key: bytes, allowed: range, what: str) -> bytes:
+def _check_size(key: bytes, allowed: range, what: str) -> bytes:
     if len(key) not in allowed:
-        msg = f"{what} has {allowed[0]} to {allowed[-1]} bytes"
-        raise ValueError(msg)
+        raise ValueError(f"{what} has {allowed[0]} to {allowed[-1]} bytes")
     return key
 
 
-def _public(key: bytes) -> bytes:
-    if len(key) not in PUBLIC_BYTES:
-        msg = f"a public key has {PUBLIC_BYTES[0]} bytes"
-        raise ValueError(msg)
-    if not _is_point(key):
+def _check_public_key(key: bytes) -> bytes:
+    if len(key) != PUBLIC_KEY_BYTES:
+        raise ValueError(f"a public key has {PUBLIC_KEY_BYTES} bytes")
+    if not _has_large_order(key):
         msg = "a public key is a point of ed25519, and none of the eight that anybody can sign for"
         raise ValueError(msg)
     return key
 
 
-def _is_point(key: bytes) -> bool:
-    """Whether these bytes are a point of the curve of more than small order.
+def _has_large_order(key: bytes) -> bool:
+    """Whether these bytes are a point of the curve, and not one of small order.
 
     The cryptography package loads any 32 bytes, and under a point of small order there are
     signatures that hold for every message.

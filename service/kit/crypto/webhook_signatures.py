@@ -13,33 +13,22 @@ from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.kit.crypto.key_formats import PREFIX, PUBLIC_PREFIX
-from service.kit.text import base64url
+from service.kit.text import encode_base64url
 
 SECRET_BYTES = 32  # of those we make; as many as HMAC-SHA256 puts out: RFC 2104, section 3
 SEED_BYTES = 32  # RFC 8032, section 5.1.5
-MOST_LOADED = 4096  # private keys; to load one takes as long as to sign with it
+MAX_LOADED_KEYS = 4096  # private keys; to load one takes as long as to sign with it
 
 
-def secret_of(key: bytes) -> str:
-    """The `whsec_…` text of key bytes."""
-    return PREFIX + _base64(key)
-
-
-def public_key_of(seed: bytes) -> bytes:
+def public_key_from_seed(seed: bytes) -> bytes:
     """The 32 bytes of the public key that belongs to a seed of SEED_BYTES."""
     return _private_key(seed).public_key().public_bytes_raw()
 
 
-def public_text(public_key: bytes) -> str:
-    """The `whpk_…` text of a public key."""
-    return PUBLIC_PREFIX + _base64(public_key)
-
-
-def kid_of(public_key: bytes) -> str:
+def jwk_thumbprint(public_key: bytes) -> str:
     """Its thumbprint, which names it: RFC 7638, section 3, with the members of RFC 8037."""
-    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{base64url(public_key)}"}}'
-    return base64url(hashlib.sha256(members.encode()).digest())
+    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{encode_base64url(public_key)}"}}'
+    return encode_base64url(hashlib.sha256(members.encode()).digest())
 
 
 def jwk(public_key: bytes) -> dict[str, str]:
@@ -47,14 +36,14 @@ def jwk(public_key: bytes) -> dict[str, str]:
     return {
         "kty": "OKP",
         "crv": "Ed25519",
-        "x": base64url(public_key),
+        "x": encode_base64url(public_key),
         "use": "sig",
         "alg": "EdDSA",
-        "kid": kid_of(public_key),
+        "kid": jwk_thumbprint(public_key),
     }
 
 
-def headers(
+def signature_headers(
     keys: Iterable[bytes],
     message_id: str,
     timestamp: int,
@@ -76,7 +65,7 @@ def headers(
     }
 
 
-@lru_cache(MOST_LOADED)
+@lru_cache(MAX_LOADED_KEYS)
 def _private_key(seed: bytes) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(seed)
 

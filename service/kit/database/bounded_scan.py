@@ -5,9 +5,9 @@ from datetime import datetime
 
 from service.kit.database.connection import Row
 
-MOST_READ = 10_000  # rows looked through for one page
+MAX_ROWS_SCANNED = 10_000  # rows looked through for one page
 
-Place = tuple[datetime, str]  # where a row stands in a list: its created_at and its id
+ListPosition = tuple[datetime, str]  # where a row stands in a list: its created_at and its id
 Rows = Sequence[Row]
 
 

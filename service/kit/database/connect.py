@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from service.kit.database_url import hosts
+from service.kit.database.url import parse_hosts
 from service.kit.errors import Unavailable
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds until the next host is tried
@@ -17,15 +17,15 @@ CONNECT_TIMEOUT: Final = 5.0  # seconds until the next host is tried
 IDLE_SECONDS: Final = 10  # before the first probe
 PROBE_SECONDS: Final = 5  # from one to the next
 PROBES: Final = 3
-ACKNOWLEDGED_WITHIN: Final = 15_000  # milliseconds
-_OPTIONS: Final = (
+ACKNOWLEDGE_MILLISECONDS: Final = 15_000  # milliseconds
+_SOCKET_OPTIONS: Final = (
     ("TCP_KEEPIDLE", IDLE_SECONDS),
     ("TCP_KEEPALIVE", IDLE_SECONDS),  # what macOS calls TCP_KEEPIDLE
     ("TCP_KEEPINTVL", PROBE_SECONDS),
     ("TCP_KEEPCNT", PROBES),
-    ("TCP_USER_TIMEOUT", ACKNOWLEDGED_WITHIN),
+    ("TCP_USER_TIMEOUT", ACKNOWLEDGE_MILLISECONDS),
 )
-_OF_SERVER: Final = {
+_SERVER_SETTINGS: Final = {
     "tcp_keepalives_idle": str(IDLE_SECONDS),
     "tcp_keepalives_interval": str(PROBE_SECONDS),
     "tcp_keepalives_count": str(PROBES),
@@ -46,7 +46,7 @@ async def connect(
     restarted, moved or locked refuses with a code of any class, and none of them is our fault.
     """
     refused: Exception | None = None
-    for host, port in hosts(url):
+    for host, port in parse_hosts(url):
         try:
             # Each host by itself: the driver's time-out is for all of them together, so that a
             # first one that says nothing would leave no time for the second.
@@ -56,15 +56,15 @@ async def connect(
                 port=port,
                 timeout=timeout,
                 command_timeout=command_timeout,
-                server_settings=_OF_SERVER | settings,
-                connection_class=_Connection,
+                server_settings=_SERVER_SETTINGS | settings,
+                connection_class=_KeptAliveConnection,
             )
         except Exception as error:  # noqa: BLE001 - said on below
             refused = error
     raise Unavailable from refused
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
+class _KeptAliveConnection(asyncpg.Connection):  # type: ignore[misc]
     """Notices in seconds that nobody is there any more. Both times are of the monotonic clock, in
     seconds."""
 
@@ -73,14 +73,14 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
     def __init__(self, protocol: object, transport: Any, *others: object) -> None:  # noqa: ANN401
         super().__init__(protocol, transport, *others)
         self.opened_at = self.idle_since = time.monotonic()
-        _keep_alive(transport.get_extra_info("socket"))
+        _enable_keepalive(transport.get_extra_info("socket"))
 
 
-def _keep_alive(opened: socket.socket) -> None:
+def _enable_keepalive(opened: socket.socket) -> None:
     if opened.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _OPTIONS:
+    for name, value in _SOCKET_OPTIONS:
         option = getattr(socket, name, None)  # each system has some of them
         if option is not None:
             opened.setsockopt(socket.IPPROTO_TCP, option, value)

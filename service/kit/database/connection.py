@@ -11,17 +11,17 @@ from sqlalchemy.dialects.postgresql import asyncpg as driver_words
 from sqlalchemy.engine import Compiled
 from sqlalchemy.sql.cache_key import CacheKey
 
-from service.kit.database.driver_errors import DRIVER_ERRORS, translated
+from service.kit.database.errors import DRIVER_ERRORS, translate_errors
 from service.kit.errors import Unavailable
 
 Row = asyncpg.Record  # columns by their places and by their names: row[0], row["id"]; or unpacked
 
 _DIALECT: Final = driver_words.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types there
-_NOTHING: Final = MappingProxyType[str, Any]({})
+_NO_VALUES: Final = MappingProxyType[str, Any]({})
 # There are as many as are written down, and of those that are put together as many as there are
 # choices; as callers choose which columns of a subscriber change, this has a bound.
 _compiled: Final[dict[object, Compiled]] = {}
-MOST_COMPILED = 2000
+MAX_COMPILED = 2000
 
 
 class Connection:
@@ -38,7 +38,7 @@ class Connection:
         self._driver = driver
 
     async def execute(
-        self, clause: ClauseElement, values: Mapping[str, Any] = _NOTHING
+        self, clause: ClauseElement, values: Mapping[str, Any] = _NO_VALUES
     ) -> Sequence[Any]:
         """Run a statement with the values of its named parameters; its rows, each a Row.
 
@@ -46,15 +46,15 @@ class Connection:
         own error, which is a fault of ours.
         """
         sql, parameters = _compile_for_driver(clause, values)
-        with translated(self._driver):
+        with translate_errors(self._driver):
             rows: Sequence[Any] = await self._driver.fetch(sql, *parameters)
         return rows
 
-    async def first(self, clause: ClauseElement, values: Mapping[str, Any] = _NOTHING) -> Any:  # noqa: ANN401 - a Row
+    async def first(self, clause: ClauseElement, values: Mapping[str, Any] = _NO_VALUES) -> Any:  # noqa: ANN401 - a Row
         """The first of a statement's rows; None if there is none."""
         return next(iter(await self.execute(clause, values)), None)
 
-    async def scalar(self, clause: ClauseElement, values: Mapping[str, Any] = _NOTHING) -> Any:  # noqa: ANN401 - whatever the column is
+    async def scalar(self, clause: ClauseElement, values: Mapping[str, Any] = _NO_VALUES) -> Any:  # noqa: ANN401 - whatever the column is
         """The first column of a statement's first row; None if there is no row."""
         row = await self.first(clause, values)
         return None if row is None else row[0]
@@ -75,7 +75,7 @@ class Connection:
 
     async def _step(self, step: Callable[[], Awaitable[None]]) -> None:
         try:
-            with translated(self._driver):
+            with translate_errors(self._driver):
                 await step()
         except BaseException:
             self._driver.terminate()  # nobody else may go on in this transaction
@@ -89,7 +89,7 @@ def _compile_for_driver(clause: ClauseElement, values: Mapping[str, Any]) -> tup
     key = cast(CacheKey, clause._generate_cache_key())  # noqa: SLF001 - there is no public way
     compiled: Any = _compiled.get(key.key)
     if compiled is None:
-        if len(_compiled) >= MOST_COMPILED:
+        if len(_compiled) >= MAX_COMPILED:
             _compiled.clear()
         compiled = _compiled[key.key] = clause.compile(dialect=_DIALECT, cache_key=key)
     given = compiled.construct_params(values, extracted_parameters=key.bindparams)

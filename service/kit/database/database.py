@@ -5,20 +5,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 
 from service.kit.database.connection import Connection
-from service.kit.database.pool import Bounds, Pool
+from service.kit.database.pool import Pool, PoolTimeouts
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
 IDLE_TIMEOUT = timedelta(seconds=60)  # a process that hangs inside a transaction lets go
-RELAXED_POOL = 2  # connections; claims of deliveries use one at a time, look-ups of keys two
-LISTENING = 1  # connection, where somebody follows a feed: kit/database/listen.py
+RELAXED_CONNECTIONS = 2  # connections; claims of deliveries use one at a time, look-ups of keys two
+LISTENER_CONNECTIONS = 1  # connection, where somebody follows a feed: kit/database/listen.py
 CONNECTIONS = 23  # of one process, all of these
 
 # Every statement here has one good plan, row by row through an index: planning anew would cost more
 # than running it, and a plan made while a table was empty would read all of it when full. So that
 # it can use a partial index, a statement names the states it seeks, and has no parameter for them;
 # and where it joins, it says of each large table by itself which rows are sought.
-PLANNING = {
+PLANNER_SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -30,13 +30,13 @@ def _milliseconds(duration: timedelta) -> str:
     return str(int(duration.total_seconds() * 1000))
 
 
-SETTINGS = {
+SESSION_SETTINGS = {
     "application_name": "callsheet",
     "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
     "lock_timeout": _milliseconds(LOCK_TIMEOUT),
     "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
     "jit": "off",
-    **PLANNING,
+    **PLANNER_SETTINGS,
 }
 
 
@@ -49,12 +49,17 @@ class Database:
     """
 
     def __init__(
-        self, url: str, connections: int = CONNECTIONS, bounds: Bounds | None = None
+        self, url: str, connections: int = CONNECTIONS, bounds: PoolTimeouts | None = None
     ) -> None:
-        bounds = bounds or Bounds()
-        self._pool = Pool(url, connections - RELAXED_POOL - LISTENING, bounds, **SETTINGS)
-        relaxed = {**SETTINGS, "synchronous_commit": "off"}
-        self._relaxed = Pool(url, RELAXED_POOL, bounds, **relaxed)
+        bounds = bounds or PoolTimeouts()
+        self._pool = Pool(
+            url,
+            connections - RELAXED_CONNECTIONS - LISTENER_CONNECTIONS,
+            bounds,
+            **SESSION_SETTINGS,
+        )
+        relaxed = {**SESSION_SETTINGS, "synchronous_commit": "off"}
+        self._relaxed = Pool(url, RELAXED_CONNECTIONS, bounds, **relaxed)
 
     @asynccontextmanager
     async def transaction(self, *, commit: bool = True) -> AsyncIterator[Connection]:

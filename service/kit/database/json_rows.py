@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 
-def rows(values: Sequence[Mapping[str, Any]]) -> str:
+def encode_rows(values: Sequence[Mapping[str, Any]]) -> str:
     """The parameter of `from_rows`."""
     return orjson.dumps(values).decode()
 

@@ -6,23 +6,23 @@ from collections.abc import Callable
 import asyncpg
 
 from service.kit.database.connect import connect
-from service.kit.database.driver_errors import DRIVER_ERRORS
+from service.kit.database.errors import DRIVER_ERRORS
 from service.kit.errors import Unavailable
 
-NAME = "callsheet listening"  # the session's application_name
-LOOK_AFTER = 30.0  # seconds between looks whether the connection still lives
-ANSWER_TIME = 5.0  # seconds for the answer to such a look, and for the good-bye
+APPLICATION_NAME = "callsheet listening"  # the session's application_name
+CHECK_INTERVAL = 30.0  # seconds between looks whether the connection still lives
+CHECK_TIMEOUT = 5.0  # seconds for the answer to such a look, and for the good-bye
 
 
 async def listen(url: str, channel: str, heard: Callable[[str], None]) -> None:
     """Call `heard` with the payload of each notice, until the connection is lost; with an empty one
     as soon as it listens, as what came before is not known. Unavailable once it is lost."""
-    connection = await connect(url, application_name=NAME)
+    connection = await connect(url, application_name=APPLICATION_NAME)
     try:
         try:
             await _listen(connection, channel, heard)
         finally:
-            await connection.close(timeout=ANSWER_TIME)
+            await connection.close(timeout=CHECK_TIMEOUT)
     except DRIVER_ERRORS as error:
         raise Unavailable from error
     raise Unavailable("the connection was lost")
@@ -37,6 +37,6 @@ async def _listen(
     heard("")
     while not ended.is_set():
         try:
-            await asyncio.wait_for(ended.wait(), LOOK_AFTER)
+            await asyncio.wait_for(ended.wait(), CHECK_INTERVAL)
         except TimeoutError:
-            await connection.execute("SELECT 1", timeout=ANSWER_TIME)
+            await connection.execute("SELECT 1", timeout=CHECK_TIMEOUT)

@@ -14,7 +14,7 @@ INSIDE, BESIDE = PACKAGE / "migrations", PACKAGE.parent / "migrations"
 FOLDER = INSIDE if INSIDE.is_dir() else BESIDE
 
 
-def config(url: str) -> Config:
+def alembic_config(url: str) -> Config:
     """alembic's configuration, without a file of its own."""
     made = Config()
     made.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
@@ -25,6 +25,6 @@ def config(url: str) -> Config:
 def migrate(url: str) -> str | None:
     """Apply whatever this database has not seen yet; the revision that it has then. Unavailable if
     it is away or a table busy."""
-    made = config(url)
+    made = alembic_config(url)
     command.upgrade(made, "head")
     return ScriptDirectory.from_config(made).get_current_head()

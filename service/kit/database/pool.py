@@ -13,13 +13,13 @@ import orjson
 
 from service.kit.database.connect import CONNECT_TIMEOUT, connect
 from service.kit.database.connection import Connection
-from service.kit.database.driver_errors import DRIVER_ERRORS, opening
+from service.kit.database.errors import DRIVER_ERRORS, translate_connect_errors
 
 COMMAND_TIMEOUT: Final = 45.0  # seconds; Postgres itself should have given up before
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class PoolTimeouts:
     """What connections may cost, in seconds."""
 
     wait: float = 10.0  # for one that is free, before a request is told to come back
@@ -33,7 +33,7 @@ class Pool:
     """At most `size` connections, with these settings of the server's, had in the order in which
     they are asked for."""
 
-    def __init__(self, url: str, size: int, bounds: Bounds, **settings: str) -> None:
+    def __init__(self, url: str, size: int, bounds: PoolTimeouts, **settings: str) -> None:
         self._bounds = bounds
         self._connect = partial(
             connect, url, timeout=bounds.connect, command_timeout=COMMAND_TIMEOUT, **settings
@@ -46,7 +46,7 @@ class Pool:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for the caller alone. Unavailable, if none is had in time."""
         async with AsyncExitStack() as stack:
-            with opening():
+            with translate_connect_errors():
                 async with asyncio.timeout(self._bounds.wait):
                     await stack.enter_async_context(self._turns)
                 driver = await self._take()

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive
 
-from service.kit.content_codings import is_coded
+from service.kit.content_codings import is_encoded
 from service.kit.errors import Malformed, TooLarge, UnsupportedMedia
 
 
@@ -24,7 +24,7 @@ class BodyReader:
     """
 
     def __init__(self, receive: Receive, headers: Mapping[str, str], limit: int) -> None:
-        if is_coded(headers.get("content-encoding", "")):
+        if is_encoded(headers.get("content-encoding", "")):
             raise UnsupportedMedia("send the body as it is, without Content-Encoding")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
@@ -53,7 +53,7 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"at most {limit} bytes")
 
 
-def parsed(raw: bytes | bytearray) -> Any:  # noqa: ANN401
+def parse_json(raw: bytes | bytearray) -> Any:  # noqa: ANN401
     """The JSON value; Malformed if it is none."""
     try:
         return orjson.loads(raw)

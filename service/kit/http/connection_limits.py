@@ -11,19 +11,21 @@ from typing import Any
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.kit.http.request_framing import flaw
+from service.kit.http.headers import framing_error
 
 MAX_HEAD = 65_536  # bytes of request line and headers, beside the piece that they begin in
 HEAD_SECONDS = 15.0  # from the connection, or the head's first byte, to its end
 BODY_SECONDS = 60.0  # from there to the end of the body
 UNREAD_SECONDS = 20.0  # until a client that does not take what is sent to it is cut off
-NARROW = 32_768  # bytes on their way to one that is sent events; the system takes them twice
-NARROW_HERE = 16_384  # bytes that wait in this process for the system to take them
-CONNECTION = "connection"  # where a scope's state has it
+SMALL_SOCKET_BUFFER = (
+    32_768  # bytes on their way to one that is sent events; the system takes them twice
+)
+SMALL_WRITE_BUFFER = 16_384  # bytes that wait in this process for the system to take them
+CONNECTION_KEY = "connection"  # where a scope's state has it
 BLANKS = b" \t"  # around a header's value, and no part of it: RFC 9112, section 5.1
 
 
-class Parser(HttpRequestParser):
+class UpgradeIgnoringParser(HttpRequestParser):
     """Reads on as if an offer to upgrade had not been made (RFC 9110, section 7.8: it may be left
     unheeded; Java makes one by default). httptools takes it for accepted: it ends the request
     behind the head, and would read the body as another request."""
@@ -62,7 +64,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
-        self.parser = Parser(self)
+        self.parser = UpgradeIgnoringParser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -75,7 +77,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.scope is not None:
             self.scope["state"].pop(
-                CONNECTION, None
+                CONNECTION_KEY, None
             )  # it leads back here: the collector runs seldom
 
     def pause_writing(self) -> None:
@@ -102,9 +104,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def narrow(self) -> None:
         """Let little be on its way: else the system keeps megabytes for each client that stalls."""
-        self.transport.set_write_buffer_limits(NARROW_HERE)
+        self.transport.set_write_buffer_limits(SMALL_WRITE_BUFFER)
         wire = self.transport.get_extra_info("socket")
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_SOCKET_BUFFER)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -116,14 +118,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value.strip(BLANKS))
 
     def on_headers_complete(self) -> None:
-        self._flaw = flaw(self.parser.get_http_version(), self.headers)
+        self._flaw = framing_error(self.parser.get_http_version(), self.headers)
         if self._flaw is not None:
             raise HttpParserError(self._flaw)  # the parser stops, and what is wrong is answered
         if self.parser.should_upgrade():
             self._without_offer = self._head_without_offer()
             return
         self._await(BODY_SECONDS)
-        self.scope["state"][CONNECTION] = self
+        self.scope["state"][CONNECTION_KEY] = self
         super().on_headers_complete()
 
     def _head_without_offer(self) -> bytes:

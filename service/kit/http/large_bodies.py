@@ -22,17 +22,21 @@ from starlette.types import Receive
 from service.kit.concurrency.fair_semaphore import FairSemaphore
 from service.kit.concurrency.limiter import Limiter
 from service.kit.errors import Malformed, TooLarge, Unavailable
-from service.kit.http.body import BodyReader, parsed, require_json
-from service.kit.http.header_lines import combined
+from service.kit.http.body import BodyReader, parse_json, require_json
+from service.kit.http.headers import combined_headers
 
 log = structlog.get_logger()
 
-SMALL = 64_000  # bytes; a body of no more is kept in memory, and read where it arrives
-SPOOLED = 128  # bodies on disk at once, in one process; at 53 MB each 6.8 GB in all
-SPOOLED_OF_ACCOUNT = 56  # of them; who sends slowly leaves places to the others
-HEAVY = 1  # large bodies in memory at once; parsing holds the interpreter, so a second gains little
-MOST_VALUES = 100_000  # in a large body; a batch of 100 has 30,000, and `[],[],…` takes 30 times
-STEP = 1 << 20  # bytes looked through at a time, so that other threads get their turn
+MAX_IN_MEMORY = 64_000  # bytes; a body of no more is kept in memory, and read where it arrives
+MAX_SPOOLED = 128  # bodies on disk at once, in one process; at 53 MB each 6.8 GB in all
+MAX_SPOOLED_PER_ACCOUNT = 56  # of them; who sends slowly leaves places to the others
+MAX_LOADED = (
+    1  # large bodies in memory at once; parsing holds the interpreter, so a second gains little
+)
+MAX_JSON_VALUES = (
+    100_000  # in a large body; a batch of 100 has 30,000, and `[],[],…` takes 30 times
+)
+SCAN_STEP = 1 << 20  # bytes looked through at a time, so that other threads get their turn
 VALUE_STARTS = (b",", b"[", b"{")  # none of them is in Base64
 
 T = TypeVar("T")
@@ -56,18 +60,18 @@ class Body:
         """
         held = self._held
         if isinstance(held, io.FileIO):
-            return await _apart(self._threads, lambda: make(parsed(_loaded(held))))
-        return make(parsed(held))
+            return await _run_in_thread(self._threads, lambda: make(parse_json(_load(held))))
+        return make(parse_json(held))
 
 
-class Bodies:
+class LargeBodyReader:
     """The places of one process: of large bodies in memory, and of those on disk."""
 
-    def __init__(self, heavy: int = HEAVY, disk: Limiter | None = None) -> None:
+    def __init__(self, heavy: int = MAX_LOADED, disk: Limiter | None = None) -> None:
         self._turns = FairSemaphore(heavy)
         # Always the same: what a thread has freed is not at once another's, nor the system's.
         self._threads = ThreadPoolExecutor(heavy, "bodies")
-        self.disk = disk or Limiter(SPOOLED, SPOOLED_OF_ACCOUNT)
+        self.disk = disk or Limiter(MAX_SPOOLED, MAX_SPOOLED_PER_ACCOUNT)
 
     @asynccontextmanager
     async def read(
@@ -80,15 +84,15 @@ class Bodies:
         """
         require_json(headers)
         incoming = BodyReader(receive, headers, limit)
-        first = await incoming.take(SMALL + 1)
-        if len(first) <= SMALL:
+        first = await incoming.take(MAX_IN_MEMORY + 1)
+        if len(first) <= MAX_IN_MEMORY:
             yield Body(first, self._threads)
             return
-        with self.disk.slot(account_id), _spool() as file:
-            await _keep(file, first)
+        with self.disk.slot(account_id), _temporary_file() as file:
+            await _append(file, first)
             del first
             while not incoming.whole:
-                await _keep(file, await incoming.take(SMALL))
+                await _append(file, await incoming.take(MAX_IN_MEMORY))
             async with self._place(receive, account_id):
                 yield Body(file, self._threads)
 
@@ -112,21 +116,23 @@ def read(
     request: Request, limit: int, account_id: str
 ) -> contextlib.AbstractAsyncContextManager[Body]:
     """Bodies.read of the application that this request came to."""
-    bodies: Bodies = request.app.state.bodies
-    return bodies.read(request.receive, combined(request.scope["headers"]), limit, account_id)
+    bodies: LargeBodyReader = request.app.state.bodies
+    return bodies.read(
+        request.receive, combined_headers(request.scope["headers"]), limit, account_id
+    )
 
 
 @contextmanager
-def _spool() -> Iterator[io.FileIO]:
+def _temporary_file() -> Iterator[io.FileIO]:
     """A file without a name, which is gone when it is closed, or the process ends."""
     with ExitStack() as stack:
-        with _disk():
+        with _unavailable_if_disk_fails():
             file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
         yield file
 
 
 @contextmanager
-def _disk() -> Iterator[None]:
+def _unavailable_if_disk_fails() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -134,44 +140,44 @@ def _disk() -> Iterator[None]:
         raise Unavailable from None
 
 
-async def _keep(file: io.FileIO, data: bytearray) -> None:
-    await _apart(None, lambda: _written(file, data))
+async def _append(file: io.FileIO, data: bytearray) -> None:
+    await _run_in_thread(None, lambda: _write_all(file, data))
 
 
-def _written(file: io.FileIO, data: bytearray) -> None:
-    with _disk(), memoryview(data) as left:
+def _write_all(file: io.FileIO, data: bytearray) -> None:
+    with _unavailable_if_disk_fails(), memoryview(data) as left:
         at = 0
         while at < len(left):
             at += file.write(left[at:])
 
 
-def _loaded(file: io.FileIO) -> bytes:
+def _load(file: io.FileIO) -> bytes:
     """All of it; TooLarge if its values, and not its texts, make it so."""
-    with _disk():
+    with _unavailable_if_disk_fails():
         file.seek(0)
         raw = file.readall()
     values = 0
-    for at in range(0, len(raw), STEP):
-        values += sum(raw.count(mark, at, at + STEP) for mark in VALUE_STARTS)
-        if values > MOST_VALUES:
-            raise TooLarge(f"at most {MOST_VALUES} values, and as many commas")
+    for at in range(0, len(raw), SCAN_STEP):
+        values += sum(raw.count(mark, at, at + SCAN_STEP) for mark in VALUE_STARTS)
+        if values > MAX_JSON_VALUES:
+            raise TooLarge(f"at most {MAX_JSON_VALUES} values, and as many commas")
     return raw
 
 
 @dataclass(frozen=True, slots=True)
-class _Raised:
+class _Captured:
     error: Exception
 
 
-async def _apart(threads: Executor | None, work: Callable[[], T]) -> T:
+async def _run_in_thread(threads: Executor | None, work: Callable[[], T]) -> T:
     """In one of these threads, or in any. Cancelled, it waits all the same: the file is in use."""
-    running = asyncio.get_running_loop().run_in_executor(threads, _caught, work)
+    running = asyncio.get_running_loop().run_in_executor(threads, _capture, work)
     try:
         done = await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait((running,))
         raise
-    if not isinstance(done, _Raised):
+    if not isinstance(done, _Captured):
         return done
     try:
         raise done.error
@@ -179,7 +185,7 @@ async def _apart(threads: Executor | None, work: Callable[[], T]) -> T:
         del done, running  # each leads to the error, and the error to this frame
 
 
-def _caught(work: Callable[[], T]) -> T | _Raised:
+def _capture(work: Callable[[], T]) -> T | _Captured:
     """An error is given back, without what its frames held: they live as long as it does, and the
     future that it would be set on, which they lead to, until the collector runs."""
     try:
@@ -189,4 +195,4 @@ def _caught(work: Callable[[], T]) -> T | _Raised:
         while link is not None:
             traceback.clear_frames(link.__traceback__)
             link = link.__context__
-        return _Raised(error)
+        return _Captured(error)

@@ -7,18 +7,18 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from service.kit.errors import FieldError, Invalid, NotFound
-from service.kit.http.body import BodyReader, parsed, require_json
-from service.kit.http.header_lines import combined
-from service.kit.timestamps import read_rfc3339
+from service.kit.http.body import BodyReader, parse_json, require_json
+from service.kit.http.headers import combined_headers
+from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import ValidationContext
 
 MAX_SMALL_BODY = 64_000  # bytes; for everything that carries no media
-# Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
-MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
+
+
 MAX_CURSOR = 100  # characters
 MAX_DIGITS = 9  # of a whole number in a query
 MAX_LIMIT = 200  # rows of one page
-LIMIT = 50
+DEFAULT_LIMIT = 50
 
 T = TypeVar("T")
 
@@ -26,12 +26,12 @@ T = TypeVar("T")
 async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
     """The JSON value of a body that carries no media; UnsupportedMedia, TooLarge or Malformed if it
     is none."""
-    headers = combined(request.scope["headers"])
+    headers = combined_headers(request.scope["headers"])
     require_json(headers)
-    return parsed(await BodyReader(request.receive, headers, limit).take(limit + 1))
+    return parse_json(await BodyReader(request.receive, headers, limit).take(limit + 1))
 
 
-def in_path(request: Request, name: str) -> str:
+def path_parameter(request: Request, name: str) -> str:
     """A part of the path that names something; NotFound where nothing can be called that."""
     value: str = request.path_params[name]
     if "\0" in value:  # Postgres has no such text
@@ -78,7 +78,7 @@ class Query:
         text = self.text(name)
         if text is None:
             return None
-        moment = read_rfc3339(text)
+        moment = parse_rfc3339(text)
         if moment is None:
             self.add_error(
                 name, "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"

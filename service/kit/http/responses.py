@@ -17,7 +17,7 @@ from service.kit.errors import (
     NotFound,
     SignatureError,
     TooLarge,
-    TooMany,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
     UnsupportedMedia,
@@ -33,7 +33,7 @@ STATUS: Mapping[type[CallsheetError], int] = {
     TooLarge: 413,
     UnsupportedMedia: 415,
     Invalid: 422,
-    TooMany: 429,
+    TooManyRequests: 429,
     Unavailable: 503,
 }
 
@@ -41,12 +41,16 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 
 
-def rendered(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:  # noqa: ANN401
+def json_response(
+    value: Any,  # noqa: ANN401
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     return Response(orjson.dumps(value), status, headers, JSON)
 
 
 def page(items: Sequence[Any], next_cursor: str | None) -> Response:
-    return rendered({"data": items, "next_cursor": next_cursor})
+    return json_response({"data": items, "next_cursor": next_cursor})
 
 
 def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
@@ -57,31 +61,33 @@ def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
     )
 
 
-def problem(status: int, code: str, title: str, extra: Mapping[str, Any] | None = None) -> Response:
+def problem_response(
+    status: int, code: str, title: str, extra: Mapping[str, Any] | None = None
+) -> Response:
     """application/problem+json; `code` is stable, `title` is for people."""
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = "1"
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    body = _problem(status, code, title) | dict(extra or {})
+    body = _problem_body(status, code, title) | dict(extra or {})
     return Response(orjson.dumps(body), status, headers, PROBLEM)
 
 
-def _problem(status: int, code: str, title: str) -> dict[str, Any]:
+def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:
     return {"type": "about:blank", "title": title, "status": status, "code": code}
 
 
-def problem_of(error: CallsheetError) -> Response:
-    response = problem(status_of(error), error.code, str(error), _extra(error))
-    if isinstance(error, TooMany):
+def error_response(error: CallsheetError) -> Response:
+    response = problem_response(status_of(error), error.code, str(error), _extra(error))
+    if isinstance(error, TooManyRequests):
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     return response
 
 
-def problem_body(error: CallsheetError) -> dict[str, Any]:
+def error_body(error: CallsheetError) -> dict[str, Any]:
     """The same as a part of another answer."""
-    return _problem(status_of(error), error.code, str(error)) | _extra(error)
+    return _problem_body(status_of(error), error.code, str(error)) | _extra(error)
 
 
 def status_of(error: CallsheetError) -> int:

@@ -21,11 +21,13 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
-MOST_HEAD: Final = 65_536  # bytes before the body begins, interim answers included
-MOST_WRAPPING: Final = 262_144  # bytes around the body, beside as many as the body has itself
+MAX_HEAD: Final = 65_536  # bytes before the body begins, interim answers included
+MAX_FRAMING_BYTES: Final = 262_144  # bytes around the body, beside as many as the body has itself
 
-_END: Final = re.compile(rb"(\n\r?\n)[\r\n]*")  # RFC 9112, 2.2: a line feed alone may end a line
-_BEGINNING: Final = b"HTTP/"
+_HEAD_END: Final = re.compile(
+    rb"(\n\r?\n)[\r\n]*"
+)  # RFC 9112, 2.2: a line feed alone may end a line
+_HTTP_PREFIX: Final = b"HTTP/"
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: ([^\r\n]*))?\r?\n")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
@@ -40,7 +42,7 @@ class HeadLimits(TypedDict):
 
 
 HEAD_LIMITS: Final = HeadLimits(  # so that nothing but MOST_HEAD binds
-    max_line_size=MOST_HEAD, max_field_size=MOST_HEAD, max_headers=MOST_HEAD
+    max_line_size=MAX_HEAD, max_field_size=MAX_HEAD, max_headers=MAX_HEAD
 )
 
 
@@ -86,7 +88,7 @@ class BoundedResponseHandler(ResponseHandler):
         """Fail the request; but not for a head that cannot be parsed, if it has a status."""
         message = None
         if self._awaited and isinstance(exc, HttpProcessingError):
-            message = _read(bytes(self._head))
+            message = _salvage_head(bytes(self._head))
         if message is None:
             super().set_exception(exc, *cause)
             return
@@ -103,10 +105,10 @@ class BoundedResponseHandler(ResponseHandler):
         end = self._end_of_head(searched)
         head = bytes(self._head[:end])
         rest = bytes(self._head[len(head) :])
-        if self._head_bytes - len(rest) > MOST_HEAD:
+        if self._head_bytes - len(rest) > MAX_HEAD:
             self._end()
             super().set_exception(HttpProcessingError(message="its head is too long"))
-        elif end is not None or not _BEGINNING.startswith(self._head[: len(_BEGINNING)]):
+        elif end is not None or not _HTTP_PREFIX.startswith(self._head[: len(_HTTP_PREFIX)]):
             self._head[:] = head
             super().data_received(head)
             self._head.clear()
@@ -118,7 +120,7 @@ class BoundedResponseHandler(ResponseHandler):
 
         The first `searched` bytes were looked through before.
         """
-        while end := _END.search(self._head, searched):
+        while end := _HEAD_END.search(self._head, searched):
             if not _INTERIM.match(self._head):
                 return end.end(1)
             del self._head[: end.end()]
@@ -133,7 +135,7 @@ class BoundedResponseHandler(ResponseHandler):
         error: Exception | None = None
         if isinstance(self.exception(), HttpProcessingError):
             error = UnreadableAnswer("it is not framed as HTTP is")
-        elif self._body_bytes > 2 * body.total_bytes + MOST_WRAPPING:
+        elif self._body_bytes > 2 * body.total_bytes + MAX_FRAMING_BYTES:
             error = ClientPayloadError("more wrapping than body")
         if error is not None:
             # In the midst of a chunk's head the end of the connection tells a reader nothing.
@@ -147,7 +149,7 @@ class BoundedResponseHandler(ResponseHandler):
             self.transport.abort()
 
 
-def _read(head: bytes) -> RawResponseMessage | None:
+def _salvage_head(head: bytes) -> RawResponseMessage | None:
     """What there is in a head that is no HTTP as a whole; None if it has no status."""
     found = _STATUS.match(head)
     if found is None:
@@ -156,11 +158,11 @@ def _read(head: bytes) -> RawResponseMessage | None:
     for line in head[found.end() :].splitlines():
         name, colon, value = line.partition(b":")
         if colon and _NAME.fullmatch(name):
-            fields.add(name.decode(), _text(value.strip(b" \t")))
+            fields.add(name.decode(), _decode(value.strip(b" \t")))
     return RawResponseMessage(
         version=HttpVersion11,
         code=int(found[1]),
-        reason=_text(found[2] or b""),
+        reason=_decode(found[2] or b""),
         headers=CIMultiDictProxy(fields),
         raw_headers=(),
         should_close=True,
@@ -170,7 +172,7 @@ def _read(head: bytes) -> RawResponseMessage | None:
     )
 
 
-def _text(value: bytes) -> str:
+def _decode(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 

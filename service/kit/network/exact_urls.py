@@ -10,20 +10,20 @@ from urllib.parse import quote
 
 from yarl import URL
 
-_WEB: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
+_HTTP_URL: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _ABSOLUTE: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # RFC 3986, 3.1
 # All that no URI may have: what is neither reserved nor unreserved nor % (RFC 3986, 2).
-_FOREIGN: Final = re.compile(r"[^!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]+")
-_AROUND: Final = "".join(map(chr, range(0x21)))  # WHATWG URL, 4.4: left out around a URL,
-_WITHIN: Final = str.maketrans("", "", "\t\r\n")  # and within it
+_DISALLOWED: Final = re.compile(r"[^!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]+")
+_STRIPPED: Final = "".join(map(chr, range(0x21)))  # WHATWG URL, 4.4: left out around a URL,
+_REMOVED: Final = str.maketrans("", "", "\t\r\n")  # and within it
 
 
-def exact(url: str) -> URL:
+def exact_url(url: str) -> URL:
     """This http or https URL, without its fragment. ValueError if it is none.
 
     Letters that cannot stand in a URL are escaped, those beyond ASCII in UTF-8.
     """
-    found = _WEB.match(url)
+    found = _HTTP_URL.match(url)
     if found is None or not found[2]:
         raise ValueError("not a URL of the web")
     scheme, authority, target = found.groups()
@@ -32,28 +32,28 @@ def exact(url: str) -> URL:
     return URL.build(
         scheme=origin.scheme,
         authority=origin.raw_authority,
-        path=_escaped(target if target.startswith("/") else f"/{target}"),
+        path=_escape(target if target.startswith("/") else f"/{target}"),
         encoded=True,
     )
 
 
-def onward(url: str, location: str) -> str:
+def redirect_target(url: str, location: str) -> str:
     """Where a redirect from `url` leads (RFC 3986, 5.2), in the letters of its Location.
 
     What those may not have is escaped, as browsers do (WHATWG URL): blanks, control characters, and
     bytes that are no ASCII, as they came. What comes out may still be no URL, or a forbidden one.
     """
-    reference, *_ = location.strip(_AROUND).translate(_WITHIN).partition("#")
+    reference, *_ = location.strip(_STRIPPED).translate(_REMOVED).partition("#")
     if not _ABSOLUTE.match(reference):
-        reference = _resolved(url, reference)
-    found = _WEB.match(reference)
+        reference = _resolve(url, reference)
+    found = _HTTP_URL.match(reference)
     if found is None:
         return reference
-    return f"{found[1]}://{found[2]}{_escaped(found[3])}"
+    return f"{found[1]}://{found[2]}{_escape(found[3])}"
 
 
-def _resolved(url: str, reference: str) -> str:
-    found = _WEB.match(url)
+def _resolve(url: str, reference: str) -> str:
+    found = _HTTP_URL.match(url)
     if found is None:
         raise ValueError("not a URL of the web")
     scheme, authority, target = found.groups()
@@ -65,11 +65,11 @@ def _resolved(url: str, reference: str) -> str:
     if reference.startswith("?"):
         return f"{scheme}://{authority}{path or '/'}{reference}"
     if not reference.startswith("/"):
-        reference = _merged(path, reference)
+        reference = _merge_paths(path, reference)
     return f"{scheme}://{authority}{reference}"
 
 
-def _merged(path: str, reference: str) -> str:
+def _merge_paths(path: str, reference: str) -> str:
     """A path that is relative to another one, with what stands behind it; without . and .. (RFC
     3986, 5.2.4)."""
     relative, mark, query = reference.partition("?")
@@ -84,5 +84,5 @@ def _merged(path: str, reference: str) -> str:
     return f"/{'/'.join(steps)}{mark}{query}"
 
 
-def _escaped(target: str) -> str:
-    return _FOREIGN.sub(lambda found: quote(found[0].encode("utf-8", "surrogateescape")), target)
+def _escape(target: str) -> str:
+    return _DISALLOWED.sub(lambda found: quote(found[0].encode("utf-8", "surrogateescape")), target)

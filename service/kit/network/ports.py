@@ -22,13 +22,13 @@ class Ports:
 def parse_ports(text: str) -> Ports:
     """Ports and ranges of them (`1024-65535`) between commas or spaces; ValueError if one is not,
     or if there is none at all."""
-    ranges = tuple(_range(item) for item in text.replace(",", " ").split())
+    ranges = tuple(_parse_range(item) for item in text.replace(",", " ").split())
     if not ranges:
         raise ValueError("must name at least one port")
     return Ports(ranges)
 
 
-def _range(item: str) -> range:
+def _parse_range(item: str) -> range:
     parts = _RANGE.fullmatch(item)
     first, last = (int(parts[1]), int(parts[3] or parts[1])) if parts else (0, 0)
     if not 0 < first <= last <= MAX_PORT:

@@ -20,24 +20,26 @@ from aiohttp import AddrInfoType, ClientSession, ClientTimeout, DummyCookieJar, 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from service.kit.network.bounded_http import HEAD_LIMITS, BoundedConnector
-from service.kit.network.url_policy import Networks, blocked_reason, is_inward
+from service.kit.network.url_policy import Networks, blocked_reason, in_networks
 
-OWN_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
+DEFAULT_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
 RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
 MAX_ADDRESSES: Final = 8  # dialled per name; all are judged
-THREADS: Final = 32  # look-ups at a time, apart from the loop's own pool, which is small and shared
+LOOKUP_THREADS: Final = (
+    32  # look-ups at a time, apart from the loop's own pool, which is small and shared
+)
 # An unused connection is kept for less than servers usually keep it (Node, Apache, uvicorn: 5 s),
 # so that a request seldom meets one that is just being closed.
 IDLE_SECONDS: Final = 4.0
 QUICK_SECONDS: Final = 1.0  # a name found within this is as good as cached by its resolver
-MOST_QUICK: Final = 10_000  # names that are remembered so
+MAX_QUICK: Final = 10_000  # names that are remembered so
 CONNECT_SECONDS: Final = 2.0  # to one address of a name, if there are others to try
 
-Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
-class Blocked(OSError):
+class BlockedAddress(OSError):
     """This address must not be dialled; the message says why, without naming the address.
 
     An OSError, as the system's own refusal to connect would be.
@@ -99,16 +101,20 @@ class AddressGuard:
         try:
             read = ip_address(address)
             reason = blocked_reason(read, self._allowed)
-            if self._only_inward and not is_inward(read, self._allowed):
+            if self._only_inward and not in_networks(read, self._allowed):
                 reason = reason or "what is sent to it must be encrypted"
         except ValueError:
             reason = "not a plain address"
         if reason is not None:
-            raise Blocked(f"this address may not be called: {reason}")
+            raise BlockedAddress(f"this address may not be called: {reason}")
 
     async def dial(
-        self, speak: Callable[[], Spoken], host: str, port: int, tls: ssl.SSLContext | None = None
-    ) -> Spoken:
+        self,
+        speak: Callable[[], ProtocolT],
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> ProtocolT:
         """A connection to `host` (a name or a literal address) that `speak` speaks over.
 
         The certificate is asked for by `host`. An OSError if none of its addresses answers;
@@ -168,7 +174,7 @@ class AddressGuard:
         credentials from the environment."""
         return ClientSession(
             connector=self.connector(tls=tls),
-            headers={**OWN_HEADERS, **headers},
+            headers={**DEFAULT_HEADERS, **headers},
             cookie_jar=DummyCookieJar(),
             timeout=timeout,
             auto_decompress=False,
@@ -180,7 +186,7 @@ class AddressGuard:
         family, kind, protocol, _, address = info
         self.check_address(str(address[0]))
         if self._ports is not None and address[1] not in self._ports:
-            raise Blocked("this port may not be called")
+            raise BlockedAddress("this port may not be called")
         return socket.socket(family, kind, protocol)
 
     def _ask(self, host: str) -> asyncio.Future[Sequence[str]]:
@@ -230,7 +236,7 @@ def _threaded_lookup() -> Lookup:
     Names that were found quickly the last time have threads that others cannot use up: a thread is
     held for as long as the servers of a name please, and anybody can bring names.
     """
-    new, known = (ThreadPoolExecutor(THREADS, name) for name in ("lookup", "lookup-known"))
+    new, known = (ThreadPoolExecutor(LOOKUP_THREADS, name) for name in ("lookup", "lookup-known"))
     quick: dict[str, None] = {}
 
     def ask(host: str) -> tuple[list[str], float]:
@@ -244,7 +250,7 @@ def _threaded_lookup() -> Lookup:
         found, seconds = await asyncio.get_running_loop().run_in_executor(threads, ask, host)
         if seconds < QUICK_SECONDS:
             quick[host] = None
-        if len(quick) > MOST_QUICK:
+        if len(quick) > MAX_QUICK:
             del quick[next(iter(quick))]
         return found
 

@@ -79,20 +79,20 @@ _V6: Final = tuple(
 )
 
 # Where an IPv6 address carries an IPv4 one: how far that one stands from the right, in bits.
-_LOW: Final = 0
+_LOWEST_BITS: Final = 0
 _EMBEDDING: Final = tuple(
     (IPv6Network(network), shift)
     for network, shift in (
-        ("::ffff:0:0/96", _LOW),  # mapped; RFC 4291, section 2.5.5.2
-        ("64:ff9b::/96", _LOW),  # NAT64; RFC 6052, section 2.1
+        ("::ffff:0:0/96", _LOWEST_BITS),  # mapped; RFC 4291, section 2.5.5.2
+        ("64:ff9b::/96", _LOWEST_BITS),  # NAT64; RFC 6052, section 2.1
         ("2002::/16", 80),  # 6to4; RFC 3056, section 2
-        ("::/96", _LOW),  # compatible; RFC 4291, section 2.5.5.1
+        ("::/96", _LOWEST_BITS),  # compatible; RFC 4291, section 2.5.5.1
     )
 )
 _NOT_COMPATIBLE: Final = (IPv6Address("::"), IPv6Address("::1"))
 _LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")  # RFC 8215
 _TEREDO: Final = IPv6Network("2001::/32")  # RFC 4380, section 4
-_NOWHERE: Final = IPv4Network("0.0.0.0/8")
+_THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")
 
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\[\]@:%]+)(:(?P<port>[0-9]{1,5}))?")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
@@ -116,46 +116,46 @@ def blocked_reason(address: Address, allowed: Networks) -> str | None:
     An IPv6 address that carries IPv4 ones is judged by those, all of them.
     """
     if isinstance(address, IPv4Address):
-        return _judged(address, allowed)
+        return _reserved_reason(address, allowed)
     if address.scope_id is not None:
         return "an address with a zone"
-    carried = _carried(address)
+    carried = _embedded_ipv4(address)
     if not carried:
-        return _judged(address, allowed)
-    reasons = (_judged(one, allowed) for one in carried)
+        return _reserved_reason(address, allowed)
+    reasons = (_reserved_reason(one, allowed) for one in carried)
     reason = next((reason for reason in reasons if reason is not None), None)
     return reason and f"it carries an IPv4 address: {reason}"
 
 
-def is_inward(address: Address, allowed: Networks) -> bool:
+def in_networks(address: Address, allowed: Networks) -> bool:
     """Whether it is in an allowed network: what is not encrypted may go there."""
     return any(address in network for network in allowed)
 
 
-def _judged(address: Address, allowed: Networks) -> str | None:
+def _reserved_reason(address: Address, allowed: Networks) -> str | None:
     table = _V4 if isinstance(address, IPv4Address) else _V6
     for network, tier, what in table:
         if address in network:
-            may = tier is None or (tier is AddressClass.ASK and is_inward(address, allowed))
+            may = tier is None or (tier is AddressClass.ASK and in_networks(address, allowed))
             return None if may else what
     return None
 
 
-def _carried(address: IPv6Address) -> list[IPv4Address]:
+def _embedded_ipv4(address: IPv6Address) -> list[IPv4Address]:
     if address in _NOT_COMPATIBLE:
         return []
     bits = int(address)
     for network, shift in _EMBEDDING:
         if address in network:
-            return [_four(bits >> shift)]
+            return [_ipv4(bits >> shift)]
     if address in _TEREDO:  # the server, then the client with its bits turned over
-        return [_four(bits >> 64), _four(~bits)]
+        return [_ipv4(bits >> 64), _ipv4(~bits)]
     if address in _LOCAL_NAT64:
-        return _behind_local_nat64(bits)
+        return _local_nat64_ipv4(bits)
     return []
 
 
-def _behind_local_nat64(bits: int) -> list[IPv4Address]:
+def _local_nat64_ipv4(bits: int) -> list[IPv4Address]:
     """Every IPv4 address a translator may read here.
 
     Only the operator knows the length of its own prefix inside the /48, and RFC 6052, section
@@ -163,11 +163,11 @@ def _behind_local_nat64(bits: int) -> list[IPv4Address]:
     nothing; with nothing else read, the address is as reserved as its neighbours.
     """
     joined = (bits >> 64 << 56) | (bits & (1 << 56) - 1)  # without bits 64 to 71, always zero
-    wide = [_four(joined >> shift) for shift in (40, 32, 24)]  # prefixes of 48, 56, 64 bits
-    return [one for one in (*wide, _four(bits)) if one not in _NOWHERE]
+    wide = [_ipv4(joined >> shift) for shift in (40, 32, 24)]  # prefixes of 48, 56, 64 bits
+    return [one for one in (*wide, _ipv4(bits)) if one not in _THIS_NETWORK]
 
 
-def _four(bits: int) -> IPv4Address:
+def _ipv4(bits: int) -> IPv4Address:
     return IPv4Address(bits & 0xFFFF_FFFF)
 
 
@@ -227,7 +227,7 @@ def _port_problem(port: int, ports: Container[int] | None) -> _Problem | None:
 @lru_cache(maxsize=1024)  # media come from few hosts, and this is most of what a URL costs
 def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
     try:
-        address = _literal(host)
+        address = _literal_address(host)
     except ValueError as error:
         return "url_host", str(error)
     if address is None or allowed is None:
@@ -236,31 +236,31 @@ def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
     return ("url_address", f"this address may not be called: {reason}") if reason else None
 
 
-def _literal(host: str) -> Address | None:
+def _literal_address(host: str) -> Address | None:
     """The address a host is, None if it is a name; ValueError if it is neither.
 
     A host whose last label is a number is an address to every resolver (WHATWG URL, "ends in a
     number"), in decimal, octal and hexadecimal spellings: only the plain one is taken.
     """
     if host.startswith("["):
-        return _plain(IPv6Address, host[1:-1])
-    name = _ascii(host).removesuffix(".")
+        return _parse_address(IPv6Address, host[1:-1])
+    name = _to_idna(host).removesuffix(".")
     labels = name.split(".")
     if _NUMBER.fullmatch(labels[-1]):
-        return _plain(IPv4Address, name)
+        return _parse_address(IPv4Address, name)
     if len(name) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("this is not a host name")
     return None
 
 
-def _plain(kind: type[Address], text: str) -> Address:
+def _parse_address(kind: type[Address], text: str) -> Address:
     try:
         return kind(text)
     except ValueError:
         raise ValueError("write an address as a.b.c.d or in brackets") from None
 
 
-def _ascii(host: str) -> str:
+def _to_idna(host: str) -> str:
     """The host in the letters DNS knows (IDNA): wide digits and dots hide no address.
 
     Labels are at most 63 characters after this.

@@ -5,7 +5,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.local.demo.backend import Backend, served
 from service.local.demo.board import Board, Json, Part
 from service.local.demo.calls import Provider, Service, client
@@ -36,7 +36,7 @@ async def play(base_url: str, simulator_url: str, key: str, show: Show) -> Outco
         board = Board([Part(role) for role in cast(f"{address}/media")])
         await _prepare(board, provider)
         subscriber = await service.subscribe(f"{address}/events")
-        backend.keys.append(whsec(subscriber["secret"]))
+        backend.keys.append(parse_whsec(subscriber["secret"]))
         async with asyncio.TaskGroup() as group:
             group.create_task(_submit(board, service))
             await _watch(board, backend, service, show)

@@ -153,7 +153,9 @@ class Courier:
             return headers
         key = secrets.token_bytes(32) if fault.forge else self.key
         timestamp = int(time.time() + fault.skew)
-        return headers | webhook_signatures.headers([key], callback.id, timestamp, callback.body)
+        return headers | webhook_signatures.signature_headers(
+            [key], callback.id, timestamp, callback.body
+        )
 
     def _note(self, callback: Callback, outcome: str, answer: int | str | None) -> None:
         self.ledger.add(

@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from service.kit.network.exact_urls import exact, onward
+from service.kit.network.exact_urls import exact_url, redirect_target
 from service.media.remote.fetch import REDIRECTS
 
 MAX_IMAGE = 10_000_000  # bytes; rule P16
@@ -78,11 +78,11 @@ async def _fetch(session: aiohttp.ClientSession, url: str, limit: int) -> tuple[
     the letters that were given, as storage that checks a signature over them wants it."""
     head, size = b"", 0
     for _ in range(MAX_REDIRECTS):
-        answering = session.get(exact(url), timeout=TIMEOUT, allow_redirects=False)
+        answering = session.get(exact_url(url), timeout=TIMEOUT, allow_redirects=False)
         async with answering as answer:
             location = answer.headers.get("location")
             if answer.status in REDIRECTS and location:
-                url = onward(url, location)
+                url = redirect_target(url, location)
                 continue
             answer.raise_for_status()
             async for chunk in answer.content.iter_chunked(1 << 16):

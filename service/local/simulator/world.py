@@ -10,7 +10,7 @@ import aiohttp
 
 from service.intake.domain import request_rules
 from service.kit import errors
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.local.simulator import media
 from service.local.simulator.background import Background
 from service.local.simulator.callbacks import Courier, Line
@@ -47,7 +47,7 @@ class World:
                 session=self.session,
                 background=self._background,
                 ledger=self.ledger,
-                key=whsec(secret) if secret else None,
+                key=parse_whsec(secret) if secret else None,
                 settings=lambda: self.settings,
                 new_id=self.book.new_id,
             )

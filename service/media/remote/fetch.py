@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from service.kit.content_codings import is_coded
+from service.kit.content_codings import is_encoded
 from service.kit.network.bounded_http import UnreadableAnswer
-from service.kit.network.exact_urls import exact, onward
-from service.kit.network.ssrf_guard import AddressGuard, Blocked
+from service.kit.network.exact_urls import exact_url, redirect_target
+from service.kit.network.ssrf_guard import AddressGuard, BlockedAddress
 from service.kit.network.url_policy import check_url
 
 PIECE: Final = 65_536  # bytes handed on at a time, at most
@@ -149,7 +149,7 @@ class Fetcher:
         if check_url(url, pointer="", https_only=False, allowed=None):
             return _UNUSABLE
         try:
-            return await self._session.get(exact(url), allow_redirects=False)
+            return await self._session.get(exact_url(url), allow_redirects=False)
         except _RAISED as error:
             return _failure(error)
 
@@ -163,7 +163,7 @@ def _led(url: str, location: str | None) -> str | Unfetched:
     if not location:
         return _NOWHERE
     try:
-        led = onward(url, location)
+        led = redirect_target(url, location)
         flaws = check_url(led, pointer="", https_only=False, allowed=None)
     except ValueError:
         return Unfetched("redirect", "is redirected to what is not a URL")
@@ -186,7 +186,7 @@ def _refusal(answer: aiohttp.ClientResponse, most: int) -> Unfetched | None:
         return Unfetched("not_found", said)
     if status != OK:
         return Unfetched("refused", said)
-    if is_coded(",".join(answer.headers.getall("Content-Encoding", []))):
+    if is_encoded(",".join(answer.headers.getall("Content-Encoding", []))):
         return _ENCODED
     if answer.content_length is not None and answer.content_length > most:
         return _too_large(most)
@@ -217,7 +217,7 @@ def _too_large(most: int) -> Unfetched:
 
 def _failure(error: Exception) -> Unfetched:
     cause = getattr(error, "os_error", error)
-    if isinstance(cause, Blocked):
+    if isinstance(cause, BlockedAddress):
         return Unfetched("blocked", f"is not fetched: {cause}")
     found = next(what for kind, what in _FAILURES if isinstance(error, kind))
     if isinstance(found, Unfetched):

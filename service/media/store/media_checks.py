@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import rows
+from service.kit.database.json_rows import encode_rows
 from service.kit.errors import FieldError
 
 
@@ -131,7 +131,7 @@ async def complete(
     values = {
         "id": subject_id,
         "token": token,
-        "warnings": rows([asdict(warning) for warning in warnings]),
+        "warnings": encode_rows([asdict(warning) for warning in warnings]),
     }
     return await tx.first(_FINISH, values) is not None
 

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from service.kit.network.url_policy import MAX_URL
-from service.kit.text import clean
-from service.kit.timestamps import from_milliseconds, rfc3339
+from service.kit.text import clean_text
+from service.kit.timestamps import format_rfc3339, from_milliseconds
 from service.subjects.domain.reference_types import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 
 MAX_TAGS = 100  # entries kept of its tags
@@ -32,7 +32,7 @@ def identifier(value: object) -> str | None:
 
 def amount(value: object) -> str | None:
     """A quantity of units: a string, as documented, or a whole number."""
-    return clean(value) or identifier(value)
+    return clean_text(value) or identifier(value)
 
 
 def deduction(data: Mapping[str, object]) -> str | None:
@@ -43,7 +43,7 @@ def deduction(data: Mapping[str, object]) -> str | None:
 
 def time(value: object) -> str | None:
     """A time in Unix milliseconds, as the contract has it; None for anything else, 0 included."""
-    return rfc3339(from_milliseconds(value or None))
+    return format_rfc3339(from_milliseconds(value or None))
 
 
 def mapping(value: object) -> Mapping[str, object]:
@@ -76,12 +76,12 @@ def _older(element: Mapping[str, object]) -> dict[str, Any]:
     voice = mapping(element.get("element_voice_info"))
     return {
         "element_id": identifier(element.get("element_id")),
-        "element_name": clean(element.get("element_name")),
-        "element_description": clean(element.get("element_description")),
-        "reference_type": clean(element.get("reference_type")),
+        "element_name": clean_text(element.get("element_name")),
+        "element_description": clean_text(element.get("element_description")),
+        "reference_type": clean_text(element.get("reference_type")),
         "voice": _voice(voice, "voice_id", "voice_name", "trial_url"),
         "tags": _tags(element.get("tag_list")),
-        "owned_by": clean(element.get("owned_by")),
+        "owned_by": clean_text(element.get("owned_by")),
         IMAGE_LIST: images(element.get(IMAGE_LIST)),
         VIDEO_LIST: videos(element.get(VIDEO_LIST)),
     }
@@ -92,12 +92,12 @@ def _newer(element: Mapping[str, object]) -> dict[str, Any]:
     voice = next((one for one in materials if one.get("type") == "voice"), {})
     return {
         "element_id": identifier(element.get("id")),
-        "element_name": clean(element.get("name")),
-        "element_description": clean(element.get("description")),
-        "reference_type": ELEMENT_TYPES.get(clean(element.get("element_type"))),
+        "element_name": clean_text(element.get("name")),
+        "element_description": clean_text(element.get("description")),
+        "reference_type": ELEMENT_TYPES.get(clean_text(element.get("element_type"))),
         "voice": _voice(voice, "id", "name", "url"),
         "tags": _tags(element.get("tags")),
-        "owned_by": clean(element.get("owned_by")),
+        "owned_by": clean_text(element.get("owned_by")),
         **_media(materials),
     }
 
@@ -105,7 +105,7 @@ def _newer(element: Mapping[str, object]) -> dict[str, Any]:
 def _media(materials: Sequence[Mapping[str, object]]) -> dict[str, Any]:
     """The media among the newer shape's materials, as the older shape's lists."""
     shown = [image for image in materials if image.get("type") == "image"]
-    shown.sort(key=lambda image: not clean(image.get("role")).startswith("frontal"))
+    shown.sort(key=lambda image: not clean_text(image.get("role")).startswith("frontal"))
     filmed = [video for video in materials if video.get("type") == "video"]
     others = [{"image_url": image.get("url")} for image in shown[1:]]
     first = shown[0].get("url") if shown else None
@@ -143,9 +143,9 @@ def _url(value: object) -> str | None:
 def _voice(voice: Mapping[str, object], id_: str, name: str, url: str) -> dict[str, str]:
     kept = {
         "voice_id": identifier(voice.get(id_)),
-        "voice_name": clean(voice.get(name)),
-        "trial_url": clean(voice.get(url)),
-        "owned_by": clean(voice.get("owned_by")),
+        "voice_name": clean_text(voice.get(name)),
+        "trial_url": clean_text(voice.get(url)),
+        "owned_by": clean_text(voice.get("owned_by")),
     }
     return {name: value for name, value in kept.items() if value} if kept["voice_id"] else {}
 
@@ -154,8 +154,8 @@ def _tags(value: object) -> list[dict[str, str]]:
     tags = (
         {
             "id": identifier(tag.get("id")) or "",
-            "name": clean(tag.get("name")),
-            "description": clean(tag.get("description")),
+            "name": clean_text(tag.get("name")),
+            "description": clean_text(tag.get("description")),
         }
         for tag in mappings(value)
     )

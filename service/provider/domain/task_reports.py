@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from service.kit.errors import Malformed
-from service.kit.text import clean
+from service.kit.text import clean_text
 from service.kit.timestamps import from_milliseconds
 from service.provider.domain import results
 from service.provider.domain.results import identifier, mapping
@@ -122,8 +122,8 @@ def read_record(data: Mapping[str, object]) -> Report:
         provider_task_id=task_id,
         external_task_id=identifier(external),
         status=status,
-        word=clean(word),
-        message=clean(data.get(keys.message)),
+        word=clean_text(word),
+        message=clean_text(data.get(keys.message)),
         created_at=from_milliseconds(data.get(keys.created_at)),
         updated_at=from_milliseconds(data.get(keys.updated_at)),
         result=results.read(data) if status is Status.SUCCEEDED else None,

@@ -16,9 +16,9 @@ import orjson
 
 from service.kit.errors import Malformed
 from service.kit.network.bounded_http import HEAD_LIMITS
-from service.kit.network.exact_urls import exact
-from service.kit.text import clean
-from service.kit.timestamps import retry_after_seconds
+from service.kit.network.exact_urls import exact_url
+from service.kit.text import clean_text
+from service.kit.timestamps import parse_retry_after
 from service.provider.domain.requests import PATH
 from service.provider.domain.task_reports import Report, parse, read_record
 from service.provider.remote.credentials import ApiKey, KeyPair, Token
@@ -149,7 +149,7 @@ class Provider:
             headers["content-type"] = "application/json"
         try:
             async with self._client().request(
-                method, exact(url), data=content, headers=headers, allow_redirects=False
+                method, exact_url(url), data=content, headers=headers, allow_redirects=False
             ) as response:
                 return await self._read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -175,9 +175,9 @@ class Provider:
         except Malformed as error:
             reason = f"an answer nobody can read (HTTP {response.status}): {error}"
             return Unreadable(reason, self._beginning(content))
-        asked = retry_after_seconds(response.headers.get("retry-after"), self._clock())
+        asked = parse_retry_after(response.headers.get("retry-after"), self._clock())
         wait = min(asked or 0.0, MAX_RETRY_AFTER)
-        message, data = clean(answer.get("message")), answer.get("data")
+        message, data = clean_text(answer.get("message")), answer.get("data")
         return _Envelope(code, message, data, wait, content)
 
     def _report(self, answer: _Envelope, asked: object) -> Report | OutcomeUnknown:

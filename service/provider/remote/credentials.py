@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from service.kit.text import base64url
+from service.kit.text import encode_base64url
 
 LIFE = 1800  # seconds; rule P41
 LEEWAY = 5  # seconds that a token is valid before now; rule P41
@@ -94,8 +94,8 @@ def minted(pair: KeyPair, now: int) -> str:
     claims = _part({"iss": pair.access_key, "exp": now + LIFE, "nbf": now - LEEWAY})
     signed = f"{header}.{claims}"
     mac = hmac.digest(pair.secret_key.encode(), signed.encode(), hashlib.sha256)
-    return f"{signed}.{base64url(mac)}"
+    return f"{signed}.{encode_base64url(mac)}"
 
 
 def _part(members: Mapping[str, object]) -> str:
-    return base64url(json.dumps(members, separators=(",", ":")).encode())
+    return encode_base64url(json.dumps(members, separators=(",", ":")).encode())

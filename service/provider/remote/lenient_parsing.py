@@ -5,7 +5,7 @@ import zlib
 from typing import Final
 
 from service.kit.errors import Malformed
-from service.kit.text import escaped
+from service.kit.text import escape_unprintable
 
 MOST_SHOWN: Final = 200  # characters of an answer that nobody can read
 _GZIP_MAGIC: Final = b"\x1f\x8b"  # RFC 1952, 2.3.1; no JSON begins so
@@ -53,4 +53,4 @@ def read_code(value: object) -> int:
 def beginning(text: str) -> str:
     """The first of a text that a stranger wrote, for a log: one line, without long words, as
     those may be keys, tokens or signed URLs."""
-    return escaped(_LONG.sub("…", text).encode(errors="replace"))[:MOST_SHOWN]
+    return escape_unprintable(_LONG.sub("…", text).encode(errors="replace"))[:MOST_SHOWN]

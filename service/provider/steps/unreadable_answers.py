@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.kit.errors import Unavailable
-from service.kit.timestamps import rfc3339
+from service.kit.timestamps import format_rfc3339
 from service.provider.remote.outcomes import (
     CreateAnswer,
     LookUpAnswer,
@@ -72,7 +72,7 @@ def trouble(found: UnreadableAnswers | None, now: datetime) -> str | None:
     """What readiness says of it, in words; None while it is nothing, or no more."""
     if found is None or found.count < MANY or now - found.at > RECENT:
         return None
-    first, last = rfc3339(found.since), rfc3339(found.at)
+    first, last = format_rfc3339(found.since), format_rfc3339(found.at)
     return (
         f"the last {found.count} answers could not be read, from {first} to {last}:"
         " see `unreadable_answer` in the log"

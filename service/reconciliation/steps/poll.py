@@ -8,7 +8,7 @@ from typing import assert_never
 import structlog
 
 from service.kit.backoff import full_jitter
-from service.kit.rate_limit import Budget
+from service.kit.rate_limit import RateLimit
 from service.provider.domain.report_to_signal import status_update
 from service.provider.remote.outcomes import (
     OutcomeUnknown,
@@ -38,11 +38,11 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     if not due:
         return []
     # Here rather than in whoever calls: that one would leave a backlog to the next sweep.
-    await asyncio.sleep(Budget(rate, until).wait(due, now))
+    await asyncio.sleep(RateLimit(rate, until).wait(due, now))
     now = resources.clock()
     hold = end_of_lease(resources, now)
     async with resources.database.transaction() as tx:
-        budget = Budget(rate, await poll_rate.lock_poll_rate(tx))
+        budget = RateLimit(rate, await poll_rate.lock_poll_rate(tx))
         due = min(limit, budget.left(now))
         claimed = await polls.claim_polls(tx, now=now, hold_until=hold, limit=due)
         if claimed:

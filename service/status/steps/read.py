@@ -3,7 +3,7 @@ where that is asked for."""
 
 from collections.abc import Sequence
 
-from service.kit.database.bounded_scan import Place
+from service.kit.database.bounded_scan import ListPosition
 from service.kit.errors import NotFound
 from service.resources import Resources
 from service.status.store import queue_places, subject_lists
@@ -45,7 +45,7 @@ async def positions(resources: Resources, asked: Sequence[Subject]) -> list[int 
 
 async def subjects_page(
     resources: Resources, account_id: str | None, wanted: SubjectFilter, limit: int
-) -> tuple[list[Subject], Place | None]:
+) -> tuple[list[Subject], ListPosition | None]:
     """An account's, or every account's, the newest first, and where the next page begins."""
     async with resources.database.autocommit() as tx:
         return await subject_lists.page(tx, account_id, wanted, limit)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from service.kit.database import bounded_scan
-from service.kit.database.bounded_scan import MOST_READ, Place
+from service.kit.database.bounded_scan import MAX_ROWS_SCANNED, ListPosition
 from service.kit.database.connection import Connection
 from service.kit.ids import first_id
 from service.schema.base import Id
@@ -50,19 +50,19 @@ class SubjectFilter:
     tag: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
-    below: Place | None = None
+    below: ListPosition | None = None
 
 
 async def page(
     tx: Connection, account_id: str | None, wanted: SubjectFilter, limit: int
-) -> tuple[list[Subject], Place | None]:
+) -> tuple[list[Subject], ListPosition | None]:
     """A page of an account's, or of every account's, and where to go on below; None at the end.
 
     Only MOST_READ are looked through, so a page may be short, or empty, and not the last. Ties in
     time are ordered by id, so a place neither skips nor repeats.
     """
     sought, filters = _sought(account_id, wanted), _filters(account_id, wanted)
-    most = MOST_READ if filters else limit + 1
+    most = MAX_ROWS_SCANNED if filters else limit + 1
     name = wanted.external_task_id
     if name is None:
         pool = _newest(account_id, sought, filters, most)
@@ -85,7 +85,7 @@ def _newest(
 
 
 def _called_by_anybody(
-    name: str, below: Place | None, sought: Conditions, filters: Conditions
+    name: str, below: ListPosition | None, sought: Conditions, filters: Conditions
 ) -> Select[Any]:
     """What accounts call so, one of each at most, the newest first, and whether each fits. It is
     looked for as a range of pairs, as below."""

@@ -14,9 +14,9 @@ from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import account_listed, authorize
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
-from service.kit.http.cursors import cursor_of, read_cursor
-from service.kit.http.requests import LIMIT, MAX_LIMIT, Query, in_path
-from service.kit.http.responses import page, rendered
+from service.kit.http.cursors import decode_cursor, encode_cursor
+from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
+from service.kit.http.responses import json_response, page
 from service.request_context import resources
 from service.status.steps import cancel
 from service.status.steps import read as status_read
@@ -45,7 +45,7 @@ async def read(request: Request) -> Response:
     It has what If-None-Match names, or else what there was when it asked."""
     caller = await authorize(request, "subjects:read")
     Query(request).finish()
-    look = partial(_look, request, caller.account_id, in_path(request, "subject_id"))
+    look = partial(_look, request, caller.account_id, path_parameter(request, "subject_id"))
     subject, has = await look(), parse_if_none_match(request.headers)
     seconds = wait(request.headers)
     if seconds is not None:
@@ -60,7 +60,7 @@ async def page_of(request: Request) -> Response:
     caller, given = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
     wanted = _wanted(query)
-    limit = query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_listed(request, caller, query)
     query.finish()
     found, below = await status_read.subjects_page(given, account_id, wanted, limit)
@@ -68,15 +68,15 @@ async def page_of(request: Request) -> Response:
         given, caller, {subject.account_id for subject in found}
     )
     shown = [public_subject(subject) | of.get(subject.account_id, {}) for subject in found]
-    return page(shown, below and cursor_of(*below))
+    return page(shown, below and encode_cursor(*below))
 
 
 async def cancel_one(request: Request) -> Response:
     caller = await authorize(request, "subjects:write")
     subject = await cancel.cancel(
-        resources(request), caller.account_id, in_path(request, "subject_id")
+        resources(request), caller.account_id, path_parameter(request, "subject_id")
     )
-    return rendered(public_subject(subject) | caller.account_shown)
+    return json_response(public_subject(subject) | caller.account_shown)
 
 
 async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
@@ -127,7 +127,7 @@ async def _answer(
     shown = public_subject(subject) | caller.account_shown
     if subject.state is State.QUEUED:
         shown |= await _place(request, subject, age)
-    return rendered(shown, 200, headers)
+    return json_response(shown, 200, headers)
 
 
 async def _place(request: Request, subject: Subject, age: float) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _wanted(query: Query) -> SubjectFilter:
 
 def _below(cursor: str | None) -> tuple[datetime, str] | None:
     """Malformed if no list of subjects gave it. What it names need not be there any more."""
-    place = read_cursor(cursor)
-    if place and (not place[1].startswith("sub_") or cursor_of(*place) != cursor):
+    place = decode_cursor(cursor)
+    if place and (not place[1].startswith("sub_") or encode_cursor(*place) != cursor):
         raise Malformed("this cursor is not one of ours")
     return place

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.kit.timestamps import rfc3339
+from service.kit.timestamps import format_rfc3339
 from service.provider.domain.model_capabilities import USABLE_WITH
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
@@ -29,9 +29,9 @@ def public_subject(subject: Subject) -> dict[str, Any]:
         "subject": _made(subject.result),
         "usable_with": _usable_with(subject),
         "error": subject.error,
-        "created_at": rfc3339(subject.created_at),
-        "updated_at": rfc3339(subject.updated_at),
-        "finished_at": rfc3339(subject.finished_at),
+        "created_at": format_rfc3339(subject.created_at),
+        "updated_at": format_rfc3339(subject.updated_at),
+        "finished_at": format_rfc3339(subject.finished_at),
         **warnings,
     }
 

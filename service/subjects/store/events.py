@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.event import Event
 
 NOTIFY_CHANNEL = "callsheet_events"  # rung with each batch of events, for those who read along
@@ -126,7 +126,7 @@ class NewEvent:
 def event_values(new: Sequence[NewEvent]) -> dict[str, Any]:
     """The parameters of WRITE_EVENTS."""
     return {
-        "new_events": rows([_row(event) for event in new]),
+        "new_events": encode_rows([_row(event) for event in new]),
         "event_bodies": [event.event.body for event in new],
     }
 

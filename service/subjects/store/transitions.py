@@ -11,7 +11,7 @@ from sqlalchemy import text
 from service.callbacks.store import inbox
 from service.callbacks.store.inbox import StoredCallback
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import from_rows, rows
+from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.subject import Subject
 from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 
@@ -69,7 +69,7 @@ async def write(
     if not (transitions or callbacks):
         return 0
     values = {
-        "transitions": rows([_row(transition) for transition in transitions]),
+        "transitions": encode_rows([_row(transition) for transition in transitions]),
         "moved": [transition.before.id for transition in transitions],
     }
     values |= inbox.storing(callbacks) | event_values(

@@ -37,7 +37,7 @@ def read_headers(context: ValidationContext, at: str, value: object) -> dict[str
         context.add_error(at, "too_many", f"must have at most {MAX_HEADERS} members")
     seen: set[str] = set()
     for name, text in islice(value.items(), MAX_HEADERS):
-        place = f"{at}/{validation.shown(name).replace('~', '~0').replace('/', '~1')}"
+        place = f"{at}/{validation.quotable(name).replace('~', '~0').replace('/', '~1')}"
         if name.lower() in seen:
             context.add_error(place, "duplicate_header", "is there twice: case makes no difference")
         seen.add(name.lower())

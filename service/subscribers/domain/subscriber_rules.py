@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from service.intake.domain.request_rules import TAGS
 from service.kit import validation
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import FieldError
 from service.kit.network import url_policy
-from service.kit.setting_parsers import LONGEST_WAIT
+from service.kit.setting_parsers import MAX_DELAY
 from service.kit.validation import Reader, ValidationContext
 from service.subjects.domain import event
 from service.subjects.domain.reference_types import IMAGE, VIDEO
@@ -74,13 +74,13 @@ def read_create(body: object, rules: Rules) -> dict[str, Any]:
     Texts, tuples for lists, floats for seconds and rates, and the key's bytes as `secret`.
     """
     context = ValidationContext()
-    given = validation.body_members(context, body, sorted({*NAMES, "type", "secret"}))
+    given = validation.body_fields(context, body, sorted({*NAMES, "type", "secret"}))
     validation.require(context, "", given, ("url",))
     kind = validation.one_of(context, "/type", given.pop("type", WEBHOOK), TYPES)
     if kind in (NATS, REDIS):
         validation.require(context, "", given, ("channel",))
     readers = {**_readers(kind, rules), "secret": _secret}
-    read = validation.read_each(context, given, readers)
+    read = validation.read_fields(context, given, readers)
     context.raise_errors()
     return {"type": kind} | read
 
@@ -91,14 +91,14 @@ def read_change(body: object, kind: str, rules: Rules) -> dict[str, Any]:
     Null is back to the default, as if never given; where there is none, it is left out.
     """
     context, known = ValidationContext(), sorted({*NAMES, "state", "type", "secret"})
-    given = validation.body_members(context, body, known, nulls=True)
+    given = validation.body_fields(context, body, known, nulls=True)
     given = {name: one for name, one in given.items() if one is not None or name not in NO_DEFAULT}
     if "type" in given:
         context.add_error("/type", "not_changeable", "stays as it is: make another subscriber")
     if "secret" in given:
         rule = "is changed by POST /v1/subscribers/{id}/rotate-secret alone"
         context.add_error("/secret", "not_changeable", rule)
-    read = validation.read_each(context, given, {**_readers(kind, rules), "state": _state})
+    read = validation.read_fields(context, given, {**_readers(kind, rules), "state": _state})
     context.raise_errors()
     return read
 
@@ -209,7 +209,7 @@ def _whole(allowed: range) -> Reader:
 
 
 def _schedule(context: ValidationContext, at: str, value: object) -> tuple[float | None, ...]:
-    wait = _number(0, LONGEST_WAIT)
+    wait = _number(0, MAX_DELAY)
     return tuple(wait(context, *one) for one in validation.list_items(context, at, value, RETRIES))
 
 
@@ -225,7 +225,7 @@ def _secret(context: ValidationContext, at: str, value: object) -> bytes | None:
     if text is None:
         return None
     try:
-        return whsec(text)
+        return parse_whsec(text)
     except ValueError as error:  # it never says the text
         context.add_error(at, "secret", f"is not usable: {error}")
         return None

@@ -11,12 +11,12 @@ import orjson
 
 from service.delivery.store import subscriber_health
 from service.job_queue import Work
-from service.kit.crypto import webhook_signatures
+from service.kit.crypto import key_formats, webhook_signatures
 from service.kit.crypto.encryption import encryption_context
 from service.kit.database.connection import Connection
 from service.kit.errors import FieldError, Invalid, NotFound, Unavailable
-from service.kit.network.ssrf_guard import Blocked
-from service.kit.network.url_policy import is_inward
+from service.kit.network.ssrf_guard import BlockedAddress
+from service.kit.network.url_policy import in_networks
 from service.resources import Resources
 from service.subscribers.domain import subscriber_rules
 from service.subscribers.domain.subscriber import Format, Ordering, SubscriberState
@@ -98,7 +98,7 @@ async def subscribe(resources: Resources, account_id: str, body: object) -> tupl
             raise Invalid([FieldError("", "too_many_subscribers", rule)])
         await subscribers.add(tx, subscriber)
     await _hear(resources, subscriber)
-    return subscriber, webhook_signatures.secret_of(key)
+    return subscriber, key_formats.format_whsec(key)
 
 
 async def change(
@@ -219,7 +219,7 @@ def _columns(
         columns["seed"] = resources.encryptor.encrypt(
             seed, encryption_context(subscriber_id, "seed")
         )
-        columns["public_key"] = webhook_signatures.public_key_of(seed)
+        columns["public_key"] = webhook_signatures.public_key_from_seed(seed)
     return columns
 
 
@@ -248,12 +248,12 @@ async def _reachable(resources: Resources, url: str) -> None:
     parts = urlsplit(url)
     try:
         addresses = await resources.guard.addresses(parts.hostname or "")
-    except Blocked as error:
+    except BlockedAddress as error:
         raise Invalid([FieldError("/url", "url_blocked", str(error))]) from None
     except OSError:
         addresses = []
     private = bool(addresses) and all(
-        is_inward(ip_address(address), settings.allowed_private_targets) for address in addresses
+        in_networks(ip_address(address), settings.allowed_private_targets) for address in addresses
     )
     if parts.scheme in PLAIN and not (settings.allow_http or private):
         encrypted = {"http": "https", "nats": "tls", "redis": "rediss"}[parts.scheme]

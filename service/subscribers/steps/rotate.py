@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from service.kit.crypto import webhook_signatures
+from service.kit.crypto import key_formats, webhook_signatures
 from service.kit.crypto.encryption import DecryptionError, encryption_context
-from service.kit.crypto.key_formats import whsec
+from service.kit.crypto.key_formats import parse_whsec
 from service.kit.database.connection import Connection
 from service.kit.errors import NotFound
 from service.kit.validation import Reader, ValidationContext, read_object
@@ -62,7 +62,7 @@ async def rotate(
     log.info("signing", action="secret_rotated", subscriber=subscriber_id, retired=len(retired))
     public = (new.public_key, *(one.public_key for one in retired)) if v1a else ()
     shown = tuple(one for one in public if one is not None)
-    return Rotated(subscriber_id, webhook_signatures.secret_of(key), shown)
+    return Rotated(subscriber_id, key_formats.format_whsec(key), shown)
 
 
 async def rotate_account_secret(resources: Resources, account_id: str, body: object) -> str:
@@ -76,7 +76,7 @@ async def rotate_account_secret(resources: Resources, account_id: str, body: obj
         sealed = resources.encryptor.encrypt(key, encryption_context(account_id))
         await callback_url_secret.set_callback_url_secret(tx, account_id, sealed)
     log.info("signing", action="secret_rotated", account=account_id)
-    return webhook_signatures.secret_of(key)
+    return key_formats.format_whsec(key)
 
 
 async def ensure_account_secret(tx: Connection, resources: Resources, account_id: str) -> None:
@@ -89,7 +89,7 @@ async def account_secret(resources: Resources, account_id: str) -> str:
     """What signs for the account's callback_urls; made now, if there is none yet."""
     async with resources.database.transaction() as tx:
         sealed = await _account_secret(tx, resources, account_id)
-    return webhook_signatures.secret_of(
+    return key_formats.format_whsec(
         resources.encryptor.decrypt(sealed, encryption_context(account_id))
     )
 
@@ -128,7 +128,7 @@ def _overlap(context: ValidationContext, at: str, value: object) -> timedelta | 
 
 def _secret(context: ValidationContext, at: str, value: object) -> bytes | None:
     try:
-        return whsec(value if isinstance(value, str) else "")
+        return parse_whsec(value if isinstance(value, str) else "")
     except ValueError as error:
         context.add_error(at, "secret", f"must be a webhook secret: {error}")
         return None
@@ -144,7 +144,7 @@ def _sealed(resources: Resources, owner_id: str, key: bytes, *, asymmetric: bool
         return SigningKeys(secret, None, None)
     seed = resources.random_bytes(webhook_signatures.SEED_BYTES)
     sealed = resources.encryptor.encrypt(seed, encryption_context(owner_id, "seed"))
-    return SigningKeys(secret, sealed, webhook_signatures.public_key_of(seed))
+    return SigningKeys(secret, sealed, webhook_signatures.public_key_from_seed(seed))
 
 
 async def _retire(

@@ -6,12 +6,14 @@ from service.delivery.domain.send_settings import SendSettings
 from service.delivery.remote.outcomes import Failed, SendOutcome
 from service.delivery.steps.send import OutgoingMessage, send
 from service.kit.errors import Unavailable
-from service.kit.text import escaped
+from service.kit.text import escape_unprintable
 from service.resources import Resources
 from service.subjects.domain.event import event_body
 from service.subscribers.steps.read import found
 
 TYPE = "callsheet.test"
+MAX_TESTS = 4  # at once, in one process: enough for people, too few for a flood
+MAX_TESTS_PER_ACCOUNT = 2  # of them; a test may take half a minute, and leaves slots to the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ async def _settings(resources: Resources, account_id: str, subscriber_id: str) -
 
 
 def _test_result(event_id: str, outcome: SendOutcome) -> TestResult:
-    answer = None if isinstance(outcome, Failed) else escaped(outcome.body)
+    answer = None if isinstance(outcome, Failed) else escape_unprintable(outcome.body)
     return TestResult(
         event_id, outcome.delivered, outcome.status, outcome.latency, outcome.error, answer
     )

@@ -7,10 +7,18 @@ from starlette.responses import Response
 
 from service.accounts.steps import authenticate
 from service.accounts.web.authorize import account_listed, authorize
-from service.kit.crypto.webhook_signatures import kid_of, public_text
-from service.kit.http.requests import LIMIT, MAX_LIMIT, MAX_SMALL_BODY, Query, in_path, read_json
-from service.kit.http.responses import page, rendered
-from service.kit.timestamps import rfc3339
+from service.kit.crypto.key_formats import format_whpk
+from service.kit.crypto.webhook_signatures import jwk_thumbprint
+from service.kit.http.requests import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    MAX_SMALL_BODY,
+    Query,
+    path_parameter,
+    read_json,
+)
+from service.kit.http.responses import json_response, page
+from service.kit.timestamps import format_rfc3339
 from service.request_context import outside, resources
 from service.subscribers.steps import manage, send_test
 from service.subscribers.steps import read as subscribers_read
@@ -26,21 +34,21 @@ async def create(request: Request) -> Response:
     location = outside(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
     shown = _public(await subscribers_read.view(given, subscriber))
-    return rendered(shown | {"secret": secret} | caller.account_shown, 201, headers)
+    return json_response(shown | {"secret": secret} | caller.account_shown, 201, headers)
 
 
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     seen = await subscribers_read.get(
-        resources(request), caller.account_id, in_path(request, "subscriber_id")
+        resources(request), caller.account_id, path_parameter(request, "subscriber_id")
     )
-    return rendered(_public(seen) | caller.account_shown)
+    return json_response(_public(seen) | caller.account_shown)
 
 
 async def page_of(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE), resources(request)
     query = Query(request)
-    below, limit = query.text("cursor"), query.whole("limit", LIMIT, 1, MAX_LIMIT)
+    below, limit = query.text("cursor"), query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_listed(request, caller, query)
     query.finish()
     found, more = await subscribers_read.page(given, account_id, below, limit)
@@ -52,16 +60,18 @@ async def page_of(request: Request) -> Response:
 
 async def change(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE), resources(request)
-    subscriber_id = in_path(request, "subscriber_id")
+    subscriber_id = path_parameter(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
     changed = await manage.change(given, caller.account_id, subscriber_id, body)
-    return rendered(_public(await subscribers_read.view(given, changed)) | caller.account_shown)
+    return json_response(
+        _public(await subscribers_read.view(given, changed)) | caller.account_shown
+    )
 
 
 async def delete(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     await manage.unsubscribe(
-        resources(request), caller.account_id, in_path(request, "subscriber_id")
+        resources(request), caller.account_id, path_parameter(request, "subscriber_id")
     )
     return Response(status_code=204)
 
@@ -69,7 +79,7 @@ async def delete(request: Request) -> Response:
 async def try_out(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     tried = await send_test.send_test(
-        resources(request), caller.account_id, in_path(request, "subscriber_id")
+        resources(request), caller.account_id, path_parameter(request, "subscriber_id")
     )
     shown = {
         "event_id": tried.event_id,
@@ -79,7 +89,7 @@ async def try_out(request: Request) -> Response:
         "error": tried.error,
         "answer": tried.answer,
     }
-    return rendered(shown | caller.account_shown)
+    return json_response(shown | caller.account_shown)
 
 
 def _public(seen: SubscriberView) -> dict[str, Any]:
@@ -103,6 +113,8 @@ def _public(seen: SubscriberView) -> dict[str, Any]:
         "schedule": one.schedule,
         "format": one.format,
         "signatures": one.signatures,
-        "public_keys": [{"kid": kid_of(key), "key": public_text(key)} for key in seen.public_keys],
-        "created_at": rfc3339(one.created_at),
+        "public_keys": [
+            {"kid": jwk_thumbprint(key), "key": format_whpk(key)} for key in seen.public_keys
+        ],
+        "created_at": format_rfc3339(one.created_at),
     }

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.web.authorize import authorize
-from service.kit.crypto.webhook_signatures import kid_of, public_text
-from service.kit.http.requests import MAX_SMALL_BODY, Query, in_path, read_json
-from service.kit.http.responses import rendered
+from service.kit.crypto.key_formats import format_whpk
+from service.kit.crypto.webhook_signatures import jwk_thumbprint
+from service.kit.http.requests import MAX_SMALL_BODY, Query, path_parameter, read_json
+from service.kit.http.responses import json_response
 from service.request_context import resources
 from service.subscribers.steps import rotate as subscribers_rotate
 
@@ -23,22 +24,22 @@ PUBLIC = {"cache-control": "public, max-age=300"}  # far less than the shortest 
 
 async def rotate(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    subscriber_id = in_path(request, "subscriber_id")
+    subscriber_id = path_parameter(request, "subscriber_id")
     rotated = await subscribers_rotate.rotate(
         resources(request), caller.account_id, subscriber_id, await _wish(request)
     )
     shown: dict[str, Any] = {"id": rotated.subscriber_id, "secret": rotated.secret}
     if rotated.public_keys:
         shown["public_keys"] = [
-            {"kid": kid_of(one), "key": public_text(one)} for one in rotated.public_keys
+            {"kid": jwk_thumbprint(one), "key": format_whpk(one)} for one in rotated.public_keys
         ]
-    return rendered(shown | caller.account_shown, headers=SECRET)
+    return json_response(shown | caller.account_shown, headers=SECRET)
 
 
 async def callback_secret(request: Request) -> Response:
     caller = await authorize(request, SCOPE, own=True)
     secret = await subscribers_rotate.account_secret(resources(request), caller.account_id)
-    return rendered({"secret": secret} | caller.account_shown, headers=SECRET)
+    return json_response({"secret": secret} | caller.account_shown, headers=SECRET)
 
 
 async def rotate_callback_secret(request: Request) -> Response:
@@ -46,13 +47,13 @@ async def rotate_callback_secret(request: Request) -> Response:
     secret = await subscribers_rotate.rotate_account_secret(
         resources(request), caller.account_id, await _wish(request)
     )
-    return rendered({"secret": secret} | caller.account_shown, headers=SECRET)
+    return json_response({"secret": secret} | caller.account_shown, headers=SECRET)
 
 
 async def jwks(request: Request) -> Response:
     """The newest public keys; subscribers/steps/rotate.py says how many."""
     Query(request).finish()
-    return rendered(
+    return json_response(
         {"keys": await subscribers_rotate.published(resources(request))}, headers=PUBLIC
     )
 

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from service.kit.network.ports import MAX_PORT
-from service.kit.setting_parsers import NOT_ENCODED, starting_with
+from service.kit.setting_parsers import PERCENT_ENCODING_RULE, scheme_rule
 
 SCHEMES: Final = ("postgresql", "postgres")
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -15,7 +15,7 @@ SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verif
 SESSION_ATTRIBUTES: Final = ("any", "primary", "read-write")
 # Parameters of libpq that the driver does not know: it would hand them on to the server as settings
 # of its own, and the server would refuse every connection.
-UNKNOWN: Final = frozenset(
+UNSUPPORTED_PARAMETERS: Final = frozenset(
     {
         *("channel_binding", "client_encoding", "connect_timeout", "fallback_application_name"),
         *("gssdelegation", "gssencmode", "hostaddr", "keepalives", "keepalives_count"),
@@ -33,58 +33,60 @@ def parse_database_url(value: str) -> str:
     try:
         scheme, authority, _, _, fragment = urlsplit(value)
     except ValueError:
-        raise ValueError(NOT_ENCODED) from None
+        raise ValueError(PERCENT_ENCODING_RULE) from None
     if scheme not in SCHEMES or not value.startswith(f"{scheme}://"):
-        raise ValueError(starting_with(*SCHEMES))
+        raise ValueError(scheme_rule(*SCHEMES))
     if fragment or authority.count("@") > 1:
-        raise ValueError(NOT_ENCODED)
-    _check_parameters(_parameters(value))
-    hosts(value)
+        raise ValueError(PERCENT_ENCODING_RULE)
+    _check_parameters(_query_parameters(value))
+    parse_hosts(value)
     return value.rstrip("/")
 
 
-def hosts(url: str) -> Sequence[Host]:
+def parse_hosts(url: str) -> Sequence[Host]:
     """Host and port of each server, in the order in which they are to be tried. A host that begins
     with a slash is the folder of a socket; None is whatever the driver's default is. ValueError, if
     they cannot be read."""
-    parameters = _parameters(url)
+    parameters = _query_parameters(url)
     authority = urlsplit(url).netloc.rpartition("@")[2]
     named = authority or parameters.get("host", "")
     ports: list[int | None] = [
-        _port(port) for port in parameters.get("port", "").split(",") if port
+        _parse_port(port) for port in parameters.get("port", "").split(",") if port
     ]
     if not named:
         return [(None, None)]
-    found = [_host(item, encoded=bool(authority)) for item in named.split(",")]
+    found = [_parse_host(item, encoded=bool(authority)) for item in named.split(",")]
     if len(ports) not in {0, 1, len(found)}:
         raise ValueError("must have one port for all hosts, or one for each")
     for_all = ports if len(ports) > 1 else (ports or [None]) * len(found)
     return [(host, port or default) for (host, port), default in zip(found, for_all, strict=True)]
 
 
-def _host(item: str, *, encoded: bool) -> Host:
+def _parse_host(item: str, *, encoded: bool) -> Host:
     if item.startswith("/"):
         return item, None
     bracketed, bracket, rest = item.removeprefix("[").rpartition("]")
     host, _, port = (bracketed, "", rest.removeprefix(":")) if bracket else item.partition(":")
     if not host:
         raise ValueError("must name a host before and after each comma")
-    return unquote(host) if encoded else host, _port(port) if port else None
+    return unquote(host) if encoded else host, _parse_port(port) if port else None
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_PORT:
-        raise ValueError(f"must have ports from 1 to {MAX_PORT}, and {NOT_ENCODED}")
+        raise ValueError(f"must have ports from 1 to {MAX_PORT}, and {PERCENT_ENCODING_RULE}")
     return int(text)
 
 
-def _parameters(url: str) -> dict[str, str]:
+def _query_parameters(url: str) -> dict[str, str]:
     """What follows the question mark; of a name that comes twice the last value, as the driver."""
     query = urlsplit(url).query
     try:
         found = parse_qs(query, strict_parsing=True) if query else {}
     except ValueError:
-        raise ValueError(f"must have name=value behind the ?, and {NOT_ENCODED}") from None
+        raise ValueError(
+            f"must have name=value behind the ?, and {PERCENT_ENCODING_RULE}"
+        ) from None
     return {name: values[-1] for name, values in found.items()}
 
 
@@ -93,5 +95,5 @@ def _check_parameters(parameters: dict[str, str]) -> None:
         raise ValueError(f"must have an sslmode of {', '.join(SSL_MODES)}")
     if parameters.get("target_session_attrs", "any") not in SESSION_ATTRIBUTES:
         raise ValueError(f"must have target_session_attrs of {', '.join(SESSION_ATTRIBUTES)}")
-    if unknown := sorted(UNKNOWN & parameters.keys()):
+    if unknown := sorted(UNSUPPORTED_PARAMETERS & parameters.keys()):
         raise ValueError(f"must do without {', '.join(unknown)}: the driver does not know it")

@@ -1,0 +1,54 @@
+"""A request's headers: what the head must say of host and framing, and names with several lines."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from starlette.datastructures import Headers
+
+from service.kit.errors import Malformed
+
+
+def combined_headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Each name with its lines as one list, a comma between them. Of lines that are equal byte for
+    byte in name and value, only the first is taken: the others are dropped."""
+    values: dict[str, str] = {}
+    for raw_name, raw_value in dict.fromkeys(lines):
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        values[name] = f"{values[name]}, {value}" if name in values else value
+    return values
+
+
+def single_header(headers: Headers, name: str) -> str | None:
+    """The value of a header that is no list, None without it; Malformed if two lines of it say
+    unlike things: whoever sent them meant one, and which is not guessed."""
+    values = set(headers.getlist(name))
+    if len(values) > 1:
+        raise Malformed(f"{name} is there twice, with unlike values")
+    return next(iter(values), None)
+
+
+# RFC 3986, section 3.2.2, with the port of RFC 9110, section 7.2. It may be empty: RFC 9112, 3.2.
+_HOST_VALUE: Final = re.compile(
+    rb"(?:\[[0-9A-Za-z:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+_FIRST_WITH_HOST: Final = "1.1"  # the version that made Host, and chunks, part of HTTP
+
+
+def framing_error(version: str, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """Why a request must not be acted on, in one sentence; None if nothing is wrong.
+
+    Servers that read such a request differently would take different bytes for the next one (RFC
+    9112, sections 3.2 and 6.1). `headers` have lower-case names and no blanks around their values.
+    """
+    hosts = [value for name, value in headers if name == b"host"]
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if len(hosts) > 1 or (not hosts and version >= _FIRST_WITH_HOST):
+        return "A request has one Host header."
+    if hosts and not _HOST_VALUE.fullmatch(hosts[0]):
+        return "The Host header is not a host with or without a port."
+    if codings and version < _FIRST_WITH_HOST:
+        return "Transfer-Encoding is not part of this version of HTTP."
+    if codings and codings != [b"chunked"]:
+        return "Transfer-Encoding is chunked, or left out."
+    return None
