@@ -26,7 +26,9 @@ from service.settings import Settings, read_settings
 from service.wiring import open_resources
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.simulator import AT_ONCE, Receiver, Remote, receiver, served, simulator
+from tests.support.http_server import http_server
+from tests.support.simulator import FINISH_AT_ONCE, SimulatorClient, simulator
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 TEMPLATE = "callsheet_template"
 SECRET_KEY = "c2VjcmV0IGtleSBmb3IgdGVzdHMgb25seSwgMzIgYnk="
@@ -103,21 +105,21 @@ async def execute(url: str, statement: str) -> None:
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Remote]:
+async def provider() -> AsyncIterator[SimulatorClient]:
     """The provider's stand-in, on a real socket; its tasks end at once."""
-    async with simulator(AT_ONCE, webhook_secret=WEBHOOK_SECRET) as remote:
+    async with simulator(FINISH_AT_ONCE, webhook_secret=WEBHOOK_SECRET) as remote:
         yield remote
 
 
 @pytest.fixture
-async def subscriber() -> AsyncIterator[Receiver]:
+async def subscriber() -> AsyncIterator[WebhookReceiver]:
     """Somebody who takes what is delivered."""
-    async with receiver() as one:
+    async with webhook_receiver() as one:
         yield one
 
 
 @pytest.fixture
-def environ(database_url: str, valkey_server: Server, provider: Remote) -> dict[str, str]:
+def environ(database_url: str, valkey_server: Server, provider: SimulatorClient) -> dict[str, str]:
     """Settings, as the environment gives them."""
     return {
         "CALLSHEET_DATABASE_URL": database_url,
@@ -169,7 +171,7 @@ def scopes() -> Sequence[str]:
 async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api"]:
     """Our own web application on a real socket; the provider reaches it at its callback URLs."""
     app = build(resources)
-    async with served(app, BoundedHttpProtocol) as address:
+    async with http_server(app, BoundedHttpProtocol) as address:
         reachable = replace(resources, settings=replace(resources.settings, public_url=address))
         app.state.resources = reachable
         key = await api_keys.create(reachable, "acme", scopes)

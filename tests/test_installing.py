@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.wheels import lock, wheel
+from tests.support.wheels import build_wheel, lock_text
 
 ROOT = Path(__file__).parent.parent
 # A build that has been done: pip asks for it as for any other, and needs no package for it.
@@ -81,20 +81,20 @@ def clone(tmp_path: Path) -> Clone:
     made = Clone(tmp_path / "clone", tmp_path / "index")
     for folder in (made.folder, made.index):
         folder.mkdir()
-    outer = wheel(made.index, "outer", "1.0", ["Requires-Dist: inner[more]>=1"])
+    outer = build_wheel(made.index, "outer", "1.0", ["Requires-Dist: inner[more]>=1"])
     more = ["Provides-Extra: more", "Requires-Dist: unlocked; extra == 'more'"]
-    inner = wheel(made.index, "inner", "1.0", more)
+    inner = build_wheel(made.index, "inner", "1.0", more)
     for name, version in (("inner", "2.0"), ("unlocked", "1.0")):
-        wheel(made.index, name, version)
-    project = wheel(tmp_path, "project", "0.1")
+        build_wheel(made.index, name, version)
+    project = build_wheel(tmp_path, "project", "0.1")
     shutil.copy(ROOT / "Makefile", made.folder)
     (made.folder / "pyproject.toml").write_text(PYPROJECT)
     (made.folder / "built.py").write_text(BACKEND.format(wheel=project))
     (made.folder / "service").mkdir()
     (made.folder / "service" / "__main__.py").write_text("print('a demo')")
-    (made.folder / "requirements-local.lock").write_text(lock(inner, outer))
-    tester = wheel(made.index, "tester", "1.0")
-    (made.folder / "requirements-dev.lock").write_text(lock(inner, outer, tester))
+    (made.folder / "requirements-local.lock").write_text(lock_text(inner, outer))
+    tester = build_wheel(made.index, "tester", "1.0")
+    (made.folder / "requirements-dev.lock").write_text(lock_text(inner, outer, tester))
     return made
 
 
@@ -116,12 +116,12 @@ def test_what_is_locked_is_installed_whatever_came_out_since(clone: Clone) -> No
 def test_what_does_not_fit_together_or_is_not_what_was_locked_counts_as_not_installed(
     clone: Clone,
 ) -> None:
-    demanding = wheel(clone.index, "outer", "1.0", ["Requires-Dist: inner>=2"])
+    demanding = build_wheel(clone.index, "outer", "1.0", ["Requires-Dist: inner>=2"])
     done = clone.make(".venv/local")
     assert done.returncode != 0
     assert "DO NOT MATCH THE HASHES" in done.stderr
     inner = next(clone.index.glob("inner-1.0-*"))
-    (clone.folder / "requirements-local.lock").write_text(lock(inner, demanding))
+    (clone.folder / "requirements-local.lock").write_text(lock_text(inner, demanding))
     done = clone.make(".venv/local")
     assert done.returncode != 0
     assert "outer 1.0 has requirement inner>=2, but you have inner 1.0" in done.stdout
@@ -137,11 +137,11 @@ def test_what_a_package_that_is_no_longer_locked_bounds_is_mended_by_a_new_venv(
         clone.index / "inner-1.0-py3-none-any.whl",
         clone.index / "inner-2.0-py3-none-any.whl",
     )
-    bounding = wheel(clone.index, "tester", "1.0", ["Requires-Dist: inner<2"])
-    dev.write_text(lock(old, outer, bounding))
+    bounding = build_wheel(clone.index, "tester", "1.0", ["Requires-Dist: inner<2"])
+    dev.write_text(lock_text(old, outer, bounding))
     assert clone.make(".venv/dev").returncode == 0
-    local.write_text(lock(new, outer))
-    dev.write_text(lock(new, outer))
+    local.write_text(lock_text(new, outer))
+    dev.write_text(lock_text(new, outer))
     done = clone.make("demo")
     assert done.returncode != 0
     assert done.stdout.splitlines()[-2:] == [

@@ -22,9 +22,8 @@ from service.local.ports import free_port
 from service.local.server import Server
 from service.local.valkey import valkey
 from service.settings import Settings
-from tests.support.relay import relay
-from tests.support.simulator import until
-from tests.support.waiting import eventually
+from tests.support.tcp_proxy import tcp_proxy
+from tests.support.waiting import wait_until
 
 NAME = "a queue of the test's own"
 
@@ -106,7 +105,7 @@ async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
             server.kill()
             assert not await one.reachable()
             one.wake(Work.SUBMIT)
-            await until(lambda: lost(logged) > 0)
+            await wait_until(lambda: lost(logged) > 0)
             server.start()
             assert await one.reachable()
             async with await _pool(server) as back, bell(back) as next_ring:
@@ -125,7 +124,7 @@ async def test_a_redis_that_hangs_is_as_good_as_away(
             server.child.send(signal.SIGSTOP)
             assert not await one.reachable()
             one.wake(Work.SUBMIT)
-            await until(lambda: lost(logged) > 0)
+            await wait_until(lambda: lost(logged) > 0)
             server.child.send(signal.SIGCONT)
             assert await one.reachable()
 
@@ -146,7 +145,7 @@ async def test_all_connections_are_closed_at_the_end(
     async def closed() -> bool:
         return len(await redis.client_list()) == before
 
-    await eventually(closed)
+    await wait_until(closed)
 
 
 async def test_a_socket_and_the_number_of_a_database_are_taken(
@@ -157,7 +156,7 @@ async def test_a_socket_and_the_number_of_a_database_are_taken(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "of redis"
         async with (
-            relay(port, path),
+            tcp_proxy(port, path),
             WorkerNotifier(f"unix://{quote(str(path))}?db=7", NAME) as one,
         ):
             assert await one.reachable()

@@ -24,9 +24,9 @@ from service.wiring import utc_now
 from service.worker import keep_connected, run_arq
 from tests.support.api import Api
 from tests.support.database import fetch
-from tests.support.simulator import until
-from tests.support.subjects import a_request
-from tests.support.worker import untimed, working
+from tests.support.request_bodies import request_body
+from tests.support.waiting import wait_until
+from tests.support.worker import running_worker, settings_without_sweeps
 
 OFTEN = 0.05
 DAY = 86_400  # seconds
@@ -47,7 +47,7 @@ async def put_off(redis: ArqRedis, job_id: str, logged: list[EventDict], times: 
         return len([one for one in logged if one.get("action") == "job_put_off"])
 
     before = count()
-    await until(lambda: count() >= before + times)
+    await wait_until(lambda: count() >= before + times)
     assert await redis.exists(job_key_prefix + job_id)
 
 
@@ -57,12 +57,12 @@ async def test_a_job_waits_however_long_the_queue_is_full_and_is_made_once_there
     """Nobody may be there to hear that it was refused."""
     _ = impatient
     first = await api.create()
-    settings = replace(untimed(api), max_queued_per_account=1, provider_parallel=1)
+    settings = replace(settings_without_sweeps(api), max_queued_per_account=1, provider_parallel=1)
     await fetch(
         api.resources, "UPDATE provider_state SET stopped_code = 1102, next_probe_at = $1", LATER
     )
-    async with working(settings):
-        job = await redis.enqueue_job("create_subject", "acme", a_request())
+    async with running_worker(settings):
+        job = await redis.enqueue_job("create_subject", "acme", request_body())
         assert job is not None
         await put_off(redis, job.job_id, logged, 1)
         await redis.set(retry_key_prefix + job.job_id, jobs.MAX_TRIES - 1)
@@ -80,7 +80,7 @@ async def test_a_job_waits_however_long_postgres_is_away(
     resources = replace(api.resources, database=away)
     taking = partial(run_arq, resources)
     running = asyncio.create_task(keep_connected(resources, taking))
-    job = await redis.enqueue_job("create_subject", "acme", a_request())
+    job = await redis.enqueue_job("create_subject", "acme", request_body())
     assert job is not None
     await put_off(redis, job.job_id, logged, 1)
     await redis.set(retry_key_prefix + job.job_id, jobs.MAX_TRIES - 1)
@@ -88,7 +88,7 @@ async def test_a_job_waits_however_long_postgres_is_away(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await away.close()
-    async with working(untimed(api)):
+    async with running_worker(settings_without_sweeps(api)):
         assert "subject" in await job.result(timeout=10, poll_delay=0.01)
 
 
@@ -102,10 +102,10 @@ async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_u
     _ = impatient
     monkeypatch.setattr(jobs, "CREATE_TIMEOUT", OFTEN)
     connection = await asyncpg.connect(api.resources.settings.database_url)
-    async with working(untimed(api)):
+    async with running_worker(settings_without_sweeps(api)):
         async with connection.transaction():
             await connection.execute("LOCK TABLE subjects IN ACCESS EXCLUSIVE MODE")
-            job = await redis.enqueue_job("create_subject", "acme", a_request())
+            job = await redis.enqueue_job("create_subject", "acme", request_body())
             assert job is not None
             await put_off(redis, job.job_id, logged, 2)
         await connection.close()
@@ -132,7 +132,7 @@ async def test_a_job_that_is_put_off_does_not_expire_unless_it_was_given_less_th
     key = job_key_prefix + f"{lifetime}-{left}"
     await redis.set(key, b"a job", ex=left)
     with pytest.raises(Retry):
-        await create_subject(resources, context, "acme", a_request())
+        await create_subject(resources, context, "acme", request_body())
     assert then - 30 < await redis.ttl(key) <= then
 
 
@@ -142,7 +142,7 @@ async def test_a_job_that_never_expires_goes_on_not_to(api: Api, redis: ArqRedis
     context = {"job_id": "for ever", "redis": redis, "enqueue_time": enqueued}
     await redis.set(job_key_prefix + "for ever", b"a job")
     with pytest.raises(Retry):
-        await create_subject(resources, context, "acme", a_request())
+        await create_subject(resources, context, "acme", request_body())
     assert await redis.ttl(job_key_prefix + "for ever") == -1
 
 
@@ -150,10 +150,10 @@ async def test_a_job_that_ends_its_worker_each_time_is_given_up_after_so_many_st
     api: Api, redis: ArqRedis
 ) -> None:
     """What was put off is not counted among them, so that is not what this bounds."""
-    job = await redis.enqueue_job("create_subject", "acme", a_request())
+    job = await redis.enqueue_job("create_subject", "acme", request_body())
     assert job is not None
     await redis.set(retry_key_prefix + job.job_id, jobs.MAX_TRIES)
-    async with working(untimed(api)):
+    async with running_worker(settings_without_sweeps(api)):
         with pytest.raises(ResultNotFound):
             await job.result(timeout=10, poll_delay=0.01)
     assert await fetch(api.resources, "SELECT id FROM subjects") == []
@@ -163,9 +163,9 @@ async def test_a_request_that_another_back_end_enqueues_is_accepted_once(
     api: Api, redis: ArqRedis
 ) -> None:
     results = []
-    async with working(untimed(api)):
+    async with running_worker(settings_without_sweeps(api)):
         for _ in range(2):
-            job = await redis.enqueue_job("create_subject", "acme", a_request(), _job_id="one")
+            job = await redis.enqueue_job("create_subject", "acme", request_body(), _job_id="one")
             assert job is not None
             results.append(await job.result(timeout=10, poll_delay=0.01))
             await redis.delete("arq:result:one")
@@ -179,13 +179,13 @@ async def test_what_is_wrong_with_an_enqueued_request_is_its_result(
     api: Api, redis: ArqRedis, tmp_path: Path
 ) -> None:
     target = tmp_path / "touched"
-    async with working(untimed(api)):
+    async with running_worker(settings_without_sweeps(api)):
         codes = []
         for account, request in (
-            ("acme", a_request(element_name="")),
-            ("nobody", a_request()),
+            ("acme", request_body(element_name="")),
+            ("nobody", request_body()),
             ("acme", None),
-            (None, a_request()),
+            (None, request_body()),
         ):
             job = await redis.enqueue_job("create_subject", account, request)
             assert job is not None

@@ -10,7 +10,7 @@ import pytest
 from service import server
 from service.local.ports import HOST, free_port
 from service.settings import Settings
-from tests.support.simulator import until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def listens(settings: Settings) -> bool:
 async def test_it_serves_until_it_is_told_to_stop(here: Settings) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(server.run(here, stop))
-    await until(lambda: listens(here))
+    await wait_until(lambda: listens(here))
     address = f"http://{here.host}:{here.port}"
     async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as http:
         answer = await http.get("/readyz")
@@ -41,7 +41,7 @@ async def test_it_serves_until_it_is_told_to_stop(here: Settings) -> None:
 async def test_a_request_under_way_is_answered_before_it_stops(here: Settings) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(server.run(here, stop))
-    await until(lambda: listens(here))
+    await wait_until(lambda: listens(here))
     reader, writer = await asyncio.open_connection(here.host, here.port)
     head = (
         "POST /callbacks HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
@@ -49,7 +49,7 @@ async def test_a_request_under_way_is_answered_before_it_stops(here: Settings) -
     writer.write(head.encode())
     assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
     stop.set()
-    await until(lambda: not listens(here))
+    await wait_until(lambda: not listens(here))
     writer.write(b"{}")
     rest = await reader.read()
     assert b"HTTP/1.1 401" in rest

@@ -16,26 +16,27 @@ from service.settings import read_settings
 from service.wiring import open_resources, utc_now
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
-from tests.support.scripted_servers import PATIENCE
-from tests.support.simulator import AT_ONCE, Remote, served
-from tests.support.stream_publishing import NOBODY, entry
+from tests.support.http_server import http_server
+from tests.support.raw_servers import TIMEOUT
+from tests.support.simulator import FINISH_AT_ONCE, SimulatorClient
+from tests.support.stream_publishing import NO_CREDENTIALS, stream_message
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Remote]:
+async def provider() -> AsyncIterator[SimulatorClient]:
     """A provider that knows a pair of keys."""
     options = Options(
         api_key="another's",
         webhook_secret=WEBHOOK_SECRET,
         access_key="access",
         secret_key="secret",
-        settings=AT_ONCE,
+        settings=FINISH_AT_ONCE,
     )
     async with (
-        served(build(options)) as address,
+        http_server(build(options)) as address,
         httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as http,
     ):
-        yield Remote(http)
+        yield SimulatorClient(http)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ async def test_plain_text_leaves_the_allowed_networks_where_the_setting_says_so(
     environ |= {"CALLSHEET_ALLOW_HTTP": allowed, "CALLSHEET_ALLOWED_PORTS": "443"}
     async with open_resources(read_settings(environ)) as resources:
         attempt = await resources.stream_publisher.publish(
-            "nats://93.184.215.14", NOBODY, "told", entry(), PATIENCE
+            "nats://93.184.215.14", NO_CREDENTIALS, "told", stream_message(), TIMEOUT
         )
     assert isinstance(attempt, Failed)
     assert reason in attempt.detail

@@ -20,12 +20,18 @@ from service.settings import Settings
 from service.wiring import open_resources
 from service.worker import keep_connected
 from tests.support.api import Api
-from tests.support.callbacks import create
+from tests.support.callbacks import accept_request
 from tests.support.database import fetch
-from tests.support.simulator import Receiver, Remote, until
-from tests.support.subjects import a_request
-from tests.support.waiting import eventually
-from tests.support.worker import actions, listening, untimed, working
+from tests.support.request_bodies import request_body
+from tests.support.simulator import SimulatorClient
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver
+from tests.support.worker import (
+    logged_actions,
+    running_worker,
+    settings_without_sweeps,
+    wait_until_listening,
+)
 
 OFTEN = 0.05
 
@@ -36,13 +42,15 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "RECONNECT_DELAY", 0.01)
 
 
-async def test_a_wake_alone_carries_a_subject_to_its_end(api: Api, subscriber: Receiver) -> None:
+async def test_a_wake_alone_carries_a_subject_to_its_end(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     await api.subscribe(subscriber.url)
-    settings = untimed(api)
-    async with working(settings):
-        await listening(settings)
+    settings = settings_without_sweeps(api)
+    async with running_worker(settings):
+        await wait_until_listening(settings)
         ended = await api.ended((await api.create())["id"])
-        await until(lambda: len(subscriber.got) == ended["version"])
+        await wait_until(lambda: len(subscriber.got) == ended["version"])
     assert ended["state"] == "succeeded"
     assert await api.violations() == []
 
@@ -50,14 +58,14 @@ async def test_a_wake_alone_carries_a_subject_to_its_end(api: Api, subscriber: R
 async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_doorbell_is_heard_again(
     api: Api, redis: ArqRedis
 ) -> None:
-    settings = untimed(api)
-    async with working(settings):
-        await listening(settings)
+    settings = settings_without_sweeps(api)
+    async with running_worker(settings):
+        await wait_until_listening(settings)
         unheard = replace(
             api.resources, worker_notifier=WorkerNotifier(settings.redis_url, "nobody's")
         )
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
-        accepted = await create(unheard, account, a_request())
+        accepted = await accept_request(unheard, account, request_body())
         await redis.client_kill_filter(_type="pubsub")
         assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
 
@@ -67,14 +75,14 @@ async def test_it_stays_up_while_redis_is_killed_and_started_again(
 ) -> None:
     with valkey(tmp_path / "valkey") as server:
         settings = replace(api.resources.settings, redis_url=server.url, sweep_interval=OFTEN)
-        async with working(settings):
-            await listening(settings)
+        async with running_worker(settings):
+            await wait_until_listening(settings)
             server.kill()
-            await until(lambda: "redis_away" in actions(logged))
+            await wait_until(lambda: "redis_away" in logged_actions(logged))
             subject = await api.create()
             assert (await api.ended(subject["id"]))["state"] == "succeeded", "by the timers"
             server.start()
-            await listening(settings)
+            await wait_until_listening(settings)
 
 
 async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> None:
@@ -82,7 +90,7 @@ async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> 
         settings = replace(api.resources.settings, redis_url=server.url)
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(settings, stop))
-        await listening(settings)
+        await wait_until_listening(settings)
         server.child.send(signal.SIGSTOP)
         stop.set()
         _, pending = await asyncio.wait([running], timeout=10)
@@ -92,14 +100,14 @@ async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> 
 
 
 async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis) -> None:
-    settings = untimed(api)
-    async with working(settings):
-        await listening(settings)
+    settings = settings_without_sweeps(api)
+    async with running_worker(settings):
+        await wait_until_listening(settings)
         unheard = replace(
             api.resources, worker_notifier=WorkerNotifier(settings.redis_url, "nobody's")
         )
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
-        accepted = await create(unheard, account, a_request())
+        accepted = await accept_request(unheard, account, request_body())
         await redis.publish(wake_channel(settings.queue_name), b"\xff,nonsense,submit")
         assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
 
@@ -107,11 +115,11 @@ async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis
 async def test_what_arq_cannot_read_is_dropped(
     api: Api, redis: ArqRedis, logged: list[EventDict]
 ) -> None:
-    settings = untimed(api)
+    settings = settings_without_sweeps(api)
     await redis.zadd(settings.queue_name, {b"\xff\xfe": 1})
-    async with working(settings):
-        await until(lambda: "job_dropped" in actions(logged))
-        job = await redis.enqueue_job("create_subject", "acme", a_request())
+    async with running_worker(settings):
+        await wait_until(lambda: "job_dropped" in logged_actions(logged))
+        job = await redis.enqueue_job("create_subject", "acme", request_body())
         assert job is not None
         assert "subject" in await job.result(timeout=10, poll_delay=0.01)
 
@@ -120,14 +128,14 @@ async def test_an_id_that_is_no_text_beside_a_job_that_is_gone_ends_no_worker(
     api: Api, redis: ArqRedis, logged: list[EventDict]
 ) -> None:
     def dropped(times: int) -> Callable[[], bool]:
-        return lambda: actions(logged).count("job_dropped") >= times
+        return lambda: logged_actions(logged).count("job_dropped") >= times
 
-    settings = untimed(api)
-    async with working(settings):
-        await listening(settings)
+    settings = settings_without_sweeps(api)
+    async with running_worker(settings):
+        await wait_until_listening(settings)
         for times in (1, 2, 3):
             await redis.zadd(settings.queue_name, {b"ghost": 1, b"\xff\xfe": 2})
-            await until(dropped(times))
+            await wait_until(dropped(times))
         assert (await api.ended((await api.create())["id"]))["state"] == "succeeded"
 
 
@@ -143,9 +151,9 @@ async def test_a_connection_is_used_again_whatever_ended_its_use(
 
     async with open_resources(settings) as resources:
         using = asyncio.create_task(keep_connected(resources, use))
-        await until(lambda: uses > 2)
+        await wait_until(lambda: uses > 2)
         using.cancel()
-    assert set(actions(logged)) == {"redis_unusable"}
+    assert set(logged_actions(logged)) == {"redis_unusable"}
 
 
 async def test_it_stays_up_while_postgres_is_away(
@@ -153,10 +161,10 @@ async def test_it_stays_up_while_postgres_is_away(
 ) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
     expected = {"sweep_failed", "unavailable", "job_put_off"}
-    async with working(replace(settings, database_url=url, sweep_interval=OFTEN)):
-        await listening(settings)
-        await redis.enqueue_job("create_subject", "acme", a_request())
-        await until(lambda: expected <= set(actions(logged)))
+    async with running_worker(replace(settings, database_url=url, sweep_interval=OFTEN)):
+        await wait_until_listening(settings)
+        await redis.enqueue_job("create_subject", "acme", request_body())
+        await wait_until(lambda: expected <= set(logged_actions(logged)))
     assert logged[-1]["action"] == "stopped"
 
 
@@ -177,48 +185,50 @@ async def test_a_sweep_that_fails_is_made_again(api: Api, logged: list[EventDict
             replace(api.resources, settings=settings), expired_leases_and_deadlines.sweep
         )
     )
-    await until(lambda: actions(logged).count("fault") > 1)
+    await wait_until(lambda: logged_actions(logged).count("fault") > 1)
     sweeping.cancel()
     await asyncio.gather(sweeping, return_exceptions=True)
     take_out_faults(logged)
 
 
-async def test_what_is_under_way_is_recorded_before_it_stops(api: Api, provider: Remote) -> None:
+async def test_what_is_under_way_is_recorded_before_it_stops(
+    api: Api, provider: SimulatorClient
+) -> None:
     await provider.admin("faults", {"delay": 3, "lose": True, "processing_after": 600})
     subject = await api.create()
-    async with working(untimed(api)):
+    async with running_worker(settings_without_sweeps(api)):
 
         async def received() -> bool:
             return bool((await provider.ledger(subject["id"]))["creates"])
 
-        await eventually(received)
+        await wait_until(received)
         assert (await api.read(subject["id"]))["state"] == "submitting"
     assert (await api.read(subject["id"]))["state"] == "submitted"
 
 
 async def test_old_things_are_forgotten_while_redis_is_away(api: Api) -> None:
-    await api.http.post("/v1/subjects", json=a_request(), headers={"idempotency-key": "key"})
+    await api.http.post("/v1/subjects", json=request_body(), headers={"idempotency-key": "key"})
     await fetch(api.resources, "UPDATE idempotency_keys SET created_at = '2020-01-01Z'")
     nobody = f"redis://127.0.0.1:{free_port()}/0"
 
     async def forgotten() -> bool:
         return not await fetch(api.resources, "SELECT key FROM idempotency_keys")
 
-    async with working(replace(api.resources.settings, redis_url=nobody)):
-        await eventually(forgotten)
+    async with running_worker(replace(api.resources.settings, redis_url=nobody)):
+        await wait_until(forgotten)
 
 
 async def test_a_sweep_that_fails_keeps_none_of_the_others_from_being_made(
     api: Api, logged: list[EventDict]
 ) -> None:
-    await api.http.post("/v1/subjects", json=a_request(), headers={"idempotency-key": "key"})
+    await api.http.post("/v1/subjects", json=request_body(), headers={"idempotency-key": "key"})
     await fetch(api.resources, "UPDATE idempotency_keys SET created_at = '2020-01-01Z'")
     await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN deadline TO hidden")
 
     async def forgotten() -> bool:
         return not await fetch(api.resources, "SELECT key FROM idempotency_keys")
 
-    async with working(replace(api.resources.settings, sweep_interval=OFTEN)):
-        await eventually(forgotten)
-        await until(lambda: "fault" in actions(logged))
+    async with running_worker(replace(api.resources.settings, sweep_interval=OFTEN)):
+        await wait_until(forgotten)
+        await wait_until(lambda: "fault" in logged_actions(logged))
     take_out_faults(logged)

@@ -9,10 +9,10 @@ from service.accounts.steps import api_keys
 from service.accounts.steps.api_keys import DEFAULT_SCOPES, SCOPES
 from service.app import ROUTES
 from tests.support.api import Api
-from tests.support.callbacks import record, signed
+from tests.support.callbacks import older_callback, signed_headers
 from tests.support.database import fetch
-from tests.support.simulator import Receiver
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
+from tests.support.webhook_receiver import WebhookReceiver
 
 COMPAT = "/v1/general/advanced-custom-elements"  # the provider's own paths answer as it does
 ENVELOPED = {
@@ -71,10 +71,10 @@ OWN = {
 # /callbacks is not among the routes: there a signature takes the key's place.
 GUARDED = {call: scope for call, scope in NEEDS.items() if scope is not None}
 BODIES: dict[str, dict[str, Any]] = {
-    "/v1/subjects": a_request(),
-    "/v1/subjects/batch": {"subjects": [a_request()]},
-    COMPAT: a_request(),
-    f"{COMPAT}/": a_request(),
+    "/v1/subjects": request_body(),
+    "/v1/subjects/batch": {"subjects": [request_body()]},
+    COMPAT: request_body(),
+    f"{COMPAT}/": request_body(),
     "/v1/subscribers": {"url": "http://127.0.0.1:65009"},
     "/v1/subscribers/{subscriber_id}": {"description": "ours"},
     "/v1/subscribers/{subscriber_id}/replay": {"since": "2026-01-01T00:00:00Z", "only": "failed"},
@@ -82,11 +82,13 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-async def ours(api: Api, subscriber: Receiver) -> dict[str, str]:
+async def ours(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     """Ids of things of our account, by the name they have in a path."""
     made, subject = await api.subscribe(subscriber.url), await api.create()
-    body = record(None, task="7")
-    await api.http.post("/callbacks", content=body, headers=signed(body, api.resources.clock()))
+    body = older_callback(None, task="7")
+    await api.http.post(
+        "/callbacks", content=body, headers=signed_headers(body, api.resources.clock())
+    )
     (kept,) = await fetch(api.resources, "SELECT id FROM callbacks")
     (delivery,) = await fetch(api.resources, "SELECT id FROM deliveries")
     ids = dict.fromkeys(("subject_id", "task_id"), subject["id"])

@@ -7,7 +7,7 @@ import pytest
 
 from service.accounts.domain import access_tokens
 from service.kit.errors import EXPIRED, NOT_YET, Unauthorized
-from tests.support.access_tokens import jwt, part, token
+from tests.support.access_tokens import access_token, encoded_part, jwt
 
 ACCESS, SECRET = "csa_somebody", "css_a secret of theirs"
 NOW = 1_790_000_000.5
@@ -18,7 +18,7 @@ def flaw(text: str, secret: str = SECRET) -> Unauthorized | None:
 
 
 def good(**claims: object) -> str:
-    return token(ACCESS, SECRET, NOW, **claims)
+    return access_token(ACCESS, SECRET, NOW, **claims)
 
 
 def test_a_token_as_the_provider_s_clients_make_it_is_good() -> None:
@@ -61,14 +61,14 @@ def test_nothing_is_said_of_one_that_somebody_else_signed() -> None:
 
 def test_any_change_of_a_token_spoils_it() -> None:
     header, claims, signature = good().split(".")
-    longer = part({"iss": ACCESS, "exp": NOW + 3000})
+    longer = encoded_part({"iss": ACCESS, "exp": NOW + 3000})
     spoilt = base64.urlsafe_b64encode(b"\0" * 32).decode().rstrip("=")
     for text in (
         f"{header}.{longer}.{signature}",
         f"{header}.{claims}.{spoilt}",
         f"{header}.{claims}.",
         f"{header}.{claims}.{signature[:-4]}",
-        f"{part({'typ': 'JWT', 'alg': 'HS256'})}.{claims}.{signature}",
+        f"{encoded_part({'typ': 'JWT', 'alg': 'HS256'})}.{claims}.{signature}",
     ):
         assert flaw(text) is not None, text
 
@@ -97,7 +97,7 @@ signed = jwt(SECRET, CLAIMS)
         f"{signed}{'A' * 4096}",
         signed.rpartition(".")[0],
         jwt(SECRET, CLAIMS, {"alg": "none"}),
-        f"{part({'alg': 'none'})}.{part(CLAIMS)}.",
+        f"{encoded_part({'alg': 'none'})}.{encoded_part(CLAIMS)}.",
         jwt(SECRET, CLAIMS, {"alg": "HS512"}, "sha512"),
         jwt(SECRET, CLAIMS, {"alg": "HS512"}),
         jwt(SECRET, CLAIMS, {"alg": "RS256"}),

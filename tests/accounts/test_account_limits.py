@@ -23,12 +23,11 @@ from service.kit.errors import TooManyRequests
 from service.resources import Resources
 from service.submission.steps import submit
 from tests.support.api import Api
-from tests.support.callbacks import create
+from tests.support.callbacks import accept_request
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.simulator import served
-from tests.support.statements import heard
-from tests.support.subjects import a_request
+from tests.support.database import executed_statements, fetch, wait_until_blocked
+from tests.support.http_server import http_server
+from tests.support.request_bodies import request_body
 
 FEW = 3
 
@@ -42,7 +41,7 @@ def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str
 async def second(resources: Resources, key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Another web process' worth of application: it shares nothing with the first but Postgres."""
     own = replace(resources, queue_limit=QueueLimit(resources.settings.max_queued_per_account))
-    async with served(build(own)) as address:
+    async with http_server(build(own)) as address:
         headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(
             base_url=address, headers=headers, trust_env=False, timeout=30
@@ -86,9 +85,9 @@ async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: C
     digest = authenticate.digest(
         await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
     )
-    clock.pass_by(3600)
+    clock.advance(3600)
     ahead = await authenticate.known(api.resources, [digest] * RATE_LIMIT)
-    clock.pass_by(-3600)
+    clock.advance(-3600)
     await pause(api.resources, 1)
     behind = await authenticate.known(api.resources, [digest] * RATE_LIMIT)
     assert {type(one) for one in (*ahead, *behind)} == {Caller}
@@ -152,7 +151,7 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
     known = await authenticate.known(resources, [authenticate.digest(one) for one in made])
     accounts = sorted(one.account_id for one in known if isinstance(one, Caller))
     settings = resources.settings
-    requests = [validate(settings, account_id, a_request()) for account_id in accounts]
+    requests = [validate(settings, account_id, request_body()) for account_id in accounts]
     await accept_batch(resources, requests)
     lock = "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
     connection = await asyncpg.connect(resources.settings.database_url)
@@ -160,7 +159,7 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
         async with connection.transaction():
             await connection.execute(lock, accounts[0])
             claiming = group.create_task(submit.claim(resources, len(accounts)))
-            await blocked(resources)
+            await wait_until_blocked(resources)
             for one in accounts[1:]:
                 await connection.execute(f"{lock} NOWAIT", one)
         await connection.close()
@@ -172,17 +171,17 @@ async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> No
     first = await api.create(external_task_id="first")
     for _ in range(FEW - 1):
         await api.create()
-    answer = await api.http.post("/v1/subjects", json=a_request())
+    answer = await api.http.post("/v1/subjects", json=request_body())
     assert answer.status_code == 429
     assert answer.json()["code"] == "queue_full"
     assert int(answer.headers["retry-after"]) >= 1
-    again = await api.http.post("/v1/subjects", json=a_request(external_task_id="first"))
+    again = await api.http.post("/v1/subjects", json=request_body(external_task_id="first"))
     assert (again.status_code, again.json()["id"]) == (200, first["id"])
     assert (await api.http.post(f"/v1/subjects/{first['id']}/cancel")).status_code == 200
-    assert (await api.http.post("/v1/subjects", json=a_request())).status_code == 202
+    assert (await api.http.post("/v1/subjects", json=request_body())).status_code == 202
     other = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {other}"}
-    theirs = await api.http.post("/v1/subjects", json=a_request(), headers=headers)
+    theirs = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
     assert theirs.status_code == 202
 
 
@@ -194,7 +193,7 @@ async def test_a_queue_is_never_fuller_than_allowed_however_many_processes_fill_
     async with second(api.resources, key) as other:
         answers = await asyncio.gather(
             *(
-                http.post("/v1/subjects", json=a_request())
+                http.post("/v1/subjects", json=request_body())
                 for http in (api.http, other)
                 for _ in range(20)
             )
@@ -209,12 +208,12 @@ async def test_equal_requests_take_up_one_place_of_a_queue(api: Api) -> None:
         await api.create()
     key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
-        body = a_request(external_task_id="mine")
+        body = request_body(external_task_id="mine")
         answers = await asyncio.gather(
             *(http.post("/v1/subjects", json=body) for http in (api.http, other) for _ in range(25))
         )
     assert Counter(answer.status_code for answer in answers) == {202: 1, 200: 49}
-    assert (await api.http.post("/v1/subjects", json=a_request())).status_code == 429
+    assert (await api.http.post("/v1/subjects", json=request_body())).status_code == 429
 
 
 @pytest.mark.parametrize("environ", [{"CALLSHEET_MAX_QUEUED_PER_ACCOUNT": "20000"}], indirect=True)
@@ -222,21 +221,21 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
     resources: Resources, clock: Clock, account: str
 ) -> None:
     """As counting it takes long; so what has become free is seen a little later."""
-    await create(resources, account, a_request())
+    await accept_request(resources, account, request_body())
     await fetch(
         resources,
         "INSERT INTO subjects"
         " SELECT (jsonb_populate_record(s, jsonb_build_object('id', 'q' || n))).*"
         " FROM subjects s, generate_series(2, 20000) n",
     )
-    clock.pass_by(1)  # until then it is believed to have room
-    request = validate(resources.settings, account, a_request())
-    with heard() as statements:
+    clock.advance(1)  # until then it is believed to have room
+    request = validate(resources.settings, account, request_body())
+    with executed_statements() as statements:
         results = [(await accept_batch(resources, [request]))[0] for _ in range(3)]
     assert {type(result) for result in results} == {TooManyRequests}
     assert sum("count(*)" in one and "queued" in one for one in statements) == 1
     await fetch(resources, "DELETE FROM subjects WHERE id = 'q2'")
-    clock.pass_by(1)
+    clock.advance(1)
     (result,) = await accept_batch(resources, [request])
     assert isinstance(result, Accepted)
 
@@ -245,14 +244,14 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
 async def test_equal_ones_that_come_together_take_up_one_place(api: Api) -> None:
     for _ in range(FEW - 1):
         await api.create()
-    body = a_request(external_task_id="mine")
+    body = request_body(external_task_id="mine")
     answer = await api.http.post("/v1/subjects/batch", json={"subjects": [body, body, body]})
     assert [one["status"] for one in answer.json()["data"]] == [202, 200, 200]
 
 
 @QUEUE
 async def test_a_batch_fills_the_queue_and_the_rest_of_it_is_refused(api: Api) -> None:
-    bodies = [a_request() for _ in range(FEW + 2)]
+    bodies = [request_body() for _ in range(FEW + 2)]
     answer = await api.http.post("/v1/subjects/batch", json={"subjects": bodies})
     data: list[dict[str, Any]] = answer.json()["data"]
     assert [one["status"] for one in data] == [202] * FEW + [429] * 2
@@ -264,5 +263,5 @@ async def test_a_request_refused_for_its_queue_binds_no_key(api: Api, account: s
     for _ in range(FEW):
         await api.create()
     with pytest.raises(TooManyRequests):
-        await create(api.resources, account, a_request(), "key")
+        await accept_request(api.resources, account, request_body(), "key")
     assert not await fetch(api.resources, "SELECT key FROM idempotency_keys")

@@ -46,7 +46,7 @@ async def test_the_key_itself_is_not_kept(resources: Resources) -> None:
 async def test_an_expired_key_opens_nothing(resources: Resources, clock: Clock) -> None:
     key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
     for seconds, state in ((0, "active"), (3599.999, "active"), (0.001, "expired")):
-        clock.pass_by(seconds)
+        clock.advance(seconds)
         assert (await caller(resources, key) is None) == (state == "expired")
         (one,) = await api_keys.list_keys(resources)
         assert one.state == state
@@ -89,7 +89,7 @@ async def test_a_key_stays_revoked_since_the_first_time(resources: Resources, cl
     for _ in range(2):
         revoked = await api_keys.revoke(resources, one.key.id)
         assert (revoked.state, revoked.key.revoked_at) == ("revoked", at)
-        clock.pass_by(7200)
+        clock.advance(7200)
     with pytest.raises(NotFound):
         await api_keys.revoke(resources, "key_none")
 
@@ -100,7 +100,7 @@ async def test_keys_are_listed_the_oldest_first_and_by_their_account(
     made = []
     for account in ("acme", "other", "acme"):
         made.append(await api_keys.create(resources, account, ["operator"]))
-        clock.pass_by(1)
+        clock.advance(1)
     await caller(resources, made[1])
     found = await api_keys.list_keys(resources)
     assert [one.key.account for one in found] == ["acme", "other", "acme"]
@@ -116,11 +116,11 @@ async def test_its_last_use_is_known_to_the_minute(resources: Resources, clock: 
     key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
     first = clock()
     await caller(resources, key)
-    clock.pass_by(60)
+    clock.advance(60)
     await caller(resources, key)
     (row,) = await fetch(resources, "SELECT last_used_at FROM api_keys")
     assert row["last_used_at"] == first, "no write on every request"
-    clock.pass_by(1)
+    clock.advance(1)
     await caller(resources, key)
     (row,) = await fetch(resources, "SELECT last_used_at FROM api_keys")
     assert row["last_used_at"] == clock()

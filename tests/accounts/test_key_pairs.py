@@ -14,13 +14,13 @@ from service.provider.remote.outcomes import Accepted, TaskFound
 from service.settings import read_settings
 from service.wiring import open_resources
 from tests.conftest import SECRET_KEY
-from tests.support.access_tokens import jwt, token
+from tests.support.access_tokens import access_token, jwt
 from tests.support.api import Api
-from tests.support.api_under_provider_paths import PATH, There, client
 from tests.support.clock import Clock
-from tests.support.database import fetch
-from tests.support.simulator import request_body
-from tests.support.statements import heard
+from tests.support.database import executed_statements, fetch
+from tests.support.provider_api_client import ApiConfig, provider_api_client
+from tests.support.request_bodies import request_body
+from tests.support.simulator import PATH
 from tests.test_command_line import run
 
 NEXT_KEY = "dGhlIG5leHQgc2VjcmV0IGtleSwgb2YgMzIgYnl0ZXM="
@@ -52,7 +52,7 @@ REFUSED = (401, "unauthorized", 401, 1002)
 
 
 def of(pair: Pair, clock: Clock, **claims: object) -> str:
-    return token(pair.access_key, pair.secret_key, clock().timestamp(), **claims)
+    return access_token(pair.access_key, pair.secret_key, clock().timestamp(), **claims)
 
 
 async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open_the_account(
@@ -78,8 +78,8 @@ async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open
 async def test_a_client_that_knows_the_pair_and_the_base_url_creates_and_follows_a_subject(
     api: Api, pair: Pair, clock: Clock
 ) -> None:
-    there = There(str(api.http.base_url), of(pair, clock), "")
-    async with client(there) as caller:
+    there = ApiConfig(str(api.http.base_url), of(pair, clock), "")
+    async with provider_api_client(there) as caller:
         made = await caller.create(request_body(external_task_id="mine-1"))
         await api.work()
         await api.ended(made["task_id"])
@@ -106,7 +106,7 @@ async def test_a_token_is_good_in_its_time_on_every_path(
     assert await codes(api, of(pair, clock, exp=now - 1)) == (401, "unauthorized", 401, 1004)
     assert await codes(api, of(pair, clock, exp=now + 86_400)) == REFUSED
     kept = of(pair, clock)
-    clock.pass_by(1801)
+    clock.advance(1801)
     assert (await codes(api, kept))[-1] == 1004
 
 
@@ -120,14 +120,14 @@ async def test_what_proves_nothing_is_refused_whatever_it_is(
         pair.access_key,
         pair.secret_key,
         f"{pair.access_key}.{pair.secret_key}",
-        token(pair.access_key, other.secret_key, now),
-        token(other.access_key, pair.secret_key, now),
-        token("csa_nobody", pair.secret_key, now),
-        token("csa_nobody", "", now),
-        token(key, "", now),
-        token(key, key, now),
-        token(pair.access_key, "", now),
-        token(pair.access_key, pair.access_key, now),
+        access_token(pair.access_key, other.secret_key, now),
+        access_token(other.access_key, pair.secret_key, now),
+        access_token("csa_nobody", pair.secret_key, now),
+        access_token("csa_nobody", "", now),
+        access_token(key, "", now),
+        access_token(key, key, now),
+        access_token(pair.access_key, "", now),
+        access_token(pair.access_key, pair.access_key, now),
         jwt(pair.secret_key, claims, {"alg": "none"}),
         jwt(pair.secret_key, claims, {"alg": "HS512"}, "sha512"),
         "a.b.c",
@@ -149,8 +149,8 @@ async def test_of_a_key_that_is_none_no_more_is_said_or_done_than_of_a_wrong_sig
     await asked(api, OURS, of(pair, clock, exp=0))  # a new connection asks for more
     told = []
     for access_key in (pair.access_key, "csa_nobody"):
-        wrong = token(access_key, "css_wrong", clock().timestamp())
-        with heard() as statements:
+        wrong = access_token(access_key, "css_wrong", clock().timestamp())
+        with executed_statements() as statements:
             answer = await asked(api, OURS, wrong)
         told.append((answer.status_code, answer.json(), statements))
     assert told[0] == told[1]
@@ -177,7 +177,7 @@ async def test_a_pair_that_is_revoked_or_has_expired_opens_nothing_at_once(
     assert (await run(environ, "keys", "revoke", row.id)).returncode == 0
     assert await codes(api, of(pair, clock)) == REFUSED
     assert await codes(api, of(short, clock)) == GOOD
-    clock.pass_by(600)
+    clock.advance(600)
     assert await codes(api, of(short, clock)) == REFUSED
 
 
@@ -199,7 +199,7 @@ async def test_requests_of_a_pair_count_as_others_do_but_not_those_it_did_not_si
     api: Api, pair: Pair, clock: Clock
 ) -> None:
     for _ in range(3):
-        wrong = token(pair.access_key, "css_wrong", clock().timestamp())
+        wrong = access_token(pair.access_key, "css_wrong", clock().timestamp())
         assert (await asked(api, OURS, wrong)).status_code == 401
     assert (await asked(api, OURS, of(pair, clock))).status_code == 200
     assert (await asked(api, OURS, of(pair, clock))).status_code == 429
@@ -213,7 +213,7 @@ async def test_what_comes_together_is_told_apart(api: Api, pair: Pair, clock: Cl
         for sent in (
             of(pair, clock),
             key,
-            token(pair.access_key, "css_wrong", now),
+            access_token(pair.access_key, "css_wrong", now),
             pair.access_key,
             of(pair, clock, exp=now - 1),
             of(pair, clock),
@@ -233,7 +233,7 @@ async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
     async def opens(settings: dict[str, str]) -> bool:
         async with open_resources(read_settings(settings)) as resources:
             now = resources.clock().timestamp()
-            sent = token(pair.access_key, pair.secret_key, now)
+            sent = access_token(pair.access_key, pair.secret_key, now)
             (found,) = await authenticate.known(resources, [authenticate.presented(sent)])
             return isinstance(found, Caller)
 

@@ -11,11 +11,11 @@ from service.accounts.steps import api_keys
 from service.kit.database import bounded_scan
 from service.status.store import subject_lists
 from tests.support.api import Api
-from tests.support.callbacks import record, signed, token
+from tests.support.callbacks import older_callback, signed_headers, url_token
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import Receiver
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
+from tests.support.webhook_receiver import WebhookReceiver
 
 COMPAT = "/v1/general/advanced-custom-elements"
 LISTS = ("/v1/subjects", "/v1/subscribers", "/v1/events")
@@ -69,7 +69,7 @@ async def several(api: Api, other: Api, clock: Clock, **fields: Any) -> list[str
     made = []
     for caller in (api, other, other, api):
         made.append((await caller.create(**fields))["id"])
-        clock.pass_by(len(made) % 2)
+        clock.advance(len(made) % 2)
     return made
 
 
@@ -92,7 +92,7 @@ async def test_bounds_of_time_hold_over_every_account(
     made = []
     for caller in (api, other, api, other):
         made.append(await caller.create())
-        clock.pass_by(0.5)
+        clock.advance(0.5)
     bounds = {"created_after": made[0]["created_at"], "created_before": made[3]["created_at"]}
     listed = await walked(operator, "/v1/subjects", **bounds)
     assert [one["id"] for one in listed] == [made[2]["id"], made[1]["id"]]
@@ -128,7 +128,7 @@ async def test_what_several_accounts_call_the_same_is_found_of_each(
 
 
 async def test_account_narrows_each_list(
-    api: Api, other: Api, operator: Api, subscriber: Receiver, clock: Clock
+    api: Api, other: Api, operator: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     for caller in (api, other):
         await caller.subscribe(subscriber.url)
@@ -206,7 +206,7 @@ async def test_one_feed_has_every_accounts_events_in_order(
 
 
 async def test_an_operator_mends_what_is_another_accounts(
-    api: Api, operator: Api, subscriber: Receiver
+    api: Api, operator: Api, subscriber: WebhookReceiver
 ) -> None:
     made, subject = await api.subscribe(subscriber.url), await api.create()
     path = f"/v1/subscribers/{made['id']}"
@@ -230,7 +230,7 @@ async def test_who_is_operator_and_caller_creates_in_its_own_account(api: Api) -
         made = await both.create()
         assert made["account"] == "operations"
         batch = (
-            await both.http.post("/v1/subjects/batch", json={"subjects": [a_request()]})
+            await both.http.post("/v1/subjects/batch", json={"subjects": [request_body()]})
         ).json()
         assert batch["data"][0]["subject"]["account"] == "operations"
         of = await fetch(
@@ -245,13 +245,13 @@ async def test_callbacks_are_of_the_account_of_their_subject(
 ) -> None:
     for number, caller in enumerate((api, other)):
         subject_id = (await caller.create())["id"]
-        body = record(subject_id, task=f"88{number}")
-        path = f"/callbacks/{token(api.resources, subject_id)}"
-        headers = signed(body, api.resources.clock(), f"msg_{number}")
+        body = older_callback(subject_id, task=f"88{number}")
+        path = f"/callbacks/{url_token(api.resources, subject_id)}"
+        headers = signed_headers(body, api.resources.clock(), f"msg_{number}")
         assert (await api.http.post(path, content=body, headers=headers)).status_code == 200
-        clock.pass_by(1)
-    stray = record(None, task="7")
-    headers = signed(stray, api.resources.clock(), "msg_stray")
+        clock.advance(1)
+    stray = older_callback(None, task="7")
+    headers = signed_headers(stray, api.resources.clock(), "msg_stray")
     await api.http.post("/callbacks", content=stray, headers=headers)
     listed = await walked(operator, "/v1/callbacks")
     assert [one["account"] for one in listed] == [None, "other", "acme"]
@@ -268,7 +268,7 @@ async def test_a_rare_state_or_tag_is_found_on_later_pages_where_much_is_passed_
     assert bounded_scan.MAX_ROWS_SCANNED == 10_000
     rare = await api.create(tag_list=[{"tag_id": "o_101"}])
     for _ in range(7):
-        clock.pass_by(1)
+        clock.advance(1)
         await api.create()
     for caller in (api, operator):
         first = (await caller.http.get("/v1/subjects?tag=o_101")).json()

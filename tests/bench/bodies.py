@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from service.local.stack import Stack, stack
 from tests.bench.load import Faulty
-from tests.support.request_bodies import image_body, images, picture
+from tests.support.request_bodies import image_list, image_url_body, picture
 
 SENDERS = 50
 IMAGE_BYTES = 10_000_000  # rule P16
@@ -55,7 +55,7 @@ def _body() -> bytes:
     filled = b"\xff\xfe" + length + b"\0" * (SEGMENT - 2)  # FF FE: a comment
     whole = pixels[:2] + filled * ((IMAGE_BYTES - len(pixels)) // len(filled)) + pixels[2:]
     four = [b64encode(whole.ljust(IMAGE_BYTES, b"%d" % n)).decode() for n in range(4)]
-    return json.dumps(image_body(element_image_list=images(*four))).encode()
+    return json.dumps(image_url_body(element_image_list=image_list(*four))).encode()
 
 
 @dataclass

@@ -21,8 +21,9 @@ from service.kit.crypto.key_formats import parse_whsec
 from service.kit.crypto.webhook_signatures import signature_headers
 from service.local.stack import Stack, stack
 from tests.bench.floor import floor
-from tests.support.simulator import served, until
-from tests.support.subjects import picture
+from tests.support.http_server import http_server
+from tests.support.request_bodies import picture
+from tests.support.waiting import wait_until
 
 SAMPLES = 500
 RATE = 100.0  # a second
@@ -115,7 +116,7 @@ async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> lis
         return Response()
 
     app = Starlette(routes=[Route("/", take, methods=["POST"])])
-    async with served(app) as address, _Caller(stack, "callbacks") as caller:
+    async with http_server(app) as address, _Caller(stack, "callbacks") as caller:
         await caller.set_provider(fetch_media=False, processing_after=3600, finished_after=3600)
         made = [await caller.create(number) for number in range(samples)]
         await caller.receipts([one["id"] for one in made])
@@ -128,7 +129,7 @@ async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> lis
             await caller.post_callback(key, subject)
 
         await _each(call_back, samples, rate)
-        await until(lambda: len(got) == samples, PATIENCE)
+        await wait_until(lambda: len(got) == samples, PATIENCE)
     return [(got[one] - at) * 1000 for one, at in sent.items()]
 
 

@@ -16,7 +16,7 @@ from service.kit.crypto.key_formats import format_whsec
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET
 from tests.contract.test_secrecy import plain, secrets_in
 from tests.support.api import Api
-from tests.support.callbacks import TASK, record, signed, token
+from tests.support.callbacks import TASK_ID, older_callback, signed_headers, url_token
 from tests.support.clock import Clock
 from tests.support.database import fetch
 
@@ -41,7 +41,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 async def post(
     api: Api, path: str, body: bytes, message_id: str = "msg_1", secret: str = WEBHOOK_SECRET
 ) -> httpx.Response:
-    headers = signed(body, api.resources.clock(), message_id, secret)
+    headers = signed_headers(body, api.resources.clock(), message_id, secret)
     return await api.http.post(f"/callbacks{path}", content=body, headers=headers)
 
 
@@ -60,14 +60,17 @@ async def verdicts(api: Api, **params: str) -> list[str]:
 async def several(api: Api, clock: Clock) -> str:
     """One applied, one repeated, one rejected, one unknown, in this order; the subject's id."""
     subject_id: str = (await api.create())["id"]
-    path, body = f"/{token(api.resources, subject_id)}", record(subject_id, updated_at=1000)
+    path, body = (
+        f"/{url_token(api.resources, subject_id)}",
+        older_callback(subject_id, updated_at=1000),
+    )
     await post(api, path, body)
-    clock.pass_by(1)
+    clock.advance(1)
     await post(api, path, body, "msg_2")
-    clock.pass_by(1)
+    clock.advance(1)
     await post(api, path, body, "msg_3", ANOTHER)
-    clock.pass_by(1)
-    await post(api, "", record(None, task="7"), "msg_4")
+    clock.advance(1)
+    await post(api, "", older_callback(None, task="7"), "msg_4")
     return subject_id
 
 
@@ -91,11 +94,11 @@ async def test_callbacks_are_listed_the_newest_first_with_what_became_of_them(
         "reason": None,
         "trust": "signed",
         "subject_id": subject_id,
-        "provider_task_id": TASK,
+        "provider_task_id": TASK_ID,
         "status": "succeed",
         "provider_time": "1970-01-01T00:00:01.000Z",
         "seen": 1,
-        "size": len(record(subject_id, updated_at=1000)),
+        "size": len(older_callback(subject_id, updated_at=1000)),
         "received_at": (await api.read(subject_id))["finished_at"],
     }
 
@@ -157,7 +160,7 @@ async def test_one_callback_is_shown_with_its_headers_and_its_body(api: Api, clo
     answer = await api.http.get(f"/v1/callbacks/{listed['id']}")
     assert answer.status_code == 200
     whole = answer.json()
-    assert whole.pop("body") == record(subject_id, updated_at=1000).decode()
+    assert whole.pop("body") == older_callback(subject_id, updated_at=1000).decode()
     headers = whole.pop("headers")
     assert whole == listed
     assert headers["webhook-id"] == "msg_3"
@@ -213,9 +216,9 @@ async def test_no_secret_and_no_address_is_shown_or_logged(
     api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
     subject_id = await several(api, clock)
-    ours = token(api.resources, subject_id)
-    body = record(subject_id)
-    good = signed(body, clock())
+    ours = url_token(api.resources, subject_id)
+    body = older_callback(subject_id)
+    good = signed_headers(body, clock())
     await api.http.post(f"/callbacks/{ours}x", content=body, headers=good)
     for _ in range(2):
         await api.http.post(

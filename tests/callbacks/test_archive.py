@@ -8,7 +8,7 @@ from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.store import archive
 from service.callbacks.store.archive import CallbackFilter
 from tests.support.api import Api
-from tests.support.statements import heard, plan, scans
+from tests.support.database import executed_statements, query_plan, table_scans
 
 
 def bounded(scan: dict[str, Any]) -> bool:
@@ -18,7 +18,7 @@ def bounded(scan: dict[str, Any]) -> bool:
 
 
 async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) -> None:
-    with heard() as statements:
+    with executed_statements() as statements:
         async with api.resources.database.transaction() as tx:
             await archive.page(tx, CallbackFilter(verdict=Verdict.REJECTED, below="cbk_1"), 50)
             await archive.page(tx, CallbackFilter(subject_id="sub_1"), 50)
@@ -29,7 +29,7 @@ async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) 
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         for statement in statements:
-            looks = list(scans(await plan(connection, statement)))
+            looks = list(table_scans(await query_plan(connection, statement)))
             assert looks, statement
             assert all(bounded(one) or one["Node Type"] == "Bitmap Heap Scan" for one in looks), (
                 statement,

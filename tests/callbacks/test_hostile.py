@@ -10,18 +10,18 @@ from service.callbacks.domain.signature_schemes import V1, Ed25519, Hmac, Shared
 from service.callbacks.domain.verification import MAX_ID, MAX_SIGNATURES, retained_headers, verify
 from service.kit.errors import SignatureError
 from tests.support.signed_callbacks import (
-    AT,
     BODY,
     KEY,
     NOW,
-    PROVEN,
-    SIGNED,
-    TASK,
-    UNPROVEN,
-    Delivery,
+    TASK_ID,
+    TIMESTAMP,
+    UNSIGNED_CALLBACK,
+    VERIFIABLE,
+    WITH_SIGNATURE,
+    SignedCallback,
     base64_of,
-    named,
-    standard,
+    source_of,
+    standard_headers,
 )
 
 HOSTILE = {
@@ -49,61 +49,61 @@ HOSTILE = {
     "padding": "v1,==== v1a,==== v3,==== ====",
     "labels alone": "v1, v1a, v3, sha512=",
     "zero": "0",
-    "leading zero": f"0{AT}",
-    "sign": f"+{AT}",
-    "negative": f"-{AT}",
-    "fraction": f"{AT}.0",
+    "leading zero": f"0{TIMESTAMP}",
+    "sign": f"+{TIMESTAMP}",
+    "negative": f"-{TIMESTAMP}",
+    "fraction": f"{TIMESTAMP}.0",
     "exponent": "1e9",
     "underscores": "1_781_080_794",
-    "spaces around": f" {AT} ",
-    "line break after": f"{AT}\n",
+    "spaces around": f" {TIMESTAMP} ",
+    "line break after": f"{TIMESTAMP}\n",
     "not a number": "nan",
     "infinity": "inf",
     "4301 digits": "9" * 4301,
-    "milliseconds": f"{AT}000",
+    "milliseconds": f"{TIMESTAMP}000",
     "percent": "%(body)b %s %n",
     "braces": "{body}{0.__class__}",
     "JSON": '{"webhook-id": null}',
 }
-SEPARATORS = {one.source: "," if one.source == "body-only" else " " for one in SIGNED}
+SEPARATORS = {one.source: "," if one.source == "body-only" else " " for one in WITH_SIGNATURE}
 
 
 @pytest.mark.parametrize("hostile", list(HOSTILE))
-@pytest.mark.parametrize("delivery", PROVEN, ids=named)
-def test_a_hostile_value_in_any_header_is_refused(delivery: Delivery, hostile: str) -> None:
+@pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
+def test_a_hostile_value_in_any_header_is_refused(delivery: SignedCallback, hostile: str) -> None:
     for name in delivery.headers:
         received = dict(delivery.headers) | {name: HOSTILE[hostile]}
         with pytest.raises(SignatureError):
-            verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK)
+            verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
 
 
 @pytest.mark.parametrize("hostile", list(HOSTILE))
-@pytest.mark.parametrize("delivery", SIGNED, ids=named)
+@pytest.mark.parametrize("delivery", WITH_SIGNATURE, ids=source_of)
 def test_a_hostile_signature_after_a_good_one_does_no_harm(
-    delivery: Delivery, hostile: str
+    delivery: SignedCallback, hostile: str
 ) -> None:
     good, separator = delivery.headers[delivery.signature], SEPARATORS[delivery.source]
     received = dict(delivery.headers) | {delivery.signature: good + separator + HOSTILE[hostile]}
-    got = verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK)
+    got = verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
     assert got == delivery.message_id
 
 
-@pytest.mark.parametrize("delivery", PROVEN, ids=named)
-def test_each_header_of_a_delivery_is_needed(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
+def test_each_header_of_a_delivery_is_needed(delivery: SignedCallback) -> None:
     for name in delivery.headers:
         rest = {key: value for key, value in delivery.headers.items() if key != name}
         with pytest.raises(SignatureError, match=f"{name} is missing"):
-            verify(delivery.scheme, delivery.keys, rest, BODY, NOW, task_id=TASK)
+            verify(delivery.scheme, delivery.keys, rest, BODY, NOW, task_id=TASK_ID)
 
 
-@pytest.mark.parametrize("delivery", SIGNED, ids=named)
-def test_no_more_than_sixteen_signatures_are_looked_at(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", WITH_SIGNATURE, ids=source_of)
+def test_no_more_than_sixteen_signatures_are_looked_at(delivery: SignedCallback) -> None:
     good, separator = delivery.headers[delivery.signature], SEPARATORS[delivery.source]
     listed = separator.join(["x"] * (MAX_SIGNATURES - 1) + [good])
     for text, passes in ((listed, True), (f"x{separator}{listed}", False)):
         received = dict(delivery.headers) | {delivery.signature: text}
         try:
-            verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK)
+            verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
         except SignatureError:
             assert not passes
         else:
@@ -112,16 +112,19 @@ def test_no_more_than_sixteen_signatures_are_looked_at(delivery: Delivery) -> No
 
 @pytest.mark.parametrize("message_id", ["msg 1", "msg\t1", "m" * (MAX_ID + 1), "\x7f", "msg_1\n"])
 def test_an_id_is_visible_and_short(message_id: str) -> None:
-    for delivery in SIGNED[:2]:
+    for delivery in WITH_SIGNATURE[:2]:
         received = dict(delivery.headers) | {"webhook-id": message_id}
         with pytest.raises(SignatureError, match="webhook-id is missing, or no message id"):
             verify(delivery.scheme, delivery.keys, received, BODY, NOW)
 
 
-@pytest.mark.parametrize("text", [f"0{AT}", f"00{AT}", "178108079\u0664", f"{AT}\n", f"+{AT}"])
+@pytest.mark.parametrize(
+    "text",
+    [f"0{TIMESTAMP}", f"00{TIMESTAMP}", "178108079\u0664", f"{TIMESTAMP}\n", f"+{TIMESTAMP}"],
+)
 def test_a_time_has_one_spelling_even_if_another_was_signed(text: str) -> None:
     signed = hmac.digest(KEY, f"msg_1.{text}.".encode() + BODY, "sha256")
-    received = standard("v1," + base64_of(signed)) | {"webhook-timestamp": text}
+    received = standard_headers("v1," + base64_of(signed)) | {"webhook-timestamp": text}
     with pytest.raises(SignatureError, match="webhook-timestamp is missing, or not digits"):
         verify(V1, [KEY], received, BODY, NOW)
 
@@ -134,8 +137,8 @@ def test_what_no_encoder_takes_is_not_taken_for_a_question_mark() -> None:
 
 
 TEXT = st.text(st.characters())
-NAMES = sorted({name for one in PROVEN for name in one.headers})
-GENUINE = sorted({value for one in PROVEN for value in one.headers.values()})
+NAMES = sorted({name for one in VERIFIABLE for name in one.headers})
+GENUINE = sorted({value for one in VERIFIABLE for value in one.headers.values()})
 CHANGES = st.dictionaries(
     st.sampled_from(NAMES) | TEXT,
     TEXT | st.sampled_from(GENUINE) | st.sampled_from(list(HOSTILE.values())),
@@ -143,14 +146,14 @@ CHANGES = st.dictionaries(
 
 
 @given(
-    st.sampled_from([*PROVEN, UNPROVEN]),
+    st.sampled_from([*VERIFIABLE, UNSIGNED_CALLBACK]),
     st.booleans(),
     CHANGES,
     st.binary() | st.just(BODY),
-    TEXT | st.none() | st.just(TASK),
+    TEXT | st.none() | st.just(TASK_ID),
 )
 def test_nothing_but_what_was_signed_is_believed_and_nothing_else_is_raised(
-    delivery: Delivery,
+    delivery: SignedCallback,
     from_genuine: bool,  # noqa: FBT001 - drawn
     changes: dict[str, str],
     body: bytes,
@@ -161,18 +164,18 @@ def test_nothing_but_what_was_signed_is_believed_and_nothing_else_is_raised(
     try:
         got = verify(scheme, delivery.keys, received, body, NOW, task_id=task_id)
     except SignatureError:
-        assert delivery is not UNPROVEN
+        assert delivery is not UNSIGNED_CALLBACK
         return
     assert got == delivery.message_id
     assert body == BODY or not scheme.covers_body
-    assert task_id == TASK or not scheme.reads_body
+    assert task_id == TASK_ID or not scheme.reads_body
     for name, value in delivery.headers.items():
         assert value in received[name] if name == delivery.signature else value == received[name]
 
 
-@given(st.sampled_from([*PROVEN, UNPROVEN]), CHANGES)
+@given(st.sampled_from([*VERIFIABLE, UNSIGNED_CALLBACK]), CHANGES)
 def test_whatever_the_headers_what_is_kept_of_them_fits_any_store(
-    delivery: Delivery, changes: dict[str, str]
+    delivery: SignedCallback, changes: dict[str, str]
 ) -> None:
     kept = retained_headers(delivery.scheme, dict(delivery.headers) | changes, b"a key of ours")
     assert set(kept) <= set(delivery.headers)
@@ -183,7 +186,7 @@ def test_whatever_the_headers_what_is_kept_of_them_fits_any_store(
 
 @given(st.data())
 def test_a_genuine_signature_among_any_garbage_passes(data: st.DataObject) -> None:
-    delivery = data.draw(st.sampled_from(SIGNED))
+    delivery = data.draw(st.sampled_from(WITH_SIGNATURE))
     scheme, separator = delivery.scheme, SEPARATORS[delivery.source]
     assert isinstance(scheme, Hmac | Ed25519)
     garbage = TEXT | TEXT.map(lambda text: scheme.label + text) | st.sampled_from(GENUINE)
@@ -192,7 +195,7 @@ def test_a_genuine_signature_among_any_garbage_passes(data: st.DataObject) -> No
     after = data.draw(beside)[: MAX_SIGNATURES - 1 - len(before)]
     listed = separator.join([*before, delivery.headers[delivery.signature], *after])
     received = dict(delivery.headers) | {delivery.signature: listed}
-    got = verify(scheme, delivery.keys, received, BODY, NOW, task_id=TASK)
+    got = verify(scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
     assert got == delivery.message_id
 
 

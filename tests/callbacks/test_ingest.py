@@ -19,10 +19,17 @@ from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.api import Api
-from tests.support.callbacks import ELEMENT, TASK, newer, record, signed, token
+from tests.support.callbacks import (
+    ELEMENT_ID,
+    TASK_ID,
+    newer_callback,
+    older_callback,
+    signed_headers,
+    url_token,
+)
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.simulator import Remote
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.simulator import SimulatorClient
 
 COPIES = 46
 OTHER_TASK = "880000000000000002"
@@ -40,8 +47,8 @@ async def call_back(
     api: Api, subject_id: str | None, body: bytes, message_id: str = "msg_1", **changes: str
 ) -> httpx.Response:
     """Post it, signed, to the subject's address, or to that of none."""
-    path = "" if subject_id is None else f"/{token(api.resources, subject_id)}"
-    headers = signed(body, api.resources.clock(), message_id) | changes
+    path = "" if subject_id is None else f"/{url_token(api.resources, subject_id)}"
+    headers = signed_headers(body, api.resources.clock(), message_id) | changes
     return await api.http.post(f"/callbacks{path}", content=body, headers=headers)
 
 
@@ -55,7 +62,7 @@ async def kept(api: Api) -> list[dict[str, Any]]:
     return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY dedup_key")
 
 
-async def submitted(api: Api, task: str = TASK) -> str:
+async def submitted(api: Api, task: str = TASK_ID) -> str:
     """The id of a subject that the provider has."""
     subject_id: str = (await api.create())["id"]
     await transition(
@@ -68,21 +75,21 @@ async def state(api: Api, subject_id: str) -> str:
     return str((await api.read(subject_id))["state"])
 
 
-@pytest.mark.parametrize("write", [record, newer])
+@pytest.mark.parametrize("write", [older_callback, newer_callback])
 async def test_callbacks_of_either_shape_walk_a_subject_to_its_end(api: Api, write: Any) -> None:  # noqa: ANN401
     subject_id = (await api.create())["id"]
     for number, word in enumerate(("submitted", "processing", "succeed")):
         assert await verdict(api, subject_id, write(subject_id, word), f"msg_{number}") == "applied"
     subject = await api.read(subject_id)
-    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK)
-    assert subject["subject"]["element_id"] == ELEMENT
+    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK_ID)
+    assert subject["subject"]["element_id"] == ELEMENT_ID
     types = ["queued", "submitted", "processing", "succeeded"]
     assert await api.types(subject_id) == types
 
 
 async def test_a_failure_carries_the_providers_words(api: Api) -> None:
     subject_id = await submitted(api)
-    body = record(subject_id, "failed", task_status_msg="no face was found")
+    body = older_callback(subject_id, "failed", task_status_msg="no face was found")
     assert await verdict(api, subject_id, body) == "applied"
     error = (await api.read(subject_id))["error"]
     assert error == {"code": "provider_failed", "message": "no face was found"}
@@ -90,7 +97,7 @@ async def test_a_failure_carries_the_providers_words(api: Api) -> None:
 
 async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -> None:
     subject_id = await submitted(api)
-    body = record(subject_id)
+    body = older_callback(subject_id)
     copies = (verdict(api, subject_id, body) for _ in range(COPIES))
     assert Counter(await asyncio.gather(*copies)) == {"applied": 1, "repeated": COPIES - 1}
     (row,) = await kept(api)
@@ -100,7 +107,7 @@ async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -
 
 async def test_the_same_news_under_other_ids_is_applied_once_and_all_kept(api: Api) -> None:
     subject_id = await submitted(api)
-    body = record(subject_id)
+    body = older_callback(subject_id)
     sent = (verdict(api, subject_id, body, f"msg_{number}") for number in range(9))
     assert Counter(await asyncio.gather(*sent)) == {"applied": 1, "repeated": 8}
     assert len(await kept(api)) == 9
@@ -110,10 +117,10 @@ async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(api: A
     for number, (first, then, expected) in enumerate(OUT_OF_ORDER):
         subject_id = await submitted(api, str(number))
         messages = [f"{number}_1", f"{number}_2"]
-        body = record(subject_id, first, str(number))
+        body = older_callback(subject_id, first, str(number))
         assert await verdict(api, subject_id, body, messages[0]) == "applied"
         before = await api.read(subject_id)
-        body = record(subject_id, then, str(number))
+        body = older_callback(subject_id, then, str(number))
         assert await verdict(api, subject_id, body, messages[1]) == expected
         assert await api.read(subject_id) == before
         verdicts = {row["dedup_key"]: row["verdict"] for row in await kept(api)}
@@ -124,30 +131,30 @@ async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(api: A
 async def test_a_callback_for_a_canceled_subject_is_an_anomaly(api: Api) -> None:
     subject_id = (await api.create())["id"]
     await api.http.post(f"/v1/subjects/{subject_id}/cancel")
-    assert await verdict(api, subject_id, record(subject_id)) == "anomaly"
+    assert await verdict(api, subject_id, older_callback(subject_id)) == "anomaly"
     assert await state(api, subject_id) == "canceled"
 
 
 async def test_a_callback_that_overtakes_the_answer_to_our_own_call_wins(
-    api: Api, provider: Remote
+    api: Api, provider: SimulatorClient
 ) -> None:
     await provider.admin("faults", {"lose": True})
     subject_id = (await api.create())["id"]
     (claimed,) = await submit.claim(api.resources, 1)
     assert await state(api, subject_id) == "submitting"
-    assert await verdict(api, subject_id, record(subject_id)) == "applied"
+    assert await verdict(api, subject_id, older_callback(subject_id)) == "applied"
     await submit.submit(api.resources, claimed)
     subject = await api.read(subject_id)
-    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK)
+    assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK_ID)
     assert await api.types(subject_id) == ["queued", "succeeded"]
     assert await api.violations() == []
 
 
 async def test_a_body_that_names_another_subject_than_its_address_moves_neither(api: Api) -> None:
     first, second = await submitted(api), await submitted(api, OTHER_TASK)
-    assert await verdict(api, first, record(second)) == "mismatch"
-    assert await verdict(api, first, record(first, task=OTHER_TASK), "msg_2") == "mismatch"
-    assert await verdict(api, first, record(None, task=OTHER_TASK), "msg_3") == "mismatch"
+    assert await verdict(api, first, older_callback(second)) == "mismatch"
+    assert await verdict(api, first, older_callback(first, task=OTHER_TASK), "msg_2") == "mismatch"
+    assert await verdict(api, first, older_callback(None, task=OTHER_TASK), "msg_3") == "mismatch"
     assert [await state(api, one) for one in (first, second)] == ["submitted"] * 2
     assert {row["subject_id"] for row in await kept(api)} == {first}
 
@@ -156,25 +163,28 @@ async def test_a_body_that_names_another_subject_than_its_address_moves_neither(
 async def test_a_body_that_names_another_subjects_task_moves_neither(
     api: Api, *, named: bool
 ) -> None:
-    await submitted(api, TASK)
+    await submitted(api, TASK_ID)
     early = (await api.create())["id"]
-    body = record(early if named else None, task=TASK)
+    body = older_callback(early if named else None, task=TASK_ID)
     assert await verdict(api, early, body) == "mismatch"
     assert await state(api, early) == "queued"
 
 
 async def test_a_callback_about_nothing_we_know_is_kept(api: Api) -> None:
     nobody = "sub_00000000000000000000000000"
-    assert await verdict(api, nobody, record(nobody)) == "unknown"
-    assert await verdict(api, None, newer(None, "submitted", outputs=[]), "msg_2") == "unknown"
-    assert await verdict(api, None, record(nobody), "msg_3") == "unknown"
+    assert await verdict(api, nobody, older_callback(nobody)) == "unknown"
+    assert (
+        await verdict(api, None, newer_callback(None, "submitted", outputs=[]), "msg_2")
+        == "unknown"
+    )
+    assert await verdict(api, None, older_callback(nobody), "msg_3") == "unknown"
     assert [row["subject_id"] for row in await kept(api)] == [nobody, None, None]
 
 
 @pytest.mark.parametrize("by", ["external id", "task"])
 async def test_a_signed_callback_at_the_common_address_is_applied(api: Api, by: str) -> None:
     subject_id = await submitted(api)
-    body = record(subject_id if by == "external id" else None)
+    body = older_callback(subject_id if by == "external id" else None)
     assert await verdict(api, None, body) == "applied"
     assert await state(api, subject_id) == "succeeded"
 
@@ -183,14 +193,16 @@ async def test_a_signed_callback_at_the_common_address_is_applied(api: Api, by: 
     "changes", [{"task_status": "thinking"}, {"task_result": {"elements": []}}]
 )
 async def test_what_nothing_can_be_made_of_is_parked_and_the_provider_asked(
-    api: Api, provider: Remote, changes: dict[str, Any]
+    api: Api, provider: SimulatorClient, changes: dict[str, Any]
 ) -> None:
     await provider.admin("faults", {"lose": True})
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
     task = (await api.read(subject_id))["provider_task_id"]
     await provider.ended(subject_id)
-    assert await verdict(api, subject_id, record(subject_id, task=task, **changes)) == "parked"
+    assert (
+        await verdict(api, subject_id, older_callback(subject_id, task=task, **changes)) == "parked"
+    )
     assert await state(api, subject_id) == "submitted"
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "succeeded"
@@ -202,7 +214,7 @@ async def test_a_parked_callback_at_the_common_address_has_the_provider_asked_to
     api: Api,
 ) -> None:
     subject_id = await submitted(api)
-    assert await verdict(api, None, record(subject_id, "thinking")) == "parked"
+    assert await verdict(api, None, older_callback(subject_id, "thinking")) == "parked"
     (row,) = await fetch(api.resources, "SELECT next_poll_at FROM subjects")
     assert row["next_poll_at"] <= api.resources.clock()
 
@@ -212,8 +224,8 @@ async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: C
     api.resources.worker_notifier.listen(rung.append)
     subject_id = await submitted(api)
     rung.clear()
-    clock.pass_by(1)
-    await verdict(api, subject_id, record(subject_id))
+    clock.advance(1)
+    await verdict(api, subject_id, older_callback(subject_id))
     assert rung == [Work.SUBMIT]
     assert State(await state(api, subject_id)) is State.SUCCEEDED
 
@@ -221,7 +233,7 @@ async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: C
 async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_comes_again(
     api: Api,
 ) -> None:
-    body = record(None, task=TASK)
+    body = older_callback(None, task=TASK_ID)
     assert await verdict(api, None, body) == "unknown"
     subject_id = await submitted(api)
     assert await verdict(api, None, body) == "applied"
@@ -234,7 +246,7 @@ async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_
 
 async def test_a_message_that_went_astray_is_taken_at_its_own_address(api: Api) -> None:
     stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
-    body = record(subject_id)
+    body = older_callback(subject_id)
     assert await verdict(api, stranger, body) == "mismatch"
     assert await verdict(api, subject_id, body) == "applied"
     (row,) = await kept(api)
@@ -247,9 +259,9 @@ async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_c
 ) -> None:
     """A contradiction that comes twice is one contradiction."""
     subject_id = await submitted(api)
-    good = record(subject_id, updated_at=1_781_080_794_151)
-    bad = record(subject_id, "failed", updated_at=1_781_080_794_152)
-    later = record(subject_id, "failed", updated_at=1_781_080_794_153)
+    good = older_callback(subject_id, updated_at=1_781_080_794_151)
+    bad = older_callback(subject_id, "failed", updated_at=1_781_080_794_152)
+    later = older_callback(subject_id, "failed", updated_at=1_781_080_794_153)
     sent = [good, good, bad, bad, later]
     verdicts = [await verdict(api, subject_id, body, f"msg_{at}") for at, body in enumerate(sent)]
     assert verdicts == ["applied", "repeated", "anomaly", "repeated", "anomaly"]
@@ -262,7 +274,7 @@ async def test_other_bytes_under_the_id_of_a_message_are_kept_and_judged_by_them
 ) -> None:
     """Whatever was answered with success is in the table to the letter."""
     subject_id = await submitted(api)
-    bodies = [record(subject_id, word) for word in ("processing", "succeed", "failed")]
+    bodies = [older_callback(subject_id, word) for word in ("processing", "succeed", "failed")]
     verdicts = [await verdict(api, subject_id, body) for body in (*bodies, *bodies)]
     assert verdicts[:3] == ["applied", "applied", "anomaly"]
     assert verdicts[3] == "repeated"
@@ -281,8 +293,8 @@ async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers
     words = (("succeed", 2_000), ("processing", 1_000))
     callbacks = []
     for word, time in words:
-        body = record(subject_id, word, updated_at=time)
-        headers = signed(body, now, f"msg_{word}")
+        body = older_callback(subject_id, word, updated_at=time)
+        headers = signed_headers(body, now, f"msg_{word}")
         callbacks.append(verify(api.resources, RawCallback("provider", None, headers, body, now)))
     results = await ingest.ingest(api.resources, callbacks)
     assert [result.verdict for result in results] == ["applied", "applied"]
@@ -291,11 +303,13 @@ async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers
 
 async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: Api) -> None:
     stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
-    now, body = api.resources.clock(), record(subject_id)
+    now, body = api.resources.clock(), older_callback(subject_id)
     callbacks = [
         verify(
             api.resources,
-            RawCallback("provider", token(api.resources, one), signed(body, now), body, now),
+            RawCallback(
+                "provider", url_token(api.resources, one), signed_headers(body, now), body, now
+            ),
         )
         for one in (stranger, subject_id, subject_id)
     ]
@@ -307,9 +321,12 @@ async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: 
 
 async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api: Api) -> None:
     """Neither sees the other before it is committed."""
-    now, bodies = api.resources.clock(), [record(None, task=task) for task in (TASK, OTHER_TASK)]
+    now, bodies = (
+        api.resources.clock(),
+        [older_callback(None, task=task) for task in (TASK_ID, OTHER_TASK)],
+    )
     first, second = (
-        verify(api.resources, RawCallback("provider", None, signed(body, now), body, now))
+        verify(api.resources, RawCallback("provider", None, signed_headers(body, now), body, now))
         for body in bodies
     )
 
@@ -320,6 +337,6 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api
         async with api.resources.database.transaction() as tx:
             await ingest.store_and_apply(tx, api.resources, [first])
             later = asyncio.create_task(batcher.submit(second))
-            await blocked(api.resources)
+            await wait_until_blocked(api.resources)
         assert (await later).verdict == "unknown"
     assert sorted(row["body"] for row in await kept(api)) == sorted(bodies)

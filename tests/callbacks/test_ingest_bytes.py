@@ -20,16 +20,22 @@ from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
-from tests.support.callbacks import TASK, newer, record, signed, token
+from tests.support.callbacks import (
+    TASK_ID,
+    newer_callback,
+    older_callback,
+    signed_headers,
+    url_token,
+)
 from tests.support.database import fetch
-from tests.support.subjects import a_subject
+from tests.support.subjects import make_subject
 
 modest = settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-NAMES = tuple(json.loads(record("s")) | json.loads(newer("s")))
+NAMES = tuple(json.loads(older_callback("s")) | json.loads(newer_callback("s")))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(
     scalars,
@@ -54,7 +60,7 @@ async def taken(
 
 async def submitted(resources: Resources, account_id: str) -> str:
     """A new subject that the provider has."""
-    subject = a_subject(id=resources.new_id("sub"), account_id=account_id)
+    subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
     async with resources.database.transaction() as tx:
         assert await insert.add_subjects(tx, [subject])
         await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
@@ -64,20 +70,22 @@ async def submitted(resources: Resources, account_id: str) -> str:
 
 
 @modest
-@given(changed=changes, write=st.sampled_from([record, newer]))
-@example(changed={"task_status": "thinking\0"}, write=record)
-@example(changed={"task_status": "failed", "task_status_msg": "\ud800\0"}, write=record)
-@example(changed={"task_id": 10**29, "updated_at": 10**13}, write=record)
-@example(changed={"create_time": -1, "update_time": 2**63}, write=newer)
-@example(changed={"outputs": [{"type": "element", "id": "7", "name": "\0\ud800"}]}, write=newer)
+@given(changed=changes, write=st.sampled_from([older_callback, newer_callback]))
+@example(changed={"task_status": "thinking\0"}, write=older_callback)
+@example(changed={"task_status": "failed", "task_status_msg": "\ud800\0"}, write=older_callback)
+@example(changed={"task_id": 10**29, "updated_at": 10**13}, write=older_callback)
+@example(changed={"create_time": -1, "update_time": 2**63}, write=newer_callback)
+@example(
+    changed={"outputs": [{"type": "element", "id": "7", "name": "\0\ud800"}]}, write=newer_callback
+)
 async def test_a_signed_record_with_anything_in_it_is_taken_or_malformed(
     resources: Resources, account: str, changed: dict[str, Any], write: Callable[..., bytes]
 ) -> None:
     subject_id = await submitted(resources, account)
     good = json.loads(write(subject_id, task=subject_id))
     body = json.dumps(good | changed).encode()
-    headers = signed(body, resources.clock(), f"msg_{subject_id}")
-    verdict = await taken(resources, token(resources, subject_id), headers, body)
+    headers = signed_headers(body, resources.clock(), f"msg_{subject_id}")
+    verdict = await taken(resources, url_token(resources, subject_id), headers, body)
     assert verdict in {None, "applied", "parked", "mismatch", "repeated"}
     kept = await fetch(
         resources, "SELECT * FROM callbacks WHERE dedup_key = $1", f"msg_{subject_id}"
@@ -91,7 +99,7 @@ async def test_a_signed_record_with_anything_in_it_is_taken_or_malformed(
 async def test_signed_bytes_of_any_kind_are_taken_or_malformed(
     resources: Resources, body: bytes
 ) -> None:
-    headers = signed(body, resources.clock(), f"msg_{hashlib.sha256(body).hexdigest()}")
+    headers = signed_headers(body, resources.clock(), f"msg_{hashlib.sha256(body).hexdigest()}")
     assert await taken(resources, None, headers, body) in {None, "unknown", "repeated"}
 
 
@@ -100,9 +108,9 @@ async def test_signed_bytes_of_any_kind_are_taken_or_malformed(
 async def test_headers_and_addresses_of_any_kind_are_refused_by_their_own_error(
     resources: Resources, where: str | None, headers: dict[str, str]
 ) -> None:
-    body = record("sub_1", task=TASK)
+    body = older_callback("sub_1", task=TASK_ID)
     assert await taken(resources, where, headers, body) is None
-    good = signed(body, resources.clock()) | {"content-type": "x", "user-agent": "y"}
+    good = signed_headers(body, resources.clock()) | {"content-type": "x", "user-agent": "y"}
     beside = {
         name: text for name, text in headers.items() if name in {"content-type", "user-agent"}
     }

@@ -5,9 +5,9 @@ import pytest
 
 from service.job_queue import Work
 from tests.support.api import Api
-from tests.support.callbacks import record, token
+from tests.support.callbacks import older_callback, url_token
 from tests.support.database import fetch
-from tests.support.simulator import Remote
+from tests.support.simulator import SimulatorClient
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 async def hint(api: Api, subject_id: str, body: bytes) -> httpx.Response:
-    return await api.http.post(f"/callbacks/{token(api.resources, subject_id)}", content=body)
+    return await api.http.post(f"/callbacks/{url_token(api.resources, subject_id)}", content=body)
 
 
-async def sent(api: Api, provider: Remote) -> str:
+async def sent(api: Api, provider: SimulatorClient) -> str:
     """A subject whose callbacks are lost, known here as submitted."""
     await provider.admin("faults", {"lose": True})
     subject_id: str = (await api.create())["id"]
@@ -29,13 +29,15 @@ async def sent(api: Api, provider: Remote) -> str:
     return subject_id
 
 
-async def test_a_hint_moves_nothing_but_has_the_provider_asked(api: Api, provider: Remote) -> None:
+async def test_a_hint_moves_nothing_but_has_the_provider_asked(
+    api: Api, provider: SimulatorClient
+) -> None:
     subject_id = await sent(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
     await provider.ended(subject_id)
     rung: list[Work] = []
     api.resources.worker_notifier.listen(rung.append)
-    answer = await hint(api, subject_id, record(subject_id, "failed", task=task))
+    answer = await hint(api, subject_id, older_callback(subject_id, "failed", task=task))
     assert (answer.status_code, answer.json()) == (200, {"verdict": "hint"})
     assert (await api.read(subject_id))["state"] == "submitted"
     assert rung == [Work.RECONCILE]
@@ -45,22 +47,23 @@ async def test_a_hint_moves_nothing_but_has_the_provider_asked(api: Api, provide
 
 
 async def test_a_forged_hint_costs_one_question_and_moves_nothing(
-    api: Api, provider: Remote
+    api: Api, provider: SimulatorClient
 ) -> None:
     await provider.admin("settings", {"processing_after": 600, "finished_after": 600})
     subject_id = await sent(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
-    await hint(api, subject_id, record(subject_id, "succeed", task=task))
+    await hint(api, subject_id, older_callback(subject_id, "succeed", task=task))
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["state"] == "submitted"
     assert len((await provider.ledger(subject_id))["lookups"]) == 1
 
 
-async def test_equal_hints_are_kept_once_and_counted(api: Api, provider: Remote) -> None:
+async def test_equal_hints_are_kept_once_and_counted(api: Api, provider: SimulatorClient) -> None:
     subject_id = await sent(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
     bodies = [
-        record(subject_id, word, task=task) for word in ("processing", "succeed", "processing")
+        older_callback(subject_id, word, task=task)
+        for word in ("processing", "succeed", "processing")
     ]
     verdicts = [(await hint(api, subject_id, body)).json()["verdict"] for body in bodies]
     assert verdicts == ["hint", "hint", "repeated"]
@@ -70,17 +73,19 @@ async def test_equal_hints_are_kept_once_and_counted(api: Api, provider: Remote)
     assert [row["times_received"] for row in rows] == [1, 2]
 
 
-async def test_a_hint_needs_an_address_of_ours_all_the_same(api: Api, provider: Remote) -> None:
+async def test_a_hint_needs_an_address_of_ours_all_the_same(
+    api: Api, provider: SimulatorClient
+) -> None:
     subject_id = await sent(api, provider)
-    answer = await api.http.post(f"/callbacks/{subject_id}.x", content=record(subject_id))
+    answer = await api.http.post(f"/callbacks/{subject_id}.x", content=older_callback(subject_id))
     assert answer.status_code == 401
-    answer = await api.http.post("/callbacks", content=record(None, task="7"))
+    answer = await api.http.post("/callbacks", content=older_callback(None, task="7"))
     assert answer.json() == {"verdict": "unknown"}
 
 
 async def test_a_hint_for_a_subject_not_sent_yet_is_only_kept(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    assert (await hint(api, subject_id, record(subject_id))).json() == {"verdict": "hint"}
+    assert (await hint(api, subject_id, older_callback(subject_id))).json() == {"verdict": "hint"}
     assert (await api.read(subject_id))["state"] == "queued"
     (row,) = await fetch(api.resources, "SELECT next_poll_at FROM subjects")
     assert row["next_poll_at"] is None

@@ -20,9 +20,9 @@ from service.kit.crypto.key_formats import format_whsec
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from tests.support.api import Api
-from tests.support.callbacks import newer, record, signed, token
+from tests.support.callbacks import newer_callback, older_callback, signed_headers, url_token
 from tests.support.database import fetch
-from tests.support.simulator import served
+from tests.support.http_server import http_server
 
 ANOTHER = format_whsec(b"another key than the provider's")
 MALFORMED = (
@@ -49,7 +49,7 @@ MALFORMED = (
 async def post(
     api: Api, path: str, body: bytes, headers: dict[str, str] | None = None
 ) -> httpx.Response:
-    given = signed(body, api.resources.clock()) if headers is None else headers
+    given = signed_headers(body, api.resources.clock()) if headers is None else headers
     return await api.http.post(path, content=body, headers=given)
 
 
@@ -61,7 +61,7 @@ async def kept(api: Api) -> int:
 async def address(api: Api) -> tuple[str, bytes]:
     """The callback address of a new subject, and good news for it."""
     subject_id = (await api.create())["id"]
-    return f"/callbacks/{token(api.resources, subject_id)}", record(subject_id)
+    return f"/callbacks/{url_token(api.resources, subject_id)}", older_callback(subject_id)
 
 
 async def test_a_forged_address_is_refused(api: Api) -> None:
@@ -81,10 +81,14 @@ async def test_a_forged_address_is_refused(api: Api) -> None:
 async def test_a_signature_that_is_missing_wrong_or_old_is_refused(api: Api) -> None:
     path, body = await address(api)
     now = api.resources.clock()
-    good = signed(body, now)
+    good = signed_headers(body, now)
     stale = now - timedelta(seconds=TOLERANCE + 2)
     cases = [{name: good[name] for name in good if name != missing} for missing in good]
-    cases += [signed(body, now, secret=ANOTHER), signed(body + b" ", now), signed(body, stale)]
+    cases += [
+        signed_headers(body, now, secret=ANOTHER),
+        signed_headers(body + b" ", now),
+        signed_headers(body, stale),
+    ]
     cases += [good | {"webhook-signature": text} for text in ("v1", "v1,", "v2,AAAA", "v1,ä=")]
     cases += [good | {"webhook-timestamp": text} for text in ("1.5", "-1", "1e9", "")]
     for headers in cases:
@@ -113,7 +117,7 @@ async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -
 
     assert (await post(api, path, fits + b" ")).status_code == 413
     answer = await api.http.post(
-        path, content=unannounced(), headers=signed(fits, api.resources.clock())
+        path, content=unannounced(), headers=signed_headers(fits, api.resources.clock())
     )
     assert answer.status_code == 413
     assert await kept(api) == 0
@@ -122,7 +126,7 @@ async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -
 
 async def test_an_encoded_body_is_malformed(api: Api) -> None:
     path, body = await address(api)
-    headers = signed(body, api.resources.clock()) | {"content-encoding": "gzip"}
+    headers = signed_headers(body, api.resources.clock()) | {"content-encoding": "gzip"}
     assert (await post(api, path, body, headers)).status_code == 400
 
 
@@ -131,7 +135,9 @@ async def test_a_body_that_breaks_off_is_kept_by_nobody(api: Api) -> None:
     host, _, port = str(api.http.base_url).removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     lines = [f"POST {path} HTTP/1.1", f"host: {host}", f"content-length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in signed(body, api.resources.clock()).items()]
+    lines += [
+        f"{name}: {value}" for name, value in signed_headers(body, api.resources.clock()).items()
+    ]
     writer.write("\r\n".join([*lines, "", ""]).encode() + body[:20])
     await writer.drain()
     writer.close()
@@ -142,10 +148,10 @@ async def test_a_body_that_breaks_off_is_kept_by_nobody(api: Api) -> None:
 
 async def test_what_is_answered_200_is_in_the_table_bytes_and_all(api: Api) -> None:
     path, body = await address(api)
-    bodies = [body, b" " + body, newer(None, "submitted", task="7", outputs=[])]
+    bodies = [body, b" " + body, newer_callback(None, "submitted", task="7", outputs=[])]
     headers = {"content-type": "application/json; charset=utf-8", "user-agent": "ü" * 600}
     for number, one in enumerate(bodies):
-        raw = signed(one, api.resources.clock(), f"msg_{number}") | headers
+        raw = signed_headers(one, api.resources.clock(), f"msg_{number}") | headers
         latin = {name: value.encode("latin-1") for name, value in raw.items()}
         answer = await api.http.post("/callbacks", content=one, headers=latin)  # type: ignore[arg-type]
         assert answer.status_code == 200
@@ -164,13 +170,15 @@ async def test_one_slash_behind_an_address_makes_no_other_of_it(api: Api) -> Non
     assert [one.status_code for one in answers] == [200, 200, 404]
     (row,) = await fetch(api.resources, "SELECT verdict, times_received FROM callbacks")
     assert row == {"verdict": "applied", "times_received": 2}
-    assert (await post(api, "/callbacks/", newer(None, task="8"))).json() == {"verdict": "unknown"}
+    assert (await post(api, "/callbacks/", newer_callback(None, task="8"))).json() == {
+        "verdict": "unknown"
+    }
 
 
 async def test_a_byte_order_mark_is_passed_over_and_signed_with_the_rest(api: Api) -> None:
     path, body = await address(api)
     marked = BOM_UTF8 + body
-    unmarked = signed(body, api.resources.clock())
+    unmarked = signed_headers(body, api.resources.clock())
     assert (await post(api, path, marked, unmarked)).status_code == 401
     answer = await post(api, path, marked)
     assert (answer.status_code, answer.json()) == (200, {"verdict": "applied"})
@@ -182,18 +190,23 @@ async def test_callbacks_of_many_subjects_at_once_are_all_answered_and_all_kept(
     """Two writers, batches that share subjects and messages, in every order."""
     subjects = [(await api.create())["id"] for _ in range(4)]
     named = [
-        (f"/callbacks/{token(api.resources, one)}", record(one, word, task=one[4:]), f"{one}{word}")
+        (
+            f"/callbacks/{url_token(api.resources, one)}",
+            older_callback(one, word, task=one[4:]),
+            f"{one}{word}",
+        )
         for one in subjects
         for word in ("submitted", "processing", "succeed")
     ]
     nobodys = [
-        ("/callbacks", newer(None, "submitted", task=f"{n}1"), f"console_{n}") for n in range(8)
+        ("/callbacks", newer_callback(None, "submitted", task=f"{n}1"), f"console_{n}")
+        for n in range(8)
     ]
     sent = [*named, *nobodys] * 6
     sent[::2] = reversed(sent[::2])
 
     async def one(path: str, body: bytes, message_id: str) -> int:
-        headers = signed(body, api.resources.clock(), message_id)
+        headers = signed_headers(body, api.resources.clock(), message_id)
         return (await post(api, path, body, headers)).status_code
 
     assert Counter(await asyncio.gather(*(one(*each) for each in sent))) == {200: len(sent)}
@@ -211,7 +224,7 @@ async def without_postgres(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     app = build(replace(api.resources, database=nowhere))
     async with (
-        served(app) as there,
+        http_server(app) as there,
         httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
     ):
         yield http
@@ -220,7 +233,7 @@ async def without_postgres(api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_what_could_not_be_stored_is_asked_for_again(api: Api) -> None:
     path, body = await address(api)
-    headers = signed(body, api.resources.clock())
+    headers = signed_headers(body, api.resources.clock())
     async with without_postgres(api) as http:
         answer = await http.post(path, content=body, headers=headers)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -240,7 +253,7 @@ async def test_a_refusal_holds_no_body_once_it_is_answered(api: Api) -> None:
     gc.disable()
     try:
         for number in range(3):
-            forged = signed(body, api.resources.clock(), f"msg_{number}", secret=ANOTHER)
+            forged = signed_headers(body, api.resources.clock(), f"msg_{number}", secret=ANOTHER)
             assert (await post(api, path, body, forged)).status_code == 401
         for malformed in (b"{}", b"{", b"\xff", b"[" * 1000):
             assert (await post(api, path, malformed)).status_code == 400

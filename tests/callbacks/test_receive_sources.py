@@ -13,18 +13,18 @@ from service.callbacks.steps import reverify, webhook_secrets
 from service.callbacks.steps.verify import verify
 from service.resources import Resources
 from tests.support.api import Api
-from tests.support.callbacks import token
+from tests.support.callbacks import url_token
 from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.signed_callbacks import (
     BODY,
     NOW,
-    PROVEN,
     SETTING,
-    UNPROVEN,
-    Delivery,
-    named,
+    UNSIGNED_CALLBACK,
+    VERIFIABLE,
+    SignedCallback,
     relay,
+    source_of,
 )
 
 HINTS = {"kie", "piapi", "bearer", "old"}  # these do not sign the body
@@ -41,11 +41,11 @@ def clock() -> Clock:
     return Clock(NOW)
 
 
-async def post(api: Api, path: str, one: Delivery) -> httpx.Response:
+async def post(api: Api, path: str, one: SignedCallback) -> httpx.Response:
     return await api.http.post(path, content=BODY, headers={"authorization": "", **one.headers})
 
 
-async def known(api: Api, one: Delivery) -> None:
+async def known(api: Api, one: SignedCallback) -> None:
     if one.secret:
         await webhook_secrets.add(api.resources, one.source, one.secret)
 
@@ -53,12 +53,12 @@ async def known(api: Api, one: Delivery) -> None:
 async def at_subject(api: Api, source: str) -> str:
     """The address of a new subject for a source."""
     subject_id = (await api.create())["id"]
-    return f"/callbacks/{source}/{token(api.resources, subject_id)}"
+    return f"/callbacks/{source}/{url_token(api.resources, subject_id)}"
 
 
-@pytest.mark.parametrize("one", [*PROVEN, UNPROVEN], ids=named)
+@pytest.mark.parametrize("one", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
 async def test_a_source_is_believed_as_far_as_it_vouches_for_the_body(
-    api: Api, one: Delivery
+    api: Api, one: SignedCallback
 ) -> None:
     path = await at_subject(api, one.source)
     if one.secret:
@@ -72,11 +72,11 @@ async def test_a_source_is_believed_as_far_as_it_vouches_for_the_body(
     assert (answer.status_code, answer.json()) == (200, {"verdict": "unknown"})
 
 
-@pytest.mark.parametrize("one", PROVEN, ids=named)
-async def test_what_one_source_signs_is_nothing_at_another(api: Api, one: Delivery) -> None:
-    for other in (*PROVEN, relay()):
+@pytest.mark.parametrize("one", VERIFIABLE, ids=source_of)
+async def test_what_one_source_signs_is_nothing_at_another(api: Api, one: SignedCallback) -> None:
+    for other in (*VERIFIABLE, relay()):
         await known(api, other)
-    others = [other.source for other in PROVEN if dict(other.headers) != dict(one.headers)]
+    others = [other.source for other in VERIFIABLE if dict(other.headers) != dict(one.headers)]
     for source in ["provider", *others]:
         path = await at_subject(api, source)
         assert (await post(api, path, one)).status_code == 401, source

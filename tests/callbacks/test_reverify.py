@@ -12,9 +12,9 @@ from service.callbacks.steps import reverify, webhook_secrets
 from service.kit.crypto.key_formats import format_whsec
 from service.subjects.store import subjects
 from tests.support.api import Api
-from tests.support.callbacks import newer, record, signed, token
+from tests.support.callbacks import newer_callback, older_callback, signed_headers, url_token
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
+from tests.support.database import fetch, wait_until_blocked
 
 OTHER = format_whsec(b"a secret that is not known yet")
 
@@ -28,14 +28,14 @@ def scopes() -> Sequence[str]:
 async def post(
     api: Api, subject_id: str | None, body: bytes, message_id: str = "msg_1", secret: str = OTHER
 ) -> httpx.Response:
-    path = "" if subject_id is None else f"/{token(api.resources, subject_id)}"
-    headers = signed(body, api.resources.clock(), message_id, secret)
+    path = "" if subject_id is None else f"/{url_token(api.resources, subject_id)}"
+    headers = signed_headers(body, api.resources.clock(), message_id, secret)
     return await api.http.post(f"/callbacks{path}", content=body, headers=headers)
 
 
 def news(subject_id: str) -> bytes:
     """Good news, of a task of this subject's own."""
-    return record(subject_id, task=subject_id.removeprefix("sub_"))
+    return older_callback(subject_id, task=subject_id.removeprefix("sub_"))
 
 
 async def kept(api: Api) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ async def test_a_wrong_secret_loses_nothing(api: Api, clock: Clock) -> None:
     subject_id, callback_id = await rejected(api)
     body, received_at = news(subject_id), clock()
     assert (await post(api, subject_id, body)).status_code == 401, "a copy"
-    clock.pass_by(86400)
+    clock.advance(86400)
     await trust_other(api)
     answer = await post_reverify(api, callback_id)
     assert answer.status_code == 200, answer.text
@@ -98,7 +98,7 @@ async def test_all_that_was_rejected_of_a_source_is_verified_again(
     good = [(await rejected(api, f"msg_{number}"))[0] for number in range(5)]
     await api.http.post("/callbacks", content=b"{}")
     await api.http.post(
-        "/callbacks/x.y", content=news(good[0]), headers=signed(b"", api.resources.clock())
+        "/callbacks/x.y", content=news(good[0]), headers=signed_headers(b"", api.resources.clock())
     )
     await trust_other(api)
     assert await reverify.reverify_all(api.resources, "provider") == (7, 5)
@@ -123,7 +123,7 @@ async def test_one_that_names_no_subject_may_be_verified_at_once_with_copies_of_
     api: Api,
 ) -> None:
     """Nothing orders these but the unique key."""
-    body = newer(None, "submitted", outputs=[])
+    body = newer_callback(None, "submitted", outputs=[])
     await post(api, None, body)
     (row,) = await kept(api)
     await trust_other(api)
@@ -141,7 +141,7 @@ async def test_the_providers_own_retry_and_the_kept_copy_are_one_message(
 ) -> None:
     subject_id, callback_id = await rejected(api)
     body = news(subject_id)
-    clock.pass_by(60)
+    clock.advance(60)
     await trust_other(api)
     if first == "retry":
         assert (await post(api, subject_id, body)).json() == {"verdict": "applied"}
@@ -174,7 +174,7 @@ async def test_one_that_is_let_go_of_meanwhile_is_not_made_anew(api: Api) -> Non
     async with api.resources.database.transaction() as tx:
         await subjects.lock(tx, subject_id)
         asked = asyncio.create_task(post_reverify(api, callback_id))
-        await blocked(api.resources)
+        await wait_until_blocked(api.resources)
         await fetch(api.resources, "DELETE FROM callbacks RETURNING id")
     assert (await asked).status_code == 404
     assert (await api.read(subject_id))["state"] == "queued"
@@ -189,7 +189,7 @@ async def test_a_secret_added_between_the_look_and_the_write_counts(api: Api) ->
     async with api.resources.database.transaction() as tx:
         await subjects.lock(tx, subject_id)
         asked = asyncio.create_task(post_reverify(api, callback_id))
-        await blocked(api.resources)
+        await wait_until_blocked(api.resources)
         await webhook_secrets.remove(api.resources, added.id)
     answer = await asked
     assert (answer.status_code, answer.json()["code"]) == (409, "still_rejected")

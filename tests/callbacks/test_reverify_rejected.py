@@ -15,10 +15,10 @@ from service.kit.crypto.key_formats import format_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
-from tests.support.callbacks import record, signed, token
+from tests.support.callbacks import older_callback, signed_headers, url_token
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import served
+from tests.support.http_server import http_server
 
 FORGED = format_whsec(b"a secret that somebody made up")
 SHARED = "the-secret-of-a-relay"
@@ -40,7 +40,7 @@ def scopes() -> Sequence[str]:
 async def forge(
     api: Api, path: str, body: bytes, message_id: str = "msg_1", **headers: str
 ) -> httpx.Response:
-    forged = signed(body, api.resources.clock(), message_id, FORGED) | headers
+    forged = signed_headers(body, api.resources.clock(), message_id, FORGED) | headers
     answer = await api.http.post(f"/callbacks/{path}", content=body, headers=forged)
     assert answer.status_code == 401
     return answer
@@ -52,7 +52,7 @@ async def kept(api: Api) -> list[dict[str, Any]]:
 
 async def test_identical_copies_are_kept_once_and_counted(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    path, body = token(api.resources, subject_id), record(subject_id)
+    path, body = url_token(api.resources, subject_id), older_callback(subject_id)
     for _ in range(3):
         await forge(api, path, body)
     await forge(api, path, body + b" ")
@@ -69,14 +69,14 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     subject_id = (await api.create())["id"]
-    body = record(subject_id)
+    body = older_callback(subject_id)
     monkeypatch.setattr(ingest, bound, 3 if bound == "MOST_DOUBTFUL" else 3 * len(body))
-    path = token(api.resources, subject_id)
+    path = url_token(api.resources, subject_id)
     for number in range(2):
-        clock.pass_by(0.001)
+        clock.advance(0.001)
         await forge(api, path, body, f"genuine_{number}")
     for number in range(8):
-        clock.pass_by(0.001)
+        clock.advance(0.001)
         await forge(api, f"{subject_id}.forged", body, f"forged_{number}")
     messages = [json.loads(row["headers"])["webhook-id"] for row in await kept(api)]
     assert messages == ["genuine_0", "genuine_1", "forged_5", "forged_6", "forged_7"]
@@ -84,8 +84,8 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
 
 async def test_of_a_large_one_to_no_address_of_ours_only_the_beginning_is_kept(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    body = record(subject_id, padding="x" * MAX_STRANGE)
-    await forge(api, token(api.resources, subject_id), body)
+    body = older_callback(subject_id, padding="x" * MAX_STRANGE)
+    await forge(api, url_token(api.resources, subject_id), body)
     await forge(api, f"{subject_id}.forged", body)
     rows = {row["verification"]: row for row in await kept(api)}
     assert rows["address"]["body"] == body
@@ -99,25 +99,25 @@ async def test_what_is_refused_has_a_line_of_its_own(
     """Where no more of it may wait, what is genuine is taken all the same."""
     monkeypatch.setattr(batchers, "MOST_DOUBTFUL", 0)
     async with (
-        served(app.build(resources)) as there,
+        http_server(app.build(resources)) as there,
         httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
     ):
-        body = record(None)
+        body = older_callback(None)
         for secret, status in ((FORGED, 503), (WEBHOOK_SECRET, 200)):
-            headers = signed(body, resources.clock(), secret=secret)
+            headers = signed_headers(body, resources.clock(), secret=secret)
             answer = await http.post("/callbacks", content=body, headers=headers)
             assert answer.status_code == status
 
 
 async def test_a_forgery_with_the_id_of_a_genuine_one_is_not_in_its_way(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    path, body = token(api.resources, subject_id), record(subject_id)
-    await forge(api, path, record(subject_id, "failed"))
+    path, body = url_token(api.resources, subject_id), older_callback(subject_id)
+    await forge(api, path, older_callback(subject_id, "failed"))
     await forge(api, path, body)
-    genuine = signed(body, api.resources.clock())
+    genuine = signed_headers(body, api.resources.clock())
     answer = await api.http.post(f"/callbacks/{path}", content=body, headers=genuine)
     assert answer.json() == {"verdict": "applied"}
-    await forge(api, path, record(subject_id, "failed"))
+    await forge(api, path, older_callback(subject_id, "failed"))
     assert (await api.read(subject_id))["state"] == "succeeded"
     rows = [(row["verdict"], row["times_received"]) for row in await kept(api)]
     assert sorted(rows) == [("applied", 1), ("rejected", 1), ("rejected", 2)]
@@ -127,8 +127,8 @@ async def test_a_shared_secret_is_kept_veiled_and_known_again_however_often_it_w
     api: Api,
 ) -> None:
     subject_id = (await api.create())["id"]
-    path = f"/callbacks/relay/{token(api.resources, subject_id)}"
-    body = record(subject_id)
+    path = f"/callbacks/relay/{url_token(api.resources, subject_id)}"
+    body = older_callback(subject_id)
     answer = await api.http.post(path, content=body, headers={"x-relay": SHARED})
     assert answer.status_code == 401
     (row,) = await kept(api)
@@ -147,8 +147,8 @@ async def test_a_shared_secret_is_kept_veiled_and_known_again_however_often_it_w
 
 async def test_what_came_to_a_forged_address_is_never_taken(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    body = record(subject_id)
-    good = signed(body, api.resources.clock())
+    body = older_callback(subject_id)
+    good = signed_headers(body, api.resources.clock())
     answer = await api.http.post(f"/callbacks/{subject_id}.x", content=body, headers=good)
     assert answer.status_code == 401
     (row,) = await kept(api)
@@ -158,7 +158,7 @@ async def test_what_came_to_a_forged_address_is_never_taken(api: Api) -> None:
 
 async def test_one_that_is_signed_but_malformed_stays_rejected(api: Api) -> None:
     body = b'{"task_id": "1"}'
-    headers = signed(body, api.resources.clock())
+    headers = signed_headers(body, api.resources.clock())
     answer = await api.http.post("/callbacks", content=body, headers=headers)
     assert answer.status_code == 400
     (row,) = await kept(api)

@@ -14,10 +14,10 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from tests.support.api import Api
-from tests.support.callbacks import TASK, newer, record, signed
+from tests.support.callbacks import TASK_ID, newer_callback, older_callback, signed_headers
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import Remote
+from tests.support.simulator import SimulatorClient
 
 POISON = """
     CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
@@ -42,7 +42,7 @@ async def kept(api: Api) -> list[dict[str, Any]]:
 
 
 async def test_a_callback_for_a_task_nobody_knew_is_taken_up_once_the_task_is_known(
-    api: Api, provider: Remote
+    api: Api, provider: SimulatorClient
 ) -> None:
     await provider.admin("faults", {"lose": True})
     subject_id = (await api.create())["id"]
@@ -50,9 +50,9 @@ async def test_a_callback_for_a_task_nobody_knew_is_taken_up_once_the_task_is_kn
     task = (await api.read(subject_id))["provider_task_id"]
     undone = "UPDATE subjects SET provider_task_id = NULL RETURNING id"  # as before the answer came
     await fetch(api.resources, undone)
-    body = newer(None, task=task)
+    body = newer_callback(None, task=task)
     answer = await api.http.post(
-        "/callbacks", content=body, headers=signed(body, api.resources.clock())
+        "/callbacks", content=body, headers=signed_headers(body, api.resources.clock())
     )
     assert answer.json() == {"verdict": "unknown"}
     await api.work(Work.SUBMIT)
@@ -67,8 +67,8 @@ async def test_a_callback_for_a_task_nobody_knew_is_taken_up_once_the_task_is_kn
 
 
 async def unknown(api: Api, task: str, message_id: str, word: str = "succeed", **more: Any) -> None:  # noqa: ANN401
-    body = record(None, word, task=task, **more)
-    headers = signed(body, api.resources.clock(), message_id)
+    body = older_callback(None, word, task=task, **more)
+    headers = signed_headers(body, api.resources.clock(), message_id)
     answer = await api.http.post("/callbacks", content=body, headers=headers)
     assert answer.json() == {"verdict": "unknown"}
 
@@ -88,20 +88,20 @@ async def verdicts(api: Api) -> dict[str, str]:
 async def test_one_that_came_more_than_an_hour_before_is_not_taken_up(
     api: Api, clock: Clock
 ) -> None:
-    await unknown(api, TASK, "old")
-    clock.pass_by(reverify.UNMATCHED_FOR.total_seconds())
+    await unknown(api, TASK_ID, "old")
+    clock.advance(reverify.UNMATCHED_FOR.total_seconds())
     await unknown(api, "2", "young")
-    clock.pass_by(0.001)
-    held = [await appeared(api, TASK), await appeared(api, "2")]
+    clock.advance(0.001)
+    held = [await appeared(api, TASK_ID), await appeared(api, "2")]
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"old": "unknown", "young": "applied"}
     assert [(await api.read(one))["state"] for one in held] == ["submitted", "succeeded"]
 
 
 async def test_those_taken_up_are_applied_in_the_order_of_the_providers_time(api: Api) -> None:
-    await unknown(api, TASK, "second", updated_at=2000)
-    await unknown(api, TASK, "first", "processing", updated_at=1000)
-    subject_id = await appeared(api, TASK)
+    await unknown(api, TASK_ID, "second", updated_at=2000)
+    await unknown(api, TASK_ID, "first", "processing", updated_at=1000)
+    subject_id = await appeared(api, TASK_ID)
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"second": "applied", "first": "applied"}
     assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
@@ -134,9 +134,9 @@ async def test_a_fault_in_one_does_not_keep_the_others_from_being_taken_up(
 
 
 async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api) -> None:
-    await unknown(api, TASK, "msg_1")
+    await unknown(api, TASK_ID, "msg_1")
     await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
-    subject_id = await appeared(api, TASK)
+    subject_id = await appeared(api, TASK_ID)
     rung: list[Work] = []
     api.resources.worker_notifier.listen(rung.append)
     await reverify.reverify_unmatched(api.resources)
@@ -149,15 +149,15 @@ async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api)
 async def test_an_unknown_one_may_be_judged_again_on_demand(
     api: Api, verification: str, expected: str, clock: Clock
 ) -> None:
-    await unknown(api, TASK, "msg_1")
+    await unknown(api, TASK_ID, "msg_1")
     (row,) = await fetch(
         api.resources, "UPDATE callbacks SET verification = $1 RETURNING id", verification
     )
     again = f"/v1/callbacks/{row['id']}/reverify"
     answer = await api.http.post(again)
     assert (answer.status_code, answer.json()["verdict"]) == (200, "unknown")
-    clock.pass_by(7200)
-    await appeared(api, TASK)
+    clock.advance(7200)
+    await appeared(api, TASK_ID)
     assert (await api.http.post(again)).json()["verdict"] == expected
     answer = await api.http.post(again)
     assert (answer.status_code, answer.json()["code"]) == (409, "not_rejected")

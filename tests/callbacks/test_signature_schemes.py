@@ -26,28 +26,28 @@ from service.callbacks.domain.signature_schemes import (
 from service.callbacks.domain.verification import MAX_KEPT, keyed_hash, retained_headers, verify
 from service.kit.errors import SignatureError
 from tests.support.signed_callbacks import (
-    AT,
     BODY,
-    CONTENT,
     KEY,
     NOW,
-    PROVEN,
-    PUBLIC,
-    SHARED,
-    SIGNED,
+    PUBLIC_KEY,
+    SIGNED_CONTENT,
     SOURCES,
-    TASK,
-    UNPROVEN,
-    Delivery,
+    TASK_ID,
+    TIMESTAMP,
+    UNSIGNED_CALLBACK,
+    VERIFIABLE,
+    WITH_SHARED_SECRET,
+    WITH_SIGNATURE,
+    SignedCallback,
     asymmetric,
     base64_of,
     bearer,
     body_only,
     kie,
-    named,
     piapi,
     relay,
-    standard,
+    source_of,
+    standard_headers,
     wavespeed,
 )
 
@@ -55,53 +55,53 @@ HASH_KEY = b"a key of ours"
 
 
 def believed(
-    delivery: Delivery,
+    delivery: SignedCallback,
     changes: Mapping[str, str] = MappingProxyType({}),
     *,
     body: bytes = BODY,
-    task_id: str = TASK,
+    task_id: str = TASK_ID,
 ) -> str | None:
     """Verify a delivery with some of its headers changed."""
     received = {**delivery.headers, **changes}
     return verify(delivery.scheme, delivery.keys, received, body, NOW, task_id=task_id)
 
 
-@pytest.mark.parametrize("delivery", [*PROVEN, UNPROVEN], ids=named)
-def test_every_deliverer_is_believed_as_it_signs(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
+def test_every_deliverer_is_believed_as_it_signs(delivery: SignedCallback) -> None:
     assert believed(delivery) == delivery.message_id
 
 
 def test_every_source_of_the_example_has_its_deliverer() -> None:
-    assert {one.source for one in (*PROVEN, UNPROVEN)} == set(SOURCES) - {"provider"}
+    assert {one.source for one in (*VERIFIABLE, UNSIGNED_CALLBACK)} == set(SOURCES) - {"provider"}
 
 
-@pytest.mark.parametrize("delivery", SIGNED, ids=named)
+@pytest.mark.parametrize("delivery", WITH_SIGNATURE, ids=source_of)
 def test_another_secret_is_not_believed_and_beside_the_right_one_does_no_harm(
-    delivery: Delivery,
+    delivery: SignedCallback,
 ) -> None:
     other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
     args = (delivery.headers, BODY, NOW)
     with pytest.raises(SignatureError, match="no signature matches"):
-        verify(delivery.scheme, [other], *args, task_id=TASK)
+        verify(delivery.scheme, [other], *args, task_id=TASK_ID)
     keys = [other, *delivery.keys]
-    assert verify(delivery.scheme, keys, *args, task_id=TASK) == delivery.message_id
+    assert verify(delivery.scheme, keys, *args, task_id=TASK_ID) == delivery.message_id
 
 
-@pytest.mark.parametrize("delivery", PROVEN, ids=named)
-def test_without_a_secret_nothing_is_believed(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
+def test_without_a_secret_nothing_is_believed(delivery: SignedCallback) -> None:
     with pytest.raises(SignatureError, match="no secret is known for this source"):
-        verify(delivery.scheme, [], delivery.headers, BODY, NOW, task_id=TASK)
+        verify(delivery.scheme, [], delivery.headers, BODY, NOW, task_id=TASK_ID)
 
 
 @pytest.mark.parametrize(
     ("delivery", "covers", "reads"),
     [
-        *((one, one.source != "kie", one.source == "kie") for one in SIGNED),
-        *((one, False, False) for one in (*SHARED, UNPROVEN)),
+        *((one, one.source != "kie", one.source == "kie") for one in WITH_SIGNATURE),
+        *((one, False, False) for one in (*WITH_SHARED_SECRET, UNSIGNED_CALLBACK)),
     ],
 )
 def test_a_scheme_says_what_its_signature_covers(
-    delivery: Delivery, *, covers: bool, reads: bool
+    delivery: SignedCallback, *, covers: bool, reads: bool
 ) -> None:
     assert delivery.scheme.covers_body is covers
     assert delivery.scheme.reads_body is reads
@@ -122,13 +122,15 @@ def test_a_signed_task_must_be_the_one_the_body_names() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-300.001, 300.001, 1e8, -1e8])
-@pytest.mark.parametrize("delivery", [one for one in SIGNED if one is not SIGNED[-1]], ids=named)
-def test_a_signed_time_must_be_near(delivery: Delivery, seconds: float) -> None:
+@pytest.mark.parametrize(
+    "delivery", [one for one in WITH_SIGNATURE if one is not WITH_SIGNATURE[-1]], ids=source_of
+)
+def test_a_signed_time_must_be_near(delivery: SignedCallback, seconds: float) -> None:
     late = NOW + timedelta(seconds=seconds)
     with pytest.raises(SignatureError, match="timestamp is too far from now"):
-        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, late, task_id=TASK)
+        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, late, task_id=TASK_ID)
     near = NOW + timedelta(seconds=min(300, max(-300, seconds)))
-    got = verify(delivery.scheme, delivery.keys, delivery.headers, BODY, near, task_id=TASK)
+    got = verify(delivery.scheme, delivery.keys, delivery.headers, BODY, near, task_id=TASK_ID)
     assert got == delivery.message_id
 
 
@@ -141,7 +143,7 @@ def test_where_no_time_is_signed_none_is_asked_for() -> None:
 def test_the_published_package_and_v1_believe_each_other() -> None:
     secret = relay().secret
     signed = Webhook(secret).sign("msg_1", NOW, BODY.decode())
-    assert verify(V1, [read_secret(V1, secret)], standard(signed), BODY, NOW) == "msg_1"
+    assert verify(V1, [read_secret(V1, secret)], standard_headers(signed), BODY, NOW) == "msg_1"
     assert signed == relay().headers["webhook-signature"]
 
 
@@ -161,14 +163,14 @@ def test_a_signature_counts_under_its_own_label_alone() -> None:
 
 
 def test_a_public_key_is_never_taken_for_a_secret() -> None:
-    made = base64_of(hmac.digest(PUBLIC, CONTENT, "sha256"))
+    made = base64_of(hmac.digest(PUBLIC_KEY, SIGNED_CONTENT, "sha256"))
     for label in ("v1,", "v1a,"):
         with pytest.raises(SignatureError):
             believed(asymmetric(), {"webhook-signature": label + made})
     v1a = asymmetric().headers["webhook-signature"]
     for signature in (v1a, "v1," + v1a.removeprefix("v1a,")):
         with pytest.raises(SignatureError):
-            verify(V1, [PUBLIC, KEY], standard(signature), BODY, NOW)
+            verify(V1, [PUBLIC_KEY, KEY], standard_headers(signature), BODY, NOW)
 
 
 def test_hex_is_read_in_either_case_and_base64_in_its_one_spelling() -> None:
@@ -191,7 +193,7 @@ def test_a_key_of_another_length_matches_nothing() -> None:
     for key in (b"", b"x" * 31, b"x" * 33):
         with pytest.raises(SignatureError, match="no signature matches"):
             verify(V1A, [key], asymmetric().headers, BODY, NOW)
-    assert verify(V1A, [b"x" * 64, PUBLIC], asymmetric().headers, BODY, NOW) == "msg_1"
+    assert verify(V1A, [b"x" * 64, PUBLIC_KEY], asymmetric().headers, BODY, NOW) == "msg_1"
 
 
 @pytest.mark.parametrize(
@@ -206,25 +208,29 @@ def test_a_key_of_another_length_matches_nothing() -> None:
         (bearer(), "authorization", "Bearer "),
     ],
 )
-def test_a_shared_secret_is_the_whole_of_it(delivery: Delivery, header: str, value: str) -> None:
+def test_a_shared_secret_is_the_whole_of_it(
+    delivery: SignedCallback, header: str, value: str
+) -> None:
     with pytest.raises(SignatureError, match="does not match"):
         believed(delivery, {header: value})
     keys = [b"another-shared-secret", *delivery.keys]
     assert verify(delivery.scheme, keys, delivery.headers, BODY, NOW) is None
 
 
-@pytest.mark.parametrize("delivery", [*PROVEN, UNPROVEN], ids=named)
-def test_what_is_kept_is_enough_to_verify_again_and_no_secret(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
+def test_what_is_kept_is_enough_to_verify_again_and_no_secret(delivery: SignedCallback) -> None:
     noise = {"cookie": "noise", "authorization": "noise"} | dict(delivery.headers)
     kept = retained_headers(delivery.scheme, noise, HASH_KEY)
     assert set(kept) == set(delivery.headers)
     assert delivery.secret not in " ".join(kept.values()) or not delivery.secret
-    again = verify(delivery.scheme, delivery.keys, kept, BODY, NOW, task_id=TASK, hash_key=HASH_KEY)
+    again = verify(
+        delivery.scheme, delivery.keys, kept, BODY, NOW, task_id=TASK_ID, hash_key=HASH_KEY
+    )
     assert again == delivery.message_id
 
 
-@pytest.mark.parametrize("delivery", SHARED, ids=named)
-def test_a_hashed_secret_counts_only_where_it_was_kept(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", WITH_SHARED_SECRET, ids=source_of)
+def test_a_hashed_secret_counts_only_where_it_was_kept(delivery: SignedCallback) -> None:
     kept = retained_headers(delivery.scheme, delivery.headers, HASH_KEY)
     with pytest.raises(SignatureError):
         verify(delivery.scheme, delivery.keys, kept, BODY, NOW)
@@ -234,8 +240,8 @@ def test_a_hashed_secret_counts_only_where_it_was_kept(delivery: Delivery) -> No
         verify(delivery.scheme, [b"another-shared-secret"], kept, BODY, NOW, hash_key=HASH_KEY)
 
 
-@pytest.mark.parametrize("delivery", PROVEN, ids=named)
-def test_a_header_that_cannot_be_kept_whole_is_left_out(delivery: Delivery) -> None:
+@pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
+def test_a_header_that_cannot_be_kept_whole_is_left_out(delivery: SignedCallback) -> None:
     for name in delivery.headers:
         for value in ("x" * (MAX_KEPT + 1), "nul\0", "half \udcff"):
             kept = retained_headers(
@@ -272,7 +278,7 @@ def test_the_presets_are_what_is_published() -> None:
     )
     received = {
         "webhook-id": "9876543210",
-        "webhook-timestamp": str(AT),
+        "webhook-timestamp": str(TIMESTAMP),
         "webhook-signature": "v1,UsKlJP00XoQyOn410NM9xv34sP+Gl0jnOO9Lcpr7NJ4=",
     }
     assert verify(V1, [read_secret(V1, vendor)], received, body, NOW) == "9876543210"

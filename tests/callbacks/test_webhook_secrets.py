@@ -18,10 +18,10 @@ from service.resources import Resources
 from service.settings import Settings
 from service.wiring import open_resources
 from tests.support.api import Api
-from tests.support.callbacks import record, signed, token
+from tests.support.callbacks import older_callback, signed_headers, url_token
 from tests.support.database import fetch
 from tests.support.signed_callbacks import WHPK
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 OLD = format_whsec(b"the secret of the old days")
 NEW = format_whsec(b"the secret of the new days")
@@ -57,12 +57,12 @@ class Caller:
     async def send(self, secret: str | None) -> int:
         """One message more about the subject; the status."""
         self.number += 1
-        body = record(self._subject_id, "processing", updated_at=self.number)
+        body = older_callback(self._subject_id, "processing", updated_at=self.number)
         headers = {}
         if secret is not None:
             now = self._api.resources.clock()
-            headers = signed(body, now, f"msg_{self.number}", secret)
-        path = f"/callbacks/{token(self._api.resources, self._subject_id)}"
+            headers = signed_headers(body, now, f"msg_{self.number}", secret)
+        path = f"/callbacks/{url_token(self._api.resources, self._subject_id)}"
         return (await self._api.http.post(path, content=body, headers=headers)).status_code
 
 
@@ -142,7 +142,7 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
         async def enough() -> bool:
             return count >= target
 
-        await eventually(enough)
+        await wait_until(enough)
 
     senders = [asyncio.create_task(sender(number)) for number in range(SENDERS)]
     await some()

@@ -12,7 +12,7 @@ import pytest
 from service.local.stack import Stack
 from tests.chaos.sender import Posted, Sender
 from tests.chaos.world import Hearing, World, durable_stack, hearing, until
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 SEED = 20261123
 SUBJECTS = 300
@@ -77,7 +77,7 @@ def rules(dice: random.Random) -> dict[str, dict[str, object]]:
 
 async def create(world: World, names: Sequence[str], made: dict[str, str]) -> None:
     """One subject after the other, each until it is accepted; their names by their ids."""
-    body = a_request()
+    body = request_body()
     for name in names:
         made[await world.accepted(body | {"element_name": name}, key=name)] = name
 

@@ -7,7 +7,7 @@ import pytest
 
 from service.local.stack import Stack
 from tests.chaos.world import World, quick_stack
-from tests.support.media_host import Gallery, gallery
+from tests.support.media_host import MediaHost, media_host
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,14 @@ async def world(running: Stack) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def media() -> AsyncIterator[Gallery]:
-    async with gallery() as one:
+async def media() -> AsyncIterator[MediaHost]:
+    async with media_host() as one:
         one.held = {"front"}
         yield one
 
 
 async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
-    world: World, media: Gallery
+    world: World, media: MediaHost
 ) -> None:
     subject = await world.create("killed", **media.images("front", "side"))
     await media.until_asked("front")
@@ -45,7 +45,7 @@ async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
 
 
 async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
-    world: World, media: Gallery
+    world: World, media: MediaHost
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-2", "worker")
     subject = await world.create("stopped", **media.images("front", "side"))
@@ -71,7 +71,7 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
 
 
 async def test_a_look_longer_than_a_lease_is_made_once_while_its_worker_lives(
-    world: World, media: Gallery
+    world: World, media: MediaHost
 ) -> None:
     other = world.stack.add("worker-3", "worker")
     other.start()

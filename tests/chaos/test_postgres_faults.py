@@ -16,8 +16,8 @@ from service.kit.crypto import webhook_signatures
 from service.kit.crypto.key_formats import parse_whsec
 from service.local.stack import Stack, stack
 from tests.chaos.world import QUICK, World, until
-from tests.support.simulator import receiver
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
+from tests.support.webhook_receiver import webhook_receiver
 
 RESTARTS = 4
 BACK_WITHIN = 10.0  # seconds after Postgres can be written to again
@@ -48,7 +48,7 @@ class Load:
     async def create_for_ever(self) -> None:
         while True:
             with suppress(httpx.TransportError):
-                answer = await self.world.http.post("/v1/subjects", json=a_request("steady"))
+                answer = await self.world.http.post("/v1/subjects", json=request_body("steady"))
                 if self._promised(answer, 202):
                     self.subjects.append(answer.json()["id"])
 
@@ -97,7 +97,7 @@ async def missing(running: Stack, load: Load) -> dict[str, list[str]]:
 @pytest.mark.timeout(150)
 async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(running: Stack) -> None:
     pids = [running.child(name).pid for name in ("web", "worker")]
-    async with World.of(running) as world, receiver() as subscriber:
+    async with World.of(running) as world, webhook_receiver() as subscriber:
         answer = await world.http.post("/v1/subscribers", json={"url": subscriber.url})
         assert answer.status_code == 201, answer.text
         quick = {"processing_after": 0.1, "finished_after": 0.2}
@@ -168,7 +168,7 @@ async def test_a_postgres_that_only_reads_for_a_while_costs_only_that_while(
             await until(is_unavailable)
             for _ in range(WRITTEN):
                 assert await is_unavailable()
-                answer = await world.http.post("/v1/subjects", json=a_request("early"))
+                answer = await world.http.post("/v1/subjects", json=request_body("early"))
                 assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
             await become(running, "RESET default_transaction_read_only")
             async with asyncio.timeout(BACK_WITHIN):

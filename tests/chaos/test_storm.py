@@ -11,7 +11,7 @@ import pytest
 from service.local.processes import Child
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, World, hearing, quick_stack, until
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 SEED = 20261122
 SUBJECTS = 60
@@ -78,7 +78,7 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
             """A subject every so often, as long as the storm blows."""
             made = {}
             for number, name in enumerate(names):
-                made[await world.accepted(a_request(name), f"key-{number}")] = name
+                made[await world.accepted(request_body(name), f"key-{number}")] = name
                 await asyncio.sleep(0.1)
             return made
 

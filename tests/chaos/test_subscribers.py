@@ -18,7 +18,7 @@ from service.local.stack import Stack
 from tests.chaos import subscribers as sub
 from tests.chaos.subscribers import Manner, Subscriber, too_early
 from tests.chaos.world import LEASE, PATIENCE, World, durable_stack, until
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 SEED = 20261124
 CALLERS = 4  # who create subjects, as long as the storm blows
@@ -148,7 +148,7 @@ class Storm:
             one.calm = True
 
     async def _create(self, number: int) -> None:
-        body = a_request()
+        body = request_body()
         while len(self.made) < LEAST or not self._over:
             name = FAILS if self._dice.random() < 0.2 else "Ada"
             key = f"{number}-{len(self.made)}"

@@ -20,8 +20,9 @@ from starlette.routing import Route
 
 from service.local.processes import Child
 from service.local.stack import Stack, stack
-from tests.support.simulator import PATH, served
-from tests.support.subjects import a_request
+from tests.support.http_server import http_server
+from tests.support.request_bodies import request_body
+from tests.support.simulator import PATH
 
 LEASE = 3  # seconds: what a dead worker held is taken up after this
 QUICK = {
@@ -67,7 +68,7 @@ class World:
 
     async def create(self, name: str = "Ada", **changes: object) -> str:
         """The id of an accepted subject."""
-        answer = await self.http.post("/v1/subjects", json=a_request(name, **changes))
+        answer = await self.http.post("/v1/subjects", json=request_body(name, **changes))
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
@@ -252,7 +253,7 @@ class Hearing:
 @asynccontextmanager
 async def hearing(world: World) -> AsyncIterator[Hearing]:
     one = Hearing()
-    async with served(Starlette(routes=[Route("/", one.hear, methods=["POST"])])) as address:
+    async with http_server(Starlette(routes=[Route("/", one.hear, methods=["POST"])])) as address:
         answer = await world.http.post("/v1/subscribers", json={"url": address})
         assert answer.status_code == 201, answer.text
         yield one

@@ -25,7 +25,7 @@ from service.local.simulator.codes import Refusal
 from service.local.simulator.options import Options
 from service.provider.domain.task_records import task_record
 from service.subjects.domain.lifecycle import State
-from tests.support.subjects import NOW, a_subject
+from tests.support.subjects import NOW, make_subject
 
 RESULT = {"element_id": "770000000000000001", "tags": [{"id": "o_102", "name": "person"}]}
 HEADERS = (None, "", "Bearer", "Bearer ", "Basic x", "x", "bearer x", "Bearer x", "Bearer  x y")
@@ -33,14 +33,16 @@ HEADERS = (None, "", "Bearer", "Bearer ", "Basic x", "x", "bearer x", "Bearer x"
 
 def record(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """A succeeded subject's record, as a client reads it."""
-    made = a_subject(**{"state": State.SUCCEEDED, "finished_at": NOW, "result": RESULT} | changes)
+    made = make_subject(
+        **{"state": State.SUCCEEDED, "finished_at": NOW, "result": RESULT} | changes
+    )
     data: dict[str, Any] = json.loads(envelopes.succeeded("req_1", task_record(made)))["data"]
     return data
 
 
 def element(**document: object) -> dict[str, Any]:
     """What was made, of a request with such media."""
-    base = dict(a_subject().document)
+    base = dict(make_subject().document)
     (one,) = record(document=base | document)["task_result"]["elements"]
     return dict(one)
 
@@ -127,7 +129,7 @@ def test_media_are_shown_by_the_urls_that_were_given_and_base64_is_left_out() ->
 
 
 def test_a_create_is_answered_with_the_beginning_of_the_record() -> None:
-    subject = a_subject(external_task_id="mine")
+    subject = make_subject(external_task_id="mine")
     shown = task_record(subject)
     assert envelopes.created(subject) == {
         name: one for name, one in shown.items() if name != "task_status_msg"

@@ -5,8 +5,7 @@ import asyncpg
 from service.compat_api.steps import tasks
 from service.resources import Resources
 from tests.schema.test_plans import FILLED, unbounded
-from tests.support.database import fetch
-from tests.support.statements import heard, plan, scans
+from tests.support.database import executed_statements, fetch, query_plan, table_scans
 
 MANY = """
     INSERT INTO accounts (id, name, created_at) VALUES ('acc_1', 'one', now());
@@ -35,13 +34,13 @@ async def test_pages_join_without_a_seam_and_the_newest_come_first(resources: Re
 
 
 async def test_what_is_skipped_is_read_in_the_index_alone(resources: Resources) -> None:
-    with heard() as statements:
+    with executed_statements() as statements:
         await tasks.page(resources, "acc_old", 2, 500)
         await tasks.task(resources, "acc_old", "mine1")
     assert await unbounded(resources, FILLED, statements) == []
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
-        (scan,) = scans(await plan(connection, statements[0]))
+        (scan,) = table_scans(await query_plan(connection, statements[0]))
     finally:
         await connection.close()
     assert (scan["Node Type"], scan["Index Name"]) == ("Index Only Scan", "ix_subjects_list")

@@ -13,11 +13,18 @@ from service.provider.remote.credentials import ApiKey
 from service.provider.remote.outcomes import Accepted, AlreadyExists, TaskFound, TaskNotFound
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
-from tests.support.api_under_provider_paths import PATH, Client, There, client, shape
 from tests.support.clock import Clock
-from tests.support.media_host import Gallery, gallery
-from tests.support.simulator import KEY, Remote, receiver, request_body
-from tests.support.worker import working
+from tests.support.media_host import MediaHost, media_host
+from tests.support.provider_api_client import (
+    ApiConfig,
+    ProviderApiClient,
+    json_shape,
+    provider_api_client,
+)
+from tests.support.request_bodies import request_body
+from tests.support.simulator import API_KEY, PATH, SimulatorClient
+from tests.support.webhook_receiver import webhook_receiver
+from tests.support.worker import running_worker
 
 CREATED = {"task_id", "task_info", "task_status", "created_at", "updated_at"}
 MATERIALS = ("element_image_list", "element_video_list")
@@ -34,26 +41,26 @@ class Story:
 
 
 @pytest.fixture
-async def theirs(provider: Remote) -> There:
-    return There(str(provider.http.base_url), KEY, WEBHOOK_SECRET)
+async def theirs(provider: SimulatorClient) -> ApiConfig:
+    return ApiConfig(str(provider.http.base_url), API_KEY, WEBHOOK_SECRET)
 
 
 @pytest.fixture
-async def ours(api: Api) -> There:
+async def ours(api: Api) -> ApiConfig:
     key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
     secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
-    return There(str(api.http.base_url), key, secret)
+    return ApiConfig(str(api.http.base_url), key, secret)
 
 
 @pytest.fixture
-async def media() -> AsyncIterator[Gallery]:
-    async with gallery() as one:
+async def media() -> AsyncIterator[MediaHost]:
+    async with media_host() as one:
         yield one
 
 
-async def story(there: There, body: dict[str, Any]) -> Story:
+async def story(there: ApiConfig, body: dict[str, Any]) -> Story:
     """Create a subject, poll it to its end, find it in the list, and take its callbacks."""
-    async with client(there) as caller, receiver() as callbacks:
+    async with provider_api_client(there) as caller, webhook_receiver() as callbacks:
         body = body | {"external_task_id": "mine-1", "callback_url": callbacks.url}
         created = await caller.create(body)
         assert set(created) == CREATED
@@ -70,21 +77,23 @@ async def story(there: There, body: dict[str, Any]) -> Story:
 
 def is_the_same(there: Story, here: Story) -> None:
     """The same names and types everywhere, and the same values where they are the client's."""
-    assert shape(here.created) == shape(there.created)
-    assert shape(here.ended) == shape(there.ended)
+    assert json_shape(here.created) == json_shape(there.created)
+    assert json_shape(here.ended) == json_shape(there.ended)
     assert (here.ended["task_status"], here.created["task_status"]) == ("succeed", "submitted")
     (element,), (expected,) = (one.ended["task_result"]["elements"] for one in (here, there))
     for name in ("element_name", "element_description", "reference_type", "tag_list", "status"):
         assert element[name] == expected[name]
     assert isinstance(element["element_id"], int)
     last, expected = here.told[-1], there.told[-1]
-    assert shape(last) == shape(expected)
+    assert json_shape(last) == json_shape(expected)
     assert last["task_result"]["elements"][0]["element_id"] == element["element_id"]
 
 
-async def test_images_by_url(api: Api, ours: There, theirs: There, media: Gallery) -> None:
+async def test_images_by_url(
+    api: Api, ours: ApiConfig, theirs: ApiConfig, media: MediaHost
+) -> None:
     body = request_body(**media.images("front", "side"))
-    async with working(api.resources.settings):
+    async with running_worker(api.resources.settings):
         here = await story(ours, body)
     there = await story(theirs, body)
     is_the_same(there, here)
@@ -92,38 +101,42 @@ async def test_images_by_url(api: Api, ours: There, theirs: There, media: Galler
     assert [element[name] for name in MATERIALS] == [expected[name] for name in MATERIALS]
 
 
-async def test_images_as_base64(api: Api, ours: There, theirs: There) -> None:
-    async with working(api.resources.settings):
+async def test_images_as_base64(api: Api, ours: ApiConfig, theirs: ApiConfig) -> None:
+    async with running_worker(api.resources.settings):
         here = await story(ours, request_body())
     is_the_same(await story(theirs, request_body()), here)
 
 
-async def test_a_video_with_a_voice(api: Api, ours: There, theirs: There, media: Gallery) -> None:
+async def test_a_video_with_a_voice(
+    api: Api, ours: ApiConfig, theirs: ApiConfig, media: MediaHost
+) -> None:
     body = request_body(
         **media.video("film"), element_image_list=None, element_voice_id="829836802793406000"
     )
-    async with working(api.resources.settings):
+    async with running_worker(api.resources.settings):
         here = await story(ours, body)
     is_the_same(await story(theirs, body), here)
 
 
-async def test_what_fails_says_why(api: Api, ours: There, theirs: There, provider: Remote) -> None:
+async def test_what_fails_says_why(
+    api: Api, ours: ApiConfig, theirs: ApiConfig, provider: SimulatorClient
+) -> None:
     await provider.admin("faults", {"fail": "no face was found", "times": 2})
-    async with working(api.resources.settings):
+    async with running_worker(api.resources.settings):
         here = await story(ours, request_body())
     there = await story(theirs, request_body())
-    assert shape(here.ended) == shape(there.ended)
+    assert json_shape(here.ended) == json_shape(there.ended)
     for one in (here.ended, here.told[-1], there.ended):
         assert (one["task_status"], one["task_status_msg"]) == ("failed", "no face was found")
 
 
 async def test_before_anything_is_sent_a_task_reads_submitted(
-    ours: There, theirs: There, provider: Remote
+    ours: ApiConfig, theirs: ApiConfig, provider: SimulatorClient
 ) -> None:
     await provider.admin("settings", {"processing_after": 600.0, "finished_after": 600.0})
     seen = []
     for there in (ours, theirs):
-        async with client(there) as caller:
+        async with provider_api_client(there) as caller:
             made = await caller.create(request_body())
             read = await caller.query(made["task_id"])
             assert read == made | {"task_status_msg": ""}
@@ -131,30 +144,30 @@ async def test_before_anything_is_sent_a_task_reads_submitted(
                 "submitted",
                 {"external_task_id": ""},
             )
-            seen.append(shape(read))
+            seen.append(json_shape(read))
     assert seen[0] == seen[1]
 
 
-async def test_a_canceled_one_reads_failed(api: Api, ours: There) -> None:
-    async with client(ours) as caller:
+async def test_a_canceled_one_reads_failed(api: Api, ours: ApiConfig) -> None:
+    async with provider_api_client(ours) as caller:
         made = await caller.create(request_body(external_task_id="mine"))
         await api.http.post(f"/v1/subjects/{made['task_id']}/cancel")
         read = await caller.query("mine")
     assert (read["task_status"], read["task_status_msg"]) == ("failed", "canceled")
 
 
-async def names(caller: Client, **query: int) -> list[str]:
+async def names(caller: ProviderApiClient, **query: int) -> list[str]:
     return [one["task_info"]["external_task_id"] for one in await caller.page(**query)]
 
 
 async def test_pages_are_numbered_and_the_newest_come_first(
-    ours: There, theirs: There, clock: Clock
+    ours: ApiConfig, theirs: ApiConfig, clock: Clock
 ) -> None:
     for there in (ours, theirs):
-        async with client(there) as caller:
+        async with provider_api_client(there) as caller:
             assert await caller.page() == []
             for number in range(32):
-                clock.pass_by(1)
+                clock.advance(1)
                 await caller.create(request_body(external_task_id=f"n{number:02}"))
             newest = [f"n{number:02}" for number in reversed(range(32))]
             assert await names(caller) == newest[:30]
@@ -164,8 +177,8 @@ async def test_pages_are_numbered_and_the_newest_come_first(
             assert await caller.page(pageNum=1000, pageSize=500) == []
 
 
-async def test_slashes_at_the_end_and_in_ids_are_borne(ours: There) -> None:
-    async with client(ours) as caller:
+async def test_slashes_at_the_end_and_in_ids_are_borne(ours: ApiConfig) -> None:
+    async with provider_api_client(ours) as caller:
         answer = await caller.http.post(f"{PATH}/", json=request_body(external_task_id="a/b%c?d#/"))
         made = answer.json()["data"]
         assert await caller.query(made["task_id"] + "/") == await caller.query(made["task_id"])
@@ -175,8 +188,8 @@ async def test_slashes_at_the_end_and_in_ids_are_borne(ours: There) -> None:
         assert (await caller.http.get(f"{PATH}/?pageSize=1")).json()["data"] == [read]
 
 
-async def test_our_id_goes_before_another_s_external_one(ours: There) -> None:
-    async with client(ours) as caller:
+async def test_our_id_goes_before_another_s_external_one(ours: ApiConfig) -> None:
+    async with provider_api_client(ours) as caller:
         first = await caller.create(request_body())
         second = await caller.create(request_body(external_task_id=first["task_id"]))
         assert (await caller.query(first["task_id"]))["task_info"] == {"external_task_id": ""}
@@ -185,7 +198,7 @@ async def test_our_id_goes_before_another_s_external_one(ours: There) -> None:
         }
 
 
-async def test_we_may_be_our_own_provider(api: Api, ours: There, clock: Clock) -> None:
+async def test_we_may_be_our_own_provider(api: Api, ours: ApiConfig, clock: Clock) -> None:
     """Our client, which branches on codes and on two messages, understands our answers."""
     body = request_body(external_task_id="sub_1", callback_url="http://127.0.0.1:65009/")
     remote = Provider(ours.base_url, ApiKey(ours.key), 30.0, clock)

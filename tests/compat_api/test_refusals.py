@@ -15,9 +15,11 @@ from service.intake.web import routes
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from tests.support.api import Api
-from tests.support.api_under_provider_paths import PATH, data
 from tests.support.database import fetch
-from tests.support.simulator import KEY, Remote, request_body, served
+from tests.support.http_server import http_server
+from tests.support.provider_api_client import data_of
+from tests.support.request_bodies import request_body
+from tests.support.simulator import API_KEY, PATH, SimulatorClient
 
 BROKEN = {
     "element_name": "",
@@ -72,7 +74,7 @@ def repeated(**changes: object) -> Mistake:
 
     async def call(http: httpx.AsyncClient) -> httpx.Response:
         first = await http.post(PATH, json=TAKEN)
-        assert data(first)["task_info"] == {"external_task_id": "taken"}
+        assert data_of(first)["task_info"] == {"external_task_id": "taken"}
         return await http.post(PATH, json={**TAKEN, **changes})
 
     return call
@@ -82,7 +84,7 @@ MISTAKES: dict[str, tuple[Mistake, int, int, str]] = {  # HTTP status, code, wha
     "no key": (keyless(), 401, 1001, ""),
     "an empty key": (get(PATH, ""), 401, 1001, ""),
     "a scheme alone": (get(PATH, "Bearer"), 401, 1000, ""),
-    "another scheme": (get(PATH, f"Basic {KEY}"), 401, 1000, ""),
+    "another scheme": (get(PATH, f"Basic {API_KEY}"), 401, 1000, ""),
     "a wrong key": (get(f"{PATH}/x", "Bearer x"), 401, 1002, ""),
     "no JSON": (posted(b"{'a': 1}"), 400, 1200, "JSON"),
     "no body": (posted(b""), 400, 1200, "JSON"),
@@ -117,13 +119,13 @@ def is_refused(answer: httpx.Response, status: int, code: int) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("what", MISTAKES)
-async def test_a_mistake_is_answered_alike(api: Api, provider: Remote, what: str) -> None:
+async def test_a_mistake_is_answered_alike(api: Api, provider: SimulatorClient, what: str) -> None:
     mistake, status, code, said = MISTAKES[what]
     for http in (provider.http, api.http):
         assert said in is_refused(await mistake(http), status, code)["message"]
 
 
-async def test_all_that_is_wrong_is_said_at_once(api: Api, provider: Remote) -> None:
+async def test_all_that_is_wrong_is_said_at_once(api: Api, provider: SimulatorClient) -> None:
     for http in (provider.http, api.http):
         answer = await http.post(PATH, json=request_body(**BROKEN))
         message = is_refused(answer, 400, 1201)["message"]
@@ -154,16 +156,16 @@ async def test_a_key_without_the_scope_has_no_right(api: Api) -> None:
 
 
 async def test_an_account_knows_nothing_of_another_s_ids(api: Api) -> None:
-    made = data(await api.http.post(PATH, json=TAKEN))
+    made = data_of(await api.http.post(PATH, json=TAKEN))
     key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     for name in (made["task_id"], "taken"):
         is_refused(await api.http.get(f"{PATH}/{name}", headers=headers), 400, 1201)
-    assert data(await api.http.get(PATH, headers=headers)) == []
-    theirs = data(await api.http.post(PATH, json=TAKEN, headers=headers))
+    assert data_of(await api.http.get(PATH, headers=headers)) == []
+    theirs = data_of(await api.http.post(PATH, json=TAKEN, headers=headers))
     assert theirs["task_id"] != made["task_id"]
     for mine, headers_ in ((made, {}), (theirs, headers)):
-        read = data(await api.http.get(f"{PATH}/taken", headers=headers_))
+        read = data_of(await api.http.get(f"{PATH}/taken", headers=headers_))
         assert read["task_id"] == mine["task_id"]
 
 
@@ -174,7 +176,9 @@ async def test_no_id_is_more_than_unknown(api: Api, name: str) -> None:
 
 async def test_what_comes_again_under_its_idempotency_key_is_answered_again(api: Api) -> None:
     headers = {"idempotency-key": "k1"}
-    first, again = [data(await api.http.post(PATH, json=TAKEN, headers=headers)) for _ in range(2)]
+    first, again = [
+        data_of(await api.http.post(PATH, json=TAKEN, headers=headers)) for _ in range(2)
+    ]
     assert again == first
     other = request_body(element_name="B")
     answer = await api.http.post(PATH, json=other, headers=headers)
@@ -183,7 +187,7 @@ async def test_what_comes_again_under_its_idempotency_key_is_answered_again(api:
 
 
 async def test_query_parameters_that_the_provider_does_not_know_are_ignored(api: Api) -> None:
-    assert data(await api.http.get(f"{PATH}?pageSize=1&sort=asc")) == []
+    assert data_of(await api.http.get(f"{PATH}?pageSize=1&sort=asc")) == []
 
 
 @pytest.fixture
@@ -193,7 +197,7 @@ async def strict(api: Api) -> AsyncIterator[httpx.AsyncClient]:
     own = replace(api.resources, settings=settings, queue_limit=QueueLimit(1))
     app = build(own)
     async with (
-        served(app) as there,
+        http_server(app) as there,
         httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
     ):
         http.headers = api.http.headers
@@ -201,9 +205,9 @@ async def strict(api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_too_many_are_told_when_to_come_again(
-    strict: httpx.AsyncClient, provider: Remote
+    strict: httpx.AsyncClient, provider: SimulatorClient
 ) -> None:
-    data(await strict.post(PATH, json=request_body()))
+    data_of(await strict.post(PATH, json=request_body()))
     full = await strict.post(PATH, json=request_body())
     fast = await strict.post(PATH, json=request_body())
     is_refused(full, 429, 1303)
@@ -219,7 +223,7 @@ async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
     nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     app = build(replace(api.resources, database=nowhere))
     async with (
-        served(app) as there,
+        http_server(app) as there,
         httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
     ):
         http.headers = api.http.headers

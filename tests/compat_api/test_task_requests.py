@@ -7,12 +7,11 @@ import pytest
 from service.compat_api.domain.task_requests import KNOWN, given
 from service.intake.domain import request_rules
 from service.kit.errors import Invalid
-from tests.support.request_bodies import check
-from tests.support.subjects import a_request
+from tests.support.request_bodies import check, request_body
 
 UNSET: list[Any] = [None, "", [], {}]
 VIDEO = {"refer_videos": [{"video_url": "https://example.com/a.mp4"}]}
-A_VIDEO = a_request(
+A_VIDEO = request_body(
     reference_type="video_refer",
     element_image_list=None,
     element_video_list=VIDEO,
@@ -38,7 +37,7 @@ def test_each_field_of_the_rules_is_known() -> None:
 )
 def test_an_optional_field_that_is_not_set_is_left_aside(name: str, unset: object) -> None:
     """Whatever is written in its place."""
-    body = a_request()
+    body = request_body()
     body.pop(name, None)
     assert accepted(body | {name: unset}) == accepted(body)
 
@@ -47,20 +46,22 @@ def test_an_optional_field_that_is_not_set_is_left_aside(name: str, unset: objec
 @pytest.mark.parametrize("name", [*REQUIRED, "element_image_list"])
 def test_a_required_field_that_is_not_set_is_missed(name: str, unset: object) -> None:
     with pytest.raises(Invalid) as refused:
-        accepted(a_request() | {name: unset})
+        accepted(request_body() | {name: unset})
     assert [(one.pointer, one.code) for one in refused.value.errors] == [(f"/{name}", "required")]
 
 
 @pytest.mark.parametrize("unset", UNSET)
 def test_what_is_not_set_within_others_is_left_aside_too(unset: Any) -> None:  # noqa: ANN401
-    plain = accepted(a_request())
-    images = a_request()["element_image_list"]
+    plain = accepted(request_body())
+    images = request_body()["element_image_list"]
     more = [*images["refer_images"], unset, {"image_url": unset}, {"image_url": unset, "x": 1}]
-    body = a_request(element_image_list=images | {"refer_images": more, "mask": unset})
+    body = request_body(element_image_list=images | {"refer_images": more, "mask": unset})
     assert accepted(body) == plain
     tags = [unset, {"tag_id": unset}, {"tag_id": "o_103", "name": unset}, {"name": "meme"}]
-    assert accepted(a_request(tag_list=tags)) == accepted(a_request(tag_list=[{"tag_id": "o_103"}]))
-    nothing = a_request()
+    assert accepted(request_body(tag_list=tags)) == accepted(
+        request_body(tag_list=[{"tag_id": "o_103"}])
+    )
+    nothing = request_body()
     nothing.pop("tag_list", None)
     assert accepted(nothing | {"tag_list": [{"tag_id": unset}]}) == accepted(nothing)
     videos = {"refer_videos": [unset, *VIDEO["refer_videos"], {"video_url": unset}]}
@@ -74,21 +75,21 @@ def test_a_list_of_nothing_that_is_set_is_missed(unset: object) -> None:
         {"refer_images": [{"image_url": unset}]},
     ):
         with pytest.raises(Invalid) as refused:
-            accepted(a_request(element_image_list=images))
+            accepted(request_body(element_image_list=images))
         assert [one.pointer for one in refused.value.errors] == ["/element_image_list"]
-    one = a_request()["element_image_list"] | {"refer_images": [{"image_url": unset}]}
+    one = request_body()["element_image_list"] | {"refer_images": [{"image_url": unset}]}
     with pytest.raises(Invalid) as refused:
-        accepted(a_request(element_image_list=one))
+        accepted(request_body(element_image_list=one))
     pointers = [field_error.pointer for field_error in refused.value.errors]
     assert pointers == ["/element_image_list/refer_images"]
 
 
 def test_what_nobody_knows_is_left_aside_wherever_it_stands() -> None:
     strange = {"model_name": "kling-v1", "watermark_info": {"enabled": False}, "": 0}
-    images = a_request()["element_image_list"]
+    images = request_body()["element_image_list"]
     others = [one | strange for one in images["refer_images"]]
-    body = a_request(element_image_list=images | {"refer_images": others} | strange) | strange
-    assert accepted(body) == accepted(a_request())
+    body = request_body(element_image_list=images | {"refer_images": others} | strange) | strange
+    assert accepted(body) == accepted(request_body())
     tags = [one | strange | {"name": "meme"} for one in A_VIDEO["tag_list"]]
     videos = {"refer_videos": [VIDEO["refer_videos"][0] | strange]} | strange
     body = A_VIDEO | {"tag_list": tags, "element_video_list": videos} | strange
@@ -97,7 +98,7 @@ def test_what_nobody_knows_is_left_aside_wherever_it_stands() -> None:
 
 def test_what_is_set_stays_as_it_is() -> None:
     assert given(A_VIDEO) == {name: one for name, one in A_VIDEO.items() if one is not None}
-    assert given(a_request()) == a_request()
+    assert given(request_body()) == request_body()
 
 
 @pytest.mark.parametrize(
@@ -106,15 +107,15 @@ def test_what_is_set_stays_as_it_is() -> None:
         ([], ""),
         ("text", ""),
         (None, ""),
-        (a_request(element_name=0), "/element_name"),
-        (a_request(element_name=False), "/element_name"),
-        (a_request(element_name=["Ada"]), "/element_name"),
-        (a_request(element_image_list="x"), "/element_image_list"),
-        (a_request(element_image_list=[{"frontal_image": "x"}]), "/element_image_list"),
-        (a_request(tag_list={"tag_id": "o_101"}), "/tag_list"),
-        (a_request(tag_list=["o_101"]), "/tag_list/0"),
-        (a_request(tag_list=[{"tag_id": 101}]), "/tag_list/0/tag_id"),
-        (a_request(callback_url=0), "/callback_url"),
+        (request_body(element_name=0), "/element_name"),
+        (request_body(element_name=False), "/element_name"),
+        (request_body(element_name=["Ada"]), "/element_name"),
+        (request_body(element_image_list="x"), "/element_image_list"),
+        (request_body(element_image_list=[{"frontal_image": "x"}]), "/element_image_list"),
+        (request_body(tag_list={"tag_id": "o_101"}), "/tag_list"),
+        (request_body(tag_list=["o_101"]), "/tag_list/0"),
+        (request_body(tag_list=[{"tag_id": 101}]), "/tag_list/0/tag_id"),
+        (request_body(callback_url=0), "/callback_url"),
     ],
 )
 def test_what_is_of_another_type_is_refused_as_ever(body: object, pointer: str) -> None:

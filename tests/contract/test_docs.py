@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.openapi.routes import document
 from tests.support.api import Api
-from tests.support.simulator import served
+from tests.support.http_server import http_server
 
 QUIET = (
     "--headless",
@@ -144,7 +144,7 @@ async def test_a_page_that_asked_others_would_be_noticed(tmp_path: Path) -> None
     async def greedy(scope: Scope, _receive: Receive, send: Send) -> None:
         await HTMLResponse('<img src="http://outside.example/x.png">')(scope, _receive, send)
 
-    async with served(greedy) as address:
+    async with http_server(greedy) as address:
         _, requests = await browse(address, tmp_path)
     assert "http://outside.example/x.png" in requests
 

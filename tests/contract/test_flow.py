@@ -8,16 +8,18 @@ from standardwebhooks import Webhook
 from service.job_queue import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.simulator import Receiver, Remote, until
+from tests.support.simulator import SimulatorClient
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver
 
 
-async def fault(provider: Remote, **rule: object) -> None:
+async def fault(provider: SimulatorClient, **rule: object) -> None:
     answer = await provider.admin("faults", rule)
     assert answer.status_code < 300, answer.text
 
 
 async def test_a_subject_goes_the_whole_way_and_a_subscriber_hears_of_each_step(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.subscribe(subscriber.url)
     subject = await api.create()
@@ -31,7 +33,7 @@ async def test_a_subject_goes_the_whole_way_and_a_subscriber_hears_of_each_step(
     assert types[-1] == "succeeded"
     for _ in types:
         await api.work(Work.DELIVER)
-    await until(lambda: len(subscriber.got) == len(types))
+    await wait_until(lambda: len(subscriber.got) == len(types))
     for sequence, (headers, body) in enumerate(subscriber.got, 1):
         event = Webhook(made["secret"]).verify(body, headers)
         assert event["data"]["sequence"] == sequence
@@ -39,7 +41,9 @@ async def test_a_subject_goes_the_whole_way_and_a_subscriber_hears_of_each_step(
     assert await api.violations() == []
 
 
-async def test_the_event_in_the_feed_is_the_one_delivered(api: Api, subscriber: Receiver) -> None:
+async def test_the_event_in_the_feed_is_the_one_delivered(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     await api.subscribe(subscriber.url)
     subject = await api.create()
     await api.work(Work.DELIVER)
@@ -52,7 +56,9 @@ async def test_the_event_in_the_feed_is_the_one_delivered(api: Api, subscriber: 
     assert event["data"]["id"] == subject["id"]
 
 
-async def test_a_refused_subject_fails_with_the_providers_words(api: Api, provider: Remote) -> None:
+async def test_a_refused_subject_fails_with_the_providers_words(
+    api: Api, provider: SimulatorClient
+) -> None:
     await fault(provider, element_name="Ada", code=1301)
     subject = await api.create()
     await api.work(Work.SUBMIT)
@@ -64,14 +70,14 @@ async def test_a_refused_subject_fails_with_the_providers_words(api: Api, provid
 
 
 async def test_a_lost_answer_is_looked_up_and_nothing_is_sent_twice(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await fault(provider, answer="drop", accept=True, lose=True)
     subject = await api.create()
     await api.work(Work.SUBMIT)
     assert (await api.read(subject["id"]))["state"] == "unconfirmed"
     await provider.ended(subject["id"])
-    clock.pass_by(2)
+    clock.advance(2)
     await api.work()
     assert (await api.read(subject["id"]))["state"] == "succeeded"
     ledger = await provider.ledger(subject["id"])
@@ -80,7 +86,7 @@ async def test_a_lost_answer_is_looked_up_and_nothing_is_sent_twice(
 
 @pytest.mark.parametrize("code", [1302, 1303, 5001])
 async def test_a_subject_told_to_wait_waits_in_the_queue_and_is_sent_again(
-    api: Api, provider: Remote, clock: Clock, code: int
+    api: Api, provider: SimulatorClient, clock: Clock, code: int
 ) -> None:
     await fault(provider, code=code)
     subject = await api.create()
@@ -88,6 +94,6 @@ async def test_a_subject_told_to_wait_waits_in_the_queue_and_is_sent_again(
     assert (await api.read(subject["id"]))["state"] == "queued"
     await api.work(Work.SUBMIT)
     assert (await api.read(subject["id"]))["state"] == "queued", "it is not due yet"
-    clock.pass_by(61)
+    clock.advance(61)
     await api.work(Work.SUBMIT)
     assert (await api.ended(subject["id"]))["state"] == "succeeded"

@@ -15,9 +15,9 @@ from service.app import ROUTES
 from service.openapi.routes import document
 from tests.accounts.test_access import NEEDS, OWN
 from tests.support.api import Api
-from tests.support.callbacks import record, signed, token
+from tests.support.callbacks import older_callback, signed_headers, url_token
 from tests.support.database import fetch
-from tests.support.simulator import Receiver
+from tests.support.webhook_receiver import WebhookReceiver
 
 DOCUMENT = document()
 CALLBACKS = {"/callbacks", "/callbacks/{address}", "/callbacks/{source}/{token}"}
@@ -171,16 +171,18 @@ def examples() -> Iterator[Example]:
             yield Example(method, path, call, body, first=number == 0)
 
 
-async def make(api: Api, subscriber: Receiver) -> dict[str, str]:
+async def make(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     """Something of each kind, by its name in a path: the ids in the document are made up."""
     made, subject = await api.subscribe(subscriber.url), await api.create()
-    body = record(None, task="7")
-    await api.http.post("/callbacks", content=body, headers=signed(body, api.resources.clock()))
+    body = older_callback(None, task="7")
+    await api.http.post(
+        "/callbacks", content=body, headers=signed_headers(body, api.resources.clock())
+    )
     (callback,) = await fetch(api.resources, "SELECT id FROM callbacks WHERE task_id = '7'")
     (delivery,) = await fetch(
         api.resources, "SELECT id FROM deliveries WHERE subscriber_id = $1", made["id"]
     )
-    address = token(api.resources, subject["id"])
+    address = url_token(api.resources, subject["id"])
     return {
         "subject_id": subject["id"],
         "subscriber_id": made["id"],
@@ -193,13 +195,13 @@ async def make(api: Api, subscriber: Receiver) -> dict[str, str]:
     }
 
 
-async def test_each_example_is_answered_as_declared(api: Api, subscriber: Receiver) -> None:
+async def test_each_example_is_answered_as_declared(api: Api, subscriber: WebhookReceiver) -> None:
     things = await make(api, subscriber)
     for number, example in enumerate(examples()):
         request = example.request(api, things)
         if example.path in CALLBACKS:
             now = api.resources.clock()
-            request.headers.update(signed(request.content, now, f"msg_{number}"))
+            request.headers.update(signed_headers(request.content, now, f"msg_{number}"))
         answer = await api.http.send(request)
         assert answer.is_success, (example, answer.text)
         is_the_answer(answer, example.call)

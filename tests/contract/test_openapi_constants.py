@@ -31,7 +31,7 @@ from service.openapi.routes import document
 from service.status.web import conditional
 from service.subscribers.domain import custom_headers, subscriber_rules
 from service.subscribers.steps import rotate
-from tests.support.openapi_constants import PLACES
+from tests.support.openapi_constants import DOCUMENTED
 
 DOCUMENT = document()
 SCHEMAS: Mapping[str, Any] = DOCUMENT["components"]["schemas"]
@@ -97,7 +97,7 @@ def counts(keyword: str, value: object) -> bool:
 def test_each_limit_and_word_is_that_of_the_code_and_none_is_left_out() -> None:
     held = {
         written(place, keyword, value)
-        for place, its in PLACES.items()
+        for place, its in DOCUMENTED.items()
         for keyword, value in its.items()
     }
     found = {written(*rule) for rule in in_document() if not ELSEWHERE.fullmatch(rule[0])}

@@ -13,11 +13,11 @@ from service.subjects.domain.lifecycle import State
 from service.submission.steps import submit
 from tests.contract.test_openapi import CALLBACKS, CALLS, DOCUMENT, examples, found, make
 from tests.support.api import Api
-from tests.support.callbacks import ELEMENT, record, signed
+from tests.support.callbacks import ELEMENT_ID, older_callback, signed_headers
 from tests.support.database import fetch
-from tests.support.simulator import Receiver, receiver
-from tests.support.subject_states import reach
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
+from tests.support.subjects import subject_in_state
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 Schema = dict[str, Any]
 VOICE = {
@@ -27,7 +27,7 @@ VOICE = {
     "owned_by": "u",
 }
 MADE = {
-    "element_id": int(ELEMENT),
+    "element_id": int(ELEMENT_ID),
     "element_name": "Ada",
     "element_description": "as made",
     "reference_type": "image_refer",
@@ -114,20 +114,20 @@ def members(answer: httpx.Response, call: Schema) -> set[str]:
 
 async def called_back(api: Api, subject_id: str) -> None:
     """A subject that the provider has made, with all that it may say of it."""
-    body = record(subject_id, **TASK)
-    headers = signed(body, api.resources.clock(), f"msg_{subject_id}")
+    body = older_callback(subject_id, **TASK)
+    headers = signed_headers(body, api.resources.clock(), f"msg_{subject_id}")
     assert (await api.http.post("/callbacks", content=body, headers=headers)).is_success
 
 
-async def several(api: Api, subscriber: Receiver) -> dict[str, str]:
+async def several(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     """Something of each kind, by its name in a path; `task_id` names a subject that has all that a
     subject may have."""
     await api.http.post("/callbacks", content=NO_TEXT)
-    await reach(api, State.FAILED)
+    await subject_in_state(api, State.FAILED)
     made = await api.create(element_video_list={"refer_videos": []})
     await submit.claim(api.resources, 1)
     await called_back(api, made["id"])
-    async with receiver(GONE) as gone:
+    async with webhook_receiver(GONE) as gone:
         await api.subscribe(gone.url)
         things = await make(api, subscriber)
         await api.work(Work.DELIVER)
@@ -140,14 +140,16 @@ async def several(api: Api, subscriber: Receiver) -> dict[str, str]:
     }
 
 
-async def answers(api: Api, subscriber: Receiver) -> AsyncIterator[tuple[httpx.Response, Schema]]:
+async def answers(
+    api: Api, subscriber: WebhookReceiver
+) -> AsyncIterator[tuple[httpx.Response, Schema]]:
     """What each example is answered, and each call that reads without any parameter."""
     things = await several(api, subscriber)
     for number, example in enumerate(examples()):
         request = example.request(api, things)
         if example.path in CALLBACKS:
             now = api.resources.clock()
-            request.headers.update(signed(request.content, now, f"msg_{number}"))
+            request.headers.update(signed_headers(request.content, now, f"msg_{number}"))
         yield await api.http.send(request), example.call
         if example.method == "GET":
             path = example.path.format(**things | {"subject_id": things["task_id"]})
@@ -155,12 +157,16 @@ async def answers(api: Api, subscriber: Receiver) -> AsyncIterator[tuple[httpx.R
         if example.method == "DELETE":
             things = await several(api, subscriber)
     (batch,) = [call for _, _, call in CALLS if call["operationId"] == "createSubjects"]
-    bodies = [a_request("Ada", external_task_id="x"), a_request("Eve", external_task_id="x"), {}]
+    bodies = [
+        request_body("Ada", external_task_id="x"),
+        request_body("Eve", external_task_id="x"),
+        {},
+    ]
     yield await api.http.post("/v1/subjects/batch", json={"subjects": bodies}), batch
 
 
 async def test_each_member_of_an_answer_is_shown_by_some_answer(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     seen: set[str] = set()
     async for answer, call in answers(api, subscriber):

@@ -14,8 +14,8 @@ from service.kit.http.responses import STATUS
 from service.local.ports import free_port
 from tests.support.api import Api
 from tests.support.database import fetch
-from tests.support.simulator import served
-from tests.support.subjects import a_request
+from tests.support.http_server import http_server
+from tests.support.request_bodies import request_body
 
 NOT_JSON: tuple[dict[str, str], ...] = (
     {},
@@ -69,7 +69,7 @@ async def test_json_that_is_no_object_breaks_the_rules(api: Api) -> None:
 
 
 async def test_every_broken_rule_has_a_pointer_a_code_and_a_message(api: Api) -> None:
-    body = a_request(element_name=7, tag_list=[{"tag_id": "o_999"}, {"tag": "o_101"}])
+    body = request_body(element_name=7, tag_list=[{"tag_id": "o_999"}, {"tag": "o_101"}])
     answer = await api.http.post("/v1/subjects", json=body)
     is_problem(answer, 422, "invalid")
     errors = answer.json()["errors"]
@@ -97,7 +97,7 @@ async def test_without_postgres_callers_are_told_to_come_back(api: Api) -> None:
     nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     app = build(replace(api.resources, database=nowhere))
     async with (
-        served(app) as there,
+        http_server(app) as there,
         httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
     ):
         http.headers = api.http.headers

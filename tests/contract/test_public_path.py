@@ -14,8 +14,8 @@ from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.resources import Resources
 from tests.support.api import Api
 from tests.support.database import fetch
-from tests.support.simulator import served
-from tests.support.subjects import a_request
+from tests.support.http_server import http_server
+from tests.support.request_bodies import request_body
 
 ROOT = "/media/callsheet"
 
@@ -36,7 +36,7 @@ def proxied(app: ASGIApp) -> ASGIApp:
 @pytest.fixture
 async def behind(resources: Resources) -> AsyncIterator[Api]:
     app = build(resources)
-    async with served(proxied(app), BoundedHttpProtocol) as address:
+    async with http_server(proxied(app), BoundedHttpProtocol) as address:
         settings = replace(resources.settings, public_url=address + ROOT)
         app.state.resources = reachable = replace(resources, settings=settings)
         key = await api_keys.create(reachable, "acme", api_keys.SCOPES)
@@ -68,7 +68,7 @@ async def test_the_description_says_where_the_calls_are(behind: Api, api: Api) -
 
 
 async def test_the_provider_calls_back_under_the_path(behind: Api) -> None:
-    answer = await behind.http.post("/v1/subjects", json=a_request())
+    answer = await behind.http.post("/v1/subjects", json=request_body())
     assert answer.headers["location"] == f"{ROOT}/v1/subjects/{answer.json()['id']}"
     assert (await follow(behind, answer)).status_code == 200
     await behind.work()

@@ -13,7 +13,7 @@ from service.accounts.steps import api_keys
 from service.local.ports import free_port
 from service.settings import Settings, read_settings
 from service.wiring import open_resources
-from tests.support.simulator import until
+from tests.support.waiting import wait_until
 from tests.test_server import listens
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -27,7 +27,7 @@ async def test_schemathesis_finds_nothing(environ: dict[str, str]) -> None:
         key = await api_keys.create(resources, "acme", api_keys.SCOPES)
     stop = asyncio.Event()
     running = asyncio.create_task(server.run(settings, stop))
-    await until(lambda: listens(settings))
+    await wait_until(lambda: listens(settings))
     try:
         code, said = await run(settings, key)
     finally:

@@ -8,8 +8,9 @@ from structlog.typing import EventDict
 from service.job_queue import Work
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET
 from tests.support.api import Api
-from tests.support.simulator import KEY, Receiver, Remote
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
+from tests.support.simulator import API_KEY, SimulatorClient
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 def secrets_in(text: str, *secrets: str) -> list[str]:
@@ -33,8 +34,8 @@ def plain(value: object) -> Iterator[str]:
 
 async def test_no_secret_is_logged_in_a_whole_flow_with_its_accidents(
     api: Api,
-    subscriber: Receiver,
-    provider: Remote,
+    subscriber: WebhookReceiver,
+    provider: SimulatorClient,
     logged: list[EventDict],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -47,12 +48,12 @@ async def test_no_secret_is_logged_in_a_whole_flow_with_its_accidents(
     for _ in range(4):
         await api.create()
         await api.work()
-    await api.http.post("/v1/subjects", json=a_request(element_name=""))
+    await api.http.post("/v1/subjects", json=request_body(element_name=""))
     await api.http.get("/v1/subjects", headers={"authorization": f"Bearer {key}x"})
     await api.http.post("/callbacks", content=b"{}", headers={"webhook-id": WEBHOOK_SECRET})
     url = api.resources.settings.database_url
     password = url.partition("://")[2].partition(":")[2].partition("@")[0]
-    secrets = [made["secret"], key, KEY, SECRET_KEY, WEBHOOK_SECRET, password]
+    secrets = [made["secret"], key, API_KEY, SECRET_KEY, WEBHOOK_SECRET, password]
     assert len(logged) > 10
     for line in logged:
         assert secrets_in(" ".join(plain(line)), *secrets) == [], line
@@ -63,11 +64,13 @@ async def test_no_secret_is_logged_in_a_whole_flow_with_its_accidents(
 async def test_resources_and_settings_do_not_show_their_secrets(api: Api) -> None:
     shown = repr(api.resources)
     url = api.resources.settings.database_url
-    for secret in (KEY, SECRET_KEY, WEBHOOK_SECRET, url, "secret key for tests only"):
+    for secret in (API_KEY, SECRET_KEY, WEBHOOK_SECRET, url, "secret key for tests only"):
         assert secrets_in(shown, secret) == []
 
 
-async def test_no_answer_shows_a_secret_but_the_first(api: Api, subscriber: Receiver) -> None:
+async def test_no_answer_shows_a_secret_but_the_first(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     made = await api.subscribe(subscriber.url)
     key = api.http.headers["authorization"].removeprefix("Bearer ")
     subject = await api.create()
@@ -86,4 +89,4 @@ async def test_no_answer_shows_a_secret_but_the_first(api: Api, subscriber: Rece
     ):
         answer = await api.http.get(path)
         shown = answer.text + str(answer.headers)
-        assert secrets_in(shown, made["secret"], key, KEY, SECRET_KEY, WEBHOOK_SECRET) == []
+        assert secrets_in(shown, made["secret"], key, API_KEY, SECRET_KEY, WEBHOOK_SECRET) == []

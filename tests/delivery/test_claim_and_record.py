@@ -75,7 +75,7 @@ async def test_the_second_event_waits_until_the_first_has_ended(api: Api, clock:
     assert await claimed(api.resources) == []
     assert await recorded(api.resources, first, state=DeliveryState.PENDING) == (True, False)
     assert await claimed(api.resources) == [], "the first is not done with"
-    clock.pass_by(5)
+    clock.advance(5)
     (first,) = await claimed(api.resources)
     assert (first.sequence, first.attempts) == (1, 1)
     assert await recorded(api.resources, first) == (True, True)
@@ -114,9 +114,9 @@ async def test_a_lapsed_claim_is_due_again_and_its_claimant_fenced_off(
     await api.subscribe(NOBODY)
     await api.create()
     (stale,) = await claimed(api.resources, "lse_old")
-    clock.pass_by(LEASE.total_seconds() - 1)
+    clock.advance(LEASE.total_seconds() - 1)
     assert await claimed(api.resources) == []
-    clock.pass_by(1)
+    clock.advance(1)
     (fresh,) = await claimed(api.resources, "lse_new")
     assert fresh.id == stale.id
     assert await recorded(api.resources, stale) == (False, False)

@@ -18,12 +18,12 @@ from service.subjects.domain.event import (
 )
 from service.subscribers.domain.subscriber_rules import EVENT_TYPES
 from service.subscribers.steps.send_test import TYPE
-from tests.support.subjects import NOW, a_subject
+from tests.support.subjects import NOW, make_subject
 
 SUBSCRIBER = "sbr_00000000000000000000000001"
 TIME = "2026-11-22T12:00:00.000Z"
 EVENTS = [
-    *(subject_event(a_subject(state=state, updated_at=NOW)) for state in SUBJECT_EVENT_TYPES),
+    *(subject_event(make_subject(state=state, updated_at=NOW)) for state in SUBJECT_EVENT_TYPES),
     *(subscriber_event("acc_1", SUBSCRIBER, 1, told, NOW, reason="why") for told in HealthNotice),
 ]
 BODIES = {event.type: event.body for event in EVENTS}

@@ -23,8 +23,10 @@ from service.subjects.steps.transition import transition
 from service.subscribers.steps import manage
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.simulator import Receiver, served, until
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.http_server import http_server
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver
 
 SCHEDULE = (5.0, 300.0)
 LEASE = 30.0  # seconds; as it is if nothing is set
@@ -55,7 +57,7 @@ class Backend:
 async def backend(status: int, **headers: str) -> AsyncIterator[Backend]:
     one = Backend(lambda: Response("no" * 9, status, headers))
     app = Starlette(routes=[Route("/hook", one.take, methods=["POST"])])
-    async with served(app) as address:
+    async with http_server(app) as address:
         one.url = f"{address}/hook"
         yield one
 
@@ -88,9 +90,9 @@ async def test_a_delivery_is_tried_by_the_schedule_and_then_dead_with_its_reason
         subject = await api.create()
         await submitted(api, subject["id"])
         for wait in (0.0, *SCHEDULE):
-            clock.pass_by(wait - 0.1)
+            clock.advance(wait - 0.1)
             await api.work(Work.DELIVER)
-            clock.pass_by(0.1)
+            clock.advance(0.1)
             await api.work(Work.DELIVER)
         first, second = await listed(api, made)
         assert first["state"] == "dead"
@@ -107,10 +109,10 @@ async def test_a_retry_after_puts_the_next_attempt_off(api: Api, clock: Clock) -
         await api.subscribe(busy.url)
         await api.create()
         await api.work(Work.DELIVER)
-        clock.pass_by(99)
+        clock.advance(99)
         await api.work(Work.DELIVER)
         assert len(busy.got) == 1
-        clock.pass_by(1)
+        clock.advance(1)
         await api.work(Work.DELIVER)
         assert len(busy.got) == 2
 
@@ -121,7 +123,7 @@ async def test_a_retry_after_beside_another_failure_says_nothing(api: Api, clock
         await api.subscribe(broken.url)
         await api.create()
         await api.work(Work.DELIVER)
-        clock.pass_by(5)
+        clock.advance(5)
         await api.work(Work.DELIVER)
         assert len(broken.got) == 2
 
@@ -137,7 +139,7 @@ async def test_an_answer_that_never_comes_is_an_attempt_too(api: Api) -> None:
 
 
 async def test_gone_disables_the_subscriber_and_cancels_what_waits(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     async with backend(410) as gone:
         made, other = await api.subscribe(gone.url), await api.subscribe(subscriber.url)
@@ -177,8 +179,8 @@ async def test_a_result_that_comes_after_the_lease_is_fenced_off(
         (stale,) = await ours.claim(10)
         slow.gate = gate = asyncio.Event()
         late = asyncio.create_task(ours.deliver(stale))
-        await until(lambda: len(slow.got) == 1)
-        clock.pass_by(LEASE)
+        await wait_until(lambda: len(slow.got) == 1)
+        clock.advance(LEASE)
         slow.answer = Response
         (fresh,) = await theirs.claim(10)
         await theirs.deliver(fresh)
@@ -192,13 +194,13 @@ async def test_a_result_that_comes_after_the_lease_is_fenced_off(
 
 
 async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
-    api: Api, clock: Clock, subscriber: Receiver
+    api: Api, clock: Clock, subscriber: WebhookReceiver
 ) -> None:
     deliverer = Deliverer(api.resources)
     await api.subscribe(subscriber.url)
     await api.create()
     (stale,) = await deliverer.claim(10)
-    clock.pass_by(LEASE)
+    clock.advance(LEASE)
     await deliverer.deliver(stale)
     assert subscriber.got == []
     await api.work(Work.DELIVER)
@@ -206,7 +208,7 @@ async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
 
 
 async def test_a_subscriber_removed_while_it_is_written_to_harms_nobody(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     deliverer = Deliverer(api.resources)
     made = await api.subscribe(subscriber.url)
@@ -225,6 +227,6 @@ async def test_a_subscriber_removed_while_an_event_is_written_harms_nobody(api: 
     async with resources.database.transaction() as tx:
         await tx.execute(delete(subscribers).where(subscribers.c.id == made["id"]))
         creating = asyncio.create_task(api.create())
-        await blocked(resources)
+        await wait_until_blocked(resources)
     assert (await creating)["state"] == "queued"
     assert await fetch(resources, "SELECT * FROM deliveries") == []

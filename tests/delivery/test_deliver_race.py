@@ -9,8 +9,8 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from tests.support.api import Api
-from tests.support.database import blocked
-from tests.support.simulator import Receiver
+from tests.support.database import wait_until_blocked
+from tests.support.webhook_receiver import WebhookReceiver
 
 GATE = 4711  # an advisory lock that recording waits for, by a trigger of this test's
 
@@ -23,7 +23,7 @@ TRIGGER = f"""
 
 
 async def test_an_event_written_while_the_one_before_is_recorded_is_delivered(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url)
     subject = await api.create()
@@ -32,10 +32,10 @@ async def test_an_event_written_while_the_one_before_is_recorded_is_delivered(
         await gate.execute(TRIGGER)
         await gate.fetchval("SELECT pg_advisory_lock($1)", GATE)
         delivering = asyncio.create_task(api.work(Work.DELIVER))
-        await blocked(api.resources)
+        await wait_until_blocked(api.resources)
         news = StatusUpdate(Signal.PROCESSING, provider_task_id="1")
         moving = asyncio.create_task(transition(api.resources, subject["id"], news))
-        both = asyncio.create_task(blocked(api.resources, 2))
+        both = asyncio.create_task(wait_until_blocked(api.resources, 2))
         await asyncio.wait([moving, both], return_when=asyncio.FIRST_COMPLETED)
         both.cancel()
         await gate.fetchval("SELECT pg_advisory_unlock($1)", GATE)

@@ -13,7 +13,8 @@ from service.job_queue import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import Receiver, served
+from tests.support.http_server import http_server
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 async def page(api: Api, subscriber: dict[str, Any], **params: str) -> dict[str, Any]:
@@ -41,7 +42,7 @@ async def through(api: Api, subscriber: dict[str, Any], **params: str) -> list[s
 
 
 async def test_a_delivery_is_shown_with_every_attempt_and_what_was_answered(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.subscribe(subscriber.url)
     assert await page(api, made) == {"data": [], "next_cursor": None}
@@ -51,7 +52,7 @@ async def test_a_delivery_is_shown_with_every_attempt_and_what_was_answered(
     assert waiting["next_attempt_at"] is not None
     subscriber.answers.append(500)
     await api.work(Work.DELIVER)
-    clock.pass_by(60)
+    clock.advance(60)
     await api.work(Work.DELIVER)
     (delivery,) = (await page(api, made))["data"]
     first, second = delivery["attempts"]
@@ -95,7 +96,7 @@ async def test_an_answer_is_shown_so_that_it_can_do_no_harm(api: Api) -> None:
     async def take(_: Request) -> Response:
         return Response(hostile + b"x" * 30_000, 200)
 
-    async with served(Starlette(routes=[Route("/", take, methods=["POST"])])) as address:
+    async with http_server(Starlette(routes=[Route("/", take, methods=["POST"])])) as address:
         made = await api.subscribe(f"{address}/")
         await api.create()
         await api.work(Work.DELIVER)
@@ -110,7 +111,7 @@ async def test_pages_join_without_a_seam_while_deliveries_are_added(api: Api, cl
     made = await api.subscribe("http://127.0.0.1:9999")
     for number in range(7):
         await api.create()
-        clock.pass_by(number % 2)  # some at the same time
+        clock.advance(number % 2)  # some at the same time
     expected = await ids(api, made)
     assert len(expected) == 7
     found: list[str] = []
@@ -118,7 +119,7 @@ async def test_pages_join_without_a_seam_while_deliveries_are_added(api: Api, cl
     while True:
         one = await page(api, made, limit="2", **cursor)
         found += [delivery["id"] for delivery in one["data"]]
-        clock.pass_by(1)
+        clock.advance(1)
         await api.create()
         if one["next_cursor"] is None:
             break
@@ -127,17 +128,17 @@ async def test_pages_join_without_a_seam_while_deliveries_are_added(api: Api, cl
 
 
 async def test_a_list_is_narrowed_to_a_state_and_to_an_event(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.subscribe(subscriber.url, schedule=[1])
     other = await api.subscribe("http://127.0.0.1:9999")
     for _ in range(3):
         await api.create()
-        clock.pass_by(1)
+        clock.advance(1)
     subscriber.answers += [500, 500, 200, 500]
     for _ in range(3):
         await api.work(Work.DELIVER)
-        clock.pass_by(2)
+        clock.advance(2)
     every = (await page(api, made))["data"]
     for state in ("pending", "delivered", "dead", "canceled"):
         wanted = [delivery["id"] for delivery in every if delivery["state"] == state]
@@ -159,7 +160,7 @@ async def test_a_state_that_is_rare_is_found_over_several_pages(
     made = await api.subscribe("http://127.0.0.1:9999")
     for _ in range(8):
         await api.create()
-        clock.pass_by(1)
+        clock.advance(1)
     every = await ids(api, made)
     for place in (0, 2, 5, 7):
         await fetch(
@@ -186,7 +187,7 @@ async def test_of_many_attempts_the_last_are_shown(
     (delivery,) = (await page(api, made))["data"]
     for _ in range(4):
         await api.work(Work.DELIVER)
-        clock.pass_by(1)
+        clock.advance(1)
         answer = await api.http.post(f"/v1/deliveries/{delivery['id']}/resend")
         assert answer.status_code == 202
     (delivery,) = (await page(api, made))["data"]

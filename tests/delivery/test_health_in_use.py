@@ -20,10 +20,10 @@ from service.worker import make_work_loops
 from tests.delivery.test_deliver import backend, listed
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.scripted_servers import listening, silent
-from tests.support.simulator import Receiver, receiver, until
-from tests.support.waiting import eventually
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.raw_servers import never_respond, scripted_server
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 NOBODY = "http://127.0.0.1:65009/"
 DAY = 86_400.0
@@ -52,10 +52,10 @@ async def feed(api: Api, type_: str) -> list[dict[str, Any]]:
 
 
 async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     settings = replace(api.resources.settings, delivery_concurrency=40)
-    async with listening(silent) as hanging:
+    async with scripted_server(never_respond) as hanging:
         for _ in range(30):
             await api.subscribe(hanging, event_types=["subject.queued"])
         await create(api, FEW + 1)
@@ -67,10 +67,10 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
             async def full() -> bool:
                 return len(await fetch(api.resources, leased)) == 30 * FEW
 
-            await eventually(full)
+            await wait_until(full)
             await api.subscribe(subscriber.url)
             await create(api, 5)
-            await until(lambda: len(subscriber.got) == 5)
+            await wait_until(lambda: len(subscriber.got) == 5)
         finally:
             loop.stop()
             running.cancel()
@@ -78,7 +78,7 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
 
 
 async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, concurrency=2)
     await create(api, 8)
@@ -93,13 +93,13 @@ async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
 
 
 async def test_no_more_are_sent_in_a_second_than_a_subscriber_asks_for(
-    api: Api, clock: Clock, subscriber: Receiver
+    api: Api, clock: Clock, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, rate=2)
     await create(api, 7)
     sent = []
     for wait in (0, 0.4, 0.1, 0.5, 10):
-        clock.pass_by(wait)
+        clock.advance(wait)
         await api.work(Work.DELIVER)
         sent.append(len(subscriber.got))
     assert sent == [2, 2, 3, 4, 6]
@@ -121,7 +121,7 @@ async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock
         assert (await health_of(api, made))["circuit_open_until"] is not None
         await api.work(Work.DELIVER)
         assert len(failing.got) == sent, "nothing is sent while it is open"
-        clock.pass_by(2 * OPEN_FIRST)
+        clock.advance(2 * OPEN_FIRST)
         claims = await asyncio.gather(*(Deliverer(api.resources).claim(9) for _ in range(6)))
         (probe,) = [one for some in claims for one in some]
         await Deliverer(api.resources).deliver(probe)
@@ -138,14 +138,14 @@ async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
         for one in ids:
             await api.http.post(f"/v1/subjects/{one}/cancel")
         await api.work(Work.DELIVER)
-        clock.pass_by(1.5)
+        clock.advance(1.5)
         await api.work(Work.DELIVER)
         waiting = [delivery for delivery in await listed(api, made) if delivery["next_attempt_at"]]
         assert len(waiting) == len(ids)
         shaky.answer_with(200)
         shaky.got.clear()
         for _ in range(12):
-            clock.pass_by(6)
+            clock.advance(6)
             await api.work(Work.DELIVER)
         assert {delivery["state"] for delivery in await listed(api, made)} == {"delivered"}
         sequences = Counter[str]()
@@ -163,7 +163,7 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
         await deliver_all(api)
         shaky.answer_with(200)
         shaky.got.clear()
-        clock.pass_by(6)
+        clock.advance(6)
         await api.work(Work.DELIVER)
         assert len(shaky.got) == 1
         health = await health_of(api, made)
@@ -173,7 +173,7 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
 
 
 async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
-    api: Api, clock: Clock, subscriber: Receiver
+    api: Api, clock: Clock, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.failing"])
     hears_all = await api.subscribe(subscriber.url, tags=["o_108"], reference_types=["video_refer"])
@@ -181,12 +181,12 @@ async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
         made = await api.subscribe(failing.url, schedule=[DAY / 2] * 9)
         await create(api, 1)
         await api.work(Work.DELIVER)
-        clock.pass_by(DAY / 2 + 1)
+        clock.advance(DAY / 2 + 1)
         await api.work(Work.DELIVER)
         (event,) = await feed(api, "callsheet.subscriber.failing")
         assert (event["data"]["subscriber_id"], event["data"]["sequence"]) == (made["id"], 1)
         failing.answer_with(200)
-        clock.pass_by(DAY / 2 + 1)
+        clock.advance(DAY / 2 + 1)
         await api.work(Work.DELIVER)
         await api.work(Work.DELIVER)
     (recovered,) = await feed(api, "callsheet.subscriber.recovered")
@@ -201,7 +201,7 @@ async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
 
 
 async def test_days_of_nothing_but_failures_disable_a_subscriber(
-    api: Api, clock: Clock, subscriber: Receiver
+    api: Api, clock: Clock, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
     async with backend(500) as failing:
@@ -209,7 +209,7 @@ async def test_days_of_nothing_but_failures_disable_a_subscriber(
         await create(api, 1)
         for _ in range(14):
             await api.work(Work.DELIVER)
-            clock.pass_by(DAY / 2 * 1.01)
+            clock.advance(DAY / 2 * 1.01)
         shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
         assert shown["state"] == "disabled"
         assert shown["disabled_reason"].startswith("it has failed since ")
@@ -235,7 +235,7 @@ async def test_one_success_in_all_those_days_keeps_it(api: Api, clock: Clock) ->
                 await create(api, 1)
             await api.work(Work.DELIVER)
             failing.answer_with(500)
-            clock.pass_by(DAY / 2 * 1.01)
+            clock.advance(DAY / 2 * 1.01)
         shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
         assert shown["state"] == "active"
 
@@ -250,11 +250,11 @@ async def test_without_an_order_the_events_of_a_subject_do_not_wait_for_each_oth
         await api.work(Work.DELIVER)
         assert len(failing.got) == 2
     assert await api.violations() == []
-    clock.pass_by(DAY)
+    clock.advance(DAY)
 
 
 async def test_subscribers_that_filter_hear_only_of_what_they_asked_for(api: Api) -> None:
-    async with receiver() as one, receiver() as other, receiver() as third:
+    async with webhook_receiver() as one, webhook_receiver() as other, webhook_receiver() as third:
         await api.subscribe(one.url, reference_types=["video_refer"])
         await api.subscribe(other.url, tags=["o_102", "o_108"])
         await api.subscribe(third.url, tags=["o_101"], reference_types=["image_refer"])
@@ -296,7 +296,7 @@ async def test_a_secret_that_cannot_be_opened_is_an_attempt_with_its_reason(api:
 
 
 async def test_subscribers_that_are_gone_together_are_all_disabled_and_told_of(
-    api: Api, subscriber: Receiver, logged: list[EventDict]
+    api: Api, subscriber: WebhookReceiver, logged: list[EventDict]
 ) -> None:
     await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
     async with backend(410) as gone:
@@ -315,7 +315,7 @@ async def test_subscribers_that_are_gone_together_are_all_disabled_and_told_of(
 
 
 async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
     made = await api.subscribe(NOBODY)
@@ -383,7 +383,7 @@ async def test_more_subscribers_than_are_remembered_are_all_written_to(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send_settings, "MOST_KEPT", 1)
-    async with receiver() as one:
+    async with webhook_receiver() as one:
         for _ in range(4):
             await api.subscribe(one.url)
         for _ in range(3):
@@ -393,7 +393,7 @@ async def test_more_subscribers_than_are_remembered_are_all_written_to(
 
 
 async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_nothing(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.subscribe(subscriber.url)
     (one,) = await create(api, 1)
@@ -403,7 +403,7 @@ async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_no
         assert await record.cancel_waiting(tx, api.resources.clock(), 10) == 1
         path = f"/v1/subscribers/{made['id']}"
         activating = asyncio.create_task(api.http.patch(path, json={"state": "active"}))
-        await blocked(api.resources)
+        await wait_until_blocked(api.resources)
     assert (await activating).status_code == 200
     await api.http.post(f"/v1/subjects/{one}/cancel")
     await api.work(Work.DELIVER)
@@ -412,13 +412,13 @@ async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_no
 
 
 async def test_a_worker_whose_clock_was_wrong_shuts_no_lane_for_long(
-    api: Api, clock: Clock, subscriber: Receiver
+    api: Api, clock: Clock, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, rate=1)
-    clock.pass_by(3600)
+    clock.advance(3600)
     await create(api, 2)
     await api.work(Work.DELIVER)
-    clock.pass_by(-3500)
+    clock.advance(-3500)
     await create(api, 2)
     await fetch(api.resources, "UPDATE deliveries SET due_at = $1 WHERE due_at > $1", clock.now)
     await api.work(Work.DELIVER)

@@ -24,9 +24,8 @@ from service.delivery.store.record import AttemptRecord
 from service.kit.leases import Lease
 from service.resources import Resources
 from tests.support.api import Api
-from tests.support.database import fetch
-from tests.support.simulator import Receiver
-from tests.support.statements import heard
+from tests.support.database import executed_statements, fetch
+from tests.support.webhook_receiver import WebhookReceiver
 
 THRESHOLDS = FailureThresholds(failing=30, disable=60)
 LONG_AGO = timedelta(days=1)  # how fast the subscriber answers is forgotten
@@ -143,7 +142,7 @@ async def test_failures_that_are_not_in_a_row_open_no_breaker(
 
 
 async def test_what_goes_well_where_all_is_well_touches_no_health(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     """Neither locked nor written: those who record to one that is well do not wait for each
     other."""
@@ -151,7 +150,7 @@ async def test_what_goes_well_where_all_is_well_touches_no_health(
     await api.create()
     deliverer = Deliverer(api.resources)
     (claimed,) = await deliverer.claim(1)
-    with heard() as statements:
+    with executed_statements() as statements:
         await deliverer.deliver(claimed)
     touching = [
         statement

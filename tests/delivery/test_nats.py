@@ -12,17 +12,18 @@ from service.delivery.remote.streams import StreamPublisher
 from service.kit.network.ssrf_guard import AddressGuard
 from service.local.nats import nats
 from service.local.server import Server
-from tests.support.name_resolution import Names, certified
-from tests.support.scripted_servers import LOOPBACK, PATIENCE, SHORT, reason
+from tests.support.name_resolution import Resolver, tls_contexts
+from tests.support.raw_servers import LOOPBACK, SHORT_TIMEOUT, TIMEOUT
 from tests.support.stream_publishing import (
-    BODY,
-    HEADERS,
-    NOBODY,
-    entry,
+    MESSAGE_BODY,
+    MESSAGE_HEADERS,
+    NO_CREDENTIALS,
     jetstream,
     publish,
-    receipt,
+    receipt_of,
+    stream_message,
 )
+from tests.support.webhook_attempts import reason_of
 
 ACCOUNTS = """
 accounts {
@@ -49,23 +50,23 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 async def test_what_is_published_is_in_the_stream_to_the_byte(nats_server: Server) -> None:
     async with jetstream(nats_server.url) as stream:
-        got = receipt(await publish(nats_server.url, entry("evt_7")))
+        got = receipt_of(await publish(nats_server.url, stream_message("evt_7")))
         kept = await stream.get_last_msg("TOLD", "told.all")
     assert orjson.loads(got) == {"stream": "TOLD", "seq": 1}
-    assert kept.data == BODY
-    assert kept.headers == HEADERS | {"Nats-Msg-Id": "evt_7"}
+    assert kept.data == MESSAGE_BODY
+    assert kept.headers == MESSAGE_HEADERS | {"Nats-Msg-Id": "evt_7"}
 
 
 async def test_an_event_published_again_is_in_the_stream_once(nats_server: Server) -> None:
     async with jetstream(nats_server.url) as stream:
-        receipts = [receipt(await publish(nats_server.url)) for _ in range(2)]
+        receipts = [receipt_of(await publish(nats_server.url)) for _ in range(2)]
         assert (await stream.stream_info("TOLD")).state.messages == 1
     assert [orjson.loads(one).get("duplicate", False) for one in receipts] == [False, True]
 
 
 async def test_a_subject_that_no_stream_takes_is_refused(nats_server: Server) -> None:
     attempt = await publish(nats_server.url, channel="heard.by.nobody")
-    assert reason(attempt) == "refused"
+    assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
     assert attempt.detail == "no stream takes this subject"
 
@@ -74,9 +75,9 @@ async def test_who_hears_without_keeping_does_not_acknowledge(nats_server: Serve
     client = await published.connect(nats_server.url)
     await client.subscribe("heard.only")
     await client.flush()
-    attempt = await publish(nats_server.url, channel="heard.only", seconds=SHORT)
+    attempt = await publish(nats_server.url, channel="heard.only", seconds=SHORT_TIMEOUT)
     await client.close()
-    assert reason(attempt) == "timeout"
+    assert reason_of(attempt) == "timeout"
 
 
 async def test_who_answers_something_else_does_not_acknowledge(nats_server: Server) -> None:
@@ -89,25 +90,27 @@ async def test_who_answers_something_else_does_not_acknowledge(nats_server: Serv
     await client.flush()
     attempt = await publish(nats_server.url, channel="heard.only")
     await client.close()
-    assert reason(attempt) == "protocol"
+    assert reason_of(attempt) == "protocol"
 
 
 async def test_what_a_stream_refuses_is_refused_in_its_words(nats_server: Server) -> None:
     async with jetstream(nats_server.url):
-        attempt = await publish(nats_server.url, entry(**{"Nats-Expected-Stream": "OTHER"}))
-    assert reason(attempt) == "refused"
+        attempt = await publish(
+            nats_server.url, stream_message(**{"Nats-Expected-Stream": "OTHER"})
+        )
+    assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
     assert "expected stream does not match" in attempt.detail
 
 
 @pytest.mark.parametrize(
-    "credentials", [NOBODY, ("all", "wr0ng"), ("all", None), (None, "all s3cret")]
+    "credentials", [NO_CREDENTIALS, ("all", "wr0ng"), ("all", None), (None, "all s3cret")]
 )
 async def test_wrong_credentials_are_refused(
     guarded_server: Server, credentials: tuple[str | None, str | None]
 ) -> None:
     attempt = await publish(guarded_server.url, credentials=credentials)
-    assert reason(attempt) == "refused"
+    assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
     assert attempt.detail == "Authorization Violation"
 
@@ -118,31 +121,31 @@ async def test_a_subject_that_may_not_be_published_leaves_the_others_alone(
     some = ("some", "some s3cret")
     client = await published.connect(guarded_server.url, user="all", password="all s3cret")
     await client.jetstream().add_stream(name="TOLD", subjects=["told.>"])
-    names = Names(["127.0.0.1"])
+    names = Resolver(["127.0.0.1"])
     url = guarded_server.url.replace("127.0.0.1", "sub.test")
     async with StreamPublisher(AddressGuard(LOOPBACK, names)) as streams:
         attempts = await asyncio.gather(
             *(
-                streams.publish(url, some, channel, entry(f"evt_{channel}"), PATIENCE)
+                streams.publish(url, some, channel, stream_message(f"evt_{channel}"), TIMEOUT)
                 for channel in ("told.a", "told.not", "told.b")
             )
         )
     await client.close()
     assert [type(one) for one in attempts] == [Published, Failed, Published]
-    assert reason(attempts[1]) == "refused"
+    assert reason_of(attempts[1]) == "refused"
     assert names.asked == ["sub.test"]
 
 
 async def test_who_may_not_hear_the_acknowledgement_is_told_so(guarded_server: Server) -> None:
     attempt = await publish(guarded_server.url, credentials=("deaf", "deaf s3cret"))
-    assert reason(attempt) == "refused"
+    assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
     assert "Subscription" in attempt.detail
 
 
 async def test_a_token_opens_a_server_that_asks_for_one(tmp_path: Path) -> None:
     with nats(tmp_path, ["--auth", "t0ken"]) as server:
-        assert reason(await publish(server.url, credentials=(None, "t0ken"))) == "refused"
+        assert reason_of(await publish(server.url, credentials=(None, "t0ken"))) == "refused"
         attempt = await publish(server.url, credentials=(None, "t0ken"))
     assert isinstance(attempt, Failed)
     assert attempt.detail == "no stream takes this subject"
@@ -152,13 +155,13 @@ async def test_a_message_too_large_for_the_server_spoils_nothing(tmp_path: Path)
     (tmp_path / "small.conf").write_text("max_payload: 2048")
     with nats(tmp_path, ["--config", str(tmp_path / "small.conf")]) as server:
         async with jetstream(server.url), StreamPublisher(AddressGuard(LOOPBACK)) as streams:
-            large = entry("evt_2", padding="x" * 2048)
+            large = stream_message("evt_2", padding="x" * 2048)
             attempts = [
-                await streams.publish(server.url, NOBODY, "told.all", one, PATIENCE)
-                for one in (entry("evt_1"), large, entry("evt_3"))
+                await streams.publish(server.url, NO_CREDENTIALS, "told.all", one, TIMEOUT)
+                for one in (stream_message("evt_1"), large, stream_message("evt_3"))
             ]
     assert [type(one) for one in attempts] == [Published, Failed, Published]
-    assert reason(attempts[1]) == "refused"
+    assert reason_of(attempts[1]) == "refused"
 
 
 async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None:
@@ -169,16 +172,18 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
         async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for event, act in [("1", server.kill), ("2", server.start), ("2", server.kill)]:
-                one = entry(event)
-                attempts.append(await streams.publish(server.url, NOBODY, "told.a", one, PATIENCE))
+                one = stream_message(event)
+                attempts.append(
+                    await streams.publish(server.url, NO_CREDENTIALS, "told.a", one, TIMEOUT)
+                )
                 act()
     assert [type(one) for one in attempts] == [Published, Failed, Published]
-    assert reason(attempts[1]) in {"reset", "connect"}
-    assert orjson.loads(receipt(attempts[2]))["seq"] == 2
+    assert reason_of(attempts[1]) in {"reset", "connect"}
+    assert orjson.loads(receipt_of(attempts[2]))["seq"] == 2
 
 
 async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> None:
-    names = Names(["127.0.0.1"])
+    names = Resolver(["127.0.0.1"])
     url = nats_server.url.replace("127.0.0.1", "sub.test")
     async with (
         jetstream(nats_server.url) as stream,
@@ -186,25 +191,27 @@ async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> 
     ):
         attempts = await asyncio.gather(
             *(
-                streams.publish(url, NOBODY, "told.all", entry(f"evt_{number}"), PATIENCE)
+                streams.publish(
+                    url, NO_CREDENTIALS, "told.all", stream_message(f"evt_{number}"), TIMEOUT
+                )
                 for number in range(200)
             )
         )
         kept = (await stream.stream_info("TOLD")).state.messages
-    assert {orjson.loads(receipt(one))["seq"] for one in attempts} == set(range(1, 201))
+    assert {orjson.loads(receipt_of(one))["seq"] for one in attempts} == set(range(1, 201))
     assert kept == 200
     assert names.asked == ["sub.test"]
 
 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
-    _, trusting = certified("sub.test", tmp_path)
+    _, trusting = tls_contexts("sub.test", tmp_path)
     both = str(tmp_path / "both.pem")
-    guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]))
+    guard = AddressGuard(LOOPBACK, Resolver(["127.0.0.1"]))
     with nats(tmp_path, ["--tls", "--tlscert", both, "--tlskey", both]) as server:
         port = server.url.rpartition(":")[2]
         async with StreamPublisher(guard, tls=trusting) as streams:
             reasons = [
-                await streams.publish(url, NOBODY, "told.all", entry(), PATIENCE)
+                await streams.publish(url, NO_CREDENTIALS, "told.all", stream_message(), TIMEOUT)
                 for url in (
                     f"tls://sub.test:{port}",
                     f"nats://sub.test:{port}",
@@ -212,25 +219,25 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
                     f"nats://other.test:{port}",
                 )
             ]
-    assert [reason(one) for one in reasons] == ["refused", "refused", "tls", "tls"]
+    assert [reason_of(one) for one in reasons] == ["refused", "refused", "tls", "tls"]
 
 
 async def test_credentials_are_not_said_in_the_clear_to_a_server_that_should_have_tls(
     guarded_server: Server,
 ) -> None:
     url = guarded_server.url.replace("nats", "tls")
-    assert reason(await publish(url, credentials=("all", "all s3cret"))) == "tls"
+    assert reason_of(await publish(url, credentials=("all", "all s3cret"))) == "tls"
 
 
 @pytest.mark.parametrize(
     "channel", ["", "a b", "a..b", ".a", "a.", "a.*", ">", "a\r\nPUB x 0\r\n", "a\tb"]
 )
 async def test_what_is_no_subject_is_not_said(nats_server: Server, channel: str) -> None:
-    assert reason(await publish(nats_server.url, channel=channel)) == "request"
+    assert reason_of(await publish(nats_server.url, channel=channel)) == "request"
 
 
 @pytest.mark.parametrize(("name", "value"), [("a", "b\r\nc: d"), ("a:b", "c"), ("a b", "c")])
 async def test_headers_that_would_break_the_message_are_not_said(
     nats_server: Server, name: str, value: str
 ) -> None:
-    assert reason(await publish(nats_server.url, entry(**{name: value}))) == "request"
+    assert reason_of(await publish(nats_server.url, stream_message(**{name: value}))) == "request"

@@ -11,9 +11,17 @@ from service.delivery.remote.streams import StreamPublisher
 from service.kit.network.ssrf_guard import AddressGuard
 from service.local.server import Server
 from service.local.valkey import valkey
-from tests.support.name_resolution import Names, certified
-from tests.support.scripted_servers import LOOPBACK, PATIENCE, Script, listening, reason
-from tests.support.stream_publishing import BODY, HEADERS, NOBODY, entry, publish, receipt
+from tests.support.name_resolution import Resolver, tls_contexts
+from tests.support.raw_servers import LOOPBACK, TIMEOUT, Script, scripted_server
+from tests.support.stream_publishing import (
+    MESSAGE_BODY,
+    MESSAGE_HEADERS,
+    NO_CREDENTIALS,
+    publish,
+    receipt_of,
+    stream_message,
+)
+from tests.support.webhook_attempts import reason_of
 
 
 @asynccontextmanager
@@ -36,10 +44,10 @@ def answering(answer: bytes) -> Script:
 
 async def test_what_is_published_is_in_the_stream_to_the_byte(valkey_server: Server) -> None:
     async with reading(valkey_server.url) as client:
-        got = receipt(await publish(valkey_server.url, entry("evt_7")))
+        got = receipt_of(await publish(valkey_server.url, stream_message("evt_7")))
         kept = await client.xrange("told.all")
-    fields = {name.encode(): value.encode() for name, value in HEADERS.items()}
-    known = {b"id": b"evt_7", b"type": b"subject.succeeded", b"body": BODY}
+    fields = {name.encode(): value.encode() for name, value in MESSAGE_HEADERS.items()}
+    known = {b"id": b"evt_7", b"type": b"subject.succeeded", b"body": MESSAGE_BODY}
     assert kept == [(got, fields | known)]
 
 
@@ -48,19 +56,21 @@ async def test_an_event_published_again_is_there_again_under_the_same_id(
 ) -> None:
     async with reading(valkey_server.url) as client:
         for _ in range(2):
-            receipt(await publish(valkey_server.url, entry("evt_7")))
+            receipt_of(await publish(valkey_server.url, stream_message("evt_7")))
         kept = await client.xrange("told.all")
     assert [fields[b"id"] for _, fields in kept] == [b"evt_7"] * 2
 
 
 async def test_an_own_header_cannot_pass_for_the_id_or_the_body(valkey_server: Server) -> None:
     async with reading(valkey_server.url) as client:
-        receipt(await publish(valkey_server.url, entry("evt_7", id="x", type="x", body="x")))
+        receipt_of(
+            await publish(valkey_server.url, stream_message("evt_7", id="x", type="x", body="x"))
+        )
         [(_, fields)] = await client.xrange("told.all")
     assert (fields[b"id"], fields[b"type"], fields[b"body"]) == (
         b"evt_7",
         b"subject.succeeded",
-        BODY,
+        MESSAGE_BODY,
     )
 
 
@@ -69,7 +79,7 @@ async def test_a_key_that_is_no_stream_is_refused(valkey_server: Server) -> None
         await client.set("told.all", "x")
         attempt = await publish(valkey_server.url)
         await client.delete("told.all")
-    assert reason(attempt) == "refused"
+    assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
     assert attempt.detail.startswith("WRONGTYPE")
 
@@ -77,16 +87,16 @@ async def test_a_key_that_is_no_stream_is_refused(valkey_server: Server) -> None
 async def test_the_path_of_the_url_is_the_number_of_the_database(valkey_server: Server) -> None:
     second = valkey_server.url.removesuffix("/0") + "/2"
     async with reading(valkey_server.url) as first, reading(second) as client:
-        receipt(await publish(second))
+        receipt_of(await publish(second))
         assert await client.xlen("told.all") == 1
         assert await first.xlen("told.all") == 0
-    assert reason(await publish(valkey_server.url.removesuffix("/0") + "/99999")) == "refused"
+    assert reason_of(await publish(valkey_server.url.removesuffix("/0") + "/99999")) == "refused"
 
 
 @pytest.mark.parametrize(
     ("credentials", "outcome"),
     [
-        (NOBODY, "ERR Protocol error: unauthenticated"),
+        (NO_CREDENTIALS, "ERR Protocol error: unauthenticated"),
         (("acme", "wr0ng"), "WRONGPASS"),
         (("acme", None), "WRONGPASS"),
         ((None, "s3cret"), "WRONGPASS"),
@@ -106,20 +116,20 @@ async def test_credentials_open_what_they_are_for(
             await client.acl_setuser("default", enabled=True, passwords=["+other"], nopass=False)
         attempt = await publish(server.url, credentials=credentials)
     if outcome:
-        assert reason(attempt) == "refused"
+        assert reason_of(attempt) == "refused"
         assert isinstance(attempt, Failed)
         assert attempt.detail.startswith(outcome)
         assert "s3cret" not in attempt.detail
     else:
-        receipt(attempt)
+        receipt_of(attempt)
 
 
 async def test_a_password_that_the_server_repeats_is_not_kept() -> None:
     answer = b"-ERR unknown command 'AUTH', with args beginning with: 'acme' 's3cret'\r\n"
-    async with listening(answering(answer)) as url:
+    async with scripted_server(answering(answer)) as url:
         address = url.replace("http", "redis").removesuffix("/hook")
         attempt = await publish(address, credentials=("acme", "s3cret"))
-    assert reason(attempt) == "refused"
+    assert reason_of(attempt) == "refused"
     assert "s3cret" not in str(attempt)
     assert "acme" not in str(attempt)
 
@@ -129,15 +139,17 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
         async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for act in (server.kill, server.start, server.kill):
-                one = await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE)
+                one = await streams.publish(
+                    server.url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT
+                )
                 attempts.append(one)
                 act()
     assert [type(one) for one in attempts] == [Published, Failed, Published]
-    assert reason(attempts[1]) in {"reset", "connect"}
+    assert reason_of(attempts[1]) in {"reset", "connect"}
 
 
 async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -> None:
-    names = Names(["127.0.0.1"])
+    names = Resolver(["127.0.0.1"])
     url = valkey_server.url.replace("127.0.0.1", "sub.test")
     async with (
         reading(valkey_server.url) as client,
@@ -145,44 +157,50 @@ async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -
     ):
         attempts = await asyncio.gather(
             *(
-                streams.publish(url, NOBODY, "told.all", entry(f"evt_{number}"), PATIENCE)
+                streams.publish(
+                    url, NO_CREDENTIALS, "told.all", stream_message(f"evt_{number}"), TIMEOUT
+                )
                 for number in range(200)
             )
         )
         kept = await client.xrange("told.all")
-    assert {receipt(one) for one in attempts} == {id_ for id_, _ in kept}
+    assert {receipt_of(one) for one in attempts} == {id_ for id_, _ in kept}
     assert {fields[b"id"] for _, fields in kept} == {b"evt_%d" % one for one in range(200)}
     assert len(kept) == 200
     assert names.asked == ["sub.test"]
 
 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
-    serving, trusting = certified("sub.test", tmp_path)
-    guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]))
-    async with listening(answering(b"$3\r\n1-1\r\n"), tls=serving) as url:
+    serving, trusting = tls_contexts("sub.test", tmp_path)
+    guard = AddressGuard(LOOPBACK, Resolver(["127.0.0.1"]))
+    async with scripted_server(answering(b"$3\r\n1-1\r\n"), tls=serving) as url:
         port = url.removesuffix("/hook").rpartition(":")[2]
         async with StreamPublisher(guard, tls=trusting) as streams:
             attempts = [
-                await streams.publish(f"rediss://{host}:{port}", NOBODY, "told", entry(), PATIENCE)
+                await streams.publish(
+                    f"rediss://{host}:{port}", NO_CREDENTIALS, "told", stream_message(), TIMEOUT
+                )
                 for host in ("sub.test", "other.test")
             ]
-    assert receipt(attempts[0]) == b"1-1"
-    assert reason(attempts[1]) == "tls"
+    assert receipt_of(attempts[0]) == b"1-1"
+    assert reason_of(attempts[1]) == "tls"
 
 
 async def test_an_answer_that_is_no_id_of_an_entry_is_no_acknowledgement() -> None:
-    async with listening(answering(b"+OK\r\n")) as url:
+    async with scripted_server(answering(b"+OK\r\n")) as url:
         address = url.replace("http", "redis").removesuffix("/hook")
-        assert reason(await publish(address)) == "protocol"
+        assert reason_of(await publish(address)) == "protocol"
 
 
 async def test_a_server_that_has_become_a_replica_is_dialled_anew() -> None:
-    names = Names(["127.0.0.1"])
+    names = Resolver(["127.0.0.1"])
     answer = b"-READONLY You can't write against a read only replica.\r\n"
-    async with listening(answering(answer)) as url:
+    async with scripted_server(answering(answer)) as url:
         address = url.replace("http://127.0.0.1", "redis://sub.test").removesuffix("/hook")
         async with StreamPublisher(AddressGuard(LOOPBACK, names)) as streams:
             for _ in range(2):
-                one = await streams.publish(address, NOBODY, "told", entry(), PATIENCE)
-                assert reason(one) == "refused"
+                one = await streams.publish(
+                    address, NO_CREDENTIALS, "told", stream_message(), TIMEOUT
+                )
+                assert reason_of(one) == "refused"
     assert names.asked == ["sub.test"] * 2

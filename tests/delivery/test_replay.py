@@ -11,9 +11,18 @@ from service.delivery.steps import replay
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.replays import LONG_AGO, ONCE, all_sent, ask, came, replayed, rows, story
-from tests.support.simulator import Receiver
-from tests.support.subjects import a_request
+from tests.support.replays import (
+    LONG_AGO,
+    ONE_RETRY,
+    deliver_all,
+    delivery_rows,
+    received_events,
+    replay_count,
+    request_replay,
+    subject_with_two_events,
+)
+from tests.support.request_bodies import request_body
+from tests.support.webhook_receiver import WebhookReceiver
 
 # One each minute, every third of another account.
 EVENT = """
@@ -26,30 +35,30 @@ EVENT = """
 
 
 async def test_missing_is_what_was_never_delivered_older_than_the_subscriber_included(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    subjects = [await story(api) for _ in range(2)]
-    clock.pass_by(3600)
+    subjects = [await subject_with_two_events(api) for _ in range(2)]
+    clock.advance(3600)
     made = await api.subscribe(subscriber.url)
-    assert await replayed(api, made, "missing", dry_run=True) == 4
-    assert await rows(api, made) == []
-    assert await replayed(api, made, "missing") == 4
-    assert await replayed(api, made, "missing") == 0, "they are on their way"
-    await all_sent(api, clock)
+    assert await replay_count(api, made, "missing", dry_run=True) == 4
+    assert await delivery_rows(api, made) == []
+    assert await replay_count(api, made, "missing") == 4
+    assert await replay_count(api, made, "missing") == 0, "they are on their way"
+    await deliver_all(api, clock)
     for one in subjects:
-        assert [at for id_, at in came(subscriber) if id_ == one["id"]] == [1, 2]
-    assert await replayed(api, made, "missing") == 0, "they have been delivered"
-    assert await replayed(api, made, "failed") == 0
+        assert [at for id_, at in received_events(subscriber) if id_ == one["id"]] == [1, 2]
+    assert await replay_count(api, made, "missing") == 0, "they have been delivered"
+    assert await replay_count(api, made, "failed") == 0
     assert await api.violations() == []
 
 
 async def test_what_is_null_in_the_wish_is_left_out(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    await story(api)
-    clock.pass_by(1)
+    await subject_with_two_events(api)
+    clock.advance(1)
     made = await api.subscribe(subscriber.url)
-    answer = await ask(api, made, "missing", until=None, dry_run=None)
+    answer = await request_replay(api, made, "missing", until=None, dry_run=None)
     assert (answer.status_code, answer.json()) == (202, {"count": 2, "dry_run": False})
     for name in ("since", "only"):
         answer = await api.http.post(
@@ -60,18 +69,18 @@ async def test_what_is_null_in_the_wish_is_left_out(
 
 
 async def test_failed_is_what_is_dead_and_its_schedule_begins_anew(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    made = await api.subscribe(subscriber.url, schedule=ONCE)
-    await story(api)
+    made = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
+    await subject_with_two_events(api)
     subscriber.answers += [500] * 4
-    await all_sent(api, clock)
-    assert [delivery["state"] for delivery in await rows(api, made)] == ["dead", "dead"]
+    await deliver_all(api, clock)
+    assert [delivery["state"] for delivery in await delivery_rows(api, made)] == ["dead", "dead"]
     subscriber.answers.append(500)
-    assert await replayed(api, made, "failed") == 2
-    assert [delivery["attempts_at_replay"] for delivery in await rows(api, made)] == [2, 2]
-    await all_sent(api, clock)
-    found = await rows(api, made)
+    assert await replay_count(api, made, "failed") == 2
+    assert [delivery["attempts_at_replay"] for delivery in await delivery_rows(api, made)] == [2, 2]
+    await deliver_all(api, clock)
+    found = await delivery_rows(api, made)
     assert [(delivery["state"], delivery["attempts"]) for delivery in found] == [
         ("delivered", 4),
         ("delivered", 3),
@@ -87,18 +96,18 @@ async def test_failed_is_what_is_dead_and_its_schedule_begins_anew(
 
 
 async def test_all_is_everything_but_what_is_on_its_way(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.subscribe(subscriber.url)
-    await story(api)
-    await all_sent(api, clock)
-    waiting = await story(api)
-    assert await replayed(api, made, "all", dry_run=True) == 2
-    assert await replayed(api, made, "all") == 2
-    assert await replayed(api, made, "all") == 0
-    await all_sent(api, clock)
+    await subject_with_two_events(api)
+    await deliver_all(api, clock)
+    waiting = await subject_with_two_events(api)
+    assert await replay_count(api, made, "all", dry_run=True) == 2
+    assert await replay_count(api, made, "all") == 2
+    assert await replay_count(api, made, "all") == 0
+    await deliver_all(api, clock)
     assert len(subscriber.got) == 6
-    assert came(subscriber).count((waiting["id"], 1)) == 1
+    assert received_events(subscriber).count((waiting["id"], 1)) == 1
     assert await api.violations() == []
 
 
@@ -108,14 +117,14 @@ async def test_only_what_was_created_in_the_time_asked_for_is_sent(api: Api, clo
     for _ in range(3):
         times.append(clock.now.isoformat())
         await api.create()
-        clock.pass_by(60)
+        clock.advance(60)
     await api.http.patch(f"/v1/subscribers/{made['id']}", json={"event_types": None})
-    assert await replayed(api, made, "missing", since=times[1], dry_run=True) == 2
+    assert await replay_count(api, made, "missing", since=times[1], dry_run=True) == 2
     between = {"since": times[0], "until": times[2]}
-    assert await replayed(api, made, "missing", **between, dry_run=True) == 2
-    assert await replayed(api, made, "missing", since=times[0], until=times[0]) == 0
-    assert await replayed(api, made, "missing", **between) == 2
-    assert await replayed(api, made, "missing") == 1
+    assert await replay_count(api, made, "missing", **between, dry_run=True) == 2
+    assert await replay_count(api, made, "missing", since=times[0], until=times[0]) == 0
+    assert await replay_count(api, made, "missing", **between) == 2
+    assert await replay_count(api, made, "missing") == 1
 
 
 async def test_nothing_of_the_time_asked_for_is_left_out_however_the_feed_lies(
@@ -128,7 +137,7 @@ async def test_nothing_of_the_time_asked_for_is_left_out_however_the_feed_lies(
     start = clock.now
     for number in range(120):
         await fetch(api.resources, EVENT, number, start, number * 7 % 10)
-    clock.pass_by(120 * 60)
+    clock.advance(120 * 60)
     sent = await fetch(api.resources, "SELECT created_at FROM events WHERE type = 'own'")
     times = [event["created_at"] for event in sent]
     assert len(times) == 80
@@ -138,21 +147,21 @@ async def test_nothing_of_the_time_asked_for_is_left_out_however_the_feed_lies(
             until = since + timedelta(minutes=minutes)
             expected = sum(since <= time < until for time in times)
             asked = {"since": since.isoformat(), "until": until.isoformat(), "dry_run": True}
-            assert await replayed(api, made, "missing", **asked) == expected, asked
+            assert await replay_count(api, made, "missing", **asked) == expected, asked
 
 
 @pytest.mark.parametrize("only", ["missing", "all"])
 async def test_a_subscriber_is_sent_only_what_it_wants(api: Api, clock: Clock, only: str) -> None:
-    body = a_request(
+    body = request_body(
         reference_type="video_refer",
         element_video_list={"refer_videos": [{"video_url": "https://example.com/a.mp4"}]},
         tag_list=[{"tag_id": "o_103"}],
     )
     answer = await api.http.post("/v1/subjects", json=body)
     assert answer.status_code == 202, answer.text
-    await story(api, tag_list=[{"tag_id": "o_102"}, {"tag_id": "o_104"}])
-    await story(api, tag_list=[])
-    clock.pass_by(1)
+    await subject_with_two_events(api, tag_list=[{"tag_id": "o_102"}, {"tag_id": "o_104"}])
+    await subject_with_two_events(api, tag_list=[])
+    clock.advance(1)
     wishes: list[tuple[dict[str, Any], int]] = [
         ({}, 5),
         ({"event_types": ["subject.submitted"]}, 2),
@@ -162,13 +171,13 @@ async def test_a_subscriber_is_sent_only_what_it_wants(api: Api, clock: Clock, o
     ]
     for request, count in wishes:
         made = await api.subscribe("http://127.0.0.1:9999", **request)
-        assert await replayed(api, made, only, dry_run=True) == count, request
-        assert await replayed(api, made, only) == count, request
-        assert len(await rows(api, made)) == count, request
+        assert await replay_count(api, made, only, dry_run=True) == count, request
+        assert await replay_count(api, made, only) == count, request
+        assert len(await delivery_rows(api, made)) == count, request
 
 
 async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself_is_not(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.subscribe(subscriber.url)
     other = await api.subscribe(subscriber.url, tags=["o_101"])
@@ -183,13 +192,13 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
             json.dumps({"type": "told", "data": {"about": one["id"]}}).encode(),
             clock.now,
         )
-    clock.pass_by(1)
-    assert await replayed(api, made, "missing") == 1
-    await all_sent(api, clock)
+    clock.advance(1)
+    assert await replay_count(api, made, "missing") == 1
+    await deliver_all(api, clock)
     ((_, body),) = subscriber.got
     assert json.loads(body)["data"] == {"about": other["id"]}
-    assert await replayed(api, made, "all") == 1
-    (row,) = await rows(api, made)
+    assert await replay_count(api, made, "all") == 1
+    (row,) = await delivery_rows(api, made)
     assert row["ordering_key"] == row["event_id"]
     assert row["due_at"] == clock.now
     missed = [violation.subject for violation in await api.violations()]
@@ -197,29 +206,29 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
 
 
 async def test_a_disabled_subscriber_is_sent_nothing_and_a_paused_one_later(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    await story(api)
-    clock.pass_by(1)
+    await subject_with_two_events(api)
+    clock.advance(1)
     made = await api.subscribe(subscriber.url)
     await fetch(api.resources, "UPDATE subscribers SET state = 'disabled'")
-    refused = await ask(api, made, "missing")
+    refused = await request_replay(api, made, "missing")
     assert (refused.status_code, refused.json()["code"]) == (409, "subscriber_disabled")
     await fetch(api.resources, "UPDATE subscribers SET state = 'paused'")
-    assert await replayed(api, made, "missing") == 2
-    await all_sent(api, clock)
+    assert await replay_count(api, made, "missing") == 2
+    await deliver_all(api, clock)
     assert subscriber.got == []
     await fetch(api.resources, "UPDATE subscribers SET state = 'active'")
-    await all_sent(api, clock)
+    await deliver_all(api, clock)
     assert len(subscriber.got) == 2
 
 
 async def test_what_belongs_to_another_account_is_not_found(api: Api, clock: Clock) -> None:
-    await story(api)
-    clock.pass_by(1)
+    await subject_with_two_events(api)
+    clock.advance(1)
     made = await api.subscribe("http://127.0.0.1:9999")
-    await replayed(api, made, "missing")
-    (delivery, _) = await rows(api, made)
+    await replay_count(api, made, "missing")
+    (delivery, _) = await delivery_rows(api, made)
     key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     body = {"since": LONG_AGO, "only": "all"}

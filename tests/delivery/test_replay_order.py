@@ -10,111 +10,118 @@ from service.delivery.steps.deliver import Deliverer
 from service.job_queue import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.database import blocked
+from tests.support.database import wait_until_blocked
 from tests.support.replays import (
-    ONCE,
-    all_sent,
-    ask,
-    came,
-    replayed,
+    ONE_RETRY,
+    add_two_events,
+    deliver_all,
+    delivery_rows,
+    received_events,
+    replay_count,
+    request_replay,
     resend,
-    rows,
-    story,
-    story_goes_on,
+    subject_with_two_events,
 )
-from tests.support.simulator import Receiver
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 async def test_what_waits_behind_what_is_sent_anew_waits_in_order(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    made = await api.subscribe(subscriber.url, schedule=ONCE)
+    made = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
     subject = await api.create()
     subscriber.answers += [500, 500]
-    await all_sent(api, clock)
-    await story_goes_on(api, subject["id"])
+    await deliver_all(api, clock)
+    await add_two_events(api, subject["id"])
     subscriber.answers.append(500)
     await api.work(Work.DELIVER)
-    before = await rows(api, made)
+    before = await delivery_rows(api, made)
     assert [(delivery["state"], delivery["due_at"] is None) for delivery in before] == [
         ("dead", True),
         ("pending", False),
         ("pending", True),
     ]
-    assert await replayed(api, made, "failed") == 1
-    after = await rows(api, made)
+    assert await replay_count(api, made, "failed") == 1
+    after = await delivery_rows(api, made)
     assert [delivery["due_at"] for delivery in after] == [clock.now, None, None]
     subscriber.got.clear()
-    await all_sent(api, clock)
-    assert came(subscriber) == [(subject["id"], number) for number in (1, 2, 3)]
+    await deliver_all(api, clock)
+    assert received_events(subscriber) == [(subject["id"], number) for number in (1, 2, 3)]
     assert await api.violations() == []
 
 
-async def test_what_is_under_way_is_let_be(api: Api, subscriber: Receiver, clock: Clock) -> None:
-    made = await api.subscribe(subscriber.url, schedule=ONCE)
+async def test_what_is_under_way_is_let_be(
+    api: Api, subscriber: WebhookReceiver, clock: Clock
+) -> None:
+    made = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
     subject = await api.create()
     subscriber.answers += [500, 500]
-    await all_sent(api, clock)
-    await story_goes_on(api, subject["id"])
+    await deliver_all(api, clock)
+    await add_two_events(api, subject["id"])
     claimed = await Deliverer(api.resources).claim(10)
     assert [delivery.sequence for delivery in claimed] == [2]
-    leased = (await rows(api, made))[1]
-    assert await replayed(api, made, "failed") == 1
-    after = await rows(api, made)
+    leased = (await delivery_rows(api, made))[1]
+    assert await replay_count(api, made, "failed") == 1
+    after = await delivery_rows(api, made)
     assert after[1] == leased
     assert [delivery["due_at"] for delivery in after] == [clock.now, leased["due_at"], None]
     assert (await resend(api, leased["id"])).status_code == 202
-    assert (await rows(api, made))[1] == leased
+    assert (await delivery_rows(api, made))[1] == leased
 
 
 async def test_without_order_all_are_due_at_once(api: Api, clock: Clock) -> None:
-    await story(api)
-    clock.pass_by(1)
+    await subject_with_two_events(api)
+    clock.advance(1)
     made = await api.subscribe("http://127.0.0.1:9999", order="none")
-    assert await replayed(api, made, "missing") == 2
-    assert [delivery["due_at"] for delivery in await rows(api, made)] == [clock.now, clock.now]
+    assert await replay_count(api, made, "missing") == 2
+    assert [delivery["due_at"] for delivery in await delivery_rows(api, made)] == [
+        clock.now,
+        clock.now,
+    ]
 
 
 async def test_in_chunks_the_order_and_the_count_are_the_same(
-    api: Api, subscriber: Receiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    api: Api, subscriber: WebhookReceiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "CHUNK", 2)
     subjects = [await api.create() for _ in range(3)]
     for one in subjects:
-        await story_goes_on(api, one["id"])
-    clock.pass_by(1)
+        await add_two_events(api, one["id"])
+    clock.advance(1)
     made = await api.subscribe(subscriber.url)
-    assert await replayed(api, made, "missing", dry_run=True) == 9
-    assert await replayed(api, made, "missing") == 9
+    assert await replay_count(api, made, "missing", dry_run=True) == 9
+    assert await replay_count(api, made, "missing") == 9
     due = [
-        delivery["sequence"] for delivery in await rows(api, made) if delivery["due_at"] is not None
+        delivery["sequence"]
+        for delivery in await delivery_rows(api, made)
+        if delivery["due_at"] is not None
     ]
     assert due == [1, 1, 1]
-    await all_sent(api, clock)
+    await deliver_all(api, clock)
     for one in subjects:
-        assert [at for id_, at in came(subscriber) if id_ == one["id"]] == [1, 2, 3]
+        assert [at for id_, at in received_events(subscriber) if id_ == one["id"]] == [1, 2, 3]
 
 
 async def test_replays_at_once_send_each_event_once(
-    api: Api, subscriber: Receiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    api: Api, subscriber: WebhookReceiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "CHUNK", 3)
     for _ in range(5):
-        await story(api)
-    clock.pass_by(1)
+        await subject_with_two_events(api)
+    clock.advance(1)
     made = await api.subscribe(subscriber.url)
-    counts = await asyncio.gather(*(replayed(api, made, "missing") for _ in range(4)))
+    counts = await asyncio.gather(*(replay_count(api, made, "missing") for _ in range(4)))
     assert sum(counts) == 10
-    await all_sent(api, clock)
-    assert len(subscriber.got) == len(set(came(subscriber))) == 10
+    await deliver_all(api, clock)
+    assert len(subscriber.got) == len(set(received_events(subscriber))) == 10
     assert await api.violations() == []
 
 
 async def test_a_replay_waits_for_what_is_just_being_recorded(api: Api, clock: Clock) -> None:
     """Else what it puts behind a delivery that ends meanwhile would wait forever."""
-    subject = await story(api)
-    clock.pass_by(1)
+    subject = await subject_with_two_events(api)
+    clock.advance(1)
     made = await api.subscribe("http://127.0.0.1:9999")
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
@@ -123,8 +130,8 @@ async def test_a_replay_waits_for_what_is_just_being_recorded(api: Api, clock: C
         ):  # as subjects/store/subjects.py has it for those who record
             held = "SELECT 1 FROM subjects WHERE id = $1 FOR KEY SHARE"
             await connection.execute(held, subject["id"])
-            asked = asyncio.create_task(replayed(api, made, "missing"))
-            await blocked(api.resources)
+            asked = asyncio.create_task(replay_count(api, made, "missing"))
+            await wait_until_blocked(api.resources)
             assert not asked.done()
         assert await asked == 2
     finally:
@@ -132,41 +139,42 @@ async def test_a_replay_waits_for_what_is_just_being_recorded(api: Api, clock: C
 
 
 async def test_replays_while_deliveries_end_leave_nothing_behind(
-    api: Api, subscriber: Receiver, monkeypatch: pytest.MonkeyPatch
+    api: Api, subscriber: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "CHUNK", 2)
     made = await api.subscribe(subscriber.url)
     for _ in range(6):
         subject = await api.create()
-        await story_goes_on(api, subject["id"])
+        await add_two_events(api, subject["id"])
     await asyncio.gather(
         api.work(Work.DELIVER),
-        *(replayed(api, made, "all") for _ in range(3)),
+        *(replay_count(api, made, "all") for _ in range(3)),
         api.work(Work.DELIVER),
     )
 
     async def ended() -> bool:
         await api.work(Work.DELIVER)
-        return {delivery["state"] for delivery in await rows(api, made)} == {"delivered"}
+        return {delivery["state"] for delivery in await delivery_rows(api, made)} == {"delivered"}
 
-    await eventually(ended)
+    await wait_until(ended)
     assert await api.violations() == []
-    assert set(came(subscriber)) == {
-        (delivery["ordering_key"], delivery["sequence"]) for delivery in await rows(api, made)
+    assert set(received_events(subscriber)) == {
+        (delivery["ordering_key"], delivery["sequence"])
+        for delivery in await delivery_rows(api, made)
     }
 
 
 async def test_a_subscriber_removed_meanwhile_ends_the_replay(api: Api, clock: Clock) -> None:
-    subject = await story(api)
-    clock.pass_by(1)
+    subject = await subject_with_two_events(api)
+    clock.advance(1)
     made = await api.subscribe("http://127.0.0.1:9999")
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         async with connection.transaction():
             held = "SELECT 1 FROM subjects WHERE id = $1 FOR KEY SHARE"
             await connection.execute(held, subject["id"])
-            asked = asyncio.create_task(ask(api, made, "missing"))
-            await blocked(api.resources)
+            asked = asyncio.create_task(request_replay(api, made, "missing"))
+            await wait_until_blocked(api.resources)
             assert (await api.http.delete(f"/v1/subscribers/{made['id']}")).status_code == 204
         assert (await asked).status_code == 404
     finally:

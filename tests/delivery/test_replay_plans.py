@@ -3,16 +3,16 @@
 from tests.schema.test_plans import EMPTIED, FILLED, unbounded
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.simulator import Receiver
-from tests.support.statements import heard
+from tests.support.database import executed_statements
+from tests.support.webhook_receiver import WebhookReceiver
 
 LISTED = "ix_deliveries_subscriber"  # from the cursor on, as many rows as a page looks through
 
 
-async def all_of_it(api: Api, subscriber: Receiver, clock: Clock) -> None:
+async def all_of_it(api: Api, subscriber: WebhookReceiver, clock: Clock) -> None:
     """Every kind of replay, one delivery sent anew, a callback_url, and the lists."""
     await api.create(callback_url=subscriber.url)
-    clock.pass_by(1)
+    clock.advance(1)
     made = await api.subscribe(subscriber.url)
     path = f"/v1/subscribers/{made['id']}"
     for only in ("all", "missing", "failed"):
@@ -29,9 +29,9 @@ async def all_of_it(api: Api, subscriber: Receiver, clock: Clock) -> None:
 
 
 async def test_no_statement_that_sends_anew_reads_a_whole_table(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    with heard() as statements:
+    with executed_statements() as statements:
         await all_of_it(api, subscriber, clock)
     for tables in (EMPTIED, FILLED):
         wrong = await unbounded(api.resources, tables, statements)

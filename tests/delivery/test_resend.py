@@ -4,18 +4,25 @@ from service.job_queue import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.replays import ONCE, all_sent, came, resend, rows, story
-from tests.support.simulator import Receiver
+from tests.support.replays import (
+    ONE_RETRY,
+    deliver_all,
+    delivery_rows,
+    received_events,
+    resend,
+    subject_with_two_events,
+)
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 async def test_what_has_ended_is_sent_anew_one_by_one(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    made = await api.subscribe(subscriber.url, schedule=ONCE)
-    await story(api)
+    made = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
+    await subject_with_two_events(api)
     subscriber.answers += [500, 500]
-    await all_sent(api, clock)
-    dead, delivered = await rows(api, made)
+    await deliver_all(api, clock)
+    dead, delivered = await delivery_rows(api, made)
     assert (dead["state"], delivered["state"]) == ("dead", "delivered")
     for one in (dead, delivered):
         answer = await resend(api, one["id"])
@@ -23,39 +30,39 @@ async def test_what_has_ended_is_sent_anew_one_by_one(
         shown = answer.json()
         assert (shown["id"], shown["state"]) == (one["id"], "pending")
         assert len(shown["attempts"]) == one["attempts"]
-    assert [one["due_at"] for one in await rows(api, made)] == [clock.now, None]
-    assert [one["replayed_at"] for one in await rows(api, made)] == [clock.now] * 2
+    assert [one["due_at"] for one in await delivery_rows(api, made)] == [clock.now, None]
+    assert [one["replayed_at"] for one in await delivery_rows(api, made)] == [clock.now] * 2
     subscriber.got.clear()
-    await all_sent(api, clock)
-    assert [at for _, at in came(subscriber)] == [1, 2]
+    await deliver_all(api, clock)
+    assert [at for _, at in received_events(subscriber)] == [1, 2]
     assert await api.violations() == []
 
 
 async def test_what_waits_for_a_later_try_is_due_now_and_what_waits_its_turn_stays(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.subscribe(subscriber.url)
-    await story(api)
+    await subject_with_two_events(api)
     subscriber.answers.append(500)
     await api.work(Work.DELIVER)
-    first, second = await rows(api, made)
+    first, second = await delivery_rows(api, made)
     assert first["due_at"] > clock.now
     for one in (second, first):
         assert (await resend(api, one["id"])).json()["state"] == "pending"
-    found = await rows(api, made)
+    found = await delivery_rows(api, made)
     assert [one["due_at"] for one in found] == [clock.now, None]
     assert [one["replayed_at"] for one in found] == [None, None]
-    await all_sent(api, clock)
-    assert [at for _, at in came(subscriber)] == [1, 1, 2]
+    await deliver_all(api, clock)
+    assert [at for _, at in received_events(subscriber)] == [1, 1, 2]
     assert await api.violations() == []
 
 
 async def test_to_a_disabled_subscriber_nothing_is_sent_anew(api: Api, clock: Clock) -> None:
     made = await api.subscribe("http://127.0.0.1:9999")
-    await story(api)
+    await subject_with_two_events(api)
     await fetch(api.resources, "UPDATE subscribers SET state = 'disabled'")
-    (first, _) = await rows(api, made)
+    (first, _) = await delivery_rows(api, made)
     refused = await resend(api, first["id"])
     assert (refused.status_code, refused.json()["code"]) == (409, "subscriber_disabled")
-    clock.pass_by(1)
-    assert (await rows(api, made))[0] == first
+    clock.advance(1)
+    assert (await delivery_rows(api, made))[0] == first

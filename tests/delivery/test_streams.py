@@ -10,9 +10,10 @@ import pytest
 from service.delivery.remote.outcomes import Failed, Published
 from service.delivery.remote.streams import StreamPublisher
 from service.kit.network.ssrf_guard import AddressGuard
-from tests.support.name_resolution import Names
-from tests.support.scripted_servers import LOOPBACK, PATIENCE, SHORT, listening, reason
-from tests.support.stream_publishing import NOBODY, entry, receipt
+from tests.support.name_resolution import Resolver
+from tests.support.raw_servers import LOOPBACK, SHORT_TIMEOUT, TIMEOUT, scripted_server
+from tests.support.stream_publishing import NO_CREDENTIALS, receipt_of, stream_message
+from tests.support.webhook_attempts import reason_of
 
 OK = b"$3\r\n1-1\r\n"
 
@@ -42,14 +43,14 @@ class Stream:
                 self.closed.notify_all()
 
     async def until_open(self, count: int) -> None:
-        async with asyncio.timeout(PATIENCE), self.closed:
+        async with asyncio.timeout(TIMEOUT), self.closed:
             await self.closed.wait_for(lambda: self.open == count)
 
 
 @asynccontextmanager
 async def stream() -> AsyncIterator[Stream]:
     one = Stream()
-    async with listening(one.serve) as url:
+    async with scripted_server(one.serve) as url:
         one.url = url.replace("http", "redis").removesuffix("/hook")
         yield one
 
@@ -60,33 +61,43 @@ async def test_a_connection_is_kept_for_the_next_and_closed_when_unused() -> Non
         StreamPublisher(AddressGuard(LOOPBACK), idle_seconds=0.05) as streams,
     ):
         for _ in range(3):
-            receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+            receipt_of(
+                await streams.publish(server.url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
+            )
         assert server.dialled == 1
         await server.until_open(0)
-        receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+        receipt_of(
+            await streams.publish(server.url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
+        )
     assert server.dialled == 2
 
 
 async def test_other_credentials_are_another_connection() -> None:
     async with stream() as server, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         for credentials in (("acme", "old"), ("acme", "new"), ("acme", "old")):
-            await streams.publish(server.url, credentials, "told", entry(), PATIENCE)
+            await streams.publish(server.url, credentials, "told", stream_message(), TIMEOUT)
     assert server.dialled == 2
 
 
 async def test_of_the_unused_connections_the_oldest_makes_room() -> None:
-    names = Names(["127.0.0.1"])
+    names = Resolver(["127.0.0.1"])
     async with (
         stream() as server,
         StreamPublisher(AddressGuard(LOOPBACK, names), most_kept=2) as streams,
     ):
         for host in ("a.test", "b.test", "a.test", "c.test"):
             url = server.url.replace("127.0.0.1", host)
-            receipt(await streams.publish(url, NOBODY, "told", entry(), PATIENCE))
+            receipt_of(
+                await streams.publish(url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
+            )
         await server.until_open(2)
-        receipt(
+        receipt_of(
             await streams.publish(
-                server.url.replace("127.0.0.1", "a.test"), NOBODY, "told", entry(), PATIENCE
+                server.url.replace("127.0.0.1", "a.test"),
+                NO_CREDENTIALS,
+                "told",
+                stream_message(),
+                TIMEOUT,
             )
         )
     assert names.asked == ["a.test", "b.test", "c.test"]
@@ -95,10 +106,14 @@ async def test_of_the_unused_connections_the_oldest_makes_room() -> None:
 async def test_one_that_gets_no_answer_costs_the_others_nothing_but_the_connection() -> None:
     async with stream() as server, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         server.silence = b"told.silence"
-        assert reason(
-            await streams.publish(server.url, NOBODY, "told.silence", entry(), SHORT)
+        assert reason_of(
+            await streams.publish(
+                server.url, NO_CREDENTIALS, "told.silence", stream_message(), SHORT_TIMEOUT
+            )
         ) == ("timeout")
-        receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+        receipt_of(
+            await streams.publish(server.url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
+        )
         assert server.dialled == 2
         await server.until_open(1)
 
@@ -113,17 +128,21 @@ async def test_what_is_under_way_on_a_spent_connection_still_ends_well() -> None
                 await answer.wait()
             writer.write(OK * said.count(b"XADD"))
 
-    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
+    async with scripted_server(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         address = url.replace("http", "redis").removesuffix("/hook")
         late = asyncio.ensure_future(
-            streams.publish(address, NOBODY, "told.late", entry(), PATIENCE)
+            streams.publish(address, NO_CREDENTIALS, "told.late", stream_message(), TIMEOUT)
         )
         await asked.wait()
-        behind = await streams.publish(address, NOBODY, "told.behind", entry(), SHORT)
-        assert reason(behind) == "timeout"
-        receipt(await streams.publish(address, NOBODY, "told.anew", entry(), PATIENCE))
+        behind = await streams.publish(
+            address, NO_CREDENTIALS, "told.behind", stream_message(), SHORT_TIMEOUT
+        )
+        assert reason_of(behind) == "timeout"
+        receipt_of(
+            await streams.publish(address, NO_CREDENTIALS, "told.anew", stream_message(), TIMEOUT)
+        )
         answer.set()
-        receipt(await late)
+        receipt_of(await late)
 
 
 async def test_a_dial_that_hangs_is_shared_and_given_up_with_its_last_user() -> None:
@@ -138,12 +157,18 @@ async def test_a_dial_that_hangs_is_shared_and_given_up_with_its_last_user() -> 
         await reader.read()
         ended.set()
 
-    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK, lookup)) as streams:
+    async with (
+        scripted_server(script) as url,
+        StreamPublisher(AddressGuard(LOOPBACK, lookup)) as streams,
+    ):
         address = url.replace("http://127.0.0.1", "redis://sub.test").removesuffix("/hook")
         attempts = await asyncio.gather(
-            *(streams.publish(address, NOBODY, "told", entry(), SHORT) for _ in range(20))
+            *(
+                streams.publish(address, NO_CREDENTIALS, "told", stream_message(), SHORT_TIMEOUT)
+                for _ in range(20)
+            )
         )
-        assert {reason(attempt) for attempt in attempts} == {"timeout"}
+        assert {reason_of(attempt) for attempt in attempts} == {"timeout"}
         assert asked == ["sub.test"]
         stuck.set()
 
@@ -152,16 +177,25 @@ async def test_at_the_end_every_connection_is_closed_and_nothing_more_is_publish
     async with stream() as server:
         server.silence = b"told.silence"
         streams = StreamPublisher(AddressGuard(LOOPBACK))
-        receipt(await streams.publish(server.url, NOBODY, "told", entry(), PATIENCE))
+        receipt_of(
+            await streams.publish(server.url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
+        )
         waiting = asyncio.ensure_future(
-            streams.publish(server.url, ("a", "b"), "told.silence", entry(), PATIENCE)
+            streams.publish(server.url, ("a", "b"), "told.silence", stream_message(), TIMEOUT)
         )
         while not any(b"told.silence" in one for one in server.heard):  # noqa: ASYNC110 - a server's
             await asyncio.sleep(0.01)
         await streams.aclose()
-        assert reason(await waiting) == "reset"
+        assert reason_of(await waiting) == "reset"
         await server.until_open(0)
-        assert reason(await streams.publish(server.url, NOBODY, "told", entry(), SHORT)) == "reset"
+        assert (
+            reason_of(
+                await streams.publish(
+                    server.url, NO_CREDENTIALS, "told", stream_message(), SHORT_TIMEOUT
+                )
+            )
+            == "reset"
+        )
 
 
 async def test_a_dial_under_way_ends_with_the_rest() -> None:
@@ -173,18 +207,18 @@ async def test_a_dial_under_way_ends_with_the_rest() -> None:
 
     streams = StreamPublisher(AddressGuard(LOOPBACK, lookup))
     waiting = asyncio.ensure_future(
-        streams.publish("nats://sub.test", NOBODY, "told", entry(), PATIENCE)
+        streams.publish("nats://sub.test", NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
     )
     await asked.wait()
     await streams.aclose()
-    assert reason(await waiting) == "reset"
+    assert reason_of(await waiting) == "reset"
 
 
 async def test_a_publish_that_is_stopped_stops() -> None:
     async with stream() as server, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         server.silence = b"told.silence"
         waiting = asyncio.ensure_future(
-            streams.publish(server.url, NOBODY, "told.silence", entry(), PATIENCE)
+            streams.publish(server.url, NO_CREDENTIALS, "told.silence", stream_message(), TIMEOUT)
         )
         while not server.heard:  # noqa: ASYNC110 - a server's
             await asyncio.sleep(0.01)
@@ -198,11 +232,14 @@ async def test_a_server_that_reads_nothing_is_given_up_in_time() -> None:
     async def script(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         await asyncio.get_running_loop().create_future()
 
-    large = entry(padding="x" * 1_000_000)
-    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
+    large = stream_message(padding="x" * 1_000_000)
+    async with scripted_server(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
         address = url.replace("http", "redis").removesuffix("/hook")
         attempts = await asyncio.gather(
-            *(streams.publish(address, NOBODY, "told", large, SHORT) for _ in range(20))
+            *(
+                streams.publish(address, NO_CREDENTIALS, "told", large, SHORT_TIMEOUT)
+                for _ in range(20)
+            )
         )
     assert all(isinstance(attempt, Failed | Published) for attempt in attempts)
-    assert {reason(attempt) for attempt in attempts} == {"timeout"}
+    assert {reason_of(attempt) for attempt in attempts} == {"timeout"}

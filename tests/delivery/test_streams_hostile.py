@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from service.delivery.remote.outcomes import Failed, Published
 from service.delivery.remote.streams import StreamPublisher
 from service.kit.network.ssrf_guard import AddressGuard
-from tests.support.scripted_servers import (
+from tests.support.raw_servers import (
     LOOPBACK,
-    PATIENCE,
-    SHORT,
+    SHORT_TIMEOUT,
+    TIMEOUT,
     Script,
-    listening,
-    reason,
-    saying_at_once,
-    saying_at_once_for_ever,
-    silent,
+    never_respond,
+    scripted_server,
+    send_at_once,
+    send_at_once_endlessly,
 )
-from tests.support.stream_publishing import NOBODY, entry, publish
+from tests.support.stream_publishing import NO_CREDENTIALS, publish, stream_message
+from tests.support.webhook_attempts import reason_of
 
 INFO = b'INFO {"headers": true, "max_payload": 1048576}\r\n'
 SCHEMES = ("nats", "redis")
@@ -33,28 +33,28 @@ def at(url: str, scheme: str) -> str:
     return url.replace("http", scheme).removesuffix("/hook")
 
 
-async def failed(scheme: str, script: Script, seconds: float = PATIENCE) -> str:
-    async with listening(script) as url:
-        return reason(await publish(at(url, scheme), seconds=seconds))
+async def failed(scheme: str, script: Script, seconds: float = TIMEOUT) -> str:
+    async with scripted_server(script) as url:
+        return reason_of(await publish(at(url, scheme), seconds=seconds))
 
 
 NEVER_AN_ANSWER: dict[str, Script] = {
-    "nothing": silent,
-    "a trickled line": saying_at_once_for_ever(b"", b"x", 0.01),
-    "half an answer": saying_at_once_for_ever(b"$20\r\n", b"", 0.01),
-    "a greeting and then nothing": saying_at_once_for_ever(b'INFO {"headers"', b"", 0.01),
+    "nothing": never_respond,
+    "a trickled line": send_at_once_endlessly(b"", b"x", 0.01),
+    "half an answer": send_at_once_endlessly(b"$20\r\n", b"", 0.01),
+    "a greeting and then nothing": send_at_once_endlessly(b'INFO {"headers"', b"", 0.01),
 }
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("kind", NEVER_AN_ANSWER)
 async def test_a_server_that_does_not_answer_times_out(scheme: str, kind: str) -> None:
-    assert await failed(scheme, NEVER_AN_ANSWER[kind], SHORT) in {"timeout", "protocol"}
+    assert await failed(scheme, NEVER_AN_ANSWER[kind], SHORT_TIMEOUT) in {"timeout", "protocol"}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_one_that_is_silent_times_out(scheme: str) -> None:
-    assert await failed(scheme, silent, SHORT) == "timeout"
+    assert await failed(scheme, never_respond, SHORT_TIMEOUT) == "timeout"
 
 
 NOT_NATS: dict[str, bytes] = {
@@ -84,26 +84,26 @@ NOT_REDIS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("kind", NOT_NATS)
 async def test_what_is_not_nats_is_told_from_it(kind: str) -> None:
-    assert await failed("nats", saying_at_once(NOT_NATS[kind])) == "protocol"
+    assert await failed("nats", send_at_once(NOT_NATS[kind])) == "protocol"
 
 
 async def test_a_server_that_takes_no_headers_is_refused() -> None:
-    assert await failed("nats", saying_at_once(b'INFO {"version": "2.1.9"}\r\n')) == "refused"
+    assert await failed("nats", send_at_once(b'INFO {"version": "2.1.9"}\r\n')) == "refused"
 
 
 @pytest.mark.parametrize("kind", NOT_REDIS)
 async def test_what_is_not_redis_is_told_from_it(kind: str) -> None:
-    assert await failed("redis", saying_at_once(NOT_REDIS[kind])) == "protocol"
+    assert await failed("redis", send_at_once(NOT_REDIS[kind])) == "protocol"
 
 
 ENDLESS: dict[tuple[str, str], Script] = {
-    ("nats", "a line without end"): saying_at_once_for_ever(b"INFO ", b"x" * 1000),
-    ("nats", "greetings"): saying_at_once_for_ever(INFO, INFO),
-    ("nats", "questions"): saying_at_once_for_ever(INFO, b"PING\r\n" * 1000),
-    ("nats", "assent"): saying_at_once_for_ever(INFO, b"+OK\r\n" * 1000),
-    ("nats", "other people's messages"): saying_at_once_for_ever(INFO, b"MSG a 1 1\r\nx\r\n" * 99),
-    ("redis", "a line without end"): saying_at_once_for_ever(b"+", b"x" * 1000),
-    ("redis", "answers"): saying_at_once_for_ever(b"", b"$3\r\n1-1\r\n" * 1000),
+    ("nats", "a line without end"): send_at_once_endlessly(b"INFO ", b"x" * 1000),
+    ("nats", "greetings"): send_at_once_endlessly(INFO, INFO),
+    ("nats", "questions"): send_at_once_endlessly(INFO, b"PING\r\n" * 1000),
+    ("nats", "assent"): send_at_once_endlessly(INFO, b"+OK\r\n" * 1000),
+    ("nats", "other people's messages"): send_at_once_endlessly(INFO, b"MSG a 1 1\r\nx\r\n" * 99),
+    ("redis", "a line without end"): send_at_once_endlessly(b"+", b"x" * 1000),
+    ("redis", "answers"): send_at_once_endlessly(b"", b"$3\r\n1-1\r\n" * 1000),
 }
 
 
@@ -119,9 +119,9 @@ async def test_a_server_that_talks_without_end_is_cut(kind: tuple[str, str]) -> 
         finally:
             cut.set()
 
-    async with listening(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
-        await streams.publish(at(url, kind[0]), NOBODY, "told", entry(), PATIENCE)
-        async with asyncio.timeout(PATIENCE):
+    async with scripted_server(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
+        await streams.publish(at(url, kind[0]), NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
+        async with asyncio.timeout(TIMEOUT):
             await cut.wait()
     assert next(connections) == 1
 
@@ -138,16 +138,16 @@ async def test_a_connection_that_ends_before_the_acknowledgement_is_a_reset(sche
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_a_port_that_does_not_listen_fails_to_connect(scheme: str) -> None:
-    async with listening(silent) as url:
+    async with scripted_server(never_respond) as url:
         pass
-    assert reason(await publish(at(url, scheme))) == "connect"
+    assert reason_of(await publish(at(url, scheme))) == "connect"
 
 
 @pytest.mark.parametrize(
     "url", ["", "nats:", "nats:///x", "http://127.0.0.1", "redis://127.0.0.1/x"]
 )
 async def test_what_is_no_url_of_a_stream_cannot_be_published_to(url: str) -> None:
-    assert reason(await publish(url)) == "request"
+    assert reason_of(await publish(url)) == "request"
 
 
 async def test_the_addresses_that_a_server_names_are_never_dialled() -> None:
@@ -156,7 +156,7 @@ async def test_the_addresses_that_a_server_names_are_never_dialled() -> None:
     async def elsewhere(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         next(visitors)
 
-    async with listening(elsewhere) as other:
+    async with scripted_server(elsewhere) as other:
         address = at(other, "nats").removeprefix("nats://")
         info = {"headers": True, "connect_urls": [address], "cluster": "c"}
         answers = {
@@ -165,12 +165,14 @@ async def test_the_addresses_that_a_server_names_are_never_dialled() -> None:
         }
         for scheme, answer in answers.items():
             async with (
-                listening(saying_at_once(answer)) as url,
+                scripted_server(send_at_once(answer)) as url,
                 StreamPublisher(AddressGuard(LOOPBACK)) as streams,
             ):
                 for _ in range(2):
-                    attempt = await streams.publish(at(url, scheme), NOBODY, "told", entry(), SHORT)
-                    assert reason(attempt) in {"reset", "refused", "timeout"}
+                    attempt = await streams.publish(
+                        at(url, scheme), NO_CREDENTIALS, "told", stream_message(), SHORT_TIMEOUT
+                    )
+                    assert reason_of(attempt) in {"reset", "refused", "timeout"}
                     assert address not in str(attempt)
     assert next(visitors) == 0
 
@@ -205,10 +207,10 @@ async def test_whatever_a_server_says_comes_out_as_a_value(scheme: str, said: by
         writer.write_eof()
         await writer.drain()
 
-    async with listening(script) as url:
+    async with scripted_server(script) as url:
         attempt = await publish(at(url, scheme))
     if isinstance(attempt, Failed):
-        assert reason(attempt) in {"protocol", "refused", "reset", "tls"}
+        assert reason_of(attempt) in {"protocol", "refused", "reset", "tls"}
     else:
         assert isinstance(attempt, Published)
         assert scheme == "redis"

@@ -9,39 +9,36 @@ from hypothesis import strategies as st
 from service.delivery.remote.outcomes import Answered, Failed
 from service.delivery.remote.webhook import KEPT_BYTES, WebhookSender
 from service.kit.network.ssrf_guard import AddressGuard
-from tests.support.scripted_servers import (
+from tests.support.raw_servers import (
     LOOPBACK,
-    PATIENCE,
-    SHORT,
+    SHORT_TIMEOUT,
+    TIMEOUT,
     Script,
-    answered,
-    failed,
-    listening,
-    post,
-    reason,
-    request,
-    saying,
-    saying_for_ever,
-    silent,
+    never_respond,
+    read_request,
+    respond,
+    respond_endlessly,
+    scripted_server,
 )
+from tests.support.webhook_attempts import answered_attempt, failure_reason, post_webhook, reason_of
 
 
 async def test_a_packed_answer_stays_packed() -> None:
     bomb = gzip.compress(bytes(50_000_000))
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
-    answer = await answered(saying(head.encode() + bomb))
+    answer = await answered_attempt(respond(head.encode() + bomb))
     assert answer.body == bomb[:KEPT_BYTES]
 
 
 async def test_an_endless_answer_is_cut() -> None:
     start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    answer = await answered(saying_for_ever(start, b"400\r\n" + b"x" * 1024 + b"\r\n"))
+    answer = await answered_attempt(respond_endlessly(start, b"400\r\n" + b"x" * 1024 + b"\r\n"))
     assert (answer.status, answer.body) == (200, b"x" * KEPT_BYTES)
 
 
 async def test_a_trickling_answer_is_cut_when_the_time_is_up() -> None:
     start = b"HTTP/1.1 500 x\r\nContent-Length: 1000000\r\n\r\n"
-    answer = await answered(saying_for_ever(start, b"x", 0.01), SHORT)
+    answer = await answered_attempt(respond_endlessly(start, b"x", 0.01), SHORT_TIMEOUT)
     assert answer.status == 500
     assert 0 < len(answer.body) < KEPT_BYTES
 
@@ -51,12 +48,12 @@ async def test_a_connection_with_a_cut_answer_is_not_used_again() -> None:
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = b"%d" % next(connections)
-        await request(reader)
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + body.ljust(KEPT_BYTES))
         await reader.read()
 
-    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
-        bodies = [await sender.post(url, {}, b"{}", PATIENCE) for _ in range(2)]
+    async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
+        bodies = [await sender.post(url, {}, b"{}", TIMEOUT) for _ in range(2)]
     assert [one.body.strip() for one in bodies if isinstance(one, Answered)] == [b"1", b"2"]
 
 
@@ -69,51 +66,51 @@ async def test_a_connection_with_a_cut_answer_is_not_used_again() -> None:
     ],
 )
 async def test_a_status_stands_though_its_body_breaks_off(answer: bytes) -> None:
-    assert (await answered(saying(answer))).status == 200
+    assert (await answered_attempt(respond(answer))).status == 200
 
 
 NEVER_AN_ANSWER: dict[str, Script] = {
-    "nothing": silent,
-    "a trickled header": saying_for_ever(b"HTTP/1.1 200 OK\r\n", b"x", 0.01),
-    "trickled headers": saying_for_ever(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n", 0.02),
+    "nothing": never_respond,
+    "a trickled header": respond_endlessly(b"HTTP/1.1 200 OK\r\n", b"x", 0.01),
+    "trickled headers": respond_endlessly(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n", 0.02),
 }
 
 
 @pytest.mark.parametrize("kind", NEVER_AN_ANSWER)
 async def test_a_subscriber_without_an_answer_times_out(kind: str) -> None:
-    assert await failed(NEVER_AN_ANSWER[kind], SHORT) == "timeout"
+    assert await failure_reason(NEVER_AN_ANSWER[kind], SHORT_TIMEOUT) == "timeout"
 
 
 GOOD = b"HTTP/1.1 200 OK\r\n"
 NOT_HTTP: dict[str, Script] = {
-    "words": saying(b"hello\r\n\r\n"),
-    "a long line": saying(b"x" * 5000),
-    "binary": saying(b"\x16\x03\x01\x02\x00" * 100),
-    "a huge status": saying(b"HTTP/1.1 999999 x\r\n\r\n"),
-    "a negative status": saying(b"HTTP/1.1 -1 x\r\n\r\n"),
-    "a huge status line": saying(b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\n\r\n"),
-    "a huge header": saying(GOOD + b"x: " + b"x" * 100_000 + b"\r\n\r\n"),
-    "endless headers": saying_for_ever(GOOD, b"x: y\r\n"),
+    "words": respond(b"hello\r\n\r\n"),
+    "a long line": respond(b"x" * 5000),
+    "binary": respond(b"\x16\x03\x01\x02\x00" * 100),
+    "a huge status": respond(b"HTTP/1.1 999999 x\r\n\r\n"),
+    "a negative status": respond(b"HTTP/1.1 -1 x\r\n\r\n"),
+    "a huge status line": respond(b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\n\r\n"),
+    "a huge header": respond(GOOD + b"x: " + b"x" * 100_000 + b"\r\n\r\n"),
+    "endless headers": respond_endlessly(GOOD, b"x: y\r\n"),
 }
 
 
 @pytest.mark.parametrize("kind", NOT_HTTP)
 async def test_an_answer_that_is_not_http_is_none(kind: str) -> None:
-    assert await failed(NOT_HTTP[kind]) == "protocol"
+    assert await failure_reason(NOT_HTTP[kind]) == "protocol"
 
 
 async def hanging_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await request(reader)
+    await read_request(reader)
 
 
 async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await request(reader)
+    await read_request(reader)
     writer.transport.abort()
 
 
-@pytest.mark.parametrize("script", [hanging_up, resetting, saying(b"HTTP/1.1 200 OK\r\nConte")])
+@pytest.mark.parametrize("script", [hanging_up, resetting, respond(b"HTTP/1.1 200 OK\r\nConte")])
 async def test_a_connection_that_ends_before_the_answer_is_a_reset(script: Script) -> None:
-    assert await failed(script) == "reset"
+    assert await failure_reason(script) == "reset"
 
 
 FRAGMENTS = st.sampled_from(
@@ -144,11 +141,11 @@ FRAGMENTS = st.sampled_from(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(FRAGMENTS | st.binary(max_size=20), max_size=8).map(b"".join))
 async def test_whatever_a_subscriber_says_comes_out_as_a_value(answer: bytes) -> None:
-    async with listening(saying(answer)) as url:
-        attempt = await post(url)
+    async with scripted_server(respond(answer)) as url:
+        attempt = await post_webhook(url)
     assert isinstance(attempt, Answered | Failed)
     if isinstance(attempt, Failed):
-        assert reason(attempt) in {"protocol", "reset"}
+        assert reason_of(attempt) in {"protocol", "reset"}
 
 
 INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -157,12 +154,12 @@ INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
 @pytest.mark.parametrize("piece", [1, 10_000])
 async def test_interim_answers_without_end_are_cut_off(piece: int) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await request(reader)
+        await read_request(reader)
         while not writer.is_closing():
             writer.write(INTERIM * piece)
             await writer.drain()
 
-    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
+    async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         attempt = await sender.post(url, {}, b"{}", 50)
     assert isinstance(attempt, Failed)
     assert attempt.reason == "protocol"
@@ -171,5 +168,5 @@ async def test_interim_answers_without_end_are_cut_off(piece: int) -> None:
 async def test_a_few_interim_answers_and_a_long_body_are_taken() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000
     for _ in range(2):
-        attempt = await answered(saying(INTERIM * 3 + answer))
+        attempt = await answered_attempt(respond(INTERIM * 3 + answer))
         assert (attempt.status, len(attempt.body)) == (200, KEPT_BYTES)

@@ -19,10 +19,9 @@ from service.subjects.domain.event import subject_event
 from service.subjects.domain.subject import Subject
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
-from tests.support.database import fetch
-from tests.support.events import write_and_commit
-from tests.support.statements import heard
-from tests.support.waiting import eventually
+from tests.support.database import executed_statements, fetch
+from tests.support.subjects import add_committed_subject
+from tests.support.waiting import wait_until
 
 OPEN = text("SELECT pg_current_xact_id()")  # what begins later is not shown before this has ended
 FAR = 600.0  # seconds; longer than any test
@@ -62,7 +61,7 @@ async def waiting(
     async def joined() -> bool:
         return waiter in set(hub.followers())
 
-    await eventually(joined)
+    await wait_until(joined)
     return task
 
 
@@ -76,14 +75,14 @@ async def test_without_notices_a_look_each_second_finds_what_is_new(
 ) -> None:
     monkeypatch.setattr(event_hub, "POLL", 0.02)
     task = await waiting(hub, account)
-    made = await write_and_commit(resources, account)
+    made = await add_committed_subject(resources, account)
     assert await task == ids(made)
 
 
 @pytest.mark.usefixtures("patient")
 async def test_a_notice_wakes_it(hub: EventHub, resources: Resources, account: str) -> None:
     task = await waiting(hub, account)
-    made = await write_and_commit(resources, account)
+    made = await add_committed_subject(resources, account)
     assert await task == ids(made)
 
 
@@ -94,7 +93,7 @@ async def test_a_notice_names_accounts_or_means_all(
 ) -> None:
     monkeypatch.setattr(event_hub, "NOTIFY_CHANNEL", "this_channel")
     task = await waiting(hub, account)
-    made = await write_and_commit(resources, account)
+    made = await add_committed_subject(resources, account)
     said = payload.format(account=account)
     await fetch(resources, "SELECT pg_notify('this_channel', $1)", said)
     assert await task == ids(made)
@@ -106,15 +105,15 @@ async def test_what_may_not_be_shown_yet_is_looked_for_again_without_a_notice(
 ) -> None:
     """The open transaction writes no event, so its end tells nobody anything."""
     task = await waiting(hub, account)
-    with heard() as statements:
+    with executed_statements() as statements:
         async with resources.database.transaction() as tx:
             await tx.execute(OPEN)
-            made = await write_and_commit(resources, account)
+            made = await add_committed_subject(resources, account)
 
             async def looked() -> bool:
                 return len([one for one in statements if "LATERAL" in one]) > 1
 
-            await eventually(looked)
+            await wait_until(looked)
             assert not task.done()
     assert await task == ids(made)
 
@@ -125,11 +124,11 @@ async def test_an_account_that_nobody_follows_is_not_asked_for(
     await api_keys.create(resources, "other", api_keys.SCOPES)
     (other,) = await fetch(resources, "SELECT id FROM accounts WHERE name = 'other'")
     task = await waiting(hub, account)
-    with heard() as statements:
-        await write_and_commit(resources, other["id"])
-        made = await write_and_commit(resources, account)
+    with executed_statements() as statements:
+        await add_committed_subject(resources, other["id"])
+        made = await add_committed_subject(resources, account)
         assert await task == ids(made)
-        await write_and_commit(resources, account)
+        await add_committed_subject(resources, account)
     assert all(other["id"] not in one for one in statements)
     assert list(hub.followers()) == []
 
@@ -143,7 +142,7 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
     """A batch locks several subjects, so the transaction that writes last may have begun first."""
     monkeypatch.setattr(event_hub, "PAGE", 1)
     monkeypatch.setattr(feed_reader, "PAGE", 1)
-    subject = await write_and_commit(resources, account)
+    subject = await add_committed_subject(resources, account)
     follower = FeedReader(account, subject.id, Position(0, 1))
     await hub.join(follower)
     assert await follower.next_batch() is None
@@ -159,7 +158,7 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
             seen.extend(event.sequence for event in batch.events)
         return len(seen) >= 2
 
-    await eventually(all_seen)
+    await wait_until(all_seen)
     assert seen == [2, 3]
     hub.leave(follower)
 
@@ -173,14 +172,14 @@ async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeat
 ) -> None:
     """At every step of one who catches up, something new is told."""
     monkeypatch.setattr(feed_reader, "PAGE", 3)
-    made = [await write_and_commit(resources, account) for _ in range(5)]
+    made = [await add_committed_subject(resources, account) for _ in range(5)]
     beside, follower = FeedReader(account, None, BEYOND), FeedReader(account, None, START)
     await hub.join(beside)
     await hub.join(follower)
     seen: list[str] = []
     while len(seen) < 20:
         if len(made) < 20:
-            made.append(await write_and_commit(resources, account))
+            made.append(await add_committed_subject(resources, account))
         if batch := await follower.next_batch():
             seen += [event.id for event in batch.events]
         await asyncio.sleep(0)
@@ -223,9 +222,9 @@ async def test_it_goes_on_after_postgres_could_not_be_asked(
     async def failed() -> bool:
         return any(line.get("action") == "fault" for line in logged)
 
-    await eventually(failed)
+    await wait_until(failed)
     await fetch(resources, "ALTER TABLE events RENAME COLUMN gone TO body")
-    made = await write_and_commit(resources, account)
+    made = await add_committed_subject(resources, account)
     assert await task == ids(made)
     logged[:] = [line for line in logged if line.get("action") != "fault"]
 
@@ -253,7 +252,7 @@ async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_
     async def often() -> bool:
         return min(ticks.count(True), ticks.count(False)) > 1
 
-    await eventually(often)
+    await wait_until(often)
     for one in both:
         hub.leave(one)
     assert any(line.get("action") == "fault" for line in logged)

@@ -19,8 +19,8 @@ from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import decide, transition
 from service.subjects.store import subjects, transitions
 from service.subjects.store.transitions import Transition
-from tests.support.events import write, write_and_commit
-from tests.support.statements import heard, plan, scans
+from tests.support.database import executed_statements, query_plan, table_scans
+from tests.support.subjects import add_committed_subject, add_subject
 
 START = Position(0, 0)
 
@@ -45,10 +45,10 @@ async def test_what_commits_late_is_neither_skipped_nor_overtaken(
     resources: Resources, account: str
 ) -> None:
     seen: list[StoredEvent] = []
-    first = await write_and_commit(resources, account)
+    first = await add_committed_subject(resources, account)
     async with resources.database.transaction() as tx:
-        late = await write(tx, resources, account)
-        early = [await write_and_commit(resources, account) for _ in range(3)]
+        late = await add_subject(tx, resources, account)
+        early = [await add_committed_subject(resources, account) for _ in range(3)]
         await read_on(resources, account, seen)
         assert subjects_of(seen) == names(first), "nothing from beside the open transaction"
     await read_on(resources, account, seen)
@@ -64,7 +64,7 @@ async def test_each_event_is_read_once_in_whatever_order_its_writers_commit(
     stacks = [AsyncExitStack() for _ in order]
     for stack in stacks:
         tx = await stack.enter_async_context(resources.database.transaction())
-        made.append(await write(tx, resources, account))
+        made.append(await add_subject(tx, resources, account))
     for place in order:
         await stacks[place].aclose()
         await read_on(resources, account, seen, limit=2)
@@ -75,8 +75,8 @@ async def test_each_event_is_read_once_in_whatever_order_its_writers_commit(
 async def test_pages_of_any_size_join_without_a_seam(resources: Resources, account: str) -> None:
     made = []
     async with resources.database.transaction() as tx:  # several events of one transaction
-        made += [await write(tx, resources, account) for _ in range(5)]
-    made += [await write_and_commit(resources, account) for _ in range(4)]
+        made += [await add_subject(tx, resources, account) for _ in range(5)]
+    made += [await add_committed_subject(resources, account) for _ in range(4)]
     for size in (1, 2, 3, 9):
         seen: list[StoredEvent] = []
         for _ in range(len(made)):
@@ -95,8 +95,8 @@ async def another(resources: Resources) -> str:
 
 async def test_another_accounts_events_never_appear(resources: Resources, account: str) -> None:
     other = await another(resources)
-    mine = await write_and_commit(resources, account)
-    theirs = await write_and_commit(resources, other)
+    mine = await add_committed_subject(resources, account)
+    theirs = await add_committed_subject(resources, other)
     seen: list[StoredEvent] = []
     await read_on(resources, account, seen)
     assert subjects_of(seen) == names(mine)
@@ -111,10 +111,10 @@ async def test_the_news_of_many_accounts_are_their_feeds(
     other = await another(resources)
     places: dict[str, Position] = {}
     for one in (account, other):
-        await write_and_commit(resources, one)
+        await add_committed_subject(resources, one)
         places[one] = (await read.feed(resources, one, START, 1))[-1].place
         for _ in range(3):
-            await write_and_commit(resources, one)
+            await add_committed_subject(resources, one)
     async with resources.database.autocommit() as tx:
         found = await feed.updates(tx, [*places.items(), ("acc_none", START)], 2)
     assert found == {
@@ -125,10 +125,10 @@ async def test_the_news_of_many_accounts_are_their_feeds(
 async def test_news_say_that_there_is_more_than_they_may_show(
     resources: Resources, account: str
 ) -> None:
-    shown = await write_and_commit(resources, account)
+    shown = await add_committed_subject(resources, account)
     async with resources.database.transaction() as tx:
-        late = await write(tx, resources, account)
-        await write_and_commit(resources, account)
+        late = await add_subject(tx, resources, account)
+        await add_committed_subject(resources, account)
         async with resources.database.autocommit() as other:
             news = (await feed.updates(other, [(account, START)], 9))[account]
     assert (subjects_of(news.events), news.hidden) == (names(shown), True)
@@ -141,10 +141,10 @@ async def test_news_say_that_there_is_more_than_they_may_show(
 async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
     resources: Resources, account: str
 ) -> None:
-    await write_and_commit(resources, account)
+    await add_committed_subject(resources, account)
     async with resources.database.transaction() as tx:
-        late = await write(tx, resources, account)
-        early = await write_and_commit(resources, account)
+        late = await add_subject(tx, resources, account)
+        early = await add_committed_subject(resources, account)
         async with resources.database.autocommit() as other:
             now = await feed.now(other)
     found = await read.feed(resources, account, now, 9)
@@ -152,12 +152,12 @@ async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
 
 
 async def test_news_are_found_by_the_feeds_index_alone(resources: Resources, account: str) -> None:
-    with heard() as statements:
+    with executed_statements() as statements:
         async with resources.database.autocommit() as tx:
             await feed.updates(tx, [(account, START)], 9)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
-        found = list(scans(await plan(connection, statements[-1])))
+        found = list(table_scans(await query_plan(connection, statements[-1])))
     finally:
         await connection.close()
     assert [scan["Index Name"] for scan in found] == ["ix_events_feed"]
@@ -169,7 +169,7 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
 ) -> None:
     """As a batch does that got its place when it locked one subject, and then waited for another
     that somebody else was moving."""
-    made = await write_and_commit(resources, account)
+    made = await add_committed_subject(resources, account)
     async with resources.database.transaction() as older:
         await older.execute(text("SELECT pg_current_xact_id()"))
         await transition(resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
@@ -187,7 +187,7 @@ async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(
     resources: Resources, account: str
 ) -> None:
     """Sorting would need all that an account ever had, for each page."""
-    with heard() as statements:
+    with executed_statements() as statements:
         await read.feed(resources, account, START, 9)
         async with resources.database.transaction() as tx:
             await replay.window(tx, account, resources.clock(), resources.clock())
@@ -197,7 +197,8 @@ async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(
         assert len(asked) == 2
         for statement in asked:
             assert (
-                '"Node Type":"Sort"' not in orjson.dumps(await plan(connection, statement)).decode()
+                '"Node Type":"Sort"'
+                not in orjson.dumps(await query_plan(connection, statement)).decode()
             )
     finally:
         await connection.close()

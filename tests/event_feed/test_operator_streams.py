@@ -7,19 +7,19 @@ from functools import partial
 from service.accounts.steps import api_keys
 from service.resources import Resources
 from tests.support.database import fetch
-from tests.support.event_streams import World, told, world_of
-from tests.support.events import write_and_commit
-from tests.support.waiting import eventually
+from tests.support.event_streams import FeedApi, feed_api, subject_ids
+from tests.support.subjects import add_committed_subject
+from tests.support.waiting import wait_until
 
 
 async def test_a_page_of_every_accounts_feed_is_held_open_until_one_has_something(
     resources: Resources, account: str
 ) -> None:
-    async with world_of(resources, account) as world:
+    async with feed_api(resources, account) as world:
         operator = await of_operator(world)
         asking = asyncio.create_task(operator.get("/v1/events", wait="30"))
-        await eventually(partial(followed, world, 1))
-        made = await write_and_commit(resources, account)
+        await wait_until(partial(followed, world, 1))
+        made = await add_committed_subject(resources, account)
         (event,) = (await asking).json()["data"]
         assert (event["account"], event["data"]["id"]) == ("acme", made.id)
 
@@ -27,29 +27,29 @@ async def test_a_page_of_every_accounts_feed_is_held_open_until_one_has_somethin
 async def test_a_stream_of_every_account_tells_each_event_with_its_account(
     resources: Resources, account: str
 ) -> None:
-    async with world_of(resources, account) as world:
+    async with feed_api(resources, account) as world:
         operator = await of_operator(world)
         other = await second(resources)
         async with operator.stream() as every, operator.stream("/v1/events?account=acme") as one:
-            made = [await write_and_commit(resources, of) for of in (account, other, account)]
+            made = [await add_committed_subject(resources, of) for of in (account, other, account)]
             frames = await every.frames(3)
-            assert told(frames) == [subject.id for subject in made]
+            assert subject_ids(frames) == [subject.id for subject in made]
             assert [frame.data["account"] for frame in frames] == ["acme", "other", "acme"]
             narrowed = await one.frames(2)
             assert narrowed == [frames[0], frames[2]]
-        later = await write_and_commit(resources, other)
+        later = await add_committed_subject(resources, other)
         async with operator.stream(last_event_id=frames[1].id) as resumed:
-            assert told(await resumed.frames(2)) == [made[2].id, later.id]
+            assert subject_ids(await resumed.frames(2)) == [made[2].id, later.id]
 
 
 async def test_who_follows_the_same_feed_without_being_an_operator_is_told_no_account(
     resources: Resources, account: str
 ) -> None:
-    async with world_of(resources, account) as world:
+    async with feed_api(resources, account) as world:
         operator = await of_operator(world)
         async with operator.stream("/v1/events?account=acme") as theirs, world.stream() as mine:
-            await eventually(partial(followed, world, 2))
-            await write_and_commit(resources, account)
+            await wait_until(partial(followed, world, 2))
+            await add_committed_subject(resources, account)
             named, plain = await theirs.frame(), await mine.frame()
             assert named.data.pop("account") == "acme"
             assert named == plain
@@ -58,15 +58,15 @@ async def test_who_follows_the_same_feed_without_being_an_operator_is_told_no_ac
 async def test_a_subjects_stream_names_its_account_to_an_operator(
     resources: Resources, account: str
 ) -> None:
-    async with world_of(resources, account) as world:
-        made = await write_and_commit(resources, account)
+    async with feed_api(resources, account) as world:
+        made = await add_committed_subject(resources, account)
         operator = await of_operator(world)
         async with operator.stream(f"/v1/subjects/{made.id}/events") as stream:
             frame = await stream.frame()
             assert (frame.id, frame.data["account"]) == ("1", "acme")
 
 
-async def of_operator(world: World) -> World:
+async def of_operator(world: FeedApi) -> FeedApi:
     """The same server, called by an operator of an account that has nothing."""
     key = await api_keys.create(world.resources, "operations", ["operator"])
     return replace(world, key=key)
@@ -79,5 +79,5 @@ async def second(resources: Resources) -> str:
     return str(row["id"])
 
 
-async def followed(world: World, count: int) -> bool:
+async def followed(world: FeedApi, count: int) -> bool:
     return world.followers() == count and await world.listening()

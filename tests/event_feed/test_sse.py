@@ -14,17 +14,17 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import transition
 from tests.support.database import fetch
-from tests.support.event_streams import World, told, web, world_of
-from tests.support.events import ids, write, write_and_commit, write_bulk
+from tests.support.event_streams import FeedApi, feed_api, subject_ids, web_server
+from tests.support.subjects import add_committed_subject, add_large_events, add_subject, ids_of
 
 
 @pytest.fixture
-async def world(resources: Resources, account: str) -> AsyncIterator[World]:
-    async with world_of(resources, account) as one:
+async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
+    async with feed_api(resources, account) as one:
         yield one
 
 
-async def test_an_event_comes_as_the_feed_shows_it(world: World) -> None:
+async def test_an_event_comes_as_the_feed_shows_it(world: FeedApi) -> None:
     async with world.stream() as reader:
         assert reader.status == 200
         assert reader.headers["content-type"] == "text/event-stream"
@@ -36,11 +36,11 @@ async def test_an_event_comes_as_the_feed_shows_it(world: World) -> None:
     page = (await world.get("/v1/events")).json()
     assert [frame.data] == page["data"]
     assert (frame.type, frame.id) == ("subject.queued", page["next_cursor"])
-    assert told([frame]) == ids(made)
+    assert subject_ids([frame]) == ids_of(made)
 
 
 async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
-    world: World,
+    world: FeedApi,
 ) -> None:
     (before,) = await world.write()
     path = f"/v1/subjects/{before.id}/events"
@@ -48,7 +48,7 @@ async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
         (after,) = await world.write()
         news = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
         await transition(world.resources, before.id, news)
-        assert told(await account.frames(2)) == ids(after, before)
+        assert subject_ids(await account.frames(2)) == ids_of(after, before)
         frames = await subject.frames(2)
         assert [(one.id, one.type) for one in frames] == [
             ("1", "subject.queued"),
@@ -57,7 +57,7 @@ async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
 
 
 @pytest.mark.parametrize("given", ["header", "query"])
-async def test_a_stream_goes_on_after_the_id_it_is_given(world: World, given: str) -> None:
+async def test_a_stream_goes_on_after_the_id_it_is_given(world: FeedApi, given: str) -> None:
     made = await world.write(3)
     async with world.stream("/v1/events?after=0-0") as reader:
         first = await reader.frame()
@@ -67,20 +67,20 @@ async def test_a_stream_goes_on_after_the_id_it_is_given(world: World, given: st
         else world.stream(f"/v1/events?after={first.id}")
     )
     async with stream as reader:
-        assert told(await reader.frames(2)) == ids(*made[1:])
+        assert subject_ids(await reader.frames(2)) == ids_of(*made[1:])
         made = await world.write(2)
-        assert told(await reader.frames(2)) == ids(*made)
+        assert subject_ids(await reader.frames(2)) == ids_of(*made)
 
 
-async def test_one_who_saw_no_event_yet_can_resume_too(world: World) -> None:
+async def test_one_who_saw_no_event_yet_can_resume_too(world: FeedApi) -> None:
     async with world.stream() as reader:
         await reader.chunk()
     (missed,) = await world.write()
     async with world.stream(last_event_id=reader.last_id) as again:
-        assert told([await again.frame()]) == ids(missed)
+        assert subject_ids([await again.frame()]) == ids_of(missed)
 
 
-async def test_a_subjects_stream_goes_on_after_a_sequence(world: World) -> None:
+async def test_a_subjects_stream_goes_on_after_a_sequence(world: FeedApi) -> None:
     (made,) = await world.write()
     await transition(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
     async with world.stream(f"/v1/subjects/{made.id}/events", last_event_id="1") as reader:
@@ -90,7 +90,7 @@ async def test_a_subjects_stream_goes_on_after_a_sequence(world: World) -> None:
 
 
 async def test_a_history_longer_than_a_page_joins_what_is_live_without_a_seam(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_reader, "PAGE", 2)
     monkeypatch.setattr(event_hub, "PAGE", 2)
@@ -99,31 +99,31 @@ async def test_a_history_longer_than_a_page_joins_what_is_live_without_a_seam(
         group.create_task(world.write(20))
         frames = await reader.frames(27)
     everything = [one["id"] for one in await fetch(world.resources, "SELECT id FROM subjects")]
-    assert sorted(told(frames)) == sorted(everything)
-    assert told(frames)[:7] == ids(*made)
+    assert sorted(subject_ids(frames)) == sorted(everything)
+    assert subject_ids(frames)[:7] == ids_of(*made)
 
 
-async def test_what_commits_late_is_neither_missed_nor_overtaken(world: World) -> None:
+async def test_what_commits_late_is_neither_missed_nor_overtaken(world: FeedApi) -> None:
     async with world.stream() as reader, world.stream() as other:
         async with world.resources.database.transaction() as tx:
-            late = await write(tx, world.resources, world.account)
+            late = await add_subject(tx, world.resources, world.account)
             early = await world.write(3)
             page = (await world.get("/v1/events", wait="1")).json()
             assert page["data"] == [], "nothing from beside the open transaction"
         for one in (reader, other):
-            assert told(await one.frames(4)) == ids(late, *early)
+            assert subject_ids(await one.frames(4)) == ids_of(late, *early)
 
 
 @pytest.mark.parametrize("order", [(4, 3, 2, 1, 0), (2, 0, 4, 1, 3)])
 async def test_each_event_comes_once_in_whatever_order_its_writers_commit(
-    world: World, order: tuple[int, ...]
+    world: FeedApi, order: tuple[int, ...]
 ) -> None:
     made: list[Subject] = []
     stacks = [AsyncExitStack() for _ in order]
     async with world.stream() as reader:
         for stack in stacks:
             tx = await stack.enter_async_context(world.resources.database.transaction())
-            made.append(await write(tx, world.resources, world.account))
+            made.append(await add_subject(tx, world.resources, world.account))
         for place in order:
             await stacks[place].aclose()
             async with world.stream("/v1/events?after=0-0") as joining:
@@ -132,47 +132,47 @@ async def test_each_event_comes_once_in_whatever_order_its_writers_commit(
         frames = await reader.frames(len(made))
     async with world.stream("/v1/events?after=0-0") as joining:
         again = await joining.frames(len(made))
-    assert sorted(told(frames)) == sorted(ids(*made))
+    assert sorted(subject_ids(frames)) == sorted(ids_of(*made))
     assert again == frames
-    assert told(frames)[:5] == ids(*made[:5])
+    assert subject_ids(frames)[:5] == ids_of(*made[:5])
 
 
-async def test_a_reader_who_comes_again_after_a_restart_misses_nothing(world: World) -> None:
+async def test_a_reader_who_comes_again_after_a_restart_misses_nothing(world: FeedApi) -> None:
     async with world.stream() as reader:
         made = await world.write()
         seen = [await reader.frame()]
         world.web.app.state.hub.close()
         seen += await reader.rest()
     made += await world.write(2)
-    async with web(world.resources) as restarted:
+    async with web_server(world.resources) as restarted:
         world.web = restarted
         async with world.stream(last_event_id=reader.last_id) as again:
             made += await world.write(2)
             seen += await again.frames(4)
-    assert told(seen) == ids(*made)
+    assert subject_ids(seen) == ids_of(*made)
 
 
-async def test_another_accounts_events_never_come(world: World) -> None:
+async def test_another_accounts_events_never_come(world: FeedApi) -> None:
     await api_keys.create(world.resources, "other", api_keys.DEFAULT_SCOPES)
     (other,) = await fetch(world.resources, "SELECT id FROM accounts WHERE name = 'other'")
-    theirs = await write_and_commit(world.resources, other["id"])
+    theirs = await add_committed_subject(world.resources, other["id"])
     async with world.stream() as now, world.stream("/v1/events?after=0-0") as all_of_it:
-        await write_and_commit(world.resources, other["id"])
+        await add_committed_subject(world.resources, other["id"])
         (mine,) = await world.write()
-        assert told([await now.frame(), await all_of_it.frame()]) == ids(mine, mine)
+        assert subject_ids([await now.frame(), await all_of_it.frame()]) == ids_of(mine, mine)
     async with world.stream(f"/v1/subjects/{theirs.id}/events") as refused:
         assert refused.status == 404
 
 
-async def test_events_about_subscribers_are_in_the_accounts_stream(world: World) -> None:
+async def test_events_about_subscribers_are_in_the_accounts_stream(world: FeedApi) -> None:
     async with world.stream() as reader:
-        await write_bulk(world.resources, world.account, 2, 10)
+        await add_large_events(world.resources, world.account, 2, 10)
         frames = await reader.frames(2)
     assert [frame.type for frame in frames] == ["callsheet.subscriber.failing"] * 2
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "1-", "-1-1", "9" * 40])
-async def test_an_id_that_is_not_one_of_ours_is_refused(world: World, cursor: str) -> None:
+async def test_an_id_that_is_not_one_of_ours_is_refused(world: FeedApi, cursor: str) -> None:
     async with world.stream(last_event_id=cursor) as refused:
         assert refused.status == 400
     (made,) = await world.write()
@@ -180,7 +180,7 @@ async def test_an_id_that_is_not_one_of_ours_is_refused(world: World, cursor: st
         assert refused.status == 400
 
 
-async def test_a_head_has_no_stream_behind_it(world: World) -> None:
+async def test_a_head_has_no_stream_behind_it(world: FeedApi) -> None:
     headers = {"authorization": f"Bearer {world.key}", "accept": "text/event-stream"}
     url = f"http://127.0.0.1:{world.web.port}/v1/events"
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:

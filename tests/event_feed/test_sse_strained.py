@@ -16,11 +16,10 @@ from service.kit.database import listen
 from service.kit.http import connection_limits
 from service.local.ports import free_port
 from service.resources import Resources
-from tests.support.database import fetch
-from tests.support.event_streams import World, told, world_of
-from tests.support.events import ids, write_bulk
-from tests.support.statements import heard
-from tests.support.waiting import eventually
+from tests.support.database import executed_statements, fetch
+from tests.support.event_streams import FeedApi, feed_api, subject_ids
+from tests.support.subjects import add_large_events, ids_of
+from tests.support.waiting import wait_until
 
 KILL = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -30,12 +29,12 @@ STREAMS = 50
 
 
 @pytest.fixture
-async def world(resources: Resources, account: str) -> AsyncIterator[World]:
-    async with world_of(resources, account) as one:
+async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
+    async with feed_api(resources, account) as one:
         yield one
 
 
-async def test_a_comment_comes_while_nothing_happens(world: World) -> None:
+async def test_a_comment_comes_while_nothing_happens(world: FeedApi) -> None:
     async with world.stream() as reader:
         await reader.chunk()
         for follower in tuple(world.web.app.state.hub.followers()):
@@ -43,14 +42,14 @@ async def test_a_comment_comes_while_nothing_happens(world: World) -> None:
         while not reader.comments:
             await reader.chunk()
         (made,) = await world.write()
-        assert told([await reader.frame()]) == ids(made)
+        assert subject_ids([await reader.frame()]) == ids_of(made)
 
 
 def test_each_stream_ticks_often_enough() -> None:
     assert event_hub.SPOKES <= 14, "seconds; the contract's are 15"
 
 
-async def test_a_stream_ends_when_its_time_is_over_and_goes_on_anew(world: World) -> None:
+async def test_a_stream_ends_when_its_time_is_over_and_goes_on_anew(world: FeedApi) -> None:
     async with world.stream() as reader:
         await reader.chunk()
         for follower in tuple(world.web.app.state.hub.followers()):
@@ -58,16 +57,16 @@ async def test_a_stream_ends_when_its_time_is_over_and_goes_on_anew(world: World
         assert await reader.rest() == []
     (made,) = await world.write()
     async with world.stream(last_event_id=reader.last_id) as again:
-        assert told([await again.frame()]) == ids(made)
+        assert subject_ids([await again.frame()]) == ids_of(made)
 
 
 async def test_a_reader_too_slow_for_what_comes_is_cut_off_and_resumes(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_reader, "MOST_WAITING", 100_000)
     async with world.stream(narrow=True) as slow, world.stream() as quick:
         for _ in range(10):
-            await write_bulk(world.resources, world.account, 10, 10_000)
+            await add_large_events(world.resources, world.account, 10, 10_000)
             await quick.frames(10)
         seen = await slow.rest()
     assert len(seen) < 100
@@ -79,46 +78,46 @@ async def test_a_reader_too_slow_for_what_comes_is_cut_off_and_resumes(
 
 
 async def test_a_reader_who_takes_nothing_is_cut_off_in_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limits, "UNREAD_SECONDS", 0.1)
     async with world.stream(narrow=True):
-        await write_bulk(world.resources, world.account, 50, 10_000)
+        await add_large_events(world.resources, world.account, 50, 10_000)
 
         async def gone() -> bool:
             return world.followers() == 0
 
-        await eventually(gone)
+        await wait_until(gone)
 
 
 async def test_streams_go_on_when_postgres_ends_the_connection_that_listens(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "RECONNECT", 0.05)
     async with world.stream() as reader:
-        await eventually(world.listening)
+        await wait_until(world.listening)
         assert await fetch(world.resources, KILL, listen.APPLICATION_NAME)
         made = await world.write(2)
-        assert told(await reader.frames(2)) == ids(*made)
-        await eventually(world.listening)
+        assert subject_ids(await reader.frames(2)) == ids_of(*made)
+        await wait_until(world.listening)
         made = await world.write(2)
-        assert told(await reader.frames(2)) == ids(*made)
+        assert subject_ids(await reader.frames(2)) == ids_of(*made)
 
 
 async def test_one_query_serves_all_streams_of_a_wake(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "POLL", 600)  # it is the notice alone that wakes
     async with AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(world.stream()) for _ in range(STREAMS)]
-        await eventually(world.listening)
+        await wait_until(world.listening)
         (made,) = await world.write()
         for reader in readers:
-            assert told([await reader.frame()]) == ids(made)
-        with heard() as statements:
+            assert subject_ids([await reader.frame()]) == ids_of(made)
+        with executed_statements() as statements:
             (made,) = await world.write()
             for reader in readers:
-                assert told([await reader.frame()]) == ids(made)
+                assert subject_ids([await reader.frame()]) == ids_of(made)
         reads = [statement for statement in statements if "INSERT" not in statement]
         asked = [statement for statement in reads if "CROSS JOIN LATERAL" in statement]
         assert len(asked) == 1
@@ -127,7 +126,7 @@ async def test_one_query_serves_all_streams_of_a_wake(
 
 
 async def test_there_are_no_more_streams_than_allowed(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "MOST_OF_ACCOUNT", 2)
     async with world.stream(), world.stream() as second, world.stream() as third:
@@ -139,10 +138,10 @@ async def test_there_are_no_more_streams_than_allowed(
             async with world.stream() as one:
                 return one.status == 200
 
-        await eventually(free)
+        await wait_until(free)
 
 
-async def test_at_shutdown_streams_and_long_polls_end_at_once(world: World) -> None:
+async def test_at_shutdown_streams_and_long_polls_end_at_once(world: FeedApi) -> None:
     async with AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(world.stream()) for _ in range(20)]
         waiting = asyncio.create_task(world.get("/v1/events", wait="60"))
@@ -151,7 +150,7 @@ async def test_at_shutdown_streams_and_long_polls_end_at_once(world: World) -> N
         async def joined() -> bool:
             return world.followers() == 21
 
-        await eventually(joined)
+        await wait_until(joined)
         hub.close()
         for reader in readers:
             assert await reader.rest() == []
@@ -164,7 +163,7 @@ async def test_at_shutdown_streams_and_long_polls_end_at_once(world: World) -> N
 
 
 async def test_the_process_stops_at_once_however_many_streams_are_open(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "GRACE", 600)  # what uvicorn would wait for them
     here, stop = replace(world.resources.settings, port=free_port()), asyncio.Event()
@@ -177,11 +176,11 @@ async def test_the_process_stops_at_once_however_many_streams_are_open(
         except httpx.ConnectError:
             return False
 
-    await eventually(listens)
+    await wait_until(listens)
     async with AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(world.stream()) for _ in range(STREAMS)]
         await stack.enter_async_context(world.stream(narrow=True))  # and takes nothing
-        await write_bulk(world.resources, world.account, 50, 10_000)
+        await add_large_events(world.resources, world.account, 50, 10_000)
         for reader in readers:
             await reader.frames(50)
         stop.set()
@@ -190,7 +189,7 @@ async def test_the_process_stops_at_once_however_many_streams_are_open(
 
 
 async def test_a_stream_that_cannot_be_read_on_ends_so_that_it_is_resumed(
-    world: World, logged: list[EventDict]
+    world: FeedApi, logged: list[EventDict]
 ) -> None:
     made = await world.write(2)
     await fetch(world.resources, "ALTER TABLE events RENAME TO gone")
@@ -198,5 +197,5 @@ async def test_a_stream_that_cannot_be_read_on_ends_so_that_it_is_resumed(
         assert await reader.rest() == []
     await fetch(world.resources, "ALTER TABLE gone RENAME TO events")
     async with world.stream(last_event_id=reader.last_id) as again:
-        assert told(await again.frames(2)) == ids(*made)
+        assert subject_ids(await again.frames(2)) == ids_of(*made)
     logged[:] = [line for line in logged if line.get("action") != "fault"]

@@ -15,10 +15,10 @@ from service.intake.steps.validate import validate
 from service.jobs import create_subject
 from service.kit.errors import Conflict, Unavailable
 from tests.support.api import Api
-from tests.support.callbacks import create
+from tests.support.callbacks import accept_request
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 AT_ONCE = 50
 DAY = 24 * 3600
@@ -53,7 +53,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 async def test_equal_requests_at_once_make_one_subject(
     api: Api, changes: dict[str, Any], key: str | None
 ) -> None:
-    body = a_request(**changes)
+    body = request_body(**changes)
     answers = await asyncio.gather(*(post(api, body, key) for _ in range(AT_ONCE)))
     assert Counter(answer.status_code for answer in answers) == {202: 1, 200: AT_ONCE - 1}
     assert len({answer.text for answer in answers}) == 1
@@ -66,31 +66,31 @@ async def test_equal_requests_that_do_not_come_together_make_one_subject(
 ) -> None:
     """Each in a transaction of its own, as in several web processes."""
     for changes, key in (({}, "one key"), ({"external_task_id": "mine"}, None)):
-        body = a_request(**changes)
+        body = request_body(**changes)
         accepted = await asyncio.gather(
-            *(create(api.resources, account, body, key) for _ in range(AT_ONCE))
+            *(accept_request(api.resources, account, body, key) for _ in range(AT_ONCE))
         )
         assert Counter(each.created for each in accepted) == {True: 1, False: AT_ONCE - 1}
         assert len({each.subject.id for each in accepted}) == 1
 
 
 async def test_of_different_requests_at_once_under_one_name_one_is_accepted(api: Api) -> None:
-    bodies = [a_request(f"Ada {n}", external_task_id="mine") for n in range(10)]
+    bodies = [request_body(f"Ada {n}", external_task_id="mine") for n in range(10)]
     answers = await asyncio.gather(*(post(api, body) for body in bodies))
     assert Counter(answer.status_code for answer in answers) == {202: 1, 409: 9}
     assert await counts(api) == [1, 1, 0]
 
 
 async def test_another_request_under_the_same_name_is_a_conflict(api: Api) -> None:
-    assert (await post(api, a_request(external_task_id="mine"), "key")).status_code == 202
-    other = a_request("Eve", external_task_id="mine")
+    assert (await post(api, request_body(external_task_id="mine"), "key")).status_code == 202
+    other = request_body("Eve", external_task_id="mine")
     problem(await post(api, other), 409, "external_task_id_taken")
-    problem(await post(api, a_request("Eve"), "key"), 409, "idempotency_key_reused")
+    problem(await post(api, request_body("Eve"), "key"), 409, "idempotency_key_reused")
     assert await counts(api) == [1, 1, 1]
 
 
 async def test_spelling_does_not_make_another_request(api: Api) -> None:
-    body = a_request()
+    body = request_body()
     first = await post(api, body, "key")
     again = json.loads(json.dumps(dict(reversed(body.items()))))
     frontal = again["element_image_list"]["frontal_image"]
@@ -101,7 +101,7 @@ async def test_spelling_does_not_make_another_request(api: Api) -> None:
 
 
 async def test_a_field_that_is_null_does_not_make_another_request(api: Api) -> None:
-    body = a_request()
+    body = request_body()
     first = await post(api, body, "key")
     nulls = dict.fromkeys(
         ("element_voice_id", "element_video_list", "callback_url", "external_task_id")
@@ -115,45 +115,45 @@ async def test_accounts_do_not_share_names_or_keys(api: Api) -> None:
     await fetch(
         api.resources, "INSERT INTO accounts (id, name, created_at) VALUES ('o', 'other', now())"
     )
-    body = a_request(external_task_id="mine")
+    body = request_body(external_task_id="mine")
     assert (await post(api, body, "key")).status_code == 202
-    theirs = await create(api.resources, "o", a_request("Eve"), "key")
+    theirs = await accept_request(api.resources, "o", request_body("Eve"), "key")
     assert theirs.created
 
 
 async def test_a_key_is_forgotten_after_a_day(api: Api, clock: Clock) -> None:
-    assert (await post(api, a_request(), "key")).status_code == 202
-    clock.pass_by(DAY - 1)
-    problem(await post(api, a_request("Eve"), "key"), 409, "idempotency_key_reused")
-    clock.pass_by(1)
-    assert (await post(api, a_request("Eve"), "key")).status_code == 202
+    assert (await post(api, request_body(), "key")).status_code == 202
+    clock.advance(DAY - 1)
+    problem(await post(api, request_body("Eve"), "key"), 409, "idempotency_key_reused")
+    clock.advance(1)
+    assert (await post(api, request_body("Eve"), "key")).status_code == 202
     assert await counts(api) == [2, 2, 1]
 
 
 async def test_a_refused_request_binds_no_key(api: Api) -> None:
-    problem(await post(api, a_request(element_name=""), "key"), 422, "invalid")
+    problem(await post(api, request_body(element_name=""), "key"), 422, "invalid")
     assert await counts(api) == [0, 0, 0]
-    assert (await post(api, a_request(), "key")).status_code == 202
+    assert (await post(api, request_body(), "key")).status_code == 202
 
 
 async def test_a_key_is_bound_by_a_repeated_request_too(api: Api) -> None:
-    body = a_request(external_task_id="mine")
+    body = request_body(external_task_id="mine")
     first = await post(api, body)
     again = await post(api, body, "key")
     assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
-    problem(await post(api, a_request("Eve"), "key"), 409, "idempotency_key_reused")
+    problem(await post(api, request_body("Eve"), "key"), 409, "idempotency_key_reused")
 
 
 async def test_a_key_that_is_none_is_refused(api: Api) -> None:
     for key in (b"", b"x" * 256, b"a\tb", b"\xe4"):
         raw = {b"idempotency-key": key}
-        answer = await api.http.post("/v1/subjects", json=a_request(), headers=raw)
+        answer = await api.http.post("/v1/subjects", json=request_body(), headers=raw)
         body = problem(answer, 422, "invalid")
         assert [error["code"] for error in body["errors"]] == ["idempotency_key"]
 
 
 async def test_every_broken_rule_is_named_at_once(api: Api) -> None:
-    body = a_request(element_name="x" * 21, reference_type="audio_refer", colour="red")
+    body = request_body(element_name="x" * 21, reference_type="audio_refer", colour="red")
     del body["element_description"]
     found = problem(await post(api, body), 422, "invalid")
     pointers = {error["pointer"] for error in found["errors"]}
@@ -161,7 +161,7 @@ async def test_every_broken_rule_is_named_at_once(api: Api) -> None:
 
 
 async def test_what_is_ignored_is_accepted_with_a_warning(api: Api) -> None:
-    answer = await post(api, a_request(element_video_list={"refer_videos": []}))
+    answer = await post(api, request_body(element_video_list={"refer_videos": []}))
     assert answer.status_code == 202
     (warning,) = answer.json()["warnings"]
     assert (warning["pointer"], warning["code"]) == ("/element_video_list", "ignored")
@@ -169,7 +169,7 @@ async def test_what_is_ignored_is_accepted_with_a_warning(api: Api) -> None:
 
 
 async def test_two_further_images_that_are_the_same_are_accepted_with_a_warning(api: Api) -> None:
-    body = a_request(external_task_id="mine")
+    body = request_body(external_task_id="mine")
     images = body["element_image_list"]["refer_images"]
     images.append(images[0])
     first, again = await post(api, body), await post(api, body)
@@ -187,7 +187,7 @@ async def test_two_further_images_that_are_the_same_are_accepted_with_a_warning(
 
 async def by_job(api: Api, account: Any, key: Any, name: str = "Ada") -> dict[str, Any]:  # noqa: ANN401
     """The result of the job that another back end enqueues."""
-    return await create_subject(api.resources, {}, account, a_request(name), key)
+    return await create_subject(api.resources, {}, account, request_body(name), key)
 
 
 async def test_a_back_end_of_our_own_names_its_account(api: Api) -> None:
@@ -214,7 +214,7 @@ async def test_those_of_one_key_that_come_together_follow_the_first(api: Api, ac
     await api.create(external_task_id="taken")
 
     def request(key: str | None, **changes: Any) -> CreateRequest:  # noqa: ANN401
-        return validate(api.resources.settings, account, a_request(**changes), key)
+        return validate(api.resources.settings, account, request_body(**changes), key)
 
     eve = {"element_name": "Eve"}
     requests = [
@@ -242,7 +242,7 @@ async def test_requests_are_told_apart_from_those_whose_keys_they_share_a_moment
     await api.create(external_task_id="taken")
     bodies = [("k", {"external_task_id": "taken", "element_name": "Eve"}), (None, {}), ("k", {})]
     requests = [
-        validate(api.resources.settings, account, a_request(**changes), key)
+        validate(api.resources.settings, account, request_body(**changes), key)
         for key, changes in bodies
     ]
     await fetch(
@@ -268,7 +268,7 @@ async def test_a_fault_in_a_later_round_makes_nothing_of_the_first_anew(
     await api.create(external_task_id="taken")
     bodies = [("k", {"external_task_id": "taken", "element_name": "Eve"}), (None, {}), ("k", {})]
     requests = [
-        validate(api.resources.settings, account, a_request(**changes), key)
+        validate(api.resources.settings, account, request_body(**changes), key)
         for key, changes in bodies
     ]
     await fetch(

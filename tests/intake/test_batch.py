@@ -9,7 +9,7 @@ from structlog.typing import EventDict
 
 from tests.support.api import Api
 from tests.support.database import fetch
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 PATH = "/v1/subjects/batch"
 
@@ -40,11 +40,11 @@ async def test_each_is_answered_by_itself_in_the_order_given(api: Api) -> None:
     data = await posted(
         api,
         [
-            a_request("One"),
-            a_request(element_name="", colour="red"),
-            a_request("Two", external_task_id="taken"),
-            a_request(external_task_id="taken"),
-            a_request("Three", external_task_id="new"),
+            request_body("One"),
+            request_body(element_name="", colour="red"),
+            request_body("Two", external_task_id="taken"),
+            request_body(external_task_id="taken"),
+            request_body("Three", external_task_id="new"),
             "what is this",
         ],
     )
@@ -60,27 +60,27 @@ async def test_each_is_answered_by_itself_in_the_order_given(api: Api) -> None:
 
 
 async def test_equal_ones_in_a_batch_are_one_subject(api: Api) -> None:
-    body = a_request(external_task_id="mine")
-    data = await posted(api, [body, body, a_request("Eve", external_task_id="mine"), body])
+    body = request_body(external_task_id="mine")
+    data = await posted(api, [body, body, request_body("Eve", external_task_id="mine"), body])
     assert statuses(data) == [202, 200, 409, 200]
     assert len({answer["subject"]["id"] for answer in data if "subject" in answer}) == 1
     assert await count(api, "subjects") == 1
 
 
 async def test_a_batch_sent_again_makes_nothing_new(api: Api) -> None:
-    bodies = [a_request(f"Ada {n}") for n in range(5)]
+    bodies = [request_body(f"Ada {n}") for n in range(5)]
     first = await posted(api, bodies, "key")
     again = await posted(api, bodies, "key")
     assert statuses(first) == [202] * 5
     assert statuses(again) == [200] * 5
     assert [answer["subject"] for answer in again] == [answer["subject"] for answer in first]
-    changed = await posted(api, [*bodies[:4], a_request("Eve")], "key")
+    changed = await posted(api, [*bodies[:4], request_body("Eve")], "key")
     assert statuses(changed) == [200] * 4 + [409]
     assert await count(api, "subjects") == 5
 
 
 async def test_batches_that_share_names_wait_for_each_other_and_never_deadlock(api: Api) -> None:
-    bodies = [a_request(external_task_id=f"mine-{n}") for n in range(20)]
+    bodies = [request_body(external_task_id=f"mine-{n}") for n in range(20)]
     orders = [bodies if n % 2 else list(reversed(bodies)) for n in range(10)]
     answers = await asyncio.gather(*(posted(api, order) for order in orders))
     assert Counter(status for data in answers for status in statuses(data)) == {202: 20, 200: 180}
@@ -92,7 +92,7 @@ async def test_batches_that_call_back_to_the_same_hosts_never_deadlock(api: Api)
     plain = [f"https://h{n}.example/p" for n in range(8)]
     odd = [f"https://H{n}.example:443/q" for n in range(8)]
     urls = [plain[:4] + odd[4:], odd[:4] + plain[4:], plain[::-1], odd]
-    orders = [[a_request(callback_url=url) for url in order] for order in urls * 3]
+    orders = [[request_body(callback_url=url) for url in order] for order in urls * 3]
     answers = await asyncio.gather(*(posted(api, order) for order in orders))
     assert {status for data in answers for status in statuses(data)} == {202}
     found = "SELECT url FROM subscribers WHERE type = 'callback' ORDER BY url"
@@ -101,7 +101,7 @@ async def test_batches_that_call_back_to_the_same_hosts_never_deadlock(api: Api)
 
 
 async def test_a_hundred_are_taken_and_one_more_is_not(api: Api) -> None:
-    body = a_request()
+    body = request_body()
     data = await posted(api, [body] * 100)
     assert statuses(data) == [202] * 100
     wrong: list[object] = [[body] * 101, [], None, {}, "x"]
@@ -121,7 +121,7 @@ async def test_all_of_a_batch_is_written_or_nothing(api: Api, logged: list[Event
         "ALTER TABLE events ADD CONSTRAINT none_of_these"
         " CHECK (position('Eve' in convert_from(body, 'UTF8')) = 0)",
     )
-    answer = await post(api, [a_request("Ada"), a_request("Eve"), a_request("Bob")])
+    answer = await post(api, [request_body("Ada"), request_body("Eve"), request_body("Bob")])
     assert answer.status_code == 500
     assert [line["action"] for line in logged].count("fault") == 1
     logged.clear()

@@ -6,20 +6,22 @@ from service.reconciliation.steps import expired_leases_and_deadlines
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600)])
 async def test_a_request_that_takes_longer_than_it_may_fails(
     api: Api, clock: Clock, text: str, seconds: int
 ) -> None:
-    answer = await api.http.post("/v1/subjects", json=a_request(), headers={"cancel-after": text})
+    answer = await api.http.post(
+        "/v1/subjects", json=request_body(), headers={"cancel-after": text}
+    )
     assert answer.status_code == 202
     subject_id = answer.json()["id"]
-    clock.pass_by(seconds - 0.001)
+    clock.advance(seconds - 0.001)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert (await api.read(subject_id))["state"] == "queued"
-    clock.pass_by(0.001)
+    clock.advance(0.001)
     await expired_leases_and_deadlines.sweep(api.resources)
     ended = await api.read(subject_id)
     assert ended["state"] == "failed"
@@ -32,7 +34,7 @@ async def test_a_request_that_takes_longer_than_it_may_fails(
 async def test_what_is_no_duration_is_refused_by_its_name(api: Api) -> None:
     for text in (b"", b"0", b"-1", b"1.5", b"soon", b"90 s", b"5d5", b"9" * 400, b"\xd9\xa1"):
         headers = {b"cancel-after": text}
-        answer = await api.http.post("/v1/subjects", json=a_request(), headers=headers)
+        answer = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
         assert answer.status_code == 422, text
         (found,) = answer.json()["errors"]
         assert found["code"] == "cancel_after"
@@ -44,19 +46,21 @@ async def test_nobody_may_take_longer_than_the_service_allows(api: Api) -> None:
     most = int(api.resources.settings.task_deadline)
     for seconds, status in ((most, 202), (most + 1, 422)):
         headers = {"cancel-after": str(seconds)}
-        answer = await api.http.post("/v1/subjects", json=a_request(), headers=headers)
+        answer = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
         assert answer.status_code == status
 
 
 async def test_every_mistake_is_told_of_at_once(api: Api) -> None:
     headers = {"cancel-after": "soon", "idempotency-key": "x" * 256}
-    answer = await api.http.post("/v1/subjects", json=a_request(element_name=""), headers=headers)
+    answer = await api.http.post(
+        "/v1/subjects", json=request_body(element_name=""), headers=headers
+    )
     codes = {one["code"] for one in answer.json()["errors"]}
     assert codes == {"cancel_after", "idempotency_key", "blank"}
 
 
 async def test_a_request_sent_again_keeps_the_time_it_had(api: Api) -> None:
-    body = a_request(external_task_id="mine")
+    body = request_body(external_task_id="mine")
     for text, status in (("90", 202), ("300", 200)):
         answer = await api.http.post("/v1/subjects", json=body, headers={"cancel-after": text})
         assert answer.status_code == status

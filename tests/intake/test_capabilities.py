@@ -13,7 +13,7 @@ from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE, VIDEO
 from service.subjects.domain.representation import public_subject
 from tests.support.api import Api
-from tests.support.subjects import NOW, a_subject
+from tests.support.subjects import NOW, make_subject
 
 TAKES = {  # rule P80: images, videos
     "kling-video-o1": (True, False),
@@ -90,8 +90,8 @@ async def test_a_query_parameter_is_refused(api: Api) -> None:
 
 @pytest.mark.parametrize("kind", [IMAGE, VIDEO])
 def test_a_subject_that_was_made_names_what_takes_it_and_so_does_its_event(kind: str) -> None:
-    document = {**a_subject().document, "reference_type": kind}
-    made = a_subject(
+    document = {**make_subject().document, "reference_type": kind}
+    made = make_subject(
         document=document, state=State.SUCCEEDED, result={"element_id": "1"}, finished_at=NOW
     )
     names = public_subject(made)["usable_with"]
@@ -104,7 +104,7 @@ def test_a_subject_that_was_made_names_what_takes_it_and_so_does_its_event(kind:
 
 @pytest.mark.parametrize("state", [one for one in State if one is not State.SUCCEEDED])
 def test_what_was_not_made_is_usable_with_nothing(state: State) -> None:
-    assert public_subject(a_subject(state=state))["usable_with"] is None
+    assert public_subject(make_subject(state=state))["usable_with"] is None
 
 
 async def test_it_is_in_the_answer_once_the_subject_has_succeeded(api: Api) -> None:

@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.api import Api
-from tests.support.api_under_provider_paths import PATH
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
+from tests.support.simulator import PATH
 
 IDS = [
     "a/b//c/",
@@ -40,7 +40,7 @@ async def test_a_subject_is_found_by_whatever_its_caller_calls_it(api: Api, name
     assert made["external_task_id"] == name
     assert await listed(api, name) == [made["id"]]
     assert (await named(api, name))["data"]["task_info"] == {"external_task_id": name}
-    again = await api.http.post("/v1/subjects", json=a_request(external_task_id=name))
+    again = await api.http.post("/v1/subjects", json=request_body(external_task_id=name))
     assert (again.status_code, again.json()["id"]) == (200, made["id"])
 
 
@@ -49,7 +49,7 @@ async def test_spellings_that_are_the_same_in_nfc_are_one_and_all_others_are_not
     made = await api.create(external_task_id=apart)
     assert made["external_task_id"] == composed
     for name in (composed, apart):
-        again = await api.http.post("/v1/subjects", json=a_request(external_task_id=name))
+        again = await api.http.post("/v1/subjects", json=request_body(external_task_id=name))
         assert again.json()["id"] == made["id"]
         assert await listed(api, name) == [made["id"]]
         assert (await named(api, name))["data"]["task_id"] == made["id"]
@@ -63,7 +63,7 @@ NONE = ["", "a\nb", "\x00", "\x7f", "\x85", "x" * 257, "e\u0301" * 257, "\u0301"
 @pytest.mark.parametrize("name", NONE)
 async def test_what_is_no_id_is_refused_by_its_name_and_names_nothing(api: Api, name: str) -> None:
     refused = [
-        await api.http.post("/v1/subjects", json=a_request(external_task_id=name)),
+        await api.http.post("/v1/subjects", json=request_body(external_task_id=name)),
         await api.http.get("/v1/subjects", params={"external_task_id": name}),
     ]
     for answer in refused:
@@ -83,7 +83,7 @@ async def test_half_a_surrogate_pair_and_broken_utf_8_name_nothing(api: Api) -> 
 
 
 async def test_a_refusal_that_quotes_one_spells_out_what_does_not_show(api: Api) -> None:
-    body = a_request(external_task_id="\u202eevil \u2066")
+    body = request_body(external_task_id="\u202eevil \u2066")
     await api.http.post(PATH, json=body)
     answer = await api.http.post(PATH, json=body)
     message = answer.json()["message"]

@@ -15,14 +15,14 @@ from PIL import Image as Pillow
 from service.intake.domain.request_rules import TAGS
 from service.kit.errors import Invalid
 from tests.support.request_bodies import (
-    RED64,
-    URL,
+    IMAGE_URL,
+    PNG_BASE64,
     check,
     field_errors,
-    image_body,
-    images,
+    image_list,
+    image_url_body,
     picture,
-    video_body,
+    video_url_body,
     without,
 )
 
@@ -35,18 +35,20 @@ MASK = "\U0001f3ad"  # one character, four bytes, two units of UTF-16
 
 def inline(data: bytes, prefix: str = "") -> dict[str, Any]:
     """A request whose frontal image is this."""
-    return image_body(
-        element_image_list=images(prefix + base64.b64encode(data).decode(), f"{URL}?2")
+    return image_url_body(
+        element_image_list=image_list(prefix + base64.b64encode(data).decode(), f"{IMAGE_URL}?2")
     )
 
 
 def film(count: int) -> dict[str, Any]:
     urls = [{"video_url": f"https://e.com/{number}.mp4"} for number in range(count)]
-    return video_body(element_video_list={"refer_videos": urls})
+    return video_url_body(element_video_list={"refer_videos": urls})
 
 
 def several(count: int) -> dict[str, Any]:
-    return image_body(element_image_list=images(URL, *(f"{URL}?{n}" for n in range(count))))
+    return image_url_body(
+        element_image_list=image_list(IMAGE_URL, *(f"{IMAGE_URL}?{n}" for n in range(count)))
+    )
 
 
 def size(width: int, height: int, kind: str = "PNG") -> dict[str, Any]:
@@ -63,33 +65,38 @@ def moving() -> bytes:
 WHOLE = {kind: picture(kind) for kind in ("PNG", "JPEG")}
 TABLE: list[tuple[int, str, dict[str, Any], tuple[str, str] | None]] = [
     # line, what, the request, and what is found: pointer and code
-    (5, "no name", without(image_body(), "element_name"), ("/element_name", "required")),
-    (5, "0 characters", image_body(element_name=""), ("/element_name", "blank")),
-    (5, "1 character", image_body(element_name="x"), None),
-    (5, "20 characters", image_body(element_name=MASK * 20), None),
-    (5, "20 when composed", image_body(element_name="e\u0301" * 20), None),
-    (5, "21 characters", image_body(element_name=MASK * 21), ("/element_name", "too_long")),
-    (5, "a control", image_body(element_name="a\x1f"), ("/element_name", "control_character")),
-    (5, "beside it", image_body(element_name="a\u00a0b"), None),
+    (5, "no name", without(image_url_body(), "element_name"), ("/element_name", "required")),
+    (5, "0 characters", image_url_body(element_name=""), ("/element_name", "blank")),
+    (5, "1 character", image_url_body(element_name="x"), None),
+    (5, "20 characters", image_url_body(element_name=MASK * 20), None),
+    (5, "20 when composed", image_url_body(element_name="e\u0301" * 20), None),
+    (5, "21 characters", image_url_body(element_name=MASK * 21), ("/element_name", "too_long")),
+    (5, "a control", image_url_body(element_name="a\x1f"), ("/element_name", "control_character")),
+    (5, "beside it", image_url_body(element_name="a\u00a0b"), None),
     (
         6,
         "no description",
-        without(image_body(), "element_description"),
+        without(image_url_body(), "element_description"),
         ("/element_description", "required"),
     ),
-    (6, "0 characters", image_body(element_description=""), ("/element_description", "blank")),
-    (6, "1 character", image_body(element_description="x"), None),
-    (6, "100 characters", image_body(element_description=MASK * 100), None),
+    (6, "0 characters", image_url_body(element_description=""), ("/element_description", "blank")),
+    (6, "1 character", image_url_body(element_description="x"), None),
+    (6, "100 characters", image_url_body(element_description=MASK * 100), None),
     (
         6,
         "101 characters",
-        image_body(element_description="x" * 101),
+        image_url_body(element_description="x" * 101),
         ("/element_description", "too_long"),
     ),
-    (7, "no kind", without(image_body(), "reference_type"), ("/reference_type", "required")),
-    (7, "images", image_body(), None),
-    (7, "a video", video_body(), None),
-    (7, "another", image_body(reference_type="IMAGE_REFER"), ("/reference_type", "not_allowed")),
+    (7, "no kind", without(image_url_body(), "reference_type"), ("/reference_type", "required")),
+    (7, "images", image_url_body(), None),
+    (7, "a video", video_url_body(), None),
+    (
+        7,
+        "another",
+        image_url_body(reference_type="IMAGE_REFER"),
+        ("/reference_type", "not_allowed"),
+    ),
     (12, "0 others", several(0), ("/element_image_list/refer_images", "too_few")),
     (12, "1 other", several(1), None),
     (12, "3 others", several(3), None),
@@ -97,22 +104,29 @@ TABLE: list[tuple[int, str, dict[str, Any], tuple[str, str] | None]] = [
     (
         12,
         "the frontal once more",
-        image_body(element_image_list=images(URL, URL)),
+        image_url_body(element_image_list=image_list(IMAGE_URL, IMAGE_URL)),
         (SECOND, "duplicate_image"),
     ),
     (
         12,
         "its content once more",
-        image_body(element_image_list=images(RED64, f"data:image/png;base64,{RED64}")),
+        image_url_body(
+            element_image_list=image_list(PNG_BASE64, f"data:image/png;base64,{PNG_BASE64}")
+        ),
         (SECOND, "duplicate_image"),
     ),
-    (12, "another once more", image_body(element_image_list=images(RED64, URL, URL)), None),
+    (
+        12,
+        "another once more",
+        image_url_body(element_image_list=image_list(PNG_BASE64, IMAGE_URL, IMAGE_URL)),
+        None,
+    ),
     (18, "Base64", inline(WHOLE["PNG"]), None),
     (18, "a data: URL", inline(WHOLE["JPEG"], "data:image/png;base64,"), None),
     (
         18,
         "neither",
-        image_body(element_image_list=images("front.png", URL)),
+        image_url_body(element_image_list=image_list("front.png", IMAGE_URL)),
         (FRONTAL, "image_not_base64"),
     ),
     *(
@@ -144,68 +158,73 @@ TABLE: list[tuple[int, str, dict[str, Any], tuple[str, str] | None]] = [
     (
         20,
         "no images",
-        without(image_body(), "element_image_list"),
+        without(image_url_body(), "element_image_list"),
         ("/element_image_list", "required"),
     ),
     (
         24,
         "no video",
-        without(video_body(), "element_video_list"),
+        without(video_url_body(), "element_video_list"),
         ("/element_video_list", "required"),
     ),
-    (24, "a video beside images", image_body(element_video_list=None), None),
-    (24, "images beside a video", video_body(element_image_list=None), None),
+    (24, "a video beside images", image_url_body(element_video_list=None), None),
+    (24, "images beside a video", video_url_body(element_image_list=None), None),
     (25, "0 videos", film(0), ("/element_video_list/refer_videos", "too_few")),
     (25, "1 video", film(1), None),
     (25, "2 videos", film(2), ("/element_video_list/refer_videos", "too_many")),
     (
         25,
         "an empty URL",
-        video_body(element_video_list={"refer_videos": [{"video_url": ""}]}),
+        video_url_body(element_video_list={"refer_videos": [{"video_url": ""}]}),
         ("/element_video_list/refer_videos/0/video_url", "url_scheme"),
     ),
-    (31, "an empty voice", image_body(element_voice_id=""), None),
-    (33, "a voice for a video", video_body(element_voice_id="1"), None),
+    (31, "an empty voice", image_url_body(element_voice_id=""), None),
+    (33, "a voice for a video", video_url_body(element_voice_id="1"), None),
     (
         33,
         "a voice for images",
-        image_body(element_voice_id="1"),
+        image_url_body(element_voice_id="1"),
         ("/element_voice_id", "voice_needs_video"),
     ),
-    *((35, tag, image_body(tag_list=[{"tag_id": tag}] * 2), None) for tag in TAGS),
+    *((35, tag, image_url_body(tag_list=[{"tag_id": tag}] * 2), None) for tag in TAGS),
     (
         35,
         "o_100",
-        image_body(tag_list=[{"tag_id": "o_100"}]),
+        image_url_body(tag_list=[{"tag_id": "o_100"}]),
         ("/tag_list/0/tag_id", "not_allowed"),
     ),
     (
         35,
         "o_109",
-        image_body(tag_list=[{"tag_id": "o_109"}]),
+        image_url_body(tag_list=[{"tag_id": "o_109"}]),
         ("/tag_list/0/tag_id", "not_allowed"),
     ),
-    (36, "http", image_body(callback_url="http://e.com/"), None),
-    (36, "another scheme", image_body(callback_url="ws://e.com"), ("/callback_url", "url_scheme")),
-    (36, "no host", image_body(callback_url="/relative"), ("/callback_url", "url_scheme")),
-    (37, "0 characters", image_body(external_task_id=""), ("/external_task_id", "too_short")),
-    (37, "1 character", image_body(external_task_id="!"), None),
-    (37, "256 characters", image_body(external_task_id="~" * 256), None),
+    (36, "http", image_url_body(callback_url="http://e.com/"), None),
+    (
+        36,
+        "another scheme",
+        image_url_body(callback_url="ws://e.com"),
+        ("/callback_url", "url_scheme"),
+    ),
+    (36, "no host", image_url_body(callback_url="/relative"), ("/callback_url", "url_scheme")),
+    (37, "0 characters", image_url_body(external_task_id=""), ("/external_task_id", "too_short")),
+    (37, "1 character", image_url_body(external_task_id="!"), None),
+    (37, "256 characters", image_url_body(external_task_id="~" * 256), None),
     (
         37,
         "257 characters",
-        image_body(external_task_id="x" * 257),
+        image_url_body(external_task_id="x" * 257),
         ("/external_task_id", "too_long"),
     ),
-    (37, "a space", image_body(external_task_id="a b"), None),
-    (37, "no ASCII", image_body(external_task_id="ä"), None),
+    (37, "a space", image_url_body(external_task_id="a b"), None),
+    (37, "no ASCII", image_url_body(external_task_id="ä"), None),
     (
         37,
         "a line end",
-        image_body(external_task_id="a\n"),
+        image_url_body(external_task_id="a\n"),
         ("/external_task_id", "control_character"),
     ),
-    (4, "no such field", image_body(callback="http://e.com"), ("/callback", "unknown_field")),
+    (4, "no such field", image_url_body(callback="http://e.com"), ("/callback", "unknown_field")),
 ]
 
 
@@ -224,13 +243,13 @@ def test_both_sides_of_every_limit(body: dict[str, Any], found: tuple[str, str] 
 OPTIONAL = ("element_voice_id", "tag_list", "callback_url", "external_task_id")
 
 
-@pytest.mark.parametrize("name", [*image_body(), *OPTIONAL])
+@pytest.mark.parametrize("name", [*image_url_body(), *OPTIONAL])
 @pytest.mark.parametrize("value", [True, 1, 1.5])
 def test_nothing_else_stands_for_a_text_or_a_list(name: str, value: object) -> None:
-    assert field_errors(image_body(**{name: value})) == [(f"/{name}", "wrong_type")]
+    assert field_errors(image_url_body(**{name: value})) == [(f"/{name}", "wrong_type")]
 
 
-@pytest.mark.parametrize("whole", [image_body(), video_body()])
+@pytest.mark.parametrize("whole", [image_url_body(), video_url_body()])
 def test_a_field_that_is_null_is_left_out(whole: dict[str, Any]) -> None:
     lists = ("element_image_list", "element_video_list")
     nulls = dict.fromkeys([*OPTIONAL, *lists])
@@ -243,37 +262,43 @@ def test_a_field_that_is_null_is_left_out(whole: dict[str, Any]) -> None:
 
 
 def test_a_null_inside_a_list_of_media_or_tags_is_nothing_given() -> None:
-    frontal = image_body(element_image_list={"frontal_image": None, "refer_images": None})
+    frontal = image_url_body(element_image_list={"frontal_image": None, "refer_images": None})
     at = "/element_image_list"
     assert field_errors(frontal) == [
         (f"{at}/frontal_image", "required"),
         (f"{at}/refer_images", "required"),
     ]
-    tags = image_body(tag_list=[{"tag_id": None}, None])
+    tags = image_url_body(tag_list=[{"tag_id": None}, None])
     assert field_errors(tags) == [("/tag_list/0/tag_id", "required"), ("/tag_list/1", "wrong_type")]
 
 
 def test_an_empty_text_breaks_the_rule_of_its_field_but_for_the_voice() -> None:
-    assert check(video_body(element_voice_id="")) == check(video_body())
+    assert check(video_url_body(element_voice_id="")) == check(video_url_body())
     for name in ("element_name", "callback_url", "external_task_id"):
-        assert [at for at, _ in field_errors(image_body(**{name: ""}))] == [f"/{name}"]
+        assert [at for at, _ in field_errors(image_url_body(**{name: ""}))] == [f"/{name}"]
 
 
 @pytest.mark.parametrize(
     ("body", "pointer", "near"),
     [
-        (image_body(element_nam="x"), "/element_nam", "element_name"),
+        (image_url_body(element_nam="x"), "/element_nam", "element_name"),
         (
-            image_body(element_image_list=images(URL, f"{URL}?2") | {"frontal": 1}),
+            image_url_body(
+                element_image_list=image_list(IMAGE_URL, f"{IMAGE_URL}?2") | {"frontal": 1}
+            ),
             "/element_image_list/frontal",
             "frontal_image",
         ),
         (
-            video_body(element_video_list={"refer_videos": [{"video_url": URL, "videoUrl": URL}]}),
+            video_url_body(
+                element_video_list={
+                    "refer_videos": [{"video_url": IMAGE_URL, "videoUrl": IMAGE_URL}]
+                }
+            ),
             "/element_video_list/refer_videos/0/videoUrl",
             "video_url",
         ),
-        (image_body(tag_list=[{"tag_id": "o_101", "tagid": 1}]), "/tag_list/0/tagid", "tag_id"),
+        (image_url_body(tag_list=[{"tag_id": "o_101", "tagid": 1}]), "/tag_list/0/tagid", "tag_id"),
     ],
 )
 def test_an_unknown_field_is_refused_by_name_wherever_it_stands(

@@ -11,18 +11,18 @@ from service.intake.domain.create_request import CreateRequest
 from service.kit.errors import Invalid
 from service.kit.validation import MAX_ERRORS
 from tests.support.request_bodies import (
-    RED64,
-    URL,
+    IMAGE_URL,
+    PNG_BASE64,
     check,
     field_errors,
-    image_body,
-    video_body,
+    image_url_body,
+    video_url_body,
     without,
 )
 
 
 def test_a_plain_request_is_kept_as_it_came() -> None:
-    for body in (image_body(), video_body()):
+    for body in (image_url_body(), video_url_body()):
         request = check(body)
         assert request.document == body
         assert request.inline == {}
@@ -30,10 +30,10 @@ def test_a_plain_request_is_kept_as_it_came() -> None:
 
 
 def test_a_request_shows_its_parts() -> None:
-    bare = check(image_body())
+    bare = check(image_url_body())
     assert (bare.external_task_id, bare.callback_url) == (None, None)
     tags = [{"tag_id": "o_102"}, {"tag_id": "o_101"}, {"tag_id": "o_102"}]
-    full = check(image_body(tag_list=tags, external_task_id="x1", callback_url="http://e.com"))
+    full = check(image_url_body(tag_list=tags, external_task_id="x1", callback_url="http://e.com"))
     assert full.document["tag_list"] == [{"tag_id": "o_102"}, {"tag_id": "o_101"}]
     assert (full.external_task_id, full.callback_url) == ("x1", "http://e.com")
 
@@ -66,7 +66,7 @@ def test_everything_wrong_is_said_at_once() -> None:
 
 @pytest.mark.parametrize("name", ["element_name", "element_description", "reference_type"])
 def test_the_three_texts_are_required(name: str) -> None:
-    assert (f"/{name}", "required") in field_errors(without(image_body(), name))
+    assert (f"/{name}", "required") in field_errors(without(image_url_body(), name))
 
 
 @pytest.mark.parametrize(
@@ -74,25 +74,25 @@ def test_the_three_texts_are_required(name: str) -> None:
     [("image_refer ", "not_allowed"), ("", "not_allowed"), (1, "wrong_type")],
 )
 def test_a_kind_is_one_of_two_words(value: object, code: str) -> None:
-    assert field_errors(image_body(reference_type=value)) == [("/reference_type", code)]
+    assert field_errors(image_url_body(reference_type=value)) == [("/reference_type", code)]
 
 
 def test_a_voice_belongs_to_a_video_subject_unless_a_setting_says_otherwise() -> None:
     voice = "829836802793406551"
-    assert check(video_body(element_voice_id=voice)).document["element_voice_id"] == voice
-    assert field_errors(image_body(element_voice_id=voice)) == [
+    assert check(video_url_body(element_voice_id=voice)).document["element_voice_id"] == voice
+    assert field_errors(image_url_body(element_voice_id=voice)) == [
         ("/element_voice_id", "voice_needs_video")
     ]
-    allowed = check(image_body(element_voice_id=voice), allow_voice_for_images=True)
+    allowed = check(image_url_body(element_voice_id=voice), allow_voice_for_images=True)
     assert allowed.document["element_voice_id"] == voice
 
 
 def test_an_empty_voice_is_none_for_either_kind() -> None:
-    for body in (image_body(element_voice_id=""), video_body(element_voice_id="")):
+    for body in (image_url_body(element_voice_id=""), video_url_body(element_voice_id="")):
         assert "element_voice_id" not in check(body).document
 
 
-@pytest.mark.parametrize("body", [None, True, 5, "text", [], [image_body()], b"{}"])
+@pytest.mark.parametrize("body", [None, True, 5, "text", [], [image_url_body()], b"{}"])
 def test_a_request_is_an_object_and_nothing_more_is_said_when_it_is_none(body: object) -> None:
     assert field_errors(body) == [("", "wrong_type")]
 
@@ -103,7 +103,7 @@ def test_a_body_of_countless_mistakes_is_told_of_the_first_hundred() -> None:
 
 
 def test_the_fingerprint_is_over_the_meaning() -> None:
-    body = image_body(tag_list=[{"tag_id": "o_101"}])
+    body = image_url_body(tag_list=[{"tag_id": "o_101"}])
     again = json.loads(json.dumps(dict(reversed(body.items())), indent=3))
     again["tag_list"] *= 2
     again["element_name"] = "Mira"
@@ -121,7 +121,9 @@ JSON = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(st.characters())
-    | st.sampled_from([URL, RED64, "image_refer", "video_refer", "data:x;base64,", "http://["]),
+    | st.sampled_from(
+        [IMAGE_URL, PNG_BASE64, "image_refer", "video_refer", "data:x;base64,", "http://["]
+    ),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
@@ -150,7 +152,7 @@ def test_any_body_is_a_request_or_invalid_and_nothing_else(body: object) -> None
 def test_a_good_request_spoilt_anywhere_never_raises_anything_but_invalid(
     changes: dict[str, object],
 ) -> None:
-    for good in (image_body(), video_body()):
+    for good in (image_url_body(), video_url_body()):
         try:
             request = check(good | changes)
         except Invalid:
@@ -162,4 +164,4 @@ def test_a_body_nested_without_end_is_refused_unread() -> None:
     deep: object = []
     for _ in range(100_000):
         deep = [deep]
-    assert ("/tag_list/0", "wrong_type") in field_errors(image_body(tag_list=deep, x=deep))
+    assert ("/tag_list/0", "wrong_type") in field_errors(image_url_body(tag_list=deep, x=deep))

@@ -21,31 +21,31 @@ from service.kit.errors import Unavailable
 from service.local.server import Server
 from tests.conftest import execute
 from tests.support.database_access import (
-    PID,
+    BACKEND_PID,
     READ_ONLY,
     WRITABLE,
-    Use,
-    by_autocommit,
-    by_relaxed,
-    by_transaction,
-    each_way,
-    opened,
-    write_by_autocommit,
-    write_by_relaxed,
-    write_by_transaction,
+    ReadBackendPid,
+    each_connection_kind,
+    insert_in_autocommit,
+    insert_in_relaxed,
+    insert_in_transaction,
+    open_database,
+    pid_in_autocommit,
+    pid_in_relaxed,
+    pid_in_transaction,
 )
-from tests.support.relay import Relay
+from tests.support.tcp_proxy import TcpProxy
 
 SOON = 5.0  # seconds; far from the 45 that a statement may take
 CHECKED = PoolTimeouts(check_after=0, check=0.2)  # as if every connection had lain idle
 
 
-@each_way
+@each_connection_kind
 async def test_a_connection_that_was_forgotten_while_idle_costs_seconds(
-    forgetful: tuple[str, Relay], use: Use
+    forgetful: tuple[str, TcpProxy], use: ReadBackendPid
 ) -> None:
     url, way = forgetful
-    async with opened(url, CHECKED) as one:
+    async with open_database(url, CHECKED) as one:
         before = await use(one)
         way.forget()
         async with asyncio.timeout(SOON):
@@ -53,36 +53,40 @@ async def test_a_connection_that_was_forgotten_while_idle_costs_seconds(
 
 
 async def test_all_connections_forgotten_at_once_cost_no_more(
-    forgetful: tuple[str, Relay],
+    forgetful: tuple[str, TcpProxy],
 ) -> None:
     url, way = forgetful
-    async with opened(url, CHECKED) as one:
-        before = await asyncio.gather(*(by_transaction(one) for _ in range(8)))
+    async with open_database(url, CHECKED) as one:
+        before = await asyncio.gather(*(pid_in_transaction(one) for _ in range(8)))
         way.forget()
         async with asyncio.timeout(SOON):
-            after = await asyncio.gather(*(by_transaction(one) for _ in range(8)))
+            after = await asyncio.gather(*(pid_in_transaction(one) for _ in range(8)))
     assert not set(before) & set(after)
 
 
-@each_way
-async def test_an_idle_connection_that_answers_is_used_again(database_url: str, use: Use) -> None:
-    async with opened(database_url, CHECKED) as one:
+@each_connection_kind
+async def test_an_idle_connection_that_answers_is_used_again(
+    database_url: str, use: ReadBackendPid
+) -> None:
+    async with open_database(database_url, CHECKED) as one:
         assert await use(one) == await use(one)
 
 
-@each_way
-async def test_a_connection_is_replaced_at_a_certain_age(database_url: str, use: Use) -> None:
-    async with opened(database_url) as one:
+@each_connection_kind
+async def test_a_connection_is_replaced_at_a_certain_age(
+    database_url: str, use: ReadBackendPid
+) -> None:
+    async with open_database(database_url) as one:
         assert await use(one) == await use(one)
-    async with opened(database_url, PoolTimeouts(age=0)) as one:
+    async with open_database(database_url, PoolTimeouts(age=0)) as one:
         assert await use(one) != await use(one)
 
 
-@each_way
+@each_connection_kind
 async def test_a_connection_that_is_closed_while_idle_is_replaced_unnoticed(
-    database_url: str, use: Use
+    database_url: str, use: ReadBackendPid
 ) -> None:
-    async with opened(database_url) as one:
+    async with open_database(database_url) as one:
         pid = await use(one)
         await execute(database_url, f"SELECT pg_terminate_backend({pid}, 5000)")
         assert await use(one) != pid
@@ -112,12 +116,12 @@ def test_both_ends_look_whether_the_other_is_there(
     assert theirs == ["10", "5", "3"]
 
 
-@pytest.mark.parametrize("write", [write_by_transaction, write_by_autocommit, write_by_relaxed])
+@pytest.mark.parametrize("write", [insert_in_transaction, insert_in_autocommit, insert_in_relaxed])
 async def test_a_session_that_can_only_read_is_let_go_of(
     postgres_server: Server, database_url: str, write: Callable[[Database, str], Awaitable[None]]
 ) -> None:
     name = database_url.rpartition("/")[2]
-    async with opened(database_url) as one:
+    async with open_database(database_url) as one:
         await execute(postgres_server.url, READ_ONLY.format(name))
         with pytest.raises(Unavailable):
             await write(one, "too early")
@@ -129,11 +133,11 @@ async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
     postgres_server: Server, database_url: str
 ) -> None:
     name = database_url.rpartition("/")[2]
-    async with opened(database_url) as one:
-        pid = await by_transaction(one)
+    async with open_database(database_url) as one:
+        pid = await pid_in_transaction(one)
         await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await execute(postgres_server.url, f"SELECT pg_terminate_backend({pid}, 5000)")
-        for use in (by_transaction, by_autocommit, by_relaxed):
+        for use in (pid_in_transaction, pid_in_autocommit, pid_in_relaxed):
             with pytest.raises(Unavailable):
                 await use(one)
         with pytest.raises(Unavailable):
@@ -141,7 +145,7 @@ async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
         with pytest.raises(Unavailable):
             await asyncio.to_thread(migrate, database_url)
         await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        for use in (by_transaction, by_autocommit, by_relaxed):
+        for use in (pid_in_transaction, pid_in_autocommit, pid_in_relaxed):
             assert await use(one)
 
 
@@ -151,10 +155,10 @@ Way = Callable[[], AbstractAsyncContextManager[Any]]
 async def test_errors_that_are_not_of_postgres_stay_what_they_are(database_url: str) -> None:
     async def fail(way: Way, error: Exception) -> None:
         async with way() as tx:
-            await tx.execute(PID, {})
+            await tx.execute(BACKEND_PID, {})
             raise error
 
-    async with opened(database_url) as one:
+    async with open_database(database_url) as one:
         for way in (one.transaction, one.autocommit, one.relaxed):
             for error in (OSError("a disk"), TimeoutError("of another's"), ConnectionError("cut")):
                 with pytest.raises(type(error)) as caught:
@@ -174,7 +178,7 @@ async def test_a_statement_is_compiled_once_whatever_its_values_are(
         return whole(self, *given, **named)
 
     monkeypatch.setattr(ClauseElement, "compile", counting)
-    async with opened(database_url) as one, one.autocommit() as tx:
+    async with open_database(database_url) as one, one.autocommit() as tx:
         for _ in range(2):
             for name in names:
                 assert await tx.scalar(text(f"SELECT 1 AS {name}")) == 1
@@ -186,25 +190,25 @@ async def test_what_is_kept_of_statements_has_a_bound(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_connection, "MAX_COMPILED", 3)
-    async with opened(database_url) as one, one.autocommit() as tx:
+    async with open_database(database_url) as one, one.autocommit() as tx:
         for number in range(10):
             assert await tx.scalar(text(f"SELECT {number}")) == number
             assert len(database_connection._compiled) <= 3  # noqa: SLF001 - no other way to it
 
 
 async def test_a_connection_that_breaks_in_use_is_unavailable(
-    forgetful: tuple[str, Relay],
+    forgetful: tuple[str, TcpProxy],
 ) -> None:
     url, relayed = forgetful
 
     async def ask_twice(way: Way, *, cut: bool) -> None:
         async with way() as tx:
-            await tx.execute(PID, {})
+            await tx.execute(BACKEND_PID, {})
             if cut:
                 relayed.cut()
-            await tx.execute(PID, {})
+            await tx.execute(BACKEND_PID, {})
 
-    async with opened(url) as one:
+    async with open_database(url) as one:
         for way in (one.transaction, one.autocommit, one.relaxed):
             with pytest.raises(Unavailable):
                 await ask_twice(way, cut=True)
@@ -212,7 +216,7 @@ async def test_a_connection_that_breaks_in_use_is_unavailable(
 
 
 async def test_a_parameter_of_a_wrong_type_is_a_fault_and_no_outage(database_url: str) -> None:
-    async with opened(database_url) as one:
+    async with open_database(database_url) as one:
         with pytest.raises(Exception, match="invalid input for query argument") as caught:
             async with one.transaction() as tx:
                 await tx.execute(text("SELECT CAST(:n AS int)"), {"n": "no number"})

@@ -13,11 +13,18 @@ from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetched, Fetcher
 from service.provider.remote.client import Provider
 from service.provider.remote.credentials import ApiKey
-from tests.support.media_fetches import PATH, answer, code, fetch, hosting, to
-from tests.support.name_resolution import ONE, Names
-from tests.support.provider_client import RECORD, Clock
-from tests.support.raw_server import envelope, wire
-from tests.support.scripted_servers import LOOPBACK, PATIENCE, listening
+from tests.support.clock import Clock
+from tests.support.media_fetches import PATH, code_of, fetch_media, media_server, redirect_to
+from tests.support.name_resolution import LOOPBACK_ONE_ADDRESS, Resolver
+from tests.support.provider_client import NOW, TASK_RECORD
+from tests.support.raw_servers import (
+    LOOPBACK,
+    TIMEOUT,
+    envelope_response,
+    http_response,
+    raw_server,
+    scripted_server,
+)
 
 LETTERS = [
     "/a%27b.png?sig=AB%2Fcd%2B1%3D",
@@ -37,23 +44,23 @@ LETTERS = [
 
 @pytest.mark.parametrize("letters", LETTERS)
 async def test_media_are_asked_for_in_the_letters_that_were_given(letters: str) -> None:
-    async with hosting({letters: answer(b"x")}) as host:
-        assert await fetch(host.url + letters) == Fetched(1)
-        assert await fetch(f"{host.url}{letters}#part") == Fetched(1)
+    async with media_server({letters: http_response(b"x")}) as host:
+        assert await fetch_media(host.url + letters) == Fetched(1)
+        assert await fetch_media(f"{host.url}{letters}#part") == Fetched(1)
 
 
 @pytest.mark.parametrize("letters", LETTERS)
 async def test_a_redirect_is_followed_in_the_letters_of_its_location(letters: str) -> None:
-    async with hosting({letters: answer(b"x")}) as other:
+    async with media_server({letters: http_response(b"x")}) as other:
         pages = {
-            PATH: to(letters),
-            letters: answer(b"x"),
-            "/absolute": to(other.url + letters),
-            "/without-scheme": to(other.url.removeprefix("http:") + letters + "#part"),
+            PATH: redirect_to(letters),
+            letters: http_response(b"x"),
+            "/absolute": redirect_to(other.url + letters),
+            "/without-scheme": redirect_to(other.url.removeprefix("http:") + letters + "#part"),
         }
-        async with hosting(pages) as host:
+        async with media_server(pages) as host:
             for path in (PATH, "/absolute", "/without-scheme"):
-                assert await fetch(host.url + path) == Fetched(1)
+                assert await fetch_media(host.url + path) == Fetched(1)
 
 
 @pytest.mark.parametrize("letters", LETTERS)
@@ -64,16 +71,16 @@ async def test_subscribers_are_posted_to_in_the_letters_they_gave(letters: str) 
         lines.append((await reader.readline()).decode())
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
-        attempt = await sender.post(url.removesuffix("/hook") + letters, {}, b"", PATIENCE)
+    async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
+        attempt = await sender.post(url.removesuffix("/hook") + letters, {}, b"", TIMEOUT)
     assert isinstance(attempt, Answered)
     assert lines == [f"POST {letters} HTTP/1.1\r\n"]
 
 
 async def test_the_provider_is_called_in_the_letters_of_its_url() -> None:
-    async with wire([envelope(0, "", RECORD)]) as server:
+    async with raw_server([envelope_response(0, "", TASK_RECORD)]) as server:
         url = f"{server.url}/%7Ea%2Fb/%2E%2E/"
-        provider = Provider(url, ApiKey("sk-secret"), 30.0, Clock())
+        provider = Provider(url, ApiKey("sk-secret"), 30.0, Clock(NOW))
         try:
             await provider.look_up("ours/%7E")
         finally:
@@ -100,19 +107,19 @@ ESCAPED = [
 async def test_what_a_location_may_not_have_is_escaped_as_browsers_do(
     location: str, asked: str
 ) -> None:
-    async with hosting({PATH: to(location), asked: answer(b"x")}) as host:
-        assert await fetch(host.url + PATH) == Fetched(1)
+    async with media_server({PATH: redirect_to(location), asked: http_response(b"x")}) as host:
+        assert await fetch_media(host.url + PATH) == Fetched(1)
     async with (
-        hosting(answer(b"x")) as other,
-        hosting(to(other.url + location.strip())) as host,
+        media_server(http_response(b"x")) as other,
+        media_server(redirect_to(other.url + location.strip())) as host,
     ):
-        assert await fetch(host.url + PATH) == Fetched(1)
+        assert await fetch_media(host.url + PATH) == Fetched(1)
     assert [head.split()[1] for head in other.heads] == [asked.lower()]
 
 
 async def test_what_a_callers_url_may_not_have_is_escaped_in_utf_8() -> None:
-    async with hosting({"/caf%C3%A9.png?%E2%82%AC=%7C": answer(b"x")}) as host:
-        assert await fetch(f"{host.url}/café.png?€=|") == Fetched(1)
+    async with media_server({"/caf%C3%A9.png?%E2%82%AC=%7C": http_response(b"x")}) as host:
+        assert await fetch_media(f"{host.url}/café.png?€=|") == Fetched(1)
 
 
 @pytest.mark.parametrize(
@@ -176,12 +183,14 @@ async def test_nothing_inward_is_dialled_however_oddly_it_is_written(target: str
         port = inward.sockets[0].getsockname()[1]
         location = target.format(port=port).encode()
         redirect = b"HTTP/1.1 302 x\r\nContent-Length: 0\r\nLocation: %b\r\n\r\n" % location
-        guard = AddressGuard(ONE, Names(["127.0.0.2"]))
-        async with hosting(redirect) as host:
-            came = await fetch(host.url + PATH, by=Fetcher(guard), seconds=5)
-        assert code(came) in {"blocked", "redirect", "unreachable"}
+        guard = AddressGuard(LOOPBACK_ONE_ADDRESS, Resolver(["127.0.0.2"]))
+        async with media_server(redirect) as host:
+            came = await fetch_media(host.url + PATH, by=Fetcher(guard), seconds=5)
+        assert code_of(came) in {"blocked", "redirect", "unreachable"}
         url = location.decode()
-        async with WebhookSender(AddressGuard(ONE, Names(["127.0.0.2"]))) as sender:
+        async with WebhookSender(
+            AddressGuard(LOOPBACK_ONE_ADDRESS, Resolver(["127.0.0.2"]))
+        ) as sender:
             assert not isinstance(await sender.post(url, {}, b"", 5), Answered)
 
 

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from tests.support.api import Api
-from tests.support.api_under_provider_paths import PATH
-from tests.support.callbacks import record, signed, token
+from tests.support.callbacks import older_callback, signed_headers, url_token
 from tests.support.database import fetch
 from tests.support.raw_http import Answer, Lines, exchange
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
+from tests.support.simulator import PATH
 
 JSON = ("content-type", "application/json")
 FORGED = "v1," + "A" * 43 + "="
@@ -22,7 +22,7 @@ async def post(api: Api, *lines: tuple[str, str], path: str = "/v1/subjects") ->
     return await exchange(api.http, "POST", path, [*content, *lines], json.dumps(BODY).encode())
 
 
-BODY = a_request()
+BODY = request_body()
 
 
 @pytest.mark.parametrize("blank", [" ", "\t", " \t "])
@@ -100,9 +100,9 @@ async def test_a_body_is_refused_as_encoded_only_where_a_coding_is_named(
 async def callback(api: Api, *lines: tuple[str, str], body: bytes | None = None) -> Answer:
     """Good news at the address of a new subject, signed where the lines do not say how."""
     subject_id = (await api.create())["id"]
-    path = f"/callbacks/{token(api.resources, subject_id)}"
-    body = body or record(subject_id)
-    good = signed(body, api.resources.clock(), subject_id)
+    path = f"/callbacks/{url_token(api.resources, subject_id)}"
+    body = body or older_callback(subject_id)
+    good = signed_headers(body, api.resources.clock(), subject_id)
     given: Lines = [(name, text.format(**good)) for name, text in lines]
     rest = [(name, text) for name, text in good.items() if name not in dict(lines)]
     return await exchange(api.http, "POST", path, [*given, *rest], body)

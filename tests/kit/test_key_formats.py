@@ -17,7 +17,7 @@ from service.callbacks.domain.signature_schemes import (
     SharedSecret,
     read_secret,
 )
-from tests.support.signed_callbacks import PUBLIC, WHPK
+from tests.support.signed_callbacks import PUBLIC_KEY, WHPK
 
 SHARED = SharedSecret()
 
@@ -60,10 +60,10 @@ def whsec(key: bytes) -> str:
         (TEXT, "whsec_!~" * 2, b"whsec_!~" * 2),
         (TEXT, "t" * 512, b"t" * 512),
         (SHARED, "s" * 16, b"s" * 16),
-        (V1A, WHPK, PUBLIC),
-        (V1A, WHPK.rstrip("="), PUBLIC),
-        (PUBLIC_BASE64, base64.urlsafe_b64encode(PUBLIC).decode().rstrip("="), PUBLIC),
-        (PUBLIC_HEX, PUBLIC.hex().upper(), PUBLIC),
+        (V1A, WHPK, PUBLIC_KEY),
+        (V1A, WHPK.rstrip("="), PUBLIC_KEY),
+        (PUBLIC_BASE64, base64.urlsafe_b64encode(PUBLIC_KEY).decode().rstrip("="), PUBLIC_KEY),
+        (PUBLIC_HEX, PUBLIC_KEY.hex().upper(), PUBLIC_KEY),
     ],
 )
 def test_a_secret_is_read_as_its_scheme_writes_it(scheme: Scheme, text: str, key: bytes) -> None:
@@ -91,12 +91,12 @@ def test_a_secret_is_read_as_its_scheme_writes_it(scheme: Scheme, text: str, key
             for scheme in (TEXT, SHARED)
             for text in ("", "t" * 15, "t" * 513, "two words, and 16", "t" * 16 + "\n", "\xe9" * 16)
         ),
-        (V1A, whsec(PUBLIC), "a public key starts with whpk_"),
+        (V1A, whsec(PUBLIC_KEY), "a public key starts with whpk_"),
         (V1A, WHPK + "AAAA", "a public key is Base64 after whpk_"),
         (V1A, WHPK.rstrip("=")[:-3], "a public key has 32 bytes"),
-        (PUBLIC_BASE64, base64.b64encode(PUBLIC + b"x").decode(), "a public key has 32 bytes"),
-        (PUBLIC_HEX, PUBLIC.hex()[:-2], "a public key has 32 bytes"),
-        (PUBLIC_HEX, PUBLIC.hex()[:-1], "a key is hex digits"),
+        (PUBLIC_BASE64, base64.b64encode(PUBLIC_KEY + b"x").decode(), "a public key has 32 bytes"),
+        (PUBLIC_HEX, PUBLIC_KEY.hex()[:-2], "a public key has 32 bytes"),
+        (PUBLIC_HEX, PUBLIC_KEY.hex()[:-1], "a key is hex digits"),
         (UNSIGNED, "x" * 32, "an unsigned source has no secret"),
     ],
 )

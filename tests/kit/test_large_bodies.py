@@ -23,47 +23,47 @@ from tests.support.api import Api
 from tests.support.large_bodies import (
     HEADERS,
     LIMIT,
-    begun,
-    head,
-    in_pieces,
-    nameless,
-    reader,
-    refused,
-    text,
+    body_server,
+    in_chunks,
+    json_text,
+    open_temporary_files,
+    refusal_of,
+    request_head,
+    start_request,
 )
-from tests.support.request_bodies import image_body, images, picture
-from tests.support.simulator import until
+from tests.support.request_bodies import image_list, image_url_body, picture
+from tests.support.waiting import wait_until
 
 
 async def test_a_small_body_stays_in_memory_and_a_larger_one_is_read_from_disk() -> None:
     held = LargeBodyReader()
-    async with reader(held) as http:
+    async with body_server(held) as http:
         for size, large in (
             (2, False),
             (MAX_IN_MEMORY, False),
             (MAX_IN_MEMORY + 1, True),
             (LIMIT, True),
         ):
-            answer = await http.post("/", content=text(size))
+            answer = await http.post("/", content=json_text(size))
             assert answer.json() == {"large": large, "made": size - 2}
-    assert (held.disk.in_use, nameless()) == (0, 0)
+    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announced() -> None:
     held = LargeBodyReader()
-    async with reader(held) as http:
-        announced = await http.post("/", content=text(LIMIT + 1))
-        counted = await http.post("/", content=in_pieces(text(LIMIT + 1)))
+    async with body_server(held) as http:
+        announced = await http.post("/", content=json_text(LIMIT + 1))
+        counted = await http.post("/", content=in_chunks(json_text(LIMIT + 1)))
         assert announced.status_code == counted.status_code == 413
-        assert (await http.post("/", content=text(LIMIT))).status_code == 200
-    assert (held.disk.in_use, nameless()) == (0, 0)
+        assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
+    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_a_body_announced_too_large_is_refused_before_any_of_it_comes() -> None:
-    async with reader(LargeBodyReader()) as http:
+    async with body_server(LargeBodyReader()) as http:
         host, port = http.base_url.host, http.base_url.port
         incoming, writer = await asyncio.open_connection(host, port)
-        writer.write(head(LIMIT + 1))
+        writer.write(request_head(LIMIT + 1))
         assert b" 413 " in await incoming.readline()
         writer.close()
 
@@ -73,19 +73,19 @@ async def test_a_body_announced_too_large_is_refused_before_any_of_it_comes() ->
     [{"content-type": "text/plain"}, {"content-type": ""}, {"content-encoding": "gzip"}],
 )
 async def test_only_json_as_it_is_is_read(headers: dict[str, str]) -> None:
-    async with reader(LargeBodyReader()) as http:
-        assert (await http.post("/", content=text(9), headers=headers)).status_code == 415
+    async with body_server(LargeBodyReader()) as http:
+        assert (await http.post("/", content=json_text(9), headers=headers)).status_code == 415
 
 
 @pytest.mark.parametrize("size", [9, MAX_IN_MEMORY + 1])
 async def test_what_is_not_json_is_malformed(size: int) -> None:
-    async with reader(LargeBodyReader()) as http:
+    async with body_server(LargeBodyReader()) as http:
         answer = await http.post("/", content=b"?" * size)
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
 
 async def test_a_large_body_of_countless_values_is_refused_before_it_is_parsed() -> None:
-    async with reader(LargeBodyReader()) as http:
+    async with body_server(LargeBodyReader()) as http:
         for count, status in ((MAX_JSON_VALUES, 200), (MAX_JSON_VALUES + 1, 413)):
             lists = b"[" + b"0,   " * (count - 1) + b"0]"
             assert (await http.post("/", content=lists)).status_code == status
@@ -93,13 +93,13 @@ async def test_a_large_body_of_countless_values_is_refused_before_it_is_parsed()
 
 async def test_four_whole_images_in_base64_fit_and_a_fifth_does_not(api: Api) -> None:
     whole = [picture().ljust(10_000_000, b"%d" % n) for n in range(5)]
-    most = image_body(
+    most = image_url_body(
         element_name="\U0001f3ad" * 20,
         element_description="\U0001f3ad" * 100,
         tag_list=[{"tag_id": "o_101"}] * 100,
         callback_url="http://127.0.0.1/" + "x" * 8000,
         external_task_id="\U0001f3ad" * 256,
-        element_image_list=images(*(b64encode(one).decode() for one in whole[:4])),
+        element_image_list=image_list(*(b64encode(one).decode() for one in whole[:4])),
     )
     body = json.dumps(most).encode()
     padded = body.ljust(MAX_SUBJECT_BODY)
@@ -111,18 +111,18 @@ async def test_four_whole_images_in_base64_fit_and_a_fifth_does_not(api: Api) ->
 
 
 async def test_what_one_more_sender_costs_is_a_few_pieces_and_no_body() -> None:
-    async with reader(LargeBodyReader()) as http:
+    async with body_server(LargeBodyReader()) as http:
         alone, together = [await peak(http, senders) for senders in (1, 17)]
     assert (together - alone) / 16 < 2_000_000 < LIMIT / 4
 
 
 async def peak(http: httpx.AsyncClient, senders: int) -> int:
     """Bytes of memory at most, of both sides, while so many send a large body."""
-    content = text(LIMIT)
+    content = json_text(LIMIT)
     tracemalloc.start()
     try:
         answers = await asyncio.gather(
-            *(http.post("/", content=in_pieces(content)) for _ in range(senders))
+            *(http.post("/", content=in_chunks(content)) for _ in range(senders))
         )
         return tracemalloc.get_traced_memory()[1]
     finally:
@@ -132,28 +132,28 @@ async def peak(http: httpx.AsyncClient, senders: int) -> int:
 
 async def test_a_connection_cut_while_it_sends_leaves_nothing_behind() -> None:
     held = LargeBodyReader()
-    async with reader(held) as http:
-        writers = [await begun(http, LIMIT, b" " * 1_000_000) for _ in range(5)]
-        await until(lambda: held.disk.in_use == nameless() == 5)
+    async with body_server(held) as http:
+        writers = [await start_request(http, LIMIT, b" " * 1_000_000) for _ in range(5)]
+        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 5)
         for writer in writers:
             writer.close()
-        await until(lambda: held.disk.in_use == nameless() == 0)
+        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 0)
 
 
 async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_file() -> None:
     held, hold, has_place = LargeBodyReader(), asyncio.Event(), threading.Event()
-    async with reader(held, lambda _value: has_place.set(), hold) as http:
-        first = asyncio.create_task(http.post("/", content=text(LIMIT)))
-        await until(has_place.is_set)
-        waiting = await begun(http, LIMIT, text(LIMIT))
-        await until(lambda: held.disk.in_use == 2)
-        last = asyncio.create_task(http.post("/", content=text(LIMIT)))
-        await until(lambda: held.disk.in_use == nameless() == 3)
+    async with body_server(held, lambda _value: has_place.set(), hold) as http:
+        first = asyncio.create_task(http.post("/", content=json_text(LIMIT)))
+        await wait_until(has_place.is_set)
+        waiting = await start_request(http, LIMIT, json_text(LIMIT))
+        await wait_until(lambda: held.disk.in_use == 2)
+        last = asyncio.create_task(http.post("/", content=json_text(LIMIT)))
+        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 3)
         waiting.close()
-        await until(lambda: held.disk.in_use == nameless() == 2)
+        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 2)
         hold.set()
         assert (await first).status_code == (await last).status_code == 200
-    assert (held.disk.in_use, nameless()) == (0, 0)
+    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> None:
@@ -162,10 +162,10 @@ async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> No
     def make(value: str) -> int:
         return len(value) if len(value) < MAX_IN_MEMORY else checked.wait() and 0
 
-    async with reader(held, make) as http:
-        large = [asyncio.create_task(http.post("/", content=text(LIMIT))) for _ in range(3)]
-        await until(lambda: held.disk.in_use == 3)
-        assert (await http.post("/", content=text(5))).json()["made"] == 3
+    async with body_server(held, make) as http:
+        large = [asyncio.create_task(http.post("/", content=json_text(LIMIT))) for _ in range(3)]
+        await wait_until(lambda: held.disk.in_use == 3)
+        assert (await http.post("/", content=json_text(5))).json()["made"] == 3
         assert not any(one.done() for one in large)
         checked.set()
         assert {(await one).status_code for one in large} == {200}
@@ -173,47 +173,47 @@ async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> No
 
 async def test_one_more_than_may_be_on_disk_is_told_to_come_again() -> None:
     held = LargeBodyReader(disk=Limiter(1, 1))
-    async with reader(held) as http:
-        slow = await begun(http, LIMIT, b" " * 1_000_000)
-        await until(lambda: held.disk.in_use == 1)
-        answer = await http.post("/", content=text(LIMIT))
+    async with body_server(held) as http:
+        slow = await start_request(http, LIMIT, b" " * 1_000_000)
+        await wait_until(lambda: held.disk.in_use == 1)
+        answer = await http.post("/", content=json_text(LIMIT))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert (await http.post("/", content=text(MAX_IN_MEMORY))).status_code == 200
+        assert (await http.post("/", content=json_text(MAX_IN_MEMORY))).status_code == 200
         slow.close()
-        await until(lambda: held.disk.in_use == 0)
-        assert (await http.post("/", content=text(LIMIT))).status_code == 200
+        await wait_until(lambda: held.disk.in_use == 0)
+        assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
 
 
 async def test_an_account_that_sends_slowly_leaves_places_to_the_others() -> None:
     held = LargeBodyReader(disk=Limiter(3, 2))
-    async with reader(held) as http:
-        slow = [await begun(http, LIMIT, b" " * 1_000_000) for _ in range(2)]
-        await until(lambda: held.disk.in_use == 2)
-        assert (await http.post("/", content=text(LIMIT))).status_code == 503
-        other = await http.post("/", content=text(LIMIT), headers={"account": "other"})
+    async with body_server(held) as http:
+        slow = [await start_request(http, LIMIT, b" " * 1_000_000) for _ in range(2)]
+        await wait_until(lambda: held.disk.in_use == 2)
+        assert (await http.post("/", content=json_text(LIMIT))).status_code == 503
+        other = await http.post("/", content=json_text(LIMIT), headers={"account": "other"})
         assert other.status_code == 200
         for one in slow:
             one.close()
-        await until(lambda: held.disk.in_use == 0)
+        await wait_until(lambda: held.disk.in_use == 0)
 
 
 async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logged: list[EventDict]
 ) -> None:
     held = LargeBodyReader()
-    async with reader(held) as http:
+    async with body_server(held) as http:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-        assert (await http.post("/", content=text(LIMIT))).status_code == 503
+        assert (await http.post("/", content=json_text(LIMIT))).status_code == 503
         monkeypatch.undo()
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_IN_MEMORY * 3, hard))
         try:
-            assert (await http.post("/", content=text(LIMIT))).status_code == 503
+            assert (await http.post("/", content=json_text(LIMIT))).status_code == 503
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert [one["action"] for one in logged] == ["body_not_spooled"] * 2
-        assert (await http.post("/", content=text(LIMIT))).status_code == 200
-    assert (held.disk.in_use, nameless()) == (0, 0)
+        assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
+    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
 
 
 class Precious:
@@ -236,8 +236,8 @@ async def test_an_error_holds_nothing_of_the_body_it_is_about() -> None:
 
     gc.disable()  # nothing may be left to it
     try:
-        kept = [await refused(LargeBodyReader(), make, text(LIMIT))]
-        broken = await refused(LargeBodyReader(), make, text(LIMIT)[:-1])
+        kept = [await refusal_of(LargeBodyReader(), make, json_text(LIMIT))]
+        broken = await refusal_of(LargeBodyReader(), make, json_text(LIMIT)[:-1])
     finally:
         gc.enable()
     assert isinstance(kept[0], Invalid)
@@ -254,13 +254,13 @@ async def test_cancelled_it_keeps_its_place_until_its_thread_is_done() -> None:
         started.set()
         checked.wait()
 
-    task = asyncio.create_task(refused(held, make, text(LIMIT)))
-    await until(started.is_set)
+    task = asyncio.create_task(refusal_of(held, make, json_text(LIMIT)))
+    await wait_until(started.is_set)
     task.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (task.done(), held.disk.in_use, nameless()) == (False, 1, 1)
+    assert (task.done(), held.disk.in_use, open_temporary_files()) == (False, 1, 1)
     checked.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (held.disk.in_use, nameless()) == (0, 0)
+    assert (held.disk.in_use, open_temporary_files()) == (0, 0)

@@ -12,15 +12,15 @@ from service.kit.database.pool import PoolTimeouts
 from service.kit.errors import Unavailable
 from service.resources import Resources
 from tests.support.database_access import (
-    PID,
-    WRITE,
-    by_autocommit,
-    by_relaxed,
-    by_transaction,
-    opened,
+    BACKEND_PID,
+    INSERT_ACCOUNT,
+    open_database,
+    pid_in_autocommit,
+    pid_in_relaxed,
+    pid_in_transaction,
 )
-from tests.support.relay import Relay
-from tests.support.waiting import eventually
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import wait_until
 
 SOON = 5.0  # seconds; far from the 45 that a statement may take
 PLACES, USERS, ROUNDS = 4, 40, 20
@@ -32,7 +32,8 @@ async def test_no_more_connections_are_opened_than_were_given(database_url: str)
     try:
         async with asyncio.timeout(SOON):
             pids = await asyncio.gather(
-                *(by_transaction(made) for _ in range(10)), *(by_relaxed(made) for _ in range(10))
+                *(pid_in_transaction(made) for _ in range(10)),
+                *(pid_in_relaxed(made) for _ in range(10)),
             )
     finally:
         await made.close()
@@ -42,7 +43,7 @@ async def test_no_more_connections_are_opened_than_were_given(database_url: str)
 async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
     made = Database(database_url, 4, PoolTimeouts(wait=0.1))
     async with made.transaction():
-        for use in (by_transaction, by_autocommit):
+        for use in (pid_in_transaction, pid_in_autocommit):
             with pytest.raises(Unavailable):
                 await use(made)
     await made.close()
@@ -71,23 +72,23 @@ async def test_connections_are_had_in_the_order_in_which_they_are_asked_for(
 
 
 async def test_a_transaction_that_is_broken_off_at_its_end_ends_its_session(
-    forgetful: tuple[str, Relay],
+    forgetful: tuple[str, TcpProxy],
 ) -> None:
     """Nobody knows whether it was committed, and nobody else may go on in it."""
     url, way = forgetful
 
     async def commit_into_silence(used: Database) -> None:
         async with used.transaction() as tx:
-            await tx.execute(WRITE, {"id": "a"})
+            await tx.execute(INSERT_ACCOUNT, {"id": "a"})
             way.forget()
 
-    async with opened(url) as one:
-        before = await by_transaction(one)
+    async with open_database(url) as one:
+        before = await pid_in_transaction(one)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await commit_into_silence(one)
         async with asyncio.timeout(SOON):
-            assert await by_transaction(one) != before
+            assert await pid_in_transaction(one) != before
 
 
 async def test_a_statement_that_is_broken_off_is_given_up_by_postgres_too(
@@ -105,41 +106,41 @@ async def test_a_statement_that_is_broken_off_is_given_up_by_postgres_too(
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await look_up()
-        await eventually(nobody_waits, SOON)
+        await wait_until(nobody_waits, SOON)
 
 
 async def test_one_that_is_not_waited_for_while_it_is_checked_is_ended(
-    forgetful: tuple[str, Relay],
+    forgetful: tuple[str, TcpProxy],
 ) -> None:
     url, way = forgetful
-    async with opened(url, PoolTimeouts(check_after=0, check=SOON)) as one:
+    async with open_database(url, PoolTimeouts(check_after=0, check=SOON)) as one:
         async with one.autocommit() as tx:
-            before = await tx.scalar(PID)
+            before = await tx.scalar(BACKEND_PID)
         way.forget()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await by_autocommit(one)
+                await pid_in_autocommit(one)
         assert tx._driver.is_closed()  # noqa: SLF001 - no other way to it
-        assert await by_autocommit(one) != before
+        assert await pid_in_autocommit(one) != before
 
 
 async def test_a_pool_that_is_closed_ends_what_is_in_use_when_it_is_put_back(
     database_url: str,
 ) -> None:
     made = Database(database_url)
-    await by_autocommit(made)  # one lies idle
+    await pid_in_autocommit(made)  # one lies idle
     async with made.autocommit() as tx:
-        pid = int(await tx.scalar(PID))
+        pid = int(await tx.scalar(BACKEND_PID))
         await made.close()
-        assert int(await tx.scalar(PID)) == pid
+        assert int(await tx.scalar(BACKEND_PID)) == pid
     assert tx._driver.is_closed()  # noqa: SLF001 - no other way to it
 
 
 async def test_one_that_is_forgotten_does_not_hold_up_the_end(
-    forgetful: tuple[str, Relay],
+    forgetful: tuple[str, TcpProxy],
 ) -> None:
     url, way = forgetful
     async with asyncio.timeout(SOON):
-        async with opened(url, PoolTimeouts(check=0.2)) as one:
-            await by_autocommit(one)
+        async with open_database(url, PoolTimeouts(check=0.2)) as one:
+            await pid_in_autocommit(one)
             way.forget()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import Api
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 CLOSED = "http://127.0.0.1:22/"
 VIDEO: dict[str, Any] = {
@@ -20,8 +20,8 @@ VIDEO: dict[str, Any] = {
     [
         ("/v1/subscribers", {"url": CLOSED}, "/url"),
         ("/v1/subscribers", {"url": "nats://127.0.0.1:22", "type": "nats", "channel": "a"}, "/url"),
-        ("/v1/subjects", a_request(callback_url=CLOSED), "/callback_url"),
-        ("/v1/subjects", a_request(**VIDEO), "/element_video_list/refer_videos/0/video_url"),
+        ("/v1/subjects", request_body(callback_url=CLOSED), "/callback_url"),
+        ("/v1/subjects", request_body(**VIDEO), "/element_video_list/refer_videos/0/video_url"),
     ],
 )
 async def test_a_url_may_name_only_the_ports_of_the_setting(

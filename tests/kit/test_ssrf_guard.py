@@ -17,7 +17,12 @@ from service.kit.network.ssrf_guard import (
     AddressGuard,
     BlockedAddress,
 )
-from tests.support.name_resolution import LOOPBACK, ONE, Names, certified
+from tests.support.name_resolution import (
+    LOOPBACK_ONE_ADDRESS,
+    LOOPBACK_V4_AND_V6,
+    Resolver,
+    tls_contexts,
+)
 
 
 @asynccontextmanager
@@ -52,9 +57,11 @@ async def blocked(guard: AddressGuard, url: str) -> str:
 
 
 async def test_the_address_that_was_checked_is_the_one_dialled() -> None:
-    names = Names(["127.0.0.1"], ["127.0.0.2"])
+    names = Resolver(["127.0.0.1"], ["127.0.0.2"])
     async with answering() as (port, heads):
-        assert await get(AddressGuard(ONE, names), f"http://sub.test:{port}/") == 200
+        assert (
+            await get(AddressGuard(LOOPBACK_ONE_ADDRESS, names), f"http://sub.test:{port}/") == 200
+        )
     assert names.asked == ["sub.test"]
     assert f"Host: sub.test:{port}" in heads[0]
 
@@ -62,7 +69,9 @@ async def test_the_address_that_was_checked_is_the_one_dialled() -> None:
 @pytest.mark.parametrize("answer", [["127.0.0.1", "10.0.0.1"], ["::ffff:10.0.0.1", "127.0.0.1"]])
 async def test_one_refused_address_refuses_the_whole_name(answer: list[str]) -> None:
     async with answering() as (port, heads):
-        reason = await blocked(AddressGuard(LOOPBACK, Names(answer)), f"http://sub.test:{port}/")
+        reason = await blocked(
+            AddressGuard(LOOPBACK_V4_AND_V6, Resolver(answer)), f"http://sub.test:{port}/"
+        )
     assert reason.endswith("private (RFC 1918)")
     assert heads == []
 
@@ -72,7 +81,7 @@ async def test_one_refused_address_refuses_the_whole_name(answer: list[str]) -> 
     ["127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "[fe80::1%25lo]"],
 )
 async def test_a_literal_address_is_judged_though_nothing_resolves_it(host: str) -> None:
-    names = Names([])
+    names = Resolver([])
     await blocked(AddressGuard((), names), f"http://{host}:9/")
     assert names.asked == []
 
@@ -85,36 +94,36 @@ async def test_an_odd_spelling_of_an_address_is_judged_by_what_it_means(host: st
 @pytest.mark.parametrize("host", ["2130706433", "127.1", "0177.0.0.1", "127.0.0.1."])
 async def test_an_odd_decimal_spelling_is_no_url(host: str) -> None:
     with pytest.raises(aiohttp.InvalidURL):
-        await get(AddressGuard(LOOPBACK), f"http://{host}:9/")
+        await get(AddressGuard(LOOPBACK_V4_AND_V6), f"http://{host}:9/")
 
 
 async def test_a_port_that_is_not_open_to_urls_is_not_dialled() -> None:
     async with answering() as (port, heads):
-        closed = AddressGuard(LOOPBACK, Names(["127.0.0.1"]), ports=parse_ports("443"))
+        closed = AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.1"]), ports=parse_ports("443"))
         assert "port" in await blocked(closed, f"http://sub.test:{port}/")
         assert "port" in await blocked(closed, f"http://127.0.0.1:{port}/")
-        opened = AddressGuard(LOOPBACK, ports=parse_ports(str(port)))
+        opened = AddressGuard(LOOPBACK_V4_AND_V6, ports=parse_ports(str(port)))
         assert await get(opened, f"http://127.0.0.1:{port}/") == 200
     assert len(heads) == 1
 
 
 async def test_an_allowed_literal_address_is_dialled() -> None:
     async with answering() as (port, _):
-        assert await get(AddressGuard(LOOPBACK), f"http://127.0.0.1:{port}/") == 200
+        assert await get(AddressGuard(LOOPBACK_V4_AND_V6), f"http://127.0.0.1:{port}/") == 200
 
 
 async def test_another_address_of_the_name_is_tried_when_one_does_not_listen() -> None:
-    guard = AddressGuard(LOOPBACK, Names(["127.0.0.3", "127.0.0.1"]))
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.3", "127.0.0.1"]))
     async with answering() as (port, _):
         assert await get(guard, f"http://sub.test:{port}/") == 200
 
 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
-    serving, trusting = certified("sub.test", tmp_path)
+    serving, trusting = tls_contexts("sub.test", tmp_path)
     asked: list[str | None] = []
     serving.sni_callback = lambda _, name, __: asked.append(name)
     async with answering(tls=serving) as (port, heads):
-        guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]))
+        guard = AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.1"]))
         assert await get(guard, f"https://sub.test:{port}/", trusting) == 200
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await get(guard, f"https://other.test:{port}/", trusting)
@@ -123,7 +132,7 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
 
 
 async def test_the_system_resolves_when_nothing_else_is_given() -> None:
-    assert set(await AddressGuard(LOOPBACK).addresses("localhost")) & {"127.0.0.1", "::1"}
+    assert set(await AddressGuard(LOOPBACK_V4_AND_V6).addresses("localhost")) & {"127.0.0.1", "::1"}
     with pytest.raises(BlockedAddress, match="loopback"):
         await AddressGuard(()).addresses("localhost")
 
@@ -137,25 +146,31 @@ async def test_what_is_no_host_name_does_not_resolve(host: str) -> None:
 
 async def test_a_name_without_addresses_does_not_resolve() -> None:
     with pytest.raises(socket.gaierror, match="no address"):
-        await AddressGuard(LOOPBACK, Names([])).addresses("sub.test")
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([])).addresses("sub.test")
 
 
 @pytest.mark.parametrize("answer", ["sub.test", "127.1", "127.0.0.1:80", ""])
 async def test_an_answer_that_is_no_address_is_refused(answer: str) -> None:
     with pytest.raises(BlockedAddress):
-        await AddressGuard(LOOPBACK, Names([answer])).addresses("sub.test")
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([answer])).addresses("sub.test")
 
 
 async def test_many_addresses_are_all_judged_and_few_dialled() -> None:
     many = [f"127.0.0.{last}" for last in range(1, 100)]
-    assert await AddressGuard(LOOPBACK, Names(many)).addresses("sub.test") == many[:MAX_ADDRESSES]
+    assert (
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver(many)).addresses("sub.test")
+        == many[:MAX_ADDRESSES]
+    )
     with pytest.raises(BlockedAddress):
-        await AddressGuard(LOOPBACK, Names([*many, "10.0.0.1"])).addresses("sub.test")
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([*many, "10.0.0.1"])).addresses("sub.test")
 
 
 async def test_an_address_given_twice_is_dialled_once() -> None:
-    twice = Names(["127.0.0.1", "127.0.0.2", "127.0.0.1"])
-    assert await AddressGuard(LOOPBACK, twice).addresses("sub.test") == ["127.0.0.1", "127.0.0.2"]
+    twice = Resolver(["127.0.0.1", "127.0.0.2", "127.0.0.1"])
+    assert await AddressGuard(LOOPBACK_V4_AND_V6, twice).addresses("sub.test") == [
+        "127.0.0.1",
+        "127.0.0.2",
+    ]
 
 
 class Stuck:
@@ -175,7 +190,7 @@ class Stuck:
 
 async def test_a_name_that_hangs_is_given_up_and_asked_for_once_at_a_time() -> None:
     stuck = Stuck()
-    guard = AddressGuard(LOOPBACK, stuck, resolve_seconds=0.05)
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck, resolve_seconds=0.05)
     waits = (guard.addresses("sub.test") for _ in range(20))
     failures = await asyncio.gather(*waits, return_exceptions=True)
     assert {str(failure) for failure in failures} == {str(failures[0])}
@@ -185,7 +200,7 @@ async def test_a_name_that_hangs_is_given_up_and_asked_for_once_at_a_time() -> N
 
 async def test_one_who_stops_waiting_stops_nobody_else() -> None:
     stuck = Stuck()
-    guard = AddressGuard(LOOPBACK, stuck)
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck)
     impatient = asyncio.ensure_future(guard.addresses("sub.test"))
     patient = asyncio.ensure_future(guard.addresses("sub.test"))
     await stuck.begun.wait()
@@ -203,7 +218,7 @@ async def test_an_answer_that_nobody_waited_for_goes_unnoticed() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     stuck = Stuck()
-    guard = AddressGuard(LOOPBACK, stuck, resolve_seconds=0.01)
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck, resolve_seconds=0.01)
     with pytest.raises(socket.gaierror, match="no answer in time"):
         await guard.addresses("sub.test")
     stuck.free.set()
@@ -218,7 +233,7 @@ async def test_an_answer_that_nobody_waited_for_goes_unnoticed() -> None:
 
 async def test_a_look_up_stopped_at_shutdown_stops_who_waits_for_it() -> None:
     stuck = Stuck()
-    guard = AddressGuard(LOOPBACK, stuck)
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck)
     waiting = asyncio.ensure_future(guard.addresses("sub.test"))
     await stuck.begun.wait()
     for asked in stuck.asked:
@@ -239,7 +254,7 @@ async def test_names_that_hang_take_nothing_from_those_that_are_known(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    guard = AddressGuard(LOOPBACK, resolve_seconds=25)
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, resolve_seconds=25)
     assert await guard.addresses("well.example") == ["127.0.0.1"]
     names = [f"hanging{number}.example" for number in range(LOOKUP_THREADS + 8)]
     hanging = [asyncio.create_task(guard.addresses(name)) for name in names]

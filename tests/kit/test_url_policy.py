@@ -12,24 +12,24 @@ from service.kit.network.url_policy import (
     check_url,
     parse_networks,
 )
-from tests.support.ip_addresses import ASKED_FOR, EVERYTHING, FREE, NEVER
+from tests.support.ip_addresses import ALL_NETWORKS, ALLOWLIST_ONLY, FORBIDDEN, PUBLIC
 
 
-@pytest.mark.parametrize("text", FREE)
+@pytest.mark.parametrize("text", PUBLIC)
 def test_a_public_address_is_free(text: str) -> None:
     assert blocked_reason(ip_address(text), ()) is None
 
 
-@pytest.mark.parametrize("text", ASKED_FOR)
+@pytest.mark.parametrize("text", ALLOWLIST_ONLY)
 def test_an_inward_address_passes_only_when_allowed(text: str) -> None:
     assert blocked_reason(ip_address(text), ())
-    assert blocked_reason(ip_address(text), EVERYTHING) is None
+    assert blocked_reason(ip_address(text), ALL_NETWORKS) is None
 
 
-@pytest.mark.parametrize("text", NEVER)
+@pytest.mark.parametrize("text", FORBIDDEN)
 def test_some_addresses_are_refused_whatever_is_allowed(text: str) -> None:
     assert blocked_reason(ip_address(text), ())
-    assert blocked_reason(ip_address(text), EVERYTHING)
+    assert blocked_reason(ip_address(text), ALL_NETWORKS)
 
 
 def test_an_allowed_network_opens_itself_and_nothing_beside_it() -> None:
@@ -67,7 +67,7 @@ def test_a_reason_says_what_the_address_is(text: str, reason: str) -> None:
     assert blocked_reason(ip_address(text), ()) == reason
 
 
-@given(st.ip_addresses(v=4), st.sampled_from([(), EVERYTHING]))
+@given(st.ip_addresses(v=4), st.sampled_from([(), ALL_NETWORKS]))
 def test_an_ipv4_address_is_judged_the_same_in_every_disguise(
     address: IPv4Address, allowed: Networks
 ) -> None:

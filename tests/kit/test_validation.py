@@ -7,15 +7,17 @@ import pytest
 
 from service.kit.errors import Invalid
 from service.kit.validation import MAX_COMPOSED
-from tests.support.request_bodies import check, field_errors, image_body, video_body
+from tests.support.request_bodies import check, field_errors, image_url_body, video_url_body
 
 
 @pytest.mark.parametrize(("name", "limit"), [("element_name", 20), ("element_description", 100)])
 def test_characters_are_code_points_after_composition(name: str, limit: int) -> None:
     for one in ("x", "\U0001d4b3", "e\u0301", "각", "\u03b1\u0313\u0301\u0345"):
-        request = check(image_body(**{name: one * limit}))
+        request = check(image_url_body(**{name: one * limit}))
         assert request.document[name] == unicodedata.normalize("NFC", one * limit)
-        assert field_errors(image_body(**{name: one * limit + "x"})) == [(f"/{name}", "too_long")]
+        assert field_errors(image_url_body(**{name: one * limit + "x"})) == [
+            (f"/{name}", "too_long")
+        ]
 
 
 def test_no_character_composes_from_more_than_the_shortcut_reckons_with() -> None:
@@ -39,11 +41,11 @@ def test_no_character_composes_from_more_than_the_shortcut_reckons_with() -> Non
     ],
 )
 def test_a_name_is_a_string_of_real_characters(value: object, code: str) -> None:
-    assert field_errors(image_body(element_name=value)) == [("/element_name", code)]
+    assert field_errors(image_url_body(element_name=value)) == [("/element_name", code)]
 
 
 def test_a_name_of_a_million_accents_is_too_long_and_soon_said_to_be() -> None:
-    assert field_errors(image_body(element_name="\u0301" * 1_000_000)) == [
+    assert field_errors(image_url_body(element_name="\u0301" * 1_000_000)) == [
         ("/element_name", "too_long")
     ]
 
@@ -59,7 +61,7 @@ def test_a_name_of_a_million_accents_is_too_long_and_soon_said_to_be() -> None:
     ],
 )
 def test_an_absolute_url_is_taken(url: str) -> None:
-    assert check(image_body(callback_url=url)).callback_url == url
+    assert check(image_url_body(callback_url=url)).callback_url == url
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_an_absolute_url_is_taken(url: str) -> None:
     ],
 )
 def test_anything_else_is_no_url(url: object, code: str) -> None:
-    assert field_errors(image_body(callback_url=url)) == [("/callback_url", code)]
+    assert field_errors(image_url_body(callback_url=url)) == [("/callback_url", code)]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_anything_else_is_no_url(url: object, code: str) -> None:
     ],
 )
 def test_a_voice_id_is_visible_ascii(value: object, codes: list[str]) -> None:
-    body = video_body(element_voice_id=value)
+    body = video_url_body(element_voice_id=value)
     if codes:
         assert field_errors(body) == [("/element_voice_id", code) for code in codes]
     else:
@@ -117,7 +119,7 @@ def test_a_voice_id_is_visible_ascii(value: object, codes: list[str]) -> None:
     ],
 )
 def test_an_external_id_is_any_text_that_is_not_long(value: object, codes: list[str]) -> None:
-    body = image_body(external_task_id=value)
+    body = image_url_body(external_task_id=value)
     if codes:
         assert field_errors(body) == [("/external_task_id", code) for code in codes]
     else:
@@ -125,8 +127,8 @@ def test_an_external_id_is_any_text_that_is_not_long(value: object, codes: list[
 
 
 def test_an_external_id_is_kept_and_counted_in_nfc() -> None:
-    apart = check(image_body(external_task_id="e\u0301" * 256))
-    composed = check(image_body(external_task_id="\u00e9" * 256))
+    apart = check(image_url_body(external_task_id="e\u0301" * 256))
+    composed = check(image_url_body(external_task_id="\u00e9" * 256))
     assert apart.external_task_id == composed.external_task_id == "\u00e9" * 256
     assert apart.fingerprint == composed.fingerprint
 
@@ -147,7 +149,7 @@ def test_an_unknown_field_is_named_with_the_nearest_known(
     name: object, pointer: str, words: str
 ) -> None:
     with pytest.raises(Invalid) as raised:
-        check(dict([*image_body().items(), (name, 1)]))
+        check(dict([*image_url_body().items(), (name, 1)]))
     [field_error] = raised.value.errors
     assert (field_error.pointer, field_error.code) == (pointer, "unknown_field")
     assert words in field_error.message
@@ -155,4 +157,4 @@ def test_an_unknown_field_is_named_with_the_nearest_known(
 
 def test_a_composed_and_a_decomposed_name_are_one() -> None:
     names = ("Zoé", "Zoe\u0301")
-    assert len({check(image_body(element_name=name)).fingerprint for name in names}) == 1
+    assert len({check(image_url_body(element_name=name)).fingerprint for name in names}) == 1

@@ -9,7 +9,7 @@ from structlog.typing import EventDict
 from service.kit.concurrency import work_loop
 from service.kit.concurrency.work_loop import WorkLoop
 from service.kit.errors import Unavailable
-from tests.support.simulator import until
+from tests.support.waiting import wait_until
 
 OFTEN, NEVER = 0.001, 3600.0
 
@@ -50,7 +50,7 @@ async def test_no_more_than_its_concurrency_is_under_way_at_once() -> None:
     pile = Pile(20)
     loop = loop_of(pile, 4)
     draining = asyncio.create_task(loop.drain())
-    await until(lambda: len(pile.handling) == 4)
+    await wait_until(lambda: len(pile.handling) == 4)
     pile.gate.set()
     await draining
     await loop.finish(10)
@@ -102,7 +102,7 @@ async def test_a_claim_that_fails_for_now_is_made_again(
         return await pile.claim(limit)
 
     running = asyncio.create_task(WorkLoop("pile", claim, pile.handle, 2).run(OFTEN))
-    await until(lambda: len(pile.done) == 3)
+    await wait_until(lambda: len(pile.done) == 3)
     running.cancel()
     assert actions(logged) == ["unavailable"] * 2
 
@@ -120,7 +120,7 @@ async def test_a_fault_in_claiming_does_not_end_it(
 
     loop = WorkLoop("pile", claim, Pile(0).handle, 2)
     running = asyncio.create_task(loop.run(OFTEN))
-    await until(lambda: not failures)
+    await wait_until(lambda: not failures)
     loop.stop()
     await running
     (line,) = logged
@@ -138,7 +138,7 @@ async def test_it_works_when_notified_and_by_itself_from_time_to_time() -> None:
             pile.left.append(number)
             if notified:
                 loop.notify()
-            await until(lambda number=number, pile=pile: pile.done[-1:] == [number])  # type: ignore[misc]
+            await wait_until(lambda number=number, pile=pile: pile.done[-1:] == [number])  # type: ignore[misc]
         running.cancel()
 
 
@@ -146,7 +146,7 @@ async def test_what_is_under_way_at_the_end_may_finish_but_not_for_ever() -> Non
     pile = Pile(2)
     loop = loop_of(pile, 3)
     await loop.drain()
-    await until(lambda: len(pile.handling) == 2)
+    await wait_until(lambda: len(pile.handling) == 2)
     await loop.finish(0.01)
     assert pile.done == []
     await loop.finish(0.01)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.local import demo
-from tests.support.processes import PATIENCE
+from tests.support.processes import TIMEOUT
 
 COMMAND = [sys.executable, "-m", "service", "demo"]
 
@@ -66,7 +66,7 @@ def test_two_demonstrations_at_once_hold_all_they_promise(
     monkeypatch.setattr(tempfile, "tempdir", str(mine))
     with demonstration(other) as second:
         status = demo.run()
-        said, _ = second.communicate(timeout=PATIENCE)
+        said, _ = second.communicate(timeout=TIMEOUT)
     for status_of_one, output in ((status, capsys.readouterr().out), (second.returncode, said)):
         assert status_of_one == 0, output
         assert "✓ the audit: 0 violations" in output.splitlines()
@@ -85,7 +85,7 @@ def test_an_interrupted_demonstration_leaves_nothing_behind(
     with demonstration(tmp_path) as process:
         line = line_of(process, moment)
         process.send_signal(number)
-        assert process.wait(PATIENCE) == status
+        assert process.wait(TIMEOUT) == status
     assert left(tmp_path) == []
     assert processes_of(tmp_path) == []
     if moment == "Up in":

@@ -21,7 +21,7 @@ from service.local.folders import only_user, temporary_folder
 from service.local.ports import HOST, free_port
 from service.local.processes import Supervisor, until
 from service.local.stack import Stack
-from tests.support.processes import PATIENCE
+from tests.support.processes import TIMEOUT
 
 LAST_LINE = "Ctrl-C stops it; the data is kept.\n"
 
@@ -61,7 +61,7 @@ class Dev:
             capture_output=True,
             check=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         ).stdout
 
     def seen(self) -> list[str]:
@@ -127,13 +127,13 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
         assert "worker was ended by SIGKILL" in first.next_line_with("worker")
         first.next_line_with("worker is up again")
         first.process.kill()
-        assert until(lambda: not running_in(folder), PATIENCE)
+        assert until(lambda: not running_in(folder), TIMEOUT)
     with dev(folder, port) as second:
         assert same_everywhere(second) == same_everywhere(first)
         assert created.json()["id"] in second.seen()
         second.process.send_signal(signal.SIGINT)
         assert second.next_line_with("stopped") == "stopped\n"
-        assert second.process.wait(PATIENCE) == 0
+        assert second.process.wait(TIMEOUT) == 0
         assert running_in(folder) == {}
 
 

@@ -14,7 +14,7 @@ from service.local.errors import LocalError
 from service.local.folders import kept, make_folder, only_user, temporary_folder
 from service.local.ports import HOST, free_port, is_free
 from service.local.processes import Command, supervised, until
-from tests.support.processes import PATIENCE, has_gone, program, wrote
+from tests.support.processes import TIMEOUT, file_contains, is_gone, start_program
 
 ENVIRONMENT = {"PATH": os.defpath}
 
@@ -48,9 +48,9 @@ def test_a_child_logs_and_is_ended_with_the_block(tmp_path: Path) -> None:
     with supervised(tmp_path / "logs") as supervisor:
         (child,) = supervisor.start(shell(tmp_path, "echo hello; exec sleep 600"))
         pid = child.pid
-        assert until(lambda: wrote(child.log, "hello"), PATIENCE)
+        assert until(lambda: file_contains(child.log, "hello"), TIMEOUT)
         assert not child.has_ended()
-    assert has_gone(pid)
+    assert is_gone(pid)
 
 
 def test_an_exception_ends_the_children_in_reverse_order(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_child_that_is_never_ready_is_given_up_and_ended(tmp_path: Path) -> No
     with supervised(tmp_path / "logs") as supervisor, pytest.raises(LocalError) as raised:
         supervisor.start(command)
     assert "child was not ready after 0.2 s" in str(raised.value)
-    assert has_gone(int(str(raised.value).split()[-1]))
+    assert is_gone(int(str(raised.value).split()[-1]))
 
 
 def test_a_start_that_fails_for_a_passing_reason_is_tried_again(tmp_path: Path) -> None:
@@ -93,12 +93,12 @@ def test_a_start_that_fails_for_a_passing_reason_is_tried_again(tmp_path: Path) 
 def test_a_child_that_will_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
     script = "trap '' TERM; sleep 600 & echo $! > grandchild; while :; do sleep 600; done"
     grandchild = tmp_path / "grandchild"
-    command = shell(tmp_path, script, ready=lambda _: wrote(grandchild, "\n"), grace=0.1)
+    command = shell(tmp_path, script, ready=lambda _: file_contains(grandchild, "\n"), grace=0.1)
     with supervised(tmp_path / "logs") as supervisor:
         (child,) = supervisor.start(command)
         pid = child.pid
-    assert has_gone(pid)
-    assert until(lambda: has_gone(int(grandchild.read_text())), PATIENCE)
+    assert is_gone(pid)
+    assert until(lambda: is_gone(int(grandchild.read_text())), TIMEOUT)
 
 
 def test_a_child_that_died_is_noticed_described_and_can_be_started_again(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_child_that_died_is_noticed_described_and_can_be_started_again(tmp_pat
         before = child.pid
         assert supervisor.ended() == []
         os.kill(before, signal.SIGKILL)
-        assert until(lambda: supervisor.ended() == [child], PATIENCE)
+        assert until(lambda: supervisor.ended() == [child], TIMEOUT)
         assert child.ending() == "child was ended by SIGKILL"
         child.restart()
         assert child.pid != before
@@ -120,7 +120,7 @@ def test_a_stopped_child_can_be_resumed_and_ended(tmp_path: Path) -> None:
         pid = child.pid
         child.send(signal.SIGSTOP)
         child.stop()
-        assert has_gone(pid)
+        assert is_gone(pid)
         assert supervisor.ended() == []
         child.stop()
         with pytest.raises(LocalError, match="child is not running"):
@@ -137,7 +137,7 @@ def test_a_child_is_not_started_twice(tmp_path: Path) -> None:
 def test_a_program_that_ends_by_itself_must_end_well(tmp_path: Path) -> None:
     with supervised(tmp_path / "logs") as supervisor:
         supervisor.run(shell(tmp_path, "echo fine > done"))
-        assert wrote(tmp_path / "done", "fine")
+        assert file_contains(tmp_path / "done", "fine")
         with pytest.raises(LocalError, match="child ended with status 4"):
             supervisor.run(shell(tmp_path, "exit 4"))
         with pytest.raises(LocalError, match=r"child was not done after 0\.1 s"):
@@ -148,8 +148,8 @@ def test_the_last_log_of_a_former_run_is_kept(tmp_path: Path) -> None:
     for words in ("first run", "second run"):
         with supervised(tmp_path / "logs") as supervisor:
             supervisor.run(shell(tmp_path, f"echo {words}"))
-    assert wrote(tmp_path / "logs" / "child.log", "second run")
-    assert wrote(tmp_path / "logs" / "child.before.log", "first run")
+    assert file_contains(tmp_path / "logs" / "child.log", "second run")
+    assert file_contains(tmp_path / "logs" / "child.before.log", "first run")
 
 
 def test_children_can_be_started_from_another_thread(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_children_can_be_started_from_another_thread(tmp_path: Path) -> None:
         with supervised(tmp_path / "logs") as supervisor:
             (child,) = supervisor.start(shell(tmp_path, "exec sleep 600"))
             pid = child.pid
-        ends.append(has_gone(pid))
+        ends.append(is_gone(pid))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -173,20 +173,20 @@ def test_a_supervisor_asked_to_end_ends_its_children_in_order(
 ) -> None:
     supervisor, children = standalone(tmp_path)
     supervisor.send_signal(number)
-    supervisor.communicate(timeout=PATIENCE)
+    supervisor.communicate(timeout=TIMEOUT)
     assert (tmp_path / "ended").read_text().split() == ["two", "one"]
-    assert all(has_gone(pid) for pid in children)
+    assert all(is_gone(pid) for pid in children)
 
 
 def test_a_supervisor_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     supervisor, children = standalone(tmp_path)
     supervisor.kill()
-    supervisor.communicate(timeout=PATIENCE)
-    assert all(until(lambda pid=pid: has_gone(pid), PATIENCE) for pid in children)  # type: ignore[misc]
+    supervisor.communicate(timeout=TIMEOUT)
+    assert all(until(lambda pid=pid: is_gone(pid), TIMEOUT) for pid in children)  # type: ignore[misc]
 
 
 def standalone(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    process, pids = program(STANDALONE, str(folder))
+    process, pids = start_program(STANDALONE, str(folder))
     return process, [int(pid) for pid in pids.split()]
 
 

@@ -22,7 +22,7 @@ from service.local.processes import until
 from service.local.users import unprivileged
 from service.local.valkey import choose as choose_valkey
 from service.local.valkey import find_binary, valkey
-from tests.support.processes import PATIENCE, has_gone, program
+from tests.support.processes import TIMEOUT, is_gone, start_program
 
 # A development server to be ended from outside; it prints the server's pid and where its data is.
 STANDALONE = """
@@ -73,7 +73,7 @@ async def test_postgres_starts_and_has_what_we_need(folder: Path) -> None:
         }.items():
             assert await ask(server.url, f"SELECT current_setting('{name}')") == value
         pid = server.child.pid
-    assert has_gone(pid)
+    assert is_gone(pid)
 
 
 async def test_postgres_wants_the_password(folder: Path) -> None:
@@ -93,7 +93,7 @@ async def test_postgres_crashes_and_comes_back_on_the_same_port_and_data(folder:
         server.start()
         assert await ask(server.url, "SELECT what FROM told") == "kept"
         os.kill(server.child.pid, signal.SIGKILL)
-        assert until(server.child.has_ended, PATIENCE)
+        assert until(server.child.has_ended, TIMEOUT)
         server.restart()
         assert await ask(server.url, "SELECT what FROM told") == "kept"
     with postgres(folder) as server:
@@ -111,24 +111,24 @@ async def test_a_folder_in_use_is_refused_and_its_server_goes_on(folder: Path) -
 async def test_kill_9_of_the_supervisor_ends_postgres_and_the_data_is_used_again(
     folder: Path,
 ) -> None:
-    supervisor, line = program(STANDALONE, str(folder))
+    supervisor, line = start_program(STANDALONE, str(folder))
     supervisor.kill()
     supervisor.communicate()
     with postgres(folder) as server:
         assert await ask(server.url, "SELECT 1") == 1
-    assert has_gone(int(line.split()[0]))
+    assert is_gone(int(line.split()[0]))
 
 
 async def test_a_server_that_outlived_its_supervisor_is_ended_first(folder: Path) -> None:
-    supervisor, line = program(STANDALONE, str(folder))
+    supervisor, line = start_program(STANDALONE, str(folder))
     pid = int(line.split()[0])
     os.kill(pid, signal.SIGSTOP)  # it cannot act on the kernel's signal
     supervisor.kill()
     supervisor.communicate()
-    assert not has_gone(pid)
+    assert not is_gone(pid)
     with postgres(folder) as server:
         assert await ask(server.url, "SELECT 1") == 1
-    assert has_gone(pid)
+    assert is_gone(pid)
 
 
 async def test_a_stale_pid_file_that_names_a_living_process_harms_nobody(folder: Path) -> None:
@@ -190,7 +190,7 @@ async def test_valkey_starts_alone_on_loopback_and_writes_nothing(tmp_path: Path
             assert await client.config_get("save") == {"save": ""}
             assert await client.config_get("appendonly") == {"appendonly": "no"}
         pid = server.child.pid
-    assert has_gone(pid)
+    assert is_gone(pid)
     assert names(tmp_path) == ["logs"]
 
 
@@ -200,7 +200,7 @@ async def test_valkey_is_killed_and_comes_back_empty_on_the_same_port(tmp_path: 
             await client.set("key", "value")
             before = server.child.pid
             server.kill()
-            assert has_gone(before)
+            assert is_gone(before)
             with pytest.raises(RedisConnectionError):
                 await client.get("key")
             server.start()

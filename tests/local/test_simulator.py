@@ -3,11 +3,12 @@
 import httpx
 import pytest
 
-from tests.support.simulator import NEVER, OTHER, PATH, image_base64, request_body, simulator
+from tests.support.request_bodies import JPEG_BASE64, PNG_BASE64, request_body
+from tests.support.simulator import NEVER_FINISH, PATH, simulator
 
 
 async def test_a_create_answers_with_the_task_in_an_envelope() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         answer = await remote.create(external_task_id="mine-1")
     body = answer.json()
     data = body["data"]
@@ -22,7 +23,7 @@ async def test_a_create_answers_with_the_task_in_an_envelope() -> None:
 
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_a_trailing_slash_makes_no_difference(end: str) -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         created = await remote.http.post(PATH + end, json=request_body(external_task_id="x"))
         listed = await remote.http.get(PATH + end)
         queried = await remote.http.get(f"{PATH}/x{end}")
@@ -77,8 +78,8 @@ async def test_a_repeated_external_id_is_refused_and_makes_nothing() -> None:
         (
             {
                 "element_image_list": {
-                    "frontal_image": "data:image/jpeg;base64," + OTHER,
-                    "refer_images": [{"image_url": image_base64("green")}],
+                    "frontal_image": "data:image/jpeg;base64," + JPEG_BASE64,
+                    "refer_images": [{"image_url": PNG_BASE64}],
                 }
             },
             "without a data: prefix",
@@ -108,7 +109,7 @@ async def test_a_body_beyond_all_sizes_is_refused() -> None:
 
 
 async def test_the_list_is_paged_newest_first_within_bounds() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         for index in range(3):
             await remote.create(external_task_id=f"n-{index}")
         first = await remote.http.get(PATH, params={"pageNum": 1, "pageSize": 2})
@@ -133,7 +134,7 @@ async def test_an_unknown_path_or_method_has_its_code(method: str, path: str, co
 
 
 async def test_running_tasks_above_the_limit_are_refused_and_the_peak_is_known() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("settings", {"parallel": 2})
         answers = [await remote.create() for _ in range(3)]
         ledger = await remote.ledger()

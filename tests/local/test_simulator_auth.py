@@ -11,9 +11,9 @@ import pytest
 from service.local.simulator import Options
 from service.local.simulator.auth import check
 from service.local.simulator.codes import Refusal
-from tests.support.simulator import ACCESS_KEY, KEY, PATH, SECRET_KEY, simulator
+from tests.support.simulator import ACCESS_KEY, API_KEY, PATH, SECRET_KEY, simulator
 
-OPTIONS = Options(api_key=KEY, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+OPTIONS = Options(api_key=API_KEY, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
 NOW = 1_790_000_000.0
 
 
@@ -29,7 +29,7 @@ def _encode(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"Bearer {token()}"])
+@pytest.mark.parametrize("header", [f"Bearer {API_KEY}", f"bearer {API_KEY}", f"Bearer {token()}"])
 def test_the_api_key_and_a_minted_token_are_let_in(header: str) -> None:
     check(header, OPTIONS, NOW)
 
@@ -39,8 +39,8 @@ def test_the_api_key_and_a_minted_token_are_let_in(header: str) -> None:
     [
         (None, 1001),
         ("", 1001),
-        (KEY, 1000),
-        (f"Basic {KEY}", 1000),
+        (API_KEY, 1000),
+        (f"Basic {API_KEY}", 1000),
         ("Bearer another", 1002),
         ("Bearer a.b.c", 1002),
         ("Bearer é.b.c", 1002),
@@ -61,7 +61,7 @@ def test_everything_else_is_refused_with_its_code(header: str | None, code: int)
 
 def test_without_an_access_key_no_token_is_taken() -> None:
     with pytest.raises(Refusal) as refused:
-        check(f"Bearer {token()}", Options(api_key=KEY), NOW)
+        check(f"Bearer {token()}", Options(api_key=API_KEY), NOW)
     assert refused.value.code == 1002
 
 

@@ -11,7 +11,8 @@ import pytest
 from service.callbacks.domain.verification import verify_v1
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import SignatureError
-from tests.support.simulator import AT_ONCE, SECRET, receiver, simulator
+from tests.support.simulator import FINISH_AT_ONCE, WEBHOOK_SECRET, simulator
+from tests.support.webhook_receiver import webhook_receiver
 
 Got = Sequence[tuple[dict[str, str], bytes]]
 
@@ -24,13 +25,13 @@ def statuses(got: Got) -> list[str]:
 
 def verified(got: Got) -> list[str]:
     """The message ids; SignatureError if one does not verify."""
-    keys = [parse_whsec(SECRET)]
+    keys = [parse_whsec(WEBHOOK_SECRET)]
     now = datetime.fromtimestamp(time.time(), UTC)
     return [verify_v1(keys, headers, body, now) for headers, body in got]
 
 
 async def test_every_status_is_called_back_about_signed_in_the_older_shape() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.create(external_task_id="a", callback_url=back.url)
         got = await back.wait(3)
         record = await remote.ended("a")
@@ -42,7 +43,10 @@ async def test_every_status_is_called_back_about_signed_in_the_older_shape() -> 
 
 
 async def test_the_newer_shape_names_things_otherwise() -> None:
-    async with receiver() as back, simulator(replace(AT_ONCE, shape="newer")) as remote:
+    async with (
+        webhook_receiver() as back,
+        simulator(replace(FINISH_AT_ONCE, shape="newer")) as remote,
+    ):
         answer = await remote.create(external_task_id="a", callback_url=back.url)
         got = await back.wait(3)
     last = json.loads(got[2][1])
@@ -57,7 +61,7 @@ async def test_the_newer_shape_names_things_otherwise() -> None:
 
 
 async def test_one_task_may_have_a_shape_of_its_own() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"shape": "newer"})
         await remote.create(callback_url=back.url)
         got = await back.wait(3)
@@ -66,9 +70,9 @@ async def test_one_task_may_have_a_shape_of_its_own() -> None:
 
 @pytest.mark.parametrize("unsigned", ["secret", "setting", "fault"])
 async def test_unsigned_callbacks_have_no_headers(unsigned: str) -> None:
-    secret = None if unsigned == "secret" else SECRET
-    settings = replace(AT_ONCE, sign=unsigned != "setting")
-    async with receiver() as back, simulator(settings, webhook_secret=secret) as remote:
+    secret = None if unsigned == "secret" else WEBHOOK_SECRET
+    settings = replace(FINISH_AT_ONCE, sign=unsigned != "setting")
+    async with webhook_receiver() as back, simulator(settings, webhook_secret=secret) as remote:
         await remote.admin("faults", {"unsigned": unsigned == "fault"})
         await remote.create(callback_url=back.url)
         got = await back.wait(3)
@@ -76,7 +80,7 @@ async def test_unsigned_callbacks_have_no_headers(unsigned: str) -> None:
 
 
 async def test_a_refused_callback_is_tried_again_with_the_same_id() -> None:
-    async with receiver(500) as back, simulator() as remote:
+    async with webhook_receiver(500) as back, simulator() as remote:
         await remote.create(external_task_id="a", callback_url=back.url)
         got = await back.wait(4)
         callbacks = (await remote.ledger("a"))["callbacks"]
@@ -97,7 +101,7 @@ async def test_an_unreachable_receiver_is_given_up_after_the_retries() -> None:
 
 
 async def test_lost_callbacks_never_come_and_the_task_ends_all_the_same() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"lose": True})
         await remote.create(external_task_id="all", callback_url=back.url)
         await remote.admin("faults", {"lose": ["submitted", "processing"]})
@@ -115,7 +119,7 @@ async def test_duplicates_come_under_the_same_id_or_a_fresh_one(
     fresh: bool,  # noqa: FBT001 — a parameter of the test
     distinct: int,
 ) -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"duplicate": 2, "fresh_ids": fresh})
         await remote.create(callback_url=back.url)
         got = await back.wait(9)
@@ -124,7 +128,7 @@ async def test_duplicates_come_under_the_same_id_or_a_fresh_one(
 
 
 async def test_reordered_callbacks_come_last_first() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"reorder": True, "callback_delay": 0.01})
         await remote.create(callback_url=back.url)
         got = await back.wait(3)
@@ -133,7 +137,7 @@ async def test_reordered_callbacks_come_last_first() -> None:
 
 @pytest.mark.parametrize("fault", [{"forge": True}, {"skew": 900}, {"skew": -900}])
 async def test_a_forged_or_skewed_callback_does_not_verify(fault: dict[str, object]) -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", fault)
         await remote.create(callback_url=back.url)
         got = await back.wait(3)
@@ -143,7 +147,7 @@ async def test_a_forged_or_skewed_callback_does_not_verify(fault: dict[str, obje
 
 
 async def test_callbacks_can_come_before_the_answer_to_create() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"before_answer": 3})
         answer = await remote.create(callback_url=back.url)
         came = list(back.got)
@@ -153,7 +157,7 @@ async def test_callbacks_can_come_before_the_answer_to_create() -> None:
 
 @pytest.mark.parametrize(("fail", "end"), [(None, "failed"), ("no face", "succeed")])
 async def test_a_contradiction_comes_after_the_end(fail: str | None, end: str) -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"contradict": True, "fail": fail})
         await remote.create(external_task_id="a", callback_url=back.url)
         got = await back.wait(4)
@@ -163,7 +167,7 @@ async def test_a_contradiction_comes_after_the_end(fail: str | None, end: str) -
 
 
 async def test_a_word_of_its_own_is_used_everywhere() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"words": {"succeed": "reviewing"}})
         task = (await remote.create(callback_url=back.url)).json()["data"]["task_id"]
         got = await back.wait(3)
@@ -172,7 +176,7 @@ async def test_a_word_of_its_own_is_used_everywhere() -> None:
 
 
 async def test_the_console_test_is_signed_about_a_task_that_never_was() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         assert (await remote.admin("test-callback", {"url": back.url})).status_code == 202
         [(headers, body)] = await back.wait(1)
         unknown = await remote.query(json.loads(body)["id"])

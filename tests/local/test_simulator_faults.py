@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from service.local.simulator.faults import NONE, Fault, Faults
-from tests.support.simulator import NEVER, PATH, simulator
+from tests.support.simulator import NEVER_FINISH, PATH, simulator
 
 
 def test_a_rule_meets_the_calls_it_names_as_often_as_it_says() -> None:
@@ -38,7 +38,7 @@ def test_rules_taken_away_meet_nothing() -> None:
 
 
 async def test_a_refusal_has_the_code_and_message_asked_for_and_makes_nothing() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"code": 1301, "message": "not that face"})
         refused = await remote.create(external_task_id="a")
         accepted = await remote.create(external_task_id="a")
@@ -50,7 +50,7 @@ async def test_a_refusal_has_the_code_and_message_asked_for_and_makes_nothing() 
 
 
 async def test_an_error_can_hide_an_accepted_task() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"code": 5002, "accept": True})
         answer = await remote.create(external_task_id="a")
         found = await remote.query("a")
@@ -63,7 +63,7 @@ async def test_an_answer_is_dropped_after_the_task_is_made_or_before(
     accept: bool | None,  # noqa: FBT001 — a parameter of the test
     found: int,
 ) -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"answer": "drop", "accept": accept})
         with pytest.raises(httpx.TransportError):
             await remote.create(external_task_id="a")
@@ -73,7 +73,7 @@ async def test_an_answer_is_dropped_after_the_task_is_made_or_before(
 
 
 async def test_the_answer_to_a_look_up_is_dropped_too() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"on": "query", "answer": "drop"})
         with pytest.raises(httpx.TransportError):
             await remote.query("a")
@@ -81,14 +81,14 @@ async def test_the_answer_to_a_look_up_is_dropped_too() -> None:
 
 
 async def test_an_answer_can_be_cut_in_half() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"answer": "truncated"})
         with pytest.raises(httpx.RemoteProtocolError):
             await remote.create()
 
 
 async def test_an_answer_can_be_garbage_with_any_status() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"answer": "garbage", "http_status": 502})
         answer = await remote.create(external_task_id="a")
     assert answer.status_code == 502
@@ -96,7 +96,7 @@ async def test_an_answer_can_be_garbage_with_any_status() -> None:
 
 
 async def test_an_answer_can_be_far_too_large() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"answer": "oversized"})
         answer = await remote.create(external_task_id="a")
     assert len(answer.content) > 64 << 20
@@ -104,7 +104,7 @@ async def test_an_answer_can_be_far_too_large() -> None:
 
 
 async def test_an_oversized_answer_ends_when_the_caller_hangs_up() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"on": "list", "answer": "oversized"})
         async with remote.http.stream("GET", PATH) as answer:
             await anext(answer.aiter_raw())
@@ -112,7 +112,7 @@ async def test_an_oversized_answer_ends_when_the_caller_hangs_up() -> None:
 
 
 async def test_an_answer_can_come_byte_by_byte() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"on": "query", "answer": "trickle", "delay": 0.1})
         await remote.create(external_task_id="a")
         async with remote.http.stream("GET", f"{PATH}/a") as answer:
@@ -122,7 +122,7 @@ async def test_an_answer_can_come_byte_by_byte() -> None:
 
 
 async def test_an_answer_can_be_delayed_past_the_callers_patience() -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.admin("faults", {"delay": 30})
         with pytest.raises(httpx.ReadTimeout):
             await remote.http.post(PATH, json={"element_name": "no subject at all"}, timeout=0.1)
@@ -131,7 +131,7 @@ async def test_an_answer_can_be_delayed_past_the_callers_patience() -> None:
 
 @pytest.mark.parametrize("on", ["query", "list"])
 async def test_look_ups_fail_too(on: str) -> None:
-    async with simulator(NEVER) as remote:
+    async with simulator(NEVER_FINISH) as remote:
         await remote.create(external_task_id="a")
         await remote.admin("faults", {"on": on, "code": 5000})
         path = f"{PATH}/a" if on == "query" else PATH

@@ -3,13 +3,14 @@
 import hashlib
 import json
 
-from tests.support.simulator import receiver, simulator
+from tests.support.simulator import simulator
+from tests.support.webhook_receiver import webhook_receiver
 
 TASKS = 10
 
 
 async def test_of_all_tasks_together_the_given_share_of_callbacks_is_lost() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"lose_share": 0.3, "times": None})
         for number in range(TASKS):
             await remote.create(external_task_id=f"task-{number}", callback_url=back.url)
@@ -22,7 +23,7 @@ async def test_of_all_tasks_together_the_given_share_of_callbacks_is_lost() -> N
 
 
 async def test_what_was_held_back_comes_even_if_the_end_is_lost() -> None:
-    async with receiver() as back, simulator() as remote:
+    async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"reorder": True, "lose": ["succeed"]})
         await remote.create(callback_url=back.url)
         got = await back.wait(2)
@@ -30,7 +31,7 @@ async def test_what_was_held_back_comes_even_if_the_end_is_lost() -> None:
 
 
 async def test_the_ledger_knows_every_attempt_by_its_id_and_its_bytes() -> None:
-    async with receiver(500) as back, simulator() as remote:
+    async with webhook_receiver(500) as back, simulator() as remote:
         await remote.create(external_task_id="a", callback_url=back.url)
         got = await back.wait(4)
         entries: list[dict[str, object]] = []

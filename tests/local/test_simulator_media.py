@@ -1,27 +1,22 @@
 """Media by address are really fetched; what is wrong with them fails the task."""
 
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from service.local.simulator import media
-from tests.support.simulator import AT_ONCE, OTHER, receiver, served, simulator, video_body
+from tests.support.http_server import http_server
+from tests.support.request_bodies import JPEG_BASE64, image_list, picture
+from tests.support.simulator import FINISH_AT_ONCE, simulator
+from tests.support.webhook_receiver import webhook_receiver
 
 MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(20)
-
-
-def _jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (320, 320), "green").save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 @asynccontextmanager
@@ -32,14 +27,21 @@ async def files(**contents: bytes) -> AsyncIterator[str]:
         content = contents.get(request.path_params["name"])
         return Response(status_code=404) if content is None else Response(content)
 
-    async with served(Starlette(routes=[Route("/{name}", get)])) as address:
+    async with http_server(Starlette(routes=[Route("/{name}", get)])) as address:
         yield address
 
 
 def images(frontal: str) -> dict[str, object]:
-    """The change that makes it the frontal image."""
+    """The change of a request that makes it the frontal image."""
+    return {"element_image_list": image_list(frontal, JPEG_BASE64)}
+
+
+def video_fields(url: str) -> dict[str, object]:
+    """The changes that make a request one for a video subject."""
     return {
-        "element_image_list": {"frontal_image": frontal, "refer_images": [{"image_url": OTHER}]}
+        "reference_type": "video_refer",
+        "element_image_list": None,
+        "element_video_list": {"refer_videos": [{"video_url": url}]},
     }
 
 
@@ -53,7 +55,7 @@ def images(frontal: str) -> dict[str, object]:
     ],
 )
 async def test_an_image_by_address_is_judged(name: str, end: str, said: str) -> None:
-    contents = {"jpeg": _jpeg(), "mp4": MP4, "large": _jpeg() + bytes(media.MAX_IMAGE)}
+    contents = {"jpeg": picture(), "mp4": MP4, "large": picture() + bytes(media.MAX_IMAGE)}
     async with files(**contents) as address, simulator() as remote:
         await remote.create(external_task_id="a", **images(f"{address}/{name}"))
         record = await remote.ended("a")
@@ -71,15 +73,15 @@ async def test_an_image_by_address_is_judged(name: str, end: str, said: str) -> 
 async def test_a_video_by_address_is_judged(name: str, end: str, said: str) -> None:
     contents = {"mp4": MP4, "text": b"no video at all", "empty": b""}
     async with files(**contents) as address, simulator() as remote:
-        await remote.create(external_task_id="a", **video_body(f"{address}/{name}"))
+        await remote.create(external_task_id="a", **video_fields(f"{address}/{name}"))
         record = await remote.ended("a")
     assert (record["task_status"], record["task_status_msg"]) == (end, said)
 
 
 async def test_a_video_subject_shows_its_video_and_voice_in_both_shapes() -> None:
-    settings = replace(AT_ONCE, shape="newer")
-    async with files(mp4=MP4) as address, receiver() as back, simulator(settings) as remote:
-        changes = video_body(f"{address}/mp4") | {"element_voice_id": "v1"}
+    settings = replace(FINISH_AT_ONCE, shape="newer")
+    async with files(mp4=MP4) as address, webhook_receiver() as back, simulator(settings) as remote:
+        changes = video_fields(f"{address}/mp4") | {"element_voice_id": "v1"}
         await remote.create(external_task_id="a", callback_url=back.url, **changes)
         [element] = (await remote.ended("a"))["task_result"]["elements"]
         got = await back.wait(3)
@@ -99,9 +101,12 @@ async def test_an_address_is_asked_for_in_the_letters_given_and_after_a_redirect
         asked.append(request.scope["raw_path"] + b"?" + request.scope["query_string"])
         if to := request.query_params.get("to"):
             return Response(status_code=302, headers={"location": to})
-        return Response(_jpeg())
+        return Response(picture())
 
-    async with served(Starlette(routes=[Route("/{name}", get)])) as address, simulator() as remote:
+    async with (
+        http_server(Starlette(routes=[Route("/{name}", get)])) as address,
+        simulator() as remote,
+    ):
         await remote.create(external_task_id="a", **images(f"{address}{path}"))
         record = await remote.ended("a")
     assert record["task_status"] == "succeed"
@@ -112,14 +117,17 @@ async def test_an_address_that_leads_round_in_a_circle_fails_the_task() -> None:
     async def get(_: Request) -> Response:
         return Response(status_code=302, headers={"location": "/round"})
 
-    async with served(Starlette(routes=[Route("/round", get)])) as address, simulator() as remote:
+    async with (
+        http_server(Starlette(routes=[Route("/round", get)])) as address,
+        simulator() as remote,
+    ):
         await remote.create(external_task_id="a", **images(f"{address}/round"))
         record = await remote.ended("a")
     assert record["task_status_msg"] == "frontal_image: could not be downloaded (ValueError)"
 
 
 async def test_nothing_is_fetched_if_the_settings_say_so() -> None:
-    async with simulator(replace(AT_ONCE, fetch_media=False)) as remote:
+    async with simulator(replace(FINISH_AT_ONCE, fetch_media=False)) as remote:
         await remote.create(external_task_id="a", **images("http://127.0.0.1:65009/none"))
         record = await remote.ended("a")
     assert record["task_status"] == "succeed"

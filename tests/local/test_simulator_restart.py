@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 
 from service.local.simulator.journal import NAME
-from tests.support.simulator import AT_ONCE, KEY, NEVER, PATH, request_body, simulator
+from tests.support.request_bodies import request_body
+from tests.support.simulator import API_KEY, FINISH_AT_ONCE, NEVER_FINISH, PATH, simulator
 
 RUN = "import sys; from pathlib import Path; from service.local import simulator;"
-RUN += f"sys.exit(simulator.run('127.0.0.1', 0, {KEY!r}, None, Path(sys.argv[1])))"
+RUN += f"sys.exit(simulator.run('127.0.0.1', 0, {API_KEY!r}, None, Path(sys.argv[1])))"
 
 
 def tear(journal: Path) -> None:
@@ -38,7 +39,7 @@ def process(data: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def test_a_killed_simulator_comes_back_with_its_tasks(tmp_path: Path) -> None:
-    headers = {"authorization": f"Bearer {KEY}"}
+    headers = {"authorization": f"Bearer {API_KEY}"}
     with process(tmp_path) as (running, address):
         body = request_body(external_task_id="kept")
         created = httpx.post(address + PATH, json=body, headers=headers).json()["data"]
@@ -62,12 +63,12 @@ async def test_an_unfinished_task_goes_on_and_a_finished_one_stays(tmp_path: Pat
     async with simulator(data=tmp_path) as remote:
         await remote.create(external_task_id="done")
         done = await remote.ended("done")
-    async with simulator(NEVER, data=tmp_path) as remote:
+    async with simulator(NEVER_FINISH, data=tmp_path) as remote:
         await remote.admin("faults", {"fail": "no face", "processing_after": 0})
         await remote.create(external_task_id="open")
         while (await remote.query("open")).json()["data"]["task_status"] != "processing":
             pass
-    async with simulator(AT_ONCE, data=tmp_path) as remote:
+    async with simulator(FINISH_AT_ONCE, data=tmp_path) as remote:
         record = await remote.ended("open")
         assert (await remote.query("done")).json()["data"] == done
         counts = (await remote.ledger())["counts"]

@@ -11,9 +11,16 @@ from service.media.domain.image import MAX_BYTES
 from service.media.steps.check_media import TRIES_AFTER
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.media_host import FILM, Gallery, film_of, gallery, media_row, padded
-from tests.support.simulator import Remote
-from tests.support.subjects import picture
+from tests.support.media_host import (
+    VIDEO_FILE,
+    MediaHost,
+    media_host,
+    media_row,
+    padded_jpeg,
+    padded_video,
+)
+from tests.support.request_bodies import picture
+from tests.support.simulator import SimulatorClient
 
 FRONTAL = "element_image_list/frontal_image"
 FIRST_REFER = "element_image_list/refer_images/0/image_url"
@@ -21,17 +28,17 @@ VIDEO = "element_video_list/refer_videos/0/video_url"
 
 
 @pytest.fixture
-async def media() -> AsyncIterator[Gallery]:
-    async with gallery() as one:
+async def media() -> AsyncIterator[MediaHost]:
+    async with media_host() as one:
         yield one
 
 
-async def creates(provider: Remote) -> list[object]:
+async def creates(provider: SimulatorClient) -> list[object]:
     """What the provider was asked for."""
     return list((await provider.ledger())["creates"])
 
 
-async def failed(api: Api, provider: Remote, **changes: object) -> tuple[str, str]:
+async def failed(api: Api, provider: SimulatorClient, **changes: object) -> tuple[str, str]:
     """Code and message of a subject that fails when its media are looked at, and not later."""
     subject_id = (await api.create(**changes))["id"]
     await api.work(Work.CHECK_MEDIA)
@@ -49,7 +56,7 @@ async def failed(api: Api, provider: Remote, **changes: object) -> tuple[str, st
 
 
 async def test_good_images_by_url_are_looked_at_and_then_sent(
-    api: Api, provider: Remote, media: Gallery, logged: list[EventDict]
+    api: Api, provider: SimulatorClient, media: MediaHost, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     await api.work(Work.SUBMIT)
@@ -70,9 +77,9 @@ async def test_good_images_by_url_are_looked_at_and_then_sent(
 
 
 async def test_a_good_video_is_looked_at_and_then_sent(
-    api: Api, provider: Remote, media: Gallery
+    api: Api, provider: SimulatorClient, media: MediaHost
 ) -> None:
-    media.files["large"] = film_of(40_000_000)
+    media.files["large"] = padded_video(40_000_000)
     made = [(await api.create(**media.video(name)))["id"] for name in ("film", "large")]
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
@@ -93,10 +100,10 @@ BAD_IMAGES: dict[str, tuple[bytes | int, str]] = {
     "wide": (picture(size=(801, 320)), "media_ratio"),
     "cut short": (picture()[:-100], "media_truncated"),
     "a GIF": (picture("GIF"), "media_wrong_type"),
-    "a film": (FILM, "media_wrong_type"),
+    "a film": (VIDEO_FILE, "media_wrong_type"),
     "a page": (b"<html>", "media_wrong_type"),
     "nothing": (b"", "media_wrong_type"),
-    "one byte too large": (padded(picture(), MAX_BYTES + 1), "media_too_large"),
+    "one byte too large": (padded_jpeg(picture(), MAX_BYTES + 1), "media_too_large"),
     "not there": (404, "media_not_found"),
     "not there any more": (410, "media_not_found"),
     "not for us": (403, "media_refused"),
@@ -105,7 +112,7 @@ BAD_IMAGES: dict[str, tuple[bytes | int, str]] = {
 
 @pytest.mark.parametrize("kind", BAD_IMAGES)
 async def test_a_bad_image_fails_its_subject_and_is_never_sent(
-    api: Api, provider: Remote, media: Gallery, kind: str
+    api: Api, provider: SimulatorClient, media: MediaHost, kind: str
 ) -> None:
     media.files["bad"], expected = BAD_IMAGES[kind]
     code, message = await failed(api, provider, **media.images("front", "bad"))
@@ -114,8 +121,8 @@ async def test_a_bad_image_fails_its_subject_and_is_never_sent(
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-async def test_an_image_as_large_as_may_be_is_good(api: Api, media: Gallery, kind: str) -> None:
-    media.files["large"] = padded(picture(kind), MAX_BYTES)
+async def test_an_image_as_large_as_may_be_is_good(api: Api, media: MediaHost, kind: str) -> None:
+    media.files["large"] = padded_jpeg(picture(kind), MAX_BYTES)
     subject_id = (await api.create(**media.images("front", "large")))["id"]
     await api.work(Work.CHECK_MEDIA)
     assert (await media_row(api.resources, subject_id))["media_check_at"] is None
@@ -124,14 +131,14 @@ async def test_an_image_as_large_as_may_be_is_good(api: Api, media: Gallery, kin
 BAD_VIDEOS: dict[str, tuple[bytes | int, str]] = {
     "a picture": (picture(), "media_wrong_type"),
     "nothing": (b"", "media_wrong_type"),
-    "cut short": (FILM[: len(FILM) // 2], "media_truncated"),
+    "cut short": (VIDEO_FILE[: len(VIDEO_FILE) // 2], "media_truncated"),
     "not there": (404, "media_not_found"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_VIDEOS)
 async def test_a_bad_video_fails_its_subject_and_is_never_sent(
-    api: Api, provider: Remote, media: Gallery, kind: str
+    api: Api, provider: SimulatorClient, media: MediaHost, kind: str
 ) -> None:
     media.files["bad"], expected = BAD_VIDEOS[kind]
     code, message = await failed(api, provider, **media.video("bad"))
@@ -140,16 +147,16 @@ async def test_a_bad_video_fails_its_subject_and_is_never_sent(
 
 
 async def test_of_what_is_no_video_no_more_is_read_than_shows_it(
-    api: Api, provider: Remote, media: Gallery, logged: list[EventDict]
+    api: Api, provider: SimulatorClient, media: MediaHost, logged: list[EventDict]
 ) -> None:
-    media.files["bad"] = padded(picture(), 50_000_000)
+    media.files["bad"] = padded_jpeg(picture(), 50_000_000)
     assert (await failed(api, provider, **media.video("bad")))[0] == "media_wrong_type"
     (line,) = [line for line in logged if line.get("action") == "media_looked_at"]
     assert line["bytes"] < 1_000_000
 
 
 async def test_all_that_is_wrong_is_told_at_once(
-    api: Api, provider: Remote, media: Gallery
+    api: Api, provider: SimulatorClient, media: MediaHost
 ) -> None:
     media.files |= {"a": SMALL, "b": 404, "c": 503}
     code, message = await failed(api, provider, **media.images("c", "a", "front", "b"))
@@ -163,7 +170,7 @@ async def test_all_that_is_wrong_is_told_at_once(
 
 
 async def test_images_must_differ_by_what_is_in_them(
-    api: Api, provider: Remote, media: Gallery
+    api: Api, provider: SimulatorClient, media: MediaHost
 ) -> None:
     media.files["copy"] = media.files["front"]
     code, message = await failed(api, provider, **media.images("front", "side", "copy"))
@@ -173,7 +180,7 @@ async def test_images_must_differ_by_what_is_in_them(
 
 
 async def test_they_must_differ_from_those_in_base64_too(
-    api: Api, provider: Remote, media: Gallery
+    api: Api, provider: SimulatorClient, media: MediaHost
 ) -> None:
     inline = picture(shade=1)
     images = media.images("front", "side")["element_image_list"]
@@ -185,7 +192,7 @@ async def test_they_must_differ_from_those_in_base64_too(
 
 
 async def test_others_of_the_same_content_are_good_and_warned_of_from_then_on(
-    api: Api, provider: Remote, media: Gallery
+    api: Api, provider: SimulatorClient, media: MediaHost
 ) -> None:
     media.files["copy"] = media.files["side"]
     subject_id = (await api.create(**media.images("front", "side", "copy")))["id"]
@@ -207,7 +214,7 @@ async def test_others_of_the_same_content_are_good_and_warned_of_from_then_on(
     assert len(await creates(provider)) == 1
 
 
-async def test_what_was_warned_of_stays_beside_what_is_found(api: Api, media: Gallery) -> None:
+async def test_what_was_warned_of_stays_beside_what_is_found(api: Api, media: MediaHost) -> None:
     media.files["copy"] = media.files["side"]
     made = await api.create(element_video_list={}, **media.images("front", "side", "copy", "side"))
     pointers = ["/element_image_list/refer_images/2/image_url", "/element_video_list"]
@@ -222,7 +229,7 @@ async def test_what_was_warned_of_stays_beside_what_is_found(api: Api, media: Ga
     "address", ["10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "192.168.1.1:8080"]
 )
 async def test_what_leads_inward_is_blocked_and_not_tried_again(
-    api: Api, provider: Remote, address: str
+    api: Api, provider: SimulatorClient, address: str
 ) -> None:
     video = {"refer_videos": [{"video_url": f"http://{address}/a.mp4"}]}
     changes = {"reference_type": "video_refer", "element_video_list": video}
@@ -232,7 +239,7 @@ async def test_what_leads_inward_is_blocked_and_not_tried_again(
 
 
 async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
-    api: Api, provider: Remote, media: Gallery, clock: Clock
+    api: Api, provider: SimulatorClient, media: MediaHost, clock: Clock
 ) -> None:
     media.files["bad"] = 503
     subject_id = (await api.create(**media.images("bad", "front")))["id"]
@@ -245,11 +252,11 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
             None,
         )
         assert (row["media_check_at"] - clock()).total_seconds() == wait, "as the dice show a half"
-        clock.pass_by(wait - 0.1)
+        clock.advance(wait - 0.1)
         await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)
         assert media.asked["bad"] == tries, "not before its time"
-        clock.pass_by(0.1)
+        clock.advance(0.1)
     await api.work(Work.CHECK_MEDIA)
     subject = await api.read(subject_id)
     assert (subject["state"], subject["error"]["code"]) == ("failed", "media_unreachable")
@@ -259,12 +266,12 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
     assert await api.types(subject_id) == ["queued", "failed"]
 
 
-async def test_what_can_be_reached_again_goes_on(api: Api, media: Gallery, clock: Clock) -> None:
+async def test_what_can_be_reached_again_goes_on(api: Api, media: MediaHost, clock: Clock) -> None:
     media.files["bad"] = 503
     subject_id = (await api.create(**media.images("bad", "side")))["id"]
     await api.work(Work.CHECK_MEDIA)
     media.files["bad"] = picture(shade=9)
-    clock.pass_by(TRIES_AFTER[0])
+    clock.advance(TRIES_AFTER[0])
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert (await api.ended(subject_id))["state"] == "succeeded"

@@ -8,9 +8,8 @@ from service.media.store import media_checks
 from service.media.store.media_checks import MediaClaimLimits
 from service.resources import Resources
 from tests.submission.test_claim import an_account
-from tests.support.database import fetch
-from tests.support.statements import heard, plan, scans
-from tests.support.subjects import a_subject
+from tests.support.database import executed_statements, fetch, query_plan, table_scans
+from tests.support.subjects import make_subject
 
 FILLED = """
     INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version, available_at,
@@ -27,7 +26,7 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
     await fetch(resources, FILLED, await an_account(resources, "acme"), waiting)
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        with heard() as statements:
+        with executed_statements() as statements:
             await media_checks.claim(tx, MediaClaimLimits("lse_1", 4, {}, {}), now=now, until=now)
             assert not await media_checks.holds(tx, "sub_old1", "lse_0")
             assert not await media_checks.complete(tx, "sub_old1", "lse_0")
@@ -38,7 +37,7 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
         found = [
             (scan["Node Type"], scan.get("Index Name"))
             for statement in statements
-            for scan in scans(await plan(connection, statement))
+            for scan in table_scans(await query_plan(connection, statement))
             if scan.get("Relation Name") == "subjects"
         ]
     finally:
@@ -50,7 +49,7 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
 async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resources) -> None:
     account = await an_account(resources, "acme")
     now = resources.clock()
-    subject = a_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
+    subject = make_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
     async with resources.database.transaction() as tx:
         await insert.add_subjects(tx, [subject], {subject.id})
         terms = MediaClaimLimits("lse_1", 1, {}, {})

@@ -21,31 +21,31 @@ from service.subjects.domain.lifecycle import Ignored, Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import TransitionGuard, transition
 from tests.support.api import Api
-from tests.support.callbacks import create
+from tests.support.callbacks import accept_request
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.media_host import Gallery, gallery, media_row
-from tests.support.simulator import Remote
-from tests.support.subjects import a_request, picture
-from tests.support.waiting import eventually
+from tests.support.media_host import MediaHost, media_host, media_row
+from tests.support.request_bodies import picture, request_body
+from tests.support.simulator import SimulatorClient
+from tests.support.waiting import wait_until
 
 PLACES = 8
 SMALL = picture(size=(299, 320))
 
 
 @pytest.fixture
-async def media() -> AsyncIterator[Gallery]:
-    async with gallery() as one:
+async def media() -> AsyncIterator[MediaHost]:
+    async with media_host() as one:
         yield one
 
 
-async def given(resources: Resources, name: str, media: Gallery, *names: str) -> str:
+async def given(resources: Resources, name: str, media: MediaHost, *names: str) -> str:
     """The id of an accepted subject of that account."""
     async with resources.database.transaction() as tx:
         account = await api_keys.ensure(
             tx, account_id=resources.new_id("acc"), name=name, now=resources.clock()
         )
-    accepted = await create(resources, account, a_request(**media.images(*names)))
+    accepted = await accept_request(resources, account, request_body(**media.images(*names)))
     return accepted.subject.id
 
 
@@ -59,7 +59,7 @@ async def looked_at(resources: Resources, subject_id: str) -> None:
     async def is_done() -> bool:
         return subject_id not in await waiting(resources)
 
-    await eventually(is_done)
+    await wait_until(is_done)
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ async def draining(resources: Resources) -> AsyncIterator[None]:
         await loop.finish(0)
 
 
-async def asked(media: Gallery, start: str, times: int) -> bool:
+async def asked(media: MediaHost, start: str, times: int) -> bool:
     """Whether what begins so was asked for so often."""
     return sum(count for name, count in media.asked.items() if name.startswith(start)) == times
 
@@ -85,7 +85,7 @@ def outcomes(logged: list[EventDict]) -> list[object]:
 
 
 async def test_workers_at_once_look_at_each_subject_once(
-    resources: Resources, media: Gallery
+    resources: Resources, media: MediaHost
 ) -> None:
     names = [f"{number}" for number in range(24)]
     media.files |= {name: picture(shade=10 + int(name)) for name in names}
@@ -103,22 +103,22 @@ async def test_workers_at_once_look_at_each_subject_once(
 
 
 async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
-    api: Api, media: Gallery, clock: Clock
+    api: Api, media: MediaHost, clock: Clock
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await MediaChecker(api.resources).claim(PLACES)
     assert claimed.due.id == subject_id
-    clock.pass_by(api.resources.settings.lease - 0.1)
+    clock.advance(api.resources.settings.lease - 0.1)
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert media.asked.total() == 0
-    clock.pass_by(0.1)
+    clock.advance(0.1)
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert (await api.ended(subject_id))["state"] == "succeeded"
 
 
-async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
+async def test_who_looks_no_more_ends_nothing(api: Api, media: MediaHost) -> None:
     """The token is checked under the lock that the end is written under."""
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await MediaChecker(api.resources).claim(PLACES)
@@ -136,7 +136,7 @@ async def test_who_looks_no_more_ends_nothing(api: Api, media: Gallery) -> None:
 @pytest.mark.parametrize("works", [[Work.CHECK_MEDIA], [Work.CHECK_MEDIA, Work.SUBMIT]])
 @pytest.mark.parametrize("late", [SMALL, 404, 503, picture(shade=3)])
 async def test_a_stopped_worker_that_comes_late_changes_nothing(
-    api: Api, media: Gallery, logged: list[EventDict], late: bytes | int, works: list[Work]
+    api: Api, media: MediaHost, logged: list[EventDict], late: bytes | int, works: list[Work]
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held = {"side"}
@@ -160,7 +160,7 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
 
 
 async def test_a_subject_canceled_while_it_is_looked_at_stays_canceled(
-    api: Api, provider: Remote, media: Gallery, logged: list[EventDict]
+    api: Api, provider: SimulatorClient, media: MediaHost, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held = {"front"}
@@ -169,7 +169,7 @@ async def test_a_subject_canceled_while_it_is_looked_at_stays_canceled(
         answer = await api.http.post(f"/v1/subjects/{subject_id}/cancel")
         assert (answer.status_code, answer.json()["state"]) == (200, "canceled")
         media.gate.set()
-        await eventually(lambda: _any(outcomes(logged)))
+        await wait_until(lambda: _any(outcomes(logged)))
     assert outcomes(logged) == ["late"]
     assert media.asked["side"] == 0, "the rest is not fetched any more"
     await api.work()
@@ -183,24 +183,24 @@ async def _any(values: list[object]) -> bool:
 
 
 async def test_the_deadline_ends_a_subject_while_it_is_looked_at(
-    api: Api, media: Gallery, clock: Clock, logged: list[EventDict]
+    api: Api, media: MediaHost, clock: Clock, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held, media.files["side"] = {"front"}, SMALL
     async with draining(api.resources):
         await media.until_asked("front")
-        clock.pass_by(api.resources.settings.task_deadline)
+        clock.advance(api.resources.settings.task_deadline)
         await expired_leases_and_deadlines.sweep(api.resources)
         assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
         media.gate.set()
-        await eventually(lambda: _any(outcomes(logged)))
+        await wait_until(lambda: _any(outcomes(logged)))
     # Its lease is over by then too: the same worker may have taken it up anew, as late.
     assert set(outcomes(logged)) == {"late"}
     assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
 
 
 async def test_an_account_whose_media_hang_keeps_nobody_else_waiting(
-    resources: Resources, media: Gallery
+    resources: Resources, media: MediaHost
 ) -> None:
     """No timer runs out here: only the gate, which stays shut, could let its looks end."""
     names = [f"tarpit{number}" for number in range(50)]
@@ -208,7 +208,7 @@ async def test_an_account_whose_media_hang_keeps_nobody_else_waiting(
     for name in names:
         await given(resources, "slow", media, name, "front")
     async with draining(resources):
-        await eventually(lambda: asked(media, "tarpit", PLACES // 2))
+        await wait_until(lambda: asked(media, "tarpit", PLACES // 2))
         for number in range(3):
             other = await given(resources, f"other{number}", media, "front", "side")
             await looked_at(resources, other)
@@ -217,7 +217,7 @@ async def test_an_account_whose_media_hang_keeps_nobody_else_waiting(
 
 
 async def test_several_such_accounts_leave_a_place_to_others_too(
-    resources: Resources, media: Gallery
+    resources: Resources, media: MediaHost
 ) -> None:
     slow = [f"slow{number}" for number in range(3)]
     media.held = {f"{name}-{number}" for name in slow for number in range(10)}
@@ -228,12 +228,12 @@ async def test_several_such_accounts_leave_a_place_to_others_too(
         async def all_begun() -> bool:
             return {name.partition("-")[0] for name in media.asked} >= set(slow)
 
-        await eventually(all_begun)
+        await wait_until(all_begun)
         other = await given(resources, "other", media, "front", "side")
         await looked_at(resources, other)
 
 
-async def test_one_place_is_taken_in_turns(resources: Resources, media: Gallery) -> None:
+async def test_one_place_is_taken_in_turns(resources: Resources, media: MediaHost) -> None:
     for number in range(30):
         await given(resources, "long", media, f"{number}", "front")
     short = {await given(resources, "short", media, f"s{number}", "front") for number in range(5)}
@@ -247,18 +247,18 @@ async def test_one_place_is_taken_in_turns(resources: Resources, media: Gallery)
 
 
 async def test_of_one_account_the_oldest_is_looked_at_first(
-    resources: Resources, media: Gallery, clock: Clock
+    resources: Resources, media: MediaHost, clock: Clock
 ) -> None:
     made = []
     for _ in range(6):
         made.append(await given(resources, "one", media, "front", "side"))
-        clock.pass_by(1)
+        clock.advance(1)
     claimed = [await MediaChecker(resources).claim(1) for _ in made]
     assert [one.due.id for part in claimed for one in part] == made
 
 
 async def test_a_worker_that_ends_gives_back_what_it_looks_at(
-    api: Api, media: Gallery, monkeypatch: pytest.MonkeyPatch
+    api: Api, media: MediaHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "STOP_TIME", 0.05)
     subject_id = (await api.create(**media.images("front", "side")))["id"]

@@ -12,19 +12,24 @@ from service.kit.network.ssrf_guard import AddressGuard
 from service.local.ports import free_port
 from service.media.remote.fetch import MOST_REDIRECTS, PIECE, Fetched, Fetcher, Unfetched
 from tests.support.media_fetches import (
-    MOST,
+    MAX_BYTES,
     PATH,
-    Taken,
-    answer,
-    code,
-    fetch,
-    fetched,
-    hosting,
-    resetting,
-    to,
-    unfetched,
+    CollectedBody,
+    code_of,
+    failure_code,
+    fetch_media,
+    fetched_bytes,
+    media_server,
+    redirect_to,
+    reset_connection,
 )
-from tests.support.name_resolution import LOOPBACK, ONE, Names, certified
+from tests.support.name_resolution import (
+    LOOPBACK_ONE_ADDRESS,
+    LOOPBACK_V4_AND_V6,
+    Resolver,
+    tls_contexts,
+)
+from tests.support.raw_servers import http_response
 
 START = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = START + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -36,15 +41,15 @@ def chunked(body: bytes) -> bytes:
 
 async def test_it_comes_whole_and_in_pieces() -> None:
     body = bytes(range(256)) * 300
-    assert await fetched(answer(body)) == body
-    assert await fetched(chunked(body)) == body
-    assert await fetched(START + b"\r\n" + body) == body, "its end is the connection's"
-    assert await fetched(answer()) == b""
+    assert await fetched_bytes(http_response(body)) == body
+    assert await fetched_bytes(chunked(body)) == body
+    assert await fetched_bytes(START + b"\r\n" + body) == body, "its end is the connection's"
+    assert await fetched_bytes(http_response()) == b""
 
 
 async def test_it_is_asked_for_plainly_and_as_it_is() -> None:
-    async with hosting(answer(b"x")) as host:
-        await fetch(host.url + PATH)
+    async with media_server(http_response(b"x")) as host:
+        await fetch_media(host.url + PATH)
     (head,) = host.heads
     line, *headers = head.strip().split("\r\n")
     assert line == f"get {PATH} http/1.1"
@@ -56,20 +61,20 @@ async def test_it_is_asked_for_plainly_and_as_it_is() -> None:
     ]
 
 
-@pytest.mark.parametrize("form", [answer, chunked, lambda body: START + b"\r\n" + body])
+@pytest.mark.parametrize("form", [http_response, chunked, lambda body: START + b"\r\n" + body])
 async def test_the_limit_is_taken_and_one_byte_more_is_not(form: object) -> None:
     assert callable(form)
-    assert len(await fetched(form(bytes(MOST)))) == MOST
-    taken = Taken()
-    async with hosting(form(bytes(MOST + 1))) as host:
-        assert code(await fetch(host.url + PATH, taken.feed)) == "too_large"
-    assert len(taken.data) <= MOST
+    assert len(await fetched_bytes(form(bytes(MAX_BYTES)))) == MAX_BYTES
+    taken = CollectedBody()
+    async with media_server(form(bytes(MAX_BYTES + 1))) as host:
+        assert code_of(await fetch_media(host.url + PATH, taken.feed)) == "too_large"
+    assert len(taken.data) <= MAX_BYTES
 
 
 async def test_ten_million_bytes_pass_and_one_more_does_not() -> None:
-    assert len(await fetched(answer(bytes(10_000_000)), most=10_000_000)) == 10_000_000
-    async with hosting(chunked(bytes(10_000_001))) as host:
-        came = await fetch(host.url + PATH, most=10_000_000)
+    assert len(await fetched_bytes(http_response(bytes(10_000_000)), most=10_000_000)) == 10_000_000
+    async with media_server(chunked(bytes(10_000_001))) as host:
+        came = await fetch_media(host.url + PATH, most=10_000_000)
     assert came == Unfetched("too_large", "has more than 10,000,000 bytes (10 MB)")
 
 
@@ -77,22 +82,22 @@ async def test_what_says_that_it_is_too_large_is_not_read() -> None:
     left = asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer(length=MOST + 1))
+        writer.write(http_response(length=MAX_BYTES + 1))
         await reader.read()
         left.set()
 
-    async with hosting(script) as host:
-        assert code(await fetch(host.url + PATH)) == "too_large"
+    async with media_server(script) as host:
+        assert code_of(await fetch_media(host.url + PATH)) == "too_large"
         async with asyncio.timeout(10):
             await left.wait()
 
 
 async def test_no_more_is_fetched_than_is_wanted() -> None:
-    taken = Taken(enough=1)
-    async with hosting(answer(bytes(MOST))) as host:
-        came = await fetch(host.url + PATH, taken.feed)
+    taken = CollectedBody(enough=1)
+    async with media_server(http_response(bytes(MAX_BYTES))) as host:
+        came = await fetch_media(host.url + PATH, taken.feed)
     assert isinstance(came, Fetched)
-    assert came.size == len(taken.data) <= PIECE < MOST
+    assert came.size == len(taken.data) <= PIECE < MAX_BYTES
 
 
 STATUSES = {
@@ -107,65 +112,72 @@ STATUSES = {
 )
 async def test_a_status_says_why_it_does_not_come(status: int, expected: str) -> None:
     bare = f"HTTP/1.1 {status} x\r\nConnection: close\r\n\r\n".encode()
-    async with hosting(bare) as host:
-        came = await fetch(host.url + PATH)
-    assert code(came) == expected
+    async with media_server(bare) as host:
+        came = await fetch_media(host.url + PATH)
+    assert code_of(came) == expected
     assert str(status) in str(came)
 
 
 async def test_a_host_that_is_not_there_may_come_back() -> None:
-    assert code(await fetch(f"http://127.0.0.1:{free_port()}{PATH}")) == "unreachable"
-    assert await unfetched(resetting) == "unreachable"
-    nowhere = AddressGuard(LOOPBACK, Names([]))
-    assert code(await fetch(f"http://sub.test{PATH}", by=Fetcher(nowhere))) == "unreachable"
+    assert code_of(await fetch_media(f"http://127.0.0.1:{free_port()}{PATH}")) == "unreachable"
+    assert await failure_code(reset_connection) == "unreachable"
+    nowhere = AddressGuard(LOOPBACK_V4_AND_V6, Resolver([]))
+    assert (
+        code_of(await fetch_media(f"http://sub.test{PATH}", by=Fetcher(nowhere))) == "unreachable"
+    )
 
 
 async def test_a_certificate_that_is_not_trusted_is_not_accepted(tmp_path: Path) -> None:
-    serving, _ = certified("sub.test", tmp_path)
-    async with hosting(answer(b"x"), serving) as host:
+    serving, _ = tls_contexts("sub.test", tmp_path)
+    async with media_server(http_response(b"x"), serving) as host:
         url = host.url.replace("http://127.0.0.1", "https://sub.test") + PATH
-        came = await fetch(url, by=Fetcher(AddressGuard(LOOPBACK, Names(["127.0.0.1"]))))
+        came = await fetch_media(
+            url, by=Fetcher(AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.1"])))
+        )
     assert "TLS" in str(came)
     assert host.heads == []
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with hosting(answer(b"the proxy's")) as proxy:
+    async with media_server(http_response(b"the proxy's")) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
-        assert await fetched(answer(b"x")) == b"x"
+        assert await fetched_bytes(http_response(b"x")) == b"x"
     assert proxy.heads == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_followed(status: int) -> None:
-    taken = Taken()
-    async with hosting(answer(b"here")) as second:
-        pages = {PATH: to("/b?c=d", status), "/b?c=d": to(f"{second.url}/e", status)}
-        async with hosting(pages) as first:
-            assert await fetch(first.url + PATH, taken.feed) == Fetched(4)
+    taken = CollectedBody()
+    async with media_server(http_response(b"here")) as second:
+        pages = {
+            PATH: redirect_to("/b?c=d", status),
+            "/b?c=d": redirect_to(f"{second.url}/e", status),
+        }
+        async with media_server(pages) as first:
+            assert await fetch_media(first.url + PATH, taken.feed) == Fetched(4)
     assert taken.data == b"here"
     assert [head.split()[1] for head in second.heads] == ["/e"]
 
 
 async def test_so_many_redirects_are_followed_and_no_more() -> None:
     def pages(count: int) -> dict[str, bytes]:
-        hops = {f"/{number}": to(f"/{number + 1}") for number in range(count)}
-        return hops | {f"/{count}": answer(b"x")}
+        hops = {f"/{number}": redirect_to(f"/{number + 1}") for number in range(count)}
+        return hops | {f"/{count}": http_response(b"x")}
 
-    async with hosting(pages(MOST_REDIRECTS)) as host:
-        assert await fetch(f"{host.url}/0") == Fetched(1)
-    async with hosting(pages(MOST_REDIRECTS + 1)) as host:
-        assert code(await fetch(f"{host.url}/0")) == "redirect"
-    async with hosting(to("/0")) as host:
-        assert code(await fetch(f"{host.url}/0")) == "redirect"
+    async with media_server(pages(MOST_REDIRECTS)) as host:
+        assert await fetch_media(f"{host.url}/0") == Fetched(1)
+    async with media_server(pages(MOST_REDIRECTS + 1)) as host:
+        assert code_of(await fetch_media(f"{host.url}/0")) == "redirect"
+    async with media_server(redirect_to("/0")) as host:
+        assert code_of(await fetch_media(f"{host.url}/0")) == "redirect"
     assert len(host.heads) == MOST_REDIRECTS + 1, "a loop ends as well"
 
 
 async def test_no_cookie_is_carried_along() -> None:
-    pages = {PATH: to("/b", headers="Set-Cookie: a=b\r\n"), "/b": answer(b"x")}
-    async with hosting(pages) as host:
-        assert await fetch(host.url + PATH) == Fetched(1)
+    pages = {PATH: redirect_to("/b", headers="Set-Cookie: a=b\r\n"), "/b": http_response(b"x")}
+    async with media_server(pages) as host:
+        assert await fetch_media(host.url + PATH) == Fetched(1)
     assert not any("cookie" in head or "referer" in head for head in host.heads)
 
 
@@ -187,8 +199,8 @@ async def test_no_cookie_is_carried_along() -> None:
     ],
 )
 async def test_a_redirect_to_what_is_no_plain_web_address_is_not_followed(location: str) -> None:
-    async with hosting(to(location)) as host:
-        assert code(await fetch(host.url + PATH)) == "redirect"
+    async with media_server(redirect_to(location)) as host:
+        assert code_of(await fetch_media(host.url + PATH)) == "redirect"
     assert len(host.heads) == 1
 
 
@@ -207,47 +219,60 @@ async def test_nothing_inward_is_dialled_neither_at_once_nor_after_a_redirect(ta
     inward = await asyncio.start_server(lambda *_: pytest.fail("dialled"), "127.0.0.2", 0)
     async with inward:
         url = target.format(port=inward.sockets[0].getsockname()[1])
-        guard = AddressGuard(ONE, Names(["127.0.0.2"]))
-        assert code(await fetch(url, by=Fetcher(guard))) == "blocked"
-        async with hosting(to(url)) as host:
-            assert code(await fetch(host.url + PATH, by=Fetcher(guard))) == "blocked"
+        guard = AddressGuard(LOOPBACK_ONE_ADDRESS, Resolver(["127.0.0.2"]))
+        assert code_of(await fetch_media(url, by=Fetcher(guard))) == "blocked"
+        async with media_server(redirect_to(url)) as host:
+            assert code_of(await fetch_media(host.url + PATH, by=Fetcher(guard))) == "blocked"
 
 
 async def test_a_name_that_turns_inward_on_the_way_is_not_dialled_again() -> None:
-    names = Names(["127.0.0.1"], ["127.0.0.2"])
-    async with hosting(to("/again", headers="Connection: close\r\n")) as host:
+    names = Resolver(["127.0.0.1"], ["127.0.0.2"])
+    async with media_server(redirect_to("/again", headers="Connection: close\r\n")) as host:
         url = host.url.replace("127.0.0.1", "sub.test") + PATH
-        assert code(await fetch(url, by=Fetcher(AddressGuard(ONE, names)))) == "blocked"
+        assert (
+            code_of(await fetch_media(url, by=Fetcher(AddressGuard(LOOPBACK_ONE_ADDRESS, names))))
+            == "blocked"
+        )
     assert names.asked == ["sub.test", "sub.test"]
     assert len(host.heads) == 1
 
 
 async def test_a_port_that_is_not_open_to_urls_is_not_dialled() -> None:
-    async with hosting(answer(b"x")) as closed, hosting(to(f"{closed.url}/")) as host:
+    async with (
+        media_server(http_response(b"x")) as closed,
+        media_server(redirect_to(f"{closed.url}/")) as host,
+    ):
         port = host.url.rpartition(":")[2]
-        guard = AddressGuard(LOOPBACK, ports=parse_ports(port))
-        assert code(await fetch(closed.url + PATH, by=Fetcher(guard))) == "blocked"
-        assert code(await fetch(host.url + PATH, by=Fetcher(guard))) == "blocked"
+        guard = AddressGuard(LOOPBACK_V4_AND_V6, ports=parse_ports(port))
+        assert code_of(await fetch_media(closed.url + PATH, by=Fetcher(guard))) == "blocked"
+        assert code_of(await fetch_media(host.url + PATH, by=Fetcher(guard))) == "blocked"
     assert closed.heads == []
 
 
 async def test_https_is_not_given_up_on_the_way(tmp_path: Path) -> None:
-    serving, trusting = certified("sub.test", tmp_path)
-    async with hosting(answer(b"plain")) as plain:
-        pages = {PATH: to(f"{plain.url}/"), "/up": to("/b"), "/b": answer(b"x")}
-        async with hosting(pages, serving) as host:
+    serving, trusting = tls_contexts("sub.test", tmp_path)
+    async with media_server(http_response(b"plain")) as plain:
+        pages = {
+            PATH: redirect_to(f"{plain.url}/"),
+            "/up": redirect_to("/b"),
+            "/b": http_response(b"x"),
+        }
+        async with media_server(pages, serving) as host:
             base = host.url.replace("http://127.0.0.1", "https://sub.test")
-            guard = AddressGuard(LOOPBACK, Names(["127.0.0.1"]))
-            assert code(await fetch(base + PATH, by=Fetcher(guard, tls=trusting))) == "redirect"
-            assert await fetch(f"{base}/up", by=Fetcher(guard, tls=trusting)) == Fetched(1)
-            async with hosting(to(f"{base}/b")) as http:
-                assert await fetch(http.url, by=Fetcher(guard, tls=trusting)) == Fetched(1)
+            guard = AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.1"]))
+            assert (
+                code_of(await fetch_media(base + PATH, by=Fetcher(guard, tls=trusting)))
+                == "redirect"
+            )
+            assert await fetch_media(f"{base}/up", by=Fetcher(guard, tls=trusting)) == Fetched(1)
+            async with media_server(redirect_to(f"{base}/b")) as http:
+                assert await fetch_media(http.url, by=Fetcher(guard, tls=trusting)) == Fetched(1)
     assert plain.heads == []
 
 
 async def test_a_url_that_cannot_be_asked_for_is_none() -> None:
     for url in ("file:///etc/passwd", "http://a b/", "http://user:word@127.0.0.1/", "nonsense"):
-        assert code(await fetch(url)) == "url"
+        assert code_of(await fetch_media(url)) == "url"
 
 
 async def test_a_name_whose_servers_hang_is_given_up() -> None:
@@ -255,5 +280,5 @@ async def test_a_name_whose_servers_hang_is_given_up() -> None:
         await asyncio.sleep(3600)
         raise socket.gaierror(socket.EAI_AGAIN, host)
 
-    guard = AddressGuard(LOOPBACK, hanging, resolve_seconds=0.05)
-    assert code(await fetch(f"http://sub.test{PATH}", by=Fetcher(guard))) == "unreachable"
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, hanging, resolve_seconds=0.05)
+    assert code_of(await fetch_media(f"http://sub.test{PATH}", by=Fetcher(guard))) == "unreachable"

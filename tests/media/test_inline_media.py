@@ -9,8 +9,8 @@ from service.media.store import inline_media
 from service.operations.steps import prune
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.subjects import picture
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.request_bodies import picture
 
 AGE = timedelta(days=1)
 PICTURES = [base64.b64encode(picture(shade=shade)).decode() for shade in (10, 200)]
@@ -40,7 +40,7 @@ async def test_media_are_dropped_once_no_unfinished_subject_needs_them(
     api: Api, clock: Clock
 ) -> None:
     first, second = [await api.create(element_image_list=image(*PICTURES)) for _ in range(2)]
-    clock.pass_by(AGE.total_seconds())
+    clock.advance(AGE.total_seconds())
     await cancel(api, first)
     await prune.prune(api.resources)
     assert await kept(api) == 2, "the second still needs them"
@@ -56,7 +56,7 @@ async def test_media_just_brought_are_not_dropped_before_they_are_needed(
     await cancel(api, subject)
     await prune.prune(api.resources)
     assert await kept(api) == 2
-    clock.pass_by(601)
+    clock.advance(601)
     await prune.prune(api.resources)
     assert await kept(api) == 0
 
@@ -66,12 +66,12 @@ async def test_media_that_a_new_subject_brings_again_are_not_dropped_under_it(
 ) -> None:
     resources = api.resources
     await cancel(api, await api.create(element_image_list=image(*PICTURES)))
-    clock.pass_by(AGE.total_seconds())
+    clock.advance(AGE.total_seconds())
     async with resources.database.transaction() as tx:
         old = {row["hash"]: row["bytes"] for row in await fetch(resources, "SELECT * FROM media")}
         await inline_media.keep(tx, old, clock())
         pruning = asyncio.create_task(prune.prune(resources))
-        await blocked(resources)
+        await wait_until_blocked(resources)
     await pruning
     assert await kept(api) == 2
 
@@ -79,12 +79,12 @@ async def test_media_that_a_new_subject_brings_again_are_not_dropped_under_it(
 async def test_media_that_are_just_being_dropped_are_brought_again(api: Api, clock: Clock) -> None:
     resources = api.resources
     await cancel(api, await api.create(element_image_list=image(*PICTURES)))
-    clock.pass_by(AGE.total_seconds())
+    clock.advance(AGE.total_seconds())
     async with resources.database.transaction() as tx:
         await inline_media.release(tx)
         assert await inline_media.drop_unused(tx, clock()) == 2
         creating = asyncio.create_task(api.create(element_image_list=image(*PICTURES)))
-        await blocked(resources)
+        await wait_until_blocked(resources)
     subject = await creating
     assert await kept(api) == 2
     async with resources.database.autocommit() as tx:

@@ -11,8 +11,7 @@ from service.media.domain.references import (
     error_of,
     media_of,
 )
-from tests.support.request_bodies import check
-from tests.support.subjects import a_request
+from tests.support.request_bodies import check, request_body
 
 HASH = "ab" * 32
 
@@ -37,13 +36,13 @@ def test_media_are_named_as_in_the_request() -> None:
 
 
 def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
-    mixed = a_request()
+    mixed = request_body()
     mixed["element_image_list"]["refer_images"].append({"image_url": "https://a.test/2"})
-    video = a_request(
+    video = request_body(
         reference_type="video_refer",
         element_video_list={"refer_videos": [{"video_url": "https://a.test/3"}]},
     )
-    found = [by_url(check(body).document) for body in (mixed, video, a_request())]
+    found = [by_url(check(body).document) for body in (mixed, video, request_body())]
     assert found == [True, True, False]
     urls = [one.url for body in (mixed, video) for one in media_of(check(body).document)]
     assert urls == [None, None, "https://a.test/2", "https://a.test/3"]

@@ -8,21 +8,18 @@ import pytest
 
 from service.media.domain.defects import Defect
 from service.media.domain.video import MAX_BYTES, TOO_LARGE, Video, VideoInspector
-from tests.support.films import (
+from tests.support.mp4_boxes import NOT_ROTATED, ROTATED_LEFT, ROTATED_RIGHT, patch_box
+from tests.support.videos import (
     FULL_HD,
-    LEFT,
-    RIGHT,
-    TICKS,
-    UPRIGHT,
-    code,
-    film,
-    found,
-    judged,
-    patched,
+    VIDEO_TIMESCALE,
+    defect_code,
+    inspect,
+    read_by_pyav,
+    video_file,
 )
 
-TICK = Fraction(1, TICKS)
-HALF_TURN = tuple(-number for number in UPRIGHT[:8]) + UPRIGHT[8:]
+TICK = Fraction(1, VIDEO_TIMESCALE)
+HALF_TURN = tuple(-number for number in NOT_ROTATED[:8]) + NOT_ROTATED[8:]
 SLANTED = (46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30)
 STRETCHED = (65536, 0, 0, 0, 49152, 0, 0, 0, 1 << 30)
 FRAGMENTS = "frag_keyframe+empty_moov"
@@ -51,14 +48,14 @@ FILMS: list[dict[str, Any]] = [
 
 
 def tilted(matrix: tuple[int, ...], data: bytes) -> bytes:
-    return patched(data, b"tkhd", 40, struct.pack(">9i", *matrix))
+    return patch_box(data, b"tkhd", 40, struct.pack(">9i", *matrix))
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
 @pytest.mark.parametrize("how", FILMS, ids=str)
 def test_a_real_film_is_measured_as_pyav_measures_it(kind: str, how: dict[str, Any]) -> None:
-    data = film(kind=kind, **how)
-    finding, video = found(data), judged(data)
+    data = video_file(kind=kind, **how)
+    finding, video = read_by_pyav(data), inspect(data)
     assert isinstance(video, Video)
     assert (video.kind, video.width, video.height) == (kind, finding.width, finding.height)
     assert video.seconds == finding.seconds
@@ -70,7 +67,7 @@ def test_full_hd_lying_or_standing_is_taken_with_and_without_its_padding(
     codec: str,
     size: tuple[int, int],
 ) -> None:
-    video = judged(film(size=size, codec=codec))
+    video = inspect(video_file(size=size, codec=codec))
     assert isinstance(video, Video)
     assert sorted((video.width, video.height)) == [1080, 1920]
     assert (video.width < video.height) == (size[0] < size[1])
@@ -97,7 +94,7 @@ def test_any_other_size_and_any_pixel_that_is_not_square_is_refused(
     size: tuple[int, int],
     pixel: Fraction | int,
 ) -> None:
-    flaw = judged(film(1, size, pixel=pixel))
+    flaw = inspect(video_file(1, size, pixel=pixel))
     assert isinstance(flaw, Defect)
     assert flaw.code == "resolution"
     shown = f"{size[0]} x {size[1]}" if pixel == 1 else f"{Fraction(pixel).numerator}:"
@@ -107,15 +104,15 @@ def test_any_other_size_and_any_pixel_that_is_not_square_is_refused(
 @pytest.mark.parametrize("size", [FULL_HD, FULL_HD[::-1]])
 @pytest.mark.parametrize(
     ("matrix", "turned"),
-    [(UPRIGHT, 0), (LEFT, 90), (HALF_TURN, 180), (RIGHT, 270)],
+    [(NOT_ROTATED, 0), (ROTATED_LEFT, 90), (HALF_TURN, 180), (ROTATED_RIGHT, 270)],
 )
 def test_a_film_is_as_wide_and_high_as_its_matrix_shows_it(
     size: tuple[int, int],
     matrix: tuple[int, ...],
     turned: int,
 ) -> None:
-    data = tilted(matrix, film(size=size))
-    finding, video = found(data), judged(data)
+    data = tilted(matrix, video_file(size=size))
+    finding, video = read_by_pyav(data), inspect(data)
     assert finding.turned % 360 == turned
     assert isinstance(video, Video)
     assert (video.width, video.height) == (size[::-1] if turned % 180 else size)
@@ -123,13 +120,13 @@ def test_a_film_is_as_wide_and_high_as_its_matrix_shows_it(
 
 @pytest.mark.parametrize("matrix", [SLANTED, STRETCHED])
 def test_a_film_shown_slanted_or_stretched_is_refused(matrix: tuple[int, ...]) -> None:
-    assert code(tilted(matrix, film())) == "resolution"
+    assert defect_code(tilted(matrix, video_file())) == "resolution"
 
 
 def test_a_matrix_of_zeros_or_one_that_is_rounded_or_mirrored_turns_nothing() -> None:
     rounded = (65535, 3, 0, -3, 65537, 0, 0, 0, 1 << 30)
-    for matrix in ((0,) * 9, rounded, (-65536, *UPRIGHT[1:])):
-        assert judged(tilted(matrix, film())) == judged(film())
+    for matrix in ((0,) * 9, rounded, (-65536, *NOT_ROTATED[1:])):
+        assert inspect(tilted(matrix, video_file())) == inspect(video_file())
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
@@ -155,9 +152,9 @@ def test_three_to_eight_seconds_are_taken_give_or_take_a_twentieth_and_a_tick_be
     seconds: Fraction | int,
     expected: str,
 ) -> None:
-    data = film(seconds, kind=kind, flags=flags)
-    assert found(data).seconds == seconds
-    assert code(data) == expected
+    data = video_file(seconds, kind=kind, flags=flags)
+    assert read_by_pyav(data).seconds == seconds
+    assert defect_code(data) == expected
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
@@ -178,45 +175,45 @@ def test_sound_may_last_a_little_longer_than_a_video_may(
     sound: Fraction | int,
     expected: str,
 ) -> None:
-    assert code(film(7, kind=kind, flags=flags, sound=sound)) == expected
+    assert defect_code(video_file(7, kind=kind, flags=flags, sound=sound)) == expected
 
 
 def test_eight_seconds_of_picture_and_of_sound_are_taken_together() -> None:
     for flags in ("", "faststart", FRAGMENTS + "+delay_moov"):
-        assert code(film(8, flags=flags, sound=8, between=2)) == "good"
+        assert defect_code(video_file(8, flags=flags, sound=8, between=2)) == "good"
         longest = Fraction("8.05")
-        assert code(film(longest, flags=flags, sound=longest, between=2)) == "good"
+        assert defect_code(video_file(longest, flags=flags, sound=longest, between=2)) == "good"
 
 
 def test_time_before_the_first_picture_counts_for_the_file_and_not_for_the_picture() -> None:
-    assert code(film(7, start=1)) == "good"
-    assert code(film(8, start=1)) == "duration"
-    assert code(film(Fraction(5, 2), start=1)) == "duration"
+    assert defect_code(video_file(7, start=1)) == "good"
+    assert defect_code(video_file(8, start=1)) == "duration"
+    assert defect_code(video_file(Fraction(5, 2), start=1)) == "duration"
 
 
 def test_pictures_that_come_late_for_their_order_count_like_time_before_the_first() -> None:
     """Two B-frames and no edit list to hide them: here one second. PyAV counts it as picture."""
     how: dict[str, Any] = {"flags": "dash+global_sidx", "between": 2}
-    data = film(**how)
-    assert judged(data) == Video("mp4", *FULL_HD, found(data).seconds - 1)
-    assert code(film(8, **how)) == "duration"
+    data = video_file(**how)
+    assert inspect(data) == Video("mp4", *FULL_HD, read_by_pyav(data).seconds - 1)
+    assert defect_code(video_file(8, **how)) == "duration"
 
 
 def test_an_edit_shows_a_part_of_what_is_there() -> None:
-    longer = film(12)
-    assert code(longer) == "duration"
-    shown = patched(patched(longer, b"elst", 8, (5_000).to_bytes(4)), b"mvhd", 16, bytes(4))
-    assert judged(shown) == Video("mp4", *FULL_HD, Fraction(5))
-    assert found(shown).seconds == 5
+    longer = video_file(12)
+    assert defect_code(longer) == "duration"
+    shown = patch_box(patch_box(longer, b"elst", 8, (5_000).to_bytes(4)), b"mvhd", 16, bytes(4))
+    assert inspect(shown) == Video("mp4", *FULL_HD, Fraction(5))
+    assert read_by_pyav(shown).seconds == 5
 
 
 def test_sound_alone_is_no_video() -> None:
     for flags in ("", FRAGMENTS):
-        assert code(film(codec="", sound=4, flags=flags)) == "no_video"
+        assert defect_code(video_file(codec="", sound=4, flags=flags)) == "no_video"
 
 
 def test_two_hundred_million_bytes_are_taken_and_one_more_is_not() -> None:
-    data, rest = film(flags="faststart"), b"\0" * 1_000_000
+    data, rest = video_file(flags="faststart"), b"\0" * 1_000_000
     reader = VideoInspector()
     reader.feed(data + struct.pack(">I4s", MAX_BYTES - len(data), b"free"))
     left = MAX_BYTES - len(data) - 8
@@ -225,13 +222,13 @@ def test_two_hundred_million_bytes_are_taken_and_one_more_is_not() -> None:
     reader.feed(rest[: left % len(rest)])
     assert reader.flaw is None
     full = reader.finish()
-    assert full == judged(data)
+    assert full == inspect(data)
     reader.feed(b"\0")
     assert reader.finish() == TOO_LARGE
 
 
 def test_a_part_that_ends_too_late_is_known_before_it_is_read() -> None:
-    data = film()
+    data = video_file()
     for size, flaw in ((MAX_BYTES - len(data), False), (MAX_BYTES - len(data) + 1, True)):
         for begun in (b"mdat", b"free"):
             start = data if begun == b"mdat" else data[: data.index(b"moov") - 4]
@@ -239,7 +236,7 @@ def test_a_part_that_ends_too_late_is_known_before_it_is_read() -> None:
             reader = VideoInspector()
             reader.feed(start + more)
             assert (reader.flaw is not None) == flaw
-            assert code(start + more) == ("too_large" if flaw else "truncated")
+            assert defect_code(start + more) == ("too_large" if flaw else "truncated")
 
 
 @pytest.mark.parametrize("how", [{}, {"flags": "faststart"}, {"flags": FRAGMENTS}], ids=str)
@@ -248,24 +245,24 @@ def test_a_film_cut_before_its_last_samples_end_is_cut_short(
     kind: str,
     how: dict[str, Any],
 ) -> None:
-    data = film(kind=kind, **how)
+    data = video_file(kind=kind, **how)
     last = data.index(b"mfra") - 4 if b"mfra" in data else len(data)
     for end in [*range(1, 60), *range(60, last, 97), *range(last - 40, last)]:
-        assert code(data[:end]) == "truncated", end
-    assert code(data[:last]) == "good"
+        assert defect_code(data[:end]) == "truncated", end
+    assert defect_code(data[:last]) == "good"
 
 
 def test_what_is_wrong_with_a_film_whose_header_comes_first_is_known_before_its_samples() -> None:
     wrong: list[dict[str, Any]] = [{"size": (1280, 720)}, {"seconds": 9}, {"codec": "", "sound": 4}]
     for how in wrong:
-        data = film(flags="faststart", **how)
+        data = video_file(flags="faststart", **how)
         reader = VideoInspector()
         reader.feed(data[: data.index(b"mdat")])
         assert reader.flaw is not None
-        assert reader.finish() == reader.flaw == judged(data)
+        assert reader.finish() == reader.flaw == inspect(data)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 64, 4096])
 def test_pieces_of_any_size_give_the_same_finding(piece: int) -> None:
     for how in FILMS[:2] + FILMS[-4:]:
-        assert judged(film(**how), piece) == judged(film(**how))
+        assert inspect(video_file(**how), piece) == inspect(video_file(**how))

@@ -11,27 +11,25 @@ from hypothesis import strategies as st
 from service.media.domain.defects import Defect
 from service.media.domain.mp4_boxes import MAX_KEPT
 from service.media.domain.video import FILM, MAX_BYTES, Video, VideoInspector
-from tests.support.films import (
+from tests.support.mp4_boxes import (
     FTYP,
     MDAT,
     TREX,
     box,
-    code,
-    film,
-    fragment,
-    fragmented,
-    judged,
-    movie,
-    run,
-    sketch,
-    tables,
-    track,
+    fragmented_file,
+    minf_box,
+    moof_box,
+    moov_box,
+    mp4_file,
+    trak_box,
+    trun_box,
 )
+from tests.support.videos import defect_code, inspect, video_file
 
 
 def test_what_is_skipped_is_never_held() -> None:
     piece, reader = bytes(1 << 20), VideoInspector()
-    reader.feed(FTYP + movie(track()) + struct.pack(">I4s", 150 << 20, b"mdat"))
+    reader.feed(FTYP + moov_box(trak_box()) + struct.pack(">I4s", 150 << 20, b"mdat"))
     tracemalloc.start()
     for _ in range(149):
         reader.feed(piece)
@@ -54,7 +52,7 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
     assert fed <= MAX_KEPT + len(piece) < MAX_BYTES
     assert most < 2 * MAX_KEPT
     assert kept < 10_000
-    assert code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.flaw.code == "damaged"
+    assert defect_code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.flaw.code == "damaged"
 
 
 FRAGMENTS = "frag_keyframe+empty_moov"
@@ -76,9 +74,9 @@ BEHIND = [
 @pytest.mark.parametrize("behind", BEHIND, ids=repr)
 def test_what_stands_behind_a_film_is_not_looked_at(behind: bytes) -> None:
     for flags in ("", "faststart", FRAGMENTS, "frag_keyframe", "dash"):
-        data = film(flags=flags)
-        assert judged(data + behind) == judged(data), flags
-        assert judged(data + behind, 1) == judged(data), flags
+        data = video_file(flags=flags)
+        assert inspect(data + behind) == inspect(data), flags
+        assert inspect(data + behind, 1) == inspect(data), flags
 
 
 @pytest.mark.parametrize("flags", ["", "faststart", FRAGMENTS])
@@ -89,7 +87,7 @@ def test_a_part_of_a_film_that_is_cut_off_is_missed_wherever_it_stands(
 ) -> None:
     part = struct.pack(">I4s", 80, kind) + bytes(71)
     for end in (*range(5, 9), len(part)):
-        assert code(film(flags=flags) + part[:end]) == "truncated", end
+        assert defect_code(video_file(flags=flags) + part[:end]) == "truncated", end
 
 
 EXTRA = box(b"udta", box(b"XMP_", bytes(3 << 20)))
@@ -120,7 +118,9 @@ def grown(data: bytes, more: bytes, *around: bytes) -> bytes:
 def test_what_is_not_needed_of_a_header_is_skipped_wherever_it_stands(
     around: tuple[bytes, ...],
 ) -> None:
-    data = fragmented(fragment(run(3)), init=movie(track(tables(samples=1)), box(b"mvex", TREX)))
+    data = fragmented_file(
+        moof_box(trun_box(3)), init=moov_box(trak_box(minf_box(samples=1)), box(b"mvex", TREX))
+    )
     larger = grown(data, EXTRA, *around)
     assert len(larger) - len(data) == len(EXTRA) > MAX_KEPT
     reader = VideoInspector()
@@ -130,12 +130,12 @@ def test_what_is_not_needed_of_a_header_is_skipped_wherever_it_stands(
     finding = reader.finish()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert finding == judged(data) == Video("mp4", 1920, 1080, Fraction(4))
+    assert finding == inspect(data) == Video("mp4", 1920, 1080, Fraction(4))
     assert most < 300_000
 
 
-REAL = [film(3, flags=flags) for flags in ("", "faststart", FRAGMENTS)]
-STARTS = [b"", FTYP, FTYP + MDAT, sketch(), fragmented(fragment(run(4)))]
+REAL = [video_file(3, flags=flags) for flags in ("", "faststart", FRAGMENTS)]
+STARTS = [b"", FTYP, FTYP + MDAT, mp4_file(), fragmented_file(moof_box(trun_box(4)))]
 CUTS = st.lists(st.integers(1, 300), min_size=1, max_size=20)
 
 
@@ -154,7 +154,7 @@ def test_hostile_bytes_are_judged_never_raise_and_do_not_depend_on_the_pieces(
     rest: bytes,
     cuts: list[int],
 ) -> None:
-    finding = judged(start + rest)
+    finding = inspect(start + rest)
     assert isinstance(finding, Video | Defect)
     assert in_pieces(start + rest, cuts) == finding
 
@@ -175,8 +175,8 @@ BOXES = st.recursive(
 
 @given(st.lists(BOXES, max_size=4))
 def test_boxes_put_together_at_random_never_raise(parts: list[bytes]) -> None:
-    assert isinstance(judged(FTYP + b"".join(parts)), Video | Defect)
-    assert isinstance(judged(sketch(track(), *parts)), Video | Defect)
+    assert isinstance(inspect(FTYP + b"".join(parts)), Video | Defect)
+    assert isinstance(inspect(mp4_file(trak_box(), *parts)), Video | Defect)
 
 
 @settings(max_examples=300)
@@ -197,7 +197,7 @@ def test_a_film_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pi
     for at, value in changes:
         data[headers[at % len(headers)]] = value
     whole = bytes(data[: len(data) - cut])
-    finding = judged(whole)
+    finding = inspect(whole)
     assert isinstance(finding, Video | Defect)
     assert in_pieces(whole, cuts) == finding
 
@@ -207,7 +207,7 @@ def test_text_behind_a_film_changes_nothing(real: bytes, text: str, cuts: list[i
     behind = text.encode()
     assume(not any(behind[4:8] and kind.startswith(behind[4:8]) for kind in FILM))
     assume(behind[:1] > b"\2")  # the size of a box that is not all there
-    assert in_pieces(real + behind, cuts) == judged(real)
+    assert in_pieces(real + behind, cuts) == inspect(real)
 
 
 @given(
@@ -220,4 +220,4 @@ def test_boxes_that_are_not_needed_change_nothing(
     real: bytes, depth: int, parts: list[bytes], cuts: list[int]
 ) -> None:
     more = b"".join(box(b"what", part) for part in parts)
-    assert in_pieces(grown(real, more, b"moov", *IN_TRACK[:depth]), cuts) == judged(real)
+    assert in_pieces(grown(real, more, b"moov", *IN_TRACK[:depth]), cuts) == inspect(real)

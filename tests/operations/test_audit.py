@@ -12,7 +12,7 @@ from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import Receiver
+from tests.support.webhook_receiver import WebhookReceiver
 
 # Each breaks a promise that no constraint can keep; the number is that of QUESTIONS.
 BREAKS = {
@@ -29,7 +29,7 @@ BREAKS = {
 }
 
 
-async def story(api: Api, subscriber: Receiver) -> None:
+async def story(api: Api, subscriber: WebhookReceiver) -> None:
     """A subject with two events, delivered both; and the second to its callback_url."""
     await api.subscribe(subscriber.url)
     subject = await api.create(callback_url=subscriber.url)
@@ -41,7 +41,9 @@ async def story(api: Api, subscriber: Receiver) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(QUESTIONS)))
-async def test_each_broken_promise_is_found(api: Api, subscriber: Receiver, number: int) -> None:
+async def test_each_broken_promise_is_found(
+    api: Api, subscriber: WebhookReceiver, number: int
+) -> None:
     await story(api, subscriber)
     assert await api.violations() == []
     await fetch(api.resources, BREAKS[number])
@@ -103,7 +105,7 @@ async def test_what_is_about_a_subscriber_is_missed_by_the_others_only(
 
 
 async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sent_anew(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     await story(api, subscriber)
     await fetch(api.resources, BREAKS[5])

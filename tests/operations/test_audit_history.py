@@ -18,7 +18,7 @@ from service.subjects.store import events
 from service.subjects.store.events import NewEvent
 from tests.support.api import Api
 from tests.support.database import fetch
-from tests.support.replays import replayed
+from tests.support.replays import replay_count
 
 NOBODY = "http://127.0.0.1:65009/"
 STEPS = 40
@@ -120,7 +120,7 @@ class History:
     async def replay(self) -> None:
         id_ = self.any()
         if not self.subscribers[id_].disabled:
-            await replayed(self.api, {"id": id_}, "all")
+            await replay_count(self.api, {"id": id_}, "all")
 
     async def tell(self) -> None:
         """An event about one of them, for the others."""

@@ -11,7 +11,7 @@ from service.reconciliation.store import typical_durations
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 DAY = 24 * 3600
 CALLBACKS = """
@@ -40,21 +40,21 @@ ENDED = """
 
 async def test_raw_callbacks_are_kept_for_the_retention_time(api: Api, clock: Clock) -> None:
     await fetch(api.resources, CALLBACKS, BATCH + 1, clock())
-    clock.pass_by(api.resources.settings.retention_callbacks_days * DAY)
+    clock.advance(api.resources.settings.retention_callbacks_days * DAY)
     await prune.prune(api.resources)
     assert len(await fetch(api.resources, "SELECT id FROM callbacks")) == BATCH + 1
-    clock.pass_by(1)
+    clock.advance(1)
     await prune.prune(api.resources)
     assert await fetch(api.resources, "SELECT id FROM callbacks") == []
 
 
 async def test_idempotency_keys_are_kept_for_a_day(api: Api, clock: Clock) -> None:
     headers = {"idempotency-key": "key"}
-    await api.http.post("/v1/subjects", json=a_request(), headers=headers)
-    clock.pass_by(DAY - 1)
+    await api.http.post("/v1/subjects", json=request_body(), headers=headers)
+    clock.advance(DAY - 1)
     await prune.prune(api.resources)
     assert len(await fetch(api.resources, "SELECT key FROM idempotency_keys")) == 1
-    clock.pass_by(1)
+    clock.advance(1)
     await prune.prune(api.resources)
     assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
 
@@ -63,7 +63,7 @@ async def outdated(api: Api) -> int:
     """Keys that are to be forgotten: of one more request, and of those before."""
     count = len(await fetch(api.resources, "SELECT key FROM idempotency_keys"))
     headers = {"idempotency-key": f"{count}"}
-    await api.http.post("/v1/subjects", json=a_request(), headers=headers)
+    await api.http.post("/v1/subjects", json=request_body(), headers=headers)
     await fetch(api.resources, "UPDATE idempotency_keys SET created_at = '2020-01-01Z'")
     return count + 1
 
@@ -76,17 +76,17 @@ async def test_of_all_workers_one_keeps_house_once_a_minute(api: Api, clock: Clo
 
     assert await outdated(api) == 1
     assert await keep_house() == 0
-    clock.pass_by(59.9)
+    clock.advance(59.9)
     assert await outdated(api) == 1
     assert await keep_house() == 1, "within the minute"
-    clock.pass_by(0.1)
+    clock.advance(0.1)
     assert await keep_house() == 0
 
 
 async def test_a_clock_that_was_ahead_puts_no_housekeeping_off(api: Api, clock: Clock) -> None:
-    clock.pass_by(DAY)
+    clock.advance(DAY)
     await prune.sweep(api.resources)
-    clock.pass_by(-DAY)
+    clock.advance(-DAY)
     assert await outdated(api) == 1
     await prune.sweep(api.resources)
     assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
@@ -107,7 +107,7 @@ async def test_durations_are_learnt_from_the_newest_successes_of_each_type(
     assert await learnt(api) is None, "too few to believe"
     await fetch(api.resources, ENDED, "video_refer", clock(), 20, 16.0)
     assert await learnt(api) == {"video_refer": 20}
-    clock.pass_by(DAY)
+    clock.advance(DAY)
     await fetch(api.resources, "UPDATE subjects SET id = 'old' || id WHERE finished_at IS NOT NULL")
     await fetch(api.resources, ENDED, "image_refer", clock(), SAMPLES, 8.0)
     assert await learnt(api) == {"image_refer": 10, "video_refer": 20}
@@ -117,7 +117,7 @@ async def test_what_is_rare_among_the_newest_keeps_what_was_learnt(api: Api, clo
     await api.create()
     await fetch(api.resources, ENDED, "video_refer", clock(), 20, 16.0)
     assert await learnt(api) == {"video_refer": 20}
-    clock.pass_by(DAY)
+    clock.advance(DAY)
     await fetch(api.resources, ENDED, "image_refer", clock(), LOOK_BACK, 4.0)
     assert await learnt(api) == {"image_refer": 5, "video_refer": 20}
 

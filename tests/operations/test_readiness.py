@@ -18,8 +18,8 @@ from tests.kit.test_database import TERMINATE
 from tests.support.api import Api
 from tests.support.database import fetch
 from tests.support.database_access import READ_ONLY, WRITABLE
-from tests.support.subjects import a_request
-from tests.support.waiting import eventually
+from tests.support.request_bodies import request_body
+from tests.support.waiting import wait_until
 
 KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'"
 WELL = {"postgres": "ok", "redis": "ok", "provider": "ok"}
@@ -73,19 +73,19 @@ async def test_as_long_as_nothing_can_be_written_it_is_not_usable(api: Api) -> N
         found = await ready(api, 503)
         assert found["checks"]["postgres"] == "cannot be written to"
         refused = await asyncio.gather(
-            *(api.http.post("/v1/subjects", json=a_request()) for _ in range(5))
+            *(api.http.post("/v1/subjects", json=request_body()) for _ in range(5))
         )
         assert {answer.status_code for answer in refused} == {503}
     await execute(outside, WRITABLE.format(name))
     assert await ready(api) == {"status": "ready", "checks": WELL}
 
     async def are_accepted() -> bool:
-        answer = await api.http.post("/v1/subjects", json=a_request())
+        answer = await api.http.post("/v1/subjects", json=request_body())
         assert answer.status_code in {202, 503}
         return answer.status_code == 202
 
     for _ in range(5):
-        await eventually(are_accepted)
+        await wait_until(are_accepted)
     await api.work()
 
 

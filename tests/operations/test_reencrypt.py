@@ -25,19 +25,19 @@ from service.subscribers.store.signing_keys import SigningKeys
 from service.wiring import open_resources
 from tests.conftest import SECRET_KEY
 from tests.support.api import Api
-from tests.support.callbacks import record, signed, token
-from tests.support.database import blocked, fetch
-from tests.support.rotations import (
-    NOWHERE,
-    Backend,
-    backend,
-    believed,
-    delivered,
-    holds,
-    jwks,
-    rotate,
+from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.http_server import http_server
+from tests.support.secret_rotation import (
+    UNUSED_URL,
+    VerifyingReceiver,
+    deliver_event,
+    published_keys,
+    rotate_secret,
+    verifies_with_key,
+    verifies_with_secret,
+    verifying_receiver,
 )
-from tests.support.simulator import served
 from tests.test_command_line import run
 
 NEXT_KEY = "dGhlIG5leHQgc2VjcmV0IGtleSwgb2YgMzIgYnl0ZXM="
@@ -72,7 +72,7 @@ async def restarted(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Api]:
     """The same service, started with other settings."""
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(process(api, environ))
-        address = await stack.enter_async_context(served(build(opened)))
+        address = await stack.enter_async_context(http_server(build(opened)))
         http = httpx.AsyncClient(
             base_url=address, headers=api.http.headers, trust_env=False, timeout=30
         )
@@ -81,17 +81,17 @@ async def restarted(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Api]:
 
 async def call_back(api: Api, subject_id: str, name: str, number: int) -> int:
     """The status that a signed callback to the address of this name gets."""
-    body = record(subject_id, "processing", updated_at=number)
-    headers = signed(body, api.resources.clock(), f"msg_{number}", ADDED)
+    body = older_callback(subject_id, "processing", updated_at=number)
+    headers = signed_headers(body, api.resources.clock(), f"msg_{number}", ADDED)
     return (await api.http.post(f"/callbacks/{name}", content=body, headers=headers)).status_code
 
 
-async def believing(api: Api, theirs: Backend, made: Mapping[str, Any], new: str) -> None:
+async def believing(api: Api, theirs: VerifyingReceiver, made: Mapping[str, Any], new: str) -> None:
     """One delivery: by all that signed before the change, and as the headers were."""
-    got = await delivered(api, theirs)
+    got = await deliver_event(api, theirs)
     now = api.resources.clock()
-    assert all(believed(one, got, now) for one in (made["secret"], new))
-    assert [holds(one, got) for one in await jwks(api)] == [True, True]
+    assert all(verifies_with_secret(one, got, now) for one in (made["secret"], new))
+    assert [verifies_with_key(one, got) for one in await published_keys(api)] == [True, True]
     assert got[0]["x-own"] == "a header of its own"
 
 
@@ -102,33 +102,33 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
     dropped."""
     await webhook_secrets.add(api.resources, "provider", ADDED)
     account = (await api.http.get("/v1/account/callback-secret")).json()
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(
             theirs.url,
             event_types=["subject.queued"],
             signatures=["v1", "v1a"],
             headers={"x-own": "a header of its own"},
         )
-        new = (await rotate(api, made))["secret"]
+        new = (await rotate_secret(api, made))["secret"]
         theirs.secrets = [made["secret"]]
         await believing(api, theirs, made, new)
         subject = (await api.create())["id"]
         await api.work(Work.DELIVER)
-        old_name = token(api.resources, subject)
+        old_name = url_token(api.resources, subject)
         async with (
             restarted(api, environ | TOLD) as told,
             restarted(api, environ | CHANGED) as changed,
         ):
-            new_name = token(changed.resources, subject)
-            assert token(told.resources, subject) == old_name != new_name
+            new_name = url_token(changed.resources, subject)
+            assert url_token(told.resources, subject) == old_name != new_name
             for number, (one, name) in enumerate(
                 [(told, old_name), (told, new_name), (changed, old_name), (changed, new_name)]
             ):
                 assert await call_back(one, subject, name, number) == 200
             assert await call_back(changed, subject, f"{new_name}x", 9) == 401
-            other = await changed.subscribe(NOWHERE)
-            await rotate(told, other)
-            await rotate(changed, other)
+            other = await changed.subscribe(UNUSED_URL)
+            await rotate_secret(told, other)
+            await rotate_secret(changed, other)
             await told.http.delete(f"/v1/subscribers/{other['id']}")
             await believing(told, theirs, made, new)
             done = await reencrypt.reencrypt(changed.resources)
@@ -149,9 +149,9 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
 async def test_reencrypting_amid_rotations_leaves_nothing_under_the_old_key(
     api: Api, environ: dict[str, str]
 ) -> None:
-    made = [await api.subscribe(NOWHERE, signatures=["v1", "v1a"]) for _ in range(4)]
+    made = [await api.subscribe(UNUSED_URL, signatures=["v1", "v1a"]) for _ in range(4)]
     async with restarted(api, environ | CHANGED) as changed:
-        turns = [rotate(changed, one) for one in made for _ in range(3)]
+        turns = [rotate_secret(changed, one) for one in made for _ in range(3)]
         done, *_ = await asyncio.gather(reencrypt.reencrypt(changed.resources), *turns)
     assert done.unopened == []
     async with process(api, environ | ALONE) as alone:
@@ -164,14 +164,14 @@ async def test_reencrypting_amid_rotations_leaves_nothing_under_the_old_key(
 async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
     api: Api, environ: dict[str, str]
 ) -> None:
-    made = await api.subscribe(NOWHERE)
+    made = await api.subscribe(UNUSED_URL)
     (account,) = await fetch(api.resources, "SELECT account_id FROM subscribers")
     vault, bound = api.resources.encryptor, encryption_context(made["id"])
     async with process(api, environ | CHANGED) as changed:
         async with api.resources.database.transaction() as tx:
             await signing_keys.lock(tx, account["account_id"], made["id"])
             reencrypting = asyncio.create_task(reencrypt.reencrypt(changed))
-            await blocked(api.resources)
+            await wait_until_blocked(api.resources)
             keys = SigningKeys(vault.encrypt(b"the new key", bound), None, None)
             await signing_keys.change(tx, made["id"], keys)
         assert (await reencrypting).anew == 1
@@ -183,7 +183,7 @@ async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
 async def test_who_stands_for_callback_urls_has_nothing_of_its_own_to_seal(
     api: Api, environ: dict[str, str]
 ) -> None:
-    await api.subscribe(NOWHERE)
+    await api.subscribe(UNUSED_URL)
     await fetch(api.resources, "UPDATE subscribers SET type = 'callback', secret = ''")
     async with process(api, environ | CHANGED) as changed:
         assert await reencrypt.reencrypt(changed) == reencrypt.Reencrypted()
@@ -201,7 +201,7 @@ async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
         async with api.resources.database.transaction() as tx:
             await tx.execute(held.with_for_update())
             broken = asyncio.create_task(reencrypt.reencrypt(changed))
-            await blocked(api.resources)
+            await wait_until_blocked(api.resources)
             broken.cancel()
             await asyncio.wait([broken])
         left = (await reencrypt.reencrypt(alone)).unopened
@@ -215,8 +215,8 @@ async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
 async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed(
     api: Api, environ: dict[str, str]
 ) -> None:
-    await api.subscribe(NOWHERE)
-    lost = await api.subscribe(NOWHERE)
+    await api.subscribe(UNUSED_URL)
+    lost = await api.subscribe(UNUSED_URL)
     change = "UPDATE subscribers SET seed = 'sealed elsewhere' WHERE id = $1"
     await fetch(api.resources, change, lost["id"])
     done = await run(environ | CHANGED, "reencrypt")
@@ -254,11 +254,11 @@ async def test_a_kept_callback_with_a_shared_secret_can_be_verified_under_the_ne
     api: Api, environ: dict[str, str]
 ) -> None:
     subject = (await api.create())["id"]
-    path = f"/callbacks/relay/{token(api.resources, subject)}"
+    path = f"/callbacks/relay/{url_token(api.resources, subject)}"
     for number, secret in enumerate((SHARED, "another-secret-altogether")):
         answer = await api.http.post(
             path,
-            content=record(subject, "processing", updated_at=number),
+            content=older_callback(subject, "processing", updated_at=number),
             headers={"x-webhook-secret": secret},
         )
         assert answer.status_code == 401

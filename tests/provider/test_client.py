@@ -21,23 +21,24 @@ from service.provider.remote.outcomes import (
     TaskFound,
     TaskNotFound,
 )
+from tests.support.clock import Clock
 from tests.support.provider_client import (
-    BODY,
+    CREATE_BODY,
     CREATED,
-    PATH,
-    RECORD,
-    Clock,
-    created,
-    looked_up,
-    talking,
+    NOW,
+    TASK_RECORD,
+    create_answer,
+    look_up_answer,
+    provider_client,
 )
-from tests.support.raw_server import envelope, wire
+from tests.support.raw_servers import envelope_response, raw_server
+from tests.support.simulator import PATH
 from tests.support.task_records import BIG, ELEMENT, NEWER, OLDER
 
 
 async def test_a_create_is_posted_and_its_record_read() -> None:
-    async with talking(CREATED) as (provider, server):
-        answer = await provider.create(BODY)
+    async with provider_client(CREATED) as (provider, server):
+        answer = await provider.create(CREATE_BODY)
     assert isinstance(answer, Accepted)
     assert answer.report.provider_task_id == "831922345719271433"
     assert (answer.report.external_task_id, answer.report.status) == ("sub_01", Status.SUBMITTED)
@@ -45,11 +46,11 @@ async def test_a_create_is_posted_and_its_record_read() -> None:
     assert request.line == f"POST {PATH} HTTP/1.1"
     assert request.headers["authorization"] == "Bearer sk-secret"
     assert request.headers["content-type"] == "application/json"
-    assert json.loads(request.body) == BODY
+    assert json.loads(request.body) == CREATE_BODY
 
 
 async def test_a_look_up_names_the_task_in_the_path_and_keeps_every_digit() -> None:
-    async with talking(envelope(0, "SUCCEED", OLDER)) as (provider, server):
+    async with provider_client(envelope_response(0, "SUCCEED", OLDER)) as (provider, server):
         answer = await provider.look_up("sub_01")
         await provider.look_up("sub_01")
         assert server.connections == 1
@@ -62,15 +63,15 @@ async def test_a_look_up_names_the_task_in_the_path_and_keeps_every_digit() -> N
 
 
 async def test_a_base_url_may_end_in_a_slash_and_an_id_cannot_leave_the_path() -> None:
-    async with wire([CREATED]) as server:
-        provider = Provider(server.url + "/", ApiKey("k"), 30.0, Clock())
+    async with raw_server([CREATED]) as server:
+        provider = Provider(server.url + "/", ApiKey("k"), 30.0, Clock(NOW))
         await provider.look_up("../a b?c/é")
         await provider.aclose()
     assert server.requests[0].line == f"GET {PATH}/..%2Fa%20b%3Fc%2F%C3%A9 HTTP/1.1"
 
 
 async def test_the_newer_shape_is_read_in_an_envelope_too() -> None:
-    answer = await looked_up(envelope(0, "", NEWER))
+    answer = await look_up_answer(envelope_response(0, "", NEWER))
     assert isinstance(answer, TaskFound)
     assert answer.report.status is Status.SUCCEEDED
 
@@ -102,8 +103,8 @@ CREATE_ANSWERS = [
 async def test_every_code_has_its_answer_whatever_the_http_status(
     code: int, status: int, expected: CreateAnswer
 ) -> None:
-    assert await created(envelope(code, "words", status=status)) == expected
-    assert await created(envelope(code, "words", status=200)) == expected
+    assert await create_answer(envelope_response(code, "words", status=status)) == expected
+    assert await create_answer(envelope_response(code, "words", status=200)) == expected
 
 
 def test_no_code_of_the_table_is_left_out_of_the_tests() -> None:
@@ -117,7 +118,7 @@ def test_no_code_of_the_table_is_left_out_of_the_tests() -> None:
 async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
     code: int, status: int, expected: CreateAnswer
 ) -> None:
-    answer = await looked_up(envelope(code, "words", status=status))
+    answer = await look_up_answer(envelope_response(code, "words", status=status))
     if isinstance(expected, Refused):
         assert answer == OutcomeUnknown(f"the provider answered {code}: words", was_read=True)
     else:
@@ -125,18 +126,20 @@ async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
 
 
 async def test_two_1201_answers_mean_something_else() -> None:
-    exists = envelope(1201, "external_task_id Already Exists", status=400)
-    assert await created(exists) == AlreadyExists("external_task_id Already Exists")
-    absent = envelope(1201, "Task not found by id sub_01", status=400)
-    assert await looked_up(absent) == TaskNotFound("Task not found by id sub_01")
-    assert isinstance(await looked_up(exists), OutcomeUnknown)
-    assert isinstance(await created(absent), Refused)
-    other = envelope(1200, "Task not found by id sub_01", status=400)
-    assert isinstance(await looked_up(other), OutcomeUnknown)
+    exists = envelope_response(1201, "external_task_id Already Exists", status=400)
+    assert await create_answer(exists) == AlreadyExists("external_task_id Already Exists")
+    absent = envelope_response(1201, "Task not found by id sub_01", status=400)
+    assert await look_up_answer(absent) == TaskNotFound("Task not found by id sub_01")
+    assert isinstance(await look_up_answer(exists), OutcomeUnknown)
+    assert isinstance(await create_answer(absent), Refused)
+    other = envelope_response(1200, "Task not found by id sub_01", status=400)
+    assert isinstance(await look_up_answer(other), OutcomeUnknown)
 
 
 async def test_success_is_told_by_the_code_not_by_the_status() -> None:
-    assert isinstance(await created(envelope(0, "", RECORD, status=500)), Accepted)
+    assert isinstance(
+        await create_answer(envelope_response(0, "", TASK_RECORD, status=500)), Accepted
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ async def test_success_is_told_by_the_code_not_by_the_status() -> None:
 async def test_retry_after_is_honoured_within_bounds(
     header: str, code: int, expected: float
 ) -> None:
-    answer = await created(envelope(code, "", headers=f"retry-after: {header}\r\n"))
+    answer = await create_answer(envelope_response(code, "", headers=f"retry-after: {header}\r\n"))
     assert isinstance(answer, RetryLater)
     assert answer.at_least == pytest.approx(expected)
 
@@ -171,16 +174,16 @@ async def test_retry_after_is_honoured_within_bounds(
         {},
         {"task_id": "1"},
         {"task_id": "", "task_status": "submitted"},
-        RECORD | {"id": "1"},
-        RECORD | {"task_info": {"external_task_id": "sub_02"}},
+        TASK_RECORD | {"id": "1"},
+        TASK_RECORD | {"task_info": {"external_task_id": "sub_02"}},
     ],
 )
 async def test_success_without_a_record_of_our_task_is_in_doubt(data: object) -> None:
-    assert isinstance(await created(envelope(0, "", data)), OutcomeUnknown)
-    assert isinstance(await looked_up(envelope(0, "", data)), OutcomeUnknown)
+    assert isinstance(await create_answer(envelope_response(0, "", data)), OutcomeUnknown)
+    assert isinstance(await look_up_answer(envelope_response(0, "", data)), OutcomeUnknown)
 
 
 async def test_a_record_that_does_not_repeat_our_id_is_believed() -> None:
     record = {"task_id": "1", "task_status": "submitted"}
-    assert isinstance(await created(envelope(0, "", record)), Accepted)
-    assert isinstance(await looked_up(envelope(0, "", record)), TaskFound)
+    assert isinstance(await create_answer(envelope_response(0, "", record)), Accepted)
+    assert isinstance(await look_up_answer(envelope_response(0, "", record)), TaskFound)

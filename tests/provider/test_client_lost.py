@@ -18,8 +18,16 @@ from service.provider.remote.outcomes import (
     OutcomeUnknown,
     RetryLater,
 )
-from tests.support.provider_client import BODY, CREATED, Clock, created, looked_up, talking
-from tests.support.raw_server import Script, envelope, plain
+from tests.support.clock import Clock
+from tests.support.provider_client import (
+    CREATE_BODY,
+    CREATED,
+    NOW,
+    create_answer,
+    look_up_answer,
+    provider_client,
+)
+from tests.support.raw_servers import Script, envelope_response, http_response
 
 
 async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,29 +82,31 @@ LOST: dict[str, bytes | Script] = {
     "no length": says(b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"),
     "a long header": says(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000 + b"\r\n\r\n"),
     "101": says(b"HTTP/1.1 101 No\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"),
-    "200 and nothing": plain(b""),
-    "204": plain(b"", 204),
-    "502 in HTML": plain(b"<html>502</html>", 502),
-    "404 in HTML": plain(b"<html>404</html>", 404),
-    "302": plain(b"", 302, "location: /elsewhere\r\n"),
-    "array": plain(b"[]"),
-    "null": plain(b"null"),
-    "no code": plain(b"{}"),
-    "code a string": plain(b'{"code": "0"}'),
-    "code a boolean": plain(b'{"code": false}'),
-    "code a fraction": plain(b'{"code": 0.0}'),
-    "two codes": plain(b'{"code": null, "code": 0}'),
-    "NaN": plain(b'{"code": NaN}'),
-    "deep": plain(b'{"code": 0, "data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "not UTF-8": plain(b"\xff"),
-    "gzip, not asked for": plain(gzip.compress(CREATED), headers="content-encoding: gzip\r\n"),
-    "a byte too long": plain(CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_ANSWER + 1)),
+    "200 and nothing": http_response(b""),
+    "204": http_response(b"", 204),
+    "502 in HTML": http_response(b"<html>502</html>", 502),
+    "404 in HTML": http_response(b"<html>404</html>", 404),
+    "302": http_response(b"", 302, "location: /elsewhere\r\n"),
+    "array": http_response(b"[]"),
+    "null": http_response(b"null"),
+    "no code": http_response(b"{}"),
+    "code a string": http_response(b'{"code": "0"}'),
+    "code a boolean": http_response(b'{"code": false}'),
+    "code a fraction": http_response(b'{"code": 0.0}'),
+    "two codes": http_response(b'{"code": null, "code": 0}'),
+    "NaN": http_response(b'{"code": NaN}'),
+    "deep": http_response(b'{"code": 0, "data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "not UTF-8": http_response(b"\xff"),
+    "gzip, not asked for": http_response(
+        gzip.compress(CREATED), headers="content-encoding: gzip\r\n"
+    ),
+    "a byte too long": http_response(CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_ANSWER + 1)),
 }
 
 
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST)
 async def test_an_answer_that_is_lost_or_unreadable_leaves_doubt(answer: bytes | Script) -> None:
-    for outcome in (await created(answer), await looked_up(answer)):
+    for outcome in (await create_answer(answer), await look_up_answer(answer)):
         assert isinstance(outcome, OutcomeUnknown)
         assert outcome.reason
         assert "secret" not in outcome.reason
@@ -104,18 +114,25 @@ async def test_an_answer_that_is_lost_or_unreadable_leaves_doubt(answer: bytes |
 
 async def test_the_largest_answer_is_read() -> None:
     whole = CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_ANSWER)
-    assert isinstance(await created(plain(whole)), Accepted)
+    assert isinstance(await create_answer(http_response(whole)), Accepted)
 
 
 @pytest.mark.parametrize("answer", [silence, trickle])
 async def test_no_call_takes_longer_than_its_time(answer: Script) -> None:
-    assert await created(answer, timeout=0.2) == OutcomeUnknown("no whole answer within 0.2 s")
-    assert await looked_up(answer, timeout=0.2) == OutcomeUnknown("no whole answer within 0.2 s")
+    assert await create_answer(answer, timeout=0.2) == OutcomeUnknown(
+        "no whole answer within 0.2 s"
+    )
+    assert await look_up_answer(answer, timeout=0.2) == OutcomeUnknown(
+        "no whole answer within 0.2 s"
+    )
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    async with talking(plain(b"", 307, "location: /elsewhere\r\n")) as (provider, server):
-        assert isinstance(await provider.create(BODY), OutcomeUnknown)
+    async with provider_client(http_response(b"", 307, "location: /elsewhere\r\n")) as (
+        provider,
+        server,
+    ):
+        assert isinstance(await provider.create(CREATE_BODY), OutcomeUnknown)
         assert len(server.requests) == 1
 
 
@@ -123,16 +140,16 @@ async def test_a_refused_connection_means_nothing_was_sent() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        provider = Provider(url, ApiKey("k"), 30.0, Clock())
-        for answer in (await provider.create(BODY), await provider.look_up("x")):
+        provider = Provider(url, ApiKey("k"), 30.0, Clock(NOW))
+        for answer in (await provider.create(CREATE_BODY), await provider.look_up("x")):
             assert isinstance(answer, RetryLater)
             assert (answer.provider_code, answer.at_least, answer.parallel) == (None, 0.0, False)
         await provider.aclose()
 
 
 async def test_a_call_that_finds_no_free_connection_was_not_sent() -> None:
-    async with talking(silence, timeout=1.0) as (provider, server):
-        calls = (provider.create(BODY) for _ in range(MAX_CONNECTIONS + 1))
+    async with provider_client(silence, timeout=1.0) as (provider, server):
+        calls = (provider.create(CREATE_BODY) for _ in range(MAX_CONNECTIONS + 1))
         answers = await asyncio.gather(*calls)
         assert len(server.requests) == MAX_CONNECTIONS
     assert sum(isinstance(answer, OutcomeUnknown) for answer in answers) == MAX_CONNECTIONS
@@ -140,8 +157,8 @@ async def test_a_call_that_finds_no_free_connection_was_not_sent() -> None:
 
 
 async def test_a_call_can_be_cancelled() -> None:
-    async with talking(silence) as (provider, server):
-        call = asyncio.create_task(provider.create(BODY))
+    async with provider_client(silence) as (provider, server):
+        call = asyncio.create_task(provider.create(CREATE_BODY))
         async with asyncio.timeout(10):
             while not server.requests:  # noqa: ASYNC110 - the server's list is no event
                 await asyncio.sleep(0.001)
@@ -153,20 +170,20 @@ async def test_a_call_can_be_cancelled() -> None:
 async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert isinstance(await created(CREATED), Accepted)
+    assert isinstance(await create_answer(CREATED), Accepted)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.binary(max_size=300).map(says)
-    | st.binary(max_size=300).map(plain)
+    | st.binary(max_size=300).map(http_response)
     | st.builds(
-        envelope,
+        envelope_response,
         st.integers() | st.sampled_from(list(CODE_ACTIONS)),
         st.text(),
         st.none() | st.dictionaries(st.text(), st.text()),
     )
 )
 async def test_whatever_is_answered_comes_back_as_a_value(answer: bytes | Script) -> None:
-    assert isinstance(await created(answer), CreateAnswer)
-    assert isinstance(await looked_up(answer), LookUpAnswer)
+    assert isinstance(await create_answer(answer), CreateAnswer)
+    assert isinstance(await look_up_answer(answer), LookUpAnswer)

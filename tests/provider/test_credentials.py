@@ -12,8 +12,9 @@ import pytest
 
 from service.provider.remote.credentials import ApiKey, KeyPair
 from service.provider.remote.outcomes import Accepted, ProviderStopped
-from tests.support.provider_client import BODY, CREATED, NOW, PAIR, Clock, talking
-from tests.support.raw_server import envelope
+from tests.support.clock import Clock
+from tests.support.provider_client import CREATE_BODY, CREATED, KEY_PAIR, NOW, provider_client
+from tests.support.raw_servers import envelope_response
 
 CLOSING = "connection: close\r\n"  # as a script does after its answer
 
@@ -26,7 +27,7 @@ def claims_of(authorization: str) -> dict[str, Any]:
         json.loads(base64.urlsafe_b64decode(part + "==")) for part in signed.split(".")
     )
     assert (scheme, header) == ("Bearer", {"alg": "HS256", "typ": "JWT"})
-    expected = hmac.digest(PAIR.secret_key.encode(), signed.encode(), hashlib.sha256)
+    expected = hmac.digest(KEY_PAIR.secret_key.encode(), signed.encode(), hashlib.sha256)
     assert base64.urlsafe_b64decode(mac + "==") == expected
     assert "=" not in token
     assert isinstance(claims, dict)
@@ -34,12 +35,12 @@ def claims_of(authorization: str) -> dict[str, Any]:
 
 
 async def test_a_pair_of_keys_signs_a_token_and_keeps_it_until_shortly_before_its_end() -> None:
-    clock = Clock()
+    clock = Clock(NOW)
     second = int(NOW.timestamp())
-    async with talking(CREATED, credentials=PAIR, clock=clock) as (provider, server):
+    async with provider_client(CREATED, credentials=KEY_PAIR, clock=clock) as (provider, server):
         for seconds in (0, 1499, 1500):
             clock.now = NOW + timedelta(seconds=seconds)
-            await provider.create(BODY)
+            await provider.create(CREATE_BODY)
     first, again, fresh = (claims_of(one.headers["authorization"]) for one in server.requests)
     assert first == {"iss": "access", "exp": second + 1800, "nbf": second - 5}
     assert again == first
@@ -48,42 +49,48 @@ async def test_a_pair_of_keys_signs_a_token_and_keeps_it_until_shortly_before_it
 
 @pytest.mark.parametrize("code", [1003, 1004])
 async def test_a_refused_token_is_minted_anew_once(code: int) -> None:
-    clock = Clock()
+    clock = Clock(NOW)
 
     async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         clock.now += timedelta(seconds=1)
-        writer.write(envelope(code, "token", status=401, headers=CLOSING))
+        writer.write(envelope_response(code, "token", status=401, headers=CLOSING))
 
-    async with talking(refuse, CREATED, credentials=PAIR, clock=clock) as (provider, server):
-        assert isinstance(await provider.create(BODY), Accepted)
+    async with provider_client(refuse, CREATED, credentials=KEY_PAIR, clock=clock) as (
+        provider,
+        server,
+    ):
+        assert isinstance(await provider.create(CREATE_BODY), Accepted)
         first, second = (claims_of(one.headers["authorization"]) for one in server.requests)
         assert second["exp"] == first["exp"] + 1
-    refused = envelope(code, "token", status=401)
-    async with talking(refused, credentials=PAIR) as (provider, server):
-        assert await provider.create(BODY) == ProviderStopped(code, "token")
+    refused = envelope_response(code, "token", status=401)
+    async with provider_client(refused, credentials=KEY_PAIR) as (provider, server):
+        assert await provider.create(CREATE_BODY) == ProviderStopped(code, "token")
         assert len(server.requests) == 2
 
 
 async def test_calls_refused_together_share_the_new_token() -> None:
-    clock = Clock()
+    clock = Clock(NOW)
     arrived = asyncio.Barrier(2)
 
     async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await arrived.wait()
-        writer.write(envelope(1004, "expired", status=401, headers=CLOSING))
+        writer.write(envelope_response(1004, "expired", status=401, headers=CLOSING))
         clock.now += timedelta(seconds=1)
 
     answers = (refuse, refuse, CREATED)
-    async with talking(*answers, credentials=PAIR, clock=clock) as (provider, server):
-        outcomes = await asyncio.gather(provider.create(BODY), provider.create(BODY))
+    async with provider_client(*answers, credentials=KEY_PAIR, clock=clock) as (provider, server):
+        outcomes = await asyncio.gather(provider.create(CREATE_BODY), provider.create(CREATE_BODY))
     assert {type(outcome) for outcome in outcomes} == {Accepted}
     tokens = [one.headers["authorization"] for one in server.requests]
     assert tokens[0] == tokens[1] != tokens[2] == tokens[3]
 
 
 async def test_an_api_key_that_is_refused_is_not_tried_again() -> None:
-    async with talking(envelope(1004, "expired", status=401)) as (provider, server):
-        assert await provider.create(BODY) == ProviderStopped(1004, "expired")
+    async with provider_client(envelope_response(1004, "expired", status=401)) as (
+        provider,
+        server,
+    ):
+        assert await provider.create(CREATE_BODY) == ProviderStopped(1004, "expired")
         assert len(server.requests) == 1
 
 

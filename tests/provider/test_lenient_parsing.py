@@ -19,8 +19,16 @@ from service.provider.remote.outcomes import (
     TaskNotFound,
     Unreadable,
 )
-from tests.support.provider_client import BODY, CREATED, PAIR, RECORD, created, looked_up, talking
-from tests.support.raw_server import Script, envelope, plain
+from tests.support.provider_client import (
+    CREATE_BODY,
+    CREATED,
+    KEY_PAIR,
+    TASK_RECORD,
+    create_answer,
+    look_up_answer,
+    provider_client,
+)
+from tests.support.raw_servers import Script, envelope_response, http_response
 
 RAW = CREATED.partition(b"\r\n\r\n")[2]
 BOM = b"\xef\xbb\xbf"
@@ -32,47 +40,51 @@ def deflated(content: bytes, bits: int) -> bytes:
 
 
 READABLE = {
-    "gzip": plain(gzip.compress(RAW), headers="content-encoding: gzip\r\n"),
-    "x-gzip": plain(gzip.compress(RAW), headers="content-encoding: X-GZIP\r\n"),
-    "gzip that is not said": plain(gzip.compress(RAW)),
-    "gzip that is only said": plain(RAW, headers="content-encoding: gzip\r\n"),
-    "gzip and a mark": plain(gzip.compress(BOM + RAW), headers="content-encoding: gzip\r\n"),
-    "something behind gzip": plain(gzip.compress(RAW) + b"\0\0"),
-    "deflate": plain(deflated(RAW, 15), headers="content-encoding: deflate\r\n"),
-    "deflate without zlib's": plain(deflated(RAW, -15), headers="content-encoding: Deflate\r\n"),
-    "deflate that is only said": plain(RAW, headers="content-encoding: deflate\r\n"),
-    "a mark": plain(BOM + RAW),
-    "a character set": plain(RAW, headers="content-encoding: utf-8\r\n"),
-    "blanks around": plain(b"\r\n " + RAW + b"\n"),
-    "a header of 9000 bytes": plain(RAW, headers=f"x: {'y' * 9000}\r\n"),
-    "code as text": plain(json.dumps({"code": " 0 ", "data": RECORD}).encode()),
+    "gzip": http_response(gzip.compress(RAW), headers="content-encoding: gzip\r\n"),
+    "x-gzip": http_response(gzip.compress(RAW), headers="content-encoding: X-GZIP\r\n"),
+    "gzip that is not said": http_response(gzip.compress(RAW)),
+    "gzip that is only said": http_response(RAW, headers="content-encoding: gzip\r\n"),
+    "gzip and a mark": http_response(
+        gzip.compress(BOM + RAW), headers="content-encoding: gzip\r\n"
+    ),
+    "something behind gzip": http_response(gzip.compress(RAW) + b"\0\0"),
+    "deflate": http_response(deflated(RAW, 15), headers="content-encoding: deflate\r\n"),
+    "deflate without zlib's": http_response(
+        deflated(RAW, -15), headers="content-encoding: Deflate\r\n"
+    ),
+    "deflate that is only said": http_response(RAW, headers="content-encoding: deflate\r\n"),
+    "a mark": http_response(BOM + RAW),
+    "a character set": http_response(RAW, headers="content-encoding: utf-8\r\n"),
+    "blanks around": http_response(b"\r\n " + RAW + b"\n"),
+    "a header of 9000 bytes": http_response(RAW, headers=f"x: {'y' * 9000}\r\n"),
+    "code as text": http_response(json.dumps({"code": " 0 ", "data": TASK_RECORD}).encode()),
 }
 
 
 @pytest.mark.parametrize("kind", READABLE)
 async def test_an_answer_is_read_however_it_is_wrapped(kind: str) -> None:
-    assert isinstance(await created(READABLE[kind]), Accepted)
-    assert isinstance(await looked_up(READABLE[kind]), TaskFound)
+    assert isinstance(await create_answer(READABLE[kind]), Accepted)
+    assert isinstance(await look_up_answer(READABLE[kind]), TaskFound)
 
 
 async def test_a_code_in_text_means_what_it_means_as_a_number() -> None:
     def says(code: str, words: str = "words") -> bytes:
-        return plain(json.dumps({"code": code, "message": words}).encode())
+        return http_response(json.dumps({"code": code, "message": words}).encode())
 
-    assert await created(says("1303")) == RetryLater(1303, "words", 1.0, parallel=True)
-    assert await created(says("1102")) == ProviderStopped(1102, "words")
-    assert await created(says("1301")) == Refused(1301, "words")
-    assert await looked_up(says("1201", "Task not found")) == TaskNotFound("Task not found")
+    assert await create_answer(says("1303")) == RetryLater(1303, "words", 1.0, parallel=True)
+    assert await create_answer(says("1102")) == ProviderStopped(1102, "words")
+    assert await create_answer(says("1301")) == Refused(1301, "words")
+    assert await look_up_answer(says("1201", "Task not found")) == TaskNotFound("Task not found")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda raw: deflated(raw, 15)])
 async def test_what_is_large_once_unpacked_is_not_unpacked_to_its_end(pack: object) -> None:
     assert callable(pack)
     headers = "content-encoding: deflate\r\n"
-    whole = await created(plain(pack(RAW.ljust(MAX_ANSWER)), headers=headers))
+    whole = await create_answer(http_response(pack(RAW.ljust(MAX_ANSWER)), headers=headers))
     assert isinstance(whole, Accepted)
     for size in (MAX_ANSWER + 1, 50_000_000):
-        answer = await created(plain(pack(RAW.ljust(size)), headers=headers))
+        answer = await create_answer(http_response(pack(RAW.ljust(size)), headers=headers))
         assert isinstance(answer, Unreadable)
         assert f"more than {MAX_ANSWER} bytes" in answer.reason
 
@@ -80,28 +92,28 @@ async def test_what_is_large_once_unpacked_is_not_unpacked_to_its_end(pack: obje
 PAGE = b"<!DOCTYPE html>\n<title>502 Bad Gateway</title>\x1b[2J"
 SHOWN = r"<!DOCTYPE html>\n<title>502 Bad Gateway</title>\x1b[2J"
 UNREADABLE = {
-    "a page": (plain(PAGE, 502), SHOWN),
-    "a packed page": (plain(gzip.compress(PAGE), 502), SHOWN),
-    "nothing": (plain(b""), ""),
-    "a number": (plain(b"12"), "12"),
-    "no code": (plain(b'{"errcode": 40001}'), '{"errcode": 40001}'),
-    "a code in words": (plain(b'{"code": "ok"}'), '{"code": "ok"}'),
-    "a fraction": (plain(b'{"code": "0.0"}'), '{"code": "0.0"}'),
-    "no record": (plain(b'{"code": 0}'), '{"code": 0}'),
+    "a page": (http_response(PAGE, 502), SHOWN),
+    "a packed page": (http_response(gzip.compress(PAGE), 502), SHOWN),
+    "nothing": (http_response(b""), ""),
+    "a number": (http_response(b"12"), "12"),
+    "no code": (http_response(b'{"errcode": 40001}'), '{"errcode": 40001}'),
+    "a code in words": (http_response(b'{"code": "ok"}'), '{"code": "ok"}'),
+    "a fraction": (http_response(b'{"code": "0.0"}'), '{"code": "0.0"}'),
+    "no record": (http_response(b'{"code": 0}'), '{"code": 0}'),
     "another protocol": (b"220 mail.example.com ESMTP\r\n", ""),
     "a coding nobody asked for": (
-        plain(b"\x0b\2", headers="content-encoding: br\r\n"),
+        http_response(b"\x0b\2", headers="content-encoding: br\r\n"),
         r"\x0b\x02",
     ),
-    "half of what was packed": (plain(gzip.compress(PAGE)[:10]), "\\x1f\ufffd\\x08\\x00"),
-    "too long": (plain(b"x, " * MAX_ANSWER), "x, " * 67),
+    "half of what was packed": (http_response(gzip.compress(PAGE)[:10]), "\\x1f\ufffd\\x08\\x00"),
+    "too long": (http_response(b"x, " * MAX_ANSWER), "x, " * 67),
 }
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 async def test_what_nobody_can_read_is_shown_by_its_beginning(kind: str) -> None:
     answer, shown = UNREADABLE[kind]
-    for came in (await created(answer), await looked_up(answer)):
+    for came in (await create_answer(answer), await look_up_answer(answer)):
         assert isinstance(came, Unreadable)
         assert came.beginning.isprintable()
         assert len(came.beginning) <= MOST_SHOWN
@@ -111,9 +123,9 @@ async def test_what_nobody_can_read_is_shown_by_its_beginning(kind: str) -> None
 
 async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
     """What is shown of a page that repeats these words."""
-    page = plain(f"<p>{repeated}</p>".encode())
-    async with talking(page, credentials=credentials) as (provider, _):
-        came = await provider.create(BODY)
+    page = http_response(f"<p>{repeated}</p>".encode())
+    async with provider_client(page, credentials=credentials) as (provider, _):
+        came = await provider.create(CREATE_BODY)
     assert isinstance(came, Unreadable)
     return came.beginning
 
@@ -126,11 +138,14 @@ async def test_no_secret_is_shown_that_an_answer_repeats() -> None:
 
 
 async def test_the_token_in_use_is_not_shown() -> None:
-    async with talking(CREATED, plain(b"x"), credentials=PAIR) as (provider, server):
-        await provider.create(BODY)
+    async with provider_client(CREATED, http_response(b"x"), credentials=KEY_PAIR) as (
+        provider,
+        server,
+    ):
+        await provider.create(CREATE_BODY)
         token = server.requests[0].headers["authorization"].removeprefix("Bearer ")
-        server.answers[0] = plain(f"it was {token}.".encode())
-        came = await provider.create(BODY)
+        server.answers[0] = http_response(f"it was {token}.".encode())
+        came = await provider.create(CREATE_BODY)
     assert isinstance(came, Unreadable)
     assert came.beginning == "it was ***."
 
@@ -139,6 +154,6 @@ async def test_what_is_lost_or_in_doubt_was_not_unreadable() -> None:
     async def close(*_: object) -> None:
         """Hang up without a word."""
 
-    lost: list[bytes | Script] = [close, envelope(5000, "x")]
+    lost: list[bytes | Script] = [close, envelope_response(5000, "x")]
     for answer in lost:
-        assert type(await looked_up(answer)) is OutcomeUnknown
+        assert type(await look_up_answer(answer)) is OutcomeUnknown

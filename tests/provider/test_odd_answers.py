@@ -11,17 +11,16 @@ from service.delivery.remote.outcomes import Answered
 from service.delivery.remote.webhook import WebhookSender
 from service.kit.network.bounded_http import MAX_HEAD
 from service.kit.network.ssrf_guard import AddressGuard
-from tests.support.scripted_servers import (
+from tests.support.raw_servers import (
     LOOPBACK,
-    PATIENCE,
-    SHORT,
+    SHORT_TIMEOUT,
+    TIMEOUT,
     Script,
-    answered,
-    failed,
-    listening,
-    request,
-    saying,
+    read_request,
+    respond,
+    scripted_server,
 )
+from tests.support.webhook_attempts import answered_attempt, failure_reason
 
 LARGE = b"Content-Security-Policy: " + b"x" * 9000
 # What follows the status line.
@@ -62,7 +61,7 @@ def pieces(answer: bytes, how: str) -> Iterator[bytes]:
 
 def saying_in_pieces(answer: bytes, how: str) -> Script:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await request(reader)
+        await read_request(reader)
         for piece in pieces(answer, how):
             writer.write(piece)
             await asyncio.sleep(0)  # each is read before the next one is written
@@ -80,7 +79,9 @@ LONG = 1000  # bytes: what has more takes too long byte by byte
     [(kind, how) for kind in ODD for how in HOW[: 2 if len(ODD[kind]) > LONG else 3]],
 )
 async def test_a_status_stands_whatever_is_odd_behind_it(kind: str, how: str) -> None:
-    answer = await answered(saying_in_pieces(b"HTTP/1.1 200 OK\r\n" + ODD[kind], how), SHORT)
+    answer = await answered_attempt(
+        saying_in_pieces(b"HTTP/1.1 200 OK\r\n" + ODD[kind], how), SHORT_TIMEOUT
+    )
     assert answer.status == 200
     assert answer.body in {b"ok", b""}
 
@@ -89,20 +90,20 @@ async def test_a_status_stands_whatever_is_odd_behind_it(kind: str, how: str) ->
 @pytest.mark.parametrize("kind", ["a length twice", "a chunk that is none"])
 async def test_whatever_the_status_is_it_stands(kind: str, status: int) -> None:
     answer = b"HTTP/1.1 %d Odd\r\n" % status + ODD[kind]
-    assert (await answered(saying(answer))).status == status
+    assert (await answered_attempt(respond(answer))).status == status
 
 
 async def test_retry_after_is_read_from_an_odd_head() -> None:
     head = b"HTTP/1.1 503 x\r\n: odd\r\nretry-after:  120 \r\nContent-Length: 0\r\n\r\n"
-    answer = await answered(saying(head))
+    answer = await answered_attempt(respond(head))
     assert (answer.status, answer.retry_after) == (503, "120")
 
 
 async def test_a_broken_body_is_not_waited_for() -> None:
     """The connection stays open on their side, and the time-out is far away."""
     script = saying_in_pieces(b"HTTP/1.1 200 OK\r\n" + ODD["a chunk that is none"], "in one piece")
-    async with asyncio.timeout(PATIENCE / 2):
-        assert (await answered(script, PATIENCE)).status == 200
+    async with asyncio.timeout(TIMEOUT / 2):
+        assert (await answered_attempt(script, TIMEOUT)).status == 200
 
 
 @pytest.mark.parametrize("kind", ["a length twice", "a chunk that is none", *list(ODD)[:2]])
@@ -113,13 +114,13 @@ async def test_a_connection_with_an_odd_answer_is_not_used_again(kind: str) -> N
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = next(connections)
         while True:
-            await request(reader)
+            await read_request(reader)
             used.append(connection)
             writer.write(b"HTTP/1.1 200 OK\r\n" + ODD[kind])
 
-    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
+    async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         for _ in range(2):
-            attempt = await sender.post(url, {}, b"{}", PATIENCE)
+            attempt = await sender.post(url, {}, b"{}", TIMEOUT)
             assert isinstance(attempt, Answered)
             assert attempt.status == 200
     assert used == [1, 2]
@@ -130,7 +131,7 @@ async def test_what_is_said_on_a_connection_that_rests_ends_it() -> None:
     resting, ended = asyncio.Event(), asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await request(reader)
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         await resting.wait()
         writer.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")
@@ -138,12 +139,12 @@ async def test_what_is_said_on_a_connection_that_rests_ends_it() -> None:
             assert await reader.read(1) == b""
         ended.set()
 
-    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
-        assert isinstance(await sender.post(url, {}, b"{}", PATIENCE), Answered)
+    async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
+        assert isinstance(await sender.post(url, {}, b"{}", TIMEOUT), Answered)
         resting.set()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await ended.wait()
-        attempt = await sender.post(url, {}, b"{}", PATIENCE)
+        attempt = await sender.post(url, {}, b"{}", TIMEOUT)
     assert isinstance(attempt, Answered)
     assert attempt.status == 200
 
@@ -154,7 +155,7 @@ ODD_INTERIM = b"HTTP/1.1 103 Early Hints\r\n: odd\r\n\r\n"
 @pytest.mark.parametrize("how", ["in one piece", "byte by byte"])
 async def test_an_interim_answer_is_passed_over_however_odd_it_is(how: str) -> None:
     answer = ODD_INTERIM * 3 + b"\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok"
-    found = await answered(saying_in_pieces(answer, how))
+    found = await answered_attempt(saying_in_pieces(answer, how))
     assert (found.status, found.body) == (201, b"ok")
 
 
@@ -166,18 +167,18 @@ async def test_an_interim_answer_is_passed_over_however_odd_it_is(how: str) -> N
     ],
 )
 async def test_an_odd_head_is_as_long_as_any_at_most(answer: bytes) -> None:
-    assert await failed(saying(answer)) == "protocol"
+    assert await failure_reason(respond(answer)) == "protocol"
 
 
 async def test_an_odd_head_that_does_not_end_is_no_answer() -> None:
-    assert await failed(saying(b"HTTP/1.1 200 OK\r\n: odd\r\nConte")) == "reset"
+    assert await failure_reason(respond(b"HTTP/1.1 200 OK\r\n: odd\r\nConte")) == "reset"
     script = saying_in_pieces(b"HTTP/1.1 200 OK\r\n: odd\r\nConte", "in one piece")
-    assert await failed(script, SHORT) == "timeout"
+    assert await failure_reason(script, SHORT_TIMEOUT) == "timeout"
 
 
 @pytest.mark.parametrize("status", [b"HTTP/1.1 2x0 OK", b"HTTP/1.1 99 OK", b"ICY 200 OK"])
 async def test_without_a_status_there_is_no_answer(status: bytes) -> None:
-    assert await failed(saying(status + b"\r\n: odd\r\n\r\n")) == "protocol"
+    assert await failure_reason(respond(status + b"\r\n: odd\r\n\r\n")) == "protocol"
 
 
 async def test_a_whole_answer_leaves_the_connection_for_the_next_one() -> None:
@@ -186,14 +187,14 @@ async def test_a_whole_answer_leaves_the_connection_for_the_next_one() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = b"%d" % next(connections)
         while True:
-            await request(reader)
+            await read_request(reader)
             head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             for piece in pieces(head + b"1\r\n" + connection + b"\r\n0\r\n\r\n", "byte by byte"):
                 writer.write(piece)
                 await asyncio.sleep(0)
 
-    async with listening(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
+    async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         for _ in range(3):
-            attempt = await sender.post(url, {}, b"{}", PATIENCE)
+            attempt = await sender.post(url, {}, b"{}", TIMEOUT)
             assert isinstance(attempt, Answered)
             assert attempt.body == b"1"

@@ -13,7 +13,7 @@ from service.provider.domain.task_reports import Status, read_callback
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.representation import public_subject
-from tests.support.subjects import NOW, a_subject
+from tests.support.subjects import NOW, make_subject
 
 RESULT = {
     "element_id": "770000000000000001",
@@ -31,7 +31,7 @@ MOMENT = to_milliseconds(NOW)
 def body(state: State, **changes: Any) -> bytes:  # noqa: ANN401
     """What is sent for a subject in this state."""
     finished = NOW if state in {State.SUCCEEDED, State.FAILED, State.CANCELED} else None
-    subject = a_subject(state=state, finished_at=finished, **changes)
+    subject = make_subject(state=state, finished_at=finished, **changes)
     return callback_body(json.loads(subject_event(subject).body)["data"], subject)
 
 
@@ -94,7 +94,7 @@ def test_every_state_has_a_word() -> None:
 
 
 def test_an_event_reads_as_its_subject_does_now_to_the_millisecond() -> None:
-    made = a_subject(
+    made = make_subject(
         state=State.SUCCEEDED,
         result=RESULT,
         created_at=NOW + timedelta(microseconds=1999),
@@ -162,7 +162,7 @@ ECHO = {"frontal_image": "iVBORw0KGgo=", "refer_images": [{"image_url": "iVBORw0
 def test_media_are_named_by_the_providers_urls_else_by_the_callers_and_never_in_base64(
     given: object, made: object, sent: object
 ) -> None:
-    document = {**a_subject().document, "element_image_list": given}
+    document = {**make_subject().document, "element_image_list": given}
     result = RESULT | ({} if made is None else {"element_image_list": made})
     record = json.loads(body(State.SUCCEEDED, document=document, result=result))
     (element,) = record["task_result"]["elements"]
@@ -172,11 +172,11 @@ def test_media_are_named_by_the_providers_urls_else_by_the_callers_and_never_in_
 
 def test_a_film_is_named_by_its_url() -> None:
     film = {"refer_videos": [{"video_url": "https://a/1.mp4"}]}
-    document = {**a_subject().document, "element_video_list": film}
+    document = {**make_subject().document, "element_video_list": film}
     record = json.loads(body(State.SUCCEEDED, document=document, result=RESULT))
     assert record["task_result"]["elements"][0]["element_video_list"] == film
 
 
 def test_the_public_subject_does_not_name_media() -> None:
-    subject = a_subject(state=State.SUCCEEDED, result=RESULT | {"element_image_list": THEIRS})
+    subject = make_subject(state=State.SUCCEEDED, result=RESULT | {"element_image_list": THEIRS})
     assert public_subject(subject)["subject"] == RESULT

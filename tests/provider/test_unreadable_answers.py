@@ -22,12 +22,12 @@ from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.media_host import gallery
-from tests.support.raw_server import envelope, plain, wire
+from tests.support.media_host import media_host
+from tests.support.raw_servers import envelope_response, http_response, raw_server
 
-PAGE = plain(b"<h1>It works!</h1> Bearer a-provider-key", 502)
-ABSENT = envelope(1201, "Task not found", status=400)
-OF_ANOTHER = envelope(
+PAGE = http_response(b"<h1>It works!</h1> Bearer a-provider-key", 502)
+ABSENT = envelope_response(1201, "Task not found", status=400)
+OF_ANOTHER = envelope_response(
     0,
     data={
         "task_id": "179598315106800000",
@@ -45,7 +45,7 @@ async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes])
         found = await subjects.get(tx, subject_id)
     assert found is not None
     given = list(answers)
-    async with wire(given) as server:
+    async with raw_server(given) as server:
         theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
         for _ in given:
             await poll.poll(replace(resources, provider=theirs), found)
@@ -63,7 +63,7 @@ async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
     first = made["created_at"]
     await asked(api.resources, made["id"], [PAGE] * (MANY - 1))
     assert await provider_check(api.resources) == "ok"
-    clock.pass_by(60)
+    clock.advance(60)
     await asked(api.resources, made["id"], [PAGE])
     found = await readiness.check_readiness(api.resources)
     assert (found.usable, found.status) == (True, "degraded")
@@ -73,7 +73,7 @@ async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
     assert await provider_check(api.resources) == "ok"
 
 
-@pytest.mark.parametrize("read", [ABSENT, envelope(5000, "x"), OF_ANOTHER])
+@pytest.mark.parametrize("read", [ABSENT, envelope_response(5000, "x"), OF_ANOTHER])
 async def test_one_that_can_be_read_between_them_ends_the_row(api: Api, read: bytes) -> None:
     made = await api.create()
     await asked(api.resources, made["id"], [PAGE] * (MANY - 1) + [read] + [PAGE] * (MANY - 1))
@@ -85,9 +85,9 @@ async def test_readiness_shows_them_no_more_once_none_came_for_longer_than_look_
 ) -> None:
     made = await api.create()
     await asked(api.resources, made["id"], [PAGE] * MANY)
-    clock.pass_by(RECENT.total_seconds())
+    clock.advance(RECENT.total_seconds())
     assert await provider_check(api.resources) != "ok"
-    clock.pass_by(1)
+    clock.advance(1)
     assert await provider_check(api.resources) == "ok"
 
 
@@ -98,7 +98,7 @@ async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
     other = replace(api.resources, typical_durations=TypicalDurations())
     await asked(other, made["id"], [ABSENT])
     await asked(api.resources, made["id"], [PAGE] * MANY)
-    clock.pass_by(BELIEVED_FOR.total_seconds())
+    clock.advance(BELIEVED_FOR.total_seconds())
     await asked(other, made["id"], [ABSENT])
     assert await provider_check(api.resources) == "ok"
 
@@ -106,7 +106,7 @@ async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
 async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
     api: Api, logged: list[EventDict]
 ) -> None:
-    async with gallery() as media, wire([PAGE]) as server:
+    async with media_host() as media, raw_server([PAGE]) as server:
         theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
         resources = replace(api.resources, provider=theirs)
         for _ in range(MANY):

@@ -18,7 +18,7 @@ from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import Remote
+from tests.support.simulator import SimulatorClient
 
 USUALLY = DEFAULT_DURATIONS["image_refer"]
 REFUSE = """
@@ -33,11 +33,11 @@ async def state(api: Api, subject_id: str) -> str:
     return str((await api.read(subject_id))["state"])
 
 
-async def looked_up(provider: Remote) -> int:
+async def looked_up(provider: SimulatorClient) -> int:
     return len((await provider.ledger())["lookups"])
 
 
-async def sent(api: Api, provider: Remote, **fault: Any) -> str:  # noqa: ANN401
+async def sent(api: Api, provider: SimulatorClient, **fault: Any) -> str:  # noqa: ANN401
     """A submitted subject whose callbacks are lost."""
     await provider.admin("faults", {"lose": True} | fault)
     subject_id: str = (await api.create())["id"]
@@ -51,35 +51,37 @@ def actions(logged: list[EventDict]) -> list[object]:
 
 
 async def test_with_every_callback_lost_a_subject_reaches_its_end_by_being_asked_for(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     subject_id = await sent(api, provider)
     await provider.ended(subject_id)
-    clock.pass_by(USUALLY - 0.1)
+    clock.advance(USUALLY - 0.1)
     before = await looked_up(provider)
     await api.work(Work.RECONCILE)
     assert await looked_up(provider) == before, "not before it usually takes"
-    clock.pass_by(0.1)
+    clock.advance(0.1)
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "succeeded"
     assert await api.violations() == []
 
 
 async def test_a_failure_that_nobody_called_back_about_is_found(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     subject_id = await sent(api, provider, fail="no face was found")
     await provider.ended(subject_id)
-    clock.pass_by(USUALLY)
+    clock.advance(USUALLY)
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["error"]["message"] == "no face was found"
 
 
-async def test_the_gaps_between_look_ups_widen(api: Api, provider: Remote, clock: Clock) -> None:
+async def test_the_gaps_between_look_ups_widen(
+    api: Api, provider: SimulatorClient, clock: Clock
+) -> None:
     await sent(api, provider, **NEVER)
     before, asked = await looked_up(provider), []
     for second in range(1, 41):
-        clock.pass_by(1)
+        clock.advance(1)
         await api.work(Work.RECONCILE)
         if await looked_up(provider) > before:
             before += 1
@@ -92,25 +94,29 @@ async def test_the_gaps_between_look_ups_widen(api: Api, provider: Remote, clock
 
 @pytest.mark.parametrize("fault", [{"code": 5001}, {"code": 1000}, {"answer": "garbage"}])
 async def test_a_look_up_without_an_answer_is_made_again(
-    api: Api, provider: Remote, clock: Clock, logged: list[EventDict], fault: dict[str, Any]
+    api: Api,
+    provider: SimulatorClient,
+    clock: Clock,
+    logged: list[EventDict],
+    fault: dict[str, Any],
 ) -> None:
     subject_id = await sent(api, provider)
     await provider.ended(subject_id)
     await provider.admin("faults", fault | {"on": "query"})
-    clock.pass_by(USUALLY)
+    clock.advance(USUALLY)
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "submitted"
     assert "no_answer" in actions(logged)
-    clock.pass_by(USUALLY * 2)
+    clock.advance(USUALLY * 2)
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "succeeded"
 
 
 async def test_a_word_nobody_knows_is_reported_and_asked_about_again(
-    api: Api, provider: Remote, clock: Clock, logged: list[EventDict]
+    api: Api, provider: SimulatorClient, clock: Clock, logged: list[EventDict]
 ) -> None:
     subject_id = await sent(api, provider, stuck=True, words={"processing": "pondering"})
-    clock.pass_by(USUALLY)
+    clock.advance(USUALLY)
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "submitted"
     (line,) = [line for line in logged if line.get("action") == "unknown_status"]
@@ -124,14 +130,14 @@ async def test_a_provider_that_forgets_what_it_took_changes_nothing(
     await transition(
         api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id="gone")
     )
-    clock.pass_by(USUALLY)
+    clock.advance(USUALLY)
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "submitted"
     assert logged[-1]["verdict"] == "anomaly"
 
 
 async def test_a_lost_subject_that_never_arrived_is_sent_again_after_the_grace(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("faults", {"answer": "drop", "code": 5002})
     subject_id = (await api.create())["id"]
@@ -140,11 +146,11 @@ async def test_a_lost_subject_that_never_arrived_is_sent_again_after_the_grace(
     for _ in range(int(grace)):
         await api.work(Work.RECONCILE)
         assert await state(api, subject_id) == "unconfirmed", "it may still be on its way"
-        clock.pass_by(1)
-    clock.pass_by(grace)
+        clock.advance(1)
+    clock.advance(grace)
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "queued"
-    clock.pass_by(60)
+    clock.advance(60)
     await api.work(Work.SUBMIT)
     assert (await api.ended(subject_id))["state"] == "succeeded"
     accepted = [one["outcome"] for one in (await provider.ledger(subject_id))["creates"]]
@@ -153,12 +159,12 @@ async def test_a_lost_subject_that_never_arrived_is_sent_again_after_the_grace(
 
 
 async def test_a_look_up_that_was_overtaken_by_a_new_submission_is_late(
-    api: Api, provider: Remote, clock: Clock, logged: list[EventDict]
+    api: Api, provider: SimulatorClient, clock: Clock, logged: list[EventDict]
 ) -> None:
     await provider.admin("faults", {"answer": "drop", "code": 5002})
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
-    clock.pass_by(60)
+    clock.advance(60)
     (stale,) = await poll.claim(api.resources, 1)
     await transition(api.resources, subject_id, StatusUpdate(Signal.ABSENT))
     (fresh,) = await submit.claim(api.resources, 1)
@@ -168,44 +174,44 @@ async def test_a_look_up_that_was_overtaken_by_a_new_submission_is_late(
 
 
 async def test_a_lapsed_lease_is_taken_up_once_and_its_late_answer_changes_nothing(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("faults", NEVER | {"times": None})
     subjects = [(await api.create())["id"] for _ in range(5)]
     claimed = await submit.claim(api.resources, 10)
-    clock.pass_by(api.resources.settings.lease - 1)
+    clock.advance(api.resources.settings.lease - 1)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await state(api, subjects[0]) == "submitting"
-    clock.pass_by(1)
+    clock.advance(1)
     await asyncio.gather(*(expired_leases_and_deadlines.sweep(api.resources) for _ in range(4)))
     assert {await state(api, one) for one in subjects} == {"unconfirmed"}
-    clock.pass_by(-api.resources.settings.lease)  # the worker looked at its lease, and then slept
+    clock.advance(-api.resources.settings.lease)  # the worker looked at its lease, and then slept
     for one in claimed:
         await submit.submit(api.resources, one)
-    clock.pass_by(api.resources.settings.lease)
+    clock.advance(api.resources.settings.lease)
     assert {await state(api, one) for one in subjects} == {"unconfirmed"}
     await api.work(Work.RECONCILE)
     assert {await state(api, one) for one in subjects} == {"submitted"}
     assert await api.violations() == []
 
 
-async def queued(api: Api, _provider: Remote) -> str:
+async def queued(api: Api, _provider: SimulatorClient) -> str:
     return str((await api.create())["id"])
 
 
-async def submitting(api: Api, provider: Remote) -> str:
+async def submitting(api: Api, provider: SimulatorClient) -> str:
     subject_id = await queued(api, provider)
     await submit.claim(api.resources, 1)
     return subject_id
 
 
-async def unconfirmed(api: Api, provider: Remote) -> str:
+async def unconfirmed(api: Api, provider: SimulatorClient) -> str:
     subject_id = await submitting(api, provider)
     await transition(api.resources, subject_id, StatusUpdate(Signal.LOST))
     return subject_id
 
 
-async def processing(api: Api, provider: Remote) -> str:
+async def processing(api: Api, provider: SimulatorClient) -> str:
     subject_id = await unconfirmed(api, provider)
     await transition(
         api.resources, subject_id, StatusUpdate(Signal.PROCESSING, provider_task_id="1")
@@ -216,15 +222,15 @@ async def processing(api: Api, provider: Remote) -> str:
 @pytest.mark.parametrize("reach", [queued, submitting, unconfirmed, processing])
 async def test_whatever_takes_too_long_fails_at_its_deadline(
     api: Api,
-    provider: Remote,
+    provider: SimulatorClient,
     clock: Clock,
-    reach: Callable[[Api, Remote], Awaitable[str]],
+    reach: Callable[[Api, SimulatorClient], Awaitable[str]],
 ) -> None:
     subject_id = await reach(api, provider)
-    clock.pass_by(api.resources.settings.task_deadline - 0.1)
+    clock.advance(api.resources.settings.task_deadline - 0.1)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert (await api.read(subject_id))["finished_at"] is None
-    clock.pass_by(0.1)
+    clock.advance(0.1)
     await expired_leases_and_deadlines.sweep(api.resources)
     subject = await api.read(subject_id)
     assert (subject["state"], subject["error"]["code"]) == ("failed", "deadline_exceeded")
@@ -243,7 +249,7 @@ async def test_a_subject_that_cannot_be_ended_does_not_keep_the_sweep_from_the_o
         " FROM events WHERE subject_id = $1"
     )
     await fetch(api.resources, copy, stuck)
-    clock.pass_by(api.resources.settings.task_deadline)
+    clock.advance(api.resources.settings.task_deadline)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert [await state(api, one) for one in (stuck, other)] == ["queued", "failed"]
     assert actions(logged).count("fault") == 1
@@ -263,7 +269,7 @@ async def test_one_sweep_ends_more_than_a_batch_of_what_is_past_its_deadline(
 ) -> None:
     await api.create()
     await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH_SIZE * 2)
-    clock.pass_by(api.resources.settings.task_deadline)
+    clock.advance(api.resources.settings.task_deadline)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await fetch(api.resources, "SELECT id FROM subjects WHERE state <> 'failed'") == []
     (row,) = await fetch(api.resources, ENDED)
@@ -276,7 +282,7 @@ async def test_one_sweep_takes_up_more_than_a_batch_of_lapsed_leases(
     await api.create()
     await submit.claim(api.resources, 1)
     await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH_SIZE * 2)
-    clock.pass_by(api.resources.settings.lease)
+    clock.advance(api.resources.settings.lease)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await fetch(api.resources, "SELECT id FROM subjects WHERE state <> 'unconfirmed'") == []
 
@@ -284,7 +290,7 @@ async def test_one_sweep_takes_up_more_than_a_batch_of_lapsed_leases(
 async def test_sweeps_at_once_end_each_subject_once(api: Api, clock: Clock) -> None:
     await api.create()
     await fetch(api.resources, MORE, expired_leases_and_deadlines.BATCH_SIZE * 2)
-    clock.pass_by(api.resources.settings.task_deadline)
+    clock.advance(api.resources.settings.task_deadline)
     await asyncio.gather(*(expired_leases_and_deadlines.sweep(api.resources) for _ in range(4)))
     (row,) = await fetch(api.resources, ENDED)
     assert row["count"] == expired_leases_and_deadlines.BATCH_SIZE * 2 + 1
@@ -294,7 +300,7 @@ async def test_a_sweep_is_broken_off_when_postgres_is_overburdened(api: Api, clo
     subject_id = (await api.create())["id"]
     await fetch(api.resources, REFUSE)
     await fetch(api.resources, ON_EVENTS)
-    clock.pass_by(api.resources.settings.task_deadline)
+    clock.advance(api.resources.settings.task_deadline)
     with pytest.raises(Unavailable):
         await expired_leases_and_deadlines.sweep(api.resources)
     await fetch(api.resources, "DROP FUNCTION refuse CASCADE")
@@ -303,13 +309,13 @@ async def test_a_sweep_is_broken_off_when_postgres_is_overburdened(api: Api, clo
 
 
 async def test_an_answer_that_comes_after_the_deadline_changes_nothing(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("faults", NEVER)
     subject_id = (await api.create())["id"]
-    clock.pass_by(api.resources.settings.task_deadline - 1)
+    clock.advance(api.resources.settings.task_deadline - 1)
     (claimed,) = await submit.claim(api.resources, 1)
-    clock.pass_by(1)
+    clock.advance(1)
     await expired_leases_and_deadlines.sweep(api.resources)
     await submit.submit(api.resources, claimed)
     subject = await api.read(subject_id)

@@ -6,17 +6,17 @@ from service.kit.leases import Lease
 from service.reconciliation.steps import renew_leases
 from service.resources import Resources
 from tests.schema.test_plans import FILLED
-from tests.support.statements import heard, plan, scans
+from tests.support.database import executed_statements, query_plan, table_scans
 
 
 async def test_a_renewal_finds_each_row_by_its_id(resources: Resources) -> None:
-    with heard() as statements:
+    with executed_statements() as statements:
         await renew_leases.renew(resources, [Lease("lse_1", "sub_old1", resources.clock())])
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         await connection.execute(FILLED)
         (renewal,) = [one for one in statements if "lease_until" in one]
-        found = list(scans(await plan(connection, renewal)))
+        found = list(table_scans(await query_plan(connection, renewal)))
     finally:
         await connection.close()
     # A bitmap is made of ids that are given; what each lease's row is sought by is its condition.

@@ -27,8 +27,9 @@ from tests.delivery.test_deliver import backend
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.media_host import gallery
-from tests.support.simulator import Remote, until
+from tests.support.media_host import media_host
+from tests.support.simulator import SimulatorClient
+from tests.support.waiting import wait_until
 
 NOBODY = "http://127.0.0.1:65009"
 PLACES = 10
@@ -95,19 +96,19 @@ async def test_whatever_is_claimed_is_free_again_after_one_lease(
 ) -> None:
     lease = await held(api, kind)
     assert await kind.end_of(api, lease) == lease.until == a_lease_from(api)
-    clock.pass_by(api.resources.settings.lease - 0.1)
+    clock.advance(api.resources.settings.lease - 0.1)
     assert lease.lasts(clock())
-    clock.pass_by(0.1)
+    clock.advance(0.1)
     assert not lease.lasts(clock())
 
 
 async def test_a_look_up_whose_worker_died_is_made_by_another_after_one_lease(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("faults", {"lose": True})
     await api.create()
     await api.work(Work.SUBMIT)
-    clock.pass_by(3600)
+    clock.advance(3600)
     (asked,) = await poll.claim(api.resources, PLACES)
     assert asked.next_poll_at == a_lease_from(api)
 
@@ -118,10 +119,10 @@ async def test_what_is_renewed_is_held_for_another_lease(
 ) -> None:
     lease = await held(api, kind)
     for _ in range(3):
-        clock.pass_by(SHORT)
+        clock.advance(SHORT)
         await renew_leases.renew(api.resources, [lease])
         assert await kind.end_of(api, lease) == lease.until == a_lease_from(api)
-    clock.pass_by(SHORT)
+    clock.advance(SHORT)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await kind.claim(api.resources) == [], "nobody else takes it"
     assert lease.lasts(clock())
@@ -131,7 +132,7 @@ async def test_what_is_renewed_is_held_for_another_lease(
 async def test_what_ran_out_is_not_renewed(api: Api, clock: Clock, kind: Kind) -> None:
     lease = await held(api, kind)
     end = lease.until
-    clock.pass_by(api.resources.settings.lease)
+    clock.advance(api.resources.settings.lease)
     await renew_leases.renew(api.resources, [lease])
     assert await kind.end_of(api, lease) == lease.until == end
     assert not lease.lasts(clock())
@@ -153,10 +154,10 @@ async def test_what_another_has_taken_up_is_renewed_by_that_one_alone(
 ) -> None:
     stale = await held(api, kind)
     end = stale.until
-    clock.pass_by(api.resources.settings.lease)
+    clock.advance(api.resources.settings.lease)
     fresh = await taken_up(api, kind)
     assert (stale.id, stale.token != fresh.token) == (fresh.id, True)
-    clock.pass_by(SHORT)
+    clock.advance(SHORT)
     await renew_leases.renew(api.resources, [stale])
     assert stale.until == end
     assert await kind.end_of(api, fresh) == fresh.until < a_lease_from(api)
@@ -173,7 +174,7 @@ async def test_a_row_that_somebody_writes_keeps_the_others_waiting_for_nothing(
     await create(api, kind)
     written, other = (await kind.claim(api.resources))[:2]
     end = written.until
-    clock.pass_by(SHORT)
+    clock.advance(SHORT)
     table = kind.ends.rpartition(" ")[2]
     async with api.resources.database.transaction() as tx:
         locked = text(f"SELECT FROM {table} WHERE id = :id FOR UPDATE")
@@ -190,7 +191,7 @@ async def test_what_could_not_be_renewed_is_not_thought_to_be(
 ) -> None:
     lease = await held(api, kind)
     end = lease.until
-    clock.pass_by(SHORT)
+    clock.advance(SHORT)
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     with pytest.raises(Unavailable):
         await renew_leases.renew(replace(api.resources, database=away), [lease])
@@ -201,11 +202,11 @@ async def test_what_could_not_be_renewed_is_not_thought_to_be(
 async def test_media_are_not_fetched_once_the_lease_ran_out(
     api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
-    async with gallery() as media:
+    async with media_host() as media:
         await api.create(**media.images("front", "side"))
         looker = MediaChecker(api.resources)
         (claimed,) = await looker.claim(PLACES)
-        clock.pass_by(api.resources.settings.lease)
+        clock.advance(api.resources.settings.lease)
         await looker.look(claimed)
         assert media.asked.total() == 0
     assert logged[-1]["outcome"] == "late"
@@ -219,9 +220,9 @@ async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Cloc
         loop = make_work_loops(api.resources)[Work.DELIVER]
         await loop.drain()
         (claimed,) = loop.under_way
-        clock.pass_by(SHORT)
+        clock.advance(SHORT)
         await renew_leases.renew(api.resources, [claimed.lease])
-        clock.pass_by(SHORT)
+        clock.advance(SHORT)
         assert await Deliverer(api.resources).claim(PLACES) == []
         gate.set()
         await loop.finish(30)
@@ -243,18 +244,18 @@ async def test_a_renewal_that_fails_is_made_again(
         await loops[Work.DELIVER].drain()
         (claimed,) = loops[Work.DELIVER].under_way
         await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN lease_until TO hidden")
-        clock.pass_by(SHORT)
+        clock.advance(SHORT)
         for resources, action in (
             (replace(quick, database=away), "leases_not_renewed"),
             (quick, "fault"),
         ):
             keeping = asyncio.create_task(keep_leases(resources, loops))
-            await until(lambda action=action: actions(logged).count(action) > 1)  # type: ignore[misc]
+            await wait_until(lambda action=action: actions(logged).count(action) > 1)  # type: ignore[misc]
             keeping.cancel()
         await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN hidden TO lease_until")
         end = claimed.lease.until
         keeping = asyncio.create_task(keep_leases(quick, loops))
-        await until(lambda: claimed.lease.until != end)
+        await wait_until(lambda: claimed.lease.until != end)
         keeping.cancel()
         logged.clear()
         gate.set()

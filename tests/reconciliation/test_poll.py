@@ -17,9 +17,9 @@ from service.worker import LOOK_UPS, make_work_loops
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.media_host import gallery
-from tests.support.simulator import Remote
-from tests.support.waiting import eventually
+from tests.support.media_host import media_host
+from tests.support.simulator import SimulatorClient
+from tests.support.waiting import wait_until
 
 RATE = 100  # look-ups a second
 MANY = 1000
@@ -46,14 +46,14 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 async def queued(api: Api, count: int) -> None:
     """So many queued subjects, whose media were looked at: copies of one, for speed."""
-    async with gallery() as media:
+    async with media_host() as media:
         await api.create(**media.images("front", "side"))
         await api.work(Work.CHECK_MEDIA)
     await fetch(api.resources, COPY_SUBJECTS, count)
     await fetch(api.resources, COPY_EVENTS)
 
 
-async def sent(api: Api, provider: Remote, count: int, **fault: object) -> None:
+async def sent(api: Api, provider: SimulatorClient, count: int, **fault: object) -> None:
     """So many submitted subjects whose callbacks are lost."""
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None} | fault)
@@ -67,12 +67,12 @@ async def states(api: Api) -> dict[str, int]:
     return {row["state"]: row["count"] for row in rows}
 
 
-async def counts(provider: Remote) -> dict[str, int]:
+async def counts(provider: SimulatorClient) -> dict[str, int]:
     read: dict[str, int] = (await provider.ledger("nobody's"))["counts"]
     return read
 
 
-async def none_runs(provider: Remote) -> bool:
+async def none_runs(provider: SimulatorClient) -> bool:
     return (await counts(provider))["running"] == 0
 
 
@@ -81,14 +81,14 @@ async def claimed(api: Api, limit: int) -> list[str]:
 
 
 async def test_with_callbacks_wholly_absent_a_thousand_subjects_all_end(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await sent(api, provider, MANY)
-    await eventually(lambda: none_runs(provider))
-    clock.pass_by(DEFAULT_DURATIONS["image_refer"] - 1)
+    await wait_until(lambda: none_runs(provider))
+    clock.advance(DEFAULT_DURATIONS["image_refer"] - 1)
     asked = []
     while "submitted" in await states(api):
-        clock.pass_by(1)
+        clock.advance(1)
         before = (await counts(provider)).get("lookups_found", 0)
         await api.work(Work.RECONCILE)
         asked.append((await counts(provider))["lookups_found"] - before)
@@ -100,7 +100,7 @@ async def test_with_callbacks_wholly_absent_a_thousand_subjects_all_end(
 
 
 async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
-    api: Api, provider: Remote
+    api: Api, provider: SimulatorClient
 ) -> None:
     await sent(api, provider, 3 * LOOK_UPS)
     settings = replace(api.resources.settings, polls_per_second=LOOK_UPS)
@@ -112,13 +112,13 @@ async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     async def all_ended() -> bool:
         return "submitted" not in await states(api)
 
-    await eventually(all_ended)
+    await wait_until(all_ended)
     loop.stop()
     await running
 
 
 async def test_workers_share_the_rate_and_the_longest_overdue_go_first(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await sent(api, provider, RATE + 20)
     overdue = (
@@ -130,18 +130,18 @@ async def test_workers_share_the_rate_and_the_longest_overdue_go_first(
         f"sub_{number:026}" for number in range(21, RATE + 21)
     ]
     assert await claimed(api, 1) == []
-    clock.pass_by(0.1)
+    clock.advance(0.1)
     assert len(await claimed(api, RATE)) == RATE // 10
 
 
 async def test_hints_that_gather_cost_one_look_up_and_no_place_among_those_that_wait(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await sent(api, provider, 2)
     first, second = [row["id"] for row in await fetch(api.resources, "SELECT id FROM subjects")]
 
     async def hint(subject_id: str) -> None:
-        clock.pass_by(0.01)
+        clock.advance(0.01)
         async with api.resources.database.transaction() as tx:
             await polls.schedule_poll(tx, [subject_id], clock())
 
@@ -155,20 +155,20 @@ async def test_hints_that_gather_cost_one_look_up_and_no_place_among_those_that_
 
 
 async def test_what_is_called_back_is_not_asked_for(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await sent(api, provider, 3)
     ended, moved, silent = sorted(
         row["id"] for row in await fetch(api.resources, "SELECT id FROM subjects")
     )
-    clock.pass_by(DEFAULT_DURATIONS["image_refer"])
+    clock.advance(DEFAULT_DURATIONS["image_refer"])
     result = {"element_id": "1"}
     await transition(api.resources, ended, StatusUpdate(Signal.SUCCEEDED, result=result))
     await transition(api.resources, moved, StatusUpdate(Signal.PROCESSING))
     assert await claimed(api, RATE) == [silent]
 
 
-async def test_where_nothing_is_due_nothing_is_written(api: Api, provider: Remote) -> None:
+async def test_where_nothing_is_due_nothing_is_written(api: Api, provider: SimulatorClient) -> None:
     await sent(api, provider, 1)
     before = await fetch(
         api.resources, "SELECT xmin::text, poll_rate_used_until FROM provider_state"
@@ -191,7 +191,7 @@ async def spacing(api: Api, clock: Clock) -> float:
 
 
 async def test_what_was_learnt_is_taken_over_where_subjects_are_claimed(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None})
@@ -208,7 +208,7 @@ async def test_what_was_learnt_is_taken_over_where_subjects_are_claimed(
 
 
 async def test_a_setting_wins_over_what_was_learnt(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None})

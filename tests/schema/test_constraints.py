@@ -18,9 +18,9 @@ from service.schema.provider import provider_state
 from service.schema.subjects import subjects
 from service.schema.subscribers import subscribers
 from service.subjects.domain.lifecycle import State
-from tests.support.subjects import NOW, a_subject
+from tests.support.subjects import NOW, make_subject
 
-SUBJECT = asdict(a_subject()) | {"tags": [], "account_id": "acc_1"}
+SUBJECT = asdict(make_subject()) | {"tags": [], "account_id": "acc_1"}
 EVENT = {
     "id": "evt_1",
     "subject_id": SUBJECT["id"],

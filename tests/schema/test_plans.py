@@ -12,9 +12,10 @@ from service.operations.steps import prune
 from service.reconciliation.steps import learn_durations, renew_leases
 from service.resources import Resources
 from tests.support.api import Api
-from tests.support.callbacks import record, signed
-from tests.support.simulator import Receiver, Remote
-from tests.support.statements import heard, plan, scans
+from tests.support.callbacks import older_callback, signed_headers
+from tests.support.database import executed_statements, query_plan, table_scans
+from tests.support.simulator import SimulatorClient
+from tests.support.webhook_receiver import WebhookReceiver
 
 LARGE = {"subjects", "events", "deliveries", "attempts", "callbacks", "idempotency_keys"}
 SMALL = {  # read in their order, as far as is needed: these hold what is under way only
@@ -59,7 +60,7 @@ FILLED = """
 """
 
 
-async def one_life(api: Api, provider: Remote, subscriber: Receiver) -> None:
+async def one_life(api: Api, provider: SimulatorClient, subscriber: WebhookReceiver) -> None:
     """Accepted, submitted, called back, looked up, delivered, read; and what never came."""
     await api.subscribe(subscriber.url)
     first = await api.create(external_task_id="a-name")
@@ -68,12 +69,14 @@ async def one_life(api: Api, provider: Remote, subscriber: Receiver) -> None:
     await provider.admin("faults", {"lose": True})
     second = await api.create()
     await api.work()
-    api.resources.clock.pass_by(60)  # type: ignore[attr-defined]
+    api.resources.clock.advance(60)  # type: ignore[attr-defined]
     await api.work()
     assert (await api.read(second["id"]))["finished_at"]
     await api.http.get("/v1/events")
     await api.http.get("/v1/subjects", params={"external_task_id": "a-name"})
-    await api.http.post("/callbacks", content=b"{}", headers=signed(b"{}", api.resources.clock()))
+    await api.http.post(
+        "/callbacks", content=b"{}", headers=signed_headers(b"{}", api.resources.clock())
+    )
     await api.http.post("/callbacks", content=b"{}")
     await api.work()
     await prune.prune(api.resources)
@@ -97,7 +100,7 @@ async def unbounded(resources: Resources, tables: str, statements: list[str]) ->
         return [
             f"{scan.get('Index Name')}: {statement}"
             for statement in dict.fromkeys(statements)
-            for scan in scans(await plan(connection, statement))
+            for scan in table_scans(await query_plan(connection, statement))
             if scan.get("Relation Name", "") in LARGE and not bounded(scan)
         ]
     finally:
@@ -105,9 +108,9 @@ async def unbounded(resources: Resources, tables: str, statements: list[str]) ->
 
 
 async def test_no_statement_of_a_life_reads_a_whole_table(
-    api: Api, provider: Remote, subscriber: Receiver
+    api: Api, provider: SimulatorClient, subscriber: WebhookReceiver
 ) -> None:
-    with heard() as statements:
+    with executed_statements() as statements:
         await one_life(api, provider, subscriber)
     wrong = await unbounded(api.resources, FILLED, statements)
     assert not wrong, "\n".join(wrong)
@@ -115,12 +118,12 @@ async def test_no_statement_of_a_life_reads_a_whole_table(
 
 def a_callback(resources: Resources, body: bytes, message_id: str) -> RawCallback:
     now = resources.clock()
-    return RawCallback("provider", None, signed(body, now, message_id), body, now)
+    return RawCallback("provider", None, signed_headers(body, now, message_id), body, now)
 
 
 def batch(resources: Resources, name: str, size: int) -> list[Callback]:
     """Callbacks that have arrived together."""
-    bodies = [record(None, task=f"{name}{number}") for number in range(size)]
+    bodies = [older_callback(None, task=f"{name}{number}") for number in range(size)]
     return [
         verify(resources, a_callback(resources, body, f"{name}_{at}"))
         for at, body in enumerate(bodies)
@@ -130,14 +133,14 @@ def batch(resources: Resources, name: str, size: int) -> list[Callback]:
 async def test_a_batch_reads_no_whole_table_even_if_planned_when_all_were_empty(
     resources: Resources,
 ) -> None:
-    with heard() as statements:
+    with executed_statements() as statements:
         await ingest.ingest(resources, batch(resources, "1", 3))
     wrong = await unbounded(resources, EMPTIED, statements)
     assert not wrong, "\n".join(wrong)
 
 
 async def test_a_batch_takes_as_many_statements_as_one_callback(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     """Each of them moves a subject, which somebody is told of."""
     await api.subscribe(subscriber.url)
@@ -145,10 +148,10 @@ async def test_a_batch_takes_as_many_statements_as_one_callback(
     for size in (3, 1, 2, 20):  # the first finds out on its new connection what types there are
         ids = [(await api.create())["id"] for _ in range(size)]
         callbacks = [
-            verify(api.resources, a_callback(api.resources, record(one, task=one), one))
+            verify(api.resources, a_callback(api.resources, older_callback(one, task=one), one))
             for one in ids
         ]
-        with heard() as statements:
+        with executed_statements() as statements:
             results = await ingest.ingest(api.resources, callbacks)
         assert {result.verdict for result in results} == {"applied"}
         counts.append(len(statements))

@@ -12,7 +12,7 @@ from service.accounts.steps import api_keys
 from service.callbacks.domain.verdicts import Verdict
 from tests.schema.test_plans import EMPTIED, FILLED
 from tests.support.api import Api
-from tests.support.statements import SCANS, heard, plan
+from tests.support.database import SCAN_NODES, executed_statements, query_plan
 
 TABLES = {"accounts", "subjects", "events", "callbacks", "subscribers", "deliveries"}
 SOUGHT = {  # each leads to few rows, which are all wanted
@@ -38,9 +38,9 @@ def endless(
     """The scans of these tables that may pass over rows, or go on when enough is read: `ends` while
     what is above stops them."""
     kind = node["Node Type"]
-    if kind in SCANS and node.get("Relation Name") in tables and not _ends(node, ends=ends):
+    if kind in SCAN_NODES and node.get("Relation Name") in tables and not _ends(node, ends=ends):
         yield node
-    streams = kind in {"Limit", "WindowAgg", "Subquery Scan", "Nested Loop", *SCANS}
+    streams = kind in {"Limit", "WindowAgg", "Subquery Scan", "Nested Loop", *SCAN_NODES}
     for below in node.get("Plans", ()):
         yield from endless(below, tables, ends=kind == "Limit" or (ends and streams))
 
@@ -94,7 +94,7 @@ async def test_no_list_reads_on_for_ever(api: Api, *, operator: bool) -> None:
         await api.subscribe("http://127.0.0.1:65009")
         await api.create(external_task_id=f"a-name{number or ''}")
     api.http.headers["authorization"] = f"Bearer {key}"
-    with heard() as statements:
+    with executed_statements() as statements:
         await lists(api.http, operator=operator)
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
@@ -106,7 +106,7 @@ async def test_no_list_reads_on_for_ever(api: Api, *, operator: bool) -> None:
             wrong = [
                 f"{scan}: {statement}"
                 for statement in dict.fromkeys(statements)
-                for scan in endless(await plan(connection, statement), tables)
+                for scan in endless(await query_plan(connection, statement), tables)
             ]
             assert not wrong, "\n".join(wrong)
     finally:

@@ -30,7 +30,7 @@ async def test_the_newest_come_first(api: Api, clock: Clock) -> None:
     made = []
     for _ in range(3):
         made.append((await api.create())["id"])
-        clock.pass_by(1)
+        clock.advance(1)
     assert await ids(api) == made[::-1]
     first = await api.read(made[0])
     assert (await page(api))["data"][-1] | {"queue": first["queue"]} == first
@@ -42,7 +42,7 @@ async def test_a_cursor_neither_skips_nor_repeats_while_rows_are_added(
     api: Api, clock: Clock, apart: int, path: str
 ) -> None:
     async def add() -> str:
-        clock.pass_by(apart)
+        clock.advance(apart)
         made = await (api.subscribe("http://127.0.0.1:65009") if "subscr" in path else api.create())
         return str(made["id"])
 
@@ -76,7 +76,7 @@ async def test_a_walk_among_writers_finds_each_that_was_there_once(api: Api, clo
     before = []
     for number in range(30):
         before.append((await api.create())["id"])
-        clock.pass_by(number % 5 == 0)
+        clock.advance(number % 5 == 0)
     unmoved = set(before)
     over = asyncio.Event()
 
@@ -105,7 +105,7 @@ async def test_a_walk_among_writers_finds_each_that_was_there_once(api: Api, clo
 
 async def test_subjects_are_narrowed_by_each_filter_and_by_all(api: Api, clock: Clock) -> None:
     old = await api.create(external_task_id="a", tag_list=[{"tag_id": "o_101"}])
-    clock.pass_by(10)
+    clock.advance(10)
     new = await api.create(
         external_task_id="b", tag_list=[{"tag_id": "o_101"}, {"tag_id": "o_108"}]
     )

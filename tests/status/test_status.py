@@ -21,9 +21,9 @@ from service.subjects.store import subjects
 from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.statements import heard, plan, scans
-from tests.support.subject_states import reach
-from tests.support.subjects import a_request, a_subject
+from tests.support.database import executed_statements, query_plan, table_scans
+from tests.support.request_bodies import request_body
+from tests.support.subjects import make_subject, subject_in_state
 
 BACKWARDS = tuple(reversed(State))  # else what is left in the queue would be claimed for the next
 
@@ -38,7 +38,7 @@ async def tag(api: Api, subject_id: str) -> str:
 
 
 async def test_each_state_has_a_tag_of_its_own(api: Api) -> None:
-    tags = [await tag(api, await reach(api, state)) for state in BACKWARDS]
+    tags = [await tag(api, await subject_in_state(api, state)) for state in BACKWARDS]
     assert len(set(tags)) == len(State)
     assert all(one.startswith('W/"') for one in tags)
 
@@ -61,10 +61,10 @@ async def test_what_returns_to_a_state_does_not_return_to_its_tag(api: Api) -> N
 
 async def test_neither_age_nor_place_changes_the_tag(api: Api, clock: Clock) -> None:
     first = (await api.create())["id"]
-    clock.pass_by(1)
+    clock.advance(1)
     second = (await api.create())["id"]
     before = await look(api, second)
-    clock.pass_by(50)
+    clock.advance(50)
     await api.http.post(f"/v1/subjects/{first}/cancel")
     after = await look(api, second)
     assert before.json()["queue"] == {"position": 2, "age_seconds": 0}
@@ -130,12 +130,12 @@ OTHER = [
 
 @pytest.mark.parametrize("lines", MATCHING)
 def test_tags_are_compared_weakly(lines: list[str]) -> None:
-    assert parse_if_none_match(header("if-none-match", lines)).includes(a_subject())
+    assert parse_if_none_match(header("if-none-match", lines)).includes(make_subject())
 
 
 @pytest.mark.parametrize("lines", OTHER)
 def test_what_is_not_its_tag_is_something_else(lines: list[str]) -> None:
-    assert not parse_if_none_match(header("if-none-match", lines)).includes(a_subject())
+    assert not parse_if_none_match(header("if-none-match", lines)).includes(make_subject())
 
 
 def header(name: str, lines: Sequence[str]) -> Headers:
@@ -153,7 +153,7 @@ async def test_a_head_says_the_same_without_the_body(api: Api) -> None:
 
 async def test_what_goes_on_says_when_to_come_back_and_what_has_ended_does_not(api: Api) -> None:
     for state in BACKWARDS:
-        answer = await look(api, await reach(api, state))
+        answer = await look(api, await subject_in_state(api, state))
         assert ("retry-after" in answer.headers) == (state not in TERMINAL), state
 
 
@@ -161,10 +161,10 @@ async def test_the_older_it_is_the_later_one_comes_back(api: Api, clock: Clock) 
     subject_id = (await api.create())["id"]
     seen = []
     for seconds in (0, 19, 1, 100, 180, 86_400):
-        clock.pass_by(seconds)
+        clock.advance(seconds)
         seen.append((await look(api, subject_id)).headers["retry-after"])
     assert seen == ["1", "1", "2", "12", "30", "30"]
-    clock.pass_by(-90_000)  # another process's clock was ahead
+    clock.advance(-90_000)  # another process's clock was ahead
     assert (await look(api, subject_id)).headers["retry-after"] == "1"
     assert (await api.read(subject_id))["queue"]["age_seconds"] == 0
 
@@ -178,11 +178,11 @@ async def test_a_place_counts_what_is_queued_before_it_in_its_own_account(
 ) -> None:
     key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     other = {"authorization": f"Bearer {key}"}
-    await api.http.post("/v1/subjects", json=a_request(), headers=other)
+    await api.http.post("/v1/subjects", json=request_body(), headers=other)
     made = []
     for _ in range(4):
         made.append((await api.create())["id"])
-        clock.pass_by(1)
+        clock.advance(1)
     assert await positions(api, made) == [1, 2, 3, 4]
     await submit.claim(api.resources, 2)  # one of each account: they take turns
     assert await positions(api, made) == [None, 1, 2, 3]
@@ -198,7 +198,7 @@ async def positions(api: Api, ids: Sequence[str]) -> list[int | None]:
 
 async def test_only_what_is_queued_has_a_place(api: Api) -> None:
     for state in BACKWARDS:
-        body = await api.read(await reach(api, state))
+        body = await api.read(await subject_in_state(api, state))
         assert ("queue" in body) == (state is State.QUEUED)
 
 
@@ -208,15 +208,15 @@ async def test_places_that_are_asked_for_together_are_those_asked_for_one_by_one
     monkeypatch.setattr(status_read, "MOST_BEFORE", 7)
     for number in range(12):
         await api.create()
-        clock.pass_by(number % 3)  # several of one moment, which their ids put in order
+        clock.advance(number % 3)  # several of one moment, which their ids put in order
     async with api.resources.database.transaction() as tx:
         account = (await api.http.get("/v1/subjects")).json()["data"]
         asked = [found for one in account if (found := await subjects.get(tx, one["id"]))]
-    asked[3:3] = [a_subject(state=State.SUBMITTING), asked[0]]
+    asked[3:3] = [make_subject(state=State.SUBMITTING), asked[0]]
     together = await status_read.positions(api.resources, asked)
     one_by_one = [(await status_read.positions(api.resources, [one]))[0] for one in asked]
     assert together == one_by_one == [8, 8, 8, None, 8, 8, 8, 7, 6, 5, 4, 3, 2, 1]
-    assert await status_read.positions(api.resources, [a_subject(state=State.FAILED)]) == [None]
+    assert await status_read.positions(api.resources, [make_subject(state=State.FAILED)]) == [None]
 
 
 FILLED = """
@@ -231,13 +231,17 @@ FILLED = """
 
 async def test_a_place_is_found_by_the_index_of_the_queue_from_one_to_the_next(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    with heard() as statements:
+    with executed_statements() as statements:
         await api.read(subject_id)
     (statement,) = [one for one in statements if "lag(" in one]
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         await connection.execute(FILLED)
-        read = [one for one in scans(await plan(connection, statement)) if "Relation Name" in one]
+        read = [
+            one
+            for one in table_scans(await query_plan(connection, statement))
+            if "Relation Name" in one
+        ]
     finally:
         await connection.close()
     (scan,) = read
@@ -252,7 +256,7 @@ async def test_many_who_read_at_once_are_each_answered_with_what_they_asked_for(
     made = []
     for _ in range(20):
         made.append((await api.create())["id"])
-        clock.pass_by(1)
+        clock.advance(1)
     answers = await asyncio.gather(*(api.read(one) for one in made * 3))
     assert [body["id"] for body in answers] == made * 3
     assert [body["queue"]["position"] for body in answers[:20]] == list(range(1, 21))
@@ -266,7 +270,7 @@ async def test_a_parameter_that_is_not_known_is_refused(api: Api) -> None:
 
 
 async def test_what_has_ended_is_not_sent_twice(api: Api) -> None:
-    subject_id = await reach(api, State.SUCCEEDED)
+    subject_id = await subject_in_state(api, State.SUCCEEDED)
     etag = await tag(api, subject_id)
     assert (await look(api, subject_id, if_none_match=etag)).status_code == 304
     assert (await look(api, subject_id, if_none_match="*")).status_code == 304

@@ -10,16 +10,16 @@ from service.schema.subjects import subjects
 from service.subjects.domain.lifecycle import State
 from service.submission.steps import submit
 from tests.support.api import Api
-from tests.support.database import blocked
-from tests.support.subject_states import ERROR, RESULT, reach
-from tests.support.subjects import a_request
+from tests.support.database import wait_until_blocked
+from tests.support.request_bodies import request_body
+from tests.support.subjects import ERROR, RESULT, subject_in_state
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 FIRST = {"position": 1, "age_seconds": 0}
 
 
 async def test_an_accepted_request_is_shown_where_its_location_says(api: Api) -> None:
-    answer = await api.http.post("/v1/subjects", json=a_request(external_task_id="mine"))
+    answer = await api.http.post("/v1/subjects", json=request_body(external_task_id="mine"))
     assert answer.status_code == 202
     body = answer.json()
     assert answer.headers["location"] == f"/v1/subjects/{body['id']}"
@@ -50,20 +50,20 @@ async def test_a_new_subject_is_shown_as_the_contract_says(api: Api) -> None:
 
 
 async def test_an_ended_subject_shows_what_was_made_or_what_went_wrong(api: Api) -> None:
-    subject_id = await reach(api, State.SUCCEEDED)
+    subject_id = await subject_in_state(api, State.SUCCEEDED)
     made = await api.read(subject_id)
     assert (made["subject"], made["error"], made["version"]) == (RESULT, None, 2)
     assert TIME.fullmatch(made["finished_at"])
 
 
 async def test_a_refused_subject_shows_the_providers_code(api: Api) -> None:
-    failed = await api.read(await reach(api, State.FAILED))
+    failed = await api.read(await subject_in_state(api, State.FAILED))
     assert (failed["subject"], failed["error"]) == (None, ERROR)
 
 
 async def test_only_what_is_queued_can_be_canceled(api: Api) -> None:
     for state in State:
-        subject_id = await reach(api, state)
+        subject_id = await subject_in_state(api, state)
         before = await api.read(subject_id)
         answer = await api.http.post(f"/v1/subjects/{subject_id}/cancel")
         after: dict[str, Any] = await api.read(subject_id)
@@ -107,7 +107,7 @@ async def test_a_subject_that_vanishes_while_it_is_canceled_is_not_found(api: Ap
     async with api.resources.database.transaction() as tx:
         await tx.execute(delete(subjects).where(subjects.c.id == subject_id))
         canceling = asyncio.create_task(api.http.post(f"/v1/subjects/{subject_id}/cancel"))
-        await blocked(api.resources)
+        await wait_until_blocked(api.resources)
     assert (await canceling).status_code == 404
 
 

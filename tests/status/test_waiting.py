@@ -17,8 +17,8 @@ from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.database import fetch
-from tests.support.event_streams import World, world_of
-from tests.support.simulator import until
+from tests.support.event_streams import FeedApi, feed_api
+from tests.support.waiting import wait_until
 
 PATIENCE = 20.0  # seconds, less than any wait here that must not come to its end
 SUBMITTED = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
@@ -26,12 +26,12 @@ SUCCEEDED = StatusUpdate(Signal.SUCCEEDED, provider_task_id="7", result={"elemen
 
 
 @pytest.fixture
-async def world(resources: Resources, account: str) -> AsyncIterator[World]:
-    async with world_of(resources, account) as one:
+async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
+    async with feed_api(resources, account) as one:
         yield one
 
 
-async def look(world: World, subject_id: str, *headers: tuple[str, str]) -> httpx.Response:
+async def look(world: FeedApi, subject_id: str, *headers: tuple[str, str]) -> httpx.Response:
     key = ("authorization", f"Bearer {world.key}")
     async with httpx.AsyncClient(trust_env=False, timeout=90) as http:
         url = f"http://127.0.0.1:{world.web.port}/v1/subjects/{subject_id}"
@@ -40,7 +40,7 @@ async def look(world: World, subject_id: str, *headers: tuple[str, str]) -> http
 
 @contextmanager
 def waiting(
-    world: World, subject_id: str, *headers: tuple[str, str]
+    world: FeedApi, subject_id: str, *headers: tuple[str, str]
 ) -> Iterator["asyncio.Task[httpx.Response]"]:
     """One who waits; gone at the end."""
     preference = ("prefer", "wait=60")
@@ -51,48 +51,48 @@ def waiting(
         task.cancel()
 
 
-async def waited(world: World, task: "asyncio.Task[httpx.Response]") -> httpx.Response:
+async def waited(world: FeedApi, task: "asyncio.Task[httpx.Response]") -> httpx.Response:
     async with asyncio.timeout(PATIENCE):
         answer = await task
-        await until(lambda: world.followers() == 0)
+        await wait_until(lambda: world.followers() == 0)
         return answer
 
 
-async def move(world: World, subject_id: str, news: StatusUpdate) -> None:
+async def move(world: FeedApi, subject_id: str, news: StatusUpdate) -> None:
     await transition(world.resources, subject_id, news)
 
 
-async def test_it_is_answered_with_the_next_change(world: World) -> None:
+async def test_it_is_answered_with_the_next_change(world: FeedApi) -> None:
     (made,) = await world.write()
     with waiting(world, made.id) as task:
-        await until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.followers() == 1)
         await move(world, made.id, SUBMITTED)
         answer = await waited(world, task)
     assert (answer.status_code, answer.json()["state"]) == (200, "submitted")
     assert answer.headers["preference-applied"] == "wait=60"
 
 
-async def test_a_change_that_makes_no_event_is_found_as_well(world: World) -> None:
+async def test_a_change_that_makes_no_event_is_found_as_well(world: FeedApi) -> None:
     (made,) = await world.write()
     with waiting(world, made.id) as task:
-        await until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.followers() == 1)
         await submit.claim(world.resources, 1)
         answer = await waited(world, task)
     assert (answer.json()["state"], answer.json()["version"]) == ("submitting", 1)
 
 
-async def test_where_each_move_makes_an_event_nobody_looks_in_between(world: World) -> None:
+async def test_where_each_move_makes_an_event_nobody_looks_in_between(world: FeedApi) -> None:
     (made,) = await world.write()
     await move(world, made.id, SUBMITTED)
     with waiting(world, made.id) as task:
-        await until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.followers() == 1)
         await move(world, made.id, SUCCEEDED)
         answer = await waited(world, task)
     assert answer.json()["state"] == "succeeded"
     assert "retry-after" not in answer.headers
 
 
-async def test_one_in_vain_is_answered_with_what_there_is(world: World) -> None:
+async def test_one_in_vain_is_answered_with_what_there_is(world: FeedApi) -> None:
     (made,) = await world.write()
     answer = await look(world, made.id, ("prefer", "wait=1"))
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
@@ -102,7 +102,7 @@ async def test_one_in_vain_is_answered_with_what_there_is(world: World) -> None:
 
 
 async def test_no_wait_lasts_until_a_proxy_would_cut_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [conditional.capped_wait(seconds) for seconds in (0, 54, 56, 60)] == [0, 54, 55, 55]
     monkeypatch.setattr(conditional, "MOST_HELD", 0)
@@ -115,7 +115,7 @@ async def test_no_wait_lasts_until_a_proxy_would_cut_it(
     assert answer.json()["data"] == []
 
 
-async def test_with_a_tag_it_waits_for_another(world: World) -> None:
+async def test_with_a_tag_it_waits_for_another(world: FeedApi) -> None:
     (made,) = await world.write()
     etag = (await look(world, made.id)).headers["etag"]
     had = ("if-none-match", etag)
@@ -123,24 +123,24 @@ async def test_with_a_tag_it_waits_for_another(world: World) -> None:
     assert (in_vain.status_code, in_vain.content) == (304, b"")
     assert in_vain.headers["preference-applied"] == "wait=1"
     with waiting(world, made.id, had) as task:
-        await until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.followers() == 1)
         await move(world, made.id, SUBMITTED)
         assert (await waited(world, task)).json()["state"] == "submitted"
     with waiting(world, made.id, had) as task:  # it has been another all along
         assert (await waited(world, task)).json()["state"] == "submitted"
 
 
-async def test_with_several_tags_it_waits_for_one_beside_them(world: World) -> None:
+async def test_with_several_tags_it_waits_for_one_beside_them(world: FeedApi) -> None:
     (made,) = await world.write()
     had = ("if-none-match", 'W/"1-queued-0", W/"2-submitted-0"')
     with waiting(world, made.id, had) as task:
-        await until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.followers() == 1)
         await move(world, made.id, SUBMITTED)
         await move(world, made.id, SUCCEEDED)
         assert (await waited(world, task)).json()["state"] == "succeeded"
 
 
-async def test_what_has_ended_is_answered_at_once(world: World) -> None:
+async def test_what_has_ended_is_answered_at_once(world: FeedApi) -> None:
     (made,) = await world.write()
     await move(world, made.id, SUCCEEDED)
     with waiting(world, made.id) as task:
@@ -152,16 +152,16 @@ async def test_what_has_ended_is_answered_at_once(world: World) -> None:
         assert (await waited(world, task)).status_code == 404
 
 
-async def test_what_vanishes_meanwhile_is_not_found(world: World) -> None:
+async def test_what_vanishes_meanwhile_is_not_found(world: FeedApi) -> None:
     (made,) = await world.write()
     with waiting(world, made.id) as task:
-        await until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.followers() == 1)
         await fetch(world.resources, "DELETE FROM events")
         await fetch(world.resources, "DELETE FROM subjects")
         assert (await waited(world, task)).status_code == 404
 
 
-async def test_a_caller_that_goes_away_leaves_nothing_behind(world: World) -> None:
+async def test_a_caller_that_goes_away_leaves_nothing_behind(world: FeedApi) -> None:
     (made,) = await world.write()
     request = f"GET /v1/subjects/{made.id} HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n"
     request += f"authorization: Bearer {world.key}\r\n\r\n"
@@ -171,16 +171,16 @@ async def test_a_caller_that_goes_away_leaves_nothing_behind(world: World) -> No
         _, writer = await asyncio.open_connection("127.0.0.1", world.web.port)
         writer.write(request.encode())
         async with asyncio.timeout(PATIENCE):
-            await until(lambda: world.followers() == 1)
+            await wait_until(lambda: world.followers() == 1)
             writer.close()
-            await until(lambda: world.followers() == 0)
-            await until(lambda: len(asyncio.all_tasks()) <= usual)
+            await wait_until(lambda: world.followers() == 0)
+            await wait_until(lambda: len(asyncio.all_tasks()) <= usual)
 
 
-async def test_the_end_of_the_process_ends_it_at_once(world: World) -> None:
+async def test_the_end_of_the_process_ends_it_at_once(world: FeedApi) -> None:
     (made,) = await world.write()
     with waiting(world, made.id) as task:
-        await until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.followers() == 1)
         world.web.app.state.hub.close()
         answer = await waited(world, task)
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
@@ -192,7 +192,7 @@ async def test_the_end_of_the_process_ends_it_at_once(world: World) -> None:
 
 
 async def test_where_there_is_no_place_to_wait_in_it_is_answered_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "MOST_OF_ACCOUNT", 0)
     (made,) = await world.write()
@@ -203,10 +203,10 @@ async def test_where_there_is_no_place_to_wait_in_it_is_answered_at_once(
     assert "retry-after" in answer.headers
 
 
-async def test_more_wait_than_there_are_connections_to_postgres(world: World) -> None:
+async def test_more_wait_than_there_are_connections_to_postgres(world: FeedApi) -> None:
     made = await world.write(40)
     tasks = [asyncio.create_task(look(world, one.id, ("prefer", "wait=60"))) for one in made]
-    await until(lambda: world.followers() == len(made))
+    await wait_until(lambda: world.followers() == len(made))
     assert (await look(world, made[0].id)).json()["state"] == State.QUEUED
     for one in made:
         await move(world, one.id, StatusUpdate(Signal.CANCEL))

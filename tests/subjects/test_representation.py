@@ -15,7 +15,7 @@ from service.subjects.domain.event import feed_entry, subject_event
 from service.subjects.domain.lifecycle import RANK, Signal, State, decide
 from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import StatusUpdate, apply_update
-from tests.support.subjects import NOW, a_subject
+from tests.support.subjects import NOW, make_subject
 
 KEY = b"k" * 32
 
@@ -32,7 +32,7 @@ def test_an_event_id_has_no_dot_and_is_the_same_each_time() -> None:
 
 
 def test_an_end_has_its_time_and_its_result_and_nothing_is_polled_after_it() -> None:
-    before = a_subject(state=State.PROCESSING, version=3, next_poll_at=NOW)
+    before = make_subject(state=State.PROCESSING, version=3, next_poll_at=NOW)
     news = StatusUpdate(Signal.SUCCEEDED, result={"element_id": "1"})
     after = apply_update(before, State.SUCCEEDED, news, NOW)
     assert (after.version, after.finished_at, after.next_poll_at) == (4, NOW, None)
@@ -41,7 +41,7 @@ def test_an_end_has_its_time_and_its_result_and_nothing_is_polled_after_it() -> 
 
 
 def test_a_move_within_a_rank_makes_no_version() -> None:
-    claimed = a_subject(state=State.SUBMITTING, lease_token="lse", lease_until=NOW)
+    claimed = make_subject(state=State.SUBMITTING, lease_token="lse", lease_until=NOW)
     lost = apply_update(claimed, State.UNCONFIRMED, StatusUpdate(Signal.LOST), NOW)
     assert (lost.version, lost.lease_token, lost.next_poll_at) == (claimed.version, None, NOW)
     later = NOW + timedelta(seconds=5)
@@ -50,7 +50,7 @@ def test_a_move_within_a_rank_makes_no_version() -> None:
 
 
 def test_time_does_not_run_backwards_when_a_clock_is_behind() -> None:
-    before = a_subject(state=State.SUBMITTED, version=2)
+    before = make_subject(state=State.SUBMITTED, version=2)
     after = apply_update(
         before, State.PROCESSING, StatusUpdate(Signal.PROCESSING), NOW - timedelta(seconds=9)
     )
@@ -59,7 +59,7 @@ def test_time_does_not_run_backwards_when_a_clock_is_behind() -> None:
 
 def test_the_providers_time_is_the_latest_heard_of() -> None:
     late, early = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
-    before = replace(a_subject(state=State.SUBMITTED, version=2), provider_updated_at=late)
+    before = replace(make_subject(state=State.SUBMITTED, version=2), provider_updated_at=late)
     after = apply_update(
         before, State.PROCESSING, StatusUpdate(Signal.PROCESSING, provider_updated_at=early), NOW
     )
@@ -68,7 +68,7 @@ def test_the_providers_time_is_the_latest_heard_of() -> None:
 
 @given(st.lists(st.sampled_from(Signal), max_size=20))
 def test_whatever_happens_versions_have_no_gap_and_ends_are_marked(signals: list[Signal]) -> None:
-    subject = a_subject()
+    subject = make_subject()
     for signal in signals:
         decision = decide(subject.state, signal)
         if isinstance(decision, State):
@@ -83,7 +83,7 @@ def test_whatever_happens_versions_have_no_gap_and_ends_are_marked(signals: list
 
 
 def test_an_event_is_the_subject_with_its_sequence() -> None:
-    subject = a_subject()
+    subject = make_subject()
     event = subject_event(subject)
     body = json.loads(event.body)
     assert body["type"] == "subject.queued"

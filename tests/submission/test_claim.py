@@ -16,7 +16,7 @@ from service.subjects.store.transitions import Transition
 from service.submission.steps import submit
 from service.submission.store import claim
 from tests.support.clock import Clock
-from tests.support.subjects import a_subject
+from tests.support.subjects import make_subject
 
 TOKEN = "lse_1"
 
@@ -34,7 +34,7 @@ async def queued(
     """So many subjects, each a millisecond younger than the one before."""
     now = resources.clock()
     made = [
-        a_subject(
+        make_subject(
             id=resources.new_id("sub"),
             account_id=account_id,
             created_at=now,
@@ -65,7 +65,7 @@ def ids(found: Sequence[Subject]) -> list[str]:
 
 async def test_claimants_at_once_never_share_a_subject(resources: Resources, clock: Clock) -> None:
     made = await queued(resources, await an_account(resources, "a"), 60)
-    clock.pass_by(1)
+    clock.advance(1)
     batches = await asyncio.gather(*(claimed(resources, 5, f"lse_{n}") for n in range(20)))
     handed_out = Counter(subject.id for batch in batches for subject in batch)
     assert set(handed_out.values()) == {1}
@@ -80,7 +80,7 @@ async def test_all_claimants_together_keep_to_the_parallel_limit(
     settings = replace(resources.settings, provider_parallel=7)
     resources = replace(resources, settings=settings)
     await queued(resources, await an_account(resources, "a"), 60)
-    clock.pass_by(1)
+    clock.advance(1)
     batches = await asyncio.gather(*(submit.claim(resources, 5) for _ in range(20)))
     assert sum(len(batch) for batch in batches) == 7
     assert await submit.claim(resources, 5) == []
@@ -88,7 +88,7 @@ async def test_all_claimants_together_keep_to_the_parallel_limit(
 
 async def test_a_claim_carries_its_lease(resources: Resources, clock: Clock) -> None:
     (subject,) = await queued(resources, await an_account(resources, "a"), 1)
-    clock.pass_by(1)
+    clock.advance(1)
     (one,) = await claimed(resources, 1)
     assert (one.id, one.state, one.attempts) == (subject.id, State.SUBMITTING, 1)
     assert (one.lease_token, one.lease_until) == (TOKEN, clock() + timedelta(seconds=30))
@@ -100,15 +100,15 @@ async def test_accounts_take_turns_however_long_one_queue_is(
 ) -> None:
     first, second = [await an_account(resources, name) for name in ("long", "short")]
     await queued(resources, first, 100)
-    clock.pass_by(1)
+    clock.advance(1)
     await claimed(resources, 10)
     short = await queued(resources, second, 2)
-    clock.pass_by(1)
+    clock.advance(1)
     turns = []
     for _ in range(4):
         (one,) = await claimed(resources, 1)
         turns.append(one.account_id)
-        clock.pass_by(1)
+        clock.advance(1)
     assert turns == [second, first, second, first]
     assert short
 
@@ -117,7 +117,7 @@ async def test_a_batch_is_shared_between_accounts(resources: Resources, clock: C
     first, second = [await an_account(resources, name) for name in ("long", "short")]
     await queued(resources, first, 100)
     await queued(resources, second, 2)
-    clock.pass_by(1)
+    clock.advance(1)
     batch = Counter(subject.account_id for subject in await claimed(resources, 10))
     assert batch == {first: 8, second: 2}
 
@@ -125,7 +125,7 @@ async def test_a_batch_is_shared_between_accounts(resources: Resources, clock: C
 async def test_an_account_is_served_in_order_of_age(resources: Resources, clock: Clock) -> None:
     account = await an_account(resources, "a")
     made = await queued(resources, account, 10)
-    clock.pass_by(1)
+    clock.advance(1)
     served = [ids(await claimed(resources, 1))[0] for _ in made]
     assert served == ids(made)
 
@@ -140,9 +140,9 @@ async def test_a_deferred_subject_is_not_claimed_before_its_time(
     async with resources.database.transaction() as tx:
         later = apply_update(one, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=at), clock())
         await transitions.write(tx, [Transition(one, later, ())])
-    clock.pass_by(59)
+    clock.advance(59)
     assert await claimed(resources, 1) == []
-    clock.pass_by(1)
+    clock.advance(1)
     assert ids(await claimed(resources, 1)) == [subject.id]
 
 

@@ -21,14 +21,15 @@ from service.submission.store import provider_state as store
 from service.wiring import open_resources
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.media_host import gallery
-from tests.support.simulator import PATH, Remote, request_body
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.media_host import media_host
+from tests.support.request_bodies import request_body
+from tests.support.simulator import PATH, SimulatorClient
 
 NEVER = {"lose": True, "processing_after": 600, "finished_after": 600}
 
 
-async def creates(provider: Remote, subject_id: str | None = None) -> list[str]:
+async def creates(provider: SimulatorClient, subject_id: str | None = None) -> list[str]:
     return [one["outcome"] for one in (await provider.ledger(subject_id))["creates"]]
 
 
@@ -41,7 +42,7 @@ async def states(api: Api) -> list[str]:
     return [row["state"] for row in rows]
 
 
-async def mute(provider: Remote) -> None:
+async def mute(provider: SimulatorClient) -> None:
     """Tasks are accepted, never end, and nobody is called back."""
     await provider.admin("faults", NEVER | {"times": None})
 
@@ -59,7 +60,7 @@ def narrow(api: Api, places: int) -> Api:
 
 
 async def test_a_subject_given_by_urls_goes_as_it_came(api: Api) -> None:
-    async with gallery() as media:
+    async with media_host() as media:
         subject = await api.create(**media.images("front", "side"))
         await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)
@@ -75,7 +76,9 @@ async def test_a_subject_is_claimed_also_while_its_delivery_is_recorded(api: Api
     assert claimed.subject.id == subject["id"]
 
 
-async def test_the_provider_never_has_more_than_its_places(api: Api, provider: Remote) -> None:
+async def test_the_provider_never_has_more_than_its_places(
+    api: Api, provider: SimulatorClient
+) -> None:
     api = narrow(api, 3)
     await mute(provider)
     for _ in range(5):
@@ -93,7 +96,7 @@ async def test_the_provider_never_has_more_than_its_places(api: Api, provider: R
 
 @pytest.mark.parametrize("code", [1000, 1102, 1304])
 async def test_a_stopped_provider_is_probed_once_a_minute_until_it_goes_on(
-    api: Api, provider: Remote, clock: Clock, code: int
+    api: Api, provider: SimulatorClient, clock: Clock, code: int
 ) -> None:
     await provider.admin("faults", {"code": code, "times": None})
     subjects = [(await api.create())["id"] for _ in range(4)]
@@ -103,15 +106,15 @@ async def test_a_stopped_provider_is_probed_once_a_minute_until_it_goes_on(
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert str(code) in ready.json()["checks"]["provider"]
     for minute in range(2, 4):
-        clock.pass_by(59)
+        clock.advance(59)
         await api.work(Work.SUBMIT)
         assert len(await creates(provider)) == minute - 1, "not before a minute has passed"
-        clock.pass_by(1)
+        clock.advance(1)
         await api.work(Work.SUBMIT)
         assert len(await creates(provider)) == minute, "one probe"
         assert await states(api) == ["queued"] * 4
     await provider.http.delete("/_simulator/faults")
-    clock.pass_by(60)
+    clock.advance(60)
     await api.work(Work.SUBMIT)
     for subject_id in subjects:
         await api.work(Work.SUBMIT)
@@ -120,12 +123,12 @@ async def test_a_stopped_provider_is_probed_once_a_minute_until_it_goes_on(
 
 
 async def test_a_probe_that_is_refused_for_its_own_sake_shows_that_it_goes_on(
-    api: Api, provider: Remote, clock: Clock, logged: list[EventDict]
+    api: Api, provider: SimulatorClient, clock: Clock, logged: list[EventDict]
 ) -> None:
     await provider.admin("faults", [{"code": 1102}, {"code": 1301}])
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
-    clock.pass_by(60)
+    clock.advance(60)
     await api.work(Work.SUBMIT)
     assert await state(api, subject_id) == "failed"
     assert "goes_on" in [line.get("action") for line in logged]
@@ -133,7 +136,7 @@ async def test_a_probe_that_is_refused_for_its_own_sake_shows_that_it_goes_on(
 
 
 async def test_a_probe_takes_no_place_that_is_not_free(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     api = narrow(api, 2)
     await mute(provider)
@@ -146,14 +149,14 @@ async def test_a_probe_takes_no_place_that_is_not_free(
     await api.work(Work.SUBMIT)
     other = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'queued'"))[0]["id"]
     await transition(api.resources, other, StatusUpdate(Signal.SUBMITTED, provider_task_id="early"))
-    clock.pass_by(60)
+    clock.advance(60)
     await api.work(Work.SUBMIT)
     assert await states(api) == ["queued"] * 2 + ["submitted"] * 2
     assert len(await creates(provider)) == 2, "the provider is not probed beyond its places"
 
 
 async def test_the_providers_own_limit_is_learnt_and_tried_again_within_seconds(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     api = narrow(api, 8)
     await mute(provider)
@@ -163,22 +166,22 @@ async def test_the_providers_own_limit_is_learnt_and_tried_again_within_seconds(
     await api.work(Work.SUBMIT)
     assert await states(api) == ["queued"] * 5 + ["submitted"] * 3
     assert await learnt(api) == 4, "one step, however many were refused at once"
-    clock.pass_by(2)
+    clock.advance(2)
     await api.work(Work.SUBMIT)
     assert await learnt(api) == 2, "a part of the three that ran"
     refused = (await creates(provider)).count("refused")
-    clock.pass_by(0.9)
+    clock.advance(0.9)
     await api.work(Work.SUBMIT)
     assert (await creates(provider)).count("refused") == refused, "the limit is kept for a second"
     await provider.admin("settings", {"parallel": None})
     for _ in range(8):
-        clock.pass_by(1)
+        clock.advance(1)
         await api.work(Work.SUBMIT)
     assert await states(api) == ["submitted"] * 8
 
 
 async def test_one_stray_refusal_for_too_many_tasks_slows_the_rest_for_seconds_only(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     api = narrow(api, 20)
     await provider.admin("faults", {"code": 1303})
@@ -189,20 +192,20 @@ async def test_one_stray_refusal_for_too_many_tasks_slows_the_rest_for_seconds_o
         await api.create()
     await api.work(Work.SUBMIT)
     assert (await states(api)).count("submitted") == 10, "at once"
-    clock.pass_by(11)
+    clock.advance(11)
     await api.work(Work.SUBMIT)
     assert await states(api) == ["queued"] * 10 + ["submitted"] * 20
     assert (await creates(provider)).count("refused") == 1
 
 
 async def test_what_was_refused_for_too_many_tasks_waits_for_a_place_not_longer_each_time(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("settings", {"parallel": 0})
     subject_id = (await api.create())["id"]
     for _ in range(12):
         await api.work(Work.SUBMIT)
-        clock.pass_by(2)
+        clock.advance(2)
     await provider.admin("settings", {"parallel": None})
     await api.work(Work.SUBMIT)
     assert len(await creates(provider, subject_id)) == 13, "every two seconds"
@@ -210,25 +213,25 @@ async def test_what_was_refused_for_too_many_tasks_waits_for_a_place_not_longer_
 
 
 async def test_all_workers_share_what_is_learnt_of_the_limit(
-    api: Api, provider: Remote, clock: Clock, settings: Settings
+    api: Api, provider: SimulatorClient, clock: Clock, settings: Settings
 ) -> None:
     await provider.admin("settings", {"parallel": 0})
     for _ in range(10):
         await api.create()
     await api.work(Work.SUBMIT)
-    clock.pass_by(1)
+    clock.advance(1)
     async with open_resources(settings) as other:
         claimed = await submit.claim(replace(other, clock=clock), 10)
     assert len(claimed) == 5
 
 
 async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_cannot_be(
-    api: Api, provider: Remote, clock: Clock
+    api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("faults", [{"code": 1102}, NEVER])
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
-    clock.pass_by(60)
+    clock.advance(60)
     (probe,) = await submit.claim(api.resources, 1)
     await fetch(api.resources, "ALTER TABLE provider_state RENAME COLUMN stopped_code TO hidden")
     with pytest.raises(UndefinedColumnError, match="stopped_code"):
@@ -240,7 +243,7 @@ async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_canno
     ("code", "column"), [(1102, "stopped_code"), (1303, "observed_parallel_limit")]
 )
 async def test_what_holds_up_all_is_known_before_the_move_that_wakes_whoever_claims(
-    api: Api, provider: Remote, code: int, column: str
+    api: Api, provider: SimulatorClient, code: int, column: str
 ) -> None:
     await provider.admin("faults", [{"code": code, "http_status": 429}])
     subject_id = (await api.create())["id"]
@@ -248,7 +251,7 @@ async def test_what_holds_up_all_is_known_before_the_move_that_wakes_whoever_cla
     async with api.resources.database.transaction() as tx:
         await subject_store.lock(tx, subject_id)
         submitting = asyncio.create_task(submit.submit(api.resources, claimed))
-        await blocked(api.resources)
+        await wait_until_blocked(api.resources)
         [[learnt]] = await fetch(api.resources, f"SELECT {column} FROM provider_state")  # noqa: S608
         assert learnt is not None
     await submitting
@@ -256,24 +259,24 @@ async def test_what_holds_up_all_is_known_before_the_move_that_wakes_whoever_cla
 
 
 async def test_nothing_is_sent_when_the_lease_might_run_out_under_the_call(
-    api: Api, provider: Remote, clock: Clock, logged: list[EventDict]
+    api: Api, provider: SimulatorClient, clock: Clock, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create())["id"]
     settings = api.resources.settings
     (claimed,) = await submit.claim(api.resources, 1)
-    clock.pass_by(settings.lease - settings.provider_timeout + 0.1)
+    clock.advance(settings.lease - settings.provider_timeout + 0.1)
     await submit.submit(api.resources, claimed)
     assert await creates(provider) == []
     assert "lease_ran_out" in [line.get("action") for line in logged]
     assert await state(api, subject_id) == "submitting", "until the lease has ended"
-    clock.pass_by(settings.provider_timeout)
+    clock.advance(settings.provider_timeout)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await state(api, subject_id) == "unconfirmed"
 
 
 @pytest.mark.parametrize("answer", ["garbage", "truncated", "drop"])
 async def test_an_answer_nobody_can_read_is_looked_up(
-    api: Api, provider: Remote, answer: str
+    api: Api, provider: SimulatorClient, answer: str
 ) -> None:
     await provider.admin("faults", NEVER | {"answer": answer})
     subject_id = (await api.create())["id"]
@@ -284,7 +287,9 @@ async def test_an_answer_nobody_can_read_is_looked_up(
     assert await creates(provider) == ["accepted"]
 
 
-async def test_an_answer_with_a_word_nobody_knows_is_looked_up(api: Api, provider: Remote) -> None:
+async def test_an_answer_with_a_word_nobody_knows_is_looked_up(
+    api: Api, provider: SimulatorClient
+) -> None:
     await provider.admin("faults", NEVER | {"words": {"submitted": "thinking"}})
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
@@ -294,7 +299,7 @@ async def test_an_answer_with_a_word_nobody_knows_is_looked_up(api: Api, provide
 
 
 async def test_what_the_provider_has_already_is_looked_up_not_sent_again(
-    api: Api, provider: Remote
+    api: Api, provider: SimulatorClient
 ) -> None:
     await mute(provider)
     subject_id = (await api.create())["id"]

@@ -13,8 +13,13 @@ from service.local.ports import free_port
 from service.local.postgres import postgres
 from service.local.server import Server
 from tests.conftest import execute
-from tests.support.database_access import READ_ONLY, by_transaction, opened, takes
-from tests.support.relay import relay
+from tests.support.database_access import (
+    READ_ONLY,
+    open_all_connection_kinds,
+    open_database,
+    pid_in_transaction,
+)
+from tests.support.tcp_proxy import tcp_proxy
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +43,24 @@ async def test_of_several_hosts_the_one_that_can_write_is_taken(
     await execute(shared, READ_ONLY.format(name))
     user = parts.netloc.rpartition("@")[0]
     hosts = f"127.0.0.1:{free_port()},{other.hostname}:{other.port},{parts.hostname}:{parts.port}"
-    await takes(f"postgresql://{user}@{hosts}/{name}?target_session_attrs=read-write")
+    await open_all_connection_kinds(
+        f"postgresql://{user}@{hosts}/{name}?target_session_attrs=read-write"
+    )
     listed = f"host=127.0.0.1,127.0.0.1&port={other.port},{parts.port}"
-    await takes(f"postgres://{user}@/{name}?{listed}&target_session_attrs=read-write")
+    await open_all_connection_kinds(
+        f"postgres://{user}@/{name}?{listed}&target_session_attrs=read-write"
+    )
 
 
 async def test_a_host_that_says_nothing_leaves_time_for_the_next(database_url: str) -> None:
     parts = urlsplit(database_url)
     user, _, place = parts.netloc.rpartition("@")
     assert parts.port
-    async with relay(parts.port) as way:
+    async with tcp_proxy(parts.port) as way:
         way.dead = True
         url = f"postgresql://{user}@127.0.0.1:{way.port},{place}{parts.path}"
-        async with opened(url, PoolTimeouts(connect=0.3)) as one:
-            assert await by_transaction(one)
+        async with open_database(url, PoolTimeouts(connect=0.3)) as one:
+            assert await pid_in_transaction(one)
         assert way.connections
 
 
@@ -66,9 +75,11 @@ async def test_a_socket_in_a_folder_is_taken(database_url: str, folder: Path) ->
     parts = urlsplit(database_url)
     user = parts.netloc.rpartition("@")[0]
     assert parts.port
-    async with relay(parts.port, folder / ".s.PGSQL.5432") as way:
-        await takes(f"postgresql://{user}@{parts.path}?host={folder}")
-        await takes(f"postgresql://{user}@{quote(str(folder), safe='')}{parts.path}")
+    async with tcp_proxy(parts.port, folder / ".s.PGSQL.5432") as way:
+        await open_all_connection_kinds(f"postgresql://{user}@{parts.path}?host={folder}")
+        await open_all_connection_kinds(
+            f"postgresql://{user}@{quote(str(folder), safe='')}{parts.path}"
+        )
     assert way.connections
 
 
@@ -81,7 +92,9 @@ async def test_a_user_and_a_password_of_special_characters_are_taken(
     )
     place = database_url.rpartition("@")[2]
     try:
-        await takes(f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{place}")
+        await open_all_connection_kinds(
+            f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{place}"
+        )
     finally:
         await execute(database_url, f'DROP OWNED BY "{user}"')
         await execute(postgres_server.url, f'DROP ROLE "{user}"')

@@ -15,8 +15,8 @@ from tests.subscribers.test_manage import errors
 from tests.subscribers.test_targets import resolving
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.simulator import Receiver
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.webhook_receiver import WebhookReceiver
 
 NOBODY = "http://127.0.0.1:65009"
 CLEARED = (
@@ -220,7 +220,7 @@ async def test_what_it_hears_is_as_it_is_since_that_changed(api: Api) -> None:
 
 
 async def test_a_paused_subscriber_gets_what_it_missed_once_it_is_active(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.subscribe(subscriber.url)
     assert (await changed(api, made, state="paused"))["state"] == "paused"
@@ -252,7 +252,7 @@ async def test_a_disabled_subscriber_comes_back_as_well(api: Api, clock: Clock, 
         clock.now,
     )
     assert (await changed(api, made, description="x"))["disabled_reason"] == "it failed"
-    clock.pass_by(1)
+    clock.advance(1)
     back = await changed(api, made, state=state)
     assert (back["state"], back["disabled_reason"]) == (state, None)
     kept = await row(api)
@@ -313,7 +313,7 @@ async def test_a_change_waits_for_whoever_holds_the_lane_and_harms_it_not(api: A
     async with api.resources.database.transaction() as tx:
         await subscriber_health.lock_health(tx, [made["id"]])
         waiting = asyncio.create_task(changed_only(api, made, {"state": "active"}))
-        await blocked(api.resources)
+        await wait_until_blocked(api.resources)
         await subscriber_health.disable(tx, made["id"], "it failed")
     await waiting
     assert (await row(api))["state"] == "active"

@@ -15,7 +15,7 @@ from service.subscribers.steps import manage
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import Receiver
+from tests.support.webhook_receiver import WebhookReceiver
 
 TYPES = ["subject.failed", "subject.succeeded"]
 SHOWN: dict[str, Any] = {  # where nothing is asked for
@@ -49,7 +49,7 @@ def errors(answer: httpx.Response) -> set[tuple[str, str]]:
 
 
 async def test_a_new_subscriber_is_shown_with_its_secret_this_once(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     answer = await post(
         api, url=subscriber.url, event_types=[*TYPES, *TYPES], description="our back end"
@@ -170,7 +170,7 @@ async def test_two_subscribers_have_different_secrets(api: Api) -> None:
 
 
 async def test_a_removed_subscriber_is_gone_with_what_waited_for_it(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.subscribe(subscriber.url)
     await api.create()
@@ -183,7 +183,7 @@ async def test_a_removed_subscriber_is_gone_with_what_waited_for_it(
 
 
 async def test_deliveries_are_shown_with_their_attempts(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.subscribe(subscriber.url)
     path = f"/v1/subscribers/{made['id']}/deliveries"
@@ -199,7 +199,7 @@ async def test_deliveries_are_shown_with_their_attempts(
     ended = {"state": "delivered", "next_attempt_at": None}
     del waiting["attempts"]
     assert delivery == waiting | ended
-    clock.pass_by(1)
+    clock.advance(1)
     await api.http.post(f"/v1/subjects/{subject['id']}/cancel")
     newest = (await api.http.get(path, params={"limit": 1})).json()["data"]
     assert [one["type"] for one in newest] == ["subject.canceled"]

@@ -16,12 +16,13 @@ from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.subscribers.steps.request_callback_urls import origin_of
 from tests.support.api import Api
-from tests.support.callbacks import create
+from tests.support.callbacks import accept_request
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import PATH, Receiver, Remote
-from tests.support.subjects import a_request
-from tests.support.waiting import eventually
+from tests.support.request_bodies import request_body
+from tests.support.simulator import PATH, SimulatorClient
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver
 
 REFUSED = (
     ("http://10.0.0.1/hook", "url_address"),
@@ -39,23 +40,23 @@ async def hidden_subscribers(api: Api) -> list[dict[str, Any]]:
     return await fetch(api.resources, "SELECT * FROM subscribers WHERE type = 'callback'")
 
 
-def words(subscriber: Receiver) -> list[str]:
+def words(subscriber: WebhookReceiver) -> list[str]:
     """The statuses that came, in their order."""
     return [json.loads(body)["task_status"] for _, body in subscriber.got]
 
 
-async def told(api: Api, subscriber: Receiver, count: int) -> None:
+async def told(api: Api, subscriber: WebhookReceiver, count: int) -> None:
     """Deliver until so many have come."""
 
     async def enough() -> bool:
         await api.work(Work.DELIVER)
         return len(subscriber.got) >= count
 
-    await eventually(enough)
+    await wait_until(enough)
 
 
 async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
-    api: Api, provider: Remote, subscriber: Receiver
+    api: Api, provider: SimulatorClient, subscriber: WebhookReceiver
 ) -> None:
     made = await api.create(callback_url=subscriber.url, external_task_id="mine")
     assert "warnings" not in made
@@ -88,7 +89,7 @@ async def sent_in_order(api: Api) -> list[dict[str, Any]]:
 
 
 async def test_what_fails_is_said_in_the_providers_words(
-    api: Api, provider: Remote, subscriber: Receiver
+    api: Api, provider: SimulatorClient, subscriber: WebhookReceiver
 ) -> None:
     await provider.admin("faults", {"fail": "no face was found"})
     made = await api.create(callback_url=subscriber.url)
@@ -102,7 +103,9 @@ async def test_what_fails_is_said_in_the_providers_words(
     )
 
 
-async def test_it_is_signed_with_the_secret_of_its_account(api: Api, subscriber: Receiver) -> None:
+async def test_it_is_signed_with_the_secret_of_its_account(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     made = await api.create(callback_url=subscriber.url)
     await api.http.post(f"/v1/subjects/{made['id']}/cancel")
     await told(api, subscriber, 1)
@@ -118,7 +121,7 @@ async def test_it_is_signed_with_the_secret_of_its_account(api: Api, subscriber:
 
 
 async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     for path in ("/one", "/two?for=a#b"):
         await api.create(callback_url=subscriber.url + path)
@@ -130,7 +133,7 @@ async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
     key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     answer = await api.http.post(
-        "/v1/subjects", json=a_request(callback_url=subscriber.url), headers=headers
+        "/v1/subjects", json=request_body(callback_url=subscriber.url), headers=headers
     )
     assert answer.status_code == 202
     assert len({one["account_id"] for one in await hidden_subscribers(api)}) == 2
@@ -144,7 +147,7 @@ async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
 
 
 async def test_first_uses_that_come_together_settle_on_one_subscriber(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await asyncio.gather(*(api.create(callback_url=subscriber.url) for _ in range(8)))
     (hidden,) = await hidden_subscribers(api)
@@ -158,7 +161,7 @@ async def test_first_uses_that_come_together_settle_on_one_subscriber(
     }
 
 
-async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: Receiver) -> None:
+async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: WebhookReceiver) -> None:
     paths = ["/a", "/b?c=d"]
     for path in paths:
         made = await api.create(callback_url=subscriber.url + path)
@@ -169,7 +172,7 @@ async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: Receiver
 
 
 async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.create(callback_url=subscriber.url)
     other = await api.create()
@@ -190,7 +193,7 @@ async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
 
 
 async def test_one_delivery_is_seen_and_sent_anew(
-    api: Api, subscriber: Receiver, clock: Clock
+    api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.create(callback_url=subscriber.url)
     await api.http.post(f"/v1/subjects/{made['id']}/cancel")
@@ -199,14 +202,16 @@ async def test_one_delivery_is_seen_and_sent_anew(
     (row,) = await fetch(api.resources, "SELECT id FROM deliveries")
     path = f"/v1/deliveries/{row['id']}"
     assert (await api.http.get(path)).json()["state"] == "dead"
-    clock.pass_by(1)
+    clock.advance(1)
     assert (await api.http.post(f"{path}/resend")).status_code == 202
     await told(api, subscriber, 2)
     assert (await api.http.get(path)).json()["state"] == "delivered"
     assert [one["state"] for one in await hidden_subscribers(api)] == ["active"]
 
 
-async def test_a_process_of_before_could_not_send_to_it(api: Api, subscriber: Receiver) -> None:
+async def test_a_process_of_before_could_not_send_to_it(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     await api.create(callback_url=subscriber.url)
     (hidden,) = await hidden_subscribers(api)
     attempt = await api.resources.webhook_sender.post(hidden["url"], {}, b"", 5)
@@ -217,7 +222,7 @@ async def test_a_process_of_before_could_not_send_to_it(api: Api, subscriber: Re
 
 @pytest.mark.parametrize(("url", "code"), REFUSED)
 async def test_a_url_that_must_not_be_called_is_refused(api: Api, url: str, code: str) -> None:
-    answer = await api.http.post("/v1/subjects", json=a_request(callback_url=url))
+    answer = await api.http.post("/v1/subjects", json=request_body(callback_url=url))
     assert answer.status_code == 422
     assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
         ("/callback_url", code)
@@ -232,12 +237,12 @@ async def test_plain_http_is_taken_as_the_provider_takes_it(api: Api) -> None:
 
 async def test_a_request_that_came_before_makes_no_subscriber(api: Api, account: str) -> None:
     await api.create(external_task_id="mine")
-    body = a_request(external_task_id="mine", callback_url="https://example.com/done")
+    body = request_body(external_task_id="mine", callback_url="https://example.com/done")
     with pytest.raises(Exception, match="used before"):
-        await create(api.resources, account, body)
+        await accept_request(api.resources, account, body)
     assert await hidden_subscribers(api) == []
     with pytest.raises(Invalid):
-        await create(api.resources, account, a_request(callback_url="http://10.0.0.1/"))
+        await accept_request(api.resources, account, request_body(callback_url="http://10.0.0.1/"))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +258,9 @@ def test_an_origin_is_a_host_and_a_port(url: str, origin: str) -> None:
     assert origin_of(url) == origin
 
 
-async def test_a_move_that_makes_no_event_makes_no_call(api: Api, subscriber: Receiver) -> None:
+async def test_a_move_that_makes_no_event_makes_no_call(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     made = await api.create(callback_url=subscriber.url)
     await transition(api.resources, made["id"], StatusUpdate(Signal.LOST))
     assert await fetch(api.resources, "SELECT 1 FROM deliveries") == []

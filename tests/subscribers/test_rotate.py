@@ -21,8 +21,16 @@ from tests.contract.test_secrecy import plain, secrets_in
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.rotations import NOWHERE, backend, believed, delivered, holds, jwks, rotate
-from tests.support.waiting import eventually
+from tests.support.secret_rotation import (
+    UNUSED_URL,
+    deliver_event,
+    published_keys,
+    rotate_secret,
+    verifies_with_key,
+    verifies_with_secret,
+    verifying_receiver,
+)
+from tests.support.waiting import wait_until
 
 BOTH = ["v1", "v1a"]
 CREATORS = 3
@@ -32,13 +40,13 @@ EACH = 8  # deliveries taken in each stage of a rotation
 async def test_published_verifiers_believe_a_delivery_before_and_during_a_rotation(
     api: Api,
 ) -> None:
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url)
         theirs.secrets = [made["secret"]]
-        first = await delivered(api, theirs)
-        new = (await rotate(api, made))["secret"]
+        first = await deliver_event(api, theirs)
+        new = (await rotate_secret(api, made))["secret"]
         assert new != made["secret"]
-        second = await delivered(api, theirs)
+        second = await deliver_event(api, theirs)
     for (headers, body), secrets in ((first, [made["secret"]]), (second, [made["secret"], new])):
         for secret in secrets:
             Webhook(secret).verify(body, headers)  # or it raises
@@ -48,12 +56,12 @@ async def test_published_verifiers_believe_a_delivery_before_and_during_a_rotati
 async def test_v1a_verifies_by_the_keys_shown_and_by_the_published_ones(
     api: Api, clock: Clock
 ) -> None:
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
         theirs.secrets = [made["secret"]]
-        first = await delivered(api, theirs)
-        rotated = await rotate(api, made)
-        second = await delivered(api, theirs)
+        first = await deliver_event(api, theirs)
+        rotated = await rotate_secret(api, made)
+        second = await deliver_event(api, theirs)
     (old,) = made["public_keys"]
     assert [one["kid"] for one in rotated["public_keys"][1:]] == [old["kid"]]
     new = rotated["public_keys"][0]
@@ -61,11 +69,11 @@ async def test_v1a_verifies_by_the_keys_shown_and_by_the_published_ones(
         for one in shown:
             public = read_secret(V1A, one["key"])
             assert verification.verify(V1A, [public], *got, clock()) == got[0]["webhook-id"]
-    published = {one["kid"]: one for one in await jwks(api)}
+    published = {one["kid"]: one for one in await published_keys(api)}
     assert published.keys() == {old["kid"], new["kid"]}
-    assert holds(published[old["kid"]], first)
-    assert not holds(published[new["kid"]], first)
-    assert all(holds(one, second) for one in published.values())
+    assert verifies_with_key(published[old["kid"]], first)
+    assert not verifies_with_key(published[new["kid"]], first)
+    assert all(verifies_with_key(one, second) for one in published.values())
     assert first[0]["webhook-signature"].startswith("v1,"), "v1 always, and first"
 
 
@@ -82,7 +90,7 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
         while not over:
             await api.work(Work.DELIVER)
 
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
         theirs.secrets = [made["secret"]]
 
@@ -92,15 +100,15 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
             async def enough() -> bool:
                 return len(theirs.taken) >= target
 
-            await eventually(enough, 20)
+            await wait_until(enough, 20)
 
         hands = [asyncio.create_task(one()) for one in (worker, *[creator] * CREATORS)]
         await some()
-        new = (await rotate(api, made, overlap=60))["secret"]
+        new = (await rotate_secret(api, made, overlap=60))["secret"]
         await some()  # it knows the old one alone
         theirs.secrets.append(new)
         await some()
-        clock.pass_by(61)
+        clock.advance(61)
         theirs.secrets = [new]
         before = len(theirs.taken)
         await some()
@@ -109,85 +117,91 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
         assert theirs.refused == []
     rows = await fetch(api.resources, "SELECT status, error FROM attempts")
     assert {(row["status"], row["error"]) for row in rows} == {(200, None)}
-    assert not any(believed(made["secret"], got, clock()) for got in theirs.taken[before:])
+    assert not any(
+        verifies_with_secret(made["secret"], got, clock()) for got in theirs.taken[before:]
+    )
     assert await api.violations() == []
 
 
 async def test_the_old_secret_signs_until_the_overlap_is_over_and_then_no_more(
     api: Api, clock: Clock
 ) -> None:
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
-        new = (await rotate(api, made, overlap=100))["secret"]
+        new = (await rotate_secret(api, made, overlap=100))["secret"]
         theirs.secrets = [new]
-        clock.pass_by(99.9)
-        got = await delivered(api, theirs)
-        assert believed(made["secret"], got, clock())
-        assert len(await jwks(api)) == 2
-        clock.pass_by(0.1)
-        got = await delivered(api, theirs)
-        assert not believed(made["secret"], got, clock())
+        clock.advance(99.9)
+        got = await deliver_event(api, theirs)
+        assert verifies_with_secret(made["secret"], got, clock())
+        assert len(await published_keys(api)) == 2
+        clock.advance(0.1)
+        got = await deliver_event(api, theirs)
+        assert not verifies_with_secret(made["secret"], got, clock())
         assert [got[0]["webhook-signature"].count(one) for one in ("v1,", "v1a,")] == [1, 1]
-        (left,) = await jwks(api)
-        assert holds(left, got)
+        (left,) = await published_keys(api)
+        assert verifies_with_key(left, got)
         assert left["kid"] != made["public_keys"][0]["kid"]
 
 
 async def test_without_an_overlap_the_old_secret_signs_no_more(api: Api, clock: Clock) -> None:
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url)
-        theirs.secrets = [(await rotate(api, made, overlap=0))["secret"]]
-        got = await delivered(api, theirs)
-        assert not believed(made["secret"], got, clock())
+        theirs.secrets = [(await rotate_secret(api, made, overlap=0))["secret"]]
+        got = await deliver_event(api, theirs)
+        assert not verifies_with_secret(made["secret"], got, clock())
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 
 async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clock: Clock) -> None:
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
         secrets = [made["secret"]]
         for _ in range(MOST_RETIRED + 2):
-            clock.pass_by(1)
-            secrets.append((await rotate(api, made))["secret"])
+            clock.advance(1)
+            secrets.append((await rotate_secret(api, made))["secret"])
         theirs.secrets = [secrets[-1]]
-        got = await delivered(api, theirs)
-        assert [believed(one, got, clock()) for one in secrets] == [False] * 2 + [True] * 6
+        got = await deliver_event(api, theirs)
+        assert [verifies_with_secret(one, got, clock()) for one in secrets] == [False] * 2 + [
+            True
+        ] * 6
         assert got[0]["webhook-signature"].count("v1a,") == MOST_RETIRED + 1
-    assert len(await jwks(api)) == MOST_RETIRED + 1
+    assert len(await published_keys(api)) == MOST_RETIRED + 1
 
 
 async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clock: Clock) -> None:
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url)
-        second = (await rotate(api, made, overlap=1000))["secret"]
-        clock.pass_by(1)
-        third = (await rotate(api, made, overlap=10))["secret"]
-        clock.pass_by(10)
-        fourth = (await rotate(api, made, overlap=10))["secret"]
+        second = (await rotate_secret(api, made, overlap=1000))["secret"]
+        clock.advance(1)
+        third = (await rotate_secret(api, made, overlap=10))["secret"]
+        clock.advance(10)
+        fourth = (await rotate_secret(api, made, overlap=10))["secret"]
         theirs.secrets = [fourth]
-        got = await delivered(api, theirs)
-        signing_now = [believed(one, got, clock()) for one in (made["secret"], second, third)]
+        got = await deliver_event(api, theirs)
+        signing_now = [
+            verifies_with_secret(one, got, clock()) for one in (made["secret"], second, third)
+        ]
     assert signing_now == [True, False, True]
     rows = await fetch(api.resources, "SELECT id FROM previous_signing_keys")
     assert len(rows) == 2, "the rotation itself forgets what signs no more"
 
 
 async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -> None:
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
-        answers = await asyncio.gather(*(rotate(api, made) for _ in range(MOST_RETIRED)))
+        answers = await asyncio.gather(*(rotate_secret(api, made) for _ in range(MOST_RETIRED)))
         secrets = [made["secret"], *(one["secret"] for one in answers)]
         theirs.secrets = secrets
-        got = await delivered(api, theirs)
+        got = await deliver_event(api, theirs)
     assert len(set(secrets)) == len(secrets)
-    assert all(believed(one, got, clock()) for one in secrets)
-    assert all(holds(one, got) for one in await jwks(api))
+    assert all(verifies_with_secret(one, got, clock()) for one in secrets)
+    assert all(verifies_with_key(one, got) for one in await published_keys(api))
     (row,) = await fetch(api.resources, "SELECT version FROM subscribers")
     assert row["version"] == 1 + MOST_RETIRED
 
 
 async def test_a_rotation_and_a_removal_at_once_leave_no_half(api: Api) -> None:
-    made = await api.subscribe(NOWHERE, signatures=BOTH)
+    made = await api.subscribe(UNUSED_URL, signatures=BOTH)
     path = f"/v1/subscribers/{made['id']}"
     calls = [api.http.post(f"{path}/rotate-secret") for _ in range(4)]
     answers = await asyncio.gather(*calls, api.http.delete(path))
@@ -199,10 +213,10 @@ async def test_a_rotation_and_a_removal_at_once_leave_no_half(api: Api) -> None:
 async def test_what_is_published_onward_has_a_secret_to_rotate_too(
     api: Api, kind: str, clock: Clock
 ) -> None:
-    made = await api.subscribe(NOWHERE)
+    made = await api.subscribe(UNUSED_URL)
     change = "UPDATE subscribers SET type = $1, channel = 'c', version = version + 1"
     await fetch(api.resources, change, kind)
-    new = (await rotate(api, made))["secret"]
+    new = (await rotate_secret(api, made))["secret"]
     wanted = {made["id"]: 3}
     found = await api.resources.send_settings.known(api.resources.database, wanted, clock())
     keys = found[made["id"]].keys_at(clock())
@@ -210,11 +224,11 @@ async def test_what_is_published_onward_has_a_secret_to_rotate_too(
 
 
 async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -> None:
-    made = await api.subscribe(NOWHERE)
-    await rotate(api, made, overlap=10)
-    clock.pass_by(1)
-    await rotate(api, made, overlap=100)
-    clock.pass_by(9)
+    made = await api.subscribe(UNUSED_URL)
+    await rotate_secret(api, made, overlap=10)
+    clock.advance(1)
+    await rotate_secret(api, made, overlap=100)
+    clock.advance(9)
     await prune.prune(api.resources)
     (left,) = await fetch(api.resources, "SELECT expires_at FROM previous_signing_keys")
     assert left["expires_at"] - clock() == timedelta(seconds=91)
@@ -224,14 +238,14 @@ async def test_a_rotation_mends_what_cannot_be_opened(
     api: Api, logged: list[EventDict], clock: Clock
 ) -> None:
     """As after SECRET_KEY was lost: the new secret signs, and nothing keeps it from doing so."""
-    async with backend(api) as theirs:
+    async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
-        await rotate(api, made)
-        clock.pass_by(1)
+        await rotate_secret(api, made)
+        clock.advance(1)
         for table in ("subscribers", "previous_signing_keys"):
             await fetch(api.resources, f"UPDATE {table} SET seed = '\\x0102'")  # noqa: S608 - ours
-        theirs.secrets = [(await rotate(api, made))["secret"]]
-        await delivered(api, theirs)
+        theirs.secrets = [(await rotate_secret(api, made))["secret"]]
+        await deliver_event(api, theirs)
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
     assert [line["action"] for line in logged].count("secret_sealed") == 2
 
@@ -239,8 +253,8 @@ async def test_a_rotation_mends_what_cannot_be_opened(
 async def test_no_secret_is_logged_or_kept_in_clear(
     api: Api, logged: list[EventDict], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made = await api.subscribe(NOWHERE, signatures=BOTH)
-    new = (await rotate(api, made))["secret"]
+    made = await api.subscribe(UNUSED_URL, signatures=BOTH)
+    new = (await rotate_secret(api, made))["secret"]
     account = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
     changed = (await api.http.post("/v1/account/callback-secret/rotate")).json()["secret"]
     secrets = [made["secret"], new, account, changed, SECRET_KEY]
@@ -260,6 +274,6 @@ async def test_no_secret_is_logged_or_kept_in_clear(
 
 
 async def test_of_accounts_that_are_none_nothing_rotates(api: Api) -> None:
-    made = await api.subscribe(NOWHERE)
+    made = await api.subscribe(UNUSED_URL)
     with pytest.raises(NotFound):
         await subscribers_rotate.rotate(api.resources, "acc_of_nobody", made["id"], {})

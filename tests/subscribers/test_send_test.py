@@ -18,9 +18,9 @@ from tests.subscribers.test_targets import resolving
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.scripted_servers import listening, saying, silent
-from tests.support.simulator import Receiver, receiver
-from tests.support.waiting import eventually
+from tests.support.raw_servers import never_respond, respond, scripted_server
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 HIDDEN = "Bearer a-hidden-value"
 
@@ -31,7 +31,7 @@ async def tried(api: Api, subscriber_id: str) -> httpx.Response:
 
 @pytest.mark.parametrize("state", ["active", "paused", "disabled"])
 async def test_a_test_is_a_signed_event_like_any_other(
-    api: Api, subscriber: Receiver, clock: Clock, state: str
+    api: Api, subscriber: WebhookReceiver, clock: Clock, state: str
 ) -> None:
     asked = {"headers": {"X-Team": "a b", "Authorization": HIDDEN}, "signatures": ["v1", "v1a"]}
     made = await api.subscribe(subscriber.url, **asked)
@@ -68,7 +68,7 @@ async def everything(api: Api) -> list[object]:
 async def test_a_refusal_is_shown_as_it_came_but_safe(api: Api) -> None:
     refusal = b"no\r\n\x1b[2J\xff\xe2\x80\xae<b>" + b"x" * 30_000
     head = b"HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n" % len(refusal)
-    async with listening(saying(head + refusal)) as url:
+    async with scripted_server(respond(head + refusal)) as url:
         answer = (await tried(api, (await api.subscribe(url))["id"])).json()
     assert (answer["delivered"], answer["status"], answer["error"]) == (False, 500, "status 500")
     assert answer["answer"].startswith("no\\r\\n\\x1b[2J\ufffd\\u202e<b>xxx")
@@ -76,9 +76,11 @@ async def test_a_refusal_is_shown_as_it_came_but_safe(api: Api) -> None:
     assert answer["answer"].count("x") == 20_000 - len(refusal[:-30_000]) + len("x")
 
 
-async def test_a_redirect_is_a_failure_and_not_followed(api: Api, subscriber: Receiver) -> None:
+async def test_a_redirect_is_a_failure_and_not_followed(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     head = f"HTTP/1.1 307 Go\r\nLocation: {subscriber.url}\r\nContent-Length: 0\r\n\r\n"
-    async with listening(saying(head.encode())) as url:
+    async with scripted_server(respond(head.encode())) as url:
         answer = (await tried(api, (await api.subscribe(url))["id"])).json()
     assert (answer["delivered"], answer["status"]) == (False, 307)
     assert subscriber.got == []
@@ -94,7 +96,7 @@ async def test_no_answer_is_told_with_its_reason(api: Api) -> None:
 
 
 async def test_its_own_time_out_ends_a_test(api: Api) -> None:
-    async with listening(silent) as url:
+    async with scripted_server(never_respond) as url:
         made = await api.subscribe(url)
         await fetch(api.resources, "UPDATE subscribers SET timeout = 0.2")
         answer = (await tried(api, made["id"])).json()
@@ -108,10 +110,10 @@ async def test_an_address_that_became_private_is_not_called(api: Api) -> None:
     assert (answer["delivered"], answer["error"].partition(":")[0]) == (False, "blocked")
 
 
-async def test_a_change_is_heeded_by_the_next_test(api: Api, subscriber: Receiver) -> None:
+async def test_a_change_is_heeded_by_the_next_test(api: Api, subscriber: WebhookReceiver) -> None:
     made = await api.subscribe(subscriber.url)
     await tried(api, made["id"])
-    async with receiver() as other:
+    async with webhook_receiver() as other:
         path = f"/v1/subscribers/{made['id']}"
         fields = {"url": other.url, "headers": {"X-New": "1"}}
         assert (await api.http.patch(path, json=fields)).status_code == 200
@@ -126,17 +128,17 @@ async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:
     async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal arrived
         arrived += 1
-        await silent(reader, writer)
+        await never_respond(reader, writer)
 
     async def all_there() -> bool:
         return arrived == MAX_TESTS_PER_ACCOUNT
 
-    async with listening(counting) as url:
+    async with scripted_server(counting) as url:
         made = await api.subscribe(url)
         under_way = [
             asyncio.create_task(tried(api, made["id"])) for _ in range(MAX_TESTS_PER_ACCOUNT)
         ]
-        await eventually(all_there)
+        await wait_until(all_there)
         refused = await tried(api, made["id"])
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert int(refused.headers["retry-after"]) >= 1
@@ -166,7 +168,7 @@ def test_a_place_is_free_again_however_it_was_left() -> None:
 
 
 async def test_nothing_secret_is_logged_of_a_test(
-    api: Api, subscriber: Receiver, logged: list[EventDict]
+    api: Api, subscriber: WebhookReceiver, logged: list[EventDict]
 ) -> None:
     made = await api.subscribe(subscriber.url, headers={"X-Token": HIDDEN})
     shown = await tried(api, made["id"])

@@ -18,8 +18,14 @@ from service.subscribers.steps.rotate import MOST_PUBLISHED, MOST_RETIRED
 from service.subscribers.store import callback_url_secret
 from tests.support.api import Api
 from tests.support.clock import Clock
-from tests.support.database import blocked, fetch
-from tests.support.rotations import NOWHERE, backend, believed, jwks, rotate
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.secret_rotation import (
+    UNUSED_URL,
+    published_keys,
+    rotate_secret,
+    verifies_with_secret,
+    verifying_receiver,
+)
 
 SECRET = "/v1/account/callback-secret"
 GIVEN = format_whsec(b"a secret of the caller's own")
@@ -75,7 +81,7 @@ async def account_of(api: Api) -> str:
 async def test_a_wish_that_breaks_rules_is_refused_with_all_of_them(
     api: Api, body: object, errors: dict[str, str]
 ) -> None:
-    made = await api.subscribe(NOWHERE)
+    made = await api.subscribe(UNUSED_URL)
     for path in (f"/v1/subscribers/{made['id']}/rotate-secret", f"{SECRET}/rotate"):
         answer = await api.http.post(
             path, content=orjson.dumps(body), headers={"content-type": "application/json"}
@@ -87,7 +93,7 @@ async def test_a_wish_that_breaks_rules_is_refused_with_all_of_them(
 
 
 async def test_the_body_may_be_left_out_but_not_be_broken(api: Api, clock: Clock) -> None:
-    made = await api.subscribe(NOWHERE)
+    made = await api.subscribe(UNUSED_URL)
     path = f"/v1/subscribers/{made['id']}/rotate-secret"
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -103,7 +109,7 @@ async def test_the_body_may_be_left_out_but_not_be_broken(api: Api, clock: Clock
 
 
 async def test_an_overlap_and_a_secret_that_are_null_are_left_out(api: Api, clock: Clock) -> None:
-    made = await api.subscribe(NOWHERE)
+    made = await api.subscribe(UNUSED_URL)
     path = f"/v1/subscribers/{made['id']}/rotate-secret"
     answer = await api.http.post(path, json={"overlap": None, "secret": None})
     assert answer.status_code == 200, answer.text
@@ -113,24 +119,24 @@ async def test_an_overlap_and_a_secret_that_are_null_are_left_out(api: Api, cloc
 
 
 async def test_a_secret_of_the_callers_own_is_taken(api: Api, clock: Clock) -> None:
-    async with backend(api, GIVEN) as theirs:
+    async with verifying_receiver(api, GIVEN) as theirs:
         made = await api.subscribe(theirs.url)
-        assert (await rotate(api, made, secret=GIVEN, overlap=604800)) == {
+        assert (await rotate_secret(api, made, secret=GIVEN, overlap=604800)) == {
             "id": made["id"],
             "secret": GIVEN,
         }
         await api.create()
         await api.work()
         assert theirs.refused == []
-        assert all(believed(GIVEN, got, clock()) for got in theirs.taken)
+        assert all(verifies_with_secret(GIVEN, got, clock()) for got in theirs.taken)
         assert theirs.taken
 
 
 async def test_what_is_not_the_accounts_or_no_subscriber_of_its_own_is_not_found(
     api: Api, clock: Clock
 ) -> None:
-    made = await api.subscribe(NOWHERE)
-    await fetch(api.resources, FOR_CALLBACKS, "sbr_cb", await account_of(api), NOWHERE, clock())
+    made = await api.subscribe(UNUSED_URL)
+    await fetch(api.resources, FOR_CALLBACKS, "sbr_cb", await account_of(api), UNUSED_URL, clock())
     async with other(api) as http:
         for caller, id_ in ((http, made["id"]), (api.http, "sbr_cb"), (api.http, "sbr_none")):
             answer = await caller.post(f"/v1/subscribers/{id_}/rotate-secret")
@@ -161,7 +167,7 @@ async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
             await subscribers_rotate.ensure_account_secret(tx, api.resources, account)
             made = await callback_url_secret.callback_url_secret(tx, account)
             second = asyncio.create_task(subscribers_rotate.account_secret(api.resources, account))
-            await blocked(api.resources)
+            await wait_until_blocked(api.resources)
             if end == "rolled back":
                 raise LookupError
     secret = await second
@@ -178,9 +184,9 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
     await api.create()
     (event,) = await fetch(api.resources, "SELECT id, type, body FROM events")
     message = OutgoingMessage(event["id"], event["type"], event["body"], "dlv_1.1")
-    async with backend(api, old) as theirs:
+    async with verifying_receiver(api, old) as theirs:
         await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, theirs.url, clock())
-        await fetch(api.resources, FOR_CALLBACKS, "sbr_2", account, NOWHERE, clock())
+        await fetch(api.resources, FOR_CALLBACKS, "sbr_2", account, UNUSED_URL, clock())
 
         async def sent() -> None:
             rows = await fetch(api.resources, "SELECT id, version FROM subscribers")
@@ -197,9 +203,11 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
         await sent()
         theirs.secrets = [new]
         await sent()
-        clock.pass_by(100)
+        clock.advance(100)
         await sent()
-        by = [[believed(one, got, clock()) for one in (old, new)] for got in theirs.taken]
+        by = [
+            [verifies_with_secret(one, got, clock()) for one in (old, new)] for got in theirs.taken
+        ]
     assert by[1:] == [[True, True], [True, True], [False, True]]
     versions = await fetch(api.resources, "SELECT DISTINCT version FROM subscribers")
     assert versions == [{"version": 2}]
@@ -215,7 +223,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     api: Api, clock: Clock
 ) -> None:
     account = await account_of(api)
-    await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, NOWHERE, clock())
+    await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, UNUSED_URL, clock())
     secrets = [(await api.http.get(SECRET)).json()["secret"]]
     calls = (api.http.post(f"{SECRET}/rotate") for _ in range(MOST_RETIRED))
     secrets += [one.json()["secret"] for one in await asyncio.gather(*calls)]
@@ -227,8 +235,8 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
 
 
 async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None:
-    made = await api.subscribe(NOWHERE, signatures=["v1", "v1a"])
-    await api.subscribe(NOWHERE)
+    made = await api.subscribe(UNUSED_URL, signatures=["v1", "v1a"])
+    await api.subscribe(UNUSED_URL)
     async with httpx.AsyncClient(base_url=api.http.base_url, trust_env=False, timeout=30) as http:
         answer = await http.get("/.well-known/jwks.json")
         assert answer.headers["cache-control"] == "public, max-age=300"
@@ -237,13 +245,13 @@ async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None
         assert key["kid"] == made["public_keys"][0]["kid"]
         assert (await http.get("/.well-known/jwks.json?kid=x")).status_code == 422
     await fetch(api.resources, "UPDATE subscribers SET signatures = '{v1}'")
-    assert await jwks(api) == []
+    assert await published_keys(api) == []
 
 
 async def test_the_newest_public_keys_are_listed(api: Api) -> None:
-    await api.subscribe(NOWHERE, signatures=["v1", "v1a"])
+    await api.subscribe(UNUSED_URL, signatures=["v1", "v1a"])
     await fetch(api.resources, MANY, MOST_PUBLISHED + 1)
-    listed = await jwks(api)
+    listed = await published_keys(api)
     assert len(listed) == MOST_PUBLISHED
     order = "SELECT public_key FROM subscribers ORDER BY id DESC"
     public = [row["public_key"] for row in await fetch(api.resources, order)]

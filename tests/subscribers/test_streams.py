@@ -122,7 +122,7 @@ async def test_a_stream_that_was_away_gets_all_in_order_and_nothing_twice(
         tried = [one for delivery in listed.json()["data"] for one in delivery["attempts"]]
         assert [one["status"] for one in tried] == [None]
         server.start()
-        clock.pass_by(60)
+        clock.advance(60)
         await delivered(api, subscriber, 2)
         got = await in_nats(server.url)
     assert [orjson.loads(body)["type"] for _, body in got] == TYPES

@@ -18,7 +18,7 @@ from service.subscribers.steps import manage, send_test
 from tests.subscribers.test_manage import errors, post
 from tests.support.api import Api
 from tests.support.database import fetch
-from tests.support.name_resolution import Names
+from tests.support.name_resolution import Resolver
 
 NAMES = {
     "inside.example": ["127.0.0.1", "127.0.0.2"],
@@ -123,7 +123,7 @@ async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api
 
     def turning() -> AddressGuard:
         allowed = api.resources.settings.allowed_private_targets
-        names = Names(["127.0.0.1"], ["93.184.215.14"])
+        names = Resolver(["127.0.0.1"], ["93.184.215.14"])
         return AddressGuard(allowed, names, ports=parse_ports("1"))
 
     for url, fields in (
@@ -144,7 +144,7 @@ async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api
 
 
 async def test_a_callback_url_may_lead_outward_in_plain_text(api: Api) -> None:
-    outside = AddressGuard((), Names(["93.184.215.14"]), ports=parse_ports("1"))
+    outside = AddressGuard((), Resolver(["93.184.215.14"]), ports=parse_ports("1"))
     subject_id = (await api.create(callback_url="http://outside.example/hook"))["id"]
     submitted = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
     await transition(api.resources, subject_id, submitted)

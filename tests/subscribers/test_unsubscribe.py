@@ -10,8 +10,8 @@ from service.subscribers.steps import manage
 from service.subscribers.steps.manage import EMPTIED_AT_ONCE
 from service.subscribers.store import subscribers
 from tests.support.api import Api
-from tests.support.database import blocked, fetch
-from tests.support.simulator import Receiver
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.webhook_receiver import WebhookReceiver
 
 # So many events of a subject of their own, each waiting for the subscriber.
 BACKLOG = """
@@ -56,7 +56,7 @@ async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
         held = "SELECT id FROM deliveries ORDER BY id LIMIT 1 FOR UPDATE"
         await tx.execute(text(held))
         removing = asyncio.create_task(api.http.delete(f"/v1/subscribers/{made['id']}"))
-        await blocked(resources)
+        await wait_until_blocked(resources)
         assert await left(api) == 1
         (row,) = await fetch(resources, "SELECT state, disabled_reason FROM subscribers")
         assert (row["state"], row["disabled_reason"]) == ("disabled", manage.REMOVED)
@@ -73,11 +73,11 @@ async def test_what_is_made_active_again_while_it_is_removed_goes_all_the_same(a
         async with resources.database.transaction() as tx:
             await subscribers.lock_health(tx, made["id"])
             removing = asyncio.create_task(api.http.delete(f"/v1/subscribers/{made['id']}"))
-            await blocked(resources)
+            await wait_until_blocked(resources)
             await fetch(resources, "UPDATE subscribers SET state = 'active'")
             await api.create()
             await recording.execute(text("SELECT id FROM deliveries FOR UPDATE"))
-        await blocked(resources)
+        await wait_until_blocked(resources)
         await subscribers.lock_health(recording, made["id"])
     assert (await removing).status_code == 204
     assert await left(api) == 0
@@ -85,7 +85,7 @@ async def test_what_is_made_active_again_while_it_is_removed_goes_all_the_same(a
 
 
 async def test_removing_while_deliveries_are_made_and_recorded_harms_nobody(
-    api: Api, subscriber: Receiver
+    api: Api, subscriber: WebhookReceiver
 ) -> None:
     doomed = [await api.subscribe(subscriber.url) for _ in range(6)]
     other = await api.subscribe(subscriber.url)

@@ -5,7 +5,7 @@ import hmac
 import json
 
 
-def part(members: object) -> str:
+def encoded_part(members: object) -> str:
     raw = members if isinstance(members, bytes) else json.dumps(members).encode()
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
@@ -13,11 +13,13 @@ def part(members: object) -> str:
 def jwt(secret_key: str, claims: object, header: object = None, digest: str = "sha256") -> str:
     """A JWT; HS256 if nothing else is said."""
     head = {"alg": "HS256", "typ": "JWT"} if header is None else header
-    signed = f"{part(head)}.{part(claims)}"
-    return f"{signed}.{part(hmac.new(secret_key.encode(), signed.encode(), digest).digest())}"
+    signed = f"{encoded_part(head)}.{encoded_part(claims)}"
+    return (
+        f"{signed}.{encoded_part(hmac.new(secret_key.encode(), signed.encode(), digest).digest())}"
+    )
 
 
-def token(access_key: str, secret_key: str, now: float, **claims: object) -> str:
+def access_token(access_key: str, secret_key: str, now: float, **claims: object) -> str:
     """What a client sends: good from five seconds ago, for half an hour."""
     usual = {"iss": access_key, "exp": int(now) + 1800, "nbf": int(now) - 5}
     return jwt(secret_key, {k: v for k, v in (usual | claims).items() if v is not None})

@@ -1,4 +1,4 @@
-"""A real Postgres and a real Valkey for the session; a database of its own for each test."""
+"""A caller of the service who can also do a worker's work."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from service.operations.store.audit import Violation
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
 from service.worker import make_work_loops
-from tests.support.subjects import a_request
+from tests.support.request_bodies import request_body
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Api:
 
     async def create(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
         """An accepted subject."""
-        answer = await self.http.post("/v1/subjects", json=a_request(**changes))
+        answer = await self.http.post("/v1/subjects", json=request_body(**changes))
         assert answer.status_code == 202, answer.text
         body: dict[str, Any] = answer.json()
         return body

@@ -1,4 +1,4 @@
-"""What the provider would post, signed as it signs; and looks at the tables behind the service."""
+"""Callbacks as the provider posts them: bodies, signed headers, and the token in their URL."""
 
 import json
 from datetime import datetime
@@ -12,24 +12,24 @@ from service.kit.crypto.key_formats import parse_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
 
-TASK = "880000000000000001"
-ELEMENT = "770000000000000001"
+TASK_ID = "880000000000000001"
+ELEMENT_ID = "770000000000000001"
 
 
-def record(
-    subject_id: str | None, status: str = "succeed", task: str = TASK, **changes: object
+def older_callback(
+    subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
     """A task record in the older shape, as a callback bears it."""
     body: dict[str, object] = {"task_id": task, "task_status": status, "task_status_msg": ""}
     if subject_id is not None:
         body["task_info"] = {"external_task_id": subject_id}
     if status == "succeed":
-        body["task_result"] = {"elements": [{"element_id": int(ELEMENT), "element_name": "Ada"}]}
+        body["task_result"] = {"elements": [{"element_id": int(ELEMENT_ID), "element_name": "Ada"}]}
     return json.dumps(body | changes).encode()
 
 
-def newer(
-    subject_id: str | None, status: str = "succeed", task: str = TASK, **changes: object
+def newer_callback(
+    subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
     """The same in the newer shape."""
     body: dict[str, object] = {"id": task, "message": "", "outputs": []}
@@ -37,11 +37,11 @@ def newer(
     if subject_id is not None:
         body["external_id"] = subject_id
     if status == "succeed":
-        body["outputs"] = [{"type": "element", "id": int(ELEMENT), "name": "Ada"}]
+        body["outputs"] = [{"type": "element", "id": int(ELEMENT_ID), "name": "Ada"}]
     return json.dumps(body | changes).encode()
 
 
-def signed(
+def signed_headers(
     body: bytes, at: datetime, message_id: str = "msg_1", secret: str = WEBHOOK_SECRET
 ) -> dict[str, str]:
     """The headers of a signed callback."""
@@ -49,12 +49,12 @@ def signed(
     return webhook_signatures.signature_headers(keys, message_id, int(at.timestamp()), body)
 
 
-def token(resources: Resources, subject_id: str) -> str:
+def url_token(resources: Resources, subject_id: str) -> str:
     """The token in the address that the provider is given for this subject."""
     return callback_token(resources.callback_key, subject_id)
 
 
-async def create(
+async def accept_request(
     resources: Resources, account_id: str, body: object, key: str | None = None
 ) -> Accepted:
     """Have a subject created as by POST /v1/subjects, in a transaction of its own."""

@@ -1,4 +1,4 @@
-"""A real Postgres and a real Valkey for the session; a database of its own for each test."""
+"""A clock that a test moves."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,13 +8,13 @@ from service.wiring import utc_now
 
 @dataclass
 class Clock:
-    """Time that moves only when told to, from the test's beginning: what the provider's stand-in
-    signs bears the real time."""
+    """Stands still until a test moves it; begins at the real time, as the simulator signs
+    callbacks with that."""
 
     now: datetime = field(default_factory=utc_now)
 
     def __call__(self) -> datetime:
         return self.now
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -13,14 +13,14 @@ from service.kit.database.migrate import migrate
 from service.kit.database.pool import PoolTimeouts
 from service.kit.errors import Unavailable
 
-PID = text("SELECT pg_backend_pid()")
-WRITE = text("INSERT INTO accounts (id, name, created_at) VALUES (:id, :id, now())")
+BACKEND_PID = text("SELECT pg_backend_pid()")
+INSERT_ACCOUNT = text("INSERT INTO accounts (id, name, created_at) VALUES (:id, :id, now())")
 
-Use = Callable[[Database], Awaitable[int]]
+ReadBackendPid = Callable[[Database], Awaitable[int]]
 
 
 @asynccontextmanager
-async def opened(url: str, bounds: PoolTimeouts | None = None) -> AsyncIterator[Database]:
+async def open_database(url: str, bounds: PoolTimeouts | None = None) -> AsyncIterator[Database]:
     made = Database(url, bounds=bounds)
     try:
         yield made
@@ -28,48 +28,50 @@ async def opened(url: str, bounds: PoolTimeouts | None = None) -> AsyncIterator[
         await made.close()
 
 
-async def by_transaction(used: Database) -> int:
+async def pid_in_transaction(used: Database) -> int:
     async with used.transaction() as tx:
-        return int(await tx.scalar(PID))
+        return int(await tx.scalar(BACKEND_PID))
 
 
-async def by_rehearsal(used: Database) -> int:
+async def pid_in_rolled_back_transaction(used: Database) -> int:
     async with used.transaction(commit=False) as tx:
-        return int(await tx.scalar(PID))
+        return int(await tx.scalar(BACKEND_PID))
 
 
-async def by_autocommit(used: Database) -> int:
+async def pid_in_autocommit(used: Database) -> int:
     async with used.autocommit() as tx:
-        return int(await tx.scalar(PID))
+        return int(await tx.scalar(BACKEND_PID))
 
 
-async def by_relaxed(used: Database) -> int:
+async def pid_in_relaxed(used: Database) -> int:
     async with used.relaxed() as tx:
-        return int(await tx.scalar(PID))
+        return int(await tx.scalar(BACKEND_PID))
 
 
 READ_ONLY = "ALTER DATABASE {} SET default_transaction_read_only = on"
 WRITABLE = "ALTER DATABASE {} RESET default_transaction_read_only"
 
-each_way = pytest.mark.parametrize("use", [by_transaction, by_rehearsal, by_autocommit, by_relaxed])
+each_connection_kind = pytest.mark.parametrize(
+    "use", [pid_in_transaction, pid_in_rolled_back_transaction, pid_in_autocommit, pid_in_relaxed]
+)
 
 
-async def write_by_transaction(used: Database, name: str) -> None:
+async def insert_in_transaction(used: Database, name: str) -> None:
     async with used.transaction() as tx:
-        await tx.execute(WRITE, {"id": name})
+        await tx.execute(INSERT_ACCOUNT, {"id": name})
 
 
-async def write_by_autocommit(used: Database, name: str) -> None:
+async def insert_in_autocommit(used: Database, name: str) -> None:
     async with used.autocommit() as tx:
-        await tx.execute(WRITE, {"id": name})
+        await tx.execute(INSERT_ACCOUNT, {"id": name})
 
 
-async def write_by_relaxed(used: Database, name: str) -> None:
+async def insert_in_relaxed(used: Database, name: str) -> None:
     async with used.relaxed() as tx:
-        await tx.execute(WRITE, {"id": name})
+        await tx.execute(INSERT_ACCOUNT, {"id": name})
 
 
-async def heard(url: str) -> None:
+async def wait_until_listening(url: str) -> None:
     """Wait until a listener listens there."""
     listening = asyncio.Event()
     task = asyncio.ensure_future(listen(url, "c", lambda _: listening.set()))
@@ -84,10 +86,10 @@ async def heard(url: str) -> None:
                 await one
 
 
-async def takes(url: str, bounds: PoolTimeouts | None = None) -> None:
+async def open_all_connection_kinds(url: str, bounds: PoolTimeouts | None = None) -> None:
     """All who open connections take this URL: transactions, the listener, the migrations."""
-    async with opened(url, bounds) as one:
-        await write_by_transaction(one, url)
-        await write_by_relaxed(one, f"{url} 2")
-    await heard(url)
+    async with open_database(url, bounds) as one:
+        await insert_in_transaction(one, url)
+        await insert_in_relaxed(one, f"{url} 2")
+    await wait_until_listening(url)
     await asyncio.to_thread(migrate, url)

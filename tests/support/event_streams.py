@@ -18,13 +18,13 @@ from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.resources import Resources
 from service.subjects.domain.subject import Subject
 from tests.support.database import fetch
-from tests.support.events import write_and_commit
+from tests.support.subjects import add_committed_subject
 
-PATIENCE = 10.0  # seconds until what must come has come
+TIMEOUT = 10.0  # seconds until what must come has come
 
 
 @dataclass
-class Web:
+class WebServer:
     """A server in this process; `closed` as at shutdown."""
 
     port: int
@@ -32,7 +32,7 @@ class Web:
 
 
 @asynccontextmanager
-async def web(resources: Resources) -> AsyncIterator[Web]:
+async def web_server(resources: Resources) -> AsyncIterator[WebServer]:
     """On a free port."""
     app = build(resources)
     config = uvicorn.Config(
@@ -43,7 +43,7 @@ async def web(resources: Resources) -> AsyncIterator[Web]:
     server.lifespan = config.lifespan_class(config)
     await server.startup()
     try:
-        yield Web(server.servers[0].sockets[0].getsockname()[1], app)
+        yield WebServer(server.servers[0].sockets[0].getsockname()[1], app)
     finally:
         app.state.hub.close()
         server.config.timeout_graceful_shutdown = 5
@@ -51,7 +51,7 @@ async def web(resources: Resources) -> AsyncIterator[Web]:
 
 
 @dataclass
-class Frame:
+class SSEFrame:
     """One event of a stream."""
 
     id: str
@@ -59,7 +59,7 @@ class Frame:
     data: dict[str, Any]
 
 
-class Reader:
+class SSEReader:
     """One open stream."""
 
     def __init__(
@@ -75,21 +75,21 @@ class Reader:
         self.last_id = ""
         self.comments = 0
         self._left = b""
-        self._frames: list[Frame] = []
+        self._frames: list[SSEFrame] = []
 
-    async def frame(self) -> Frame:
+    async def frame(self) -> SSEFrame:
         """The next event; EOFError at the end."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not self._frames:
                 await self.chunk()
             return self._frames.pop(0)
 
-    async def frames(self, count: int) -> list[Frame]:
+    async def frames(self, count: int) -> list[SSEFrame]:
         return [await self.frame() for _ in range(count)]
 
-    async def rest(self) -> list[Frame]:
+    async def rest(self) -> list[SSEFrame]:
         """What comes until the end."""
-        found: list[Frame] = []
+        found: list[SSEFrame] = []
         with suppress(EOFError, ConnectionError):
             while True:
                 found.append(await self.frame())
@@ -108,7 +108,7 @@ class Reader:
         for block in blocks:
             self._frames += self._read(block)
 
-    def _read(self, block: bytes) -> Iterator[Frame]:
+    def _read(self, block: bytes) -> Iterator[SSEFrame]:
         """As the HTML standard has it: an id counts even where nothing is told."""
         fields: dict[str, str] = {}
         for line in block.decode().split("\n"):
@@ -119,16 +119,16 @@ class Reader:
         self.retry = int(fields.get("retry", self.retry))
         self.last_id = fields.get("id", self.last_id)
         if "data" in fields:
-            yield Frame(self.last_id, fields["event"], orjson.loads(fields["data"]))
+            yield SSEFrame(self.last_id, fields["event"], orjson.loads(fields["data"]))
 
     def close(self) -> None:
         self._writer.close()
 
 
 @asynccontextmanager
-async def opened(
+async def open_stream(
     port: int, path: str, key: str, *, narrow: bool = False, **headers: str
-) -> AsyncIterator[Reader]:
+) -> AsyncIterator[SSEReader]:
     """A stream, once its head has come; `narrow`: little fits on its way."""
     wire = socket.socket()
     if narrow:
@@ -144,33 +144,33 @@ async def opened(
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += await reader.readexactly(1)
-        yield Reader(reader, writer, head[:-4])
+        yield SSEReader(reader, writer, head[:-4])
     finally:
         writer.close()
 
 
-LISTENING = """
+LISTEN_SESSIONS = """
     SELECT pid FROM pg_stat_activity
     WHERE application_name = $1 AND datname = current_database()
 """
 
 
 @dataclass
-class World:
+class FeedApi:
     """An account, its key, and a server."""
 
     resources: Resources
     account: str
     key: str
-    web: Web
+    web: WebServer
 
     def stream(
         self, path: str = "/v1/events", *, narrow: bool = False, **headers: str
-    ) -> AbstractAsyncContextManager[Reader]:
-        return opened(self.web.port, path, self.key, narrow=narrow, **headers)
+    ) -> AbstractAsyncContextManager[SSEReader]:
+        return open_stream(self.web.port, path, self.key, narrow=narrow, **headers)
 
     async def write(self, count: int = 1) -> list[Subject]:
-        return [await write_and_commit(self.resources, self.account) for _ in range(count)]
+        return [await add_committed_subject(self.resources, self.account) for _ in range(count)]
 
     async def get(self, path: str, **params: str) -> httpx.Response:
         headers = {"authorization": f"Bearer {self.key}"}
@@ -180,7 +180,7 @@ class World:
 
     async def listening(self) -> bool:
         """Whether the server hears what Postgres notifies."""
-        return bool(await fetch(self.resources, LISTENING, listen.APPLICATION_NAME))
+        return bool(await fetch(self.resources, LISTEN_SESSIONS, listen.APPLICATION_NAME))
 
     def followers(self) -> int:
         """How many streams and long polls the server has."""
@@ -188,12 +188,12 @@ class World:
 
 
 @asynccontextmanager
-async def world_of(resources: Resources, account: str) -> AsyncIterator[World]:
+async def feed_api(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
     key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
-    async with web(resources) as server:
-        yield World(resources, account, key, server)
+    async with web_server(resources) as server:
+        yield FeedApi(resources, account, key, server)
 
 
-def told(frames: Sequence[Frame]) -> list[str]:
+def subject_ids(frames: Sequence[SSEFrame]) -> list[str]:
     """Whom the frames are about."""
     return [frame.data["data"]["id"] for frame in frames]

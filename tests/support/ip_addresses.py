@@ -2,15 +2,15 @@
 
 from service.kit.network.url_policy import parse_networks
 
-EVERYTHING = parse_networks("0.0.0.0/0 ::/0")
+ALL_NETWORKS = parse_networks("0.0.0.0/0 ::/0")
 
 
-def table(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     """The words of some lines, without what stands after a #."""
     return [word for line in text.splitlines() for word in line.partition("#")[0].split()]
 
 
-FREE = table("""
+PUBLIC = _words("""
     1.1.1.1 8.8.8.8
     9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0
     168.63.129.15 168.63.129.17 169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0
@@ -21,7 +21,7 @@ FREE = table("""
     64:ff9b:1:808:8:800::         # 8.8.8.8 behind a prefix of 48 bits
     2001:0:808:808::f7f7:f7f7     # Teredo: 8.8.8.8 twice, the client's bits turned over
 """)
-ASKED_FOR = table("""
+ALLOWLIST_ONLY = _words("""
     10.0.0.0 10.255.255.255 127.0.0.0 127.0.0.1 127.255.255.255
     100.64.0.0 100.100.100.199 100.100.100.201 100.127.255.255
     172.16.0.0 172.31.255.255 192.168.0.0 192.168.255.255
@@ -35,7 +35,7 @@ ASKED_FOR = table("""
     2001:0:808:808::f5ff:fffe     # Teredo: client 10.0.0.1
     2001:0:a00:1::f7f7:f7f7       # server 10.0.0.1
 """)
-NEVER = table("""
+FORBIDDEN = _words("""
     0.0.0.0 0.255.255.255 100.100.100.200 168.63.129.16
     169.254.0.0 169.254.169.254 169.254.255.255
     192.0.0.0 192.0.0.192 192.0.0.255 192.0.2.1 192.0.2.255 192.88.99.1 192.88.99.255

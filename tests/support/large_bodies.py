@@ -20,19 +20,19 @@ from service.kit.errors import CallsheetError
 from service.kit.http import large_bodies
 from service.kit.http.large_bodies import MAX_IN_MEMORY, LargeBodyReader
 from service.kit.http.responses import error_response, json_response
-from tests.support.simulator import served
+from tests.support.http_server import http_server
 
 LIMIT = 12_000_000
 HEADERS = {"content-type": "application/json"}
-Make = Callable[[Any], Any]
+Transform = Callable[[Any], Any]
 
 
-def text(size: int) -> bytes:
+def json_text(size: int) -> bytes:
     """A JSON string of so many bytes."""
     return b'"' + b"x" * (size - 2) + b'"'
 
 
-def nameless() -> int:
+def open_temporary_files() -> int:
     """Files of this process that have no name and a large body in them."""
     found = 0
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - one of them is the listing's own
@@ -47,8 +47,8 @@ def nameless() -> int:
 
 
 @asynccontextmanager
-async def reader(
-    held: LargeBodyReader, make: Make = len, hold: asyncio.Event | None = None
+async def body_server(
+    held: LargeBodyReader, make: Transform = len, hold: asyncio.Event | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A server that answers with what is made of a body; it keeps its place until `hold` is set."""
 
@@ -66,13 +66,13 @@ async def reader(
     app = Starlette(routes=routes, exception_handlers={CallsheetError: refused})
     app.state.bodies = held
     async with (
-        served(app) as address,
+        http_server(app) as address,
         httpx.AsyncClient(base_url=address, headers=HEADERS, trust_env=False, timeout=30) as http,
     ):
         yield http
 
 
-def head(length: int) -> bytes:
+def request_head(length: int) -> bytes:
     """Of a request whose body has so many bytes."""
     lines = (
         "POST / HTTP/1.1",
@@ -83,21 +83,21 @@ def head(length: int) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-async def begun(http: httpx.AsyncClient, length: int, sent: bytes) -> asyncio.StreamWriter:
+async def start_request(http: httpx.AsyncClient, length: int, sent: bytes) -> asyncio.StreamWriter:
     """A connection whose request has come so far."""
     _, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
-    writer.write(head(length) + sent)
+    writer.write(request_head(length) + sent)
     return writer
 
 
-async def in_pieces(content: bytes) -> AsyncIterator[bytes]:
+async def in_chunks(content: bytes) -> AsyncIterator[bytes]:
     """Copies, as they come from a network; whoever sends at the same time gets on alike."""
     for at in range(0, len(content), 50_000):
         yield content[at : at + 50_000]
         await asyncio.sleep(0)
 
 
-async def refused(held: LargeBodyReader, make: Make, content: bytes) -> CallsheetError:
+async def refusal_of(held: LargeBodyReader, make: Transform, content: bytes) -> CallsheetError:
     """What a body is refused with, that has come whole from a client who stays."""
     turns = iter([content])
     for_ever = asyncio.Event()

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import PIECE, Fetched, Fetcher, Unfetched
-from tests.support.scripted_servers import LOOPBACK, PATIENCE, Script, listening
+from tests.support.raw_servers import LOOPBACK, TIMEOUT, Script, http_response, scripted_server
 
-MOST = 100_000  # bytes that these tests take
+MAX_BYTES = 100_000  # bytes that these tests take
 SECRET = "secret"  # stands in every path and query that is asked for
 PATH = f"/{SECRET}/a.png?signature={SECRET}"
 
 
 @dataclass
-class Taken:
+class CollectedBody:
     """What a feed was given; it wants `enough` bytes at most."""
 
     enough: int | None = None
@@ -33,7 +33,7 @@ class Taken:
 
 
 @dataclass
-class Host:
+class MediaServer:
     """`heads` are those of the requests it got, in lower case."""
 
     url: str
@@ -41,9 +41,9 @@ class Host:
 
 
 @asynccontextmanager
-async def hosting(
+async def media_server(
     pages: Mapping[str, bytes | Script] | bytes | Script, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Host]:
+) -> AsyncIterator[MediaServer]:
     """A host that answers by path, or to all alike, one request a connection."""
     heads: list[str] = []
 
@@ -57,53 +57,29 @@ async def hosting(
         else:
             await page(reader, writer)
 
-    async with listening(serve, tls) as url:
-        yield Host(url.removesuffix("/hook"), heads)
+    async with scripted_server(serve, tls) as url:
+        yield MediaServer(url.removesuffix("/hook"), heads)
 
 
-def answer(
-    body: bytes = b"", status: int = 200, headers: str = "", length: int | None = None
-) -> bytes:
-    """A whole answer, and then the connection ends; `headers` are lines that end in CRLF each."""
-    said = len(body) if length is None else length
-    head = f"HTTP/1.1 {status} x\r\nContent-Length: {said}\r\n{headers}\r\n"
-    return head.encode("latin-1") + body
+def redirect_to(location: str, status: int = 302, headers: str = "") -> bytes:
+    return http_response(status=status, headers=f"Location: {location}\r\n{headers}")
 
 
-def to(location: str, status: int = 302, headers: str = "") -> bytes:
-    return answer(status=status, headers=f"Location: {location}\r\n{headers}")
-
-
-def for_ever(start: bytes, part: bytes, pause: float = 0) -> Script:
-    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(start)
-        while True:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(pause)
-
-    return script
-
-
-async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
-
-
-async def resetting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def reset_connection(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def fetch(
+async def fetch_media(
     url: str,
     feed: Callable[[bytes], Awaitable[bool]] | None = None,
     by: Fetcher | None = None,
     *,
-    most: int = MOST,
-    seconds: float = PATIENCE,
+    most: int = MAX_BYTES,
+    seconds: float = TIMEOUT,
 ) -> Fetched | Unfetched:
     """What came of it; `by` is closed after that."""
     async with by or Fetcher(AddressGuard(LOOPBACK)) as fetcher:
-        came = await fetcher.fetch(url, feed or Taken().feed, most=most, seconds=seconds)
+        came = await fetcher.fetch(url, feed or CollectedBody().feed, most=most, seconds=seconds)
     if isinstance(came, Unfetched):
         assert came.message.isprintable()
         assert SECRET not in came.message
@@ -112,23 +88,23 @@ async def fetch(
     return came
 
 
-async def fetched(page: bytes | Script, most: int = MOST) -> bytes:
+async def fetched_bytes(page: bytes | Script, most: int = MAX_BYTES) -> bytes:
     """The bytes that came."""
-    taken = Taken()
-    async with hosting(page) as host:
-        came = await fetch(host.url + PATH, taken.feed, most=most)
+    taken = CollectedBody()
+    async with media_server(page) as host:
+        came = await fetch_media(host.url + PATH, taken.feed, most=most)
     assert came == Fetched(len(taken.data)), came
     return taken.data
 
 
-async def unfetched(
-    page: bytes | Script, by: Fetcher | None = None, seconds: float = PATIENCE
+async def failure_code(
+    page: bytes | Script, by: Fetcher | None = None, seconds: float = TIMEOUT
 ) -> str:
     """The code of why it did not come."""
-    async with hosting(page) as host:
-        return code(await fetch(host.url + PATH, by=by, seconds=seconds))
+    async with media_server(page) as host:
+        return code_of(await fetch_media(host.url + PATH, by=by, seconds=seconds))
 
 
-def code(came: Fetched | Unfetched) -> str:
+def code_of(came: Fetched | Unfetched) -> str:
     assert isinstance(came, Unfetched), came
     return came.code

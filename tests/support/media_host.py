@@ -15,15 +15,15 @@ from starlette.routing import Route
 from service.local.demo.backend import VIDEO
 from service.resources import Resources
 from tests.support.database import fetch
-from tests.support.simulator import served
-from tests.support.subjects import picture
-from tests.support.waiting import eventually
+from tests.support.http_server import http_server
+from tests.support.request_bodies import picture
+from tests.support.waiting import wait_until
 
-FILM = VIDEO.read_bytes()  # 1920 x 1080, 5 s
+VIDEO_FILE = VIDEO.read_bytes()  # 1920 x 1080, 5 s
 
 
 @dataclass
-class Gallery:
+class MediaHost:
     """`files` are bodies, or statuses without one, by name; a name in `held` is answered once the
     gate is open. `asked` counts requests by name."""
 
@@ -60,29 +60,29 @@ class Gallery:
         async def enough() -> bool:
             return self.asked[name] >= times
 
-        await eventually(enough)
+        await wait_until(enough)
 
 
 @asynccontextmanager
-async def gallery() -> AsyncIterator[Gallery]:
+async def media_host() -> AsyncIterator[MediaHost]:
     """With two good pictures, "front" and "side", and a good film."""
-    one = Gallery(files={"front": picture(shade=1), "side": picture(shade=2), "film": FILM})
+    one = MediaHost(files={"front": picture(shade=1), "side": picture(shade=2), "film": VIDEO_FILE})
     app = Starlette(routes=[Route("/{name}", one.serve)])
-    async with served(app) as address:
+    async with http_server(app) as address:
         one.url = address
         yield one
         one.gate.set()
 
 
-def padded(data: bytes, size: int) -> bytes:
+def padded_jpeg(data: bytes, size: int) -> bytes:
     """A JPEG, made as large by what comes after its end."""
     return data + bytes(size - len(data))
 
 
-def film_of(size: int) -> bytes:
+def padded_video(size: int) -> bytes:
     """A good film of so many bytes, most of them in a box that says nothing."""
-    empty = size - len(FILM)
-    return FILM + empty.to_bytes(4, "big") + b"free" + bytes(empty - 8)
+    empty = size - len(VIDEO_FILE)
+    return VIDEO_FILE + empty.to_bytes(4, "big") + b"free" + bytes(empty - 8)
 
 
 async def media_row(resources: Resources, subject_id: str) -> dict[str, Any]:

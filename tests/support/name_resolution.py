@@ -12,11 +12,11 @@ from cryptography.x509.oid import NameOID
 
 from service.kit.network.url_policy import parse_networks
 
-LOOPBACK = parse_networks("127.0.0.0/8 ::1/128")
-ONE = parse_networks("127.0.0.1/32")  # so that the rest of loopback is inward
+LOOPBACK_V4_AND_V6 = parse_networks("127.0.0.0/8 ::1/128")
+LOOPBACK_ONE_ADDRESS = parse_networks("127.0.0.1/32")  # so that the rest of loopback is inward
 
 
-class Names:
+class Resolver:
     """A resolver that gives each answer once, the last one for ever, and counts the questions."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ class Names:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-def certified(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def tls_contexts(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A server's TLS context for a self-signed certificate, and a client's that trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

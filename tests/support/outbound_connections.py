@@ -7,17 +7,19 @@ from service.delivery.remote.outcomes import AttemptOutcome
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
 from service.kit.network.ssrf_guard import AddressGuard
-from tests.support.scripted_servers import PATIENCE
-from tests.support.stream_publishing import NOBODY, entry
+from tests.support.raw_servers import TIMEOUT
+from tests.support.stream_publishing import NO_CREDENTIALS, stream_message
 
 Send = Callable[
     [str, int], Awaitable[AttemptOutcome]
 ]  # to this host (in brackets, if need be) and port
-OUTLETS = ("webhook", "nats", "redis_stream")
+SENDER_KINDS = ("webhook", "nats", "redis_stream")
 
 
 @asynccontextmanager
-async def outlet(kind: str, guard: AddressGuard, *, inward: bool = False) -> AsyncIterator[Send]:
+async def open_sender(
+    kind: str, guard: AddressGuard, *, inward: bool = False
+) -> AsyncIterator[Send]:
     """No stream's connection is kept, so each publish dials; a webhook's server has to hang up. All
     is sent in plain text; if `inward`, to allowed networks only."""
     async with (
@@ -27,11 +29,11 @@ async def outlet(kind: str, guard: AddressGuard, *, inward: bool = False) -> Asy
 
         async def post(host: str, port: int) -> AttemptOutcome:
             url = f"http://{host}:{port}/hook"
-            return await sender.post(url, {}, b"{}", PATIENCE, inward=inward)
+            return await sender.post(url, {}, b"{}", TIMEOUT, inward=inward)
 
         async def publish(host: str, port: int) -> AttemptOutcome:
             scheme = "nats" if kind == "nats" else "redis"
             url = f"{scheme}://{host}:{port}"
-            return await streams.publish(url, NOBODY, "told.all", entry(), PATIENCE)
+            return await streams.publish(url, NO_CREDENTIALS, "told.all", stream_message(), TIMEOUT)
 
         yield post if kind == "webhook" else publish

@@ -6,10 +6,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-PATIENCE = 20.0  # seconds until a test gives up
+TIMEOUT = 20.0  # seconds until a test gives up
 
 
-def has_gone(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
     """Whether no such process is there, or only its entry, which whoever adopted it has not read
     (the first process of a container may never do so).
     """
@@ -22,11 +22,11 @@ def has_gone(pid: int) -> bool:
     return False
 
 
-def wrote(file: Path, text: str) -> bool:
+def file_contains(file: Path, text: str) -> bool:
     return file.exists() and text in file.read_text()
 
 
-def program(script: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+def start_program(script: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
     """A Python program in a process of its own, and the first line it prints."""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", script, *arguments],

@@ -12,13 +12,13 @@ from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.simulator import Receiver
+from tests.support.webhook_receiver import WebhookReceiver
 
-ONCE = [1]  # a schedule of two attempts, a second apart
+ONE_RETRY = [1]  # a schedule of two attempts, a second apart
 LONG_AGO = "2020-01-01T00:00:00Z"
 
 
-async def story(api: Api, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+async def subject_with_two_events(api: Api, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """A subject with two events."""
     subject = await api.create(**changes)
     news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject["id"])
@@ -26,14 +26,16 @@ async def story(api: Api, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     return subject
 
 
-async def ask(api: Api, subscriber: dict[str, Any], only: str, **body: object) -> httpx.Response:
+async def request_replay(
+    api: Api, subscriber: dict[str, Any], only: str, **body: object
+) -> httpx.Response:
     path = f"/v1/subscribers/{subscriber['id']}/replay"
     return await api.http.post(path, json={"since": LONG_AGO, "only": only, **body})
 
 
-async def replayed(api: Api, subscriber: dict[str, Any], only: str, **body: object) -> int:
+async def replay_count(api: Api, subscriber: dict[str, Any], only: str, **body: object) -> int:
     """How many were sent anew."""
-    answer = await ask(api, subscriber, only, **body)
+    answer = await request_replay(api, subscriber, only, **body)
     dry_run = body.get("dry_run", False)
     assert answer.status_code == (200 if dry_run else 202), answer.text
     count: int = answer.json()["count"]
@@ -41,14 +43,14 @@ async def replayed(api: Api, subscriber: dict[str, Any], only: str, **body: obje
     return count
 
 
-async def all_sent(api: Api, clock: Clock) -> None:
+async def deliver_all(api: Api, clock: Clock) -> None:
     """Deliver until nothing is due any more, and later tries too."""
     for _ in range(6):
         await api.work(Work.DELIVER)
-        clock.pass_by(2)
+        clock.advance(2)
 
 
-async def rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:
+async def delivery_rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:
     """Its deliveries, each subject's in sequence."""
     return await fetch(
         api.resources,
@@ -57,13 +59,13 @@ async def rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:
     )
 
 
-def came(subscriber: Receiver) -> list[tuple[str, int]]:
+def received_events(subscriber: WebhookReceiver) -> list[tuple[str, int]]:
     """What came: of which subject, and which of its events."""
     bodies = [json.loads(body)["data"] for _, body in subscriber.got]
     return [(one["id"], one["sequence"]) for one in bodies]
 
 
-async def story_goes_on(api: Api, subject_id: str) -> None:
+async def add_two_events(api: Api, subject_id: str) -> None:
     """Two more events."""
     await transition(
         api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)

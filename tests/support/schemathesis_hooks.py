@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.kit.http.cursors import encode_cursor
 from service.subjects.domain.reference_types import IMAGE
 from service.subscribers.domain import subscriber_rules
-from tests.support.subjects import picture
+from tests.support.request_bodies import picture
 
 NOBODY = "127.0.0.1:65009"
 AUTHORITY = re.compile(r"^(https?://|nats://|tls://|rediss?://)[^/?#]*", re.IGNORECASE)
@@ -67,13 +67,13 @@ def before_call(
     if "Cancel-After" in case.headers:
         case.headers["Cancel-After"] = "1h"  # not nothing, and no longer than the settings allow
     if isinstance(case.body, dict):
-        case.body = _fitting(case, _kept(case.body))
+        case.body = _make_consistent(case, _with_known_hosts(case.body))
 
 
-def _fitting(case: schemathesis.Case[Any], body: dict[str, Any]) -> dict[str, Any]:
+def _make_consistent(case: schemathesis.Case[Any], body: dict[str, Any]) -> dict[str, Any]:
     """The body with what goes together."""
     if body.get("reference_type") == IMAGE:
-        _shown(body["element_image_list"])
+        _with_distinct_images(body["element_image_list"])
     if "since" in body:
         body["since"] = _time(0)  # a replay begins before it ends
     if case.path.startswith("/v1/general/"):  # what comes again is refused there
@@ -84,13 +84,13 @@ def _fitting(case: schemathesis.Case[Any], body: dict[str, Any]) -> dict[str, An
     return body
 
 
-def _kept(value: object) -> Any:  # noqa: ANN401
+def _with_known_hosts(value: object) -> Any:  # noqa: ANN401
     """The same with hosts that are some, and with whole numbers written as such."""
     match value:
         case dict():
-            return {name: _kept(one) for name, one in value.items()}
+            return {name: _with_known_hosts(one) for name, one in value.items()}
         case list():
-            return [_kept(one) for one in value]
+            return [_with_known_hosts(one) for one in value]
         case str():
             return AUTHORITY.sub(rf"\g<1>{NOBODY}", value)
         case float() if value.is_integer():
@@ -99,7 +99,7 @@ def _kept(value: object) -> Any:  # noqa: ANN401
             return value
 
 
-def _shown(images: dict[str, Any]) -> None:
+def _with_distinct_images(images: dict[str, Any]) -> None:
     """The images of a subject are some, and differ from each other."""
     if not AUTHORITY.match(images["frontal_image"]):
         images["frontal_image"] = IMAGES[next(_numbers) % len(IMAGES)]

@@ -35,20 +35,20 @@ SETTING = r"""{
 }"""
 SOURCES = read_sources(SETTING)
 
-AT = 1781080794
-NOW = datetime.fromtimestamp(AT, UTC)
+TIMESTAMP = 1781080794
+NOW = datetime.fromtimestamp(TIMESTAMP, UTC)
 BODY = b'{"task_id":"task_1","task_status":"succeed"}'
-TASK = "task_1"
+TASK_ID = "task_1"
 KEY = b"k" * 32
-TEXT = "whsec_this-text-is-not-decoded"
-PRIVATE = Ed25519PrivateKey.from_private_bytes(b"p" * 32)
-PUBLIC = PRIVATE.public_key().public_bytes_raw()
-WHPK = "whpk_" + base64.b64encode(PUBLIC).decode()
-CONTENT = f"msg_1.{AT}.".encode() + BODY
+SECRET_TEXT = "whsec_this-text-is-not-decoded"
+PRIVATE_KEY = Ed25519PrivateKey.from_private_bytes(b"p" * 32)
+PUBLIC_KEY = PRIVATE_KEY.public_key().public_bytes_raw()
+WHPK = "whpk_" + base64.b64encode(PUBLIC_KEY).decode()
+SIGNED_CONTENT = f"msg_1.{TIMESTAMP}.".encode() + BODY
 
 
 @dataclass(frozen=True)
-class Delivery:
+class SignedCallback:
     """A genuine callback: its source, the secret's text, the headers, and the id they carry."""
 
     source: str
@@ -70,68 +70,76 @@ def base64_of(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-def standard(signature: str) -> dict[str, str]:
+def standard_headers(signature: str) -> dict[str, str]:
     """The headers of Standard Webhooks."""
     return {
         "webhook-id": "msg_1",
-        "webhook-timestamp": str(AT),
+        "webhook-timestamp": str(TIMESTAMP),
         "webhook-signature": signature,
     }
 
 
-def relay() -> Delivery:
-    signed = "v1," + base64_of(hmac.digest(KEY, CONTENT, "sha256"))
+def relay() -> SignedCallback:
+    signed = "v1," + base64_of(hmac.digest(KEY, SIGNED_CONTENT, "sha256"))
     secret = "whsec_" + base64_of(KEY)
-    return Delivery("relay", secret, standard(signed), "msg_1", "webhook-signature")
+    return SignedCallback("relay", secret, standard_headers(signed), "msg_1", "webhook-signature")
 
 
-def asymmetric() -> Delivery:
-    signed = "v1a," + base64_of(PRIVATE.sign(CONTENT))
-    return Delivery("asymmetric", WHPK, standard(signed), "msg_1", "webhook-signature")
+def asymmetric() -> SignedCallback:
+    signed = "v1a," + base64_of(PRIVATE_KEY.sign(SIGNED_CONTENT))
+    return SignedCallback(
+        "asymmetric", WHPK, standard_headers(signed), "msg_1", "webhook-signature"
+    )
 
 
-def wavespeed() -> Delivery:
-    signed = "v3," + hmac.digest(TEXT.encode(), CONTENT, "sha256").hex()
-    return Delivery("wavespeed", TEXT, standard(signed), "msg_1", "webhook-signature")
+def wavespeed() -> SignedCallback:
+    signed = "v3," + hmac.digest(SECRET_TEXT.encode(), SIGNED_CONTENT, "sha256").hex()
+    return SignedCallback(
+        "wavespeed", SECRET_TEXT, standard_headers(signed), "msg_1", "webhook-signature"
+    )
 
 
-def fal() -> Delivery:
-    content = f"req_1\nuser_1\n{AT}\n{hashlib.sha256(BODY).hexdigest()}"
+def fal() -> SignedCallback:
+    content = f"req_1\nuser_1\n{TIMESTAMP}\n{hashlib.sha256(BODY).hexdigest()}"
     headers = {
         "x-fal-webhook-request-id": "req_1",
         "x-fal-webhook-user-id": "user_1",
-        "x-fal-webhook-timestamp": str(AT),
-        "x-fal-webhook-signature": PRIVATE.sign(content.encode()).hex(),
+        "x-fal-webhook-timestamp": str(TIMESTAMP),
+        "x-fal-webhook-signature": PRIVATE_KEY.sign(content.encode()).hex(),
     }
-    x = base64.urlsafe_b64encode(PUBLIC).decode().rstrip("=")  # as in a JWKS: RFC 8037, section 2
-    return Delivery("fal", x, headers, "req_1", "x-fal-webhook-signature")
+    x = (
+        base64.urlsafe_b64encode(PUBLIC_KEY).decode().rstrip("=")
+    )  # as in a JWKS: RFC 8037, section 2
+    return SignedCallback("fal", x, headers, "req_1", "x-fal-webhook-signature")
 
 
-def kie() -> Delivery:
-    signed = base64_of(hmac.digest(TEXT.encode(), f"{TASK}.{AT}".encode(), "sha256"))
-    headers = {"x-webhook-timestamp": str(AT), "x-webhook-signature": signed}
-    return Delivery("kie", TEXT, headers, None, "x-webhook-signature")
+def kie() -> SignedCallback:
+    signed = base64_of(
+        hmac.digest(SECRET_TEXT.encode(), f"{TASK_ID}.{TIMESTAMP}".encode(), "sha256")
+    )
+    headers = {"x-webhook-timestamp": str(TIMESTAMP), "x-webhook-signature": signed}
+    return SignedCallback("kie", SECRET_TEXT, headers, None, "x-webhook-signature")
 
 
-def body_only() -> Delivery:
+def body_only() -> SignedCallback:
     signed = "sha512=" + hmac.digest(KEY, BODY, "sha512").hex()
-    return Delivery("body-only", KEY.hex(), {"x-signature": signed}, None, "x-signature")
+    return SignedCallback("body-only", KEY.hex(), {"x-signature": signed}, None, "x-signature")
 
 
-def piapi() -> Delivery:
-    return Delivery("piapi", TEXT, {"x-webhook-secret": TEXT})
+def piapi() -> SignedCallback:
+    return SignedCallback("piapi", SECRET_TEXT, {"x-webhook-secret": SECRET_TEXT})
 
 
-def bearer() -> Delivery:
-    return Delivery("bearer", TEXT, {"authorization": f"Bearer {TEXT}"})
+def bearer() -> SignedCallback:
+    return SignedCallback("bearer", SECRET_TEXT, {"authorization": f"Bearer {SECRET_TEXT}"})
 
 
-SIGNED = [relay(), asymmetric(), wavespeed(), fal(), kie(), body_only()]
-SHARED = [piapi(), bearer()]
-PROVEN = [*SIGNED, *SHARED]
-UNPROVEN = Delivery("old", "", {})
+WITH_SIGNATURE = [relay(), asymmetric(), wavespeed(), fal(), kie(), body_only()]
+WITH_SHARED_SECRET = [piapi(), bearer()]
+VERIFIABLE = [*WITH_SIGNATURE, *WITH_SHARED_SECRET]
+UNSIGNED_CALLBACK = SignedCallback("old", "", {})
 
 
-def named(delivery: Delivery) -> str:
+def source_of(delivery: SignedCallback) -> str:
     """For the names of parametrized tests."""
     return delivery.source

@@ -10,15 +10,15 @@ from service.delivery.remote.outcomes import AttemptOutcome, Published
 from service.delivery.remote.stream_connection import StreamMessage
 from service.delivery.remote.streams import StreamPublisher
 from service.kit.network.ssrf_guard import AddressGuard
-from tests.support.scripted_servers import LOOPBACK, PATIENCE
+from tests.support.raw_servers import LOOPBACK, TIMEOUT
 
-NOBODY = (None, None)
-BODY = b'{"type": "subject.succeeded", "data": {"n": 1.0}}'
-HEADERS = {"webhook-signature": "v1,c2lnbmF0dXJl", "content-type": "application/json"}
+NO_CREDENTIALS = (None, None)
+MESSAGE_BODY = b'{"type": "subject.succeeded", "data": {"n": 1.0}}'
+MESSAGE_HEADERS = {"webhook-signature": "v1,c2lnbmF0dXJl", "content-type": "application/json"}
 
 
-def entry(id_: str = "evt_1", **headers: str) -> StreamMessage:
-    return StreamMessage(id_, "subject.succeeded", HEADERS | headers, BODY)
+def stream_message(id_: str = "evt_1", **headers: str) -> StreamMessage:
+    return StreamMessage(id_, "subject.succeeded", MESSAGE_HEADERS | headers, MESSAGE_BODY)
 
 
 async def publish(  # noqa: PLR0913 - what a test does not say is the usual
@@ -26,16 +26,16 @@ async def publish(  # noqa: PLR0913 - what a test does not say is the usual
     one: StreamMessage | None = None,
     *,
     channel: str = "told.all",
-    credentials: tuple[str | None, str | None] = NOBODY,
-    seconds: float = PATIENCE,
+    credentials: tuple[str | None, str | None] = NO_CREDENTIALS,
+    seconds: float = TIMEOUT,
     guard: AddressGuard | None = None,
 ) -> AttemptOutcome:
     """Over a connection of its own."""
     async with StreamPublisher(guard or AddressGuard(LOOPBACK)) as streams:
-        return await streams.publish(url, credentials, channel, one or entry(), seconds)
+        return await streams.publish(url, credentials, channel, one or stream_message(), seconds)
 
 
-def receipt(attempt: AttemptOutcome) -> bytes:
+def receipt_of(attempt: AttemptOutcome) -> bytes:
     assert isinstance(attempt, Published), attempt
     assert attempt.latency >= 0
     return attempt.receipt

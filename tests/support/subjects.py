@@ -1,19 +1,84 @@
-"""Values that tests begin with."""
+"""Subjects: as a value, in the database with their event, and in every state."""
 
-import base64
-import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from PIL import Image, ImageDraw
+from service.intake.store import insert
+from service.kit.database.connection import Connection
+from service.resources import Resources
+from service.subjects.domain.event import HealthNotice, subject_event, subscriber_event
+from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.subject import StatusUpdate, Subject
+from service.subjects.steps.transition import transition
+from service.subjects.store import events
+from service.subjects.store.events import NewEvent
+from service.submission.steps import submit
+from tests.support.api import Api
 
-from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import Subject
+
+async def add_subject(tx: Connection, resources: Resources, account_id: str) -> Subject:
+    """A subject and its event, not committed yet."""
+    subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
+    assert await insert.add_subjects(tx, [subject])
+    await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
+    return subject
+
+
+async def add_committed_subject(resources: Resources, account_id: str) -> Subject:
+    async with resources.database.transaction() as tx:
+        return await add_subject(tx, resources, account_id)
+
+
+async def add_large_events(resources: Resources, account_id: str, count: int, size: int) -> None:
+    """So many events about no subject, of so many bytes each."""
+    one = resources.new_id("sbr")
+    made = [
+        subscriber_event(
+            account_id, one, n, HealthNotice.FAILING, resources.clock(), why="x" * size
+        )
+        for n in range(1, count + 1)
+    ]
+    async with resources.database.transaction() as tx:
+        await events.append(tx, [NewEvent(event, resources.new_id("dlv")) for event in made])
+
+
+def ids_of(*made: Subject) -> list[str]:
+    return [subject.id for subject in made]
+
+
+RESULT = {"element_id": "7"}
+ERROR = {"code": "provider_refused", "message": "no", "provider_code": 1301}
+
+# How a queued subject gets into each state: the signals it is given.
+SIGNALS: dict[State, list[StatusUpdate]] = {
+    State.QUEUED: [],
+    State.SUBMITTING: [],
+    State.UNCONFIRMED: [StatusUpdate(Signal.LOST)],
+    State.SUBMITTED: [StatusUpdate(Signal.SUBMITTED, provider_task_id="1")],
+    State.PROCESSING: [StatusUpdate(Signal.PROCESSING, provider_task_id="2")],
+    State.SUCCEEDED: [StatusUpdate(Signal.SUCCEEDED, provider_task_id="3", result=RESULT)],
+    State.FAILED: [StatusUpdate(Signal.REFUSED, error=ERROR)],
+    State.CANCELED: [],
+}
+
+
+async def subject_in_state(api: Api, state: State) -> str:
+    """The id of a subject in that state."""
+    subject_id: str = (await api.create())["id"]
+    if state is State.CANCELED:
+        await api.http.post(f"/v1/subjects/{subject_id}/cancel")
+    elif state is not State.QUEUED:
+        await submit.claim(api.resources, 1)
+    for news in SIGNALS[state]:
+        await transition(api.resources, subject_id, news)
+    assert (await api.read(subject_id))["state"] == state
+    return subject_id
+
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-def a_subject(**changes: Any) -> Subject:  # noqa: ANN401
+def make_subject(**changes: Any) -> Subject:  # noqa: ANN401
     """A queued image subject, but for the changes."""
     values: dict[str, Any] = {
         "id": "sub_00000000000000000000000001",
@@ -45,25 +110,3 @@ def a_subject(**changes: Any) -> Subject:  # noqa: ANN401
         "finished_at": None,
     }
     return Subject(**(values | changes))
-
-
-def picture(kind: str = "JPEG", shade: int = 0, size: tuple[int, int] = (320, 320)) -> bytes:
-    """A real, small picture; another `shade` gives another one."""
-    image = Image.new("RGB", size, (shade % 256, 90, 160))
-    ImageDraw.Draw(image).ellipse((40, 40, 280, 280), fill=(240, shade % 256, 60))
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def a_request(name: str = "Ada", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A create-subject body with two Base64 images, but for the changes."""
-    frontal, refer = (base64.b64encode(picture(shade=shade)).decode() for shade in (10, 200))
-    body: dict[str, Any] = {
-        "element_name": name,
-        "element_description": "somebody in a test",
-        "reference_type": "image_refer",
-        "element_image_list": {"frontal_image": frontal, "refer_images": [{"image_url": refer}]},
-        "tag_list": [{"tag_id": "o_102"}],
-    }
-    return body | changes

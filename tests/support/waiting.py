@@ -1,13 +1,18 @@
-"""What the provider would post, signed as it signs; and looks at the tables behind the service."""
+"""Waiting for a condition without sleeping longer than it takes."""
 
 import asyncio
+import inspect
+import time
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    """Wait until it holds; fail if it never does."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while not await condition():
-        assert loop.time() < deadline
+async def wait_until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10) -> None:
+    """Return once the condition, a function or a coroutine function, gives True; fail if it does
+    not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        holds = condition()
+        if await holds if inspect.isawaitable(holds) else holds:
+            return
+        assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

@@ -9,7 +9,7 @@ from pathlib import Path
 TAG = "py3-none-any"
 
 
-def wheel(folder: Path, name: str, version: str, metadata: Sequence[str] = ()) -> Path:
+def build_wheel(folder: Path, name: str, version: str, metadata: Sequence[str] = ()) -> Path:
     """A package with one empty module; `metadata` are more of its lines, as `Requires-Dist: …`."""
     about = f"{name}-{version}.dist-info"
     files = {
@@ -33,7 +33,7 @@ def _digest(text: str) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def lock(*wheels: Path) -> str:
+def lock_text(*wheels: Path) -> str:
     """The text of a lock that lists these."""
     return "".join(_pin(each) for each in wheels)
 

@@ -12,13 +12,13 @@ from service import worker
 from service.job_queue import redis_settings, wake_channel
 from service.settings import Settings
 from tests.support.api import Api
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
-NEVER = 3600.0  # seconds: the timers are as good as switched off
+NEVER_SWEEP = 3600.0  # seconds: the timers are as good as switched off
 
 
 @asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator[asyncio.Event]:
+async def running_worker(settings: Settings) -> AsyncIterator[asyncio.Event]:
     """A worker in this process, and the event that stops it."""
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(settings, stop))
@@ -29,7 +29,7 @@ async def working(settings: Settings) -> AsyncIterator[asyncio.Event]:
         await running
 
 
-async def listening(settings: Settings) -> None:
+async def wait_until_listening(settings: Settings) -> None:
     """Wait until a worker hears the doorbell."""
     pool = await create_pool(redis_settings(settings.redis_url))
     bell = wake_channel(settings.queue_name)
@@ -38,14 +38,14 @@ async def listening(settings: Settings) -> None:
         return bool((await pool.pubsub_numsub(bell))[0][1])
 
     try:
-        await eventually(heard)
+        await wait_until(heard)
     finally:
         await pool.aclose()
 
 
-def actions(logged: list[EventDict]) -> list[object]:
+def logged_actions(logged: list[EventDict]) -> list[object]:
     return [line.get("action") for line in logged]
 
 
-def untimed(api: Api) -> Settings:
-    return replace(api.resources.settings, sweep_interval=NEVER)
+def settings_without_sweeps(api: Api) -> Settings:
+    return replace(api.resources.settings, sweep_interval=NEVER_SWEEP)

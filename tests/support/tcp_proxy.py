@@ -1,4 +1,4 @@
-"""A way to a server that can go silent, as through a firewall that forgot the connection."""
+"""A TCP proxy that can go silent, as a firewall does that forgot the connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ HOST = "127.0.0.1"
 
 
 @dataclass
-class Relay:
+class TcpProxy:
     """Bytes go both ways. After `forget` those of the connections that are there go nowhere, nor
     does either side learn of the other's end; with `dead` this happens to all that come."""
 
@@ -40,9 +40,9 @@ class Relay:
 
 
 @asynccontextmanager
-async def relay(to: int, path: Path | None = None) -> AsyncIterator[Relay]:
+async def tcp_proxy(to: int, path: Path | None = None) -> AsyncIterator[TcpProxy]:
     """To a port of this machine: from a free one, or from the socket at `path`."""
-    made = Relay()
+    made = TcpProxy()
     tasks: set[asyncio.Task[None]] = set()
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

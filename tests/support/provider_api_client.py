@@ -12,15 +12,16 @@ from typing import Any
 import httpx
 from standardwebhooks import Webhook
 
-from tests.support.simulator import Receiver, until
+from tests.support.simulator import PATH
+from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import WebhookReceiver
 
-PATH = "/v1/general/advanced-custom-elements"
-ENDS = {"succeed", "failed"}
-PATIENCE = 20.0  # seconds; never waited for by a test that passes
+FINAL_STATUSES = {"succeed", "failed"}
+TIMEOUT = 20.0  # seconds; never waited for by a test that passes
 
 
 @dataclass(frozen=True)
-class There:
+class ApiConfig:
     """What the client is configured with; `secret` is what callbacks are signed with."""
 
     base_url: str
@@ -29,55 +30,57 @@ class There:
 
 
 @dataclass
-class Client:
+class ProviderApiClient:
     """The calls of rules P2 to P4."""
 
-    there: There
+    there: ApiConfig
     http: httpx.AsyncClient
 
     async def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        task: dict[str, Any] = data(await self.http.post(PATH, json=body))
+        task: dict[str, Any] = data_of(await self.http.post(PATH, json=body))
         return task
 
     async def query(self, name: str) -> dict[str, Any]:
         """By the task's id, or by the client's own."""
-        task: dict[str, Any] = data(await self.http.get(f"{PATH}/{name}"))
+        task: dict[str, Any] = data_of(await self.http.get(f"{PATH}/{name}"))
         return task
 
     async def ended(self, name: str) -> dict[str, Any]:
         """Poll until it has succeeded or failed."""
-        deadline = time.monotonic() + PATIENCE
-        while (task := await self.query(name))["task_status"] not in ENDS:
+        deadline = time.monotonic() + TIMEOUT
+        while (task := await self.query(name))["task_status"] not in FINAL_STATUSES:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
         return task
 
     async def page(self, **query: int) -> list[dict[str, Any]]:
-        tasks: list[dict[str, Any]] = data(await self.http.get(PATH, params=query))
+        tasks: list[dict[str, Any]] = data_of(await self.http.get(PATH, params=query))
         return tasks
 
-    async def told(self, callbacks: Receiver) -> list[dict[str, Any]]:
+    async def told(self, callbacks: WebhookReceiver) -> list[dict[str, Any]]:
         """The callbacks of one task, verified, once the last has come."""
 
         def records() -> list[dict[str, Any]]:
             return [json.loads(body) for _, body in callbacks.got]
 
-        await until(lambda: any(one["task_status"] in ENDS for one in records()), PATIENCE)
+        await wait_until(
+            lambda: any(one["task_status"] in FINAL_STATUSES for one in records()), TIMEOUT
+        )
         for headers, body in callbacks.got:
             Webhook(self.there.secret).verify(body, headers)
         return records()
 
 
 @asynccontextmanager
-async def client(there: There) -> AsyncIterator[Client]:
+async def provider_api_client(there: ApiConfig) -> AsyncIterator[ProviderApiClient]:
     headers = {"authorization": f"Bearer {there.key}"}
     async with httpx.AsyncClient(
         base_url=there.base_url, headers=headers, trust_env=False, timeout=30
     ) as http:
-        yield Client(there, http)
+        yield ProviderApiClient(there, http)
 
 
-def data(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
+def data_of(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
     """`data` of a success: `code == 0` is the only test of it."""
     body = answer.json()
     assert (answer.status_code, body["code"]) == (200, 0), body
@@ -86,12 +89,12 @@ def data(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
     return body["data"]
 
 
-def shape(value: object) -> object:
+def json_shape(value: object) -> object:
     """Names and types, without the values."""
     match value:
         case dict():
-            return {name: shape(member) for name, member in sorted(value.items())}
+            return {name: json_shape(member) for name, member in sorted(value.items())}
         case list():
-            return [shape(entry) for entry in value]
+            return [json_shape(entry) for entry in value]
         case _:
             return type(value).__name__

@@ -19,40 +19,40 @@ from service.job_queue import Work
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import SignatureError
 from tests.support.api import Api
-from tests.support.simulator import served
+from tests.support.http_server import http_server
 
-NOWHERE = "http://127.0.0.1:1024"  # for those that nothing is sent to
+UNUSED_URL = "http://127.0.0.1:1024"  # for those that nothing is sent to
 
-Got = tuple[dict[str, str], bytes]
+SignedRequest = tuple[dict[str, str], bytes]
 
 
 @dataclass
-class Backend:
+class VerifyingReceiver:
     """It takes what one of its secrets verifies, and refuses the rest with 401."""
 
     clock: Callable[[], datetime]
     url: str = ""
     secrets: list[str] = field(default_factory=list)
-    taken: list[Got] = field(default_factory=list)
-    refused: list[Got] = field(default_factory=list)
+    taken: list[SignedRequest] = field(default_factory=list)
+    refused: list[SignedRequest] = field(default_factory=list)
 
     async def take(self, request: Request) -> Response:
         got = dict(request.headers), await request.body()
-        good = any(believed(secret, got, self.clock()) for secret in self.secrets)
+        good = any(verifies_with_secret(secret, got, self.clock()) for secret in self.secrets)
         (self.taken if good else self.refused).append(got)
         return Response(status_code=200 if good else 401)
 
 
 @asynccontextmanager
-async def backend(api: Api, *secrets: str) -> AsyncIterator[Backend]:
-    one = Backend(api.resources.clock, secrets=list(secrets))
+async def verifying_receiver(api: Api, *secrets: str) -> AsyncIterator[VerifyingReceiver]:
+    one = VerifyingReceiver(api.resources.clock, secrets=list(secrets))
     app = Starlette(routes=[Route("/hook", one.take, methods=["POST"])])
-    async with served(app) as address:
+    async with http_server(app) as address:
         one.url = f"{address}/hook"
         yield one
 
 
-def believed(secret: str, got: Got, now: datetime) -> bool:
+def verifies_with_secret(secret: str, got: SignedRequest, now: datetime) -> bool:
     """Whether one of the v1 signatures is by this secret."""
     try:
         verify_v1([parse_whsec(secret)], *got, now)
@@ -61,7 +61,7 @@ def believed(secret: str, got: Got, now: datetime) -> bool:
     return True
 
 
-def holds(key: Mapping[str, str], got: Got) -> bool:
+def verifies_with_key(key: Mapping[str, str], got: SignedRequest) -> bool:
     """Whether one of the v1a signatures is by this key of a JWKS; without any code of ours."""
     headers, body = got
     public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "="))
@@ -77,7 +77,7 @@ def holds(key: Mapping[str, str], got: Got) -> bool:
     return False
 
 
-async def rotate(api: Api, subscriber: Mapping[str, Any], **wish: object) -> dict[str, Any]:
+async def rotate_secret(api: Api, subscriber: Mapping[str, Any], **wish: object) -> dict[str, Any]:
     """The answer to a rotation."""
     path = f"/v1/subscribers/{subscriber['id']}/rotate-secret"
     answer = await api.http.post(path, json=wish)
@@ -87,7 +87,7 @@ async def rotate(api: Api, subscriber: Mapping[str, Any], **wish: object) -> dic
     return body
 
 
-async def jwks(api: Api) -> list[dict[str, str]]:
+async def published_keys(api: Api) -> list[dict[str, str]]:
     """The public keys that are published."""
     answer = await api.http.get("/.well-known/jwks.json")
     assert answer.status_code == 200, answer.text
@@ -95,7 +95,7 @@ async def jwks(api: Api) -> list[dict[str, str]]:
     return keys
 
 
-async def delivered(api: Api, backend: Backend) -> Got:
+async def deliver_event(api: Api, backend: VerifyingReceiver) -> SignedRequest:
     """One more event, delivered and taken."""
     await api.create()
     count = len(backend.taken)
