@@ -73,7 +73,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         async with (
             WorkerNotifier(settings.redis_url, settings.queue_name) as worker_notifier,
             WebhookSender(guard) as sender,
-            StreamPublisher(guard, allow_plain=settings.allow_http) as streams,
+            StreamPublisher(guard, allow_plaintext=settings.allow_http) as streams,
             Fetcher(guard) as fetcher,
         ):
             yield Resources(

@@ -10,9 +10,9 @@ import pytest
 from structlog.typing import EventDict
 
 from service.delivery.cache import send_settings
-from service.delivery.domain.subscriber_health import OPEN_AFTER, OPEN_FIRST, START
+from service.delivery.domain.subscriber_health import MIN_OPEN, OPEN_AFTER, RECOVERY_RATE
 from service.delivery.steps import health_events
-from service.delivery.steps.deliver import FEW, Deliverer
+from service.delivery.steps.deliver import INITIAL_CONCURRENCY, Deliverer
 from service.delivery.store import record
 from service.job_queue import Work
 from service.subjects.domain.event import event_id
@@ -58,14 +58,14 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
     async with scripted_server(never_respond) as hanging:
         for _ in range(30):
             await api.subscribe(hanging, event_types=["subject.queued"])
-        await create(api, FEW + 1)
+        await create(api, INITIAL_CONCURRENCY + 1)
         loop = make_work_loops(replace(api.resources, settings=settings))[Work.DELIVER]
         running = asyncio.create_task(loop.run(tick=60))
         try:
             leased = "SELECT id FROM deliveries WHERE lease_token <> ''"
 
             async def full() -> bool:
-                return len(await fetch(api.resources, leased)) == 30 * FEW
+                return len(await fetch(api.resources, leased)) == 30 * INITIAL_CONCURRENCY
 
             await wait_until(full)
             await api.subscribe(subscriber.url)
@@ -115,13 +115,13 @@ async def test_claims_at_once_keep_to_the_rate_together(api: Api) -> None:
 async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock: Clock) -> None:
     async with backend(500) as failing:
         made = await api.subscribe(failing.url, schedule=[1, 3600])
-        await create(api, 2 * FEW + 5)
+        await create(api, 2 * INITIAL_CONCURRENCY + 5)
         await deliver_all(api)
         sent = len(failing.got)
         assert (await health_of(api, made))["circuit_open_until"] is not None
         await api.work(Work.DELIVER)
         assert len(failing.got) == sent, "nothing is sent while it is open"
-        clock.advance(2 * OPEN_FIRST)
+        clock.advance(2 * MIN_OPEN)
         claims = await asyncio.gather(*(Deliverer(api.resources).claim(9) for _ in range(6)))
         (probe,) = [one for some in claims for one in some]
         await Deliverer(api.resources).deliver(probe)
@@ -167,9 +167,9 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
         await api.work(Work.DELIVER)
         assert len(shaky.got) == 1
         health = await health_of(api, made)
-        assert (health["circuit_open_until"], health["current_rate"]) == (None, START)
+        assert (health["circuit_open_until"], health["current_rate"]) == (None, RECOVERY_RATE)
         await deliver_all(api)
-        assert len(shaky.got) == 1 + START
+        assert len(shaky.got) == 1 + RECOVERY_RATE
 
 
 async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
@@ -382,7 +382,7 @@ async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_other
 async def test_more_subscribers_than_are_remembered_are_all_written_to(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send_settings, "MOST_KEPT", 1)
+    monkeypatch.setattr(send_settings, "MAX_CACHED", 1)
     async with webhook_receiver() as one:
         for _ in range(4):
             await api.subscribe(one.url)

@@ -8,13 +8,13 @@ from datetime import timedelta
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from service.delivery.domain.answer_rate import LEAST
 from service.delivery.domain.subscriber_health import (
     OPEN_AFTER,
     FailureThresholds,
     SubscriberHealth,
     apply_results,
 )
+from service.delivery.domain.throughput import MIN_THROUGHPUT
 from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed, Published
 from service.delivery.steps.deliver import Deliverer
 from service.delivery.steps.record import AttemptRecorder, decide
@@ -27,7 +27,7 @@ from tests.support.api import Api
 from tests.support.database import executed_statements, fetch
 from tests.support.webhook_receiver import WebhookReceiver
 
-THRESHOLDS = FailureThresholds(failing=30, disable=60)
+THRESHOLDS = FailureThresholds(failing_after=30, disable_after=60)
 LONG_AGO = timedelta(days=1)  # how fast the subscriber answers is forgotten
 WELL, FAILED = Answered(204, None, b"", 0.0), Answered(500, None, b"", 0.0)
 LATE = Failed("timeout", "no answer", 0.0)
@@ -111,7 +111,9 @@ async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
     resources: Resources, account: str, flight: Flight
 ) -> None:
     patient = replace(
-        resources.settings, failing_after=THRESHOLDS.failing, disable_after=THRESHOLDS.disable
+        resources.settings,
+        failing_after=THRESHOLDS.failing_after,
+        disable_after=THRESHOLDS.disable_after,
     )
     recorder = AttemptRecorder(replace(resources, settings=patient))
     waiting = iter(await in_flight(resources, account, sum(map(len, flight))))
@@ -120,11 +122,11 @@ async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
         for batch in flight
     ]
     health = SubscriberHealth(batches[0][0].delivery.subscriber_id)
-    dice = resources.random()
+    jitter = resources.random()
     for batch in batches:
         await recorder.write(batch)
         results = [attempt.result for attempt in batch if attempt.result]
-        health = apply_results(health, results, LEAST, THRESHOLDS, dice)
+        health = apply_results(health, results, MIN_THROUGHPUT, THRESHOLDS, jitter)
         assert await stored(resources, health.subscriber_id) == health
 
 

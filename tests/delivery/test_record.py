@@ -66,10 +66,10 @@ def test_what_was_not_sent_is_tried_again_and_says_nothing_of_the_subscriber() -
 def test_gone_ends_the_delivery_and_the_subscriber() -> None:
     attempt = decided(Answered(410, None, b"", 0.1))
     assert (attempt.state, attempt.due_at) == ("dead", None)
-    assert attempt.result == AttemptResult(well=False, at=NOW, gone=True)
+    assert attempt.result == AttemptResult(succeeded=False, at=NOW, gone=True)
 
 
 def test_a_failure_counts_against_the_subscriber_whatever_its_reason_is_called() -> None:
     result = decided(Failed("secret", "a word of the sender's", 0.1)).result
     assert result is not None
-    assert not result.well
+    assert not result.succeeded

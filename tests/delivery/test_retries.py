@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.delivery.domain.retries import DELIVERY_SCHEDULE as SCHEDULE
-from service.delivery.domain.retries import next_delivery
+from service.delivery.domain.retries import retry_delay
 
 NEARLY_ONE = 1 - 2**-53
 
-dice = st.floats(0, 1, exclude_max=True)
+jitter = st.floats(0, 1, exclude_max=True)
 
 
 def test_a_delivery_is_tried_again_after_each_entry() -> None:
-    waits = [next_delivery(SCHEDULE, made, 0.5, None) for made in range(1, 11)]
+    waits = [retry_delay(SCHEDULE, made, 0.5, None) for made in range(1, 11)]
     assert waits == [*SCHEDULE, None]
 
 
@@ -24,12 +24,12 @@ def test_the_usual_schedule_is_the_contracts() -> None:
 
 
 def test_without_a_schedule_there_is_one_attempt() -> None:
-    assert next_delivery((), 1, 0.5, None) is None
+    assert retry_delay((), 1, 0.5, None) is None
 
 
 def test_the_wait_is_moved_by_a_fifth_at_most() -> None:
-    assert next_delivery(SCHEDULE, 2, 0, None) == pytest.approx(240)
-    assert next_delivery(SCHEDULE, 2, NEARLY_ONE, None) == pytest.approx(360)
+    assert retry_delay(SCHEDULE, 2, 0, None) == pytest.approx(240)
+    assert retry_delay(SCHEDULE, 2, NEARLY_ONE, None) == pytest.approx(360)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,15 @@ def test_the_wait_is_moved_by_a_fifth_at_most() -> None:
 def test_retry_after_puts_an_attempt_off_within_bounds(
     made: int, asked: float, wait: float | None
 ) -> None:
-    assert next_delivery(SCHEDULE, made, 0.5, asked) == wait
+    assert retry_delay(SCHEDULE, made, 0.5, asked) == wait
 
 
-@given(st.lists(st.floats(0, 1e9), max_size=10), st.integers(1, 12), dice, st.none() | st.floats(0))
+@given(
+    st.lists(st.floats(0, 1e9), max_size=10), st.integers(1, 12), jitter, st.none() | st.floats(0)
+)
 def test_a_delivery_never_waits_beyond_its_bounds(
     schedule: list[float], made: int, chance: float, asked: float | None
 ) -> None:
-    wait = next_delivery(schedule, made, chance, asked)
+    wait = retry_delay(schedule, made, chance, asked)
     assert (wait is None) == (made > len(schedule))
     assert 0 <= (wait or 0) <= max(3600, *(2 * entry for entry in schedule), 0)

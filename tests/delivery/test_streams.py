@@ -83,7 +83,7 @@ async def test_of_the_unused_connections_the_oldest_makes_room() -> None:
     names = Resolver(["127.0.0.1"])
     async with (
         stream() as server,
-        StreamPublisher(AddressGuard(LOOPBACK, names), most_kept=2) as streams,
+        StreamPublisher(AddressGuard(LOOPBACK, names), max_connections=2) as streams,
     ):
         for host in ("a.test", "b.test", "a.test", "c.test"):
             url = server.url.replace("127.0.0.1", host)

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from service.delivery.domain import subscriber_health
 from service.delivery.domain.subscriber_health import (
+    MAX_OPEN,
+    MAX_PAUSE,
+    MAX_RATE,
+    MIN_OPEN,
+    MIN_RATE,
     OPEN_AFTER,
-    OPEN_FIRST,
-    OPEN_MOST,
-    PAUSE_MOST,
-    RATE_LEAST,
-    RATE_MOST,
-    START,
+    RECOVERY_RATE,
     AttemptResult,
     FailureThresholds,
     SubscriberHealth,
@@ -25,19 +25,19 @@ from service.subjects.domain.event import HealthNotice
 from tests.support.subjects import NOW
 
 DAY = 86_400.0
-THRESHOLDS = FailureThresholds(failing=DAY / 2, disable=5 * DAY)
+THRESHOLDS = FailureThresholds(failing_after=DAY / 2, disable_after=5 * DAY)
 HALF = 0.5  # dice that leave a delay as it is
 
 
 def after(seconds: float, **what: object) -> AttemptResult:
-    values = {"well": False, "at": NOW + timedelta(seconds=seconds)} | what
+    values = {"succeeded": False, "at": NOW + timedelta(seconds=seconds)} | what
     return AttemptResult(**values)  # type: ignore[arg-type]
 
 
 def applied(
-    health: SubscriberHealth, *results: AttemptResult, answer_rate: float = 100.0
+    health: SubscriberHealth, *results: AttemptResult, throughput: float = 100.0
 ) -> SubscriberHealth:
-    return apply_results(health, results, answer_rate, THRESHOLDS, HALF)
+    return apply_results(health, results, throughput, THRESHOLDS, HALF)
 
 
 WELL = SubscriberHealth("sbr_1")
@@ -45,17 +45,17 @@ OPEN = applied(WELL, *[after(0)] * OPEN_AFTER)
 
 
 def test_what_goes_well_leaves_health_as_it_is() -> None:
-    assert applied(WELL, after(0, well=True), after(1, well=True)) == WELL
+    assert applied(WELL, after(0, succeeded=True), after(1, succeeded=True)) == WELL
 
 
 def test_one_success_ends_a_row_of_failures() -> None:
     failed = applied(WELL, *[after(0)] * (OPEN_AFTER - 1))
     assert (failed.failures, failed.failing_since, failed.circuit_open_until) == (9, NOW, None)
-    assert applied(failed, after(1, well=True)) == WELL
+    assert applied(failed, after(1, succeeded=True)) == WELL
 
 
 def test_many_failures_in_a_row_open_the_breaker() -> None:
-    assert OPEN.circuit_open_until == NOW + timedelta(seconds=OPEN_FIRST)
+    assert OPEN.circuit_open_until == NOW + timedelta(seconds=MIN_OPEN)
     assert OPEN.failures == OPEN_AFTER
 
 
@@ -69,42 +69,46 @@ def test_each_probe_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() -
     for _ in range(9):
         assert health.circuit_open_until is not None
         at = health.circuit_open_until
-        health = applied(health, AttemptResult(well=False, at=at))
+        health = applied(health, AttemptResult(succeeded=False, at=at))
         assert health.circuit_open_until is not None
         waits.append((health.circuit_open_until - at).total_seconds())
-    assert waits == [2, 4, 8, 16, 32, 60, 60, 60, OPEN_MOST]
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60, MAX_OPEN]
 
 
 def test_a_probe_that_goes_well_closes_it_and_the_rate_begins_slowly() -> None:
-    health = applied(OPEN, after(2, well=True))
-    assert (health.circuit_open_until, health.failures, health.current_rate) == (None, 0, START)
-    assert subscriber_health.recovered(OPEN, health)
+    health = applied(OPEN, after(2, succeeded=True))
+    assert (health.circuit_open_until, health.failures, health.current_rate) == (
+        None,
+        0,
+        RECOVERY_RATE,
+    )
+    assert subscriber_health.circuit_closed(OPEN, health)
     for second in range(3, 20):
-        health = applied(health, after(second, well=True), after(second + 0.5, well=True))
+        health = applied(health, after(second, succeeded=True), after(second + 0.5, succeeded=True))
     assert health.current_rate is None, "in the end it flows freely again"
 
 
-@pytest.mark.parametrize("answer_rate", [0.0, 1.0, 80.0, 1e9])
+@pytest.mark.parametrize("throughput", [0.0, 1.0, 80.0, 1e9])
 def test_an_overburdened_subscriber_is_slowed_from_what_it_answered(
-    answer_rate: float,
+    throughput: float,
 ) -> None:
-    health = applied(WELL, after(0, overburdened=True), answer_rate=answer_rate)
-    assert health.current_rate == max(RATE_LEAST, min(answer_rate, RATE_MOST) / 2)
+    health = applied(WELL, after(0, overloaded=True), throughput=throughput)
+    assert health.current_rate == max(MIN_RATE, min(throughput, MAX_RATE) / 2)
 
 
 def test_many_answers_of_one_moment_slow_it_down_once() -> None:
-    health = applied(WELL, *[after(0, overburdened=True)] * 5)
+    health = applied(WELL, *[after(0, overloaded=True)] * 5)
     assert health.current_rate == 50
-    assert applied(health, after(1, overburdened=True)).current_rate == 25
+    assert applied(health, after(1, overloaded=True)).current_rate == 25
 
 
 def test_other_failures_do_not_slow_it_down() -> None:
     assert applied(WELL, after(0)).current_rate is None
 
 
-@pytest.mark.parametrize(("asked", "pause"), [(7.0, 7.0), (1e9, PAUSE_MOST)])
+@pytest.mark.parametrize(("asked", "pause"), [(7.0, 7.0), (1e9, MAX_PAUSE)])
 def test_retry_after_pauses_a_subscriber_but_not_for_ever(asked: float, pause: float) -> None:
-    health = applied(WELL, after(0, overburdened=True, retry_after=asked))
+    health = applied(WELL, after(0, overloaded=True, retry_after=asked))
     assert health.rate_limited_until == NOW + timedelta(seconds=pause)
 
 
@@ -130,7 +134,7 @@ def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
 
 def test_a_success_after_it_was_told_of_is_told_too() -> None:
     failing = applied(OPEN, after(DAY / 2))
-    health = applied(failing, after(DAY, well=True))
+    health = applied(failing, after(DAY, succeeded=True))
     assert (health.status, health.status_since, health.reason) == (
         HealthNotice.RECOVERED,
         NOW + timedelta(days=1),
@@ -143,7 +147,7 @@ GONE = after(0, gone=True)
 
 
 @pytest.mark.parametrize(
-    "others", [[], [GONE], [after(0, well=True)], [after(0)], [after(0)] * OPEN_AFTER]
+    "others", [[], [GONE], [after(0, succeeded=True)], [after(0)], [after(0)] * OPEN_AFTER]
 )
 def test_gone_disables_whatever_comes_before_and_after_it(others: list[AttemptResult]) -> None:
     for results in ([GONE, *others], [*others, GONE]):
@@ -153,9 +157,9 @@ def test_gone_disables_whatever_comes_before_and_after_it(others: list[AttemptRe
 
 results = st.builds(
     AttemptResult,
-    well=st.booleans(),
+    succeeded=st.booleans(),
     at=st.floats(0, 1e7).map(lambda seconds: NOW + timedelta(seconds=seconds)),
-    overburdened=st.booleans(),
+    overloaded=st.booleans(),
     retry_after=st.none() | st.floats(0, 1e12),
     gone=st.booleans(),
 )
@@ -163,16 +167,16 @@ results = st.builds(
 
 @given(st.lists(results, max_size=40), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
 def test_whatever_comes_health_keeps_within_its_bounds(
-    found: list[AttemptResult], answer_rate: float, dice: float
+    found: list[AttemptResult], throughput: float, jitter: float
 ) -> None:
     health = WELL
     for result in sorted(found, key=lambda result: result.at):
-        health = apply_results(health, [result], answer_rate, THRESHOLDS, dice)
+        health = apply_results(health, [result], throughput, THRESHOLDS, jitter)
         assert (health.failures > 0) == (health.failing_since is not None)
-        assert health.current_rate is None or RATE_LEAST <= health.current_rate <= RATE_MOST
+        assert health.current_rate is None or MIN_RATE <= health.current_rate <= MAX_RATE
         if health.circuit_open_until is not None and health.failures == OPEN_AFTER:
-            assert health.circuit_open_until <= result.at + timedelta(seconds=OPEN_MOST * 1.2)
-        if result.well and not result.gone:
+            assert health.circuit_open_until <= result.at + timedelta(seconds=MAX_OPEN * 1.2)
+        if result.succeeded and not result.gone:
             assert (health.failures, health.circuit_open_until, health.failed_probes) == (
                 0,
                 None,

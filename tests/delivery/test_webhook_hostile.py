@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.delivery.remote.outcomes import Answered, Failed
-from service.delivery.remote.webhook import KEPT_BYTES, WebhookSender
+from service.delivery.remote.webhook import MAX_BODY, WebhookSender
 from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.raw_servers import (
     LOOPBACK,
@@ -27,20 +27,20 @@ async def test_a_packed_answer_stays_packed() -> None:
     bomb = gzip.compress(bytes(50_000_000))
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
     answer = await answered_attempt(respond(head.encode() + bomb))
-    assert answer.body == bomb[:KEPT_BYTES]
+    assert answer.body == bomb[:MAX_BODY]
 
 
 async def test_an_endless_answer_is_cut() -> None:
     start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = await answered_attempt(respond_endlessly(start, b"400\r\n" + b"x" * 1024 + b"\r\n"))
-    assert (answer.status, answer.body) == (200, b"x" * KEPT_BYTES)
+    assert (answer.status, answer.body) == (200, b"x" * MAX_BODY)
 
 
 async def test_a_trickling_answer_is_cut_when_the_time_is_up() -> None:
     start = b"HTTP/1.1 500 x\r\nContent-Length: 1000000\r\n\r\n"
     answer = await answered_attempt(respond_endlessly(start, b"x", 0.01), SHORT_TIMEOUT)
     assert answer.status == 500
-    assert 0 < len(answer.body) < KEPT_BYTES
+    assert 0 < len(answer.body) < MAX_BODY
 
 
 async def test_a_connection_with_a_cut_answer_is_not_used_again() -> None:
@@ -49,7 +49,7 @@ async def test_a_connection_with_a_cut_answer_is_not_used_again() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = b"%d" % next(connections)
         await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + body.ljust(KEPT_BYTES))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + body.ljust(MAX_BODY))
         await reader.read()
 
     async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
@@ -169,4 +169,4 @@ async def test_a_few_interim_answers_and_a_long_body_are_taken() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000
     for _ in range(2):
         attempt = await answered_attempt(respond(INTERIM * 3 + answer))
-        assert (attempt.status, len(attempt.body)) == (200, KEPT_BYTES)
+        assert (attempt.status, len(attempt.body)) == (200, MAX_BODY)

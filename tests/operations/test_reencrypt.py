@@ -157,7 +157,7 @@ async def test_reencrypting_amid_rotations_leaves_nothing_under_the_old_key(
     async with process(api, environ | ALONE) as alone:
         assert await reencrypt.reencrypt(alone) == reencrypt.Reencrypted()
         wanted = {one["id"]: 4 for one in made}
-        known = await alone.send_settings.known(alone.database, wanted, alone.clock())
+        known = await alone.send_settings.get_many(alone.database, wanted, alone.clock())
         assert [len(one.keys) for one in known.values()] == [4] * 4
 
 

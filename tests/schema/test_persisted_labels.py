@@ -75,7 +75,7 @@ async def test_what_was_encrypted_for_a_subscriber_still_opens(settings: Setting
         owner_id="sbr_1",
         keys=(EncryptedKey(SECRET, SEED, None),),
     )
-    opened = SendSettingsCache(settings, VAULT).opened(row)
+    opened = SendSettingsCache(settings, VAULT).decrypt(row)
     assert (opened.username, opened.password) == ("someone", "pass word")
     assert opened.headers == {"x-tenant": "blue"}
     assert (opened.keys[0].secret, opened.keys[0].seed) == (b"signing key", b"seed of a key")

@@ -218,7 +218,7 @@ async def test_what_is_published_onward_has_a_secret_to_rotate_too(
     await fetch(api.resources, change, kind)
     new = (await rotate_secret(api, made))["secret"]
     wanted = {made["id"]: 3}
-    found = await api.resources.send_settings.known(api.resources.database, wanted, clock())
+    found = await api.resources.send_settings.get_many(api.resources.database, wanted, clock())
     keys = found[made["id"]].keys_at(clock())
     assert [one.secret for one in keys] == [parse_whsec(new), parse_whsec(made["secret"])]
 

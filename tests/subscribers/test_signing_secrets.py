@@ -191,7 +191,9 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
         async def sent() -> None:
             rows = await fetch(api.resources, "SELECT id, version FROM subscribers")
             wanted = {row["id"]: row["version"] for row in rows}
-            known = await api.resources.send_settings.known(api.resources.database, wanted, clock())
+            known = await api.resources.send_settings.get_many(
+                api.resources.database, wanted, clock()
+            )
             await send(api.resources, known["sbr_1"], message, clock())
             assert theirs.refused == []
 
@@ -228,7 +230,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     calls = (api.http.post(f"{SECRET}/rotate") for _ in range(MOST_RETIRED))
     secrets += [one.json()["secret"] for one in await asyncio.gather(*calls)]
     wanted = {"sbr_1": 1 + MOST_RETIRED}
-    known = await api.resources.send_settings.known(api.resources.database, wanted, clock())
+    known = await api.resources.send_settings.get_many(api.resources.database, wanted, clock())
     found = known["sbr_1"]
     assert found.version == 1 + MOST_RETIRED
     assert {key.secret for key in found.keys} == {parse_whsec(secret) for secret in secrets}

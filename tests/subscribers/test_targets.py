@@ -111,7 +111,7 @@ async def tried(resources: Resources, url: str, guard: AddressGuard, **fields: o
     allow_plain = resources.settings.allow_http
     async with (
         WebhookSender(guard) as sender,
-        StreamPublisher(guard, allow_plain=allow_plain) as streams,
+        StreamPublisher(guard, allow_plaintext=allow_plain) as streams,
     ):
         turned = replace(resources, guard=guard, webhook_sender=sender, stream_publisher=streams)
         subscriber, _ = await manage.subscribe(turned, row["id"], {"url": url, **fields})

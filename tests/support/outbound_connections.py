@@ -24,12 +24,12 @@ async def open_sender(
     is sent in plain text; if `inward`, to allowed networks only."""
     async with (
         WebhookSender(guard) as sender,
-        StreamPublisher(guard, allow_plain=not inward, idle_seconds=0) as streams,
+        StreamPublisher(guard, allow_plaintext=not inward, idle_seconds=0) as streams,
     ):
 
         async def post(host: str, port: int) -> AttemptOutcome:
             url = f"http://{host}:{port}/hook"
-            return await sender.post(url, {}, b"{}", TIMEOUT, inward=inward)
+            return await sender.post(url, {}, b"{}", TIMEOUT, allowlist_only=inward)
 
         async def publish(host: str, port: int) -> AttemptOutcome:
             scheme = "nats" if kind == "nats" else "redis"

@@ -38,7 +38,7 @@ async def publish(  # noqa: PLR0913 - what a test does not say is the usual
 def receipt_of(attempt: AttemptOutcome) -> bytes:
     assert isinstance(attempt, Published), attempt
     assert attempt.latency >= 0
-    return attempt.receipt
+    return attempt.body
 
 
 @asynccontextmanager

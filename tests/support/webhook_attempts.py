@@ -1,7 +1,7 @@
 """One webhook sent to a scripted server, and what came of it."""
 
-from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed
-from service.delivery.remote.webhook import KEPT_DETAIL, WebhookSender
+from service.delivery.remote.outcomes import MAX_DETAIL, Answered, AttemptOutcome, Failed
+from service.delivery.remote.webhook import WebhookSender
 from service.kit.network.ssrf_guard import AddressGuard
 from tests.support.raw_servers import LOOPBACK, TIMEOUT, Script, scripted_server
 
@@ -27,7 +27,7 @@ async def failure_reason(script: Script, seconds: float = TIMEOUT) -> str:
 def reason_of(attempt: AttemptOutcome) -> str:
     assert isinstance(attempt, Failed), attempt
     assert attempt.detail.isprintable()
-    assert len(attempt.detail) <= KEPT_DETAIL
+    assert len(attempt.detail) <= MAX_DETAIL
     assert "hook" not in attempt.detail
     assert attempt.latency >= 0
     return attempt.reason

@@ -1,4 +1,4 @@
-"""An event as CloudEvents 1.0 (the specification, and its JSON format, of the CNCF).
+"""CloudEvents 1.0 (of the CNCF): an event in structured mode, in the JSON format.
 
 It is made from the bytes that every subscriber is sent: `data` stands in it to the byte, so no
 number is read and written anew, and the same event is always the same bytes.
@@ -8,25 +8,25 @@ from typing import Final
 
 import orjson
 
-CONTENT_TYPE: Final = "application/cloudevents+json"  # JSON format, section 3, "Envelope"
+CONTENT_TYPE: Final = "application/cloudevents+json"
 
 
 def structured(event_id: str, account_id: str, body: bytes) -> bytes:
-    """The event in structured mode; `body` is as `events.event_body` makes it.
+    """The event as a CloudEvent; `body` is as `subjects.domain.event.event_body` makes it.
 
-    `source` is the account, which stays what it is wherever the service moves; with `id` it makes
-    the event unique (section "source & id"). `subject` is the subject's own id, or the
+    `source` is the account, which stays what it is wherever the service moves; `source` and `id`
+    together are unique, as CloudEvents requires. `subject` is the subject's own id, or the
     subscriber's that an operational event is about.
     """
-    start, _, data = body[:-1].partition(b',"data":')
-    told, about = orjson.loads(start + b"}"), orjson.loads(data)
-    head = {
+    start, _, raw_data = body[:-1].partition(b',"data":')
+    event, data = orjson.loads(start + b"}"), orjson.loads(raw_data)
+    attributes = {
         "specversion": "1.0",
         "id": event_id,
         "source": f"/callsheet/accounts/{account_id}",
-        "type": told["type"],
-        "subject": about.get("id") or about["subscriber_id"],
-        "time": told["timestamp"],
+        "type": event["type"],
+        "subject": data.get("id") or data["subscriber_id"],
+        "time": event["timestamp"],
         "datacontenttype": "application/json",
     }
-    return orjson.dumps(head)[:-1] + b',"data":' + data + b"}"
+    return orjson.dumps(attributes)[:-1] + b',"data":' + raw_data + b"}"

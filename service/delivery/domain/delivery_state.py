@@ -1,4 +1,4 @@
-"""The states of a delivery: one event on its way to one subscriber."""
+"""The states of a delivery, which is one event on its way to one subscriber."""
 
 from enum import StrEnum
 

@@ -1,7 +1,7 @@
-"""A publisher to NATS JetStream: docs.nats.io, "Client Protocol" and "JetStream wire API".
+"""NATS JetStream: publishing, by docs.nats.io, "Client Protocol" and "JetStream wire API".
 
 Written out here, as the published client dials whatever servers the first one names, keeps what a
-server sends without bound, and sends credentials in the clear where a `tls://` server offers none.
+server sends without limit, and sends credentials in the clear where a `tls://` server offers none.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.delivery.remote.stream_connection import (
     StreamConnection,
     StreamMessage,
     StreamServer,
-    words,
+    decode_text,
 )
 from service.kit.network.ssrf_guard import AddressGuard
 
@@ -29,133 +29,136 @@ MAX_PAYLOAD: Final = 1_048_576  # bytes of a message; the server's own default
 SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 HEADER_VALUE: Final = re.compile(r"[^\r\n\0]*")
-# The server may tell of one subject that we may not publish there; it leaves the rest alone.
-DENIED: Final = re.compile(r"permissions violation for publish to \"(.*)\"", re.IGNORECASE)
+# Of one subject alone; the connection stays good for the others.
+PUBLISH_DENIED: Final = re.compile(r"permissions violation for publish to \"(.*)\"", re.IGNORECASE)
 NO_STREAM: Final = "no stream takes this subject"
 
 
 class NatsConnection(StreamConnection):
-    """Answers come to an inbox of the connection's own, by a number for each publish."""
+    """A connection to a NATS server. Acknowledgements come to an inbox of the connection's own,
+    under a number for each publish."""
 
     def __init__(self) -> None:
         super().__init__()
         self._inbox = b"_INBOX." + secrets.token_hex(11).encode()
         self._numbers = count(1)
-        self._waiting: dict[bytes, tuple[str, asyncio.Future[bytes]]] = {}
-        self._greeting = self._future()
+        self._pending: dict[bytes, tuple[str, asyncio.Future[bytes]]] = {}
+        self._info = self._future()
         self._pong: asyncio.Future[bytes] | None = None
         self._max_payload = MAX_PAYLOAD
 
     @classmethod
     async def open(cls, guard: AddressGuard, server: StreamServer, tls: ssl.SSLContext) -> Self:
-        """A connection that the server has let in; the caller bounds the time.
+        """A connection after sign-in; the caller bounds the time.
 
         OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.
         """
         connection = await guard.dial(cls, server.host, server.port)
         try:
-            await connection._greet(server, tls)  # noqa: SLF001 - its own
+            await connection._handshake(server, tls)  # noqa: SLF001 - its own
         except BaseException:
-            connection.end(ConnectionClosed())
+            connection.close(ConnectionClosed())
             raise
         return connection
 
     async def publish(self, channel: str, message: StreamMessage) -> bytes:
-        """Publish a message to this subject, and return the acknowledgement.
+        """Publish a message to the subject `channel`, and return the acknowledgement.
 
-        It is `{"stream": …, "seq": …}`, with `"duplicate": true` where the stream already had the
+        That is `{"stream": …, "seq": …}`, with `"duplicate": true` where the stream already had the
         message's id.
         """
-        await self._writable()
-        number = b"%d" % next(self._numbers)
-        packet = self._packet(channel, number, message)
+        await self._wait_writable()
+        reply_number = b"%d" % next(self._numbers)
+        command = self._encode_publish(channel, reply_number, message)
         future = self._future()
-        self._waiting[number] = channel, future
-        self._write(packet)
+        self._pending[reply_number] = channel, future
+        self._write(command)
         try:
-            return _receipt(await future)
+            return _acknowledgement(await future)
         finally:
-            del self._waiting[number]
+            del self._pending[reply_number]
 
-    def _packet(self, channel: str, number: bytes, message: StreamMessage) -> bytes:
+    def _encode_publish(self, channel: str, reply_number: bytes, message: StreamMessage) -> bytes:
         if not SUBJECT.fullmatch(channel):
             raise ValueError("not a subject")
-        head = _head({**message.headers, "Nats-Msg-Id": message.id})
-        size = len(head) + len(message.body)
+        headers = _encode_headers({**message.headers, "Nats-Msg-Id": message.id})
+        size = len(headers) + len(message.body)
         if size > self._max_payload:
-            raise ServerRefusal(f"it takes messages of {self._max_payload} bytes at most")
-        control = b"HPUB %b %b.%b %d %d" % (channel.encode(), self._inbox, number, len(head), size)
-        return b"%b\r\n%b%b\r\n" % (control, head, message.body)
+            raise ServerRefusal(f"the server takes messages of {self._max_payload} bytes at most")
+        reply_to = b"%b.%b" % (self._inbox, reply_number)
+        control = b"HPUB %b %b %d %d" % (channel.encode(), reply_to, len(headers), size)
+        return b"%b\r\n%b%b\r\n" % (control, headers, message.body)
 
-    async def _greet(self, server: StreamServer, tls: ssl.SSLContext) -> None:
-        info = _object(await self._greeting)
+    async def _handshake(self, server: StreamServer, tls: ssl.SSLContext) -> None:
+        info = _parse_object(await self._info)
         if server.encrypted or info.get("tls_required"):
             if not (info.get("tls_required") or info.get("tls_available")):
                 raise ssl.SSLError("the server offers no TLS")
             await self._encrypt(server.host, tls)
         if not info.get("headers"):
-            raise ServerRefusal("it takes no headers, so it is older than NATS 2.2")
+            raise ServerRefusal("the server takes no headers, so it is older than NATS 2.2")
         if isinstance(info.get("max_payload"), int):
             self._max_payload = min(info["max_payload"], MAX_PAYLOAD)
         self._pong = self._future()
-        self._write(b"CONNECT %b\r\n" % orjson.dumps(_hello(server)))
+        self._write(b"CONNECT %b\r\n" % orjson.dumps(_connect_options(server)))
         self._write(b"SUB %b.* 1\r\nPING\r\n" % self._inbox)
         await self._pong
 
-    def _take_reply(self) -> bool:
-        line = self._line()
+    def _read_reply(self) -> bool:
+        line = self._peek_line()
         if line is None:
             return False
         operation, _, rest = line.partition(b" ")
         match operation.upper():
             case b"MSG":
-                return self._message_read(line, rest.split(), headers=False)
+                return self._read_message(line, rest.split(), headers=False)
             case b"HMSG":
-                return self._message_read(line, rest.split(), headers=True)
+                return self._read_message(line, rest.split(), headers=True)
             case other:
-                self._consume(line)
-                self._spoken(other, rest)
+                self._drop_line(line)
+                self._handle_control(other, rest)
         return True
 
-    def _spoken(self, operation: bytes, rest: bytes) -> None:
+    def _handle_control(self, operation: bytes, rest: bytes) -> None:
         match operation:
             case b"PING":
                 self._write(b"PONG\r\n")
             case b"PONG" if self._pong is not None:
                 self._resolve(self._pong, b"")
             case b"INFO":  # later ones only tell of other servers, which are not ours to dial
-                if not self._greeting.done():
-                    self._resolve(self._greeting, rest)
+                if not self._info.done():
+                    self._resolve(self._info, rest)
             case b"-ERR":
-                self._refused(words(rest).strip("'"))
+                self._handle_error(decode_text(rest).strip("'"))
             case b"+OK" | b"PONG":
                 pass
             case _:
                 raise ProtocolError("this is not NATS")
 
-    def _refused(self, text: str) -> None:
-        denied = DENIED.match(text)
+    def _handle_error(self, text: str) -> None:
+        denied = PUBLISH_DENIED.match(text)
         if denied is None:
             raise ServerRefusal(text)
-        for channel, future in self._waiting.values():
+        for channel, future in self._pending.values():
             if channel == denied[1]:
                 self._resolve(future, ServerRefusal(text))
 
-    def _message_read(self, line: bytes, arguments: list[bytes], *, headers: bool) -> bool:
-        """`subject sid [reply-to] [size of headers] size`"""
+    def _read_message(self, line: bytes, arguments: list[bytes], *, headers: bool) -> bool:
+        """Take a message; whether it has come whole. Its arguments are
+        `subject sid [reply-to] [size of headers] size`."""
         if len(arguments) not in ((4, 5) if headers else (3, 4)):
             raise ProtocolError("this is not a message")
-        payload = self._payload(line, arguments[-1])
+        payload = self._read_payload(line, arguments[-1])
         if payload is None:
             return False
-        answer = _answer(payload, arguments[-2]) if headers else payload
-        number = arguments[0].removeprefix(self._inbox + b".")
-        if number in self._waiting:
-            self._resolve(self._waiting[number][1], answer)
+        answer = _reply_body(payload, arguments[-2]) if headers else payload
+        reply_number = arguments[0].removeprefix(self._inbox + b".")
+        if reply_number in self._pending:
+            self._resolve(self._pending[reply_number][1], answer)
         return True
 
 
-def _head(headers: Mapping[str, str]) -> bytes:
+def _encode_headers(headers: Mapping[str, str]) -> bytes:
     for name, value in headers.items():
         if not (HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value)):
             raise ValueError("not a header")
@@ -163,27 +166,28 @@ def _head(headers: Mapping[str, str]) -> bytes:
     return "\r\n".join(["NATS/1.0", *lines, "", ""]).encode()
 
 
-def _hello(server: StreamServer) -> dict[str, object]:
-    """What CONNECT says. Protocol 0: the server does not go on to tell of others."""
-    known: dict[str, object] = {"verbose": False, "pedantic": False, "lang": "python"}
-    known |= {"name": "callsheet", "version": "1", "protocol": 0, "echo": False}
-    known |= {"headers": True, "no_responders": True}
+def _connect_options(server: StreamServer) -> dict[str, object]:
+    """The options of CONNECT. Protocol 0: the server does not go on to tell of others."""
+    options: dict[str, object] = {"verbose": False, "pedantic": False, "lang": "python"}
+    options |= {"name": "callsheet", "version": "1", "protocol": 0, "echo": False}
+    options |= {"headers": True, "no_responders": True}
     if server.username is not None:
-        return known | {"user": server.username, "pass": server.password or ""}
-    return known if server.password is None else known | {"auth_token": server.password}
+        return options | {"user": server.username, "pass": server.password or ""}
+    return options if server.password is None else options | {"auth_token": server.password}
 
 
-def _answer(payload: bytes, size: bytes) -> bytes | ServerRefusal:
-    """What follows the headers, or what they say instead: 503, "no responders"."""
+def _reply_body(payload: bytes, size: bytes) -> bytes | ServerRefusal:
+    """What follows the headers of this size; a refusal if their status is 503, no responders."""
     if not size.isdigit() or len(size) > len(payload):
-        raise ProtocolError("headers of no size they could have")
+        raise ProtocolError("the headers have no size that they could have")
     if payload.startswith(b"NATS/1.0 503"):
         return ServerRefusal(NO_STREAM)
     return payload[int(size) :]
 
 
-def _receipt(payload: bytes) -> bytes:
-    answer = _object(payload)
+def _acknowledgement(payload: bytes) -> bytes:
+    """The acknowledgement as it came; ServerRefusal if it is an error instead."""
+    answer = _parse_object(payload)
     error = answer.get("error")
     if isinstance(error, dict):
         raise ServerRefusal(str(error.get("description", "an error without a description")))
@@ -192,7 +196,7 @@ def _receipt(payload: bytes) -> bytes:
     return payload
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _parse_object(raw: bytes) -> dict[str, Any]:
     try:
         read = orjson.loads(raw)
     except orjson.JSONDecodeError:

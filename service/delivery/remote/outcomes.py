@@ -1,34 +1,34 @@
-"""What one attempt at a delivery came to: whatever a subscriber does is a value.
+"""Outcomes of an attempt at a delivery, as values: whatever a subscriber does, nothing is raised.
 
 Each outcome has the same members: `delivered`, the HTTP `status` (None if there was none), the
-`error` in words (None if it was delivered), the `body` that came back, and the `latency`, which is
-in seconds.
+`error` in words (None if it was delivered), the `body` that came back, and the `latency` in
+seconds.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-SUCCESS: Final = range(200, 300)  # RFC 9110, section 15.3
+SUCCESS: Final = range(200, 300)  # HTTP statuses: RFC 9110, section 15.3
+MAX_DETAIL: Final = 200  # characters of a failure's description
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     """The subscriber answered with an HTTP status."""
 
-    status: int
-    retry_after: str | None
-    """The header Retry-After as it came."""
-    body: bytes
-    """The first 20,000 bytes at most."""
-    latency: float
-    """Seconds until the last byte kept."""
+    status: int  # of HTTP
+    retry_after: str | None  # the header Retry-After as it came; None if there was none
+    body: bytes  # the first 20,000 bytes at most
+    latency: float  # seconds until the last byte kept
 
     @property
     def delivered(self) -> bool:
+        """Whether the status is 2xx."""
         return self.status in SUCCESS
 
     @property
     def error(self) -> str | None:
+        """The status in words; None if it is 2xx."""
         return None if self.delivered else f"status {self.status}"
 
 
@@ -36,37 +36,31 @@ class Answered:
 class Published:
     """The server of a stream has acknowledged the message."""
 
-    receipt: bytes
-    """Where in the stream it is, in the server's own form."""
-    latency: float
+    body: bytes  # the acknowledgement, in the server's own form: where in the stream it is
+    latency: float  # seconds until the acknowledgement
 
     delivered: ClassVar[bool] = True
-    status: ClassVar[None] = None
+    status: ClassVar[None] = None  # streams have none
     error: ClassVar[None] = None
-
-    @property
-    def body(self) -> bytes:
-        return self.receipt
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     """No answer came."""
 
+    # blocked, dns, tls, connect, timeout, reset, request or protocol; or refused, by the server of
+    # a stream that takes no such message from us.
     reason: str
-    """blocked, dns, tls, connect, timeout, reset, request or protocol; or refused, by the server of
-    a stream that takes no such message from us."""
-    detail: str
-    """For people; it names no URL."""
-    latency: float
-    """Seconds until it failed."""
+    detail: str  # for people; it names no URL
+    latency: float  # seconds until it failed
 
     delivered: ClassVar[bool] = False
-    status: ClassVar[None] = None
-    body: ClassVar[bytes] = b""
+    status: ClassVar[None] = None  # there was no answer
+    body: ClassVar[bytes] = b""  # there was no answer
 
     @property
     def error(self) -> str:
+        """The reason and the detail."""
         return f"{self.reason}: {self.detail}"
 
 
@@ -75,18 +69,23 @@ class NotSent:
     """Nothing was sent, as the subscriber's secrets cannot be decrypted. That is a failure of ours,
     so it says nothing of the subscriber."""
 
-    detail: str
-    """For people."""
+    detail: str  # for people
 
     delivered: ClassVar[bool] = False
-    status: ClassVar[None] = None
-    body: ClassVar[bytes] = b""
-    latency: ClassVar[float] = 0.0
+    status: ClassVar[None] = None  # there was no answer
+    body: ClassVar[bytes] = b""  # there was no answer
+    latency: ClassVar[float] = 0.0  # seconds
 
     @property
     def error(self) -> str:
+        """The detail, after the word `secret`."""
         return f"secret: {self.detail}"
 
 
 SendOutcome = Answered | Published | Failed
 AttemptOutcome = SendOutcome | NotSent
+
+
+def printable(text: str) -> str:
+    """A failure's description on one line, cut to MAX_DETAIL characters."""
+    return "".join(char if char.isprintable() else " " for char in text)[:MAX_DETAIL]

@@ -1,6 +1,6 @@
-"""One connection to the server of a stream, shared by the publishes that are under way.
+"""A connection to the server of a stream, shared by the publishes that are under way.
 
-A server is somebody else's: however much it says, little of it is kept, and whatever it says
+A server is somebody else's: however much it sends, little of it is kept, and whatever goes wrong
 comes out as one of the three errors below.
 """
 
@@ -13,7 +13,7 @@ from typing import Final, cast
 
 MAX_LINE: Final = 65_536  # bytes; a NATS server in a large cluster names all others in its INFO
 MAX_REPLY: Final = 8192  # bytes; an acknowledgement is a line
-MAX_UNASKED: Final = 65_536  # bytes between two answers that somebody waits for
+MAX_UNSOLICITED: Final = 65_536  # bytes between two answers that somebody waits for
 
 
 class ConnectionClosed(Exception):
@@ -21,29 +21,27 @@ class ConnectionClosed(Exception):
 
 
 class ProtocolError(Exception):
-    """The server said what such a server does not say, or too much of it."""
+    """The server sent what its protocol does not allow, or too much."""
 
 
 class ServerRefusal(Exception):
-    """The server will not take a message, or us; in its own words, which are for people."""
+    """The server refuses a message, or us; the text is its own, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamServer:
-    """The server of a stream, and who we are to it."""
+    """The server of a stream, and the credentials that it is given."""
 
-    scheme: str
-    """nats, tls, redis or rediss."""
-    host: str
+    scheme: str  # nats, tls, redis or rediss
+    host: str  # a name or an address
     port: int
-    database: int
-    """The number of a Redis database; 0 for NATS."""
-    username: str | None
-    password: str | None = field(repr=False)
-    """A password, or a token if there is no user's name."""
+    database: int  # number of a Redis database; 0 for NATS
+    username: str | None  # None if there is none, or a token instead
+    password: str | None = field(repr=False)  # a token if there is no username; None if neither
 
     @property
     def encrypted(self) -> bool:
+        """Whether the URL's scheme asks for TLS."""
         return self.scheme in {"tls", "rediss"}
 
 
@@ -51,118 +49,113 @@ class StreamServer:
 class StreamMessage:
     """A message as it is published."""
 
-    id: str
-    """The event's id, by which a repetition is known."""
-    type: str
-    """The event's type."""
-    headers: Mapping[str, str]
-    body: bytes
-    """The exact bytes that the headers sign."""
+    id: str  # the event's, by which a repetition is known
+    type: str  # the event's
+    headers: Mapping[str, str]  # with the signatures
+    body: bytes  # the exact bytes that are signed
 
 
 class StreamConnection(asyncio.Protocol, ABC):
     """A connection over which many publishes may be under way."""
 
     def __init__(self) -> None:
-        # Nothing new should be published here, though what is under way may still end well.
-        self.spent = False
-        # Why the connection is over; None while it is not.
-        self.broken: Exception | None = None
+        self.draining = False  # what is under way may still end well; nothing new is published
+        self.closed_by: Exception | None = None  # None while the connection is open
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._unread = bytearray()
-        self._unasked = 0
-        self._outgoing: list[bytes] = []
-        self._writable_again = asyncio.Event()
-        self._writable_again.set()
+        self._buffer = bytearray()
+        self._unsolicited = 0
+        self._write_buffer: list[bytes] = []
+        self._may_write = asyncio.Event()
+        self._may_write.set()
         self._futures: set[asyncio.Future[bytes]] = set()
 
     @abstractmethod
     async def publish(self, channel: str, message: StreamMessage) -> bytes:
-        """Publish a message, and return where the server says that it has it.
+        """Publish a message on this channel, and return the server's acknowledgement.
 
-        ConnectionClosed, ProtocolError or ServerRefusal if it has not; ValueError if this cannot be
-        said to such a server. It waits without end if the server says nothing.
+        ConnectionClosed, ProtocolError or ServerRefusal if there is none; ValueError if the channel
+        or a header cannot be written in the server's protocol. The caller bounds the time.
         """
 
     @abstractmethod
-    def _take_reply(self) -> bool:
-        """Take one reply from what is unread; whether there was a whole one."""
+    def _read_reply(self) -> bool:
+        """Take one reply from the buffer; whether there was a whole one."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._unread += data
-        self._unasked += len(data)
+        self._buffer += data
+        self._unsolicited += len(data)
         try:
-            while self.broken is None and self._take_reply():
+            while self.closed_by is None and self._read_reply():
                 pass
         except (ProtocolError, ServerRefusal) as error:
-            self.end(error)
-        if self._unasked > MAX_UNASKED:
-            self.end(ProtocolError("it says too much"))
+            self.close(error)
+        if self._unsolicited > MAX_UNSOLICITED:
+            self.close(ProtocolError("the server sends too much that nobody asked for"))
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.end(ConnectionClosed())
+        self.close(ConnectionClosed())
 
     def pause_writing(self) -> None:
-        self._writable_again.clear()
+        self._may_write.clear()
 
     def resume_writing(self) -> None:
-        self._writable_again.set()
+        self._may_write.set()
 
-    def end(self, error: Exception) -> None:
-        """Close at once; all that waits for an answer gets this error."""
-        if self.broken is not None:
+    def close(self, error: Exception) -> None:
+        """Close at once; whoever waits for an answer gets this error."""
+        if self.closed_by is not None:
             return
-        self.broken = error
-        self._unread.clear()
-        self._writable_again.set()
+        self.closed_by = error
+        self._buffer.clear()
+        self._may_write.set()
         for future in tuple(self._futures):
             _fail(future, error)
         if self._transport is not None:
             self._transport.abort()
 
     async def _encrypt(self, host: str, tls: ssl.SSLContext) -> None:
-        """Go on under TLS. What came before must not be taken for what comes under it."""
-        if self._unread:
-            raise ProtocolError("it speaks before TLS")
+        """Go on under TLS. Bytes that came before must not be taken for bytes under it."""
+        if self._buffer:
+            raise ProtocolError("the server sent something before TLS")
         if self._transport is not None:
             self._transport = await self._loop.start_tls(
                 self._transport, self, tls, server_hostname=host
             )
 
-    async def _writable(self) -> None:
-        """Wait until the server reads on."""
-        await self._writable_again.wait()
-        if self.broken is not None:
-            raise self.broken
+    async def _wait_writable(self) -> None:
+        """Wait until the server reads on; raise what closed the connection."""
+        await self._may_write.wait()
+        if self.closed_by is not None:
+            raise self.closed_by
 
     def _write(self, data: bytes) -> None:
-        """Send this together with all that is written before the loop turns."""
-        if not self._outgoing:
+        """Send this together with all that is written in the same turn of the event loop."""
+        if not self._write_buffer:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(data)
+        self._write_buffer.append(data)
 
     def _flush(self) -> None:
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        if self.broken is None and self._transport is not None:
+        data = b"".join(self._write_buffer)
+        self._write_buffer.clear()
+        if self.closed_by is None and self._transport is not None:
             self._transport.write(data)
 
     def _future(self) -> asyncio.Future[bytes]:
         """A future for an answer, or for the error that ends the connection."""
         future: asyncio.Future[bytes] = self._loop.create_future()
-        if self.broken is not None:
-            _fail(future, self.broken)
+        if self.closed_by is not None:
+            _fail(future, self.closed_by)
             return future
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future
 
     def _resolve(self, future: asyncio.Future[bytes], answer: bytes | Exception) -> None:
-        self._unasked = 0
+        self._unsolicited = 0
         if future.done():  # whoever waited has given up
             return
         if isinstance(answer, Exception):
@@ -170,29 +163,30 @@ class StreamConnection(asyncio.Protocol, ABC):
         else:
             future.set_result(answer)
 
-    def _line(self) -> bytes | None:
-        """The next line, without its end and still unread; None if it is not whole yet."""
-        end = self._unread.find(b"\r\n")
-        if end > MAX_LINE or (end < 0 and len(self._unread) > MAX_LINE):
-            raise ProtocolError("a line without end")
-        return None if end < 0 else bytes(self._unread[:end])
+    def _peek_line(self) -> bytes | None:
+        """The next line, without its end; it stays in the buffer. None if it is not whole yet."""
+        end = self._buffer.find(b"\r\n")
+        if end > MAX_LINE or (end < 0 and len(self._buffer) > MAX_LINE):
+            raise ProtocolError("a line is too long")
+        return None if end < 0 else bytes(self._buffer[:end])
 
-    def _payload(self, line: bytes, size: bytes) -> bytes | None:
-        """The so many bytes that follow this line; then both are read. None if not all are here."""
+    def _read_payload(self, line: bytes, size: bytes) -> bytes | None:
+        """Take this line and the `size` bytes that follow it from the buffer, and return
+        these; None if not all have come."""
         if not size.isdigit() or len(size) > len(str(MAX_REPLY)) or int(size) > MAX_REPLY:
-            raise ProtocolError("an answer of no size it could have")
+            raise ProtocolError("an answer has no size that it could have")
         start = len(line) + 2
         end = start + int(size)
-        if len(self._unread) < end + 2:
+        if len(self._buffer) < end + 2:
             return None
-        payload = bytes(self._unread[start:end])
-        if self._unread[end : end + 2] != b"\r\n":
-            raise ProtocolError("an answer of another size than it said")
-        del self._unread[: end + 2]
+        payload = bytes(self._buffer[start:end])
+        if self._buffer[end : end + 2] != b"\r\n":
+            raise ProtocolError("an answer has another size than it says")
+        del self._buffer[: end + 2]
         return payload
 
-    def _consume(self, line: bytes) -> None:
-        del self._unread[: len(line) + 2]
+    def _drop_line(self, line: bytes) -> None:
+        del self._buffer[: len(line) + 2]
 
 
 def _fail(future: asyncio.Future[bytes], error: Exception) -> None:
@@ -201,6 +195,6 @@ def _fail(future: asyncio.Future[bytes], error: Exception) -> None:
         future.exception()  # seen, though nobody may be waiting any more
 
 
-def words(raw: bytes) -> str:
-    """What a server said, as text."""
+def decode_text(raw: bytes) -> str:
+    """A server's text, with what is not UTF-8 replaced, and without white space around it."""
     return raw.decode("utf-8", "replace").strip()

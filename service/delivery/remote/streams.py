@@ -1,6 +1,8 @@
-"""Publishing to subscribers' streams, NATS JetStream and Redis: whatever comes of it is a value.
+"""Publishing to streams, NATS JetStream and Redis: whatever comes of it is a value.
 
-A connection is made by name and through the guard, and never mended: after anything that went
+Nothing else imports the two protocols (nats.py, redis_stream.py) or their connections' pool.
+
+A connection is made by name and through the SSRF guard, and never mended: after anything that went
 wrong the next publish dials anew, so that each dial meets the same rule (promise 10).
 """
 
@@ -16,7 +18,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from service.delivery.remote.nats import NatsConnection
-from service.delivery.remote.outcomes import Failed, Published
+from service.delivery.remote.outcomes import Failed, Published, printable
 from service.delivery.remote.redis_stream import RedisConnection
 from service.delivery.remote.stream_connection import (
     ConnectionClosed,
@@ -31,10 +33,9 @@ from service.kit.network.ssrf_guard import AddressGuard, BlockedAddress
 from service.kit.network.url_policy import STREAM_PORTS
 
 IDLE_SECONDS: Final = 60.0  # an unused connection is kept; servers keep theirs for minutes
-MOST_KEPT: Final = 256  # connections, beyond those in use
-KEPT_DETAIL: Final = 200  # characters of a failure's description
+MAX_CONNECTIONS: Final = 256  # in the pool; those in use may be more
 
-_OPENINGS: Final = MappingProxyType[
+_OPENERS: Final = MappingProxyType[
     str, Callable[[AddressGuard, StreamServer, ssl.SSLContext], Awaitable[StreamConnection]]
 ](
     {
@@ -57,7 +58,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ConnectionError, "reset"),
     (OSError, "connect"),
     (ValueError, "request"),
-    (RuntimeError, "reset"),  # uvloop's word for using a closed transport
+    (RuntimeError, "reset"),  # uvloop's error for using a closed transport
 )
 _FAILURES: Final = tuple(kind for kind, _ in _REASONS)
 
@@ -65,22 +66,22 @@ _FAILURES: Final = tuple(kind for kind, _ in _REASONS)
 class StreamPublisher:
     """Publishes to streams. Make it inside the running loop; nothing is taken from the environment.
 
-    Unless `allow_plain`, what is not encrypted goes to addresses in allowed networks only.
+    Unless `allow_plaintext`, what is not encrypted goes to addresses in allowed networks only.
     """
 
     def __init__(
         self,
         guard: AddressGuard,
         *,
-        allow_plain: bool = False,
+        allow_plaintext: bool = False,
         idle_seconds: float = IDLE_SECONDS,
-        most_kept: int = MOST_KEPT,
+        max_connections: int = MAX_CONNECTIONS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._guard = guard
-        self._plain_guard = guard if allow_plain else guard.inward()
+        self._plaintext_guard = guard if allow_plaintext else guard.inward()
         self._given_tls = tls
-        self._pool = StreamPool(self._dial, idle_seconds, most_kept)
+        self._pool = StreamPool(self._dial, idle_seconds, max_connections)
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,22 +103,23 @@ class StreamPublisher:
     ) -> Published | Failed:
         """Publish a message once, within `timeout_seconds` from name to acknowledgement.
 
-        `credentials` are a user's name and password; `channel` is a subject or a key. Without an
-        acknowledgement the stream may have the entry all the same: another attempt repeats it
-        under the same id.
+        `url` names the server; `credentials` are a user name and a password, or None and a token;
+        `channel` is a subject of NATS or a key of Redis. Without an acknowledgement the stream may
+        have the entry all the same: another attempt repeats it under the same id.
         """
         started = perf_counter()  # a loop's own clock may count whole milliseconds (uvloop)
         try:
             async with asyncio.timeout(timeout_seconds):
                 with self._pool.use(_server(url, *credentials)) as pooled:
-                    receipt = await (await pooled.connect()).publish(channel, message)
+                    connection = await pooled.connect()
+                    acknowledgement = await connection.publish(channel, message)
         except _FAILURES as error:
             return _failed(error, credentials, perf_counter() - started)
-        return Published(receipt, perf_counter() - started)
+        return Published(acknowledgement, perf_counter() - started)
 
     async def _dial(self, server: StreamServer) -> StreamConnection:
-        guard = self._guard if server.encrypted else self._plain_guard
-        return await _OPENINGS[server.scheme](guard, server, self._tls)
+        guard = self._guard if server.encrypted else self._plaintext_guard
+        return await _OPENERS[server.scheme](guard, server, self._tls)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -139,12 +141,11 @@ def _failed(error: Exception, credentials: tuple[str | None, str | None], latenc
     detail = _detail(reason, error)
     for secret in filter(None, credentials):  # Redis repeats what it does not understand
         detail = detail.replace(secret, "…")
-    detail = "".join(sign if sign.isprintable() else " " for sign in detail)
-    return Failed(reason, detail[:KEPT_DETAIL], latency)
+    return Failed(reason, printable(detail), latency)
 
 
 def _detail(reason: str, error: Exception) -> str:
-    """In words, without an address or a URL."""
+    """The failure in words, without an address or a URL."""
     match reason:
         case "timeout":
             return "no acknowledgement in time"

@@ -19,7 +19,9 @@ from service.resources import Resources, end_of_lease
 
 log = structlog.get_logger()
 
-FEW, MANY = 8, 128  # of one subscriber under way at once: at first, and once it answers
+# Deliveries to one subscriber that may be under way at once, over all workers.
+INITIAL_CONCURRENCY = 8
+RESPONSIVE_CONCURRENCY = 128  # to one that has answered this worker of late
 
 
 class Deliverer:
@@ -30,21 +32,28 @@ class Deliverer:
         self._recorder = AttemptRecorder(resources)
 
     async def claim(self, limit: int) -> Sequence[DueDelivery]:
-        """Claim deliveries that are due, at most `limit`, with the settings to send them by."""
+        """Claim at most `limit` deliveries that are due, with the settings to send them by."""
         resources = self._resources
         now, token = resources.clock(), resources.new_id("lse")
-        proven = self._recorder.throughput.proven(now)
-        limits = ClaimLimits(token, end_of_lease(resources, now), limit, FEW, MANY, proven)
+        limits = ClaimLimits(
+            token,
+            end_of_lease(resources, now),
+            limit,
+            INITIAL_CONCURRENCY,
+            RESPONSIVE_CONCURRENCY,
+            self._recorder.throughput.responsive(now),
+        )
         async with resources.database.relaxed() as tx:
             due = await claim_due(tx, limits, now)
         versions = {delivery.subscriber_id: delivery.subscriber_version for delivery in due}
-        settings = await resources.send_settings.known(resources.database, versions, now)
+        settings = await resources.send_settings.get_many(resources.database, versions, now)
         for delivery in due:
             delivery.settings = settings.get(delivery.subscriber_id)
         return due
 
     async def deliver(self, delivery: DueDelivery) -> None:
-        """Make one attempt, signed now over the bytes that were stored once, and record it."""
+        """Make one attempt, signed now over the bytes that were stored once, and record it. Nothing
+        is sent if the lease is over."""
         resources, started_at = self._resources, self._resources.clock()
         if not delivery.lease.lasts(started_at):
             log.warning("delivery", action="lease_spent", delivery=delivery.id)

@@ -7,7 +7,7 @@ be told is stored with the health until it is, so the sweep tells it if nobody l
 
 import structlog
 
-from service.delivery.domain.subscriber_health import SubscriberHealth, recovered
+from service.delivery.domain.subscriber_health import SubscriberHealth, circuit_closed
 from service.delivery.store import record, subscriber_health
 from service.job_queue import Work
 from service.kit.concurrency.for_each import for_each
@@ -41,7 +41,7 @@ async def after_health_change(
             circuit_open_until=format_rfc3339(after.circuit_open_until),
         )
     try:
-        if recovered(before, after):
+        if circuit_closed(before, after):
             await _make_due(resources, after.subscriber_id)
         if after.status is not before.status:
             await _notify(resources, after.subscriber_id)

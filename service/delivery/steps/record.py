@@ -7,16 +7,16 @@ from typing import assert_never
 
 import structlog
 
-from service.delivery.domain.answer_rate import ThroughputTracker
 from service.delivery.domain.delivery_state import DeliveryState
-from service.delivery.domain.retries import next_delivery
+from service.delivery.domain.retries import retry_delay
 from service.delivery.domain.subscriber_health import (
-    OVERBURDENED,
+    OVERLOADED,
     AttemptResult,
     FailureThresholds,
     SubscriberHealth,
     apply_results,
 )
+from service.delivery.domain.throughput import ThroughputTracker
 from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed, NotSent, Published
 from service.delivery.steps import health_events
 from service.delivery.store import subscriber_health
@@ -46,7 +46,7 @@ def decide(
     outcome: AttemptOutcome,
     times: tuple[datetime, datetime],
     schedule: Sequence[float],
-    dice: float,
+    jitter: float,
 ) -> AttemptRecord:
     """What an attempt makes of its delivery: success ends it, and so do 410 Gone and the end of its
     schedule; else it is due again. `times` are those at which the attempt started and ended."""
@@ -57,7 +57,7 @@ def decide(
         made = delivery.attempts - delivery.attempts_at_replay + 1
         asked = None if result is None else result.retry_after
         gone = outcome.status == GONE
-        delay = None if gone else next_delivery(schedule, made, dice, asked)
+        delay = None if gone else retry_delay(schedule, made, jitter, asked)
         state = DeliveryState.DEAD if delay is None else DeliveryState.PENDING
         due_at = None if delay is None else ended_at + timedelta(seconds=delay)
     return AttemptRecord(
@@ -80,14 +80,14 @@ def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptRe
         case NotSent():
             return None
         case Failed(reason=reason):
-            return AttemptResult(well=False, at=at, overburdened=reason == "timeout")
+            return AttemptResult(succeeded=False, at=at, overloaded=reason == "timeout")
         case Answered(status=status) if status == GONE:
-            return AttemptResult(well=shared, at=at, gone=not shared)
+            return AttemptResult(succeeded=shared, at=at, gone=not shared)
         case Answered(status=status, retry_after=asked, delivered=False):
             wait = parse_retry_after(asked, at) if status in SLOW_DOWN else None
-            return AttemptResult(False, at, status in OVERBURDENED, wait)  # noqa: FBT003 - not well
+            return AttemptResult(False, at, status in OVERLOADED, wait)  # noqa: FBT003 - not well
         case Answered() | Published():
-            return AttemptResult(well=True, at=at)
+            return AttemptResult(succeeded=True, at=at)
         case _:
             assert_never(outcome)
 
@@ -130,8 +130,10 @@ class AttemptRecorder:
         now = resources.clock()
         changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
         async with resources.database.transaction() as tx:
-            ours, following, unwell = await record_attempts(tx, attempts, now)
-            results = self._results([each for each in attempts if each.delivery.id in ours], unwell)
+            ours, following, unhealthy = await record_attempts(tx, attempts, now)
+            results = self._results(
+                [each for each in attempts if each.delivery.id in ours], unhealthy
+            )
             if results:
                 changed = await self._change_health(tx, results, now)
         for attempt in attempts:
@@ -142,7 +144,7 @@ class AttemptRecorder:
             resources.worker_notifier.wake(Work.DELIVER)
         return [None] * len(attempts)
 
-    def _results(self, attempts: Sequence[AttemptRecord], unwell: set[str]) -> Results:
+    def _results(self, attempts: Sequence[AttemptRecord], unhealthy: set[str]) -> Results:
         """The results that change a subscriber's health, by its id: none of one for which all went
         well, and which is not among the `unwell`."""
         results: Results = {}
@@ -150,20 +152,20 @@ class AttemptRecorder:
             subscriber_id, result = attempt.delivery.subscriber_id, attempt.result
             if result is None:
                 continue
-            if result.well:
+            if result.succeeded:
                 self.throughput.count(subscriber_id, result.at)
             results.setdefault(subscriber_id, []).append((attempt.delivery, result))
         return {
             subscriber_id: found
             for subscriber_id, found in results.items()
-            if subscriber_id in unwell or not all(result.well for _, result in found)
+            if subscriber_id in unhealthy or not all(result.succeeded for _, result in found)
         }
 
     async def _change_health(
         self, tx: Connection, results: Results, now: datetime
     ) -> list[tuple[SubscriberHealth, SubscriberHealth]]:
         """Write the health that these results change; give it as it was and as it is."""
-        dice = self._resources.random()
+        jitter = self._resources.random()
         changed = []
         for subscriber_id, before in (
             await subscriber_health.lock_health(tx, list(results))
@@ -171,7 +173,7 @@ class AttemptRecorder:
             deliveries, found = zip(*results[subscriber_id], strict=True)
             thresholds = NEVER if deliveries[0].shared else self._thresholds
             rate = self.throughput.rate(subscriber_id, now)
-            after = apply_results(before, found, rate, thresholds, dice)
+            after = apply_results(before, found, rate, thresholds, jitter)
             if after != before:
                 changed.append((before, after))
         if changed:

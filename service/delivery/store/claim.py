@@ -7,12 +7,12 @@ from datetime import datetime
 from sqlalchemy import text
 
 from service.delivery.domain.send_settings import SendSettings
-from service.delivery.domain.subscriber_health import PAUSE_MOST
+from service.delivery.domain.subscriber_health import MAX_PAUSE
 from service.kit.database.connection import Connection
 from service.kit.leases import Lease
 from service.subscribers.domain.subscriber import SubscriberType
 
-BELIEVABLE = 2 * PAUSE_MOST  # seconds; no breaker is ever open, and no pause lasts, longer from now
+BELIEVABLE = 2 * MAX_PAUSE  # seconds; no breaker is ever open, and no pause lasts, longer from now
 SHARES = 4  # times its equal share is what a claim looks at of each subscriber
 
 
@@ -77,8 +77,8 @@ _CLAIM = text("""
         SELECT s.id, l.subscriber_id AS lane,
             num_nonnulls(l.concurrency, l.max_rate, l.current_rate, l.circuit_open_until) > 0
                 OR l.rate_limited_until > :now AS limited,
-            CASE WHEN s.id = ANY (CAST(:proven AS text[]))
-                THEN CAST(:many_at_once AS bigint) ELSE :few_at_once END AS wide
+            CASE WHEN s.id = ANY (CAST(:responsive AS text[]))
+                THEN CAST(:responsive_concurrency AS bigint) ELSE :initial_concurrency END AS wide
         FROM subscribers s LEFT JOIN subscriber_health l ON l.subscriber_id = s.id
         WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
         AND s.state = 'active'
@@ -208,11 +208,11 @@ class ClaimLimits:
     """When the lease ends."""
     limit: int
     """Deliveries, at most."""
-    few_at_once: int
+    initial_concurrency: int
     """How many a subscriber without a limit of its own may have under way, over all workers."""
-    many_at_once: int
+    responsive_concurrency: int
     """How many it may have once it is proven."""
-    proven: Sequence[str]
+    responsive: Sequence[str]
     """The ids of subscribers that have answered well of late."""
 
 

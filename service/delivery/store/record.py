@@ -117,8 +117,8 @@ async def record_attempts(
         "ids": [attempt.delivery.id for attempt in attempts],
         "now": now,
     }
-    recorded, following, unwell = await tx.first(_RECORD, values)
-    return set(recorded), int(following), set(unwell)
+    recorded, following, unhealthy = await tx.first(_RECORD, values)
+    return set(recorded), int(following), set(unhealthy)
 
 
 def _row(attempt: AttemptRecord) -> dict[str, Any]:

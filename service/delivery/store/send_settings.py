@@ -1,50 +1,44 @@
-"""What must be known of a subscriber to send to it, as it is stored: its secrets encrypted."""
+"""Send settings of subscribers as they are stored, with their secrets encrypted at rest."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.subscribers.domain.subscriber import Format, SubscriberType
 
 
 @dataclass(frozen=True, slots=True)
 class EncryptedKey:
     """A signing key as it is stored."""
 
-    secret: bytes
-    seed: bytes | None
-    """The seed of its ed25519 key; None if there is none."""
-    expires_at: datetime | None
-    """When a previous key stops signing; None if it is the current one."""
+    secret: bytes  # key of the HMAC, encrypted
+    seed: bytes | None  # seed of the ed25519 key, encrypted; None if there is none
+    expires_at: datetime | None  # when a previous key stops signing; None if it is the current one
 
 
 @dataclass(frozen=True, slots=True)
 class SendSettingsRow:
-    """The columns of one subscriber that sending needs (delivery/domain/send_settings.py)."""
+    """The columns of a subscriber that sending needs; `SendSettings` has them decrypted."""
 
-    id: str
+    id: str  # the subscriber's
     account_id: str
-    type: SubscriberType
-    url: str
-    channel: str | None
-    credentials: bytes | None
-    """Encrypted, as the headers are; None if it has none."""
-    headers: bytes | None
-    timeout: float | None
-    """Seconds; None if the setting DELIVERY_TIMEOUT holds."""
-    schedule: tuple[float, ...] | None
-    """Seconds; None if the setting DELIVERY_SCHEDULE holds."""
-    format: Format
-    signatures: tuple[str, ...]
-    version: int
+    type: str  # a SubscriberType
+    url: str  # of an endpoint, or of a stream's server
+    channel: str | None  # of a stream; None over HTTP
+    credentials: bytes | None  # encrypted JSON; None if it has none
+    headers: bytes | None  # encrypted JSON; None if it has none of its own
+    timeout: float | None  # seconds; None if the setting DELIVERY_TIMEOUT holds
+    schedule: Sequence[float] | None  # seconds; None if the setting DELIVERY_SCHEDULE holds
+    format: str  # a Format
+    signatures: Sequence[str]  # v1, and v1a if it asked for that
+    version: int  # raised with every change of the subscriber
+    # Whose keys sign: the subscriber's own id, or its account's if it stands for callback_urls.
     owner_id: str
-    """Whose keys it signs with: its own id, or that of the account whose callback_urls it stands
-    for."""
-    keys: tuple[EncryptedKey, ...]
-    """The current one first, then the previous ones, the youngest first."""
+    # The current key first, then the previous ones, the youngest first.
+    keys: Sequence[EncryptedKey] = field(kw_only=True)
 
 
 _SUBSCRIBERS = text("""
@@ -56,35 +50,22 @@ _SUBSCRIBERS = text("""
     FROM subscribers s JOIN accounts a ON a.id = s.account_id
     WHERE s.id = ANY (CAST(:ids AS text[]))
 """)
-_RETIRED = text("""
+_PREVIOUS_KEYS = text("""
     SELECT owner_id, secret, seed, expires_at FROM previous_signing_keys
     WHERE owner_id = ANY (CAST(:owners AS text[])) AND expires_at > :now ORDER BY id DESC
 """)
 
 
 async def load(tx: Connection, ids: Sequence[str], now: datetime) -> list[SendSettingsRow]:
-    """The rows of those of these subscribers that are there."""
-    found = await tx.execute(_SUBSCRIBERS, {"ids": list(ids)})
-    owners = sorted({row["owner_id"] for row in found})
-    retired: dict[str, list[EncryptedKey]] = {owner: [] for owner in owners}
-    for owner, secret, seed, until in await tx.execute(_RETIRED, {"owners": owners, "now": now}):
-        retired[owner].append(EncryptedKey(secret, seed, until))
+    """The rows of those of these subscribers that exist, with the keys that sign at `now`."""
+    rows = await tx.execute(_SUBSCRIBERS, {"ids": list(ids)})
+    values = {"owners": sorted({row["owner_id"] for row in rows}), "now": now}
+    previous_keys = defaultdict(list)
+    for owner_id, *key in await tx.execute(_PREVIOUS_KEYS, values):
+        previous_keys[owner_id].append(EncryptedKey(*key))
     return [
         SendSettingsRow(
-            id=row["id"],
-            account_id=row["account_id"],
-            type=SubscriberType(row["type"]),
-            url=row["url"],
-            channel=row["channel"],
-            credentials=row["credentials"],
-            headers=row["headers"],
-            timeout=row["timeout"],
-            schedule=None if row["schedule"] is None else tuple(row["schedule"]),
-            format=Format(row["format"]),
-            signatures=tuple(row["signatures"]),
-            version=row["version"],
-            owner_id=row["owner_id"],
-            keys=(EncryptedKey(row["secret"], row["seed"], None), *retired[row["owner_id"]]),
+            *columns, keys=(EncryptedKey(secret, seed, None), *previous_keys[columns[-1]])
         )
-        for row in found
+        for *columns, secret, seed in rows  # the last of the columns is the owner
     ]

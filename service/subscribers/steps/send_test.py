@@ -46,7 +46,7 @@ async def send_test(resources: Resources, account_id: str, subscriber_id: str) -
 async def _settings(resources: Resources, account_id: str, subscriber_id: str) -> SendSettings:
     subscriber = await found(resources, account_id, subscriber_id)
     versions = {subscriber_id: subscriber.version}
-    known = await resources.send_settings.known(resources.database, versions, resources.clock())
+    known = await resources.send_settings.get_many(resources.database, versions, resources.clock())
     if subscriber_id in known:
         return known[subscriber_id]
     await found(resources, account_id, subscriber_id)  # else it has just been removed: NotFound
