@@ -267,7 +267,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     given = [name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)]
     context, found = ValidationContext(), {}
     for name in sorted(set(given) - set(known)):
-        nearest = context.nearest(name, known)
+        nearest = context.closest_name(name, known)
         found[PREFIX + quotable(name)] = PREFIX + nearest if nearest else None
     return found
 

@@ -202,7 +202,7 @@ async def keep_leases(resources: Resources, loops: WorkLoops) -> None:
     """Renew the leases of all that is under way, so that they are over soon after our death."""
     while True:
         await asyncio.sleep(resources.settings.lease / RENEWALS)
-        held = [piece.lease for work in LEASED for piece in loops[work].under_way]
+        held = [piece.lease for work in LEASED for piece in loops[work].in_progress]
         try:
             await renew_leases.renew(resources, held)
         except Unavailable as error:

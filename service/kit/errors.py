@@ -54,7 +54,7 @@ class Unauthorized(CallsheetError):
     def __init__(self, message: str | None = None, time: str | None = None) -> None:
         """`time` is NOT_YET or EXPIRED for a token that is good at another time."""
         super().__init__(message)
-        self.time = time
+        self.time_error = time
 
 
 class Forbidden(CallsheetError):

@@ -14,6 +14,6 @@ class Lease:
     until: datetime
     """The end that is known to be written of it; only a renewal moves it."""
 
-    def lasts(self, moment: datetime) -> bool:
+    def outlasts(self, moment: datetime) -> bool:
         """Whether nobody else may take the row up before this moment, or at it."""
         return moment < self.until

@@ -15,9 +15,9 @@ class RateLimit:
     as far as a second, so that a wrong one never stops anything for longer."""
 
     rate: int
-    until: datetime | None
+    used_until: datetime | None
 
-    def left(self, now: datetime) -> int:
+    def available(self, now: datetime) -> int:
         """How many may be used now."""
         return (now + SECOND - self._start(now)) * self.rate // SECOND
 
@@ -26,9 +26,9 @@ class RateLimit:
         free_at = self._start(now) + SECOND * min(wanted, self.rate) / self.rate - SECOND
         return max(0.0, (free_at - now).total_seconds())
 
-    def spent(self, count: int, now: datetime) -> datetime:
+    def spend(self, count: int, now: datetime) -> datetime:
         """The moment to keep after so many more were used."""
         return self._start(now) + SECOND * count / self.rate
 
     def _start(self, now: datetime) -> datetime:
-        return now if self.until is None else min(max(self.until, now), now + SECOND)
+        return now if self.used_until is None else min(max(self.used_until, now), now + SECOND)

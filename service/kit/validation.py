@@ -26,16 +26,16 @@ VISIBLE = re.compile(r"[!-~]*")
 class ValidationContext:
     """What one request has shown so far."""
 
-    __slots__ = ("errors", "hints", "inline", "ports", "warnings")
+    __slots__ = ("attachments", "errors", "hints", "ports", "warnings")
 
     def __init__(self, ports: Container[int] | None = None) -> None:
         self.ports = ports  # those that its URLs may name; None: any
         self.hints = 0  # mistyped names for which the right one was sought
         self.errors: list[FieldError] = []  # the broken rules, MAX_ERRORS at most
         self.warnings: list[FieldError] = []  # what breaks no rule, and may not be meant
-        self.inline: dict[str, bytes] = {}  # inline images by their SHA-256 (hex)
+        self.attachments: dict[str, bytes] = {}  # inline images by their SHA-256 (hex)
 
-    def nearest(self, stranger: str, known: Collection[str]) -> str | None:
+    def closest_name(self, stranger: str, known: Collection[str]) -> str | None:
         """The known name that is most like a strange one. Only a few are sought: each takes as long
         as reading a hundred fields does."""
         self.hints += 1
@@ -117,7 +117,7 @@ def object_fields(
         return None
     for name in islice((name for name in value if name not in known), MAX_ERRORS):
         stranger = quotable(str(name))
-        near = context.nearest(stranger, known)
+        near = context.closest_name(stranger, known)
         hint = f"; did you mean {near}?" if near else ""
         token = stranger.replace("~", "~0").replace("/", "~1")
         context.add_error(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")

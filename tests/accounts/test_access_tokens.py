@@ -45,7 +45,7 @@ def test_at_another_time_it_is_not_and_that_is_said(
 ) -> None:
     found = flaw(good(**claims))
     assert found is not None
-    assert found.time == time
+    assert found.time_error == time
 
 
 def test_a_clock_may_be_a_little_ahead() -> None:
@@ -56,7 +56,7 @@ def test_nothing_is_said_of_one_that_somebody_else_signed() -> None:
     for claims in ({}, {"exp": 1}, {"nbf": NOW + 60}):
         found = flaw(good(**claims), "css_another")
         assert found is not None
-        assert (found.time, str(found)) == (None, str(Unauthorized()))
+        assert (found.time_error, str(found)) == (None, str(Unauthorized()))
 
 
 def test_any_change_of_a_token_spoils_it() -> None:

@@ -110,7 +110,7 @@ async def test_a_literal_address_is_judged_where_nothing_resolves_it(kind: str, 
 @pytest.mark.parametrize("addresses", [PUBLIC, ALLOWLIST_ONLY])
 async def test_an_address_that_may_be_dialled_is_given_to_be_dialled(addresses: list[str]) -> None:
     guard = AddressGuard(ALL_NETWORKS, Resolver(*([one] for one in addresses)))
-    assert [await guard.addresses("sub.test") for _ in addresses] == [[one] for one in addresses]
+    assert [await guard.resolve("sub.test") for _ in addresses] == [[one] for one in addresses]
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)

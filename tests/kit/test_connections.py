@@ -78,7 +78,7 @@ async def test_a_connection_is_replaced_at_a_certain_age(
 ) -> None:
     async with open_database(database_url) as one:
         assert await use(one) == await use(one)
-    async with open_database(database_url, PoolTimeouts(age=0)) as one:
+    async with open_database(database_url, PoolTimeouts(max_age=0)) as one:
         assert await use(one) != await use(one)
 
 

@@ -46,7 +46,7 @@ async def test_a_small_body_stays_in_memory_and_a_larger_one_is_read_from_disk()
         ):
             answer = await http.post("/", content=json_text(size))
             assert answer.json() == {"large": large, "made": size - 2}
-    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
+    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announced() -> None:
@@ -56,7 +56,7 @@ async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announce
         counted = await http.post("/", content=in_chunks(json_text(LIMIT + 1)))
         assert announced.status_code == counted.status_code == 413
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
-    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
+    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_a_body_announced_too_large_is_refused_before_any_of_it_comes() -> None:
@@ -134,10 +134,10 @@ async def test_a_connection_cut_while_it_sends_leaves_nothing_behind() -> None:
     held = LargeBodyReader()
     async with body_server(held) as http:
         writers = [await start_request(http, LIMIT, b" " * 1_000_000) for _ in range(5)]
-        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 5)
+        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 5)
         for writer in writers:
             writer.close()
-        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 0)
+        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 0)
 
 
 async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_file() -> None:
@@ -146,14 +146,14 @@ async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_fil
         first = asyncio.create_task(http.post("/", content=json_text(LIMIT)))
         await wait_until(has_place.is_set)
         waiting = await start_request(http, LIMIT, json_text(LIMIT))
-        await wait_until(lambda: held.disk.in_use == 2)
+        await wait_until(lambda: held.spool_slots.in_use == 2)
         last = asyncio.create_task(http.post("/", content=json_text(LIMIT)))
-        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 3)
+        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 3)
         waiting.close()
-        await wait_until(lambda: held.disk.in_use == open_temporary_files() == 2)
+        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 2)
         hold.set()
         assert (await first).status_code == (await last).status_code == 200
-    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
+    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> None:
@@ -164,7 +164,7 @@ async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> No
 
     async with body_server(held, make) as http:
         large = [asyncio.create_task(http.post("/", content=json_text(LIMIT))) for _ in range(3)]
-        await wait_until(lambda: held.disk.in_use == 3)
+        await wait_until(lambda: held.spool_slots.in_use == 3)
         assert (await http.post("/", content=json_text(5))).json()["made"] == 3
         assert not any(one.done() for one in large)
         checked.set()
@@ -175,12 +175,12 @@ async def test_one_more_than_may_be_on_disk_is_told_to_come_again() -> None:
     held = LargeBodyReader(disk=Limiter(1, 1))
     async with body_server(held) as http:
         slow = await start_request(http, LIMIT, b" " * 1_000_000)
-        await wait_until(lambda: held.disk.in_use == 1)
+        await wait_until(lambda: held.spool_slots.in_use == 1)
         answer = await http.post("/", content=json_text(LIMIT))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert (await http.post("/", content=json_text(MAX_IN_MEMORY))).status_code == 200
         slow.close()
-        await wait_until(lambda: held.disk.in_use == 0)
+        await wait_until(lambda: held.spool_slots.in_use == 0)
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
 
 
@@ -188,13 +188,13 @@ async def test_an_account_that_sends_slowly_leaves_places_to_the_others() -> Non
     held = LargeBodyReader(disk=Limiter(3, 2))
     async with body_server(held) as http:
         slow = [await start_request(http, LIMIT, b" " * 1_000_000) for _ in range(2)]
-        await wait_until(lambda: held.disk.in_use == 2)
+        await wait_until(lambda: held.spool_slots.in_use == 2)
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 503
         other = await http.post("/", content=json_text(LIMIT), headers={"account": "other"})
         assert other.status_code == 200
         for one in slow:
             one.close()
-        await wait_until(lambda: held.disk.in_use == 0)
+        await wait_until(lambda: held.spool_slots.in_use == 0)
 
 
 async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
@@ -213,7 +213,7 @@ async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert [one["action"] for one in logged] == ["body_not_spooled"] * 2
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
-    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
+    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 class Precious:
@@ -259,8 +259,8 @@ async def test_cancelled_it_keeps_its_place_until_its_thread_is_done() -> None:
     task.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (task.done(), held.disk.in_use, open_temporary_files()) == (False, 1, 1)
+    assert (task.done(), held.spool_slots.in_use, open_temporary_files()) == (False, 1, 1)
     checked.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (held.disk.in_use, open_temporary_files()) == (0, 0)
+    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)

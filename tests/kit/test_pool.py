@@ -41,7 +41,7 @@ async def test_no_more_connections_are_opened_than_were_given(database_url: str)
 
 
 async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
-    made = Database(database_url, 4, PoolTimeouts(wait=0.1))
+    made = Database(database_url, 4, PoolTimeouts(acquire=0.1))
     async with made.transaction():
         for use in (pid_in_transaction, pid_in_autocommit):
             with pytest.raises(Unavailable):

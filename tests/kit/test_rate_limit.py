@@ -16,16 +16,16 @@ def after(seconds: float) -> datetime:
 
 
 def test_after_a_pause_there_is_a_seconds_worth_and_then_what_the_rate_gives() -> None:
-    assert RateLimit(20, None).left(NOW) == 20
-    used = RateLimit(20, RateLimit(20, None).spent(20, NOW))
-    assert [used.left(after(seconds)) for seconds in (0, 0.04, 0.05, 0.5, 1, 5)] == [
+    assert RateLimit(20, None).available(NOW) == 20
+    used = RateLimit(20, RateLimit(20, None).spend(20, NOW))
+    assert [used.available(after(seconds)) for seconds in (0, 0.04, 0.05, 0.5, 1, 5)] == [
         *(0, 0, 1),
         *(10, 20, 20),
     ]
 
 
 def test_the_wait_is_for_as_many_as_are_wanted_or_as_there_ever_are() -> None:
-    used = RateLimit(20, RateLimit(20, None).spent(20, NOW))
+    used = RateLimit(20, RateLimit(20, None).spend(20, NOW))
     assert [used.wait(wanted, NOW) for wanted in (0, 1, 8, 20, 500)] == [0, 0.05, 0.4, 1, 1]
     assert used.wait(8, after(0.5)) == 0
 
@@ -38,8 +38,8 @@ def test_no_second_sees_more_than_what_was_saved_and_what_the_rate_gives(
     for pause, wanted in asked:
         now += timedelta(seconds=pause)
         budget = RateLimit(rate, until)
-        count = min(wanted, budget.left(now))
-        until = budget.spent(count, now)
+        count = min(wanted, budget.available(now))
+        until = budget.spend(count, now)
         spent.append((now, count))
         within = [one for at, one in spent if at > now - timedelta(seconds=1)]
         assert sum(within) <= 2 * rate
@@ -49,9 +49,9 @@ def test_no_second_sees_more_than_what_was_saved_and_what_the_rate_gives(
 
 @given(rates, st.integers(1, 300))
 def test_who_waits_gets_what_it_waited_for(rate: int, wanted: int) -> None:
-    used = RateLimit(rate, RateLimit(rate, None).spent(rate, NOW))
+    used = RateLimit(rate, RateLimit(rate, None).spend(rate, NOW))
     later = after(used.wait(wanted, NOW)) + timedelta(microseconds=1)
-    assert used.left(later) >= min(wanted, rate)
+    assert used.available(later) >= min(wanted, rate)
 
 
 @given(rates, st.floats(1, 1e6))
@@ -59,6 +59,6 @@ def test_a_clock_that_was_ahead_stops_nothing_for_longer_than_a_second(
     rate: int, ahead: float
 ) -> None:
     budget = RateLimit(rate, after(ahead))
-    assert budget.left(NOW) == 0
+    assert budget.available(NOW) == 0
     assert budget.wait(1, NOW) <= 1
-    assert RateLimit(rate, budget.spent(0, NOW)).left(after(1)) == rate
+    assert RateLimit(rate, budget.spend(0, NOW)).available(after(1)) == rate

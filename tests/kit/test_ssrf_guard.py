@@ -132,42 +132,42 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
 
 
 async def test_the_system_resolves_when_nothing_else_is_given() -> None:
-    assert set(await AddressGuard(LOOPBACK_V4_AND_V6).addresses("localhost")) & {"127.0.0.1", "::1"}
+    assert set(await AddressGuard(LOOPBACK_V4_AND_V6).resolve("localhost")) & {"127.0.0.1", "::1"}
     with pytest.raises(BlockedAddress, match="loopback"):
-        await AddressGuard(()).addresses("localhost")
+        await AddressGuard(()).resolve("localhost")
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".test", "a\0b", ""])
 async def test_what_is_no_host_name_does_not_resolve(host: str) -> None:
     with pytest.raises(OSError, match=r"not a host name|known") as failure:
-        await AddressGuard(()).addresses(host)
+        await AddressGuard(()).resolve(host)
     assert not isinstance(failure.value, BlockedAddress)
 
 
 async def test_a_name_without_addresses_does_not_resolve() -> None:
     with pytest.raises(socket.gaierror, match="no address"):
-        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([])).addresses("sub.test")
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([])).resolve("sub.test")
 
 
 @pytest.mark.parametrize("answer", ["sub.test", "127.1", "127.0.0.1:80", ""])
 async def test_an_answer_that_is_no_address_is_refused(answer: str) -> None:
     with pytest.raises(BlockedAddress):
-        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([answer])).addresses("sub.test")
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([answer])).resolve("sub.test")
 
 
 async def test_many_addresses_are_all_judged_and_few_dialled() -> None:
     many = [f"127.0.0.{last}" for last in range(1, 100)]
     assert (
-        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver(many)).addresses("sub.test")
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver(many)).resolve("sub.test")
         == many[:MAX_ADDRESSES]
     )
     with pytest.raises(BlockedAddress):
-        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([*many, "10.0.0.1"])).addresses("sub.test")
+        await AddressGuard(LOOPBACK_V4_AND_V6, Resolver([*many, "10.0.0.1"])).resolve("sub.test")
 
 
 async def test_an_address_given_twice_is_dialled_once() -> None:
     twice = Resolver(["127.0.0.1", "127.0.0.2", "127.0.0.1"])
-    assert await AddressGuard(LOOPBACK_V4_AND_V6, twice).addresses("sub.test") == [
+    assert await AddressGuard(LOOPBACK_V4_AND_V6, twice).resolve("sub.test") == [
         "127.0.0.1",
         "127.0.0.2",
     ]
@@ -191,7 +191,7 @@ class Stuck:
 async def test_a_name_that_hangs_is_given_up_and_asked_for_once_at_a_time() -> None:
     stuck = Stuck()
     guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck, resolve_seconds=0.05)
-    waits = (guard.addresses("sub.test") for _ in range(20))
+    waits = (guard.resolve("sub.test") for _ in range(20))
     failures = await asyncio.gather(*waits, return_exceptions=True)
     assert {str(failure) for failure in failures} == {str(failures[0])}
     assert "no answer in time" in str(failures[0])
@@ -201,8 +201,8 @@ async def test_a_name_that_hangs_is_given_up_and_asked_for_once_at_a_time() -> N
 async def test_one_who_stops_waiting_stops_nobody_else() -> None:
     stuck = Stuck()
     guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck)
-    impatient = asyncio.ensure_future(guard.addresses("sub.test"))
-    patient = asyncio.ensure_future(guard.addresses("sub.test"))
+    impatient = asyncio.ensure_future(guard.resolve("sub.test"))
+    patient = asyncio.ensure_future(guard.resolve("sub.test"))
     await stuck.begun.wait()
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -220,13 +220,13 @@ async def test_an_answer_that_nobody_waited_for_goes_unnoticed() -> None:
     stuck = Stuck()
     guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck, resolve_seconds=0.01)
     with pytest.raises(socket.gaierror, match="no answer in time"):
-        await guard.addresses("sub.test")
+        await guard.resolve("sub.test")
     stuck.free.set()
     await asyncio.wait([asked for asked in stuck.asked if asked])
     stuck.asked.clear()
     gc.collect()
     with pytest.raises(socket.gaierror, match="is not known"):
-        await guard.addresses("sub.test")
+        await guard.resolve("sub.test")
     assert len(stuck.asked) == 1
     assert complaints == []
 
@@ -234,7 +234,7 @@ async def test_an_answer_that_nobody_waited_for_goes_unnoticed() -> None:
 async def test_a_look_up_stopped_at_shutdown_stops_who_waits_for_it() -> None:
     stuck = Stuck()
     guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck)
-    waiting = asyncio.ensure_future(guard.addresses("sub.test"))
+    waiting = asyncio.ensure_future(guard.resolve("sub.test"))
     await stuck.begun.wait()
     for asked in stuck.asked:
         assert asked
@@ -255,12 +255,12 @@ async def test_names_that_hang_take_nothing_from_those_that_are_known(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     guard = AddressGuard(LOOPBACK_V4_AND_V6, resolve_seconds=25)
-    assert await guard.addresses("well.example") == ["127.0.0.1"]
+    assert await guard.resolve("well.example") == ["127.0.0.1"]
     names = [f"hanging{number}.example" for number in range(LOOKUP_THREADS + 8)]
-    hanging = [asyncio.create_task(guard.addresses(name)) for name in names]
+    hanging = [asyncio.create_task(guard.resolve(name)) for name in names]
     await asyncio.sleep(0)
     try:
-        assert await guard.addresses("well.example") == ["127.0.0.1"]
+        assert await guard.resolve("well.example") == ["127.0.0.1"]
         assert not any(one.done() for one in hanging)
     finally:
         gate.set()

@@ -97,9 +97,9 @@ async def test_whatever_is_claimed_is_free_again_after_one_lease(
     lease = await held(api, kind)
     assert await kind.end_of(api, lease) == lease.until == a_lease_from(api)
     clock.advance(api.resources.settings.lease - 0.1)
-    assert lease.lasts(clock())
+    assert lease.outlasts(clock())
     clock.advance(0.1)
-    assert not lease.lasts(clock())
+    assert not lease.outlasts(clock())
 
 
 async def test_a_look_up_whose_worker_died_is_made_by_another_after_one_lease(
@@ -125,7 +125,7 @@ async def test_what_is_renewed_is_held_for_another_lease(
     clock.advance(SHORT)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await kind.claim(api.resources) == [], "nobody else takes it"
-    assert lease.lasts(clock())
+    assert lease.outlasts(clock())
 
 
 @each_kind
@@ -135,7 +135,7 @@ async def test_what_ran_out_is_not_renewed(api: Api, clock: Clock, kind: Kind) -
     clock.advance(api.resources.settings.lease)
     await renew_leases.renew(api.resources, [lease])
     assert await kind.end_of(api, lease) == lease.until == end
-    assert not lease.lasts(clock())
+    assert not lease.outlasts(clock())
 
 
 async def taken_up(api: Api, kind: Kind) -> Lease:
@@ -219,14 +219,14 @@ async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Cloc
         slow.gate = gate = asyncio.Event()
         loop = make_work_loops(api.resources)[Work.DELIVER]
         await loop.drain()
-        (claimed,) = loop.under_way
+        (claimed,) = loop.in_progress
         clock.advance(SHORT)
         await renew_leases.renew(api.resources, [claimed.lease])
         clock.advance(SHORT)
         assert await Deliverer(api.resources).claim(PLACES) == []
         gate.set()
         await loop.finish(30)
-        assert loop.under_way == []
+        assert loop.in_progress == []
     (delivery,) = await fetch(api.resources, "SELECT state FROM deliveries")
     assert delivery["state"] == "delivered"
 
@@ -242,7 +242,7 @@ async def test_a_renewal_that_fails_is_made_again(
         slow.gate = gate = asyncio.Event()
         loops = make_work_loops(api.resources)
         await loops[Work.DELIVER].drain()
-        (claimed,) = loops[Work.DELIVER].under_way
+        (claimed,) = loops[Work.DELIVER].in_progress
         await fetch(api.resources, "ALTER TABLE subjects RENAME COLUMN lease_until TO hidden")
         clock.advance(SHORT)
         for resources, action in (

@@ -25,7 +25,7 @@ async def page_of(request: Request) -> Response:
     subject_id, source = query.text("subject"), query.text("source")
     account_id = await account_listed(request, caller, query)
     cursor = query.text("cursor")
-    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()
     wanted = CallbackFilter(
         verdict=None if verdict is None else Verdict(verdict),

@@ -69,7 +69,7 @@ async def _take(scope: Scope, receive: Receive, address: list[str]) -> CallbackR
     state = scope["app"].state
     headers = combined_headers(scope["headers"])
     try:
-        body = await BodyReader(receive, headers, MAX_CALLBACK).take(MAX_CALLBACK + 1)
+        body = await BodyReader(receive, headers, MAX_CALLBACK).read(MAX_CALLBACK + 1)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
         raise Malformed(str(error)) from None
     source, token = _named(address)

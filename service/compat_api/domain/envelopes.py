@@ -76,7 +76,7 @@ STATUS: Mapping[int, int] = MappingProxyType(
 def code_of(error: CallsheetError, authorization: str | None = None) -> int:
     """The provider's code for what is wrong; `authorization` is the header of that name."""
     if isinstance(error, Unauthorized):
-        return AT_ANOTHER_TIME.get(error.time or "") or _unauthorized(authorization)
+        return AT_ANOTHER_TIME.get(error.time_error or "") or _unauthorized(authorization)
     if isinstance(error, TooManyRequests) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
     if isinstance(error, Invalid) and any(

@@ -123,8 +123,8 @@ def _named(request: Request) -> str | None:
 async def page_of(request: Request) -> list[dict[str, Any]]:
     caller, given = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
-    number = query.whole("pageNum", 1, 1, MAX_PAGE)
-    size = query.whole("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    number = query.integer("pageNum", 1, 1, MAX_PAGE)
+    size = query.integer("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
     account_id: str | None = caller.account_id
     if caller.operator:
         account_id = await account_listed(request, caller, query)

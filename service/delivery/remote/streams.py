@@ -79,7 +79,7 @@ class StreamPublisher:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._guard = guard
-        self._plaintext_guard = guard if allow_plaintext else guard.inward()
+        self._plaintext_guard = guard if allow_plaintext else guard.only_allowed_networks()
         self._given_tls = tls
         self._pool = StreamPool(self._dial, idle_seconds, max_connections)
 

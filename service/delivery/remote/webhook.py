@@ -42,7 +42,7 @@ class WebhookSender:
     def __init__(self, guard: AddressGuard, *, tls: ssl.SSLContext | None = None) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
         self._session = guard.session({}, timeout, tls)
-        self._allowlist_session = guard.inward().session({}, timeout)
+        self._allowlist_session = guard.only_allowed_networks().session({}, timeout)
 
     async def __aenter__(self) -> Self:
         return self

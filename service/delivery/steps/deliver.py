@@ -55,7 +55,7 @@ class Deliverer:
         """Make one attempt, signed now over the bytes that were stored once, and record it. Nothing
         is sent if the lease is over."""
         resources, started_at = self._resources, self._resources.clock()
-        if not delivery.lease.lasts(started_at):
+        if not delivery.lease.outlasts(started_at):
             log.warning("delivery", action="lease_spent", delivery=delivery.id)
             return
         outcome: AttemptOutcome = NotSent(str(DecryptionError()))

@@ -35,7 +35,7 @@ async def of_subscriber(request: Request) -> Response:
         event_id=query.text("event_id"),
         below=decode_cursor(query.text("cursor")),
     )
-    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()
     found, below = await delivery_log.of_subscriber(
         resources(request),

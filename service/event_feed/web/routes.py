@@ -40,8 +40,8 @@ async def feed(request: Request) -> Response | SSEStream:
 
 async def _answer(request: Request, of: Feed, query: Query) -> Response | SSEStream:
     after = query.text("after")
-    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-    wait = capped_wait(query.whole("wait", 0, 0, MOST_ASKED))
+    limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    wait = capped_wait(query.integer("wait", 0, 0, MOST_ASKED))
     query.finish()
     if wants_stream(",".join(request.headers.getlist("accept"))):
         # An empty one means that it has none.

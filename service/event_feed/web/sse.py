@@ -107,7 +107,7 @@ class SSEStream(FeedReader):
         """It has the cursor in it, so that a reader who has seen no event yet resumes from here."""
         self._wire = scope.get("state", {}).get(CONNECTION_KEY)
         if self._wire is not None:
-            self._wire.narrow()
+            self._wire.shrink_buffers()
         cursor = cursors.shown(self.after, of_subject=self.subject_id is not None)
         opening = f"retry: {self._retry}\nid: {cursor}\n\n".encode()
         await send({"type": "http.response.body", "body": opening, "more_body": True})
@@ -137,7 +137,7 @@ class SSEStream(FeedReader):
     def abort(self) -> None:
         """At once, with whatever it has not taken."""
         if self._wire is not None:
-            self._wire.cut()
+            self._wire.abort()
 
     async def _pump_out(self) -> None:
         try:

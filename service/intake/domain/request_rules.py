@@ -67,7 +67,7 @@ def parse_request(
     if document.get("reference_type") == IMAGE and not allow_voice_for_images:  # rule P21
         _forbid_voice(context, document)
     context.raise_errors()
-    return CreateRequest(account_id, document, context.inline, tuple(context.warnings))
+    return CreateRequest(account_id, document, context.attachments, tuple(context.warnings))
 
 
 def _check_required(context: ValidationContext, given: dict[str, object]) -> None:
@@ -147,7 +147,7 @@ def _inline_image(context: ValidationContext, at: str, text: str) -> str | None:
         context.add_error(at, f"image_{found.code}", found.message)
         return None
     key = hashlib.sha256(data).hexdigest()
-    context.inline[key] = data
+    context.attachments[key] = data
     return key
 
 

@@ -50,7 +50,7 @@ class WorkLoop(Generic[T]):
         self._stopping = False
 
     @property
-    def under_way(self) -> list[T]:
+    def in_progress(self) -> list[T]:
         """The pieces that are handled at this moment."""
         return [*self._handling.values(), *self._detached.values()]
 

@@ -22,11 +22,11 @@ COMMAND_TIMEOUT: Final = 45.0  # seconds; Postgres itself should have given up b
 class PoolTimeouts:
     """What connections may cost, in seconds."""
 
-    wait: float = 10.0  # for one that is free, before a request is told to come back
+    acquire: float = 10.0  # for one that is free, before a request is told to come back
     connect: float = CONNECT_TIMEOUT  # to open one, at each host
     check_after: float = 5.0  # of idling: then it is asked whether it still lives
     check: float = 2.0  # for the answer to that, and for the good-bye
-    age: float = 1800.0  # until it is replaced
+    max_age: float = 1800.0  # until it is replaced
 
 
 class Pool:
@@ -47,7 +47,7 @@ class Pool:
         """A connection for the caller alone. Unavailable, if none is had in time."""
         async with AsyncExitStack() as stack:
             with translate_connect_errors():
-                async with asyncio.timeout(self._bounds.wait):
+                async with asyncio.timeout(self._bounds.acquire):
                     await stack.enter_async_context(self._turns)
                 driver = await self._take()
             try:
@@ -81,7 +81,7 @@ class Pool:
         """Whether one that was idle may be used again; else it is ended."""
         now = time.monotonic()
         try:
-            if now - driver.opened_at >= self._bounds.age:
+            if now - driver.opened_at >= self._bounds.max_age:
                 await driver.close(timeout=self._bounds.check)
             elif now - driver.idle_since >= self._bounds.check_after:
                 await driver.execute("SELECT 1", timeout=self._bounds.check)

@@ -31,12 +31,12 @@ class BodyReader:
             raise _too_large(limit)
         self._receive = receive
         self._limit = self._left = limit
-        self.whole = False
+        self.complete = False
 
-    async def take(self, least: int) -> bytearray:
+    async def read(self, least: int) -> bytearray:
         """At least so many bytes, or all that are left."""
         taken = bytearray()
-        while len(taken) < least and not self.whole:
+        while len(taken) < least and not self.complete:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise Malformed("the body broke off")
@@ -45,7 +45,7 @@ class BodyReader:
             if self._left < 0:
                 raise _too_large(self._limit)
             taken += piece
-            self.whole = not message.get("more_body", False)
+            self.complete = not message.get("more_body", False)
         return taken
 
 

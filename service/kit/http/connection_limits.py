@@ -82,7 +82,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self.cut)
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.abort)
 
     def resume_writing(self) -> None:
         self._taken()
@@ -98,11 +98,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Whether the client does not take what is sent to it."""
         return self.flow.write_paused
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Close it, and drop what was not taken."""
         self.transport.abort()
 
-    def narrow(self) -> None:
+    def shrink_buffers(self) -> None:
         """Let little be on its way: else the system keeps megabytes for each client that stalls."""
         self.transport.set_write_buffer_limits(SMALL_WRITE_BUFFER)
         wire = self.transport.get_extra_info("socket")

@@ -71,7 +71,7 @@ class LargeBodyReader:
         self._turns = FairSemaphore(heavy)
         # Always the same: what a thread has freed is not at once another's, nor the system's.
         self._threads = ThreadPoolExecutor(heavy, "bodies")
-        self.disk = disk or Limiter(MAX_SPOOLED, MAX_SPOOLED_PER_ACCOUNT)
+        self.spool_slots = disk or Limiter(MAX_SPOOLED, MAX_SPOOLED_PER_ACCOUNT)
 
     @asynccontextmanager
     async def read(
@@ -84,15 +84,15 @@ class LargeBodyReader:
         """
         require_json(headers)
         incoming = BodyReader(receive, headers, limit)
-        first = await incoming.take(MAX_IN_MEMORY + 1)
+        first = await incoming.read(MAX_IN_MEMORY + 1)
         if len(first) <= MAX_IN_MEMORY:
             yield Body(first, self._threads)
             return
-        with self.disk.slot(account_id), _temporary_file() as file:
+        with self.spool_slots.slot(account_id), _temporary_file() as file:
             await _append(file, first)
             del first
-            while not incoming.whole:
-                await _append(file, await incoming.take(MAX_IN_MEMORY))
+            while not incoming.complete:
+                await _append(file, await incoming.read(MAX_IN_MEMORY))
             async with self._place(receive, account_id):
                 yield Body(file, self._threads)
 

@@ -28,7 +28,7 @@ async def read_json(request: Request, limit: int) -> Any:  # noqa: ANN401
     is none."""
     headers = combined_headers(request.scope["headers"])
     require_json(headers)
-    return parse_json(await BodyReader(request.receive, headers, limit).take(limit + 1))
+    return parse_json(await BodyReader(request.receive, headers, limit).read(limit + 1))
 
 
 def path_parameter(request: Request, name: str) -> str:
@@ -64,7 +64,7 @@ class Query:
         value = self._given.get(name)
         return None if value is None else read(self._context, f"/{name}", value)
 
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
         text = self.text(name)
         if text is None:
             return default

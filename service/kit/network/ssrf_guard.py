@@ -67,7 +67,7 @@ class AddressGuard:
         self._asked: dict[str, asyncio.Future[Sequence[str]]] = {}
         self._only_inward = False
 
-    def inward(self) -> "AddressGuard":
+    def only_allowed_networks(self) -> "AddressGuard":
         """A guard for what is not encrypted, with the rules and the look-ups of this one: of the
         addresses that this one admits, it admits those in allowed networks only.
 
@@ -77,7 +77,7 @@ class AddressGuard:
         narrowed._only_inward = True  # noqa: SLF001 - its own
         return narrowed
 
-    async def addresses(self, host: str) -> list[str]:
+    async def resolve(self, host: str) -> list[str]:
         """What `host` (a name or a literal address) may be dialled at.
 
         Blocked if any of its addresses is refused; another OSError if there are none in time.
@@ -121,7 +121,7 @@ class AddressGuard:
         without end if the last one does not: bound it in time.
         """
         loop = asyncio.get_running_loop()
-        *others, last = await self.addresses(host)
+        *others, last = await self.resolve(host)
         for address in others:
             with suppress(OSError):
                 async with asyncio.timeout(CONNECT_SECONDS):
@@ -223,7 +223,7 @@ class _Resolver(AbstractResolver):
                 proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST,
             )
-            for address in await self._guard.addresses(host)
+            for address in await self._guard.resolve(host)
         ]
 
     async def close(self) -> None:

@@ -30,7 +30,7 @@ class AddressClass(Enum):
     """NEVER is refused whatever is allowed; ASK passes only through an allowed network."""
 
     NEVER = auto()
-    ASK = auto()
+    ALLOWLIST = auto()
 
 
 # The first network that holds an address decides, so exceptions stand before what they are in.
@@ -39,12 +39,12 @@ _V4: Final = tuple(
     (IPv4Network(network), tier, what)
     for network, tier, what in (
         ("0.0.0.0/8", AddressClass.NEVER, "'this network' (RFC 1122)"),
-        ("127.0.0.0/8", AddressClass.ASK, "loopback (RFC 1122)"),
-        ("10.0.0.0/8", AddressClass.ASK, "private (RFC 1918)"),
-        ("172.16.0.0/12", AddressClass.ASK, "private (RFC 1918)"),
-        ("192.168.0.0/16", AddressClass.ASK, "private (RFC 1918)"),
+        ("127.0.0.0/8", AddressClass.ALLOWLIST, "loopback (RFC 1122)"),
+        ("10.0.0.0/8", AddressClass.ALLOWLIST, "private (RFC 1918)"),
+        ("172.16.0.0/12", AddressClass.ALLOWLIST, "private (RFC 1918)"),
+        ("192.168.0.0/16", AddressClass.ALLOWLIST, "private (RFC 1918)"),
         ("100.100.100.200/32", AddressClass.NEVER, "a metadata service (Alibaba Cloud)"),
-        ("100.64.0.0/10", AddressClass.ASK, "shared address space (RFC 6598)"),
+        ("100.64.0.0/10", AddressClass.ALLOWLIST, "shared address space (RFC 6598)"),
         ("168.63.129.16/32", AddressClass.NEVER, "a metadata service (Azure)"),
         ("169.254.0.0/16", AddressClass.NEVER, "link-local or metadata (RFC 3927)"),
         ("192.0.0.0/24", AddressClass.NEVER, "protocol assignments (RFC 6890)"),
@@ -61,7 +61,7 @@ _V6: Final = tuple(
     (IPv6Network(network), tier, what)
     for network, tier, what in (
         ("::/128", AddressClass.NEVER, "unspecified (RFC 4291)"),
-        ("::1/128", AddressClass.ASK, "loopback (RFC 4291)"),
+        ("::1/128", AddressClass.ALLOWLIST, "loopback (RFC 4291)"),
         ("2001::/23", AddressClass.NEVER, "protocol assignments (RFC 2928)"),
         ("2001:db8::/32", AddressClass.NEVER, "documentation (RFC 3849)"),
         ("3fff::/20", AddressClass.NEVER, "documentation (RFC 9637)"),
@@ -70,7 +70,7 @@ _V6: Final = tuple(
         ("fd00:ec2::23/128", AddressClass.NEVER, "a metadata service (AWS, pod identities)"),
         ("fd20:ce::254/128", AddressClass.NEVER, "a metadata service (Google Cloud)"),
         ("fd00:42::42/128", AddressClass.NEVER, "a metadata service (Scaleway)"),
-        ("fc00::/7", AddressClass.ASK, "unique-local (RFC 4193)"),
+        ("fc00::/7", AddressClass.ALLOWLIST, "unique-local (RFC 4193)"),
         ("fe80::/10", AddressClass.NEVER, "link-local (RFC 4291)"),
         ("fec0::/10", AddressClass.NEVER, "site-local, withdrawn (RFC 3879)"),
         ("ff00::/8", AddressClass.NEVER, "multicast (RFC 4291)"),
@@ -136,7 +136,7 @@ def _reserved_reason(address: Address, allowed: Networks) -> str | None:
     table = _V4 if isinstance(address, IPv4Address) else _V6
     for network, tier, what in table:
         if address in network:
-            may = tier is None or (tier is AddressClass.ASK and in_networks(address, allowed))
+            may = tier is None or (tier is AddressClass.ALLOWLIST and in_networks(address, allowed))
             return None if may else what
     return None
 

@@ -170,7 +170,7 @@ class _Look:
             async with self.resources.database.autocommit() as tx:
                 if not await media_checks.holds(tx, lease.id, lease.token):
                     return False
-        return lease.lasts(self.resources.clock())
+        return lease.outlasts(self.resources.clock())
 
     async def given_back(self, at: datetime, *, tried: bool) -> bool:
         """Let go of it until then; False if it was ours no more."""

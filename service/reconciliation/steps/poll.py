@@ -43,10 +43,10 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     hold = end_of_lease(resources, now)
     async with resources.database.transaction() as tx:
         budget = RateLimit(rate, await poll_rate.lock_poll_rate(tx))
-        due = min(limit, budget.left(now))
+        due = min(limit, budget.available(now))
         claimed = await polls.claim_polls(tx, now=now, hold_until=hold, limit=due)
         if claimed:
-            await poll_rate.spend_poll_rate(tx, budget.spent(len(claimed), now))
+            await poll_rate.spend_poll_rate(tx, budget.spend(len(claimed), now))
     return claimed
 
 

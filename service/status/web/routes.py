@@ -60,7 +60,7 @@ async def page_of(request: Request) -> Response:
     caller, given = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
     wanted = _wanted(query)
-    limit = query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_listed(request, caller, query)
     query.finish()
     found, below = await status_read.subjects_page(given, account_id, wanted, limit)

@@ -93,7 +93,7 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
     )
     # Else somebody could look it up, and find nothing, while the call is on its way.
     longest = timedelta(seconds=resources.settings.provider_timeout)
-    if not claimed.lease.lasts(resources.clock() + longest):
+    if not claimed.lease.outlasts(resources.clock() + longest):
         log.warning("submission", action="lease_ran_out", subject=subject.id)
         return
     answer = await resources.provider.create(body)

@@ -247,7 +247,7 @@ async def _reachable(resources: Resources, url: str) -> None:
     settings = resources.settings
     parts = urlsplit(url)
     try:
-        addresses = await resources.guard.addresses(parts.hostname or "")
+        addresses = await resources.guard.resolve(parts.hostname or "")
     except BlockedAddress as error:
         raise Invalid([FieldError("/url", "url_blocked", str(error))]) from None
     except OSError:

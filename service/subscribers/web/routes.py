@@ -48,7 +48,7 @@ async def read(request: Request) -> Response:
 async def page_of(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE), resources(request)
     query = Query(request)
-    below, limit = query.text("cursor"), query.whole("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    below, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_listed(request, caller, query)
     query.finish()
     found, more = await subscribers_read.page(given, account_id, below, limit)
