@@ -1,4 +1,5 @@
-"""The table is total, absorbs at its ends, never goes back, and is what service/README.md shows."""
+"""The state machine: every pair is decided, terminal states stay, no move lowers the rank, and the
+chart in service/README.md is drawn from it."""
 
 import pytest
 from hypothesis import given
@@ -30,14 +31,17 @@ def test_a_terminal_state_has_no_way_out(state: State) -> None:
 
 
 def test_every_state_can_be_reached_and_every_unfinished_one_can_end() -> None:
-    targets = {one for row in TABLE.values() for one in row.values() if isinstance(one, State)}
+    decisions = {decision for row in TABLE.values() for decision in row.values()}
+    targets = {decision for decision in decisions if isinstance(decision, State)}
     assert targets == set(State)
     for state in set(State) - TERMINAL:
         assert TERMINAL & set(TABLE[state].values()), state
 
 
 @given(st.lists(st.sampled_from(Signal), max_size=30))
-def test_no_sequence_of_signals_leaves_an_end_or_lowers_the_rank(signals: list[Signal]) -> None:
+def test_no_sequence_of_signals_leaves_a_terminal_state_or_lowers_the_rank(
+    signals: list[Signal],
+) -> None:
     state = State.QUEUED
     for signal in signals:
         decision = decide(state, signal)
@@ -48,7 +52,7 @@ def test_no_sequence_of_signals_leaves_an_end_or_lowers_the_rank(signals: list[S
 
 
 @given(st.lists(st.sampled_from(Signal), max_size=30))
-def test_a_life_makes_at_most_one_event_of_each_rank(signals: list[Signal]) -> None:
+def test_a_subject_makes_at_most_one_event_of_each_rank(signals: list[Signal]) -> None:
     state, ranks = State.QUEUED, []
     for signal in signals:
         decision = decide(state, signal)
@@ -59,11 +63,11 @@ def test_a_life_makes_at_most_one_event_of_each_rank(signals: list[Signal]) -> N
     assert ranks == sorted(set(ranks))
 
 
-def test_places_are_held_from_the_claim_to_the_end() -> None:
+def test_a_subject_counts_towards_the_parallel_limit_from_the_claim_to_the_end() -> None:
     assert set(State) - {State.QUEUED} - TERMINAL == WITH_PROVIDER
 
 
-def test_what_an_answer_taught_is_not_undone_by_a_later_one() -> None:
+def test_a_late_signal_does_not_undo_an_earlier_one() -> None:
     assert decide(State.SUBMITTED, Signal.LOST) is Ignored.LATE
     assert decide(State.PROCESSING, Signal.SUBMITTED) is Ignored.LATE
     assert decide(State.SUCCEEDED, Signal.FAILED) is Ignored.ANOMALY

@@ -1,4 +1,4 @@
-"""Moves are written whole or not at all, and only over what was read."""
+"""Transitions are written whole or not at all, and only over the state that was read."""
 
 from dataclasses import replace
 
@@ -21,35 +21,37 @@ ENDED = StatusUpdate(Signal.SUCCEEDED, result={"element_id": "7"})
 
 async def read(resources: Resources, subject_id: str) -> Subject:
     async with resources.database.transaction() as tx:
-        found = await subject_store.lock(tx, subject_id)
-    assert found is not None
-    return found
+        subject = await subject_store.lock(tx, subject_id)
+    assert subject is not None
+    return subject
 
 
-def told(resources: Resources, *subjects: Subject) -> tuple[NewEvent, ...]:
-    return tuple(NewEvent(subject_event(one), resources.new_id("dlv")) for one in subjects)
+def events_of(resources: Resources, *subjects: Subject) -> tuple[NewEvent, ...]:
+    return tuple(NewEvent(subject_event(subject), resources.new_id("dlv")) for subject in subjects)
 
 
-async def test_a_move_over_what_has_changed_is_refused_and_nothing_of_it_is_written(
+async def test_a_transition_of_a_subject_that_has_changed_is_refused_and_nothing_is_written(
     api: Api,
 ) -> None:
     resources = api.resources
     stale = await read(resources, (await api.create())["id"])
     assert (await api.http.post(f"/v1/subjects/{stale.id}/cancel")).status_code == 200
     after = apply_update(stale, State.SUBMITTED, REPORTED, resources.clock())
-    move = Transition(stale, after, told(resources, replace(after, version=3)))
-    with pytest.raises(RuntimeError, match="1 of 1 subjects were overtaken"):
+    transition = Transition(stale, after, events_of(resources, replace(after, version=3)))
+    with pytest.raises(RuntimeError, match="1 of 1 subjects changed under their lock"):
         async with resources.database.transaction() as tx:
-            await transitions.write(tx, [move])
+            await transitions.write(tx, [transition])
     assert await api.types(stale.id) == ["queued", "canceled"]
 
 
-async def test_no_moves_are_no_work(resources: Resources) -> None:
+async def test_no_transitions_write_nothing(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
         assert await transitions.write(tx, []) == 0
 
 
-async def test_several_subjects_move_by_several_events_each_in_one_statement(api: Api) -> None:
+async def test_one_statement_moves_several_subjects_and_writes_several_events_of_each(
+    api: Api,
+) -> None:
     resources = api.resources
     await api.subscribe("http://127.0.0.1:65009")
     before = [await read(resources, (await api.create())["id"]) for _ in range(3)]
@@ -60,7 +62,7 @@ async def test_several_subjects_move_by_several_events_each_in_one_statement(api
             subject, State.SUBMITTED, replace(REPORTED, provider_task_id=str(number)), now
         )
         second = apply_update(first, State.SUCCEEDED, ENDED, now)
-        written.append(Transition(subject, second, told(resources, first, second)))
+        written.append(Transition(subject, second, events_of(resources, first, second)))
     async with resources.database.transaction() as tx:
         assert await transitions.write(tx, written) == 6
     for subject in before:

@@ -1,4 +1,5 @@
-"""What subscribers and readers are told: one event for each move the world can see."""
+"""Events, as subscribers are sent them and the event feed shows them: one for each move of a
+subject that callers can see, and some about the health of a subscriber."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,36 +25,30 @@ SUBJECT_EVENT_TYPES: dict[State, str] = {
 
 
 class HealthNotice(StrEnum):
-    """What the account is told of a subscriber."""
+    """What an account is told about the health of one of its subscribers."""
 
     FAILING = "failing"
     DISABLED = "disabled"
     RECOVERED = "recovered"
 
 
-SUBSCRIBER_EVENT_TYPES = tuple(
-    f"callsheet.subscriber.{told}" for told in HealthNotice
-)  # of the account's subscribers
+SUBSCRIBER_EVENT_TYPES = tuple(f"callsheet.subscriber.{notice}" for notice in HealthNotice)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`body` is the exact bytes that every subscriber is sent, encoded once.
-
-    It tells of a subject, or (`about_subscriber_id`) of a subscriber; `reference_type` and `tags`
-    are the subject's.
-    """
+    """An event about a subject or about a subscriber: one of the two ids is set."""
 
     id: str
-    subject_id: str | None
+    subject_id: str | None  # None: it is about a subscriber
     account_id: str
-    sequence: int
-    type: str
-    body: bytes
+    sequence: int  # counts the events about this subject or subscriber, from 1
+    type: str  # one of SUBJECT_EVENT_TYPES or SUBSCRIBER_EVENT_TYPES
+    body: bytes  # JSON, encoded once: every subscriber is sent exactly these bytes
     created_at: datetime
-    reference_type: str | None = None
-    tags: tuple[str, ...] = ()
-    about_subscriber_id: str | None = None
+    reference_type: str | None = None  # the subject's; None: it is about a subscriber
+    tags: tuple[str, ...] = ()  # ids of the subject's tags
+    about_subscriber_id: str | None = None  # None: it is about a subject
 
 
 def event_id(owner_id: str, sequence: int) -> str:
@@ -66,12 +61,13 @@ def event_id(owner_id: str, sequence: int) -> str:
 
 
 def event_body(type_: str, at: datetime, data: Mapping[str, Any]) -> bytes:
-    """The bytes that are stored and sent; what takes them apart goes by the order of members."""
+    """The JSON that is stored and sent. The order of its members matters to feed_entry() and to
+    CloudEvents, which cut it without parsing it."""
     return orjson.dumps({"type": type_, "timestamp": format_rfc3339(at), "data": data})
 
 
 def subject_event(subject: Subject) -> Event:
-    """The event that says how this subject is now; its sequence is the subject's version."""
+    """The event that says how a subject is now; its sequence is the subject's version."""
     type_ = SUBJECT_EVENT_TYPES[subject.state]
     data = public_subject(subject) | {"sequence": subject.version}
     return Event(
@@ -83,7 +79,7 @@ def subject_event(subject: Subject) -> Event:
         body=event_body(type_, subject.updated_at, data),
         created_at=subject.updated_at,
         reference_type=subject.reference_type,
-        tags=tuple(tag["tag_id"] for tag in data["tag_list"]),
+        tags=tuple(subject.tags),
     )
 
 
@@ -91,13 +87,14 @@ def subscriber_event(
     account_id: str,
     subscriber_id: str,
     sequence: int,
-    told: HealthNotice,
+    notice: HealthNotice,
     now: datetime,
-    **why: str | None,
+    **details: str | None,
 ) -> Event:
-    """The event that tells an account how one of its subscribers does; the n-th about it."""
-    type_ = f"callsheet.subscriber.{told}"
-    data = {"subscriber_id": subscriber_id, **why, "sequence": sequence}
+    """The event that tells an account about the health of its subscriber; `details` are further
+    members of its data."""
+    type_ = f"callsheet.subscriber.{notice}"
+    data = {"subscriber_id": subscriber_id, **details, "sequence": sequence}
     return Event(
         id=event_id(subscriber_id, sequence),
         subject_id=None,
@@ -111,7 +108,7 @@ def subscriber_event(
 
 
 def feed_entry(event_id: str, body: bytes, account: str | None = None) -> bytes:
-    """An event as the feed shows it: the delivered body with its id in front; and with the name of
-    its account, where that is given."""
-    named = b"" if account is None else b'"account":' + orjson.dumps(account) + b","
-    return b'{"id":"' + event_id.encode() + b'",' + named + body[1:]
+    """The JSON of an event in the feed: its body with its id in front, and with the name of its
+    account, if one is given."""
+    account_member = b"" if account is None else b'"account":' + orjson.dumps(account) + b","
+    return b'{"id":"' + event_id.encode() + b'",' + account_member + body[1:]

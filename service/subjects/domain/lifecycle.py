@@ -1,4 +1,5 @@
-"""A subject's life: every state, every signal, and what each pair comes to. Nothing else decides.
+"""The state machine of a subject: every state, every signal, and what each pair comes to. Nothing
+else decides on a state.
 
 Three rules hold the table together, and tests hold the table to them: every pair is written out,
 a terminal state has no way out, and no move lowers the rank.
@@ -8,55 +9,57 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a subject is. The comment says who moves it on."""
+    """Where a subject is. The comment says what moves it on."""
 
-    QUEUED = "queued"  # a worker with a free slot claims it
-    SUBMITTING = "submitting"  # claimed under a lease: the worker's answer, or the lease's end
-    UNCONFIRMED = "unconfirmed"  # sent, the answer was lost: a look-up by our id
-    SUBMITTED = "submitted"  # the provider has it: its callback, or our look-up
-    PROCESSING = "processing"  # the provider works on it: the same
+    QUEUED = "queued"  # a worker claims it, once the provider has a slot free
+    SUBMITTING = (
+        "submitting"  # claimed under a lease: the provider's answer, or the end of the lease
+    )
+    UNCONFIRMED = "unconfirmed"  # sent, and the answer was lost: a poll by our id
+    SUBMITTED = "submitted"  # the provider has it: its callback, or our poll
+    PROCESSING = "processing"  # the provider works on it: its callback, or our poll
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
 
 
 class Signal(StrEnum):
-    """What can be learnt about a subject, from anyone."""
+    """What can be learnt about a subject: by an answer, a callback, a poll, a caller, the clock."""
 
     CLAIMED = "claimed"  # a worker took it from the queue
-    DEFERRED = "deferred"  # the provider has not got it and says: later
-    LOST = "lost"  # it may have been sent, and nobody knows: no answer, or a lapsed lease
-    ABSENT = "absent"  # looked up, and the provider has no such task
+    DEFERRED = "deferred"  # the provider did not take it, and says to retry later
+    LOST = "lost"  # it may have been sent, and nobody knows: no answer, or an expired lease
+    ABSENT = "absent"  # polled, and the provider has no such task
     REFUSED = "refused"  # it will never be taken: by the provider, or by a check of ours
-    SUBMITTED = "submitted"  # the provider says so, by answer, callback or look-up
+    SUBMITTED = "submitted"  # the provider says so, by answer, callback or poll
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    CANCEL = "cancel"  # its caller wants it no more
-    DEADLINE = "deadline"  # its time is up
+    CANCEL = "cancel"  # a caller cancels it
+    DEADLINE = "deadline"  # it has not ended by its deadline
 
 
 class Ignored(StrEnum):
     """Why a signal changes nothing."""
 
-    REPEATED = "repeated"  # known already
-    LATE = "late"  # overtaken by newer news
+    REPEATED = "repeated"  # it says what is known already
+    LATE = "late"  # it comes after a newer signal
     ANOMALY = "anomaly"  # contradicts what is known: recorded and counted, never applied
-    DENIED = "denied"  # a wish that can no longer be met
+    DENIED = "denied"  # a cancel that comes after the submission has begun
 
 
 Decision = State | Ignored
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED})
 
-# Holding one of the provider's parallel places: from the claim to the end.
+# These count towards the provider's parallel limit: from the claim to the end.
 WITH_PROVIDER = frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED, State.PROCESSING})
 
-# The provider has taken these, and will tell what is next.
+# The provider has accepted these, and will call back.
 CALLED_BACK = frozenset({State.SUBMITTED, State.PROCESSING})
 
-# The three of rank 0 are one place for the world: not yet known to be with the provider. Moves
-# between them make no event; each move to a higher rank makes exactly one.
+# The states of rank 0 look alike to callers: not known to be with the provider. A move between them
+# makes no event; each move to a higher rank makes exactly one.
 RANK: dict[State, int] = {
     State.QUEUED: 0,
     State.SUBMITTING: 0,
@@ -75,7 +78,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.LOST: Ignored.LATE,
         Signal.ABSENT: Ignored.REPEATED,
         Signal.REFUSED: State.FAILED,
-        # Back in the queue after a look-up found nothing, and yet the provider has it: it wins.
+        # Back in the queue after a poll found nothing, and yet the provider has it: it wins.
         Signal.SUBMITTED: State.SUBMITTED,
         Signal.PROCESSING: State.PROCESSING,
         Signal.SUCCEEDED: State.SUCCEEDED,
@@ -89,7 +92,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.LOST: State.UNCONFIRMED,
         Signal.ABSENT: Ignored.LATE,
         Signal.REFUSED: State.FAILED,
-        # A callback may overtake the answer to our own create call: it wins.
+        # A callback may overtake the answer to our own create call: the callback wins.
         Signal.SUBMITTED: State.SUBMITTED,
         Signal.PROCESSING: State.PROCESSING,
         Signal.SUCCEEDED: State.SUCCEEDED,
@@ -114,7 +117,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.CLAIMED: Ignored.LATE,
         Signal.DEFERRED: Ignored.LATE,
         Signal.LOST: Ignored.LATE,
-        # The provider took it and now knows nothing of it: a look-up that must be wrong.
+        # The provider accepted it and now has no such task: a poll that must be wrong.
         Signal.ABSENT: Ignored.ANOMALY,
         Signal.REFUSED: Ignored.ANOMALY,
         Signal.SUBMITTED: Ignored.REPEATED,
@@ -181,10 +184,10 @@ TABLE: dict[State, dict[Signal, Decision]] = {
 
 
 def decide(state: State, signal: Signal) -> Decision:
-    """The state it moves to, or why it stays."""
+    """The state that a signal moves a subject to, or why it is ignored."""
     return TABLE[state][signal]
 
 
 def makes_event(before: State, after: State) -> bool:
-    """Whether the world hears of this move: it does when the rank rises."""
+    """Whether a move makes an event for subscribers: it does when the rank rises."""
     return RANK[after] > RANK[before]

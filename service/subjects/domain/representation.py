@@ -1,6 +1,5 @@
-"""A subject as a value, and as the world sees it."""
+"""The JSON of a subject, as callers see it in answers and in events alike."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from service.kit.timestamps import format_rfc3339
@@ -11,9 +10,10 @@ from service.subjects.domain.subject import Subject
 
 
 def public_subject(subject: Subject) -> dict[str, Any]:
-    """The subject as callers see it, in answers and in events alike.
-    There are `warnings` only where there is one."""
+    """The subject as callers see it. `usable_with` lists every name of the models that take it,
+    None before it succeeded; `warnings` is left out where there is none."""
     document = subject.document
+    succeeded = subject.state is State.SUCCEEDED
     warnings = {"warnings": subject.warnings} if subject.warnings else {}
     return {
         "id": subject.id,
@@ -26,8 +26,8 @@ def public_subject(subject: Subject) -> dict[str, Any]:
         "element_description": document["element_description"],
         "element_voice_id": document.get("element_voice_id"),
         "tag_list": document.get("tag_list", []),
-        "subject": _made(subject.result),
-        "usable_with": _usable_with(subject),
+        "subject": _result(subject),
+        "usable_with": list(USABLE_WITH[subject.reference_type]) if succeeded else None,
         "error": subject.error,
         "created_at": format_rfc3339(subject.created_at),
         "updated_at": format_rfc3339(subject.updated_at),
@@ -36,14 +36,10 @@ def public_subject(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _made(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the provider made, without its media: only records in the provider's shape have them."""
-    if result is None:
+def _result(subject: Subject) -> dict[str, Any] | None:
+    """What the provider made, without its media, which only the provider's own records show; None
+    before it succeeded."""
+    if subject.result is None:
         return None
-    return {name: value for name, value in result.items() if name not in (IMAGE_LIST, VIDEO_LIST)}
-
-
-def _usable_with(subject: Subject) -> list[str] | None:
-    """The models that take it, by all of their names; None for what has not been made."""
-    made = subject.state is State.SUCCEEDED
-    return list(USABLE_WITH[subject.reference_type]) if made else None
+    media = (IMAGE_LIST, VIDEO_LIST)
+    return {name: value for name, value in subject.result.items() if name not in media}

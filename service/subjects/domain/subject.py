@@ -1,4 +1,4 @@
-"""A subject as a value, and as the world sees it."""
+"""A subject as a value, what can be learnt about it, and what it becomes by that."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,35 +10,36 @@ from service.subjects.domain.lifecycle import TERMINAL, WITH_PROVIDER, Signal, S
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One row of `subjects`. Times are aware; `provider_updated_at` is the provider's own clock."""
+    """One row of the table `subjects`. All times are aware, in UTC."""
 
-    id: str
-    account_id: str
-    external_task_id: str | None
-    fingerprint: str
-    document: Mapping[str, Any]
+    id: str  # ours: `sub_…`; the provider has it as external_task_id
+    account_id: str  # whose it is
+    external_task_id: str | None  # the caller's own id, unique in the account; None: it gave none
+    fingerprint: str  # SHA-256 (hex) of `document`: equal requests have the same
+    document: Mapping[str, Any]  # the validated request, as CreateRequest.document
     state: State
-    version: int
-    provider_task_id: str | None
-    provider_updated_at: datetime | None
-    result: Mapping[str, Any] | None
-    error: Mapping[str, Any] | None
-    lease_token: str | None
-    lease_until: datetime | None
-    attempts: int
-    claimed_at: datetime | None
-    available_at: datetime
-    poll_count: int
-    next_poll_at: datetime | None
-    deadline: datetime
-    callback_subscriber_id: str | None  # the subscriber that stands for its callback_url
+    version: int  # counts the events of the subject, from 1
+    provider_task_id: str | None  # None until the provider has answered
+    provider_updated_at: datetime | None  # newest the provider reported, by its clock; None: none
+    result: Mapping[str, Any] | None  # what the provider made; None unless succeeded
+    error: Mapping[str, Any] | None  # `code`, `message` and perhaps more; None unless failed
+    lease_token: str | None  # under which a worker has claimed it; None unless submitting
+    lease_until: datetime | None  # when that lease ends
+    attempts: int  # submissions begun
+    claimed_at: datetime | None  # when the newest submission began; None before the first
+    available_at: datetime  # not claimed before this, while queued
+    poll_count: int  # polls since its state changed
+    next_poll_at: datetime | None  # when the provider is polled; None: no poll is wanted
+    deadline: datetime  # it fails when it has not ended by then
+    callback_subscriber_id: str | None  # the hidden subscriber of its callback_url; None: has none
     created_at: datetime
     updated_at: datetime
-    finished_at: datetime | None
-    warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.FieldError
+    finished_at: datetime | None  # None until the state is terminal
+    warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.FieldError; None: none
 
     @property
     def reference_type(self) -> str:
+        """VIDEO or IMAGE."""
         return str(self.document["reference_type"])
 
     @property
@@ -52,37 +53,38 @@ class StatusUpdate:
     """Something learnt about a subject: a signal, and what came with it."""
 
     signal: Signal
-    provider_task_id: str | None = None
-    provider_updated_at: datetime | None = None
-    result: Mapping[str, Any] | None = None
-    error: Mapping[str, Any] | None = None
+    provider_task_id: str | None = None  # None: the news did not name it
+    provider_updated_at: datetime | None = None  # by the provider's clock; None: it did not say
+    result: Mapping[str, Any] | None = None  # with SUCCEEDED: what the provider made
+    error: Mapping[str, Any] | None = None  # with FAILED, REFUSED, DEADLINE: why
     retry_at: datetime | None = None  # with DEFERRED and ABSENT: when it may be claimed again
 
 
 def apply_update(
-    before: Subject, state: State, news: StatusUpdate, now: datetime, ask_at: datetime | None = None
+    before: Subject,
+    state: State,
+    update: StatusUpdate,
+    now: datetime,
+    next_poll_at: datetime | None = None,
 ) -> Subject:
-    """The subject in its new state. Time does not run backwards, whoever's clock is behind.
-
-    `ask_at` is when the provider is asked if nothing more is heard: at once if left out.
-    """
+    """The subject after a move to `state`; the provider is polled at `next_poll_at` if it has the
+    subject, at once if None. `updated_at` never goes back, whatever clock is behind."""
     now = max(now, before.updated_at)
-    finished = state in TERMINAL
-    provider_times = (before.provider_updated_at, news.provider_updated_at)
-    waits_for_news = state in WITH_PROVIDER and state is not State.SUBMITTING
+    provider_times = (before.provider_updated_at, update.provider_updated_at)
+    is_polled = state in WITH_PROVIDER and state is not State.SUBMITTING
     return replace(
         before,
         state=state,
         version=before.version + makes_event(before.state, state),
-        provider_task_id=before.provider_task_id or news.provider_task_id,
+        provider_task_id=before.provider_task_id or update.provider_task_id,
         provider_updated_at=max(filter(None, provider_times), default=None),
-        result=news.result if state is State.SUCCEEDED else None,
-        error=news.error if state is State.FAILED else None,
+        result=update.result if state is State.SUCCEEDED else None,
+        error=update.error if state is State.FAILED else None,
         lease_token=None,
         lease_until=None,
-        available_at=news.retry_at or before.available_at,
+        available_at=update.retry_at or before.available_at,
         poll_count=0,
-        next_poll_at=(ask_at or now) if waits_for_news else None,
+        next_poll_at=(next_poll_at or now) if is_polled else None,
         updated_at=now,
-        finished_at=now if finished else None,
+        finished_at=now if state in TERMINAL else None,
     )

@@ -1,4 +1,4 @@
-"""A transition of a subject: decide on news, write what it comes to, wake whom it concerns."""
+"""Transitions of subjects: decide on a status update, write it, log it, and wake the workers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,28 +25,29 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class TransitionResult:
-    """What a signal came to."""
+    """What a status update did to a subject."""
 
     before: Subject
-    after: Subject  # the same as `before`, if it stays
-    ignored: Ignored | None  # why it stays; None: it moves
-    events: tuple[NewEvent, ...] = ()  # what tells of its move; none if it is not told of
+    after: Subject  # `before` itself, if the update was ignored
+    ignored: Ignored | None  # why the subject did not move; None: it moved
+    events: tuple[NewEvent, ...] = ()  # none if the move makes no event
 
     @property
     def verdict(self) -> str:
+        """Verdict.APPLIED, or why the update was ignored."""
         return Verdict.APPLIED.value if self.ignored is None else self.ignored.value
 
 
-def decide(resources: Resources, subject: Subject, news: StatusUpdate) -> TransitionResult:
-    """What this news comes to, with the event that tells of it; nothing is written."""
-    decision = lifecycle.decide(subject.state, news.signal)
+def decide(resources: Resources, subject: Subject, update: StatusUpdate) -> TransitionResult:
+    """What an update does to a subject, with the event that tells of it; nothing is written."""
+    decision = lifecycle.decide(subject.state, update.signal)
     if isinstance(decision, Ignored):
         return TransitionResult(subject, subject, decision)
     now = resources.clock()
-    ask_at = None  # a lost answer is looked up at once, and what has ended never
+    poll_at = None  # at once, for a lost answer
     if decision in CALLED_BACK:
-        ask_at = next_poll_time(resources, subject, now, poll_count=0)
-    after = apply_update(subject, decision, news, now, ask_at)
+        poll_at = next_poll_time(resources, subject, now, poll_count=0)
+    after = apply_update(subject, decision, update, now, poll_at)
     events = () if after.version == subject.version else _events(resources, after)
     return TransitionResult(subject, after, None, events)
 
@@ -59,24 +60,17 @@ def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
     return (NewEvent(subject_event(after), resources.new_id("dlv"), callback or None),)
 
 
-async def _apply(tx: Connection, outcome: TransitionResult) -> int:
-    """Write the move with its event and deliveries; how many of these. The caller holds the
-    subject's lock."""
-    if outcome.ignored is not None:
-        return 0
-    return await transitions.write(tx, [Transition(outcome.before, outcome.after, outcome.events)])
-
-
 @dataclass(frozen=True, slots=True)
 class TransitionGuard:
-    """Who may move a subject; by default anybody."""
+    """Fencing: what must still hold under a subject's lock for an update to count; nothing by
+    default."""
 
-    lease_token: str | None = None  # only the holder of the lease with this token
-    media_token: str | None = None  # only who checks its media under this token
-    attempt: int | None = None  # only as long as no submission was begun after this one
+    lease_token: str | None = None  # the subject is claimed under this token; None: not asked
+    media_token: str | None = None  # its media check is claimed under this token; None: not asked
+    attempt: int | None = None  # no submission was begun after this one; None: not asked
 
     async def rejects(self, tx: Connection, subject: Subject) -> bool:
-        """For a caller that has the subject's lock."""
+        """Whether it does not hold any more; the caller has the subject's lock."""
         if self.media_token is not None:
             return not await media_checks.holds(tx, subject.id, self.media_token)
         lost = self.lease_token is not None and subject.lease_token != self.lease_token
@@ -87,62 +81,76 @@ NO_GUARD = TransitionGuard()
 
 
 async def transition(
-    resources: Resources, subject_id: str, news: StatusUpdate, guard: TransitionGuard = NO_GUARD
+    resources: Resources, subject_id: str, update: StatusUpdate, guard: TransitionGuard = NO_GUARD
 ) -> TransitionResult | None:
-    """Lock, decide, write, commit, and wake whom it concerns; None if there is no such subject.
+    """Lock a subject, apply an update to it, commit, and wake the workers that have work by that.
 
-    Whoever its guard rejects finds its news late.
+    None if there is no such subject; Ignored.LATE if the guard rejects it.
     """
     async with resources.database.transaction() as tx:
         subject = await subjects.lock(tx, subject_id)
         if subject is None:
             return None
         if await guard.rejects(tx, subject):
-            outcome = TransitionResult(subject, subject, Ignored.LATE)
+            result = TransitionResult(subject, subject, Ignored.LATE)
         else:
-            outcome = decide(resources, subject, await _without_foreign_task(tx, subject, news))
-        deliveries = await _apply(tx, outcome)
-    log_and_wake(resources, outcome, news.signal.value, deliveries)
-    return outcome
+            own = await _without_foreign_task(tx, subject, update)
+            result = decide(resources, subject, own)
+        deliveries = await _write(tx, [result])
+    log_and_wake(resources, result, update.signal.value, deliveries)
+    return result
 
 
 async def transition_all(
     resources: Resources,
     subject_ids: Sequence[str],
-    judge: Callable[[Subject], StatusUpdate | None],
+    choose_update: Callable[[Subject], StatusUpdate | None],
 ) -> None:
-    """Lock these, and move each by the news that `judge` gives of it, all in one transaction; then
-    wake whom it concerns. The news is of our own making: it names no task of the provider's."""
+    """Lock subjects, apply to each the update that `choose_update` returns, all in one transaction,
+    and wake the workers that have work by that. None leaves a subject as it is. No update may have
+    a provider_task_id: whether another subject has that task is not checked."""
     async with resources.database.transaction() as tx:
         locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
-        judged = [(subject, news) for subject in locked if (news := judge(subject))]
-        told = [(news.signal, decide(resources, subject, news)) for subject, news in judged]
-        moving = [outcome for _, outcome in told if outcome.ignored is None]
-        written = [Transition(outcome.before, outcome.after, outcome.events) for outcome in moving]
-        deliveries = await transitions.write(tx, written)
-    for signal, outcome in told:
-        log_and_wake(resources, outcome, signal.value, deliveries)
+        results = [
+            (update.signal, decide(resources, subject, update))
+            for subject in locked
+            if (update := choose_update(subject))
+        ]
+        deliveries = await _write(tx, [result for _, result in results])
+    for signal, result in results:
+        log_and_wake(resources, result, signal.value, deliveries)
+
+
+async def _write(tx: Connection, results: Sequence[TransitionResult]) -> int:
+    moved = [
+        Transition(result.before, result.after, result.events)
+        for result in results
+        if result.ignored is None
+    ]
+    return await transitions.write(tx, moved)
 
 
 async def _without_foreign_task(
-    tx: Connection, subject: Subject, news: StatusUpdate
+    tx: Connection, subject: Subject, update: StatusUpdate
 ) -> StatusUpdate:
-    """The news; but a task that is another subject's already says nothing about this one."""
-    task = news.provider_task_id
+    """The update; if it names a task that another subject has, LOST instead: what it says is not
+    about this subject."""
+    task = update.provider_task_id
     if task is None or subject.provider_task_id is not None:
-        return news
+        return update
     owner = await subjects.id_by_provider_task(tx, task)
     if owner is None:
-        return news
+        return update
     log.error("subject", action="task_of_another", subject=subject.id, task=task, owner=owner)
     return StatusUpdate(Signal.LOST)
 
 
 def log_and_wake(
-    resources: Resources, outcome: TransitionResult, signal: str, deliveries: int
+    resources: Resources, result: TransitionResult, signal: str, deliveries: int
 ) -> None:
-    """After the commit: one log line, and wakes for whoever has work now."""
-    before, after = outcome.before, outcome.after
+    """Log a transition after its commit, and wake the workers that have work by it; `deliveries` is
+    how many were written with it."""
+    before, after = result.before, result.after
     log.info(
         "subject",
         action="transition",
@@ -151,7 +159,7 @@ def log_and_wake(
         signal=signal,
         before=before.state.value,
         after=after.state.value,
-        verdict=outcome.verdict,
+        verdict=result.verdict,
         version=after.version,
         attempt=after.attempts,
         provider_task=after.provider_task_id,
@@ -161,15 +169,16 @@ def log_and_wake(
         resources.worker_notifier.wake(Work.DELIVER)
     if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
         resources.worker_notifier.wake(Work.SUBMIT)
-    if outcome.ignored is None and after.state is State.UNCONFIRMED:
+    if result.ignored is None and after.state is State.UNCONFIRMED:
         resources.worker_notifier.wake(Work.RECONCILE)
 
 
 def next_poll_time(
     resources: Resources, subject: Subject, now: datetime, poll_count: int
 ) -> datetime:
-    """When a subject is asked for, after that many look-ups without news."""
-    usual = resources.settings.poll_after or resources.typical_durations.typical(
+    """When the provider is polled for a subject next, after `poll_count` polls that found nothing
+    new."""
+    typical = resources.settings.poll_after or resources.typical_durations.typical(
         subject.reference_type
     )
-    return now + timedelta(seconds=poll_delay(poll_count, usual, resources.random()))
+    return now + timedelta(seconds=poll_delay(poll_count, typical, resources.random()))

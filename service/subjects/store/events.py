@@ -10,7 +10,7 @@ from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.event import Event
 
-NOTIFY_CHANNEL = "callsheet_events"  # rung with each batch of events, for those who read along
+NOTIFY_CHANNEL = "callsheet_events"  # notified of each batch of events, for the event feed
 MAX_NOTIFY_BYTES = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
 
 _COLUMNS = {
@@ -27,8 +27,8 @@ _COLUMNS = {
     "callback_subscriber_id": "text",
     "callback_url": "text",
 }
-# Whether a subscriber s of the same account wants an event e: one of the subject b, or one about a
-# subscriber (e.about_subscriber_id), which all hear of but that one.
+# Whether a subscriber s of the same account wants an event e, which is about the subject b or about
+# another subscriber (e.about_subscriber_id).
 WANTS_EVENT = """
     (s.event_types IS NULL OR e.type = ANY (s.event_types))
     AND CASE WHEN e.subject_id IS NULL THEN s.id <> e.about_subscriber_id
@@ -36,9 +36,9 @@ WANTS_EVENT = """
         AND (s.tags IS NULL OR b.tags && s.tags)
     END
 """
-# Events, and a delivery for each subscriber that wants them. A delivery behind an unfinished one of
-# the same subject has no due time yet: what ends before it sets it. Of what is about a subscriber
-# each event is a sequence of its own, and the others hear of it.
+# Common table expressions that write events, and a delivery to each subscriber that wants them. A
+# delivery behind an unfinished one of its subject gets its due time when that one ends. Events
+# about a subscriber are not in order: each is a sequence of its own.
 WRITE_EVENTS = f"""
     -- 1 the events, as they were given
     new AS (
@@ -63,7 +63,7 @@ WRITE_EVENTS = f"""
         AND s.type <> 'callback'
         ORDER BY s.id FOR SHARE
     ),
-    -- 4 who is to be told of what: subscribers that want it, and its request's own callback_url
+    -- 4 the subscribers that want each event, and the callback_url of its subject's own request
     wanted AS (
         SELECT e.id, e.subject_id, e.sequence, e.delivery_id_prefix, e.created_at,
             s.id AS subscriber_id, s.ordering, NULL AS url
@@ -107,33 +107,33 @@ WRITE_EVENTS = f"""
         WHERE accounts IS NOT NULL
     )
 """  # noqa: S608 - only our own names are put in
-# What a statement with WRITE_EVENTS in it must select: how many deliveries were made. The notice is
-# in it, as what is not selected would not be sent.
+# What a statement with WRITE_EVENTS in it must select: how many deliveries were made. It selects
+# from `notified` too, since Postgres runs no SELECT in WITH that nobody reads.
 DELIVERIES_MADE = "(SELECT count(*) FROM added_deliveries) + 0 * (SELECT count(*) FROM notified)"
 _APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event to write."""
+    """An event to write, and whom to deliver it to beside the subscribers that want it."""
 
     event: Event
-    delivery_id_prefix: str  # the ids of its deliveries begin so
-    # The hidden subscriber of its subject's callback_url, and that URL; None: it is not told there.
+    delivery_id_prefix: str  # the ids of its deliveries begin with it
+    # Id of the hidden subscriber of the subject's callback_url, and that URL; None: has none.
     callback: tuple[str, str] | None = None
 
 
 def event_values(new: Sequence[NewEvent]) -> dict[str, Any]:
     """The parameters of WRITE_EVENTS."""
     return {
-        "new_events": encode_rows([_row(event) for event in new]),
-        "event_bodies": [event.event.body for event in new],
+        "new_events": encode_rows([_row(new_event) for new_event in new]),
+        "event_bodies": [new_event.event.body for new_event in new],
     }
 
 
-def _row(new: NewEvent) -> dict[str, Any]:
-    event = new.event
-    callback_subscriber_id, callback_url = new.callback or (None, None)
+def _row(new_event: NewEvent) -> dict[str, Any]:
+    event = new_event.event
+    callback_subscriber_id, callback_url = new_event.callback or (None, None)
     return {
         "id": event.id,
         "subject_id": event.subject_id,
@@ -141,7 +141,7 @@ def _row(new: NewEvent) -> dict[str, Any]:
         "sequence": event.sequence,
         "type": event.type,
         "created_at": event.created_at,
-        "delivery_id_prefix": new.delivery_id_prefix,
+        "delivery_id_prefix": new_event.delivery_id_prefix,
         "reference_type": event.reference_type,
         "tags": event.tags,
         "about_subscriber_id": event.about_subscriber_id,
@@ -151,6 +151,6 @@ def _row(new: NewEvent) -> dict[str, Any]:
 
 
 async def append(tx: Connection, new: Sequence[NewEvent]) -> int:
-    """Write events and their deliveries; how many deliveries. The caller made the subjects in
-    this very transaction: for moves of older ones see `moves.py`."""
+    """Write events and their deliveries, and return how many deliveries that made. The subjects
+    must be new in this transaction: transitions.py writes the events of older ones."""
     return int(await tx.scalar(_APPEND, event_values(new)))

@@ -1,5 +1,4 @@
-"""Subjects: read, locked and claimed. How they are made is in insert.py, how they move in
-moves.py."""
+"""Subjects, read and locked. intake/store/insert.py writes new ones, transitions.py their moves."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,23 +12,39 @@ from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
-STATE = [column.name for column in COLUMNS].index("state")
-
+COLUMN_NAMES = ", ".join(column.name for column in COLUMNS)
+_STATE_INDEX = [column.name for column in COLUMNS].index("state")
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
+_BY_ID = select(*COLUMNS).where(subjects.c.id == bindparam("subject_id"))
+_BY_ID_AND_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
+_LOCK = _BY_ID.with_for_update()
+_BY_IDS = text(f"""
+    SELECT {COLUMN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
+""")  # noqa: S608 - only our own column names are put in
 _BY_EXTERNAL_ID = text(f"""
     SELECT {", ".join(f"s.{column.name}" for column in COLUMNS)}
     FROM unnest(CAST(:accounts AS text[]), CAST(:external_ids AS text[]))
         AS given (account_id, external_id)
     JOIN subjects s ON s.account_id = given.account_id AND s.external_task_id = given.external_id
-""")  # noqa: S608 - only our own column names are put in
-_BY_IDS = text(f"""
-    SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
-    WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - likewise
-_BY_ID = select(*COLUMNS).where(subjects.c.id == bindparam("subject_id"))
-_BY_ID_AND_ACCOUNT = _BY_ID.where(subjects.c.account_id == bindparam("account"))
-_LOCK = _BY_ID.with_for_update()
+_ID_BY_PROVIDER_TASK = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
+# The order of the ids keeps two batches that share subjects from waiting for each other.
+_LOCK_ALL = text(f"""
+    SELECT {COLUMN_NAMES} FROM subjects
+    WHERE id = ANY (CAST(:ids AS text[]) || ARRAY(
+        SELECT id FROM subjects WHERE provider_task_id = ANY (CAST(:provider_task_ids AS text[]))
+    ))
+    ORDER BY id FOR UPDATE
+""")  # noqa: S608 - likewise
+
+
+async def get(tx: Connection, subject_id: str, account_id: str | None = None) -> Subject | None:
+    """The subject of this id; None if there is none, or if it is another account's than the given
+    one."""
+    if account_id is None:
+        return await _first(tx, _BY_ID, subject_id=subject_id)
+    return await _first(tx, _BY_ID_AND_ACCOUNT, subject_id=subject_id, account=account_id)
 
 
 async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
@@ -41,20 +56,19 @@ async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
 async def by_account_and_id(
     tx: Connection, wanted: Sequence[tuple[str, str]]
 ) -> list[Subject | None]:
-    """The subject of each account and id of ours, in the order given; None where the account has
-    none of this id."""
+    """The subject of each account id and subject id, in the order given; None where the account
+    has no subject of this id."""
     found = await by_ids(tx, [id_ for _, id_ in wanted])
-    some = [(account_id, found.get(id_)) for account_id, id_ in wanted]
     return [
-        subject if subject and subject.account_id == account_id else None
-        for account_id, subject in some
+        subject if (subject := found.get(id_)) and subject.account_id == account_id else None
+        for account_id, id_ in wanted
     ]
 
 
 async def by_external_id(
     tx: Connection, wanted: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Subject]:
-    """The subject of each account's id and external_task_id, where there is one."""
+    """The subject of each account id and external_task_id, where there is one."""
     values = {
         "accounts": [account_id for account_id, _ in wanted],
         "external_ids": [external_id for _, external_id in wanted],
@@ -63,41 +77,23 @@ async def by_external_id(
     return {(subject.account_id, str(subject.external_task_id)): subject for subject in found}
 
 
-async def get(tx: Connection, subject_id: str, account_id: str | None = None) -> Subject | None:
-    """By our id; with an account, only if it is that account's."""
-    if account_id is None:
-        return await _first(tx, _BY_ID, subject_id=subject_id)
-    return await _first(tx, _BY_ID_AND_ACCOUNT, subject_id=subject_id, account=account_id)
-
-
-async def lock(tx: Connection, subject_id: str) -> Subject | None:
-    """Read for writing: nobody else moves it until this transaction ends."""
-    return await _first(tx, _LOCK, subject_id=subject_id)
-
-
-_ID_BY_PROVIDER_TASK = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
-
-
 async def id_by_provider_task(tx: Connection, provider_task_id: str) -> str | None:
-    """Whose task that is."""
+    """The id of the subject that has this task of the provider's; None if no subject has it."""
     id_: str | None = await tx.scalar(_ID_BY_PROVIDER_TASK, {"task": provider_task_id})
     return id_
 
 
-# The order of the ids keeps two batches that share subjects from waiting for each other.
-_LOCK_ALL = text(f"""
-    SELECT {", ".join(column.name for column in COLUMNS)} FROM subjects
-    WHERE id = ANY (CAST(:ids AS text[]) || ARRAY(
-        SELECT id FROM subjects WHERE provider_task_id = ANY (CAST(:provider_task_ids AS text[]))
-    ))
-    ORDER BY id FOR UPDATE
-""")  # noqa: S608 - only our own column names are put in
+async def lock(tx: Connection, subject_id: str) -> Subject | None:
+    """The subject of this id, which nobody else moves until this transaction ends; None if there is
+    none."""
+    return await _first(tx, _LOCK, subject_id=subject_id)
 
 
 async def lock_all(
     tx: Connection, *, ids: Sequence[str], provider_task_ids: Sequence[str]
 ) -> list[Subject]:
-    """The same for several, by our ids and by the provider's."""
+    """The subjects that have one of these ids of ours or of the provider's, which nobody else moves
+    until this transaction ends."""
     values = {"ids": ids, "provider_task_ids": provider_task_ids}
     return [subject_of(row) for row in await tx.execute(_LOCK_ALL, values)]
 
@@ -108,7 +104,7 @@ async def _first(tx: Connection, statement: Select[Any], **values: str) -> Subje
 
 
 def subject_of(row: Sequence[Any]) -> Subject:
-    """The columns are those of COLUMNS, which are Subject's fields in their order."""
+    """The subject of a row of COLUMNS, which are Subject's fields in their order."""
     values = list(row)
-    values[STATE] = State(values[STATE])
+    values[_STATE_INDEX] = State(values[_STATE_INDEX])
     return Subject(*values)

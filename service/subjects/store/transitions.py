@@ -1,6 +1,5 @@
-"""Transitions of subjects: state, events and deliveries in one statement, guarded by what was read,
-and with them the callbacks that told of them. Nothing else changes a subject's state but the claim.
-"""
+"""Transitions of subjects: state, events, deliveries and the callbacks that led to them, in one
+statement guarded by what was read. Only a claim changes a subject's state otherwise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.subject import Subject
 from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 
-# What a transition may change, with its type.
+# The columns that a transition may change, with their types.
 MUTABLE_COLUMNS = {
     "state": "text",
     "version": "int",
@@ -35,11 +34,11 @@ MUTABLE_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A subject's way from one state to another."""
+    """A subject's move from one state to another."""
 
     before: Subject  # as it was read under its lock
-    after: Subject  # as it becomes
-    events: tuple[NewEvent, ...]  # the events that tell of it
+    after: Subject
+    events: tuple[NewEvent, ...]  # none if the move makes no event
 
 
 _CHANGES = ", ".join(f"{name} = transitions.{name}" for name in MUTABLE_COLUMNS)
@@ -60,10 +59,10 @@ _WRITE = text(f"""
 async def write(
     tx: Connection, transitions: Sequence[Transition], callbacks: Sequence[StoredCallback] = ()
 ) -> int:
-    """Write transitions of different subjects, and store callbacks of different keys; how many
-    deliveries were made.
+    """Write transitions, each of another subject, and store callbacks, each of another
+    deduplication key; return how many deliveries that made.
 
-    Callers hold the subjects' locks, so a guard that fails means a fault of ours, not a race:
+    The caller holds the subjects' locks, so a guard that fails is a fault of ours, not a race:
     RuntimeError, and nothing is written.
     """
     if not (transitions or callbacks):
@@ -73,19 +72,16 @@ async def write(
         "moved": [transition.before.id for transition in transitions],
     }
     values |= inbox.storing(callbacks) | event_values(
-        [new for transition in transitions for new in transition.events]
+        [event for transition in transitions for event in transition.events]
     )
-    moved, told = await tx.first(_WRITE, values)
+    moved, deliveries = await tx.first(_WRITE, values)
     if moved != len(transitions):
-        lost, all_ = len(transitions) - moved, len(transitions)
-        msg = f"{lost} of {all_} subjects were overtaken under their own lock"
+        msg = f"{len(transitions) - moved} of {len(transitions)} subjects changed under their lock"
         raise RuntimeError(msg)
-    return int(told)
+    return int(deliveries)
 
 
 def _row(transition: Transition) -> dict[str, Any]:
     before, after = transition.before, transition.after
-    row = {"id": before.id, "from_state": before.state, "from_version": before.version}
-    for name in MUTABLE_COLUMNS:
-        row[name] = getattr(after, name)
-    return row
+    guard = {"id": before.id, "from_state": before.state, "from_version": before.version}
+    return guard | {name: getattr(after, name) for name in MUTABLE_COLUMNS}
