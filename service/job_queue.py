@@ -26,7 +26,7 @@ REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 
 
 class Work(StrEnum):
-    """What there may be to do; the values are what is published on the doorbell."""
+    """What there may be to do; the values are what is published on the wake channel."""
 
     CHECK_MEDIA = "check_media"
     SUBMIT = "submit"

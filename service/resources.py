@@ -23,7 +23,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """`clock` gives aware UTC; `dice` a number in [0, 1); `chance` that many random bytes."""
+    """What the steps of one process share."""
 
     settings: Settings
     database: Database
@@ -40,9 +40,9 @@ class Resources:
     test_slots: Limiter
     queue_limit: QueueLimit
     callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
-    clock: Callable[[], datetime]
-    random: Callable[[], float]
-    random_bytes: Callable[[int], bytes]
+    clock: Callable[[], datetime]  # the time, aware and in UTC
+    random: Callable[[], float]  # a random number in [0, 1)
+    random_bytes: Callable[[int], bytes]  # so many random bytes, fit for secrets
 
     @property
     def callback_key(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The composition root: settings become resources here. The one clock, the one source of chance."""
+"""The composition root: settings become resources; it owns the clock and the random numbers."""
 
 import gc
 import json
@@ -33,7 +33,7 @@ from service.resources import Resources
 from service.settings import Settings, unknown_variables
 from service.subscribers.steps.send_test import MAX_TESTS, MAX_TESTS_PER_ACCOUNT
 
-CHANCE_BYTES = 1024  # fetched at a time
+BUFFER_BYTES = 1024  # fetched at a time
 COLLECT_AFTER = (10_000, 50, 100)  # objects; collections of the young; of the middle-aged
 log = structlog.get_logger()
 _RANDOM = random.SystemRandom()
@@ -55,7 +55,7 @@ class RandomBuffer:
 
     def __call__(self, count: int) -> bytes:
         if len(self._left) < count:
-            self._left = secrets.token_bytes(max(count, CHANCE_BYTES))
+            self._left = secrets.token_bytes(max(count, BUFFER_BYTES))
         taken, self._left = self._left[:count], self._left[count:]
         return taken
 

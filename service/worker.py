@@ -1,4 +1,4 @@
-"""The worker: drains its work loops, woken by the doorbell, and by a timer when nobody wakes it.
+"""The worker: drains its work loops, woken over Redis, and by a timer when nobody wakes it.
 
 A wake says only that there may be work; what it is, and whose turn, is read from Postgres.
 """
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 LOOK_UPS = 8  # at once in one worker; the provider does not charge for them
 DETACHED = 1000  # deliveries that wait for a slow subscriber; each is a connection and its buffers
-POLL_DELAY = 0.5  # seconds between looks into Redis while no bell rings; arq's own default
+POLL_DELAY = 0.5  # seconds between looks into Redis while no wake comes; arq's own default
 STOP_TIME = 5.0  # seconds that a claim under way gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
 JOB_TIME = 60.0  # seconds that arq gives a job; one that takes longer is given up
@@ -87,19 +87,19 @@ def make_work_loops(resources: Resources) -> WorkLoops:
 
 
 async def listen_for_wakes(name: str, loops: WorkLoops, pool: ArqRedis) -> None:
-    """Notify the loops whose work is named on the doorbell, as soon as it is.
+    """Notify the loops whose work is published on the wake channel, as soon as it is.
 
-    All are notified once the doorbell can be heard: what was published before then was not.
+    All are notified once it is subscribed: what was published before then was missed.
     """
-    async with pool.pubsub() as bell:
-        await bell.subscribe(wake_channel(name))
-        async for message in bell.listen():
+    async with pool.pubsub() as pubsub:
+        await pubsub.subscribe(wake_channel(name))
+        async for message in pubsub.listen():
             for work in _named(message):
                 loops[work].notify()
 
 
 def _named(message: dict[str, Any]) -> list[Work]:
-    """The work that a message of the doorbell names; every kind if it says that we hear it now."""
+    """The work that a message names; every kind, if the message says that we are subscribed."""
     if message["type"] == "subscribe":
         return list(Work)
     named = message["data"].decode(errors="replace").split(",")

@@ -146,7 +146,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
-    """Everything real, but the clock, which the test moves, and the dice, which show a half."""
+    """Everything real, but a clock that the test moves, and random numbers that are all a half."""
     async with open_resources(settings) as opened:
         yield replace(opened, clock=clock, random=lambda: 0.5)
 

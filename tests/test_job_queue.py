@@ -45,12 +45,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def bell(redis: ArqRedis) -> AsyncIterator[Callable[[], Any]]:
-    """Somebody who hears the doorbell."""
-    async with redis.pubsub(ignore_subscribe_messages=True) as heard:
-        await heard.subscribe(wake_channel(NAME))
-        await heard.get_message(timeout=5)
-        yield lambda: anext(aiter(heard.listen()))
+async def wakes(redis: ArqRedis) -> AsyncIterator[Callable[[], Any]]:
+    """A subscriber of the wake channel: each call waits for its next message."""
+    async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        await pubsub.subscribe(wake_channel(NAME))
+        await pubsub.get_message(timeout=5)
+        yield lambda: anext(aiter(pubsub.listen()))
 
 
 def lost(logged: list[EventDict]) -> int:
@@ -60,22 +60,22 @@ def lost(logged: list[EventDict]) -> int:
 async def test_a_wake_reaches_whoever_listens_and_leaves_nothing_behind(
     valkey_server: Server, redis: ArqRedis
 ) -> None:
-    async with WorkerNotifier(valkey_server.url, NAME) as one, bell(redis) as next_ring:
+    async with WorkerNotifier(valkey_server.url, NAME) as one, wakes(redis) as next_wake:
         for work in Work:
             one.wake(work)
-            assert (await next_ring())["data"] == work.encode()
+            assert (await next_wake())["data"] == work.encode()
         assert await redis.keys() == []
 
 
 async def test_wakes_that_gather_are_sent_together(valkey_server: Server, redis: ArqRedis) -> None:
-    async with WorkerNotifier(valkey_server.url, NAME) as one, bell(redis) as next_ring:
+    async with WorkerNotifier(valkey_server.url, NAME) as one, wakes(redis) as next_wake:
         for work in (Work.SUBMIT, Work.DELIVER, Work.SUBMIT):
             one.wake(work)
-        assert set((await next_ring())["data"].split(b",")) == {b"submit", b"deliver"}
+        assert set((await next_wake())["data"].split(b",")) == {b"submit", b"deliver"}
 
 
 def test_what_is_published_stays_as_it_is() -> None:
-    """A process of another release hears and rings by these."""
+    """A process of another release wakes and is woken by these."""
     assert {work.name: work.value for work in Work} == {
         "CHECK_MEDIA": "check_media",
         "SUBMIT": "submit",
@@ -108,9 +108,9 @@ async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
             await wait_until(lambda: lost(logged) > 0)
             server.start()
             assert await one.reachable()
-            async with await _pool(server) as back, bell(back) as next_ring:
+            async with await _pool(server) as back, wakes(back) as next_wake:
                 one.wake(Work.DELIVER)
-                heard = await next_ring()
+                heard = await next_wake()
                 assert heard["data"] == b"deliver", "what was lost is not sent later"
 
 

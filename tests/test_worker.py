@@ -55,7 +55,7 @@ async def test_a_wake_alone_carries_a_subject_to_its_end(
     assert await api.violations() == []
 
 
-async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_doorbell_is_heard_again(
+async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_channel_is_heard_again(
     api: Api, redis: ArqRedis
 ) -> None:
     settings = settings_without_sweeps(api)
@@ -99,7 +99,7 @@ async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> 
     assert not pending
 
 
-async def test_nonsense_on_the_doorbell_is_passed_over(api: Api, redis: ArqRedis) -> None:
+async def test_nonsense_on_the_wake_channel_is_passed_over(api: Api, redis: ArqRedis) -> None:
     settings = settings_without_sweeps(api)
     async with running_worker(settings):
         await wait_until_listening(settings)

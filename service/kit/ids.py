@@ -1,6 +1,6 @@
-"""Identifiers: a prefix that says what it names, then 48 bits of time and 80 of chance.
+"""Ids as ULIDs are: a prefix that says what is named, 48 bits of time, 80 random bits.
 
-They sort by the time of their making (as ULIDs do), so new rows land at the end of an index.
+They sort by the time they were made at, so new rows land at the end of an index.
 """
 
 from datetime import datetime
@@ -10,17 +10,17 @@ RANDOM_BYTES = 10
 ID_LENGTH = 26  # characters after the prefix: 130 bits hold 128
 
 
-def new_id(prefix: str, now: datetime, chance: bytes) -> str:
-    """`prefix` + `_` + 26 characters; `chance` is CHANCE_BYTES random bytes."""
-    return _encode(prefix, now.timestamp(), int.from_bytes(chance))
+def new_id(prefix: str, now: datetime, random_bytes: bytes) -> str:
+    """An id: `prefix`, `_` and ID_LENGTH characters; it takes RANDOM_BYTES random bytes."""
+    return _encode(prefix, now.timestamp(), int.from_bytes(random_bytes))
 
 
 def first_id(prefix: str, at: float) -> str:
-    """The least of the ids that are made from this time on, in Unix seconds."""
+    """The least id that can be made at this time (Unix seconds) or later."""
     return _encode(prefix, max(0.0, at), 0)
 
 
-def _encode(prefix: str, at: float, chance: int) -> str:
-    value = (int(at * 1000) << 80) | chance
+def _encode(prefix: str, at: float, random_bits: int) -> str:
+    value = (int(at * 1000) << 80) | random_bits
     digits = [ALPHABET[(value >> shift) & 31] for shift in range((ID_LENGTH - 1) * 5, -1, -5)]
     return f"{prefix}_{''.join(digits)}"

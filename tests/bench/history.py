@@ -17,8 +17,8 @@ SUBJECTS = 1_000_000
 SPAN = timedelta(days=30)  # over which they were made, the last an hour ago
 RECENT = timedelta(hours=1)
 
-# The time of an id is its first ten digits of five bits; see kit/ids.py. Its chance is written
-# with the 16 digits of hex alone, which are as good for an index.
+# The time of an id is its first ten digits of five bits; see kit/ids.py. Its random part is
+# written with the 16 digits of hex alone, which are as good for an index.
 _TIME = " || ".join(
     f"substr('{ALPHABET}', ((ms >> {shift}) & 31)::int + 1, 1)" for shift in range(45, -1, -5)
 )

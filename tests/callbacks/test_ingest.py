@@ -220,13 +220,13 @@ async def test_a_parked_callback_at_the_common_address_has_the_provider_asked_to
 
 
 async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: Clock) -> None:
-    rung: list[Work] = []
-    api.resources.worker_notifier.listen(rung.append)
+    woken: list[Work] = []
+    api.resources.worker_notifier.listen(woken.append)
     subject_id = await submitted(api)
-    rung.clear()
+    woken.clear()
     clock.advance(1)
     await verdict(api, subject_id, older_callback(subject_id))
-    assert rung == [Work.SUBMIT]
+    assert woken == [Work.SUBMIT]
     assert State(await state(api, subject_id)) is State.SUCCEEDED
 
 

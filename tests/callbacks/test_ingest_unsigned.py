@@ -35,12 +35,12 @@ async def test_a_hint_moves_nothing_but_has_the_provider_asked(
     subject_id = await sent(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
     await provider.ended(subject_id)
-    rung: list[Work] = []
-    api.resources.worker_notifier.listen(rung.append)
+    woken: list[Work] = []
+    api.resources.worker_notifier.listen(woken.append)
     answer = await hint(api, subject_id, older_callback(subject_id, "failed", task=task))
     assert (answer.status_code, answer.json()) == (200, {"verdict": "hint"})
     assert (await api.read(subject_id))["state"] == "submitted"
-    assert rung == [Work.RECONCILE]
+    assert woken == [Work.RECONCILE]
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["state"] == "succeeded", "as the provider has it"
     assert await api.types(subject_id) == ["queued", "submitted", "succeeded"]

@@ -137,11 +137,11 @@ async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api)
     await unknown(api, TASK_ID, "msg_1")
     await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
     subject_id = await appeared(api, TASK_ID)
-    rung: list[Work] = []
-    api.resources.worker_notifier.listen(rung.append)
+    woken: list[Work] = []
+    api.resources.worker_notifier.listen(woken.append)
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"msg_1": "hint"}
-    assert rung == [Work.RECONCILE]
+    assert woken == [Work.RECONCILE]
     assert (await api.read(subject_id))["state"] == "submitted"
 
 

@@ -50,12 +50,12 @@ class Posted:
 class Sender:
     """Writes of those subjects of which the subscriber has heard: what it heard is committed."""
 
-    def __init__(self, world: World, heard: Hearing, dice: random.Random) -> None:
+    def __init__(self, world: World, heard: Hearing, rng: random.Random) -> None:
         env = world.stack.env
         vault = Encryptor(b64decode(env["CALLSHEET_SECRET_KEY"]), secrets.token_bytes)
         self._address_key = vault.derive("callback addresses")
         self._key = parse_whsec(env["CALLSHEET_WEBHOOK_SECRETS"])
-        self._world, self._heard, self._dice = world, heard, dice
+        self._world, self._heard, self._rng = world, heard, rng
         self._sent: list[Letter] = []
         self._taken_ids: list[str] = []  # forged before their true message is written
         self.posted: list[Posted] = []
@@ -87,10 +87,10 @@ class Sender:
 
     async def send_for_ever(self) -> None:
         while True:
-            letter = await self.writers[self._dice.choice(list(self.writers))]()
+            letter = await self.writers[self._rng.choice(list(self.writers))]()
             if letter is not None:
-                await self._send(letter, patient=self._dice.random() < 0.5)
-            await asyncio.sleep(self._dice.uniform(0, PAUSE))
+                await self._send(letter, patient=self._rng.random() < 0.5)
+            await asyncio.sleep(self._rng.uniform(0, PAUSE))
 
     async def _send(self, letter: Letter, *, patient: bool) -> None:
         """Once; if `patient`, until it is answered for good."""
@@ -121,12 +121,12 @@ class Sender:
         return known and self._genuine("true, to no address", known[1], "")
 
     async def _again(self) -> Letter | None:
-        return replace(self._dice.choice(self._sent), kind="again") if self._sent else None
+        return replace(self._rng.choice(self._sent), kind="again") if self._sent else None
 
     async def _anew(self) -> Letter | None:
         if not self._sent:
             return None
-        old = self._dice.choice(self._sent)
+        old = self._rng.choice(self._sent)
         return self._signed("again, by another id", old.body, old.address)
 
     async def _contradicting(self) -> Letter | None:
@@ -144,7 +144,7 @@ class Sender:
         return self._genuine("astray", self._lie(known[1]), self._address(other[0]))
 
     async def _unknown(self) -> Letter | None:
-        task = str(self._dice.randrange(10**17, 10**18))
+        task = str(self._rng.randrange(10**17, 10**18))
         return self._genuine("unknown", {"task_id": task, "task_status": "processing"}, "")
 
     async def _forged(self) -> Letter | None:
@@ -153,8 +153,8 @@ class Sender:
     async def _forged_id(self) -> Letter | None:
         """Under the id of a message that was sent, or is to be sent later."""
         message_id = self._new_id()
-        if self._sent and self._dice.random() < 0.5:
-            message_id = self._dice.choice(self._sent).id
+        if self._sent and self._rng.random() < 0.5:
+            message_id = self._rng.choice(self._sent).id
         else:
             self._taken_ids.append(message_id)
         key = secrets.token_bytes(32)
@@ -189,13 +189,13 @@ class Sender:
         known = [one for one, subject in self._heard.last.items() if subject[name]]
         if not known:
             return None
-        chosen = self._dice.choice(known)
+        chosen = self._rng.choice(known)
         return chosen, await self._world.asked(f"/{chosen}")
 
     def _lie(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The opposite end; of what has not ended, either."""
-        status = OPPOSITE.get(record["task_status"]) or self._dice.choice(list(OPPOSITE))
-        element = {"element_id": self._dice.randrange(10**17, 10**18), "element_name": "Nobody"}
+        status = OPPOSITE.get(record["task_status"]) or self._rng.choice(list(OPPOSITE))
+        element = {"element_id": self._rng.randrange(10**17, 10**18), "element_name": "Nobody"}
         lie = {**record, "task_status": status, "updated_at": record["updated_at"] + 1}
         lie["task_result"] = {"elements": [element] if status == "succeed" else []}
         return lie
@@ -225,4 +225,4 @@ class Sender:
         return "/" + callback_token(self._address_key, subject_id)
 
     def _new_id(self) -> str:
-        return f"msg_{self._dice.getrandbits(64):016x}"
+        return f"msg_{self._rng.getrandbits(64):016x}"

@@ -19,7 +19,7 @@ SUBJECTS = 300
 CALLERS = 12  # who create them
 SENDERS = 4
 LOST = 0.3
-# What befalls a subject's callbacks beside the loss, each with its chance; they add up.
+# What befalls a subject's callbacks beside the loss, each with its probability; they add up.
 TROUBLES: tuple[tuple[float, dict[str, object]], ...] = (
     (0.4, {"duplicate": 2}),
     (0.2, {"duplicate": 3, "fresh_ids": True}),
@@ -55,21 +55,21 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield one
 
 
-def rules(dice: random.Random) -> dict[str, dict[str, object]]:
+def rules(rng: random.Random) -> dict[str, dict[str, object]]:
     """What goes wrong with each subject's task, by the subject's name, and how long it takes."""
     made: dict[str, dict[str, object]] = {}
     for number in range(SUBJECTS):
-        begins = dice.uniform(1, 4)
+        begins = rng.uniform(1, 4)
         rule: dict[str, object] = {
             "element_name": f"subject {number}",
             "times": None,
             "lose_share": LOST,
-            "callback_delay": dice.uniform(0, 0.2),
+            "callback_delay": rng.uniform(0, 0.2),
             "processing_after": begins,
-            "finished_after": begins + dice.uniform(3, 6),
+            "finished_after": begins + rng.uniform(3, 6),
         }
-        for chance, trouble in TROUBLES:
-            if dice.random() < chance:
+        for probability, trouble in TROUBLES:
+            if rng.random() < probability:
                 rule |= trouble
         made[f"subject {number}"] = rule
     return made
@@ -82,17 +82,15 @@ async def create(world: World, names: Sequence[str], made: dict[str, str]) -> No
         made[await world.accepted(body | {"element_name": name}, key=name)] = name
 
 
-async def blow(stack: Stack, sender: Sender, dice: random.Random) -> None:
+async def blow(stack: Stack, sender: Sender, rng: random.Random) -> None:
     """Every so often somebody falls, in the middle of the callbacks, and gets up again."""
     for fallen in BLOWS:
         await sender.go_on(BETWEEN)
-        await asyncio.sleep(dice.uniform(0.5, 1.5))
+        await asyncio.sleep(rng.uniform(0.5, 1.5))
         await asyncio.gather(*(asyncio.to_thread(stack.child(name).restart) for name in fallen))
 
 
-async def storm(
-    world: World, heard: Hearing, sender: Sender, dice: random.Random
-) -> dict[str, str]:
+async def storm(world: World, heard: Hearing, sender: Sender, rng: random.Random) -> dict[str, str]:
     """The names of the subjects that were made in it, by their ids; all have ended."""
     made: dict[str, str] = {}
     names = [f"subject {number}" for number in range(SUBJECTS)]
@@ -108,7 +106,7 @@ async def storm(
             group.create_task(create(world, names[first::CALLERS], made))
         sending = [group.create_task(sender.send_for_ever()) for _ in range(SENDERS)]
         await until(many_are_made)
-        await blow(world.stack, sender, dice)
+        await blow(world.stack, sender, rng)
         await until(all_have_ended)
         for one in sending:
             one.cancel()
@@ -188,13 +186,13 @@ def believed(posted: list[Posted], kept: list[dict[str, Any]]) -> set[Posted]:
 async def test_after_a_storm_of_callbacks_what_got_a_200_is_kept_and_no_lie_is_believed(
     running: Stack,
 ) -> None:
-    dice = random.Random(SEED)  # noqa: S311 - the same storm every time
+    rng = random.Random(SEED)  # noqa: S311 - the same storm every time
     async with World.of(running) as world, hearing(world) as heard:
-        faults = rules(dice)
+        faults = rules(rng)
         await world.faults(list(faults.values()))
         await world.settings(callback_retries=[0.5, 1, 2, 4])
-        sender = Sender(world, heard, dice)
-        made = await storm(world, heard, sender, dice)
+        sender = Sender(world, heard, rng)
+        made = await storm(world, heard, sender, rng)
         await until(world.none_waits)
 
         subjects = await everyone(world)

@@ -39,21 +39,21 @@ SETTINGS = {
 }
 
 
-async def blow(stack: Stack, dice: random.Random, workers: Sequence[Child]) -> None:
+async def blow(stack: Stack, rng: random.Random, workers: Sequence[Child]) -> None:
     """One thing goes wrong and, where it must, is put right."""
-    one = dice.choice(workers)
-    match dice.choice(["kill worker", "stop worker", "kill web", "kill valkey"]):
+    one = rng.choice(workers)
+    match rng.choice(["kill worker", "stop worker", "kill web", "kill valkey"]):
         case "kill worker":
             await asyncio.to_thread(one.restart)
         case "stop worker":
             one.send(signal.SIGSTOP)
-            await asyncio.sleep(LEASE * dice.uniform(0.2, 1.3))
+            await asyncio.sleep(LEASE * rng.uniform(0.2, 1.3))
             one.send(signal.SIGCONT)
         case "kill web":
             await asyncio.to_thread(stack.child("web").restart)
         case _:
             await asyncio.to_thread(stack.child("valkey").restart)
-    await asyncio.sleep(dice.uniform(0, 0.5))
+    await asyncio.sleep(rng.uniform(0, 0.5))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.mark.timeout(150)
 async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
-    dice = random.Random(SEED)  # noqa: S311 - the same storm every time
+    rng = random.Random(SEED)  # noqa: S311 - the same storm every time
     async with World.of(running) as world, hearing(world) as heard:
         for name, rule in TROUBLES.items():
             if rule:
@@ -72,7 +72,7 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         workers = [running.child("worker"), running.add("worker-2", "worker")]
         workers[1].start()
         names = [list(TROUBLES)[number % len(TROUBLES)] for number in range(SUBJECTS)]
-        dice.shuffle(names)
+        rng.shuffle(names)
 
         async def load() -> dict[str, str]:
             """A subject every so often, as long as the storm blows."""
@@ -84,7 +84,7 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
 
         loading = asyncio.create_task(load())
         for _ in range(BLOWS):
-            await blow(running, dice, workers)
+            await blow(running, rng, workers)
         made = await loading
         assert len(made) == SUBJECTS
 

@@ -63,13 +63,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield one
 
 
-def sometimes(dice: random.Random, share: float, *manners: Manner) -> Iterator[Manner]:
-    """One of these, with that chance, and otherwise it accepts."""
+def sometimes(rng: random.Random, share: float, *manners: Manner) -> Iterator[Manner]:
+    """One of these, with probability `share`; otherwise it accepts."""
     while True:
-        yield dice.choice(manners) if dice.random() < share else sub.ACCEPT
+        yield rng.choice(manners) if rng.random() < share else sub.ACCEPT
 
 
-def crowd(dice: random.Random) -> dict[str, Subscriber]:
+def crowd(rng: random.Random) -> dict[str, Subscriber]:
     """By their names."""
     well = repeat(sub.ACCEPT)
     gone = chain(repeat(sub.ACCEPT, 60), repeat(sub.GONE))
@@ -77,15 +77,15 @@ def crowd(dice: random.Random) -> dict[str, Subscriber]:
     made = [
         Subscriber("healthy", well),
         Subscriber("slow, v1a too", repeat(sub.ACCEPT_LATE), signatures=["v1", "v1a"]),
-        Subscriber("hanging", sometimes(dice, 0.03, sub.HANG)),
-        Subscriber("resetting", sometimes(dice, 0.2, sub.RESET, sub.BREAK_OFF)),
+        Subscriber("hanging", sometimes(rng, 0.03, sub.HANG)),
+        Subscriber("resetting", sometimes(rng, 0.2, sub.RESET, sub.BREAK_OFF)),
         Subscriber("in phases", cycle(PHASES)),
         Subscriber("down", well),
         Subscriber("gone", gone),
-        Subscriber("rambling", sometimes(dice, 0.04, *rambling)),
-        Subscriber("without order", sometimes(dice, 0.2, sub.FAIL), order="none"),
-        Subscriber("two at once", sometimes(dice, 0.05, sub.FAIL), concurrency=2),
-        Subscriber("at a rate", sometimes(dice, 0.05, sub.FAIL), rate=60),
+        Subscriber("rambling", sometimes(rng, 0.04, *rambling)),
+        Subscriber("without order", sometimes(rng, 0.2, sub.FAIL), order="none"),
+        Subscriber("two at once", sometimes(rng, 0.05, sub.FAIL), concurrency=2),
+        Subscriber("at a rate", sometimes(rng, 0.05, sub.FAIL), rate=60),
     ]
     return {one.name: one for one in made}
 
@@ -108,8 +108,8 @@ async def subscribed(world: World, some: Mapping[str, Subscriber]) -> AsyncItera
 class Storm:
     """What befalls the service, and `down`; how subjects are made meanwhile."""
 
-    def __init__(self, world: World, some: Mapping[str, Subscriber], dice: random.Random) -> None:
-        self._world, self._some, self._dice = world, some, dice
+    def __init__(self, world: World, some: Mapping[str, Subscriber], rng: random.Random) -> None:
+        self._world, self._some, self._rng = world, some, rng
         self._over = False
         self.made: list[str] = []
         self.gone_at = float("inf")
@@ -150,10 +150,10 @@ class Storm:
     async def _create(self, number: int) -> None:
         body = request_body()
         while len(self.made) < LEAST or not self._over:
-            name = FAILS if self._dice.random() < 0.2 else "Ada"
+            name = FAILS if self._rng.random() < 0.2 else "Ada"
             key = f"{number}-{len(self.made)}"
             self.made.append(await self._world.accepted(body | {"element_name": name}, key))
-            await asyncio.sleep(self._dice.uniform(0, 2 * PAUSE))
+            await asyncio.sleep(self._rng.uniform(0, 2 * PAUSE))
 
     async def _go_on(self) -> None:
         """Wait until so many more events have been taken, and a moment. Of what workers held that
@@ -165,7 +165,7 @@ class Storm:
             return len(healthy.arrivals) >= least
 
         await until(is_enough, LONG)
-        await asyncio.sleep(self._dice.uniform(0, 0.5))
+        await asyncio.sleep(self._rng.uniform(0, 0.5))
 
     async def _stopped(self, worker: Child) -> set[Held]:
         """Stopped, with several requests sent and not recorded: all that it holds then. No other
@@ -177,7 +177,7 @@ class Storm:
             if sum(one[:2] in came for one in held) >= SENT_LEAST:
                 return held
             worker.send(signal.SIGCONT)
-            await asyncio.sleep(self._dice.uniform(0, 0.05))
+            await asyncio.sleep(self._rng.uniform(0, 0.05))
 
     async def _held(self) -> set[Held]:
         return {
@@ -243,12 +243,12 @@ def report(some: Mapping[str, Subscriber], events: int) -> str:
 async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_order(
     running: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dice = random.Random(SEED)  # noqa: S311 - the same storm every time
-    some = crowd(dice)
+    rng = random.Random(SEED)  # noqa: S311 - the same storm every time
+    some = crowd(rng)
     async with World.of(running) as world, subscribed(world, some):
         await world.settings(processing_after=0.3, finished_after=0.8)
         await world.fault(element_name=FAILS, times=None, fail="the face is not to be seen")
-        storm = Storm(world, some, dice)
+        storm = Storm(world, some, rng)
         await storm.blow()
         events = await everything_is_told(world)
         with capsys.disabled():

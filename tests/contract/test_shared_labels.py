@@ -1,5 +1,5 @@
 """Labels that processes and operators share, letter by letter: a process of another release locks,
-rings and enqueues by these, ids of stored rows begin with them, and alerts are set on the actions.
+wakes and enqueues by these, ids of stored rows begin with them, and alerts are set on the actions.
 """
 
 import re

@@ -56,8 +56,8 @@ def test_retry_after_puts_an_attempt_off_within_bounds(
     st.lists(st.floats(0, 1e9), max_size=10), st.integers(1, 12), jitter, st.none() | st.floats(0)
 )
 def test_a_delivery_never_waits_beyond_its_bounds(
-    schedule: list[float], made: int, chance: float, asked: float | None
+    schedule: list[float], made: int, random: float, asked: float | None
 ) -> None:
-    wait = retry_delay(schedule, made, chance, asked)
+    wait = retry_delay(schedule, made, random, asked)
     assert (wait is None) == (made > len(schedule))
     assert 0 <= (wait or 0) <= max(3600, *(2 * entry for entry in schedule), 0)

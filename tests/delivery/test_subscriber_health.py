@@ -26,7 +26,7 @@ from tests.support.subjects import NOW
 
 DAY = 86_400.0
 THRESHOLDS = FailureThresholds(failing_after=DAY / 2, disable_after=5 * DAY)
-HALF = 0.5  # dice that leave a delay as it is
+HALF = 0.5  # the random number that leaves a delay as it is
 
 
 def after(seconds: float, **what: object) -> AttemptResult:

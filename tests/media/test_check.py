@@ -251,7 +251,9 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
             tries,
             None,
         )
-        assert (row["media_check_at"] - clock()).total_seconds() == wait, "as the dice show a half"
+        assert (row["media_check_at"] - clock()).total_seconds() == wait, (
+            "the random number is a half"
+        )
         clock.advance(wait - 0.1)
         await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)

@@ -64,7 +64,7 @@ async def looked_at(resources: Resources, subject_id: str) -> None:
 
 @asynccontextmanager
 async def draining(resources: Resources) -> AsyncIterator[None]:
-    """A worker's part that looks, rung by its timer; what it has begun is cut off at the end."""
+    """A worker's part that looks, woken by its timer; what it has begun is cut off at the end."""
     loop: WorkLoop[ClaimedMediaCheck] = worker.make_work_loops(resources)[Work.CHECK_MEDIA]
     running = asyncio.create_task(loop.run(0.01))
     try:

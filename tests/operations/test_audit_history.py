@@ -37,11 +37,11 @@ class Heard:
 
 
 class History:
-    """What happens to the subscribers and subjects of one account, chosen by chance."""
+    """What happens to the subscribers and subjects of one account, chosen at random."""
 
     def __init__(self, api: Api, seed: int) -> None:
         self.api = api
-        self.chance = random.Random(seed)  # noqa: S311 - no secret
+        self.rng = random.Random(seed)  # noqa: S311 - no secret
         self.subscribers: dict[str, Heard] = {}
         self.subjects: list[str] = []
         self.called_back: set[str] = set()
@@ -54,17 +54,17 @@ class History:
         if self.subscribers:
             moves += [self.pause, self.change, self.disable, self.come_back]
             moves += [self.remove, self.tell, self.replay, self.create]
-        await self.chance.choice(moves)()
+        await self.rng.choice(moves)()
         await self._note()
 
     def any(self) -> str:
-        return self.chance.choice(sorted(self.subscribers))
+        return self.rng.choice(sorted(self.subscribers))
 
     def wish(self) -> dict[str, Any]:
         return {
-            "event_types": self.chance.choice(TYPES),
-            "tags": self.chance.choice(TAGS),
-            "reference_types": self.chance.choice(KINDS),
+            "event_types": self.rng.choice(TYPES),
+            "tags": self.rng.choice(TAGS),
+            "reference_types": self.rng.choice(KINDS),
         }
 
     async def subscribe(self) -> None:
@@ -73,16 +73,16 @@ class History:
         self.subscribers[made["id"]] = Heard(wish)
 
     async def create(self) -> None:
-        tag = self.chance.choice(["o_101", "o_102", "o_104"])
-        url = self.chance.choice([{}, {"callback_url": NOBODY}])
+        tag = self.rng.choice(["o_101", "o_102", "o_104"])
+        url = self.rng.choice([{}, {"callback_url": NOBODY}])
         subject = await self.api.create(tag_list=[{"tag_id": tag}], **url)
         self.subjects.append(subject["id"])
         if url:
             self.called_back.add(subject["id"])
 
     async def advance(self) -> None:
-        subject = self.chance.choice(self.subjects)
-        signal = self.chance.choice([Signal.SUBMITTED, Signal.PROCESSING])
+        subject = self.rng.choice(self.subjects)
+        signal = self.rng.choice([Signal.SUBMITTED, Signal.PROCESSING])
         await transition(
             self.api.resources, subject, StatusUpdate(signal, provider_task_id=subject)
         )
@@ -90,12 +90,12 @@ class History:
     async def pause(self) -> None:
         id_ = self.any()
         if not self.subscribers[id_].disabled:
-            await self.patch(id_, state=self.chance.choice(["paused", "active"]))
+            await self.patch(id_, state=self.rng.choice(["paused", "active"]))
 
     async def come_back(self) -> None:
         id_ = self.any()
         if self.subscribers[id_].disabled:
-            await self.patch(id_, state=self.chance.choice(["paused", "active"]))
+            await self.patch(id_, state=self.rng.choice(["paused", "active"]))
             self.subscribers[id_] = Heard(self.subscribers[id_].wish)
 
     async def change(self) -> None:

@@ -46,8 +46,8 @@ def test_a_long_task_is_first_asked_for_near_its_usual_end_and_then_at_the_cap()
 
 @given(st.integers(0, 10**30), st.floats(0, 1e9), st.floats(0, 1, exclude_max=True))
 def test_look_ups_are_never_in_a_loop_nor_beyond_the_cap(
-    made: int, usual: float, chance: float
+    made: int, usual: float, random: float
 ) -> None:
-    spacing = poll_delay(made, usual, chance)
+    spacing = poll_delay(made, usual, random)
     ceiling = MAX_POLL_DELAY if made else max(usual, MIN_POLL_DELAY) * 1.2
     assert MIN_POLL_DELAY * 0.79 <= spacing <= ceiling * 1.001

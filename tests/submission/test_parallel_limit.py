@@ -43,12 +43,12 @@ class Simulation:
     moments: list[Moment] = field(default_factory=list)
 
     def run(self, seconds: float) -> list[Moment]:
-        dice = random.Random(self.seed)  # noqa: S311 - a simulation that can be repeated
+        rng = random.Random(self.seed)  # noqa: S311 - a simulation that can be repeated
         for number in range(int(seconds / STEP)):
             at = number * STEP
             self.running = [end for end in self.running if end > at]
             refusals = self._hear(at)
-            sent = self._send(at, dice)
+            sent = self._send(at, rng)
             self.moments.append(Moment(at, self.given(at), len(self.running), sent, refusals))
         return self.moments
 
@@ -65,12 +65,12 @@ class Simulation:
             )
         return len(heard)
 
-    def _send(self, at: float, dice: random.Random) -> int:
+    def _send(self, at: float, rng: random.Random) -> int:
         allowed = current_limit(self.learnt, self.most, NOW + timedelta(seconds=at))
         free = max(0, allowed - len(self.running) - len(self.hearing))
         for _ in range(free):
             if len(self.running) < self.given(at):
-                self.running.append(at + TRIP + dice.uniform(1, 3))
+                self.running.append(at + TRIP + rng.uniform(1, 3))
             else:
                 self.hearing.append((at + TRIP, at))
         return free
@@ -91,10 +91,10 @@ def stairs(*steps: tuple[float, int]) -> Callable[[float], int]:
 
 def shared(total: int, seed: int) -> Callable[[float], int]:
     """What other clients leave of a pack: they take a few places more or fewer every second."""
-    dice = random.Random(seed)  # noqa: S311 - a simulation that can be repeated
+    rng = random.Random(seed)  # noqa: S311 - a simulation that can be repeated
     taken = [total // 3]
     for _ in range(1000):
-        taken.append(min(total - 2, max(0, taken[-1] + dice.choice((-1, 0, 0, 1)))))
+        taken.append(min(total - 2, max(0, taken[-1] + rng.choice((-1, 0, 0, 1)))))
     return lambda at: total - taken[int(at)]
 
 
@@ -136,8 +136,8 @@ def test_a_provider_that_gives_nothing_is_asked_at_most_once_a_second_and_again_
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_never_exceeds_the_most_and_never_starves(seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311 - a simulation that can be repeated
-    steps = [(float(since), dice.randint(1, 30)) for since in range(0, 600, 5)]
+    rng = random.Random(seed)  # noqa: S311 - a simulation that can be repeated
+    steps = [(float(since), rng.randint(1, 30)) for since in range(0, 600, 5)]
     moments = Simulation(stairs(*steps), 20, seed).run(600)
     assert max(one.running for one in moments) <= 20
     for start in range(0, 600, 10):

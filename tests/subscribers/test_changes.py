@@ -227,10 +227,10 @@ async def test_a_paused_subscriber_gets_what_it_missed_once_it_is_active(
     await api.create()
     await api.work(Work.DELIVER)
     assert subscriber.got == []
-    rung: list[Work] = []
-    api.resources.worker_notifier.listen(rung.append)
+    woken: list[Work] = []
+    api.resources.worker_notifier.listen(woken.append)
     assert (await changed(api, made, state="active"))["state"] == "active"
-    assert Work.DELIVER in rung
+    assert Work.DELIVER in woken
     await api.work(Work.DELIVER)
     assert len(subscriber.got) == 1
 

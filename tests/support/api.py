@@ -48,7 +48,7 @@ class Api:
         return body
 
     async def work(self, *kinds: Work) -> None:
-        """Do once what a worker does when rung: all kinds, or those given."""
+        """Do once what a worker does when woken: all kinds, or those given."""
         loops = make_work_loops(self.resources)
         await expired_leases_and_deadlines.sweep(self.resources)
         for kind in kinds or Work:

@@ -30,12 +30,12 @@ async def running_worker(settings: Settings) -> AsyncIterator[asyncio.Event]:
 
 
 async def wait_until_listening(settings: Settings) -> None:
-    """Wait until a worker hears the doorbell."""
+    """Wait until a worker listens on the wake channel."""
     pool = await create_pool(redis_settings(settings.redis_url))
-    bell = wake_channel(settings.queue_name)
+    channel = wake_channel(settings.queue_name)
 
     async def heard() -> bool:
-        return bool((await pool.pubsub_numsub(bell))[0][1])
+        return bool((await pool.pubsub_numsub(channel))[0][1])
 
     try:
         await wait_until(heard)

@@ -5,8 +5,8 @@ all once it fails again and again: then the circuit breaker opens, and after a w
 delivery through as a probe. If failures go on, the account is notified, and later the subscriber is
 disabled; 410 Gone disables it at once.
 
-Pure, with time and chance as arguments: the results of attempts are applied to the subscriber's
-health in the order in which they are recorded.
+Pure, with the time and a random number as arguments: the results of attempts are applied to the
+subscriber's health in the order in which they are recorded.
 """
 
 from collections.abc import Iterable

@@ -72,15 +72,15 @@ class SSEStream(FeedReader):
         "_write",
     )
 
-    def __init__(self, hub: EventHub, feed: Feed, after: Position, dice: float) -> None:
+    def __init__(self, hub: EventHub, feed: Feed, after: Position, random: float) -> None:
         super().__init__(feed.account_id, feed.subject_id, after)
         of_subject = feed.subject_id is not None
         self._write = WRITE[of_subject]
         if feed.account is not None:
             self._write = partial(frames, of_subject=of_subject, account=feed.account)
         self._hub = hub
-        self._retry = int(RETRY[0] + dice * (RETRY[1] - RETRY[0]))
-        self._until = asyncio.get_running_loop().time() + LIFE * (1 - dice / 2)
+        self._retry = int(RETRY[0] + random * (RETRY[1] - RETRY[0]))
+        self._until = asyncio.get_running_loop().time() + LIFE * (1 - random / 2)
         self._wire: BoundedHttpProtocol | None = None
         self._send: Send | None = None  # None: before, and when it is over
         self._pump: asyncio.Task[None] | None = None
