@@ -170,7 +170,7 @@ async def test_a_request_that_another_back_end_enqueues_is_accepted_once(
             results.append(await job.result(timeout=10, poll_delay=0.01))
             await redis.delete("arq:result:one")
         first, second = (result["subject"] for result in results)
-        assert (await api.ended(first["id"]))["element_name"] == "Ada"
+        assert (await api.wait_until_finished(first["id"]))["element_name"] == "Ada"
     assert first["id"] == second["id"]
     assert len(await fetch(api.resources, "SELECT id FROM subjects")) == 1
 

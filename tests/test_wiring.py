@@ -52,7 +52,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 async def test_a_pair_of_keys_is_as_good_as_one(api: Api) -> None:
     subject = await api.create()
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject["id"]))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject["id"]))["state"] == "succeeded"
 
 
 def test_the_clock_says_where_it_is() -> None:

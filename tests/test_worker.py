@@ -49,8 +49,8 @@ async def test_a_wake_alone_carries_a_subject_to_its_end(
     settings = settings_without_sweeps(api)
     async with running_worker(settings):
         await wait_until_listening(settings)
-        ended = await api.ended((await api.create())["id"])
-        await wait_until(lambda: len(subscriber.got) == ended["version"])
+        ended = await api.wait_until_finished((await api.create())["id"])
+        await wait_until(lambda: len(subscriber.requests) == ended["version"])
     assert ended["state"] == "succeeded"
     assert await api.violations() == []
 
@@ -67,7 +67,7 @@ async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_channel_is_h
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await accept_request(unheard, account, request_body())
         await redis.client_kill_filter(_type="pubsub")
-        assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
+        assert (await api.wait_until_finished(accepted.subject.id))["state"] == "succeeded"
 
 
 async def test_it_stays_up_while_redis_is_killed_and_started_again(
@@ -80,7 +80,9 @@ async def test_it_stays_up_while_redis_is_killed_and_started_again(
             server.kill()
             await wait_until(lambda: "redis_away" in logged_actions(logged))
             subject = await api.create()
-            assert (await api.ended(subject["id"]))["state"] == "succeeded", "by the timers"
+            assert (await api.wait_until_finished(subject["id"]))["state"] == "succeeded", (
+                "by the timers"
+            )
             server.start()
             await wait_until_listening(settings)
 
@@ -109,7 +111,7 @@ async def test_nonsense_on_the_wake_channel_is_passed_over(api: Api, redis: ArqR
         account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
         accepted = await accept_request(unheard, account, request_body())
         await redis.publish(wake_channel(settings.queue_name), b"\xff,nonsense,submit")
-        assert (await api.ended(accepted.subject.id))["state"] == "succeeded"
+        assert (await api.wait_until_finished(accepted.subject.id))["state"] == "succeeded"
 
 
 async def test_what_arq_cannot_read_is_dropped(
@@ -136,7 +138,7 @@ async def test_an_id_that_is_no_text_beside_a_job_that_is_gone_ends_no_worker(
         for times in (1, 2, 3):
             await redis.zadd(settings.queue_name, {b"ghost": 1, b"\xff\xfe": 2})
             await wait_until(dropped(times))
-        assert (await api.ended((await api.create())["id"]))["state"] == "succeeded"
+        assert (await api.wait_until_finished((await api.create())["id"]))["state"] == "succeeded"
 
 
 async def test_a_connection_is_used_again_whatever_ended_its_use(

@@ -82,8 +82,8 @@ async def test_a_client_that_knows_the_pair_and_the_base_url_creates_and_follows
     async with provider_api_client(there) as caller:
         made = await caller.create(request_body(external_task_id="mine-1"))
         await api.work()
-        await api.ended(made["task_id"])
-        assert (await caller.ended("mine-1"))["task_status"] == "succeed"
+        await api.wait_until_finished(made["task_id"])
+        assert (await caller.wait_until_finished("mine-1"))["task_status"] == "succeed"
         assert [one["task_id"] for one in await caller.page(pageNum=1)] == [made["task_id"]]
 
 

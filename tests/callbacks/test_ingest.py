@@ -84,7 +84,7 @@ async def test_callbacks_of_either_shape_walk_a_subject_to_its_end(api: Api, wri
     assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK_ID)
     assert subject["subject"]["element_id"] == ELEMENT_ID
     types = ["queued", "submitted", "processing", "succeeded"]
-    assert await api.types(subject_id) == types
+    assert await api.event_types(subject_id) == types
 
 
 async def test_a_failure_carries_the_providers_words(api: Api) -> None:
@@ -102,7 +102,7 @@ async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -
     assert Counter(await asyncio.gather(*copies)) == {"applied": 1, "repeated": COPIES - 1}
     (row,) = await kept(api)
     assert (row["times_received"], row["verdict"], row["body"]) == (COPIES, "applied", body)
-    assert await api.types(subject_id) == ["queued", "submitted", "succeeded"]
+    assert await api.event_types(subject_id) == ["queued", "submitted", "succeeded"]
 
 
 async def test_the_same_news_under_other_ids_is_applied_once_and_all_kept(api: Api) -> None:
@@ -146,7 +146,7 @@ async def test_a_callback_that_overtakes_the_answer_to_our_own_call_wins(
     await submit.submit(api.resources, claimed)
     subject = await api.read(subject_id)
     assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK_ID)
-    assert await api.types(subject_id) == ["queued", "succeeded"]
+    assert await api.event_types(subject_id) == ["queued", "succeeded"]
     assert await api.violations() == []
 
 
@@ -199,7 +199,7 @@ async def test_what_nothing_can_be_made_of_is_parked_and_the_provider_asked(
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
     task = (await api.read(subject_id))["provider_task_id"]
-    await provider.ended(subject_id)
+    await provider.wait_until_finished(subject_id)
     assert (
         await verdict(api, subject_id, older_callback(subject_id, task=task, **changes)) == "parked"
     )
@@ -298,7 +298,7 @@ async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers
         callbacks.append(verify(api.resources, RawCallback("provider", None, headers, body, now)))
     results = await ingest.ingest(api.resources, callbacks)
     assert [result.verdict for result in results] == ["applied", "applied"]
-    assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
+    assert await api.event_types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
 
 
 async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: Api) -> None:

@@ -34,7 +34,7 @@ async def test_a_hint_moves_nothing_but_has_the_provider_asked(
 ) -> None:
     subject_id = await sent(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
-    await provider.ended(subject_id)
+    await provider.wait_until_finished(subject_id)
     woken: list[Work] = []
     api.resources.worker_notifier.listen(woken.append)
     answer = await hint(api, subject_id, older_callback(subject_id, "failed", task=task))
@@ -43,7 +43,7 @@ async def test_a_hint_moves_nothing_but_has_the_provider_asked(
     assert woken == [Work.RECONCILE]
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["state"] == "succeeded", "as the provider has it"
-    assert await api.types(subject_id) == ["queued", "submitted", "succeeded"]
+    assert await api.event_types(subject_id) == ["queued", "submitted", "succeeded"]
 
 
 async def test_a_forged_hint_costs_one_question_and_moves_nothing(

@@ -69,7 +69,7 @@ async def test_a_wrong_secret_loses_nothing(api: Api, clock: Clock) -> None:
     answer = await post_reverify(api, callback_id)
     assert answer.status_code == 200, answer.text
     assert (await api.read(subject_id))["state"] == "succeeded"
-    assert await api.types(subject_id) == ["queued", "succeeded"]
+    assert await api.event_types(subject_id) == ["queued", "succeeded"]
     (row,) = await kept(api)
     assert (row["id"], row["dedup_key"], row["body"]) == (callback_id, "msg_1", body)
     assert (row["verdict"], row["reason"], row["verification"]) == ("applied", None, "signed")
@@ -116,7 +116,7 @@ async def test_verified_again_many_times_at_once_it_is_applied_once(api: Api) ->
     assert {answer.json().get("code", "not_rejected") for answer in answers} == {"not_rejected"}
     (row,) = await kept(api)
     assert (row["id"], row["verdict"], row["times_received"]) == (callback_id, "applied", 1)
-    assert await api.types(subject_id) == ["queued", "succeeded"]
+    assert await api.event_types(subject_id) == ["queued", "succeeded"]
 
 
 async def test_one_that_names_no_subject_may_be_verified_at_once_with_copies_of_it(
@@ -165,7 +165,7 @@ async def test_a_retry_that_comes_at_once_with_it_is_applied_once(api: Api) -> N
     assert [row["verdict"] for row in rows] == ["applied"] * 6
     assert {row["times_received"] for row in rows} == {2}
     for subject_id, _ in held:
-        assert await api.types(subject_id) == ["queued", "succeeded"]
+        assert await api.event_types(subject_id) == ["queued", "succeeded"]
 
 
 async def test_one_that_is_let_go_of_meanwhile_is_not_made_anew(api: Api) -> None:

@@ -104,7 +104,7 @@ async def test_those_taken_up_are_applied_in_the_order_of_the_providers_time(api
     subject_id = await appeared(api, TASK_ID)
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"second": "applied", "first": "applied"}
-    assert await api.types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
+    assert await api.event_types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
 
 
 async def test_workers_that_take_up_the_same_at_once_apply_it_once(api: Api) -> None:
@@ -115,7 +115,7 @@ async def test_workers_that_take_up_the_same_at_once_apply_it_once(api: Api) -> 
     assert set((await verdicts(api)).values()) == {"applied"}
     assert {row["times_received"] for row in await kept(api)} == {1}
     for one in held:
-        assert await api.types(one) == ["queued", "submitted", "succeeded"]
+        assert await api.event_types(one) == ["queued", "submitted", "succeeded"]
 
 
 async def test_a_fault_in_one_does_not_keep_the_others_from_being_taken_up(

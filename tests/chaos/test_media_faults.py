@@ -33,7 +33,7 @@ async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
     world: World, media: MediaHost
 ) -> None:
     subject = await world.create("killed", **media.images("front", "side"))
-    await media.until_asked("front")
+    await media.wait_for_request("front")
     await world.one_lease()
     world.stack.child("worker").kill()
     media.held = set()
@@ -49,7 +49,7 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-2", "worker")
     subject = await world.create("stopped", **media.images("front", "side"))
-    await media.until_asked("front")
+    await media.wait_for_request("front")
     stopped.send(signal.SIGSTOP)
     media.held = set()
     other.start()
@@ -61,7 +61,9 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
         stopped.send(signal.SIGCONT)
         other.stop()
     await world.says(stopped, "media_looked_at")
-    assert media.asked["side"] == 2, "by another worker and the provider, not by the stopped one"
+    assert media.request_counts["side"] == 2, (
+        "by another worker and the provider, not by the stopped one"
+    )
     after = await world.create("after the stop", **media.images("side", "again"))
     assert (await world.ended(after))["error"]["code"] == "media_not_found"
     assert (await world.read(subject))["state"] == "succeeded"
@@ -77,11 +79,11 @@ async def test_a_look_longer_than_a_lease_is_made_once_while_its_worker_lives(
     other.start()
     try:
         subject = await world.create("long", **media.images("front", "side"))
-        await media.until_asked("front")
+        await media.wait_for_request("front")
         await world.outlived(*await world.one_lease())
         media.gate.set()
         assert (await world.ended(subject))["state"] == "succeeded"
     finally:
         other.stop()
-    assert media.asked == {"front": 2, "side": 2}, "by one worker, and by the provider"
+    assert media.request_counts == {"front": 2, "side": 2}, "by one worker, and by the provider"
     assert world.violations() == "0 violations"

@@ -121,7 +121,7 @@ async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(runni
             assert (await world.ended(one))["state"] == "succeeded"
 
         async def has_heard_all() -> bool:
-            told = {orjson.loads(body)["data"]["id"] for _, body in subscriber.got}
+            told = {orjson.loads(body)["data"]["id"] for _, body in subscriber.requests}
             return told >= set(load.subjects)
 
         await until(has_heard_all)

@@ -65,11 +65,11 @@ async def story(there: ApiConfig, body: dict[str, Any]) -> Story:
         created = await caller.create(body)
         assert set(created) == CREATED
         assert created["task_info"] == {"external_task_id": "mine-1"}
-        ended = await caller.ended(created["task_id"])
+        ended = await caller.wait_until_finished(created["task_id"])
         assert ended == await caller.query("mine-1")
         page = await caller.page(pageNum=1, pageSize=30)
         assert ended in page
-        told = await caller.told(callbacks)
+        told = await caller.verified_callbacks(callbacks)
         assert {one["task_id"] for one in told} == {created["task_id"]}
         assert told[-1]["task_status"] == ended["task_status"]
         return Story(created, ended, page, told)

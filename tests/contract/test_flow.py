@@ -25,16 +25,16 @@ async def test_a_subject_goes_the_whole_way_and_a_subscriber_hears_of_each_step(
     subject = await api.create()
     assert (subject["state"], subject["version"]) == ("queued", 1)
     await api.work(Work.SUBMIT)
-    ended = await api.ended(subject["id"])
+    ended = await api.wait_until_finished(subject["id"])
     assert ended["state"] == "succeeded"
     assert ended["subject"]["element_id"].isdigit()
-    types = await api.types(subject["id"])
+    types = await api.event_types(subject["id"])
     assert types[0] == "queued"
     assert types[-1] == "succeeded"
     for _ in types:
         await api.work(Work.DELIVER)
-    await wait_until(lambda: len(subscriber.got) == len(types))
-    for sequence, (headers, body) in enumerate(subscriber.got, 1):
+    await wait_until(lambda: len(subscriber.requests) == len(types))
+    for sequence, (headers, body) in enumerate(subscriber.requests, 1):
         event = Webhook(made["secret"]).verify(body, headers)
         assert event["data"]["sequence"] == sequence
         assert event["data"]["id"] == subject["id"]
@@ -47,7 +47,7 @@ async def test_the_event_in_the_feed_is_the_one_delivered(
     await api.subscribe(subscriber.url)
     subject = await api.create()
     await api.work(Work.DELIVER)
-    ((headers, body),) = subscriber.got
+    ((headers, body),) = subscriber.requests
     page = (await api.http.get("/v1/events")).json()
     (event,) = page["data"]
     assert event == {"id": headers["webhook-id"]} | json.loads(body)
@@ -66,7 +66,7 @@ async def test_a_refused_subject_fails_with_the_providers_words(
     assert ended["state"] == "failed"
     assert ended["error"]["code"] == "provider_refused"
     assert ended["error"]["provider_code"] == 1301
-    assert await api.types(subject["id"]) == ["queued", "failed"]
+    assert await api.event_types(subject["id"]) == ["queued", "failed"]
 
 
 async def test_a_lost_answer_is_looked_up_and_nothing_is_sent_twice(
@@ -76,7 +76,7 @@ async def test_a_lost_answer_is_looked_up_and_nothing_is_sent_twice(
     subject = await api.create()
     await api.work(Work.SUBMIT)
     assert (await api.read(subject["id"]))["state"] == "unconfirmed"
-    await provider.ended(subject["id"])
+    await provider.wait_until_finished(subject["id"])
     clock.advance(2)
     await api.work()
     assert (await api.read(subject["id"]))["state"] == "succeeded"
@@ -96,4 +96,4 @@ async def test_a_subject_told_to_wait_waits_in_the_queue_and_is_sent_again(
     assert (await api.read(subject["id"]))["state"] == "queued", "it is not due yet"
     clock.advance(61)
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject["id"]))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject["id"]))["state"] == "succeeded"

@@ -72,7 +72,7 @@ async def test_the_provider_calls_back_under_the_path(behind: Api) -> None:
     assert answer.headers["location"] == f"{ROOT}/v1/subjects/{answer.json()['id']}"
     assert (await follow(behind, answer)).status_code == 200
     await behind.work()
-    ended = await behind.ended(answer.json()["id"])
+    ended = await behind.wait_until_finished(answer.json()["id"])
     assert ended["state"] == "succeeded"
     came = await fetch(behind.resources, "SELECT verification, verdict FROM callbacks")
     assert {(one["verification"], one["verdict"]) for one in came} >= {("signed", "applied")}

@@ -202,9 +202,9 @@ async def test_a_worker_that_was_stopped_after_its_claim_does_not_send(
     (stale,) = await deliverer.claim(10)
     clock.advance(LEASE)
     await deliverer.deliver(stale)
-    assert subscriber.got == []
+    assert subscriber.requests == []
     await api.work(Work.DELIVER)
-    assert len(subscriber.got) == 1
+    assert len(subscriber.requests) == 1
 
 
 async def test_a_subscriber_removed_while_it_is_written_to_harms_nobody(

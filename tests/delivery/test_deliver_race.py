@@ -44,4 +44,4 @@ async def test_an_event_written_while_the_one_before_is_recorded_is_delivered(
         await gate.close()
     assert await api.violations() == []
     await api.work(Work.DELIVER)
-    assert len(subscriber.got) == 2
+    assert len(subscriber.requests) == 2

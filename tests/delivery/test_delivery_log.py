@@ -60,7 +60,7 @@ async def test_a_delivery_is_shown_with_every_attempt_and_what_was_answered(
     assert (first["id"], second["id"]) == (f"{delivery['id']}.1", f"{delivery['id']}.2")
     assert (first["status"], first["error"]) == (500, "status 500")
     assert (second["status"], second["error"]) == (200, None)
-    sent = [headers["callsheet-attempt"] for headers, _ in subscriber.got]
+    sent = [headers["callsheet-attempt"] for headers, _ in subscriber.requests]
     assert sent == [first["id"], second["id"]]
     ended = {"state": "delivered", "next_attempt_at": None, "attempts": [first, second]}
     assert delivery == waiting | ended

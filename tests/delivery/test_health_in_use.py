@@ -70,7 +70,7 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
             await wait_until(full)
             await api.subscribe(subscriber.url)
             await create(api, 5)
-            await wait_until(lambda: len(subscriber.got) == 5)
+            await wait_until(lambda: len(subscriber.requests) == 5)
         finally:
             loop.stop()
             running.cancel()
@@ -101,7 +101,7 @@ async def test_no_more_are_sent_in_a_second_than_a_subscriber_asks_for(
     for wait in (0, 0.4, 0.1, 0.5, 10):
         clock.advance(wait)
         await api.work(Work.DELIVER)
-        sent.append(len(subscriber.got))
+        sent.append(len(subscriber.requests))
     assert sent == [2, 2, 3, 4, 6]
 
 
@@ -191,7 +191,7 @@ async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
         await api.work(Work.DELIVER)
     (recovered,) = await feed(api, "callsheet.subscriber.recovered")
     assert recovered["data"]["sequence"] == 2
-    types = Counter(orjson.loads(body)["type"] for _, body in subscriber.got)
+    types = Counter(orjson.loads(body)["type"] for _, body in subscriber.requests)
     assert types == {"callsheet.subscriber.failing": 2, "callsheet.subscriber.recovered": 1}
     assert len(await listed(api, hears_all)) == 2, "filters by subject do not concern these"
     assert {delivery["type"].partition(".")[0] for delivery in await listed(api, made)} == {
@@ -219,7 +219,7 @@ async def test_days_of_nothing_but_failures_disable_a_subscriber(
         await api.work(Work.DELIVER)
         assert len(failing.got) == sent
     assert len(await feed(api, "callsheet.subscriber.disabled")) == 1
-    assert [orjson.loads(body)["data"]["reason"] for _, body in subscriber.got] == [
+    assert [orjson.loads(body)["data"]["reason"] for _, body in subscriber.requests] == [
         shown["disabled_reason"]
     ]
     assert await api.violations() == []
@@ -262,7 +262,7 @@ async def test_subscribers_that_filter_hear_only_of_what_they_asked_for(api: Api
         await api.create(tag_list=[{"tag_id": "o_101"}])
         await api.create(tag_list=[])
         await api.work(Work.DELIVER)
-        assert [len(some.got) for some in (one, other, third)] == [0, 1, 1]
+        assert [len(some.requests) for some in (one, other, third)] == [0, 1, 1]
     assert await api.violations() == []
 
 
@@ -310,7 +310,7 @@ async def test_subscribers_that_are_gone_together_are_all_disabled_and_told_of(
     assert {event["data"]["subscriber_id"] for event in told} == {
         subscriber["id"] for subscriber in made
     }
-    assert len(told) == len(made) == len(subscriber.got)
+    assert len(told) == len(made) == len(subscriber.requests)
     assert [line for line in logged if line.get("action") == "unavailable"] == []
 
 
@@ -329,7 +329,7 @@ async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
     shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
     assert shown["state"] == "disabled"
     assert [delivery["state"] for delivery in await listed(api, made)] == ["canceled"]
-    assert len(subscriber.got) == len(await feed(api, "callsheet.subscriber.disabled")) == 1
+    assert len(subscriber.requests) == len(await feed(api, "callsheet.subscriber.disabled")) == 1
 
 
 # The id of the first event that is to tell of this subscriber is taken.
@@ -389,7 +389,7 @@ async def test_more_subscribers_than_are_remembered_are_all_written_to(
         for _ in range(3):
             await create(api, 1)
             await api.work(Work.DELIVER)
-        assert len(one.got) == 12
+        assert len(one.requests) == 12
 
 
 async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_nothing(
@@ -407,7 +407,7 @@ async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_no
     assert (await activating).status_code == 200
     await api.http.post(f"/v1/subjects/{one}/cancel")
     await api.work(Work.DELIVER)
-    assert len(subscriber.got) == 1
+    assert len(subscriber.requests) == 1
     assert await api.violations() == []
 
 
@@ -422,4 +422,4 @@ async def test_a_worker_whose_clock_was_wrong_shuts_no_lane_for_long(
     await create(api, 2)
     await fetch(api.resources, "UPDATE deliveries SET due_at = $1 WHERE due_at > $1", clock.now)
     await api.work(Work.DELIVER)
-    assert len(subscriber.got) == 2
+    assert len(subscriber.requests) == 2

@@ -133,7 +133,7 @@ async def test_a_subject_that_may_not_be_published_leaves_the_others_alone(
     await client.close()
     assert [type(one) for one in attempts] == [Published, Failed, Published]
     assert reason_of(attempts[1]) == "refused"
-    assert names.asked == ["sub.test"]
+    assert names.lookups == ["sub.test"]
 
 
 async def test_who_may_not_hear_the_acknowledgement_is_told_so(guarded_server: Server) -> None:
@@ -200,7 +200,7 @@ async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> 
         kept = (await stream.stream_info("TOLD")).state.messages
     assert {orjson.loads(receipt_of(one))["seq"] for one in attempts} == set(range(1, 201))
     assert kept == 200
-    assert names.asked == ["sub.test"]
+    assert names.lookups == ["sub.test"]
 
 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ async def test_a_name_that_turns_inward_is_refused_at_the_next_dial(
     ):
         assert isinstance(await send("sub.test", port), Answered | Published)
         turned = await send("sub.test", port)
-    assert names.asked == ["sub.test"] * 2
+    assert names.lookups == ["sub.test"] * 2
     assert isinstance(turned, Failed)
     assert (turned.reason, "loopback" in turned.detail) == ("blocked", True)
 
@@ -84,7 +84,7 @@ async def test_the_address_that_was_checked_is_the_one_dialled(
         open_sender(kind, AddressGuard(LOOPBACK_ONE_ADDRESS, names)) as send,
     ):
         assert isinstance(await send("sub.test", port), Answered | Published)
-    assert names.asked == ["sub.test"]
+    assert names.lookups == ["sub.test"]
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)

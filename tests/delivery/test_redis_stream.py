@@ -167,7 +167,7 @@ async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -
     assert {receipt_of(one) for one in attempts} == {id_ for id_, _ in kept}
     assert {fields[b"id"] for _, fields in kept} == {b"evt_%d" % one for one in range(200)}
     assert len(kept) == 200
-    assert names.asked == ["sub.test"]
+    assert names.lookups == ["sub.test"]
 
 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
@@ -203,4 +203,4 @@ async def test_a_server_that_has_become_a_replica_is_dialled_anew() -> None:
                     address, NO_CREDENTIALS, "told", stream_message(), TIMEOUT
                 )
                 assert reason_of(one) == "refused"
-    assert names.asked == ["sub.test"] * 2
+    assert names.lookups == ["sub.test"] * 2

@@ -85,7 +85,7 @@ async def test_failed_is_what_is_dead_and_its_schedule_begins_anew(
         ("delivered", 4),
         ("delivered", 3),
     ]
-    attempts = [headers["callsheet-attempt"] for headers, _ in subscriber.got]
+    attempts = [headers["callsheet-attempt"] for headers, _ in subscriber.requests]
     assert attempts == [
         *(f"{found[0]['id']}.{number}" for number in (1, 2)),
         *(f"{found[1]['id']}.{number}" for number in (1, 2)),
@@ -106,7 +106,7 @@ async def test_all_is_everything_but_what_is_on_its_way(
     assert await replay_count(api, made, "all") == 2
     assert await replay_count(api, made, "all") == 0
     await deliver_all(api, clock)
-    assert len(subscriber.got) == 6
+    assert len(subscriber.requests) == 6
     assert received_events(subscriber).count((waiting["id"], 1)) == 1
     assert await api.violations() == []
 
@@ -195,7 +195,7 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
     clock.advance(1)
     assert await replay_count(api, made, "missing") == 1
     await deliver_all(api, clock)
-    ((_, body),) = subscriber.got
+    ((_, body),) = subscriber.requests
     assert json.loads(body)["data"] == {"about": other["id"]}
     assert await replay_count(api, made, "all") == 1
     (row,) = await delivery_rows(api, made)
@@ -217,10 +217,10 @@ async def test_a_disabled_subscriber_is_sent_nothing_and_a_paused_one_later(
     await fetch(api.resources, "UPDATE subscribers SET state = 'paused'")
     assert await replay_count(api, made, "missing") == 2
     await deliver_all(api, clock)
-    assert subscriber.got == []
+    assert subscriber.requests == []
     await fetch(api.resources, "UPDATE subscribers SET state = 'active'")
     await deliver_all(api, clock)
-    assert len(subscriber.got) == 2
+    assert len(subscriber.requests) == 2
 
 
 async def test_what_belongs_to_another_account_is_not_found(api: Api, clock: Clock) -> None:

@@ -45,7 +45,7 @@ async def test_what_waits_behind_what_is_sent_anew_waits_in_order(
     assert await replay_count(api, made, "failed") == 1
     after = await delivery_rows(api, made)
     assert [delivery["due_at"] for delivery in after] == [clock.now, None, None]
-    subscriber.got.clear()
+    subscriber.requests.clear()
     await deliver_all(api, clock)
     assert received_events(subscriber) == [(subject["id"], number) for number in (1, 2, 3)]
     assert await api.violations() == []
@@ -114,7 +114,7 @@ async def test_replays_at_once_send_each_event_once(
     counts = await asyncio.gather(*(replay_count(api, made, "missing") for _ in range(4)))
     assert sum(counts) == 10
     await deliver_all(api, clock)
-    assert len(subscriber.got) == len(set(received_events(subscriber))) == 10
+    assert len(subscriber.requests) == len(set(received_events(subscriber))) == 10
     assert await api.violations() == []
 
 

@@ -32,7 +32,7 @@ async def test_what_has_ended_is_sent_anew_one_by_one(
         assert len(shown["attempts"]) == one["attempts"]
     assert [one["due_at"] for one in await delivery_rows(api, made)] == [clock.now, None]
     assert [one["replayed_at"] for one in await delivery_rows(api, made)] == [clock.now] * 2
-    subscriber.got.clear()
+    subscriber.requests.clear()
     await deliver_all(api, clock)
     assert [at for _, at in received_events(subscriber)] == [1, 2]
     assert await api.violations() == []

@@ -100,7 +100,7 @@ async def test_of_the_unused_connections_the_oldest_makes_room() -> None:
                 TIMEOUT,
             )
         )
-    assert names.asked == ["a.test", "b.test", "c.test"]
+    assert names.lookups == ["a.test", "b.test", "c.test"]
 
 
 async def test_one_that_gets_no_answer_costs_the_others_nothing_but_the_connection() -> None:

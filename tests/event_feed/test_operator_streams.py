@@ -80,4 +80,4 @@ async def second(resources: Resources) -> str:
 
 
 async def followed(world: FeedApi, count: int) -> bool:
-    return world.followers() == count and await world.listening()
+    return world.reader_count() == count and await world.is_listening()

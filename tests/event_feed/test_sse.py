@@ -30,7 +30,7 @@ async def test_an_event_comes_as_the_feed_shows_it(world: FeedApi) -> None:
         assert reader.headers["content-type"] == "text/event-stream"
         assert reader.headers["cache-control"] == "no-cache, no-transform"
         assert reader.headers["x-accel-buffering"] == "no"
-        (made,) = await world.write()
+        (made,) = await world.add_subjects()
         frame = await reader.frame()
         assert 2000 <= reader.retry <= 5000
     page = (await world.get("/v1/events")).json()
@@ -42,10 +42,10 @@ async def test_an_event_comes_as_the_feed_shows_it(world: FeedApi) -> None:
 async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
     world: FeedApi,
 ) -> None:
-    (before,) = await world.write()
+    (before,) = await world.add_subjects()
     path = f"/v1/subjects/{before.id}/events"
     async with world.stream() as account, world.stream(path) as subject:
-        (after,) = await world.write()
+        (after,) = await world.add_subjects()
         news = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
         await transition(world.resources, before.id, news)
         assert subject_ids(await account.frames(2)) == ids_of(after, before)
@@ -58,7 +58,7 @@ async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
 
 @pytest.mark.parametrize("given", ["header", "query"])
 async def test_a_stream_goes_on_after_the_id_it_is_given(world: FeedApi, given: str) -> None:
-    made = await world.write(3)
+    made = await world.add_subjects(3)
     async with world.stream("/v1/events?after=0-0") as reader:
         first = await reader.frame()
     stream = (
@@ -68,20 +68,20 @@ async def test_a_stream_goes_on_after_the_id_it_is_given(world: FeedApi, given: 
     )
     async with stream as reader:
         assert subject_ids(await reader.frames(2)) == ids_of(*made[1:])
-        made = await world.write(2)
+        made = await world.add_subjects(2)
         assert subject_ids(await reader.frames(2)) == ids_of(*made)
 
 
 async def test_one_who_saw_no_event_yet_can_resume_too(world: FeedApi) -> None:
     async with world.stream() as reader:
         await reader.chunk()
-    (missed,) = await world.write()
+    (missed,) = await world.add_subjects()
     async with world.stream(last_event_id=reader.last_id) as again:
         assert subject_ids([await again.frame()]) == ids_of(missed)
 
 
 async def test_a_subjects_stream_goes_on_after_a_sequence(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     await transition(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
     async with world.stream(f"/v1/subjects/{made.id}/events", last_event_id="1") as reader:
         assert (await reader.frame()).id == "2"
@@ -94,9 +94,9 @@ async def test_a_history_longer_than_a_page_joins_what_is_live_without_a_seam(
 ) -> None:
     monkeypatch.setattr(feed_reader, "PAGE", 2)
     monkeypatch.setattr(event_hub, "PAGE", 2)
-    made = await world.write(7)
+    made = await world.add_subjects(7)
     async with asyncio.TaskGroup() as group, world.stream("/v1/events?after=0-0") as reader:
-        group.create_task(world.write(20))
+        group.create_task(world.add_subjects(20))
         frames = await reader.frames(27)
     everything = [one["id"] for one in await fetch(world.resources, "SELECT id FROM subjects")]
     assert sorted(subject_ids(frames)) == sorted(everything)
@@ -107,7 +107,7 @@ async def test_what_commits_late_is_neither_missed_nor_overtaken(world: FeedApi)
     async with world.stream() as reader, world.stream() as other:
         async with world.resources.database.transaction() as tx:
             late = await add_subject(tx, world.resources, world.account)
-            early = await world.write(3)
+            early = await world.add_subjects(3)
             page = (await world.get("/v1/events", wait="1")).json()
             assert page["data"] == [], "nothing from beside the open transaction"
         for one in (reader, other):
@@ -127,7 +127,7 @@ async def test_each_event_comes_once_in_whatever_order_its_writers_commit(
         for place in order:
             await stacks[place].aclose()
             async with world.stream("/v1/events?after=0-0") as joining:
-                (last,) = await world.write()
+                (last,) = await world.add_subjects()
                 made.append(last)
         frames = await reader.frames(len(made))
     async with world.stream("/v1/events?after=0-0") as joining:
@@ -139,15 +139,15 @@ async def test_each_event_comes_once_in_whatever_order_its_writers_commit(
 
 async def test_a_reader_who_comes_again_after_a_restart_misses_nothing(world: FeedApi) -> None:
     async with world.stream() as reader:
-        made = await world.write()
+        made = await world.add_subjects()
         seen = [await reader.frame()]
         world.web.app.state.hub.close()
         seen += await reader.rest()
-    made += await world.write(2)
+    made += await world.add_subjects(2)
     async with web_server(world.resources) as restarted:
         world.web = restarted
         async with world.stream(last_event_id=reader.last_id) as again:
-            made += await world.write(2)
+            made += await world.add_subjects(2)
             seen += await again.frames(4)
     assert subject_ids(seen) == ids_of(*made)
 
@@ -158,7 +158,7 @@ async def test_another_accounts_events_never_come(world: FeedApi) -> None:
     theirs = await add_committed_subject(world.resources, other["id"])
     async with world.stream() as now, world.stream("/v1/events?after=0-0") as all_of_it:
         await add_committed_subject(world.resources, other["id"])
-        (mine,) = await world.write()
+        (mine,) = await world.add_subjects()
         assert subject_ids([await now.frame(), await all_of_it.frame()]) == ids_of(mine, mine)
     async with world.stream(f"/v1/subjects/{theirs.id}/events") as refused:
         assert refused.status == 404
@@ -175,7 +175,7 @@ async def test_events_about_subscribers_are_in_the_accounts_stream(world: FeedAp
 async def test_an_id_that_is_not_one_of_ours_is_refused(world: FeedApi, cursor: str) -> None:
     async with world.stream(last_event_id=cursor) as refused:
         assert refused.status == 400
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     async with world.stream(f"/v1/subjects/{made.id}/events", last_event_id="1-1") as refused:
         assert refused.status == 400
 

@@ -41,7 +41,7 @@ async def test_a_comment_comes_while_nothing_happens(world: FeedApi) -> None:
             follower.tick(0)
         while not reader.comments:
             await reader.chunk()
-        (made,) = await world.write()
+        (made,) = await world.add_subjects()
         assert subject_ids([await reader.frame()]) == ids_of(made)
 
 
@@ -55,7 +55,7 @@ async def test_a_stream_ends_when_its_time_is_over_and_goes_on_anew(world: FeedA
         for follower in tuple(world.web.app.state.hub.followers()):
             follower.tick(asyncio.get_running_loop().time() + sse.LIFE + 1)
         assert await reader.rest() == []
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     async with world.stream(last_event_id=reader.last_id) as again:
         assert subject_ids([await again.frame()]) == ids_of(made)
 
@@ -85,7 +85,7 @@ async def test_a_reader_who_takes_nothing_is_cut_off_in_time(
         await add_large_events(world.resources, world.account, 50, 10_000)
 
         async def gone() -> bool:
-            return world.followers() == 0
+            return world.reader_count() == 0
 
         await wait_until(gone)
 
@@ -95,12 +95,12 @@ async def test_streams_go_on_when_postgres_ends_the_connection_that_listens(
 ) -> None:
     monkeypatch.setattr(event_hub, "RECONNECT", 0.05)
     async with world.stream() as reader:
-        await wait_until(world.listening)
+        await wait_until(world.is_listening)
         assert await fetch(world.resources, KILL, listen.APPLICATION_NAME)
-        made = await world.write(2)
+        made = await world.add_subjects(2)
         assert subject_ids(await reader.frames(2)) == ids_of(*made)
-        await wait_until(world.listening)
-        made = await world.write(2)
+        await wait_until(world.is_listening)
+        made = await world.add_subjects(2)
         assert subject_ids(await reader.frames(2)) == ids_of(*made)
 
 
@@ -110,12 +110,12 @@ async def test_one_query_serves_all_streams_of_a_wake(
     monkeypatch.setattr(event_hub, "POLL", 600)  # it is the notice alone that wakes
     async with AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(world.stream()) for _ in range(STREAMS)]
-        await wait_until(world.listening)
-        (made,) = await world.write()
+        await wait_until(world.is_listening)
+        (made,) = await world.add_subjects()
         for reader in readers:
             assert subject_ids([await reader.frame()]) == ids_of(made)
         with executed_statements() as statements:
-            (made,) = await world.write()
+            (made,) = await world.add_subjects()
             for reader in readers:
                 assert subject_ids([await reader.frame()]) == ids_of(made)
         reads = [statement for statement in statements if "INSERT" not in statement]
@@ -148,7 +148,7 @@ async def test_at_shutdown_streams_and_long_polls_end_at_once(world: FeedApi) ->
         hub = world.web.app.state.hub
 
         async def joined() -> bool:
-            return world.followers() == 21
+            return world.reader_count() == 21
 
         await wait_until(joined)
         hub.close()
@@ -191,7 +191,7 @@ async def test_the_process_stops_at_once_however_many_streams_are_open(
 async def test_a_stream_that_cannot_be_read_on_ends_so_that_it_is_resumed(
     world: FeedApi, logged: list[EventDict]
 ) -> None:
-    made = await world.write(2)
+    made = await world.add_subjects(2)
     await fetch(world.resources, "ALTER TABLE events RENAME TO gone")
     async with world.stream(last_event_id="0-0") as reader:
         assert await reader.rest() == []

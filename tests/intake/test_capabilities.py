@@ -111,4 +111,4 @@ async def test_it_is_in_the_answer_once_the_subject_has_succeeded(api: Api) -> N
     made = await api.create()
     assert made["usable_with"] is None
     await api.work(Work.SUBMIT)
-    assert (await api.ended(made["id"]))["usable_with"] == list(USABLE_WITH[IMAGE])
+    assert (await api.wait_until_finished(made["id"]))["usable_with"] == list(USABLE_WITH[IMAGE])

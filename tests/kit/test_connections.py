@@ -47,7 +47,7 @@ async def test_a_connection_that_was_forgotten_while_idle_costs_seconds(
     url, way = forgetful
     async with open_database(url, CHECKED) as one:
         before = await use(one)
-        way.forget()
+        way.blackhole()
         async with asyncio.timeout(SOON):
             assert await use(one) != before
 
@@ -58,7 +58,7 @@ async def test_all_connections_forgotten_at_once_cost_no_more(
     url, way = forgetful
     async with open_database(url, CHECKED) as one:
         before = await asyncio.gather(*(pid_in_transaction(one) for _ in range(8)))
-        way.forget()
+        way.blackhole()
         async with asyncio.timeout(SOON):
             after = await asyncio.gather(*(pid_in_transaction(one) for _ in range(8)))
     assert not set(before) & set(after)
@@ -205,7 +205,7 @@ async def test_a_connection_that_breaks_in_use_is_unavailable(
         async with way() as tx:
             await tx.execute(BACKEND_PID, {})
             if cut:
-                relayed.cut()
+                relayed.reset()
             await tx.execute(BACKEND_PID, {})
 
     async with open_database(url) as one:

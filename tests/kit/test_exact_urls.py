@@ -114,7 +114,7 @@ async def test_what_a_location_may_not_have_is_escaped_as_browsers_do(
         media_server(redirect_to(other.url + location.strip())) as host,
     ):
         assert await fetch_media(host.url + PATH) == Fetched(1)
-    assert [head.split()[1] for head in other.heads] == [asked.lower()]
+    assert [head.split()[1] for head in other.request_heads] == [asked.lower()]
 
 
 async def test_what_a_callers_url_may_not_have_is_escaped_in_utf_8() -> None:

@@ -80,7 +80,7 @@ async def test_a_transaction_that_is_broken_off_at_its_end_ends_its_session(
     async def commit_into_silence(used: Database) -> None:
         async with used.transaction() as tx:
             await tx.execute(INSERT_ACCOUNT, {"id": "a"})
-            way.forget()
+            way.blackhole()
 
     async with open_database(url) as one:
         before = await pid_in_transaction(one)
@@ -116,7 +116,7 @@ async def test_one_that_is_not_waited_for_while_it_is_checked_is_ended(
     async with open_database(url, PoolTimeouts(check_after=0, check=SOON)) as one:
         async with one.autocommit() as tx:
             before = await tx.scalar(BACKEND_PID)
-        way.forget()
+        way.blackhole()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await pid_in_autocommit(one)
@@ -143,4 +143,4 @@ async def test_one_that_is_forgotten_does_not_hold_up_the_end(
     async with asyncio.timeout(SOON):
         async with open_database(url, PoolTimeouts(check=0.2)) as one:
             await pid_in_autocommit(one)
-            way.forget()
+            way.blackhole()

@@ -62,7 +62,7 @@ async def test_the_address_that_was_checked_is_the_one_dialled() -> None:
         assert (
             await get(AddressGuard(LOOPBACK_ONE_ADDRESS, names), f"http://sub.test:{port}/") == 200
         )
-    assert names.asked == ["sub.test"]
+    assert names.lookups == ["sub.test"]
     assert f"Host: sub.test:{port}" in heads[0]
 
 
@@ -83,7 +83,7 @@ async def test_one_refused_address_refuses_the_whole_name(answer: list[str]) -> 
 async def test_a_literal_address_is_judged_though_nothing_resolves_it(host: str) -> None:
     names = Resolver([])
     await blocked(AddressGuard((), names), f"http://{host}:9/")
-    assert names.asked == []
+    assert names.lookups == []
 
 
 @pytest.mark.parametrize("host", ["0x7f.1", "0x7f000001"])

@@ -33,7 +33,7 @@ async def test_a_trailing_slash_makes_no_difference(end: str) -> None:
 async def test_a_task_is_found_by_both_ids_and_ends_with_an_element() -> None:
     async with simulator() as remote:
         task_id = (await remote.create(external_task_id="mine-2")).json()["data"]["task_id"]
-        record = await remote.ended("mine-2")
+        record = await remote.wait_until_finished("mine-2")
         same = (await remote.query(task_id)).json()["data"]
     assert record == same
     assert record["task_status"] == "succeed"

@@ -33,8 +33,8 @@ def verified(got: Got) -> list[str]:
 async def test_every_status_is_called_back_about_signed_in_the_older_shape() -> None:
     async with webhook_receiver() as back, simulator() as remote:
         await remote.create(external_task_id="a", callback_url=back.url)
-        got = await back.wait(3)
-        record = await remote.ended("a")
+        got = await back.wait_for(3)
+        record = await remote.wait_until_finished("a")
     assert statuses(got) == ["submitted", "processing", "succeed"]
     assert len(set(verified(got))) == 3
     assert json.loads(got[2][1]) == record
@@ -48,7 +48,7 @@ async def test_the_newer_shape_names_things_otherwise() -> None:
         simulator(replace(FINISH_AT_ONCE, shape="newer")) as remote,
     ):
         answer = await remote.create(external_task_id="a", callback_url=back.url)
-        got = await back.wait(3)
+        got = await back.wait_for(3)
     last = json.loads(got[2][1])
     assert statuses(got) == ["submitted", "processing", "succeeded"]
     assert last["id"] == answer.json()["data"]["task_id"]
@@ -64,7 +64,7 @@ async def test_one_task_may_have_a_shape_of_its_own() -> None:
     async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"shape": "newer"})
         await remote.create(callback_url=back.url)
-        got = await back.wait(3)
+        got = await back.wait_for(3)
     assert statuses(got)[2] == "succeeded"
 
 
@@ -75,14 +75,14 @@ async def test_unsigned_callbacks_have_no_headers(unsigned: str) -> None:
     async with webhook_receiver() as back, simulator(settings, webhook_secret=secret) as remote:
         await remote.admin("faults", {"unsigned": unsigned == "fault"})
         await remote.create(callback_url=back.url)
-        got = await back.wait(3)
+        got = await back.wait_for(3)
     assert not any(name.startswith("webhook-") for headers, _ in got for name in headers)
 
 
 async def test_a_refused_callback_is_tried_again_with_the_same_id() -> None:
     async with webhook_receiver(500) as back, simulator() as remote:
         await remote.create(external_task_id="a", callback_url=back.url)
-        got = await back.wait(4)
+        got = await back.wait_for(4)
         callbacks = (await remote.ledger("a"))["callbacks"]
     ids = verified(got)
     assert len(set(ids)) == 3
@@ -92,7 +92,7 @@ async def test_a_refused_callback_is_tried_again_with_the_same_id() -> None:
 async def test_an_unreachable_receiver_is_given_up_after_the_retries() -> None:
     async with simulator() as remote:
         await remote.create(external_task_id="a", callback_url="http://127.0.0.1:65009/callback")
-        await remote.ended("a")
+        await remote.wait_until_finished("a")
         entries: list[dict[str, object]] = []
         while len(entries) < 9:
             entries = (await remote.ledger("a"))["callbacks"]
@@ -106,8 +106,8 @@ async def test_lost_callbacks_never_come_and_the_task_ends_all_the_same() -> Non
         await remote.create(external_task_id="all", callback_url=back.url)
         await remote.admin("faults", {"lose": ["submitted", "processing"]})
         await remote.create(external_task_id="some", callback_url=back.url)
-        await remote.ended("all")
-        got = await back.wait(1)
+        await remote.wait_until_finished("all")
+        got = await back.wait_for(1)
         lost = [one["outcome"] for one in (await remote.ledger("all"))["callbacks"]]
     assert lost == ["lost"] * 3
     assert [json.loads(body)["task_info"]["external_task_id"] for _, body in got] == ["some"]
@@ -122,7 +122,7 @@ async def test_duplicates_come_under_the_same_id_or_a_fresh_one(
     async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"duplicate": 2, "fresh_ids": fresh})
         await remote.create(callback_url=back.url)
-        got = await back.wait(9)
+        got = await back.wait_for(9)
     assert len(set(verified(got))) == distinct
     assert len({body for _, body in got}) == 3
 
@@ -131,7 +131,7 @@ async def test_reordered_callbacks_come_last_first() -> None:
     async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"reorder": True, "callback_delay": 0.01})
         await remote.create(callback_url=back.url)
-        got = await back.wait(3)
+        got = await back.wait_for(3)
     assert statuses(got) == ["succeed", "processing", "submitted"]
 
 
@@ -140,7 +140,7 @@ async def test_a_forged_or_skewed_callback_does_not_verify(fault: dict[str, obje
     async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", fault)
         await remote.create(callback_url=back.url)
-        got = await back.wait(3)
+        got = await back.wait_for(3)
     for one in got:
         with pytest.raises(SignatureError):
             verified([one])
@@ -150,7 +150,7 @@ async def test_callbacks_can_come_before_the_answer_to_create() -> None:
     async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"before_answer": 3})
         answer = await remote.create(callback_url=back.url)
-        came = list(back.got)
+        came = list(back.requests)
     assert statuses(came) == ["submitted", "processing", "succeed"]
     assert answer.json()["data"]["task_status"] == "submitted"
 
@@ -160,8 +160,8 @@ async def test_a_contradiction_comes_after_the_end(fail: str | None, end: str) -
     async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"contradict": True, "fail": fail})
         await remote.create(external_task_id="a", callback_url=back.url)
-        got = await back.wait(4)
-        record = await remote.ended("a")
+        got = await back.wait_for(4)
+        record = await remote.wait_until_finished("a")
     assert statuses(got)[3] == end
     assert record["task_status"] != end
 
@@ -170,7 +170,7 @@ async def test_a_word_of_its_own_is_used_everywhere() -> None:
     async with webhook_receiver() as back, simulator() as remote:
         await remote.admin("faults", {"words": {"succeed": "reviewing"}})
         task = (await remote.create(callback_url=back.url)).json()["data"]["task_id"]
-        got = await back.wait(3)
+        got = await back.wait_for(3)
         record = (await remote.query(task)).json()["data"]
     assert statuses(got)[2] == record["task_status"] == "reviewing"
 
@@ -178,7 +178,7 @@ async def test_a_word_of_its_own_is_used_everywhere() -> None:
 async def test_the_console_test_is_signed_about_a_task_that_never_was() -> None:
     async with webhook_receiver() as back, simulator() as remote:
         assert (await remote.admin("test-callback", {"url": back.url})).status_code == 202
-        [(headers, body)] = await back.wait(1)
+        [(headers, body)] = await back.wait_for(1)
         unknown = await remote.query(json.loads(body)["id"])
         wrong = await remote.admin("test-callback", {})
     assert verified([(headers, body)])
@@ -191,5 +191,5 @@ async def test_the_console_test_is_signed_about_a_task_that_never_was() -> None:
 async def test_without_a_callback_url_nobody_is_called() -> None:
     async with simulator() as remote:
         await remote.create(external_task_id="quiet")
-        await remote.ended("quiet")
+        await remote.wait_until_finished("quiet")
         assert (await remote.ledger("quiet"))["callbacks"] == []

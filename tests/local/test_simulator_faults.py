@@ -149,7 +149,7 @@ async def test_a_task_fails_with_its_message() -> None:
     async with simulator() as remote:
         await remote.admin("faults", {"element_name": "Ada", "fail": "no face found"})
         await remote.create(external_task_id="a")
-        record = await remote.ended("a")
+        record = await remote.wait_until_finished("a")
     assert (record["task_status"], record["task_status_msg"]) == ("failed", "no face found")
 
 
@@ -158,7 +158,7 @@ async def test_a_stuck_task_stays_with_processing() -> None:
         await remote.admin("faults", {"stuck": True, "processing_after": 0})
         await remote.create(external_task_id="stuck")
         await remote.create(external_task_id="after")
-        await remote.ended("after")
+        await remote.wait_until_finished("after")
         record = (await remote.query("stuck")).json()["data"]
     assert record["task_status"] == "processing"
 

@@ -58,7 +58,7 @@ async def test_an_image_by_address_is_judged(name: str, end: str, said: str) -> 
     contents = {"jpeg": picture(), "mp4": MP4, "large": picture() + bytes(media.MAX_IMAGE)}
     async with files(**contents) as address, simulator() as remote:
         await remote.create(external_task_id="a", **images(f"{address}/{name}"))
-        record = await remote.ended("a")
+        record = await remote.wait_until_finished("a")
     assert (record["task_status"], record["task_status_msg"]) == (end, said)
 
 
@@ -74,7 +74,7 @@ async def test_a_video_by_address_is_judged(name: str, end: str, said: str) -> N
     contents = {"mp4": MP4, "text": b"no video at all", "empty": b""}
     async with files(**contents) as address, simulator() as remote:
         await remote.create(external_task_id="a", **video_fields(f"{address}/{name}"))
-        record = await remote.ended("a")
+        record = await remote.wait_until_finished("a")
     assert (record["task_status"], record["task_status_msg"]) == (end, said)
 
 
@@ -83,8 +83,8 @@ async def test_a_video_subject_shows_its_video_and_voice_in_both_shapes() -> Non
     async with files(mp4=MP4) as address, webhook_receiver() as back, simulator(settings) as remote:
         changes = video_fields(f"{address}/mp4") | {"element_voice_id": "v1"}
         await remote.create(external_task_id="a", callback_url=back.url, **changes)
-        [element] = (await remote.ended("a"))["task_result"]["elements"]
-        got = await back.wait(3)
+        [element] = (await remote.wait_until_finished("a"))["task_result"]["elements"]
+        got = await back.wait_for(3)
     assert element["element_video_list"]["refer_videos"] == [{"video_url": f"{address}/mp4"}]
     assert element["element_voice_info"]["voice_id"] == "v1"
     assert b'"element_type":"video_character_elements"' in got[2][1]
@@ -108,7 +108,7 @@ async def test_an_address_is_asked_for_in_the_letters_given_and_after_a_redirect
         simulator() as remote,
     ):
         await remote.create(external_task_id="a", **images(f"{address}{path}"))
-        record = await remote.ended("a")
+        record = await remote.wait_until_finished("a")
     assert record["task_status"] == "succeed"
     assert asked[-1].startswith(b"/a%27b.png?sig=AB%2Fcd")
 
@@ -122,12 +122,12 @@ async def test_an_address_that_leads_round_in_a_circle_fails_the_task() -> None:
         simulator() as remote,
     ):
         await remote.create(external_task_id="a", **images(f"{address}/round"))
-        record = await remote.ended("a")
+        record = await remote.wait_until_finished("a")
     assert record["task_status_msg"] == "frontal_image: could not be downloaded (ValueError)"
 
 
 async def test_nothing_is_fetched_if_the_settings_say_so() -> None:
     async with simulator(replace(FINISH_AT_ONCE, fetch_media=False)) as remote:
         await remote.create(external_task_id="a", **images("http://127.0.0.1:65009/none"))
-        record = await remote.ended("a")
+        record = await remote.wait_until_finished("a")
     assert record["task_status"] == "succeed"

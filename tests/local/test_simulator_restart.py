@@ -62,14 +62,14 @@ def test_ctrl_c_ends_it_with_success(tmp_path: Path) -> None:
 async def test_an_unfinished_task_goes_on_and_a_finished_one_stays(tmp_path: Path) -> None:
     async with simulator(data=tmp_path) as remote:
         await remote.create(external_task_id="done")
-        done = await remote.ended("done")
+        done = await remote.wait_until_finished("done")
     async with simulator(NEVER_FINISH, data=tmp_path) as remote:
         await remote.admin("faults", {"fail": "no face", "processing_after": 0})
         await remote.create(external_task_id="open")
         while (await remote.query("open")).json()["data"]["task_status"] != "processing":
             pass
     async with simulator(FINISH_AT_ONCE, data=tmp_path) as remote:
-        record = await remote.ended("open")
+        record = await remote.wait_until_finished("open")
         assert (await remote.query("done")).json()["data"] == done
         counts = (await remote.ledger())["counts"]
     assert (record["task_status"], record["task_status_msg"]) == ("failed", "no face")
@@ -79,13 +79,13 @@ async def test_an_unfinished_task_goes_on_and_a_finished_one_stays(tmp_path: Pat
 async def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     async with simulator(data=tmp_path) as remote:
         await remote.create(external_task_id="whole")
-        await remote.ended("whole")
+        await remote.wait_until_finished("whole")
     tear(tmp_path / NAME)
     for name in ("second", "third"):
         async with simulator(data=tmp_path) as remote:
             assert (await remote.query("whole")).status_code == 200
             await remote.create(external_task_id=name)
-            await remote.ended(name)
+            await remote.wait_until_finished(name)
 
 
 async def test_new_ids_stay_above_the_old_ones(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def failed(api: Api, provider: SimulatorClient, **changes: object) -> tupl
     await api.work(Work.SUBMIT)
     subject = await api.read(subject_id)
     assert subject["state"] == "failed", subject
-    assert await api.types(subject_id) == ["queued", "failed"]
+    assert await api.event_types(subject_id) == ["queued", "failed"]
     error = subject["error"]
     assert set(error) == {"code", "message"}
     assert "secret" not in error["message"]
@@ -72,7 +72,7 @@ async def test_good_images_by_url_are_looked_at_and_then_sent(
     assert (line["outcome"], line["fetched"], line["found"]) == ("good", 2, [])
     assert line["bytes"] == len(picture(shade=1)) + len(picture(shade=2))
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject_id))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"
     assert await api.violations() == []
 
 
@@ -83,7 +83,7 @@ async def test_a_good_video_is_looked_at_and_then_sent(
     made = [(await api.create(**media.video(name)))["id"] for name in ("film", "large")]
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
-    assert [(await api.ended(one))["state"] for one in made] == ["succeeded"] * 2
+    assert [(await api.wait_until_finished(one))["state"] for one in made] == ["succeeded"] * 2
     assert len(await creates(provider)) == 2
 
 
@@ -91,7 +91,7 @@ async def test_what_is_given_in_base64_needs_no_look(api: Api) -> None:
     subject_id = (await api.create())["id"]
     assert (await media_row(api.resources, subject_id))["media_check_at"] is None
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject_id))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"
 
 
 SMALL = picture(size=(320, 299))
@@ -208,7 +208,7 @@ async def test_others_of_the_same_content_are_good_and_warned_of_from_then_on(
     assert (warning["pointer"], warning["code"]) == (f"/{second}", "duplicate_image")
     assert warning["message"] == f"{second} has the same content as {FIRST_REFER}"
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject_id))["warnings"] == [warning]
+    assert (await api.wait_until_finished(subject_id))["warnings"] == [warning]
     events = (await api.http.get(f"{path}/events")).json()["data"]
     assert [one["data"].get("warnings") for one in events] == [None, *[[warning]] * 3]
     assert len(await creates(provider)) == 1
@@ -257,15 +257,15 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
         clock.advance(wait - 0.1)
         await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)
-        assert media.asked["bad"] == tries, "not before its time"
+        assert media.request_counts["bad"] == tries, "not before its time"
         clock.advance(0.1)
     await api.work(Work.CHECK_MEDIA)
     subject = await api.read(subject_id)
     assert (subject["state"], subject["error"]["code"]) == ("failed", "media_unreachable")
     assert "503" in subject["error"]["message"]
-    assert media.asked["bad"] == len(TRIES_AFTER) + 1
+    assert media.request_counts["bad"] == len(TRIES_AFTER) + 1
     assert await creates(provider) == []
-    assert await api.types(subject_id) == ["queued", "failed"]
+    assert await api.event_types(subject_id) == ["queued", "failed"]
 
 
 async def test_what_can_be_reached_again_goes_on(api: Api, media: MediaHost, clock: Clock) -> None:
@@ -276,4 +276,4 @@ async def test_what_can_be_reached_again_goes_on(api: Api, media: MediaHost, clo
     clock.advance(TRIES_AFTER[0])
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject_id))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"

@@ -77,7 +77,10 @@ async def draining(resources: Resources) -> AsyncIterator[None]:
 
 async def asked(media: MediaHost, start: str, times: int) -> bool:
     """Whether what begins so was asked for so often."""
-    return sum(count for name, count in media.asked.items() if name.startswith(start)) == times
+    return (
+        sum(count for name, count in media.request_counts.items() if name.startswith(start))
+        == times
+    )
 
 
 def outcomes(logged: list[EventDict]) -> list[object]:
@@ -98,8 +101,8 @@ async def test_workers_at_once_look_at_each_subject_once(
 
     await asyncio.gather(*(work(looker) for looker in lookers))
     assert await waiting(resources) == set()
-    assert {name: media.asked[name] for name in names} == dict.fromkeys(names, 1)
-    assert media.asked["front"] == len(made)
+    assert {name: media.request_counts[name] for name in names} == dict.fromkeys(names, 1)
+    assert media.request_counts["front"] == len(made)
 
 
 async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
@@ -111,11 +114,11 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
     clock.advance(api.resources.settings.lease - 0.1)
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
-    assert media.asked.total() == 0
+    assert media.request_counts.total() == 0
     clock.advance(0.1)
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject_id))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"
 
 
 async def test_who_looks_no_more_ends_nothing(api: Api, media: MediaHost) -> None:
@@ -143,13 +146,13 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
     stopped = MediaChecker(api.resources)
     (claimed,) = await stopped.claim(PLACES)
     looking = asyncio.create_task(stopped.look(claimed))
-    await media.until_asked("side")
+    await media.wait_for_request("side")
     media.held = set()
     lapsed = timedelta(seconds=api.resources.settings.lease)
     now = api.resources.clock() + lapsed
     await replace(api, resources=replace(api.resources, clock=lambda: now)).work(*works)
     if Work.SUBMIT in works:
-        await api.ended(subject_id)
+        await api.wait_until_finished(subject_id)
     before = await fetch(api.resources, "SELECT * FROM subjects")
     media.files["side"] = late
     media.gate.set()
@@ -165,13 +168,13 @@ async def test_a_subject_canceled_while_it_is_looked_at_stays_canceled(
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held = {"front"}
     async with draining(api.resources):
-        await media.until_asked("front")
+        await media.wait_for_request("front")
         answer = await api.http.post(f"/v1/subjects/{subject_id}/cancel")
         assert (answer.status_code, answer.json()["state"]) == (200, "canceled")
         media.gate.set()
         await wait_until(lambda: _any(outcomes(logged)))
     assert outcomes(logged) == ["late"]
-    assert media.asked["side"] == 0, "the rest is not fetched any more"
+    assert media.request_counts["side"] == 0, "the rest is not fetched any more"
     await api.work()
     assert (await api.read(subject_id))["state"] == "canceled"
     assert (await provider.ledger())["creates"] == []
@@ -188,7 +191,7 @@ async def test_the_deadline_ends_a_subject_while_it_is_looked_at(
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held, media.files["side"] = {"front"}, SMALL
     async with draining(api.resources):
-        await media.until_asked("front")
+        await media.wait_for_request("front")
         clock.advance(api.resources.settings.task_deadline)
         await expired_leases_and_deadlines.sweep(api.resources)
         assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
@@ -226,7 +229,7 @@ async def test_several_such_accounts_leave_a_place_to_others_too(
     async with draining(resources):
 
         async def all_begun() -> bool:
-            return {name.partition("-")[0] for name in media.asked} >= set(slow)
+            return {name.partition("-")[0] for name in media.request_counts} >= set(slow)
 
         await wait_until(all_begun)
         other = await given(resources, "other", media, "front", "side")
@@ -265,7 +268,7 @@ async def test_a_worker_that_ends_gives_back_what_it_looks_at(
     media.held = {"front"}
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(api.resources.settings, stop))
-    await media.until_asked("front")
+    await media.wait_for_request("front")
     assert (await media_row(api.resources, subject_id))["media_lease_token"] is not None
     stop.set()
     await running

@@ -50,7 +50,7 @@ async def test_it_comes_whole_and_in_pieces() -> None:
 async def test_it_is_asked_for_plainly_and_as_it_is() -> None:
     async with media_server(http_response(b"x")) as host:
         await fetch_media(host.url + PATH)
-    (head,) = host.heads
+    (head,) = host.request_heads
     line, *headers = head.strip().split("\r\n")
     assert line == f"get {PATH} http/1.1"
     assert sorted(headers) == [
@@ -93,7 +93,7 @@ async def test_what_says_that_it_is_too_large_is_not_read() -> None:
 
 
 async def test_no_more_is_fetched_than_is_wanted() -> None:
-    taken = CollectedBody(enough=1)
+    taken = CollectedBody(max_bytes=1)
     async with media_server(http_response(bytes(MAX_BYTES))) as host:
         came = await fetch_media(host.url + PATH, taken.feed)
     assert isinstance(came, Fetched)
@@ -135,7 +135,7 @@ async def test_a_certificate_that_is_not_trusted_is_not_accepted(tmp_path: Path)
             url, by=Fetcher(AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.1"])))
         )
     assert "TLS" in str(came)
-    assert host.heads == []
+    assert host.request_heads == []
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         assert await fetched_bytes(http_response(b"x")) == b"x"
-    assert proxy.heads == []
+    assert proxy.request_heads == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -157,7 +157,7 @@ async def test_redirects_are_followed(status: int) -> None:
         async with media_server(pages) as first:
             assert await fetch_media(first.url + PATH, taken.feed) == Fetched(4)
     assert taken.data == b"here"
-    assert [head.split()[1] for head in second.heads] == ["/e"]
+    assert [head.split()[1] for head in second.request_heads] == ["/e"]
 
 
 async def test_so_many_redirects_are_followed_and_no_more() -> None:
@@ -171,14 +171,14 @@ async def test_so_many_redirects_are_followed_and_no_more() -> None:
         assert code_of(await fetch_media(f"{host.url}/0")) == "redirect"
     async with media_server(redirect_to("/0")) as host:
         assert code_of(await fetch_media(f"{host.url}/0")) == "redirect"
-    assert len(host.heads) == MOST_REDIRECTS + 1, "a loop ends as well"
+    assert len(host.request_heads) == MOST_REDIRECTS + 1, "a loop ends as well"
 
 
 async def test_no_cookie_is_carried_along() -> None:
     pages = {PATH: redirect_to("/b", headers="Set-Cookie: a=b\r\n"), "/b": http_response(b"x")}
     async with media_server(pages) as host:
         assert await fetch_media(host.url + PATH) == Fetched(1)
-    assert not any("cookie" in head or "referer" in head for head in host.heads)
+    assert not any("cookie" in head or "referer" in head for head in host.request_heads)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ async def test_no_cookie_is_carried_along() -> None:
 async def test_a_redirect_to_what_is_no_plain_web_address_is_not_followed(location: str) -> None:
     async with media_server(redirect_to(location)) as host:
         assert code_of(await fetch_media(host.url + PATH)) == "redirect"
-    assert len(host.heads) == 1
+    assert len(host.request_heads) == 1
 
 
 INWARD = [
@@ -233,8 +233,8 @@ async def test_a_name_that_turns_inward_on_the_way_is_not_dialled_again() -> Non
             code_of(await fetch_media(url, by=Fetcher(AddressGuard(LOOPBACK_ONE_ADDRESS, names))))
             == "blocked"
         )
-    assert names.asked == ["sub.test", "sub.test"]
-    assert len(host.heads) == 1
+    assert names.lookups == ["sub.test", "sub.test"]
+    assert len(host.request_heads) == 1
 
 
 async def test_a_port_that_is_not_open_to_urls_is_not_dialled() -> None:
@@ -246,7 +246,7 @@ async def test_a_port_that_is_not_open_to_urls_is_not_dialled() -> None:
         guard = AddressGuard(LOOPBACK_V4_AND_V6, ports=parse_ports(port))
         assert code_of(await fetch_media(closed.url + PATH, by=Fetcher(guard))) == "blocked"
         assert code_of(await fetch_media(host.url + PATH, by=Fetcher(guard))) == "blocked"
-    assert closed.heads == []
+    assert closed.request_heads == []
 
 
 async def test_https_is_not_given_up_on_the_way(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ async def test_https_is_not_given_up_on_the_way(tmp_path: Path) -> None:
             assert await fetch_media(f"{base}/up", by=Fetcher(guard, tls=trusting)) == Fetched(1)
             async with media_server(redirect_to(f"{base}/b")) as http:
                 assert await fetch_media(http.url, by=Fetcher(guard, tls=trusting)) == Fetched(1)
-    assert plain.heads == []
+    assert plain.request_heads == []
 
 
 async def test_a_url_that_cannot_be_asked_for_is_none() -> None:

@@ -94,7 +94,7 @@ def test_any_other_size_and_any_pixel_that_is_not_square_is_refused(
     size: tuple[int, int],
     pixel: Fraction | int,
 ) -> None:
-    flaw = inspect(video_file(1, size, pixel=pixel))
+    flaw = inspect(video_file(1, size, pixel_aspect=pixel))
     assert isinstance(flaw, Defect)
     assert flaw.code == "resolution"
     shown = f"{size[0]} x {size[1]}" if pixel == 1 else f"{Fraction(pixel).numerator}:"
@@ -113,7 +113,7 @@ def test_a_film_is_as_wide_and_high_as_its_matrix_shows_it(
 ) -> None:
     data = tilted(matrix, video_file(size=size))
     finding, video = read_by_pyav(data), inspect(data)
-    assert finding.turned % 360 == turned
+    assert finding.rotation % 360 == turned
     assert isinstance(video, Video)
     assert (video.width, video.height) == (size[::-1] if turned % 180 else size)
 
@@ -175,14 +175,17 @@ def test_sound_may_last_a_little_longer_than_a_video_may(
     sound: Fraction | int,
     expected: str,
 ) -> None:
-    assert defect_code(video_file(7, kind=kind, flags=flags, sound=sound)) == expected
+    assert defect_code(video_file(7, kind=kind, flags=flags, audio_seconds=sound)) == expected
 
 
 def test_eight_seconds_of_picture_and_of_sound_are_taken_together() -> None:
     for flags in ("", "faststart", FRAGMENTS + "+delay_moov"):
-        assert defect_code(video_file(8, flags=flags, sound=8, between=2)) == "good"
+        assert defect_code(video_file(8, flags=flags, audio_seconds=8, b_frames=2)) == "good"
         longest = Fraction("8.05")
-        assert defect_code(video_file(longest, flags=flags, sound=longest, between=2)) == "good"
+        assert (
+            defect_code(video_file(longest, flags=flags, audio_seconds=longest, b_frames=2))
+            == "good"
+        )
 
 
 def test_time_before_the_first_picture_counts_for_the_file_and_not_for_the_picture() -> None:
@@ -209,7 +212,7 @@ def test_an_edit_shows_a_part_of_what_is_there() -> None:
 
 def test_sound_alone_is_no_video() -> None:
     for flags in ("", FRAGMENTS):
-        assert defect_code(video_file(codec="", sound=4, flags=flags)) == "no_video"
+        assert defect_code(video_file(codec="", audio_seconds=4, flags=flags)) == "no_video"
 
 
 def test_two_hundred_million_bytes_are_taken_and_one_more_is_not() -> None:

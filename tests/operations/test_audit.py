@@ -37,7 +37,7 @@ async def story(api: Api, subscriber: WebhookReceiver) -> None:
     await transition(api.resources, subject["id"], news)
     for _ in range(2):
         await api.work(Work.DELIVER)
-    assert len(subscriber.got) == 3
+    assert len(subscriber.requests) == 3
 
 
 @pytest.mark.parametrize("number", range(len(QUESTIONS)))

@@ -125,7 +125,7 @@ async def test_what_is_rare_among_the_newest_keeps_what_was_learnt(api: Api, clo
 async def test_a_real_subject_bears_the_times_that_are_learnt_from(api: Api) -> None:
     subject_id = (await api.create())["id"]
     await api.work()
-    made = (await api.ended(subject_id))["subject"]
+    made = (await api.wait_until_finished(subject_id))["subject"]
     assert made["provider_created_at"] <= made["provider_updated_at"]
     async with api.resources.database.transaction() as tx:
         found = await typical_durations.recent_durations(tx, LOOK_BACK, SAMPLES)

@@ -54,7 +54,7 @@ async def test_with_every_callback_lost_a_subject_reaches_its_end_by_being_asked
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     subject_id = await sent(api, provider)
-    await provider.ended(subject_id)
+    await provider.wait_until_finished(subject_id)
     clock.advance(USUALLY - 0.1)
     before = await looked_up(provider)
     await api.work(Work.RECONCILE)
@@ -69,7 +69,7 @@ async def test_a_failure_that_nobody_called_back_about_is_found(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     subject_id = await sent(api, provider, fail="no face was found")
-    await provider.ended(subject_id)
+    await provider.wait_until_finished(subject_id)
     clock.advance(USUALLY)
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["error"]["message"] == "no face was found"
@@ -101,7 +101,7 @@ async def test_a_look_up_without_an_answer_is_made_again(
     fault: dict[str, Any],
 ) -> None:
     subject_id = await sent(api, provider)
-    await provider.ended(subject_id)
+    await provider.wait_until_finished(subject_id)
     await provider.admin("faults", fault | {"on": "query"})
     clock.advance(USUALLY)
     await api.work(Work.RECONCILE)
@@ -152,7 +152,7 @@ async def test_a_lost_subject_that_never_arrived_is_sent_again_after_the_grace(
     assert await state(api, subject_id) == "queued"
     clock.advance(60)
     await api.work(Work.SUBMIT)
-    assert (await api.ended(subject_id))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"
     accepted = [one["outcome"] for one in (await provider.ledger(subject_id))["creates"]]
     assert accepted.count("accepted") == 1
     assert await api.violations() == []
@@ -234,7 +234,7 @@ async def test_whatever_takes_too_long_fails_at_its_deadline(
     await expired_leases_and_deadlines.sweep(api.resources)
     subject = await api.read(subject_id)
     assert (subject["state"], subject["error"]["code"]) == ("failed", "deadline_exceeded")
-    assert (await api.types(subject_id))[-1] == "failed"
+    assert (await api.event_types(subject_id))[-1] == "failed"
     rows = await fetch(api.resources, "SELECT lease_token, next_poll_at FROM subjects")
     assert [tuple(row.values()) for row in rows] == [(None, None)]
 

@@ -208,7 +208,7 @@ async def test_media_are_not_fetched_once_the_lease_ran_out(
         (claimed,) = await looker.claim(PLACES)
         clock.advance(api.resources.settings.lease)
         await looker.look(claimed)
-        assert media.asked.total() == 0
+        assert media.request_counts.total() == 0
     assert logged[-1]["outcome"] == "late"
 
 

@@ -65,7 +65,7 @@ async def one_life(api: Api, provider: SimulatorClient, subscriber: WebhookRecei
     await api.subscribe(subscriber.url)
     first = await api.create(external_task_id="a-name")
     await api.work()
-    await api.ended(first["id"])
+    await api.wait_until_finished(first["id"])
     await provider.admin("faults", {"lose": True})
     second = await api.create()
     await api.work()

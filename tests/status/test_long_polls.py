@@ -29,33 +29,33 @@ async def page(world: FeedApi, path: str, **params: object) -> dict[str, Any]:
 
 
 async def test_it_is_answered_at_once_if_there_is_something(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     for path in ("/v1/events", f"/v1/subjects/{made.id}/events"):
         assert len((await page(world, path, wait=60))["data"]) == 1
 
 
 @pytest.mark.parametrize("wait", [60, 999])
 async def test_it_is_answered_with_the_first_event_that_comes(world: FeedApi, wait: int) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     path = f"/v1/subjects/{made.id}/events"
     after = (await page(world, "/v1/events"))["next_cursor"]
     polls = [
         asyncio.create_task(page(world, "/v1/events", after=after, wait=wait, limit=1)),
         asyncio.create_task(page(world, path, after=1, wait=wait)),
     ]
-    await wait_until(lambda: world.followers() == len(polls))
+    await wait_until(lambda: world.reader_count() == len(polls))
     await transition(world.resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="7"))
     feed, subject = await asyncio.gather(*polls)
     assert feed["data"] == subject["data"]
     assert [event["data"]["sequence"] for event in subject["data"]] == [2]
     assert subject["next_cursor"] == "2"
     assert (await page(world, "/v1/events"))["next_cursor"] == feed["next_cursor"]
-    assert world.followers() == 0
+    assert world.reader_count() == 0
 
 
 async def test_it_gives_no_more_than_was_asked_for_and_no_less_in_the_end(world: FeedApi) -> None:
     poll = asyncio.create_task(page(world, "/v1/events", wait=60, limit=1))
-    await wait_until(lambda: world.followers() == 1)
+    await wait_until(lambda: world.reader_count() == 1)
     async with world.resources.database.transaction() as tx:  # they come together
         made = [await add_subject(tx, world.resources, world.account) for _ in range(3)]
     first = await poll
@@ -65,7 +65,7 @@ async def test_it_gives_no_more_than_was_asked_for_and_no_less_in_the_end(world:
 
 
 async def test_one_in_vain_is_answered_with_its_own_cursor(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     path = f"/v1/subjects/{made.id}/events"
     assert await page(world, path, after=1, wait=1) == {"data": [], "next_cursor": "1"}
     after = (await page(world, "/v1/events"))["next_cursor"]

@@ -70,7 +70,7 @@ async def test_only_what_is_queued_can_be_canceled(api: Api) -> None:
         if state in {State.QUEUED, State.CANCELED}:
             assert (answer.status_code, answer.json()) == (200, after)
             assert (after["state"], after["version"]) == ("canceled", 2)
-            assert await api.types(subject_id) == ["queued", "canceled"]
+            assert await api.event_types(subject_id) == ["queued", "canceled"]
         else:
             assert answer.headers["content-type"] == "application/problem+json"
             body = answer.json()
@@ -85,7 +85,7 @@ async def test_of_many_who_cancel_at_once_each_is_answered_and_one_did_it(api: A
     answers = await asyncio.gather(*(api.http.post(path) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
-    assert await api.types(subject_id) == ["queued", "canceled"]
+    assert await api.event_types(subject_id) == ["queued", "canceled"]
 
 
 async def test_what_is_canceled_while_it_is_claimed_is_one_or_the_other(api: Api) -> None:

@@ -54,7 +54,7 @@ def waiting(
 async def waited(world: FeedApi, task: "asyncio.Task[httpx.Response]") -> httpx.Response:
     async with asyncio.timeout(PATIENCE):
         answer = await task
-        await wait_until(lambda: world.followers() == 0)
+        await wait_until(lambda: world.reader_count() == 0)
         return answer
 
 
@@ -63,9 +63,9 @@ async def move(world: FeedApi, subject_id: str, news: StatusUpdate) -> None:
 
 
 async def test_it_is_answered_with_the_next_change(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
-        await wait_until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.reader_count() == 1)
         await move(world, made.id, SUBMITTED)
         answer = await waited(world, task)
     assert (answer.status_code, answer.json()["state"]) == (200, "submitted")
@@ -73,19 +73,19 @@ async def test_it_is_answered_with_the_next_change(world: FeedApi) -> None:
 
 
 async def test_a_change_that_makes_no_event_is_found_as_well(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
-        await wait_until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.reader_count() == 1)
         await submit.claim(world.resources, 1)
         answer = await waited(world, task)
     assert (answer.json()["state"], answer.json()["version"]) == ("submitting", 1)
 
 
 async def test_where_each_move_makes_an_event_nobody_looks_in_between(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     await move(world, made.id, SUBMITTED)
     with waiting(world, made.id) as task:
-        await wait_until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.reader_count() == 1)
         await move(world, made.id, SUCCEEDED)
         answer = await waited(world, task)
     assert answer.json()["state"] == "succeeded"
@@ -93,7 +93,7 @@ async def test_where_each_move_makes_an_event_nobody_looks_in_between(world: Fee
 
 
 async def test_one_in_vain_is_answered_with_what_there_is(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     answer = await look(world, made.id, ("prefer", "wait=1"))
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
     assert answer.headers["preference-applied"] == "wait=1"
@@ -106,7 +106,7 @@ async def test_no_wait_lasts_until_a_proxy_would_cut_it(
 ) -> None:
     assert [conditional.capped_wait(seconds) for seconds in (0, 54, 56, 60)] == [0, 54, 55, 55]
     monkeypatch.setattr(conditional, "MOST_HELD", 0)
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
         answer = await waited(world, task)
     assert (answer.json()["state"], answer.headers["preference-applied"]) == ("queued", "wait=60")
@@ -116,14 +116,14 @@ async def test_no_wait_lasts_until_a_proxy_would_cut_it(
 
 
 async def test_with_a_tag_it_waits_for_another(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     etag = (await look(world, made.id)).headers["etag"]
     had = ("if-none-match", etag)
     in_vain = await look(world, made.id, had, ("prefer", "wait=1"))
     assert (in_vain.status_code, in_vain.content) == (304, b"")
     assert in_vain.headers["preference-applied"] == "wait=1"
     with waiting(world, made.id, had) as task:
-        await wait_until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.reader_count() == 1)
         await move(world, made.id, SUBMITTED)
         assert (await waited(world, task)).json()["state"] == "submitted"
     with waiting(world, made.id, had) as task:  # it has been another all along
@@ -131,17 +131,17 @@ async def test_with_a_tag_it_waits_for_another(world: FeedApi) -> None:
 
 
 async def test_with_several_tags_it_waits_for_one_beside_them(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     had = ("if-none-match", 'W/"1-queued-0", W/"2-submitted-0"')
     with waiting(world, made.id, had) as task:
-        await wait_until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.reader_count() == 1)
         await move(world, made.id, SUBMITTED)
         await move(world, made.id, SUCCEEDED)
         assert (await waited(world, task)).json()["state"] == "succeeded"
 
 
 async def test_what_has_ended_is_answered_at_once(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     await move(world, made.id, SUCCEEDED)
     with waiting(world, made.id) as task:
         answer = await waited(world, task)
@@ -153,16 +153,16 @@ async def test_what_has_ended_is_answered_at_once(world: FeedApi) -> None:
 
 
 async def test_what_vanishes_meanwhile_is_not_found(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
-        await wait_until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.reader_count() == 1)
         await fetch(world.resources, "DELETE FROM events")
         await fetch(world.resources, "DELETE FROM subjects")
         assert (await waited(world, task)).status_code == 404
 
 
 async def test_a_caller_that_goes_away_leaves_nothing_behind(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     request = f"GET /v1/subjects/{made.id} HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n"
     request += f"authorization: Bearer {world.key}\r\n\r\n"
     await look(world, made.id, ("prefer", "wait=1"))  # the hub is at work from now on
@@ -171,16 +171,16 @@ async def test_a_caller_that_goes_away_leaves_nothing_behind(world: FeedApi) -> 
         _, writer = await asyncio.open_connection("127.0.0.1", world.web.port)
         writer.write(request.encode())
         async with asyncio.timeout(PATIENCE):
-            await wait_until(lambda: world.followers() == 1)
+            await wait_until(lambda: world.reader_count() == 1)
             writer.close()
-            await wait_until(lambda: world.followers() == 0)
+            await wait_until(lambda: world.reader_count() == 0)
             await wait_until(lambda: len(asyncio.all_tasks()) <= usual)
 
 
 async def test_the_end_of_the_process_ends_it_at_once(world: FeedApi) -> None:
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
-        await wait_until(lambda: world.followers() == 1)
+        await wait_until(lambda: world.reader_count() == 1)
         world.web.app.state.hub.close()
         answer = await waited(world, task)
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
@@ -195,7 +195,7 @@ async def test_where_there_is_no_place_to_wait_in_it_is_answered_at_once(
     world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "MOST_OF_ACCOUNT", 0)
-    (made,) = await world.write()
+    (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
         answer = await waited(world, task)
     assert answer.status_code == 200
@@ -204,9 +204,9 @@ async def test_where_there_is_no_place_to_wait_in_it_is_answered_at_once(
 
 
 async def test_more_wait_than_there_are_connections_to_postgres(world: FeedApi) -> None:
-    made = await world.write(40)
+    made = await world.add_subjects(40)
     tasks = [asyncio.create_task(look(world, one.id, ("prefer", "wait=60"))) for one in made]
-    await wait_until(lambda: world.followers() == len(made))
+    await wait_until(lambda: world.reader_count() == len(made))
     assert (await look(world, made[0].id)).json()["state"] == State.QUEUED
     for one in made:
         await move(world, one.id, StatusUpdate(Signal.CANCEL))

@@ -41,7 +41,7 @@ async def test_a_transition_of_a_subject_that_has_changed_is_refused_and_nothing
     with pytest.raises(RuntimeError, match="1 of 1 subjects changed under their lock"):
         async with resources.database.transaction() as tx:
             await transitions.write(tx, [transition])
-    assert await api.types(stale.id) == ["queued", "canceled"]
+    assert await api.event_types(stale.id) == ["queued", "canceled"]
 
 
 async def test_no_transitions_write_nothing(resources: Resources) -> None:
@@ -66,7 +66,7 @@ async def test_one_statement_moves_several_subjects_and_writes_several_events_of
     async with resources.database.transaction() as tx:
         assert await transitions.write(tx, written) == 6
     for subject in before:
-        assert await api.types(subject.id) == ["queued", "submitted", "succeeded"]
+        assert await api.event_types(subject.id) == ["queued", "submitted", "succeeded"]
         due = await fetch(
             resources,
             "SELECT due_at IS NOT NULL AS due FROM deliveries WHERE ordering_key = $1"

@@ -64,8 +64,8 @@ async def test_a_subject_given_by_urls_goes_as_it_came(api: Api) -> None:
         subject = await api.create(**media.images("front", "side"))
         await api.work(Work.CHECK_MEDIA)
         await api.work(Work.SUBMIT)
-        assert (await api.ended(subject["id"]))["state"] == "succeeded"
-        assert media.asked == {"front": 2, "side": 2}, "by us, and then by the provider"
+        assert (await api.wait_until_finished(subject["id"]))["state"] == "succeeded"
+        assert media.request_counts == {"front": 2, "side": 2}, "by us, and then by the provider"
 
 
 async def test_a_subject_is_claimed_also_while_its_delivery_is_recorded(api: Api) -> None:
@@ -118,7 +118,7 @@ async def test_a_stopped_provider_is_probed_once_a_minute_until_it_goes_on(
     await api.work(Work.SUBMIT)
     for subject_id in subjects:
         await api.work(Work.SUBMIT)
-        assert (await api.ended(subject_id))["state"] == "succeeded"
+        assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"
     assert (await api.http.get("/readyz")).json()["status"] == "ready"
 
 
@@ -209,7 +209,7 @@ async def test_what_was_refused_for_too_many_tasks_waits_for_a_place_not_longer_
     await provider.admin("settings", {"parallel": None})
     await api.work(Work.SUBMIT)
     assert len(await creates(provider, subject_id)) == 13, "every two seconds"
-    assert (await api.ended(subject_id))["state"] == "succeeded"
+    assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"
 
 
 async def test_all_workers_share_what_is_learnt_of_the_limit(

@@ -226,13 +226,13 @@ async def test_a_paused_subscriber_gets_what_it_missed_once_it_is_active(
     assert (await changed(api, made, state="paused"))["state"] == "paused"
     await api.create()
     await api.work(Work.DELIVER)
-    assert subscriber.got == []
+    assert subscriber.requests == []
     woken: list[Work] = []
     api.resources.worker_notifier.listen(woken.append)
     assert (await changed(api, made, state="active"))["state"] == "active"
     assert Work.DELIVER in woken
     await api.work(Work.DELIVER)
-    assert len(subscriber.got) == 1
+    assert len(subscriber.requests) == 1
 
 
 @pytest.mark.parametrize("state", ["active", "paused"])

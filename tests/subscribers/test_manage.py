@@ -179,7 +179,7 @@ async def test_a_removed_subscriber_is_gone_with_what_waited_for_it(
     for method, where in (("GET", path), ("DELETE", path), ("GET", f"{path}/deliveries")):
         assert (await api.http.request(method, where)).status_code == 404
     await api.work(Work.DELIVER)
-    assert subscriber.got == []
+    assert subscriber.requests == []
 
 
 async def test_deliveries_are_shown_with_their_attempts(

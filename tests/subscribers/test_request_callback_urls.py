@@ -42,7 +42,7 @@ async def hidden_subscribers(api: Api) -> list[dict[str, Any]]:
 
 def words(subscriber: WebhookReceiver) -> list[str]:
     """The statuses that came, in their order."""
-    return [json.loads(body)["task_status"] for _, body in subscriber.got]
+    return [json.loads(body)["task_status"] for _, body in subscriber.requests]
 
 
 async def told(api: Api, subscriber: WebhookReceiver, count: int) -> None:
@@ -50,7 +50,7 @@ async def told(api: Api, subscriber: WebhookReceiver, count: int) -> None:
 
     async def enough() -> bool:
         await api.work(Work.DELIVER)
-        return len(subscriber.got) >= count
+        return len(subscriber.requests) >= count
 
     await wait_until(enough)
 
@@ -61,12 +61,12 @@ async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
     made = await api.create(callback_url=subscriber.url, external_task_id="mine")
     assert "warnings" not in made
     await api.work()
-    subject = await api.ended(made["id"])
-    await told(api, subscriber, len(await api.types(made["id"])) - 1)
+    subject = await api.wait_until_finished(made["id"])
+    await told(api, subscriber, len(await api.event_types(made["id"])) - 1)
     assert words(subscriber)[0] in {"submitted", "processing"}
     assert words(subscriber)[-1] == "succeed"
     theirs = (await provider.http.get(f"{PATH}/{subject['provider_task_id']}")).json()["data"]
-    ours = json.loads(subscriber.got[-1][1])
+    ours = json.loads(subscriber.requests[-1][1])
     assert set(ours) == set(theirs)
     assert {name for name in theirs if ours[name] != theirs[name]} <= OWN | {"task_result"}
     assert (ours["task_id"], ours["task_info"]) == (made["id"], {"external_task_id": "mine"})
@@ -75,7 +75,7 @@ async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
     assert element["element_image_list"]["frontal_image"].startswith("https://")
     assert element["element_video_list"] is None
     assert [one["sequence"] for one in await sent_in_order(api)] == list(
-        range(2, len(subscriber.got) + 2)
+        range(2, len(subscriber.requests) + 2)
     )
     assert await api.violations() == []
 
@@ -94,9 +94,9 @@ async def test_what_fails_is_said_in_the_providers_words(
     await provider.admin("faults", {"fail": "no face was found"})
     made = await api.create(callback_url=subscriber.url)
     await api.work()
-    await api.ended(made["id"])
-    await told(api, subscriber, len(await api.types(made["id"])) - 1)
-    ours = json.loads(subscriber.got[-1][1])
+    await api.wait_until_finished(made["id"])
+    await told(api, subscriber, len(await api.event_types(made["id"])) - 1)
+    ours = json.loads(subscriber.requests[-1][1])
     assert (ours["task_status"], ours["task_status_msg"]) == (
         "failed",
         "no face was found",
@@ -110,7 +110,7 @@ async def test_it_is_signed_with_the_secret_of_its_account(
     await api.http.post(f"/v1/subjects/{made['id']}/cancel")
     await told(api, subscriber, 1)
     secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
-    ((headers, body),) = subscriber.got
+    ((headers, body),) = subscriber.requests
     Webhook(secret).verify(body, headers)
     (row,) = await fetch(api.resources, "SELECT id, event_id FROM deliveries")
     assert (headers["webhook-id"], headers["callsheet-attempt"]) == (
@@ -156,7 +156,7 @@ async def test_first_uses_that_come_together_settle_on_one_subscriber(
     for one in made:
         await api.http.post(f"/v1/subjects/{one['id']}/cancel")
     await told(api, subscriber, 8)
-    assert {json.loads(body)["task_id"] for _, body in subscriber.got} == {
+    assert {json.loads(body)["task_id"] for _, body in subscriber.requests} == {
         one["id"] for one in made
     }
 

@@ -95,10 +95,10 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
         theirs.secrets = [made["secret"]]
 
         async def some() -> None:
-            target = len(theirs.taken) + EACH
+            target = len(theirs.accepted) + EACH
 
             async def enough() -> bool:
-                return len(theirs.taken) >= target
+                return len(theirs.accepted) >= target
 
             await wait_until(enough, 20)
 
@@ -110,7 +110,7 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
         await some()
         clock.advance(61)
         theirs.secrets = [new]
-        before = len(theirs.taken)
+        before = len(theirs.accepted)
         await some()
         over = True
         await asyncio.gather(*hands)
@@ -118,7 +118,7 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
     rows = await fetch(api.resources, "SELECT status, error FROM attempts")
     assert {(row["status"], row["error"]) for row in rows} == {(200, None)}
     assert not any(
-        verifies_with_secret(made["secret"], got, clock()) for got in theirs.taken[before:]
+        verifies_with_secret(made["secret"], got, clock()) for got in theirs.accepted[before:]
     )
     assert await api.violations() == []
 

@@ -38,7 +38,7 @@ async def test_a_test_is_a_signed_event_like_any_other(
     await fetch(api.resources, "UPDATE subscribers SET state = $1", state)
     before = await everything(api)
     answer = (await tried(api, made["id"])).json()
-    ((headers, body),) = subscriber.got
+    ((headers, body),) = subscriber.requests
     assert json.loads(body) == {
         "type": "callsheet.test",
         "timestamp": clock.now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -83,7 +83,7 @@ async def test_a_redirect_is_a_failure_and_not_followed(
     async with scripted_server(respond(head.encode())) as url:
         answer = (await tried(api, (await api.subscribe(url))["id"])).json()
     assert (answer["delivered"], answer["status"]) == (False, 307)
-    assert subscriber.got == []
+    assert subscriber.requests == []
 
 
 async def test_no_answer_is_told_with_its_reason(api: Api) -> None:
@@ -118,8 +118,8 @@ async def test_a_change_is_heeded_by_the_next_test(api: Api, subscriber: Webhook
         fields = {"url": other.url, "headers": {"X-New": "1"}}
         assert (await api.http.patch(path, json=fields)).status_code == 200
         await tried(api, made["id"])
-        assert [headers["x-new"] for headers, _ in other.got] == ["1"]
-    assert len(subscriber.got) == 1
+        assert [headers["x-new"] for headers, _ in other.requests] == ["1"]
+    assert len(subscriber.requests) == 1
 
 
 async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:

@@ -128,8 +128,8 @@ async def test_a_secret_of_the_callers_own_is_taken(api: Api, clock: Clock) -> N
         await api.create()
         await api.work()
         assert theirs.refused == []
-        assert all(verifies_with_secret(GIVEN, got, clock()) for got in theirs.taken)
-        assert theirs.taken
+        assert all(verifies_with_secret(GIVEN, got, clock()) for got in theirs.accepted)
+        assert theirs.accepted
 
 
 async def test_what_is_not_the_accounts_or_no_subscriber_of_its_own_is_not_found(
@@ -208,7 +208,8 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
         clock.advance(100)
         await sent()
         by = [
-            [verifies_with_secret(one, got, clock()) for one in (old, new)] for got in theirs.taken
+            [verifies_with_secret(one, got, clock()) for one in (old, new)]
+            for got in theirs.accepted
         ]
     assert by[1:] == [[True, True], [True, True], [False, True]]
     versions = await fetch(api.resources, "SELECT DISTINCT version FROM subscribers")

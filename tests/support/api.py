@@ -33,7 +33,7 @@ class Api:
         body: dict[str, Any] = (await self.http.get(f"/v1/subjects/{subject_id}")).json()
         return body
 
-    async def types(self, subject_id: str) -> list[str]:
+    async def event_types(self, subject_id: str) -> list[str]:
         """The types of a subject's events, in sequence."""
         page = (await self.http.get(f"/v1/subjects/{subject_id}/events")).json()
         assert [one["data"]["sequence"] for one in page["data"]] == [
@@ -55,7 +55,7 @@ class Api:
             await loops[kind].drain()
             await loops[kind].finish(30)
 
-    async def ended(self, subject_id: str) -> dict[str, Any]:
+    async def wait_until_finished(self, subject_id: str) -> dict[str, Any]:
         """The subject, once callbacks have brought it to its end."""
         deadline = asyncio.get_running_loop().time() + 10
         while asyncio.get_running_loop().time() < deadline:

@@ -169,7 +169,7 @@ class FeedApi:
     ) -> AbstractAsyncContextManager[SSEReader]:
         return open_stream(self.web.port, path, self.key, narrow=narrow, **headers)
 
-    async def write(self, count: int = 1) -> list[Subject]:
+    async def add_subjects(self, count: int = 1) -> list[Subject]:
         return [await add_committed_subject(self.resources, self.account) for _ in range(count)]
 
     async def get(self, path: str, **params: str) -> httpx.Response:
@@ -178,11 +178,11 @@ class FeedApi:
             url = f"http://127.0.0.1:{self.web.port}{path}"
             return await http.get(url, params=params, headers=headers)
 
-    async def listening(self) -> bool:
+    async def is_listening(self) -> bool:
         """Whether the server hears what Postgres notifies."""
         return bool(await fetch(self.resources, LISTEN_SESSIONS, listen.APPLICATION_NAME))
 
-    def followers(self) -> int:
+    def reader_count(self) -> int:
         """How many streams and long polls the server has."""
         return len(list(self.web.app.state.hub.followers()))
 

@@ -19,7 +19,7 @@ PATH = f"/{SECRET}/a.png?signature={SECRET}"
 class CollectedBody:
     """What a feed was given; it wants `enough` bytes at most."""
 
-    enough: int | None = None
+    max_bytes: int | None = None
     pieces: list[bytes] = field(default_factory=list)
 
     @property
@@ -29,7 +29,7 @@ class CollectedBody:
     async def feed(self, piece: bytes) -> bool:
         assert 0 < len(piece) <= PIECE
         self.pieces.append(piece)
-        return self.enough is None or len(self.data) < self.enough
+        return self.max_bytes is None or len(self.data) < self.max_bytes
 
 
 @dataclass
@@ -37,7 +37,7 @@ class MediaServer:
     """`heads` are those of the requests it got, in lower case."""
 
     url: str
-    heads: list[str] = field(default_factory=list)
+    request_heads: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager

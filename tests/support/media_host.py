@@ -31,11 +31,11 @@ class MediaHost:
     files: dict[str, bytes | int] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: Counter[str] = field(default_factory=Counter)
+    request_counts: Counter[str] = field(default_factory=Counter)
 
     async def serve(self, request: Request) -> Response:
         name = request.path_params["name"]
-        self.asked[name] += 1
+        self.request_counts[name] += 1
         if name in self.held:
             await self.gate.wait()
         found = self.files.get(name, 404)
@@ -56,9 +56,9 @@ class MediaHost:
             "element_video_list": {"refer_videos": urls},
         }
 
-    async def until_asked(self, name: str, times: int = 1) -> None:
+    async def wait_for_request(self, name: str, times: int = 1) -> None:
         async def enough() -> bool:
-            return self.asked[name] >= times
+            return self.request_counts[name] >= times
 
         await wait_until(enough)
 

@@ -33,7 +33,7 @@ class ApiConfig:
 class ProviderApiClient:
     """The calls of rules P2 to P4."""
 
-    there: ApiConfig
+    config: ApiConfig
     http: httpx.AsyncClient
 
     async def create(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class ProviderApiClient:
         task: dict[str, Any] = data_of(await self.http.get(f"{PATH}/{name}"))
         return task
 
-    async def ended(self, name: str) -> dict[str, Any]:
+    async def wait_until_finished(self, name: str) -> dict[str, Any]:
         """Poll until it has succeeded or failed."""
         deadline = time.monotonic() + TIMEOUT
         while (task := await self.query(name))["task_status"] not in FINAL_STATUSES:
@@ -57,17 +57,17 @@ class ProviderApiClient:
         tasks: list[dict[str, Any]] = data_of(await self.http.get(PATH, params=query))
         return tasks
 
-    async def told(self, callbacks: WebhookReceiver) -> list[dict[str, Any]]:
+    async def verified_callbacks(self, callbacks: WebhookReceiver) -> list[dict[str, Any]]:
         """The callbacks of one task, verified, once the last has come."""
 
         def records() -> list[dict[str, Any]]:
-            return [json.loads(body) for _, body in callbacks.got]
+            return [json.loads(body) for _, body in callbacks.requests]
 
         await wait_until(
             lambda: any(one["task_status"] in FINAL_STATUSES for one in records()), TIMEOUT
         )
-        for headers, body in callbacks.got:
-            Webhook(self.there.secret).verify(body, headers)
+        for headers, body in callbacks.requests:
+            Webhook(self.config.secret).verify(body, headers)
         return records()
 
 

@@ -61,7 +61,7 @@ async def delivery_rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, 
 
 def received_events(subscriber: WebhookReceiver) -> list[tuple[str, int]]:
     """What came: of which subject, and which of its events."""
-    bodies = [json.loads(body)["data"] for _, body in subscriber.got]
+    bodies = [json.loads(body)["data"] for _, body in subscriber.requests]
     return [(one["id"], one["sequence"]) for one in bodies]
 
 

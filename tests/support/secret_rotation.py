@@ -33,20 +33,20 @@ class VerifyingReceiver:
     clock: Callable[[], datetime]
     url: str = ""
     secrets: list[str] = field(default_factory=list)
-    taken: list[SignedRequest] = field(default_factory=list)
+    accepted: list[SignedRequest] = field(default_factory=list)
     refused: list[SignedRequest] = field(default_factory=list)
 
-    async def take(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         got = dict(request.headers), await request.body()
         good = any(verifies_with_secret(secret, got, self.clock()) for secret in self.secrets)
-        (self.taken if good else self.refused).append(got)
+        (self.accepted if good else self.refused).append(got)
         return Response(status_code=200 if good else 401)
 
 
 @asynccontextmanager
 async def verifying_receiver(api: Api, *secrets: str) -> AsyncIterator[VerifyingReceiver]:
     one = VerifyingReceiver(api.resources.clock, secrets=list(secrets))
-    app = Starlette(routes=[Route("/hook", one.take, methods=["POST"])])
+    app = Starlette(routes=[Route("/hook", one.receive, methods=["POST"])])
     async with http_server(app) as address:
         one.url = f"{address}/hook"
         yield one
@@ -98,8 +98,8 @@ async def published_keys(api: Api) -> list[dict[str, str]]:
 async def deliver_event(api: Api, backend: VerifyingReceiver) -> SignedRequest:
     """One more event, delivered and taken."""
     await api.create()
-    count = len(backend.taken)
+    count = len(backend.accepted)
     await api.work(Work.DELIVER)
     assert backend.refused == []
-    assert len(backend.taken) == count + 1
-    return backend.taken[-1]
+    assert len(backend.accepted) == count + 1
+    return backend.accepted[-1]

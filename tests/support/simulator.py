@@ -44,7 +44,7 @@ class SimulatorClient:
         read: dict[str, Any] = (await self.http.get("/_simulator/ledger", params=params)).json()
         return read
 
-    async def ended(self, name: str) -> dict[str, Any]:
+    async def wait_until_finished(self, name: str) -> dict[str, Any]:
         """The record, once the task has ended."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

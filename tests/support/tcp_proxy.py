@@ -15,27 +15,27 @@ class TcpProxy:
     does either side learn of the other's end; with `dead` this happens to all that come."""
 
     port: int = 0
-    dead: bool = False
+    blackhole_all: bool = False
     connections: int = 0
-    forgotten: set[asyncio.StreamWriter] = field(default_factory=set)
+    blackholed: set[asyncio.StreamWriter] = field(default_factory=set)
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    def forget(self) -> None:
-        self.forgotten |= self.writers
+    def blackhole(self) -> None:
+        self.blackholed |= self.writers
 
-    def cut(self) -> None:
+    def reset(self) -> None:
         """The connections that are there end at once."""
         for writer in self.writers:
             writer.transport.abort()
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """From one side to the other, until the first one ends."""
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
-                if writer not in self.forgotten and not self.dead:
+                if writer not in self.blackholed and not self.blackhole_all:
                     writer.write(data)
                     await writer.drain()
-        if writer not in self.forgotten:
+        if writer not in self.blackholed:
             writer.close()
 
 
@@ -49,7 +49,7 @@ async def tcp_proxy(to: int, path: Path | None = None) -> AsyncIterator[TcpProxy
         made.connections += 1
         there, back = await asyncio.open_connection(HOST, to)
         made.writers |= {writer, back}
-        for one in (made.carry(reader, back), made.carry(there, writer)):
+        for one in (made.forward(reader, back), made.forward(there, writer)):
             tasks.add(asyncio.ensure_future(one))
 
     if path is None:
@@ -64,4 +64,4 @@ async def tcp_proxy(to: int, path: Path | None = None) -> AsyncIterator[TcpProxy
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        made.cut()
+        made.reset()

@@ -27,7 +27,7 @@ class PyAVReading:
     width: int
     height: int
     seconds: Fraction
-    turned: int
+    rotation: int
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class VideoSpec:
     kind: str = "mp4"
     codec: str = "libx264"
     flags: str = ""
-    between: int = 0
+    b_frames: int = 0
     start: Fraction | int = 0
-    sound: Fraction | int = 0
-    pixel: Fraction | int = 1
+    audio_seconds: Fraction | int = 0
+    pixel_aspect: Fraction | int = 1
 
 
 def video_file(seconds: Fraction | int = 4, size: tuple[int, int] = FULL_HD, **how: Any) -> bytes:  # noqa: ANN401
@@ -60,22 +60,22 @@ def _encoded(recipe: VideoSpec) -> bytes:
         with av.open(str(path), "w", format=recipe.kind, options=options) as out:
             if recipe.codec:
                 _add_video_stream(out, recipe)
-            if recipe.sound:
+            if recipe.audio_seconds:
                 out.add_stream("aac", rate=AUDIO_RATE, layout="mono")
             _mux_video(out, Fraction(recipe.seconds), Fraction(recipe.start))
-            _mux_audio(out, Fraction(recipe.sound))
+            _mux_audio(out, Fraction(recipe.audio_seconds))
         return path.read_bytes()
 
 
 def _add_video_stream(out: av.container.OutputContainer, recipe: VideoSpec) -> None:
-    options = {"preset": "ultrafast", "bf": str(recipe.between), "threads": "1"}
+    options = {"preset": "ultrafast", "bf": str(recipe.b_frames), "threads": "1"}
     if recipe.codec != "libx264":
         options = {"qscale": "31"}
     stream = out.add_stream(recipe.codec, rate=FRAME_RATE, options=options)
     assert isinstance(stream, av.VideoStream)
     stream.width, stream.height = recipe.size
     stream.pix_fmt = "yuv420p"
-    stream.codec_context.sample_aspect_ratio = Fraction(recipe.pixel)
+    stream.codec_context.sample_aspect_ratio = Fraction(recipe.pixel_aspect)
 
 
 def _mux_video(out: av.container.OutputContainer, seconds: Fraction, start: Fraction) -> None:

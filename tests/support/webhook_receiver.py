@@ -19,23 +19,23 @@ class WebhookReceiver:
 
     url: str = ""
     answers: list[int] = field(default_factory=list)
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
-    async def take(self, request: Request) -> Response:
-        self.got.append((dict(request.headers), await request.body()))
+    async def receive(self, request: Request) -> Response:
+        self.requests.append((dict(request.headers), await request.body()))
         return Response(status_code=self.answers.pop(0) if self.answers else 200)
 
-    async def wait(self, count: int) -> list[tuple[dict[str, str], bytes]]:
+    async def wait_for(self, count: int) -> list[tuple[dict[str, str], bytes]]:
         """What came, once so many have come."""
-        await wait_until(lambda: len(self.got) >= count)
-        return self.got
+        await wait_until(lambda: len(self.requests) >= count)
+        return self.requests
 
 
 @asynccontextmanager
 async def webhook_receiver(*answers: int) -> AsyncIterator[WebhookReceiver]:
     """A receiver on loopback."""
     one = WebhookReceiver(answers=list(answers))
-    app = Starlette(routes=[Route("/{rest:path}", one.take, methods=["POST"])])
+    app = Starlette(routes=[Route("/{rest:path}", one.receive, methods=["POST"])])
     async with http_server(app) as address:
         one.url = f"{address}/callback"
         yield one
