@@ -55,7 +55,7 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         callbacks=Batcher(over(ingest.ingest), weigh=_bytes),
         doubtful=Batcher(over(ingest.ingest), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
         creates=make_batcher(resources),
-        callers=Batcher(over(authenticate.known), writers=LOOKERS),
+        callers=Batcher(over(authenticate.authenticate_batch), writers=LOOKERS),
         subjects=Batcher(over(read.subjects_of), writers=LOOKERS),
         places=Batcher(over(read.positions), writers=LOOKERS),
     )

@@ -156,7 +156,7 @@ async def account(resources: Resources) -> str:
     """The id of an account with a key."""
     await api_keys.create(resources, "acme", api_keys.SCOPES)
     async with resources.database.transaction() as tx:
-        found = await api_key_store.by_name(tx, "acme")
+        found = await api_key_store.account_id_by_name(tx, "acme")
     assert found is not None
     return found
 

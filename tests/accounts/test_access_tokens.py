@@ -14,7 +14,7 @@ NOW = 1_790_000_000.5
 
 
 def flaw(text: str, secret: str = SECRET) -> Unauthorized | None:
-    return access_tokens.flaw(access_tokens.read(text), secret.encode(), NOW)
+    return access_tokens.token_error(access_tokens.parse(text), secret.encode(), NOW)
 
 
 def good(**claims: object) -> str:
@@ -23,7 +23,7 @@ def good(**claims: object) -> str:
 
 def test_a_token_as_the_provider_s_clients_make_it_is_good() -> None:
     assert flaw(good()) is None
-    assert access_tokens.read(good()).access_key == ACCESS
+    assert access_tokens.parse(good()).access_key == ACCESS
     assert flaw(good(nbf=None)) is None
     assert flaw(good(exp=NOW + 0.25, aud="somebody", iat=NOW, more={"a": [1]})) is None
 
@@ -129,4 +129,4 @@ signed = jwt(SECRET, CLAIMS)
 )
 def test_what_is_no_token_is_refused_as_it_is_read(text: str) -> None:
     with pytest.raises(Unauthorized):
-        access_tokens.read(text)
+        access_tokens.parse(text)

@@ -82,14 +82,14 @@ async def test_a_second_s_worth_may_come_at_once_over_all_processes(api: Api) ->
 
 @RATE
 async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: Clock) -> None:
-    digest = authenticate.digest(
+    digest = authenticate.key_digest(
         await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
     )
     clock.advance(3600)
-    ahead = await authenticate.known(api.resources, [digest] * RATE_LIMIT)
+    ahead = await authenticate.authenticate_batch(api.resources, [digest] * RATE_LIMIT)
     clock.advance(-3600)
     await pause(api.resources, 1)
-    behind = await authenticate.known(api.resources, [digest] * RATE_LIMIT)
+    behind = await authenticate.authenticate_batch(api.resources, [digest] * RATE_LIMIT)
     assert {type(one) for one in (*ahead, *behind)} == {Caller}
 
 
@@ -119,8 +119,8 @@ async def pause(resources: Resources, seconds: float) -> None:
 async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resources) -> None:
     mine = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
     theirs = await api_keys.create(resources, "other", api_keys.DEFAULT_SCOPES)
-    digests = [authenticate.digest(one) for one in (*mine * 6, theirs, "csk_none")]
-    found = await authenticate.known(resources, digests)
+    digests = [authenticate.key_digest(one) for one in (*mine * 6, theirs, "csk_none")]
+    found = await authenticate.authenticate_batch(resources, digests)
     kinds = [type(one).__name__ for one in found]
     assert kinds == ["Caller"] * 10 + ["TooMany"] * 2 + ["Caller", "Unauthorized"]
 
@@ -129,14 +129,16 @@ async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resourc
 async def test_a_rate_below_one_lets_one_pass_and_says_how_long_to_wait(
     resources: Resources,
 ) -> None:
-    digest = authenticate.digest(await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES))
-    (first,) = await authenticate.known(resources, [digest])
+    digest = authenticate.key_digest(
+        await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
+    )
+    (first,) = await authenticate.authenticate_batch(resources, [digest])
     assert isinstance(first, Caller)
-    (refused,) = await authenticate.known(resources, [digest])
+    (refused,) = await authenticate.authenticate_batch(resources, [digest])
     assert isinstance(refused, TooManyRequests)
     assert 0 < refused.retry_after <= 10
     await pause(resources, 10)
-    (third,) = await authenticate.known(resources, [digest])
+    (third,) = await authenticate.authenticate_batch(resources, [digest])
     assert isinstance(third, Caller)
 
 
@@ -148,7 +150,9 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
     made = [
         await api_keys.create(resources, f"account-{n}", api_keys.DEFAULT_SCOPES) for n in range(4)
     ]
-    known = await authenticate.known(resources, [authenticate.digest(one) for one in made])
+    known = await authenticate.authenticate_batch(
+        resources, [authenticate.key_digest(one) for one in made]
+    )
     accounts = sorted(one.account_id for one in known if isinstance(one, Caller))
     settings = resources.settings
     requests = [validate(settings, account_id, request_body()) for account_id in accounts]

@@ -13,7 +13,7 @@ from tests.support.database import fetch
 
 
 async def caller(resources: Resources, key: str) -> Caller | None:
-    (found,) = await authenticate.known(resources, [authenticate.digest(key)])
+    (found,) = await authenticate.authenticate_batch(resources, [authenticate.key_digest(key)])
     return found if isinstance(found, Caller) else None
 
 
@@ -58,7 +58,7 @@ async def test_an_expired_key_opens_nothing(resources: Resources, clock: Clock) 
         ("90d", timedelta(days=90)),
         ("12h", timedelta(hours=12)),
         ("45", timedelta(seconds=45)),
-        ("3650d", api_keys.MAX_LIFE),
+        ("3650d", api_keys.MAX_LIFETIME),
         (None, None),
     ],
 )

@@ -5,11 +5,11 @@ import pytest
 from structlog.typing import EventDict
 
 from service.accounts.steps import api_keys, authenticate
-from service.accounts.steps.api_keys import DEFAULT_SCOPES, Pair
+from service.accounts.steps.api_keys import DEFAULT_SCOPES, KeyPair
 from service.accounts.store.authentication import Caller
 from service.operations.steps import reencrypt
 from service.provider.remote.client import Provider
-from service.provider.remote.credentials import KeyPair
+from service.provider.remote.credentials import KeyPair as provider_credentials_KeyPair
 from service.provider.remote.outcomes import Accepted, TaskFound
 from service.settings import read_settings
 from service.wiring import open_resources
@@ -33,7 +33,7 @@ def environ(environ: dict[str, str], request: pytest.FixtureRequest) -> dict[str
 
 
 @pytest.fixture
-async def pair(api: Api) -> Pair:
+async def pair(api: Api) -> KeyPair:
     return await api_keys.create_pair(api.resources, "acme", DEFAULT_SCOPES)
 
 
@@ -51,7 +51,7 @@ GOOD = (200, "", 200, 0)
 REFUSED = (401, "unauthorized", 401, 1002)
 
 
-def of(pair: Pair, clock: Clock, **claims: object) -> str:
+def of(pair: KeyPair, clock: Clock, **claims: object) -> str:
     return access_token(pair.access_key, pair.secret_key, clock().timestamp(), **claims)
 
 
@@ -63,7 +63,7 @@ async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open
     done = await run(environ, "keys", "create", *given)
     assert (done.returncode, done.stderr) == (0, "")
     first, *both = done.stdout.splitlines()
-    made = Pair(*both)
+    made = KeyPair(*both)
     assert made.access_key.startswith("csa_")
     assert made.secret_key.startswith("css_")
     assert done.stdout.count(made.access_key) == done.stdout.count(made.secret_key) == 1
@@ -76,7 +76,7 @@ async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open
 
 
 async def test_a_client_that_knows_the_pair_and_the_base_url_creates_and_follows_a_subject(
-    api: Api, pair: Pair, clock: Clock
+    api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     there = ApiConfig(str(api.http.base_url), of(pair, clock), "")
     async with provider_api_client(there) as caller:
@@ -87,8 +87,8 @@ async def test_a_client_that_knows_the_pair_and_the_base_url_creates_and_follows
         assert [one["task_id"] for one in await caller.page(pageNum=1)] == [made["task_id"]]
 
 
-async def test_our_own_client_of_the_provider_can_be_such_a_client(api: Api, pair: Pair) -> None:
-    credentials = KeyPair(pair.access_key, pair.secret_key)
+async def test_our_own_client_of_the_provider_can_be_such_a_client(api: Api, pair: KeyPair) -> None:
+    credentials = provider_credentials_KeyPair(pair.access_key, pair.secret_key)
     remote = Provider(str(api.http.base_url), credentials, 30.0, api.resources.clock)
     try:
         assert isinstance(await remote.create(request_body(external_task_id="sub_1")), Accepted)
@@ -98,7 +98,7 @@ async def test_our_own_client_of_the_provider_can_be_such_a_client(api: Api, pai
 
 
 async def test_a_token_is_good_in_its_time_on_every_path(
-    api: Api, pair: Pair, clock: Clock
+    api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     now = clock().timestamp()
     assert await codes(api, of(pair, clock)) == GOOD
@@ -111,7 +111,7 @@ async def test_a_token_is_good_in_its_time_on_every_path(
 
 
 async def test_what_proves_nothing_is_refused_whatever_it_is(
-    api: Api, pair: Pair, clock: Clock
+    api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     other = await api_keys.create_pair(api.resources, "other", DEFAULT_SCOPES)
     key = await api_keys.create(api.resources, "acme", DEFAULT_SCOPES)
@@ -144,7 +144,7 @@ async def test_what_proves_nothing_is_refused_whatever_it_is(
 
 
 async def test_of_a_key_that_is_none_no_more_is_said_or_done_than_of_a_wrong_signature(
-    api: Api, pair: Pair, clock: Clock
+    api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     await asked(api, OURS, of(pair, clock, exp=0))  # a new connection asks for more
     told = []
@@ -182,7 +182,7 @@ async def test_a_pair_that_is_revoked_or_has_expired_opens_nothing_at_once(
 
 
 async def test_the_secret_key_is_kept_sealed_and_the_access_key_as_its_hash(
-    api: Api, pair: Pair, clock: Clock, logged: list[EventDict]
+    api: Api, pair: KeyPair, clock: Clock, logged: list[EventDict]
 ) -> None:
     await codes(api, of(pair, clock))
     (row,) = await fetch(api.resources, "SELECT * FROM api_keys WHERE secret IS NOT NULL")
@@ -196,7 +196,7 @@ async def test_the_secret_key_is_kept_sealed_and_the_access_key_as_its_hash(
 
 @pytest.mark.parametrize("environ", [{"CALLSHEET_REQUESTS_PER_SECOND": "0.1"}], indirect=True)
 async def test_requests_of_a_pair_count_as_others_do_but_not_those_it_did_not_sign(
-    api: Api, pair: Pair, clock: Clock
+    api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     for _ in range(3):
         wrong = access_token(pair.access_key, "css_wrong", clock().timestamp())
@@ -205,11 +205,11 @@ async def test_requests_of_a_pair_count_as_others_do_but_not_those_it_did_not_si
     assert (await asked(api, OURS, of(pair, clock))).status_code == 429
 
 
-async def test_what_comes_together_is_told_apart(api: Api, pair: Pair, clock: Clock) -> None:
+async def test_what_comes_together_is_told_apart(api: Api, pair: KeyPair, clock: Clock) -> None:
     key = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     now = clock().timestamp()
     given = [
-        authenticate.presented(sent)
+        authenticate.parse_credential(sent)
         for sent in (
             of(pair, clock),
             key,
@@ -219,13 +219,13 @@ async def test_what_comes_together_is_told_apart(api: Api, pair: Pair, clock: Cl
             of(pair, clock),
         )
     ]
-    found = await authenticate.known(api.resources, given)
+    found = await authenticate.authenticate_batch(api.resources, given)
     names = [one.account_name if isinstance(one, Caller) else None for one in found]
     assert names == ["acme", "other", None, None, None, "acme"]
 
 
 async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
-    pair: Pair, environ: dict[str, str], logged: list[EventDict]
+    pair: KeyPair, environ: dict[str, str], logged: list[EventDict]
 ) -> None:
     changed = environ | {"CALLSHEET_SECRET_KEY": NEXT_KEY}
     changing = changed | {"CALLSHEET_PREVIOUS_SECRET_KEYS": SECRET_KEY}
@@ -234,7 +234,9 @@ async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
         async with open_resources(read_settings(settings)) as resources:
             now = resources.clock().timestamp()
             sent = access_token(pair.access_key, pair.secret_key, now)
-            (found,) = await authenticate.known(resources, [authenticate.presented(sent)])
+            (found,) = await authenticate.authenticate_batch(
+                resources, [authenticate.parse_credential(sent)]
+            )
             return isinstance(found, Caller)
 
     assert await opens(changing)

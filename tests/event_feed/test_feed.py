@@ -88,7 +88,7 @@ async def another(resources: Resources) -> str:
     """The id of another account."""
     await api_keys.create(resources, "other", api_keys.SCOPES)
     async with resources.database.transaction() as tx:
-        other = await api_key_store.by_name(tx, "other")
+        other = await api_key_store.account_id_by_name(tx, "other")
     assert other is not None
     return other
 

@@ -33,8 +33,8 @@ async def opened(url: str) -> AsyncIterator[Database]:
 
 async def add_account(resources: Resources, name: str) -> None:
     async with resources.database.transaction() as tx:
-        await api_keys.ensure(tx, account_id=name, name=name, now=resources.clock())
-        assert await api_keys.by_name(tx, name) == name
+        await api_keys.ensure_account(tx, account_id=name, name=name, now=resources.clock())
+        assert await api_keys.account_id_by_name(tx, name) == name
         if name == "bad":
             raise LookupError
 
@@ -48,14 +48,14 @@ async def test_a_transaction_is_whole_or_not_at_all(resources: Resources) -> Non
 
 async def test_a_rehearsal_leaves_nothing_behind(resources: Resources) -> None:
     async with resources.database.transaction(commit=False) as tx:
-        await api_keys.ensure(tx, account_id="a", name="a", now=resources.clock())
-        assert await api_keys.by_name(tx, "a") == "a"
+        await api_keys.ensure_account(tx, account_id="a", name="a", now=resources.clock())
+        assert await api_keys.account_id_by_name(tx, "a") == "a"
     assert await fetch(resources, "SELECT id FROM accounts") == []
 
 
 async def test_a_statement_by_itself_is_its_own_transaction(resources: Resources) -> None:
     async with resources.database.autocommit() as tx:
-        await api_keys.ensure(tx, account_id="a", name="a", now=resources.clock())
+        await api_keys.ensure_account(tx, account_id="a", name="a", now=resources.clock())
         assert len(await fetch(resources, "SELECT id FROM accounts")) == 1
 
 
@@ -86,7 +86,7 @@ async def test_what_cannot_be_reached_or_entered_is_unavailable(database_url: st
 async def look_up_in_haste(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
         await tx.execute(text("SET LOCAL lock_timeout = '10ms'"))
-        await api_keys.by_name(tx, "a")
+        await api_keys.account_id_by_name(tx, "a")
 
 
 async def test_a_lock_that_is_not_had_in_time_is_unavailable(resources: Resources) -> None:
@@ -99,7 +99,7 @@ async def test_a_lock_that_is_not_had_in_time_is_unavailable(resources: Resource
 async def look_up_while_cut_off(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
         await fetch(resources, TERMINATE)
-        await api_keys.by_name(tx, "a")
+        await api_keys.account_id_by_name(tx, "a")
 
 
 async def test_connections_that_were_cut_are_replaced(resources: Resources) -> None:

@@ -96,7 +96,7 @@ async def test_a_statement_that_is_broken_off_is_given_up_by_postgres_too(
 ) -> None:
     async def look_up() -> None:
         async with resources.database.transaction() as tx:
-            await api_keys.by_name(tx, "a")
+            await api_keys.account_id_by_name(tx, "a")
 
     async def nobody_waits() -> bool:
         return await holder.scalar(WAITING) is None

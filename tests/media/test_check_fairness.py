@@ -42,7 +42,7 @@ async def media() -> AsyncIterator[MediaHost]:
 async def given(resources: Resources, name: str, media: MediaHost, *names: str) -> str:
     """The id of an accepted subject of that account."""
     async with resources.database.transaction() as tx:
-        account = await api_keys.ensure(
+        account = await api_keys.ensure_account(
             tx, account_id=resources.new_id("acc"), name=name, now=resources.clock()
         )
     accepted = await accept_request(resources, account, request_body(**media.images(*names)))

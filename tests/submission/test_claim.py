@@ -23,7 +23,7 @@ TOKEN = "lse_1"
 
 async def an_account(resources: Resources, name: str) -> str:
     async with resources.database.transaction() as tx:
-        return await api_keys.ensure(
+        return await api_keys.ensure_account(
             tx, account_id=resources.new_id("acc"), name=name, now=resources.clock()
         )
 

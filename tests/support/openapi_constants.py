@@ -138,7 +138,7 @@ DOCUMENTED: dict[str, Rules] = {
     "Count": {"maximum": MOST_COUNTED},
     "SubjectEvent.type": one_of(list(event.SUBJECT_EVENT_TYPES.values())),
     "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),
-    "account": text_length(range(1, api_keys.MAX_NAME + 1)),
+    "account": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),
     "limit": number_range(1, requests.MAX_LIMIT, default=requests.DEFAULT_LIMIT),
     "wait": number_range(0, feeds.MOST_ASKED, default=0),
     **fields_of("NewWebhook", SUBSCRIBER_FIELDS | {"type": {"const": subscriber_rules.WEBHOOK}}),

@@ -13,13 +13,13 @@ from service.kit.errors import EXPIRED, NOT_YET, Unauthorized
 from service.kit.text import decode_base64url
 
 ALGORITHM = "HS256"
-MAX_TOKEN = 4096  # characters; a token with the three claims has about 200
-MAX_LIFE = 3600  # seconds that a token is good for at most, from now on; ours
-LEEWAY = 10  # seconds by which a client's clock may be ahead of ours; ours
+MAX_LENGTH = 4096  # characters; a token with the three claims has about 200
+MAX_LIFETIME = 3600  # seconds that a token is good for at most, from now on; ours
+CLOCK_LEEWAY = 10  # seconds by which a client's clock may be ahead of ours; ours
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedToken:
+class UnverifiedToken:
     """What a token says, which is not believed before `flaw` finds none. Times in Unix seconds."""
 
     access_key: str
@@ -29,41 +29,43 @@ class ReceivedToken:
     signature: bytes = field(repr=False)
 
 
-def looks_like_one(text: str) -> bool:
+def is_access_token(text: str) -> bool:
     """Whether this is a token, good or not, rather than a key: no key has a dot in it."""
     return "." in text
 
 
-def read(text: str) -> ReceivedToken:
+def parse(text: str) -> UnverifiedToken:
     """A token as it was sent; Unauthorized if it is none, or not signed with HS256."""
-    if len(text) > MAX_TOKEN or not text.isascii():
-        raise Unauthorized(f"a token has at most {MAX_TOKEN} characters, of ASCII")
+    if len(text) > MAX_LENGTH or not text.isascii():
+        raise Unauthorized(f"a token has at most {MAX_LENGTH} characters, of ASCII")
     parts = text.split(".")
     try:
         header, claims, signature = map(decode_base64url, parts)
-        return _token(_object(header), _object(claims), text.rpartition(".")[0], signature)
+        return _token(
+            _json_object(header), _json_object(claims), text.rpartition(".")[0], signature
+        )
     except ValueError:
         raise Unauthorized("this is no token that is signed with HS256") from None
 
 
-def flaw(token: ReceivedToken, secret: bytes, now: float) -> Unauthorized | None:
+def token_error(token: UnverifiedToken, secret: bytes, now: float) -> Unauthorized | None:
     """Why the token is not good at this time, in Unix seconds; None if it is. Of one that is not
     signed with this secret no more is said."""
     mac = hmac.digest(secret, token.signed, hashlib.sha256)
     if not hmac.compare_digest(mac, token.signature):
         return Unauthorized()
-    if token.not_before is not None and now + LEEWAY < token.not_before:
+    if token.not_before is not None and now + CLOCK_LEEWAY < token.not_before:
         return Unauthorized("this token is not valid yet: see nbf", NOT_YET)
     if now >= token.expires:
         return Unauthorized("this token has expired: see exp", EXPIRED)
-    if token.expires > now + MAX_LIFE + LEEWAY:
-        return Unauthorized(f"exp must be within {MAX_LIFE} seconds from now")
+    if token.expires > now + MAX_LIFETIME + CLOCK_LEEWAY:
+        return Unauthorized(f"exp must be within {MAX_LIFETIME} seconds from now")
     return None
 
 
 def _token(
     header: Mapping[str, Any], claims: Mapping[str, Any], signed: str, signature: bytes
-) -> ReceivedToken:
+) -> UnverifiedToken:
     """ValueError if a member is missing, or not what it should be."""
     # What stands in `crit` must be understood (RFC 7515, 4.1.11), and nothing is here.
     if header.get("alg") != ALGORITHM or "crit" in header:
@@ -71,19 +73,19 @@ def _token(
     access_key = claims.get("iss")
     if not (isinstance(access_key, str) and access_key.isascii()):
         raise ValueError
-    not_before = _time(claims["nbf"]) if "nbf" in claims else None
-    expires = _time(claims.get("exp"))
-    return ReceivedToken(access_key, expires, not_before, signed.encode(), signature)
+    not_before = _numeric_date(claims["nbf"]) if "nbf" in claims else None
+    expires = _numeric_date(claims.get("exp"))
+    return UnverifiedToken(access_key, expires, not_before, signed.encode(), signature)
 
 
-def _time(value: object) -> float:
+def _numeric_date(value: object) -> float:
     """A NumericDate (RFC 7519, 2)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError  # noqa: TRY004 - it is bad input
     return float(value)
 
 
-def _object(part: bytes) -> dict[str, Any]:
+def _json_object(part: bytes) -> dict[str, Any]:
     found = orjson.loads(part)
     if not isinstance(found, dict):
         raise ValueError  # noqa: TRY004 - it is bad input

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.accounts.steps.authenticate import digest
+from service.accounts.steps.authenticate import key_digest
 from service.accounts.store import api_keys
-from service.accounts.store.api_keys import Key
+from service.accounts.store.api_keys import ApiKey
 from service.accounts.store.authentication import OPERATOR
 from service.kit.crypto.encryption import encryption_context
 from service.kit.errors import FieldError, Invalid, NotFound
@@ -16,18 +16,18 @@ from service.kit.timestamps import parse_duration
 from service.resources import Resources
 
 KEY_BYTES = 32
-ACCESS_BYTES = 16
-PREFIX = "csk_"
-ACCESS_PREFIX, SECRET_PREFIX = "csa_", "css_"  # of a pair
-SHOWN = 12  # characters that a key is known by
+ACCESS_KEY_BYTES = 16
+API_KEY_PREFIX = "csk_"
+ACCESS_KEY_PREFIX, SECRET_KEY_PREFIX = "csa_", "css_"  # of a pair
+SHOWN_PREFIX_LENGTH = 12  # characters that a key is known by
 DEFAULT_SCOPES = ("subjects:read", "subjects:write", "subscribers")
 SCOPES = (*DEFAULT_SCOPES, OPERATOR)
-MAX_NAME = 100
-MAX_LIFE = timedelta(days=3650)  # of a key that is to expire at all; ours
+MAX_ACCOUNT_NAME = 100
+MAX_LIFETIME = timedelta(days=3650)  # of a key that is to expire at all; ours
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class KeyPair:
     """An access key, which names its account, and the secret key that signs tokens in its place."""
 
     access_key: str
@@ -38,7 +38,7 @@ class Pair:
 class ApiKeyView:
     """A key without the key; `state` is active, expired or revoked."""
 
-    key: Key
+    key: ApiKey
     state: str
 
 
@@ -52,7 +52,7 @@ async def create(
     """A new key of this account, which is made if there is none; it opens nothing any more once
     `expires_in` is over, a time as 90d or 12h. Its id is `key_id`, or a new one. Invalid says all
     that is wrong."""
-    key = PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
+    key = API_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, key)
     return key
 
@@ -63,12 +63,12 @@ async def create_pair(
     scopes: Sequence[str],
     expires_in: str | None = None,
     key_id: str | None = None,
-) -> Pair:
+) -> KeyPair:
     """A new pair of this account, in all else like a key."""
-    access_key = ACCESS_PREFIX + encode_base64url(resources.random_bytes(ACCESS_BYTES))
-    secret_key = SECRET_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
+    access_key = ACCESS_KEY_PREFIX + encode_base64url(resources.random_bytes(ACCESS_KEY_BYTES))
+    secret_key = SECRET_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key)
-    return Pair(access_key, secret_key)
+    return KeyPair(access_key, secret_key)
 
 
 async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
@@ -80,27 +80,27 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
     key: str,
     secret_key: str | None = None,
 ) -> None:
-    errors = [*_wrong_scopes(scopes)]
-    if not 0 < len(account) <= MAX_NAME or not account.isprintable():
-        rule = f"the account's name has 1 to {MAX_NAME} printable characters"
+    errors = [*_scope_errors(scopes)]
+    if not 0 < len(account) <= MAX_ACCOUNT_NAME or not account.isprintable():
+        rule = f"the account's name has 1 to {MAX_ACCOUNT_NAME} printable characters"
         errors.append(FieldError("/account", "account", rule))
     now = resources.clock()
-    expires_at = _expiry(expires_in, now, errors)
+    expires_at = _expires_at(expires_in, now, errors)
     if errors:
         raise Invalid(errors)
     key_id, sealed = key_id or resources.new_id("key"), None
     if secret_key is not None:
         sealed = resources.encryptor.encrypt(secret_key.encode(), encryption_context(key_id))
     async with resources.database.transaction() as tx:
-        account_id = await api_keys.ensure(
+        account_id = await api_keys.ensure_account(
             tx, account_id=resources.new_id("acc"), name=account, now=now
         )
-        await api_keys.add_key(
+        await api_keys.add(
             tx,
             key_id=key_id,
             account_id=account_id,
-            digest=digest(key),
-            prefix=key[:SHOWN],
+            digest=key_digest(key),
+            prefix=key[:SHOWN_PREFIX_LENGTH],
             scopes=list(dict.fromkeys(scopes)),
             now=now,
             expires_at=expires_at,
@@ -112,22 +112,22 @@ async def list_keys(resources: Resources, account: str | None = None) -> list[Ap
     """Every key that there ever was, the oldest first; or those of the account of this name, which
     may have none."""
     async with resources.database.autocommit() as tx:
-        found = await api_keys.keys(tx, account)
-    return [_listed(one, resources.clock()) for one in found]
+        found = await api_keys.list_keys(tx, account)
+    return [_view(one, resources.clock()) for one in found]
 
 
 async def revoke(resources: Resources, key_id: str) -> ApiKeyView:
     """It opens nothing any more, in any process, from the next request on; also if it was revoked
     before. NotFound if there is none of this id."""
     async with resources.database.transaction() as tx:
-        await api_keys.revoke_key(tx, key_id, resources.clock())
-        found = await api_keys.key(tx, key_id)
+        await api_keys.revoke(tx, key_id, resources.clock())
+        found = await api_keys.get(tx, key_id)
     if found is None:
         raise NotFound("there is no key of this id; see: callsheet keys list")
-    return _listed(found, resources.clock())
+    return _view(found, resources.clock())
 
 
-def _wrong_scopes(scopes: Sequence[str]) -> list[FieldError]:
+def _scope_errors(scopes: Sequence[str]) -> list[FieldError]:
     if not scopes:
         return [FieldError("/scopes", "scopes", "give at least one scope")]
     return [
@@ -137,18 +137,18 @@ def _wrong_scopes(scopes: Sequence[str]) -> list[FieldError]:
     ]
 
 
-def _expiry(text: str | None, now: datetime, errors: list[FieldError]) -> datetime | None:
+def _expires_at(text: str | None, now: datetime, errors: list[FieldError]) -> datetime | None:
     if text is None:
         return None
     try:
-        return now + timedelta(seconds=parse_duration(text, MAX_LIFE.total_seconds()))
+        return now + timedelta(seconds=parse_duration(text, MAX_LIFETIME.total_seconds()))
     except ValueError:
-        rule = f"a key may last for a time as 90d, 12h or 30m, up to {MAX_LIFE.days}d"
+        rule = f"a key may last for a time as 90d, 12h or 30m, up to {MAX_LIFETIME.days}d"
         errors.append(FieldError("/expires_in", "expires_in", rule))
         return None
 
 
-def _listed(key: Key, now: datetime) -> ApiKeyView:
+def _view(key: ApiKey, now: datetime) -> ApiKeyView:
     if key.revoked_at is not None:
         return ApiKeyView(key, "revoked")
     expired = key.expires_at is not None and key.expires_at <= now

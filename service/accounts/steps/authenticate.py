@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from service.accounts.domain import access_tokens
-from service.accounts.domain.access_tokens import ReceivedToken
+from service.accounts.domain.access_tokens import UnverifiedToken
 from service.accounts.store import api_keys, authentication, owners, rate_limit
 from service.accounts.store.authentication import OPERATOR, Caller, KeyOwner
 from service.kit.concurrency.batcher import Batcher
@@ -29,57 +29,63 @@ from service.resources import Resources
 
 log = structlog.get_logger()
 
-Presented = bytes | ReceivedToken  # the digest of a key, or a token
-CallerBatcher = Batcher[Presented, Caller | CallsheetError]
+Credential = bytes | UnverifiedToken  # the digest of a key, or a token
+CallerBatcher = Batcher[Credential, Caller | CallsheetError]
 
 
-def digest(key: str) -> bytes:
+def key_digest(key: str) -> bytes:
     """What is kept of a key: its SHA-256."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def presented(key: str) -> Presented:
+def parse_credential(key: str) -> Credential:
     """What is looked up for a key, or a token in its place; Unauthorized if it can be neither."""
-    return access_tokens.read(key) if access_tokens.looks_like_one(key) else digest(key)
+    return access_tokens.parse(key) if access_tokens.is_access_token(key) else key_digest(key)
 
 
-async def known(resources: Resources, given: Sequence[Presented]) -> list[Caller | CallsheetError]:
+async def authenticate_batch(
+    resources: Resources, given: Sequence[Credential]
+) -> list[Caller | CallsheetError]:
     """Whose keys and tokens these are, one request each: Unauthorized where it is no good one,
     TooMany where the account makes more requests than it may."""
     now = resources.clock()
     rate = resources.settings.requests_per_second
     async with resources.database.relaxed() as tx:
-        found = await authentication.by_keys(tx, list(dict.fromkeys(map(_named, given))), now)
-        asking = [_proven(resources, proof, found.get(_named(proof)), now) for proof in given]
+        found = await authentication.owners_by_digest(
+            tx, list(dict.fromkeys(map(_lookup_digest, given))), now
+        )
+        asking = [
+            _verify(resources, proof, found.get(_lookup_digest(proof)), now) for proof in given
+        ]
         good = {caller.key_id for caller in asking if isinstance(caller, Caller)}
         unnoted = (owner.caller.key_id for owner in found.values() if owner.unnoted)
         if just_used := [key_id for key_id in unnoted if key_id in good]:
-            await authentication.used(tx, just_used, now)
-        return asking if rate is None else await _counted(tx, asking, rate)
+            await authentication.set_last_used(tx, just_used, now)
+        return asking if rate is None else await _apply_rate_limit(tx, asking, rate)
 
 
-def _named(proof: Presented) -> bytes:
+def _lookup_digest(proof: Credential) -> bytes:
     """What it is looked up by: the digest of the key, or of the access key."""
-    return digest(proof.access_key) if isinstance(proof, ReceivedToken) else proof
+    return key_digest(proof.access_key) if isinstance(proof, UnverifiedToken) else proof
 
 
-def _proven(
-    resources: Resources, proof: Presented, found: KeyOwner | None, now: datetime
+def _verify(
+    resources: Resources, proof: Credential, found: KeyOwner | None, now: datetime
 ) -> Caller | CallsheetError:
     """The caller, if this proves it. An access key alone proves nothing; and a token is checked
     with another secret where there is none, so that how long it takes says nothing."""
     pair = found is not None and found.secret is not None
-    if isinstance(proof, ReceivedToken):
-        secret = _secret(resources, found) or resources.encryptor.derive("tokens of nobody")
-        if flaw := access_tokens.flaw(proof, secret, now.timestamp()):
+    if isinstance(proof, UnverifiedToken):
+        secret = _secret_key(resources, found) or resources.encryptor.derive("tokens of nobody")
+        if flaw := access_tokens.token_error(proof, secret, now.timestamp()):
             return flaw
     elif pair:
         return Unauthorized()
-    fits = pair == isinstance(proof, ReceivedToken)
+    fits = pair == isinstance(proof, UnverifiedToken)
     return found.caller if found is not None and fits else Unauthorized()
 
 
-def _secret(resources: Resources, found: KeyOwner | None) -> bytes | None:
+def _secret_key(resources: Resources, found: KeyOwner | None) -> bytes | None:
     """The secret key of a pair; None where there is none, or it cannot be opened."""
     if found is None or found.secret is None:
         return None
@@ -90,11 +96,11 @@ def _secret(resources: Resources, found: KeyOwner | None) -> bytes | None:
         return None
 
 
-async def _counted(
+async def _apply_rate_limit(
     tx: Connection, asking: Sequence[Caller | CallsheetError], rate: float
 ) -> list[Caller | CallsheetError]:
     asked = Counter(caller.account_id for caller in asking if isinstance(caller, Caller))
-    granted = await rate_limit.spend(tx, asked, rate) if asked else {}
+    granted = await rate_limit.consume(tx, asked, rate) if asked else {}
     left = {account_id: number for account_id, (number, _) in granted.items()}
     answers: list[Caller | CallsheetError] = []
     for caller in asking:
@@ -105,7 +111,7 @@ async def _counted(
             answers.append(caller)
         else:
             _, used = granted[caller.account_id]
-            wait = used + 1 / rate - rate_limit.burst(rate)
+            wait = used + 1 / rate - rate_limit.burst_seconds(rate)
             message = f"at most {rate:g} requests a second of one account"
             answers.append(TooManyRequests(message, TOO_MANY_REQUESTS, wait))
     return answers
@@ -117,7 +123,7 @@ async def authenticate(
     """The caller that a key, or a token in its place, belongs to. Unauthorized if it is no good
     one, TooMany where the account makes more requests than it may, Forbidden without this scope.
     The scope of operators opens what any other does, but what is for an account's `own` callers."""
-    caller = await batcher.submit(presented(key))
+    caller = await batcher.submit(parse_credential(key))
     if isinstance(caller, CallsheetError):
         raise caller
     enough = {scope} if own else {scope, OPERATOR}
@@ -126,11 +132,11 @@ async def authenticate(
     return caller
 
 
-async def in_account_of(resources: Resources, caller: Caller, what: str, id_: str) -> Caller:
+async def act_as_owner(resources: Resources, caller: Caller, what: str, id_: str) -> Caller:
     """The operator, acting in the account that this belongs to; `what` is one of
     owners.NAMES_OF_IDS. NotFound if there is nothing of this id."""
     async with resources.database.autocommit() as tx:
-        found = await owners.owner(tx, what, id_)
+        found = await owners.owning_account(tx, what, id_)
     if found is None:
         raise NotFound
     account_id, name = found
@@ -152,7 +158,7 @@ async def account_id_by_name(resources: Resources, name: object) -> str | None:
     if not isinstance(name, str) or not name.isprintable():  # Postgres may have no such text
         return None
     async with resources.database.autocommit() as tx:
-        return await api_keys.by_name(tx, name)
+        return await api_keys.account_id_by_name(tx, name)
 
 
 async def fields_by_account_id(
@@ -163,5 +169,5 @@ async def fields_by_account_id(
     if not caller.operator or not account_ids:
         return {}
     async with resources.database.autocommit() as tx:
-        names = await owners.names(tx, set(account_ids))
+        names = await owners.account_names(tx, set(account_ids))
     return {account_id: {"account": name} for account_id, name in names.items()}

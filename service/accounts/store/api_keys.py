@@ -11,7 +11,7 @@ from service.schema.accounts import accounts, api_keys
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """As far as it is kept; `prefix` is what it begins with, `account` its account's name."""
 
     id: str
@@ -24,7 +24,7 @@ class Key:
     last_used_at: datetime | None
 
 
-async def ensure(tx: Connection, *, account_id: str, name: str, now: datetime) -> str:
+async def ensure_account(tx: Connection, *, account_id: str, name: str, now: datetime) -> str:
     """The id of the account of this name, made with `account_id` if there is none."""
     made = (
         upsert(accounts)
@@ -35,13 +35,13 @@ async def ensure(tx: Connection, *, account_id: str, name: str, now: datetime) -
     return str(await tx.scalar(made))
 
 
-async def by_name(tx: Connection, name: str) -> str | None:
+async def account_id_by_name(tx: Connection, name: str) -> str | None:
     statement = select(accounts.c.id).where(accounts.c.name == name)
     id_: str | None = await tx.scalar(statement)
     return id_
 
 
-async def add_key(  # noqa: PLR0913 - one row's worth
+async def add(  # noqa: PLR0913 - one row's worth
     tx: Connection,
     *,
     key_id: str,
@@ -80,20 +80,20 @@ _KEYS = select(
 ).join(accounts, accounts.c.id == api_keys.c.account_id)
 
 
-async def keys(tx: Connection, account: str | None = None) -> list[Key]:
+async def list_keys(tx: Connection, account: str | None = None) -> list[ApiKey]:
     """Every key that there ever was, the oldest first; or those of the account of this name."""
     statement = _KEYS.order_by(api_keys.c.created_at, api_keys.c.id)
     if account is not None:
         statement = statement.where(accounts.c.name == account)
-    return [Key(*row) for row in await tx.execute(statement)]
+    return [ApiKey(*row) for row in await tx.execute(statement)]
 
 
-async def key(tx: Connection, key_id: str) -> Key | None:
+async def get(tx: Connection, key_id: str) -> ApiKey | None:
     row = await tx.first(_KEYS.where(api_keys.c.id == key_id))
-    return None if row is None else Key(*row)
+    return None if row is None else ApiKey(*row)
 
 
-async def revoke_key(tx: Connection, key_id: str, now: datetime) -> None:
+async def revoke(tx: Connection, key_id: str, now: datetime) -> None:
     """From now on it opens nothing. One that was revoked before keeps its time."""
     own = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
     await tx.execute(update(api_keys).where(*own).values(revoked_at=now))

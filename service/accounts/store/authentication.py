@@ -9,7 +9,9 @@ from sqlalchemy import text
 from service.kit.database.connection import Connection
 
 OPERATOR = "operator"  # the scope that opens every account
-USED_STEP = timedelta(minutes=1)  # last_used_at moves in steps: no write on every request
+LAST_USED_RESOLUTION = timedelta(
+    minutes=1
+)  # last_used_at moves in steps: no write on every request
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +45,29 @@ class KeyOwner:
     unnoted: bool
 
 
-_BY_KEYS = text("""
+_OWNERS_BY_DIGEST = text("""
     SELECT k.hash, k.id, a.id, a.name, k.scopes, k.secret,
         k.last_used_at IS NULL OR k.last_used_at < :stale
     FROM api_keys k JOIN accounts a ON a.id = k.account_id
     WHERE k.hash = ANY (CAST(:digests AS bytea[])) AND k.revoked_at IS NULL
     AND (k.expires_at IS NULL OR k.expires_at > :now)
 """)
-_USED = text("""
+_SET_LAST_USED = text("""
     UPDATE api_keys SET last_used_at = :now WHERE id = ANY (CAST(:ids AS text[]))
 """)
 
 
-async def by_keys(tx: Connection, digests: Sequence[bytes], now: datetime) -> dict[bytes, KeyOwner]:
+async def owners_by_digest(
+    tx: Connection, digests: Sequence[bytes], now: datetime
+) -> dict[bytes, KeyOwner]:
     """Whose these are, as far as they are neither revoked nor expired."""
-    values = {"digests": digests, "now": now, "stale": now - USED_STEP}
+    values = {"digests": digests, "now": now, "stale": now - LAST_USED_RESOLUTION}
     return {
         row[0]: KeyOwner(Caller(row[1], row[2], row[3], frozenset(row[4])), row[5], row[6])
-        for row in await tx.execute(_BY_KEYS, values)
+        for row in await tx.execute(_OWNERS_BY_DIGEST, values)
     }
 
 
-async def used(tx: Connection, key_ids: Sequence[str], now: datetime) -> None:
+async def set_last_used(tx: Connection, key_ids: Sequence[str], now: datetime) -> None:
     """Note that these keys are used."""
-    await tx.execute(_USED, {"ids": key_ids, "now": now})
+    await tx.execute(_SET_LAST_USED, {"ids": key_ids, "now": now})

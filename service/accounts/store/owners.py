@@ -23,10 +23,10 @@ _OWNERS = MappingProxyType(
         }.items()
     }
 )
-NAMES_OF_IDS = frozenset(_OWNERS)
-_NAMES = text("SELECT id, name FROM accounts WHERE id = ANY (CAST(:ids AS text[]))")
+OWNED_PATH_PARAMETERS = frozenset(_OWNERS)
+_ACCOUNT_NAMES = text("SELECT id, name FROM accounts WHERE id = ANY (CAST(:ids AS text[]))")
 # In the order of the ids, which only one index has: a list's, with the ids in it too, is longer.
-_OF_SUBJECTS = text("""
+_ACCOUNT_NAMES_BY_SUBJECT = text("""
     SELECT i.id, a.name FROM unnest(CAST(:ids AS text[])) i (id)
     CROSS JOIN LATERAL (
         SELECT id, account_id FROM subjects WHERE id >= i.id ORDER BY id LIMIT 1
@@ -36,16 +36,18 @@ _OF_SUBJECTS = text("""
 """)
 
 
-async def owner(tx: Connection, what: str, id_: str) -> tuple[str, str] | None:
+async def owning_account(tx: Connection, what: str, id_: str) -> tuple[str, str] | None:
     """Id and name of the account that this belongs to; `what` is one of NAMES_OF_IDS."""
     return next(((row[0], row[1]) for row in await tx.execute(_OWNERS[what], {"id": id_})), None)
 
 
-async def names(tx: Connection, account_ids: Collection[str]) -> Mapping[str, str]:
+async def account_names(tx: Connection, account_ids: Collection[str]) -> Mapping[str, str]:
     """The accounts' names by their ids."""
-    return dict(await tx.execute(_NAMES, {"ids": list(account_ids)}))
+    return dict(await tx.execute(_ACCOUNT_NAMES, {"ids": list(account_ids)}))
 
 
-async def of_subjects(tx: Connection, subject_ids: Collection[str]) -> Mapping[str, str]:
+async def account_names_by_subject(
+    tx: Connection, subject_ids: Collection[str]
+) -> Mapping[str, str]:
     """The names of the subjects' accounts by the subjects' ids, as far as there are such."""
-    return dict(await tx.execute(_OF_SUBJECTS, {"ids": list(subject_ids)}))
+    return dict(await tx.execute(_ACCOUNT_NAMES_BY_SUBJECT, {"ids": list(subject_ids)}))

@@ -10,7 +10,7 @@ from service.kit.database.connection import Connection
 # over from a pause longer than that is forgotten. Time is Postgres': a process whose clock is
 # behind would find the rate used up by one whose clock is ahead. Rows are locked in order, as
 # claims of subjects do.
-_SPEND = text("""
+_CONSUME = text("""
     WITH asked AS (
         SELECT a.id, greatest(a.rate_used_until, t.now) AS since, given.count, t.now
         FROM unnest(CAST(:accounts AS text[]), CAST(:counts AS int[])) AS given (id, count)
@@ -31,7 +31,7 @@ _SPEND = text("""
 """)
 
 
-async def spend(
+async def consume(
     tx: Connection, asked: Mapping[str, int], rate: float
 ) -> dict[str, tuple[int, float]]:
     """How many of the requests that each account asks for it may make now, at so many a second and
@@ -40,11 +40,11 @@ async def spend(
         "accounts": list(asked),
         "counts": list(asked.values()),
         "rate": rate,
-        "burst": burst(rate),
+        "burst": burst_seconds(rate),
     }
-    return {row[0]: (row[1], row[2]) for row in await tx.execute(_SPEND, values)}
+    return {row[0]: (row[1], row[2]) for row in await tx.execute(_CONSUME, values)}
 
 
-def burst(rate: float) -> float:
+def burst_seconds(rate: float) -> float:
     """Seconds whose requests may come at once: one, or as many as one request takes."""
     return max(1.0, 1.0 / rate)

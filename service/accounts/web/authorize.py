@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
-from service.accounts.store.owners import NAMES_OF_IDS
+from service.accounts.store.owners import OWNED_PATH_PARAMETERS
 from service.kit.errors import Unauthorized
 from service.kit.http.headers import single_header
 from service.kit.http.requests import Query, path_parameter
@@ -23,14 +23,14 @@ async def authorize(request: Request, scope: str, *, own: bool = False) -> Calle
         raise Unauthorized
     batcher = request.app.state.batchers.callers
     caller = await authenticate.authenticate(batcher, key.strip(), scope, own=own)
-    named = NAMES_OF_IDS & request.path_params.keys() if caller.operator else ()
+    named = OWNED_PATH_PARAMETERS & request.path_params.keys() if caller.operator else ()
     for name in named:
         id_ = path_parameter(request, name)
-        caller = await authenticate.in_account_of(resources(request), caller, name, id_)
+        caller = await authenticate.act_as_owner(resources(request), caller, name, id_)
     return caller
 
 
-async def account_listed(request: Request, caller: Caller, query: Query) -> str | None:
+async def account_filter(request: Request, caller: Caller, query: Query) -> str | None:
     """The id of the account that a list is of, the parameter `account`; None: of every account, as
     an operator's is without it. Forbidden for anybody else who names another account."""
     name = query.text("account")

@@ -45,7 +45,7 @@ async def account_names(
     """The names of the accounts whose subjects these are about; None where that is none."""
     subject_ids = {summary.subject_id for summary in callbacks if summary.subject_id is not None}
     async with resources.database.autocommit() as tx:
-        names = await owners.of_subjects(tx, subject_ids)
+        names = await owners.account_names_by_subject(tx, subject_ids)
     return [names.get(summary.subject_id or "") for summary in callbacks]
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.store.authentication import OPERATOR
-from service.accounts.web.authorize import account_listed, authorize
+from service.accounts.web.authorize import account_filter, authorize
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import reverify
 from service.callbacks.store.archive import CallbackFilter, CallbackRecord, CallbackSummary
@@ -23,7 +23,7 @@ async def page_of(request: Request) -> Response:
     query = Query(request)
     verdict = query.text("verdict", frozenset(Verdict))
     subject_id, source = query.text("subject"), query.text("source")
-    account_id = await account_listed(request, caller, query)
+    account_id = await account_filter(request, caller, query)
     cursor = query.text("cursor")
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()

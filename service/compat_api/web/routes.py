@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
-from service.accounts.web.authorize import account_listed, authorize
+from service.accounts.web.authorize import account_filter, authorize
 from service.compat_api.domain import envelopes, task_requests
 from service.compat_api.domain.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
 from service.compat_api.steps import tasks
@@ -104,7 +104,7 @@ async def _whose(request: Request, caller: Caller, name: str) -> Caller:
     if not caller.operator:
         return caller
     try:
-        return await authenticate.in_account_of(resources(request), caller, "subject_id", name)
+        return await authenticate.act_as_owner(resources(request), caller, "subject_id", name)
     except NotFound:
         return caller
 
@@ -127,7 +127,7 @@ async def page_of(request: Request) -> list[dict[str, Any]]:
     size = query.integer("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
     account_id: str | None = caller.account_id
     if caller.operator:
-        account_id = await account_listed(request, caller, query)
+        account_id = await account_filter(request, caller, query)
     for name in request.query_params:  # its clients may send others: those are ignored
         query.text(name)
     query.finish()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.accounts.web.authorize import account_listed, authorize
+from service.accounts.web.authorize import account_filter, authorize
 from service.event_feed.steps import read
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import START, BatchWaiter
@@ -33,7 +33,7 @@ async def of_subject(request: Request) -> Response | SSEStream:
 
 async def feed(request: Request) -> Response | SSEStream:
     caller, query = await authorize(request, "subjects:read"), Query(request)
-    account_id = await account_listed(request, caller, query)
+    account_id = await account_filter(request, caller, query)
     account = query.text("account") if caller.operator else None
     return await _answer(request, Feed(account_id, account=account), query)
 

@@ -49,7 +49,7 @@ async def _postgres(resources: Resources) -> tuple[str, str]:
         async with resources.database.transaction(commit=False) as tx:
             failing = "cannot be written to"
             id_ = resources.new_id("rdy")
-            await api_keys.ensure(tx, account_id=id_, name=id_, now=resources.clock())
+            await api_keys.ensure_account(tx, account_id=id_, name=id_, now=resources.clock())
             state = await provider_state.read(tx)
             garbled = trouble(await unreadable_answers.read(tx), resources.clock())
     except Unavailable as error:

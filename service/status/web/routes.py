@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
-from service.accounts.web.authorize import account_listed, authorize
+from service.accounts.web.authorize import account_filter, authorize
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
 from service.kit.http.cursors import decode_cursor, encode_cursor
@@ -61,7 +61,7 @@ async def page_of(request: Request) -> Response:
     query = Query(request)
     wanted = _wanted(query)
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-    account_id = await account_listed(request, caller, query)
+    account_id = await account_filter(request, caller, query)
     query.finish()
     found, below = await status_read.subjects_page(given, account_id, wanted, limit)
     of = await authenticate.fields_by_account_id(

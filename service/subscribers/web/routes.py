@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.steps import authenticate
-from service.accounts.web.authorize import account_listed, authorize
+from service.accounts.web.authorize import account_filter, authorize
 from service.kit.crypto.key_formats import format_whpk
 from service.kit.crypto.webhook_signatures import jwk_thumbprint
 from service.kit.http.requests import (
@@ -49,7 +49,7 @@ async def page_of(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE), resources(request)
     query = Query(request)
     below, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-    account_id = await account_listed(request, caller, query)
+    account_id = await account_filter(request, caller, query)
     query.finish()
     found, more = await subscribers_read.page(given, account_id, below, limit)
     cursor = found[-1].subscriber.id if more else None
