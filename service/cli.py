@@ -122,7 +122,7 @@ async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
 @_with_resources
 async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
     found = await api_keys.list_keys(resources, given.account)
-    width = max((len(one.key.account) for one in found), default=0)
+    width = max((len(one.key.account_name) for one in found), default=0)
     for one in found:
         print(_key_line(one, width))
     return 0
@@ -131,7 +131,7 @@ async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
 @_with_resources
 async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
     revoked = await api_keys.revoke(resources, given.id)
-    print(_key_line(revoked, len(revoked.key.account)))
+    print(_key_line(revoked, len(revoked.key.account_name)))
     return 0
 
 
@@ -140,7 +140,7 @@ def _key_line(one: api_keys.ApiKeyView, width: int) -> str:
     key, scopes = one.key, ",".join(one.key.scopes)
     times = (format_rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
     created, expires, used = (f"{moment:24}" for moment in times)
-    known = f"{key.id:30} {key.prefix:12} {key.account:{width}} {scopes:{SCOPES_WIDTH}}"
+    known = f"{key.id:30} {key.prefix:12} {key.account_name:{width}} {scopes:{SCOPES_WIDTH}}"
     return f"{known} created {created} expires {expires} used {used} {one.state}"
 
 

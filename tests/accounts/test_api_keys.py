@@ -103,7 +103,7 @@ async def test_keys_are_listed_the_oldest_first_and_by_their_account(
         clock.advance(1)
     await caller(resources, made[1])
     found = await api_keys.list_keys(resources)
-    assert [one.key.account for one in found] == ["acme", "other", "acme"]
+    assert [one.key.account_name for one in found] == ["acme", "other", "acme"]
     assert [one.key.prefix for one in found] == [key[:12] for key in made]
     assert [one.key.last_used_at for one in found] == [None, clock(), None]
     assert [one.key.scopes for one in found] == [["operator"]] * 3

@@ -23,9 +23,9 @@ class UnverifiedToken:
     """What a token says, which is not believed before `flaw` finds none. Times in Unix seconds."""
 
     access_key: str
-    expires: float
+    expires_at: float
     not_before: float | None
-    signed: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
     signature: bytes = field(repr=False)
 
 
@@ -51,14 +51,14 @@ def parse(text: str) -> UnverifiedToken:
 def token_error(token: UnverifiedToken, secret: bytes, now: float) -> Unauthorized | None:
     """Why the token is not good at this time, in Unix seconds; None if it is. Of one that is not
     signed with this secret no more is said."""
-    mac = hmac.digest(secret, token.signed, hashlib.sha256)
+    mac = hmac.digest(secret, token.signing_input, hashlib.sha256)
     if not hmac.compare_digest(mac, token.signature):
         return Unauthorized()
     if token.not_before is not None and now + CLOCK_LEEWAY < token.not_before:
         return Unauthorized("this token is not valid yet: see nbf", NOT_YET)
-    if now >= token.expires:
+    if now >= token.expires_at:
         return Unauthorized("this token has expired: see exp", EXPIRED)
-    if token.expires > now + MAX_LIFETIME + CLOCK_LEEWAY:
+    if token.expires_at > now + MAX_LIFETIME + CLOCK_LEEWAY:
         return Unauthorized(f"exp must be within {MAX_LIFETIME} seconds from now")
     return None
 

@@ -58,7 +58,7 @@ async def authenticate_batch(
             _verify(resources, proof, found.get(_lookup_digest(proof)), now) for proof in given
         ]
         good = {caller.key_id for caller in asking if isinstance(caller, Caller)}
-        unnoted = (owner.caller.key_id for owner in found.values() if owner.unnoted)
+        unnoted = (owner.caller.key_id for owner in found.values() if owner.last_used_is_stale)
         if just_used := [key_id for key_id in unnoted if key_id in good]:
             await authentication.set_last_used(tx, just_used, now)
         return asking if rate is None else await _apply_rate_limit(tx, asking, rate)
@@ -148,7 +148,7 @@ async def readable_account_id(resources: Resources, caller: Caller, name: str) -
     not, if it is another than the caller's, and this is no operator."""
     if name == caller.account_name:
         return caller.account_id
-    if not caller.operator:
+    if not caller.is_operator:
         raise Forbidden(f"only a key with the scope {OPERATOR} sees other accounts")
     return await account_id_by_name(resources, name)
 
@@ -166,7 +166,7 @@ async def fields_by_account_id(
 ) -> Mapping[str, dict[str, str]]:
     """What each entry of a list says beside the rest to an operator, by the account's id; nothing
     for anybody else."""
-    if not caller.operator or not account_ids:
+    if not caller.is_operator or not account_ids:
         return {}
     async with resources.database.autocommit() as tx:
         names = await owners.account_names(tx, set(account_ids))

@@ -16,7 +16,7 @@ class ApiKey:
 
     id: str
     prefix: str
-    account: str
+    account_name: str
     scopes: list[str]
     created_at: datetime
     expires_at: datetime | None

@@ -25,14 +25,14 @@ class Caller:
     scopes: frozenset[str]
 
     @property
-    def operator(self) -> bool:
+    def is_operator(self) -> bool:
         """Whether it sees every account."""
         return OPERATOR in self.scopes
 
     @property
-    def account_shown(self) -> dict[str, str]:
+    def account_field(self) -> dict[str, str]:
         """What every answer to an operator says beside the rest; nothing for anybody else."""
-        return {"account": self.account_name} if self.operator else {}
+        return {"account": self.account_name} if self.is_operator else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class KeyOwner:
 
     caller: Caller
     secret: bytes | None = field(repr=False)
-    unnoted: bool
+    last_used_is_stale: bool
 
 
 _OWNERS_BY_DIGEST = text("""

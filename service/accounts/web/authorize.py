@@ -23,7 +23,7 @@ async def authorize(request: Request, scope: str, *, own: bool = False) -> Calle
         raise Unauthorized
     batcher = request.app.state.batchers.callers
     caller = await authenticate.authenticate(batcher, key.strip(), scope, own=own)
-    named = OWNED_PATH_PARAMETERS & request.path_params.keys() if caller.operator else ()
+    named = OWNED_PATH_PARAMETERS & request.path_params.keys() if caller.is_operator else ()
     for name in named:
         id_ = path_parameter(request, name)
         caller = await authenticate.act_as_owner(resources(request), caller, name, id_)
@@ -35,7 +35,7 @@ async def account_filter(request: Request, caller: Caller, query: Query) -> str 
     an operator's is without it. Forbidden for anybody else who names another account."""
     name = query.text("account")
     if name is None:
-        return None if caller.operator else caller.account_id
+        return None if caller.is_operator else caller.account_id
     account_id = await authenticate.readable_account_id(resources(request), caller, name)
     if account_id is None:
         query.add_error("account", "is not the name of an account")

@@ -82,7 +82,7 @@ async def create(request: Request) -> dict[str, Any]:
         return replace(plain, must_be_new=True)
 
     accepted = await accept_body(request, account_id, read)
-    return envelopes.created(accepted.subject) | caller.account_shown
+    return envelopes.created(accepted.subject) | caller.account_field
 
 
 @enveloped
@@ -95,13 +95,13 @@ async def read(request: Request) -> dict[str, Any]:
         found = await tasks.task(resources(request), caller.account_id, name)
     if found is None:
         raise NotFound("Task not found by id or external_task_id")
-    return task_record(found) | caller.account_shown
+    return task_record(found) | caller.account_field
 
 
 async def _whose(request: Request, caller: Caller, name: str) -> Caller:
     """An operator acts in the account of the subject that has this id of ours; in its own, if none
     has."""
-    if not caller.operator:
+    if not caller.is_operator:
         return caller
     try:
         return await authenticate.act_as_owner(resources(request), caller, "subject_id", name)
@@ -126,7 +126,7 @@ async def page_of(request: Request) -> list[dict[str, Any]]:
     number = query.integer("pageNum", 1, 1, MAX_PAGE)
     size = query.integer("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
     account_id: str | None = caller.account_id
-    if caller.operator:
+    if caller.is_operator:
         account_id = await account_filter(request, caller, query)
     for name in request.query_params:  # its clients may send others: those are ignored
         query.text(name)

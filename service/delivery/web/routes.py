@@ -44,7 +44,7 @@ async def of_subscriber(request: Request) -> Response:
         wanted,
         limit,
     )
-    shown = [_delivery(delivery) | caller.account_shown for delivery in found]
+    shown = [_delivery(delivery) | caller.account_field for delivery in found]
     return page(shown, below and encode_cursor(*below))
 
 
@@ -54,7 +54,7 @@ async def of_subject(request: Request) -> Response:
     found = await delivery_log.of_subject(
         resources(request), caller.account_id, path_parameter(request, "subject_id")
     )
-    return page([_delivery(delivery) | caller.account_shown for delivery in found], None)
+    return page([_delivery(delivery) | caller.account_field for delivery in found], None)
 
 
 async def read(request: Request) -> Response:
@@ -62,7 +62,7 @@ async def read(request: Request) -> Response:
     found = await delivery_log.get(
         resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
-    return json_response(_delivery(found, answers=True) | caller.account_shown)
+    return json_response(_delivery(found, answers=True) | caller.account_field)
 
 
 async def resend(request: Request) -> Response:
@@ -70,7 +70,7 @@ async def resend(request: Request) -> Response:
     sent = await replay.resend(
         resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
-    return json_response(_delivery(sent) | caller.account_shown, 202)
+    return json_response(_delivery(sent) | caller.account_field, 202)
 
 
 async def replay_all(request: Request) -> Response:
@@ -79,7 +79,7 @@ async def replay_all(request: Request) -> Response:
     done = await replay.replay_events(
         resources(request), caller.account_id, path_parameter(request, "subscriber_id"), body
     )
-    shown = {"count": done.count, "dry_run": done.dry_run} | caller.account_shown
+    shown = {"count": done.count, "dry_run": done.dry_run} | caller.account_field
     return json_response(shown, 200 if done.dry_run else 202)
 
 

@@ -26,7 +26,7 @@ MOST_ASKED = 999_999_999  # seconds
 
 async def of_subject(request: Request) -> Response | SSEStream:
     caller = await authorize(request, "subjects:read")
-    account = caller.account_name if caller.operator else None
+    account = caller.account_name if caller.is_operator else None
     of = Feed(caller.account_id, path_parameter(request, "subject_id"), account)
     return await _answer(request, of, Query(request))
 
@@ -34,7 +34,7 @@ async def of_subject(request: Request) -> Response | SSEStream:
 async def feed(request: Request) -> Response | SSEStream:
     caller, query = await authorize(request, "subjects:read"), Query(request)
     account_id = await account_filter(request, caller, query)
-    account = query.text("account") if caller.operator else None
+    account = query.text("account") if caller.is_operator else None
     return await _answer(request, Feed(account_id, account=account), query)
 
 

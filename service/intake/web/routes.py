@@ -41,7 +41,7 @@ async def create(request: Request) -> Response:
     read = partial(validate, settings, caller.account_id, **_options(request))
     accepted = await accept_body(request, caller.account_id, read)
     location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
-    shown = public_subject(accepted.subject) | caller.account_shown
+    shown = public_subject(accepted.subject) | caller.account_field
     return json_response(shown, 202 if accepted.created else 200, location)
 
 
@@ -83,7 +83,7 @@ def _validate_batch(
 def _batch_item(caller: Caller, result: CreateResult) -> dict[str, Any]:
     if isinstance(result, CallsheetError):
         return {"status": status_of(result), "problem": error_body(result)}
-    shown = public_subject(result.subject) | caller.account_shown
+    shown = public_subject(result.subject) | caller.account_field
     return {"status": 202 if result.created else 200, "subject": shown}
 
 

@@ -76,7 +76,7 @@ async def cancel_one(request: Request) -> Response:
     subject = await cancel.cancel(
         resources(request), caller.account_id, path_parameter(request, "subject_id")
     )
-    return json_response(public_subject(subject) | caller.account_shown)
+    return json_response(public_subject(subject) | caller.account_field)
 
 
 async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
@@ -124,7 +124,7 @@ async def _answer(
         headers["connection"] = "close"  # ask another process
     if has.includes(subject):
         return Response(None, 304, headers)
-    shown = public_subject(subject) | caller.account_shown
+    shown = public_subject(subject) | caller.account_field
     if subject.state is State.QUEUED:
         shown |= await _place(request, subject, age)
     return json_response(shown, 200, headers)

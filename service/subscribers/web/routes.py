@@ -34,7 +34,7 @@ async def create(request: Request) -> Response:
     location = outside(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
     shown = _public(await subscribers_read.view(given, subscriber))
-    return json_response(shown | {"secret": secret} | caller.account_shown, 201, headers)
+    return json_response(shown | {"secret": secret} | caller.account_field, 201, headers)
 
 
 async def read(request: Request) -> Response:
@@ -42,7 +42,7 @@ async def read(request: Request) -> Response:
     seen = await subscribers_read.get(
         resources(request), caller.account_id, path_parameter(request, "subscriber_id")
     )
-    return json_response(_public(seen) | caller.account_shown)
+    return json_response(_public(seen) | caller.account_field)
 
 
 async def page_of(request: Request) -> Response:
@@ -64,7 +64,7 @@ async def change(request: Request) -> Response:
     body = await read_json(request, MAX_SMALL_BODY)
     changed = await manage.change(given, caller.account_id, subscriber_id, body)
     return json_response(
-        _public(await subscribers_read.view(given, changed)) | caller.account_shown
+        _public(await subscribers_read.view(given, changed)) | caller.account_field
     )
 
 
@@ -89,7 +89,7 @@ async def try_out(request: Request) -> Response:
         "error": tried.error,
         "answer": tried.answer,
     }
-    return json_response(shown | caller.account_shown)
+    return json_response(shown | caller.account_field)
 
 
 def _public(seen: SubscriberView) -> dict[str, Any]:

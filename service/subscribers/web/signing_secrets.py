@@ -33,13 +33,13 @@ async def rotate(request: Request) -> Response:
         shown["public_keys"] = [
             {"kid": jwk_thumbprint(one), "key": format_whpk(one)} for one in rotated.public_keys
         ]
-    return json_response(shown | caller.account_shown, headers=SECRET)
+    return json_response(shown | caller.account_field, headers=SECRET)
 
 
 async def callback_secret(request: Request) -> Response:
     caller = await authorize(request, SCOPE, own=True)
     secret = await subscribers_rotate.account_secret(resources(request), caller.account_id)
-    return json_response({"secret": secret} | caller.account_shown, headers=SECRET)
+    return json_response({"secret": secret} | caller.account_field, headers=SECRET)
 
 
 async def rotate_callback_secret(request: Request) -> Response:
@@ -47,7 +47,7 @@ async def rotate_callback_secret(request: Request) -> Response:
     secret = await subscribers_rotate.rotate_account_secret(
         resources(request), caller.account_id, await _wish(request)
     )
-    return json_response({"secret": secret} | caller.account_shown, headers=SECRET)
+    return json_response({"secret": secret} | caller.account_field, headers=SECRET)
 
 
 async def jwks(request: Request) -> Response:
