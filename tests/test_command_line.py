@@ -113,7 +113,7 @@ async def statuses(api: Api, made: list[str]) -> list[int]:
 
 async def test_a_key_that_is_none_cannot_be_revoked(environ: dict[str, str]) -> None:
     done = await run(environ, "keys", "revoke", "key_none")
-    message = "there is no key of this id; see: callsheet keys list\n"
+    message = "There is no API key of this id; see: callsheet keys list\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
 
 

@@ -1,5 +1,7 @@
-"""Callers' keys: made, listed, revoked. A key is shown once; only its hash is kept, and of a pair,
-whose secret key signs, that one sealed."""
+"""API keys and key pairs of accounts: create, list, revoke; their scopes and expiry.
+
+A key is shown once. Only its hash is stored, and of a key pair the encrypted secret key beside it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,28 +20,28 @@ from service.resources import Resources
 KEY_BYTES = 32
 ACCESS_KEY_BYTES = 16
 API_KEY_PREFIX = "csk_"
-ACCESS_KEY_PREFIX, SECRET_KEY_PREFIX = "csa_", "css_"  # of a pair
-SHOWN_PREFIX_LENGTH = 12  # characters that a key is known by
+ACCESS_KEY_PREFIX, SECRET_KEY_PREFIX = "csa_", "css_"  # of a key pair
+SHOWN_PREFIX_LENGTH = 12  # characters of a key that lists show
 DEFAULT_SCOPES = ("subjects:read", "subjects:write", "subscribers")
 SCOPES = (*DEFAULT_SCOPES, OPERATOR)
 MAX_ACCOUNT_NAME = 100
-MAX_LIFETIME = timedelta(days=3650)  # of a key that is to expire at all; ours
+MAX_LIFETIME = timedelta(days=3650)  # of a key that expires at all; our own rule
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """An access key, which names its account, and the secret key that signs tokens in its place."""
+    """Two keys of an account, for clients that send access tokens in place of an API key."""
 
-    access_key: str
-    secret_key: str = field(repr=False)
+    access_key: str  # names the account; the claim iss of every token
+    secret_key: str = field(repr=False)  # signs the tokens
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyView:
-    """A key without the key; `state` is active, expired or revoked."""
+    """An API key as lists show it, without the key itself."""
 
     key: ApiKey
-    state: str
+    state: str  # active, expired or revoked
 
 
 async def create(
@@ -49,9 +51,11 @@ async def create(
     expires_in: str | None = None,
     key_id: str | None = None,
 ) -> str:
-    """A new key of this account, which is made if there is none; it opens nothing any more once
-    `expires_in` is over, a time as 90d or 12h. Its id is `key_id`, or a new one. Invalid says all
-    that is wrong."""
+    """A new API key of the account of this name, which is created if there is none.
+
+    `expires_in` is a time such as 90d or 12h; None: the key does not expire. `key_id` None: a new
+    id. Invalid with every error.
+    """
     key = API_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, key)
     return key
@@ -64,14 +68,14 @@ async def create_pair(
     expires_in: str | None = None,
     key_id: str | None = None,
 ) -> KeyPair:
-    """A new pair of this account, in all else like a key."""
+    """A new key pair of the account of this name; arguments and errors are those of `create`."""
     access_key = ACCESS_KEY_PREFIX + encode_base64url(resources.random_bytes(ACCESS_KEY_BYTES))
     secret_key = SECRET_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
     await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key)
     return KeyPair(access_key, secret_key)
 
 
-async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
+async def _add(  # noqa: PLR0913, PLR0917 - one row's worth
     resources: Resources,
     account: str,
     scopes: Sequence[str],
@@ -80,7 +84,7 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
     key: str,
     secret_key: str | None = None,
 ) -> None:
-    errors = [*_scope_errors(scopes)]
+    errors = _scope_errors(scopes)
     if not 0 < len(account) <= MAX_ACCOUNT_NAME or not account.isprintable():
         rule = f"the account's name has 1 to {MAX_ACCOUNT_NAME} printable characters"
         errors.append(FieldError("/account", "account", rule))
@@ -88,9 +92,9 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
     expires_at = _expires_at(expires_in, now, errors)
     if errors:
         raise Invalid(errors)
-    key_id, sealed = key_id or resources.new_id("key"), None
+    key_id, encrypted = key_id or resources.new_id("key"), None
     if secret_key is not None:
-        sealed = resources.encryptor.encrypt(secret_key.encode(), encryption_context(key_id))
+        encrypted = resources.encryptor.encrypt(secret_key.encode(), encryption_context(key_id))
     async with resources.database.transaction() as tx:
         account_id = await api_keys.ensure_account(
             tx, account_id=resources.new_id("acc"), name=account, now=now
@@ -104,27 +108,29 @@ async def _add(  # noqa: PLR0913, PLR0917 - a key is all of this
             scopes=list(dict.fromkeys(scopes)),
             now=now,
             expires_at=expires_at,
-            secret=sealed,
+            secret=encrypted,
         )
 
 
 async def list_keys(resources: Resources, account: str | None = None) -> list[ApiKeyView]:
-    """Every key that there ever was, the oldest first; or those of the account of this name, which
-    may have none."""
+    """All API keys, revoked ones too, the oldest first; with `account`, those of the account of
+    this name."""
     async with resources.database.autocommit() as tx:
-        found = await api_keys.list_keys(tx, account)
-    return [_view(one, resources.clock()) for one in found]
+        keys = await api_keys.list_keys(tx, account)
+    return [_view(key, resources.clock()) for key in keys]
 
 
 async def revoke(resources: Resources, key_id: str) -> ApiKeyView:
-    """It opens nothing any more, in any process, from the next request on; also if it was revoked
-    before. NotFound if there is none of this id."""
+    """Revoke an API key: every process refuses it from its next request on.
+
+    A key that is revoked already stays so. NotFound if there is no key of this id.
+    """
     async with resources.database.transaction() as tx:
         await api_keys.revoke(tx, key_id, resources.clock())
-        found = await api_keys.get(tx, key_id)
-    if found is None:
-        raise NotFound("there is no key of this id; see: callsheet keys list")
-    return _view(found, resources.clock())
+        key = await api_keys.get(tx, key_id)
+    if key is None:
+        raise NotFound("There is no API key of this id; see: callsheet keys list")
+    return _view(key, resources.clock())
 
 
 def _scope_errors(scopes: Sequence[str]) -> list[FieldError]:

@@ -1,6 +1,8 @@
-"""Who calls: keys that arrive together are looked up together, and their accounts' requests are
-counted where that is asked for. A key is sent as it is; of a pair, a token is, which the secret key
-signs and the access key names."""
+"""Authentication of requests: API keys and access tokens, scopes, and the account's rate limit.
+
+Credentials that arrive together are looked up together. An API key is sent as it is; of a key pair
+an access token is sent, which names the access key and is signed with the secret key.
+"""
 
 import hashlib
 from collections import Counter
@@ -29,143 +31,156 @@ from service.resources import Resources
 
 log = structlog.get_logger()
 
-Credential = bytes | UnverifiedToken  # the digest of a key, or a token
+Credential = bytes | UnverifiedToken  # the digest of an API key, or an access token
 CallerBatcher = Batcher[Credential, Caller | CallsheetError]
 
 
 def key_digest(key: str) -> bytes:
-    """What is kept of a key: its SHA-256."""
+    """The SHA-256 of a key, which alone is stored of it."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def parse_credential(key: str) -> Credential:
-    """What is looked up for a key, or a token in its place; Unauthorized if it can be neither."""
-    return access_tokens.parse(key) if access_tokens.is_access_token(key) else key_digest(key)
+def parse_credential(text: str) -> Credential:
+    """The digest of an API key, or the claims of an access token. Unauthorized if it is a malformed
+    token."""
+    return access_tokens.parse(text) if access_tokens.is_access_token(text) else key_digest(text)
 
 
 async def authenticate_batch(
-    resources: Resources, given: Sequence[Credential]
+    resources: Resources, credentials: Sequence[Credential]
 ) -> list[Caller | CallsheetError]:
-    """Whose keys and tokens these are, one request each: Unauthorized where it is no good one,
-    TooMany where the account makes more requests than it may."""
+    """The caller of each request, by its credential, or why it is refused: Unauthorized without a
+    valid key or token, TooManyRequests beyond the account's rate limit."""
     now = resources.clock()
     rate = resources.settings.requests_per_second
+    digests = [_lookup_digest(credential) for credential in credentials]
     async with resources.database.relaxed() as tx:
-        found = await authentication.owners_by_digest(
-            tx, list(dict.fromkeys(map(_lookup_digest, given))), now
-        )
-        asking = [
-            _verify(resources, proof, found.get(_lookup_digest(proof)), now) for proof in given
+        found = await authentication.owners_by_digest(tx, list(dict.fromkeys(digests)), now)
+        results = [
+            _verify(resources, credential, found.get(digest), now)
+            for credential, digest in zip(credentials, digests, strict=True)
         ]
-        good = {caller.key_id for caller in asking if isinstance(caller, Caller)}
-        unnoted = (owner.caller.key_id for owner in found.values() if owner.last_used_is_stale)
-        if just_used := [key_id for key_id in unnoted if key_id in good]:
-            await authentication.set_last_used(tx, just_used, now)
-        return asking if rate is None else await _apply_rate_limit(tx, asking, rate)
+        verified = {result.key_id for result in results if isinstance(result, Caller)}
+        stale = {owner.caller.key_id for owner in found.values() if owner.last_used_is_stale}
+        if just_used := verified & stale:
+            await authentication.set_last_used(tx, sorted(just_used), now)
+        return results if rate is None else await _apply_rate_limit(tx, results, rate)
 
 
-def _lookup_digest(proof: Credential) -> bytes:
-    """What it is looked up by: the digest of the key, or of the access key."""
-    return key_digest(proof.access_key) if isinstance(proof, UnverifiedToken) else proof
+def _lookup_digest(credential: Credential) -> bytes:
+    """The digest of the API key, or of the access key that a token names."""
+    if isinstance(credential, UnverifiedToken):
+        return key_digest(credential.access_key)
+    return credential
 
 
 def _verify(
-    resources: Resources, proof: Credential, found: KeyOwner | None, now: datetime
+    resources: Resources, credential: Credential, owner: KeyOwner | None, now: datetime
 ) -> Caller | CallsheetError:
-    """The caller, if this proves it. An access key alone proves nothing; and a token is checked
-    with another secret where there is none, so that how long it takes says nothing."""
-    pair = found is not None and found.secret is not None
-    if isinstance(proof, UnverifiedToken):
-        secret = _secret_key(resources, found) or resources.encryptor.derive("tokens of nobody")
-        if flaw := access_tokens.token_error(proof, secret, now.timestamp()):
-            return flaw
-    elif pair:
+    """The caller, if the credential proves it; `owner` is None for an unknown key.
+
+    An access key by itself proves nothing. A token of an unknown key is checked with some other
+    secret, so that the time it takes does not tell whether the key exists.
+    """
+    is_pair = owner is not None and owner.secret is not None
+    if isinstance(credential, UnverifiedToken):
+        secret = _secret_key(resources, owner) or resources.encryptor.derive("tokens of nobody")
+        if error := access_tokens.token_error(credential, secret, now.timestamp()):
+            return error
+    if owner is None or is_pair != isinstance(credential, UnverifiedToken):
         return Unauthorized()
-    fits = pair == isinstance(proof, UnverifiedToken)
-    return found.caller if found is not None and fits else Unauthorized()
+    return owner.caller
 
 
-def _secret_key(resources: Resources, found: KeyOwner | None) -> bytes | None:
-    """The secret key of a pair; None where there is none, or it cannot be opened."""
-    if found is None or found.secret is None:
+def _secret_key(resources: Resources, owner: KeyOwner | None) -> bytes | None:
+    """The secret key of a key pair; None if there is none, or it cannot be decrypted."""
+    if owner is None or owner.secret is None:
         return None
     try:
-        return resources.encryptor.decrypt(found.secret, encryption_context(found.caller.key_id))
+        return resources.encryptor.decrypt(owner.secret, encryption_context(owner.caller.key_id))
     except DecryptionError as error:
-        log.error("callers", action="secret_sealed", key=found.caller.key_id, error=str(error))  # noqa: TRY400 - no traceback is needed
+        log.error("callers", action="secret_sealed", key=owner.caller.key_id, error=str(error))  # noqa: TRY400 - no traceback is needed
         return None
 
 
 async def _apply_rate_limit(
-    tx: Connection, asking: Sequence[Caller | CallsheetError], rate: float
+    tx: Connection, callers: Sequence[Caller | CallsheetError], rate: float
 ) -> list[Caller | CallsheetError]:
-    asked = Counter(caller.account_id for caller in asking if isinstance(caller, Caller))
-    granted = await rate_limit.consume(tx, asked, rate) if asked else {}
+    """The callers, with TooManyRequests in place of those beyond their account's rate limit."""
+    requested = Counter(caller.account_id for caller in callers if isinstance(caller, Caller))
+    granted = await rate_limit.consume(tx, requested, rate) if requested else {}
     left = {account_id: number for account_id, (number, _) in granted.items()}
-    answers: list[Caller | CallsheetError] = []
-    for caller in asking:
+    results: list[Caller | CallsheetError] = []
+    for caller in callers:
         if isinstance(caller, CallsheetError):
-            answers.append(caller)
+            results.append(caller)
         elif left[caller.account_id] > 0:
             left[caller.account_id] -= 1
-            answers.append(caller)
+            results.append(caller)
         else:
-            _, used = granted[caller.account_id]
-            wait = used + 1 / rate - rate_limit.burst_seconds(rate)
-            message = f"at most {rate:g} requests a second of one account"
-            answers.append(TooManyRequests(message, TOO_MANY_REQUESTS, wait))
-    return answers
+            _, used_seconds = granted[caller.account_id]
+            retry_after = used_seconds + 1 / rate - rate_limit.burst_seconds(rate)
+            message = f"An account may make at most {rate:g} requests a second."
+            results.append(TooManyRequests(message, TOO_MANY_REQUESTS, retry_after))
+    return results
 
 
 async def authenticate(
-    batcher: CallerBatcher, key: str, scope: str, *, own: bool = False
+    batcher: CallerBatcher, text: str, scope: str, *, allow_operator: bool = True
 ) -> Caller:
-    """The caller that a key, or a token in its place, belongs to. Unauthorized if it is no good
-    one, TooMany where the account makes more requests than it may, Forbidden without this scope.
-    The scope of operators opens what any other does, but what is for an account's `own` callers."""
-    caller = await batcher.submit(parse_credential(key))
+    """The caller that an API key or access token belongs to, if its scopes permit the call.
+
+    The scope `operator` permits what `scope` does, unless `allow_operator` is false. Unauthorized
+    without a valid key or token, Forbidden without the scope, TooManyRequests beyond the limit.
+    """
+    caller = await batcher.submit(parse_credential(text))
     if isinstance(caller, CallsheetError):
         raise caller
-    enough = {scope} if own else {scope, OPERATOR}
-    if caller.scopes.isdisjoint(enough):
-        raise Forbidden(f"this key lacks the scope {scope}")
+    sufficient = {scope, OPERATOR} if allow_operator else {scope}
+    if caller.scopes.isdisjoint(sufficient):
+        raise Forbidden(f"This key lacks the scope {scope}.")
     return caller
 
 
-async def act_as_owner(resources: Resources, caller: Caller, what: str, id_: str) -> Caller:
-    """The operator, acting in the account that this belongs to; `what` is one of
-    owners.NAMES_OF_IDS. NotFound if there is nothing of this id."""
+async def act_as_owner(resources: Resources, caller: Caller, parameter: str, id_: str) -> Caller:
+    """The operator as acting in the account that owns what has this id. NotFound if nothing has it.
+
+    `parameter` says of what the id is: one of owners.OWNED_PATH_PARAMETERS.
+    """
     async with resources.database.autocommit() as tx:
-        found = await owners.owning_account(tx, what, id_)
-    if found is None:
+        account = await owners.owning_account(tx, parameter, id_)
+    if account is None:
         raise NotFound
-    account_id, name = found
+    account_id, name = account
     return replace(caller, account_id=account_id, account_name=name)
 
 
 async def readable_account_id(resources: Resources, caller: Caller, name: str) -> str | None:
-    """The id of the account of this name; None if there is none. Forbidden, whether there is one or
-    not, if it is another than the caller's, and this is no operator."""
+    """The id of the account of this name, which the caller may read; None if there is none.
+
+    Forbidden if it is not the caller's own account and the caller is no operator, whether that
+    account exists or not.
+    """
     if name == caller.account_name:
         return caller.account_id
     if not caller.is_operator:
-        raise Forbidden(f"only a key with the scope {OPERATOR} sees other accounts")
+        raise Forbidden(f"Only a key with the scope {OPERATOR} sees other accounts.")
     return await account_id_by_name(resources, name)
 
 
 async def account_id_by_name(resources: Resources, name: object) -> str | None:
-    """The id of the account of this name; None if there is none, as where it is not a name."""
-    if not isinstance(name, str) or not name.isprintable():  # Postgres may have no such text
+    """The id of the account of this name; None if there is none, or `name` is not a name."""
+    if not isinstance(name, str) or not name.isprintable():  # Postgres cannot store such text
         return None
     async with resources.database.autocommit() as tx:
         return await api_keys.account_id_by_name(tx, name)
 
 
-async def fields_by_account_id(
+async def account_fields(
     resources: Resources, caller: Caller, account_ids: Collection[str]
 ) -> Mapping[str, dict[str, str]]:
-    """What each entry of a list says beside the rest to an operator, by the account's id; nothing
-    for anybody else."""
+    """The field `account` that a list's entries have for operators, by account id; empty for other
+    callers."""
     if not caller.is_operator or not account_ids:
         return {}
     async with resources.database.autocommit() as tx:

@@ -1,4 +1,4 @@
-"""Accounts and their keys. A key is kept as its hash only."""
+"""The tables of accounts and of their API keys, which are stored as hashes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,30 +12,31 @@ from service.schema.accounts import accounts, api_keys
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """As far as it is kept; `prefix` is what it begins with, `account` its account's name."""
+    """What is stored of an API key or a key pair, without its hash and its secret key."""
 
     id: str
-    prefix: str
+    prefix: str  # the first characters of the key, by which its owner recognizes it
     account_name: str
     scopes: list[str]
     created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
+    expires_at: datetime | None  # None: it does not expire
+    revoked_at: datetime | None  # None: it is not revoked
+    last_used_at: datetime | None  # to the minute; None: it was never used
 
 
 async def ensure_account(tx: Connection, *, account_id: str, name: str, now: datetime) -> str:
-    """The id of the account of this name, made with `account_id` if there is none."""
-    made = (
+    """The id of the account of this name, which is created with `account_id` if there is none."""
+    statement = (
         upsert(accounts)
         .values(id=account_id, name=name, created_at=now)
         .on_conflict_do_update(index_elements=["name"], set_={"name": name})  # else nothing returns
         .returning(accounts.c.id)
     )
-    return str(await tx.scalar(made))
+    return str(await tx.scalar(statement))
 
 
 async def account_id_by_name(tx: Connection, name: str) -> str | None:
+    """The id of the account of this name; None if there is none."""
     statement = select(accounts.c.id).where(accounts.c.name == name)
     id_: str | None = await tx.scalar(statement)
     return id_
@@ -53,7 +54,10 @@ async def add(  # noqa: PLR0913 - one row's worth
     expires_at: datetime | None,
     secret: bytes | None = None,
 ) -> None:
-    """`secret` is the sealed secret key of a pair: then `digest` is of its access key."""
+    """Write a key by its SHA-256 `digest`.
+
+    Of a key pair, `digest` is that of the access key, and `secret` is the encrypted secret key.
+    """
     await tx.execute(
         api_keys.insert().values(
             id=key_id,
@@ -81,7 +85,7 @@ _KEYS = select(
 
 
 async def list_keys(tx: Connection, account: str | None = None) -> list[ApiKey]:
-    """Every key that there ever was, the oldest first; or those of the account of this name."""
+    """All keys, revoked ones too, the oldest first; with `account`, those of that account."""
     statement = _KEYS.order_by(api_keys.c.created_at, api_keys.c.id)
     if account is not None:
         statement = statement.where(accounts.c.name == account)
@@ -89,11 +93,12 @@ async def list_keys(tx: Connection, account: str | None = None) -> list[ApiKey]:
 
 
 async def get(tx: Connection, key_id: str) -> ApiKey | None:
+    """The key of this id; None if there is none."""
     row = await tx.first(_KEYS.where(api_keys.c.id == key_id))
     return None if row is None else ApiKey(*row)
 
 
 async def revoke(tx: Connection, key_id: str, now: datetime) -> None:
-    """From now on it opens nothing. One that was revoked before keeps its time."""
-    own = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
-    await tx.execute(update(api_keys).where(*own).values(revoked_at=now))
+    """Revoke the key of this id; one that is revoked already keeps its time."""
+    not_revoked = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
+    await tx.execute(update(api_keys).where(*not_revoked).values(revoked_at=now))

@@ -1,4 +1,4 @@
-"""Whose keys these are, and how many requests their accounts may make."""
+"""Authentication: which account a key belongs to, and when it was last used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 
-OPERATOR = "operator"  # the scope that opens every account
+OPERATOR = "operator"  # the scope of those who see every account
 LAST_USED_RESOLUTION = timedelta(
     minutes=1
 )  # last_used_at moves in steps: no write on every request
@@ -16,33 +16,31 @@ LAST_USED_RESOLUTION = timedelta(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a key belongs to, and what it opens. An operator may act in another account than its own:
-    then it is that account that stands here."""
+    """Who makes a request, and with which scopes."""
 
     key_id: str
-    account_id: str
+    account_id: str  # of the key; for an operator, of the account it acts in
     account_name: str
     scopes: frozenset[str]
 
     @property
     def is_operator(self) -> bool:
-        """Whether it sees every account."""
+        """Whether the caller has the scope `operator`, and so sees every account."""
         return OPERATOR in self.scopes
 
     @property
     def account_field(self) -> dict[str, str]:
-        """What every answer to an operator says beside the rest; nothing for anybody else."""
+        """The field `account` that answers to operators have; empty for other callers."""
         return {"account": self.account_name} if self.is_operator else {}
 
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
-    """Whose key it is, or whose access key: then `secret` is the sealed secret key beside it.
-    `unnoted`: it is not noted that it was used just now."""
+    """What is known of an API key, or of the access key of a key pair."""
 
     caller: Caller
-    secret: bytes | None = field(repr=False)
-    last_used_is_stale: bool
+    secret: bytes | None = field(repr=False)  # the pair's encrypted secret key; None: an API key
+    last_used_is_stale: bool  # last_used_at lies further back than LAST_USED_RESOLUTION
 
 
 _OWNERS_BY_DIGEST = text("""
@@ -60,7 +58,8 @@ _SET_LAST_USED = text("""
 async def owners_by_digest(
     tx: Connection, digests: Sequence[bytes], now: datetime
 ) -> dict[bytes, KeyOwner]:
-    """Whose these are, as far as they are neither revoked nor expired."""
+    """The owners of keys by their digests, as far as a key exists and is neither revoked nor
+    expired."""
     values = {"digests": digests, "now": now, "stale": now - LAST_USED_RESOLUTION}
     return {
         row[0]: KeyOwner(Caller(row[1], row[2], row[3], frozenset(row[4])), row[5], row[6])
@@ -69,5 +68,5 @@ async def owners_by_digest(
 
 
 async def set_last_used(tx: Connection, key_ids: Sequence[str], now: datetime) -> None:
-    """Note that these keys are used."""
+    """Write that these keys were used now."""
     await tx.execute(_SET_LAST_USED, {"ids": key_ids, "now": now})

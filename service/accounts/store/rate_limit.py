@@ -1,4 +1,8 @@
-"""Whose keys these are, and how many requests their accounts may make."""
+"""The rate limit: how many requests per second an account may make, and in which bursts.
+
+Each request uses up 1 / rate seconds of the account's time (`accounts.rate_used_until`), and is
+granted if what is used up then ends within a burst from now. A longer pause saves nothing.
+"""
 
 from collections.abc import Mapping
 
@@ -6,12 +10,10 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 
-# Each request takes 1 / rate seconds, and as many fit as end within a burst from now. What is left
-# over from a pause longer than that is forgotten. Time is Postgres': a process whose clock is
-# behind would find the rate used up by one whose clock is ahead. Rows are locked in order, as
-# claims of subjects do.
+# Time is Postgres': a process whose clock is behind would find the rate used up by one whose clock
+# is ahead. Rows are locked in the order of ids, as claims of subjects lock them.
 _CONSUME = text("""
-    WITH asked AS (
+    WITH requested AS (
         SELECT a.id, greatest(a.rate_used_until, t.now) AS since, given.count, t.now
         FROM unnest(CAST(:accounts AS text[]), CAST(:counts AS int[])) AS given (id, count)
         JOIN accounts a ON a.id = given.id
@@ -21,7 +23,7 @@ _CONSUME = text("""
         SELECT id, since, now, least(count, greatest(0, floor(CAST(:rate AS float8) * (
             CAST(:burst AS float8) - extract(epoch FROM since - now)
         ) + 1e-6))) AS number
-        FROM asked
+        FROM requested
     )
     UPDATE accounts a
     SET rate_used_until = g.since + make_interval(secs => g.number / CAST(:rate AS float8))
@@ -32,13 +34,16 @@ _CONSUME = text("""
 
 
 async def consume(
-    tx: Connection, asked: Mapping[str, int], rate: float
+    tx: Connection, requested: Mapping[str, int], rate: float
 ) -> dict[str, tuple[int, float]]:
-    """How many of the requests that each account asks for it may make now, at so many a second and
-    a burst at once; and the seconds that what it has made uses up the rate for."""
+    """Count requests, by account id, against a rate (requests per second of each account).
+
+    By account id: how many of them are granted now, and for how many seconds from now the rate is
+    used up then.
+    """
     values = {
-        "accounts": list(asked),
-        "counts": list(asked.values()),
+        "accounts": list(requested),
+        "counts": list(requested.values()),
         "rate": rate,
         "burst": burst_seconds(rate),
     }
@@ -46,5 +51,5 @@ async def consume(
 
 
 def burst_seconds(rate: float) -> float:
-    """Seconds whose requests may come at once: one, or as many as one request takes."""
+    """The seconds whose requests may come at once: 1, or as many as one request takes."""
     return max(1.0, 1.0 / rate)

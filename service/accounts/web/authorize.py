@@ -1,4 +1,4 @@
-"""Reading a request: who asks, and what; everything bounded before it is believed."""
+"""Authorization of a request: its caller, with the scope it needs, in the account it is about."""
 
 from starlette.requests import Request
 
@@ -11,28 +11,33 @@ from service.kit.http.requests import Query, path_parameter
 from service.request_context import resources
 
 
-async def authorize(request: Request, scope: str, *, own: bool = False) -> Caller:
-    """Who calls; Unauthorized without a good key, Malformed with two, Forbidden without the scope,
-    TooMany beyond the account's rate.
+async def authorize(request: Request, scope: str, *, allow_operator: bool = True) -> Caller:
+    """Who makes this request, by `Authorization: Bearer` with an API key or access token.
 
-    An operator needs no scope but its own, unless the call is for an account's `own` callers; and
-    it acts in the account of what the path names: NotFound if there is no such thing.
+    The scope `operator` permits the call too, unless `allow_operator` is false; an operator acts in
+    the account that owns what the path names. Unauthorized without a valid key, Malformed with two,
+    Forbidden without the scope, TooManyRequests beyond the rate limit, NotFound if there is nothing
+    by the id in the path.
     """
-    scheme, _, key = (single_header(request.headers, "authorization") or "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+    scheme, _, text = (single_header(request.headers, "authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
         raise Unauthorized
-    batcher = request.app.state.batchers.callers
-    caller = await authenticate.authenticate(batcher, key.strip(), scope, own=own)
-    named = OWNED_PATH_PARAMETERS & request.path_params.keys() if caller.is_operator else ()
-    for name in named:
-        id_ = path_parameter(request, name)
-        caller = await authenticate.act_as_owner(resources(request), caller, name, id_)
+    caller = await authenticate.authenticate(
+        request.app.state.batchers.callers, text.strip(), scope, allow_operator=allow_operator
+    )
+    parameters = OWNED_PATH_PARAMETERS & request.path_params.keys() if caller.is_operator else ()
+    for parameter in parameters:
+        id_ = path_parameter(request, parameter)
+        caller = await authenticate.act_as_owner(resources(request), caller, parameter, id_)
     return caller
 
 
 async def account_filter(request: Request, caller: Caller, query: Query) -> str | None:
-    """The id of the account that a list is of, the parameter `account`; None: of every account, as
-    an operator's is without it. Forbidden for anybody else who names another account."""
+    """The id of the account that a list is limited to, by the query parameter `account`.
+
+    Without it that is the caller's own; None: every account, for an operator. Forbidden if somebody
+    else names another account than their own.
+    """
     name = query.text("account")
     if name is None:
         return None if caller.is_operator else caller.account_id

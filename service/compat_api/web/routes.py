@@ -73,7 +73,7 @@ def _headers(error: CallsheetError) -> dict[str, str]:
 async def create(request: Request) -> dict[str, Any]:
     """One whose external id was used is refused, the same request's too; but what comes again under
     its idempotency key is answered as before."""
-    caller = await authorize(request, "subjects:write", own=True)
+    caller = await authorize(request, "subjects:write", allow_operator=False)
     settings, account_id = resources(request).settings, caller.account_id
     key = single_header(request.headers, "idempotency-key")
 
@@ -132,9 +132,7 @@ async def page_of(request: Request) -> list[dict[str, Any]]:
         query.text(name)
     query.finish()
     found = await tasks.page(given, account_id, number, size)
-    of = await authenticate.fields_by_account_id(
-        given, caller, {subject.account_id for subject in found}
-    )
+    of = await authenticate.account_fields(given, caller, {subject.account_id for subject in found})
     return [task_record(subject) | of.get(subject.account_id, {}) for subject in found]
 
 

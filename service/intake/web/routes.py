@@ -36,7 +36,7 @@ async def capabilities(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """A subject of the request's body; status 200 instead of 202 if it was accepted before."""
-    caller = await authorize(request, "subjects:write", own=True)
+    caller = await authorize(request, "subjects:write", allow_operator=False)
     settings = resources(request).settings
     read = partial(validate, settings, caller.account_id, **_options(request))
     accepted = await accept_body(request, caller.account_id, read)
@@ -57,7 +57,7 @@ async def accept_body(
 
 async def create_batch(request: Request) -> Response:
     """Each is answered by itself, in the order given; all that are accepted are so together."""
-    caller = await authorize(request, "subjects:write", own=True)
+    caller = await authorize(request, "subjects:write", allow_operator=False)
     given = resources(request)
     read = partial(_validate_batch, given.settings, caller.account_id, **_options(request))
     async with large_bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:

@@ -64,9 +64,7 @@ async def page_of(request: Request) -> Response:
     account_id = await account_filter(request, caller, query)
     query.finish()
     found, below = await status_read.subjects_page(given, account_id, wanted, limit)
-    of = await authenticate.fields_by_account_id(
-        given, caller, {subject.account_id for subject in found}
-    )
+    of = await authenticate.account_fields(given, caller, {subject.account_id for subject in found})
     shown = [public_subject(subject) | of.get(subject.account_id, {}) for subject in found]
     return page(shown, below and encode_cursor(*below))
 

@@ -28,7 +28,7 @@ SCOPE = "subscribers"
 
 
 async def create(request: Request) -> Response:
-    caller, given = await authorize(request, SCOPE, own=True), resources(request)
+    caller, given = await authorize(request, SCOPE, allow_operator=False), resources(request)
     body = await read_json(request, MAX_SMALL_BODY)
     subscriber, secret = await manage.subscribe(given, caller.account_id, body)
     location = outside(request, f"/v1/subscribers/{subscriber.id}")
@@ -54,7 +54,7 @@ async def page_of(request: Request) -> Response:
     found, more = await subscribers_read.page(given, account_id, below, limit)
     cursor = found[-1].subscriber.id if more else None
     accounts = {seen.subscriber.account_id for seen in found}
-    of = await authenticate.fields_by_account_id(given, caller, accounts)
+    of = await authenticate.account_fields(given, caller, accounts)
     return page([_public(seen) | of.get(seen.subscriber.account_id, {}) for seen in found], cursor)
 
 

@@ -37,13 +37,13 @@ async def rotate(request: Request) -> Response:
 
 
 async def callback_secret(request: Request) -> Response:
-    caller = await authorize(request, SCOPE, own=True)
+    caller = await authorize(request, SCOPE, allow_operator=False)
     secret = await subscribers_rotate.account_secret(resources(request), caller.account_id)
     return json_response({"secret": secret} | caller.account_field, headers=SECRET)
 
 
 async def rotate_callback_secret(request: Request) -> Response:
-    caller = await authorize(request, SCOPE, own=True)
+    caller = await authorize(request, SCOPE, allow_operator=False)
     secret = await subscribers_rotate.rotate_account_secret(
         resources(request), caller.account_id, await _wish(request)
     )
