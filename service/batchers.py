@@ -16,8 +16,8 @@ from service.resources import Resources
 from service.status.steps import read
 from service.subjects.domain.subject import Subject
 
-LOOKERS = 2  # look-ups under way: as many as the pool for those of keys has connections
-MOST_DOUBTFUL = 500  # callbacks that wait to be kept, and that anybody could send
+LOOKUP_WRITERS = 2  # look-ups under way: as many as the pool for those of keys has connections
+MAX_UNTRUSTED = 500  # callbacks that wait to be kept, and that anybody could send
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,11 +28,11 @@ class Batchers:
     """One batcher for each kind of work."""
 
     callbacks: Batcher[Callback, CallbackResult]  # those that are believed
-    doubtful: Batcher[Callback, CallbackResult]  # callbacks that are not believed yet
+    untrusted_callbacks: Batcher[Callback, CallbackResult]  # callbacks that are not believed yet
     creates: CreateBatcher  # requests to create a subject, as far as they are not heavy
     callers: CallerBatcher  # by their keys or tokens
     subjects: Batcher[tuple[str, str], Subject | None]  # read by account and id
-    places: Batcher[Subject, int | None]  # of subjects in the queue
+    queue_positions: Batcher[Subject, int | None]  # of subjects in the queue
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -52,14 +52,16 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         return lambda items: step(resources(), items)
 
     return Batchers(
-        callbacks=Batcher(over(ingest.ingest), weigh=_bytes),
-        doubtful=Batcher(over(ingest.ingest), writers=1, bound=MOST_DOUBTFUL, weigh=_bytes),
+        callbacks=Batcher(over(ingest.ingest), weigh=_body_size),
+        untrusted_callbacks=Batcher(
+            over(ingest.ingest), writers=1, bound=MAX_UNTRUSTED, weigh=_body_size
+        ),
         creates=make_batcher(resources),
-        callers=Batcher(over(authenticate.authenticate_batch), writers=LOOKERS),
-        subjects=Batcher(over(read.subjects_of), writers=LOOKERS),
-        places=Batcher(over(read.positions), writers=LOOKERS),
+        callers=Batcher(over(authenticate.authenticate_batch), writers=LOOKUP_WRITERS),
+        subjects=Batcher(over(read.subjects_of), writers=LOOKUP_WRITERS),
+        queue_positions=Batcher(over(read.positions), writers=LOOKUP_WRITERS),
     )
 
 
-def _bytes(callback: Callback) -> int:
+def _body_size(callback: Callback) -> int:
     return len(callback.raw.body)

@@ -13,6 +13,6 @@ def resources(request: Request) -> Resources:
     return found
 
 
-def outside(request: Request, path: str) -> str:
+def public_path(request: Request, path: str) -> str:
     """A path of ours as callers have it: PUBLIC_URL may have one too, which a proxy takes off."""
     return urlsplit(resources(request).settings.public_url).path + path

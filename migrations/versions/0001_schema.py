@@ -250,7 +250,7 @@ def upgrade() -> None:
         sa.CheckConstraint("verification IN ('address', 'none', 'signed')", name="verification"),
     )
     op.create_index(
-        "ix_callbacks_doubtful",
+        "ix_callbacks_untrusted",
         "callbacks",
         ["verification", "id"],
         postgresql_include=["size"],

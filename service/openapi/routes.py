@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.kit.http.responses import JSON
-from service.request_context import outside, resources
+from service.request_context import public_path, resources
 from service.status.web.conditional import parse_if_none_match
 
 FOLDER = Path(__file__).parent
@@ -39,7 +39,7 @@ class CachedDocument:
 
 
 async def openapi(request: Request) -> Response:
-    settings, root = resources(request).settings, outside(request, "/").removesuffix("/")
+    settings, root = resources(request).settings, public_path(request, "/").removesuffix("/")
     return _answer(request, _json(root, allow_voice_for_images=settings.allow_voice_for_images))
 
 

@@ -45,7 +45,7 @@ callbacks = Table(
     Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
     Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),
     Index(  # what anybody can make us keep, and is bounded for it
-        "ix_callbacks_doubtful",
+        "ix_callbacks_untrusted",
         "verification",
         "id",
         postgresql_include=["size"],

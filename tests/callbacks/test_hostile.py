@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.callbacks.domain.signature_schemes import V1, Ed25519, Hmac, SharedSecret
-from service.callbacks.domain.verification import MAX_ID, MAX_SIGNATURES, retained_headers, verify
+from service.callbacks.domain.verification import (
+    MAX_MESSAGE_ID,
+    MAX_SIGNATURES,
+    retained_headers,
+    verify_signature,
+)
 from service.kit.errors import SignatureError
 from tests.support.signed_callbacks import (
     BODY,
@@ -74,7 +79,7 @@ def test_a_hostile_value_in_any_header_is_refused(delivery: SignedCallback, host
     for name in delivery.headers:
         received = dict(delivery.headers) | {name: HOSTILE[hostile]}
         with pytest.raises(SignatureError):
-            verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
+            verify_signature(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
 
 
 @pytest.mark.parametrize("hostile", list(HOSTILE))
@@ -84,7 +89,7 @@ def test_a_hostile_signature_after_a_good_one_does_no_harm(
 ) -> None:
     good, separator = delivery.headers[delivery.signature], SEPARATORS[delivery.source]
     received = dict(delivery.headers) | {delivery.signature: good + separator + HOSTILE[hostile]}
-    got = verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
+    got = verify_signature(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
     assert got == delivery.message_id
 
 
@@ -93,7 +98,7 @@ def test_each_header_of_a_delivery_is_needed(delivery: SignedCallback) -> None:
     for name in delivery.headers:
         rest = {key: value for key, value in delivery.headers.items() if key != name}
         with pytest.raises(SignatureError, match=f"{name} is missing"):
-            verify(delivery.scheme, delivery.keys, rest, BODY, NOW, task_id=TASK_ID)
+            verify_signature(delivery.scheme, delivery.keys, rest, BODY, NOW, task_id=TASK_ID)
 
 
 @pytest.mark.parametrize("delivery", WITH_SIGNATURE, ids=source_of)
@@ -103,19 +108,21 @@ def test_no_more_than_sixteen_signatures_are_looked_at(delivery: SignedCallback)
     for text, passes in ((listed, True), (f"x{separator}{listed}", False)):
         received = dict(delivery.headers) | {delivery.signature: text}
         try:
-            verify(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
+            verify_signature(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
         except SignatureError:
             assert not passes
         else:
             assert passes
 
 
-@pytest.mark.parametrize("message_id", ["msg 1", "msg\t1", "m" * (MAX_ID + 1), "\x7f", "msg_1\n"])
+@pytest.mark.parametrize(
+    "message_id", ["msg 1", "msg\t1", "m" * (MAX_MESSAGE_ID + 1), "\x7f", "msg_1\n"]
+)
 def test_an_id_is_visible_and_short(message_id: str) -> None:
     for delivery in WITH_SIGNATURE[:2]:
         received = dict(delivery.headers) | {"webhook-id": message_id}
         with pytest.raises(SignatureError, match="webhook-id is missing, or no message id"):
-            verify(delivery.scheme, delivery.keys, received, BODY, NOW)
+            verify_signature(delivery.scheme, delivery.keys, received, BODY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -126,14 +133,16 @@ def test_a_time_has_one_spelling_even_if_another_was_signed(text: str) -> None:
     signed = hmac.digest(KEY, f"msg_1.{text}.".encode() + BODY, "sha256")
     received = standard_headers("v1," + base64_of(signed)) | {"webhook-timestamp": text}
     with pytest.raises(SignatureError, match="webhook-timestamp is missing, or not digits"):
-        verify(V1, [KEY], received, BODY, NOW)
+        verify_signature(V1, [KEY], received, BODY, NOW)
 
 
 def test_what_no_encoder_takes_is_not_taken_for_a_question_mark() -> None:
     scheme = SharedSecret()
     for secret, offered in (("what?", "what\udcff"), ("caf?", "caf\xe9"), ("\xe9", "\xc3\xa9")):
         with pytest.raises(SignatureError, match="does not match"):
-            verify(scheme, [secret.encode("latin-1")], {scheme.header: offered}, BODY, NOW)
+            verify_signature(
+                scheme, [secret.encode("latin-1")], {scheme.header: offered}, BODY, NOW
+            )
 
 
 TEXT = st.text(st.characters())
@@ -162,13 +171,13 @@ def test_nothing_but_what_was_signed_is_believed_and_nothing_else_is_raised(
     scheme = delivery.scheme
     received = (dict(delivery.headers) if from_genuine else {}) | changes
     try:
-        got = verify(scheme, delivery.keys, received, body, NOW, task_id=task_id)
+        got = verify_signature(scheme, delivery.keys, received, body, NOW, task_id=task_id)
     except SignatureError:
         assert delivery is not UNSIGNED_CALLBACK
         return
     assert got == delivery.message_id
     assert body == BODY or not scheme.covers_body
-    assert task_id == TASK_ID or not scheme.reads_body
+    assert task_id == TASK_ID or not scheme.signs_task_id
     for name, value in delivery.headers.items():
         assert value in received[name] if name == delivery.signature else value == received[name]
 
@@ -195,7 +204,7 @@ def test_a_genuine_signature_among_any_garbage_passes(data: st.DataObject) -> No
     after = data.draw(beside)[: MAX_SIGNATURES - 1 - len(before)]
     listed = separator.join([*before, delivery.headers[delivery.signature], *after])
     received = dict(delivery.headers) | {delivery.signature: listed}
-    got = verify(scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
+    got = verify_signature(scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
     assert got == delivery.message_id
 
 
@@ -204,7 +213,7 @@ def test_a_shared_secret_is_matched_by_itself_alone(key: bytes, value: str) -> N
     scheme = SharedSecret()
     for offered in (value, key.decode("latin-1") + value):
         try:
-            verify(scheme, [key], {scheme.header: offered}, b"", NOW)
+            verify_signature(scheme, [key], {scheme.header: offered}, b"", NOW)
         except SignatureError:
             assert offered != key.decode("latin-1")
         else:

@@ -14,8 +14,8 @@ import pytest
 
 from service.app import build
 from service.callbacks.domain.callback import RawCallback
-from service.callbacks.domain.verification import TOLERANCE
-from service.callbacks.web.receive import MAX_CALLBACK
+from service.callbacks.domain.verification import TIMESTAMP_TOLERANCE
+from service.callbacks.web.receive import MAX_BODY
 from service.kit.crypto.key_formats import format_whsec
 from service.kit.database.database import Database
 from service.local.ports import free_port
@@ -82,7 +82,7 @@ async def test_a_signature_that_is_missing_wrong_or_old_is_refused(api: Api) -> 
     path, body = await address(api)
     now = api.resources.clock()
     good = signed_headers(body, now)
-    stale = now - timedelta(seconds=TOLERANCE + 2)
+    stale = now - timedelta(seconds=TIMESTAMP_TOLERANCE + 2)
     cases = [{name: good[name] for name in good if name != missing} for missing in good]
     cases += [
         signed_headers(body, now, secret=ANOTHER),
@@ -109,7 +109,7 @@ async def test_a_body_that_is_no_task_record_is_malformed(api: Api) -> None:
 
 async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -> None:
     path, body = await address(api)
-    fits = body + b" " * (MAX_CALLBACK - len(body))
+    fits = body + b" " * (MAX_BODY - len(body))
 
     async def unannounced() -> AsyncIterator[bytes]:
         yield fits

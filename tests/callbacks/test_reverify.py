@@ -94,7 +94,7 @@ async def test_what_is_still_not_believed_stays_as_it_is_but_for_the_reason(api:
 async def test_all_that_was_rejected_of_a_source_is_verified_again(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reverify, "BATCH", 2)
+    monkeypatch.setattr(reverify, "BATCH_SIZE", 2)
     good = [(await rejected(api, f"msg_{number}"))[0] for number in range(5)]
     await api.http.post("/callbacks", content=b"{}")
     await api.http.post(

@@ -10,7 +10,7 @@ import pytest
 from service import app, batchers
 from service.accounts.steps import api_keys
 from service.callbacks.steps import ingest, webhook_secrets
-from service.callbacks.steps.verify import MAX_STRANGE
+from service.callbacks.steps.verify import MAX_UNADDRESSED_BODY
 from service.kit.crypto.key_formats import format_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
@@ -64,13 +64,13 @@ async def test_identical_copies_are_kept_once_and_counted(api: Api) -> None:
     assert {row["subject_id"] for row in rows} == {subject_id}
 
 
-@pytest.mark.parametrize("bound", ["MOST_DOUBTFUL", "MOST_DOUBTFUL_BYTES"])
+@pytest.mark.parametrize("bound", ["MAX_UNTRUSTED", "MAX_UNTRUSTED_BYTES"])
 async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     subject_id = (await api.create())["id"]
     body = older_callback(subject_id)
-    monkeypatch.setattr(ingest, bound, 3 if bound == "MOST_DOUBTFUL" else 3 * len(body))
+    monkeypatch.setattr(ingest, bound, 3 if bound == "MAX_UNTRUSTED" else 3 * len(body))
     path = url_token(api.resources, subject_id)
     for number in range(2):
         clock.advance(0.001)
@@ -84,12 +84,12 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
 
 async def test_of_a_large_one_to_no_address_of_ours_only_the_beginning_is_kept(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    body = older_callback(subject_id, padding="x" * MAX_STRANGE)
+    body = older_callback(subject_id, padding="x" * MAX_UNADDRESSED_BODY)
     await forge(api, url_token(api.resources, subject_id), body)
     await forge(api, f"{subject_id}.forged", body)
     rows = {row["verification"]: row for row in await kept(api)}
     assert rows["address"]["body"] == body
-    assert rows["none"]["body"] == body[:MAX_STRANGE]
+    assert rows["none"]["body"] == body[:MAX_UNADDRESSED_BODY]
     assert rows["none"]["reason"].endswith("only its first 64000 bytes are kept")
 
 
@@ -97,7 +97,7 @@ async def test_what_is_refused_has_a_line_of_its_own(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no more of it may wait, what is genuine is taken all the same."""
-    monkeypatch.setattr(batchers, "MOST_DOUBTFUL", 0)
+    monkeypatch.setattr(batchers, "MAX_UNTRUSTED", 0)
     async with (
         http_server(app.build(resources)) as there,
         httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,

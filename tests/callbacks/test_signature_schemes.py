@@ -23,7 +23,12 @@ from service.callbacks.domain.signature_schemes import (
     compile_template,
     read_secret,
 )
-from service.callbacks.domain.verification import MAX_KEPT, keyed_hash, retained_headers, verify
+from service.callbacks.domain.verification import (
+    MAX_RETAINED,
+    keyed_hash,
+    retained_headers,
+    verify_signature,
+)
 from service.kit.errors import SignatureError
 from tests.support.signed_callbacks import (
     BODY,
@@ -63,7 +68,7 @@ def believed(
 ) -> str | None:
     """Verify a delivery with some of its headers changed."""
     received = {**delivery.headers, **changes}
-    return verify(delivery.scheme, delivery.keys, received, body, NOW, task_id=task_id)
+    return verify_signature(delivery.scheme, delivery.keys, received, body, NOW, task_id=task_id)
 
 
 @pytest.mark.parametrize("delivery", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
@@ -82,15 +87,15 @@ def test_another_secret_is_not_believed_and_beside_the_right_one_does_no_harm(
     other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
     args = (delivery.headers, BODY, NOW)
     with pytest.raises(SignatureError, match="no signature matches"):
-        verify(delivery.scheme, [other], *args, task_id=TASK_ID)
+        verify_signature(delivery.scheme, [other], *args, task_id=TASK_ID)
     keys = [other, *delivery.keys]
-    assert verify(delivery.scheme, keys, *args, task_id=TASK_ID) == delivery.message_id
+    assert verify_signature(delivery.scheme, keys, *args, task_id=TASK_ID) == delivery.message_id
 
 
 @pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
 def test_without_a_secret_nothing_is_believed(delivery: SignedCallback) -> None:
     with pytest.raises(SignatureError, match="no secret is known for this source"):
-        verify(delivery.scheme, [], delivery.headers, BODY, NOW, task_id=TASK_ID)
+        verify_signature(delivery.scheme, [], delivery.headers, BODY, NOW, task_id=TASK_ID)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_a_scheme_says_what_its_signature_covers(
     delivery: SignedCallback, *, covers: bool, reads: bool
 ) -> None:
     assert delivery.scheme.covers_body is covers
-    assert delivery.scheme.reads_body is reads
+    assert delivery.scheme.signs_task_id is reads
     if covers:
         with pytest.raises(SignatureError):
             believed(delivery, body=BODY + b" ")
@@ -118,7 +123,7 @@ def test_a_signed_task_must_be_the_one_the_body_names() -> None:
     with pytest.raises(SignatureError, match="names no task"):
         believed(kie(), task_id="")
     with pytest.raises(SignatureError, match="names no task"):
-        verify(kie().scheme, kie().keys, kie().headers, BODY, NOW)
+        verify_signature(kie().scheme, kie().keys, kie().headers, BODY, NOW)
 
 
 @pytest.mark.parametrize("seconds", [-300.001, 300.001, 1e8, -1e8])
@@ -128,22 +133,29 @@ def test_a_signed_task_must_be_the_one_the_body_names() -> None:
 def test_a_signed_time_must_be_near(delivery: SignedCallback, seconds: float) -> None:
     late = NOW + timedelta(seconds=seconds)
     with pytest.raises(SignatureError, match="timestamp is too far from now"):
-        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, late, task_id=TASK_ID)
+        verify_signature(
+            delivery.scheme, delivery.keys, delivery.headers, BODY, late, task_id=TASK_ID
+        )
     near = NOW + timedelta(seconds=min(300, max(-300, seconds)))
-    got = verify(delivery.scheme, delivery.keys, delivery.headers, BODY, near, task_id=TASK_ID)
+    got = verify_signature(
+        delivery.scheme, delivery.keys, delivery.headers, BODY, near, task_id=TASK_ID
+    )
     assert got == delivery.message_id
 
 
 def test_where_no_time_is_signed_none_is_asked_for() -> None:
     one = body_only()
     years_later = NOW + timedelta(days=3650)
-    assert verify(one.scheme, one.keys, one.headers, BODY, years_later) is None
+    assert verify_signature(one.scheme, one.keys, one.headers, BODY, years_later) is None
 
 
 def test_the_published_package_and_v1_believe_each_other() -> None:
     secret = relay().secret
     signed = Webhook(secret).sign("msg_1", NOW, BODY.decode())
-    assert verify(V1, [read_secret(V1, secret)], standard_headers(signed), BODY, NOW) == "msg_1"
+    assert (
+        verify_signature(V1, [read_secret(V1, secret)], standard_headers(signed), BODY, NOW)
+        == "msg_1"
+    )
     assert signed == relay().headers["webhook-signature"]
 
 
@@ -170,7 +182,7 @@ def test_a_public_key_is_never_taken_for_a_secret() -> None:
     v1a = asymmetric().headers["webhook-signature"]
     for signature in (v1a, "v1," + v1a.removeprefix("v1a,")):
         with pytest.raises(SignatureError):
-            verify(V1, [PUBLIC_KEY, KEY], standard_headers(signature), BODY, NOW)
+            verify_signature(V1, [PUBLIC_KEY, KEY], standard_headers(signature), BODY, NOW)
 
 
 def test_hex_is_read_in_either_case_and_base64_in_its_one_spelling() -> None:
@@ -192,8 +204,10 @@ def test_hex_is_read_in_either_case_and_base64_in_its_one_spelling() -> None:
 def test_a_key_of_another_length_matches_nothing() -> None:
     for key in (b"", b"x" * 31, b"x" * 33):
         with pytest.raises(SignatureError, match="no signature matches"):
-            verify(V1A, [key], asymmetric().headers, BODY, NOW)
-    assert verify(V1A, [b"x" * 64, PUBLIC_KEY], asymmetric().headers, BODY, NOW) == "msg_1"
+            verify_signature(V1A, [key], asymmetric().headers, BODY, NOW)
+    assert (
+        verify_signature(V1A, [b"x" * 64, PUBLIC_KEY], asymmetric().headers, BODY, NOW) == "msg_1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +228,7 @@ def test_a_shared_secret_is_the_whole_of_it(
     with pytest.raises(SignatureError, match="does not match"):
         believed(delivery, {header: value})
     keys = [b"another-shared-secret", *delivery.keys]
-    assert verify(delivery.scheme, keys, delivery.headers, BODY, NOW) is None
+    assert verify_signature(delivery.scheme, keys, delivery.headers, BODY, NOW) is None
 
 
 @pytest.mark.parametrize("delivery", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
@@ -223,7 +237,7 @@ def test_what_is_kept_is_enough_to_verify_again_and_no_secret(delivery: SignedCa
     kept = retained_headers(delivery.scheme, noise, HASH_KEY)
     assert set(kept) == set(delivery.headers)
     assert delivery.secret not in " ".join(kept.values()) or not delivery.secret
-    again = verify(
+    again = verify_signature(
         delivery.scheme, delivery.keys, kept, BODY, NOW, task_id=TASK_ID, hash_key=HASH_KEY
     )
     assert again == delivery.message_id
@@ -233,22 +247,26 @@ def test_what_is_kept_is_enough_to_verify_again_and_no_secret(delivery: SignedCa
 def test_a_hashed_secret_counts_only_where_it_was_kept(delivery: SignedCallback) -> None:
     kept = retained_headers(delivery.scheme, delivery.headers, HASH_KEY)
     with pytest.raises(SignatureError):
-        verify(delivery.scheme, delivery.keys, kept, BODY, NOW)
+        verify_signature(delivery.scheme, delivery.keys, kept, BODY, NOW)
     with pytest.raises(SignatureError):
-        verify(delivery.scheme, delivery.keys, delivery.headers, BODY, NOW, hash_key=HASH_KEY)
+        verify_signature(
+            delivery.scheme, delivery.keys, delivery.headers, BODY, NOW, hash_key=HASH_KEY
+        )
     with pytest.raises(SignatureError):
-        verify(delivery.scheme, [b"another-shared-secret"], kept, BODY, NOW, hash_key=HASH_KEY)
+        verify_signature(
+            delivery.scheme, [b"another-shared-secret"], kept, BODY, NOW, hash_key=HASH_KEY
+        )
 
 
 @pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
 def test_a_header_that_cannot_be_kept_whole_is_left_out(delivery: SignedCallback) -> None:
     for name in delivery.headers:
-        for value in ("x" * (MAX_KEPT + 1), "nul\0", "half \udcff"):
+        for value in ("x" * (MAX_RETAINED + 1), "nul\0", "half \udcff"):
             kept = retained_headers(
                 delivery.scheme, dict(delivery.headers) | {name: value}, HASH_KEY
             )
             assert set(kept) == set(delivery.headers) - {name}
-        longest = dict(delivery.headers) | {name: "x" * MAX_KEPT}
+        longest = dict(delivery.headers) | {name: "x" * MAX_RETAINED}
         assert set(retained_headers(delivery.scheme, longest, HASH_KEY)) == set(delivery.headers)
     assert retained_headers(delivery.scheme, {}, HASH_KEY) == {}
 
@@ -265,9 +283,9 @@ def test_a_template_is_compiled_once_and_signs_percent_signs_and_newlines_as_the
     content = b"%(id)b %% \xe9\n" + BODY + digest + BODY
     signed = hmac.digest(KEY, content, "sha256").hex()
     received = {"x-signature": signed, "x-user": "\xe9"}
-    assert verify(scheme, [KEY], received, BODY, NOW) is None
+    assert verify_signature(scheme, [KEY], received, BODY, NOW) is None
     with pytest.raises(SignatureError, match="x-user is missing"):
-        verify(scheme, [KEY], {"x-signature": signed}, BODY, NOW)
+        verify_signature(scheme, [KEY], {"x-signature": signed}, BODY, NOW)
 
 
 def test_the_presets_are_what_is_published() -> None:
@@ -281,7 +299,7 @@ def test_the_presets_are_what_is_published() -> None:
         "webhook-timestamp": str(TIMESTAMP),
         "webhook-signature": "v1,UsKlJP00XoQyOn410NM9xv34sP+Gl0jnOO9Lcpr7NJ4=",
     }
-    assert verify(V1, [read_secret(V1, vendor)], received, body, NOW) == "9876543210"
+    assert verify_signature(V1, [read_secret(V1, vendor)], received, body, NOW) == "9876543210"
     kinds: list[Scheme] = [V1, V1A, SharedSecret(), UNSIGNED]
     assert [type(one) for one in kinds[:2]] == [Hmac, Ed25519]
     assert len(set(kinds)) == len(kinds)
@@ -306,6 +324,6 @@ def test_lines_that_were_joined_by_commas_are_still_several_signatures(
     good = f"{label}{hmac.digest(KEY, BODY, 'sha256').hex()}"
     others = [f"{label}{'0' * 64}", f"v9,{'0' * 64}"]
     for items in ([good, *others], [*others, good], [others[0], good, others[1]], [good]):
-        verify(scheme, [KEY], {"x": joint.join(items)}, BODY, NOW)
+        verify_signature(scheme, [KEY], {"x": joint.join(items)}, BODY, NOW)
     with pytest.raises(SignatureError):
-        verify(scheme, [KEY], {"x": joint.join(others)}, BODY, NOW)
+        verify_signature(scheme, [KEY], {"x": joint.join(others)}, BODY, NOW)

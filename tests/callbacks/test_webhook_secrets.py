@@ -113,7 +113,7 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
     cache = WebhookSecretCache(changed, resources.encryptor)
     async with resources.database.transaction() as tx:
         await cache.refresh(tx)
-    assert cache.in_force("provider") == (renamed, (parse_whsec(OLD),))
+    assert cache.scheme_and_keys("provider") == (renamed, (parse_whsec(OLD),))
 
 
 async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secret_in_force(
@@ -205,7 +205,7 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
     for known, count in ((elsewhere.webhook_secrets, 1), (cache, 0)):
         async with elsewhere.database.autocommit() as tx:
             await known.refresh(tx)
-        assert len(known.in_force("ed")[1]) == count
+        assert len(known.scheme_and_keys("ed")[1]) == count
     assert [line["action"] for line in logged] == ["secret_sealed"]
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from service.accounts.domain import access_tokens
 from service.accounts.steps import api_keys
-from service.callbacks.domain.sources import SOURCE
-from service.callbacks.store.archive import COUNTED, MOST_COUNTED
+from service.callbacks.domain.sources import SOURCE_NAME
+from service.callbacks.store.archive import COUNTED, MAX_COUNTED
 from service.callbacks.web import receive
 from service.compat_api.domain import envelopes
 from service.delivery.steps import replay
@@ -121,7 +121,7 @@ LIMITS_OF_BODIES = {
         *("createSubscriber", "changeSubscriber", "replay"),
         *("rotateSecret", "rotateCallbackSecret"),
     ),
-    receive.MAX_CALLBACK: ("takeCallback", "takeCallbackAt", "takeCallbackFrom"),
+    receive.MAX_BODY: ("takeCallback", "takeCallbackAt", "takeCallbackFrom"),
 }
 FIGURES: list[tuple[object, str]] = [
     *(
@@ -145,7 +145,7 @@ FIGURES: list[tuple[object, str]] = [
     (SCHEMAS["NewWebhook"]["properties"]["headers"], f"at most {custom_headers.MAX_SIZE} bytes"),
     (SCHEMAS["Subscriber"]["properties"]["headers"], f"`{custom_headers.MASK}` hides"),
     (SCHEMAS["TagId"], ", ".join(rules.TAGS.values())),
-    (SCHEMAS["Counts"], f"{MOST_COUNTED:,} stands for"),
+    (SCHEMAS["Counts"], f"{MAX_COUNTED:,} stands for"),
 ]
 
 
@@ -167,7 +167,7 @@ def test_each_pattern_that_the_code_has_too_is_the_same() -> None:
     assert {name: SCHEMAS[name]["pattern"] for name in patterns} == patterns
     assert re.fullmatch(SCHEMAS["SubjectCursor"]["pattern"], str(cursors.SEQUENCE_MAX))
     assert not re.fullmatch(SCHEMAS["SubjectCursor"]["pattern"], str(cursors.SEQUENCE_MAX + 1))
-    assert f"'^{SOURCE.pattern}$'" in text_of("takeCallbackFrom")
+    assert f"'^{SOURCE_NAME.pattern}$'" in text_of("takeCallbackFrom")
 
 
 def conflicts() -> Iterator[str]:

@@ -11,7 +11,12 @@ from standardwebhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
 from service.callbacks.domain.signature_schemes import V1A, read_secret
-from service.callbacks.domain.verification import MAX_ID, MAX_SIGNATURES, verify, verify_v1
+from service.callbacks.domain.verification import (
+    MAX_MESSAGE_ID,
+    MAX_SIGNATURES,
+    verify_signature,
+    verify_v1,
+)
 from service.kit.crypto.key_formats import format_whpk, format_whsec, parse_whsec
 from service.kit.crypto.webhook_signatures import (
     jwk,
@@ -159,7 +164,7 @@ def test_a_timestamp_is_digits_as_they_were_signed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "message_id", ["", "msg_2", "msg 1", "msg_\xe9", "\udcff", "m" * (MAX_ID + 1)]
+    "message_id", ["", "msg_2", "msg 1", "msg_\xe9", "\udcff", "m" * (MAX_MESSAGE_ID + 1)]
 )
 def test_an_id_is_the_one_that_was_signed(message_id: str) -> None:
     with pytest.raises(SignatureError):
@@ -167,8 +172,8 @@ def test_an_id_is_the_one_that_was_signed(message_id: str) -> None:
 
 
 def test_the_longest_id_passes() -> None:
-    signed = signature_headers([KEY], "m" * MAX_ID, AT, BODY)
-    assert verify_v1([KEY], signed, BODY, NOW) == "m" * MAX_ID
+    signed = signature_headers([KEY], "m" * MAX_MESSAGE_ID, AT, BODY)
+    assert verify_v1([KEY], signed, BODY, NOW) == "m" * MAX_MESSAGE_ID
 
 
 @pytest.mark.parametrize("name", list(SIGNED))
@@ -181,7 +186,9 @@ def test_each_header_is_needed(name: str) -> None:
 @given(
     st.binary(),
     st.binary(min_size=24, max_size=64),
-    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=MAX_ID),
+    st.text(
+        st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=MAX_MESSAGE_ID
+    ),
 )
 def test_every_body_that_we_sign_we_believe_and_no_other(
     body: bytes, key: bytes, message_id: str
@@ -238,7 +245,7 @@ def test_each_seed_adds_a_signature_after_those_of_the_secrets() -> None:
     assert labels == ["v1", "v1", "v1a", "v1a"]
     assert both["webhook-signature"].startswith(GOOD + " ")
     for seed in seeds:
-        assert verify(V1A, [public_key_from_seed(seed)], both, BODY, NOW) == "msg_1"
+        assert verify_signature(V1A, [public_key_from_seed(seed)], both, BODY, NOW) == "msg_1"
     assert verify_v1([OTHER], both, BODY, NOW) == "msg_1"
     with pytest.raises(SignatureError):
-        verify(V1A, [public_key_from_seed(SEED)], both, BODY + b" ", NOW)
+        verify_signature(V1A, [public_key_from_seed(SEED)], both, BODY + b" ", NOW)

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint
 from service.accounts.steps import api_keys
 from service.callbacks.domain.callback import Verification
 from service.callbacks.domain.verdicts import Verdict
-from service.callbacks.store.archive import MOST_COUNTED
+from service.callbacks.store.archive import MAX_COUNTED
 from service.compat_api.domain import envelopes
 from service.compat_api.web import routes
 from service.delivery.store.replay import KINDS
@@ -135,7 +135,7 @@ DOCUMENTED: dict[str, Rules] = {
     "Verdict": one_of(list(Verdict)),
     "Callback.trust": one_of(list(Verification)),
     "WholeCallback.trust": one_of(list(Verification)),
-    "Count": {"maximum": MOST_COUNTED},
+    "Count": {"maximum": MAX_COUNTED},
     "SubjectEvent.type": one_of(list(event.SUBJECT_EVENT_TYPES.values())),
     "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),
     "account": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),

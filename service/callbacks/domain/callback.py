@@ -1,4 +1,4 @@
-"""A callback of the provider's on its way: as it came, then verified or refused."""
+"""A provider callback: raw, as it was received, then verified or refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,49 +10,49 @@ from service.provider.domain.task_reports import Report
 
 
 class Verification(StrEnum):
-    """What vouches for a callback."""
+    """What proves where a callback comes from; the values are on the wire and in the database."""
 
-    SIGNED = "signed"  # a signature over its bytes
+    SIGNED = "signed"  # a signature over its body
     ADDRESS = "address"  # an address that only the provider knows
     NONE = "none"  # nothing
 
 
 @dataclass(frozen=True, slots=True)
 class RawCallback:
-    """A request as it came."""
+    """A POST to /callbacks, as it was received."""
 
     source: str  # the source its path names; the provider, if none is named
     token: str | None  # the last segment of its path; None: the path names no subject
     headers: Mapping[str, str] = field(repr=False)  # by lower-case names
-    body: bytes
-    received_at: datetime
-    hashed: bool = False  # keyed hashes stand in `headers` for shared secrets, as when kept
+    body: bytes  # as it was sent, at most MAX_BODY bytes
+    received_at: datetime  # by our clock
+    secrets_hashed: bool = False  # whether `headers` have keyed hashes of shared secrets
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A message that was verified, or refused, with what it reports."""
+    """A callback that was verified, or refused, with what it reports."""
 
-    raw: RawCallback
-    id: str
-    dedup_key: str  # copies of a message have the same, within a source
-    verification: Verification
+    raw: RawCallback  # as it was received
+    id: str  # our id of it, "cbk_…"
+    dedup_key: str  # duplicates have the same, within a source
+    verification: Verification  # what proves where it comes from
     subject_id: str | None  # the subject its address names; None: none, or the address is not ours
-    body: bytes  # to be kept: of a long one of strangers, the first part
-    headers: Mapping[str, str]  # to be kept: no secret is among them
-    report: Report  # EMPTY, if it was refused
-    secrets_version: int | None  # of the secrets it was verified with; None: verified before
-    task_id: str | None = None  # what it says: the provider's task, …
-    status: str | None = None  # … the provider's word for how that is, …
-    provider_updated_at: datetime | None = None  # … and the provider's time of it
-    token: str | None = None  # to be kept: of its address, where that names no subject
-    refusal: SignatureError | Malformed | None = None  # why it is not believed
-    times_received: int = 1  # copies that this one stands for
+    body: bytes  # to be stored: a part of a long one that is refused and names no subject
+    headers: Mapping[str, str]  # to be stored: no secret is among them
+    report: Report  # what the body says; EMPTY_REPORT if it was refused
+    secrets_version: int | None  # of the webhook secrets it was verified with; None: not checked
+    task_id: str | None = None  # the provider's task; None if it was refused
+    status: str | None = None  # the provider's word for the task's status; likewise
+    provider_updated_at: datetime | None = None  # the provider's time of that status
+    token: str | None = None  # to be stored: that of an address that is not ours
+    refusal: SignatureError | Malformed | None = None  # why it is refused; None: it is verified
+    times_received: int = 1  # how many duplicates it stands for, itself included
 
     @property
-    def doubtful(self) -> bool:
-        """Whether anybody could make us keep the like of it."""
+    def untrusted(self) -> bool:
+        """Whether anybody could have sent it, so that what is stored of the like is bounded."""
         return self.refusal is not None or self.verification is Verification.NONE
 
 
-EMPTY = Report("", None, None, "", "", None, None, None, None)  # a report of nothing
+EMPTY_REPORT = Report("", None, None, "", "", None, None, None, None)  # of a refused callback

@@ -1,4 +1,4 @@
-"""The sources of callbacks, and how each signs: read from one setting."""
+"""The sources of callbacks: who may send them and how each signs, by CALLSHEET_CALLBACK_SOURCES."""
 
 import json
 import re
@@ -14,34 +14,34 @@ from service.callbacks.domain.signature_schemes import (
     Hmac,
     Scheme,
     SharedSecret,
+    require,
 )
 
-PROVIDER = "provider"  # the built-in source
-SOURCE = re.compile(r"[a-z][a-z0-9-]{0,31}")  # a token has a dot, and so is never one
-SHOWN = 40  # characters of a wrong name repeated in a message
+PROVIDER = "provider"  # the source that is always there
+SOURCE_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")  # a token has a dot, and so is never one
+MAX_NAME_SHOWN = 40  # characters of a wrong name repeated in a message
 
-READY: Mapping[str, Scheme] = MappingProxyType({"v1": V1, "v1a": V1A, "unsigned": UNSIGNED})
-DESCRIBED: Mapping[str, type[Hmac | Ed25519 | SharedSecret]] = MappingProxyType(
+PRESETS: Mapping[str, Scheme] = MappingProxyType({"v1": V1, "v1a": V1A, "unsigned": UNSIGNED})
+CONFIGURABLE: Mapping[str, type[Hmac | Ed25519 | SharedSecret]] = MappingProxyType(
     {"hmac": Hmac, "ed25519": Ed25519, "shared-secret": SharedSecret}
 )
 
 
-class _Pairs(list[tuple[str, object]]):
-    """A JSON object as it was written, so that a name given twice is seen."""
+class _NameValuePairs(list[tuple[str, object]]):
+    """A JSON object as it was written, so that a name given twice is noticed."""
 
 
 def read_sources(text: str) -> Mapping[str, Scheme]:
-    """The scheme of each source, the provider's (V1 unless given) among them.
+    """The scheme of each source by the source's name; the provider's is V1 unless it is given.
 
-    `text` is a JSON object of names and descriptions, or empty; ValueError names the source, the
+    `text` is a JSON object of names and descriptions, or empty. ValueError names the source, the
     field and the rule.
     """
     described = _json_object(text) if text.strip() else {}
     sources: dict[str, Scheme] = {PROVIDER: V1}
     for name, description in described.items():
-        if not SOURCE.fullmatch(name):
-            msg = f"{_shown(name)}: a source's name is a-z, 0-9 and -, at most 32, a letter first"
-            raise ValueError(msg)
+        rule = "a source's name is a-z, 0-9 and -, at most 32, a letter first"
+        require(SOURCE_NAME.fullmatch(name), f"{_quoted(name)}: {rule}")
         try:
             sources[name] = _scheme(description)
         except ValueError as error:
@@ -52,51 +52,48 @@ def read_sources(text: str) -> Mapping[str, Scheme]:
 
 def _json_object(text: str) -> dict[str, object]:
     try:
-        value = json.loads(text, object_pairs_hook=_Pairs, parse_int=float)
+        value = json.loads(text, object_pairs_hook=_NameValuePairs, parse_int=float)
     except (json.JSONDecodeError, RecursionError):
         value = None
-    return _members(value)
+    return _object_fields(value)
 
 
-def _members(value: object) -> dict[str, object]:
-    if not isinstance(value, _Pairs):
+def _object_fields(value: object) -> dict[str, object]:
+    if not isinstance(value, _NameValuePairs):
         msg = "must be a JSON object"
         raise ValueError(msg)  # noqa: TRY004 - whatever is wrong with a setting is a ValueError
     members = dict(value)
-    if len(members) < len(value):
-        msg = "must not give a name twice"
-        raise ValueError(msg)
+    require(len(members) == len(value), "must not give a name twice")
     return members
 
 
 def _scheme(description: object) -> Scheme:
-    given = _members(description)
+    given = _object_fields(description)
     word = given.pop("scheme", None)
-    if not isinstance(word, str) or word not in (*READY, *DESCRIBED):
-        msg = f"scheme must be one of {', '.join((*READY, *DESCRIBED))}"
+    words = (*PRESETS, *CONFIGURABLE)
+    if not isinstance(word, str) or word not in words:
+        msg = f"scheme must be one of {', '.join(words)}"
         raise ValueError(msg)
-    kind = DESCRIBED.get(word)
-    known = {one.name: one.default is MISSING for one in fields(kind) if one.init} if kind else {}
+    kind = CONFIGURABLE.get(word)
+    known = [field for field in fields(kind) if field.init] if kind else []
+    names = [field.name for field in known]
     for name in given:
-        if name not in known:
-            msg = f"unknown field {_shown(name)}; known are {', '.join(('scheme', *known))}"
-            raise ValueError(msg)
-    for name, required in known.items():
-        if required and name not in given:
-            msg = f"{name} is required"
-            raise ValueError(msg)
-    return kind(**_texts(given)) if kind else READY[word]
+        rule = f"unknown field {_quoted(name)}; known are {', '.join(('scheme', *names))}"
+        require(name in names, rule)
+    for field in known:
+        require(field.default is not MISSING or field.name in given, f"{field.name} is required")
+    return kind(**_string_fields(given)) if kind else PRESETS[word]
 
 
-def _texts(given: Mapping[str, object]) -> dict[str, str]:
+def _string_fields(given: Mapping[str, object]) -> dict[str, str]:
     texts = {}
     for name, value in given.items():
         if not isinstance(value, str):
             msg = f"{name} must be a string"
-            raise ValueError(msg)  # noqa: TRY004 - as above
+            raise ValueError(msg)  # noqa: TRY004 - whatever is wrong with a setting is a ValueError
         texts[name] = value.lower() if name.endswith("header") else value
     return texts
 
 
-def _shown(name: str) -> str:
-    return repr(name[:SHOWN])  # one line, whatever it holds
+def _quoted(name: str) -> str:
+    return repr(name[:MAX_NAME_SHOWN])  # on one line, whatever it holds

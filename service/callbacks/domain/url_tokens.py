@@ -1,4 +1,4 @@
-"""The token in a callback's address: it names one subject and cannot be made without the key."""
+"""Tokens in callback URLs: each names one subject, and cannot be made without our key (an HMAC)."""
 
 import hashlib
 import hmac
@@ -10,12 +10,12 @@ MAC_BYTES = 16  # 128 bits: beyond guessing
 
 
 def callback_token(key: bytes, subject_id: str) -> str:
-    """The token of this subject; `key` is for this use alone."""
+    """The token of a subject: its id and a MAC. `key` is used for nothing else."""
     return subject_id + SEPARATOR + _mac(key, subject_id)
 
 
-def subject_of(key: bytes, token: str) -> str | None:
-    """The subject a token names, or None if we did not make it."""
+def subject_id_of(key: bytes, token: str) -> str | None:
+    """The id of the subject that a token names; None if it was not made with this key."""
     subject_id, _, mac = token.rpartition(SEPARATOR)
     genuine = hmac.compare_digest(
         _mac(key, subject_id).encode(), mac.encode("utf-8", "surrogatepass")

@@ -1,24 +1,24 @@
-"""What a callback comes to: the words that are answered, kept and shown."""
+"""Verdicts: what became of a callback, in the words that are answered, stored and shown."""
 
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What became of a callback."""
+    """What became of a callback; the values are on the wire and in the database."""
 
     APPLIED = "applied"  # it moved its subject
-    REPEATED = "repeated"  # a duplicate: what it says was known already
-    LATE = "late"  # stale: newer news had come before it
-    ANOMALY = "anomaly"  # it contradicts what is known: kept and counted, never applied
+    REPEATED = "repeated"  # a duplicate: what it reports was known already
+    LATE = "late"  # stale: something newer had come before it
+    ANOMALY = "anomaly"  # it contradicts what is known: stored and counted, never applied
     UNKNOWN = "unknown"  # unmatched: it names no subject that is known
     MISMATCH = "mismatch"  # its body names another subject or task than its address
-    PARKED = "parked"  # undetermined: nothing can be made of its status; the provider is asked
-    HINT = "hint"  # unverified, and so not believed: the provider is asked
-    REJECTED = "rejected"  # refused: its signature does not hold, or it cannot be read
+    PARKED = "parked"  # undetermined: its status means nothing to us; the provider is asked
+    HINT = "hint"  # unverified, and so not believed; the provider is asked
+    REJECTED = "rejected"  # refused: its signature is wrong, or it cannot be read
 
 
-# Nothing was made of these: a copy, or the same message verified again, may come to more.
+# Nothing was made of these: a duplicate, or the same message verified again, may get another.
 UNDECIDED = (Verdict.UNKNOWN, Verdict.MISMATCH, Verdict.PARKED)
 
-# What these say of a subject has been considered: saying it again is a repetition.
-CONSIDERED = (Verdict.APPLIED, Verdict.LATE, Verdict.ANOMALY)
+# The state machine has evaluated these: a later callback that reports the same is a duplicate.
+EVALUATED = (Verdict.APPLIED, Verdict.LATE, Verdict.ANOMALY)

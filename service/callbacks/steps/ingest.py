@@ -31,8 +31,8 @@ from service.subjects.store import subjects, transitions
 log = structlog.get_logger()
 
 # What anybody can make us keep, of each of two kinds: at an address of ours, and at no such one.
-MOST_DOUBTFUL = 10_000
-MOST_DOUBTFUL_BYTES = 64_000_000
+MAX_UNTRUSTED = 10_000
+MAX_UNTRUSTED_BYTES = 64_000_000
 
 
 class SecretsChanged(Exception):
@@ -92,8 +92,8 @@ async def store_and_apply(
         raise SecretsChanged
     batch = apply_batch(resources, locked, context, callbacks)
     deliveries = await transitions.write(tx, batch.transitions, batch.stored)
-    for kind in {callback.verification for callback in callbacks if callback.doubtful}:
-        await inbox.trim(tx, kind, MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES)
+    for kind in {callback.verification for callback in callbacks if callback.untrusted}:
+        await inbox.trim(tx, kind, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
     await polls.schedule_poll(tx, batch.to_poll, resources.clock())
     return batch.results, deliveries
 

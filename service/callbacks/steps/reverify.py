@@ -22,13 +22,15 @@ from service.resources import Resources
 
 log = structlog.get_logger()
 
-UNMATCHED_FOR = timedelta(hours=1)  # after it came: later, the provider has been asked long since
-BATCH = 100  # callbacks that are taken up, or read to be verified again, at a time
-AGAIN = frozenset({Verdict.REJECTED, Verdict.UNKNOWN})  # nothing has been made of these yet
-HIDDEN = "(kept)"  # shown in place of a header's value that proves
+UNMATCHED_AGE_LIMIT = timedelta(
+    hours=1
+)  # after it came: later, the provider has been asked long since
+BATCH_SIZE = 100  # callbacks that are taken up, or read to be verified again, at a time
+REVERIFIABLE = frozenset({Verdict.REJECTED, Verdict.UNKNOWN})  # nothing has been made of these yet
+REDACTED = "(kept)"  # shown in place of a header's value that proves
 
 
-async def page(
+async def list_callbacks(
     resources: Resources, wanted: CallbackFilter, limit: int
 ) -> tuple[list[CallbackSummary], str | None, dict[str, int]]:
     """The newest first, of every account; the id that the next page begins below; how many there
@@ -58,7 +60,7 @@ async def get_callback(resources: Resources, callback_id: str) -> CallbackRecord
     return found
 
 
-def shown_headers(resources: Resources, found: CallbackRecord) -> dict[str, str]:
+def redacted_headers(resources: Resources, found: CallbackRecord) -> dict[str, str]:
     """Its headers, but for the values that prove: the signature, the shared secret's trace."""
     match resources.settings.callback_sources.get(found.summary.source):
         case SharedSecret() as scheme:
@@ -68,7 +70,7 @@ def shown_headers(resources: Resources, found: CallbackRecord) -> dict[str, str]
         case _:
             proving = ""
     open_ = frozenset(PLAIN_HEADERS) - {proving}
-    return {name: text if name in open_ else HIDDEN for name, text in found.headers.items()}
+    return {name: text if name in open_ else REDACTED for name, text in found.headers.items()}
 
 
 async def reverify(resources: Resources, callback_id: str) -> CallbackRecord:
@@ -79,7 +81,7 @@ async def reverify(resources: Resources, callback_id: str) -> CallbackRecord:
     """
     found = await get_callback(resources, callback_id)
     verdict = found.summary.verdict
-    if verdict not in AGAIN:
+    if verdict not in REVERIFIABLE:
         message = f"it was not rejected: its verdict is {verdict}"
         raise Conflict(message, "not_rejected", verdict=verdict)
     await _refresh(resources)
@@ -89,7 +91,7 @@ async def reverify(resources: Resources, callback_id: str) -> CallbackRecord:
         raise Conflict(reason, "still_rejected", reason=reason)
     async with resources.database.autocommit() as tx:
         now = await archive.get(tx, callback_id)
-        now = now or await archive.by_key(tx, callback.raw.source, callback.dedup_key)
+        now = now or await archive.by_dedup_key(tx, callback.raw.source, callback.dedup_key)
     if now is None:
         raise NotFound
     return now
@@ -100,13 +102,13 @@ async def reverify_all(resources: Resources, source: str) -> tuple[int, int]:
     number, taken, above = 0, 0, ""
     while True:
         async with resources.database.autocommit() as tx:
-            ids = await archive.rejected_of(tx, source, above, BATCH)
+            ids = await archive.rejected_ids(tx, source, above, BATCH_SIZE)
         await _refresh(resources)
         for callback_id in ids:
             callback = await _safely(resources, callback_id, Verdict.REJECTED)
             number += callback is not None
             taken += callback is not None and callback.refusal is None
-        if len(ids) < BATCH:
+        if len(ids) < BATCH_SIZE:
             return number, taken
         above = ids[-1]
 
@@ -114,7 +116,9 @@ async def reverify_all(resources: Resources, source: str) -> tuple[int, int]:
 async def reverify_unmatched(resources: Resources) -> None:
     """Take up the callbacks that told of nothing we knew, and whose subject has appeared since."""
     async with resources.database.autocommit() as tx:
-        ids = await archive.now_matching(tx, resources.clock() - UNMATCHED_FOR, BATCH)
+        ids = await archive.now_matching_ids(
+            tx, resources.clock() - UNMATCHED_AGE_LIMIT, BATCH_SIZE
+        )
     for callback_id in ids:
         await _safely(resources, callback_id, Verdict.UNKNOWN)
 
@@ -139,7 +143,7 @@ async def _verify_again(resources: Resources, found: CallbackRecord) -> Callback
 
     Nothing happens to it if somebody else is faster: what they came to is as good.
     """
-    callback = _taken_out(resources, found)
+    callback = _callback_of(resources, found)
     if callback.refusal is not None:
         reason = str(callback.refusal)
         async with resources.database.autocommit() as tx:
@@ -165,13 +169,13 @@ async def _refresh(resources: Resources) -> None:
         await resources.webhook_secrets.refresh(tx)
 
 
-def _taken_out(resources: Resources, found: CallbackRecord) -> Callback:
+def _callback_of(resources: Resources, found: CallbackRecord) -> Callback:
     """As if it came now, but under its own id, and at the time when it did come."""
     summary, token = found.summary, found.token
     if token is None and summary.subject_id is not None:
         token = callback_token(resources.callback_key, summary.subject_id)
     raw = RawCallback(
-        summary.source, token, found.headers, found.body, summary.received_at, hashed=True
+        summary.source, token, found.headers, found.body, summary.received_at, secrets_hashed=True
     )
     if summary.verdict is Verdict.REJECTED:
         return replace(verify(resources, raw), id=summary.id)

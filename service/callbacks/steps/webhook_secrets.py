@@ -1,4 +1,4 @@
-"""The secrets that callbacks are verified with: added, listed, removed while all goes on."""
+"""Webhook secret rotation: adds, lists and removes what callbacks are verified with."""
 
 import hashlib
 import hmac
@@ -8,68 +8,69 @@ from datetime import datetime
 
 from service.callbacks.domain.signature_schemes import read_secret
 from service.callbacks.domain.sources import PROVIDER
-from service.callbacks.store import webhook_secrets
+from service.callbacks.store import webhook_secrets as store
 from service.callbacks.store.webhook_secrets import WebhookSecret
+from service.kit.database.connection import Connection
 from service.kit.errors import FieldError, Invalid, NotFound
 from service.resources import Resources
 
-FINGERPRINT_DIGITS = 12  # hex digits
+FINGERPRINT_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class SecretView:
-    """A callback secret without the secret itself."""
+    """A webhook secret as operators see it: without the secret itself."""
 
-    id: str | None  # None for one of the settings
-    source: str
-    fingerprint: str  # FINGERPRINT hex digits, by which people know it
-    created_at: datetime | None  # None for one of the settings
+    id: str | None  # None: it is one of the settings
+    source: str  # the source's name
+    fingerprint: str  # FINGERPRINT_DIGITS hex digits, by which people recognise it
+    created_at: datetime | None  # when it was added; None: it is one of the settings
 
 
 async def add(resources: Resources, source: str, text: str) -> tuple[SecretView, bool]:
-    """Put a secret in force, for whatever is stored from then on; whether it is new. Invalid if
-    there is no such source, or if the text is no secret of its scheme."""
-    key = _read(resources, source, text)
+    """Put a secret in force, for all callbacks that are stored from then on; and whether it is new.
+
+    Invalid if there is no such source, or if the text is no secret of the source's scheme.
+    """
+    key = _read_secret(resources, source, text)
     secret_id = resources.new_id("sec")
     context = resources.webhook_secrets.encryption_context(source, secret_id)
-    added = WebhookSecret(
+    secret = WebhookSecret(
         id=secret_id,
         source=source,
         fingerprint=fingerprint(resources, key),
         secret=resources.encryptor.encrypt(key, context),
         created_at=resources.clock(),
     )
-    earlier = {(source, mark) for mark in _fingerprints(resources, key)}
+    fingerprints = _fingerprints(resources, key)
     async with resources.database.transaction() as tx:
-        _, before = await webhook_secrets.current(tx)
-        known = any((secret.source, secret.fingerprint) in earlier for secret in before)
-        new = not known and await webhook_secrets.add(tx, added)
-        _, after = await webhook_secrets.current(tx)
-    secret = next(s for s in after if (s.source, s.fingerprint) in earlier)
-    return _view(secret), new
+        existing = await _find(tx, source, fingerprints)
+        new = existing is None and await store.add(tx, secret)
+        in_force = existing or await _find(tx, source, fingerprints)
+    return _view(in_force or secret), new
 
 
 async def list_secrets(resources: Resources) -> list[SecretView]:
-    """The secrets of the settings, then those added, the oldest first."""
+    """The secrets of the settings, then those added, oldest first."""
     async with resources.database.autocommit() as tx:
-        _, added = await webhook_secrets.current(tx)
+        _, added = await store.current(tx)
     return [*_from_settings(resources), *map(_view, added)]
 
 
 async def remove(resources: Resources, secret_id: str) -> tuple[SecretView, bool]:
-    """Put a secret out of force; whether it was the last of its source. NotFound if there is no
-    secret of this id."""
+    """Put a secret out of force; and whether it was the last of its source. NotFound if there is
+    no secret of this id."""
     async with resources.database.transaction() as tx:
-        _, before = await webhook_secrets.current(tx)
+        _, before = await store.current(tx)
         removed = next((secret for secret in before if secret.id == secret_id), None)
-        if removed is None or not await webhook_secrets.remove(tx, [secret_id]):
+        if removed is None or not await store.remove(tx, secret_id):
             raise NotFound("there is no secret of this id; see: callsheet secrets list")
-        _, after = await webhook_secrets.current(tx)
-    left = {secret.source for secret in after} | {view.source for view in _from_settings(resources)}
-    return _view(removed), removed.source not in left
+        _, after = await store.current(tx)
+    left = [*map(_view, after), *_from_settings(resources)]
+    return _view(removed), all(secret.source != removed.source for secret in left)
 
 
-def _read(resources: Resources, source: str, text: str) -> bytes:
+def _read_secret(resources: Resources, source: str, text: str) -> bytes:
     schemes = resources.settings.callback_sources
     if source not in schemes:
         rule = f"{source!r} is not a source of callbacks: {', '.join(sorted(schemes))}"
@@ -78,6 +79,12 @@ def _read(resources: Resources, source: str, text: str) -> bytes:
         return read_secret(schemes[source], text)
     except ValueError as error:
         raise Invalid([FieldError("/secret", "secret", str(error))]) from None
+
+
+async def _find(tx: Connection, source: str, fingerprints: Sequence[str]) -> WebhookSecret | None:
+    _, secrets = await store.current(tx)
+    matching = (s for s in secrets if s.source == source and s.fingerprint in fingerprints)
+    return next(matching, None)
 
 
 def _from_settings(resources: Resources) -> Sequence[SecretView]:
@@ -90,12 +97,13 @@ def _view(secret: WebhookSecret) -> SecretView:
 
 
 def fingerprint(resources: Resources, key: bytes) -> str:
-    """What a secret is known by, in hex; under a key of ours, since a plain hash would let a secret
-    that people made up be guessed."""
+    """The fingerprint of a secret, in hex. It is made with SECRET_KEY, since a plain hash would let
+    a secret that people made up be guessed."""
     return _fingerprints(resources, key)[0]
 
 
 def _fingerprints(resources: Resources, key: bytes) -> list[str]:
-    """The fingerprint under SECRET_KEY, then those that earlier keys gave."""
-    ours = resources.encryptor.derive_all("fingerprints of secrets")
-    return [hmac.digest(own, key, hashlib.sha256).hex()[:FINGERPRINT_DIGITS] for own in ours]
+    """The fingerprint under SECRET_KEY, then those under previous ones."""
+    hash_keys = resources.encryptor.derive_all("fingerprints of secrets")
+    digests = (hmac.digest(hash_key, key, hashlib.sha256).hex() for hash_key in hash_keys)
+    return [digest[:FINGERPRINT_DIGITS] for digest in digests]

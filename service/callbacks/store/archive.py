@@ -33,9 +33,11 @@ from service.schema.subjects import subjects
 from service.subjects.domain.lifecycle import WITH_PROVIDER
 
 COUNTED = tuple(Verdict)[1:]  # of these there is an index: nobody looks for what went well
-MOST_COUNTED = 10_000  # of each verdict; as many as are kept of what was rejected
+MAX_COUNTED = 10_000  # of each verdict; as many as are kept of what was rejected
 Conditions = list[ColumnElement[bool]]
-_IS = {verdict: callbacks.c.verdict == literal_column(f"'{verdict}'") for verdict in Verdict}
+_VERDICT_IS = {
+    verdict: callbacks.c.verdict == literal_column(f"'{verdict}'") for verdict in Verdict
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +81,20 @@ class CallbackFilter:
 
 
 _SUMMARY = [callbacks.c[field.name] for field in fields(CallbackSummary)]
-_FOUND = select(
+_RECORDS = select(
     *_SUMMARY, callbacks.c.dedup_key, callbacks.c.token, callbacks.c.headers, callbacks.c.body
 )
 
 
 async def get(tx: Connection, callback_id: str) -> CallbackRecord | None:
     """The callback of this id, whole; None if there is none."""
-    return _found(await tx.first(_FOUND.where(callbacks.c.id == callback_id)))
+    return _record(await tx.first(_RECORDS.where(callbacks.c.id == callback_id)))
 
 
-async def by_key(tx: Connection, source: str, key: str) -> CallbackRecord | None:
+async def by_dedup_key(tx: Connection, source: str, key: str) -> CallbackRecord | None:
     """The callback that is stored under this key of a source; None if there is none."""
-    statement = _FOUND.where(callbacks.c.source == source, callbacks.c.dedup_key == key)
-    return _found(await tx.first(statement))
+    statement = _RECORDS.where(callbacks.c.source == source, callbacks.c.dedup_key == key)
+    return _record(await tx.first(statement))
 
 
 async def page(
@@ -128,7 +130,7 @@ def _newest(wanted: CallbackFilter, filters: Conditions, most: int) -> Select[An
     if wanted.subject_id is not None:
         found = found.where(callbacks.c.id.in_(select(of_subject.c.id)))
     elif wanted.verdict in COUNTED:
-        found = found.where(_IS[wanted.verdict])
+        found = found.where(_VERDICT_IS[wanted.verdict])
     if wanted.below is not None:
         found = found.where(callbacks.c.id < wanted.below)
     return found.order_by(callbacks.c.id.desc()).limit(most)
@@ -138,7 +140,7 @@ def _filters(wanted: CallbackFilter) -> Conditions:
     """What is looked for row by row: there is no index of what went well, nor of sources."""
     conditions: Conditions = []
     if wanted.verdict is not None and (wanted.subject_id or wanted.verdict not in COUNTED):
-        conditions.append(_IS[wanted.verdict])
+        conditions.append(_VERDICT_IS[wanted.verdict])
     if wanted.source is not None:
         conditions.append(callbacks.c.source == wanted.source)
     if wanted.account_id is not None:
@@ -150,14 +152,14 @@ def _filters(wanted: CallbackFilter) -> Conditions:
 _COUNTS = text(
     " UNION ALL ".join(
         f"SELECT '{verdict}', count(*) FROM ("  # noqa: S608 - only our own words are put in
-        f"SELECT 1 FROM callbacks WHERE verdict = '{verdict}' LIMIT {MOST_COUNTED}) c"
+        f"SELECT 1 FROM callbacks WHERE verdict = '{verdict}' LIMIT {MAX_COUNTED}) c"
         for verdict in COUNTED
     )
 )
 
 
 async def counts(tx: Connection) -> dict[str, int]:
-    """How many are stored of each verdict of COUNTED; MOST_COUNTED stands for that many or more."""
+    """How many are stored of each verdict of COUNTED; MAX_COUNTED stands for that many or more."""
     return {row[0]: row[1] for row in await tx.execute(_COUNTS)}
 
 
@@ -174,15 +176,19 @@ async def remove(tx: Connection, callback_id: str, verdict: Verdict) -> int | No
 
 async def set_reason(tx: Connection, callback_id: str, verdict: Verdict, reason: str) -> None:
     """Note why a callback still has this verdict; nothing, if it has another by now."""
-    still = callbacks.c.id == callback_id, _IS[verdict], callbacks.c.reason.is_distinct_from(reason)
+    still = (
+        callbacks.c.id == callback_id,
+        _VERDICT_IS[verdict],
+        callbacks.c.reason.is_distinct_from(reason),
+    )
     await tx.execute(update(callbacks).where(*still).values(reason=reason))
 
 
-async def rejected_of(tx: Connection, source: str, above: str, limit: int) -> list[str]:
+async def rejected_ids(tx: Connection, source: str, above: str, limit: int) -> list[str]:
     """The ids of what was rejected from a source, oldest first, after the last id seen."""
     statement = (
         select(callbacks.c.id)
-        .where(_IS[Verdict.REJECTED], callbacks.c.source == source, callbacks.c.id > above)
+        .where(_VERDICT_IS[Verdict.REJECTED], callbacks.c.source == source, callbacks.c.id > above)
         .order_by(callbacks.c.id)
         .limit(limit)
     )
@@ -191,7 +197,7 @@ async def rejected_of(tx: Connection, source: str, above: str, limit: int) -> li
 
 # OFFSET 0 has each task looked for by itself, rather than all that nobody knew gone through. One
 # whose address named a subject that is none will not have it appear.
-_NOW_MATCHING = text(f"""
+_NOW_MATCHING_IDS = text(f"""
     WITH tasks AS MATERIALIZED (
         SELECT provider_task_id FROM subjects
         WHERE state IN ({one_of(WITH_PROVIDER)}) AND provider_task_id IS NOT NULL
@@ -205,10 +211,10 @@ _NOW_MATCHING = text(f"""
 """)  # noqa: S608 - only our own words are put in
 
 
-async def now_matching(tx: Connection, since: datetime, limit: int) -> list[str]:
+async def now_matching_ids(tx: Connection, since: datetime, limit: int) -> list[str]:
     """The ids of callbacks that told of nothing we knew, and whose subject has appeared since, in
     the order of the provider's time. The cost follows the number of subjects with the provider."""
-    return [row[0] for row in await tx.execute(_NOW_MATCHING, {"since": since, "limit": limit})]
+    return [row[0] for row in await tx.execute(_NOW_MATCHING_IDS, {"since": since, "limit": limit})]
 
 
 def _summary(row: Row) -> CallbackSummary:
@@ -216,5 +222,5 @@ def _summary(row: Row) -> CallbackSummary:
     return CallbackSummary(id_, source, Verdict(verdict), reason, Verification(verification), *rest)
 
 
-def _found(row: Row | None) -> CallbackRecord | None:
+def _record(row: Row | None) -> CallbackRecord | None:
     return None if row is None else CallbackRecord(_summary(row), *row[len(_SUMMARY) :])

@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import delete, select, text
 
 from service.callbacks.domain.callback import Callback, Verification
-from service.callbacks.domain.verdicts import CONSIDERED, UNDECIDED, Verdict
+from service.callbacks.domain.verdicts import EVALUATED, UNDECIDED, Verdict
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.schema.base import one_of
 from service.schema.callbacks import callbacks
 
-Saying = tuple[str, str, datetime]  # a task, the word for how it is, and the provider's time
+ReportKey = tuple[str, str, datetime]  # a task, the word for how it is, and the provider's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class BatchContext:
 
     digests: Mapping[tuple[str, str], bytes]  # (source, dedup key) of what is stored → its SHA-256
     undecided: frozenset[tuple[str, str]]  # which of these may come to something yet
-    said: frozenset[Saying]  # what the subjects' callbacks have said, and was considered
+    said: frozenset[ReportKey]  # what the subjects' callbacks have said, and was considered
     secrets_version: int  # of the webhook secrets in force; see provider_state
     typical_durations: (
         Mapping[str, float] | None
@@ -51,7 +51,7 @@ _CONTEXT = text(f"""
     UNION ALL
     SELECT 'said', NULL, task_id, status, provider_updated_at, NULL, NULL, NULL FROM callbacks
     WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND provider_updated_at IS NOT NULL
-    AND verdict IN ({one_of(CONSIDERED)})
+    AND verdict IN ({one_of(EVALUATED)})
 """)  # noqa: S608 - only our own words are put in
 _COLUMNS = {
     "id": "text",
@@ -75,9 +75,9 @@ _COLUMNS = {
 # the keys keeps two batches of such from waiting for each other.
 # Other bytes that came at the very same moment are no copy: that is no number, and the whole is
 # refused and made again, when they are known to be others.
-_COPY = """times_received = CASE WHEN callbacks.body = excluded.body
+_COUNT_COPIES = """times_received = CASE WHEN callbacks.body = excluded.body
     THEN callbacks.times_received + excluded.times_received END"""
-_ANEW = ", ".join(
+_REPLACE_UNDECIDED = ", ".join(
     f"""{name} = CASE WHEN callbacks.verdict IN ({one_of(UNDECIDED)})
         THEN excluded.{name} ELSE callbacks.{name} END"""
     for name in ("verdict", "reason", "subject_id")
@@ -86,7 +86,7 @@ STORE = f"""
     stored AS (
         INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
         SELECT * FROM {from_rows("callbacks_came", _COLUMNS, beside="callback_bodies")}
-        ON CONFLICT (source, dedup_key) DO UPDATE SET {_COPY}, {_ANEW}
+        ON CONFLICT (source, dedup_key) DO UPDATE SET {_COUNT_COPIES}, {_REPLACE_UNDECIDED}
     )
 """  # noqa: S608 - only our own column names are put in
 
@@ -103,7 +103,7 @@ async def batch_context(
     }
     digests: dict[tuple[str, str], bytes] = {}
     undecided: list[tuple[str, str]] = []
-    said: list[Saying] = []
+    said: list[ReportKey] = []
     version, durations = 0, None
     for kind, verdict, first, second, time, digest, number, seconds in await tx.execute(
         _CONTEXT, values
@@ -119,7 +119,7 @@ async def batch_context(
     return BatchContext(digests, frozenset(undecided), frozenset(said), version, durations)
 
 
-def storing(callbacks: Sequence[StoredCallback]) -> dict[str, Any]:
+def store_parameters(callbacks: Sequence[StoredCallback]) -> dict[str, Any]:
     """The parameters of STORE, for callbacks of different keys in the order of these."""
     return {
         "callbacks_came": encode_rows([_row(stored) for stored in callbacks]),
@@ -157,7 +157,7 @@ _TRIM = text("""
                 WHERE verification = :verification
                 AND (verdict = 'rejected' OR verification = 'none')
                 WINDOW newest AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)
-            ) AS doubtful
+            ) AS untrusted
             WHERE number > :most OR bytes > :most_bytes
         )
         FOR UPDATE SKIP LOCKED

@@ -1,10 +1,9 @@
-"""The callback secrets that were added while we run. Their version is raised with every change."""
+"""SQL of the webhook secrets that were added while we run; every change raises their version."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from sqlalchemy import text, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.kit.database.connection import Connection
@@ -14,22 +13,15 @@ from service.schema.provider import provider_state
 
 @dataclass(frozen=True, slots=True)
 class WebhookSecret:
-    """One of a source's secrets; `secret` is sealed, `fingerprint` tells it from others."""
+    """A secret or public key that a source's callbacks are verified with."""
 
-    id: str
-    source: str
-    fingerprint: str
-    secret: bytes = field(repr=False)
-    created_at: datetime
+    id: str  # "sec_…"
+    source: str  # the source's name
+    fingerprint: str  # hex digits: tells it from the source's others, without showing it
+    secret: bytes = field(repr=False)  # encrypted, in WebhookSecretCache.encryption_context
+    created_at: datetime  # when it was added
 
 
-_COLUMNS = (
-    webhook_secrets.c.id,
-    webhook_secrets.c.source,
-    webhook_secrets.c.fingerprint,
-    webhook_secrets.c.secret,
-    webhook_secrets.c.created_at,
-)
 # One statement, so that the version is that of these very secrets.
 _CURRENT = text("""
     SELECT p.secrets_version, s.id, s.source, s.fingerprint, s.secret, s.created_at
@@ -39,17 +31,16 @@ _CURRENT = text("""
 
 
 async def current(tx: Connection) -> tuple[int, list[WebhookSecret]]:
-    """The secrets in force, oldest first, and the version that they are."""
+    """The version of the secrets in force, and the secrets that were added, oldest first."""
     rows = await tx.execute(_CURRENT)
     return rows[0][0], [WebhookSecret(*row[1:]) for row in rows if row[1] is not None]
 
 
 async def add(tx: Connection, secret: WebhookSecret) -> bool:
-    """False, and nothing written, if the source has it already."""
-    values = {column.name: getattr(secret, column.name) for column in _COLUMNS}
+    """Insert a secret; False, and nothing written, if the source has it already."""
     statement = (
         upsert(webhook_secrets)
-        .values(values)
+        .values(asdict(secret))
         .on_conflict_do_nothing(index_elements=["source", "fingerprint"])
         .returning(webhook_secrets.c.id)
     )
@@ -59,12 +50,14 @@ async def add(tx: Connection, secret: WebhookSecret) -> bool:
     return added
 
 
-_REMOVE = text("DELETE FROM webhook_secrets WHERE id = ANY (CAST(:ids AS text[])) RETURNING id")
-
-
-async def remove(tx: Connection, secret_ids: Sequence[str]) -> int:
-    """How many there were."""
-    removed = len(await tx.execute(_REMOVE, {"ids": secret_ids}))
+async def remove(tx: Connection, secret_id: str) -> bool:
+    """Delete a secret; False if there is none of this id."""
+    statement = (
+        delete(webhook_secrets)
+        .where(webhook_secrets.c.id == secret_id)
+        .returning(webhook_secrets.c.id)
+    )
+    removed = await tx.first(statement) is not None
     if removed:
         await _raise_version(tx)
     return removed

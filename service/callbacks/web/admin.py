@@ -18,7 +18,7 @@ from service.request_context import resources
 from service.resources import Resources
 
 
-async def page_of(request: Request) -> Response:
+async def list_callbacks(request: Request) -> Response:
     caller, given = await authorize(request, OPERATOR), resources(request)
     query = Query(request)
     verdict = query.text("verdict", frozenset(Verdict))
@@ -34,25 +34,25 @@ async def page_of(request: Request) -> Response:
         account_id=account_id,
         below=cursor,
     )
-    found, below, counts = await reverify.page(given, wanted, limit)
+    found, below, counts = await reverify.list_callbacks(given, wanted, limit)
     accounts = await reverify.account_names(given, found)
-    shown = [_shown(*pair) for pair in zip(found, accounts, strict=True)]
+    shown = [_summary_json(*pair) for pair in zip(found, accounts, strict=True)]
     return json_response({"data": shown, "next_cursor": below, "counts": counts})
 
 
-async def read(request: Request) -> Response:
+async def get_callback(request: Request) -> Response:
     await authorize(request, OPERATOR)
     found = await reverify.get_callback(resources(request), path_parameter(request, "callback_id"))
-    return await _whole(resources(request), found)
+    return await _record_response(resources(request), found)
 
 
-async def verify_again(request: Request) -> Response:
+async def reverify_callback(request: Request) -> Response:
     await authorize(request, OPERATOR)
     found = await reverify.reverify(resources(request), path_parameter(request, "callback_id"))
-    return await _whole(resources(request), found)
+    return await _record_response(resources(request), found)
 
 
-def _shown(callback: CallbackSummary, account: str | None) -> dict[str, Any]:
+def _summary_json(callback: CallbackSummary, account: str | None) -> dict[str, Any]:
     """A callback as operators see it; `account` is the name of its subject's account."""
     return {
         "id": callback.id,
@@ -71,13 +71,15 @@ def _shown(callback: CallbackSummary, account: str | None) -> dict[str, Any]:
     }
 
 
-async def _whole(given: Resources, found: CallbackRecord) -> Response:
+async def _record_response(given: Resources, found: CallbackRecord) -> Response:
     (account,) = await reverify.account_names(given, [found.summary])
-    shown = _shown(found.summary, account) | {"headers": reverify.shown_headers(given, found)}
-    return json_response(shown | _body(found.body))
+    shown = _summary_json(found.summary, account) | {
+        "headers": reverify.redacted_headers(given, found)
+    }
+    return json_response(shown | _body_json(found.body))
 
 
-def _body(body: bytes) -> dict[str, str]:
+def _body_json(body: bytes) -> dict[str, str]:
     """As text; beside it the bytes, where the text is not all of them."""
     try:
         return {"body": body.decode()}

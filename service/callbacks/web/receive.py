@@ -9,7 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.callbacks.domain.callback import RawCallback
-from service.callbacks.domain.sources import PROVIDER, SOURCE
+from service.callbacks.domain.sources import PROVIDER, SOURCE_NAME
 from service.callbacks.steps.apply import CallbackResult
 from service.callbacks.steps.verify import verify
 from service.kit.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
@@ -19,8 +19,8 @@ from service.kit.http.responses import error_response, problem_response
 
 log = structlog.get_logger()
 
-ROOT = "/callbacks"
-MAX_CALLBACK = 1_000_000  # bytes; ours: a record of the provider's has some thousand
+PATH = "/callbacks"
+MAX_BODY = 1_000_000  # bytes; ours: a record of the provider's has some thousand
 
 
 class CallbackEndpoint:
@@ -30,13 +30,13 @@ class CallbackEndpoint:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(ROOT):
+        if scope["type"] != "http" or not scope["path"].startswith(PATH):
             await self._app(scope, receive, send)
             return
         _, root, *address = scope["path"].split("/")
         if address and not address[-1]:  # one slash behind an address makes no other of it
             address.pop()
-        if root != ROOT[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
+        if root != PATH[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
             await self._app(scope, receive, send)
         elif scope["method"] != "POST":
             response = problem_response(405, "method_not_allowed", "Method Not Allowed")
@@ -48,7 +48,7 @@ class CallbackEndpoint:
 
 async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> None:
     try:
-        result = await _take(scope, receive, address)
+        result = await _receive(scope, receive, address)
     except CallsheetError as error:  # it was not kept: nothing else tells of it
         log.info("callback", action="callback_refused", code=error.code, reason=str(error))
         await error_response(error)(scope, receive, send)
@@ -63,34 +63,34 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
     await send({"type": "http.response.body", "body": body})
 
 
-async def _take(scope: Scope, receive: Receive, address: list[str]) -> CallbackResult:
+async def _receive(scope: Scope, receive: Receive, address: list[str]) -> CallbackResult:
     """One callback, stored with those that arrive with it. What anybody could send waits in a line
     of its own, so that a flood of it does not hold up the others."""
     state = scope["app"].state
     headers = combined_headers(scope["headers"])
     try:
-        body = await BodyReader(receive, headers, MAX_CALLBACK).read(MAX_CALLBACK + 1)
+        body = await BodyReader(receive, headers, MAX_BODY).read(MAX_BODY + 1)
     except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
         raise Malformed(str(error)) from None
-    source, token = _named(address)
+    source, token = _source_and_token(address)
     raw = RawCallback(source, token, headers, bytes(body), state.resources.clock())
     callback = verify(state.resources, raw)
-    batcher = state.batchers.doubtful if callback.doubtful else state.batchers.callbacks
+    batcher = state.batchers.untrusted_callbacks if callback.untrusted else state.batchers.callbacks
     result: CallbackResult = await batcher.submit(callback)
     return result
 
 
-def _named(address: list[str]) -> tuple[str, str | None]:
+def _source_and_token(address: list[str]) -> tuple[str, str | None]:
     """The source and the token in `/callbacks[/{source}][/{token}]`. A token has a dot in it and a
     source's name has none, so neither is ever taken for the other."""
     match address:
         case []:
             return PROVIDER, None
-        case [source] if SOURCE.fullmatch(source):
+        case [source] if SOURCE_NAME.fullmatch(source):
             return source, None
         case [token]:
             return PROVIDER, token
-        case [source, token] if SOURCE.fullmatch(source):
+        case [source, token] if SOURCE_NAME.fullmatch(source):
             return source, token
         case _:
             raise SignatureError("no source of this name is configured")

@@ -19,7 +19,7 @@ from service.kit.http.headers import single_header
 from service.kit.http.requests import MAX_SMALL_BODY, Query
 from service.kit.http.responses import error_body, json_response, status_of
 from service.provider.domain.model_capabilities import MODELS
-from service.request_context import outside, resources
+from service.request_context import public_path, resources
 from service.settings import Settings
 from service.subjects.domain.representation import public_subject
 
@@ -40,7 +40,7 @@ async def create(request: Request) -> Response:
     settings = resources(request).settings
     read = partial(validate, settings, caller.account_id, **_options(request))
     accepted = await accept_body(request, caller.account_id, read)
-    location = {"location": outside(request, f"/v1/subjects/{accepted.subject.id}")}
+    location = {"location": public_path(request, f"/v1/subjects/{accepted.subject.id}")}
     shown = public_subject(accepted.subject) | caller.account_field
     return json_response(shown, 202 if accepted.created else 200, location)
 

@@ -131,7 +131,7 @@ async def _answer(
 async def _place(request: Request, subject: Subject, age: float) -> dict[str, Any]:
     """Where it is in its account's queue, and since how many whole seconds it is known; nothing if
     it is queued no more. Counted together with what others ask for."""
-    position: int | None = await request.app.state.batchers.places.submit(subject)
+    position: int | None = await request.app.state.batchers.queue_positions.submit(subject)
     if position is None:
         return {}
     return {"queue": {"position": position, "age_seconds": max(0, int(age))}}

@@ -71,7 +71,7 @@ async def write(
         "transitions": encode_rows([_row(transition) for transition in transitions]),
         "moved": [transition.before.id for transition in transitions],
     }
-    values |= inbox.storing(callbacks) | event_values(
+    values |= inbox.store_parameters(callbacks) | event_values(
         [event for transition in transitions for event in transition.events]
     )
     moved, deliveries = await tx.first(_WRITE, values)

@@ -19,7 +19,7 @@ from service.kit.http.requests import (
 )
 from service.kit.http.responses import json_response, page
 from service.kit.timestamps import format_rfc3339
-from service.request_context import outside, resources
+from service.request_context import public_path, resources
 from service.subscribers.steps import manage, send_test
 from service.subscribers.steps import read as subscribers_read
 from service.subscribers.steps.read import SubscriberView
@@ -31,7 +31,7 @@ async def create(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE, allow_operator=False), resources(request)
     body = await read_json(request, MAX_SMALL_BODY)
     subscriber, secret = await manage.subscribe(given, caller.account_id, body)
-    location = outside(request, f"/v1/subscribers/{subscriber.id}")
+    location = public_path(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
     shown = _public(await subscribers_read.view(given, subscriber))
     return json_response(shown | {"secret": secret} | caller.account_field, 201, headers)
