@@ -161,12 +161,12 @@ def test_each_pattern_that_the_code_has_too_is_the_same() -> None:
         "SubscriberId": f"^sbr_{id_}$",
         "CallbackId": f"^cbk_{id_}$",
         "Duration": f"^{DURATION.pattern}$",
-        "FeedCursor": "^{}$".format(re.sub("[()]", "", cursors.OF_FEED.pattern)),
+        "FeedCursor": "^{}$".format(re.sub("[()]", "", cursors.ACCOUNT_CURSOR.pattern)),
         "Voice": f"^{validation.VISIBLE.pattern}$",
     }
     assert {name: SCHEMAS[name]["pattern"] for name in patterns} == patterns
-    assert re.fullmatch(SCHEMAS["SubjectCursor"]["pattern"], str(cursors.SEQUENCE_MAX))
-    assert not re.fullmatch(SCHEMAS["SubjectCursor"]["pattern"], str(cursors.SEQUENCE_MAX + 1))
+    assert re.fullmatch(SCHEMAS["SubjectCursor"]["pattern"], str(cursors.MAX_SEQUENCE))
+    assert not re.fullmatch(SCHEMAS["SubjectCursor"]["pattern"], str(cursors.MAX_SEQUENCE + 1))
     assert f"'^{SOURCE_NAME.pattern}$'" in text_of("takeCallbackFrom")
 
 

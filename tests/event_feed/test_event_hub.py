@@ -43,7 +43,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is looked for that no notice told of."""
-    monkeypatch.setattr(event_hub, "POLL", FAR)
+    monkeypatch.setattr(event_hub, "READ_INTERVAL", FAR)
 
 
 async def waiting(
@@ -59,7 +59,7 @@ async def waiting(
     task = asyncio.create_task(first())
 
     async def joined() -> bool:
-        return waiter in set(hub.followers())
+        return waiter in set(hub.readers())
 
     await wait_until(joined)
     return task
@@ -73,7 +73,7 @@ def ids(*made: Subject) -> list[str]:
 async def test_without_notices_a_look_each_second_finds_what_is_new(
     hub: EventHub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_hub, "POLL", 0.02)
+    monkeypatch.setattr(event_hub, "READ_INTERVAL", 0.02)
     task = await waiting(hub, account)
     made = await add_committed_subject(resources, account)
     assert await task == ids(made)
@@ -130,7 +130,7 @@ async def test_an_account_that_nobody_follows_is_not_asked_for(
         assert await task == ids(made)
         await add_committed_subject(resources, account)
     assert all(other["id"] not in one for one in statements)
-    assert list(hub.followers()) == []
+    assert list(hub.readers()) == []
 
 
 async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_first(
@@ -192,7 +192,7 @@ async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeat
 async def test_there_is_a_bound_on_all_who_follow_and_who_fail_are_not_counted(
     resources: Resources,
 ) -> None:
-    async with EventHub(resources, most=1) as hub:
+    async with EventHub(resources, max_readers=1) as hub:
         first = FeedReader("acc_1", None, START)
         await hub.join(first)
         for _ in range(2):
@@ -232,7 +232,7 @@ async def test_it_goes_on_after_postgres_could_not_be_asked(
 async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_passes(
     hub: EventHub, account: str, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_hub, "BEAT", 0.001)
+    monkeypatch.setattr(event_hub, "TICK_INTERVAL", 0.001)
     ticks: list[bool] = []
 
     class Ticking(FeedReader):
@@ -261,4 +261,4 @@ async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_
 
 async def test_one_who_waits_in_vain_gets_nothing(hub: EventHub, account: str) -> None:
     assert await hub.wait(BatchWaiter(account, None, BEYOND), 0.01) == []
-    assert list(hub.followers()) == []
+    assert list(hub.readers()) == []

@@ -33,7 +33,7 @@ def batch(number: int, size: int = 10) -> Batch:
 def test_one_who_takes_nothing_is_cut_off_and_holds_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feed_reader, "MOST_WAITING", 100)
+    monkeypatch.setattr(feed_reader, "MAX_PENDING_BYTES", 100)
     slow = Slow("acc")
     slow.enter(START, nothing)
     for number in range(1, 11):
@@ -42,11 +42,11 @@ def test_one_who_takes_nothing_is_cut_off_and_holds_nothing(
     slow.push(batch(11))
     assert slow.cuts == 1
     slow.push(batch(12))
-    assert not slow._waiting  # noqa: SLF001 - what it holds is what matters
+    assert not slow._pending  # noqa: SLF001 - what it holds is what matters
 
 
 def test_one_batch_is_taken_however_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_reader, "MOST_WAITING", 100)
+    monkeypatch.setattr(feed_reader, "MAX_PENDING_BYTES", 100)
     slow = Slow("acc")
     slow.enter(START, nothing)
     slow.push(batch(1, 1000))
@@ -56,7 +56,7 @@ def test_one_batch_is_taken_however_large_it_is(monkeypatch: pytest.MonkeyPatch)
 async def test_one_who_is_told_too_much_while_reading_reads_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feed_reader, "MOST_WAITING", 100)
+    monkeypatch.setattr(feed_reader, "MAX_PENDING_BYTES", 100)
     slow = Slow("acc")
     database = [batch(number).events[0] for number in range(1, 5)]
 
@@ -91,7 +91,7 @@ def test_a_batch_is_written_out_once_for_all_who_take_all_of_it() -> None:
 
     one = batch(1)
     for _ in range(3):
-        assert one.beyond(START) is one
-        assert one.text(write) == [b"text"]
+        assert one.after(START) is one
+        assert one.encoded(write) == [b"text"]
     assert len(written) == 1
-    assert one.beyond(Position(1, 1)) is None
+    assert one.after(Position(1, 1)) is None

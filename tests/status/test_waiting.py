@@ -194,7 +194,7 @@ async def test_the_end_of_the_process_ends_it_at_once(world: FeedApi) -> None:
 async def test_where_there_is_no_place_to_wait_in_it_is_answered_at_once(
     world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_hub, "MOST_OF_ACCOUNT", 0)
+    monkeypatch.setattr(event_hub, "MAX_READERS_PER_ACCOUNT", 0)
     (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
         answer = await waited(world, task)

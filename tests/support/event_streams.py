@@ -184,7 +184,7 @@ class FeedApi:
 
     def reader_count(self) -> int:
         """How many streams and long polls the server has."""
-        return len(list(self.web.app.state.hub.followers()))
+        return len(list(self.web.app.state.hub.readers()))
 
 
 @asynccontextmanager

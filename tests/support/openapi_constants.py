@@ -140,7 +140,7 @@ DOCUMENTED: dict[str, Rules] = {
     "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),
     "account": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),
     "limit": number_range(1, requests.MAX_LIMIT, default=requests.DEFAULT_LIMIT),
-    "wait": number_range(0, feeds.MOST_ASKED, default=0),
+    "wait": number_range(0, feeds.MAX_WAIT, default=0),
     **fields_of("NewWebhook", SUBSCRIBER_FIELDS | {"type": {"const": subscriber_rules.WEBHOOK}}),
     **fields_of("NewNats", STREAM_FIELDS | {"type": {"const": subscriber_rules.NATS}}),
     **fields_of("NewRedisStream", STREAM_FIELDS | {"type": {"const": subscriber_rules.REDIS}}),

@@ -1,6 +1,6 @@
-"""The hub: news of each account that is followed, read once and handed to all who follow it.
+"""Event hub: reads the new events of each followed account once, and pushes them to all readers.
 
-Postgres' notices wake it; a look each second, as long as somebody follows, finds what they missed.
+Postgres' NOTIFY wakes it; a read each second, while there are readers, finds what no notice told.
 """
 
 import asyncio
@@ -10,7 +10,13 @@ from typing import Self
 
 import structlog
 
-from service.event_feed.steps.feed_reader import PAGE, Batch, BatchWaiter, FeedReader, of_subject
+from service.event_feed.steps.feed_reader import (
+    PAGE,
+    Batch,
+    BatchWaiter,
+    FeedReader,
+    in_subject_feed,
+)
 from service.event_feed.store import feed
 from service.event_feed.store.feed import FeedUpdate, Position, StoredEvent
 from service.kit.database.listen import listen
@@ -20,67 +26,67 @@ from service.subjects.store.events import NOTIFY_CHANNEL
 
 log = structlog.get_logger()
 
-MOST = 10_000  # who follow at once, in one process
-MOST_OF_ACCOUNT = 6_000  # and of one account
-POLL = 1.0  # seconds between looks that nobody woke
-PAUSE = 0.005  # seconds from one look to the next; what comes meanwhile goes into that one
-HIDDEN_FIRST = 0.002  # seconds until a look for what is committed, but not shown yet; then doubled
-RECONNECT = 1.0  # seconds between tries to listen
-READERS = 4  # connections at most that those who catch up use
-SPOKES = 10  # beats until each has ticked once: a tenth of them with every beat
-BEAT = 1.0  # seconds
+MAX_READERS = 10_000  # in one process
+MAX_READERS_PER_ACCOUNT = 6_000
+READ_INTERVAL = 1.0  # seconds between reads that no notice asked for
+DEBOUNCE = 0.005  # seconds from one read to the next; notices meanwhile share that one
+HIDDEN_DELAY = 0.002  # seconds until events that are committed, but hidden, are read; then doubled
+RECONNECT_DELAY = 1.0  # seconds between tries to listen
+CATCH_UP_CONNECTIONS = 4  # to Postgres, at most, for readers that are behind
+TICK_GROUPS = 10  # readers are ticked a group at a time, so that not all send at once
+TICK_INTERVAL = 1.0  # seconds from one group to the next
 
 
 class AccountFeed:
-    """Those who follow one account or its subjects, or every account, and the place up to which
-    they were told."""
+    """The readers of one account's feed and of its subjects' feeds, or of the feed of every
+    account; and the place up to which events were pushed to them."""
 
-    __slots__ = ("followers", "place")
+    __slots__ = ("place", "readers")
 
     def __init__(self, place: Position) -> None:
         self.place = place
-        self.followers: dict[str | None, set[FeedReader]] = {}
+        self.readers: dict[str | None, set[FeedReader]] = {}  # by subject; None: all subjects
 
-    def add(self, follower: FeedReader) -> None:
-        self.followers.setdefault(follower.subject_id, set()).add(follower)
+    def add(self, reader: FeedReader) -> None:
+        self.readers.setdefault(reader.subject_id, set()).add(reader)
 
-    def remove(self, follower: FeedReader) -> None:
-        beside = self.followers.get(follower.subject_id, set())
-        beside.discard(follower)
-        if not beside:
-            self.followers.pop(follower.subject_id, None)
+    def remove(self, reader: FeedReader) -> None:
+        others = self.readers.get(reader.subject_id, set())
+        others.discard(reader)
+        if not others:
+            self.readers.pop(reader.subject_id, None)
 
-    def tell(self, events: Sequence[StoredEvent]) -> None:
-        fresh = [event for event in events if event.place > self.place]
-        if not fresh:
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        """Push the events that come after `place` to whoever reads them."""
+        new = [event for event in events if event.place > self.place]
+        if not new:
             return
-        self.place = fresh[-1].place
-        feeds: dict[str | None, list[StoredEvent]] = {None: fresh}
-        for event in fresh:
-            if event.subject_id in self.followers and event.subject_id is not None:
-                feeds.setdefault(event.subject_id, []).append(of_subject(event))
-        for subject_id, told in feeds.items():
-            batch = Batch(told)
-            for follower in tuple(self.followers.get(subject_id, ())):
-                follower.push(batch)
+        self.place = new[-1].place
+        feeds: dict[str | None, list[StoredEvent]] = {None: new}
+        for event in new:
+            if event.subject_id in self.readers and event.subject_id is not None:
+                feeds.setdefault(event.subject_id, []).append(in_subject_feed(event))
+        for subject_id, subject_events in feeds.items():
+            batch = Batch(subject_events)
+            for reader in tuple(self.readers.get(subject_id, ())):
+                reader.push(batch)
 
 
 class EventHub:
-    """One for each process; it does nothing until somebody follows."""
+    """The event hub of a process; it does nothing until there is a reader."""
 
-    def __init__(self, resources: Resources, most: int = MOST) -> None:
+    def __init__(self, resources: Resources, max_readers: int = MAX_READERS) -> None:
         self._database = resources.database
         self._url = resources.settings.database_url
-        self._most = most
-        # By account; None has those who follow every account.
-        self._channels: dict[str | None, AccountFeed] = {}
-        self._counts: Counter[str | None] = Counter()
-        self._count = 0
-        self._spokes: list[set[FeedReader]] = [set() for _ in range(SPOKES)]
-        self._woken: set[str | None] = set()
-        self._hidden: set[str | None] = set()
-        self._bell = asyncio.Event()
-        self._reading = asyncio.Semaphore(READERS)
+        self._max_readers = max_readers
+        self._feeds: dict[str | None, AccountFeed] = {}  # by account; None: every account
+        self._reader_count = 0
+        self._readers_of: Counter[str | None] = Counter()  # how many, by account
+        self._tick_groups: list[set[FeedReader]] = [set() for _ in range(TICK_GROUPS)]
+        self._notified: set[str | None] = set()  # accounts that may have new events
+        self._hidden: set[str | None] = set()  # accounts with events that are not shown yet
+        self._wake = asyncio.Event()
+        self._catching_up = asyncio.Semaphore(CATCH_UP_CONNECTIONS)
         self._tasks: list[asyncio.Task[None]] = []
         self.closed = False
 
@@ -93,31 +99,35 @@ class EventHub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def join(self, follower: FeedReader) -> None:
-        """Tell it from now on; Unavailable if there are too many, or the process is to end."""
-        account_id = follower.account_id
-        self._admit(account_id)
+    async def join(self, reader: FeedReader) -> None:
+        """Push events to this reader from now on; Unavailable if there are too many readers, or
+        the process is about to end."""
+        account_id = reader.account_id
+        self._reserve(account_id)
         try:
-            if account_id not in self._channels:
-                self._open(account_id, await self.now())
+            if account_id not in self._feeds:
+                now = await self.now()
+                self._feeds.setdefault(account_id, AccountFeed(now))
+                self._notified.add(account_id)  # notices that came before it were not for us
             self._refuse_if_closed()
         except BaseException:
             self._release(account_id)
             raise
-        channel = self._channels[account_id]
-        channel.add(follower)
-        self._spokes[self._count % SPOKES].add(follower)
-        follower.enter(channel.place, self._read)
-        self._bell.set()
+        account_feed = self._feeds[account_id]
+        account_feed.add(reader)
+        self._tick_groups[self._reader_count % TICK_GROUPS].add(reader)
+        reader.enter(account_feed.place, self._read_page)
+        self._wake.set()
 
-    def leave(self, follower: FeedReader) -> None:
-        for spoke in self._spokes:
-            spoke.discard(follower)
-        self._channels[follower.account_id].remove(follower)
-        self._release(follower.account_id)
+    def leave(self, reader: FeedReader) -> None:
+        """Push nothing more to this reader."""
+        for group in self._tick_groups:
+            group.discard(reader)
+        self._feeds[reader.account_id].remove(reader)
+        self._release(reader.account_id)
 
     async def wait(self, waiter: BatchWaiter, seconds: float) -> Sequence[StoredEvent]:
-        """The first events that come to it within so many seconds; none, if the process ends."""
+        """The first events that come within so many seconds; none, if the process ends first."""
         await self.join(waiter)
         try:
             return await waiter.first(seconds)
@@ -125,137 +135,135 @@ class EventHub:
             self.leave(waiter)
 
     def close(self) -> None:
-        """End all who follow, and take no more."""
+        """End all readers, and take no more."""
         self.closed = True
-        for follower in tuple(self.followers()):
-            follower.end()
+        for reader in tuple(self.readers()):
+            reader.end()
+
+    def readers(self) -> Iterator[FeedReader]:
+        for group in self._tick_groups:
+            yield from group
 
     async def now(self) -> Position:
-        """The place after all that is shown at present."""
-        async with self._reading, self._database.autocommit() as tx:
+        """The place after all events that are shown at present."""
+        async with self._catching_up, self._database.autocommit() as tx:
             return await feed.now(tx)
 
-    def _open(self, account_id: str | None, now: Position) -> None:
-        """Notices about it that came before this were not for us."""
-        self._channels.setdefault(account_id, AccountFeed(now))
-        self._woken.add(account_id)
+    async def _read_page(self, reader: FeedReader) -> list[StoredEvent]:
+        async with self._catching_up, self._database.autocommit() as tx:
+            if reader.subject_id is not None:
+                return await feed.of_subject(tx, reader.subject_id, reader.after, PAGE)
+            return await feed.feed(tx, reader.account_id, reader.after, PAGE)
 
-    async def _read(self, follower: FeedReader) -> list[StoredEvent]:
-        async with self._reading, self._database.autocommit() as tx:
-            if follower.subject_id is not None:
-                return await feed.of_subject(tx, follower.subject_id, follower.after, PAGE)
-            return await feed.feed(tx, follower.account_id, follower.after, PAGE)
-
-    def _admit(self, account_id: str | None) -> None:
+    def _reserve(self, account_id: str | None) -> None:
+        """Count a reader in, if there may be one more; the first starts the tasks of the hub."""
         self._refuse_if_closed()
-        if self._count >= self._most or self._counts[account_id] >= MOST_OF_ACCOUNT:
+        full = self._reader_count >= self._max_readers
+        if full or self._readers_of[account_id] >= MAX_READERS_PER_ACCOUNT:
             raise Unavailable("too many follow already; come back later")
         if not self._tasks:
-            works = (self._look_for_ever(), self._listen_for_ever(), self._tick_for_ever())
-            self._tasks = [asyncio.create_task(work) for work in works]
-        self._counts[account_id] += 1
-        self._count += 1
+            loops = (self._read_loop(), self._listen_loop(), self._tick_loop())
+            self._tasks = [asyncio.create_task(loop) for loop in loops]
+        self._readers_of[account_id] += 1
+        self._reader_count += 1
+
+    def _release(self, account_id: str | None) -> None:
+        self._readers_of[account_id] -= 1
+        self._reader_count -= 1
+        if not self._readers_of[account_id]:
+            del self._readers_of[account_id]
+            self._feeds.pop(account_id, None)
 
     def _refuse_if_closed(self) -> None:
         if self.closed:
             raise Unavailable("this process is about to end; come again")
 
-    def _release(self, account_id: str | None) -> None:
-        self._counts[account_id] -= 1
-        self._count -= 1
-        if not self._counts[account_id]:
-            del self._counts[account_id]
-            self._channels.pop(account_id, None)
+    def _on_notice(self, payload: str) -> None:
+        """A notice names accounts with new events, separated by commas; empty: it may be any."""
+        named = {None, *payload.split(",")} if payload else self._feeds
+        self._notified |= self._feeds.keys() & named
+        if self._notified:
+            self._wake.set()
 
-    def followers(self) -> Iterator[FeedReader]:
-        for spoke in self._spokes:
-            yield from spoke
-
-    def _heard(self, payload: str) -> None:
-        """Accounts with news, separated by commas; none: it may be any."""
-        named = {None, *payload.split(",")} if payload else self._channels
-        self._woken |= self._channels.keys() & named
-        if self._woken:
-            self._bell.set()
-
-    async def _look_for_ever(self) -> None:
+    async def _read_loop(self) -> None:
         loop = asyncio.get_running_loop()
-        whole_at, hidden_after = loop.time() + POLL, HIDDEN_FIRST
+        read_all_at, hidden_delay = loop.time() + READ_INTERVAL, HIDDEN_DELAY
         while True:
-            await self._rung(min(whole_at - loop.time(), hidden_after if self._hidden else POLL))
-            asked = self._woken | self._hidden
-            if self._woken:
-                hidden_after = HIDDEN_FIRST
-            if loop.time() >= whole_at:
-                asked = set(self._channels)
-                whole_at = loop.time() + POLL
-            self._woken, self._hidden = set(), set()
-            await self._look_safely(asked & self._channels.keys())
-            hidden_after = min(2 * hidden_after, POLL) if self._hidden else HIDDEN_FIRST
-            await asyncio.sleep(PAUSE)
+            until_all = read_all_at - loop.time()
+            await self._wait_for_wake(min(until_all, hidden_delay) if self._hidden else until_all)
+            accounts = self._notified | self._hidden
+            if self._notified:
+                hidden_delay = HIDDEN_DELAY
+            if loop.time() >= read_all_at:
+                accounts = set(self._feeds)
+                read_all_at = loop.time() + READ_INTERVAL
+            self._notified, self._hidden = set(), set()
+            await self._try_to_read(accounts & self._feeds.keys())
+            hidden_delay = min(2 * hidden_delay, READ_INTERVAL) if self._hidden else HIDDEN_DELAY
+            await asyncio.sleep(DEBOUNCE)
 
-    async def _rung(self, seconds: float) -> None:
-        """Wait for a wake; at most so long, if anybody follows."""
-        if not self._woken:
-            self._bell.clear()
+    async def _wait_for_wake(self, seconds: float) -> None:
+        """Wait for a notice or a new reader; at most so many seconds, if there are readers."""
+        if not self._notified:
+            self._wake.clear()
             try:
-                async with asyncio.timeout(max(0, seconds) if self._channels else None):
-                    await self._bell.wait()
+                async with asyncio.timeout(max(0, seconds) if self._feeds else None):
+                    await self._wake.wait()
             except TimeoutError:
                 pass
 
-    async def _look_safely(self, accounts: set[str | None]) -> None:
+    async def _try_to_read(self, accounts: set[str | None]) -> None:
         if not accounts:
             return
         try:
-            await self._look(accounts)
+            await self._read(accounts)
         except Unavailable as error:
             log.warning("feed", action="look_failed", error=repr(error.__cause__))
         except Exception:
             log.exception("feed", action="fault")
 
-    async def _look(self, accounts: set[str | None]) -> None:
-        """One query for all of them, and one for those who follow every account."""
-        places = {account_id: self._channels[account_id].place for account_id in accounts}
+    async def _read(self, accounts: set[str | None]) -> None:
+        """One query for all of these accounts, and one for the feed of every account."""
+        places = {account_id: self._feeds[account_id].place for account_id in accounts}
         every = places.pop(None, None)
         async with self._database.autocommit() as tx:
             if named := [(id_, place) for id_, place in places.items() if id_ is not None]:
-                for account_id, news in (await feed.updates(tx, named, PAGE)).items():
-                    self._tell(account_id, news)
+                for account_id, update in (await feed.updates(tx, named, PAGE)).items():
+                    self._publish(account_id, update)
             if every is not None:
-                self._tell(None, await feed.updates_of_all(tx, every, PAGE))
+                self._publish(None, await feed.updates_of_all(tx, every, PAGE))
 
-    def _tell(self, account_id: str | None, news: FeedUpdate) -> None:
-        channel = self._channels.get(account_id)
-        if channel is None:  # nobody follows any more
+    def _publish(self, account_id: str | None, update: FeedUpdate) -> None:
+        account_feed = self._feeds.get(account_id)
+        if account_feed is None:  # its last reader has left meanwhile
             return
-        channel.tell(news.events)
-        if news.hidden:
+        account_feed.publish(update.events)
+        if update.hidden:
             self._hidden.add(account_id)
-        elif len(news.events) == PAGE:
-            self._woken.add(account_id)
+        elif len(update.events) == PAGE:
+            self._notified.add(account_id)
 
-    async def _listen_for_ever(self) -> None:
+    async def _listen_loop(self) -> None:
         while True:
             try:
-                await listen(self._url, NOTIFY_CHANNEL, self._heard)
+                await listen(self._url, NOTIFY_CHANNEL, self._on_notice)
             except Unavailable as error:
                 log.warning("feed", action="not_listening", error=repr(error.__cause__))
             except Exception:
                 log.exception("feed", action="fault")
-            await asyncio.sleep(RECONNECT)
+            await asyncio.sleep(RECONNECT_DELAY)
 
-    async def _tick_for_ever(self) -> None:
+    async def _tick_loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            for spoke in self._spokes:
-                await asyncio.sleep(BEAT)
-                for follower in tuple(spoke):
-                    _tick_safely(follower, loop.time())
+            for group in self._tick_groups:
+                await asyncio.sleep(TICK_INTERVAL)
+                for reader in tuple(group):
+                    _tick_safely(reader, loop.time())
 
 
-def _tick_safely(follower: FeedReader, now: float) -> None:
+def _tick_safely(reader: FeedReader, now: float) -> None:
     try:
-        follower.tick(now)
+        reader.tick(now)
     except Exception:
         log.exception("feed", action="fault")

@@ -1,4 +1,7 @@
-"""One who follows a feed: first what the database has, then what is told live, without a seam."""
+"""Reads an event feed from a place on: first pages from Postgres, then live batches, without a gap.
+
+Long polls and streams (SSE) are both feed readers.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,118 +10,126 @@ from dataclasses import replace
 from service.event_feed.store.feed import Position, StoredEvent
 
 PAGE = 200  # events read at a time
-MOST_WAITING = 1_000_000  # bytes of events told to one who does not take them
+MAX_PENDING_BYTES = 1_000_000  # of live events that one reader has not taken yet
 START = Position(0, 0)
 
-Write = Callable[[Sequence[StoredEvent]], Sequence[bytes]]
-Read = Callable[["FeedReader"], Awaitable[list[StoredEvent]]]
+Encode = Callable[[Sequence[StoredEvent]], Sequence[bytes]]
+ReadPage = Callable[["FeedReader"], Awaitable[list[StoredEvent]]]
 
 
 class Batch:
-    """Events of one feed that follow on each other. Those who take all of it share its text."""
+    """Events of one feed that follow on each other; readers that take all of it share its text."""
 
-    __slots__ = ("_texts", "events", "size")
+    __slots__ = ("_encoded", "events", "size")
 
     def __init__(self, events: Sequence[StoredEvent]) -> None:
         self.events = events
-        self.size = sum(len(event.body) for event in events)
-        self._texts: dict[Write, Sequence[bytes]] = {}
+        self.size = sum(len(event.body) for event in events)  # bytes
+        self._encoded: dict[Encode, Sequence[bytes]] = {}
 
-    def text(self, write: Write) -> Sequence[bytes]:
-        """As `write` has it, in pieces; made once for all who have the same one."""
-        if write not in self._texts:
-            self._texts[write] = write(self.events)
-        return self._texts[write]
+    def encoded(self, encode: Encode) -> Sequence[bytes]:
+        """The events as `encode` writes them, in pieces; encoded once for all who use the same."""
+        if encode not in self._encoded:
+            self._encoded[encode] = encode(self.events)
+        return self._encoded[encode]
 
-    def beyond(self, place: Position) -> "Batch | None":
-        """What is after a place; None if nothing is."""
+    def after(self, place: Position) -> "Batch | None":
+        """The events of this batch that come after a place; None if there are none."""
         if self.events[0].place > place:
             return self
-        fresh = [event for event in self.events if event.place > place]
-        return Batch(fresh) if fresh else None
+        later = [event for event in self.events if event.place > place]
+        return Batch(later) if later else None
 
 
 class FeedReader:
-    """Follows an account's feed, or that of one of its subjects, from `after` on; without an
-    account, the feed of every account.
+    """Reads the feed of an account, of one subject, or (without an account) of every account.
 
-    While it reads from the database it keeps what is told meanwhile. A page that is not full holds
-    all that was told before the reading began, so what was kept joins on to it: what is in both is
-    dropped by its place.
+    While it reads a page from Postgres it keeps the live batches that come meanwhile. A page that
+    is not full holds all events published before the reading began, so the kept batches join on
+    to it: an event that is in both is dropped by its place.
     """
 
-    __slots__ = ("_behind", "_read", "_size", "_waiting", "account_id", "after", "subject_id")
+    __slots__ = (
+        "_behind",
+        "_pending",
+        "_pending_bytes",
+        "_read_page",
+        "account_id",
+        "after",
+        "subject_id",
+    )
 
     def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
-        self.account_id = account_id
-        self.subject_id = subject_id
-        self.after = after
-        self._read: Read | None = None  # None: it has not entered a feed
-        self._behind = True
-        self._waiting: list[Batch] | None = None  # None: what is told is not kept
-        self._size = 0
+        self.account_id = account_id  # None: every account
+        self.subject_id = subject_id  # None: all of the account's subjects
+        self.after = after  # the place of the last event that was taken
+        self._read_page: ReadPage | None = None  # None: it has not entered a feed
+        self._behind = True  # there may be events in Postgres that no live batch will bring
+        self._pending: list[Batch] | None = None  # live batches to take; None: they are not kept
+        self._pending_bytes = 0
 
-    def enter(self, told: Position, read: Read) -> None:
-        """From now on all of the account's feed after `told` is offered; `read` gives a page of
-        what comes after `after`."""
-        self._read = read
-        if self.subject_id is None and told <= self.after:
-            self._behind, self._waiting = False, []
+    def enter(self, published: Position, read_page: ReadPage) -> None:
+        """Begin: all events of the account's feed after `published` will be pushed; `read_page`
+        reads from Postgres what comes after `self.after`."""
+        self._read_page = read_page
+        if self.subject_id is None and published <= self.after:
+            self._behind, self._pending = False, []
 
     def push(self, batch: Batch) -> None:
-        """It was told; this never waits."""
-        if self._waiting is None:
+        """Hand over a live batch. It never waits: a reader too slow to take MAX_PENDING_BYTES is
+        aborted, or reads them from Postgres if it has not caught up yet."""
+        if self._pending is None:
             return
-        if self._waiting and self._size + batch.size > MOST_WAITING:
-            self._waiting = None
+        if self._pending and self._pending_bytes + batch.size > MAX_PENDING_BYTES:
+            self._pending = None
             if not self._behind:
                 self.abort()
             return
-        self._waiting.append(batch)
-        self._size += batch.size
+        self._pending.append(batch)
+        self._pending_bytes += batch.size
         self.notify()
 
     async def next_batch(self) -> Batch | None:
-        """What comes next; None if there is nothing at present. One call at a time."""
-        while self._behind or self._waiting:
-            batch = await self._page() if self._behind else self._told()
+        """The next events; None if there are none at present. One call at a time."""
+        while self._behind or self._pending:
+            batch = await self._next_page() if self._behind else self._next_pending()
             if batch is not None:
                 self.after = batch.events[-1].place
                 return batch
         return None
 
-    async def _page(self) -> Batch | None:
-        if self._read is None:
-            raise RuntimeError("one who has not entered a feed has nothing to read")
-        self._waiting, self._size = [], 0
-        events = await self._read(self)
-        self._behind = len(events) == PAGE or self._waiting is None
+    async def _next_page(self) -> Batch | None:
+        if self._read_page is None:
+            raise RuntimeError("a reader that has not entered a feed has nothing to read")
+        self._pending, self._pending_bytes = [], 0
+        events = await self._read_page(self)
+        self._behind = len(events) == PAGE or self._pending is None
         if self._behind:
-            self._waiting = None
+            self._pending = None
         return Batch(events) if events else None
 
-    def _told(self) -> Batch | None:
-        if not self._waiting:
+    def _next_pending(self) -> Batch | None:
+        if not self._pending:
             return None
-        told = self._waiting.pop(0)
-        self._size -= told.size
-        return told.beyond(self.after)
+        batch = self._pending.pop(0)
+        self._pending_bytes -= batch.size
+        return batch.after(self.after)
 
     def notify(self) -> None:
-        """There may be more."""
+        """There may be more events to take."""
 
     def tick(self, now: float) -> None:
-        """Time passes: called every few seconds, with the event loop's."""
+        """Time passes: called every few seconds with the event loop's time, in seconds."""
 
     def end(self) -> None:
-        """Nothing more will be told; go, and come back later."""
+        """The process ends: nothing more is pushed, and the client should come back later."""
 
     def abort(self) -> None:
-        """Nothing more will be told, as too much was not taken."""
+        """The reader was too slow: nothing more is pushed."""
 
 
 class BatchWaiter(FeedReader):
-    """One who waits for the first events that come."""
+    """Waits for the first events after a place: one long poll."""
 
     def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
         super().__init__(account_id, subject_id, after)
@@ -133,13 +144,13 @@ class BatchWaiter(FeedReader):
         self._notified.set()
 
     async def first(self, seconds: float) -> Sequence[StoredEvent]:
-        """As soon as there are any; none after so many seconds, or if it was ended."""
+        """The first events, as soon as there are any; none after so many seconds, or if it was
+        ended."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._ended:
             self._notified.clear()
-            if (
-                batch := await self.next_batch()
-            ):  # whole: to break off a query would cost the connection
+            batch = await self.next_batch()  # no time-out: it would break off a query
+            if batch is not None:
                 return batch.events
             try:
                 async with asyncio.timeout_at(deadline):
@@ -149,6 +160,6 @@ class BatchWaiter(FeedReader):
         return []
 
 
-def of_subject(event: StoredEvent) -> StoredEvent:
-    """An event of the account's feed, with its place in its subject's."""
+def in_subject_feed(event: StoredEvent) -> StoredEvent:
+    """An event of an account's feed as its subject's feed has it: placed by its sequence."""
     return replace(event, place=Position(0, event.sequence))

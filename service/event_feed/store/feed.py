@@ -1,12 +1,14 @@
-"""The feeds: an account's events and a subject's, read so that nothing is lost or seen twice.
+"""Event feeds of an account, of a subject, of every account: read so that no event is lost or
+seen twice.
 
-Positions are taken before they are committed, so ordering by them alone would skip what commits
-late. Rows are ordered by their transaction, and only those are shown below which no transaction is
-still open: nothing can appear there any more.
+A row gets its position before it is committed, so a reader that went by positions alone would miss
+what commits late. So rows are ordered by their transaction id, then by position; and a row is
+shown only once no transaction with a lower id, or its own, is open: nothing can appear before it
+any more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select, text
@@ -18,24 +20,23 @@ from service.schema.events import events
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where a reader is: in an account's feed after this transaction's row at this position; in a
-    subject's, after this sequence, with xid 0."""
+    """A place in a feed: a reader has taken all events up to it."""
 
-    xid: int
-    position: int
+    xid: int  # the transaction id of an event in an account's feed; 0 in a subject's feed
+    position: int  # events.position in an account's feed; the event's sequence in a subject's feed
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as it was kept, with its place in the feed that it was read from."""
+    """An event as it is stored."""
 
     id: str
-    subject_id: str | None
+    subject_id: str | None  # None: it is about a subscriber
     type: str
     sequence: int
-    body: bytes
-    place: Position
-    account: str | None = None  # its account's name, in the feed of every account
+    body: bytes  # the JSON that is signed and sent
+    place: Position  # in the feed that it was read from
+    account: str | None = None  # its account's name; None but in the feed of every account
 
 
 _PLACES = {"account_id": "text", "xid": "text", "position": "bigint"}
@@ -48,9 +49,9 @@ _FEED = text(f"""
     AND xid < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY events.xid, position LIMIT :limit  -- not by what is selected, which has its name too
 """)  # noqa: S608 - only our own column names are put in
-BODY = 4  # its place among them
-# What may not be shown yet is told of without its body.
-_NEWS = text(f"""
+BODY = 4  # the index of the body in _COLUMNS
+# An event that is committed but may not be shown yet comes without its body.
+_UPDATES = text(f"""
     SELECT places.account_id, e.id, e.subject_id, e.type, e.sequence,
         CASE WHEN e.shown THEN e.body END, CAST(CAST(e.xid AS text) AS bigint), e.position
     FROM {from_rows("places", _PLACES)}
@@ -62,7 +63,7 @@ _NEWS = text(f"""
     ) e ORDER BY places.account_id, e.xid, e.position
 """)  # noqa: S608 - likewise
 # The condition on the position always holds: the index of all events is found by it.
-_NEWS_OF_ALL = text("""
+_UPDATES_OF_ALL = text("""
     SELECT id, subject_id, type, sequence, CASE WHEN shown THEN body END,
         CAST(CAST(xid AS text) AS bigint), position,
         (SELECT name FROM accounts WHERE accounts.id = account_id)
@@ -79,7 +80,8 @@ _NOW = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) A
 async def feed(
     tx: Connection, account_id: str | None, after: Position, limit: int
 ) -> list[StoredEvent]:
-    """An account's events after a place, or every account's, oldest first."""
+    """The next events of an account after a place, oldest first; at most `limit`. Without an
+    account: those of every account."""
     if account_id is None:
         return (await updates_of_all(tx, after, limit)).events
     values = {
@@ -88,13 +90,14 @@ async def feed(
         "position": after.position,
         "limit": limit,
     }
-    return [_kept(row) for row in await tx.execute(_FEED, values)]
+    return [_event(row) for row in await tx.execute(_FEED, values)]
 
 
 async def of_subject(
     tx: Connection, subject_id: str, after: Position, limit: int
 ) -> list[StoredEvent]:
-    """A subject's events after a place, in sequence: its row lock orders their commits."""
+    """The next events of a subject after a place, in sequence; at most `limit`. The subject's row
+    lock orders their commits, so all that is committed is shown."""
     statement = (
         select(
             events.c.id,
@@ -109,52 +112,55 @@ async def of_subject(
         .order_by(events.c.sequence)
         .limit(limit)
     )
-    return [_kept(row) for row in await tx.execute(statement)]
+    return [_event(row) for row in await tx.execute(statement)]
 
 
 async def now(tx: Connection) -> Position:
-    """The place in every account's feed after all that is shown at present."""
+    """The place, in any account's feed, after all events that are shown at present."""
     return Position(await tx.scalar(_NOW), 0)
 
 
 @dataclass(slots=True)
 class FeedUpdate:
-    """What an account's feed has after a place; `hidden`: more is committed, but not shown yet."""
+    """The events of a feed after a place."""
 
-    events: list[StoredEvent]
-    hidden: bool = False
+    events: list[StoredEvent] = field(default_factory=list)  # oldest first
+    hidden: bool = False  # more events are committed, but may not be shown yet
 
 
 async def updates(
     tx: Connection, places: Sequence[tuple[str, Position]], limit: int
 ) -> dict[str, FeedUpdate]:
-    """The same as `feed` for many accounts at once; those with nothing new are left out."""
-    asked = [
+    """What the feeds of many accounts have after a place each, by account id, each at most `limit`
+    events; an account without new events is left out."""
+    after = [
         {"account_id": account_id, "xid": str(place.xid), "position": place.position}
         for account_id, place in places
     ]
     found: dict[str, FeedUpdate] = {}
-    for account_id, *row in await tx.execute(_NEWS, {"places": encode_rows(asked), "limit": limit}):
-        _tell(found.setdefault(account_id, FeedUpdate([])), row)
+    for account_id, *row in await tx.execute(
+        _UPDATES, {"places": encode_rows(after), "limit": limit}
+    ):
+        _add(found.setdefault(account_id, FeedUpdate()), row)
     return found
 
 
 async def updates_of_all(tx: Connection, after: Position, limit: int) -> FeedUpdate:
-    """What the feed of every account has after a place."""
+    """What the feed of every account has after a place; at most `limit` events."""
     values = {"xid": str(after.xid), "position": after.position, "limit": limit}
-    found = FeedUpdate([])
-    for row in await tx.execute(_NEWS_OF_ALL, values):
-        _tell(found, row)
-    return found
+    update = FeedUpdate()
+    for row in await tx.execute(_UPDATES_OF_ALL, values):
+        _add(update, row)
+    return update
 
 
-def _tell(news: FeedUpdate, row: Sequence[Any]) -> None:
+def _add(update: FeedUpdate, row: Sequence[Any]) -> None:
     if row[BODY] is None:
-        news.hidden = True
+        update.hidden = True
     else:
-        news.events.append(_kept(row))
+        update.events.append(_event(row))
 
 
-def _kept(row: Row) -> StoredEvent:
+def _event(row: Row) -> StoredEvent:
     id_, subject_id, type_, sequence, body, xid, position, *account = row
     return StoredEvent(id_, subject_id, type_, sequence, body, Position(xid, position), *account)

@@ -1,22 +1,24 @@
-"""Cursors: places in a feed, as readers keep them and send them back."""
+"""Cursors: places in an event feed as clients keep them, and send them back in `after` and
+Last-Event-ID."""
 
 import re
 
 from service.event_feed.store.feed import Position
 from service.kit.errors import Malformed
 
-OF_FEED = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
-OF_SUBJECT = re.compile(r"()(\d{1,7})", re.ASCII)  # the sequence of an event
-SEQUENCE_MAX = 1_000_000
+ACCOUNT_CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
+SUBJECT_CURSOR = re.compile(r"()(\d{1,7})", re.ASCII)  # the sequence of an event
+MAX_SEQUENCE = 1_000_000
 
 
 def shown(place: Position, *, of_subject: bool) -> str:
+    """A place as a cursor of a subject's feed, or of any other feed."""
     return str(place.position) if of_subject else f"{place.xid}-{place.position}"
 
 
 def read(cursor: str, *, of_subject: bool) -> Position:
-    """Malformed if it is none of ours."""
-    match = (OF_SUBJECT if of_subject else OF_FEED).fullmatch(cursor)
-    if match is None or (of_subject and int(match[2]) > SEQUENCE_MAX):
+    """The place that a cursor stands for; Malformed if no feed of this kind gave it."""
+    match = (SUBJECT_CURSOR if of_subject else ACCOUNT_CURSOR).fullmatch(cursor)
+    if match is None or (of_subject and int(match[2]) > MAX_SEQUENCE):
         raise Malformed("this cursor is not one of ours")
     return Position(int(match[1] or 0), int(match[2]))

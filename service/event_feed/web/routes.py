@@ -1,4 +1,5 @@
-"""Events by pull: a subject's, and an account's feed; as pages, or as streams that go on."""
+"""GET /v1/events and /v1/subjects/{id}/events: pages, long polls (`wait`), and streams (SSE) that
+resume after Last-Event-ID."""
 
 from collections.abc import Sequence
 
@@ -21,66 +22,69 @@ from service.status.steps import read as status_read
 from service.status.web.conditional import capped_wait
 from service.subjects.domain.event import feed_entry
 
-MOST_ASKED = 999_999_999  # seconds
+MAX_WAIT = 999_999_999  # seconds; what is too long is capped, not refused
 
 
 async def of_subject(request: Request) -> Response | SSEStream:
     caller = await authorize(request, "subjects:read")
     account = caller.account_name if caller.is_operator else None
-    of = Feed(caller.account_id, path_parameter(request, "subject_id"), account)
-    return await _answer(request, of, Query(request))
+    feed = Feed(caller.account_id, path_parameter(request, "subject_id"), account)
+    return await _answer(request, feed, Query(request))
 
 
-async def feed(request: Request) -> Response | SSEStream:
+async def of_account(request: Request) -> Response | SSEStream:
     caller, query = await authorize(request, "subjects:read"), Query(request)
     account_id = await account_filter(request, caller, query)
     account = query.text("account") if caller.is_operator else None
     return await _answer(request, Feed(account_id, account=account), query)
 
 
-async def _answer(request: Request, of: Feed, query: Query) -> Response | SSEStream:
+async def _answer(request: Request, feed: Feed, query: Query) -> Response | SSEStream:
     after = query.text("after")
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-    wait = capped_wait(query.integer("wait", 0, 0, MOST_ASKED))
+    wait = capped_wait(query.integer("wait", 0, 0, MAX_WAIT))
     query.finish()
     if wants_stream(",".join(request.headers.getlist("accept"))):
-        # An empty one means that it has none.
-        after = single_header(request.headers, "last-event-id") or after
-        return await _stream(request, of, _place(after, of.subject_id))
-    return await _page(request, of, _place(after, of.subject_id) or START, limit, wait)
+        after = (
+            single_header(request.headers, "last-event-id") or after
+        )  # an empty one stands for none
+        return await _stream(request, feed, _place(after, feed.subject_id))
+    return await _page(request, feed, _place(after, feed.subject_id) or START, limit, wait)
 
 
 def _place(cursor: str | None, subject_id: str | None) -> Position | None:
     return None if cursor is None else cursors.read(cursor, of_subject=subject_id is not None)
 
 
-async def _stream(request: Request, of: Feed, after: Position | None) -> SSEStream:
+async def _stream(request: Request, feed: Feed, after: Position | None) -> SSEStream:
+    """A stream from a place on; None: from the subject's first event, or in other feeds from
+    now."""
     hub = _hub(request)
-    if of.account_id is not None and of.subject_id is not None:
-        await status_read.subject(resources(request), of.account_id, of.subject_id)
+    if feed.account_id is not None and feed.subject_id is not None:
+        await status_read.subject(resources(request), feed.account_id, feed.subject_id)
         after = after or START
-    stream = SSEStream(hub, of, after or await hub.now(), resources(request).random())
+    stream = SSEStream(hub, feed, after or await hub.now(), resources(request).random())
     await hub.join(stream)
     return stream
 
 
-async def _page(request: Request, of: Feed, after: Position, limit: int, wait: int) -> Response:
-    """What there is; else the first that comes within `wait` seconds."""
+async def _page(request: Request, feed: Feed, after: Position, limit: int, wait: int) -> Response:
+    """The events there are; if none, the first that come within `wait` seconds (a long poll)."""
     found: Sequence[StoredEvent]
-    if of.account_id is None or of.subject_id is None:
-        found = await read.feed(resources(request), of.account_id, after, limit)
+    if feed.account_id is None or feed.subject_id is None:
+        found = await read.feed(resources(request), feed.account_id, after, limit)
     else:
         found = await read.subject_events(
-            resources(request), of.account_id, of.subject_id, after, limit
+            resources(request), feed.account_id, feed.subject_id, after, limit
         )
     if not found and wait:
-        waiter = BatchWaiter(of.account_id, of.subject_id, after)
+        waiter = BatchWaiter(feed.account_id, feed.subject_id, after)
         found = (await _hub(request).wait(waiter, wait))[:limit]
     last = found[-1].place if found else after
-    shown = [feed_entry(event.id, event.body, of.account or event.account) for event in found]
-    response = raw_page(shown, cursors.shown(last, of_subject=of.subject_id is not None))
+    shown = [feed_entry(event.id, event.body, feed.account or event.account) for event in found]
+    response = raw_page(shown, cursors.shown(last, of_subject=feed.subject_id is not None))
     if _hub(request).closed:
-        response.headers["connection"] = "close"  # ask another process
+        response.headers["connection"] = "close"  # the client is to ask another process
     return response
 
 

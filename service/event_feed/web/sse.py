@@ -1,7 +1,8 @@
-"""Events as a stream: text/event-stream, as the HTML standard has it (section 9.2).
+"""Server-Sent Events (SSE): an event feed as a stream that resumes after Last-Event-ID.
 
-An open stream is its connection, uvicorn's task that waits for its end, and a Follower: nothing
-else waits for each. Whoever has something to send makes a task for just that.
+The format is the HTML standard's text/event-stream (section 9.2 there). An open stream costs its
+connection, uvicorn's task that waits for its end, and a FeedReader; only while there is something
+to send is there a task for that.
 """
 
 import asyncio
@@ -28,69 +29,78 @@ HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-LIFE = 3600.0  # seconds at most, and half of it at least: keys are revoked, processes are added
-RETRY = 2000, 5000  # milliseconds until a reader comes again: not all in the same moment
-PIECE = 16_384  # bytes at least of what is sent together, if there is as much
-COMMENT = b":\n\n"
-HANDED_ON = "callsheet.stream"  # where a scope has the stream that is to be run
+LIFETIME = 3600.0  # seconds at most, and half of it at least: keys are revoked, processes added
+RETRY = 2000, 5000  # milliseconds until a client reconnects: not all at the same moment
+MIN_PIECE = 16_384  # bytes at least of what is sent together, if there is as much
+KEEP_ALIVE = b":\n\n"  # a comment
+SCOPE_KEY = "callsheet.stream"  # where an ASGI scope has the stream that is to be run
 
 
-def frames(
+def encode(
     events: Sequence[StoredEvent], *, of_subject: bool, account: str | None = None
 ) -> list[bytes]:
-    """In pieces, of which a stream that stalls holds one; each with the name of its account, where
-    that is given here or with the event."""
+    """Events as SSE frames, in pieces, of which a stalled stream holds one. The id of a frame is
+    the cursor after its event. `account` is the name that each event has beside it; None: the
+    event's own, if it has one."""
     pieces, piece = [], b""
     for event in events:
         cursor = cursors.shown(event.place, of_subject=of_subject).encode()
         data = feed_entry(event.id, event.body, account or event.account)
         piece += b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, event.type.encode(), data)
-        if len(piece) >= PIECE:
+        if len(piece) >= MIN_PIECE:
             pieces.append(piece)
             piece = b""
     return [*pieces, piece] if piece else pieces
 
 
-WRITE = {of_subject: partial(frames, of_subject=of_subject) for of_subject in (False, True)}
+# One function for all streams of a kind: a batch is encoded once for all who use the same.
+ENCODERS = {of_subject: partial(encode, of_subject=of_subject) for of_subject in (False, True)}
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What is read: a subject's events, an account's, or every account's. `account` is the name
-    that each event is to have beside it."""
+    """Which events are read."""
 
-    account_id: str | None
-    subject_id: str | None = None
-    account: str | None = None
+    account_id: str | None  # None: those of every account
+    subject_id: str | None = None  # None: those of all subjects of the account
+    account: str | None = None  # the account's name, if each event is to have it beside it
 
 
 class SSEStream(FeedReader):
-    """One reader's stream. Join it to the hub, and return it from a handler."""
+    """One client's stream. A handler joins it to the hub and returns it; SSEMiddleware runs it."""
 
     __slots__ = (
-        *("_comment", "_ended", "_hub", "_pump", "_retry", "_send", "_until", "_wire"),
-        "_write",
+        "_connection",
+        "_encode",
+        "_ended",
+        "_ends_at",
+        "_hub",
+        "_keep_alive_due",
+        "_retry",
+        "_send",
+        "_sending",
     )
 
     def __init__(self, hub: EventHub, feed: Feed, after: Position, random: float) -> None:
+        """`random` is a number in [0, 1), so that streams end and reconnect at different times."""
         super().__init__(feed.account_id, feed.subject_id, after)
         of_subject = feed.subject_id is not None
-        self._write = WRITE[of_subject]
+        self._encode = ENCODERS[of_subject]
         if feed.account is not None:
-            self._write = partial(frames, of_subject=of_subject, account=feed.account)
+            self._encode = partial(encode, of_subject=of_subject, account=feed.account)
         self._hub = hub
         self._retry = int(RETRY[0] + random * (RETRY[1] - RETRY[0]))
-        self._until = asyncio.get_running_loop().time() + LIFE * (1 - random / 2)
-        self._wire: BoundedHttpProtocol | None = None
-        self._send: Send | None = None  # None: before, and when it is over
-        self._pump: asyncio.Task[None] | None = None
-        self._comment = self._ended = False
+        self._ends_at = asyncio.get_running_loop().time() + LIFETIME * (1 - random / 2)
+        self._connection: BoundedHttpProtocol | None = None  # None: not served by our server
+        self._send: Send | None = None  # None: before it has begun, and after its end
+        self._sending: asyncio.Task[None] | None = None  # None: it is idle
+        self._keep_alive_due = self._ended = False
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        scope[HANDED_ON] = self
+        scope[SCOPE_KEY] = self
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """From the head of the answer until either side has enough."""
+        """Answer the request, from the head of the response until either side ends it."""
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             if scope["method"] == "HEAD":
@@ -104,10 +114,11 @@ class SSEStream(FeedReader):
             self._send = None
 
     async def _begin(self, scope: Scope, send: Send) -> None:
-        """It has the cursor in it, so that a reader who has seen no event yet resumes from here."""
-        self._wire = scope.get("state", {}).get(CONNECTION_KEY)
-        if self._wire is not None:
-            self._wire.shrink_buffers()
+        """Send a first frame that has a cursor and no event, so that a client that has seen no
+        event yet resumes from here."""
+        self._connection = scope.get("state", {}).get(CONNECTION_KEY)
+        if self._connection is not None:
+            self._connection.shrink_buffers()
         cursor = cursors.shown(self.after, of_subject=self.subject_id is not None)
         opening = f"retry: {self._retry}\nid: {cursor}\n\n".encode()
         await send({"type": "http.response.body", "body": opening, "more_body": True})
@@ -115,31 +126,32 @@ class SSEStream(FeedReader):
         self.notify()
 
     def notify(self) -> None:
-        if self._pump is None and self._send is not None:
-            self._pump = asyncio.create_task(self._pump_out())
+        if self._sending is None and self._send is not None:
+            self._sending = asyncio.create_task(self._send_safely())
 
     def tick(self, now: float) -> None:
-        if now > self._until:
+        if now > self._ends_at:
             self.end()
-        elif self._pump is None:  # otherwise it is just sending, or stalls
-            self._comment = True
+        elif self._sending is None:  # otherwise it is just sending, or the client stalls
+            self._keep_alive_due = True
             self.notify()
 
     def end(self) -> None:
-        """Properly if it is idle. Otherwise it may stall, and nothing is lost by a cut."""
+        """End the response properly if the stream is idle; else abort it, since the client may have
+        stalled, and resumes with nothing lost."""
         self._ended = True
-        stalled = self._wire is not None and self._wire.stalled
-        if self._pump is not None or stalled:
+        stalled = self._connection is not None and self._connection.stalled
+        if self._sending is not None or stalled:
             self.abort()
         else:
             self.notify()
 
     def abort(self) -> None:
-        """At once, with whatever it has not taken."""
-        if self._wire is not None:
-            self._wire.abort()
+        """Close the connection at once, with whatever the client has not taken."""
+        if self._connection is not None:
+            self._connection.abort()
 
-    async def _pump_out(self) -> None:
+    async def _send_safely(self) -> None:
         try:
             await self._send_all()
         except Unavailable as error:
@@ -149,34 +161,34 @@ class SSEStream(FeedReader):
             log.exception("stream", action="fault")
             self._ended = True
         if self._ended:
-            await self._put(b"", more=False)
-        self._pump = None
+            await self._send_piece(b"", more=False)
+        self._sending = None
 
     async def _send_all(self) -> None:
-        if self._comment:
-            self._comment = False
-            await self._put(COMMENT)
+        if self._keep_alive_due:
+            self._keep_alive_due = False
+            await self._send_piece(KEEP_ALIVE)
         while not self._ended and (batch := await self.next_batch()):
-            for piece in batch.text(self._write):
-                await self._put(piece)
+            for piece in batch.encoded(self._encode):
+                await self._send_piece(piece)
 
-    async def _put(self, body: bytes, *, more: bool = True) -> None:
+    async def _send_piece(self, body: bytes, *, more: bool = True) -> None:
         if self._send is not None:
             try:
                 await self._send({"type": "http.response.body", "body": body, "more_body": more})
-            except (OSError, RuntimeError):  # uvloop's word for a reader who has just left
+            except (OSError, RuntimeError):  # uvloop raises it where a client has just left
                 self._ended, self._send = True, None
 
 
 class SSEMiddleware:
-    """Runs the stream that a handler returned once that and the router are through: else each
-    would hold the frames of all of them."""
+    """Runs the stream that a handler returned, once the handler and the router have ended: else
+    each stream would hold the frames of all of them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
-        stream: SSEStream | None = scope.pop(HANDED_ON, None)
+        stream: SSEStream | None = scope.pop(SCOPE_KEY, None)
         if stream is not None:
             await stream.run(scope, receive, send)
