@@ -269,7 +269,7 @@ def queried() -> Iterator[str]:
                 case ast.Call(
                     func=ast.Attribute(value=ast.Name("query"), attr=method),
                     args=[ast.Constant(str(name)), *_],
-                ) if method in {"text", "whole", "time", "field"}:
+                ) if hasattr(requests.Query, method):
                     yield name
 
 
