@@ -52,9 +52,9 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         return lambda items: step(resources(), items)
 
     return Batchers(
-        callbacks=Batcher(over(ingest.ingest), weigh=_body_size),
+        callbacks=Batcher(over(ingest.ingest), size_of=_body_size),
         untrusted_callbacks=Batcher(
-            over(ingest.ingest), writers=1, bound=MAX_UNTRUSTED, weigh=_body_size
+            over(ingest.ingest), writers=1, max_waiting=MAX_UNTRUSTED, size_of=_body_size
         ),
         creates=make_batcher(resources),
         callers=Batcher(over(authenticate.authenticate_batch), writers=LOOKUP_WRITERS),

@@ -1,4 +1,4 @@
-"""Content codings: what a Content-Encoding may name that changes the bytes of a body."""
+"""Content codings: which values of Content-Encoding change the bytes of a body."""
 
 from typing import Final
 
@@ -12,8 +12,8 @@ _CODINGS: Final = frozenset(
 
 
 def is_encoded(content_encoding: str) -> bool:
-    """Whether a Content-Encoding says that the bytes are not the content itself.
+    """Whether a Content-Encoding names a coding, so that the bytes are not the content itself.
 
-    Senders write there what names no coding, as a character set: such a word changes no byte.
+    Some senders write other words there, such as a character set: those change no byte.
     """
     return any(word.strip().lower() in _CODINGS for word in content_encoding.split(","))

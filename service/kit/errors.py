@@ -1,40 +1,41 @@
-"""What can be wrong with what a caller sent. kit/http/responses.py decides the HTTP status of each.
+"""Errors that callers are told of, as a tree; `kit/http/responses.py` gives each its HTTP status.
 
 CallsheetError
-├── Malformed         the bytes are not what they should be
-├── Unauthorized      no key, or not a good one
+├── Malformed         the bytes cannot be read
+├── Unauthorized      the key is missing or not valid
 ├── Forbidden         the key lacks a scope
-├── NotFound          nothing of that name in this account
-├── Conflict          it clashes with what is there
+├── NotFound          nothing has that name, or nothing that the caller may see
+├── Conflict          the request clashes with what is there
 ├── TooLarge          more bytes than allowed
-├── UnsupportedMedia  a content type we do not read
-├── Invalid           rules are broken; says which, all of them
-├── TooMany           more requests, or more waiting, than the account may have
-├── SignatureError    a callback that cannot be believed
-└── Unavailable       it could not be stored now
+├── UnsupportedMedia  a content type that is not read
+├── Invalid           rules are broken; every one is listed
+├── TooManyRequests   the rate is too high, or the queue is full
+├── SignatureError    the signature does not prove who sent it
+└── Unavailable       it cannot be done now
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TABLES_MISSING = "the tables are missing: run `callsheet migrate`"  # message of Unavailable
-QUEUE_FULL, TOO_MANY_REQUESTS = "queue_full", "too_many_requests"  # codes of TooMany
-NOT_YET, EXPIRED = "not_yet", "expired"  # what may be wrong with the time of a token
+TABLES_MISSING = "the tables are missing: run `callsheet migrate`"  # a message of Unavailable
+QUEUE_FULL, TOO_MANY_REQUESTS = "queue_full", "too_many_requests"  # codes of TooManyRequests
+NOT_YET, EXPIRED = "not_yet", "expired"  # values of Unauthorized.time_error
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One broken rule: `pointer` is a JSON Pointer (RFC 6901), `code` a stable name."""
+    """One rule that a request breaks."""
 
-    pointer: str
-    code: str
-    message: str
+    pointer: str  # JSON Pointer (RFC 6901) to the value; a query parameter is its name behind a /
+    code: str  # stable name of the rule
+    message: str  # a sentence for people
 
 
 class CallsheetError(Exception):
     """Something was wrong with a request."""
 
-    code = "error"
+    # What callers are told is the message that is given, else the docstring of the class.
+    code = "error"  # stable name of the problem
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__)
@@ -51,10 +52,10 @@ class Unauthorized(CallsheetError):
 
     code = "unauthorized"
 
-    def __init__(self, message: str | None = None, time: str | None = None) -> None:
-        """`time` is NOT_YET or EXPIRED for a token that is good at another time."""
+    def __init__(self, message: str | None = None, time_error: str | None = None) -> None:
+        """`time_error` is NOT_YET or EXPIRED for a token that is valid at another time."""
         super().__init__(message)
-        self.time_error = time
+        self.time_error = time_error
 
 
 class Forbidden(CallsheetError):
@@ -75,6 +76,7 @@ class Conflict(CallsheetError):
     code = "conflict"
 
     def __init__(self, message: str, code: str = "conflict", **extra: str) -> None:
+        """`extra` are members that the problem details have beside the usual ones."""
         super().__init__(message)
         self.code = code
         self.extra = extra
@@ -103,12 +105,12 @@ class Invalid(CallsheetError):
 
 
 class TooManyRequests(CallsheetError):
-    """More than this account may have; wait, and send it again."""
+    """Too many requests; wait, and send it again."""
 
     code = TOO_MANY_REQUESTS
 
     def __init__(self, message: str, code: str, retry_after: float) -> None:
-        """`retry_after` is in seconds."""
+        """`code` is QUEUE_FULL or TOO_MANY_REQUESTS; `retry_after` is in seconds."""
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
@@ -127,12 +129,11 @@ class Unavailable(CallsheetError):
 
     @property
     def reason(self) -> str:
-        """Its own words, where it has some beside what callers are told; else the kind and the
-        first line of what lies behind it. For the log."""
+        """For the log: the message, if one was given; else the first cause, in one line."""
         if str(self) != self.__doc__:
             return str(self)
-        behind: BaseException = self
-        while behind.__cause__ is not None:
-            behind = behind.__cause__
-        first = str(behind).strip().partition("\n")[0]
-        return first if behind is self else f"{type(behind).__name__}: {first}"
+        cause: BaseException = self
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        first_line = str(cause).strip().partition("\n")[0]
+        return first_line if cause is self else f"{type(cause).__name__}: {first_line}"

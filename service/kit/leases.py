@@ -1,4 +1,4 @@
-"""Leases: what a worker has claimed is its own until its lease runs out."""
+"""A lease: what a worker has claimed is its own until the lease runs out, unless it is renewed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,14 +6,12 @@ from datetime import datetime
 
 @dataclass(slots=True)
 class Lease:
-    """A row that a worker has claimed."""
+    """The lease of a row that a worker has claimed."""
 
-    token: str
-    """Under which it was claimed: a write under another token changes nothing."""
-    id: str
-    until: datetime
-    """The end that is known to be written of it; only a renewal moves it."""
+    token: str  # fencing token of this claim: a write under another token changes nothing
+    id: str  # of the row
+    until: datetime  # the end that is known to be written; only a renewal moves it
 
     def outlasts(self, moment: datetime) -> bool:
-        """Whether nobody else may take the row up before this moment, or at it."""
+        """Whether nobody else may claim the row before this moment, or at it."""
         return moment < self.until

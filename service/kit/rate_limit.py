@@ -1,6 +1,7 @@
-"""A permitted rate, kept as one moment: that until which what was used so far uses it up.
+"""A rate limit by the generic cell rate algorithm (GCRA; ITU-T I.371, annex A).
 
-The generic cell rate algorithm (ITU-T I.371, annex A), with a second's worth at once after a pause.
+It works as a token bucket that holds a second's worth, but is kept as one moment: the time until
+which the uses so far have used the rate up.
 """
 
 from dataclasses import dataclass
@@ -11,23 +12,25 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """So many uses a second. `until` comes from a clock that may be ahead of ours: it is believed
-    as far as a second, so that a wrong one never stops anything for longer."""
+    """A permitted rate, and how far it has been used up."""
 
-    rate: int
+    rate: int  # uses a second
+    # None: not used yet. Written by a clock that may be ahead of ours: no more than a second of it
+    # counts, so that a wrong clock never stops anything for longer.
     used_until: datetime | None
 
     def available(self, now: datetime) -> int:
-        """How many may be used now."""
+        """How many uses are permitted now."""
         return (now + SECOND - self._start(now)) * self.rate // SECOND
 
-    def wait(self, wanted: int, now: datetime) -> float:
-        """Seconds until so many may be used, or as many as ever may at once; at most 1."""
-        free_at = self._start(now) + SECOND * min(wanted, self.rate) / self.rate - SECOND
+    def wait(self, count: int, now: datetime) -> float:
+        """Seconds until `count` uses are permitted, or a full second's worth if that is fewer; from
+        0 to 1."""
+        free_at = self._start(now) + SECOND * min(count, self.rate) / self.rate - SECOND
         return max(0.0, (free_at - now).total_seconds())
 
     def spend(self, count: int, now: datetime) -> datetime:
-        """The moment to keep after so many more were used."""
+        """The new `used_until` after `count` more uses."""
         return self._start(now) + SECOND * count / self.rate
 
     def _start(self, now: datetime) -> datetime:

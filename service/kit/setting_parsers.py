@@ -1,5 +1,8 @@
-"""What a setting may be: each reads a text into a value, or says in a ValueError what it must be,
-never what it was."""
+"""Parsers of settings: text in, value out.
+
+A ValueError completes the sentence that begins with the setting's name; it never shows the text,
+which may be a secret.
+"""
 
 import base64
 import binascii
@@ -10,80 +13,88 @@ from urllib.parse import parse_qs, urlsplit
 from service.kit.crypto.key_formats import parse_whsec
 
 SECRET_KEY_BYTES = 32
-MAX_DELAY = 7 * 86400  # seconds between two delivery attempts
+MAX_DELAY = 7 * 86400  # seconds of one wait in a schedule
 # RFC 3986, 2.2: they end what they stand in.
 PERCENT_ENCODING_RULE = "must have each : / ? # @ [ ] of a user's name or password percent-encoded"
 
 
 def text(value: str) -> str:
-    if not value:  # an empty HOST would be every address there is
-        msg = "must not be empty"
-        raise ValueError(msg)
+    """Any text but the empty one: an empty HOST would be every address there is."""
+    if not value:
+        raise ValueError("must not be empty")
     return value
 
 
 def credential(value: str) -> str:
+    """Visible ASCII characters, or nothing at all."""
     if not value.isascii() or not value.isprintable() or " " in value:
-        msg = "must be visible ASCII characters"
-        raise ValueError(msg)
+        raise ValueError("must be visible ASCII characters")
     return value
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
+    """A parser of decimal digits that stand for a number from `low` to `high`."""
+
     def parse(value: str) -> int:
         if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
-            msg = f"must be a whole number from {low} to {high}"
-            raise ValueError(msg)
+            raise ValueError(f"must be a whole number from {low} to {high}")
         return int(value)
 
     return parse
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
+    """A parser of a number of seconds from `low` to `high`."""
     return number(low, high, "seconds")
 
 
 def number(low: float, high: float, what: str = "a number") -> Callable[[str], float]:
+    """A parser of a number from `low` to `high`; `what` names it in the message."""
+
     def parse(value: str) -> float:
         rule = f"must be {what} from {low:g} to {high:g}"
         try:
-            read = float(value)
+            parsed = float(value)
         except ValueError:
             raise ValueError(rule) from None
-        if not low <= read <= high:
+        if not low <= parsed <= high:
             raise ValueError(rule)
-        return read
+        return parsed
 
     return parse
 
 
 def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser that makes None of an empty text, and leaves any other to `parse`."""
     return lambda value: parse(value) if value else None
 
 
 def boolean(value: str) -> bool:
+    """true or false, in these letters."""
     if value not in {"true", "false"}:
-        msg = "must be true or false"
-        raise ValueError(msg)
+        raise ValueError("must be true or false")
     return value == "true"
 
 
 def one_of(*words: str) -> Callable[[str], str]:
+    """A parser that takes one of these words as it is."""
+
     def parse(value: str) -> str:
         if value not in words:
-            msg = f"must be one of {', '.join(words)}"
-            raise ValueError(msg)
+            raise ValueError(f"must be one of {', '.join(words)}")
         return value
 
     return parse
 
 
 def scheme_rule(*schemes: str) -> str:
-    """What an error says that a URL must be."""
+    """The message for a URL of any other scheme."""
     return f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
 
 
 def url(*schemes: str) -> Callable[[str], str]:
+    """A parser of a URL with one of these schemes and a host; slashes at its end are taken off."""
+
     def parse(value: str) -> str:
         rule = scheme_rule(*schemes)
         try:
@@ -99,32 +110,33 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 
 def base_url(value: str) -> str:
-    """An http or https URL to which paths are added."""
+    """An http or https URL that paths can be added to."""
     if "?" in value or "#" in value:
-        msg = "must have neither a query nor a fragment: paths are added to it"
-        raise ValueError(msg)
+        raise ValueError("must have neither a query nor a fragment: paths are added to it")
     return url("http", "https")(value)
 
 
 def redis_url(value: str) -> str:
-    """The address of a server, or `unix://` and the path of a socket; it may name a database."""
+    """The URL of a Redis server, or `unix://` and the path of its socket; it may name a database
+    by number."""
     schemes = ("redis", "rediss", "unix")
     try:
         parts = urlsplit(value)
-        unix, named, port = parts.scheme == "unix", parts.hostname, parts.port
+        unix, host, port = parts.scheme == "unix", parts.hostname, parts.port
     except ValueError:
         raise ValueError(PERCENT_ENCODING_RULE) from None
     if parts.scheme not in schemes:
         raise ValueError(scheme_rule(*schemes))
-    if bool(named) == unix or port == 0 or parts.fragment:
+    if bool(host) == unix or port == 0 or parts.fragment:
         raise ValueError(f"must name a host, or a path after unix://, and {PERCENT_ENCODING_RULE}")
-    numbers = ["" if unix else parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
-    if not all(number.isascii() and number.isdigit() for number in numbers if number):
+    databases = ["" if unix else parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
+    if not all(database.isascii() and database.isdigit() for database in databases if database):
         raise ValueError("must end in the number of a database, or in none")
     return value.rstrip("/")
 
 
 def secret_key(value: str) -> bytes:
+    """SECRET_KEY_BYTES bytes in Base64."""
     rule = f"must be {SECRET_KEY_BYTES} bytes in Base64"
     if not value:
         raise ValueError(f"is empty: it {rule}, as `openssl rand -base64 32` makes them")
@@ -138,13 +150,17 @@ def secret_key(value: str) -> bytes:
 
 
 def secret_keys(value: str) -> tuple[bytes, ...]:
-    return tuple(secret_key(one) for one in value.split())
+    """Keys as `secret_key` takes one, with blanks between them; none in an empty text."""
+    return tuple(secret_key(key) for key in value.split())
 
 
 def webhook_secrets(value: str) -> tuple[bytes, ...]:
+    """The keys of `whsec_…` texts with blanks between them; none in an empty text."""
     return tuple(parse_whsec(secret) for secret in value.split())
 
 
 def delays(value: str) -> tuple[float, ...]:
-    one = seconds(0, MAX_DELAY)
-    return tuple(one(part.strip()) for part in value.split(",") if part.strip())
+    """A retry schedule: waits of at most MAX_DELAY seconds with commas between them; none in an
+    empty text."""
+    parse = seconds(0, MAX_DELAY)
+    return tuple(parse(delay.strip()) for delay in value.split(",") if delay.strip())

@@ -1,4 +1,4 @@
-"""Times and durations as they are written: RFC 3339, Unix milliseconds, Retry-After, `90s`."""
+"""Times and durations in text and numbers: RFC 3339, Unix milliseconds, Retry-After, `90s`."""
 
 import re
 from collections.abc import Mapping
@@ -9,30 +9,32 @@ from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_MILLISECONDS: Final = 10**14  # the year 5138
-UNITS: Final[Mapping[str, int]] = MappingProxyType({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400})
+UNIT_SECONDS: Final[Mapping[str, int]] = MappingProxyType(
+    {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+)
 DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
 MAX_RETRY_AFTER: Final = 64  # characters; the longest HTTP date has 33
 
 
 def format_rfc3339(moment: datetime | None) -> str | None:
-    """UTC with milliseconds, as the contract has it: 2026-01-02T03:04:05.678Z."""
+    """The time in UTC with milliseconds: 2026-01-02T03:04:05.678Z. None for None."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime | None:
-    """The time in UTC; None if there is no zone, or no such time in UTC."""
+    """The time in UTC; None for a text that is no time, or has no zone."""
     try:
         moment = datetime.fromisoformat(text)
         return None if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # the year 10000, seen from a zone west of UTC
+    except (ValueError, OverflowError):  # overflow: the year 10000, from a zone west of UTC
         return None
 
 
 def from_milliseconds(value: object) -> datetime | None:
-    """The time that Unix milliseconds name; None for anything else."""
-    if type(value) is int and 0 <= value < MAX_MILLISECONDS:  # to isinstance True is 1
+    """The time that is this many Unix milliseconds; None for any other value."""
+    if type(value) is int and 0 <= value < MAX_MILLISECONDS:  # isinstance would take True
         return EPOCH + timedelta(milliseconds=value)
     return None
 
@@ -42,31 +44,30 @@ def to_milliseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
-def parse_duration(text: str, most: float) -> float:
-    """Seconds of a duration as 90, 90s, 5m, 1h or 2d, from 1 to `most`; ValueError with the rule in
-    words for anything else."""
+def parse_duration(text: str, max_seconds: float) -> float:
+    """The seconds of a duration such as 90, 90s, 5m, 1h or 2d; ValueError, with the rule, for
+    anything else, and for what is not from 1 to `max_seconds`."""
     found = DURATION.fullmatch(text)
-    seconds = int(found[1]) * UNITS[found[2]] if found else 0
-    if not 1 <= seconds <= most:
-        msg = f"must be a time as 90, 90s, 5m, 1h or 2d, from 1 to {most:.0f} seconds"
-        raise ValueError(msg)
+    seconds = int(found[1]) * UNIT_SECONDS[found[2]] if found else 0
+    if not 1 <= seconds <= max_seconds:
+        raise ValueError(
+            f"must be a time as 90, 90s, 5m, 1h or 2d, from 1 to {max_seconds:.0f} seconds"
+        )
     return float(seconds)
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:
-    """A Retry-After header (RFC 9110, section 10.2.3): seconds or an HTTP date; None if neither.
-
-    Never negative; a date that has passed is 0.
-    """
+    """The seconds from now that a Retry-After header asks for (RFC 9110, section 10.2.3), given as
+    a number or as an HTTP date; 0 for a date that has passed; None without a valid header."""
     if text is None or len(text) > MAX_RETRY_AFTER or not text.isascii():
         return None
-    text = text.strip(" \t")  # RFC 9110, section 5.6.3: no other space is one
+    text = text.strip(" \t")  # RFC 9110, section 5.6.3: no other character is a blank
     if text.isdigit():
         return float(text)
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:  # as asctime writes it, which is always UTC
+    if date.tzinfo is None:  # the asctime form, which is always in UTC
         date = date.replace(tzinfo=UTC)
     return max(0.0, (date - now).total_seconds())

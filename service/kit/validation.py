@@ -1,7 +1,8 @@
-"""Validating the fields of a request one by one; what is wrong is collected, not raised.
+"""Validation of a request's fields: every error is collected, none is raised before the end.
 
-A pointer (RFC 6901) says where a value stands; without its first slash it is the field's name in
-messages. What a reader gives back is the value to keep, and good only if nothing was reported.
+Each function takes the context that collects errors, the JSON Pointer (RFC 6901) `at` which the
+value stands, and the value. It returns the value to keep, to be used only if no error was added.
+In messages a field is named by its pointer without the first slash.
 """
 
 import difflib
@@ -14,57 +15,58 @@ from typing import Any
 from service.kit.errors import FieldError, Invalid
 from service.kit.network import url_policy
 
-MAX_ERRORS = 100  # a body of a million mistakes is told of the first hundred
-MAX_HINTS = 5  # mistyped names of which the right one is said
-MAX_QUOTED = 64  # characters of a caller's own text repeated in a message
-MAX_COMPOSED = 4  # code points that one composed character stands for, at most
+MAX_ERRORS = 100  # of one request; the others are not told
+MAX_HINTS = 5  # mistyped names for which the closest known one is suggested
+MAX_QUOTED = 64  # characters of a caller's text that a message repeats
+MAX_COMPOSED = 4  # code points that NFC can compose into one
 
 URL_START = re.compile(r"https?://", re.IGNORECASE)
 VISIBLE = re.compile(r"[!-~]*")
 
 
 class ValidationContext:
-    """What one request has shown so far."""
+    """The errors and warnings of one request so far, and what its readers put aside."""
 
     __slots__ = ("attachments", "errors", "hints", "ports", "warnings")
 
     def __init__(self, ports: Container[int] | None = None) -> None:
-        self.ports = ports  # those that its URLs may name; None: any
-        self.hints = 0  # mistyped names for which the right one was sought
-        self.errors: list[FieldError] = []  # the broken rules, MAX_ERRORS at most
-        self.warnings: list[FieldError] = []  # what breaks no rule, and may not be meant
-        self.attachments: dict[str, bytes] = {}  # inline images by their SHA-256 (hex)
+        self.ports = ports  # that its URLs may name; None: any
+        self.hints = 0  # mistyped names for which the closest known one was sought
+        self.errors: list[FieldError] = []  # broken rules, MAX_ERRORS at most
+        self.warnings: list[FieldError] = []  # what breaks no rule, but may be a mistake
+        self.attachments: dict[str, bytes] = {}  # decoded bytes by their SHA-256 (hex)
 
-    def closest_name(self, stranger: str, known: Collection[str]) -> str | None:
-        """The known name that is most like a strange one. Only a few are sought: each takes as long
-        as reading a hundred fields does."""
+    def closest_name(self, unknown: str, known: Collection[str]) -> str | None:
+        """The known name that is closest to an unknown one; None if none is close, and after
+        MAX_HINTS searches: each takes as long as reading a hundred fields."""
         self.hints += 1
         if self.hints > MAX_HINTS:
             return None
-        return next(iter(difflib.get_close_matches(stranger, known, n=1)), None)
+        return next(iter(difflib.get_close_matches(unknown, known, n=1)), None)
 
     def add_error(self, at: str, code: str, rule: str) -> None:
-        """`rule` completes the sentence that begins with the field's name."""
+        """Report a broken rule; `rule` completes a sentence that begins with the field's name."""
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(FieldError(at, code, f"{at[1:] or 'the request'} {rule}"))
 
-    def warn(self, at: str, code: str, what: str) -> None:
-        """`what` completes such a sentence too. A request has a handful of these at most."""
-        self.warnings.append(FieldError(at, code, f"{at[1:]} {what}"))
+    def warn(self, at: str, code: str, warning: str) -> None:
+        """Report what may be a mistake; `warning` completes a sentence that begins with the field's
+        name. There is no bound on them: readers warn a handful of times at most."""
+        self.warnings.append(FieldError(at, code, f"{at[1:]} {warning}"))
 
     def raise_errors(self) -> None:
-        """Invalid with every error, if there is one."""
+        """Raise Invalid with every error, if there is one."""
         if self.errors:
             raise Invalid(self.errors)
 
 
-Reader = Callable[[ValidationContext, str, object], Any]  # of a value and the pointer to it
+Reader = Callable[[ValidationContext, str, object], Any]  # takes the pointer and the value
 
 
 def read_object(
     body: object, readers: Mapping[str, Reader], required: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The members that a body gives, each as its reader makes it. Invalid with every error."""
+    """The known fields of a body, each as its reader returns it; Invalid with every error."""
     context = ValidationContext()
     given = body_fields(context, body, readers)
     require(context, "", given, required)
@@ -76,7 +78,8 @@ def read_object(
 def body_fields(
     context: ValidationContext, body: object, known: Collection[str], *, nulls: bool = False
 ) -> dict[str, object]:
-    """The known members of a whole body, as `members` gives them; Invalid if it is no object."""
+    """The known fields of a whole body, as `object_fields` returns them; Invalid if the body is no
+    JSON object."""
     given = object_fields(context, "", body, known, nulls=nulls)
     if given is None:
         raise Invalid(context.errors)
@@ -86,7 +89,7 @@ def body_fields(
 def read_fields(
     context: ValidationContext, given: Mapping[str, object], readers: Mapping[str, Reader]
 ) -> dict[str, Any]:
-    """A body's members, each as its reader makes it; those that have no reader are left out."""
+    """A body's fields, each as its reader returns it; fields without a reader are left out."""
     return {
         name: readers[name](context, f"/{name}", value)
         for name, value in given.items()
@@ -95,7 +98,7 @@ def read_fields(
 
 
 def quotable(text: str) -> str:
-    """A caller's text made fit for a message: short, and without what no encoder takes."""
+    """A caller's text as a message can quote it: cut to MAX_QUOTED characters, and encodable."""
     cut = text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
     return cut.encode("utf-8", "backslashreplace").decode()
 
@@ -108,27 +111,28 @@ def object_fields(
     *,
     nulls: bool = False,
 ) -> dict[str, object] | None:
-    """The known members of an object; others are reported by name, with the nearest known one.
+    """The known fields of a JSON object; None if it is none. Unknown fields are reported by name,
+    with the closest known name.
 
-    A member that is null is not set, as typed clients write it, unless `nulls` asks for it.
+    A field that is null counts as not given, as typed clients mean it, unless `nulls` keeps it.
     """
     if not isinstance(value, dict):
         context.add_error(at, "wrong_type", "must be a JSON object")
         return None
     for name in islice((name for name in value if name not in known), MAX_ERRORS):
-        stranger = quotable(str(name))
-        near = context.closest_name(stranger, known)
-        hint = f"; did you mean {near}?" if near else ""
-        token = stranger.replace("~", "~0").replace("/", "~1")
+        quoted = quotable(str(name))
+        closest = context.closest_name(quoted, known)
+        hint = f"; did you mean {closest}?" if closest else ""
+        token = quoted.replace("~", "~0").replace("/", "~1")
         context.add_error(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
     given = {name: value[name] for name in known if name in value}
-    return {name: member for name, member in given.items() if nulls or member is not None}
+    return {name: field for name, field in given.items() if nulls or field is not None}
 
 
 def require(
     context: ValidationContext, at: str, given: Collection[str], names: Collection[str]
 ) -> None:
-    """Report each of `names` that was not given."""
+    """Report each of `names` that is not among the given fields."""
     for name in names:
         if name not in given:
             context.add_error(f"{at}/{name}", "required", "is required")
@@ -137,7 +141,7 @@ def require(
 def required_object(
     context: ValidationContext, at: str, value: object, names: Collection[str]
 ) -> dict[str, object]:
-    """The members of an object that must have all of `names` and no others."""
+    """The fields of an object that must have all of `names` and no others; none if it is not."""
     given = object_fields(context, at, value, names)
     if given is None:
         return {}
@@ -148,15 +152,15 @@ def required_object(
 def single_field(
     context: ValidationContext, at: str, value: object, name: str
 ) -> Iterator[tuple[str, object]]:
-    """Pointer and value of the one member an object must have; nothing if it has not."""
-    for member in required_object(context, at, value, (name,)).values():
-        yield f"{at}/{name}", member
+    """Pointer and value of the only field that an object must have; nothing if it is missing."""
+    for field in required_object(context, at, value, (name,)).values():
+        yield f"{at}/{name}", field
 
 
 def list_items(
     context: ValidationContext, at: str, value: object, allowed: range
 ) -> Iterator[tuple[str, object]]:
-    """Pointer and value of each entry of an array; past the allowed number none is looked at."""
+    """Pointer and value of each entry of an array, of no more than the allowed number of them."""
     if not isinstance(value, list):
         context.add_error(at, "wrong_type", "must be an array")
         return
@@ -172,7 +176,7 @@ def _span(allowed: range) -> str:
 
 
 def string(context: ValidationContext, at: str, value: object) -> str | None:
-    """A JSON string."""
+    """A JSON string; None if it is something else."""
     if isinstance(value, str):
         return value
     context.add_error(at, "wrong_type", "must be a string")
@@ -182,7 +186,7 @@ def string(context: ValidationContext, at: str, value: object) -> str | None:
 def one_of(
     context: ValidationContext, at: str, value: object, allowed: Collection[str]
 ) -> str | None:
-    """One of a few words."""
+    """One of the allowed words; None if it is none."""
     word = string(context, at, value)
     if word is None or word in allowed:
         return word
@@ -193,8 +197,8 @@ def one_of(
 
 
 def text(context: ValidationContext, at: str, value: object, limit: int) -> str | None:
-    """1 to `limit` code points after NFC, not all of them blank, none a control character; given
-    back in NFC."""
+    """Text in NFC of 1 to `limit` code points, not all of them blank, none a control character;
+    None if it is no string."""
     text = normalized_text(context, at, value, limit)
     if text is not None and not text.strip():
         context.add_error(at, "blank", f"must have 1 to {limit} characters, not all of them blank")
@@ -202,7 +206,8 @@ def text(context: ValidationContext, at: str, value: object, limit: int) -> str 
 
 
 def normalized_text(context: ValidationContext, at: str, value: object, limit: int) -> str | None:
-    """At most `limit` code points after NFC, none a control character; given back in NFC."""
+    """Text in NFC of at most `limit` code points, none a control character; None if it is no
+    string."""
     raw = string(context, at, value)
     if raw is None:
         return None
@@ -219,7 +224,7 @@ def normalized_text(context: ValidationContext, at: str, value: object, limit: i
 
 
 def ascii_text(context: ValidationContext, at: str, value: object, allowed: range) -> str | None:
-    """A string of so many visible ASCII characters: no space, nothing that needs an encoding."""
+    """A string of visible ASCII characters, no spaces, as many as allowed; None if it is none."""
     word = string(context, at, value)
     if word is None:
         return None
@@ -232,13 +237,14 @@ def ascii_text(context: ValidationContext, at: str, value: object, allowed: rang
 
 
 def url(context: ValidationContext, at: str, value: object) -> str | None:
-    """An absolute http or https URL; the address behind it is judged when it is dialled."""
+    """An absolute http or https URL; None if it is no string. Its address is checked only when it
+    is dialled: see `kit/network/ssrf_guard.py`."""
     url = string(context, at, value)
     if url is None:
         return None
-    for flaw in url_policy.check_url(
+    for error in url_policy.check_url(
         url, pointer=at, https_only=False, allowed=(), ports=context.ports
     ):
-        if flaw.code != "url_address":
-            context.add_error(at, flaw.code, f"is not a usable URL: {flaw.message}")
+        if error.code != "url_address":
+            context.add_error(at, error.code, f"is not a usable URL: {error.message}")
     return url

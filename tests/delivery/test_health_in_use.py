@@ -60,7 +60,7 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
             await api.subscribe(hanging, event_types=["subject.queued"])
         await create(api, INITIAL_CONCURRENCY + 1)
         loop = make_work_loops(replace(api.resources, settings=settings))[Work.DELIVER]
-        running = asyncio.create_task(loop.run(tick=60))
+        running = asyncio.create_task(loop.run(interval=60))
         try:
             leased = "SELECT id FROM deliveries WHERE lease_token <> ''"
 

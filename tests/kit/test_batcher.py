@@ -30,11 +30,11 @@ class Store:
 
 
 async def together(
-    store: Store, *items: int, most: int = 32, bound: int = 100, weight: int = 0
+    store: Store, *items: int, max_batch: int = 32, max_waiting: int = 100, size: int = 0
 ) -> list[int | BaseException]:
     """Submit all while the one writer is busy with a first item, then let it write."""
     async with Batcher(
-        store.write, writers=1, most=most, bound=bound, weigh=lambda _: weight
+        store.write, writers=1, max_batch=max_batch, max_waiting=max_waiting, size_of=lambda _: size
     ) as batcher:
         first = asyncio.create_task(batcher.submit(100))
         await store.entered.wait()
@@ -66,7 +66,7 @@ async def test_what_arrives_together_goes_together() -> None:
 
 async def test_a_batch_is_bounded() -> None:
     store = Store()
-    assert await together(store, 1, 2, 3, most=2) == [2, 4, 6]
+    assert await together(store, 1, 2, 3, max_batch=2) == [2, 4, 6]
     assert store.batches == [[100], [1, 2], [3]]
 
 
@@ -86,7 +86,7 @@ async def test_a_store_that_is_away_refuses_the_whole_batch() -> None:
 
 async def test_too_much_waiting_is_refused_and_nothing_of_it_is_kept() -> None:
     store = Store()
-    results = await together(store, 1, 2, 3, bound=2)
+    results = await together(store, 1, 2, 3, max_waiting=2)
     assert results[:2] == [2, 4]
     assert isinstance(results[2], Unavailable)
     assert store.batches == [[100], [1, 2]]
@@ -94,7 +94,7 @@ async def test_too_much_waiting_is_refused_and_nothing_of_it_is_kept() -> None:
 
 async def test_too_many_bytes_waiting_are_refused_too() -> None:
     store = Store()
-    results = await together(store, 1, 2, 3, weight=MAX_WAITING_BYTES // 3)
+    results = await together(store, 1, 2, 3, size=MAX_WAITING_BYTES // 3)
     assert results[:2] == [2, 4]
     assert isinstance(results[2], Unavailable)
 
@@ -102,7 +102,7 @@ async def test_too_many_bytes_waiting_are_refused_too() -> None:
 async def test_the_bytes_of_what_is_written_are_given_back() -> None:
     store = Store()
     store.gate.set()
-    async with Batcher(store.write, weigh=lambda _: MAX_WAITING_BYTES) as batcher:
+    async with Batcher(store.write, size_of=lambda _: MAX_WAITING_BYTES) as batcher:
         assert [await batcher.submit(item) for item in (1, 2, 3)] == [2, 4, 6]
 
 

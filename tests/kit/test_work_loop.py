@@ -71,7 +71,7 @@ async def test_a_fault_in_one_piece_does_not_stop_the_others(logged: list[EventD
     await loop.finish(10)
     assert sorted(pile.done) == [0, 2, 3, 4]
     (line,) = logged
-    assert (line["action"], line["drain"]) == ("fault", "pile")
+    assert (line["action"], line["loop"]) == ("fault", "pile")
     logged.clear()
 
 
@@ -124,7 +124,7 @@ async def test_a_fault_in_claiming_does_not_end_it(
     loop.stop()
     await running
     (line,) = logged
-    assert (line["action"], line["drain"]) == ("fault", "pile")
+    assert (line["action"], line["loop"]) == ("fault", "pile")
     logged.clear()
 
 

@@ -107,7 +107,7 @@ async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     resources = replace(api.resources, settings=settings, clock=utc_now)
     await fetch(resources, "UPDATE subjects SET next_poll_at = now() - interval '1 minute'")
     loop = make_work_loops(resources)[Work.RECONCILE]
-    running = asyncio.create_task(loop.run(tick=3600))
+    running = asyncio.create_task(loop.run(interval=3600))
 
     async def all_ended() -> bool:
         return "submitted" not in await states(api)

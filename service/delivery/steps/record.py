@@ -100,7 +100,7 @@ class AttemptRecorder:
         self.throughput = ThroughputTracker()
         settings = resources.settings
         self._thresholds = FailureThresholds(settings.failing_after, settings.disable_after)
-        self._batcher = Batcher(self.write, writers=WRITERS, most=MOST)
+        self._batcher = Batcher(self.write, writers=WRITERS, max_batch=MOST)
 
     async def record(
         self, delivery: DueDelivery, outcome: AttemptOutcome, started_at: datetime

@@ -1,4 +1,7 @@
-"""What arrives together is written together: no timer, so nothing waits for what may never come."""
+"""Batching: what arrives together is written together.
+
+There is no timer: whatever waits is written as soon as a writer is free.
+"""
 
 import asyncio
 from collections import deque
@@ -13,8 +16,8 @@ log = structlog.get_logger()
 
 MAX_WRITERS = 4  # batches written at a time: with fewer, this process waits for Postgres
 MAX_BATCH = 32  # items of one batch; measured best
-MAX_WAITING = 5000  # items that wait; beyond it, come back later
-MAX_WAITING_BYTES = 64_000_000  # bytes of all that wait or are being written; likewise
+MAX_WAITING = 5000  # items; more are refused
+MAX_WAITING_BYTES = 64_000_000  # of all items that wait or are being written; more are refused
 LOOP_PASSES = 2  # of the event loop: one in which a request is read, one in which it gets here
 
 T = TypeVar("T")
@@ -22,10 +25,11 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """`write` stores a batch, whole or not at all, and gives a result for each item.
+    """Writes items in batches by `write`, which stores a batch, whole or not at all, and returns a
+    result for each item in its order.
 
-    At most `writers` batches of at most `most` items are written at a time; `bound` items may wait,
-    and what `weigh` gives for each, in bytes, is bounded too.
+    At most `writers` batches of at most `max_batch` items are written at a time, and at most
+    `max_waiting` items wait. `size_of` gives the bytes of an item, for MAX_WAITING_BYTES.
     """
 
     def __init__(
@@ -33,17 +37,17 @@ class Batcher(Generic[T, R]):
         write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
         *,
         writers: int = MAX_WRITERS,
-        most: int = MAX_BATCH,
-        bound: int = MAX_WAITING,
-        weigh: Callable[[T], int] = lambda _: 0,
+        max_batch: int = MAX_BATCH,
+        max_waiting: int = MAX_WAITING,
+        size_of: Callable[[T], int] = lambda _: 0,
     ) -> None:
         self._write = write
-        self._most = most
-        self._bound = bound
-        self._weigh = weigh
-        self._weight = 0
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._writers = writers
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._size_of = size_of
+        self._size = 0  # bytes of what waits or is being written
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -55,16 +59,14 @@ class Batcher(Generic[T, R]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def submit(self, item: T) -> R:
-        """The item's result, once its batch is committed.
-
-        Unavailable if too much waits already, or if it could not be written.
-        """
-        weight = self._weigh(item)
-        if len(self._waiting) >= self._bound or self._weight + weight > MAX_WAITING_BYTES:
+        """The item's result, once its batch is stored; Unavailable if too much waits already, or if
+        it could not be stored."""
+        size = self._size_of(item)
+        if len(self._waiting) >= self._max_waiting or self._size + size > MAX_WAITING_BYTES:
             raise Unavailable("too much is waiting to be stored; send it again")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        self._weight += weight
+        self._size += size
         if len(self._tasks) < self._writers:
             task = asyncio.create_task(self._write_until_empty())
             self._tasks.add(task)
@@ -72,41 +74,41 @@ class Batcher(Generic[T, R]):
         try:
             return await future
         finally:
-            self._weight -= weight
-            del item, future  # what it raises would hold this frame, and this frame it
+            self._size -= size
+            del item, future  # an error that it raises holds this frame: break the cycle
 
     async def _write_until_empty(self) -> None:
         while self._waiting:
             await self._let_arrive()
-            count = min(self._most, len(self._waiting))
-            if count:  # another writer may have been quicker
-                await self._settle([self._waiting.popleft() for _ in range(count)])
+            count = min(self._max_batch, len(self._waiting))
+            if count:  # else another writer took them
+                await self._write_batch([self._waiting.popleft() for _ in range(count)])
 
     async def _let_arrive(self) -> None:
-        """Whatever is on its way in this very moment goes along: those who were answered together
-        ask again together, and a writer that takes the first of them leaves a small batch behind
-        every large one."""
+        """Wait for the items that are on their way at this moment. Callers that were answered
+        together return together: a writer that started with the first of them would write a small
+        batch after every large one."""
         count = 0
-        while count < len(self._waiting) < self._most:
+        while count < len(self._waiting) < self._max_batch:
             count = len(self._waiting)
             for _ in range(LOOP_PASSES):
                 await asyncio.sleep(0)
 
-    async def _settle(
+    async def _write_batch(
         self, batch: list[tuple[T, asyncio.Future[R]]], *, alone: bool = False
     ) -> None:
         try:
             results = await self._write([item for item, _ in batch])
         except Unavailable as error:
             cause = repr(error.__cause__)
-            log.warning("gather", action="unavailable", items=len(batch), cause=cause)
+            log.warning("batch", action="unavailable", items=len(batch), cause=cause)
             _fail(batch, error)
         except Exception:
-            if not alone:  # a poisoned member must not fail the others; and a race may be over
+            if not alone:  # one bad item must not fail the others, and a race may be over by now
                 for entry in batch:
-                    await self._settle([entry], alone=True)
+                    await self._write_batch([entry], alone=True)
                 return
-            log.exception("gather", action="fault")
+            log.exception("batch", action="fault")
             _fail(batch, Unavailable())
         else:
             for (_, future), result in zip(batch, results, strict=True):

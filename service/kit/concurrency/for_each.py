@@ -1,4 +1,4 @@
-"""Doing a step for each of several, so that a fault in one keeps nobody else from it."""
+"""A loop over ids in which a fault in one step does not keep the others from theirs."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 async def for_each(ids: Iterable[str], step: Callable[[str], Awaitable[object]]) -> None:
     """Do the step for each id, one after the other; what it raises is logged as a fault.
 
-    Unavailable goes through: there is no database for the rest of them either.
+    Unavailable is raised at once: the other steps could not reach the database either.
     """
     for id_ in ids:
         try:

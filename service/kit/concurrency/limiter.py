@@ -1,4 +1,4 @@
-"""A limiter: how many may do a thing at once, in all and of one account."""
+"""A limiter: refuses what would be too much at once, in all or of one owner; nobody waits."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,29 +8,27 @@ from service.kit.errors import Unavailable
 
 
 class Limiter:
-    """At most `most` slots are in use at once, and `most_of_account` of one account."""
+    """At most `slots` are in use at once, and at most `slots_per_owner` of one owner."""
 
-    def __init__(self, most: int, most_of_account: int) -> None:
-        self._left = most
-        self._most_of_account = most_of_account
-        self._in_use: Counter[str] = Counter()
+    def __init__(self, slots: int, slots_per_owner: int) -> None:
+        self._slots = slots
+        self._slots_per_owner = slots_per_owner
+        self._in_use: Counter[str] = Counter()  # by owner; those who use none are left out
 
     @property
     def in_use(self) -> int:
-        """How many slots are in use, of all accounts."""
+        """How many slots are in use, of all owners."""
         return self._in_use.total()
 
     @contextmanager
-    def slot(self, account_id: str) -> Iterator[None]:
+    def slot(self, owner: str) -> Iterator[None]:
         """Use a slot while the context lasts; Unavailable if none is free."""
-        if not self._left or self._in_use[account_id] >= self._most_of_account:
+        if self.in_use >= self._slots or self._in_use[owner] >= self._slots_per_owner:
             raise Unavailable("Too many of these are under way; try again in a moment.")
-        self._left -= 1
-        self._in_use[account_id] += 1
+        self._in_use[owner] += 1
         try:
             yield
         finally:
-            self._left += 1
-            self._in_use[account_id] -= 1
-            if not self._in_use[account_id]:
-                del self._in_use[account_id]
+            self._in_use[owner] -= 1
+            if not self._in_use[owner]:
+                del self._in_use[owner]
