@@ -16,7 +16,7 @@ from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
-from service.provider.remote.client import Provider
+from service.provider.remote.client import ProviderClient
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.settings import Settings
 
@@ -28,7 +28,7 @@ class Resources:
     settings: Settings
     database: Database
     worker_notifier: WorkerNotifier
-    provider: Provider
+    provider: ProviderClient
     guard: AddressGuard
     webhook_sender: WebhookSender
     stream_publisher: StreamPublisher

@@ -26,7 +26,7 @@ from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
-from service.provider.remote.client import Provider
+from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ApiKey, KeyPair
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.resources import Resources
@@ -66,7 +66,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     database = Database(settings.database_url, settings.database_pool)
     guard = AddressGuard(settings.allowed_private_targets, ports=settings.allowed_ports)
     vault = Encryptor(settings.secret_key, secrets.token_bytes, settings.previous_secret_keys)
-    provider = Provider(
+    provider = ProviderClient(
         settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
     )
     try:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from service.callbacks.domain.verification import verify_v1
 from service.kit.ids import RANDOM_BYTES, new_id
 from service.provider.domain.report_to_signal import status_update
-from service.provider.domain.task_reports import Report, read_callback
+from service.provider.domain.task_reports import TaskReport, read_callback
 from service.schema.callbacks import callbacks
 from service.schema.deliveries import deliveries
 from service.schema.events import events
@@ -56,7 +56,7 @@ class Plain:
 
 
 def _row(
-    message: str, headers: dict[str, str], body: bytes, report: Report, now: datetime
+    message: str, headers: dict[str, str], body: bytes, report: TaskReport, now: datetime
 ) -> dict[str, Any]:
     return {
         "id": _new_id("cbk", now),
@@ -81,7 +81,7 @@ async def _keep(tx: AsyncConnection, row: dict[str, Any]) -> bool:
     return (await tx.execute(statement, row)).first() is not None
 
 
-async def _apply(tx: AsyncConnection, callback_id: str, report: Report, now: datetime) -> None:
+async def _apply(tx: AsyncConnection, callback_id: str, report: TaskReport, now: datetime) -> None:
     before, news = await _locked(tx, report), status_update(report)
     if before is None or news is None:
         await _judge(tx, callback_id, "unknown" if before is None else "parked")
@@ -96,7 +96,7 @@ async def _apply(tx: AsyncConnection, callback_id: str, report: Report, now: dat
         await _tell(tx, subject_event(after), now)
 
 
-async def _locked(tx: AsyncConnection, report: Report) -> Subject | None:
+async def _locked(tx: AsyncConnection, report: TaskReport) -> Subject | None:
     statement = select(*COLUMNS).where(subjects.c.id == report.external_task_id).with_for_update()
     row = (await tx.execute(statement)).mappings().first()
     return None if row is None else Subject(**{**row, "state": State(row["state"])})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.accounts.steps import api_keys
-from service.provider.remote.client import Provider
+from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ApiKey
 from service.provider.remote.outcomes import Accepted, AlreadyExists, TaskFound, TaskNotFound
 from tests.conftest import WEBHOOK_SECRET
@@ -201,7 +201,7 @@ async def test_our_id_goes_before_another_s_external_one(ours: ApiConfig) -> Non
 async def test_we_may_be_our_own_provider(api: Api, ours: ApiConfig, clock: Clock) -> None:
     """Our client, which branches on codes and on two messages, understands our answers."""
     body = request_body(external_task_id="sub_1", callback_url="http://127.0.0.1:65009/")
-    remote = Provider(ours.base_url, ApiKey(ours.key), 30.0, clock)
+    remote = ProviderClient(ours.base_url, ApiKey(ours.key), 30.0, clock)
     try:
         assert isinstance(await remote.look_up("sub_1"), TaskNotFound)
         made = await remote.create(body)

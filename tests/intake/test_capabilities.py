@@ -7,7 +7,7 @@ import pytest
 
 from service.job_queue import Work
 from service.provider.domain import model_capabilities
-from service.provider.domain.model_capabilities import MODELS, USABLE_WITH
+from service.provider.domain.model_capabilities import MODELS, MODELS_BY_REFERENCE_TYPE
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE, VIDEO
@@ -95,7 +95,7 @@ def test_a_subject_that_was_made_names_what_takes_it_and_so_does_its_event(kind:
         document=document, state=State.SUCCEEDED, result={"element_id": "1"}, finished_at=NOW
     )
     names = public_subject(made)["usable_with"]
-    assert names == list(USABLE_WITH[kind])
+    assert names == list(MODELS_BY_REFERENCE_TYPE[kind])
     assert json.loads(subject_event(made).body)["data"]["usable_with"] == names
     assert ("kling-video-o1" in names) == (kind == IMAGE)
     assert {"kling-v3-omni", "kling-video-o3", "kling-v3"} <= set(names)
@@ -111,4 +111,6 @@ async def test_it_is_in_the_answer_once_the_subject_has_succeeded(api: Api) -> N
     made = await api.create()
     assert made["usable_with"] is None
     await api.work(Work.SUBMIT)
-    assert (await api.wait_until_finished(made["id"]))["usable_with"] == list(USABLE_WITH[IMAGE])
+    assert (await api.wait_until_finished(made["id"]))["usable_with"] == list(
+        MODELS_BY_REFERENCE_TYPE[IMAGE]
+    )

@@ -8,7 +8,7 @@ from structlog.typing import EventDict
 
 from service.job_queue import Work
 from service.media.domain.image import MAX_BYTES
-from service.media.steps.check_media import TRIES_AFTER
+from service.media.steps.check_media import RETRY_DELAYS
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.media_host import (
@@ -243,7 +243,7 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
 ) -> None:
     media.files["bad"] = 503
     subject_id = (await api.create(**media.images("bad", "front")))["id"]
-    for tries, wait in enumerate(TRIES_AFTER, start=1):
+    for tries, wait in enumerate(RETRY_DELAYS, start=1):
         await api.work(Work.CHECK_MEDIA)
         row = await media_row(api.resources, subject_id)
         assert (row["state"], row["media_check_attempts"], row["media_lease_token"]) == (
@@ -263,7 +263,7 @@ async def test_what_cannot_be_reached_is_tried_again_and_then_given_up(
     subject = await api.read(subject_id)
     assert (subject["state"], subject["error"]["code"]) == ("failed", "media_unreachable")
     assert "503" in subject["error"]["message"]
-    assert media.request_counts["bad"] == len(TRIES_AFTER) + 1
+    assert media.request_counts["bad"] == len(RETRY_DELAYS) + 1
     assert await creates(provider) == []
     assert await api.event_types(subject_id) == ["queued", "failed"]
 
@@ -273,7 +273,7 @@ async def test_what_can_be_reached_again_goes_on(api: Api, media: MediaHost, clo
     subject_id = (await api.create(**media.images("bad", "side")))["id"]
     await api.work(Work.CHECK_MEDIA)
     media.files["bad"] = picture(shade=9)
-    clock.advance(TRIES_AFTER[0])
+    clock.advance(RETRY_DELAYS[0])
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
     assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"

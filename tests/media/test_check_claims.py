@@ -28,7 +28,7 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
     async with resources.database.transaction() as tx:
         with executed_statements() as statements:
             await media_checks.claim(tx, MediaClaimLimits("lse_1", 4, {}, {}), now=now, until=now)
-            assert not await media_checks.holds(tx, "sub_old1", "lse_0")
+            assert not await media_checks.holds_lease(tx, "sub_old1", "lse_0")
             assert not await media_checks.complete(tx, "sub_old1", "lse_0")
             assert not await media_checks.release(tx, "sub_old1", "lse_0", now, tried=True)
     connection = await asyncpg.connect(resources.settings.database_url)
@@ -56,6 +56,6 @@ async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resourc
         (due,) = await media_checks.claim(tx, terms, now=now, until=now)
         assert (due.id, due.account_id, due.tries) == (subject.id, account, 0)
         assert not await media_checks.complete(tx, subject.id, "lse_2")
-        assert await media_checks.holds(tx, subject.id, "lse_1")
+        assert await media_checks.holds_lease(tx, subject.id, "lse_1")
         assert await media_checks.complete(tx, subject.id, "lse_1")
-        assert not await media_checks.holds(tx, subject.id, "lse_1")
+        assert not await media_checks.holds_lease(tx, subject.id, "lse_1")

@@ -10,7 +10,7 @@ import pytest
 from service.kit.network.ports import parse_ports
 from service.kit.network.ssrf_guard import AddressGuard
 from service.local.ports import free_port
-from service.media.remote.fetch import MOST_REDIRECTS, PIECE, Fetched, Fetcher, Unfetched
+from service.media.remote.fetch import MAX_PIECE, MAX_REDIRECTS, Fetched, Fetcher, FetchFailure
 from tests.support.media_fetches import (
     MAX_BYTES,
     PATH,
@@ -75,7 +75,7 @@ async def test_ten_million_bytes_pass_and_one_more_does_not() -> None:
     assert len(await fetched_bytes(http_response(bytes(10_000_000)), most=10_000_000)) == 10_000_000
     async with media_server(chunked(bytes(10_000_001))) as host:
         came = await fetch_media(host.url + PATH, most=10_000_000)
-    assert came == Unfetched("too_large", "has more than 10,000,000 bytes (10 MB)")
+    assert came == FetchFailure("too_large", "has more than 10,000,000 bytes (10 MB)")
 
 
 async def test_what_says_that_it_is_too_large_is_not_read() -> None:
@@ -97,7 +97,7 @@ async def test_no_more_is_fetched_than_is_wanted() -> None:
     async with media_server(http_response(bytes(MAX_BYTES))) as host:
         came = await fetch_media(host.url + PATH, taken.feed)
     assert isinstance(came, Fetched)
-    assert came.size == len(taken.data) <= PIECE < MAX_BYTES
+    assert came.size == len(taken.data) <= MAX_PIECE < MAX_BYTES
 
 
 STATUSES = {
@@ -165,13 +165,13 @@ async def test_so_many_redirects_are_followed_and_no_more() -> None:
         hops = {f"/{number}": redirect_to(f"/{number + 1}") for number in range(count)}
         return hops | {f"/{count}": http_response(b"x")}
 
-    async with media_server(pages(MOST_REDIRECTS)) as host:
+    async with media_server(pages(MAX_REDIRECTS)) as host:
         assert await fetch_media(f"{host.url}/0") == Fetched(1)
-    async with media_server(pages(MOST_REDIRECTS + 1)) as host:
+    async with media_server(pages(MAX_REDIRECTS + 1)) as host:
         assert code_of(await fetch_media(f"{host.url}/0")) == "redirect"
     async with media_server(redirect_to("/0")) as host:
         assert code_of(await fetch_media(f"{host.url}/0")) == "redirect"
-    assert len(host.request_heads) == MOST_REDIRECTS + 1, "a loop ends as well"
+    assert len(host.request_heads) == MAX_REDIRECTS + 1, "a loop ends as well"
 
 
 async def test_no_cookie_is_carried_along() -> None:

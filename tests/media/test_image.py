@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from service.media.domain.defects import Defect
-from service.media.domain.image import MAX_BYTES, MAX_PARTS, MAX_PIXELS, PNG, Image, read
+from service.media.domain.image import (
+    MAX_BYTES,
+    MAX_PARTS,
+    MAX_PIXELS,
+    PNG_SIGNATURE,
+    Image,
+    inspect,
+)
 
 
 def drawn(kind: str, size: tuple[int, int] = (320, 300), mode: str = "RGB", **how: object) -> bytes:
@@ -27,7 +34,7 @@ def chunk(kind: bytes, body: bytes = b"") -> bytes:
 def png(width: int, height: int, *between: bytes, kind: tuple[int, ...] = (8, 0, 0, 0, 0)) -> bytes:
     """A PNG of any size and kind that a header can claim, with no pixels worth the name."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind))
-    return PNG + header + b"".join(between or (FEW,)) + chunk(b"IEND")
+    return PNG_SIGNATURE + header + b"".join(between or (FEW,)) + chunk(b"IEND")
 
 
 FEW = chunk(b"IDAT", b"\0" * 300_000)  # enough for 300 million bytes of pixels
@@ -52,7 +59,7 @@ REAL_JPEG, REAL_PNG = drawn("JPEG"), drawn("PNG")
 
 
 def code(data: bytes) -> str:
-    found = read(data)
+    found = inspect(data)
     assert isinstance(found, Defect)
     return found.code
 
@@ -79,7 +86,7 @@ def code(data: bytes) -> str:
     ],
 )
 def test_a_real_image_of_either_kind_is_measured(data: bytes, kind: str) -> None:
-    assert read(data) == Image(kind, 320, 300)  # type: ignore[arg-type]
+    assert inspect(data) == Image(kind, 320, 300)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -103,7 +110,7 @@ def test_both_sides_of_every_size_limit_hold(
     expected: str | None,
 ) -> None:
     width, height = size[::step]
-    found = read(drawn(kind, (width, height)))
+    found = inspect(drawn(kind, (width, height)))
     if expected:
         assert isinstance(found, Defect)
         assert found.code == expected
@@ -115,14 +122,14 @@ def test_both_sides_of_every_size_limit_hold(
 @pytest.mark.parametrize("real", [REAL_JPEG, REAL_PNG])
 def test_ten_million_bytes_are_taken_and_one_more_is_not(real: bytes) -> None:
     full = real.ljust(MAX_BYTES, b"\0")
-    assert isinstance(read(full), Image)
+    assert isinstance(inspect(full), Image)
     assert code(full + b"\0") == "too_large"
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     assert code(png(2**31 - 1, 2**31 - 1)) == "too_many_pixels"
     side = int(MAX_PIXELS**0.5)
-    assert read(png(side, side)) == Image("png", side, side)
+    assert inspect(png(side, side)) == Image("png", side, side)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,7 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     ],
 )
 def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
-    found = read(data)
+    found = inspect(data)
     assert isinstance(found, Defect)
     assert found == Defect("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
 
@@ -179,7 +186,7 @@ CONTROL = chunk(b"fcTL", struct.pack(">5I2H2B", 0, 300, 300, 0, 0, 1, 10, 0, 0))
 def test_a_png_is_a_still_unless_it_says_before_its_data_that_it_has_several_frames(
     between: tuple[bytes, ...],
 ) -> None:
-    assert read(png(300, 300, *between)) == Image("png", 300, 300)
+    assert inspect(png(300, 300, *between)) == Image("png", 300, 300)
     assert code(png(300, 300, animation(2), *between)) == "animated"
 
 
@@ -189,8 +196,8 @@ def test_a_png_is_a_still_unless_it_says_before_its_data_that_it_has_several_fra
         REAL_PNG[:16] + b"\1" + REAL_PNG[17:],  # IHDR no longer fits its CRC
         REAL_PNG.replace(b"IDAT", b"IDOT"),
         png(300, 300, chunk(b"tEXt", b"no pixels")),
-        PNG + chunk(b"IDAT") + chunk(b"IHDR", b"\0" * 13) + chunk(b"IEND"),
-        PNG + chunk(b"IHDR", b"\0" * 12) + chunk(b"IDAT") + chunk(b"IEND"),
+        PNG_SIGNATURE + chunk(b"IDAT") + chunk(b"IHDR", b"\0" * 13) + chunk(b"IEND"),
+        PNG_SIGNATURE + chunk(b"IHDR", b"\0" * 12) + chunk(b"IDAT") + chunk(b"IEND"),
         png(300, 300, *[chunk(b"IDAT")] * MAX_PARTS),
         png(300, 300, kind=(8, 1, 0, 0, 0)),  # no such colour type
         png(300, 300, kind=(4, 2, 0, 0, 0)),  # nor such a depth of it
@@ -220,24 +227,27 @@ def test_a_jpeg_that_few_decoders_take_is_refused(marker: int) -> None:
 
 def test_a_png_that_cannot_hold_the_pixels_of_its_header_is_cut_short() -> None:
     for data, expected in ((b"", "truncated"), (b"\0" * 87, "truncated"), (b"\0" * 88, None)):
-        found = read(png(300, 300, chunk(b"IDAT", data)))
+        found = inspect(png(300, 300, chunk(b"IDAT", data)))
         assert (found.code if isinstance(found, Defect) else None) == expected
 
 
 def test_pixels_beyond_those_of_the_header_are_not_unpacked() -> None:
     bomb = chunk(b"IDAT", zlib.compress(b"\0" * 50_000_000))
-    assert read(png(300, 300, bomb)) == Image("png", 300, 300)
+    assert inspect(png(300, 300, bomb)) == Image("png", 300, 300)
 
 
 def test_the_invented_images_of_this_file_are_good_but_for_what_they_show() -> None:
     for components in (1, 3, 4):
-        assert isinstance(read(jpeg(frame(components=components), SCAN)), Image)
-    assert isinstance(read(png(300, 300)), Image)
+        assert isinstance(inspect(jpeg(frame(components=components), SCAN)), Image)
+    assert isinstance(inspect(png(300, 300)), Image)
 
 
-@given(st.sampled_from([b"", REAL_JPEG[:2], PNG, REAL_PNG[:33], jpeg(FRAME)[:-2]]), st.binary())
+@given(
+    st.sampled_from([b"", REAL_JPEG[:2], PNG_SIGNATURE, REAL_PNG[:33], jpeg(FRAME)[:-2]]),
+    st.binary(),
+)
 def test_hostile_bytes_are_judged_and_never_raise(start: bytes, rest: bytes) -> None:
-    assert isinstance(read(start + rest), Image | Defect)
+    assert isinstance(inspect(start + rest), Image | Defect)
 
 
 @given(
@@ -248,7 +258,7 @@ def test_a_damaged_real_image_never_raises(real: bytes, changes: list[tuple[int,
     data = bytearray(real)
     for at, value in changes:
         data[at % len(data)] = value
-    assert isinstance(read(bytes(data)), Image | Defect)
+    assert isinstance(inspect(bytes(data)), Image | Defect)
 
 
 def seen_by_pillow(data: bytes) -> tuple[str | None, tuple[int, int]] | None:
@@ -274,6 +284,6 @@ def test_what_pillow_takes_too_has_the_size_that_it_says(
     data = bytearray(real)
     for at, value in changes:
         data[at % len(data)] = value
-    found, theirs = read(bytes(data)), seen_by_pillow(bytes(data))
+    found, theirs = inspect(bytes(data)), seen_by_pillow(bytes(data))
     if isinstance(found, Image) and theirs is not None:
         assert theirs == (found.kind.upper(), (found.width, found.height))

@@ -69,7 +69,7 @@ async def test_media_that_a_new_subject_brings_again_are_not_dropped_under_it(
     clock.advance(AGE.total_seconds())
     async with resources.database.transaction() as tx:
         old = {row["hash"]: row["bytes"] for row in await fetch(resources, "SELECT * FROM media")}
-        await inline_media.keep(tx, old, clock())
+        await inline_media.save(tx, old, clock())
         pruning = asyncio.create_task(prune.prune(resources))
         await wait_until_blocked(resources)
     await pruning
@@ -81,11 +81,11 @@ async def test_media_that_are_just_being_dropped_are_brought_again(api: Api, clo
     await cancel(api, await api.create(element_image_list=image(*PICTURES)))
     clock.advance(AGE.total_seconds())
     async with resources.database.transaction() as tx:
-        await inline_media.release(tx)
-        assert await inline_media.drop_unused(tx, clock()) == 2
+        await inline_media.unlink_finished(tx)
+        assert await inline_media.delete_unused(tx, clock()) == 2
         creating = asyncio.create_task(api.create(element_image_list=image(*PICTURES)))
         await wait_until_blocked(resources)
     subject = await creating
     assert await kept(api) == 2
     async with resources.database.autocommit() as tx:
-        assert len(await inline_media.of_subject(tx, subject["id"])) == 2
+        assert len(await inline_media.by_subject(tx, subject["id"])) == 2

@@ -2,14 +2,14 @@
 
 from service.media.domain.defects import Defect
 from service.media.domain.references import (
-    FRONTAL,
+    FRONTAL_IMAGE,
     MediaDefect,
     MediaReference,
-    by_url,
-    compared,
-    duplicate_of,
-    error_of,
-    media_of,
+    compare_images,
+    duplicate_defect,
+    has_media_urls,
+    media_error,
+    media_references,
 )
 from tests.support.request_bodies import check, request_body
 
@@ -21,7 +21,7 @@ def test_media_are_named_as_in_the_request() -> None:
         "frontal_image": "https://a.test/1",
         "refer_images": [{"image_url": {"media": HASH}}, {"image_url": "https://a.test/2"}],
     }
-    assert list(media_of({"element_image_list": images})) == [
+    assert list(media_references({"element_image_list": images})) == [
         MediaReference("element_image_list/frontal_image", "image", "https://a.test/1", None),
         MediaReference("element_image_list/refer_images/0/image_url", "image", None, HASH),
         MediaReference(
@@ -29,10 +29,10 @@ def test_media_are_named_as_in_the_request() -> None:
         ),
     ]
     videos = {"refer_videos": [{"video_url": "https://a.test/3"}]}
-    (video,) = media_of({"element_video_list": videos})
+    (video,) = media_references({"element_video_list": videos})
     field = "element_video_list/refer_videos/0/video_url"
     assert video == MediaReference(field, "video", "https://a.test/3", None)
-    assert list(media_of({})) == []
+    assert list(media_references({})) == []
 
 
 def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
@@ -42,9 +42,9 @@ def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
         reference_type="video_refer",
         element_video_list={"refer_videos": [{"video_url": "https://a.test/3"}]},
     )
-    found = [by_url(check(body).document) for body in (mixed, video, request_body())]
+    found = [has_media_urls(check(body).document) for body in (mixed, video, request_body())]
     assert found == [True, True, False]
-    urls = [one.url for body in (mixed, video) for one in media_of(check(body).document)]
+    urls = [one.url for body in (mixed, video) for one in media_references(check(body).document)]
     assert urls == [None, None, "https://a.test/2", "https://a.test/3"]
 
 
@@ -52,14 +52,14 @@ def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
     found = [
         MediaDefect("a", Defect("unreachable", "could not be fetched"), passing=True),
         MediaDefect("b", Defect("too_small", "is 1 x 1 pixels")),
-        MediaDefect("c", duplicate_of("b")),
+        MediaDefect("c", duplicate_defect("b")),
     ]
-    assert error_of(found) == {
+    assert media_error(found) == {
         "code": "media_too_small",
         "message": "b is 1 x 1 pixels. c must differ from b, and has the same content. "
         "a could not be fetched",
     }
-    assert error_of(found[:1])["code"] == "media_unreachable"
+    assert media_error(found[:1])["code"] == "media_unreachable"
 
 
 def seen(frontal: str, *others: str) -> tuple[list[str], list[str]]:
@@ -67,11 +67,11 @@ def seen(frontal: str, *others: str) -> tuple[list[str], list[str]]:
     document as it is, any other by a URL of its own, but for that of its digit, if it has one."""
     images = []
     for place, name in enumerate((frontal, *others)):
-        field = f"refer/{place}" if place else FRONTAL
+        field = f"refer/{place}" if place else FRONTAL_IMAGE
         content = name[0].lower()
         url = None if name[0].isupper() else f"https://a.test/{name[1:] or f'at-{place}'}"
         images.append((MediaReference(field, "image", url, None if url else content), content))
-    found, warnings = compared(images)
+    found, warnings = compare_images(images)
     assert {one.code for one in warnings} <= {"duplicate_image"}
     assert all(f"{one.pointer[1:]} has the same content as" in one.message for one in warnings)
     return [one.field for one in found], [one.pointer for one in warnings]

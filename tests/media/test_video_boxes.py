@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from service.media.domain.defects import Defect
-from service.media.domain.mp4_boxes import MAX_BOXES, MAX_KEPT
+from service.media.domain.mp4_boxes import MAX_BOXES, MAX_KEPT_BYTES
 from service.media.domain.video import Video
 from tests.support.mp4_boxes import (
     EMPTY_MINF,
@@ -188,9 +188,9 @@ def test_another_type_is_refused_by_name(data: bytes, what: str) -> None:
         (FTYP + b"\0\0\0\7mdat" + moov_box(trak_box()), "damaged"),
         (FTYP + struct.pack(">I4sQ", 1, b"mdat", 15) + moov_box(trak_box()), "damaged"),
         (FTYP + struct.pack(">I4sQ", 1, b"mdat", 2**64 - 1), "too_large"),
-        (FTYP + struct.pack(">I4s", MAX_KEPT, b"moov"), "truncated"),
-        (mp4_file(trak_box(), box(b"mvex", box(b"mehd", bytes(MAX_KEPT)))), "damaged"),
-        (mp4_file(trak_box(minf_box(more=box(b"stco", bytes(MAX_KEPT))))), "damaged"),
+        (FTYP + struct.pack(">I4s", MAX_KEPT_BYTES, b"moov"), "truncated"),
+        (mp4_file(trak_box(), box(b"mvex", box(b"mehd", bytes(MAX_KEPT_BYTES)))), "damaged"),
+        (mp4_file(trak_box(minf_box(more=box(b"stco", bytes(MAX_KEPT_BYTES))))), "damaged"),
         (fragmented_file(), "no_video"),
         (fragmented_file(moof_box(trun_box(4)))[: -len(MDAT)], "truncated"),
         (fragmented_file(moof_box(trun_box(2))), "duration"),

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from service.media.domain.defects import Defect
-from service.media.domain.mp4_boxes import MAX_KEPT
-from service.media.domain.video import FILM, MAX_BYTES, Video, VideoInspector
+from service.media.domain.mp4_boxes import MAX_KEPT_BYTES
+from service.media.domain.video import MAX_BYTES, REQUIRED_BOXES, Video, VideoInspector
 from tests.support.mp4_boxes import (
     FTYP,
     MDAT,
@@ -49,8 +49,8 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
         fed += len(piece)
     kept, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert fed <= MAX_KEPT + len(piece) < MAX_BYTES
-    assert most < 2 * MAX_KEPT
+    assert fed <= MAX_KEPT_BYTES + len(piece) < MAX_BYTES
+    assert most < 2 * MAX_KEPT_BYTES
     assert kept < 10_000
     assert defect_code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.flaw.code == "damaged"
 
@@ -122,7 +122,7 @@ def test_what_is_not_needed_of_a_header_is_skipped_wherever_it_stands(
         moof_box(trun_box(3)), init=moov_box(trak_box(minf_box(samples=1)), box(b"mvex", TREX))
     )
     larger = grown(data, EXTRA, *around)
-    assert len(larger) - len(data) == len(EXTRA) > MAX_KEPT
+    assert len(larger) - len(data) == len(EXTRA) > MAX_KEPT_BYTES
     reader = VideoInspector()
     tracemalloc.start()
     for at in range(0, len(larger), 1 << 16):
@@ -205,7 +205,7 @@ def test_a_film_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pi
 @given(st.sampled_from(REAL), st.text(st.characters(codec="ascii")), CUTS)
 def test_text_behind_a_film_changes_nothing(real: bytes, text: str, cuts: list[int]) -> None:
     behind = text.encode()
-    assume(not any(behind[4:8] and kind.startswith(behind[4:8]) for kind in FILM))
+    assume(not any(behind[4:8] and kind.startswith(behind[4:8]) for kind in REQUIRED_BOXES))
     assume(behind[:1] > b"\2")  # the size of a box that is not all there
     assert in_pieces(real + behind, cuts) == inspect(real)
 

@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from service.provider.domain.task_reports import Status
-from service.provider.remote.client import Provider
+from service.provider.domain.task_reports import TaskStatus
+from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ApiKey
 from service.provider.remote.outcomes import (
-    CLASSES,
     CODE_ACTIONS,
+    CODE_CLASS_ACTIONS,
     Accepted,
     AlreadyExists,
     CodeAction,
-    CreateAnswer,
+    CreateOutcome,
     OutcomeUnknown,
     ProviderStopped,
     Refused,
@@ -41,7 +41,10 @@ async def test_a_create_is_posted_and_its_record_read() -> None:
         answer = await provider.create(CREATE_BODY)
     assert isinstance(answer, Accepted)
     assert answer.report.provider_task_id == "831922345719271433"
-    assert (answer.report.external_task_id, answer.report.status) == ("sub_01", Status.SUBMITTED)
+    assert (answer.report.external_task_id, answer.report.status) == (
+        "sub_01",
+        TaskStatus.SUBMITTED,
+    )
     [request] = server.requests
     assert request.line == f"POST {PATH} HTTP/1.1"
     assert request.headers["authorization"] == "Bearer sk-secret"
@@ -64,7 +67,7 @@ async def test_a_look_up_names_the_task_in_the_path_and_keeps_every_digit() -> N
 
 async def test_a_base_url_may_end_in_a_slash_and_an_id_cannot_leave_the_path() -> None:
     async with raw_server([CREATED]) as server:
-        provider = Provider(server.url + "/", ApiKey("k"), 30.0, Clock(NOW))
+        provider = ProviderClient(server.url + "/", ApiKey("k"), 30.0, Clock(NOW))
         await provider.look_up("../a b?c/é")
         await provider.aclose()
     assert server.requests[0].line == f"GET {PATH}/..%2Fa%20b%3Fc%2F%C3%A9 HTTP/1.1"
@@ -73,7 +76,7 @@ async def test_a_base_url_may_end_in_a_slash_and_an_id_cannot_leave_the_path() -
 async def test_the_newer_shape_is_read_in_an_envelope_too() -> None:
     answer = await look_up_answer(envelope_response(0, "", NEWER))
     assert isinstance(answer, TaskFound)
-    assert answer.report.status is Status.SUCCEEDED
+    assert answer.report.status is TaskStatus.SUCCEEDED
 
 
 CREATE_ANSWERS = [
@@ -101,7 +104,7 @@ CREATE_ANSWERS = [
 
 @pytest.mark.parametrize(("code", "status", "expected"), CREATE_ANSWERS)
 async def test_every_code_has_its_answer_whatever_the_http_status(
-    code: int, status: int, expected: CreateAnswer
+    code: int, status: int, expected: CreateOutcome
 ) -> None:
     assert await create_answer(envelope_response(code, "words", status=status)) == expected
     assert await create_answer(envelope_response(code, "words", status=200)) == expected
@@ -109,14 +112,14 @@ async def test_every_code_has_its_answer_whatever_the_http_status(
 
 def test_no_code_of_the_table_is_left_out_of_the_tests() -> None:
     assert set(CODE_ACTIONS) <= {code for code, _, _ in CREATE_ANSWERS}
-    assert set(CLASSES) == {
+    assert set(CODE_CLASS_ACTIONS) == {
         code // 100 for code, move in CODE_ACTIONS.items() if move is not CodeAction.DOUBT
     } - {50}
 
 
 @pytest.mark.parametrize(("code", "status", "expected"), CREATE_ANSWERS)
 async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
-    code: int, status: int, expected: CreateAnswer
+    code: int, status: int, expected: CreateOutcome
 ) -> None:
     answer = await look_up_answer(envelope_response(code, "words", status=status))
     if isinstance(expected, Refused):

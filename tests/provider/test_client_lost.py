@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.provider.remote.client import MAX_ANSWER, MAX_CONNECTIONS, Provider
+from service.provider.remote.client import MAX_CONNECTIONS, MAX_RESPONSE_BYTES, ProviderClient
 from service.provider.remote.credentials import ApiKey
 from service.provider.remote.outcomes import (
     CODE_ACTIONS,
     Accepted,
-    CreateAnswer,
-    LookUpAnswer,
+    CreateOutcome,
+    LookUpOutcome,
     OutcomeUnknown,
     RetryLater,
 )
@@ -100,7 +100,9 @@ LOST: dict[str, bytes | Script] = {
     "gzip, not asked for": http_response(
         gzip.compress(CREATED), headers="content-encoding: gzip\r\n"
     ),
-    "a byte too long": http_response(CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_ANSWER + 1)),
+    "a byte too long": http_response(
+        CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_RESPONSE_BYTES + 1)
+    ),
 }
 
 
@@ -113,7 +115,7 @@ async def test_an_answer_that_is_lost_or_unreadable_leaves_doubt(answer: bytes |
 
 
 async def test_the_largest_answer_is_read() -> None:
-    whole = CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_ANSWER)
+    whole = CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_RESPONSE_BYTES)
     assert isinstance(await create_answer(http_response(whole)), Accepted)
 
 
@@ -140,7 +142,7 @@ async def test_a_refused_connection_means_nothing_was_sent() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        provider = Provider(url, ApiKey("k"), 30.0, Clock(NOW))
+        provider = ProviderClient(url, ApiKey("k"), 30.0, Clock(NOW))
         for answer in (await provider.create(CREATE_BODY), await provider.look_up("x")):
             assert isinstance(answer, RetryLater)
             assert (answer.provider_code, answer.at_least, answer.parallel) == (None, 0.0, False)
@@ -185,5 +187,5 @@ async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.Monke
     )
 )
 async def test_whatever_is_answered_comes_back_as_a_value(answer: bytes | Script) -> None:
-    assert isinstance(await create_answer(answer), CreateAnswer)
-    assert isinstance(await look_up_answer(answer), LookUpAnswer)
+    assert isinstance(await create_answer(answer), CreateOutcome)
+    assert isinstance(await look_up_answer(answer), LookUpOutcome)

@@ -6,9 +6,9 @@ import zlib
 
 import pytest
 
-from service.provider.remote.client import MAX_ANSWER
+from service.provider.remote.client import MAX_RESPONSE_BYTES
 from service.provider.remote.credentials import ApiKey, KeyPair
-from service.provider.remote.lenient_parsing import MOST_SHOWN
+from service.provider.remote.lenient_parsing import MAX_EXCERPT
 from service.provider.remote.outcomes import (
     Accepted,
     OutcomeUnknown,
@@ -17,7 +17,7 @@ from service.provider.remote.outcomes import (
     RetryLater,
     TaskFound,
     TaskNotFound,
-    Unreadable,
+    UnreadableResponse,
 )
 from tests.support.provider_client import (
     CREATE_BODY,
@@ -81,12 +81,12 @@ async def test_a_code_in_text_means_what_it_means_as_a_number() -> None:
 async def test_what_is_large_once_unpacked_is_not_unpacked_to_its_end(pack: object) -> None:
     assert callable(pack)
     headers = "content-encoding: deflate\r\n"
-    whole = await create_answer(http_response(pack(RAW.ljust(MAX_ANSWER)), headers=headers))
+    whole = await create_answer(http_response(pack(RAW.ljust(MAX_RESPONSE_BYTES)), headers=headers))
     assert isinstance(whole, Accepted)
-    for size in (MAX_ANSWER + 1, 50_000_000):
+    for size in (MAX_RESPONSE_BYTES + 1, 50_000_000):
         answer = await create_answer(http_response(pack(RAW.ljust(size)), headers=headers))
-        assert isinstance(answer, Unreadable)
-        assert f"more than {MAX_ANSWER} bytes" in answer.reason
+        assert isinstance(answer, UnreadableResponse)
+        assert f"more than {MAX_RESPONSE_BYTES} bytes" in answer.reason
 
 
 PAGE = b"<!DOCTYPE html>\n<title>502 Bad Gateway</title>\x1b[2J"
@@ -106,7 +106,7 @@ UNREADABLE = {
         r"\x0b\x02",
     ),
     "half of what was packed": (http_response(gzip.compress(PAGE)[:10]), "\\x1f\ufffd\\x08\\x00"),
-    "too long": (http_response(b"x, " * MAX_ANSWER), "x, " * 67),
+    "too long": (http_response(b"x, " * MAX_RESPONSE_BYTES), "x, " * 67),
 }
 
 
@@ -114,10 +114,10 @@ UNREADABLE = {
 async def test_what_nobody_can_read_is_shown_by_its_beginning(kind: str) -> None:
     answer, shown = UNREADABLE[kind]
     for came in (await create_answer(answer), await look_up_answer(answer)):
-        assert isinstance(came, Unreadable)
+        assert isinstance(came, UnreadableResponse)
         assert came.beginning.isprintable()
-        assert len(came.beginning) <= MOST_SHOWN
-        assert came.beginning[: len(shown)] == shown[:MOST_SHOWN]
+        assert len(came.beginning) <= MAX_EXCERPT
+        assert came.beginning[: len(shown)] == shown[:MAX_EXCERPT]
         assert bool(came.beginning) == bool(shown)
 
 
@@ -126,7 +126,7 @@ async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
     page = http_response(f"<p>{repeated}</p>".encode())
     async with provider_client(page, credentials=credentials) as (provider, _):
         came = await provider.create(CREATE_BODY)
-    assert isinstance(came, Unreadable)
+    assert isinstance(came, UnreadableResponse)
     return came.beginning
 
 
@@ -146,7 +146,7 @@ async def test_the_token_in_use_is_not_shown() -> None:
         token = server.requests[0].headers["authorization"].removeprefix("Bearer ")
         server.answers[0] = http_response(f"it was {token}.".encode())
         came = await provider.create(CREATE_BODY)
-    assert isinstance(came, Unreadable)
+    assert isinstance(came, UnreadableResponse)
     assert came.beginning == "it was ***."
 
 

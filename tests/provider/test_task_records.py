@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from service.kit.timestamps import to_milliseconds
-from service.provider.domain.task_records import STATUSES, callback_body, task_record
-from service.provider.domain.task_reports import Status, read_callback
+from service.provider.domain.task_records import STATUS_OF_STATE, callback_body, task_record
+from service.provider.domain.task_reports import TaskStatus, read_callback
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.representation import public_subject
@@ -88,9 +88,9 @@ def test_a_failed_subject_has_its_reason_and_a_canceled_one_that_it_was() -> Non
 
 
 def test_every_state_has_a_word() -> None:
-    assert set(STATUSES) == set(State)
+    assert set(STATUS_OF_STATE) == set(State)
     on_the_way = (State.SUBMITTING, State.UNCONFIRMED)
-    assert {STATUSES[state] for state in on_the_way} == {"submitted"}
+    assert {STATUS_OF_STATE[state] for state in on_the_way} == {"submitted"}
 
 
 def test_an_event_reads_as_its_subject_does_now_to_the_millisecond() -> None:
@@ -132,7 +132,7 @@ def test_what_is_sent_reads_as_what_the_provider_said() -> None:
     assert (report.provider_task_id, report.external_task_id, report.status) == (
         "sub_00000000000000000000000001",
         "mine",
-        Status.SUCCEEDED,
+        TaskStatus.SUCCEEDED,
     )
     assert report.result is not None
     assert RESULT.items() <= report.result.items()

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from service.kit.errors import Malformed
 from service.kit.timestamps import from_milliseconds, to_milliseconds
-from service.provider.domain.task_reports import Report, Status, parse, read_callback, read_record
+from service.provider.domain.task_reports import (
+    TaskReport,
+    TaskStatus,
+    parse_json_object,
+    read_callback,
+    read_task_record,
+)
 from tests.support.task_records import BIG, ELEMENT, NEWER, OLDER, RESULT
 
 
@@ -20,10 +26,10 @@ def raw(record: object) -> bytes:
 
 
 def test_the_older_shape_is_read() -> None:
-    assert read_callback(raw(OLDER)) == Report(
+    assert read_callback(raw(OLDER)) == TaskReport(
         provider_task_id="831922345719271433",
         external_task_id="sub_01",
-        status=Status.SUCCEEDED,
+        status=TaskStatus.SUCCEEDED,
         word="succeed",
         message="",
         created_at=from_milliseconds(1781080778802),
@@ -41,7 +47,7 @@ def test_the_newer_shape_says_the_same_in_other_words() -> None:
     tags = [{"id": "102", "name": "person", "description": "A person"}]
     film = {"refer_videos": [{"video_url": "https://p.example.com/1.mp4"}]}
     assert report.result == RESULT | {"voice": voice, "tags": tags, "element_video_list": film}
-    older = read_record(OLDER)
+    older = read_task_record(OLDER)
     assert (report.provider_task_id, report.external_task_id, report.status) == (
         older.provider_task_id,
         older.external_task_id,
@@ -54,29 +60,29 @@ def test_the_newer_shape_says_the_same_in_other_words() -> None:
 def test_the_consoles_test_callback_is_read() -> None:
     body = {"id": "1", "status": "submitted", "message": "", "create_time": 1, "outputs": []}
     report = read_callback(raw(body))
-    assert (report.status, report.result, report.updated_at) == (Status.SUBMITTED, None, None)
+    assert (report.status, report.result, report.updated_at) == (TaskStatus.SUBMITTED, None, None)
 
 
 @pytest.mark.parametrize(
     ("word", "status"),
     [
-        ("submitted", Status.SUBMITTED),
-        ("processing", Status.PROCESSING),
-        ("succeed", Status.SUCCEEDED),
-        ("succeeded", Status.SUCCEEDED),
-        ("failed", Status.FAILED),
+        ("submitted", TaskStatus.SUBMITTED),
+        ("processing", TaskStatus.PROCESSING),
+        ("succeed", TaskStatus.SUCCEEDED),
+        ("succeeded", TaskStatus.SUCCEEDED),
+        ("failed", TaskStatus.FAILED),
         ("Succeed", None),
         ("paused", None),
         ("", None),
     ],
 )
-def test_a_word_is_known_or_parked(word: str, status: Status | None) -> None:
+def test_a_word_is_known_or_parked(word: str, status: TaskStatus | None) -> None:
     for report in (
-        read_record(OLDER | {"task_status": word}),
-        read_record(NEWER | {"status": word}),
+        read_task_record(OLDER | {"task_status": word}),
+        read_task_record(NEWER | {"status": word}),
     ):
         assert (report.status, report.word) == (status, word)
-        assert (report.result is not None) == (status is Status.SUCCEEDED)
+        assert (report.result is not None) == (status is TaskStatus.SUCCEEDED)
 
 
 def test_a_failed_task_keeps_its_message_and_what_it_cost() -> None:
@@ -84,7 +90,7 @@ def test_a_failed_task_keeps_its_message_and_what_it_cost() -> None:
         "task_status": "failed",
         "task_status_msg": "no face\0 found\ud800" + "!" * 3000,
     }
-    report = read_record(record | {"final_unit_deduction": 2})
+    report = read_task_record(record | {"final_unit_deduction": 2})
     assert report.message.startswith("no face\N{REPLACEMENT CHARACTER} found?!!")
     assert len(report.message) == 2000
     assert report.final_unit_deduction == "2"
@@ -106,8 +112,8 @@ def test_an_integer_id_keeps_every_digit() -> None:
     ],
 )
 def test_success_without_a_subject_is_no_result(result: object) -> None:
-    report = read_record(OLDER | {"task_result": result})
-    assert (report.status, report.result) == (Status.SUCCEEDED, None)
+    report = read_task_record(OLDER | {"task_result": result})
+    assert (report.status, report.result) == (TaskStatus.SUCCEEDED, None)
 
 
 def test_a_subject_is_kept_as_far_as_it_goes() -> None:
@@ -116,7 +122,7 @@ def test_a_subject_is_kept_as_far_as_it_goes() -> None:
         "element_voice_info": {"voice_name": "none"},
         "tag_list": [{}, 5],
     }
-    report = read_record(
+    report = read_task_record(
         OLDER | {"task_result": {"elements": [{}, element]}, "final_unit_deduction": 0}
     )
     times = {name: RESULT[name] for name in ("provider_created_at", "provider_updated_at")}
@@ -129,7 +135,7 @@ def test_a_subject_is_kept_as_far_as_it_goes() -> None:
             "references": [{"type": "voice", "id": 6}],
         }
     ]
-    newer = read_record(NEWER | {"outputs": outputs, "billing": {"unknown": True}})
+    newer = read_task_record(NEWER | {"outputs": outputs, "billing": {"unknown": True}})
     assert newer.result == {"element_id": "5", "voice": {"voice_id": "6"}} | times
 
 
@@ -144,7 +150,7 @@ def test_media_are_kept_by_their_urls_alone() -> None:
         ],
     }
     element = ELEMENT | {"element_image_list": given, "element_video_list": {"refer_videos": 5}}
-    result = read_record(OLDER | {"task_result": {"elements": [element]}}).result
+    result = read_task_record(OLDER | {"task_result": {"elements": [element]}}).result
     assert result is not None
     kept = [{"image_url": url} for url in ("HTTPS://a/1?b=c", long)]
     assert result["element_image_list"] == {"refer_images": kept}
@@ -158,7 +164,7 @@ def test_the_newer_shapes_images_are_told_apart_by_their_role() -> None:
         for number, role in enumerate(roles)
     ]
     outputs = [{"type": "element", "id": 5, "references": materials}]
-    result = read_record(NEWER | {"outputs": outputs}).result
+    result = read_task_record(NEWER | {"outputs": outputs}).result
     assert result is not None
     assert result["element_image_list"] == {
         "frontal_image": "https://a/1",
@@ -169,8 +175,8 @@ def test_the_newer_shapes_images_are_told_apart_by_their_role() -> None:
 @pytest.mark.parametrize("time", [None, "1781080778802", 1.5, True, -1, 10**14])
 def test_what_is_no_time_is_left_out(time: object) -> None:
     for report in (
-        read_record(OLDER | {"created_at": time, "updated_at": time}),
-        read_record(NEWER | {"create_time": time, "update_time": time}),
+        read_task_record(OLDER | {"created_at": time, "updated_at": time}),
+        read_task_record(NEWER | {"create_time": time, "update_time": time}),
     ):
         assert (report.created_at, report.updated_at) == (None, None)
         assert report.result is not None
@@ -183,7 +189,7 @@ def test_a_subject_keeps_the_providers_times_to_the_millisecond(time: int) -> No
         OLDER | {"created_at": 1, "updated_at": time},
         NEWER | {"create_time": 1, "update_time": time},
     ):
-        result = read_record(record).result
+        result = read_task_record(record).result
         assert result is not None
         assert result["provider_created_at"] == "1970-01-01T00:00:00.001Z"
         kept = datetime.fromisoformat(result["provider_updated_at"])
@@ -193,10 +199,11 @@ def test_a_subject_keeps_the_providers_times_to_the_millisecond(time: int) -> No
 @pytest.mark.parametrize("external", [None, "", 0, "two words", "x" * 129, ["x"]])
 def test_what_is_no_external_id_is_left_out(external: object) -> None:
     assert (
-        read_record(OLDER | {"task_info": {"external_task_id": external}}).external_task_id is None
+        read_task_record(OLDER | {"task_info": {"external_task_id": external}}).external_task_id
+        is None
     )
-    assert read_record(OLDER | {"task_info": external}).external_task_id is None
-    assert read_record(NEWER | {"external_id": external}).external_task_id is None
+    assert read_task_record(OLDER | {"task_info": external}).external_task_id is None
+    assert read_task_record(NEWER | {"external_id": external}).external_task_id is None
 
 
 @pytest.mark.parametrize(
@@ -256,7 +263,7 @@ def test_any_body_is_a_report_or_malformed_and_nothing_else(body: bytes) -> None
         report = read_callback(body)
     except Malformed:
         return
-    assert isinstance(report, Report)
+    assert isinstance(report, TaskReport)
 
 
 @given(st.sampled_from([OLDER, NEWER]), st.dictionaries(KEY, JSON))
@@ -265,19 +272,21 @@ def test_any_report_is_fit_for_the_store(good: dict[str, Any], changes: dict[str
     elements = {"elements": [ELEMENT | changes]}
     for record in (good | changes, NEWER | {"outputs": outputs}, OLDER | {"task_result": elements}):
         try:
-            report = read_record(record)
+            report = read_task_record(record)
         except Malformed:
             continue
         kept = orjson.dumps([report.word, report.message, report.result])  # refuses half surrogates
         assert b"\\u0000" not in kept
-        assert report.status is None or report.status in Status
+        assert report.status is None or report.status in TaskStatus
 
 
 def test_parse_keeps_every_digit() -> None:
-    assert parse(b'{"a": 123456789012345678901234567890}') == {"a": 123456789012345678901234567890}
+    assert parse_json_object(b'{"a": 123456789012345678901234567890}') == {
+        "a": 123456789012345678901234567890
+    }
 
 
 def test_one_byte_order_mark_before_an_object_is_passed_over() -> None:
-    assert parse(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    assert parse_json_object(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     with pytest.raises(Malformed):
-        parse(b"\xef\xbb\xbf\xef\xbb\xbf{}")
+        parse_json_object(b"\xef\xbb\xbf\xef\xbb\xbf{}")

@@ -9,11 +9,11 @@ from structlog.typing import EventDict
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from service.operations.steps import readiness
-from service.provider.remote.client import Provider
+from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ApiKey
-from service.provider.remote.outcomes import TaskNotFound, Unreadable
+from service.provider.remote.outcomes import TaskNotFound, UnreadableResponse
 from service.provider.steps import unreadable_answers
-from service.provider.steps.unreadable_answers import BELIEVED_FOR, MANY, RECENT
+from service.provider.steps.unreadable_answers import DEGRADED_AFTER, READABLE_FOR, RECENT
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.reconciliation.steps import poll
 from service.resources import Resources
@@ -46,7 +46,7 @@ async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes])
     assert found is not None
     given = list(answers)
     async with raw_server(given) as server:
-        theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
+        theirs = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
         for _ in given:
             await poll.poll(replace(resources, provider=theirs), found)
         await theirs.aclose()
@@ -61,14 +61,14 @@ async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
 ) -> None:
     made = await api.create()
     first = made["created_at"]
-    await asked(api.resources, made["id"], [PAGE] * (MANY - 1))
+    await asked(api.resources, made["id"], [PAGE] * (DEGRADED_AFTER - 1))
     assert await provider_check(api.resources) == "ok"
     clock.advance(60)
     await asked(api.resources, made["id"], [PAGE])
     found = await readiness.check_readiness(api.resources)
     assert (found.usable, found.status) == (True, "degraded")
     said = found.checks["provider"]
-    assert said.startswith(f"the last {MANY} answers could not be read, from {first} to ")
+    assert said.startswith(f"the last {DEGRADED_AFTER} answers could not be read, from {first} to ")
     await asked(api.resources, made["id"], [ABSENT])
     assert await provider_check(api.resources) == "ok"
 
@@ -76,7 +76,11 @@ async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
 @pytest.mark.parametrize("read", [ABSENT, envelope_response(5000, "x"), OF_ANOTHER])
 async def test_one_that_can_be_read_between_them_ends_the_row(api: Api, read: bytes) -> None:
     made = await api.create()
-    await asked(api.resources, made["id"], [PAGE] * (MANY - 1) + [read] + [PAGE] * (MANY - 1))
+    await asked(
+        api.resources,
+        made["id"],
+        [PAGE] * (DEGRADED_AFTER - 1) + [read] + [PAGE] * (DEGRADED_AFTER - 1),
+    )
     assert await provider_check(api.resources) == "ok"
 
 
@@ -84,7 +88,7 @@ async def test_readiness_shows_them_no_more_once_none_came_for_longer_than_look_
     api: Api, clock: Clock
 ) -> None:
     made = await api.create()
-    await asked(api.resources, made["id"], [PAGE] * MANY)
+    await asked(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
     clock.advance(RECENT.total_seconds())
     assert await provider_check(api.resources) != "ok"
     clock.advance(1)
@@ -97,8 +101,8 @@ async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
     made = await api.create()
     other = replace(api.resources, typical_durations=TypicalDurations())
     await asked(other, made["id"], [ABSENT])
-    await asked(api.resources, made["id"], [PAGE] * MANY)
-    clock.advance(BELIEVED_FOR.total_seconds())
+    await asked(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
+    clock.advance(READABLE_FOR.total_seconds())
     await asked(other, made["id"], [ABSENT])
     assert await provider_check(api.resources) == "ok"
 
@@ -107,17 +111,17 @@ async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
     api: Api, logged: list[EventDict]
 ) -> None:
     async with media_host() as media, raw_server([PAGE]) as server:
-        theirs = Provider(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
+        theirs = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
         resources = replace(api.resources, provider=theirs)
-        for _ in range(MANY):
+        for _ in range(DEGRADED_AFTER):
             await api.create(**media.images("front", "side"))
         await fetch(resources, "UPDATE subjects SET media_check_at = NULL")
-        for claimed in await submit.claim(resources, MANY):
+        for claimed in await submit.claim(resources, DEGRADED_AFTER):
             await submit.submit(resources, claimed)
         await theirs.aclose()
-    assert (await provider_check(resources)).startswith(f"the last {MANY} answers")
+    assert (await provider_check(resources)).startswith(f"the last {DEGRADED_AFTER} answers")
     lines = [line for line in logged if line.get("action") == "unreadable_answer"]
-    assert len(lines) == MANY
+    assert len(lines) == DEGRADED_AFTER
     assert lines[0]["beginning"] == "<h1>It works!</h1> Bearer ***"
     assert "HTTP 502" in lines[0]["reason"]
     assert not any("a-provider-key" in str(line) for line in logged)
@@ -130,8 +134,8 @@ async def test_a_count_that_cannot_be_kept_costs_no_answer(
 ) -> None:
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     nowhere = replace(resources, database=away)
-    await unreadable_answers.note(nowhere, "sub_1", Unreadable("why", "what"))
-    await unreadable_answers.note(nowhere, "sub_1", TaskNotFound("Task not found"))
+    await unreadable_answers.count_answer(nowhere, "sub_1", UnreadableResponse("why", "what"))
+    await unreadable_answers.count_answer(nowhere, "sub_1", TaskNotFound("Task not found"))
     await away.close()
     assert [line["action"] for line in logged if line["event"] == "provider"] == [
         "unreadable_answer",

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from service.kit.network.ssrf_guard import AddressGuard
-from service.media.remote.fetch import PIECE, Fetched, Fetcher, Unfetched
+from service.media.remote.fetch import MAX_PIECE, Fetched, Fetcher, FetchFailure
 from tests.support.raw_servers import LOOPBACK, TIMEOUT, Script, http_response, scripted_server
 
 MAX_BYTES = 100_000  # bytes that these tests take
@@ -27,7 +27,7 @@ class CollectedBody:
         return b"".join(self.pieces)
 
     async def feed(self, piece: bytes) -> bool:
-        assert 0 < len(piece) <= PIECE
+        assert 0 < len(piece) <= MAX_PIECE
         self.pieces.append(piece)
         return self.max_bytes is None or len(self.data) < self.max_bytes
 
@@ -76,11 +76,11 @@ async def fetch_media(
     *,
     most: int = MAX_BYTES,
     seconds: float = TIMEOUT,
-) -> Fetched | Unfetched:
+) -> Fetched | FetchFailure:
     """What came of it; `by` is closed after that."""
     async with by or Fetcher(AddressGuard(LOOPBACK)) as fetcher:
         came = await fetcher.fetch(url, feed or CollectedBody().feed, most=most, seconds=seconds)
-    if isinstance(came, Unfetched):
+    if isinstance(came, FetchFailure):
         assert came.message.isprintable()
         assert SECRET not in came.message
         assert "127.0.0.1" not in came.message
@@ -105,6 +105,6 @@ async def failure_code(
         return code_of(await fetch_media(host.url + PATH, by=by, seconds=seconds))
 
 
-def code_of(came: Fetched | Unfetched) -> str:
-    assert isinstance(came, Unfetched), came
+def code_of(came: Fetched | FetchFailure) -> str:
+    assert isinstance(came, FetchFailure), came
     return came.code

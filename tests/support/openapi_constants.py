@@ -21,7 +21,7 @@ from service.kit.http import requests
 from service.kit.network import url_policy
 from service.kit.setting_parsers import MAX_DELAY
 from service.provider.domain.model_capabilities import MODELS
-from service.provider.domain.task_records import STATUSES
+from service.provider.domain.task_records import STATUS_OF_STATE
 from service.schema import metadata
 from service.subjects.domain import event
 from service.subjects.domain.lifecycle import State
@@ -129,9 +129,9 @@ DOCUMENTED: dict[str, Rules] = {
     **fields_of("readTask", PROVIDER_SUCCESS),
     "listTasks.pageNum": number_range(1, routes.MAX_PAGE, default=1),
     "listTasks.pageSize": number_range(1, routes.MAX_PAGE_SIZE, default=routes.PAGE_SIZE),
-    "CreatedTask.task_status": one_of(set(STATUSES.values())),
-    "Task.task_status": one_of(set(STATUSES.values())),
-    "Element.status": one_of([STATUSES["succeeded"]]),
+    "CreatedTask.task_status": one_of(set(STATUS_OF_STATE.values())),
+    "Task.task_status": one_of(set(STATUS_OF_STATE.values())),
+    "Element.status": one_of([STATUS_OF_STATE["succeeded"]]),
     "Verdict": one_of(list(Verdict)),
     "Callback.trust": one_of(list(Verification)),
     "WholeCallback.trust": one_of(list(Verification)),

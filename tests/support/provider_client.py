@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from service.provider.remote.client import Provider
+from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ApiKey, KeyPair
-from service.provider.remote.outcomes import CreateAnswer, LookUpAnswer
+from service.provider.remote.outcomes import CreateOutcome, LookUpOutcome
 from tests.support.clock import Clock
 from tests.support.raw_servers import RawServer, Script, envelope_response, raw_server
 
@@ -30,20 +30,20 @@ async def provider_client(
     credentials: ApiKey | KeyPair = ApiKey("sk-secret"),  # noqa: B008 - frozen
     timeout: float = 30.0,  # noqa: ASYNC109 - the provider's own
     clock: Clock | None = None,
-) -> AsyncIterator[tuple[Provider, RawServer]]:
+) -> AsyncIterator[tuple[ProviderClient, RawServer]]:
     async with raw_server(answers) as server:
-        provider = Provider(server.url, credentials, timeout, clock or Clock(NOW))
+        provider = ProviderClient(server.url, credentials, timeout, clock or Clock(NOW))
         try:
             yield provider, server
         finally:
             await provider.aclose()
 
 
-async def create_answer(*answers: bytes | Script, **how: Any) -> CreateAnswer:  # noqa: ANN401
+async def create_answer(*answers: bytes | Script, **how: Any) -> CreateOutcome:  # noqa: ANN401
     async with provider_client(*answers, **how) as (provider, _):
         return await provider.create(CREATE_BODY)
 
 
-async def look_up_answer(*answers: bytes | Script, **how: Any) -> LookUpAnswer:  # noqa: ANN401
+async def look_up_answer(*answers: bytes | Script, **how: Any) -> LookUpOutcome:  # noqa: ANN401
     async with provider_client(*answers, **how) as (provider, _):
         return await provider.look_up("sub_01")

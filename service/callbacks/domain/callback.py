@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from service.kit.errors import Malformed, SignatureError
-from service.provider.domain.task_reports import Report
+from service.provider.domain.task_reports import TaskReport
 
 
 class Verification(StrEnum):
@@ -40,7 +40,7 @@ class Callback:
     subject_id: str | None  # the subject its address names; None: none, or the address is not ours
     body: bytes  # to be stored: a part of a long one that is refused and names no subject
     headers: Mapping[str, str]  # to be stored: no secret is among them
-    report: Report  # what the body says; EMPTY_REPORT if it was refused
+    report: TaskReport  # what the body says; EMPTY_REPORT if it was refused
     secrets_version: int | None  # of the webhook secrets it was verified with; None: not checked
     task_id: str | None = None  # the provider's task; None if it was refused
     status: str | None = None  # the provider's word for the task's status; likewise
@@ -55,4 +55,4 @@ class Callback:
         return self.refusal is not None or self.verification is Verification.NONE
 
 
-EMPTY_REPORT = Report("", None, None, "", "", None, None, None, None)  # of a refused callback
+EMPTY_REPORT = TaskReport("", None, None, "", "", None, None, None, None)  # of a refused callback

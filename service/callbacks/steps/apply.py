@@ -10,7 +10,7 @@ from service.callbacks.store.inbox import BatchContext, StoredCallback
 from service.kit.errors import CallsheetError
 from service.kit.timestamps import EPOCH
 from service.provider.domain.report_to_signal import status_update
-from service.provider.domain.task_reports import Report
+from service.provider.domain.task_reports import TaskReport
 from service.resources import Resources
 from service.subjects.domain.subject import Subject
 from service.subjects.steps.transition import TransitionResult, decide
@@ -155,7 +155,7 @@ class _Batch:
             return CallbackResult(Verdict.HINT, reason, poll=subject.id)
         return self._believe(subject, callback)
 
-    def _mismatch(self, subject: Subject, report: Report) -> str | None:
+    def _mismatch(self, subject: Subject, report: TaskReport) -> str | None:
         """What in the body is another's; None if nothing is."""
         if report.external_task_id not in {None, subject.id}:
             return "the body names another subject than the address"

@@ -12,7 +12,7 @@ from service.callbacks.domain.signature_schemes import PLAIN_HEADERS, Scheme
 from service.callbacks.domain.url_tokens import subject_id_of
 from service.kit.errors import Malformed, SignatureError
 from service.kit.text import clean_text
-from service.provider.domain.task_reports import Report, read_callback
+from service.provider.domain.task_reports import TaskReport, read_callback
 from service.resources import Resources
 
 MAX_STORED_HEADER = 500  # characters of one kept header, and of an address that is not ours
@@ -72,7 +72,7 @@ def _message_id(
     scheme: Scheme,
     keys: tuple[bytes, ...],
     raw: RawCallback,
-    early: Report | None,
+    early: TaskReport | None,
 ) -> str | None:
     """The message id, as verification.verify gives it; `early` is the report, if it is read before
     the signature is checked. A kept secret may be hashed under any SECRET_KEY that is known."""

@@ -9,7 +9,7 @@ from typing import cast
 
 from service.kit.errors import CallsheetError, Conflict, FieldError
 from service.kit.text import escape_unprintable
-from service.media.domain.references import by_url
+from service.media.domain.references import has_media_urls
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 
@@ -152,4 +152,4 @@ def pending_create(
         finished_at=None,
         warnings=[asdict(warning) for warning in request.warnings] or None,
     )
-    return PendingCreate(request, subject, has_media_urls=by_url(request.document))
+    return PendingCreate(request, subject, has_media_urls=has_media_urls(request.document))

@@ -142,7 +142,7 @@ def _inline_image(context: ValidationContext, at: str, text: str) -> str | None:
         rule = "must be an http or https URL, or an image in Base64"
         context.add_error(at, "image_not_base64", rule)
         return None
-    found = image_reader.read(data)
+    found = image_reader.inspect(data)
     if isinstance(found, defects.Defect):
         context.add_error(at, f"image_{found.code}", found.message)
         return None

@@ -151,7 +151,7 @@ async def _store_large_media(
     come to need them, they are dropped like those of subjects that have ended."""
     for inline in [create.request.inline for create in creates if create.request.has_large_media]:
         async with resources.database.transaction() as tx:
-            await inline_media.keep(tx, inline, now)
+            await inline_media.save(tx, inline, now)
 
 
 async def _answer_by_key(
@@ -232,10 +232,10 @@ async def _store_media(tx: Connection, added: Sequence[PendingCreate], now: date
         if not create.request.has_large_media:
             inline |= create.request.inline
     if inline:
-        await inline_media.keep(tx, inline, now)
+        await inline_media.save(tx, inline, now)
     needed = [(create.subject.id, hash_) for create in added for hash_ in create.request.inline]
     if needed:
-        await inline_media.need(tx, needed)
+        await inline_media.link(tx, needed)
 
 
 async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> int:

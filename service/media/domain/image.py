@@ -18,13 +18,13 @@ from service.media.domain.defects import Defect
 
 MAX_BYTES = 10_000_000  # rule P16; decimal, so that what passes here passes there
 MIN_SIDE = 300  # pixels; rule P16
-RATIO = (5, 2)  # long side to short side, at most; rule P16: 1:2.5 to 2.5:1, both included
+MAX_RATIO = (5, 2)  # long side to short side, at most; rule P16: 1:2.5 to 2.5:1, both included
 MAX_PIXELS = 178_956_970  # ours: where Pillow, the commonest decoder, refuses to decode
 MAX_PARTS = 50_000  # ours: segments or chunks; 10 MB in libpng's usual chunks are 1,221
 
-JPEG = b"\xff\xd8"
-PNG = b"\x89PNG\r\n\x1a\n"
-OTHERS = (  # name, offset, bytes: only so that the message can say what it is instead
+JPEG_SIGNATURE = b"\xff\xd8"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+FOREIGN_SIGNATURES = (  # name, offset, bytes: only so that the message can say what it is instead
     ("GIF", 0, b"GIF8"),
     ("WebP", 8, b"WEBP"),
     ("BMP", 0, b"BM"),
@@ -39,30 +39,36 @@ OTHERS = (  # name, offset, bytes: only so that the message can say what it is i
 # restart and FF FF fill; FF with anything else ends the scan.
 MARKER = re.compile(rb"\xff++([^\x00\xff])", re.DOTALL)
 SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: what all decoders take
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+DECODABLE_FRAMES = frozenset(
+    {0xC0, 0xC1, 0xC2}
+)  # baseline, extended, progressive: what all decoders take
 SOS, EOI = 0xDA, 0xD9
-FRAME = struct.Struct(">BHHB")  # section B.2.2: precision, lines, samples per line, components
-COMPONENT = 3  # bytes that follow for each
+FRAME_HEADER = struct.Struct(
+    ">BHHB"
+)  # section B.2.2: precision, lines, samples per line, components
+COMPONENT_BYTES = 3  # bytes that follow for each
 PRECISION = 8  # bits; 12 are taken by hardly any decoder
-COMPONENTS = frozenset({1, 3, 4})  # grey, colour, and the four of print
-BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and restarts: markers without a length
+COMPONENT_COUNTS = frozenset({1, 3, 4})  # grey, colour, and the four of print
+STANDALONE_MARKERS = frozenset(
+    {0x01, *range(0xD0, 0xD8)}
+)  # TEM and restarts: markers without a length
 
 ANCILLARY = 0x20  # in a chunk type's first letter; decoders fail on a bad CRC of the others
-CHUNK_EXTRA = 12  # bytes of a chunk besides its data: length, type, CRC
-IHDR = struct.Struct(">IIBBBBB")
+CHUNK_OVERHEAD = 12  # bytes of a chunk besides its data: length, type, CRC
+IHDR_LAYOUT = struct.Struct(">IIBBBBB")
 # PNG specification, third edition, section 11.3.6.1: it stands before the first IDAT, or is not
 # heeded; a picture of one frame is a still.
-ANIMATION = b"acTL"
-ACTL = struct.Struct(">II")  # frames, and how often they are played
-READ = frozenset({b"IHDR", ANIMATION})
+ANIMATION_CONTROL = b"acTL"
+ACTL_LAYOUT = struct.Struct(">II")  # frames, and how often they are played
+CHUNKS_READ = frozenset({b"IHDR", ANIMATION_CONTROL})
 # PNG specification, section 11.2.1: what a pixel has, by colour type, and the bits of each.
 CHANNELS = MappingProxyType({0: 1, 2: 3, 3: 1, 4: 2, 6: 4})
 PALETTE = 3
-DEPTHS = MappingProxyType(
+BIT_DEPTHS = MappingProxyType(
     {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 )
-MOST_DEFLATED = 1032  # to one; no deflate stream expands by more: 258 bytes from two bits
+MAX_DEFLATE_RATIO = 1032  # to one; no deflate stream expands by more: 258 bytes from two bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Image:
 
 TRUNCATED = Defect("truncated", "is cut short")
 DAMAGED = Defect("damaged", "is damaged: its parts do not fit together")
-CODING = Defect(
+UNSUPPORTED_CODING = Defect(
     "coding",
     "is a JPEG of a rare kind (arithmetic, lossless, hierarchical or of more than 8 bits); send a"
     " baseline or progressive one",
@@ -91,68 +97,71 @@ class InvalidImage(Exception):
         self.flaw = flaw
 
 
-def read(data: bytes) -> Image | Defect:
+def inspect(data: bytes) -> Image | Defect:
     """The image these bytes hold, or the first limit they break."""
     if len(data) > MAX_BYTES:
         return TOO_LARGE
     try:
-        if data.startswith(JPEG):
-            return _measured(_jpeg(data))
-        if data.startswith(PNG):
-            return _measured(_png(data))
+        if data.startswith(JPEG_SIGNATURE):
+            return _check_dimensions(_read_jpeg(data))
+        if data.startswith(PNG_SIGNATURE):
+            return _check_dimensions(_read_png(data))
     except InvalidImage as broken:
         return broken.flaw
-    return _other(data)
+    return _wrong_type(data)
 
 
-def _other(data: bytes) -> Defect:
-    if data and (JPEG.startswith(data) or PNG.startswith(data)):
+def _wrong_type(data: bytes) -> Defect:
+    if data and (JPEG_SIGNATURE.startswith(data) or PNG_SIGNATURE.startswith(data)):
         return TRUNCATED
-    names = (name for name, at, mark in OTHERS if data.startswith(mark, at))
+    names = (name for name, at, mark in FOREIGN_SIGNATURES if data.startswith(mark, at))
     what = next(names, "something else" if data else "empty")
     return Defect("wrong_type", f"must be a JPEG or PNG by content; this is {what}")
 
 
-def _measured(image: Image) -> Image | Defect:
+def _check_dimensions(image: Image) -> Image | Defect:
     short, long = sorted((image.width, image.height))
     size = f"is {image.width} x {image.height} pixels"
     if short < MIN_SIDE:
         return Defect("too_small", f"{size}; each side must have at least {MIN_SIDE}")
-    if long * RATIO[1] > short * RATIO[0]:
+    if long * MAX_RATIO[1] > short * MAX_RATIO[0]:
         return Defect("ratio", f"{size}; the aspect ratio must be between 1:2.5 and 2.5:1")
     if short * long > MAX_PIXELS:
         return Defect("too_many_pixels", f"{size}; at most {MAX_PIXELS:,} in all can be taken")
     return image
 
 
-def _jpeg(data: bytes) -> Image:
+def _read_jpeg(data: bytes) -> Image:
     """An embedded thumbnail lies within a segment, and further pictures behind the first one's end;
     so the one frame is the picture's."""
     frames: list[tuple[int, bytes]] = []
     scans = 0
     for marker, body in _segments(data):
-        if marker in SOF:
+        if marker in START_OF_FRAME:
             frames.append((marker, body))
         scans += marker == SOS
     if len(frames) != 1 or not scans:
         raise InvalidImage(DAMAGED)
-    return _framed(*frames[0])
+    return _read_frame_header(*frames[0])
 
 
-def _framed(marker: int, body: bytes) -> Image:
-    if len(body) < FRAME.size:
+def _read_frame_header(marker: int, body: bytes) -> Image:
+    if len(body) < FRAME_HEADER.size:
         raise InvalidImage(DAMAGED)
-    precision, height, width, components = FRAME.unpack_from(body)
-    if marker not in HUFFMAN or precision != PRECISION:
-        raise InvalidImage(CODING)
-    if components not in COMPONENTS or len(body) != FRAME.size + components * COMPONENT:
+    precision, height, width, components = FRAME_HEADER.unpack_from(body)
+    if marker not in DECODABLE_FRAMES or precision != PRECISION:
+        raise InvalidImage(UNSUPPORTED_CODING)
+    if (
+        components not in COMPONENT_COUNTS
+        or len(body) != FRAME_HEADER.size + components * COMPONENT_BYTES
+    ):
         raise InvalidImage(DAMAGED)
     return Image("jpeg", width, height)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Each marker and its segment's content, up to EOI, which must be there."""
-    at = len(JPEG)
+    at = len(JPEG_SIGNATURE)
     for _ in range(MAX_PARTS):
         found = MARKER.match(data, at)
         if found is None:
@@ -160,7 +169,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         marker, at = found[1][0], found.end()
         if marker == EOI:
             return
-        if marker in BARE:
+        if marker in STANDALONE_MARKERS:
             continue
         end = at + max(2, int.from_bytes(data[at : at + 2]))
         yield marker, data[at + 2 : end]
@@ -173,33 +182,37 @@ def _scan_end(data: bytes, at: int) -> int:
     return found.start() if found else len(data)
 
 
-def _png(data: bytes) -> Image:
+def _read_png(data: bytes) -> Image:
     header = b""
     lengths: dict[bytes, int] = {}
     for kind, body, length in _chunks(data):
         header = header or (body if kind == b"IHDR" else b"-")
-        if kind == ANIMATION and not lengths.keys() & {ANIMATION, b"IDAT"} and _moves(body):
+        if (
+            kind == ANIMATION_CONTROL
+            and not lengths.keys() & {ANIMATION_CONTROL, b"IDAT"}
+            and _has_several_frames(body)
+        ):
             raise InvalidImage(ANIMATED)
         lengths[kind] = lengths.get(kind, 0) + length
-    if len(header) != IHDR.size or b"IDAT" not in lengths:
+    if len(header) != IHDR_LAYOUT.size or b"IDAT" not in lengths:
         raise InvalidImage(DAMAGED)
-    return _headed(header, lengths)
+    return _read_ihdr(header, lengths)
 
 
-def _moves(control: bytes) -> bool:
+def _has_several_frames(control: bytes) -> bool:
     """Whether an `acTL` chunk with this content says that there are several frames."""
-    return len(control) == ACTL.size and ACTL.unpack(control)[0] > 1
+    return len(control) == ACTL_LAYOUT.size and ACTL_LAYOUT.unpack(control)[0] > 1
 
 
-def _headed(header: bytes, lengths: Mapping[bytes, int]) -> Image:
-    width, height, depth, colour, compression, filtering, interlace = IHDR.unpack(header)
-    known = depth in DEPTHS.get(colour, ()) and interlace in {0, 1}
+def _read_ihdr(header: bytes, lengths: Mapping[bytes, int]) -> Image:
+    width, height, depth, colour, compression, filtering, interlace = IHDR_LAYOUT.unpack(header)
+    known = depth in BIT_DEPTHS.get(colour, ()) and interlace in {0, 1}
     if not known or compression or filtering or (colour == PALETTE and b"PLTE" not in lengths):
         raise InvalidImage(DAMAGED)
     size = width * height
     if (
         size <= MAX_PIXELS
-        and lengths[b"IDAT"] * MOST_DEFLATED < size * depth * CHANNELS[colour] // 8
+        and lengths[b"IDAT"] * MAX_DEFLATE_RATIO < size * depth * CHANNELS[colour] // 8
     ):
         raise InvalidImage(TRUNCATED)  # so many cannot be in it
     return Image("png", width, height)
@@ -208,9 +221,9 @@ def _headed(header: bytes, lengths: Mapping[bytes, int]) -> Image:
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
     """Each chunk's type, for those in READ its data, and its length, up to IEND, which must be
     there."""
-    at = len(PNG)
+    at = len(PNG_SIGNATURE)
     for _ in range(MAX_PARTS):
-        end = at + CHUNK_EXTRA + int.from_bytes(data[at : at + 4])
+        end = at + CHUNK_OVERHEAD + int.from_bytes(data[at : at + 4])
         if end > len(data):
             raise InvalidImage(TRUNCATED)
         kind, crc = data[at + 4 : at + 8], int.from_bytes(data[end - 4 : end])
@@ -219,6 +232,10 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
             raise InvalidImage(DAMAGED)
         if kind == b"IEND":
             return
-        yield kind, data[at + 8 : end - 4] if kind in READ else b"", end - at - CHUNK_EXTRA
+        yield (
+            kind,
+            data[at + 8 : end - 4] if kind in CHUNKS_READ else b"",
+            end - at - CHUNK_OVERHEAD,
+        )
         at = end
     raise InvalidImage(DAMAGED)

@@ -14,17 +14,25 @@ from service.media.domain.defects import Defect
 # Ours. A box counts when it comes, and again when it is read: 8 s of 60 frames a second, with sound
 # and a fragment for each, have 14,000.
 MAX_BOXES = 50_000
-MAX_KEPT = 2_000_000  # ours: bytes of kept boxes together; 8 s of film have 0.3 MB at most
+MAX_KEPT_BYTES = 2_000_000  # ours: bytes of kept boxes together; 8 s of film have 0.3 MB at most
 
-HEAD = struct.Struct(">I4s")  # size and type; size 1: 64 bits of size follow, 0: to the file's end
-LARGE = struct.Struct(">I4sQ")
+BOX_HEADER = struct.Struct(
+    ">I4s"
+)  # size and type; size 1: 64 bits of size follow, 0: to the file's end
+LARGE_BOX_HEADER = struct.Struct(">I4sQ")
 
-FILE = b""  # what holds the outermost boxes, as the kind of a box
-Wanted = Mapping[bytes, frozenset[bytes]]  # by a box's kind, those of the boxes wanted within it
+FILE_LEVEL = b""  # what holds the outermost boxes, as the kind of a box
+BoxSelection = Mapping[
+    bytes, frozenset[bytes]
+]  # by a box's kind, those of the boxes wanted within it
 
-Layouts = tuple[struct.Struct, struct.Struct]  # of a full box's version 0 and of its version 1
-VERSION = struct.Struct(">B")  # ISO/IEC 14496-12, 4.2: begins a full box, then 3 bytes of flags
-COUNT = struct.Struct(">4xI")  # and often a count after these
+VersionedLayout = tuple[
+    struct.Struct, struct.Struct
+]  # of a full box's version 0 and of its version 1
+VERSION_FIELD = struct.Struct(
+    ">B"
+)  # ISO/IEC 14496-12, 4.2: begins a full box, then 3 bytes of flags
+ENTRY_COUNT = struct.Struct(">4xI")  # and often a count after these
 
 
 class InvalidMedia(Exception):
@@ -39,14 +47,14 @@ def damaged(why: str) -> InvalidMedia:
     return InvalidMedia(Defect("damaged", f"is damaged: {why}"))
 
 
-def layout(body: memoryview, layouts: Layouts) -> struct.Struct:
+def layout_of_version(body: memoryview, layouts: VersionedLayout) -> struct.Struct:
     """That of the full box's own version; struct.error if it is too short to say one."""
-    return layouts[VERSION.unpack_from(body) == (1,)]
+    return layouts[VERSION_FIELD.unpack_from(body) == (1,)]
 
 
-def versioned(body: memoryview, layouts: Layouts) -> tuple[Any, ...]:
+def unpack_versioned(body: memoryview, layouts: VersionedLayout) -> tuple[Any, ...]:
     """The fields of a full box by its version; struct.error if it is too short for them."""
-    return layout(body, layouts).unpack_from(body)
+    return layout_of_version(body, layouts).unpack_from(body)
 
 
 class BoxBudget:
@@ -63,13 +71,13 @@ class BoxBudget:
     def inside(self, data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         """Type and content of each box in a box. Zeros may follow: QuickTime ends lists so."""
         at = 0
-        while at + HEAD.size <= len(data):
+        while at + BOX_HEADER.size <= len(data):
             self.spend(1)
-            size, kind = HEAD.unpack_from(data, at)
-            head = HEAD
+            size, kind = BOX_HEADER.unpack_from(data, at)
+            head = BOX_HEADER
             if size == 1:
-                head = LARGE
-                size = LARGE.unpack_from(data, at)[2]
+                head = LARGE_BOX_HEADER
+                size = LARGE_BOX_HEADER.unpack_from(data, at)[2]
             if not head.size <= size <= len(data) - at:
                 break
             yield kind, data[at + head.size : at + size]
@@ -87,7 +95,7 @@ class Box:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenBox:
     """A box that has begun. `left` bytes of it are to come, None: as many as the file has.
 
     A `kept` one is kept as it is or, if it is `walked`, box by box; any other is skipped. Its
@@ -109,12 +117,12 @@ class BoxReader:
     it comes. Raises Broken if there are too many boxes, or too many bytes to be kept.
     """
 
-    def __init__(self, wanted: Wanted, tally: BoxBudget) -> None:
+    def __init__(self, wanted: BoxSelection, tally: BoxBudget) -> None:
         self._wanted, self._tally = wanted, tally
         self._head = bytearray()
-        self._open: list[_Open] = []
+        self._open: list[_OpenBox] = []
         self._kept = bytearray()
-        self._room = MAX_KEPT
+        self._room = MAX_KEPT_BYTES
         self._at = 0
         self.whole = 0
         """Where the last whole outermost box ends, in bytes from the file's start."""
@@ -159,9 +167,9 @@ class BoxReader:
                 box.left -= size
 
     def _head_size(self) -> int:
-        return LARGE.size if self._head.startswith(b"\0\0\0\1") else HEAD.size
+        return LARGE_BOX_HEADER.size if self._head.startswith(b"\0\0\0\1") else BOX_HEADER.size
 
-    def _begin(self, within: _Open | None, piece: memoryview) -> None:
+    def _begin(self, within: _OpenBox | None, piece: memoryview) -> None:
         """Take in some of a head, and open its box once it is whole."""
         self._head += piece
         if len(self._head) == self._head_size():
@@ -178,32 +186,34 @@ class BoxReader:
     def _told(self) -> tuple[bytes, int | None]:
         """What the head says: the kind, and how many bytes follow. None: as many as the file has;
         a negative number: it is none."""
-        size, kind = HEAD.unpack_from(self._head)
+        size, kind = BOX_HEADER.unpack_from(self._head)
         if size == 0:
             return kind, None
         if size == 1:
-            size = LARGE.unpack(self._head)[2]
+            size = LARGE_BOX_HEADER.unpack(self._head)[2]
         return kind, size - len(self._head)
 
-    def _outermost(self, kind: bytes, left: int | None) -> _Open:
+    def _outermost(self, kind: bytes, left: int | None) -> _OpenBox:
         if left is not None and left < 0:
             self.flaw = damaged("a box is smaller than its own header").flaw
-            return _Open(kind, None)
+            return _OpenBox(kind, None)
         self.end = self._at + (left or 0)
-        kept = kind in self._wanted[FILE]
-        return _Open(kind, left, kept, kept and kind in self._wanted)
+        kept = kind in self._wanted[FILE_LEVEL]
+        return _OpenBox(kind, left, kept, kept and kind in self._wanted)
 
-    def _enter(self, within: _Open, kind: bytes, left: int | None) -> None:
+    def _enter(self, within: _OpenBox, kind: bytes, left: int | None) -> None:
         if left is None or left < 0 or (within.left is not None and left > within.left):
             self._leave_be(within)
             return
         self._head.clear()
         kept = kind in self._wanted[within.kind]
         if kept:
-            self._keep(bytes(HEAD.size))  # its head, once its size is known
-        self._open.append(_Open(kind, left, kept, kept and kind in self._wanted, len(self._kept)))
+            self._keep(bytes(BOX_HEADER.size))  # its head, once its size is known
+        self._open.append(
+            _OpenBox(kind, left, kept, kept and kind in self._wanted, len(self._kept))
+        )
 
-    def _leave_be(self, within: _Open) -> None:
+    def _leave_be(self, within: _OpenBox) -> None:
         """What is left of it is no box; whoever reads it will see whether it may be there."""
         within.walked = False
         self._keep(self._head)
@@ -212,7 +222,7 @@ class BoxReader:
     def _keep(self, piece: memoryview | bytearray | bytes) -> None:
         self._room -= len(piece)
         if self._room < 0:
-            raise damaged(f"its headers take more than {MAX_KEPT:,} bytes")
+            raise damaged(f"its headers take more than {MAX_KEPT_BYTES:,} bytes")
         self._kept += piece
 
     def _closed(self) -> Iterator[Box]:
@@ -220,8 +230,8 @@ class BoxReader:
         while self._open and self._open[-1].left == 0:
             box = self._open.pop()
             if self._open and box.kept:
-                size = HEAD.size + len(self._kept) - box.start
-                HEAD.pack_into(self._kept, box.start - HEAD.size, size, box.kind)
+                size = BOX_HEADER.size + len(self._kept) - box.start
+                BOX_HEADER.pack_into(self._kept, box.start - BOX_HEADER.size, size, box.kind)
             elif not self._open:
                 self.whole = self._at
                 kept, self._kept = self._kept, bytearray()

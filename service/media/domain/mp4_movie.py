@@ -12,18 +12,18 @@ from types import MappingProxyType
 from typing import Any
 
 from service.media.domain.mp4_boxes import (
-    COUNT,
+    ENTRY_COUNT,
     BoxBudget,
-    Layouts,
-    Wanted,
+    BoxSelection,
+    VersionedLayout,
     damaged,
-    layout,
-    versioned,
+    layout_of_version,
+    unpack_versioned,
 )
 
 # The boxes that are read, by the kind of the only one that each is looked for in. What else a file
 # may carry there, as pictures and records of a camera or an editor, may be of any size.
-WANTED: Wanted = MappingProxyType(
+SELECTED_BOXES: BoxSelection = MappingProxyType(
     {
         b"moov": frozenset({b"mvhd", b"trak", b"mvex", b"cmov"}),
         b"mvex": frozenset({b"mehd", b"trex"}),
@@ -35,25 +35,34 @@ WANTED: Wanted = MappingProxyType(
     }
 )
 
-TIMES: Layouts = struct.Struct(">12xII"), struct.Struct(">20xIQ")  # 8.2.2 mvhd, 8.4.2 mdhd
-TRACK: Layouts = struct.Struct(">12xI24x9i"), struct.Struct(">20xI28x9i")  # 8.3.2 tkhd
-LENGTH: Layouts = struct.Struct(">4xI"), struct.Struct(">4xQ")  # 8.8.2 mehd, 8.8.12 tfdt
-EDIT: Layouts = struct.Struct(">Ii4x"), struct.Struct(">Qq4x")  # 8.6.6 elst
-UNKNOWN = frozenset({2**32 - 1, 2**64 - 1})  # 8.2.2: a duration that is not known
+TIMESCALE_AND_DURATION: VersionedLayout = (
+    struct.Struct(">12xII"),
+    struct.Struct(">20xIQ"),
+)  # 8.2.2 mvhd, 8.4.2 mdhd
+TRACK_ID_AND_MATRIX: VersionedLayout = (
+    struct.Struct(">12xI24x9i"),
+    struct.Struct(">20xI28x9i"),
+)  # 8.3.2 tkhd
+FRAGMENT_TIME: VersionedLayout = (
+    struct.Struct(">4xI"),
+    struct.Struct(">4xQ"),
+)  # 8.8.2 mehd, 8.8.12 tfdt
+EDIT_ENTRY: VersionedLayout = struct.Struct(">Ii4x"), struct.Struct(">Qq4x")  # 8.6.6 elst
+UNKNOWN_DURATIONS = frozenset({2**32 - 1, 2**64 - 1})  # 8.2.2: a duration that is not known
 
-SAMPLES = struct.Struct(">8xI")  # 8.7.3 stsz and stz2
-RUNS = struct.Struct(">II")  # 8.6.1.2 stts: samples, ticks of each
-OFFSETS = struct.Struct(">4xi")  # 8.6.1.3 ctts: samples, ticks from decoding to showing
-CHUNK, CHUNK_64 = struct.Struct(">I"), struct.Struct(">Q")  # 8.7.5 stco, co64
-ENTRY = struct.Struct(">24xHH")  # 12.1.3: width, height
-ENTRY_SIZE = 78  # what a visual sample entry holds before its own boxes
+SAMPLE_COUNT = struct.Struct(">8xI")  # 8.7.3 stsz and stz2
+STTS_ENTRY = struct.Struct(">II")  # 8.6.1.2 stts: samples, ticks of each
+CTTS_ENTRY = struct.Struct(">4xi")  # 8.6.1.3 ctts: samples, ticks from decoding to showing
+STCO_ENTRY, CO64_ENTRY = struct.Struct(">I"), struct.Struct(">Q")  # 8.7.5 stco, co64
+VISUAL_ENTRY_SIZE = struct.Struct(">24xHH")  # 12.1.3: width, height
+VISUAL_ENTRY_BYTES = 78  # what a visual sample entry holds before its own boxes
 PASP = struct.Struct(">II")  # 12.1.4: horizontal, vertical
 TREX = struct.Struct(">4xI4xI")  # 8.8.3: track, ticks of a sample
-EMPTY = -1  # the media time of an edit that shows nothing
+EMPTY_EDIT = -1  # the media time of an edit that shows nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class VisualSampleEntry:
     """The size of one kind of sample in pixels, and the shape of a pixel."""
 
     width: int
@@ -71,7 +80,7 @@ class Track:
     scale: int
     matrix: tuple[int, ...]
     edits: list[tuple[int, int]]
-    shapes: list[Shape]
+    shapes: list[VisualSampleEntry]
     samples: int
     ticks: int
     end: int
@@ -88,7 +97,7 @@ class Track:
             return Fraction(self.ticks, self.scale)
         both = 0  # in 1/(scale * movie_scale) s
         for length, start in self.edits:
-            if start != EMPTY:
+            if start != EMPTY_EDIT:
                 late = max(0, start - self.origin - self.offset)
                 rest = max(0, self.ticks - late) * movie_scale
                 both += min(length * self.scale, rest) if length else rest
@@ -130,8 +139,8 @@ def read_moov(tally: BoxBudget, data: memoryview) -> Movie:
         raise damaged("its header is compressed (cmov), which no longer is read")
     if b"mvhd" not in kinds:
         raise damaged("its header (moov) has no mvhd box")
-    scale, length = versioned(boxes[kinds.index(b"mvhd")][1], TIMES)
-    movie = Movie(_positive(scale), _known(length), fragmented=b"mvex" in kinds)
+    scale, length = unpack_versioned(boxes[kinds.index(b"mvhd")][1], TIMESCALE_AND_DURATION)
+    movie = Movie(_checked_timescale(scale), _known_duration(length), fragmented=b"mvex" in kinds)
     for kind, body in boxes:
         if kind == b"trak":
             _read_trak(tally, movie, body)
@@ -141,90 +150,95 @@ def read_moov(tally: BoxBudget, data: memoryview) -> Movie:
     return movie
 
 
-def _known(length: int) -> int:
-    return 0 if length in UNKNOWN else length
+def _known_duration(length: int) -> int:
+    return 0 if length in UNKNOWN_DURATIONS else length
 
 
-def _positive(scale: int) -> int:
+def _checked_timescale(scale: int) -> int:
     if scale == 0:
         raise damaged("it counts time in units of 1/0 s")
     return scale
 
 
-def _table(body: memoryview | None, entry: struct.Struct) -> Iterator[tuple[Any, ...]]:
+def _read_table(body: memoryview | None, entry: struct.Struct) -> Iterator[tuple[Any, ...]]:
     """The entries of a table, which must all be there; none if there is no table."""
     if body is None:
         return iter(())
-    (count,) = COUNT.unpack_from(body)
-    entries = body[COUNT.size : COUNT.size + count * entry.size]
+    (count,) = ENTRY_COUNT.unpack_from(body)
+    entries = body[ENTRY_COUNT.size : ENTRY_COUNT.size + count * entry.size]
     if len(entries) != count * entry.size:
         raise damaged("a table in it has fewer entries than it says")
     return entry.iter_unpack(entries)
 
 
-def _leaves(tally: BoxBudget, data: memoryview) -> dict[bytes, memoryview]:
+def _leaf_boxes(tally: BoxBudget, data: memoryview) -> dict[bytes, memoryview]:
     """The boxes below this one that hold no others, by kind; of several, the first."""
     found: dict[bytes, memoryview] = {}
     for kind, body in tally.inside(data):
-        found = (_leaves(tally, body) if kind in WANTED else {kind: body}) | found
+        found = (_leaf_boxes(tally, body) if kind in SELECTED_BOXES else {kind: body}) | found
     return found
 
 
 def _read_trak(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
-    boxes = _leaves(tally, data)
+    boxes = _leaf_boxes(tally, data)
     if not {b"tkhd", b"mdhd", b"hdlr"} <= boxes.keys():
         raise damaged("a track in it lacks a header")
-    number, *matrix = versioned(boxes[b"tkhd"], TRACK)
-    scale, length = versioned(boxes[b"mdhd"], TIMES)
+    number, *matrix = unpack_versioned(boxes[b"tkhd"], TRACK_ID_AND_MATRIX)
+    scale, length = unpack_versioned(boxes[b"mdhd"], TIMESCALE_AND_DURATION)
     handler = bytes(boxes[b"hdlr"][8:12])
-    length = _known(length)
-    ticks = sum(count * each for count, each in _table(boxes.get(b"stts"), RUNS))
-    (offset,) = next(_table(boxes.get(b"ctts"), OFFSETS), (0,))
+    length = _known_duration(length)
+    ticks = sum(count * each for count, each in _read_table(boxes.get(b"stts"), STTS_ENTRY))
+    (offset,) = next(_read_table(boxes.get(b"ctts"), CTTS_ENTRY), (0,))
     sizes = boxes.get(b"stsz") or boxes.get(b"stz2")
     shorter = length and not movie.fragmented  # of two claims the shorter, as decoders have it
     track = Track(
         handler=handler,
-        scale=_positive(scale),
+        scale=_checked_timescale(scale),
         matrix=tuple(matrix),
-        edits=list(_edits(tally, boxes.get(b"elst"))),
-        shapes=list(_shapes(tally, boxes.get(b"stsd"))) if handler == b"vide" else [],
-        samples=SAMPLES.unpack_from(sizes)[0] if sizes else 0,
+        edits=list(_read_elst(tally, boxes.get(b"elst"))),
+        shapes=list(_read_stsd(tally, boxes.get(b"stsd"))) if handler == b"vide" else [],
+        samples=SAMPLE_COUNT.unpack_from(sizes)[0] if sizes else 0,
         ticks=min(ticks, length) if shorter else ticks,
         end=max(ticks + offset, length),
         offset=offset,
-        reach=_reach(boxes),
+        reach=_last_chunk_offset(boxes),
     )
     if movie.tracks.setdefault(number, track) is not track:
         raise damaged("two tracks in it have the same number")
 
 
-def _reach(boxes: dict[bytes, memoryview]) -> int:
-    chunks = (_table(boxes.get(b"stco"), CHUNK), _table(boxes.get(b"co64"), CHUNK_64))
+def _last_chunk_offset(boxes: dict[bytes, memoryview]) -> int:
+    chunks = (
+        _read_table(boxes.get(b"stco"), STCO_ENTRY),
+        _read_table(boxes.get(b"co64"), CO64_ENTRY),
+    )
     return max((at for table in chunks for (at,) in table), default=0)
 
 
-def _edits(tally: BoxBudget, body: memoryview | None) -> Iterator[tuple[int, int]]:
-    for length, start in _table(body, layout(body, EDIT)) if body else ():
+def _read_elst(tally: BoxBudget, body: memoryview | None) -> Iterator[tuple[int, int]]:
+    for length, start in _read_table(body, layout_of_version(body, EDIT_ENTRY)) if body else ():
         tally.spend(1)
         yield length, start
 
 
-def _shapes(tally: BoxBudget, body: memoryview | None) -> Iterator[Shape]:
+def _read_stsd(tally: BoxBudget, body: memoryview | None) -> Iterator[VisualSampleEntry]:
     if body is None:
         return
-    for _, entry in tally.inside(body[COUNT.size :]):
-        width, height = ENTRY.unpack_from(entry)
+    for _, entry in tally.inside(body[ENTRY_COUNT.size :]):
+        width, height = VISUAL_ENTRY_SIZE.unpack_from(entry)
         pixel = (1, 1)
-        for kind, within in tally.inside(entry[ENTRY_SIZE:]):
+        for kind, within in tally.inside(entry[VISUAL_ENTRY_BYTES:]):
             if kind == b"pasp":
                 pixel = PASP.unpack_from(within)
-        yield Shape(width, height, pixel)
+        yield VisualSampleEntry(width, height, pixel)
 
 
 def _read_mvex(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
     for kind, body in tally.inside(data):
         if kind == b"mehd":
-            movie.claimed = max(movie.claimed, _known(versioned(body, LENGTH)[0]))
+            movie.claimed = max(
+                movie.claimed, _known_duration(unpack_versioned(body, FRAGMENT_TIME)[0])
+            )
         else:  # trex
             number, ticks = TREX.unpack_from(body)
             if number in movie.tracks:

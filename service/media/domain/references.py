@@ -7,8 +7,8 @@ from typing import Any, Literal
 from service.kit.errors import FieldError
 from service.media.domain.defects import Defect
 
-Kind = Literal["image", "video"]
-FRONTAL = "element_image_list/frontal_image"
+MediaKind = Literal["image", "video"]
+FRONTAL_IMAGE = "element_image_list/frontal_image"
 DUPLICATE = "duplicate"
 DUPLICATE_IMAGE = "duplicate_image"  # the code of an error or a warning for the caller
 
@@ -19,7 +19,7 @@ class MediaReference:
     SHA-256 (hex). `field` is its place: element_image_list/refer_images/0/image_url."""
 
     field: str
-    kind: Kind
+    kind: MediaKind
     url: str | None
     content: str | None
 
@@ -33,33 +33,33 @@ class MediaDefect:
     passing: bool = False
 
 
-def media_of(document: Mapping[str, Any]) -> Iterator[MediaReference]:
+def media_references(document: Mapping[str, Any]) -> Iterator[MediaReference]:
     """In the document's order, the frontal image first; of a document that keeps every rule."""
     images = document.get("element_image_list")
     if images:
-        yield _medium(FRONTAL, "image", images["frontal_image"])
+        yield _reference(FRONTAL_IMAGE, "image", images["frontal_image"])
         for index, one in enumerate(images["refer_images"]):
             at = f"element_image_list/refer_images/{index}/image_url"
-            yield _medium(at, "image", one["image_url"])
+            yield _reference(at, "image", one["image_url"])
     videos = document.get("element_video_list")
     if videos:
         for index, one in enumerate(videos["refer_videos"]):
             at = f"element_video_list/refer_videos/{index}/video_url"
-            yield _medium(at, "video", one["video_url"])
+            yield _reference(at, "video", one["video_url"])
 
 
-def by_url(document: Mapping[str, Any]) -> bool:
+def has_media_urls(document: Mapping[str, Any]) -> bool:
     """Whether there is anything to fetch."""
-    return any(one.url for one in media_of(document))
+    return any(one.url for one in media_references(document))
 
 
-def _medium(field: str, kind: Kind, value: str | Mapping[str, str]) -> MediaReference:
+def _reference(field: str, kind: MediaKind, value: str | Mapping[str, str]) -> MediaReference:
     if isinstance(value, str):
         return MediaReference(field, kind, value, None)
     return MediaReference(field, kind, None, value["media"])
 
 
-def error_of(found: Sequence[MediaDefect]) -> dict[str, object]:
+def media_error(found: Sequence[MediaDefect]) -> dict[str, object]:
     """The error of a subject whose media are bad: the code of the first that will stay so, and all
     that was found. No URL is named: it may hold a secret."""
     lasting_first = sorted(found, key=lambda one: one.passing)
@@ -69,7 +69,7 @@ def error_of(found: Sequence[MediaDefect]) -> dict[str, object]:
     }
 
 
-def compared(
+def compare_images(
     images: Sequence[tuple[MediaReference, str]],
 ) -> tuple[list[MediaDefect], list[FieldError]]:
     """What is wrong with images that have the content of the frontal one, from which the provider
@@ -83,8 +83,8 @@ def compared(
     for medium, content in images:
         name = medium.url or content
         like = first.setdefault(content, medium)
-        if like is not medium and like.field == FRONTAL:
-            found.append(MediaDefect(medium.field, duplicate_of(like.field)))
+        if like is not medium and like.field == FRONTAL_IMAGE:
+            found.append(MediaDefect(medium.field, duplicate_defect(like.field)))
         elif like is not medium and name not in named:
             message = f"{medium.field} has the same content as {like.field}"
             warnings.append(FieldError(f"/{medium.field}", DUPLICATE_IMAGE, message))
@@ -92,6 +92,6 @@ def compared(
     return found, warnings
 
 
-def duplicate_of(first: str) -> Defect:
+def duplicate_defect(first: str) -> Defect:
     """What is wrong with an image that has the content of the one in this field."""
     return Defect(DUPLICATE, f"must differ from {first}, and has the same content")

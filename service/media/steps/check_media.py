@@ -19,11 +19,11 @@ from service.kit.leases import Lease
 from service.media.domain.references import (
     MediaDefect,
     MediaReference,
-    compared,
-    error_of,
-    media_of,
+    compare_images,
+    media_error,
+    media_references,
 )
-from service.media.steps.fetch_and_inspect import see
+from service.media.steps.fetch_and_inspect import fetch_and_inspect
 from service.media.store import media_checks
 from service.media.store.media_checks import DueMediaCheck, MediaClaimLimits
 from service.resources import Resources, end_of_lease
@@ -33,7 +33,7 @@ from service.subjects.steps.transition import TransitionGuard, transition
 
 log = structlog.get_logger()
 
-TRIES_AFTER = (1.0, 5.0, 25.0)  # seconds from a try that did not reach them to the next; ours
+RETRY_DELAYS = (1.0, 5.0, 25.0)  # seconds from a try that did not reach them to the next; ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,15 @@ class MediaChecker:
         """Look at the media of one subject, and record what came of it."""
         account = claimed.due.account_id
         try:
-            await _looked(self._resources, claimed)
+            await _check(self._resources, claimed)
         finally:
             self._under_way[account] -= 1
             if not self._under_way[account]:
                 del self._under_way[account]
 
 
-async def _looked(resources: Resources, claimed: ClaimedMediaCheck) -> None:
-    look = _Look(resources, claimed)
+async def _check(resources: Resources, claimed: ClaimedMediaCheck) -> None:
+    look = _MediaCheck(resources, claimed)
     try:
         recorded = await look.made()
     except asyncio.CancelledError:  # the worker ends: the next one need not wait for the lease
@@ -105,7 +105,7 @@ async def _looked(resources: Resources, claimed: ClaimedMediaCheck) -> None:
 
 
 @dataclass(slots=True)
-class _Look:
+class _MediaCheck:
     """One look at one subject's media, and what it has shown so far; `images` are those of which
     the content is known, with its SHA-256."""
 
@@ -118,7 +118,7 @@ class _Look:
 
     async def made(self) -> str:
         """Look at all of them, and record it: good, bad, later, or late if it was ours no more."""
-        for medium in media_of(self.claimed.due.document):
+        for medium in media_references(self.claimed.due.document):
             if medium.content:
                 self.images.append((medium, medium.content))
             elif medium.url:
@@ -128,7 +128,7 @@ class _Look:
         return await self._recorded()
 
     async def _see(self, medium: MediaReference, url: str) -> None:
-        seen = await see(self.resources, medium.kind, url)
+        seen = await fetch_and_inspect(self.resources, medium.kind, url)
         self.fetched += 1
         self.size += seen.size
         if seen.flaw:
@@ -138,16 +138,16 @@ class _Look:
 
     async def _recorded(self) -> str:
         resources, due = self.resources, self.claimed.due
-        alike, warnings = compared(self.images)
+        alike, warnings = compare_images(self.images)
         self.found += alike
         if not self.found:
             return await self._good(warnings)
         passing = all(one.passing for one in self.found)
-        if passing and due.tries < len(TRIES_AFTER):
-            wait = jittered(TRIES_AFTER[due.tries], SPREAD, resources.random())
+        if passing and due.tries < len(RETRY_DELAYS):
+            wait = jittered(RETRY_DELAYS[due.tries], SPREAD, resources.random())
             at = resources.clock() + timedelta(seconds=wait)
             return "later" if await self.given_back(at, tried=True) else "late"
-        news = StatusUpdate(Signal.REFUSED, error=error_of(self.found))
+        news = StatusUpdate(Signal.REFUSED, error=media_error(self.found))
         outcome = await transition(
             resources, due.id, news, TransitionGuard(media_token=self.claimed.lease.token)
         )
@@ -168,7 +168,7 @@ class _Look:
         lease = self.claimed.lease
         if self.fetched:
             async with self.resources.database.autocommit() as tx:
-                if not await media_checks.holds(tx, lease.id, lease.token):
+                if not await media_checks.holds_lease(tx, lease.id, lease.token):
                     return False
         return lease.outlasts(self.resources.clock())
 

@@ -7,8 +7,8 @@ from io import BytesIO
 
 from service.media.domain import image, video
 from service.media.domain.defects import Defect
-from service.media.domain.references import Kind
-from service.media.remote.fetch import Unfetched
+from service.media.domain.references import MediaKind
+from service.media.remote.fetch import FetchFailure
 from service.resources import Resources
 
 
@@ -23,12 +23,12 @@ class Inspection:
     content: str | None = None
 
 
-async def see(resources: Resources, kind: Kind, url: str) -> Inspection:
+async def fetch_and_inspect(resources: Resources, kind: MediaKind, url: str) -> Inspection:
     """Fetch and judge it. Whatever is behind the URL, this returns in bounded time and memory."""
-    return await (_image(resources, url) if kind == "image" else _video(resources, url))
+    return await (_fetch_image(resources, url) if kind == "image" else _fetch_video(resources, url))
 
 
-async def _image(resources: Resources, url: str) -> Inspection:
+async def _fetch_image(resources: Resources, url: str) -> Inspection:
     """Judged whole: it is in memory once, as BytesIO gives its bytes away without a copy."""
     kept = BytesIO()
 
@@ -38,20 +38,20 @@ async def _image(resources: Resources, url: str) -> Inspection:
 
     seconds = resources.settings.media_timeout
     came = await resources.fetcher.fetch(url, feed, most=image.MAX_BYTES, seconds=seconds)
-    if isinstance(came, Unfetched):
-        return _unseen(came, kept.tell())
-    found, content = await asyncio.to_thread(_judged, kept.getvalue())
+    if isinstance(came, FetchFailure):
+        return _not_fetched(came, kept.tell())
+    found, content = await asyncio.to_thread(_inspect_image, kept.getvalue())
     return Inspection(came.size, found, content=content)
 
 
-def _judged(data: bytes) -> tuple[Defect | None, str | None]:
-    found = image.read(data)
+def _inspect_image(data: bytes) -> tuple[Defect | None, str | None]:
+    found = image.inspect(data)
     if isinstance(found, Defect):
         return found, None
     return None, hashlib.sha256(data).hexdigest()
 
 
-async def _video(resources: Resources, url: str) -> Inspection:
+async def _fetch_video(resources: Resources, url: str) -> Inspection:
     """Judged piece by piece, in a thread: a hostile file may make work of each."""
     reader = video.VideoInspector()
     fed = 0
@@ -64,11 +64,11 @@ async def _video(resources: Resources, url: str) -> Inspection:
 
     seconds = resources.settings.media_timeout
     came = await resources.fetcher.fetch(url, feed, most=video.MAX_BYTES, seconds=seconds)
-    if isinstance(came, Unfetched):
-        return _unseen(came, fed)
+    if isinstance(came, FetchFailure):
+        return _not_fetched(came, fed)
     found = await asyncio.to_thread(reader.finish)
     return Inspection(came.size, found if isinstance(found, Defect) else None)
 
 
-def _unseen(came: Unfetched, size: int) -> Inspection:
+def _not_fetched(came: FetchFailure, size: int) -> Inspection:
     return Inspection(size, Defect(came.code, came.message), came.passing)

@@ -81,18 +81,18 @@ _CLAIM = text("""
     WHERE id IN (SELECT id FROM locked)
     RETURNING id, account_id, document, media_check_attempts
 """)
-_HOLDS = text("""
+_HOLDS_LEASE = text("""
     SELECT 1 FROM subjects
     WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
 """)
-_FINISH = text("""
+_COMPLETE = text("""
     UPDATE subjects SET media_check_at = NULL, media_lease_token = NULL, warnings = nullif(
         coalesce(warnings, '[]') || CAST(CAST(:warnings AS text) AS jsonb), '[]'
     )
     WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
     RETURNING id
 """)
-_AGAIN = text("""
+_RELEASE = text("""
     UPDATE subjects SET media_check_at = :at, media_lease_token = NULL,
         media_check_attempts = media_check_attempts + :tries
     WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
@@ -117,10 +117,10 @@ async def claim(
     return [DueMediaCheck(*row) for row in await tx.execute(_CLAIM, values)]
 
 
-async def holds(tx: Connection, subject_id: str, token: str) -> bool:
+async def holds_lease(tx: Connection, subject_id: str, token: str) -> bool:
     """Whether it is still looked at under this token: nobody else has it, and it is queued. That
     stays so for a caller that has the subject's lock."""
-    return await tx.first(_HOLDS, {"id": subject_id, "token": token}) is not None
+    return await tx.first(_HOLDS_LEASE, {"id": subject_id, "token": token}) is not None
 
 
 async def complete(
@@ -133,7 +133,7 @@ async def complete(
         "token": token,
         "warnings": encode_rows([asdict(warning) for warning in warnings]),
     }
-    return await tx.first(_FINISH, values) is not None
+    return await tx.first(_COMPLETE, values) is not None
 
 
 async def release(
@@ -142,4 +142,4 @@ async def release(
     """Let go of it, to be looked at from `at` on; `tried` says whether this look counts as a try.
     Whether it was still looked at under this token; if not, nothing is written."""
     values = {"id": subject_id, "token": token, "at": at, "tries": int(tried)}
-    return await tx.first(_AGAIN, values) is not None
+    return await tx.first(_RELEASE, values) is not None

@@ -33,8 +33,8 @@ async def prune(resources: Resources) -> None:
     callbacks."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        await inline_media.release(tx)
-        await inline_media.drop_unused(tx, now - MEDIA_GRACE)
+        await inline_media.unlink_finished(tx)
+        await inline_media.delete_unused(tx, now - MEDIA_GRACE)
         await idempotency.prune(tx, now - KEY_TTL)
         await previous_signing_keys.prune(tx, now)
     kept_since = now - timedelta(days=resources.settings.retention_callbacks_days)

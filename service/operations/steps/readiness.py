@@ -7,7 +7,7 @@ import structlog
 
 from service.accounts.store import api_keys
 from service.kit.errors import TABLES_MISSING, Unavailable
-from service.provider.steps.unreadable_answers import trouble
+from service.provider.steps.unreadable_answers import degraded_reason
 from service.provider.store import unreadable_answers
 from service.resources import Resources
 from service.submission.store import provider_state
@@ -51,7 +51,7 @@ async def _postgres(resources: Resources) -> tuple[str, str]:
             id_ = resources.new_id("rdy")
             await api_keys.ensure_account(tx, account_id=id_, name=id_, now=resources.clock())
             state = await provider_state.read(tx)
-            garbled = trouble(await unreadable_answers.read(tx), resources.clock())
+            garbled = degraded_reason(await unreadable_answers.read_count(tx), resources.clock())
     except Unavailable as error:
         return TABLES_MISSING if str(error) == TABLES_MISSING else failing, stopped
     except Exception:

@@ -41,7 +41,7 @@ class Model:
     subjects_per_request: PerRequest
 
 
-NONE = PerRequest(0, (), "takes no subjects")
+NO_SUBJECTS = PerRequest(0, (), "takes no subjects")
 MODELS = (
     Model(
         model="kling-video-o1",
@@ -89,23 +89,33 @@ MODELS = (
         ),
     ),
     Model(
-        "kling-v3-turbo", (), image_subject=False, video_subject=False, subjects_per_request=NONE
+        "kling-v3-turbo",
+        (),
+        image_subject=False,
+        video_subject=False,
+        subjects_per_request=NO_SUBJECTS,
     ),
-    Model("kling-v2-6", (), image_subject=False, video_subject=False, subjects_per_request=NONE),
     Model(
-        "kling-v2-5-turbo", (), image_subject=False, video_subject=False, subjects_per_request=NONE
+        "kling-v2-6", (), image_subject=False, video_subject=False, subjects_per_request=NO_SUBJECTS
+    ),
+    Model(
+        "kling-v2-5-turbo",
+        (),
+        image_subject=False,
+        video_subject=False,
+        subjects_per_request=NO_SUBJECTS,
     ),
 )
 
 
-def _names(models: Iterable[Model]) -> tuple[str, ...]:
+def _model_names(models: Iterable[Model]) -> tuple[str, ...]:
     return tuple(name for one in models for name in (one.model, *one.aliases))
 
 
 # By reference_type: every name of every model that takes such a subject.
-USABLE_WITH: Mapping[str, tuple[str, ...]] = MappingProxyType(
+MODELS_BY_REFERENCE_TYPE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        IMAGE: _names(one for one in MODELS if one.image_subject),
-        VIDEO: _names(one for one in MODELS if one.video_subject),
+        IMAGE: _model_names(one for one in MODELS if one.image_subject),
+        VIDEO: _model_names(one for one in MODELS if one.video_subject),
     }
 )

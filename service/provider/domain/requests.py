@@ -20,7 +20,7 @@ def create_body(
     the document names by its hash.
     """
     ours = {"external_task_id": external_task_id, "callback_url": callback_url}
-    return {name: _sent(value, inline) for name, value in document.items()} | ours
+    return {name: _with_base64(value, inline) for name, value in document.items()} | ours
 
 
 def has_inline(document: object) -> bool:
@@ -36,13 +36,13 @@ def has_inline(document: object) -> bool:
             return False
 
 
-def _sent(value: object, inline: Mapping[str, bytes]) -> object:
+def _with_base64(value: object, inline: Mapping[str, bytes]) -> object:
     match value:
         case {"media": str(key)}:
             return base64.b64encode(inline[key]).decode()
         case dict():
-            return {name: _sent(member, inline) for name, member in value.items()}
+            return {name: _with_base64(member, inline) for name, member in value.items()}
         case list():
-            return [_sent(entry, inline) for entry in value]
+            return [_with_base64(entry, inline) for entry in value]
         case _:
             return value

@@ -14,13 +14,13 @@ from typing import Any
 import orjson
 
 from service.kit.timestamps import to_milliseconds
-from service.provider.domain.results import images, videos
+from service.provider.domain.results import read_image_list, read_video_list
 from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
 from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 
-DIGITS = re.compile(r"[1-9][0-9]*")
-STATUSES = MappingProxyType(  # how our states read there
+DECIMAL = re.compile(r"[1-9][0-9]*")
+STATUS_OF_STATE = MappingProxyType(  # how our states read there
     {
         "queued": "submitted",
         "submitting": "submitted",
@@ -55,7 +55,7 @@ def _record(
     canceled = shown["state"] == "canceled"
     record: dict[str, Any] = {
         "task_id": shown["id"],
-        "task_status": STATUSES[shown["state"]],
+        "task_status": STATUS_OF_STATE[shown["state"]],
         "task_status_msg": "canceled" if canceled else (shown["error"] or {}).get("message", ""),
         "task_info": {"external_task_id": shown["external_task_id"] or ""},
         "created_at": to_milliseconds(created_at),
@@ -71,7 +71,7 @@ def _record(
 def _element(shown: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
     id_ = made["element_id"]
     element = {
-        "element_id": orjson.Fragment(id_) if DIGITS.fullmatch(id_) else id_,
+        "element_id": orjson.Fragment(id_) if DECIMAL.fullmatch(id_) else id_,
         "element_name": shown["element_name"],
         "element_description": shown["element_description"],
         "reference_type": shown["reference_type"],
@@ -91,5 +91,5 @@ def _media(subject: Subject | None) -> dict[str, Any]:
     made, given = ({}, {}) if subject is None else (subject.result or {}, subject.document)
     return {
         name: read(made.get(name)) or read(given.get(name)) or None
-        for name, read in ((IMAGE_LIST, images), (VIDEO_LIST, videos))
+        for name, read in ((IMAGE_LIST, read_image_list), (VIDEO_LIST, read_video_list))
     }

@@ -17,10 +17,10 @@ from service.kit.errors import Malformed
 from service.kit.text import clean_text
 from service.kit.timestamps import from_milliseconds
 from service.provider.domain import results
-from service.provider.domain.results import identifier, mapping
+from service.provider.domain.results import as_mapping, read_id
 
 
-class Status(StrEnum):
+class TaskStatus(StrEnum):
     """What the provider may say of a task (rule P30)."""
 
     SUBMITTED = "submitted"
@@ -29,19 +29,19 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-WORDS = MappingProxyType(
+STATUS_WORDS = MappingProxyType(
     {
-        "submitted": Status.SUBMITTED,
-        "processing": Status.PROCESSING,
-        "succeed": Status.SUCCEEDED,  # the older spelling
-        "succeeded": Status.SUCCEEDED,  # the newer
-        "failed": Status.FAILED,
+        "submitted": TaskStatus.SUBMITTED,
+        "processing": TaskStatus.PROCESSING,
+        "succeed": TaskStatus.SUCCEEDED,  # the older spelling
+        "succeeded": TaskStatus.SUCCEEDED,  # the newer
+        "failed": TaskStatus.FAILED,
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TaskReport:
     """What the provider says of one task; times are of its own clock.
 
     `status` is None for a `word` we do not know: it is parked, never guessed. `result` is there
@@ -50,7 +50,7 @@ class Report:
 
     provider_task_id: str
     external_task_id: str | None
-    status: Status | None
+    status: TaskStatus | None
     word: str
     message: str
     created_at: datetime | None
@@ -72,7 +72,7 @@ LEGACY = _FieldNames("task_id", "task_status", "task_status_msg", "created_at", 
 CURRENT = _FieldNames("id", "status", "message", "create_time", "update_time")
 
 
-def parse(raw: bytes) -> dict[str, object]:
+def parse_json_object(raw: bytes) -> dict[str, object]:
     """A JSON object in which integers keep every digit; Malformed for anything else. One byte order
     mark before it is passed over (RFC 8259, section 8.1)."""
     try:
@@ -84,7 +84,7 @@ def parse(raw: bytes) -> dict[str, object]:
     return value
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Two values under one name leave open which is meant: that is not guessed either."""
     members = dict(pairs)
     if len(members) < len(pairs):
@@ -92,40 +92,40 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _refuse(constant: str) -> object:
+def _reject_constant(constant: str) -> object:
     raise ValueError(constant)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_reject_constant)
 
 
-def read_callback(raw: bytes) -> Report:
+def read_callback(raw: bytes) -> TaskReport:
     """The report in a callback's body: the bare task record, in either shape."""
-    return read_record(parse(raw))
+    return read_task_record(parse_json_object(raw))
 
 
-def read_record(data: Mapping[str, object]) -> Report:
+def read_task_record(data: Mapping[str, object]) -> TaskReport:
     """The report in a task record: a callback's, or the `data` of an envelope."""
     older = "task_id" in data
     if older == ("id" in data):
         raise Malformed("a task is named by task_id or by id: one of them, not both")
     keys = LEGACY if older else CURRENT
-    task_id, word = identifier(data[keys.task_id]), data.get(keys.status)
+    task_id, word = read_id(data[keys.task_id]), data.get(keys.status)
     if task_id is None:
         raise Malformed(f"{keys.task_id} is not an id")
     if not isinstance(word, str):
         raise Malformed(f"{keys.status} is not a word")
-    status = WORDS.get(word)
-    info = mapping(data.get("task_info"))
+    status = STATUS_WORDS.get(word)
+    info = as_mapping(data.get("task_info"))
     external = info.get("external_task_id") if older else data.get("external_id")
-    return Report(
+    return TaskReport(
         provider_task_id=task_id,
-        external_task_id=identifier(external),
+        external_task_id=read_id(external),
         status=status,
         word=clean_text(word),
         message=clean_text(data.get(keys.message)),
         created_at=from_milliseconds(data.get(keys.created_at)),
         updated_at=from_milliseconds(data.get(keys.updated_at)),
-        result=results.read(data) if status is Status.SUCCEEDED else None,
-        final_unit_deduction=results.deduction(data),
+        result=results.read_result(data) if status is TaskStatus.SUCCEEDED else None,
+        final_unit_deduction=results.read_deduction(data),
     )

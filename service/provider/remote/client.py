@@ -20,34 +20,36 @@ from service.kit.network.exact_urls import exact_url
 from service.kit.text import clean_text
 from service.kit.timestamps import parse_retry_after
 from service.provider.domain.requests import PATH
-from service.provider.domain.task_reports import Report, parse, read_record
-from service.provider.remote.credentials import ApiKey, KeyPair, Token
-from service.provider.remote.lenient_parsing import beginning, read_code, unpacked
+from service.provider.domain.task_reports import TaskReport, parse_json_object, read_task_record
+from service.provider.remote.credentials import ApiKey, BearerToken, KeyPair
+from service.provider.remote.lenient_parsing import decompress, log_excerpt, read_code
 from service.provider.remote.outcomes import (
     Accepted,
     AlreadyExists,
     CodeAction,
-    CreateAnswer,
-    LookUpAnswer,
+    CreateOutcome,
+    LookUpOutcome,
     OutcomeUnknown,
     ProviderStopped,
     Refused,
     RetryLater,
     TaskFound,
     TaskNotFound,
-    Unreadable,
-    move,
+    UnreadableResponse,
+    action_for_code,
 )
 
-MAX_ANSWER = 1_000_000  # bytes, as it came and unpacked
+MAX_RESPONSE_BYTES = 1_000_000  # bytes, as it came and unpacked
 MAX_CONNECTIONS = 64
-MAX_CONNECT = 5.0  # seconds to connect, and never more than half of the whole time
-KEPT_ALIVE = 3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
-MAX_RETRY_AFTER = 300.0  # seconds
-PARALLEL = 1303
-PARALLEL_WAIT = 1.0  # seconds, at least; rule P56
-PARAMETERS = 1201
-TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: rule P47
+MAX_CONNECT_SECONDS = 5.0  # seconds to connect, and never more than half of the whole time
+KEEPALIVE_SECONDS = (
+    3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
+)
+MAX_RETRY_AFTER_SECONDS = 300.0  # seconds
+PARALLEL_LIMIT_CODE = 1303
+MIN_PARALLEL_LIMIT_WAIT = 1.0  # seconds, at least; rule P56
+INVALID_PARAMETERS_CODE = 1201
+EXPIRED_TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: rule P47
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class _Envelope:
     content: bytes
 
 
-class Provider:
+class ProviderClient:
     """Calls the provider at `url`. `timeout` is in seconds and bounds a whole call.
 
     `clock` gives the aware time of now, for tokens and for a Retry-After that is a date.
@@ -76,7 +78,7 @@ class Provider:
         clock: Callable[[], datetime],
     ) -> None:
         self._url = url.rstrip("/") + PATH
-        self._token = Token(credentials, clock)
+        self._token = BearerToken(credentials, clock)
         self._clock = clock
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
@@ -89,9 +91,11 @@ class Provider:
     def _client(self) -> aiohttp.ClientSession:
         """Made at the first call: aiohttp wants a running loop."""
         if self._session is None:
-            connect = min(MAX_CONNECT, self._timeout / 2)
+            connect = min(MAX_CONNECT_SECONDS, self._timeout / 2)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEPT_ALIVE),
+                connector=aiohttp.TCPConnector(
+                    limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect),
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -101,29 +105,29 @@ class Provider:
             )
         return self._session
 
-    async def create(self, body: Mapping[str, object]) -> CreateAnswer:
+    async def create(self, body: Mapping[str, object]) -> CreateOutcome:
         """Post a task. Never sent twice by itself, except after a refused token."""
         answer = await self._ask("POST", self._url, orjson.dumps(dict(body)))
         if not isinstance(answer, _Envelope):
             return answer
         if answer.code == 0:
             report = self._report(answer, body.get("external_task_id"))
-            return Accepted(report) if isinstance(report, Report) else report
-        if answer.code == PARAMETERS and "already exists" in answer.message.casefold():
+            return Accepted(report) if isinstance(report, TaskReport) else report
+        if answer.code == INVALID_PARAMETERS_CODE and "already exists" in answer.message.casefold():
             return AlreadyExists(answer.message)
-        return _declined(answer) or Refused(answer.code, answer.message)
+        return _outcome_of_code(answer) or Refused(answer.code, answer.message)
 
-    async def look_up(self, task_id: str) -> LookUpAnswer:
+    async def look_up(self, task_id: str) -> LookUpOutcome:
         """Ask for one task by the provider's id or by ours."""
         answer = await self._ask("GET", f"{self._url}/{quote(task_id, safe='')}")
         if not isinstance(answer, _Envelope):
             return answer
         if answer.code == 0:
             report = self._report(answer, task_id)
-            return TaskFound(report) if isinstance(report, Report) else report
-        if answer.code == PARAMETERS and "not found" in answer.message.casefold():
+            return TaskFound(report) if isinstance(report, TaskReport) else report
+        if answer.code == INVALID_PARAMETERS_CODE and "not found" in answer.message.casefold():
             return TaskNotFound(answer.message)
-        return _declined(answer) or _doubt(answer)
+        return _outcome_of_code(answer) or _unknown_outcome(answer)
 
     async def _ask(
         self, method: str, url: str, content: bytes | None = None
@@ -133,7 +137,7 @@ class Provider:
             async with asyncio.timeout(self._timeout):
                 token = self._token.value()
                 answer = await self._exchange(method, url, content, token)
-                if isinstance(answer, _Envelope) and answer.code in TOKEN_CODES:
+                if isinstance(answer, _Envelope) and answer.code in EXPIRED_TOKEN_CODES:
                     fresh = self._token.renewed(token)
                     if fresh is not None:
                         answer = await self._exchange(method, url, content, fresh)
@@ -156,7 +160,7 @@ class Provider:
             reason = f"the provider could not be reached ({type(error).__name__})"
             return RetryLater(None, reason, 0.0, parallel=False)
         except aiohttp.ClientResponseError:
-            return Unreadable("an answer nobody can read: it is not HTTP", "")
+            return UnreadableResponse("an answer nobody can read: it is not HTTP", "")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Its text stays out: it may repeat what was sent, secrets included.
             return OutcomeUnknown(f"the connection broke ({type(error).__name__})")
@@ -165,28 +169,28 @@ class Provider:
         raw = bytearray()
         async for piece in response.content.iter_any():
             raw += piece
-            if len(raw) > MAX_ANSWER:
+            if len(raw) > MAX_RESPONSE_BYTES:
                 break
         content, coding = bytes(raw), response.headers.get("content-encoding", "")
         try:
-            content = unpacked(content, coding, MAX_ANSWER)
-            answer = parse(content)
+            content = decompress(content, coding, MAX_RESPONSE_BYTES)
+            answer = parse_json_object(content)
             code = read_code(answer.get("code"))
         except Malformed as error:
             reason = f"an answer nobody can read (HTTP {response.status}): {error}"
-            return Unreadable(reason, self._beginning(content))
+            return UnreadableResponse(reason, self._beginning(content))
         asked = parse_retry_after(response.headers.get("retry-after"), self._clock())
-        wait = min(asked or 0.0, MAX_RETRY_AFTER)
+        wait = min(asked or 0.0, MAX_RETRY_AFTER_SECONDS)
         message, data = clean_text(answer.get("message")), answer.get("data")
         return _Envelope(code, message, data, wait, content)
 
-    def _report(self, answer: _Envelope, asked: object) -> Report | OutcomeUnknown:
+    def _report(self, answer: _Envelope, asked: object) -> TaskReport | OutcomeUnknown:
         """The report on the task that was asked for; Unknown if it is none, or on another."""
         try:
-            report = read_record(answer.data if isinstance(answer.data, dict) else {})
+            report = read_task_record(answer.data if isinstance(answer.data, dict) else {})
         except Malformed as error:
             reason = f"success, but with a record nobody can read: {error}"
-            return Unreadable(reason, self._beginning(answer.content))
+            return UnreadableResponse(reason, self._beginning(answer.content))
         if report.external_task_id is None or asked in (
             report.external_task_id,
             report.provider_task_id,
@@ -195,26 +199,26 @@ class Provider:
         return OutcomeUnknown("success, but on another task than was asked for", was_read=True)
 
     def _beginning(self, content: bytes) -> str:
-        return beginning(self._token.concealed(content.decode(errors="replace")))
+        return log_excerpt(self._token.concealed(content.decode(errors="replace")))
 
 
-def _declined(answer: _Envelope) -> RetryLater | ProviderStopped | OutcomeUnknown | None:
+def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | OutcomeUnknown | None:
     """What a code other than 0 means whatever was asked; None for a refusal."""
-    asked_for = move(answer.code)
+    asked_for = action_for_code(answer.code)
     match asked_for:
         case CodeAction.STOP:
             return ProviderStopped(answer.code, answer.message)
         case CodeAction.DEFER:
-            parallel = answer.code == PARALLEL
-            wait = max(answer.retry_after, PARALLEL_WAIT if parallel else 0.0)
+            parallel = answer.code == PARALLEL_LIMIT_CODE
+            wait = max(answer.retry_after, MIN_PARALLEL_LIMIT_WAIT if parallel else 0.0)
             return RetryLater(answer.code, answer.message, wait, parallel)
         case CodeAction.DOUBT:
-            return _doubt(answer)
+            return _unknown_outcome(answer)
         case CodeAction.REFUSE:
             return None
         case _:
             assert_never(asked_for)
 
 
-def _doubt(answer: _Envelope) -> OutcomeUnknown:
+def _unknown_outcome(answer: _Envelope) -> OutcomeUnknown:
     return OutcomeUnknown(f"the provider answered {answer.code}: {answer.message}", was_read=True)

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from service.kit.text import encode_base64url
 
-LIFE = 1800  # seconds; rule P41
-LEEWAY = 5  # seconds that a token is valid before now; rule P41
-MARGIN = 300  # seconds: a token this close to its end is not used any more
+TOKEN_LIFETIME = 1800  # seconds; rule P41
+NOT_BEFORE_LEEWAY = 5  # seconds that a token is valid before now; rule P41
+RENEWAL_MARGIN = 300  # seconds: a token this close to its end is not used any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ApiKey:
     key: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _check("an API key", self.key)
+        _check_header_safe("an API key", self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,18 @@ class KeyPair:
     secret_key: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _check("an access key", self.access_key)
-        _check("a secret key", self.secret_key)
+        _check_header_safe("an access key", self.access_key)
+        _check_header_safe("a secret key", self.secret_key)
 
 
-def _check(name: str, value: str) -> None:
+def _check_header_safe(name: str, value: str) -> None:
     """Nothing that would break a header, and then stand in the error about it."""
     if not (value.isascii() and value.isprintable() and value and " " not in value):
         msg = f"{name} is visible ASCII characters"
         raise ValueError(msg)
 
 
-class Token:
+class BearerToken:
     """What goes behind `Bearer`: the key itself, or a JWT that is minted anew before its end."""
 
     def __init__(self, credentials: ApiKey | KeyPair, clock: Callable[[], datetime]) -> None:
@@ -61,8 +61,8 @@ class Token:
             return self._credentials.key
         now = self._clock().timestamp()
         if now >= self._until:
-            self._value = minted(self._credentials, int(now))
-            self._until = now + LIFE - MARGIN
+            self._value = mint_jwt(self._credentials, int(now))
+            self._until = now + TOKEN_LIFETIME - RENEWAL_MARGIN
         return self._value
 
     def concealed(self, text: str) -> str:
@@ -88,14 +88,16 @@ class Token:
         return self.value()
 
 
-def minted(pair: KeyPair, now: int) -> str:
+def mint_jwt(pair: KeyPair, now: int) -> str:
     """A JWT (RFC 7519), HS256; `now` in Unix seconds."""
-    header = _part({"alg": "HS256", "typ": "JWT"})
-    claims = _part({"iss": pair.access_key, "exp": now + LIFE, "nbf": now - LEEWAY})
+    header = _encode_part({"alg": "HS256", "typ": "JWT"})
+    claims = _encode_part(
+        {"iss": pair.access_key, "exp": now + TOKEN_LIFETIME, "nbf": now - NOT_BEFORE_LEEWAY}
+    )
     signed = f"{header}.{claims}"
     mac = hmac.digest(pair.secret_key.encode(), signed.encode(), hashlib.sha256)
     return f"{signed}.{encode_base64url(mac)}"
 
 
-def _part(members: Mapping[str, object]) -> str:
+def _encode_part(members: Mapping[str, object]) -> str:
     return encode_base64url(json.dumps(members, separators=(",", ":")).encode())

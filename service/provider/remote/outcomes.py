@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
 
-from service.provider.domain.task_reports import Report
+from service.provider.domain.task_reports import TaskReport
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The provider has the task."""
 
-    report: Report
+    report: TaskReport
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFound:
     """The provider has the task, and says this of it."""
 
-    report: Report
+    report: TaskReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ class OutcomeUnknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable(OutcomeUnknown):
+class UnreadableResponse(OutcomeUnknown):
     """An answer came, but nobody can read it. `beginning` is the first of it, fit for a log."""
 
     beginning: str
 
 
-CreateAnswer = Accepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
-LookUpAnswer = TaskFound | TaskNotFound | RetryLater | ProviderStopped | OutcomeUnknown
+CreateOutcome = Accepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
+LookUpOutcome = TaskFound | TaskNotFound | RetryLater | ProviderStopped | OutcomeUnknown
 
 
 class CodeAction(Enum):
@@ -121,7 +121,7 @@ CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
         5002: CodeAction.DOUBT,
     }
 )
-CLASSES = MappingProxyType(  # a code not yet known, by its first two digits: rule P61
+CODE_CLASS_ACTIONS = MappingProxyType(  # a code not yet known, by its first two digits: rule P61
     {
         10: CodeAction.STOP,  # authentication: nothing was created, and trying on may lock the key
         11: CodeAction.STOP,  # the account: the task waits, and somebody hears of it
@@ -131,6 +131,6 @@ CLASSES = MappingProxyType(  # a code not yet known, by its first two digits: ru
 )
 
 
-def move(code: int) -> CodeAction:
+def action_for_code(code: int) -> CodeAction:
     """What a code asks for, known or not."""
-    return CODE_ACTIONS.get(code) or CLASSES.get(code // 100, CodeAction.DOUBT)
+    return CODE_ACTIONS.get(code) or CODE_CLASS_ACTIONS.get(code // 100, CodeAction.DOUBT)

@@ -11,11 +11,11 @@ import structlog
 from service.kit.errors import Unavailable
 from service.kit.timestamps import format_rfc3339
 from service.provider.remote.outcomes import (
-    CreateAnswer,
-    LookUpAnswer,
+    CreateOutcome,
+    LookUpOutcome,
     OutcomeUnknown,
     RetryLater,
-    Unreadable,
+    UnreadableResponse,
 )
 from service.provider.store import unreadable_answers
 from service.provider.store.unreadable_answers import UnreadableAnswers
@@ -23,21 +23,25 @@ from service.resources import Resources
 
 log = structlog.get_logger()
 
-MANY = 5  # in a row; ours: a gateway that restarts answers with a page of its own now and then
+DEGRADED_AFTER = (
+    5  # in a row; ours: a gateway that restarts answers with a page of its own now and then
+)
 RECENT = timedelta(minutes=10)  # longer than any subject waits for its next look-up
 # Whoever has read an answer does not look for counted ones for so long: a statement for each answer
 # would cost more than it is worth.
-BELIEVED_FOR = timedelta(seconds=10)
+READABLE_FOR = timedelta(seconds=10)
 
 
-async def note(resources: Resources, subject_id: str, answer: CreateAnswer | LookUpAnswer) -> None:
+async def count_answer(
+    resources: Resources, subject_id: str, answer: CreateOutcome | LookUpOutcome
+) -> None:
     """Count what cannot be read, over all workers; an answer that can be ends the row.
 
     Never raises Unavailable: a count is not worth the answer.
     """
     now, learnt = resources.clock(), resources.typical_durations
     try:
-        if isinstance(answer, Unreadable):
+        if isinstance(answer, UnreadableResponse):
             log.warning(
                 "provider",
                 action="unreadable_answer",
@@ -47,17 +51,17 @@ async def note(resources: Resources, subject_id: str, answer: CreateAnswer | Loo
             )
             learnt.readable_until = None
             async with resources.database.autocommit() as tx:
-                await unreadable_answers.count(tx, now)
+                await unreadable_answers.increment(tx, now)
         elif _was_read(answer) and not (learnt.readable_until and now < learnt.readable_until):
-            learnt.readable_until = now + BELIEVED_FOR
+            learnt.readable_until = now + READABLE_FOR
             async with resources.database.autocommit() as tx:
-                await unreadable_answers.forget(tx)
+                await unreadable_answers.reset(tx)
     except Unavailable as error:
         learnt.readable_until = None
         log.warning("provider", action="not_counted", error=error.reason)
 
 
-def _was_read(answer: CreateAnswer | LookUpAnswer) -> bool:
+def _was_read(answer: CreateOutcome | LookUpOutcome) -> bool:
     """Whether the provider said something; where the answer was lost, or none came, it did not."""
     match answer:
         case OutcomeUnknown(was_read=was_read):
@@ -68,9 +72,9 @@ def _was_read(answer: CreateAnswer | LookUpAnswer) -> bool:
             return True
 
 
-def trouble(found: UnreadableAnswers | None, now: datetime) -> str | None:
+def degraded_reason(found: UnreadableAnswers | None, now: datetime) -> str | None:
     """What readiness says of it, in words; None while it is nothing, or no more."""
-    if found is None or found.count < MANY or now - found.at > RECENT:
+    if found is None or found.count < DEGRADED_AFTER or now - found.at > RECENT:
         return None
     first, last = format_rfc3339(found.since), format_rfc3339(found.at)
     return (

@@ -23,20 +23,20 @@ _SINCE = provider_state.c.unreadable_since
 _AT = provider_state.c.last_unreadable_at
 
 
-async def count(tx: Connection, now: datetime) -> None:
+async def increment(tx: Connection, now: datetime) -> None:
     """Count an answer that came at `now` and that nobody could read."""
     since = func.coalesce(_SINCE, now)
     values = {_COUNT: _COUNT + 1, _SINCE: since, _AT: now}
     await tx.execute(update(provider_state).values(values))
 
 
-async def forget(tx: Connection) -> None:
+async def reset(tx: Connection) -> None:
     """Begin to count anew, as an answer of the provider's could be read."""
     values = {_COUNT: 0, _SINCE: None, _AT: None}
     await tx.execute(update(provider_state).where(_COUNT > 0).values(values))
 
 
-async def read(tx: Connection) -> UnreadableAnswers | None:
+async def read_count(tx: Connection) -> UnreadableAnswers | None:
     """What is counted; None where the last answer could be read."""
     found = await tx.first(select(_COUNT, _SINCE, _AT).where(_COUNT > 0))
     return None if found is None else UnreadableAnswers(*found)

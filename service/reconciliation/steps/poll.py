@@ -53,7 +53,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
 async def poll(resources: Resources, subject: Subject) -> None:
     """Ask for one subject; apply what is new, else ask again later, each time a little later."""
     answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
-    await unreadable_answers.note(resources, subject.id, answer)
+    await unreadable_answers.count_answer(resources, subject.id, answer)
     news: StatusUpdate | None = None
     match answer:
         case TaskFound(report):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.kit.timestamps import format_rfc3339
-from service.provider.domain.model_capabilities import USABLE_WITH
+from service.provider.domain.model_capabilities import MODELS_BY_REFERENCE_TYPE
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
 from service.subjects.domain.subject import Subject
@@ -27,7 +27,9 @@ def public_subject(subject: Subject) -> dict[str, Any]:
         "element_voice_id": document.get("element_voice_id"),
         "tag_list": document.get("tag_list", []),
         "subject": _result(subject),
-        "usable_with": list(USABLE_WITH[subject.reference_type]) if succeeded else None,
+        "usable_with": list(MODELS_BY_REFERENCE_TYPE[subject.reference_type])
+        if succeeded
+        else None,
         "error": subject.error,
         "created_at": format_rfc3339(subject.created_at),
         "updated_at": format_rfc3339(subject.updated_at),

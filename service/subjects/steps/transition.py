@@ -72,7 +72,7 @@ class TransitionGuard:
     async def rejects(self, tx: Connection, subject: Subject) -> bool:
         """Whether it does not hold any more; the caller has the subject's lock."""
         if self.media_token is not None:
-            return not await media_checks.holds(tx, subject.id, self.media_token)
+            return not await media_checks.holds_lease(tx, subject.id, self.media_token)
         lost = self.lease_token is not None and subject.lease_token != self.lease_token
         return lost or (self.attempt is not None and subject.attempts != self.attempt)
 

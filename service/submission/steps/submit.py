@@ -17,7 +17,7 @@ from service.provider.domain.report_to_signal import status_update
 from service.provider.remote.outcomes import (
     Accepted,
     AlreadyExists,
-    CreateAnswer,
+    CreateOutcome,
     OutcomeUnknown,
     ProviderStopped,
     Refused,
@@ -83,7 +83,7 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
     inline: dict[str, bytes] = {}
     if requests.has_inline(subject.document):
         async with resources.database.autocommit() as tx:
-            inline = await inline_media.of_subject(tx, subject.id)
+            inline = await inline_media.by_subject(tx, subject.id)
     token = callback_token(resources.callback_key, subject.id)
     body = requests.create_body(
         subject.document,
@@ -108,11 +108,11 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
         # The subject first: what is learnt of the provider is learnt again, an answer comes once.
         await transition(resources, subject.id, news, ours)
         await _learn_about_provider(resources, claimed, answer, now)
-    await unreadable_answers.note(resources, subject.id, answer)
+    await unreadable_answers.count_answer(resources, subject.id, answer)
 
 
 def _status_update(
-    resources: Resources, subject: Subject, answer: CreateAnswer, now: datetime
+    resources: Resources, subject: Subject, answer: CreateOutcome, now: datetime
 ) -> StatusUpdate:
     """What the provider's answer says of this subject."""
     match answer:
@@ -139,7 +139,7 @@ def _status_update(
 
 
 async def _learn_about_provider(
-    resources: Resources, claimed: ClaimedSubject, answer: CreateAnswer, now: datetime
+    resources: Resources, claimed: ClaimedSubject, answer: CreateOutcome, now: datetime
 ) -> None:
     """What the provider's answer says of the provider, for all workers to know."""
     match answer:

@@ -9,19 +9,19 @@ from service.media.domain.defects import Defect
 from service.media.domain.image import TRUNCATED
 from service.media.domain.mp4_boxes import InvalidMedia
 
-Kind = Literal["mp4", "mov"]
+VideoFormat = Literal["mp4", "mov"]
 
 # What a file may begin with: MOV files older than `ftyp` begin with one of the others.
-FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-START = 16  # bytes that tell every kind below
-MOV = b"qt  "
+FIRST_BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+SIGNATURE_BYTES = 16  # bytes that tell every kind below
+MOV_BRAND = b"qt  "
 # Brands of MP4, whatever brand comes first: who writes one promises that a reader of MP4 takes it.
-ISO = frozenset(b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1".split())
+ISO_BRANDS = frozenset(b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1".split())
 # These count unless the first brand is one of another kind.
-MP4 = frozenset({*b"isoa isob isoc dash cmfc".split(), b"M4V ", b"M4VH", b"M4VP"})
+MP4_BRANDS = frozenset({*b"isoa isob isoc dash cmfc".split(), b"M4V ", b"M4VH", b"M4VP"})
 MAX_BRANDS = 100  # ours; real files name three to eight
 # How the first brand begins of files of another kind.
-FOREIGN = (
+FOREIGN_BRAND_PREFIXES = (
     ("3GPP", b"3g"),
     ("HEIC", b"he"),
     ("HEIC or AVIF", b"mif1"),
@@ -35,8 +35,8 @@ FOREIGN = (
     ("JPEG 2000", b"mj"),
     ("a camera's raw image", b"crx"),
 )
-SEGMENT = "a part of a stream, without its beginning"
-OTHERS = (  # name, offset, bytes: only so that the message can say what it is instead
+STREAM_SEGMENT = "a part of a stream, without its beginning"
+FOREIGN_SIGNATURES = (  # name, offset, bytes: only so that the message can say what it is instead
     ("WebM or Matroska", 0, b"\x1a\x45\xdf\xa3"),
     ("AVI", 8, b"AVI "),
     ("WebP", 8, b"WEBP"),
@@ -49,42 +49,42 @@ OTHERS = (  # name, offset, bytes: only so that the message can say what it is i
     ("JPEG", 0, b"\xff\xd8\xff"),
     ("PNG", 0, b"\x89PNG"),
     ("JPEG 2000", 4, b"jP  "),
-    (SEGMENT, 4, b"styp"),
-    (SEGMENT, 4, b"moof"),
+    (STREAM_SEGMENT, 4, b"styp"),
+    (STREAM_SEGMENT, 4, b"moof"),
     ("a playlist", 0, b"#EXTM3U"),
     ("PDF", 0, b"%PDF"),
     ("XML or HTML", 0, b"<"),
 )
 
 
-def check_start(data: bytes) -> None:
+def check_signature(data: bytes) -> None:
     """Raises Broken unless a film begins like this: `START` bytes, or all there are."""
-    if data[4:8] in FIRST:
+    if data[4:8] in FIRST_BOX_TYPES:
         return
-    names = (name for name, at, mark in OTHERS if data.startswith(mark, at))
+    names = (name for name, at, mark in FOREIGN_SIGNATURES if data.startswith(mark, at))
     what = next(names, None)
-    if what is None and 0 < len(data) < START // 2:
+    if what is None and 0 < len(data) < SIGNATURE_BYTES // 2:
         raise InvalidMedia(TRUNCATED)
-    raise _foreign(what or ("something else" if data else "empty"))
+    raise _wrong_type(what or ("something else" if data else "empty"))
 
 
-def kind_of(ftyp: bytes) -> Kind:
+def format_of_brands(ftyp: bytes) -> VideoFormat:
     """The kind that the content of an `ftyp` box states; raises Broken if it is neither."""
     major, others = ftyp[:4], ftyp[8 : 8 + 4 * MAX_BRANDS]
-    if major == MOV:
+    if major == MOV_BRAND:
         return "mov"
     brands = {major, *(others[at : at + 4] for at in range(0, len(others), 4))}
-    if brands & ISO:
+    if brands & ISO_BRANDS:
         return "mp4"
-    for name, mark in FOREIGN:
+    for name, mark in FOREIGN_BRAND_PREFIXES:
         if major.startswith(mark):
-            raise _foreign(name)
-    if brands & MP4:
+            raise _wrong_type(name)
+    if brands & MP4_BRANDS:
         return "mp4"
-    if MOV in brands:
+    if MOV_BRAND in brands:
         return "mov"
-    raise _foreign(f"of the brand {major.decode('ascii', 'replace').strip()!a}")
+    raise _wrong_type(f"of the brand {major.decode('ascii', 'replace').strip()!a}")
 
 
-def _foreign(what: str) -> InvalidMedia:
+def _wrong_type(what: str) -> InvalidMedia:
     return InvalidMedia(Defect("wrong_type", f"must be an MP4 or MOV by content; this is {what}"))
