@@ -60,7 +60,7 @@ def make_work_loops(resources: Resources) -> WorkLoops:
     looker = check_media.MediaChecker(resources)
     loops: WorkLoops = {
         Work.CHECK_MEDIA: WorkLoop(
-            "check_media", looker.claim, looker.look, settings.media_concurrency
+            "check_media", looker.claim, looker.check, settings.media_concurrency
         ),
         Work.SUBMIT: WorkLoop(
             "submit",

@@ -69,7 +69,7 @@ def _row(
         "received_at": now,
         "verification": "signed",
         "task_id": report.provider_task_id,
-        "status": report.word,
+        "status": report.status_word,
         "provider_updated_at": report.updated_at,
         "size": len(body),
     }

@@ -1,4 +1,4 @@
-"""Looks are claimed by the index of those that wait for one, and recorded under their token."""
+"""Media checks are claimed by the index of those that wait, and recorded under their token."""
 
 import asyncpg
 import pytest
@@ -27,10 +27,11 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
     now = resources.clock()
     async with resources.database.transaction() as tx:
         with executed_statements() as statements:
-            await media_checks.claim(tx, MediaClaimLimits("lse_1", 4, {}, {}), now=now, until=now)
+            limits = MediaClaimLimits(4, {}, {})
+            await media_checks.claim(tx, limits, token="lse_1", now=now, until=now)
             assert not await media_checks.holds_lease(tx, "sub_old1", "lse_0")
             assert not await media_checks.complete(tx, "sub_old1", "lse_0")
-            assert not await media_checks.release(tx, "sub_old1", "lse_0", now, tried=True)
+            assert not await media_checks.release(tx, "sub_old1", "lse_0", now, counts=True)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         await connection.execute("ANALYZE")
@@ -52,9 +53,9 @@ async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resourc
     subject = make_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
     async with resources.database.transaction() as tx:
         await insert.add_subjects(tx, [subject], {subject.id})
-        terms = MediaClaimLimits("lse_1", 1, {}, {})
-        (due,) = await media_checks.claim(tx, terms, now=now, until=now)
-        assert (due.id, due.account_id, due.tries) == (subject.id, account, 0)
+        limits = MediaClaimLimits(1, {}, {})
+        (due,) = await media_checks.claim(tx, limits, token="lse_1", now=now, until=now)
+        assert (due.id, due.account_id, due.attempts) == (subject.id, account, 0)
         assert not await media_checks.complete(tx, subject.id, "lse_2")
         assert await media_checks.holds_lease(tx, subject.id, "lse_1")
         assert await media_checks.complete(tx, subject.id, "lse_1")

@@ -97,7 +97,7 @@ async def test_workers_at_once_look_at_each_subject_once(
 
     async def work(looker: MediaChecker) -> None:
         while claimed := await looker.claim(PLACES):
-            await asyncio.gather(*(looker.look(one) for one in claimed))
+            await asyncio.gather(*(looker.check(one) for one in claimed))
 
     await asyncio.gather(*(work(looker) for looker in lookers))
     assert await waiting(resources) == set()
@@ -110,7 +110,7 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await MediaChecker(api.resources).claim(PLACES)
-    assert claimed.due.id == subject_id
+    assert claimed.subject.id == subject_id
     clock.advance(api.resources.settings.lease - 0.1)
     await api.work(Work.CHECK_MEDIA)
     await api.work(Work.SUBMIT)
@@ -145,7 +145,7 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
     media.held = {"side"}
     stopped = MediaChecker(api.resources)
     (claimed,) = await stopped.claim(PLACES)
-    looking = asyncio.create_task(stopped.look(claimed))
+    looking = asyncio.create_task(stopped.check(claimed))
     await media.wait_for_request("side")
     media.held = set()
     lapsed = timedelta(seconds=api.resources.settings.lease)
@@ -244,7 +244,7 @@ async def test_one_place_is_taken_in_turns(resources: Resources, media: MediaHos
     turns = 0
     while short & await waiting(resources):
         (claimed,) = await looker.claim(1)
-        await looker.look(claimed)
+        await looker.check(claimed)
         turns += 1
     assert turns < 35, "a long queue is not worked off before a short one, whose turn is by lot"
 
@@ -257,7 +257,7 @@ async def test_of_one_account_the_oldest_is_looked_at_first(
         made.append(await given(resources, "one", media, "front", "side"))
         clock.advance(1)
     claimed = [await MediaChecker(resources).claim(1) for _ in made]
-    assert [one.due.id for part in claimed for one in part] == made
+    assert [one.subject.id for part in claimed for one in part] == made
 
 
 async def test_a_worker_that_ends_gives_back_what_it_looks_at(

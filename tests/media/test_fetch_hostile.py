@@ -84,7 +84,7 @@ async def test_what_is_wrapping_more_than_body_is_cut(start: bytes, part: bytes)
 async def test_who_is_slow_for_long_is_given_up_before_the_time_is_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(media_fetch, "RATED_AFTER", 0.1)
+    monkeypatch.setattr(media_fetch, "MIN_RATE_AFTER", 0.1)
     slow = send_at_once_endlessly(GOOD + b"Content-Length: 90000\r\n\r\n", b"x", 0.01)
     assert await failure_code(slow, seconds=3600) == "unreachable"
 

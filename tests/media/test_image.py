@@ -286,4 +286,4 @@ def test_what_pillow_takes_too_has_the_size_that_it_says(
         data[at % len(data)] = value
     found, theirs = inspect(bytes(data)), seen_by_pillow(bytes(data))
     if isinstance(found, Image) and theirs is not None:
-        assert theirs == (found.kind.upper(), (found.width, found.height))
+        assert theirs == (found.format.upper(), (found.width, found.height))

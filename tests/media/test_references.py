@@ -50,7 +50,7 @@ def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
 
 def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
     found = [
-        MediaDefect("a", Defect("unreachable", "could not be fetched"), passing=True),
+        MediaDefect("a", Defect("unreachable", "could not be fetched"), transient=True),
         MediaDefect("b", Defect("too_small", "is 1 x 1 pixels")),
         MediaDefect("c", duplicate_defect("b")),
     ]

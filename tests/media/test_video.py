@@ -57,7 +57,7 @@ def test_a_real_film_is_measured_as_pyav_measures_it(kind: str, how: dict[str, A
     data = video_file(kind=kind, **how)
     finding, video = read_by_pyav(data), inspect(data)
     assert isinstance(video, Video)
-    assert (video.kind, video.width, video.height) == (kind, finding.width, finding.height)
+    assert (video.format, video.width, video.height) == (kind, finding.width, finding.height)
     assert video.seconds == finding.seconds
 
 
@@ -223,7 +223,7 @@ def test_two_hundred_million_bytes_are_taken_and_one_more_is_not() -> None:
     for _ in range(left // len(rest)):
         reader.feed(rest)
     reader.feed(rest[: left % len(rest)])
-    assert reader.flaw is None
+    assert reader.defect is None
     full = reader.finish()
     assert full == inspect(data)
     reader.feed(b"\0")
@@ -238,7 +238,7 @@ def test_a_part_that_ends_too_late_is_known_before_it_is_read() -> None:
             more = struct.pack(">I4s", size + len(data) - len(start), begun)
             reader = VideoInspector()
             reader.feed(start + more)
-            assert (reader.flaw is not None) == flaw
+            assert (reader.defect is not None) == flaw
             assert defect_code(start + more) == ("too_large" if flaw else "truncated")
 
 
@@ -261,8 +261,8 @@ def test_what_is_wrong_with_a_film_whose_header_comes_first_is_known_before_its_
         data = video_file(flags="faststart", **how)
         reader = VideoInspector()
         reader.feed(data[: data.index(b"mdat")])
-        assert reader.flaw is not None
-        assert reader.finish() == reader.flaw == inspect(data)
+        assert reader.defect is not None
+        assert reader.finish() == reader.defect == inspect(data)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 64, 4096])

@@ -140,7 +140,7 @@ def test_whatever_a_file_may_be_made_of_is_read(data: bytes) -> None:
 def test_mp4_and_mov_are_told_by_their_brands_or_by_how_they_begin(ftyp: bytes, kind: str) -> None:
     video = inspect(ftyp + MDAT + moov_box(trak_box(minf_box(at=len(ftyp) + 8))))
     assert isinstance(video, Video)
-    assert video.kind == kind
+    assert video.format == kind
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
     reader.feed(FTYP + b"\0\0\0\0moov")
     tracemalloc.start()
     fed = 0
-    while reader.flaw is None:
+    while reader.defect is None:
         reader.feed(piece)
         fed += len(piece)
     kept, most = tracemalloc.get_traced_memory()
@@ -52,7 +52,7 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
     assert fed <= MAX_KEPT_BYTES + len(piece) < MAX_BYTES
     assert most < 2 * MAX_KEPT_BYTES
     assert kept < 10_000
-    assert defect_code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.flaw.code == "damaged"
+    assert defect_code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.defect.code == "damaged"
 
 
 FRAGMENTS = "frag_keyframe+empty_moov"

@@ -85,18 +85,18 @@ CREATE_ANSWERS = [
     (1103, 403, Refused(1103, "words")),
     *((code, 400, Refused(code, "words")) for code in (1200, 1201, 1300, 1301)),
     *((code, 404, Refused(code, "words")) for code in (1202, 1203)),
-    (1302, 429, RetryLater(1302, "words", 0.0, parallel=False)),
-    (1303, 429, RetryLater(1303, "words", 1.0, parallel=True)),
-    (5000, 500, OutcomeUnknown("the provider answered 5000: words", was_read=True)),
-    (5001, 503, RetryLater(5001, "words", 0.0, parallel=False)),
-    (5002, 504, OutcomeUnknown("the provider answered 5002: words", was_read=True)),
+    (1302, 429, RetryLater(1302, "words", 0.0, at_parallel_limit=False)),
+    (1303, 429, RetryLater(1303, "words", 1.0, at_parallel_limit=True)),
+    (5000, 500, OutcomeUnknown("the provider answered 5000: words", was_readable=True)),
+    (5001, 503, RetryLater(5001, "words", 0.0, at_parallel_limit=False)),
+    (5002, 504, OutcomeUnknown("the provider answered 5002: words", was_readable=True)),
     # Codes nobody has documented, by their class.
     (1099, 401, ProviderStopped(1099, "words")),
     (1199, 429, ProviderStopped(1199, "words")),
     (1299, 400, Refused(1299, "words")),
-    (1399, 429, RetryLater(1399, "words", 0.0, parallel=False)),
+    (1399, 429, RetryLater(1399, "words", 0.0, at_parallel_limit=False)),
     *(
-        (code, 500, OutcomeUnknown(f"the provider answered {code}: words", was_read=True))
+        (code, 500, OutcomeUnknown(f"the provider answered {code}: words", was_readable=True))
         for code in (5003, 1, -1, 12, 2000, 10**25)
     ),
 ]
@@ -113,7 +113,7 @@ async def test_every_code_has_its_answer_whatever_the_http_status(
 def test_no_code_of_the_table_is_left_out_of_the_tests() -> None:
     assert set(CODE_ACTIONS) <= {code for code, _, _ in CREATE_ANSWERS}
     assert set(CODE_CLASS_ACTIONS) == {
-        code // 100 for code, move in CODE_ACTIONS.items() if move is not CodeAction.DOUBT
+        code // 100 for code, move in CODE_ACTIONS.items() if move is not CodeAction.LOOK_UP
     } - {50}
 
 
@@ -123,7 +123,7 @@ async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
 ) -> None:
     answer = await look_up_answer(envelope_response(code, "words", status=status))
     if isinstance(expected, Refused):
-        assert answer == OutcomeUnknown(f"the provider answered {code}: words", was_read=True)
+        assert answer == OutcomeUnknown(f"the provider answered {code}: words", was_readable=True)
     else:
         assert answer == expected
 
@@ -165,7 +165,7 @@ async def test_retry_after_is_honoured_within_bounds(
 ) -> None:
     answer = await create_answer(envelope_response(code, "", headers=f"retry-after: {header}\r\n"))
     assert isinstance(answer, RetryLater)
-    assert answer.at_least == pytest.approx(expected)
+    assert answer.retry_after == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,11 @@ async def test_a_refused_connection_means_nothing_was_sent() -> None:
         provider = ProviderClient(url, ApiKey("k"), 30.0, Clock(NOW))
         for answer in (await provider.create(CREATE_BODY), await provider.look_up("x")):
             assert isinstance(answer, RetryLater)
-            assert (answer.provider_code, answer.at_least, answer.parallel) == (None, 0.0, False)
+            assert (answer.provider_code, answer.retry_after, answer.at_parallel_limit) == (
+                None,
+                0.0,
+                False,
+            )
         await provider.aclose()
 
 

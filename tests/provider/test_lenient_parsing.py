@@ -71,7 +71,9 @@ async def test_a_code_in_text_means_what_it_means_as_a_number() -> None:
     def says(code: str, words: str = "words") -> bytes:
         return http_response(json.dumps({"code": code, "message": words}).encode())
 
-    assert await create_answer(says("1303")) == RetryLater(1303, "words", 1.0, parallel=True)
+    assert await create_answer(says("1303")) == RetryLater(
+        1303, "words", 1.0, at_parallel_limit=True
+    )
     assert await create_answer(says("1102")) == ProviderStopped(1102, "words")
     assert await create_answer(says("1301")) == Refused(1301, "words")
     assert await look_up_answer(says("1201", "Task not found")) == TaskNotFound("Task not found")
@@ -115,10 +117,10 @@ async def test_what_nobody_can_read_is_shown_by_its_beginning(kind: str) -> None
     answer, shown = UNREADABLE[kind]
     for came in (await create_answer(answer), await look_up_answer(answer)):
         assert isinstance(came, UnreadableResponse)
-        assert came.beginning.isprintable()
-        assert len(came.beginning) <= MAX_EXCERPT
-        assert came.beginning[: len(shown)] == shown[:MAX_EXCERPT]
-        assert bool(came.beginning) == bool(shown)
+        assert came.excerpt.isprintable()
+        assert len(came.excerpt) <= MAX_EXCERPT
+        assert came.excerpt[: len(shown)] == shown[:MAX_EXCERPT]
+        assert bool(came.excerpt) == bool(shown)
 
 
 async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
@@ -127,7 +129,7 @@ async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
     async with provider_client(page, credentials=credentials) as (provider, _):
         came = await provider.create(CREATE_BODY)
     assert isinstance(came, UnreadableResponse)
-    return came.beginning
+    return came.excerpt
 
 
 async def test_no_secret_is_shown_that_an_answer_repeats() -> None:
@@ -147,7 +149,7 @@ async def test_the_token_in_use_is_not_shown() -> None:
         server.answers[0] = http_response(f"it was {token}.".encode())
         came = await provider.create(CREATE_BODY)
     assert isinstance(came, UnreadableResponse)
-    assert came.beginning == "it was ***."
+    assert came.excerpt == "it was ***."
 
 
 async def test_what_is_lost_or_in_doubt_was_not_unreadable() -> None:

@@ -30,7 +30,7 @@ def test_the_older_shape_is_read() -> None:
         provider_task_id="831922345719271433",
         external_task_id="sub_01",
         status=TaskStatus.SUCCEEDED,
-        word="succeed",
+        status_word="succeed",
         message="",
         created_at=from_milliseconds(1781080778802),
         updated_at=from_milliseconds(1781080794151),
@@ -54,7 +54,7 @@ def test_the_newer_shape_says_the_same_in_other_words() -> None:
         older.status,
     )
     assert (report.created_at, report.updated_at) == (older.created_at, older.updated_at)
-    assert report.word == "succeeded"
+    assert report.status_word == "succeeded"
 
 
 def test_the_consoles_test_callback_is_read() -> None:
@@ -81,7 +81,7 @@ def test_a_word_is_known_or_parked(word: str, status: TaskStatus | None) -> None
         read_task_record(OLDER | {"task_status": word}),
         read_task_record(NEWER | {"status": word}),
     ):
-        assert (report.status, report.word) == (status, word)
+        assert (report.status, report.status_word) == (status, word)
         assert (report.result is not None) == (status is TaskStatus.SUCCEEDED)
 
 
@@ -275,7 +275,9 @@ def test_any_report_is_fit_for_the_store(good: dict[str, Any], changes: dict[str
             report = read_task_record(record)
         except Malformed:
             continue
-        kept = orjson.dumps([report.word, report.message, report.result])  # refuses half surrogates
+        kept = orjson.dumps(
+            [report.status_word, report.message, report.result]
+        )  # refuses half surrogates
         assert b"\\u0000" not in kept
         assert report.status is None or report.status in TaskStatus
 

@@ -207,7 +207,7 @@ async def test_media_are_not_fetched_once_the_lease_ran_out(
         looker = MediaChecker(api.resources)
         (claimed,) = await looker.claim(PLACES)
         clock.advance(api.resources.settings.lease)
-        await looker.look(claimed)
+        await looker.check(claimed)
         assert media.request_counts.total() == 0
     assert logged[-1]["outcome"] == "late"
 

@@ -79,12 +79,14 @@ async def fetch_media(
 ) -> Fetched | FetchFailure:
     """What came of it; `by` is closed after that."""
     async with by or Fetcher(AddressGuard(LOOPBACK)) as fetcher:
-        came = await fetcher.fetch(url, feed or CollectedBody().feed, most=most, seconds=seconds)
+        came = await fetcher.fetch(
+            url, feed or CollectedBody().feed, max_bytes=most, timeout_seconds=seconds
+        )
     if isinstance(came, FetchFailure):
         assert came.message.isprintable()
         assert SECRET not in came.message
         assert "127.0.0.1" not in came.message
-        assert came.passing == (came.code == "unreachable")
+        assert came.transient == (came.code == "unreachable")
     return came
 
 

@@ -169,7 +169,7 @@ class _Batch:
         time of the provider's, are a copy too."""
         news = status_update(callback.report)
         if news is None:
-            reason = f"nothing can be made of the status {callback.report.word[:50]!r} alone"
+            reason = f"nothing can be made of the status {callback.report.status_word[:50]!r} alone"
             return CallbackResult(Verdict.PARKED, reason, poll=subject.id)
         if callback.task_id and callback.status and callback.provider_updated_at:
             saying = (callback.task_id, callback.status, callback.provider_updated_at)

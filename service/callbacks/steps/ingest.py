@@ -109,7 +109,7 @@ def log_and_wake(
     and wakes for whoever has work now."""
     outcome = result.outcome
     if outcome is not None and outcome.ignored is None:
-        signal = f"callback {callback.report.word[:50]}"
+        signal = f"callback {callback.report.status_word[:50]}"
         transition.log_and_wake(resources, outcome, signal, deliveries)
         return
     log.info(

@@ -62,7 +62,7 @@ def _verified(resources: Resources, raw: RawCallback, subject_id: str | None) ->
         report=report,
         secrets_version=secrets.version,
         task_id=report.provider_task_id,
-        status=report.word[:MAX_STATUS],
+        status=report.status_word[:MAX_STATUS],
         provider_updated_at=report.updated_at,
     )
 

@@ -1,17 +1,22 @@
-"""What an image is, read from its bytes: a JPEG or a PNG, how large, and what is wrong with it.
-
-Only markers and chunks are walked, nothing is decoded, so a decompression bomb costs nothing; what
-stands behind the picture's end is not looked at, as decoders do not. A turn by EXIF's orientation
-changes no verdict: the limits are the same for both sides.
-Limits: rule P16. Time is linear in the bytes; no input raises.
-"""
+"""Defects of images and videos: why a file cannot be sent to the provider."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """Why it is not one: `code` is stable, `message` completes a sentence about the image."""
+    """Why a file is not an image or a video that the provider takes."""
 
-    code: str
-    message: str
+    code: str  # stable; callers get it as media_<code>
+    message: str  # completes a sentence that begins with the file: "is cut short"
+
+
+TRUNCATED = Defect("truncated", "is cut short")
+
+
+class InvalidMedia(Exception):
+    """Ends the reading of a file, with the defect that ended it."""
+
+    def __init__(self, defect: Defect) -> None:
+        super().__init__()
+        self.defect = defect

@@ -1,27 +1,26 @@
-"""Which kind of file a film is, by its first bytes and by the brands in its `ftyp` box.
+"""Recognising MP4 and MOV by a file's first bytes and by the brands in its `ftyp` box.
 
-Sources: ISO/IEC 14496-12, section 4.3 and annex E; QuickTime File Format, "File type".
+Rule P98 of service/provider/README.md. Sources: ISO/IEC 14496-12, section 4.3 and annex E;
+QuickTime File Format, "File type".
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
-from service.media.domain.defects import Defect
-from service.media.domain.image import TRUNCATED
-from service.media.domain.mp4_boxes import InvalidMedia
+from service.media.domain.defects import TRUNCATED, Defect, InvalidMedia
 
 VideoFormat = Literal["mp4", "mov"]
 
-# What a file may begin with: MOV files older than `ftyp` begin with one of the others.
+# MOV files older than `ftyp` begin with one of the others.
 FIRST_BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-SIGNATURE_BYTES = 16  # bytes that tell every kind below
+SIGNATURE_BYTES = 16  # how many first bytes tell every format below
 MOV_BRAND = b"qt  "
-# Brands of MP4, whatever brand comes first: who writes one promises that a reader of MP4 takes it.
+# Any of these makes a file an MP4, whatever its first brand: who writes one promises that a reader
+# of MP4 takes the file. Those of MP4_BRANDS count unless the first brand is a foreign one.
 ISO_BRANDS = frozenset(b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1".split())
-# These count unless the first brand is one of another kind.
 MP4_BRANDS = frozenset({*b"isoa isob isoc dash cmfc".split(), b"M4V ", b"M4VH", b"M4VP"})
 MAX_BRANDS = 100  # ours; real files name three to eight
-# How the first brand begins of files of another kind.
-FOREIGN_BRAND_PREFIXES = (
+FOREIGN_BRAND_PREFIXES = (  # format, beginning of the first brand
     ("3GPP", b"3g"),
     ("HEIC", b"he"),
     ("HEIC or AVIF", b"mif1"),
@@ -36,7 +35,7 @@ FOREIGN_BRAND_PREFIXES = (
     ("a camera's raw image", b"crx"),
 )
 STREAM_SEGMENT = "a part of a stream, without its beginning"
-FOREIGN_SIGNATURES = (  # name, offset, bytes: only so that the message can say what it is instead
+FOREIGN_SIGNATURES = (  # format, offset, bytes: so that the message can name what it is instead
     ("WebM or Matroska", 0, b"\x1a\x45\xdf\xa3"),
     ("AVI", 8, b"AVI "),
     ("WebP", 8, b"WEBP"),
@@ -57,27 +56,36 @@ FOREIGN_SIGNATURES = (  # name, offset, bytes: only so that the message can say 
 )
 
 
+def name_by_signature(data: bytes, signatures: Iterable[tuple[str, int, bytes]]) -> str:
+    """Name the format of a file, for a message, by (format, offset, bytes) signatures;
+    "something else" if none fits, "empty" without data."""
+    names = (name for name, offset, mark in signatures if data.startswith(mark, offset))
+    return next(names, "something else" if data else "empty")
+
+
 def check_signature(data: bytes) -> None:
-    """Raises Broken unless a film begins like this: `START` bytes, or all there are."""
+    """Check that a file may be an MP4 or MOV by its first SIGNATURE_BYTES, or by all it has.
+
+    Raises InvalidMedia (`wrong_type` or `truncated`) if not.
+    """
     if data[4:8] in FIRST_BOX_TYPES:
         return
-    names = (name for name, at, mark in FOREIGN_SIGNATURES if data.startswith(mark, at))
-    what = next(names, None)
-    if what is None and 0 < len(data) < SIGNATURE_BYTES // 2:
+    name = name_by_signature(data, FOREIGN_SIGNATURES)
+    if name == "something else" and len(data) < SIGNATURE_BYTES // 2:
         raise InvalidMedia(TRUNCATED)
-    raise _wrong_type(what or ("something else" if data else "empty"))
+    raise _wrong_type(name)
 
 
 def format_of_brands(ftyp: bytes) -> VideoFormat:
-    """The kind that the content of an `ftyp` box states; raises Broken if it is neither."""
+    """Read the format from the content of an `ftyp` box; raises InvalidMedia for any other."""
     major, others = ftyp[:4], ftyp[8 : 8 + 4 * MAX_BRANDS]
     if major == MOV_BRAND:
         return "mov"
     brands = {major, *(others[at : at + 4] for at in range(0, len(others), 4))}
     if brands & ISO_BRANDS:
         return "mp4"
-    for name, mark in FOREIGN_BRAND_PREFIXES:
-        if major.startswith(mark):
+    for name, prefix in FOREIGN_BRAND_PREFIXES:
+        if major.startswith(prefix):
             raise _wrong_type(name)
     if brands & MP4_BRANDS:
         return "mp4"
@@ -86,5 +94,5 @@ def format_of_brands(ftyp: bytes) -> VideoFormat:
     raise _wrong_type(f"of the brand {major.decode('ascii', 'replace').strip()!a}")
 
 
-def _wrong_type(what: str) -> InvalidMedia:
-    return InvalidMedia(Defect("wrong_type", f"must be an MP4 or MOV by content; this is {what}"))
+def _wrong_type(name: str) -> InvalidMedia:
+    return InvalidMedia(Defect("wrong_type", f"must be an MP4 or MOV by content; this is {name}"))

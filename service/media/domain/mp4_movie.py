@@ -1,7 +1,7 @@
-"""What an MP4 or MOV says of its tracks in its `moov` box.
+"""Reading the tracks of an MP4 or MOV from its `moov` box: their sizes, durations and edits.
 
-Layouts and their sections are those of ISO/IEC 14496-12. Raises Broken, or struct.error where a
-box is too short for what it must hold; time is linear in the bytes.
+Layouts and their sections are those of ISO/IEC 14496-12. Raises InvalidMedia, or struct.error where
+a box is too short for what it must hold. Time is linear in the bytes.
 """
 
 import struct
@@ -21,8 +21,8 @@ from service.media.domain.mp4_boxes import (
     unpack_versioned,
 )
 
-# The boxes that are read, by the kind of the only one that each is looked for in. What else a file
-# may carry there, as pictures and records of a camera or an editor, may be of any size.
+# What else a file carries in these boxes, as pictures and records of a camera or an editor, may be
+# of any size, and is not read.
 SELECTED_BOXES: BoxSelection = MappingProxyType(
     {
         b"moov": frozenset({b"mvhd", b"trak", b"mvex", b"cmov"}),
@@ -35,129 +35,123 @@ SELECTED_BOXES: BoxSelection = MappingProxyType(
     }
 )
 
-TIMESCALE_AND_DURATION: VersionedLayout = (
-    struct.Struct(">12xII"),
-    struct.Struct(">20xIQ"),
-)  # 8.2.2 mvhd, 8.4.2 mdhd
-TRACK_ID_AND_MATRIX: VersionedLayout = (
-    struct.Struct(">12xI24x9i"),
-    struct.Struct(">20xI28x9i"),
-)  # 8.3.2 tkhd
-FRAGMENT_TIME: VersionedLayout = (
-    struct.Struct(">4xI"),
-    struct.Struct(">4xQ"),
-)  # 8.8.2 mehd, 8.8.12 tfdt
+# 8.2.2 mvhd, 8.4.2 mdhd
+TIMESCALE_AND_DURATION: VersionedLayout = struct.Struct(">12xII"), struct.Struct(">20xIQ")
+# 8.3.2 tkhd
+TRACK_ID_AND_MATRIX: VersionedLayout = struct.Struct(">12xI24x9i"), struct.Struct(">20xI28x9i")
+# 8.8.2 mehd, 8.8.12 tfdt
+FRAGMENT_TIME: VersionedLayout = struct.Struct(">4xI"), struct.Struct(">4xQ")
 EDIT_ENTRY: VersionedLayout = struct.Struct(">Ii4x"), struct.Struct(">Qq4x")  # 8.6.6 elst
-UNKNOWN_DURATIONS = frozenset({2**32 - 1, 2**64 - 1})  # 8.2.2: a duration that is not known
+UNKNOWN_DURATIONS = frozenset({2**32 - 1, 2**64 - 1})  # 8.2.2: all bits are set
 
 SAMPLE_COUNT = struct.Struct(">8xI")  # 8.7.3 stsz and stz2
-STTS_ENTRY = struct.Struct(">II")  # 8.6.1.2 stts: samples, ticks of each
-CTTS_ENTRY = struct.Struct(">4xi")  # 8.6.1.3 ctts: samples, ticks from decoding to showing
+STTS_ENTRY = struct.Struct(">II")  # 8.6.1.2 stts: samples, duration of each
+CTTS_ENTRY = struct.Struct(">4xi")  # 8.6.1.3 ctts: time from decoding to composition
 STCO_ENTRY, CO64_ENTRY = struct.Struct(">I"), struct.Struct(">Q")  # 8.7.5 stco, co64
 VISUAL_ENTRY_SIZE = struct.Struct(">24xHH")  # 12.1.3: width, height
 VISUAL_ENTRY_BYTES = 78  # what a visual sample entry holds before its own boxes
 PASP = struct.Struct(">II")  # 12.1.4: horizontal, vertical
-TREX = struct.Struct(">4xI4xI")  # 8.8.3: track, ticks of a sample
+TREX = struct.Struct(">4xI4xI")  # 8.8.3: track, duration of a sample
 EMPTY_EDIT = -1  # the media time of an edit that shows nothing
 
 
 @dataclass(frozen=True, slots=True)
 class VisualSampleEntry:
-    """The size of one kind of sample in pixels, and the shape of a pixel."""
+    """How one kind of a track's samples is coded."""
 
-    width: int
-    height: int
-    pixel: tuple[int, int] = (1, 1)
+    width: int  # pixels
+    height: int  # pixels
+    pixel_aspect: tuple[int, int] = (1, 1)  # width to height of a pixel; a 0: it is not known
 
 
 @dataclass(slots=True)
 class Track:
-    """One track. Its times are in 1/`scale` s: the first sample is decoded at `origin` and shown
-    `offset` later, all together last `ticks`, and `end` is the latest end that is claimed.
-    An edit is a length in the movie's ticks and a start in the track's own."""
+    """One track of a movie."""
 
-    handler: bytes
-    scale: int
-    matrix: tuple[int, ...]
-    edits: list[tuple[int, int]]
-    shapes: list[VisualSampleEntry]
-    samples: int
-    ticks: int
-    end: int
-    offset: int
-    origin: int = 0
-    reach: int = 0
-    """Where the last chunk of samples begins, in bytes from the file's start."""
-    default: int | None = None
-    """The usual ticks of a sample in fragments; None: the track has none."""
+    handler: bytes  # what it holds: b"vide", b"soun", …
+    timescale: int  # units a second, in which all times of the track are
+    matrix: tuple[int, ...]  # 8.3.2 tkhd: how its picture is turned
+    edits: list[tuple[int, int]]  # duration in the movie's timescale, media time in the track's
+    sample_entries: list[VisualSampleEntry]  # empty unless it is a video track
+    sample_count: int
+    duration: int  # of all samples together
+    declared_end: int  # the latest end that any of its boxes states
+    composition_offset: int  # from the first sample's decoding to its composition
+    first_decode_time: int = 0
+    last_chunk_offset: int = 0  # bytes from the file's start to the last chunk of samples
+    default_sample_duration: int | None = None  # in fragments; None: the track has none
 
-    def shown(self, movie_scale: int) -> Fraction:
-        """Seconds it is shown: its edits without the empty ones, no longer than its samples."""
+    def shown_seconds(self, movie_timescale: int) -> Fraction:
+        """Seconds that are shown: the edits without the empty ones, within the samples."""
         if not self.edits:
-            return Fraction(self.ticks, self.scale)
-        both = 0  # in 1/(scale * movie_scale) s
-        for length, start in self.edits:
-            if start != EMPTY_EDIT:
-                late = max(0, start - self.origin - self.offset)
-                rest = max(0, self.ticks - late) * movie_scale
-                both += min(length * self.scale, rest) if length else rest
-        return Fraction(both, self.scale * movie_scale)
+            return Fraction(self.duration, self.timescale)
+        shown = 0  # in 1/(timescale * movie_timescale) s
+        for duration, media_time in self.edits:
+            if media_time != EMPTY_EDIT:
+                skipped = max(0, media_time - self.first_decode_time - self.composition_offset)
+                rest = max(0, self.duration - skipped) * movie_timescale
+                shown += min(duration * self.timescale, rest) if duration else rest
+        return Fraction(shown, self.timescale * movie_timescale)
 
-    def whole(self, movie_scale: int) -> Fraction:
-        """Seconds from the movie's start to its end, by the latest of its own claims."""
-        edits = Fraction(sum(length for length, _ in self.edits), movie_scale)
-        length, start = self.edits[-1] if self.edits else (0, 0)
-        if length:
-            return edits
-        return edits + Fraction(max(0, self.end - start), self.scale)
+    def total_seconds(self, movie_timescale: int) -> Fraction:
+        """Seconds from the movie's start to the latest end that the track states."""
+        edited = Fraction(sum(duration for duration, _ in self.edits), movie_timescale)
+        last_duration, media_time = self.edits[-1] if self.edits else (0, 0)
+        if last_duration:
+            return edited
+        return edited + Fraction(max(0, self.declared_end - media_time), self.timescale)
 
 
 @dataclass(slots=True)
 class Movie:
-    scale: int
-    claimed: int
-    tracks: dict[int, Track] = field(default_factory=dict)
-    fragmented: bool = False
+    """What a `moov` box states, and the fragments behind it add."""
+
+    timescale: int  # units a second
+    declared_duration: int  # in the timescale; 0: it is not stated
+    tracks: dict[int, Track] = field(default_factory=dict)  # by track id
+    fragmented: bool = False  # `moof` boxes may follow
 
     @property
-    def begins(self) -> bool:
+    def has_samples(self) -> bool:
         """Whether any track has samples so far."""
-        return any(track.samples for track in self.tracks.values())
+        return any(track.sample_count for track in self.tracks.values())
 
-    def whole(self) -> Fraction:
-        """Seconds it lasts, by the latest of all claims."""
-        ends = (track.whole(self.scale) for track in self.tracks.values() if track.samples)
-        return max(Fraction(self.claimed, self.scale), *ends, Fraction(0))
+    def total_seconds(self) -> Fraction:
+        """Seconds from its start to the latest end that it or a track with samples states."""
+        tracks = (track for track in self.tracks.values() if track.sample_count)
+        ends = (track.total_seconds(self.timescale) for track in tracks)
+        return max(Fraction(self.declared_duration, self.timescale), *ends, Fraction(0))
 
 
-def read_moov(tally: BoxBudget, data: memoryview) -> Movie:
-    """The movie that a `moov` box describes, so far without its fragments. Of the box there is
-    only what is WANTED."""
-    boxes = list(tally.inside(data))
-    kinds = [kind for kind, _ in boxes]
-    if b"cmov" in kinds:
+def read_moov(budget: BoxBudget, data: memoryview) -> Movie:
+    """Read a movie, so far without its fragments, from the SELECTED_BOXES of a `moov` box."""
+    boxes = list(budget.children(data))
+    types = [box_type for box_type, _ in boxes]
+    if b"cmov" in types:
         raise damaged("its header is compressed (cmov), which no longer is read")
-    if b"mvhd" not in kinds:
+    if b"mvhd" not in types:
         raise damaged("its header (moov) has no mvhd box")
-    scale, length = unpack_versioned(boxes[kinds.index(b"mvhd")][1], TIMESCALE_AND_DURATION)
-    movie = Movie(_checked_timescale(scale), _known_duration(length), fragmented=b"mvex" in kinds)
-    for kind, body in boxes:
-        if kind == b"trak":
-            _read_trak(tally, movie, body)
-    for kind, body in boxes:
-        if kind == b"mvex":
-            _read_mvex(tally, movie, body)
+    mvhd = boxes[types.index(b"mvhd")][1]
+    timescale, duration = _timescale_and_duration(mvhd)
+    movie = Movie(timescale, duration, fragmented=b"mvex" in types)
+    for box_type, body in boxes:
+        if box_type == b"trak":
+            _read_trak(budget, movie, body)
+    for box_type, body in boxes:
+        if box_type == b"mvex":
+            _read_mvex(budget, movie, body)
     return movie
 
 
-def _known_duration(length: int) -> int:
-    return 0 if length in UNKNOWN_DURATIONS else length
-
-
-def _checked_timescale(scale: int) -> int:
-    if scale == 0:
+def _timescale_and_duration(body: memoryview) -> tuple[int, int]:
+    timescale, duration = unpack_versioned(body, TIMESCALE_AND_DURATION)
+    if timescale == 0:
         raise damaged("it counts time in units of 1/0 s")
-    return scale
+    return timescale, _known_duration(duration)
+
+
+def _known_duration(duration: int) -> int:
+    return 0 if duration in UNKNOWN_DURATIONS else duration
 
 
 def _read_table(body: memoryview | None, entry: struct.Struct) -> Iterator[tuple[Any, ...]]:
@@ -171,75 +165,74 @@ def _read_table(body: memoryview | None, entry: struct.Struct) -> Iterator[tuple
     return entry.iter_unpack(entries)
 
 
-def _leaf_boxes(tally: BoxBudget, data: memoryview) -> dict[bytes, memoryview]:
-    """The boxes below this one that hold no others, by kind; of several, the first."""
-    found: dict[bytes, memoryview] = {}
-    for kind, body in tally.inside(data):
-        found = (_leaf_boxes(tally, body) if kind in SELECTED_BOXES else {kind: body}) | found
-    return found
+def _leaf_boxes(budget: BoxBudget, data: memoryview) -> dict[bytes, memoryview]:
+    """Content of the boxes below this one that hold no others, by type; of several, the first."""
+    leaves: dict[bytes, memoryview] = {}
+    for box_type, body in budget.children(data):
+        below = _leaf_boxes(budget, body) if box_type in SELECTED_BOXES else {box_type: body}
+        leaves = below | leaves
+    return leaves
 
 
-def _read_trak(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
-    boxes = _leaf_boxes(tally, data)
+def _read_trak(budget: BoxBudget, movie: Movie, data: memoryview) -> None:
+    boxes = _leaf_boxes(budget, data)
     if not {b"tkhd", b"mdhd", b"hdlr"} <= boxes.keys():
         raise damaged("a track in it lacks a header")
-    number, *matrix = unpack_versioned(boxes[b"tkhd"], TRACK_ID_AND_MATRIX)
-    scale, length = unpack_versioned(boxes[b"mdhd"], TIMESCALE_AND_DURATION)
+    track_id, *matrix = unpack_versioned(boxes[b"tkhd"], TRACK_ID_AND_MATRIX)
+    timescale, declared = _timescale_and_duration(boxes[b"mdhd"])
     handler = bytes(boxes[b"hdlr"][8:12])
-    length = _known_duration(length)
-    ticks = sum(count * each for count, each in _read_table(boxes.get(b"stts"), STTS_ENTRY))
+    duration = sum(count * each for count, each in _read_table(boxes.get(b"stts"), STTS_ENTRY))
     (offset,) = next(_read_table(boxes.get(b"ctts"), CTTS_ENTRY), (0,))
     sizes = boxes.get(b"stsz") or boxes.get(b"stz2")
-    shorter = length and not movie.fragmented  # of two claims the shorter, as decoders have it
+    shorter = declared and not movie.fragmented  # of two durations the shorter, as in decoders
     track = Track(
         handler=handler,
-        scale=_checked_timescale(scale),
+        timescale=timescale,
         matrix=tuple(matrix),
-        edits=list(_read_elst(tally, boxes.get(b"elst"))),
-        shapes=list(_read_stsd(tally, boxes.get(b"stsd"))) if handler == b"vide" else [],
-        samples=SAMPLE_COUNT.unpack_from(sizes)[0] if sizes else 0,
-        ticks=min(ticks, length) if shorter else ticks,
-        end=max(ticks + offset, length),
-        offset=offset,
-        reach=_last_chunk_offset(boxes),
+        edits=list(_read_elst(budget, boxes.get(b"elst"))),
+        sample_entries=list(_read_stsd(budget, boxes.get(b"stsd"))) if handler == b"vide" else [],
+        sample_count=SAMPLE_COUNT.unpack_from(sizes)[0] if sizes else 0,
+        duration=min(duration, declared) if shorter else duration,
+        declared_end=max(duration + offset, declared),
+        composition_offset=offset,
+        last_chunk_offset=_last_chunk_offset(boxes),
     )
-    if movie.tracks.setdefault(number, track) is not track:
+    if movie.tracks.setdefault(track_id, track) is not track:
         raise damaged("two tracks in it have the same number")
 
 
 def _last_chunk_offset(boxes: dict[bytes, memoryview]) -> int:
-    chunks = (
-        _read_table(boxes.get(b"stco"), STCO_ENTRY),
-        _read_table(boxes.get(b"co64"), CO64_ENTRY),
-    )
-    return max((at for table in chunks for (at,) in table), default=0)
+    tables = ((b"stco", STCO_ENTRY), (b"co64", CO64_ENTRY))
+    chunks = (_read_table(boxes.get(box_type), entry) for box_type, entry in tables)
+    return max((offset for table in chunks for (offset,) in table), default=0)
 
 
-def _read_elst(tally: BoxBudget, body: memoryview | None) -> Iterator[tuple[int, int]]:
-    for length, start in _read_table(body, layout_of_version(body, EDIT_ENTRY)) if body else ():
-        tally.spend(1)
-        yield length, start
+def _read_elst(budget: BoxBudget, body: memoryview | None) -> Iterator[tuple[int, int]]:
+    if not body:
+        return
+    for duration, media_time in _read_table(body, layout_of_version(body, EDIT_ENTRY)):
+        budget.spend(1)
+        yield duration, media_time
 
 
-def _read_stsd(tally: BoxBudget, body: memoryview | None) -> Iterator[VisualSampleEntry]:
+def _read_stsd(budget: BoxBudget, body: memoryview | None) -> Iterator[VisualSampleEntry]:
     if body is None:
         return
-    for _, entry in tally.inside(body[ENTRY_COUNT.size :]):
+    for _, entry in budget.children(body[ENTRY_COUNT.size :]):
         width, height = VISUAL_ENTRY_SIZE.unpack_from(entry)
-        pixel = (1, 1)
-        for kind, within in tally.inside(entry[VISUAL_ENTRY_BYTES:]):
-            if kind == b"pasp":
-                pixel = PASP.unpack_from(within)
-        yield VisualSampleEntry(width, height, pixel)
+        pixel_aspect = (1, 1)
+        for box_type, content in budget.children(entry[VISUAL_ENTRY_BYTES:]):
+            if box_type == b"pasp":
+                pixel_aspect = PASP.unpack_from(content)
+        yield VisualSampleEntry(width, height, pixel_aspect)
 
 
-def _read_mvex(tally: BoxBudget, movie: Movie, data: memoryview) -> None:
-    for kind, body in tally.inside(data):
-        if kind == b"mehd":
-            movie.claimed = max(
-                movie.claimed, _known_duration(unpack_versioned(body, FRAGMENT_TIME)[0])
-            )
+def _read_mvex(budget: BoxBudget, movie: Movie, data: memoryview) -> None:
+    for box_type, body in budget.children(data):
+        if box_type == b"mehd":
+            (duration,) = unpack_versioned(body, FRAGMENT_TIME)
+            movie.declared_duration = max(movie.declared_duration, _known_duration(duration))
         else:  # trex
-            number, ticks = TREX.unpack_from(body)
-            if number in movie.tracks:
-                movie.tracks[number].default = ticks
+            track_id, duration = TREX.unpack_from(body)
+            if track_id in movie.tracks:
+                movie.tracks[track_id].default_sample_duration = duration

@@ -1,4 +1,4 @@
-"""What there is to look at in a document's media, and what was found, in words for its caller."""
+"""The images and videos that a request refers to, and what was found wrong with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,42 +15,41 @@ DUPLICATE_IMAGE = "duplicate_image"  # the code of an error or a warning for the
 
 @dataclass(frozen=True, slots=True)
 class MediaReference:
-    """An image or a video of a document, as it stands there: by its URL, or by its content's
-    SHA-256 (hex). `field` is its place: element_image_list/refer_images/0/image_url."""
+    """An image or a video of a request, given by URL or by content."""
 
-    field: str
+    field: str  # its place: element_image_list/refer_images/0/image_url
     kind: MediaKind
-    url: str | None
-    content: str | None
+    url: str | None  # None: it is given by content
+    content_hash: str | None  # SHA-256 of the content, hex; None: it is given by URL
 
 
 @dataclass(frozen=True, slots=True)
 class MediaDefect:
-    """What is wrong with one of them. `passing` if it may be well the next time."""
+    """What is wrong with one of a request's media."""
 
-    field: str
-    flaw: Defect
-    passing: bool = False
+    field: str  # that of its MediaReference
+    defect: Defect
+    transient: bool = False  # it may be gone the next time
 
 
 def media_references(document: Mapping[str, Any]) -> Iterator[MediaReference]:
-    """In the document's order, the frontal image first; of a document that keeps every rule."""
+    """The media of a valid request in its own order, the frontal image first."""
     images = document.get("element_image_list")
     if images:
         yield _reference(FRONTAL_IMAGE, "image", images["frontal_image"])
-        for index, one in enumerate(images["refer_images"]):
-            at = f"element_image_list/refer_images/{index}/image_url"
-            yield _reference(at, "image", one["image_url"])
+        for index, image in enumerate(images["refer_images"]):
+            field = f"element_image_list/refer_images/{index}/image_url"
+            yield _reference(field, "image", image["image_url"])
     videos = document.get("element_video_list")
     if videos:
-        for index, one in enumerate(videos["refer_videos"]):
-            at = f"element_video_list/refer_videos/{index}/video_url"
-            yield _reference(at, "video", one["video_url"])
+        for index, video in enumerate(videos["refer_videos"]):
+            field = f"element_video_list/refer_videos/{index}/video_url"
+            yield _reference(field, "video", video["video_url"])
 
 
 def has_media_urls(document: Mapping[str, Any]) -> bool:
-    """Whether there is anything to fetch."""
-    return any(one.url for one in media_references(document))
+    """Whether a valid request has media that must be fetched."""
+    return any(reference.url for reference in media_references(document))
 
 
 def _reference(field: str, kind: MediaKind, value: str | Mapping[str, str]) -> MediaReference:
@@ -59,39 +58,40 @@ def _reference(field: str, kind: MediaKind, value: str | Mapping[str, str]) -> M
     return MediaReference(field, kind, None, value["media"])
 
 
-def media_error(found: Sequence[MediaDefect]) -> dict[str, object]:
-    """The error of a subject whose media are bad: the code of the first that will stay so, and all
-    that was found. No URL is named: it may hold a secret."""
-    lasting_first = sorted(found, key=lambda one: one.passing)
+def media_error(defects: Sequence[MediaDefect]) -> dict[str, object]:
+    """The error of a subject whose media are bad: the code of the first lasting defect, and the
+    messages of all. No URL is named: it may hold a secret."""
+    lasting_first = sorted(defects, key=lambda defect: defect.transient)
     return {
-        "code": f"media_{lasting_first[0].flaw.code}",
-        "message": ". ".join(f"{one.field} {one.flaw.message}" for one in lasting_first),
+        "code": f"media_{lasting_first[0].defect.code}",
+        "message": ". ".join(f"{media.field} {media.defect.message}" for media in lasting_first),
     }
 
 
 def compare_images(
     images: Sequence[tuple[MediaReference, str]],
 ) -> tuple[list[MediaDefect], list[FieldError]]:
-    """What is wrong with images that have the content of the frontal one, from which the provider
-    wants the others to differ, and a warning for each that has another's. Images come in the
-    document's order, each with the SHA-256 of its content. Where the document names an image twice
-    its caller has been warned already."""
-    found: list[MediaDefect] = []
+    """Find images with the same content, by the SHA-256 of each, in the request's order.
+
+    Rule P14: a copy of the frontal image is a defect, a copy of another image a warning. An image
+    that the request itself names twice was warned of when it was accepted.
+    """
+    defects: list[MediaDefect] = []
     warnings: list[FieldError] = []
-    first: dict[str, MediaReference] = {}
-    named: set[str] = set()
-    for medium, content in images:
-        name = medium.url or content
-        like = first.setdefault(content, medium)
-        if like is not medium and like.field == FRONTAL_IMAGE:
-            found.append(MediaDefect(medium.field, duplicate_defect(like.field)))
-        elif like is not medium and name not in named:
-            message = f"{medium.field} has the same content as {like.field}"
-            warnings.append(FieldError(f"/{medium.field}", DUPLICATE_IMAGE, message))
-        named.add(name)
-    return found, warnings
+    first_with: dict[str, MediaReference] = {}
+    names: set[str] = set()
+    for image, content_hash in images:
+        name = image.url or content_hash
+        original = first_with.setdefault(content_hash, image)
+        if original is not image and original.field == FRONTAL_IMAGE:
+            defects.append(MediaDefect(image.field, duplicate_defect(original.field)))
+        elif original is not image and name not in names:
+            message = f"{image.field} has the same content as {original.field}"
+            warnings.append(FieldError(f"/{image.field}", DUPLICATE_IMAGE, message))
+        names.add(name)
+    return defects, warnings
 
 
-def duplicate_defect(first: str) -> Defect:
-    """What is wrong with an image that has the content of the one in this field."""
-    return Defect(DUPLICATE, f"must differ from {first}, and has the same content")
+def duplicate_defect(original: str) -> Defect:
+    """The defect of an image with the same content as the one in the field `original`."""
+    return Defect(DUPLICATE, f"must differ from {original}, and has the same content")

@@ -1,5 +1,8 @@
-"""Fetching what a caller's URL leads to: bounded in bytes and time, through the guard at every hop;
-whatever comes of it is a value."""
+"""Fetching images and videos from callers' URLs: bounded in bytes and time, with redirects.
+
+Every hop passes the SSRF guard (`kit/network/ssrf_guard.py`). What goes wrong is a value, not an
+error. URLs are requested in the very letters given: rule P99 of service/provider/README.md.
+"""
 
 import asyncio
 import os
@@ -19,48 +22,48 @@ from service.kit.network.exact_urls import exact_url, redirect_target
 from service.kit.network.ssrf_guard import AddressGuard, BlockedAddress
 from service.kit.network.url_policy import check_url
 
-MAX_PIECE: Final = 65_536  # bytes handed on at a time, at most
+MAX_PIECE: Final = 65_536  # bytes handed on at a time
 MAX_REDIRECTS: Final = 5  # ours; storage services need one or two
-IDLE_SECONDS: Final = 15.0  # ours; without a connection, or then without a byte
-# Whoever is slower than this after a while would hold a place for as long as it may take in all.
+IDLE_SECONDS: Final = 15.0  # ours; to connect, and then without a byte
+# A slower host would hold one of the worker's places for as long as a fetch may take.
 MIN_RATE: Final = 20_000  # bytes a second, on average; ours: 10 MB in a minute are eight times it
-MIN_RATE_AFTER: Final = 10.0  # seconds
+MIN_RATE_AFTER: Final = 10.0  # seconds from the start of the body
 
 OK: Final = 200
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 NOT_FOUND: Final = frozenset({404, 410})
-# RFC 9110, section 15.5.9; RFC 8470, section 5.2; RFC 6585, section 4: each says "not now".
+# Request Timeout (RFC 9110), Too Early (RFC 8470), Too Many Requests (RFC 6585).
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 SERVER_ERRORS: Final = 500
 
-Consumer = Callable[[bytes], Awaitable[bool]]
+Consumer = Callable[[bytes], Awaitable[bool]]  # takes the next bytes; returns whether it wants more
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """It came, whole or as far as it was wanted: so many bytes."""
+    """A file that came, whole or as far as its consumer wanted it."""
 
-    size: int
+    size: int  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class FetchFailure:
-    """It did not come. `code` is one of unreachable, not_found, refused, blocked, redirect,
-    encoded, protocol, url and too_large; `message` completes a sentence about it, and names neither
-    the URL nor anything that the server said but its status. `passing`: it may come the next time.
-    """
+    """A file that did not come."""
 
+    # One of unreachable, not_found, refused, blocked, redirect, encoded, protocol, url, too_large.
     code: str
+    # Completes a sentence about the file; names neither its URL nor what the host answered, but for
+    # the HTTP status.
     message: str
-    passing: bool = False
+    transient: bool = False  # it may come the next time
 
 
-TIMED_OUT: Final = FetchFailure(
-    "unreachable", "could not be fetched: it took too long", passing=True
-)
-_CONNECTION_LOST: Final = FetchFailure(
-    "unreachable", "could not be fetched: the connection ended before its last byte", passing=True
-)
+def _unreachable(reason: str) -> FetchFailure:
+    return FetchFailure("unreachable", f"could not be fetched: {reason}", transient=True)
+
+
+TIMED_OUT: Final = _unreachable("it took too long")
+_CONNECTION_LOST: Final = _unreachable("the connection ended before its last byte")
 _TOO_MANY_REDIRECTS: Final = FetchFailure(
     "redirect", f"is redirected more than {MAX_REDIRECTS} times"
 )
@@ -72,7 +75,7 @@ _ENCODED: Final = FetchFailure(
     "encoded", "could not be fetched: it comes compressed, though that was not asked for"
 )
 
-# What aiohttp and asyncio raise, most particular first.
+# What aiohttp and asyncio raise, subclasses first.
 _FAILURES: Final[tuple[tuple[type[Exception], FetchFailure | str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "its host name cannot be resolved"),
     (aiohttp.ClientSSLError, "TLS with its host fails"),
@@ -85,15 +88,17 @@ _FAILURES: Final[tuple[tuple[type[Exception], FetchFailure | str], ...]] = (
     (ValueError, _INVALID_URL),  # InvalidURL
     (OSError, _CONNECTION_LOST),
     (aiohttp.ServerDisconnectedError, _CONNECTION_LOST),
-    (RuntimeError, _CONNECTION_LOST),  # uvloop's word for using a closed transport
+    (RuntimeError, _CONNECTION_LOST),  # uvloop, for a closed transport
     (aiohttp.ClientError, _NOT_HTTP),
 )
-_RAISED: Final = tuple(kind for kind, _ in _FAILURES)
+_ERRORS: Final = tuple(error for error, _ in _FAILURES)
 
 
 class Fetcher:
-    """Use it inside the running loop. What a redirect leads to is asked for by nobody but
-    `fetch`."""
+    """An HTTP client for callers' URLs; it is made and used inside the running loop.
+
+    `idle_seconds` bounds a connect, and each wait for further bytes. `tls` None: the system's.
+    """
 
     def __init__(
         self,
@@ -118,48 +123,49 @@ class Fetcher:
         await self._session.close()
 
     async def fetch(
-        self, url: str, feed: Consumer, *, most: int, seconds: float
+        self, url: str, consume: Consumer, *, max_bytes: int, timeout_seconds: float
     ) -> Fetched | FetchFailure:
-        """GET, within `seconds` from the first name to the last byte.
+        """GET a file within `timeout_seconds`, from resolving its host to its last byte.
 
-        `feed` is given the bytes in order, in pieces of at most PIECE, and says whether it wants
-        more; of what has more than `most` bytes it is given no more than those.
+        `consume` gets the bytes in order, in pieces of at most MAX_PIECE; of a file with more than
+        `max_bytes`, no more than those.
         """
         try:
-            async with asyncio.timeout(seconds):
-                return await self._followed(url, feed, most)
+            async with asyncio.timeout(timeout_seconds):
+                return await self._follow_redirects(url, consume, max_bytes)
         except TimeoutError:
             return TIMED_OUT
 
-    async def _followed(self, url: str, feed: Consumer, most: int) -> Fetched | FetchFailure:
+    async def _follow_redirects(
+        self, url: str, consume: Consumer, max_bytes: int
+    ) -> Fetched | FetchFailure:
         for _ in range(1 + MAX_REDIRECTS):
-            answer = await self._asked(url)
-            if isinstance(answer, FetchFailure):
-                return answer
+            response = await self._get(url)
+            if isinstance(response, FetchFailure):
+                return response
             # Closing ends the connection, unless the answer was read to its end and it went back.
-            with closing(answer):
-                if answer.status not in REDIRECTS:
-                    return _response_failure(answer, most) or await _read_body(
-                        answer.content, feed, most
-                    )
-                led = _redirect_target(url, answer.headers.get("Location"))
-            if isinstance(led, FetchFailure):
-                return led
-            url = led
+            with closing(response):
+                if response.status not in REDIRECTS:
+                    failure = _response_failure(response, max_bytes)
+                    return failure or await _read_body(response.content, consume, max_bytes)
+                target = _redirect_target(url, response.headers.get("Location"))
+            if isinstance(target, FetchFailure):
+                return target
+            url = target
         return _TOO_MANY_REDIRECTS
 
-    async def _asked(self, url: str) -> aiohttp.ClientResponse | FetchFailure:
-        """The head of the answer. The address that the guard judges is the one that is dialled."""
+    async def _get(self, url: str) -> aiohttp.ClientResponse | FetchFailure:
+        """The head of a response. The address that the guard judges is the one that is dialled."""
         if check_url(url, pointer="", https_only=False, allowed=None):
             return _INVALID_URL
         try:
             return await self._session.get(exact_url(url), allow_redirects=False)
-        except _RAISED as error:
+        except _ERRORS as error:
             return _failure(error)
 
 
 def _redirect_target(url: str, location: str | None) -> str | FetchFailure:
-    """Where a redirect leads, relative to where it was met.
+    """The URL that a redirect from `url` leads to.
 
     From https to http none is followed: whoever gave us https was promised that nobody on the way
     reads or changes what is fetched.
@@ -167,68 +173,69 @@ def _redirect_target(url: str, location: str | None) -> str | FetchFailure:
     if not location:
         return _NO_LOCATION
     try:
-        led = redirect_target(url, location)
-        flaws = check_url(led, pointer="", https_only=False, allowed=None)
+        target = redirect_target(url, location)
+        errors = check_url(target, pointer="", https_only=False, allowed=None)
     except ValueError:
         return FetchFailure("redirect", "is redirected to what is not a URL")
-    if flaws:
+    if errors:
         return FetchFailure(
-            "redirect", f"is redirected to where nothing is fetched: {flaws[0].message}"
+            "redirect", f"is redirected to where nothing is fetched: {errors[0].message}"
         )
-    if urlsplit(url).scheme == "https" and urlsplit(led).scheme != "https":
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         return _TLS_DOWNGRADE
-    return led
+    return target
 
 
-def _response_failure(answer: aiohttp.ClientResponse, most: int) -> FetchFailure | None:
-    """Why the body of this answer is not read."""
-    status = answer.status
-    said = f"could not be fetched: its host answers with HTTP status {status}"
+def _response_failure(response: aiohttp.ClientResponse, max_bytes: int) -> FetchFailure | None:
+    """Why the body of a response is not read; None: it is."""
+    status = response.status
+    reason = f"its host answers with HTTP status {status}"
     if status in TRANSIENT_STATUSES or status >= SERVER_ERRORS:
-        return FetchFailure("unreachable", said, passing=True)
-    if status in NOT_FOUND:
-        return FetchFailure("not_found", said)
+        return _unreachable(reason)
     if status != OK:
-        return FetchFailure("refused", said)
-    if is_encoded(",".join(answer.headers.getall("Content-Encoding", []))):
+        code = "not_found" if status in NOT_FOUND else "refused"
+        return FetchFailure(code, f"could not be fetched: {reason}")
+    if is_encoded(",".join(response.headers.getall("Content-Encoding", []))):
         return _ENCODED
-    if answer.content_length is not None and answer.content_length > most:
-        return _too_large(most)
+    if response.content_length is not None and response.content_length > max_bytes:
+        return _too_large(max_bytes)
     return None
 
 
 async def _read_body(
-    content: aiohttp.StreamReader, feed: Consumer, most: int
+    content: aiohttp.StreamReader, consume: Consumer, max_bytes: int
 ) -> Fetched | FetchFailure:
     size, wanted = 0, True
-    begun = perf_counter()
+    started = perf_counter()
     while wanted:
-        spent = perf_counter() - begun
-        if spent > MIN_RATE_AFTER and size < spent * MIN_RATE:
+        elapsed = perf_counter() - started
+        if elapsed > MIN_RATE_AFTER and size < elapsed * MIN_RATE:
             return TIMED_OUT
         try:
-            piece = await content.read(min(MAX_PIECE, most + 1 - size))  # nothing at the end
-        except _RAISED as error:
+            piece = await content.read(min(MAX_PIECE, max_bytes + 1 - size))
+        except _ERRORS as error:
             return _failure(error)
         size += len(piece)
-        if size > most:
-            return _too_large(most)
-        wanted = bool(piece) and await feed(piece)
+        if size > max_bytes:
+            return _too_large(max_bytes)
+        wanted = bool(piece) and await consume(piece)
     return Fetched(size)
 
 
-def _too_large(most: int) -> FetchFailure:
-    return FetchFailure("too_large", f"has more than {most:,} bytes ({most // 1_000_000} MB)")
+def _too_large(max_bytes: int) -> FetchFailure:
+    return FetchFailure(
+        "too_large", f"has more than {max_bytes:,} bytes ({max_bytes // 1_000_000} MB)"
+    )
 
 
 def _failure(error: Exception) -> FetchFailure:
     cause = getattr(error, "os_error", error)
     if isinstance(cause, BlockedAddress):
         return FetchFailure("blocked", f"is not fetched: {cause}")
-    found = next(what for kind, what in _FAILURES if isinstance(error, kind))
-    if isinstance(found, FetchFailure):
-        return found
+    failure = next(failure for kind, failure in _FAILURES if isinstance(error, kind))
+    if isinstance(failure, FetchFailure):
+        return failure
     errno = getattr(cause, "errno", None) or 0
-    plain = isinstance(error, aiohttp.ClientConnectorError) and errno > 0
-    why = os.strerror(errno).lower() if plain and found == "no connection" else found
-    return FetchFailure("unreachable", f"could not be fetched: {why}", passing=True)
+    if failure == "no connection" and errno > 0:
+        return _unreachable(os.strerror(errno).lower())
+    return _unreachable(failure)

@@ -1,6 +1,7 @@
-"""Looking at media given by URL, before a place with the provider is claimed: fetch, judge, record.
+"""Checking the media given by URL before a subject is submitted: fetch, inspect, record.
 
-Nothing is kept of them. What is bad ends the subject, and the provider never hears of it.
+Bad media end the subject, and the provider never hears of it; media out of reach are tried again
+with backoff (rule P99 of service/provider/README.md). A check is claimed under a lease.
 """
 
 import asyncio
@@ -33,47 +34,50 @@ from service.subjects.steps.transition import TransitionGuard, transition
 
 log = structlog.get_logger()
 
-RETRY_DELAYS = (1.0, 5.0, 25.0)  # seconds from a try that did not reach them to the next; ours
+RETRY_DELAYS = (1.0, 5.0, 25.0)  # seconds after each check that found media out of reach; rule P99
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedMediaCheck:
-    """A subject whose media are to be looked at, the lease it is recorded under, and since when it
-    is held."""
+    """A subject whose media one worker is to check."""
 
-    due: DueMediaCheck
-    lease: Lease
-    at: datetime
+    subject: DueMediaCheck
+    lease: Lease  # its outcome is recorded under this lease
+    claimed_at: datetime
 
 
 class MediaChecker:
-    """Claims looks for one worker, and makes them.
+    """Claims media checks for one worker, and makes them.
 
-    An account that has work under way here leaves as many places free as it takes up: alone it
-    holds half of them, and with others less, however slow its media are.
+    An account that has checks under way leaves as many places free as it takes up: alone it holds
+    half of them, and with others less, however slow its media are.
     """
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._under_way: Counter[str] = Counter()
+        self._under_way: Counter[str] = Counter()  # checks by account
 
     async def claim(self, free: int) -> Sequence[ClaimedMediaCheck]:
-        """Subjects whose media are due, at most half as many as there are free places."""
+        """Claim checks that are due, at most half as many as this worker has `free` places."""
         resources = self._resources
         now, token = resources.clock(), resources.new_id("lse")
         until = end_of_lease(resources, now)
-        held = dict(self._under_way)
-        rooms = {account: max(0, (free - used) // 2) for account, used in held.items()}
-        terms = MediaClaimLimits(token, max(1, free // 2), held, rooms)
+        under_way = dict(self._under_way)
+        limits = MediaClaimLimits(
+            max_claims=max(1, free // 2),
+            under_way=under_way,
+            capacities={account: max(0, (free - n) // 2) for account, n in under_way.items()},
+        )
         async with resources.database.autocommit() as tx:
-            claimed = await media_checks.claim(tx, terms, now=now, until=until)
-        for due in claimed:
-            self._under_way[due.account_id] += 1
-        return [ClaimedMediaCheck(due, Lease(token, due.id, until), now) for due in claimed]
+            subjects = await media_checks.claim(tx, limits, token=token, now=now, until=until)
+        self._under_way.update(subject.account_id for subject in subjects)
+        return [
+            ClaimedMediaCheck(subject, Lease(token, subject.id, until), now) for subject in subjects
+        ]
 
-    async def look(self, claimed: ClaimedMediaCheck) -> None:
-        """Look at the media of one subject, and record what came of it."""
-        account = claimed.due.account_id
+    async def check(self, claimed: ClaimedMediaCheck) -> None:
+        """Check the media of one subject, and record the outcome."""
+        account = claimed.subject.account_id
         try:
             await _check(self._resources, claimed)
         finally:
@@ -83,88 +87,88 @@ class MediaChecker:
 
 
 async def _check(resources: Resources, claimed: ClaimedMediaCheck) -> None:
-    look = _MediaCheck(resources, claimed)
+    check = _MediaCheck(resources, claimed)
     try:
-        recorded = await look.made()
+        outcome = await check.run()
     except asyncio.CancelledError:  # the worker ends: the next one need not wait for the lease
         with suppress(Unavailable):
-            await look.given_back(resources.clock(), tried=False)
+            await check.release(resources.clock(), counts=False)
         raise
     log.info(
-        "look",
+        "media",
         action="media_looked_at",
-        subject=claimed.due.id,
-        account=claimed.due.account_id,
-        outcome=recorded,
-        tries=claimed.due.tries,
-        fetched=look.fetched,
-        bytes=look.size,
-        found=[f"{one.field}: {one.flaw.code}" for one in look.found],
-        seconds=(resources.clock() - claimed.at).total_seconds(),
+        subject=claimed.subject.id,
+        account=claimed.subject.account_id,
+        outcome=outcome,
+        tries=claimed.subject.attempts,
+        fetched=check.fetched,
+        bytes=check.size,
+        found=[f"{media.field}: {media.defect.code}" for media in check.defects],
+        seconds=(resources.clock() - claimed.claimed_at).total_seconds(),
     )
 
 
 @dataclass(slots=True)
 class _MediaCheck:
-    """One look at one subject's media, and what it has shown so far; `images` are those of which
-    the content is known, with its SHA-256."""
+    """One check of one subject's media, as far as it has come."""
 
     resources: Resources
     claimed: ClaimedMediaCheck
-    found: list[MediaDefect] = field(default_factory=list)
-    fetched: int = 0
-    size: int = 0
-    images: list[tuple[MediaReference, str]] = field(default_factory=list)
+    defects: list[MediaDefect] = field(default_factory=list)
+    fetched: int = 0  # how many URLs
+    size: int = 0  # bytes read of them all
+    images: list[tuple[MediaReference, str]] = field(default_factory=list)  # with content's SHA-256
 
-    async def made(self) -> str:
-        """Look at all of them, and record it: good, bad, later, or late if it was ours no more."""
-        for medium in media_references(self.claimed.due.document):
-            if medium.content:
-                self.images.append((medium, medium.content))
-            elif medium.url:
-                if not await self._held():
+    async def run(self) -> str:
+        """Check all media and record the outcome, which is returned for the log: `good`, `bad`,
+        `later` (to be tried again), or `late` (the lease was lost, nothing is recorded)."""
+        for media in media_references(self.claimed.subject.document):
+            if media.content_hash:
+                self.images.append((media, media.content_hash))
+            elif media.url:
+                if not await self._holds_lease():
                     return "late"
-                await self._see(medium, medium.url)
-        return await self._recorded()
+                await self._inspect(media, media.url)
+        return await self._record()
 
-    async def _see(self, medium: MediaReference, url: str) -> None:
-        seen = await fetch_and_inspect(self.resources, medium.kind, url)
+    async def _inspect(self, media: MediaReference, url: str) -> None:
+        inspection = await fetch_and_inspect(self.resources, media.kind, url)
         self.fetched += 1
-        self.size += seen.size
-        if seen.flaw:
-            self.found.append(MediaDefect(medium.field, seen.flaw, seen.passing))
-        elif seen.content:
-            self.images.append((medium, seen.content))
+        self.size += inspection.size
+        if inspection.defect:
+            defect = MediaDefect(media.field, inspection.defect, inspection.transient)
+            self.defects.append(defect)
+        elif inspection.content_hash:
+            self.images.append((media, inspection.content_hash))
 
-    async def _recorded(self) -> str:
-        resources, due = self.resources, self.claimed.due
-        alike, warnings = compare_images(self.images)
-        self.found += alike
-        if not self.found:
-            return await self._good(warnings)
-        passing = all(one.passing for one in self.found)
-        if passing and due.tries < len(RETRY_DELAYS):
-            wait = jittered(RETRY_DELAYS[due.tries], SPREAD, resources.random())
-            at = resources.clock() + timedelta(seconds=wait)
-            return "later" if await self.given_back(at, tried=True) else "late"
-        news = StatusUpdate(Signal.REFUSED, error=media_error(self.found))
-        outcome = await transition(
-            resources, due.id, news, TransitionGuard(media_token=self.claimed.lease.token)
-        )
-        return "bad" if outcome is not None and outcome.ignored is None else "late"
+    async def _record(self) -> str:
+        resources, subject = self.resources, self.claimed.subject
+        duplicates, warnings = compare_images(self.images)
+        self.defects += duplicates
+        if not self.defects:
+            return await self._complete(warnings)
+        transient = all(defect.transient for defect in self.defects)
+        if transient and subject.attempts < len(RETRY_DELAYS):
+            wait = jittered(RETRY_DELAYS[subject.attempts], SPREAD, resources.random())
+            due_at = resources.clock() + timedelta(seconds=wait)
+            return "later" if await self.release(due_at, counts=True) else "late"
+        refused = StatusUpdate(Signal.REFUSED, error=media_error(self.defects))
+        guard = TransitionGuard(media_token=self.claimed.lease.token)
+        result = await transition(resources, subject.id, refused, guard)
+        return "bad" if result is not None and result.ignored is None else "late"
 
-    async def _good(self, warnings: Sequence[FieldError]) -> str:
-        due, token = self.claimed.due, self.claimed.lease.token
+    async def _complete(self, warnings: Sequence[FieldError]) -> str:
+        lease = self.claimed.lease
         async with self.resources.database.autocommit() as tx:
-            ours = await media_checks.complete(tx, due.id, token, warnings)
-        if not ours:
+            completed = await media_checks.complete(tx, lease.id, lease.token, warnings)
+        if not completed:
             return "late"
         self.resources.worker_notifier.wake(Work.SUBMIT)
         return "good"
 
-    async def _held(self) -> bool:
-        """Whether it is still ours to fetch for. The first medium is fetched by what is known since
-        the claim; before each other one, the subject is read: it may have been canceled."""
+    async def _holds_lease(self) -> bool:
+        """Whether the check may go on. The first URL is fetched by what is known since the claim;
+        before each other one the subject is read, as it may have been canceled."""
         lease = self.claimed.lease
         if self.fetched:
             async with self.resources.database.autocommit() as tx:
@@ -172,8 +176,9 @@ class _MediaCheck:
                     return False
         return lease.outlasts(self.resources.clock())
 
-    async def given_back(self, at: datetime, *, tried: bool) -> bool:
-        """Let go of it until then; False if it was ours no more."""
+    async def release(self, due_at: datetime, *, counts: bool) -> bool:
+        """Give the check back, to be claimed from `due_at` on; `counts` says whether it was an
+        attempt. False: the lease was lost, nothing is written."""
         lease = self.claimed.lease
         async with self.resources.database.autocommit() as tx:
-            return await media_checks.release(tx, lease.id, lease.token, at, tried=tried)
+            return await media_checks.release(tx, lease.id, lease.token, due_at, counts=counts)

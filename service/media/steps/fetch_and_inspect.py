@@ -1,4 +1,4 @@
-"""One medium behind a URL: fetched through the guard, judged as it comes, not kept."""
+"""Fetching and inspecting one image or video behind a URL, of which nothing is kept."""
 
 import asyncio
 import hashlib
@@ -14,61 +14,63 @@ from service.resources import Resources
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is wrong with it, `passing` if it may be well the next time; or `content`, the SHA-256
-    (hex) of a good image. `size` is how many bytes of it were read."""
+    """What is known of a file behind a URL."""
 
-    size: int
-    flaw: Defect | None = None
-    passing: bool = False
-    content: str | None = None
+    size: int  # bytes that were read
+    defect: Defect | None = None  # None: it is good
+    transient: bool = False  # the defect may be gone the next time
+    content_hash: str | None = None  # SHA-256 of a good image, hex
 
 
 async def fetch_and_inspect(resources: Resources, kind: MediaKind, url: str) -> Inspection:
-    """Fetch and judge it. Whatever is behind the URL, this returns in bounded time and memory."""
-    return await (_fetch_image(resources, url) if kind == "image" else _fetch_video(resources, url))
+    """Fetch a file and inspect it, in bounded time and memory whatever is behind its URL."""
+    return await (_fetch_image if kind == "image" else _fetch_video)(resources, url)
 
 
 async def _fetch_image(resources: Resources, url: str) -> Inspection:
-    """Judged whole: it is in memory once, as BytesIO gives its bytes away without a copy."""
-    kept = BytesIO()
+    """Inspect an image whole: it is in memory once, as BytesIO gives its bytes without a copy."""
+    buffer = BytesIO()
 
-    async def feed(piece: bytes) -> bool:
-        kept.write(piece)
+    async def consume(piece: bytes) -> bool:
+        buffer.write(piece)
         return True
 
-    seconds = resources.settings.media_timeout
-    came = await resources.fetcher.fetch(url, feed, most=image.MAX_BYTES, seconds=seconds)
-    if isinstance(came, FetchFailure):
-        return _not_fetched(came, kept.tell())
-    found, content = await asyncio.to_thread(_inspect_image, kept.getvalue())
-    return Inspection(came.size, found, content=content)
+    timeout = resources.settings.media_timeout
+    result = await resources.fetcher.fetch(
+        url, consume, max_bytes=image.MAX_BYTES, timeout_seconds=timeout
+    )
+    if isinstance(result, FetchFailure):
+        return _not_fetched(result, buffer.tell())
+    return await asyncio.to_thread(_inspect_image, buffer.getvalue())
 
 
-def _inspect_image(data: bytes) -> tuple[Defect | None, str | None]:
+def _inspect_image(data: bytes) -> Inspection:
     found = image.inspect(data)
     if isinstance(found, Defect):
-        return found, None
-    return None, hashlib.sha256(data).hexdigest()
+        return Inspection(len(data), found)
+    return Inspection(len(data), content_hash=hashlib.sha256(data).hexdigest())
 
 
 async def _fetch_video(resources: Resources, url: str) -> Inspection:
-    """Judged piece by piece, in a thread: a hostile file may make work of each."""
-    reader = video.VideoInspector()
-    fed = 0
+    """Inspect a video piece by piece, in a thread: a hostile file may make work of each."""
+    inspector = video.VideoInspector()
+    size = 0
 
-    async def feed(piece: bytes) -> bool:
-        nonlocal fed
-        fed += len(piece)
-        await asyncio.to_thread(reader.feed, piece)
-        return reader.flaw is None
+    async def consume(piece: bytes) -> bool:
+        nonlocal size
+        size += len(piece)
+        await asyncio.to_thread(inspector.feed, piece)
+        return inspector.defect is None
 
-    seconds = resources.settings.media_timeout
-    came = await resources.fetcher.fetch(url, feed, most=video.MAX_BYTES, seconds=seconds)
-    if isinstance(came, FetchFailure):
-        return _not_fetched(came, fed)
-    found = await asyncio.to_thread(reader.finish)
-    return Inspection(came.size, found if isinstance(found, Defect) else None)
+    timeout = resources.settings.media_timeout
+    result = await resources.fetcher.fetch(
+        url, consume, max_bytes=video.MAX_BYTES, timeout_seconds=timeout
+    )
+    if isinstance(result, FetchFailure):
+        return _not_fetched(result, size)
+    found = await asyncio.to_thread(inspector.finish)
+    return Inspection(result.size, found if isinstance(found, Defect) else None)
 
 
-def _not_fetched(came: FetchFailure, size: int) -> Inspection:
-    return Inspection(size, Defect(came.code, came.message), came.passing)
+def _not_fetched(failure: FetchFailure, size: int) -> Inspection:
+    return Inspection(size, Defect(failure.code, failure.message), failure.transient)

@@ -1,4 +1,4 @@
-"""Media that came as Base64: kept once per content, as long as an unfinished subject needs it."""
+"""Images that came as Base64: stored once per content, until no unfinished subject needs them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,8 +8,8 @@ from sqlalchemy import delete, exists, select, text
 from service.kit.database.connection import Connection
 from service.schema.subjects import media, subject_media, subjects
 
-# The update takes the row's lock, so that a sweep which found it unused waits, and is then stopped
-# by the new reference. The order keeps two batches from waiting for each other.
+# The update locks the row, so that a sweep which found it unused waits, and is then stopped by the
+# new reference. The order keeps two batches from a deadlock.
 _SAVE = text("""
     INSERT INTO media (hash, bytes, created_at)
     SELECT hash, bytes, :now
@@ -24,19 +24,19 @@ _LINK = text("""
 
 
 async def save(tx: Connection, inline: Mapping[str, bytes], now: datetime) -> None:
-    """Keep bytes under their hash."""
+    """Store images by the SHA-256 (hex) of their content; what is stored already stays longer."""
     values = {"hashes": list(inline), "contents": list(inline.values()), "now": now}
     await tx.execute(_SAVE, values)
 
 
-async def link(tx: Connection, needed: Sequence[tuple[str, str]]) -> None:
-    """Keep these media, each a subject's id and a hash, until the subject ends."""
-    values = {"ids": [id_ for id_, _ in needed], "hashes": [hash_ for _, hash_ in needed]}
+async def link(tx: Connection, links: Sequence[tuple[str, str]]) -> None:
+    """Keep stored images until a subject ends: pairs of a subject's id and an image's hash."""
+    values = {"ids": [id_ for id_, _ in links], "hashes": [hash_ for _, hash_ in links]}
     await tx.execute(_LINK, values)
 
 
 async def by_subject(tx: Connection, subject_id: str) -> dict[str, bytes]:
-    """What an unfinished subject needs, by hash."""
+    """The stored images of an unfinished subject, by hash."""
     statement = (
         select(media.c.hash, media.c.bytes)
         .join(subject_media, subject_media.c.hash == media.c.hash)
@@ -46,7 +46,8 @@ async def by_subject(tx: Connection, subject_id: str) -> dict[str, bytes]:
 
 
 async def unlink_finished(tx: Connection) -> None:
-    """Ended subjects need no media. The cost follows what is needed, not how many have ended."""
+    """Give up the images of subjects that have ended. The cost follows how many images are linked,
+    not how many subjects have ended."""
     finished = (
         select(subjects.c.finished_at)
         .where(subjects.c.id == subject_media.c.subject_id)
@@ -56,7 +57,7 @@ async def unlink_finished(tx: Connection) -> None:
 
 
 async def delete_unused(tx: Connection, before: datetime) -> int:
-    """Drop what nobody needs and nobody brought since `before`; how many."""
-    needed = exists().where(subject_media.c.hash == media.c.hash)
-    statement = delete(media).where(media.c.created_at < before, ~needed).returning(media.c.hash)
+    """Delete images without a subject that were last sent `before` then; returns how many."""
+    linked = exists().where(subject_media.c.hash == media.c.hash)
+    statement = delete(media).where(media.c.created_at < before, ~linked).returning(media.c.hash)
     return len(await tx.execute(statement))

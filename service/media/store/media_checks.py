@@ -1,4 +1,8 @@
-"""Looks at media that were given by URL: claimed under a lease, recorded under its token."""
+"""Checks of media given by URL: claimed under a lease, recorded under its token.
+
+A check is due at `media_check_at` of a queued subject; of one that is claimed, that is its lease's
+end.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,33 +18,30 @@ from service.kit.errors import FieldError
 
 @dataclass(frozen=True, slots=True)
 class DueMediaCheck:
-    """A queued subject under our token, as far as its media are concerned; `tries` says how often
-    these were out of reach."""
+    """A queued subject whose media are due to be checked."""
 
-    id: str
+    id: str  # the subject's
     account_id: str
-    document: Mapping[str, Any]
-    tries: int
+    document: Mapping[str, Any]  # the request
+    attempts: int  # checks so far that found media out of reach
 
 
 @dataclass(frozen=True, slots=True)
 class MediaClaimLimits:
-    """`under_way` is how many subjects of each account the claimant holds already, `rooms` how many
-    more of these accounts it has room for; of others it has room for `limit`."""
+    """How many checks may be claimed at once."""
 
-    token: str
-    limit: int
-    under_way: Mapping[str, int]
-    rooms: Mapping[str, int]
+    max_claims: int  # in all, and of any account without a capacity of its own
+    under_way: Mapping[str, int]  # checks of each account that the claimant holds already
+    capacities: Mapping[str, int]  # how many more of each of these accounts it may claim
 
 
-# As in subjects.py, accounts are found by skipping from one to the next in the index. Each ORDER BY
-# is the index's own, and times are compared after it, so that no plan, made when few or many were
-# waiting, reads more of the queue than it takes; IS TRUE keeps that index out where ids are known.
-# Whose turn it is among equals is drawn anew for each claim: nobody waits behind another's backlog,
-# and nothing has to be kept about it.
+# Accounts are found by skipping from one to the next in the index. Each ORDER BY is the index's
+# own, and times are compared after it, so that no plan, made when few or many were waiting, reads
+# more of the queue than it takes; IS TRUE keeps that index out where ids are known.
 _CLAIM = text("""
-    WITH RECURSIVE waiting AS (
+    WITH RECURSIVE
+    -- 1. The accounts that have checks waiting.
+    waiting AS (
         (
             SELECT account_id FROM subjects
             WHERE state = 'queued' AND media_check_at IS NOT NULL
@@ -54,29 +55,37 @@ _CLAIM = text("""
             ORDER BY s.account_id, s.media_check_at, s.id LIMIT 1
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
-    ), candidates AS (
-        SELECT s.id, w.account_id, coalesce(b.under_way, 0) AS before, b.room, row_number() OVER (
-            PARTITION BY w.account_id ORDER BY s.media_check_at, s.id
-        ) AS turn
+    ),
+    -- 2. The oldest due checks of each account, with their places in its order.
+    candidates AS (
+        SELECT s.id, w.account_id, coalesce(c.under_way, 0) AS under_way, c.capacity,
+            row_number() OVER (
+                PARTITION BY w.account_id ORDER BY s.media_check_at, s.id
+            ) AS position
         FROM waiting w
         LEFT JOIN unnest(
-            CAST(:accounts AS text[]), CAST(:under_way AS int[]), CAST(:rooms AS int[])
-        ) AS b (account_id, under_way, room) ON b.account_id = w.account_id
+            CAST(:accounts AS text[]), CAST(:under_way AS int[]), CAST(:capacities AS int[])
+        ) AS c (account_id, under_way, capacity) ON c.account_id = w.account_id
         CROSS JOIN LATERAL (
             SELECT q.id, q.media_check_at FROM subjects q
             WHERE q.state = 'queued' AND q.media_check_at IS NOT NULL
             AND q.account_id = w.account_id
-            ORDER BY q.media_check_at, q.id LIMIT :limit
+            ORDER BY q.media_check_at, q.id LIMIT :max_claims
         ) s
         WHERE s.media_check_at <= :now
-    ), locked AS (
+    ),
+    -- 3. Those to claim, from accounts in turns. Whose turn it is among equals is drawn anew by the
+    --    token's hash: nobody waits behind another's backlog, and nothing has to be kept about it.
+    locked AS (
         SELECT id FROM subjects
         WHERE (state = 'queued' AND media_check_at <= :now) IS TRUE AND id IN (
-            SELECT id FROM candidates WHERE turn <= coalesce(room, :limit)
-            ORDER BY before + turn, hashtextextended(account_id || :token, 0), id LIMIT :limit
+            SELECT id FROM candidates WHERE position <= coalesce(capacity, :max_claims)
+            ORDER BY under_way + position, hashtextextended(account_id || :token, 0), id
+            LIMIT :max_claims
         )
         FOR NO KEY UPDATE SKIP LOCKED
     )
+    -- 4. The claim.
     UPDATE subjects SET media_lease_token = :token, media_check_at = :until
     WHERE id IN (SELECT id FROM locked)
     RETURNING id, account_id, document, media_check_attempts
@@ -93,24 +102,24 @@ _COMPLETE = text("""
     RETURNING id
 """)
 _RELEASE = text("""
-    UPDATE subjects SET media_check_at = :at, media_lease_token = NULL,
-        media_check_attempts = media_check_attempts + :tries
+    UPDATE subjects SET media_check_at = :due_at, media_lease_token = NULL,
+        media_check_attempts = media_check_attempts + CAST(:counts AS int)
     WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
     RETURNING id
 """)
 
 
 async def claim(
-    tx: Connection, terms: MediaClaimLimits, *, now: datetime, until: datetime
+    tx: Connection, limits: MediaClaimLimits, *, token: str, now: datetime, until: datetime
 ) -> list[DueMediaCheck]:
-    """Queued subjects whose media are due to be looked at, under the token until then; accounts
-    take turns, each in order of age."""
+    """Claim checks that are due, under a lease `until` then; accounts take turns, each in order of
+    age."""
     values = {
-        "accounts": list(terms.under_way),
-        "under_way": list(terms.under_way.values()),
-        "rooms": [terms.rooms[one] for one in terms.under_way],
-        "token": terms.token,
-        "limit": terms.limit,
+        "accounts": list(limits.under_way),
+        "under_way": list(limits.under_way.values()),
+        "capacities": [limits.capacities[account] for account in limits.under_way],
+        "token": token,
+        "max_claims": limits.max_claims,
         "now": now,
         "until": until,
     }
@@ -118,16 +127,18 @@ async def claim(
 
 
 async def holds_lease(tx: Connection, subject_id: str, token: str) -> bool:
-    """Whether it is still looked at under this token: nobody else has it, and it is queued. That
-    stays so for a caller that has the subject's lock."""
+    """Whether a queued subject's check is claimed under this token. That stays so for a caller that
+    has locked the subject."""
     return await tx.first(_HOLDS_LEASE, {"id": subject_id, "token": token}) is not None
 
 
 async def complete(
     tx: Connection, subject_id: str, token: str, warnings: Sequence[FieldError] = ()
 ) -> bool:
-    """Its media are good: it may be submitted, with these warnings beside those that it has.
-    Whether it was still looked at under this token; if not, nothing is written."""
+    """Let a subject with good media be submitted, and add to its warnings.
+
+    False: its check is not claimed under this token, nothing is written.
+    """
     values = {
         "id": subject_id,
         "token": token,
@@ -137,9 +148,11 @@ async def complete(
 
 
 async def release(
-    tx: Connection, subject_id: str, token: str, at: datetime, *, tried: bool
+    tx: Connection, subject_id: str, token: str, due_at: datetime, *, counts: bool
 ) -> bool:
-    """Let go of it, to be looked at from `at` on; `tried` says whether this look counts as a try.
-    Whether it was still looked at under this token; if not, nothing is written."""
-    values = {"id": subject_id, "token": token, "at": at, "tries": int(tried)}
+    """Give a claimed check back, due at `due_at`; `counts` says whether it was an attempt.
+
+    False: it is not claimed under this token, nothing is written.
+    """
+    values = {"id": subject_id, "token": token, "due_at": due_at, "counts": int(counts)}
     return await tx.first(_RELEASE, values) is not None

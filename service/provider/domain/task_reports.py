@@ -51,7 +51,7 @@ class TaskReport:
     provider_task_id: str
     external_task_id: str | None
     status: TaskStatus | None
-    word: str
+    status_word: str
     message: str
     created_at: datetime | None
     updated_at: datetime | None
@@ -122,7 +122,7 @@ def read_task_record(data: Mapping[str, object]) -> TaskReport:
         provider_task_id=task_id,
         external_task_id=read_id(external),
         status=status,
-        word=clean_text(word),
+        status_word=clean_text(word),
         message=clean_text(data.get(keys.message)),
         created_at=from_milliseconds(data.get(keys.created_at)),
         updated_at=from_milliseconds(data.get(keys.updated_at)),

@@ -138,7 +138,7 @@ class ProviderClient:
                 token = self._token.value()
                 answer = await self._exchange(method, url, content, token)
                 if isinstance(answer, _Envelope) and answer.code in EXPIRED_TOKEN_CODES:
-                    fresh = self._token.renewed(token)
+                    fresh = self._token.renew(token)
                     if fresh is not None:
                         answer = await self._exchange(method, url, content, fresh)
                 return answer
@@ -158,7 +158,7 @@ class ProviderClient:
                 return await self._read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"the provider could not be reached ({type(error).__name__})"
-            return RetryLater(None, reason, 0.0, parallel=False)
+            return RetryLater(None, reason, 0.0, at_parallel_limit=False)
         except aiohttp.ClientResponseError:
             return UnreadableResponse("an answer nobody can read: it is not HTTP", "")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -196,10 +196,10 @@ class ProviderClient:
             report.provider_task_id,
         ):
             return report
-        return OutcomeUnknown("success, but on another task than was asked for", was_read=True)
+        return OutcomeUnknown("success, but on another task than was asked for", was_readable=True)
 
     def _beginning(self, content: bytes) -> str:
-        return log_excerpt(self._token.concealed(content.decode(errors="replace")))
+        return log_excerpt(self._token.redact(content.decode(errors="replace")))
 
 
 def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | OutcomeUnknown | None:
@@ -212,7 +212,7 @@ def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | Outcom
             parallel = answer.code == PARALLEL_LIMIT_CODE
             wait = max(answer.retry_after, MIN_PARALLEL_LIMIT_WAIT if parallel else 0.0)
             return RetryLater(answer.code, answer.message, wait, parallel)
-        case CodeAction.DOUBT:
+        case CodeAction.LOOK_UP:
             return _unknown_outcome(answer)
         case CodeAction.REFUSE:
             return None
@@ -221,4 +221,6 @@ def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | Outcom
 
 
 def _unknown_outcome(answer: _Envelope) -> OutcomeUnknown:
-    return OutcomeUnknown(f"the provider answered {answer.code}: {answer.message}", was_read=True)
+    return OutcomeUnknown(
+        f"the provider answered {answer.code}: {answer.message}", was_readable=True
+    )

@@ -65,7 +65,7 @@ class BearerToken:
             self._until = now + TOKEN_LIFETIME - RENEWAL_MARGIN
         return self._value
 
-    def concealed(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """The text with *** in place of what proves who we are, which an answer may repeat."""
         if isinstance(self._credentials, ApiKey):
             secrets = [self._credentials.key]
@@ -76,7 +76,7 @@ class BearerToken:
             text = text.replace(secret, "***")
         return text
 
-    def renewed(self, refused: str) -> str | None:
+    def renew(self, refused: str) -> str | None:
         """A newly minted token; None if there is nothing to mint.
 
         Several calls may be refused at once: the first mints for all of them.

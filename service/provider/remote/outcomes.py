@@ -48,15 +48,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Nothing was created; try again after `at_least` seconds, or later.
+    """Nothing was created; try again after `retry_after` seconds, or later.
 
     `provider_code` is None where nothing was even sent. `parallel`: too many tasks run at once.
     """
 
     provider_code: int | None
     message: str
-    at_least: float
-    parallel: bool
+    retry_after: float
+    at_parallel_limit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,14 @@ class OutcomeUnknown:
     came and could be read, but says no more than that."""
 
     reason: str
-    was_read: bool = field(default=False, kw_only=True)
+    was_readable: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableResponse(OutcomeUnknown):
     """An answer came, but nobody can read it. `beginning` is the first of it, fit for a log."""
 
-    beginning: str
+    excerpt: str
 
 
 CreateOutcome = Accepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
@@ -93,7 +93,7 @@ class CodeAction(Enum):
     STOP = auto()
     REFUSE = auto()
     DEFER = auto()
-    DOUBT = auto()
+    LOOK_UP = auto()
 
 
 CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
@@ -116,9 +116,9 @@ CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
         1302: CodeAction.DEFER,
         1303: CodeAction.DEFER,
         1304: CodeAction.STOP,
-        5000: CodeAction.DOUBT,
+        5000: CodeAction.LOOK_UP,
         5001: CodeAction.DEFER,
-        5002: CodeAction.DOUBT,
+        5002: CodeAction.LOOK_UP,
     }
 )
 CODE_CLASS_ACTIONS = MappingProxyType(  # a code not yet known, by its first two digits: rule P61
@@ -133,4 +133,4 @@ CODE_CLASS_ACTIONS = MappingProxyType(  # a code not yet known, by its first two
 
 def action_for_code(code: int) -> CodeAction:
     """What a code asks for, known or not."""
-    return CODE_ACTIONS.get(code) or CODE_CLASS_ACTIONS.get(code // 100, CodeAction.DOUBT)
+    return CODE_ACTIONS.get(code) or CODE_CLASS_ACTIONS.get(code // 100, CodeAction.LOOK_UP)

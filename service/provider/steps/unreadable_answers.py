@@ -47,7 +47,7 @@ async def count_answer(
                 action="unreadable_answer",
                 subject=subject_id,
                 reason=answer.reason,
-                beginning=answer.beginning,
+                beginning=answer.excerpt,
             )
             learnt.readable_until = None
             async with resources.database.autocommit() as tx:
@@ -64,8 +64,8 @@ async def count_answer(
 def _was_read(answer: CreateOutcome | LookUpOutcome) -> bool:
     """Whether the provider said something; where the answer was lost, or none came, it did not."""
     match answer:
-        case OutcomeUnknown(was_read=was_read):
-            return was_read
+        case OutcomeUnknown(was_readable=was_readable):
+            return was_readable
         case RetryLater(provider_code=None):
             return False
         case _:
@@ -74,9 +74,9 @@ def _was_read(answer: CreateOutcome | LookUpOutcome) -> bool:
 
 def degraded_reason(found: UnreadableAnswers | None, now: datetime) -> str | None:
     """What readiness says of it, in words; None while it is nothing, or no more."""
-    if found is None or found.count < DEGRADED_AFTER or now - found.at > RECENT:
+    if found is None or found.count < DEGRADED_AFTER or now - found.last_at > RECENT:
         return None
-    first, last = format_rfc3339(found.since), format_rfc3339(found.at)
+    first, last = format_rfc3339(found.first_at), format_rfc3339(found.last_at)
     return (
         f"the last {found.count} answers could not be read, from {first} to {last}:"
         " see `unreadable_answer` in the log"

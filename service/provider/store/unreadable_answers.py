@@ -14,8 +14,8 @@ class UnreadableAnswers:
     """So many since the last one that could be read; when the first and the newest came."""
 
     count: int
-    since: datetime
-    at: datetime
+    first_at: datetime
+    last_at: datetime
 
 
 _COUNT = provider_state.c.unreadable_answers

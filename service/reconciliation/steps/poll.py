@@ -60,7 +60,7 @@ async def poll(resources: Resources, subject: Subject) -> None:
             news = status_update(report)
             if news is None:
                 log.warning(
-                    "look_up", action="unknown_status", subject=subject.id, word=report.word
+                    "look_up", action="unknown_status", subject=subject.id, word=report.status_word
                 )
         case TaskNotFound():
             news = _task_not_found(resources, subject)

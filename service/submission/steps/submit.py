@@ -118,19 +118,17 @@ def _status_update(
     match answer:
         case Accepted(report):
             return status_update(report) or StatusUpdate(Signal.LOST)
-        case (
-            AlreadyExists() | OutcomeUnknown()
-        ):  # it exists from an answer that was lost, or nobody knows
+        case AlreadyExists() | OutcomeUnknown():  # an earlier answer was lost, or this one was
             return StatusUpdate(Signal.LOST)
         case Refused(code, message):
             error = {"code": "provider_refused", "message": message, "provider_code": code}
             return StatusUpdate(Signal.REFUSED, error=error)
-        case RetryLater(at_least=at_least, parallel=parallel):
+        case RetryLater(retry_after=retry_after, at_parallel_limit=at_parallel_limit):
             # Where there are too many, the learnt limit says how soon there is a place for it.
-            doublings = 0 if parallel else subject.attempts
+            doublings = 0 if at_parallel_limit else subject.attempts
             wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.random())
             return StatusUpdate(
-                Signal.DEFERRED, retry_at=now + timedelta(seconds=max(at_least, wait))
+                Signal.DEFERRED, retry_at=now + timedelta(seconds=max(retry_after, wait))
             )
         case ProviderStopped():
             return StatusUpdate(Signal.DEFERRED, retry_at=now)
@@ -147,7 +145,7 @@ async def _learn_about_provider(
             async with resources.database.transaction() as tx:
                 await provider_state.stop(tx, code, message, now + PROBE_INTERVAL)
             log.error("submission", action="stopped", provider_code=code, message=message)
-        case RetryLater(parallel=True):
+        case RetryLater(at_parallel_limit=True):
             await _learn_limit(resources, claimed.subject, now)
         case Accepted() | AlreadyExists() | Refused() if claimed.is_probe:
             async with resources.database.transaction() as tx:
