@@ -54,11 +54,13 @@ ROUTES = [
     Route("/v1/subjects/{subject_id}/deliveries", delivery_routes.of_subject, methods=["GET"]),
     Route("/v1/events", event_feed_routes.of_account, methods=["GET"]),
     Route("/v1/subscribers", subscribers_routes.create, methods=["POST"]),
-    Route("/v1/subscribers", subscribers_routes.page_of, methods=["GET"]),
+    Route("/v1/subscribers", subscribers_routes.list_subscribers, methods=["GET"]),
     Route("/v1/subscribers/{subscriber_id}", subscribers_routes.read, methods=["GET"]),
-    Route("/v1/subscribers/{subscriber_id}", subscribers_routes.change, methods=["PATCH"]),
+    Route("/v1/subscribers/{subscriber_id}", subscribers_routes.update, methods=["PATCH"]),
     Route("/v1/subscribers/{subscriber_id}", subscribers_routes.delete, methods=["DELETE"]),
-    Route("/v1/subscribers/{subscriber_id}/test", subscribers_routes.try_out, methods=["POST"]),
+    Route(
+        "/v1/subscribers/{subscriber_id}/test", subscribers_routes.send_test_event, methods=["POST"]
+    ),
     Route(
         "/v1/subscribers/{subscriber_id}/deliveries", delivery_routes.of_subscriber, methods=["GET"]
     ),
@@ -66,9 +68,11 @@ ROUTES = [
     Route("/v1/deliveries/{delivery_id}", delivery_routes.read, methods=["GET"]),
     Route("/v1/deliveries/{delivery_id}/resend", delivery_routes.resend, methods=["POST"]),
     Route(
-        "/v1/subscribers/{subscriber_id}/rotate-secret", signing_secrets.rotate, methods=["POST"]
+        "/v1/subscribers/{subscriber_id}/rotate-secret",
+        signing_secrets.rotate_secret,
+        methods=["POST"],
     ),
-    Route("/v1/account/callback-secret", signing_secrets.callback_secret, methods=["GET"]),
+    Route("/v1/account/callback-secret", signing_secrets.read_callback_secret, methods=["GET"]),
     Route(
         "/v1/account/callback-secret/rotate",
         signing_secrets.rotate_callback_secret,

@@ -36,7 +36,9 @@ def record(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     made = make_subject(
         **{"state": State.SUCCEEDED, "finished_at": NOW, "result": RESULT} | changes
     )
-    data: dict[str, Any] = json.loads(envelopes.succeeded("req_1", task_record(made)))["data"]
+    data: dict[str, Any] = json.loads(envelopes.success_envelope("req_1", task_record(made)))[
+        "data"
+    ]
     return data
 
 
@@ -48,9 +50,9 @@ def element(**document: object) -> dict[str, Any]:
 
 
 def test_every_error_has_a_code_and_every_code_its_status() -> None:
-    assert set(envelopes.CODES) == set(CallsheetError.__subclasses__())
-    assert set(envelopes.CODES.values()) <= set(envelopes.STATUS)
-    assert envelopes.STATUS.items() <= codes.STATUS.items()
+    assert set(envelopes.ERROR_CODES) == set(CallsheetError.__subclasses__())
+    assert set(envelopes.ERROR_CODES.values()) <= set(envelopes.HTTP_STATUS)
+    assert envelopes.HTTP_STATUS.items() <= codes.STATUS.items()
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,8 @@ def test_every_error_has_a_code_and_every_code_its_status() -> None:
 def test_an_error_has_the_code_that_the_provider_has_for_it(
     error: CallsheetError, code: int
 ) -> None:
-    assert envelopes.code_of(error) == code
-    assert envelopes.message_of(error) == str(error) or isinstance(error, Invalid)
+    assert envelopes.error_code(error) == code
+    assert envelopes.error_message(error) == str(error) or isinstance(error, Invalid)
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -81,23 +83,23 @@ def test_a_key_that_is_missing_or_wrong_is_told_apart_as_the_provider_does(
 ) -> None:
     with pytest.raises(Refusal) as refused:
         auth.check(header, Options(api_key="k"), 0)
-    assert envelopes.code_of(Unauthorized(), header) == refused.value.code
+    assert envelopes.error_code(Unauthorized(), header) == refused.value.code
 
 
 def test_a_message_holds_every_finding() -> None:
     errors = [FieldError("/a", "x", "a must be b"), FieldError("/c/0", "y", "c/0 must be d")]
-    message = envelopes.message_of(Invalid(errors))
+    message = envelopes.error_message(Invalid(errors))
     assert message == "/a: a must be b; /c/0: c/0 must be d"
 
 
 def test_an_envelope_has_data_only_if_it_went_well() -> None:
-    assert json.loads(envelopes.succeeded("req_1", [])) == {
+    assert json.loads(envelopes.success_envelope("req_1", [])) == {
         "code": 0,
         "message": "SUCCEED",
         "request_id": "req_1",
         "data": [],
     }
-    assert json.loads(envelopes.refused("req_2", 1201, "no")) == {
+    assert json.loads(envelopes.error_envelope("req_2", 1201, "no")) == {
         "code": 1201,
         "message": "no",
         "request_id": "req_2",
@@ -131,10 +133,10 @@ def test_media_are_shown_by_the_urls_that_were_given_and_base64_is_left_out() ->
 def test_a_create_is_answered_with_the_beginning_of_the_record() -> None:
     subject = make_subject(external_task_id="mine")
     shown = task_record(subject)
-    assert envelopes.created(subject) == {
+    assert envelopes.created_task(subject) == {
         name: one for name, one in shown.items() if name != "task_status_msg"
     }
-    assert list(envelopes.created(subject)) == [
+    assert list(envelopes.created_task(subject)) == [
         "task_id",
         "task_info",
         "task_status",

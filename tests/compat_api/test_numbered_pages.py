@@ -26,17 +26,17 @@ async def test_pages_join_without_a_seam_and_the_newest_come_first(resources: Re
         found = [
             one.id
             for number in range(1, 5)
-            for one in await tasks.page(resources, "acc_1", number, size)
+            for one in await tasks.list_tasks(resources, "acc_1", number, size)
         ]
         assert found == newest[: 4 * size]
-    assert await tasks.page(resources, "acc_1", 1000, 500) == []
-    assert await tasks.page(resources, "acc_2", 1, 500) == []
+    assert await tasks.list_tasks(resources, "acc_1", 1000, 500) == []
+    assert await tasks.list_tasks(resources, "acc_2", 1, 500) == []
 
 
 async def test_what_is_skipped_is_read_in_the_index_alone(resources: Resources) -> None:
     with executed_statements() as statements:
-        await tasks.page(resources, "acc_old", 2, 500)
-        await tasks.task(resources, "acc_old", "mine1")
+        await tasks.list_tasks(resources, "acc_old", 2, 500)
+        await tasks.find_task(resources, "acc_old", "mine1")
     assert await unbounded(resources, FILLED, statements) == []
     connection = await asyncpg.connect(resources.settings.database_url)
     try:

@@ -142,7 +142,10 @@ FIGURES: list[tuple[object, str]] = [
     (SCHEMAS["VideoList"], f"give or take {float(video.DURATION_TOLERANCE)} s"),
     (SCHEMAS["VideoList"], f"at most {float(video.MAX_TOTAL_SECONDS)} s"),
     (SCHEMAS["VideoList"], f"at most {video.MAX_BYTES:,} bytes"),
-    (SCHEMAS["NewWebhook"]["properties"]["headers"], f"at most {custom_headers.MAX_SIZE} bytes"),
+    (
+        SCHEMAS["NewWebhook"]["properties"]["headers"],
+        f"at most {custom_headers.MAX_TOTAL_BYTES} bytes",
+    ),
     (SCHEMAS["Subscriber"]["properties"]["headers"], f"`{custom_headers.MASK}` hides"),
     (SCHEMAS["TagId"], ", ".join(rules.TAGS.values())),
     (SCHEMAS["Counts"], f"{MAX_COUNTED:,} stands for"),
@@ -213,8 +216,8 @@ def test_each_code_of_the_provider_is_there_by_its_status() -> None:
         if name.startswith("Refused")
         for code in schema["properties"]["code"]["enum"]
     }
-    nowhere = {0, envelopes.NO_SUCH_METHOD, envelopes.NO_SUCH_PATH}  # of no call that there is
-    assert described == {each for each in envelopes.STATUS.items() if each[0] not in nowhere}
+    nowhere = {0, envelopes.UNKNOWN_METHOD, envelopes.UNKNOWN_PATH}  # of no call that there is
+    assert described == {each for each in envelopes.HTTP_STATUS.items() if each[0] not in nowhere}
 
 
 def test_each_scope_is_needed_somewhere_and_no_other() -> None:
@@ -233,12 +236,12 @@ def test_each_scope_is_needed_somewhere_and_no_other() -> None:
     [
         ("ImageSubjectRequest", set(rules.READERS)),
         ("VideoSubjectRequest", set(rules.READERS)),
-        ("NewWebhook", {*subscriber_rules.NAMES, "type", "secret"}),
-        ("NewNats", {*subscriber_rules.NAMES, "type", "secret"}),
-        ("NewRedisStream", {*subscriber_rules.NAMES, "type", "secret"}),
-        ("ChangedWebhook", {*subscriber_rules.NAMES, "type", "secret", "state"}),
-        ("ChangedNats", {*subscriber_rules.NAMES, "type", "secret", "state"}),
-        ("ChangedRedisStream", {*subscriber_rules.NAMES, "type", "secret", "state"}),
+        ("NewWebhook", {*subscriber_rules.FIELD_NAMES, "type", "secret"}),
+        ("NewNats", {*subscriber_rules.FIELD_NAMES, "type", "secret"}),
+        ("NewRedisStream", {*subscriber_rules.FIELD_NAMES, "type", "secret"}),
+        ("ChangedWebhook", {*subscriber_rules.FIELD_NAMES, "type", "secret", "state"}),
+        ("ChangedNats", {*subscriber_rules.FIELD_NAMES, "type", "secret", "state"}),
+        ("ChangedRedisStream", {*subscriber_rules.FIELD_NAMES, "type", "secret", "state"}),
         ("Replay", set(replay.READERS)),
         ("Rotation", set(rotate.READERS)),
         ("Counts", set(COUNTED)),

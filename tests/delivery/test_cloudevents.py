@@ -17,7 +17,7 @@ from service.subjects.domain.event import (
     subscriber_event,
 )
 from service.subscribers.domain.subscriber_rules import EVENT_TYPES
-from service.subscribers.steps.send_test import TYPE
+from service.subscribers.steps.send_test import TEST_EVENT_TYPE
 from tests.support.subjects import NOW, make_subject
 
 SUBSCRIBER = "sbr_00000000000000000000000001"
@@ -27,7 +27,7 @@ EVENTS = [
     *(subscriber_event("acc_1", SUBSCRIBER, 1, told, NOW, reason="why") for told in HealthNotice),
 ]
 BODIES = {event.type: event.body for event in EVENTS}
-BODIES[TYPE] = event_body(TYPE, NOW, {"subscriber_id": SUBSCRIBER})
+BODIES[TEST_EVENT_TYPE] = event_body(TEST_EVENT_TYPE, NOW, {"subscriber_id": SUBSCRIBER})
 
 
 def test_an_event_has_the_attributes_that_cloudevents_asks_for() -> None:
@@ -45,7 +45,7 @@ def test_an_event_has_the_attributes_that_cloudevents_asks_for() -> None:
 
 
 def test_events_of_every_type_are_tried() -> None:
-    assert set(BODIES) == {*EVENT_TYPES, TYPE}
+    assert set(BODIES) == {*EVENT_TYPES, TEST_EVENT_TYPE}
 
 
 @pytest.mark.parametrize("type_", BODIES)

@@ -215,7 +215,7 @@ async def test_a_subscriber_removed_while_it_is_written_to_harms_nobody(
     await api.create()
     (claimed,) = await deliverer.claim(10)
     account = (await fetch(api.resources, "SELECT account_id FROM subscribers"))[0]["account_id"]
-    await manage.unsubscribe(api.resources, account, made["id"])
+    await manage.delete(api.resources, account, made["id"])
     await deliverer.deliver(claimed)
     assert await fetch(api.resources, "SELECT * FROM deliveries") == []
     assert await fetch(api.resources, "SELECT * FROM attempts") == []

@@ -173,7 +173,7 @@ async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
             reencrypting = asyncio.create_task(reencrypt.reencrypt(changed))
             await wait_until_blocked(api.resources)
             keys = SigningKeys(vault.encrypt(b"the new key", bound), None, None)
-            await signing_keys.change(tx, made["id"], keys)
+            await signing_keys.replace(tx, made["id"], keys)
         assert (await reencrypting).anew == 1
     (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")
     assert changed.encryptor.decrypt(row["secret"], bound) == b"the new key"

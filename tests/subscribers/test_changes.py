@@ -107,7 +107,7 @@ async def test_null_stands_for_the_default_also_where_that_is_not_null(api: Api)
 
 
 async def test_a_new_subscriber_may_be_written_with_all_that_is_not_set(api: Api) -> None:
-    nulls = dict.fromkeys({*subscriber_rules.NAMES, "type", "secret"} - {"url"})
+    nulls = dict.fromkeys({*subscriber_rules.FIELD_NAMES, "type", "secret"} - {"url"})
     made = await api.subscribe(NOBODY, **nulls)
     plain = await api.subscribe(NOBODY)
     own = ("id", "secret", "created_at")
@@ -151,7 +151,7 @@ async def test_a_new_url_is_judged_as_the_first_was(api: Api) -> None:
         ("http://later.example", "url_scheme"),
     ):
         with pytest.raises(Invalid) as refused:
-            await manage.change(resources, account, made["id"], {"url": url})
+            await manage.update(resources, account, made["id"], {"url": url})
         assert [one.code for one in refused.value.errors] == [code]
     assert (await api.http.get(path)).json()["url"] == NOBODY
 

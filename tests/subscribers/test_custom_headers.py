@@ -3,7 +3,7 @@
 import pytest
 
 from service.kit.validation import ValidationContext
-from service.subscribers.domain.custom_headers import MASK, read_headers, shown_headers
+from service.subscribers.domain.custom_headers import MASK, mask_secrets, read_headers
 
 NEITHER_YOURS_NOR_OURS = (
     *("Host", "connection", "Keep-Alive", "TE", "trailer", "Transfer-Encoding", "upgrade"),
@@ -69,10 +69,10 @@ def test_a_pointer_to_a_strange_name_is_escaped() -> None:
 
 def test_secrets_are_shown_as_a_mask() -> None:
     secret = ("Authorization", "Cookie", "X-Api-Key", "x-token", "Client-Secret", "my-PASSWORD")
-    assert shown_headers(dict.fromkeys((*secret, "X-Signature", "X-Auth"), "hidden")) == (
+    assert mask_secrets(dict.fromkeys((*secret, "X-Signature", "X-Auth"), "hidden")) == (
         dict.fromkeys((*secret, "X-Signature", "X-Auth"), MASK)
     )
-    assert shown_headers({"X-Team": "a", "Accept": "b"}) == {"X-Team": "a", "Accept": "b"}
+    assert mask_secrets({"X-Team": "a", "Accept": "b"}) == {"X-Team": "a", "Accept": "b"}
 
 
 def test_the_mask_is_not_taken_for_the_value() -> None:

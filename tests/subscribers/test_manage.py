@@ -122,7 +122,7 @@ async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:
     (row,) = await fetch(few, "SELECT id FROM accounts")
     body = {"url": "http://127.0.0.1:65009"}
     made = await asyncio.gather(
-        *(manage.subscribe(few, row["id"], body) for _ in range(8)), return_exceptions=True
+        *(manage.create(few, row["id"], body) for _ in range(8)), return_exceptions=True
     )
     refused = [one for one in made if isinstance(one, Invalid)]
     assert len(refused) == 6
@@ -130,11 +130,11 @@ async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:
     assert "2" in refused[0].errors[0].message
     listed = (await api.http.get("/v1/subscribers")).json()["data"]
     assert len(listed) == 2
-    await manage.unsubscribe(few, row["id"], listed[0]["id"])
-    await manage.subscribe(few, row["id"], body)
+    await manage.delete(few, row["id"], listed[0]["id"])
+    await manage.create(few, row["id"], body)
     await api_keys.create(few, "other", api_keys.SCOPES)
     (other,) = await fetch(few, "SELECT id FROM accounts WHERE name = 'other'")
-    await manage.subscribe(few, other["id"], body)
+    await manage.create(few, other["id"], body)
 
 
 async def test_what_stands_for_callback_urls_is_nobodys_subscriber(api: Api) -> None:

@@ -15,7 +15,7 @@ from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import NotFound
 from service.operations.steps import prune
 from service.subscribers.steps import rotate as subscribers_rotate
-from service.subscribers.steps.rotate import MOST_RETIRED
+from service.subscribers.steps.rotate import MAX_PREVIOUS_KEYS
 from tests.conftest import SECRET_KEY
 from tests.contract.test_secrecy import plain, secrets_in
 from tests.support.api import Api
@@ -158,7 +158,7 @@ async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clo
     async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
         secrets = [made["secret"]]
-        for _ in range(MOST_RETIRED + 2):
+        for _ in range(MAX_PREVIOUS_KEYS + 2):
             clock.advance(1)
             secrets.append((await rotate_secret(api, made))["secret"])
         theirs.secrets = [secrets[-1]]
@@ -166,8 +166,8 @@ async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clo
         assert [verifies_with_secret(one, got, clock()) for one in secrets] == [False] * 2 + [
             True
         ] * 6
-        assert got[0]["webhook-signature"].count("v1a,") == MOST_RETIRED + 1
-    assert len(await published_keys(api)) == MOST_RETIRED + 1
+        assert got[0]["webhook-signature"].count("v1a,") == MAX_PREVIOUS_KEYS + 1
+    assert len(await published_keys(api)) == MAX_PREVIOUS_KEYS + 1
 
 
 async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clock: Clock) -> None:
@@ -191,7 +191,9 @@ async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clo
 async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -> None:
     async with verifying_receiver(api) as theirs:
         made = await api.subscribe(theirs.url, signatures=BOTH)
-        answers = await asyncio.gather(*(rotate_secret(api, made) for _ in range(MOST_RETIRED)))
+        answers = await asyncio.gather(
+            *(rotate_secret(api, made) for _ in range(MAX_PREVIOUS_KEYS))
+        )
         secrets = [made["secret"], *(one["secret"] for one in answers)]
         theirs.secrets = secrets
         got = await deliver_event(api, theirs)
@@ -199,7 +201,7 @@ async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -
     assert all(verifies_with_secret(one, got, clock()) for one in secrets)
     assert all(verifies_with_key(one, got) for one in await published_keys(api))
     (row,) = await fetch(api.resources, "SELECT version FROM subscribers")
-    assert row["version"] == 1 + MOST_RETIRED
+    assert row["version"] == 1 + MAX_PREVIOUS_KEYS
 
 
 async def test_a_rotation_and_a_removal_at_once_leave_no_half(api: Api) -> None:

@@ -14,7 +14,7 @@ from service.delivery.steps.send import OutgoingMessage, send
 from service.kit.crypto.key_formats import format_whsec, parse_whsec
 from service.kit.crypto.webhook_signatures import jwk
 from service.subscribers.steps import rotate as subscribers_rotate
-from service.subscribers.steps.rotate import MOST_PUBLISHED, MOST_RETIRED
+from service.subscribers.steps.rotate import MAX_PREVIOUS_KEYS, MAX_PUBLISHED_KEYS
 from service.subscribers.store import callback_url_secret
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -164,15 +164,17 @@ async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
     account, made = await account_of(api), None
     with suppress(LookupError):
         async with api.resources.database.transaction() as tx:
-            await subscribers_rotate.ensure_account_secret(tx, api.resources, account)
-            made = await callback_url_secret.callback_url_secret(tx, account)
-            second = asyncio.create_task(subscribers_rotate.account_secret(api.resources, account))
+            await subscribers_rotate.ensure_callback_url_secret(tx, api.resources, account)
+            made = await callback_url_secret.get(tx, account)
+            second = asyncio.create_task(
+                subscribers_rotate.get_callback_url_secret(api.resources, account)
+            )
             await wait_until_blocked(api.resources)
             if end == "rolled back":
                 raise LookupError
     secret = await second
     async with api.resources.database.autocommit() as tx:
-        kept = await callback_url_secret.callback_url_secret(tx, account)
+        kept = await callback_url_secret.get(tx, account)
     assert (kept == made) is (end == "committed")
     assert kept is not None
     assert format_whsec(api.resources.encryptor.decrypt(kept, account)) == secret
@@ -228,12 +230,12 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     account = await account_of(api)
     await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, UNUSED_URL, clock())
     secrets = [(await api.http.get(SECRET)).json()["secret"]]
-    calls = (api.http.post(f"{SECRET}/rotate") for _ in range(MOST_RETIRED))
+    calls = (api.http.post(f"{SECRET}/rotate") for _ in range(MAX_PREVIOUS_KEYS))
     secrets += [one.json()["secret"] for one in await asyncio.gather(*calls)]
-    wanted = {"sbr_1": 1 + MOST_RETIRED}
+    wanted = {"sbr_1": 1 + MAX_PREVIOUS_KEYS}
     known = await api.resources.send_settings.get_many(api.resources.database, wanted, clock())
     found = known["sbr_1"]
-    assert found.version == 1 + MOST_RETIRED
+    assert found.version == 1 + MAX_PREVIOUS_KEYS
     assert {key.secret for key in found.keys} == {parse_whsec(secret) for secret in secrets}
 
 
@@ -253,9 +255,9 @@ async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None
 
 async def test_the_newest_public_keys_are_listed(api: Api) -> None:
     await api.subscribe(UNUSED_URL, signatures=["v1", "v1a"])
-    await fetch(api.resources, MANY, MOST_PUBLISHED + 1)
+    await fetch(api.resources, MANY, MAX_PUBLISHED_KEYS + 1)
     listed = await published_keys(api)
-    assert len(listed) == MOST_PUBLISHED
+    assert len(listed) == MAX_PUBLISHED_KEYS
     order = "SELECT public_key FROM subscribers ORDER BY id DESC"
     public = [row["public_key"] for row in await fetch(api.resources, order)]
-    assert listed == [jwk(one) for one in public[:MOST_PUBLISHED]]
+    assert listed == [jwk(one) for one in public[:MAX_PUBLISHED_KEYS]]

@@ -14,12 +14,12 @@ from service.subscribers.domain import subscriber_rules
 from service.subscribers.domain.subscriber_rules import (
     EVENT_TYPES,
     TYPES,
-    Rules,
+    UrlRules,
     read_change,
     read_create,
 )
 
-RULES = Rules(parse_networks("127.0.0.0/8"))
+RULES = UrlRules(parse_networks("127.0.0.0/8"))
 URLS = {
     "webhook": "https://hooks.example.com/a",
     "nats": "nats://nats.example.com:4222",
@@ -256,7 +256,7 @@ def test_a_change_is_read_by_itself() -> None:
 @pytest.mark.parametrize("kind", TYPES)
 def test_what_is_null_in_a_new_subscriber_is_left_out(kind: str) -> None:
     needed = body(kind)
-    nulls = dict.fromkeys([*subscriber_rules.NAMES, "secret"])
+    nulls = dict.fromkeys([*subscriber_rules.FIELD_NAMES, "secret"])
     assert read_create(nulls | needed, RULES) == needed
     assert field_errors(nulls | {"type": kind}) == field_errors({"type": kind})
     assert read_create(nulls | body() | {"type": None}, RULES) == body()
@@ -309,7 +309,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
-names = st.sampled_from(sorted({*subscriber_rules.NAMES, "type", "secret", "state"}))
+names = st.sampled_from(sorted({*subscriber_rules.FIELD_NAMES, "type", "secret", "state"}))
 
 
 @given(st.dictionaries(names | st.text(), values) | values, st.sampled_from(TYPES))

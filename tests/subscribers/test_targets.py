@@ -54,7 +54,7 @@ async def codes(resources: Resources, url: str, **fields: object) -> set[str]:
     """What is wrong with a URL, for the account of the test."""
     (row,) = await fetch(resources, "SELECT id FROM accounts")
     try:
-        await manage.subscribe(resources, row["id"], {"url": url, **fields})
+        await manage.create(resources, row["id"], {"url": url, **fields})
     except Invalid as error:
         return {one.code for one in error.errors}
     return set()
@@ -114,7 +114,7 @@ async def tried(resources: Resources, url: str, guard: AddressGuard, **fields: o
         StreamPublisher(guard, allow_plaintext=allow_plain) as streams,
     ):
         turned = replace(resources, guard=guard, webhook_sender=sender, stream_publisher=streams)
-        subscriber, _ = await manage.subscribe(turned, row["id"], {"url": url, **fields})
+        subscriber, _ = await manage.create(turned, row["id"], {"url": url, **fields})
         return (await send_test.send_test(turned, row["id"], subscriber.id)).error or ""
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from service.job_queue import Work
 from service.subscribers.steps import manage
-from service.subscribers.steps.manage import EMPTIED_AT_ONCE
+from service.subscribers.steps.manage import DELETE_BATCH_SIZE
 from service.subscribers.store import subscribers
 from tests.support.api import Api
 from tests.support.database import fetch, wait_until_blocked
@@ -38,7 +38,7 @@ async def left(api: Api) -> int:
 async def test_a_deep_backlog_goes_part_by_part(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009", rate=1)
     await api.create()
-    await backlog(api, made, EMPTIED_AT_ONCE + 1)
+    await backlog(api, made, DELETE_BATCH_SIZE + 1)
     answer = await api.http.delete(f"/v1/subscribers/{made['id']}")
     assert answer.status_code == 204, answer.text
     assert await left(api) == 0
@@ -59,7 +59,7 @@ async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
         await wait_until_blocked(resources)
         assert await left(api) == 1
         (row,) = await fetch(resources, "SELECT state, disabled_reason FROM subscribers")
-        assert (row["state"], row["disabled_reason"]) == ("disabled", manage.REMOVED)
+        assert (row["state"], row["disabled_reason"]) == ("disabled", manage.REMOVAL_REASON)
         await subscribers.lock_health(tx, made["id"])
     assert (await removing).status_code == 204
     assert await left(api) == 0

@@ -19,7 +19,7 @@ NOBODY = "127.0.0.1:65009"
 AUTHORITY = re.compile(r"^(https?://|nats://|tls://|rediss?://)[^/?#]*", re.IGNORECASE)
 WAIT = re.compile(r"\d{1,9}")
 LISTS = ("/v1/subjects", "/v1/subscribers/{subscriber_id}/deliveries")
-ANY_TYPE = frozenset({*subscriber_rules.COMMON, "state", "type", "secret"})
+ANY_TYPE = frozenset({*subscriber_rules.COMMON_READERS, "state", "type", "secret"})
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 CURSOR = encode_cursor(PAST, "sub_x")
 IMAGES = [base64.b64encode(picture(shade=shade)).decode() for shade in range(8)]

@@ -6,7 +6,7 @@ from service.subjects.domain.subject import Subject
 from service.subjects.store import subjects
 
 
-async def task(resources: Resources, account_id: str, name: str) -> Subject | None:
+async def find_task(resources: Resources, account_id: str, name: str) -> Subject | None:
     """By our id, or by the account's own; where one subject's own id is another's of ours, ours
     counts."""
     async with resources.database.autocommit() as tx:
@@ -16,11 +16,11 @@ async def task(resources: Resources, account_id: str, name: str) -> Subject | No
         )
 
 
-async def page(
+async def list_tasks(
     resources: Resources, account_id: str | None, number: int, size: int
 ) -> list[Subject]:
     """An account's, or every account's, the newest first; `number` starts at 1."""
     async with resources.database.autocommit() as tx:
-        ids = await numbered_pages.ids(tx, account_id, number, size)
+        ids = await numbered_pages.subject_ids(tx, account_id, number, size)
         found = await subjects.by_ids(tx, ids)
     return [found[one] for one in ids if one in found]  # one may have been deleted in between

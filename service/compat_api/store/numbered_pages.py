@@ -7,18 +7,20 @@ from sqlalchemy import text
 from service.kit.database.connection import Connection
 
 # What is skipped is read in the index alone: the last page permitted lies behind 499,500 others.
-_PAGE = text("""
+_OF_ACCOUNT = text("""
     SELECT id FROM subjects WHERE account_id = :account
     ORDER BY created_at DESC, id DESC OFFSET :skipped LIMIT :size
 """)
 
 
-_OF_ALL = text("SELECT id FROM subjects ORDER BY id DESC OFFSET :skipped LIMIT :size")
+_OF_ALL_ACCOUNTS = text("SELECT id FROM subjects ORDER BY id DESC OFFSET :skipped LIMIT :size")
 
 
-async def ids(tx: Connection, account_id: str | None, number: int, size: int) -> Sequence[str]:
+async def subject_ids(
+    tx: Connection, account_id: str | None, number: int, size: int
+) -> Sequence[str]:
     """Of an account's subjects, or of every account's, the newest first; `number` starts at 1."""
     values = {"skipped": (number - 1) * size, "size": size}
     if account_id is None:
-        return [row[0] for row in await tx.execute(_OF_ALL, values)]
-    return [row[0] for row in await tx.execute(_PAGE, values | {"account": account_id})]
+        return [row[0] for row in await tx.execute(_OF_ALL_ACCOUNTS, values)]
+    return [row[0] for row in await tx.execute(_OF_ACCOUNT, values | {"account": account_id})]

@@ -18,7 +18,7 @@ from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import account_filter, authorize
 from service.compat_api.domain import envelopes, task_requests
-from service.compat_api.domain.envelopes import FAULT, NO_SUCH_METHOD, NO_SUCH_PATH
+from service.compat_api.domain.envelopes import INTERNAL_ERROR, UNKNOWN_METHOD, UNKNOWN_PATH
 from service.compat_api.steps import tasks
 from service.intake.domain.create_request import CreateRequest
 from service.intake.domain.request_rules import external_id
@@ -35,8 +35,8 @@ from service.request_context import resources
 
 log = structlog.get_logger()
 
-MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30  # rule P4
-SAME_HEADERS = ("retry-after", "www-authenticate")  # as with the same error elsewhere
+MAX_PAGE_NUMBER, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE = 1000, 500, 30  # rule P4
+FORWARDED_HEADERS = ("retry-after", "www-authenticate")  # as with the same error elsewhere
 Handler = Callable[[Request], Awaitable[Any]]  # gives the envelope's `data`
 
 
@@ -47,26 +47,26 @@ def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         id_ = resources(request).new_id("req")
         try:
-            return _answer(0, envelopes.succeeded(id_, await handler(request)))
+            return _response(0, envelopes.success_envelope(id_, await handler(request)))
         except CallsheetError as error:
-            code = envelopes.code_of(error, request.headers.get("authorization"))
-            body = envelopes.refused(id_, code, envelopes.message_of(error))
-            return _answer(code, body, _headers(error))
+            code = envelopes.error_code(error, request.headers.get("authorization"))
+            body = envelopes.error_envelope(id_, code, envelopes.error_message(error))
+            return _response(code, body, _forwarded_headers(error))
         except Exception:
             log.exception("web", action="fault", path=request.url.path)
             message = "This is a fault of ours; it has been logged."
-            return _answer(FAULT, envelopes.refused(id_, FAULT, message))
+            return _response(INTERNAL_ERROR, envelopes.error_envelope(id_, INTERNAL_ERROR, message))
 
     return answer
 
 
-def _answer(code: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, envelopes.STATUS[code], headers, JSON)
+def _response(code: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, envelopes.HTTP_STATUS[code], headers, JSON)
 
 
-def _headers(error: CallsheetError) -> dict[str, str]:
+def _forwarded_headers(error: CallsheetError) -> dict[str, str]:
     headers = error_response(error).headers
-    return {name: headers[name] for name in SAME_HEADERS if name in headers}
+    return {name: headers[name] for name in FORWARDED_HEADERS if name in headers}
 
 
 @enveloped
@@ -78,27 +78,27 @@ async def create(request: Request) -> dict[str, Any]:
     key = single_header(request.headers, "idempotency-key")
 
     def read(body: object) -> CreateRequest:
-        plain = validate(settings, account_id, task_requests.given(body), key)
+        plain = validate(settings, account_id, task_requests.drop_unset(body), key)
         return replace(plain, must_be_new=True)
 
     accepted = await accept_body(request, account_id, read)
-    return envelopes.created(accepted.subject) | caller.account_field
+    return envelopes.created_task(accepted.subject) | caller.account_field
 
 
 @enveloped
 async def read(request: Request) -> dict[str, Any]:
     caller = await authorize(request, "subjects:read")
-    name = _named(request)
+    name = _task_name(request)
     found = None
     if name is not None:
-        caller = await _whose(request, caller, name)
-        found = await tasks.task(resources(request), caller.account_id, name)
+        caller = await _act_as_owner(request, caller, name)
+        found = await tasks.find_task(resources(request), caller.account_id, name)
     if found is None:
         raise NotFound("Task not found by id or external_task_id")
     return task_record(found) | caller.account_field
 
 
-async def _whose(request: Request, caller: Caller, name: str) -> Caller:
+async def _act_as_owner(request: Request, caller: Caller, name: str) -> Caller:
     """An operator acts in the account of the subject that has this id of ours; in its own, if none
     has."""
     if not caller.is_operator:
@@ -109,7 +109,7 @@ async def _whose(request: Request, caller: Caller, name: str) -> Caller:
         return caller
 
 
-def _named(request: Request) -> str | None:
+def _task_name(request: Request) -> str | None:
     """What the path names, in NFC; None where nothing can be called that. It is cut before it is
     decoded: an external id may have slashes."""
     raw: bytes = request.scope["raw_path"]
@@ -120,18 +120,18 @@ def _named(request: Request) -> str | None:
 
 
 @enveloped
-async def page_of(request: Request) -> list[dict[str, Any]]:
+async def list_tasks(request: Request) -> list[dict[str, Any]]:
     caller, given = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
-    number = query.integer("pageNum", 1, 1, MAX_PAGE)
-    size = query.integer("pageSize", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    number = query.integer("pageNum", 1, 1, MAX_PAGE_NUMBER)
+    size = query.integer("pageSize", DEFAULT_PAGE_SIZE, 1, MAX_PAGE_SIZE)
     account_id: str | None = caller.account_id
     if caller.is_operator:
         account_id = await account_filter(request, caller, query)
     for name in request.query_params:  # its clients may send others: those are ignored
         query.text(name)
     query.finish()
-    found = await tasks.page(given, account_id, number, size)
+    found = await tasks.list_tasks(given, account_id, number, size)
     of = await authenticate.account_fields(given, caller, {subject.account_id for subject in found})
     return [task_record(subject) | of.get(subject.account_id, {}) for subject in found]
 
@@ -142,18 +142,18 @@ class NotFoundApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        known = any(route.matches(scope)[0] is Match.PARTIAL for route in CALLS)
-        code = NO_SUCH_METHOD if known else NO_SUCH_PATH
+        known = any(route.matches(scope)[0] is Match.PARTIAL for route in TASK_ROUTES)
+        code = UNKNOWN_METHOD if known else UNKNOWN_PATH
         message = f"{request.method} {quotable(request.url.path)}"
-        body = envelopes.refused(resources(request).new_id("req"), code, message)
-        await _answer(code, body)(scope, receive, send)
+        body = envelopes.error_envelope(resources(request).new_id("req"), code, message)
+        await _response(code, body)(scope, receive, send)
 
 
-CALLS = [
+TASK_ROUTES = [
     Route(PATH, create, methods=["POST"]),
     Route(PATH + "/", create, methods=["POST"]),
-    Route(PATH, page_of, methods=["GET"]),
-    Route(PATH + "/", page_of, methods=["GET"]),
+    Route(PATH, list_tasks, methods=["GET"]),
+    Route(PATH + "/", list_tasks, methods=["GET"]),
     Route(PATH + "/{task_id:path}", read, methods=["GET"]),
 ]
-ROUTES = [*CALLS, Route("/v1/general/{rest:path}", NotFoundApp())]
+ROUTES = [*TASK_ROUTES, Route("/v1/general/{rest:path}", NotFoundApp())]

@@ -15,7 +15,7 @@ from service.provider.domain.task_records import callback_body
 from service.resources import Resources
 from service.subjects.store import subjects
 from service.subscribers.domain.subscriber import Format, SubscriberType
-from service.subscribers.domain.subscriber_rules import PLAIN
+from service.subscribers.domain.subscriber_rules import UNENCRYPTED_SCHEMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,9 @@ async def send(
 def _allowlist_only(resources: Resources, settings: SendSettings) -> bool:
     """Whether the message must not leave the allowed networks, as it is not encrypted. A request's
     callback_url may be http anywhere: it is not the URL of the subscriber that stands for it."""
-    return not resources.settings.allow_http and urlsplit(settings.url).scheme in PLAIN
+    return (
+        not resources.settings.allow_http and urlsplit(settings.url).scheme in UNENCRYPTED_SCHEMES
+    )
 
 
 async def _provider_callback(resources: Resources, event_body: bytes) -> bytes:

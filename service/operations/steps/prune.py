@@ -10,7 +10,7 @@ from service.media.store import inline_media
 from service.operations.store import housekeeping
 from service.reconciliation.steps.learn_durations import learn
 from service.resources import Resources
-from service.subscribers.store import previous_signing_keys
+from service.subscribers.store import signing_keys
 
 EVERY = timedelta(minutes=1)
 BATCH = 1000
@@ -36,7 +36,7 @@ async def prune(resources: Resources) -> None:
         await inline_media.unlink_finished(tx)
         await inline_media.delete_unused(tx, now - MEDIA_GRACE)
         await idempotency.prune(tx, now - KEY_TTL)
-        await previous_signing_keys.prune(tx, now)
+        await signing_keys.delete_expired(tx, now)
     kept_since = now - timedelta(days=resources.settings.retention_callbacks_days)
     while True:
         async with resources.database.transaction() as tx:

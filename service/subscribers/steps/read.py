@@ -10,8 +10,8 @@ import structlog
 from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.errors import NotFound
 from service.resources import Resources
-from service.subscribers.domain.custom_headers import shown_headers
-from service.subscribers.store import subscribers
+from service.subscribers.domain.custom_headers import mask_secrets
+from service.subscribers.store import signing_keys, subscribers
 from service.subscribers.store.subscribers import Subscriber
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ class SubscriberView:
     public_keys: tuple[bytes, ...]
 
 
-async def found(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
+async def get_subscriber(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
     """NotFound if the account has no such subscriber."""
     async with resources.database.autocommit() as tx:
         one = await subscribers.get(tx, account_id, subscriber_id)
@@ -36,9 +36,9 @@ async def found(resources: Resources, account_id: str, subscriber_id: str) -> Su
     return one
 
 
-async def get(resources: Resources, account_id: str, subscriber_id: str) -> SubscriberView:
+async def get_view(resources: Resources, account_id: str, subscriber_id: str) -> SubscriberView:
     """The same, as it is shown."""
-    return await view(resources, await found(resources, account_id, subscriber_id))
+    return await view(resources, await get_subscriber(resources, account_id, subscriber_id))
 
 
 async def page(
@@ -47,31 +47,31 @@ async def page(
     """An account's, or every account's, the newest first, and whether there are more."""
     async with resources.database.autocommit() as tx:
         listed = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
-    return await _all_seen(resources, listed[:limit]), len(listed) > limit
+    return await _views(resources, listed[:limit]), len(listed) > limit
 
 
 async def view(resources: Resources, subscriber: Subscriber) -> SubscriberView:
-    (one,) = await _all_seen(resources, [subscriber])
+    (one,) = await _views(resources, [subscriber])
     return one
 
 
-async def _all_seen(resources: Resources, listed: Sequence[Subscriber]) -> list[SubscriberView]:
+async def _views(resources: Resources, listed: Sequence[Subscriber]) -> list[SubscriberView]:
     signing = [one.id for one in listed if "v1a" in one.signatures]
     retired: dict[str, list[bytes]] = {}
     if signing:
         async with resources.database.autocommit() as tx:
-            retired = await subscribers.retired(tx, signing, resources.clock())
-    return [_seen(resources, one, retired.get(one.id, [])) for one in listed]
+            retired = await signing_keys.previous_public_keys(tx, signing, resources.clock())
+    return [_view(resources, one, retired.get(one.id, [])) for one in listed]
 
 
-def _seen(resources: Resources, subscriber: Subscriber, retired: Sequence[bytes]) -> SubscriberView:
-    headers = texts(resources, subscriber, "headers")
+def _view(resources: Resources, subscriber: Subscriber, retired: Sequence[bytes]) -> SubscriberView:
+    headers = decrypt_texts(resources, subscriber, "headers")
     current = subscriber.public_key
     in_force = (current, *retired) if current and "v1a" in subscriber.signatures else ()
-    return SubscriberView(subscriber, None if headers is None else shown_headers(headers), in_force)
+    return SubscriberView(subscriber, None if headers is None else mask_secrets(headers), in_force)
 
 
-def texts(
+def decrypt_texts(
     resources: Resources, subscriber: Subscriber, what: Literal["headers", "credentials"]
 ) -> dict[str, str] | None:
     """What is sealed as JSON, opened: texts by name; None if it cannot be opened."""

@@ -8,7 +8,7 @@ from service.kit.crypto.encryption import encryption_context
 from service.kit.database.connection import Connection
 from service.kit.network.url_policy import DEFAULT_PORTS
 from service.resources import Resources
-from service.subscribers.steps.rotate import ensure_account_secret
+from service.subscribers.steps.rotate import ensure_callback_url_secret
 from service.subscribers.store import request_callback_urls
 from service.subscribers.store.request_callback_urls import AccountOrigin, NewSubscriber
 
@@ -23,7 +23,7 @@ async def ensure_callback_url_subscribers(
     if not missing:
         return found
     for account_id in sorted({account_id for account_id, _ in missing}):
-        await ensure_account_secret(tx, resources, account_id)
+        await ensure_callback_url_secret(tx, resources, account_id)
     new = [_new_subscriber(resources, account_id, origin) for account_id, origin in missing]
     return found | await request_callback_urls.add_subscribers(tx, new, resources.clock())
 

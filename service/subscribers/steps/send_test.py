@@ -9,9 +9,9 @@ from service.kit.errors import Unavailable
 from service.kit.text import escape_unprintable
 from service.resources import Resources
 from service.subjects.domain.event import event_body
-from service.subscribers.steps.read import found
+from service.subscribers.steps.read import get_subscriber
 
-TYPE = "callsheet.test"
+TEST_EVENT_TYPE = "callsheet.test"
 MAX_TESTS = 4  # at once, in one process: enough for people, too few for a flood
 MAX_TESTS_PER_ACCOUNT = 2  # of them; a test may take half a minute, and leaves slots to the others
 
@@ -37,19 +37,23 @@ async def send_test(resources: Resources, account_id: str, subscriber_id: str) -
     subscriber, Unavailable where too many are under way, of all or of this account."""
     settings = await _settings(resources, account_id, subscriber_id)
     now = resources.clock()
-    body = event_body(TYPE, now, {"subscriber_id": subscriber_id})
-    message = OutgoingMessage(resources.new_id("evt_test"), TYPE, body, resources.new_id("att"))
+    body = event_body(TEST_EVENT_TYPE, now, {"subscriber_id": subscriber_id})
+    message = OutgoingMessage(
+        resources.new_id("evt_test"), TEST_EVENT_TYPE, body, resources.new_id("att")
+    )
     with resources.test_slots.slot(account_id):
         return _test_result(message.event_id, await send(resources, settings, message, now))
 
 
 async def _settings(resources: Resources, account_id: str, subscriber_id: str) -> SendSettings:
-    subscriber = await found(resources, account_id, subscriber_id)
+    subscriber = await get_subscriber(resources, account_id, subscriber_id)
     versions = {subscriber_id: subscriber.version}
     known = await resources.send_settings.get_many(resources.database, versions, resources.clock())
     if subscriber_id in known:
         return known[subscriber_id]
-    await found(resources, account_id, subscriber_id)  # else it has just been removed: NotFound
+    await get_subscriber(
+        resources, account_id, subscriber_id
+    )  # else it has just been removed: NotFound
     raise Unavailable("The subscriber's secrets cannot be opened: was SECRET_KEY changed?")
 
 

@@ -5,32 +5,30 @@ from sqlalchemy import text, update
 from service.kit.database.connection import Connection
 from service.schema.accounts import accounts
 
-_SECRET = text("SELECT callback_url_secret FROM accounts WHERE id = :account_id")
-_HOLD_SECRET = text(f"{_SECRET} FOR NO KEY UPDATE")
-_GIVE_SECRET = text("""
+_GET = text("SELECT callback_url_secret FROM accounts WHERE id = :account_id")
+_GET_FOR_UPDATE = text(f"{_GET} FOR NO KEY UPDATE")
+_SET_IF_MISSING = text("""
     UPDATE accounts SET callback_url_secret = coalesce(callback_url_secret, :sealed)
     WHERE id = :account_id RETURNING callback_url_secret
 """)
 
 
-async def callback_url_secret(
-    tx: Connection, account_id: str, *, hold: bool = False
-) -> bytes | None:
+async def get(tx: Connection, account_id: str, *, hold: bool = False) -> bytes | None:
     """What signs for the account's callback_urls, sealed; None as long as nothing was. With `hold`
     nobody else changes it until this transaction ends."""
-    sealed = await tx.scalar(_HOLD_SECRET if hold else _SECRET, {"account_id": account_id})
+    sealed = await tx.scalar(_GET_FOR_UPDATE if hold else _GET, {"account_id": account_id})
     return None if sealed is None else bytes(sealed)
 
 
-async def give_callback_url_secret(tx: Connection, account_id: str, sealed: bytes) -> bytes:
+async def set_if_missing(tx: Connection, account_id: str, sealed: bytes) -> bytes:
     """Unless it has one; the one it has then. Of several at once the first wins: the others wait
     until it is decided."""
     values = {"account_id": account_id, "sealed": sealed}
-    kept = await tx.scalar(_GIVE_SECRET, values)
+    kept = await tx.scalar(_SET_IF_MISSING, values)
     return bytes(kept)
 
 
-async def set_callback_url_secret(tx: Connection, account_id: str, sealed: bytes) -> None:
+async def replace(tx: Connection, account_id: str, sealed: bytes) -> None:
     """The caller holds it. Those who keep an opened copy for its callback_urls read it anew."""
     own = accounts.c.id == account_id
     await tx.execute(update(accounts).where(own).values(callback_url_secret=sealed))

@@ -6,7 +6,6 @@ subscribers; of each by their ids. Who needs them otherwise passes over what is 
 or holds nothing yet.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -52,23 +51,26 @@ class Subscriber:
 
 
 # As the index of every account's has it; lists of one account are to be served by another.
-_MADE = "subscribers.type IN ('webhook', 'nats', 'redis_stream')"
-_OWN = [one.name for one in fields(Subscriber) if one.name in subscribers.c]
+_VISIBLE = "subscribers.type IN ('webhook', 'nats', 'redis_stream')"
+_COLUMNS = [one.name for one in fields(Subscriber) if one.name in subscribers.c]
 _LIMITS = ("concurrency", "max_rate")
 
 
-def _of(source: FromClause) -> Select[Any]:
+def _select(source: FromClause) -> Select[Any]:
     """What is read of these subscribers, with their limits."""
-    columns = *(source.c[name] for name in _OWN), *(subscriber_health.c[name] for name in _LIMITS)
+    columns = (
+        *(source.c[name] for name in _COLUMNS),
+        *(subscriber_health.c[name] for name in _LIMITS),
+    )
     found = select(*columns).select_from(source)
     return found.outerjoin(subscriber_health, subscriber_health.c.subscriber_id == source.c.id)
 
 
-_SELECT = _of(subscribers).where(text("subscribers.type <> 'callback'"))
+_SELECT = _select(subscribers).where(text("subscribers.type <> 'callback'"))
 
 
 async def add(tx: Connection, subscriber: Subscriber) -> None:
-    values = {name: _plain(getattr(subscriber, name)) for name in _OWN}
+    values = {name: _to_driver(getattr(subscriber, name)) for name in _COLUMNS}
     await tx.execute(insert(subscribers).values(**values))
     limits = {name: getattr(subscriber, name) for name in _LIMITS}
     if any(limits.values()):
@@ -89,13 +91,13 @@ async def page(
     """Those of an account; None: of every account. The newest first; ids sort by age."""
     source: FromClause = subscribers
     if account_id is None:
-        statement = _SELECT.where(text(_MADE))
+        statement = _SELECT.where(text(_VISIBLE))
     else:  # read whole, or Postgres may walk through everybody's in the hope of meeting these
         whole = select(subscribers).where(
             subscribers.c.account_id == account_id, text("type <> 'callback'")
         )
         source = whole.cte("own").prefix_with("MATERIALIZED")
-        statement = _of(source)
+        statement = _select(source)
     if below is not None:
         statement = statement.where(source.c.id < below)
     statement = statement.order_by(source.c.id.desc()).limit(limit)
@@ -114,24 +116,9 @@ async def count_for_update(tx: Connection, account_id: str) -> int:
     return int(await tx.scalar(counted))
 
 
-_PREVIOUS = text("""
-    SELECT owner_id, public_key FROM previous_signing_keys
-    WHERE owner_id = ANY (CAST(:ids AS text[])) AND expires_at > :now AND public_key IS NOT NULL
-    ORDER BY id DESC
-""")
-
-
-async def retired(tx: Connection, ids: Sequence[str], now: datetime) -> dict[str, list[bytes]]:
-    """The public keys of these subscribers that still sign though newer ones do, youngest first."""
-    found: dict[str, list[bytes]] = {}
-    for owner_id, public_key in await tx.execute(_PREVIOUS, {"ids": ids, "now": now}):
-        found.setdefault(owner_id, []).append(public_key)
-    return found
-
-
-async def change(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
+async def update_subscriber(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
     """Write these columns of its own, and raise its version."""
-    plain = {name: _plain(value) for name, value in values.items()}
+    plain = {name: _to_driver(value) for name, value in values.items()}
     await tx.execute(
         update(subscribers)
         .where(subscribers.c.id == subscriber_id)
@@ -149,19 +136,19 @@ async def lock_health(tx: Connection, subscriber_id: str) -> None:
 
 # Whoever writes events has a transaction id before it looks for subscribers. So who has one above
 # this statement's looks after it began, and finds the subscriber as it had been committed.
-_HEAR = text("""
+_START_AUDIT = text("""
     UPDATE subscribers SET audited_from_xid = pg_current_xact_id()
     WHERE id = :id AND version = :version AND state <> 'disabled' AND audited_from_xid IS NULL
 """)
 
 
-async def hear(tx: Connection, subscriber_id: str, version: int) -> None:
+async def start_audit(tx: Connection, subscriber_id: str, version: int) -> None:
     """Note from where on it has heard all that it wants, unless that is known, or it has changed
     since this version. Call it in a transaction of its own, once the version is committed."""
-    await tx.execute(_HEAR, {"id": subscriber_id, "version": version})
+    await tx.execute(_START_AUDIT, {"id": subscriber_id, "version": version})
 
 
-async def change_health(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
+async def update_health(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
     await tx.execute(
         update(subscriber_health)
         .where(subscriber_health.c.subscriber_id == subscriber_id)
@@ -177,7 +164,7 @@ async def lock(tx: Connection, subscriber_id: str) -> None:
 
 # Those that are just being recorded are left for the next time: so this never waits for anybody
 # who may wait for it.
-_EMPTY = text("""
+_DELETE_DELIVERIES = text("""
     WITH emptied AS (
         SELECT id FROM deliveries WHERE subscriber_id = :id
         ORDER BY created_at DESC, id DESC  -- what is left of a subject begins with its first
@@ -194,29 +181,31 @@ _EMPTY = text("""
 
 async def delete_deliveries(tx: Connection, subscriber_id: str, limit: int) -> int:
     """Remove so many of its deliveries, whatever their state; how many there were."""
-    return int(await tx.scalar(_EMPTY, {"id": subscriber_id, "limit": limit}))
+    return int(await tx.scalar(_DELETE_DELIVERIES, {"id": subscriber_id, "limit": limit}))
 
 
-_AWAIT = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1 FOR UPDATE")
+_LOCK_ONE_DELIVERY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1 FOR UPDATE")
 
 
 async def wait_for_recorders(tx: Connection, subscriber_id: str) -> bool:
     """Wait for whoever holds one of its deliveries; whether it had any. The caller holds nothing,
     so nobody waits for it meanwhile."""
-    return await tx.first(_AWAIT, {"id": subscriber_id}) is not None
+    return await tx.first(_LOCK_ONE_DELIVERY, {"id": subscriber_id}) is not None
 
 
-_HOLD_LAST = text("SELECT id FROM subscribers WHERE id = :id FOR UPDATE")
-_ANY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1")
+_LOCK_FOR_DELETE = text("SELECT id FROM subscribers WHERE id = :id FOR UPDATE")
+_FIND_DELIVERY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1")
 
 
-async def remove(tx: Connection, subscriber_id: str) -> bool:
+async def delete_subscriber(tx: Connection, subscriber_id: str) -> bool:
     """Remove a subscriber with its health and its previous keys; whether it is gone: not while it
     has deliveries, as whoever records one may hold it and wait for its health."""
     values = {"id": subscriber_id}
     await lock_health(tx, subscriber_id)
-    await tx.execute(_HOLD_LAST, values)  # whoever was making deliveries for it has made them now
-    if await tx.first(_ANY, values) is not None:
+    await tx.execute(
+        _LOCK_FOR_DELETE, values
+    )  # whoever was making deliveries for it has made them now
+    if await tx.first(_FIND_DELIVERY, values) is not None:
         return False
     await tx.execute(delete(subscribers).where(subscribers.c.id == subscriber_id))
     await tx.execute(
@@ -225,7 +214,7 @@ async def remove(tx: Connection, subscriber_id: str) -> bool:
     return True
 
 
-_WORDS = {
+_ENUMS = {
     "type": SubscriberType,
     "state": SubscriberState,
     "ordering": Ordering,
@@ -234,14 +223,14 @@ _WORDS = {
 
 
 def _subscriber(row: Row) -> Subscriber:
-    names = (*_OWN, *_LIMITS)
+    names = (*_COLUMNS, *_LIMITS)
     read: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in zip(names, row, strict=True)
     }
-    words = {name: word(read[name]) for name, word in _WORDS.items()}
+    words = {name: word(read[name]) for name, word in _ENUMS.items()}
     return Subscriber(**read | words)
 
 
-def _plain(value: object) -> object:
+def _to_driver(value: object) -> object:
     """As the driver takes it."""
     return list(value) if isinstance(value, tuple) else value

@@ -30,22 +30,22 @@ SCOPE = "subscribers"
 async def create(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE, allow_operator=False), resources(request)
     body = await read_json(request, MAX_SMALL_BODY)
-    subscriber, secret = await manage.subscribe(given, caller.account_id, body)
+    subscriber, secret = await manage.create(given, caller.account_id, body)
     location = public_path(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
-    shown = _public(await subscribers_read.view(given, subscriber))
+    shown = _representation(await subscribers_read.view(given, subscriber))
     return json_response(shown | {"secret": secret} | caller.account_field, 201, headers)
 
 
 async def read(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    seen = await subscribers_read.get(
+    seen = await subscribers_read.get_view(
         resources(request), caller.account_id, path_parameter(request, "subscriber_id")
     )
-    return json_response(_public(seen) | caller.account_field)
+    return json_response(_representation(seen) | caller.account_field)
 
 
-async def page_of(request: Request) -> Response:
+async def list_subscribers(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE), resources(request)
     query = Query(request)
     below, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
@@ -55,28 +55,30 @@ async def page_of(request: Request) -> Response:
     cursor = found[-1].subscriber.id if more else None
     accounts = {seen.subscriber.account_id for seen in found}
     of = await authenticate.account_fields(given, caller, accounts)
-    return page([_public(seen) | of.get(seen.subscriber.account_id, {}) for seen in found], cursor)
+    return page(
+        [_representation(seen) | of.get(seen.subscriber.account_id, {}) for seen in found], cursor
+    )
 
 
-async def change(request: Request) -> Response:
+async def update(request: Request) -> Response:
     caller, given = await authorize(request, SCOPE), resources(request)
     subscriber_id = path_parameter(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
-    changed = await manage.change(given, caller.account_id, subscriber_id, body)
+    changed = await manage.update(given, caller.account_id, subscriber_id, body)
     return json_response(
-        _public(await subscribers_read.view(given, changed)) | caller.account_field
+        _representation(await subscribers_read.view(given, changed)) | caller.account_field
     )
 
 
 async def delete(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
-    await manage.unsubscribe(
+    await manage.delete(
         resources(request), caller.account_id, path_parameter(request, "subscriber_id")
     )
     return Response(status_code=204)
 
 
-async def try_out(request: Request) -> Response:
+async def send_test_event(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     tried = await send_test.send_test(
         resources(request), caller.account_id, path_parameter(request, "subscriber_id")
@@ -92,7 +94,7 @@ async def try_out(request: Request) -> Response:
     return json_response(shown | caller.account_field)
 
 
-def _public(seen: SubscriberView) -> dict[str, Any]:
+def _representation(seen: SubscriberView) -> dict[str, Any]:
     one = seen.subscriber
     return {
         "id": one.id,

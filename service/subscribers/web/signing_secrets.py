@@ -18,47 +18,47 @@ from service.request_context import resources
 from service.subscribers.steps import rotate as subscribers_rotate
 
 SCOPE = "subscribers"
-SECRET = {"cache-control": "no-store"}
-PUBLIC = {"cache-control": "public, max-age=300"}  # far less than the shortest usual overlap
+NO_STORE = {"cache-control": "no-store"}
+CACHEABLE = {"cache-control": "public, max-age=300"}  # far less than the shortest usual overlap
 
 
-async def rotate(request: Request) -> Response:
+async def rotate_secret(request: Request) -> Response:
     caller = await authorize(request, SCOPE)
     subscriber_id = path_parameter(request, "subscriber_id")
     rotated = await subscribers_rotate.rotate(
-        resources(request), caller.account_id, subscriber_id, await _wish(request)
+        resources(request), caller.account_id, subscriber_id, await _read_options(request)
     )
     shown: dict[str, Any] = {"id": rotated.subscriber_id, "secret": rotated.secret}
     if rotated.public_keys:
         shown["public_keys"] = [
             {"kid": jwk_thumbprint(one), "key": format_whpk(one)} for one in rotated.public_keys
         ]
-    return json_response(shown | caller.account_field, headers=SECRET)
+    return json_response(shown | caller.account_field, headers=NO_STORE)
 
 
-async def callback_secret(request: Request) -> Response:
+async def read_callback_secret(request: Request) -> Response:
     caller = await authorize(request, SCOPE, allow_operator=False)
-    secret = await subscribers_rotate.account_secret(resources(request), caller.account_id)
-    return json_response({"secret": secret} | caller.account_field, headers=SECRET)
+    secret = await subscribers_rotate.get_callback_url_secret(resources(request), caller.account_id)
+    return json_response({"secret": secret} | caller.account_field, headers=NO_STORE)
 
 
 async def rotate_callback_secret(request: Request) -> Response:
     caller = await authorize(request, SCOPE, allow_operator=False)
-    secret = await subscribers_rotate.rotate_account_secret(
-        resources(request), caller.account_id, await _wish(request)
+    secret = await subscribers_rotate.rotate_callback_url_secret(
+        resources(request), caller.account_id, await _read_options(request)
     )
-    return json_response({"secret": secret} | caller.account_field, headers=SECRET)
+    return json_response({"secret": secret} | caller.account_field, headers=NO_STORE)
 
 
 async def jwks(request: Request) -> Response:
     """The newest public keys; subscribers/steps/rotate.py says how many."""
     Query(request).finish()
     return json_response(
-        {"keys": await subscribers_rotate.published(resources(request))}, headers=PUBLIC
+        {"keys": await subscribers_rotate.public_jwks(resources(request))}, headers=CACHEABLE
     )
 
 
-async def _wish(request: Request) -> Any:  # noqa: ANN401
+async def _read_options(request: Request) -> Any:  # noqa: ANN401
     """The body's JSON value; where none was sent, all is as by default."""
     length, chunked = request.headers.get("content-length", "0"), "transfer-encoding"
     if length == "0" and chunked not in request.headers:  # RFC 9112, section 6
