@@ -74,8 +74,8 @@ _PATH_RULE: Final[Mapping[str, str]] = {
 class UrlRules:
     """What the settings say of targets, as `targets.check_url` takes it."""
 
-    allowed: url_policy.Networks
-    ports: Container[int] | None = None
+    allowed_networks: url_policy.Networks
+    allowed_ports: Container[int] | None = None
 
 
 def read_create(body: object, rules: UrlRules) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _url_errors(url: str, at: str, kind: str, rules: UrlRules) -> list[FieldErro
             return [FieldError(at, "url_path", f"after the host comes {_PATH_RULE[kind]}")]
         url = f"https://{parts['host']}{parts['port'] or f':{usual}'}"
     return url_policy.check_url(
-        url, pointer=at, https_only=False, allowed=rules.allowed, ports=rules.ports
+        url, pointer=at, https_only=False, allowed=rules.allowed_networks, ports=rules.allowed_ports
     )
 
 
