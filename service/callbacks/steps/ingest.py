@@ -1,14 +1,10 @@
-"""A callback from its message to its subject's transition: stored once, and applied if it is
-news; then, and only then, answered.
+"""Ingest callbacks: store each once, apply it, and only then have it answered. The path of one is:
 
-The story, and the file that tells each sentence of it:
-
-1. Verify: a message is checked and read, or refused with the reason: callbacks/steps/verify.py.
-2. Load: the subjects that the batch is about are locked: subjects/store/subjects.py.
-3. Dedup: what is stored under the same keys, and was said before: callbacks/store/inbox.py.
-4. Fire: what each callback says is put to the table of states: callbacks/steps/apply.py.
-5. Save: callbacks and subjects are written in one statement: subjects/store/transitions.py.
-6. Event: the same statement writes events and their deliveries: subjects/store/events.py.
+1. Verify: its signature and body are checked: callbacks/steps/verify.py.
+2. Lock: the subjects that the batch is about: subjects/store/subjects.py.
+3. Deduplicate: by what is stored under the same keys or reports the same: callbacks/store/inbox.py.
+4. Apply: the state machine decides on what it reports: callbacks/steps/apply.py.
+5. Write: all of it, with events and deliveries, in one statement: subjects/store/transitions.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +13,7 @@ from dataclasses import replace
 import structlog
 
 from service.callbacks.domain.callback import Callback
-from service.callbacks.steps.apply import CallbackResult, apply_batch
+from service.callbacks.steps.apply import CallbackBatch, CallbackResult
 from service.callbacks.steps.verify import verify
 from service.callbacks.store import archive, inbox
 from service.callbacks.store.archive import CallbackSummary
@@ -30,21 +26,22 @@ from service.subjects.store import subjects, transitions
 
 log = structlog.get_logger()
 
-# What anybody can make us keep, of each of two kinds: at an address of ours, and at no such one.
+# The bounds of what anybody can make us store: of callbacks to an address of ours, and of others.
 MAX_UNTRUSTED = 10_000
 MAX_UNTRUSTED_BYTES = 64_000_000
 
 
 class SecretsChanged(Exception):
-    """The callbacks were verified with other secrets than those in force."""
+    """The callbacks were verified with other webhook secrets than those in force."""
 
 
 class TransitionConflict(Exception):
-    """Somebody else has verified the stored callback again, or removed it, meanwhile."""
+    """Another process has verified the stored callback again, or removed it, meanwhile."""
 
 
 async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[CallbackResult]:
-    """Store and apply callbacks in one transaction, with as many statements for many as for one.
+    """Store and apply callbacks in one transaction, with as many statements for many as for one;
+    the result of each, in their order.
 
     When this returns, all are durable; if it raises, none was written.
     """
@@ -67,35 +64,38 @@ async def store_and_apply(
     *,
     replaced: CallbackSummary | None = None,
 ) -> tuple[list[CallbackResult], int]:
-    """What each comes to, and how many deliveries were made.
+    """Store and apply callbacks in this transaction; the result of each, and how many deliveries
+    were made.
 
-    `replaced` is a stored one that the one of `callbacks` takes the place of; TransitionConflict,
-    if it is not there any more as it was read. SecretsChanged, if others are in force.
+    `replaced` is a stored callback that the only one of `callbacks` replaces; TransitionConflict if
+    it is not stored any more with this verdict. SecretsChanged if the callbacks were verified with
+    other secrets than those in force.
     """
-    # The subjects' locks come first, in the order of their ids: copies that arrive elsewhere at
-    # once queue up behind them, and then find what was stored here.
+    # The subjects' locks come first, in the order of their ids: duplicates that arrive elsewhere at
+    # the same time wait for them, and then find what was stored here.
     locked = await subjects.lock_all(
         tx,
         ids=_distinct(c.subject_id or c.report.external_task_id for c in callbacks),
         provider_task_ids=_distinct(c.task_id for c in callbacks),
     )
     if replaced is not None:
-        seen = await archive.remove(tx, replaced.id, replaced.verdict)
-        if seen is None:
+        times_received = await archive.remove(tx, replaced.id, replaced.verdict)
+        if times_received is None:
             raise TransitionConflict
-        callbacks = [replace(callback, times_received=seen) for callback in callbacks]
+        callbacks = [replace(callback, times_received=times_received) for callback in callbacks]
     keys = sorted({(callback.raw.source, callback.dedup_key) for callback in callbacks})
     context = await inbox.batch_context(tx, keys, [subject.id for subject in locked])
     resources.typical_durations.update(context.typical_durations)
     in_force = {None, context.secrets_version}
     if any(callback.secrets_version not in in_force for callback in callbacks):
         raise SecretsChanged
-    batch = apply_batch(resources, locked, context, callbacks)
-    deliveries = await transitions.write(tx, batch.transitions, batch.stored)
-    for kind in {callback.verification for callback in callbacks if callback.untrusted}:
-        await inbox.trim(tx, kind, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
-    await polls.schedule_poll(tx, batch.to_poll, resources.clock())
-    return batch.results, deliveries
+    batch = CallbackBatch(resources, locked, context)
+    results = batch.apply_all(callbacks)
+    deliveries = await transitions.write(tx, batch.transitions(), batch.stored())
+    for verification in {callback.verification for callback in callbacks if callback.untrusted}:
+        await inbox.trim(tx, verification, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
+    await polls.schedule_poll(tx, batch.subjects_to_poll, resources.clock())
+    return results, deliveries
 
 
 def _distinct(values: Iterable[str | None]) -> list[str]:
@@ -105,12 +105,11 @@ def _distinct(values: Iterable[str | None]) -> list[str]:
 def log_and_wake(
     resources: Resources, callback: Callback, result: CallbackResult, deliveries: int
 ) -> None:
-    """After the commit, one log line for each callback: that of its move, or why there was none;
-    and wakes for whoever has work now."""
-    outcome = result.outcome
-    if outcome is not None and outcome.ignored is None:
+    """After the commit, log the callback's transition, or why there is none, and wake the loops
+    that have work now. `deliveries` were made by the whole batch."""
+    if result.transition is not None and result.transition.ignored is None:
         signal = f"callback {callback.report.status_word[:50]}"
-        transition.log_and_wake(resources, outcome, signal, deliveries)
+        transition.log_and_wake(resources, result.transition, signal, deliveries)
         return
     log.info(
         "callback",
@@ -123,5 +122,5 @@ def log_and_wake(
         verdict=result.verdict,
         reason=result.reason,
     )
-    if result.poll is not None:
+    if result.subject_to_poll is not None:
         resources.worker_notifier.wake(Work.RECONCILE)

@@ -34,7 +34,7 @@ class BatchContext:
 
     digests: Mapping[tuple[str, str], bytes]  # (source, dedup key) of what is stored → its SHA-256
     undecided: frozenset[tuple[str, str]]  # which of these may come to something yet
-    said: frozenset[ReportKey]  # what the subjects' callbacks have said, and was considered
+    reported: frozenset[ReportKey]  # what the subjects' callbacks have said, and was considered
     secrets_version: int  # of the webhook secrets in force; see provider_state
     typical_durations: (
         Mapping[str, float] | None
@@ -49,7 +49,7 @@ _CONTEXT = text(f"""
     SELECT 'stored', verdict, source, dedup_key, NULL, sha256(body), NULL, NULL FROM callbacks
     WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
     UNION ALL
-    SELECT 'said', NULL, task_id, status, provider_updated_at, NULL, NULL, NULL FROM callbacks
+    SELECT 'report', NULL, task_id, status, provider_updated_at, NULL, NULL, NULL FROM callbacks
     WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND provider_updated_at IS NOT NULL
     AND verdict IN ({one_of(EVALUATED)})
 """)  # noqa: S608 - only our own words are put in
@@ -103,20 +103,20 @@ async def batch_context(
     }
     digests: dict[tuple[str, str], bytes] = {}
     undecided: list[tuple[str, str]] = []
-    said: list[ReportKey] = []
+    reported: list[ReportKey] = []
     version, durations = 0, None
     for kind, verdict, first, second, time, digest, number, seconds in await tx.execute(
         _CONTEXT, values
     ):
         if kind == "state":
             version, durations = number, seconds
-        elif kind == "said":
-            said.append((first, second, time))
+        elif kind == "report":
+            reported.append((first, second, time))
         else:
             digests[first, second] = digest
             if verdict in UNDECIDED:
                 undecided.append((first, second))
-    return BatchContext(digests, frozenset(undecided), frozenset(said), version, durations)
+    return BatchContext(digests, frozenset(undecided), frozenset(reported), version, durations)
 
 
 def store_parameters(callbacks: Sequence[StoredCallback]) -> dict[str, Any]:
