@@ -323,6 +323,6 @@ def spoilt(real: bytes) -> st.SearchStrategy[bytes]:
 @given(st.binary() | st.sampled_from([*WHOLE.values()]).flatmap(spoilt))
 def test_any_bytes_in_base64_are_an_image_or_a_finding_about_it(data: bytes) -> None:
     try:
-        assert list(check(inline(data)).inline.values()) == [data]
+        assert list(check(inline(data)).inline_images.values()) == [data]
     except Invalid as invalid:
         assert {one.pointer for one in invalid.errors} == {FRONTAL}  # noqa: PT017

@@ -38,7 +38,7 @@ def test_the_list_of_the_other_kind_is_ignored_unread_and_reported() -> None:
     ):
         request = check(body)
         assert name not in request.document
-        assert request.inline == {}
+        assert request.inline_images == {}
         [warning] = request.warnings
         assert (warning.pointer, warning.code) == (f"/{name}", "ignored")
         assert (
@@ -128,8 +128,8 @@ def test_an_image_in_base64_is_kept_by_its_content_and_its_bytes_apart() -> None
     request = check(
         image_url_body(element_image_list=image_list(PNG_BASE64, JPEG_BASE64, IMAGE_URL))
     )
-    red, blue = request.inline
-    assert request.inline == {red: PNG_IMAGE, blue: JPEG_IMAGE}
+    red, blue = request.inline_images
+    assert request.inline_images == {red: PNG_IMAGE, blue: JPEG_IMAGE}
     assert request.document["element_image_list"] == {
         "frontal_image": {"media": red},
         "refer_images": [{"image_url": {"media": blue}}, {"image_url": IMAGE_URL}],
@@ -172,7 +172,7 @@ def test_an_image_in_base64_is_judged_by_its_bytes(data: bytes, code: str | None
     if code:
         assert field_errors(body) == [("/element_image_list/refer_images/0/image_url", code)]
     else:
-        assert list(check(body).inline.values()) == [data]
+        assert list(check(body).inline_images.values()) == [data]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_a_plain_request_is_kept_as_it_came() -> None:
     for body in (image_url_body(), video_url_body()):
         request = check(body)
         assert request.document == body
-        assert request.inline == {}
+        assert request.inline_images == {}
         assert request.warnings == ()
 
 

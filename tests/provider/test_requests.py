@@ -26,7 +26,7 @@ def test_the_provider_gets_the_document_with_our_id_and_bare_base64() -> None:
     )
     body = create_body(
         request.document,
-        request.inline,
+        request.inline_images,
         external_task_id="sub_1",
         callback_url="https://ours.example.com/callbacks/t",
     )

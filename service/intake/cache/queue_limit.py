@@ -1,4 +1,4 @@
-"""How many more subjects an account may queue: one bound that all web processes keep together."""
+"""The limit of queued subjects of an account, which all processes keep together by counting."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -6,37 +6,32 @@ from datetime import datetime, timedelta
 from service.intake.store import insert
 from service.kit.database.connection import Connection
 
-MAX_INTAKE_RATE = (
-    20_000  # subjects a second that no set of processes takes; measured: one takes 5,000
-)
-IN_FLIGHT = 1000  # subjects that may just be being written
-COUNT_RATE = (
-    100_000.0  # subjects counted in a second: a full queue is believed to be full for as long
-)
-CHEAP_COUNT = (
-    10_000  # as counting it would take; a queue of up to CHEAP subjects is counted each time
-)
-MAX_ACCOUNTS = 10_000  # accounts that are remembered
+MAX_INTAKE_RATE = 20_000  # subjects a second, over all processes; one was measured to take 5,000
+IN_FLIGHT = 1000  # subjects that other transactions may be writing just now
+COUNT_RATE = 100_000.0  # subjects that Postgres counts in a second
+CHEAP_COUNT = 10_000  # a limit up to this is counted each time
+MAX_ACCOUNTS = 10_000  # remembered in one process
 
 
 class QueueLimit:
-    """Counts the queued subjects of an account, and again when its queue could be full by then.
+    """Counts the queued subjects of an account, and counts again when the queue could be full.
 
-    A count reads as many index entries as there are queued subjects. So it is made seldom while
-    much room is left, and by every transaction, one after the other, while little is left. A full
-    queue is counted once a second, not for everybody who comes again.
+    A count reads as many index entries as there are queued subjects. So there are few while much
+    room is left. While little is left each transaction counts, one after the other; and a long
+    queue that is full is taken for full for as long as it takes to count it.
     """
 
-    def __init__(self, most: int) -> None:
-        """`most` is how many subjects of one account may be queued."""
-        self.limit = most
-        self._known: dict[str, tuple[datetime, bool]] = {}  # until when, and whether it is full
+    def __init__(self, limit: int) -> None:
+        """At most `limit` subjects of one account may be queued."""
+        self.limit = limit
+        # By account id: until when no count is needed, and whether the queue is full until then.
+        self._known: dict[str, tuple[datetime, bool]] = {}
 
     async def available(
         self, tx: Connection, account_ids: Collection[str], now: datetime
     ) -> dict[str, int]:
-        """How many more subjects each account may queue. An account that is left out may queue
-        more than any one transaction brings."""
+        """How many more subjects each account may queue; an account that is left out may queue as
+        many as one transaction can hold."""
         known = {account_id: self._known_full(account_id, now) for account_id in account_ids}
         available = {account_id: 0 for account_id, full in known.items() if full}
         uncounted = [account_id for account_id, full in known.items() if full is None]
@@ -48,8 +43,8 @@ class QueueLimit:
         return available
 
     def _known_full(self, account_id: str, now: datetime) -> bool | None:
-        """Whether its queue is full; None if it must be counted. A clock that was set back does not
-        make it believed for longer."""
+        """Whether an account's queue is full; None if it must be counted. What was counted is not
+        used for longer when the clock is set back."""
         until, full = self._known.get(account_id, (now, False))
         longest = timedelta(seconds=max(1.0, self.limit / MAX_INTAKE_RATE))
         return full if now < until <= now + longest else None

@@ -1,5 +1,4 @@
-"""A request to create a subject, in the two shapes that it has: what a caller asks for, and what is
-being decided about it."""
+"""A request to create a subject: as a caller makes it, and while it is being decided on."""
 
 import hashlib
 import json
@@ -13,56 +12,57 @@ from service.media.domain.references import has_media_urls
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 
-LARGE_MEDIA_BYTES = 256_000  # bytes of a request's inline images; ours
-TAKEN = "external_task_id_taken"
-USED = "was used before, with another request"
+LARGE_IMAGES = 256_000  # bytes of all inline images of a request, above which they are large; ours
 
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """What a caller asks for, when it keeps every rule."""
+    """A valid request of a caller's."""
 
     account_id: str  # whose subject it is to be
-    # Texts are in NFC, empty and ignored fields are left out, and an inline image stands as
-    # `{"media": <SHA-256, hex>}`.
+    # The JSON body: texts in NFC, without empty and ignored fields, and with
+    # `{"media": <SHA-256, hex>}` in place of an inline image.
     document: dict[str, object]
-    inline: dict[str, bytes] = field(repr=False)  # the bytes of each inline image, by that hash
-    warnings: tuple[FieldError, ...]  # what breaks no rule, and may not be meant
-    idempotency_key: str | None = None  # the caller's own; None if it gave none
-    cancel_after: float | None = None  # seconds that it may take; None: as long as any may
-    # Whether an external_task_id that the account has used is refused, also for the same request.
+    inline_images: dict[str, bytes] = field(repr=False)  # the bytes of each, by that hash
+    warnings: tuple[FieldError, ...]  # what breaks no rule, and may be a mistake
+    idempotency_key: str | None = None  # None: the caller gave none
+    cancel_after: float | None = None  # seconds until its deadline; None: as the settings say
+    # Whether it is a conflict, and not answered with the earlier subject, if the account has used
+    # its external_task_id for the same request.
     must_be_new: bool = False
 
     @property
     def external_task_id(self) -> str | None:
+        """The caller's own id of the subject; None if it gave none."""
         return cast("str | None", self.document.get("external_task_id"))
 
     @property
     def callback_url(self) -> str | None:
+        """Where this subject's events go beside the subscribers; None: nowhere else."""
         return cast("str | None", self.document.get("callback_url"))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of what is asked for; key order and Base64's spelling do not matter."""
+        """SHA-256 (hex) of the document: the same for requests that ask for the same."""
         canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
-    def media_bytes(self) -> int:
-        """Bytes of its inline images."""
-        return sum(map(len, self.inline.values()))
+    def inline_bytes(self) -> int:
+        """How many bytes its inline images have, decoded."""
+        return sum(map(len, self.inline_images.values()))
 
     @property
-    def has_large_media(self) -> bool:
-        """Whether writing its inline images takes so long that others would wait for them."""
-        return self.media_bytes > LARGE_MEDIA_BYTES
+    def has_large_images(self) -> bool:
+        """Whether writing its inline images takes so long that they are not written with others."""
+        return self.inline_bytes > LARGE_IMAGES
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A request that was accepted, now or before."""
+    """The result of a request that was accepted, now or before."""
 
-    subject: Subject
+    subject: Subject  # the one that it made, or had made before
     created: bool  # False where the same request had been accepted before
 
 
@@ -71,51 +71,53 @@ CreateResult = Accepted | CallsheetError
 
 @dataclass(slots=True, eq=False)
 class PendingCreate:
-    """A request while it is decided."""
+    """A request while it is being decided on."""
 
     request: CreateRequest
-    subject: Subject  # the one that it would make
-    has_media_urls: bool  # whether media must be fetched and checked before it is submitted
-    result: CreateResult | None = None  # None as long as it is not decided
+    subject: Subject  # the one that it makes if it is accepted, and was not before
+    has_media_urls: bool  # whether media must be fetched and checked before submission
+    result: CreateResult | None = None  # None until it is decided
 
     @property
-    def key(self) -> tuple[str, str] | None:
-        """Its account, and its idempotency key; None if it has none."""
+    def account_and_key(self) -> tuple[str, str] | None:
+        """The ids of account and key; None if the request has no idempotency key."""
         key = self.request.idempotency_key
         return None if key is None else (self.request.account_id, key)
 
     @property
-    def external_id(self) -> tuple[str, str] | None:
-        """Its account, and its external_task_id; None if it has none."""
+    def account_and_external_id(self) -> tuple[str, str] | None:
+        """The account's id and external_task_id; None if the request has no external_task_id."""
         external_id = self.request.external_task_id
         return None if external_id is None else (self.request.account_id, external_id)
 
     def answer_by_key(self, earlier: Subject, fingerprint: str) -> None:
-        """The idempotency key is bound to this subject, by a request of this fingerprint."""
+        """Decide by the subject for which a request of this fingerprint bound the key."""
         if fingerprint == self.request.fingerprint:
             self.result = Accepted(earlier, created=False)
         else:
-            self.result = Conflict(f"this Idempotency-Key {USED}", "idempotency_key_reused")
+            message = "this Idempotency-Key was used before, with another request"
+            self.result = Conflict(message, "idempotency_key_reused")
 
     def answer_by_external_id(self, earlier: Subject) -> None:
-        """The account has this subject under the external_task_id."""
-        if self.request.must_be_new:
-            shown = escape_unprintable(str(earlier.external_task_id).encode())
-            self.result = Conflict(f"external_task_id {shown} already exists", TAKEN)
-        elif earlier.fingerprint == self.request.fingerprint:
+        """Decide by the subject that the account has under the external_task_id."""
+        if earlier.fingerprint == self.request.fingerprint and not self.request.must_be_new:
             self.result = Accepted(earlier, created=False)
-        else:
-            self.result = Conflict(f"this external_task_id {USED}", TAKEN)
+            return
+        message = "this external_task_id was used before, with another request"
+        if self.request.must_be_new:
+            external_id = escape_unprintable(str(earlier.external_task_id).encode())
+            message = f"external_task_id {external_id} already exists"
+        self.result = Conflict(message, "external_task_id_taken")
 
     def answer_like(self, leader: "PendingCreate") -> None:
-        """The leader has the same key, and was decided first. If it was refused, this request stays
-        undecided."""
+        """Decide by a request of the same idempotency key that was decided first. If that one was
+        refused, this one stays undecided."""
         if isinstance(leader.result, Accepted):
             self.answer_by_key(leader.result.subject, leader.request.fingerprint)
 
     @property
     def bound_subject(self) -> Subject | None:
-        """The subject that it makes, or made before; None if it was refused."""
+        """The subject that its key stands for from now on; None if the request was refused."""
         if self.result is None:
             return self.subject
         return self.result.subject if isinstance(self.result, Accepted) else None
@@ -124,8 +126,8 @@ class PendingCreate:
 def pending_create(
     request: CreateRequest, id_: str, now: datetime, longest: float
 ) -> PendingCreate:
-    """The request with the queued subject of this id that it would make, which may take `longest`
-    seconds, or fewer if the request says so."""
+    """A request to decide on, with the queued subject of this id that it would make. Its deadline
+    is `longest` seconds from now, or sooner if the request says so."""
     subject = Subject(
         id=id_,
         account_id=request.account_id,

@@ -1,7 +1,5 @@
-"""The rules of a create-subject request, one reader a field; everything wrong is said at once.
-
-They are rules P10 to P25 of service/provider/README.md. What lies behind a URL is judged later, by
-the worker.
+"""The rules of a create-subject request (P10 to P25 of service/provider/README.md): one reader for
+each field, and all broken rules are reported together. Media behind URLs are checked by the worker.
 """
 
 import base64
@@ -21,12 +19,12 @@ from service.subjects.domain.reference_types import IMAGE, IMAGE_LIST, VIDEO, VI
 
 MAX_NAME = 20  # characters; rule P10
 MAX_DESCRIPTION = 100  # characters; rule P11
-REFER_IMAGE_COUNT = range(1, 4)  # rule P14: beside the one frontal image
+REFER_IMAGE_COUNT = range(1, 4)  # rule P14: beside the one frontal image of rule P13
 VIDEO_COUNT = range(1, 2)  # rule P17
-# Rule P20: an empty one is none. The upper bound is ours; the provider's ids have about 20.
+# Characters. Rule P20: an empty id is none. The upper bound is ours: the provider's have about 20.
 VOICE_LENGTH = range(129)
-TAG_COUNT = range(101)  # ours; rule P22 allows several, and repeats are folded
-TAGS = MappingProxyType(  # rule P23
+TAG_COUNT = range(101)  # ours; rule P22 allows several
+TAGS = MappingProxyType(  # rule P23: names by tag_id
     {
         "o_101": "meme",
         "o_102": "person",
@@ -38,10 +36,10 @@ TAGS = MappingProxyType(  # rule P23
         "o_108": "other",
     }
 )
-EXTERNAL_ID_LENGTH = range(1, 257)  # characters; ours: rule P25 asks only that it be unique
+EXTERNAL_ID_LENGTH = range(1, 257)  # characters; ours: rule P25 wants it unique
 BASE64_PREFIX = re.compile(r"data:[^,]{0,128};base64,", re.IGNORECASE)
 WHITESPACE = b" \t\r\n"  # `base64` breaks its lines after 76 characters
-MAX_BASE64 = (image_reader.MAX_BYTES // 3 + 2) * 4  # characters of a too large image
+MAX_BASE64 = (image_reader.MAX_BYTES // 3 + 2) * 4  # characters; more than the largest image has
 
 
 def parse_request(
@@ -51,69 +49,67 @@ def parse_request(
     allow_voice_for_images: bool = False,
     ports: Container[int] | None = None,
 ) -> CreateRequest:
-    """The request that an account makes by a JSON body; Invalid, with every error, if it breaks a
-    rule.
+    """The request that an account makes by a JSON body; Invalid with every broken rule.
 
-    A field that is null is left out; an empty text breaks the rule of its field, but for the voice:
-    a caller's unset variable is no choice of his.
-    `allow_voice_for_images` admits a voice for image subjects, which rule P21 does not; `ports` are
-    those that its URLs may name, None any.
+    A null field is left out. An empty text breaks its field's rule, except for the voice, where it
+    means none (rule P20). `allow_voice_for_images` lifts rule P21; `ports` are those that URLs may
+    name, None any.
     """
     context = ValidationContext(ports)
-    given = validation.body_fields(context, body, READERS)
-    _check_required(context, given)
-    read = validation.read_fields(context, given, READERS)
-    document = {name: value for name, value in read.items() if value}
-    if document.get("reference_type") == IMAGE and not allow_voice_for_images:  # rule P21
-        _forbid_voice(context, document)
+    fields = validation.body_fields(context, body, READERS)
+    _check_required(context, fields)
+    values = validation.read_fields(context, fields, READERS)
+    document = {name: value for name, value in values.items() if value}
+    is_image = document.get("reference_type") == IMAGE
+    if is_image and "element_voice_id" in document and not allow_voice_for_images:  # rule P21
+        rule = "needs reference_type video_refer: only video-based subjects support voice binding"
+        context.add_error("/element_voice_id", "voice_needs_video", rule)
     context.raise_errors()
     return CreateRequest(account_id, document, context.attachments, tuple(context.warnings))
 
 
-def _check_required(context: ValidationContext, given: dict[str, object]) -> None:
-    """Report what is missing; drop the list this kind of subject ignores, with a warning."""
-    validation.require(
-        context, "", given, ("element_name", "element_description", "reference_type")
-    )
-    kind = given.get("reference_type")
-    if kind not in (VIDEO, IMAGE):
+def _check_required(context: ValidationContext, fields: dict[str, object]) -> None:
+    """Report the required fields that are missing, and drop the list that is ignored with this
+    reference_type (rule P17), with a warning."""
+    required = ("element_name", "element_description", "reference_type")
+    validation.require(context, "", fields, required)
+    reference_type = fields.get("reference_type")
+    if reference_type not in (VIDEO, IMAGE):
         return
-    used, ignored = (VIDEO_LIST, IMAGE_LIST) if kind == VIDEO else (IMAGE_LIST, VIDEO_LIST)
-    validation.require(context, "", given, (used,))  # rules P13 and P17
-    if ignored in given:
-        del given[ignored]  # rule P17
-        context.warn(f"/{ignored}", "ignored", f"is ignored when reference_type is {kind}")
-
-
-def _forbid_voice(context: ValidationContext, document: Mapping[str, object]) -> None:
-    if "element_voice_id" in document:
-        rule = "needs reference_type video_refer: only video-based subjects support voice binding"
-        context.add_error("/element_voice_id", "voice_needs_video", rule)
+    is_video = reference_type == VIDEO
+    used, ignored = (VIDEO_LIST, IMAGE_LIST) if is_video else (IMAGE_LIST, VIDEO_LIST)
+    validation.require(context, "", fields, (used,))  # rules P13 and P17
+    if ignored in fields:
+        del fields[ignored]
+        reason = f"is ignored when reference_type is {reference_type}"
+        context.warn(f"/{ignored}", "ignored", reason)
 
 
 def _image_list(context: ValidationContext, at: str, value: object) -> object:
     """Rules P13 and P14: one frontal image, and others that differ from it."""
-    given = validation.required_object(context, at, value, ("frontal_image", "refer_images"))
-    seen: dict[str, str] = {}
-    kept: dict[str, object] = {}
-    if "frontal_image" in given:
-        place = f"{at}/frontal_image"
-        kept["frontal_image"] = _image(context, place, given["frontal_image"], seen)
-    if "refer_images" in given:
+    fields = validation.required_object(context, at, value, ("frontal_image", "refer_images"))
+    first_places: dict[str, str] = {}
+    images: dict[str, object] = {}
+    if "frontal_image" in fields:
+        image_at = f"{at}/frontal_image"
+        images["frontal_image"] = _image(context, image_at, fields["frontal_image"], first_places)
+    if "refer_images" in fields:
         entries = validation.list_items(
-            context, f"{at}/refer_images", given["refer_images"], REFER_IMAGE_COUNT
+            context, f"{at}/refer_images", fields["refer_images"], REFER_IMAGE_COUNT
         )
-        kept["refer_images"] = [
-            {"image_url": _image(context, place, image, seen)}
+        images["refer_images"] = [
+            {"image_url": _image(context, image_at, image, first_places)}
             for entry_at, entry in entries
-            for place, image in validation.single_field(context, entry_at, entry, "image_url")
+            for image_at, image in validation.single_field(context, entry_at, entry, "image_url")
         ]
-    return kept
+    return images
 
 
-def _image(context: ValidationContext, at: str, value: object, seen: dict[str, str]) -> object:
-    """An image as it is kept, by URL or in Base64 (rule P15); `seen` holds where each URL and each
-    content stood first."""
+def _image(
+    context: ValidationContext, at: str, value: object, first_places: dict[str, str]
+) -> object:
+    """An image by URL, or the content hash of one in Base64 (rule P15); None if it breaks a rule.
+    `first_places` are the pointers at which each URL and each hash stood first."""
     text = validation.string(context, at, value)
     if text is None:
         return None
@@ -121,13 +117,13 @@ def _image(context: ValidationContext, at: str, value: object, seen: dict[str, s
     key = validation.url(context, at, text) if is_url else _inline_image(context, at, text)
     if key is None:
         return None
-    _report_duplicate(context, at, seen.setdefault(key, at))
+    _report_duplicate(context, at, first_places.setdefault(key, at))
     return key if is_url else {"media": key}
 
 
 def _report_duplicate(context: ValidationContext, at: str, first: str) -> None:
-    """The provider wants the other images to differ from the frontal one, so one that does not is
-    refused; it says nothing of two others that are alike, so of these there is a warning."""
+    """An image equal to the frontal one breaks rule P14. Of other equal images no rule says
+    anything, so there is a warning."""
     if first.endswith("/frontal_image") and at != first:
         context.add_error(at, DUPLICATE_IMAGE, f"must differ from {first[1:]}")
     elif at != first:
@@ -135,16 +131,17 @@ def _report_duplicate(context: ValidationContext, at: str, first: str) -> None:
 
 
 def _inline_image(context: ValidationContext, at: str, text: str) -> str | None:
-    """The content hash of an image in Base64 that keeps rule P16; its bytes are put aside."""
+    """The content hash (SHA-256, hex) of an image in Base64; its bytes become an attachment. None
+    if it breaks rule P16."""
     try:
         data = _decode_base64(text)
-    except ValueError:  # binascii.Error and UnicodeEncodeError are both of its kind
+    except ValueError:  # binascii.Error and UnicodeEncodeError are subclasses
         rule = "must be an http or https URL, or an image in Base64"
         context.add_error(at, "image_not_base64", rule)
         return None
-    found = image_reader.inspect(data)
-    if isinstance(found, defects.Defect):
-        context.add_error(at, f"image_{found.code}", found.message)
+    image = image_reader.inspect(data)
+    if isinstance(image, defects.Defect):
+        context.add_error(at, f"image_{image.code}", image.message)
         return None
     key = hashlib.sha256(data).hexdigest()
     context.attachments[key] = data
@@ -152,8 +149,9 @@ def _inline_image(context: ValidationContext, at: str, text: str) -> str | None:
 
 
 def _decode_base64(text: str) -> bytes:
-    """What Base64 stands for, with or without `data:` before it; only so far as it may matter."""
-    if not text.isascii():  # known without a look; to cut such a text takes four times its length
+    """The bytes of a Base64 text, with or without a `data:` prefix, cut where they are too many
+    anyway; ValueError if it is no Base64."""
+    if not text.isascii():  # Python knows this without reading; slicing would copy 4 bytes each
         raise ValueError
     prefix = BASE64_PREFIX.match(text)
     raw = text[prefix.end() if prefix else 0 :].encode("ascii").translate(None, WHITESPACE)
@@ -161,29 +159,28 @@ def _decode_base64(text: str) -> bytes:
 
 
 def _video_list(context: ValidationContext, at: str, value: object) -> object:
-    """Rule P17: a URL, and not empty; what is behind it is looked at later."""
+    """Rule P17: one video, by URL."""
     urls = [
-        {"video_url": validation.url(context, place, url)}
+        {"video_url": validation.url(context, url_at, url)}
         for list_at, videos in validation.single_field(context, at, value, "refer_videos")
         for entry_at, entry in validation.list_items(context, list_at, videos, VIDEO_COUNT)
-        for place, url in validation.single_field(context, entry_at, entry, "video_url")
+        for url_at, url in validation.single_field(context, entry_at, entry, "video_url")
     ]
     return {"refer_videos": urls}
 
 
 def _tags(context: ValidationContext, at: str, value: object) -> object:
-    """Rule P22: several; each is kept once."""
+    """Rules P22 and P23: any number of tags; repeated ones are dropped."""
     tags = [
-        validation.one_of(context, place, tag, TAGS)
+        validation.one_of(context, tag_at, tag, TAGS)
         for entry_at, entry in validation.list_items(context, at, value, TAG_COUNT)
-        for place, tag in validation.single_field(context, entry_at, entry, "tag_id")
+        for tag_at, tag in validation.single_field(context, entry_at, entry, "tag_id")
     ]
     return [{"tag_id": tag} for tag in dict.fromkeys(tags)]
 
 
 def external_id(context: ValidationContext, at: str, value: object) -> str | None:
-    """A text of any script, in NFC: the provider wants it to be unique in an account, and two are
-    compared byte by byte."""
+    """A caller's own id, in any script; in NFC, since ids are compared byte by byte (rule P25)."""
     text = validation.normalized_text(context, at, value, EXTERNAL_ID_LENGTH[-1])
     if text == "":
         context.add_error(at, "too_short", f"must have 1 to {EXTERNAL_ID_LENGTH[-1]} characters")

@@ -1,10 +1,8 @@
-"""Accepting requests: from valid CreateRequests to queued subjects, in one transaction.
+"""Accepting create requests by batching: idempotency, the queue limit, and one transaction that
+makes queued subjects of them with their first event and its deliveries.
 
-A request that came before, as its idempotency key or its external_task_id says, is answered with
-the subject that it made. One whose account has too many subjects queued is refused. The others'
-subjects are written, each with its media, its first event and the deliveries of that; and once this
-is committed, whoever takes the next step is woken. Requests that come at the same moment go through
-one transaction together.
+A request that was made before, as its idempotency key or external_task_id says, is answered with
+the subject that it made then. Requests that arrive at the same moment share one transaction.
 """
 
 from collections import defaultdict
@@ -39,30 +37,31 @@ from service.subscribers.steps.request_callback_urls import (
 
 log = structlog.get_logger()
 
-KEY_TTL = timedelta(hours=24)  # an idempotency key is forgotten after it
-QUEUE_FULL_RETRY_AFTER = 5.0  # seconds that a caller waits whose queue is full; ours
+KEY_TTL = timedelta(hours=24)  # how long an idempotency key is kept
+QUEUE_FULL_RETRY_AFTER = 5.0  # seconds; Retry-After for a full queue; ours
 CreateBatcher = Batcher[CreateRequest, CreateResult]
 
 
 def make_batcher(resources: Callable[[], Resources]) -> CreateBatcher:
-    """What accepts together the requests that come to this process at the same moment."""
+    """A batcher of the requests that arrive at this process at the same moment."""
 
     async def accept_together(requests: Sequence[CreateRequest]) -> list[CreateResult]:
         return await accept_batch(resources(), requests)
 
-    return Batcher(accept_together, size_of=lambda request: request.media_bytes)
+    return Batcher(accept_together, size_of=lambda request: request.inline_bytes)
 
 
 async def accept(
     resources: Resources, request: CreateRequest, batcher: CreateBatcher | None = None
 ) -> Accepted:
-    """Queue a subject; the same request again gives the same subject. With a batcher, and unless it
-    is heavy, the request is accepted together with others.
+    """Make a queued subject of a request; the same request again gives the same subject. When this
+    returns, subject, event and deliveries are committed. A batcher lets the request share a
+    transaction with others, unless it has large images.
 
-    Conflict if the key or the external id stands for another request; TooMany if the queue is full.
-    When this returns, subject, event and deliveries are committed.
+    Conflict if the idempotency key or external_task_id stands for another request; TooManyRequests
+    if the account's queue is full; Unavailable if Postgres is.
     """
-    if batcher is None or request.has_large_media:
+    if batcher is None or request.has_large_images:
         (result,) = await accept_batch(resources, [request])
     else:
         result = await batcher.submit(request)
@@ -74,67 +73,60 @@ async def accept(
 async def accept_batch(
     resources: Resources, requests: Sequence[CreateRequest]
 ) -> list[CreateResult]:
-    """The result of each request, decided in one transaction. Of several with one idempotency key
-    the later ones follow the first; should it be refused, they are decided after it, in a
-    transaction of their own. Unavailable if nothing could be decided."""
+    """Decide on requests in one transaction, and return the result of each. Of several with one
+    idempotency key the first decides for all; if it is refused, the next is decided on, in another
+    transaction. Unavailable is raised if nothing could be decided, and otherwise returned as the
+    result of what could not."""
     now, longest = resources.clock(), resources.settings.task_deadline
     creates = [
         pending_create(request, resources.new_id("sub"), now, longest) for request in requests
     ]
     undecided = await _accept_leaders(resources, creates)
     while undecided:
-        # The others are committed: theirs must not be told what breaks this off, nor be made anew.
+        # Others are committed already: this must not fail for them, nor make them again.
         try:
             undecided = await _accept_leaders(resources, undecided)
         except Unavailable as error:
-            return _results(creates, error)
+            return [create.result or error for create in creates]
         except Exception:
             log.exception("intake", action="fault")
             break
-    return _results(creates, Unavailable())
-
-
-def _results(creates: Sequence[PendingCreate], error: Unavailable) -> list[CreateResult]:
-    """The result of each; the error where it was not decided."""
-    return [create.result or error for create in creates]
+    return [create.result or Unavailable() for create in creates]
 
 
 async def _accept_leaders(
     resources: Resources, creates: Sequence[PendingCreate]
 ) -> list[PendingCreate]:
-    """Decide the first of each key, and give those that could not follow it."""
+    """Decide on the first request of each idempotency key, and by it on the others of that key;
+    return those that are still undecided, since it was refused."""
     leaders: dict[object, PendingCreate] = {}
     for create in creates:
-        leaders.setdefault(create.key or create, create)
+        leaders.setdefault(create.account_and_key or create, create)
     await _decide(resources, list(leaders.values()))
-    followers = [create for create in creates if create is not leaders[create.key or create]]
+    followers = [
+        create for create in creates if create is not leaders[create.account_and_key or create]
+    ]
     for create in followers:
-        create.answer_like(leaders[create.key or create])
+        create.answer_like(leaders[create.account_and_key or create])
     return _undecided(followers)
 
 
 async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> None:
-    """Decide requests in one transaction; no two of them have the same idempotency key. Then wake
-    whoever goes on. Locks are taken in the order keys, queues, subscribers, external ids, media."""
+    """Decide on requests of different idempotency keys in one transaction, and wake the workers.
+    Locks are taken in the order keys, queues, subscribers, external ids, media."""
     now = resources.clock()
-    await _store_large_media(resources, creates, now)
+    await _store_large_images(resources, creates, now)
     async with resources.database.transaction() as tx:
         free_keys = await _answer_by_key(tx, creates, now)
         await _answer_by_external_id(tx, _undecided(creates))
         await _refuse_beyond_limit(tx, resources, _undecided(creates), now)
         await _assign_callback_subscribers(tx, resources, _undecided(creates))
         added = await _add_subjects(tx, _undecided(creates))
-        await _store_media(tx, added, now)
+        await _store_images(tx, added, now)
         deliveries = await _add_events(tx, resources, added)
         await _bind_keys(tx, free_keys, now)
     for create in added:
         create.result = Accepted(create.subject, created=True)
-    _wake(resources, added, deliveries)
-
-
-def _wake(resources: Resources, added: Sequence[PendingCreate], deliveries: int) -> None:
-    """Wake whoever takes the next step of what is committed."""
-    for create in added:
         resources.worker_notifier.wake(Work.CHECK_MEDIA if create.has_media_urls else Work.SUBMIT)
     if deliveries:
         resources.worker_notifier.wake(Work.DELIVER)
@@ -144,21 +136,23 @@ def _undecided(creates: Sequence[PendingCreate]) -> list[PendingCreate]:
     return [create for create in creates if create.result is None]
 
 
-async def _store_large_media(
+async def _store_large_images(
     resources: Resources, creates: Sequence[PendingCreate], now: datetime
 ) -> None:
-    """Heavy media are written before anything is locked: others would wait for them. Should nobody
-    come to need them, they are dropped like those of subjects that have ended."""
-    for inline in [create.request.inline for create in creates if create.request.has_large_media]:
+    """Write large images before anything is locked: others would wait for the locks. If the request
+    is refused, they are pruned like those of finished subjects."""
+    for images in [
+        create.request.inline_images for create in creates if create.request.has_large_images
+    ]:
         async with resources.database.transaction() as tx:
-            await inline_media.save(tx, inline, now)
+            await inline_media.save(tx, images, now)
 
 
 async def _answer_by_key(
     tx: Connection, creates: Sequence[PendingCreate], now: datetime
 ) -> dict[AccountAndKey, PendingCreate]:
-    """Answer the requests whose key is bound; give those whose key is free, by their keys."""
-    by_key = {key: create for create in creates if (key := create.key)}
+    """Answer the requests whose idempotency key is bound; return the others with one, by key."""
+    by_key = {key: create for create in creates if (key := create.account_and_key)}
     if not by_key:
         return {}
     bound = await idempotency.lock_and_read(tx, list(by_key), now - KEY_TTL)
@@ -170,40 +164,40 @@ async def _answer_by_key(
 
 
 async def _answer_by_external_id(tx: Connection, creates: Sequence[PendingCreate]) -> None:
-    """Answer the requests whose external id the account has already."""
-    named = [(create, id_) for create in creates if (id_ := create.external_id)]
-    found = await subjects.by_external_id(tx, [id_ for _, id_ in named]) if named else {}
-    for create, id_ in named:
-        if id_ in found:
-            create.answer_by_external_id(found[id_])
+    """Answer the requests whose account has a subject of their external_task_id already."""
+    with_id = [(create, id_) for create in creates if (id_ := create.account_and_external_id)]
+    earlier = await subjects.by_external_id(tx, [id_ for _, id_ in with_id]) if with_id else {}
+    for create, id_ in with_id:
+        if id_ in earlier:
+            create.answer_by_external_id(earlier[id_])
 
 
 async def _refuse_beyond_limit(
     tx: Connection, resources: Resources, creates: Sequence[PendingCreate], now: datetime
 ) -> None:
-    """Refuse what the queues of the accounts have no room for. Several requests of one external id
-    take up one place."""
+    """Refuse the requests for which their account's queue has no room. Several requests of one
+    external_task_id count once."""
     wanted: defaultdict[str, dict[object, list[PendingCreate]]] = defaultdict(dict)
     for create in creates:
-        places = wanted[create.request.account_id]
-        places.setdefault(create.external_id or create, []).append(create)
+        by_id = wanted[create.request.account_id]
+        by_id.setdefault(create.account_and_external_id or create, []).append(create)
     limit = resources.queue_limit
     beyond = [
         create
         for account_id, available in (await limit.available(tx, wanted, now)).items()
-        for alike in list(wanted[account_id].values())[max(0, available) :]
-        for create in alike
+        for same_id in list(wanted[account_id].values())[max(0, available) :]
+        for create in same_id
     ]
-    await _answer_by_external_id(tx, beyond)  # whoever filled the queue may have written just these
+    await _answer_by_external_id(tx, beyond)  # another may just have written them
     for create in _undecided(beyond):
-        message = f"{limit.limit} subjects of this account are queued already"
+        message = f"the account has {limit.limit} subjects queued already, which is the limit"
         create.result = TooManyRequests(message, QUEUE_FULL, QUEUE_FULL_RETRY_AFTER)
 
 
 async def _assign_callback_subscribers(
     tx: Connection, resources: Resources, creates: Sequence[PendingCreate]
 ) -> None:
-    """Give each subject whose request has a callback_url the hidden subscriber of its origin."""
+    """Let each subject with a callback_url have the hidden subscriber of that URL's origin."""
     wanted = {
         create: (create.request.account_id, origin_of(url))
         for create in creates
@@ -215,8 +209,8 @@ async def _assign_callback_subscribers(
 
 
 async def _add_subjects(tx: Connection, creates: Sequence[PendingCreate]) -> list[PendingCreate]:
-    """Write what is new, and give it. What an equal request wrote in the meantime, or stands twice
-    among these, is answered with that."""
+    """Write the new subjects, and return them. A request whose external_task_id was written
+    meanwhile, or by another of these, is answered with that subject."""
     if not creates:
         return []
     media_due = {create.subject.id for create in creates if create.has_media_urls}
@@ -225,21 +219,23 @@ async def _add_subjects(tx: Connection, creates: Sequence[PendingCreate]) -> lis
     return [create for create in creates if create.subject.id in ids]
 
 
-async def _store_media(tx: Connection, added: Sequence[PendingCreate], now: datetime) -> None:
-    """Keep the inline media of new subjects; those of heavy requests are kept already."""
-    inline: dict[str, bytes] = {}
+async def _store_images(tx: Connection, added: Sequence[PendingCreate], now: datetime) -> None:
+    """Write the inline images of new subjects; large ones are written already."""
+    images: dict[str, bytes] = {}
     for create in added:
-        if not create.request.has_large_media:
-            inline |= create.request.inline
-    if inline:
-        await inline_media.save(tx, inline, now)
-    needed = [(create.subject.id, hash_) for create in added for hash_ in create.request.inline]
+        if not create.request.has_large_images:
+            images |= create.request.inline_images
+    if images:
+        await inline_media.save(tx, images, now)
+    needed = [
+        (create.subject.id, hash_) for create in added for hash_ in create.request.inline_images
+    ]
     if needed:
         await inline_media.link(tx, needed)
 
 
 async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> int:
-    """Write the first event of new subjects; how many deliveries that made."""
+    """Write the first event of new subjects, and return how many deliveries that made."""
     new = [NewEvent(subject_event(create.subject), resources.new_id("dlv")) for create in added]
     return await events.append(tx, new) if new else 0
 
@@ -247,7 +243,7 @@ async def _add_events(tx: Connection, resources: Resources, added: Sequence[Pend
 async def _bind_keys(
     tx: Connection, free_keys: Mapping[AccountAndKey, PendingCreate], now: datetime
 ) -> None:
-    """Bind free keys to what their requests made or found; a refused request binds none."""
+    """Bind free idempotency keys to the subjects of their requests, unless they were refused."""
     bindings = {
         key: Binding(subject.fingerprint, subject.id)
         for key, create in free_keys.items()

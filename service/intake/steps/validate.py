@@ -1,6 +1,6 @@
-"""From what a caller sent to a CreateRequest, or to everything that is wrong with it.
+"""Validating a create request, body and headers: a CreateRequest, or every broken rule.
 
-Nothing is waited for, and no database is asked: whether the request is accepted is for accept.py.
+No database is asked: whether a valid request is accepted is for accept.py.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,9 @@ from service.kit.network.url_policy import check_url
 from service.kit.timestamps import parse_duration
 from service.settings import Settings
 
-MAX_KEY_LENGTH = 255  # characters; the usual bound of such headers
-MAX_BATCH = 100  # requests of one batch; ours
-MAX_BATCH_KEY_LENGTH = MAX_KEY_LENGTH - len(
-    f"/{MAX_BATCH}"
-)  # each request of a batch makes its key of it
+MAX_KEY_LENGTH = 255  # characters; ours
+MAX_BATCH = 100  # requests in one batch; ours
+MAX_BATCH_KEY_LENGTH = MAX_KEY_LENGTH - len(f"/{MAX_BATCH}")  # `/n` follows
 MAX_HEADER_ERRORS = 2  # one about the idempotency key, one about Cancel-After
 
 
@@ -28,8 +26,8 @@ def validate(
     idempotency_key: object = None,
     cancel_after: str | None = None,
 ) -> CreateRequest:
-    """The request that an account makes by a JSON body, under an idempotency key if it gave one;
-    `cancel_after` is what the header Cancel-After says. Invalid with every broken rule."""
+    """The request that an account makes by a JSON body and its headers Idempotency-Key and
+    Cancel-After, None without them. Invalid with every broken rule."""
     seconds, errors = _read_headers(settings, idempotency_key, cancel_after)
     try:
         request = parse_request(
@@ -55,8 +53,9 @@ def validate_many(
     idempotency_key: object = None,
     cancel_after: str | None = None,
 ) -> list[CreateRequest | CallsheetError]:
-    """The request that each body makes, or the error with all that is wrong with it; the n-th, from
-    0, under the idempotency key with `/n` after it. Invalid where a header breaks a rule."""
+    """The request that each body of a batch makes, or Invalid with every broken rule. The n-th one,
+    from 0, has the batch's idempotency key with `/n` after it. Invalid is raised if a header breaks
+    a rule."""
     _, errors = _read_headers(settings, idempotency_key, cancel_after, MAX_BATCH_KEY_LENGTH)
     if errors:
         raise Invalid(errors)
@@ -66,13 +65,15 @@ def validate_many(
         try:
             requests.append(validate(settings, account_id, body, key, cancel_after))
         except Invalid as error:
-            requests.append(Invalid(error.errors))  # without its frames, which hold the body
+            requests.append(
+                Invalid(error.errors)
+            )  # a new one: the frames of the caught one hold the body
     return requests
 
 
 def callback_url_errors(settings: Settings, url: str) -> list[FieldError]:
-    """Why a callback_url may not be called, as far as its text says: a name is judged each time it
-    is dialled. The provider takes http too, and so do those who only change its base URL."""
+    """The rules that a callback_url breaks by its text; the addresses of its host are checked each
+    time it is dialled. http is allowed, as the provider allows it."""
     return check_url(
         url,
         pointer="/callback_url",
@@ -85,10 +86,10 @@ def callback_url_errors(settings: Settings, url: str) -> list[FieldError]:
 def _read_headers(
     settings: Settings, key: object, cancel_after: str | None, max_key: int = MAX_KEY_LENGTH
 ) -> tuple[float | None, list[FieldError]]:
-    """The seconds that Cancel-After says, None without it; and what is wrong with either header."""
+    """The seconds of Cancel-After, None without it; and the rules that the headers break."""
     seconds, errors = None, []
     if key is not None and not _is_key(key, max_key):
-        message = f"Idempotency-Key is 1 to {max_key} printable ASCII characters"
+        message = f"Idempotency-Key must have 1 to {max_key} printable ASCII characters"
         errors.append(FieldError("", "idempotency_key", message))
     if cancel_after is not None:
         try:

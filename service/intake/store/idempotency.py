@@ -1,4 +1,4 @@
-"""Idempotency keys: bound by an accepted request, for a day."""
+"""Idempotency keys: an accepted request binds its key to the subject that it made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ AccountAndKey = tuple[str, str]  # an account's id, and an idempotency key of it
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What an idempotency key stands for."""
+    """What an idempotency key is bound to."""
 
-    fingerprint: str  # of the request that bound it
-    subject_id: str  # what that request made, or found
+    fingerprint: str  # CreateRequest.fingerprint of the request that bound it
+    subject_id: str  # the subject that this request made, or was answered with
 
 
 _COLUMNS = {
@@ -28,7 +28,7 @@ _COLUMNS = {
     "subject_id": "text",
     "created_at": "timestamptz",
 }
-# In the order of what they hash to, so that two batches never wait for each other.
+# In the order of the hashes, so that two batches never wait for each other.
 _LOCK = text("""
     SELECT pg_advisory_xact_lock(lock) FROM (
         SELECT DISTINCT hashtextextended(account_id || ' ' || key, 0) AS lock
@@ -53,9 +53,9 @@ _BIND = text(f"""
 async def lock_and_read(
     tx: Connection, keys: Sequence[AccountAndKey], after: datetime
 ) -> dict[AccountAndKey, Binding]:
-    """Lock keys until this transaction ends, and give what each is bound to, if it was bound after
-    a time. So requests with one key go one after the other: the second finds what the first made.
-    """
+    """Lock keys until this transaction ends, and return what each is bound to that was bound after
+    `after`. The advisory lock decides the race of requests with one key: the second waits, and
+    finds what the first made."""
     arrays = {
         "accounts": [account_id for account_id, _ in keys],
         "keys": [key for _, key in keys],
@@ -66,7 +66,7 @@ async def lock_and_read(
 
 
 async def bind(tx: Connection, bindings: Mapping[AccountAndKey, Binding], now: datetime) -> None:
-    """Bind keys that the caller has locked, and found free or forgotten."""
+    """Bind keys, or bind expired ones anew; the caller holds their locks."""
     values = [
         {
             "account_id": account_id,
@@ -81,5 +81,5 @@ async def bind(tx: Connection, bindings: Mapping[AccountAndKey, Binding], now: d
 
 
 async def prune(tx: Connection, before: datetime) -> None:
-    """Forget the keys that were bound by then."""
+    """Delete the keys that were bound at `before` or earlier."""
     await tx.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at <= before))

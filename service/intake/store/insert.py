@@ -1,4 +1,4 @@
-"""New subjects, many at once; and how many of an account are queued already."""
+"""New subjects are inserted in batches, and the queued subjects of accounts are counted."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -54,25 +54,25 @@ _LOCK_QUEUES = text("""
 async def add_subjects(
     tx: Connection, new: Sequence[Subject], media_due: Container[str] = ()
 ) -> set[str]:
-    """Write new subjects, and give the ids of those that were written: where an account has this
-    external_task_id already nothing is, and of several with one the first is. The media of those
-    in `media_due`, subjects' ids, are to be fetched and checked first.
+    """Insert subjects, and return the ids of those that were: not if the account has one of this
+    external_task_id already, and of several with one id only the first. `media_due` are ids of
+    subjects whose media are fetched and checked before submission.
 
-    The unique key settles the race of equal requests that arrive at once: it waits for the other's
-    commit, so what was written instead can be read then.
+    The unique key decides the race of requests that arrive at once: it waits for the other's
+    commit, so that the other's subject can be read then.
     """
-    given = [_row(subject, media_due) | {"place": place} for place, subject in enumerate(new)]
+    given = [_row(subject, media_due) | {"place": n} for n, subject in enumerate(new)]
     return {row[0] for row in await tx.execute(_ADD_SUBJECTS, {"new_subjects": encode_rows(given)})}
 
 
 def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
-    own = {name: getattr(subject, name) for name in _COLUMNS if name != "media_check_at"}
-    return own | {"media_check_at": subject.created_at if subject.id in media_due else None}
+    columns = {name: getattr(subject, name) for name in _COLUMNS if name != "media_check_at"}
+    return columns | {"media_check_at": subject.created_at if subject.id in media_due else None}
 
 
 async def count_queued(tx: Connection, account_ids: Sequence[str], most: int) -> dict[str, int]:
-    """How many subjects of each account are queued, counted up to `most`. Nobody else counts them
-    until this transaction ends."""
+    """How many subjects of each account are queued, counted up to `most`; an advisory lock keeps
+    others from counting them until this transaction ends."""
     await tx.execute(_LOCK_QUEUES, {"accounts": account_ids})
     found = await tx.execute(_COUNT_QUEUED, {"accounts": account_ids, "most": most})
     return {row[0]: int(row[1]) for row in found}

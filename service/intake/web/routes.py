@@ -1,5 +1,5 @@
-"""What may be asked for, GET /v1/capabilities; and asking for it, POST /v1/subjects for one subject
-and POST /v1/subjects/batch for up to a hundred."""
+"""What may be created, GET /v1/capabilities; creating a subject, POST /v1/subjects, and up to a
+hundred of them, POST /v1/subjects/batch."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,56 +28,58 @@ MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
 
 
 async def capabilities(request: Request) -> Response:
-    """Which model takes which kind of subject."""
+    """GET /v1/capabilities: the models, and the reference types that each takes."""
     await authorize(request, "subjects:read")
     Query(request).finish()
     return json_response({"data": MODELS})
 
 
 async def create(request: Request) -> Response:
-    """A subject of the request's body; status 200 instead of 202 if it was accepted before."""
+    """POST /v1/subjects: 202 with the new subject, or 200 with that of an equal earlier request."""
     caller = await authorize(request, "subjects:write", allow_operator=False)
     settings = resources(request).settings
-    read = partial(validate, settings, caller.account_id, **_options(request))
-    accepted = await accept_body(request, caller.account_id, read)
+    parse = partial(validate, settings, caller.account_id, **_headers(request))
+    accepted = await accept_body(request, caller.account_id, parse)
     location = {"location": public_path(request, f"/v1/subjects/{accepted.subject.id}")}
-    shown = public_subject(accepted.subject) | caller.account_field
-    return json_response(shown, 202 if accepted.created else 200, location)
+    subject = public_subject(accepted.subject) | caller.account_field
+    return json_response(subject, 202 if accepted.created else 200, location)
 
 
 async def accept_body(
-    request: Request, account_id: str, read: Callable[[object], CreateRequest]
+    request: Request, account_id: str, parse: Callable[[object], CreateRequest]
 ) -> Accepted:
-    """Accept what the request's body asks for, which `read` makes of its JSON value; CallsheetError
-    if it is refused. The place of a large body is held until it is accepted."""
+    """Accept the create request that `parse` makes of the body's JSON; CallsheetError if it is
+    refused. A large body keeps its slot until it is accepted."""
     async with large_bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
-        create_request = await body.apply(read)
+        create_request = await body.apply(parse)
         return await accept(resources(request), create_request, request.app.state.batchers.creates)
 
 
 async def create_batch(request: Request) -> Response:
-    """Each is answered by itself, in the order given; all that are accepted are so together."""
+    """POST /v1/subjects/batch: 207 with a result for each request, in the order given. Those that
+    are accepted are so in one transaction."""
     caller = await authorize(request, "subjects:write", allow_operator=False)
-    given = resources(request)
-    read = partial(_validate_batch, given.settings, caller.account_id, **_options(request))
+    settings = resources(request).settings
+    parse = partial(_validate_batch, settings, caller.account_id, **_headers(request))
     async with large_bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
-        validated = await body.apply(read)
-        valid = [each for each in validated if isinstance(each, CreateRequest)]
-        accepted = iter(await accept_batch(given, valid))
+        validated = await body.apply(parse)
+        valid = [item for item in validated if isinstance(item, CreateRequest)]
+        accepted = iter(await accept_batch(resources(request), valid))
         results = [
-            next(accepted) if isinstance(each, CreateRequest) else each for each in validated
+            next(accepted) if isinstance(item, CreateRequest) else item for item in validated
         ]
     return json_response({"data": [_batch_item(caller, result) for result in results]}, 207)
 
 
 def _validate_batch(
-    settings: Settings, account_id: str, body: object, **options: str | None
+    settings: Settings, account_id: str, body: object, **headers: str | None
 ) -> list[CreateRequest | CallsheetError]:
-    given: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
-    if not isinstance(given, list) or not 0 < len(given) <= MAX_BATCH:
+    """The request or the error of each item of a batch; Invalid if the body is no batch."""
+    items: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
+    if not isinstance(items, list) or not 0 < len(items) <= MAX_BATCH:
         message = f'the body must be {{"subjects": [...]}} with 1 to {MAX_BATCH} requests'
         raise Invalid([FieldError("/subjects", "batch", message)])
-    return validate_many(settings, account_id, given, **options)
+    return validate_many(settings, account_id, items, **headers)
 
 
 def _batch_item(caller: Caller, result: CreateResult) -> dict[str, Any]:
@@ -87,8 +89,8 @@ def _batch_item(caller: Caller, result: CreateResult) -> dict[str, Any]:
     return {"status": 202 if result.created else 200, "subject": shown}
 
 
-def _options(request: Request) -> dict[str, str | None]:
-    """What the request's headers say of it, as validate() takes it."""
+def _headers(request: Request) -> dict[str, str | None]:
+    """The headers Idempotency-Key and Cancel-After, as arguments of validate()."""
     headers = request.headers
     return {
         "idempotency_key": single_header(headers, "idempotency-key"),
