@@ -49,10 +49,11 @@ def test_ids_begin_with_the_same_prefixes() -> None:
 def test_log_lines_say_the_same_actions() -> None:
     assert found(r'action="(\w+)"') >= {
         *("answer_lost", "callback_kept", "callback_refused", "delivery_attempted", "fault"),
-        *("goes_on", "job_dropped", "job_put_off", "lane_changed", "lease_ran_out"),
+        *("goes_on", "health_events_put_off", "job_dropped", "job_put_off", "lease_ran_out"),
         *("lease_spent", "leases_not_renewed", "media_looked_at", "no_answer", "not_listening"),
         *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
-        *("stopped", "stream_broken_off", "sweep_failed", "task_of_another", "transition"),
-        *("unavailable", "unknown_setting", "unknown_status", "unreadable_answer", "wake_lost"),
+        *("stopped", "stream_broken_off", "subscriber_health_changed", "sweep_failed"),
+        *("task_of_another", "transition", "unavailable", "unknown_setting", "unknown_status"),
+        *("unreadable_answer", "wake_lost"),
     }
     assert found(r'action=f"(\w+)\{') == {"subscriber_"}

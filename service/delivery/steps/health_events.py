@@ -33,8 +33,8 @@ async def after_health_change(
         or after.current_rate != before.current_rate
     ):
         log.info(
-            "lane",
-            action="lane_changed",
+            "subscriber_health",
+            action="subscriber_health_changed",
             subscriber=after.subscriber_id,
             failures=after.failures,
             rate=after.current_rate,
@@ -47,9 +47,9 @@ async def after_health_change(
             await _notify(resources, after.subscriber_id)
     except Unavailable as error:
         fields = {"subscriber": after.subscriber_id, "error": repr(error.__cause__)}
-        log.warning("lane", action="aftermath_put_off", **fields)
+        log.warning("subscriber_health", action="health_events_put_off", **fields)
     except Exception:
-        log.exception("lane", action="fault", subscriber=after.subscriber_id)
+        log.exception("subscriber_health", action="fault", subscriber=after.subscriber_id)
 
 
 async def sweep(resources: Resources) -> None:
@@ -86,7 +86,7 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
         await events.append(tx, [NewEvent(event, resources.new_id("dlv"))])
         await subscriber_health.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": notice.reason}
-    log.warning("lane", action=f"subscriber_{notice.status}", **fields)
+    log.warning("subscriber_health", action=f"subscriber_{notice.status}", **fields)
     resources.worker_notifier.wake(Work.DELIVER)
 
 
