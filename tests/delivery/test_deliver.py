@@ -156,6 +156,22 @@ async def test_gone_disables_the_subscriber_and_cancels_what_waits(
     assert await api.violations() == []
 
 
+async def test_the_log_names_the_subject_of_an_event_that_has_one(
+    api: Api, subscriber: WebhookReceiver, logged: list[EventDict]
+) -> None:
+    await api.subscribe(subscriber.url)
+    async with backend(410) as gone:
+        await api.subscribe(gone.url)
+        subject = await api.create()
+        await api.work(Work.DELIVER)
+    await api.work(Work.DELIVER)
+    attempts = [line for line in logged if line.get("action") == "delivery_attempted"]
+    assert {(line["type"], line["subject"]) for line in attempts} == {
+        ("subject.queued", subject["id"]),
+        ("callsheet.subscriber.disabled", None),
+    }
+
+
 async def test_many_who_hear_gone_at_once_do_not_lock_each_other_out(
     api: Api, logged: list[EventDict]
 ) -> None:

@@ -189,7 +189,7 @@ def _log(attempt: AttemptRecord, *, ours: bool) -> None:
         delivery=delivery.id,
         event_id=delivery.event_id,
         type=delivery.type,
-        subject=delivery.ordering_key,
+        subject=delivery.subject_id,
         sequence=delivery.sequence,
         subscriber=delivery.subscriber_id,
         attempt=delivery.attempts + 1,

@@ -51,6 +51,11 @@ class DueDelivery:
         return f"{self.id}.{self.attempts + 1}"
 
     @property
+    def subject_id(self) -> str | None:
+        """The subject that its event tells of; None if the event is operational."""
+        return None if self.ordering_key == self.event_id else self.ordering_key
+
+    @property
     def shared(self) -> bool:
         """Whether its subscriber stands for many callback_urls, of which none speaks for others."""
         return self.settings is not None and self.settings.type is SubscriberType.CALLBACK
