@@ -13,7 +13,7 @@ from service.delivery.cache import send_settings
 from service.delivery.domain.subscriber_health import MIN_OPEN, OPEN_AFTER, RECOVERY_RATE
 from service.delivery.steps import health_events
 from service.delivery.steps.deliver import INITIAL_CONCURRENCY, Deliverer
-from service.delivery.store import record
+from service.delivery.store import record as record_store
 from service.job_queue import Work
 from service.subjects.domain.event import event_id
 from service.worker import make_work_loops
@@ -400,7 +400,7 @@ async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_no
     disabled = "UPDATE subscribers SET state = 'disabled' WHERE id = $1"
     await fetch(api.resources, disabled, made["id"])
     async with api.resources.database.transaction() as tx:
-        assert await record.cancel_waiting(tx, api.resources.clock(), 10) == 1
+        assert await record_store.cancel_waiting(tx, api.resources.clock(), 10) == 1
         path = f"/v1/subscribers/{made['id']}"
         activating = asyncio.create_task(api.http.patch(path, json={"state": "active"}))
         await wait_until_blocked(api.resources)

@@ -122,11 +122,11 @@ async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
         for batch in flight
     ]
     health = SubscriberHealth(batches[0][0].delivery.subscriber_id)
-    jitter = resources.random()
+    random = resources.random()
     for batch in batches:
         await recorder.write(batch)
         results = [attempt.result for attempt in batch if attempt.result]
-        health = apply_results(health, results, MIN_THROUGHPUT, THRESHOLDS, jitter)
+        health = apply_results(health, results, MIN_THROUGHPUT, THRESHOLDS, random)
         assert await stored(resources, health.subscriber_id) == health
 
 

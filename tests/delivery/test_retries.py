@@ -9,7 +9,7 @@ from service.delivery.domain.retries import retry_delay
 
 NEARLY_ONE = 1 - 2**-53
 
-jitter = st.floats(0, 1, exclude_max=True)
+random = st.floats(0, 1, exclude_max=True)
 
 
 def test_a_delivery_is_tried_again_after_each_entry() -> None:
@@ -53,7 +53,7 @@ def test_retry_after_puts_an_attempt_off_within_bounds(
 
 
 @given(
-    st.lists(st.floats(0, 1e9), max_size=10), st.integers(1, 12), jitter, st.none() | st.floats(0)
+    st.lists(st.floats(0, 1e9), max_size=10), st.integers(1, 12), random, st.none() | st.floats(0)
 )
 def test_a_delivery_never_waits_beyond_its_bounds(
     schedule: list[float], made: int, random: float, asked: float | None

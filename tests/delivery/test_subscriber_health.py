@@ -167,11 +167,11 @@ results = st.builds(
 
 @given(st.lists(results, max_size=40), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
 def test_whatever_comes_health_keeps_within_its_bounds(
-    found: list[AttemptResult], throughput: float, jitter: float
+    found: list[AttemptResult], throughput: float, random: float
 ) -> None:
     health = WELL
     for result in sorted(found, key=lambda result: result.at):
-        health = apply_results(health, [result], throughput, THRESHOLDS, jitter)
+        health = apply_results(health, [result], throughput, THRESHOLDS, random)
         assert (health.failures > 0) == (health.failing_since is not None)
         assert health.current_rate is None or MIN_RATE <= health.current_rate <= MAX_RATE
         if health.circuit_open_until is not None and health.failures == OPEN_AFTER:

@@ -11,11 +11,11 @@ RETRY_AFTER_CAP: Final = 3600.0  # seconds; or twice the planned wait, if that i
 
 
 def retry_delay(
-    schedule: Sequence[float], attempts_made: int, jitter: float, retry_after: float | None
+    schedule: Sequence[float], attempts_made: int, random: float, retry_after: float | None
 ) -> float | None:
     """Seconds from an attempt that failed to the next one; None if the schedule is at an end.
 
-    `attempts_made` is at least 1: the first attempt is made at once. `jitter` is a random number in
+    `attempts_made` is at least 1: the first attempt is made at once. `random` is a random number in
     [0, 1). `retry_after` is what the subscriber asked for, in seconds, or None: it can only put the
     attempt off, and by RETRY_AFTER_CAP or twice the planned wait at most.
     """
@@ -23,4 +23,4 @@ def retry_delay(
         return None
     planned = schedule[attempts_made - 1]
     requested = min(retry_after or 0.0, max(2 * planned, RETRY_AFTER_CAP))
-    return max(jittered(planned, SPREAD, jitter), requested)
+    return max(jittered(planned, SPREAD, random), requested)

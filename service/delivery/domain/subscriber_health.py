@@ -76,12 +76,12 @@ def apply_results(
     results: Iterable[AttemptResult],
     throughput: float,
     thresholds: FailureThresholds,
-    jitter: float,
+    random: float,
 ) -> SubscriberHealth:
     """The health after these results, in their order.
 
     `throughput` is how many deliveries a second the subscriber has answered of late: where there is
-    no rate limit yet, it is slowed down from that. `jitter` is a random number in [0, 1).
+    no rate limit yet, it is slowed down from that. `random` is a random number in [0, 1).
     """
     for result in results:
         if result.gone:
@@ -89,7 +89,7 @@ def apply_results(
         elif result.succeeded:
             health = _after_success(health, result.at)
         else:
-            health = _after_failure(health, result, throughput, jitter)
+            health = _after_failure(health, result, throughput, random)
             health = _with_failure_notice(health, result.at, thresholds)
     return health
 
@@ -115,7 +115,7 @@ def _after_success(health: SubscriberHealth, at: datetime) -> SubscriberHealth:
 
 
 def _after_failure(
-    health: SubscriberHealth, result: AttemptResult, throughput: float, jitter: float
+    health: SubscriberHealth, result: AttemptResult, throughput: float, random: float
 ) -> SubscriberHealth:
     at = result.at
     if result.overloaded:
@@ -126,7 +126,7 @@ def _after_failure(
     if health.circuit_open_until is not None and health.circuit_open_until > at:
         return health  # it was under way when the breaker opened, and tells nothing new
     probes = 0 if health.circuit_open_until is None else health.failed_probes + 1
-    open_for = jittered(min(MIN_OPEN * 2.0 ** min(probes, 30), MAX_OPEN), SPREAD, jitter)
+    open_for = jittered(min(MIN_OPEN * 2.0 ** min(probes, 30), MAX_OPEN), SPREAD, random)
     open_until = at + timedelta(seconds=open_for)
     return replace(health, failed_probes=probes, circuit_open_until=open_until)
 

@@ -1,4 +1,7 @@
-"""Recording what attempts came to, in batches, and what they say of their subscribers' health."""
+"""Recording attempts in batches: retry, dead or delivered, and the health of their subscribers.
+
+410 Gone, Retry-After and time-outs are judged here.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ from service.delivery.domain.subscriber_health import (
 from service.delivery.domain.throughput import ThroughputTracker
 from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed, NotSent, Published
 from service.delivery.steps import health_events
-from service.delivery.store import subscriber_health
+from service.delivery.store import subscriber_health as health_store
 from service.delivery.store.claim import DueDelivery
 from service.delivery.store.record import AttemptRecord, record_attempts
 from service.job_queue import Work
@@ -32,12 +35,13 @@ from service.resources import Resources, end_of_lease
 log = structlog.get_logger()
 
 GONE = 410  # Standard Webhooks, "Operational considerations": the subscriber wants no more
-SLOW_DOWN = frozenset({429, 503})  # whose Retry-After is honoured: Standard Webhooks
+RETRY_AFTER_STATUSES = frozenset({429, 503})  # where the header is honoured: Standard Webhooks
 NEVER = FailureThresholds(float("inf"), float("inf"))
-WRITERS = 4  # batches of attempts recorded at a time; with fewer, attempts wait for the disk
-MOST = 64  # attempts in one of them
-AGAIN = 0.2  # seconds between tries to record while Postgres is away
+MAX_WRITERS = 4  # batches recorded at a time; with fewer, attempts wait for the disk
+MAX_BATCH = 64  # attempts
+RETRY_INTERVAL = 0.2  # seconds between tries to record while Postgres is away
 
+# By subscriber id: the deliveries that were attempted, with what each says of its health.
 Results = dict[str, list[tuple[DueDelivery, AttemptResult]]]
 
 
@@ -46,18 +50,22 @@ def decide(
     outcome: AttemptOutcome,
     times: tuple[datetime, datetime],
     schedule: Sequence[float],
-    jitter: float,
+    random: float,
 ) -> AttemptRecord:
     """What an attempt makes of its delivery: success ends it, and so do 410 Gone and the end of its
-    schedule; else it is due again. `times` are those at which the attempt started and ended."""
+    retry schedule; else it is due again.
+
+    `times` are those at which the attempt started and ended; `schedule` has the seconds to wait
+    after each failure; `random` is a random number in [0, 1).
+    """
     started_at, ended_at = times
     result = _result(outcome, ended_at, shared=delivery.shared)
     state, due_at = DeliveryState.DELIVERED, None
     if not outcome.delivered:
-        made = delivery.attempts - delivery.attempts_at_replay + 1
-        asked = None if result is None else result.retry_after
+        attempts_made = delivery.attempts - delivery.attempts_at_replay + 1
+        retry_after = None if result is None else result.retry_after
         gone = outcome.status == GONE
-        delay = None if gone else retry_delay(schedule, made, jitter, asked)
+        delay = None if gone else retry_delay(schedule, attempts_made, random, retry_after)
         state = DeliveryState.DEAD if delay is None else DeliveryState.PENDING
         due_at = None if delay is None else ended_at + timedelta(seconds=delay)
     return AttemptRecord(
@@ -74,8 +82,8 @@ def decide(
 
 
 def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptResult | None:
-    """What an attempt says of its subscriber. One that stands for many callback_urls is well if one
-    of them is gone."""
+    """What an attempt says of its subscriber's health; None if it says nothing. A subscriber that
+    stands for many callback_urls is healthy although one of them is gone."""
     match outcome:
         case NotSent():
             return None
@@ -83,9 +91,10 @@ def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptRe
             return AttemptResult(succeeded=False, at=at, overloaded=reason == "timeout")
         case Answered(status=status) if status == GONE:
             return AttemptResult(succeeded=shared, at=at, gone=not shared)
-        case Answered(status=status, retry_after=asked, delivered=False):
-            wait = parse_retry_after(asked, at) if status in SLOW_DOWN else None
-            return AttemptResult(False, at, status in OVERLOADED, wait)  # noqa: FBT003 - not well
+        case Answered(status=status, retry_after=header, delivered=False):
+            wait = parse_retry_after(header, at) if status in RETRY_AFTER_STATUSES else None
+            overloaded = status in OVERLOADED
+            return AttemptResult(succeeded=False, at=at, overloaded=overloaded, retry_after=wait)
         case Answered() | Published():
             return AttemptResult(succeeded=True, at=at)
         case _:
@@ -93,20 +102,20 @@ def _result(outcome: AttemptOutcome, at: datetime, *, shared: bool) -> AttemptRe
 
 
 class AttemptRecorder:
-    """Records attempts; knows how fast each subscriber has answered this process."""
+    """Records attempts in batches, and tracks how fast each subscriber answers this process."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self.throughput = ThroughputTracker()
         settings = resources.settings
         self._thresholds = FailureThresholds(settings.failing_after, settings.disable_after)
-        self._batcher = Batcher(self.write, writers=WRITERS, max_batch=MOST)
+        self._batcher = Batcher(self.write, writers=MAX_WRITERS, max_batch=MAX_BATCH)
 
     async def record(
         self, delivery: DueDelivery, outcome: AttemptOutcome, started_at: datetime
     ) -> None:
-        """Record an attempt that has just ended; Unavailable if that fails for as long as a lease
-        lasts: then it is sent again."""
+        """Record an attempt that has just ended. Unavailable if that fails for as long as a lease
+        lasts: then the delivery is sent again."""
         resources, ended_at = self._resources, self._resources.clock()
         schedule = resources.settings.delivery_schedule
         if delivery.settings is not None:
@@ -120,24 +129,24 @@ class AttemptRecorder:
             except Unavailable:
                 if resources.clock() > until:
                     raise
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_INTERVAL)
             else:
                 return
 
     async def write(self, attempts: Sequence[AttemptRecord]) -> list[None]:
-        """Record these in one transaction. What was not ours any more is only logged."""
+        """Record these attempts in one transaction. One whose lease was over is only logged."""
         resources = self._resources
         now = resources.clock()
         changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
         async with resources.database.transaction() as tx:
-            ours, following, unhealthy = await record_attempts(tx, attempts, now)
+            recorded, following, unhealthy = await record_attempts(tx, attempts, now)
             results = self._results(
-                [each for each in attempts if each.delivery.id in ours], unhealthy
+                [attempt for attempt in attempts if attempt.delivery.id in recorded], unhealthy
             )
             if results:
                 changed = await self._change_health(tx, results, now)
         for attempt in attempts:
-            _log(attempt, ours=attempt.delivery.id in ours)
+            _log(attempt, fenced=attempt.delivery.id not in recorded)
         for before, after in changed:
             await health_events.after_health_change(resources, before, after)
         if following or changed:
@@ -145,8 +154,8 @@ class AttemptRecorder:
         return [None] * len(attempts)
 
     def _results(self, attempts: Sequence[AttemptRecord], unhealthy: set[str]) -> Results:
-        """The results that change a subscriber's health, by its id: none of one for which all went
-        well, and which is not among the `unwell`."""
+        """The results that change a subscriber's health. A subscriber that is not among the
+        `unhealthy`, and has successes only, has none."""
         results: Results = {}
         for attempt in attempts:
             subscriber_id, result = attempt.delivery.subscriber_id, attempt.result
@@ -164,24 +173,24 @@ class AttemptRecorder:
     async def _change_health(
         self, tx: Connection, results: Results, now: datetime
     ) -> list[tuple[SubscriberHealth, SubscriberHealth]]:
-        """Write the health that these results change; give it as it was and as it is."""
-        jitter = self._resources.random()
+        """Apply these results, and write the health that they change; that health before and
+        after."""
+        random = self._resources.random()
         changed = []
-        for subscriber_id, before in (
-            await subscriber_health.lock_health(tx, list(results))
-        ).items():
+        health_by_id = await health_store.lock_health(tx, list(results))
+        for subscriber_id, before in health_by_id.items():
             deliveries, found = zip(*results[subscriber_id], strict=True)
             thresholds = NEVER if deliveries[0].shared else self._thresholds
-            rate = self.throughput.rate(subscriber_id, now)
-            after = apply_results(before, found, rate, thresholds, jitter)
+            throughput = self.throughput.rate(subscriber_id, now)
+            after = apply_results(before, found, throughput, thresholds, random)
             if after != before:
                 changed.append((before, after))
         if changed:
-            await subscriber_health.write(tx, [after for _, after in changed])
+            await health_store.write(tx, [after for _, after in changed])
         return changed
 
 
-def _log(attempt: AttemptRecord, *, ours: bool) -> None:
+def _log(attempt: AttemptRecord, *, fenced: bool) -> None:
     delivery = attempt.delivery
     log.info(
         "delivery",
@@ -198,5 +207,5 @@ def _log(attempt: AttemptRecord, *, ours: bool) -> None:
         error=attempt.error,
         state=attempt.state,
         next_at=attempt.due_at and attempt.due_at.isoformat(),
-        fenced=not ours,
+        fenced=fenced,
     )

@@ -1,4 +1,4 @@
-"""Which deliveries may be made now, and claiming them under a lease."""
+"""Claiming due deliveries under a lease, by rate limits, circuit breakers, fairness and order."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -12,38 +12,33 @@ from service.kit.database.connection import Connection
 from service.kit.leases import Lease
 from service.subscribers.domain.subscriber import SubscriberType
 
-BELIEVABLE = 2 * MAX_PAUSE  # seconds; no breaker is ever open, and no pause lasts, longer from now
-SHARES = 4  # times its equal share is what a claim looks at of each subscriber
+# Seconds: no circuit breaker stays open, and no pause lasts, longer from now. What is further in
+# the future was written by a clock that was wrong.
+MAX_WAIT = 2 * MAX_PAUSE
+SHARES = 4  # a claim looks at so many times its equal share of each subscriber's due deliveries
 
 
 @dataclass(slots=True)
 class DueDelivery:
     """A delivery that this worker has claimed, with all that an attempt at it needs."""
 
-    id: str
+    id: str  # the delivery's
     subscriber_id: str
+    # Of one ordering key and subscriber, at most one delivery is under way at a time. It is the id
+    # of the event's subject, or the event's own if it tells of none.
     ordering_key: str
-    """What is told in sequence: the event's subject, or the event's own id if it is about none. Of
-    one key and subscriber, at most one delivery is under way at a time."""
-    sequence: int
-    """The place of its event among those with this key."""
+    sequence: int  # the place of its event among those with this ordering key
     event_id: str
-    type: str
-    body: bytes
-    """The exact bytes of the event."""
-    url: str | None
-    """The request's own callback_url; None if it goes to the subscriber's URL."""
-    attempts: int
-    """How many were recorded until now."""
-    attempts_at_replay: int
-    """How many of these were before it was last replayed: the schedule begins after them."""
+    type: str  # the event's
+    body: bytes  # the exact bytes of the event
+    url: str | None  # the request's own callback_url; None if it goes to the subscriber's URL
+    attempts: int  # recorded until now
+    attempts_at_replay: int  # of these, before its last replay: the schedule begins after them
     subscriber_version: int
-    at_limit: bool
-    """Whether this claim took as many as its subscriber may have under way: there may be more."""
+    at_limit: bool  # this claim took as many as its subscriber may have: there may be more
     _: KW_ONLY
     lease: Lease
-    settings: SendSettings | None = None
-    """How to send it; None if the subscriber's secrets cannot be decrypted."""
+    settings: SendSettings | None = None  # None if the subscriber's secrets cannot be decrypted
 
     @property
     def attempt_id(self) -> str:
@@ -57,7 +52,8 @@ class DueDelivery:
 
     @property
     def shared(self) -> bool:
-        """Whether its subscriber stands for many callback_urls, of which none speaks for others."""
+        """Whether its subscriber stands for many callback_urls, so that one that fails says nothing
+        of the others."""
         return self.settings is not None and self.settings.type is SubscriberType.CALLBACK
 
 
@@ -77,75 +73,76 @@ _CLAIM = text("""
             ORDER BY d.subscriber_id, d.due_at LIMIT 1
         ) n
     ),
-    -- 2 which of these are active, whether they have limits, and how wide they are without any
+    -- 2 which of these are active, whether they have limits, and their concurrency without any
     active AS (
-        SELECT s.id, l.subscriber_id AS lane,
-            num_nonnulls(l.concurrency, l.max_rate, l.current_rate, l.circuit_open_until) > 0
-                OR l.rate_limited_until > :now AS limited,
+        SELECT s.id,
+            num_nonnulls(h.concurrency, h.max_rate, h.current_rate, h.circuit_open_until) > 0
+                OR h.rate_limited_until > :now AS limited,
             CASE WHEN s.id = ANY (CAST(:responsive AS text[]))
-                THEN CAST(:responsive_concurrency AS bigint) ELSE :initial_concurrency END AS wide
-        FROM subscribers s LEFT JOIN subscriber_health l ON l.subscriber_id = s.id
+                THEN CAST(:responsive_concurrency AS bigint)
+                ELSE :initial_concurrency END AS concurrency
+        FROM subscribers s LEFT JOIN subscriber_health h ON h.subscriber_id = s.id
         WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
         AND s.state = 'active'
     ),
     -- 3 the health of those with limits, locked: of two claims that overlap one leaves them alone,
     -- as neither sees what the other takes
-    held AS (
-        SELECT l.subscriber_id, l.concurrency, l.circuit_open_until, l.last_claim_xid,
-            least(l.current_rate, l.max_rate) AS rate,
+    locked_health AS (
+        SELECT h.subscriber_id, h.concurrency, h.circuit_open_until, h.last_claim_xid,
+            least(h.current_rate, h.max_rate) AS rate,
             greatest(  -- at most a second's worth at once; a clock that was wrong is not believed
-                CASE WHEN l.rate_limited_until < CAST(:now AS timestamptz) + make_interval(
-                    secs => coalesce(2 / least(l.current_rate, l.max_rate), 0) + :believable
-                ) THEN l.rate_limited_until END,
+                CASE WHEN h.rate_limited_until < CAST(:now AS timestamptz) + make_interval(
+                    secs => coalesce(2 / least(h.current_rate, h.max_rate), 0) + :max_wait
+                ) THEN h.rate_limited_until END,
                 CAST(:now AS timestamptz)
-                    - make_interval(secs => greatest(1 / least(l.current_rate, l.max_rate), 1))
-            ) AS used_until
-        FROM subscriber_health l
-        WHERE l.subscriber_id = ANY (ARRAY(SELECT lane FROM active WHERE limited))
+                    - make_interval(secs => greatest(1 / least(h.current_rate, h.max_rate), 1))
+            ) AS rate_used_until
+        FROM subscriber_health h
+        WHERE h.subscriber_id = ANY (ARRAY(SELECT id FROM active WHERE limited))
         FOR UPDATE SKIP LOCKED
     ),
     -- 4 how many more each may have under way
-    room AS (
+    capacity AS (
         SELECT a.id, u.under_way,
             CASE
-                WHEN a.limited IS NOT TRUE THEN a.wide - u.under_way
-                WHEN h.subscriber_id IS NULL OR h.used_until > :now
+                WHEN a.limited IS NOT TRUE THEN a.concurrency - u.under_way
+                WHEN h.subscriber_id IS NULL OR h.rate_used_until > :now
                     OR h.circuit_open_until - CAST(:now AS timestamptz)
-                        BETWEEN interval '0' AND make_interval(secs => :believable)
+                        BETWEEN interval '0' AND make_interval(secs => :max_wait)
                     OR NOT pg_visible_in_snapshot(h.last_claim_xid, pg_current_snapshot()) THEN 0
                 ELSE least(
                     CASE
                         WHEN h.circuit_open_until IS NOT NULL THEN 1
-                        ELSE coalesce(h.concurrency, a.wide)
+                        ELSE coalesce(h.concurrency, a.concurrency)
                     END - u.under_way,
-                    floor(extract(epoch FROM :now - h.used_until) * h.rate + 0.001)
+                    floor(extract(epoch FROM :now - h.rate_used_until) * h.rate + 0.001)
                 )
-            END AS places
+            END AS free
         FROM active a
         CROSS JOIN LATERAL (
             SELECT count(*) AS under_way FROM deliveries d
             WHERE d.subscriber_id = a.id AND d.lease_token IS NOT NULL AND d.due_at > :now
         ) u
-        LEFT JOIN held h ON h.subscriber_id = a.id
+        LEFT JOIN locked_health h ON h.subscriber_id = a.id
     ),
-    -- 5 the same as one value, by subscriber
-    places AS (
-        SELECT jsonb_object_agg(id, places) AS map FROM room WHERE places > 0
+    -- 5 that as one value, by subscriber
+    free_by_subscriber AS (
+        SELECT jsonb_object_agg(id, free) AS map FROM capacity WHERE free > 0
     ),
-    -- 6 what is due of each within its room, in turns: those with the least under way come first,
-    -- so that one that hangs, or has much to catch up with, cannot hold what the others need
+    -- 6 what is due of each within its capacity, in turns: those with the least under way come
+    -- first, so that one that hangs, or has much to catch up with, cannot hold what the others need
     due AS (
         SELECT q.id, q.due_at,
-            r.under_way + row_number() OVER (PARTITION BY r.id ORDER BY q.due_at) AS turn
-        FROM room r
+            c.under_way + row_number() OVER (PARTITION BY c.id ORDER BY q.due_at) AS turn
+        FROM capacity c
         CROSS JOIN LATERAL (
             SELECT d.id, d.due_at FROM deliveries d
-            WHERE d.subscriber_id = r.id AND d.state = 'pending' AND d.due_at <= :now
-            ORDER BY d.due_at LIMIT CAST(least(r.places, 1 + :many / (
-                SELECT count(*) FROM room WHERE places > 0
+            WHERE d.subscriber_id = c.id AND d.state = 'pending' AND d.due_at <= :now
+            ORDER BY d.due_at LIMIT CAST(least(c.free, 1 + :max_looked_at / (
+                SELECT count(*) FROM capacity WHERE free > 0
             )) AS bigint)
         ) q
-        WHERE r.places > 0
+        WHERE c.free > 0
     ),
     -- 7 the first of all these, locked; what another claim has locked is left to it
     locked AS (
@@ -183,21 +180,21 @@ _CLAIM = text("""
             d.attempts_at_replay
     ),
     -- 11 what was claimed uses up the rates, and marks who claimed last
-    paced AS (
-        UPDATE subscriber_health l SET last_claim_xid = pg_current_xact_id(),
+    rates_used AS (
+        UPDATE subscriber_health h SET last_claim_xid = pg_current_xact_id(),
             rate_limited_until = coalesce(
-                h.used_until + make_interval(secs => c.number / h.rate), l.rate_limited_until
+                l.rate_used_until + make_interval(secs => c.number / l.rate), h.rate_limited_until
             )
-        FROM held h
+        FROM locked_health l
         JOIN (SELECT subscriber_id, count(*) AS number FROM claimed GROUP BY subscriber_id) c
-        ON c.subscriber_id = h.subscriber_id
-        WHERE l.subscriber_id = h.subscriber_id
+        ON c.subscriber_id = l.subscriber_id
+        WHERE h.subscriber_id = l.subscriber_id
     )
-    -- 12 what was claimed, with its event, and whether its subscriber had room for no more
+    -- 12 what was claimed, with its event, and whether that was all its subscriber had capacity for
     SELECT c.id, c.subscriber_id, c.ordering_key, c.sequence, c.event_id, e.type, e.body, c.url,
         c.attempts, c.attempts_at_replay, s.version,
         count(*) OVER (PARTITION BY c.subscriber_id)
-            >= CAST((SELECT map FROM places) ->> c.subscriber_id AS float)
+            >= CAST((SELECT map FROM free_by_subscriber) ->> c.subscriber_id AS float)
     FROM claimed c
     JOIN events e ON e.id = c.event_id
     JOIN subscribers s ON s.id = c.subscriber_id
@@ -208,22 +205,19 @@ _CLAIM = text("""
 class ClaimLimits:
     """What one claim may take, and under which lease."""
 
-    token: str
-    until: datetime
-    """When the lease ends."""
-    limit: int
-    """Deliveries, at most."""
-    initial_concurrency: int
-    """How many a subscriber without a limit of its own may have under way, over all workers."""
-    responsive_concurrency: int
-    """How many it may have once it is proven."""
-    responsive: Sequence[str]
-    """The ids of subscribers that have answered well of late."""
+    token: str  # of the lease
+    until: datetime  # when the lease ends
+    limit: int  # deliveries
+    initial_concurrency: int  # deliveries under way to one subscriber, over all workers
+    responsive_concurrency: int  # to one that is among the responsive
+    responsive: Sequence[str]  # ids of subscribers that have answered successfully of late
 
 
 async def claim_due(tx: Connection, limits: ClaimLimits, now: datetime) -> list[DueDelivery]:
-    """Deliveries that are due to active subscribers, the longest due of each first."""
-    values = asdict(limits) | {"now": now, "many": SHARES * limits.limit, "believable": BELIEVABLE}
+    """Claim deliveries that are due to active subscribers, the longest due of each
+    first. Until their lease ends, no other claim takes them."""
+    values = {**asdict(limits), "now": now, "max_wait": MAX_WAIT}
+    values["max_looked_at"] = SHARES * limits.limit
     return [
         DueDelivery(*row, lease=Lease(limits.token, row[0], limits.until))
         for row in await tx.execute(_CLAIM, values)

@@ -1,5 +1,5 @@
-"""Recording attempts, under the token of their delivery's claim alone (claim.py); and making
-due, or canceling, what waits."""
+"""Recording attempts under the lease of their claim (store/claim.py); making retries due early, and
+canceling what waits for a disabled subscriber."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,23 +19,18 @@ from service.kit.database.json_rows import encode_rows, from_rows
 class AttemptRecord:
     """An attempt at a claimed delivery as it is recorded, and what it makes of the delivery."""
 
-    delivery: DueDelivery
-    started_at: datetime
-    status: int | None
-    """The HTTP status; None if there was none."""
-    latency_ms: float
-    error: str | None
-    """Why it failed, in words; None if it was delivered."""
-    response_body: bytes
-    state: DeliveryState
-    """The delivery's next one: it has ended, or is pending again."""
-    due_at: datetime | None
-    """When a pending delivery is due again; None if it has ended."""
-    result: AttemptResult | None
-    """What the attempt says of its subscriber's health; None if it says nothing."""
+    delivery: DueDelivery  # as it was claimed
+    started_at: datetime  # time of its signature
+    status: int | None  # HTTP status; None if there was none
+    latency_ms: float  # milliseconds until the answer, or the failure
+    error: str | None  # why it failed, in words; None if it was delivered
+    response_body: bytes  # the start of the answer; empty if there was none
+    state: DeliveryState  # the delivery's next one: it has ended, or is pending again
+    due_at: datetime | None  # when a pending delivery is due again; None if it has ended
+    result: AttemptResult | None  # what it says of the subscriber's health; None if nothing
 
 
-_RESULT = {
+_ATTEMPT_COLUMNS = {
     "id": "text",
     "token": "text",
     "state": "text",
@@ -46,18 +41,18 @@ _RESULT = {
     "error": "text",
     "delivered": "bool",
 }
-# Whoever moves a subject waits for this, and this for them, so an event that is being written now
-# either sees that a delivery has ended, or is seen by what records it.
+# Recording waits for whoever moves the subject, and they for it: an event that is written meanwhile
+# either sees that the delivery before it has ended, or is seen by what records that.
 _LOCK_SUBJECTS = text("""
     SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR KEY SHARE
 """)
-# Whatever ends makes the first that waits behind it due. A subscriber without anything
-# that a success resets (domain/subscriber_health.py) is well at this moment: what its row does not
-# hear of comes before whatever is written of it next.
 _RECORD = text(f"""
-    WITH given AS (
-        SELECT * FROM {from_rows("results", _RESULT, beside="answers")}
-    ), recorded AS (
+    WITH
+    -- 1 the attempts, of which those count whose lease is still the delivery's
+    given AS (
+        SELECT * FROM {from_rows("attempts", _ATTEMPT_COLUMNS, beside="response_bodies")}
+    ),
+    recorded AS (
         UPDATE deliveries d SET
             state = g.state, due_at = g.due_at, lease_token = NULL, attempts = d.attempts + 1,
             finished_at = CASE WHEN g.state = 'pending' THEN NULL
@@ -65,12 +60,16 @@ _RECORD = text(f"""
         FROM given g
         WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = g.id AND d.lease_token = g.token
         RETURNING d.id, d.subscriber_id, d.ordering_key, d.attempts, d.state
-    ), kept AS (
+    ),
+    -- 2 their entries in the delivery log
+    logged AS (
         INSERT INTO attempts (delivery_id, number, started_at, status, latency_ms, error,
             response_body, delivered)
         SELECT r.id, r.attempts, g.started_at, g.status, g.latency_ms, g.error, g.bytes, g.delivered
         FROM recorded r JOIN given g ON g.id = r.id
-    ), following AS (
+    ),
+    -- 3 the first that waits behind a delivery which has ended is due now
+    following AS (
         UPDATE deliveries SET due_at = CAST(:now AS timestamptz)
         WHERE due_at IS NULL AND finished_at IS NULL AND id = ANY (ARRAY(
             SELECT (
@@ -84,11 +83,13 @@ _RECORD = text(f"""
         ))
         RETURNING id
     )
+    -- 4 the subscribers whose health a success would change. The others are healthy at this moment:
+    -- results that their row is not given come before whatever is written of it next
     SELECT ARRAY(SELECT id FROM recorded), (SELECT count(*) FROM following), ARRAY(
-        SELECT l.subscriber_id FROM subscriber_health l
-        WHERE l.subscriber_id = ANY (ARRAY(SELECT subscriber_id FROM recorded))
-        AND (l.failures > 0 OR l.status = 'failing'
-            OR num_nonnulls(l.current_rate, l.circuit_open_until) > 0)
+        SELECT h.subscriber_id FROM subscriber_health h
+        WHERE h.subscriber_id = ANY (ARRAY(SELECT subscriber_id FROM recorded))
+        AND (h.failures > 0 OR h.status = 'failing'
+            OR num_nonnulls(h.current_rate, h.circuit_open_until) > 0)
     )
 """)  # noqa: S608 - only our own column names are put in
 
@@ -104,16 +105,16 @@ async def lock_subjects(tx: Connection, subject_ids: Sequence[str]) -> None:
 async def record_attempts(
     tx: Connection, attempts: Sequence[AttemptRecord], now: datetime
 ) -> tuple[set[str], int, set[str]]:
-    """Keep attempts, and what they make of their deliveries: the ids of the deliveries that were
-    ours to record, how many others are due now, and the ids of the subscribers that are not well,
-    so that even a success changes their health.
+    """Record attempts, and what they make of their deliveries.
 
-    Not ours: the lease ran out and somebody else has it, so nothing is written of it.
+    Gives the ids of the deliveries that were recorded; how many others are due now; and the ids of
+    the subscribers that are not healthy, so that even a success changes their health. Nothing is
+    written of an attempt whose lease ran out, so that another worker has the delivery.
     """
     await lock_subjects(tx, sorted({attempt.delivery.ordering_key for attempt in attempts}))
     values = {
-        "results": encode_rows([_row(attempt) for attempt in attempts]),
-        "answers": [attempt.response_body for attempt in attempts],
+        "attempts": encode_rows([_columns(attempt) for attempt in attempts]),
+        "response_bodies": [attempt.response_body for attempt in attempts],
         "ids": [attempt.delivery.id for attempt in attempts],
         "now": now,
     }
@@ -121,7 +122,7 @@ async def record_attempts(
     return set(recorded), int(following), set(unhealthy)
 
 
-def _row(attempt: AttemptRecord) -> dict[str, Any]:
+def _columns(attempt: AttemptRecord) -> dict[str, Any]:
     return {
         "id": attempt.delivery.id,
         "token": attempt.delivery.lease.token,
@@ -135,11 +136,12 @@ def _row(attempt: AttemptRecord) -> dict[str, Any]:
     }
 
 
-# What is under way is let be: it is canceled once its attempt is recorded, or its lease is over. Of
-# a subject the last goes first: if the subscriber is made active again meanwhile, what is left of
-# it begins with one that has a due time.
+# Of each ordering key the last is canceled first: if the subscriber is made active again meanwhile,
+# what is left begins with a delivery that has a due time.
 _CANCEL = text("""
-    WITH RECURSIVE waiting AS (
+    WITH RECURSIVE
+    -- 1 who has something pending, found by skipping from one subscriber to the next in the index
+    waiting AS (
         (
             SELECT subscriber_id FROM deliveries WHERE state = 'pending'
             ORDER BY subscriber_id LIMIT 1
@@ -151,11 +153,15 @@ _CANCEL = text("""
             ORDER BY d.subscriber_id LIMIT 1
         )
         FROM waiting w WHERE w.subscriber_id IS NOT NULL
-    ), disabled AS (  -- and not made active again until this is written
+    ),
+    -- 2 which of these are disabled, and not made active again until this is written
+    disabled AS (
         SELECT id FROM subscribers
         WHERE id = ANY (ARRAY(SELECT subscriber_id FROM waiting)) AND state = 'disabled'
         ORDER BY id FOR SHARE SKIP LOCKED
-    ), canceled AS (
+    ),
+    -- 3 theirs are canceled; one under way only once its attempt is recorded, or its lease is over
+    canceled AS (
         UPDATE deliveries SET
             state = 'canceled', due_at = NULL, lease_token = NULL, finished_at = :now
         WHERE id = ANY (ARRAY(
@@ -172,17 +178,7 @@ _CANCEL = text("""
     )
     SELECT count(*) FROM canceled
 """)
-
-
-async def cancel_waiting(tx: Connection, now: datetime, limit: int) -> int:
-    """Nothing that still waits for a disabled subscriber is sent any more; how many these were, at
-    most `limit`."""
-    values = {"now": now, "limit": limit}
-    canceled = await tx.scalar(_CANCEL, values)
-    return int(canceled)
-
-
-_MAKE_DUE_NOW = text("""
+_MAKE_RETRIES_DUE = text("""
     WITH made_due AS (
         UPDATE deliveries SET due_at = :now WHERE id = ANY (ARRAY(
             SELECT id FROM deliveries
@@ -196,9 +192,13 @@ _MAKE_DUE_NOW = text("""
 """)
 
 
-async def make_due_now(tx: Connection, subscriber_id: str, now: datetime, limit: int) -> int:
-    """What waits for a later try to this subscriber is due now; how many these were, at most
-    `limit`."""
+async def cancel_waiting(tx: Connection, now: datetime, limit: int) -> int:
+    """Cancel what waits for disabled subscribers, at most `limit` deliveries; how many these
+    were."""
+    return int(await tx.scalar(_CANCEL, {"now": now, "limit": limit}))
+
+
+async def make_retries_due(tx: Connection, subscriber_id: str, now: datetime, limit: int) -> int:
+    """Make the retries to a subscriber due now, at most `limit` of them; how many these were."""
     values = {"subscriber_id": subscriber_id, "now": now, "limit": limit}
-    made_due = await tx.scalar(_MAKE_DUE_NOW, values)
-    return int(made_due)
+    return int(await tx.scalar(_MAKE_RETRIES_DUE, values))

@@ -1,4 +1,4 @@
-"""The health of each subscriber (domain/subscriber_health.py); one without a row is well."""
+"""Circuit breakers, rate limits and notices of subscribers; one without a row is healthy."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,9 +24,8 @@ _COLUMNS = {
     "status_since": "timestamptz",
     "reason": "text",
 }
-# Whoever changes health locks it in the order of the subscribers' ids.
-# Only where there is no row are subscribers locked (from being removed meanwhile): else it would be
-# before their health, and everybody else locks that first.
+# Health is locked in the order of the subscribers' ids, and before the subscribers themselves. So
+# these are locked (from being removed meanwhile) only where there is no health to lock yet.
 _ENSURE = text("""
     INSERT INTO subscriber_health (subscriber_id) SELECT id FROM (
         SELECT s.id FROM subscribers s WHERE s.id = ANY (CAST(:ids AS text[]))
@@ -46,38 +45,36 @@ _WRITE = text(f"""
 
 
 async def ensure(tx: Connection, subscriber_ids: Sequence[str]) -> None:
-    """Make a row for each of these subscribers that is there and has none."""
+    """Make a row for each of these subscribers that exists and has none."""
     await tx.execute(_ENSURE, {"ids": subscriber_ids})
 
 
 async def lock_health(tx: Connection, subscriber_ids: Sequence[str]) -> dict[str, SubscriberHealth]:
-    """The health of those of these subscribers that are there, by their ids; until this transaction
+    """The health of those of these subscribers that exist, by their ids; until this transaction
     ends, nobody else changes it."""
-    ids = {"ids": sorted(subscriber_ids)}
-    await ensure(tx, ids["ids"])
-    found = [SubscriberHealth(*row) for row in await tx.execute(_LOCK, ids)]
-    return {health.subscriber_id: _typed(health) for health in found}
-
-
-def _typed(health: SubscriberHealth) -> SubscriberHealth:
-    return replace(health, status=health.status and HealthNotice(health.status))
+    ids = sorted(subscriber_ids)
+    await ensure(tx, ids)
+    found = [SubscriberHealth(*row) for row in await tx.execute(_LOCK, {"ids": ids})]
+    return {
+        health.subscriber_id: replace(health, status=health.status and HealthNotice(health.status))
+        for health in found
+    }
 
 
 async def write(tx: Connection, changed: Sequence[SubscriberHealth]) -> None:
-    """The caller has locked these."""
+    """Store the health of these subscribers, which the caller has locked."""
     await tx.execute(_WRITE, {"n": encode_rows([asdict(health) for health in changed])})
 
 
 @dataclass(frozen=True, slots=True)
 class PendingNotice:
-    """What an account has not been told yet of one of its subscribers."""
+    """A notice of a subscriber's health that its account has not been given yet."""
 
     account_id: str
     subscriber_id: str
-    sequence: int
-    """The number of this notice among those of the subscriber, from 1 on."""
-    status: HealthNotice
-    reason: str | None
+    sequence: int  # the number of this notice among the subscriber's, from 1
+    status: HealthNotice  # what it says
+    reason: str | None  # in words; None if it gives none
 
 
 _PENDING_NOTICES = text("""
@@ -98,32 +95,32 @@ _MARK_NOTIFIED = text("""
 """)
 _DISABLE = text("""
     UPDATE subscribers SET state = 'disabled', disabled_reason = :reason, version = version + 1,
-        -- what is below has been told it
+        -- the audit expects deliveries of the events below this transaction only
         audited_until_xid = pg_snapshot_xmin(pg_current_snapshot())
     WHERE id = :id AND state <> 'disabled'
 """)
 
 
 async def pending_notices(tx: Connection, limit: int) -> list[str]:
-    """The ids of subscribers of which their account is to be told something, `limit` at most."""
+    """The ids of subscribers whose accounts are due a notice, `limit` at most."""
     return [id_ for (id_,) in await tx.execute(_PENDING_NOTICES, {"limit": limit})]
 
 
 async def pending_notice(tx: Connection, subscriber_id: str) -> PendingNotice | None:
-    """What is to be told of a subscriber; None if nothing is. Its health is locked: nobody else
-    tells it, or changes it."""
-    for account_id, id_, sequence, status, reason in await tx.execute(
-        _PENDING_NOTICE, {"id": subscriber_id}
-    ):
-        return PendingNotice(account_id, id_, sequence, HealthNotice(status), reason)
-    return None
+    """The notice that is due of a subscriber, None if there is none. Its health is locked, so that
+    nobody else writes the notice, or changes it."""
+    row = await tx.first(_PENDING_NOTICE, {"id": subscriber_id})
+    if row is None:
+        return None
+    account_id, id_, sequence, status, reason = row
+    return PendingNotice(account_id, id_, sequence, HealthNotice(status), reason)
 
 
 async def mark_notified(tx: Connection, subscriber_id: str) -> None:
-    """The account has been told. The caller has locked the subscriber's health."""
+    """Note that the account was given the notice. The caller has locked the subscriber's health."""
     await tx.execute(_MARK_NOTIFIED, {"id": subscriber_id})
 
 
 async def disable(tx: Connection, subscriber_id: str, reason: str | None) -> None:
-    """Nothing more is sent to the subscriber. The caller has locked its health."""
+    """Disable a subscriber: nothing more is sent to it. The caller has locked its health."""
     await tx.execute(_DISABLE, {"id": subscriber_id, "reason": reason})
