@@ -58,8 +58,8 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         ),
         creates=make_batcher(resources),
         callers=Batcher(over(authenticate.authenticate_batch), writers=LOOKUP_WRITERS),
-        subjects=Batcher(over(read.subjects_of), writers=LOOKUP_WRITERS),
-        queue_positions=Batcher(over(read.positions), writers=LOOKUP_WRITERS),
+        subjects=Batcher(over(read.get_subjects), writers=LOOKUP_WRITERS),
+        queue_positions=Batcher(over(read.queue_positions), writers=LOOKUP_WRITERS),
     )
 
 

@@ -115,6 +115,6 @@ def _cached(body: bytes, kind: str, headers: Mapping[str, str]) -> CachedDocumen
 
 def _answer(request: Request, cached: CachedDocument) -> Response:
     headers = {**cached.headers, "etag": f'"{cached.tag}"', "cache-control": "no-cache"}
-    if parse_if_none_match(request.headers).has(cached.tag):
+    if parse_if_none_match(request.headers).matches(cached.tag):
         return Response(None, 304, headers)
     return Response(cached.body, 200, headers, cached.kind)

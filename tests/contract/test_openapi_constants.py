@@ -129,9 +129,9 @@ FIGURES: list[tuple[object, str]] = [
         for limit, operations in LIMITS_OF_BODIES.items()
         for operation in operations
     ),
-    (text_of("readSubject"), f"At most {conditional.MOST_HELD} seconds are waited"),
-    (text_of("readSubject"), f"more than {conditional.MOST_WAIT} counts"),
-    (DOCUMENT["components"]["parameters"]["wait"], f"After {conditional.MOST_HELD} seconds"),
+    (text_of("readSubject"), f"At most {conditional.MAX_LONG_POLL} seconds are waited"),
+    (text_of("readSubject"), f"more than {conditional.MAX_WAIT} counts"),
+    (DOCUMENT["components"]["parameters"]["wait"], f"After {conditional.MAX_LONG_POLL} seconds"),
     (DOCUMENT["components"]["parameters"]["limit"], f"looks through {MAX_ROWS_SCANNED:,} entries"),
     (DOCUMENT["components"]["securitySchemes"], f"at most {access_tokens.MAX_LIFETIME:,} seconds"),
     (DOCUMENT["components"]["securitySchemes"], f"at most {access_tokens.CLOCK_LEEWAY}."),

@@ -130,12 +130,12 @@ OTHER = [
 
 @pytest.mark.parametrize("lines", MATCHING)
 def test_tags_are_compared_weakly(lines: list[str]) -> None:
-    assert parse_if_none_match(header("if-none-match", lines)).includes(make_subject())
+    assert parse_if_none_match(header("if-none-match", lines)).matches_subject(make_subject())
 
 
 @pytest.mark.parametrize("lines", OTHER)
 def test_what_is_not_its_tag_is_something_else(lines: list[str]) -> None:
-    assert not parse_if_none_match(header("if-none-match", lines)).includes(make_subject())
+    assert not parse_if_none_match(header("if-none-match", lines)).matches_subject(make_subject())
 
 
 def header(name: str, lines: Sequence[str]) -> Headers:
@@ -205,7 +205,7 @@ async def test_only_what_is_queued_has_a_place(api: Api) -> None:
 async def test_places_that_are_asked_for_together_are_those_asked_for_one_by_one(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_read, "MOST_BEFORE", 7)
+    monkeypatch.setattr(status_read, "MAX_POSITION", 8)
     for number in range(12):
         await api.create()
         clock.advance(number % 3)  # several of one moment, which their ids put in order
@@ -213,10 +213,11 @@ async def test_places_that_are_asked_for_together_are_those_asked_for_one_by_one
         account = (await api.http.get("/v1/subjects")).json()["data"]
         asked = [found for one in account if (found := await subjects.get(tx, one["id"]))]
     asked[3:3] = [make_subject(state=State.SUBMITTING), asked[0]]
-    together = await status_read.positions(api.resources, asked)
-    one_by_one = [(await status_read.positions(api.resources, [one]))[0] for one in asked]
+    together = await status_read.queue_positions(api.resources, asked)
+    one_by_one = [(await status_read.queue_positions(api.resources, [one]))[0] for one in asked]
     assert together == one_by_one == [8, 8, 8, None, 8, 8, 8, 7, 6, 5, 4, 3, 2, 1]
-    assert await status_read.positions(api.resources, [make_subject(state=State.FAILED)]) == [None]
+    failed = make_subject(state=State.FAILED)
+    assert await status_read.queue_positions(api.resources, [failed]) == [None]
 
 
 FILLED = """

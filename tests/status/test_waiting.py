@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from service.event_feed.steps import event_hub
 from service.resources import Resources
 from service.status.web import conditional
-from service.status.web.conditional import wait
+from service.status.web.conditional import preferred_wait
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
@@ -105,7 +105,7 @@ async def test_no_wait_lasts_until_a_proxy_would_cut_it(
     world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [conditional.capped_wait(seconds) for seconds in (0, 54, 56, 60)] == [0, 54, 55, 55]
-    monkeypatch.setattr(conditional, "MOST_HELD", 0)
+    monkeypatch.setattr(conditional, "MAX_LONG_POLL", 0)
     (made,) = await world.add_subjects()
     with waiting(world, made.id) as task:
         answer = await waited(world, task)
@@ -267,9 +267,9 @@ def prefer(lines: list[str]) -> Headers:
 
 @pytest.mark.parametrize(("lines", "seconds"), WAITS)
 def test_a_preference_is_read_as_the_rfc_says(lines: list[str], seconds: int) -> None:
-    assert wait(prefer(lines)) == seconds
+    assert preferred_wait(prefer(lines)) == seconds
 
 
 @pytest.mark.parametrize("lines", NO_WAITS)
 def test_what_is_no_preference_is_left_unheeded(lines: list[str]) -> None:
-    assert wait(prefer(lines)) is None
+    assert preferred_wait(prefer(lines)) is None

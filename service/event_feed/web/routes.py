@@ -61,7 +61,7 @@ async def _stream(request: Request, feed: Feed, after: Position | None) -> SSESt
     now."""
     hub = _hub(request)
     if feed.account_id is not None and feed.subject_id is not None:
-        await status_read.subject(resources(request), feed.account_id, feed.subject_id)
+        await status_read.get_subject(resources(request), feed.account_id, feed.subject_id)
         after = after or START
     stream = SSEStream(hub, feed, after or await hub.now(), resources(request).random())
     await hub.join(stream)

@@ -1,5 +1,5 @@
-"""Waiting for one subject to change: its events wake, and a look now and then finds what makes
-none."""
+"""Long poll of one subject (Prefer: wait): an event of it wakes the caller, and a read now and
+then finds changes of state that make no event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,53 +12,54 @@ from service.kit.errors import Unavailable
 from service.subjects.domain.lifecycle import RANK
 from service.subjects.domain.subject import Subject
 
-# Seconds from one look to the next: a claim, and what undoes it, make no event. Soon at first, as a
-# worker with a free place claims at once; ours.
-LOOKS = (1.0, 2.0)
-LAST_LOOKS = 4.0  # and so from then on
+# Seconds from one read to the next: a claim, and what undoes it, make no event. Soon at first, as a
+# worker with a free slot claims at once. Our own figures.
+READ_DELAYS = (1.0, 2.0)
+LAST_READ_DELAY = 4.0  # from then on
 
 
 class LongPoll:
-    """One caller's. No connection to Postgres is held while it waits."""
+    """One caller's wait. It holds no connection to Postgres."""
 
     def __init__(
-        self, hub: EventHub, subject: Subject, look: Callable[[], Awaitable[Subject]]
+        self, hub: EventHub, subject: Subject, read: Callable[[], Awaitable[Subject]]
     ) -> None:
-        """`look` reads the subject as it is now."""
+        """`subject` is as it was read last; `read` reads it again."""
         self._hub = hub
         self._subject = subject
-        self._look = look
-        place = Position(0, subject.version)
-        self._waiter = BatchWaiter(subject.account_id, subject.id, place)
-        self._over = False
+        self._read = read
+        last_event = Position(0, subject.version)
+        self._waiter = BatchWaiter(subject.account_id, subject.id, last_event)
+        self._ended = False
 
     def end(self) -> None:
-        """Nobody waits for it any more."""
-        self._over = True
+        """End the wait: the caller has gone."""
+        self._ended = True
         self._waiter.end()
 
-    async def until(self, enough: Callable[[Subject], bool], seconds: float) -> Subject | None:
-        """The subject once it is `enough`; else as it was seen last: after so many seconds, or when
-        the process is to end, or its caller has gone. None if there is no place to wait in."""
-        if seconds <= 0 or enough(self._subject):
+    async def until(self, done: Callable[[Subject], bool], seconds: float) -> Subject | None:
+        """The subject once it is `done`; or as it was read last, after so many seconds, when the
+        process is about to end, or when the caller has gone. None if too many wait already."""
+        if seconds <= 0 or done(self._subject):
             return self._subject
         try:
             await self._hub.join(self._waiter)
         except Unavailable:
             return None
         try:
-            await self._wait(enough, seconds)
+            await self._wait(done, seconds)
         finally:
             self._hub.leave(self._waiter)
         return self._subject
 
-    async def _wait(self, enough: Callable[[Subject], bool], seconds: float) -> None:
+    async def _wait(self, done: Callable[[Subject], bool], seconds: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        looks = chain(LOOKS, repeat(LAST_LOOKS))
-        while not enough(self._subject) and (left := deadline - loop.time()) > 0:
-            all_told = RANK[self._subject.state] > 0  # each move from here on makes an event
-            await self._waiter.first(left if all_told else min(left, next(looks)))
-            if self._over or self._hub.closed:
+        delays = chain(READ_DELAYS, repeat(LAST_READ_DELAY))
+        while not done(self._subject) and (left := deadline - loop.time()) > 0:
+            # Once the provider has taken it, each move makes an event.
+            woken_by_events = RANK[self._subject.state] > 0
+            await self._waiter.first(left if woken_by_events else min(left, next(delays)))
+            if self._ended or self._hub.closed:
                 return
-            self._subject = await self._look()
+            self._subject = await self._read()

@@ -1,51 +1,53 @@
-"""Reading for callers: one transaction each, and never another account's, but of every account's
-where that is asked for."""
+"""Reads subjects for callers: one, several, a page of a list, and their positions in the queue."""
 
 from collections.abc import Sequence
 
 from service.kit.database.bounded_scan import ListPosition
 from service.kit.errors import NotFound
 from service.resources import Resources
-from service.status.store import queue_places, subject_lists
+from service.status.store import queue_positions as queue_positions_store
+from service.status.store import subject_lists
 from service.status.store.subject_lists import SubjectFilter
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 from service.subjects.store import subjects
 
-MOST_BEFORE = 9_999  # subjects that are counted for a place in the queue; ours
+MAX_POSITION = 10_000  # in the queue; it stands for all positions from there on. Our own figure
 
 
-async def subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
-    """NotFound if this account has no such subject."""
+async def get_subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
+    """A subject of an account; NotFound if this account has no such subject."""
     async with resources.database.autocommit() as tx:
-        found = await subjects.get(tx, subject_id, account_id)
-    if found is None:
+        subject = await subjects.get(tx, subject_id, account_id)
+    if subject is None:
         raise NotFound
-    return found
+    return subject
 
 
-async def subjects_of(
-    resources: Resources, wanted: Sequence[tuple[str, str]]
+async def get_subjects(
+    resources: Resources, ids: Sequence[tuple[str, str]]
 ) -> list[Subject | None]:
-    """Those of which account and id are given, as far as the account has them."""
+    """The subject of each pair of account id and subject id; None if that account has no such
+    subject."""
     async with resources.database.autocommit() as tx:
-        return await subjects.by_account_and_id(tx, wanted)
+        return await subjects.by_account_and_id(tx, ids)
 
 
-async def positions(resources: Resources, asked: Sequence[Subject]) -> list[int | None]:
-    """The place of each in its account's queue: 1 is next, MOST_BEFORE + 1 stands for all from
-    there on. None for one that is not queued."""
-    queued = [subject for subject in asked if subject.state is State.QUEUED]
+async def queue_positions(resources: Resources, subjects: Sequence[Subject]) -> list[int | None]:
+    """The position of each subject in its account's queue: 1 is next, MAX_POSITION is the highest.
+    None for a subject that is not queued."""
+    queued = [subject for subject in subjects if subject.state is State.QUEUED]
     if not queued:
-        return [None] * len(asked)
+        return [None] * len(subjects)
     async with resources.database.autocommit() as tx:
-        found = await queue_places.before(tx, queued, MOST_BEFORE)
-    return [found[one.id] + 1 if one.id in found else None for one in asked]
+        positions = await queue_positions_store.positions(tx, queued, MAX_POSITION)
+    return [positions.get(subject.id) for subject in subjects]
 
 
 async def subjects_page(
-    resources: Resources, account_id: str | None, wanted: SubjectFilter, limit: int
+    resources: Resources, account_id: str | None, subject_filter: SubjectFilter, limit: int
 ) -> tuple[list[Subject], ListPosition | None]:
-    """An account's, or every account's, the newest first, and where the next page begins."""
+    """A page of an account's subjects, newest first, and where the next page begins (None: this is
+    the last). Without an account: of every account's subjects."""
     async with resources.database.autocommit() as tx:
-        return await subject_lists.page(tx, account_id, wanted, limit)
+        return await subject_lists.page(tx, account_id, subject_filter, limit)

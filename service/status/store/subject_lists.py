@@ -1,7 +1,8 @@
-"""Lists of subjects, the newest first: an account's, or every account's.
+"""Lists of subjects, newest first: one account's, or every account's.
 
-An account's are read by the index of its list; every account's by their ids, which sort by age.
-What no index has, states and tags, is looked for among the next MOST_READ.
+An account's list is read by the index that has its order; every account's by the ids, which sort
+by age. Filters that no index has (state, tag) are checked row by row, for at most
+MAX_ROWS_SCANNED rows.
 """
 
 from dataclasses import dataclass
@@ -33,85 +34,87 @@ from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 from service.subjects.store.subjects import COLUMNS, subject_of
 
-Columns = Any  # those of the table, or of what was read of it
+Columns = Any  # the columns of the table, or of a subquery on it
 Conditions = list[ColumnElement[bool]]
-# Far more seconds than lie between a subject's created_at and the making of its id.
-MARGIN = 60.0
-# As the index of everybody's external ids has it; an account's are to be served by another.
-_EVERYBODYS = "subjects.external_task_id > ''"
+ID_TIME_MARGIN = 60.0  # seconds; far more than lie between a subject's created_at and its id's time
+# The condition of the index of all accounts' external ids; an account's own have another index.
+_HAS_EXTERNAL_ID = "subjects.external_task_id > ''"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectFilter:
-    """What a list is narrowed to; bounds exclude. `below` is the last (created_at, id) seen."""
+    """Which subjects a list has; None stands for any."""
 
     state: State | None = None
     external_task_id: str | None = None
-    tag: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    below: ListPosition | None = None
+    tag: str | None = None  # the id of a tag
+    created_after: datetime | None = None  # itself excluded
+    created_before: datetime | None = None  # itself excluded
+    below: ListPosition | None = None  # the last subject of the page before; None: the first page
 
 
 async def page(
-    tx: Connection, account_id: str | None, wanted: SubjectFilter, limit: int
+    tx: Connection, account_id: str | None, subject_filter: SubjectFilter, limit: int
 ) -> tuple[list[Subject], ListPosition | None]:
-    """A page of an account's, or of every account's, and where to go on below; None at the end.
+    """A page of an account's subjects and where the next page begins (None: this is the last).
+    Without an account: of every account's subjects.
 
-    Only MOST_READ are looked through, so a page may be short, or empty, and not the last. Ties in
-    time are ordered by id, so a place neither skips nor repeats.
+    At most MAX_ROWS_SCANNED rows are scanned, so a page may be short, or empty, and not the last.
+    Subjects of the same time are ordered by id, so no page skips or repeats one.
     """
-    sought, filters = _sought(account_id, wanted), _filters(account_id, wanted)
+    in_range, filters = _range(account_id, subject_filter), _filters(account_id, subject_filter)
     most = MAX_ROWS_SCANNED if filters else limit + 1
-    name = wanted.external_task_id
-    if name is None:
-        pool = _newest(account_id, sought, filters, most)
+    external_id = subject_filter.external_task_id
+    if external_id is None:
+        pool = _newest(account_id, in_range, filters, most)
     elif account_id is None:
-        pool = _called_by_anybody(name, wanted.below, sought, filters).limit(most)
+        pool = _by_external_id(external_id, subject_filter.below, in_range, filters).limit(most)
     else:
-        pool = _called(account_id, name, [*sought, *filters])
-    rows = await tx.execute(_fitting(account_id, pool.subquery("pool"), most, limit))
+        pool = _by_external_id_of_account(account_id, external_id, [*in_range, *filters])
+    rows = await tx.execute(_page_rows(account_id, pool.subquery("pool"), most, limit))
     fit, last = bounded_scan.page_of(rows, limit, most)
     found = [subject_of(row[: len(COLUMNS)]) for row in fit]
     return found, None if last is None else (last["created_at"], last["id"])
 
 
 def _newest(
-    account_id: str | None, sought: Conditions, filters: Conditions, most: int
+    account_id: str | None, in_range: Conditions, filters: Conditions, most: int
 ) -> Select[Any]:
-    """The next so many in the list's order, and whether each fits."""
-    found = select(*COLUMNS, _fits(filters)).where(*sought)
+    """The next rows in the list's order, `most` of them, and whether each fits the filters."""
+    found = select(*COLUMNS, _fits(filters)).where(*in_range)
     return found.order_by(*_order(account_id, subjects.c)).limit(most)
 
 
-def _called_by_anybody(
-    name: str, below: ListPosition | None, sought: Conditions, filters: Conditions
+def _by_external_id(
+    external_id: str, below: ListPosition | None, in_range: Conditions, filters: Conditions
 ) -> Select[Any]:
-    """What accounts call so, one of each at most, the newest first, and whether each fits. It is
-    looked for as a range of pairs, as below."""
+    """The subjects with an external id, one of each account at most, newest first, and whether each
+    fits the filters. The condition is a range of pairs, so that the right index is chosen."""
     pair = tuple_(subjects.c.external_task_id, subjects.c.id)
     last = "~" if below is None else below[1]  # every id is below the first
-    low, high = (tuple_(literal(name, Id), literal(id_, Id)) for id_ in ("", last))
-    found = select(*COLUMNS, _fits(filters)).where(text(_EVERYBODYS), *sought)
+    low, high = (tuple_(literal(external_id, Id), literal(id_, Id)) for id_ in ("", last))
+    found = select(*COLUMNS, _fits(filters)).where(text(_HAS_EXTERNAL_ID), *in_range)
     order = (column.desc() for column in pair)
     return found.where(pair > low, pair < high).order_by(*order)
 
 
-def _called(account_id: str, name: str, filters: Conditions) -> Select[Any]:
-    """What the account calls so, and whether it fits. It is looked for as a range of pairs in their
-    order, which only the index that leads there directly has."""
+def _by_external_id_of_account(
+    account_id: str, external_id: str, filters: Conditions
+) -> Select[Any]:
+    """The account's subject with an external id, and whether it fits the filters. The condition is
+    a range of pairs in their order, which only the index on both columns has."""
     found = select(*COLUMNS, _fits(filters))
     pair = tuple_(subjects.c.account_id, subjects.c.external_task_id)
-    own = tuple_(literal(account_id, Id), literal(name, Id))
+    own = tuple_(literal(account_id, Id), literal(external_id, Id))
     return found.where(pair >= own, pair <= own).order_by(*pair).limit(1)
 
 
-def _fitting(account_id: str | None, pool: Subquery, most: int, limit: int) -> Select[Any]:
-    """What bounded_scan.page_of reads."""
+def _page_rows(account_id: str | None, pool: Subquery, most: int, limit: int) -> Select[Any]:
+    """The rows that bounded_scan.page_of makes a page of."""
     number = func.row_number().over(order_by=_order(account_id, pool.c))
     read = select(pool, number.label("read")).subquery("read")
-    wanted = select(read).where(or_(read.c.fits, read.c.read == most))
-    return wanted.order_by(read.c.read).limit(limit + 1)
+    rows = select(read).where(or_(read.c.fits, read.c.read == most))
+    return rows.order_by(read.c.read).limit(limit + 1)
 
 
 def _order(account_id: str | None, columns: Columns) -> tuple[UnaryExpression[Any], ...]:
@@ -119,45 +122,47 @@ def _order(account_id: str | None, columns: Columns) -> tuple[UnaryExpression[An
     return newest if account_id is None else (columns.created_at.desc(), *newest)
 
 
-def _sought(account_id: str | None, wanted: SubjectFilter) -> Conditions:
-    """From where to where in the index that has the list's order."""
+def _range(account_id: str | None, subject_filter: SubjectFilter) -> Conditions:
+    """The part of the index with the list's order in which the page is."""
     if account_id is None:
-        return _sought_by_id(wanted)
-    conditions: Conditions = [subjects.c.account_id == account_id, *_bounds(wanted)]
-    if wanted.below is not None:
-        conditions.append(tuple_(subjects.c.created_at, subjects.c.id) < tuple_(*wanted.below))
+        return _id_range(subject_filter)
+    conditions: Conditions = [subjects.c.account_id == account_id, *_time_bounds(subject_filter)]
+    if subject_filter.below is not None:
+        conditions.append(
+            tuple_(subjects.c.created_at, subjects.c.id) < tuple_(*subject_filter.below)
+        )
     return conditions
 
 
-def _sought_by_id(wanted: SubjectFilter) -> Conditions:
+def _id_range(subject_filter: SubjectFilter) -> Conditions:
     conditions: Conditions = []
-    if wanted.created_after is not None:
-        at = wanted.created_after.timestamp() - MARGIN
+    if subject_filter.created_after is not None:
+        at = subject_filter.created_after.timestamp() - ID_TIME_MARGIN
         conditions.append(subjects.c.id >= first_id("sub", at))
-    if wanted.created_before is not None:
-        at = wanted.created_before.timestamp() + MARGIN
+    if subject_filter.created_before is not None:
+        at = subject_filter.created_before.timestamp() + ID_TIME_MARGIN
         conditions.append(subjects.c.id < first_id("sub", at))
-    if wanted.below is not None:
-        conditions.append(subjects.c.id < wanted.below[1])
+    if subject_filter.below is not None:
+        conditions.append(subjects.c.id < subject_filter.below[1])
     return conditions
 
 
-def _bounds(wanted: SubjectFilter) -> Conditions:
+def _time_bounds(subject_filter: SubjectFilter) -> Conditions:
     conditions: Conditions = []
-    if wanted.created_after is not None:
-        conditions.append(subjects.c.created_at > wanted.created_after)
-    if wanted.created_before is not None:
-        conditions.append(subjects.c.created_at < wanted.created_before)
+    if subject_filter.created_after is not None:
+        conditions.append(subjects.c.created_at > subject_filter.created_after)
+    if subject_filter.created_before is not None:
+        conditions.append(subjects.c.created_at < subject_filter.created_before)
     return conditions
 
 
-def _filters(account_id: str | None, wanted: SubjectFilter) -> Conditions:
-    """What is looked for row by row."""
-    conditions = _bounds(wanted) if account_id is None else []
-    if wanted.state is not None:
-        conditions.append(subjects.c.state == wanted.state)
-    if wanted.tag is not None:
-        conditions.append(subjects.c.tags.contains([wanted.tag]))
+def _filters(account_id: str | None, subject_filter: SubjectFilter) -> Conditions:
+    """The conditions that are checked row by row."""
+    conditions = _time_bounds(subject_filter) if account_id is None else []
+    if subject_filter.state is not None:
+        conditions.append(subjects.c.state == subject_filter.state)
+    if subject_filter.tag is not None:
+        conditions.append(subjects.c.tags.contains([subject_filter.tag]))
     return conditions
 
 

@@ -1,5 +1,5 @@
-"""What a caller has already, and how long it would wait for something else: If-None-Match
-(RFC 9110, section 13.1.2) and Prefer: wait (RFC 7240)."""
+"""Conditional and long-polling reads: ETag and If-None-Match (RFC 9110, section 13.1.2),
+Prefer: wait (RFC 7240), Retry-After."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,19 +10,19 @@ from starlette.datastructures import Headers
 
 from service.subjects.domain.subject import Subject
 
-MOST_WAIT: Final = 60  # seconds; what is above counts as this
-MOST_HELD: Final = 55  # seconds; ours: proxies commonly cut what is not answered after 60
-MOST_DIGITS: Final = 9  # of what is read as a number at all
-RETRY_SHARE: Final = 0.1  # of its age: what has taken long takes longer; ours
-RETRY_LEAST, RETRY_MOST = 1, 30  # seconds; ours
+MAX_WAIT: Final = 60  # seconds; a longer wait counts as this
+MAX_LONG_POLL: Final = 55  # seconds; proxies commonly cut what is not answered after 60
+MAX_DIGITS: Final = 9  # of a wait; one with more counts as MAX_WAIT
+RETRY_AFTER_SHARE: Final = 0.1  # of the age: what has taken long takes longer; our own figure
+MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1, 30  # seconds; our own figures
 
-# Members of a list, apart at its commas. Each character has one way to be read, so that no header
-# takes long; a quotation that does not end goes to the end.
+# Members of a list, separated by commas. Each character matches in one way only, so no header takes
+# long; a quoted string that does not end goes to the end of the line.
 _MEMBER: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?$))+')
 _TAGS_MEMBER: Final = re.compile(r'(?:[^",]|"[^"]*(?:"|$))+')  # no escapes: RFC 9110, 8.8.3
-# What web servers add to the tag of an answer that they compress, before its last quote or behind.
-_ADDED: Final = r"(?:-(?:gzip|br|zstd))?"
-_TAG: Final = re.compile(rf'(?:W/)?"([!#-~\x80-\xff]*?){_ADDED}"{_ADDED}')
+# What web servers add to the ETag of a response that they compress, before its last quote or after.
+_COMPRESSED: Final = r"(?:-(?:gzip|br|zstd))?"
+_TAG: Final = re.compile(rf'(?:W/)?"([!#-~\x80-\xff]*?){_COMPRESSED}"{_COMPRESSED}')
 _NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token: RFC 9110, section 5.6.2
 _PREFERENCE: Final = re.compile(
     rf"(?P<name>{_NAME})[ \t]*"
@@ -32,76 +32,77 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 
 
 def etag(subject: Subject) -> str:
-    """Another one after each change of state, also of those that make no event: `attempts` rises
-    with every claim, so that none comes back; and after each warning. Weak: a place in the queue is
-    no part of it."""
-    return f'W/"{_opaque(subject)}"'
+    """The weak ETag of a subject. It changes with each change of state, even one that makes no
+    event (`attempts` rises with every claim, so no ETag comes back), and with each warning; not
+    with the position in the queue."""
+    return f'W/"{_opaque_tag(subject)}"'
 
 
-def _opaque(subject: Subject) -> str:
+def _opaque_tag(subject: Subject) -> str:
     warned = f"-{len(subject.warnings)}" if subject.warnings else ""
     return f"{subject.version}-{subject.state}-{subject.attempts}{warned}"
 
 
 @dataclass(frozen=True, slots=True)
 class IfNoneMatch:
-    """What a caller has, by its tags; `every` stands for all there is."""
+    """The entity tags that an If-None-Match header names."""
 
-    tags: frozenset[str]
-    every: bool = False
+    tags: frozenset[str]  # what each has between its quotes
+    every: bool = False  # the header is `*`: it matches every tag
 
-    def includes(self, subject: Subject) -> bool:
-        """Whether it has this state of this subject."""
-        return self.has(_opaque(subject))
+    def matches(self, opaque_tag: str) -> bool:
+        """Whether it names a tag, given without its quotes. Weak comparison (RFC 9110, section
+        8.8.3.2)."""
+        return self.every or opaque_tag in self.tags
 
-    def has(self, opaque: str) -> bool:
-        """What a tag has between its quotes. Compared weakly: RFC 9110, section 8.8.3.2."""
-        return self.every or opaque in self.tags
+    def matches_subject(self, subject: Subject) -> bool:
+        """Whether it names the present ETag of a subject."""
+        return self.matches(_opaque_tag(subject))
 
-    def or_else(self, subject: Subject) -> "IfNoneMatch":
-        """This state, where a caller names none."""
-        return self if self.every or self.tags else IfNoneMatch(frozenset({_opaque(subject)}))
+    def or_present(self, subject: Subject) -> "IfNoneMatch":
+        """Itself; or, if it names no tag, one that names the present ETag of a subject."""
+        return self if self.every or self.tags else IfNoneMatch(frozenset({_opaque_tag(subject)}))
 
 
 def parse_if_none_match(headers: Headers) -> IfNoneMatch:
-    """What If-None-Match names. A member that is no tag is none that we gave, and left aside; one
-    that a web server has marked as compressed is ours all the same, as no tag of ours ends so."""
-    lines = headers.getlist("if-none-match")
-    members = list(_members(_TAGS_MEMBER, lines))
-    found = map(_TAG.fullmatch, members)
-    return IfNoneMatch(frozenset(one[1] for one in found if one), every=members == ["*"])
+    """The If-None-Match header of a request. A member that is not an entity tag is ignored; what a
+    web server adds to a tag when it compresses a response is taken off."""
+    members = list(_members(_TAGS_MEMBER, headers.getlist("if-none-match")))
+    tags = frozenset(match[1] for match in map(_TAG.fullmatch, members) if match)
+    return IfNoneMatch(tags, every=members == ["*"])
 
 
-def wait(headers: Headers) -> int | None:
-    """Seconds, from 0 to MOST_WAIT; None if it would not wait, or does not say it well: what is not
-    understood is left unheeded, and the first of several counts (RFC 7240, section 2)."""
+def preferred_wait(headers: Headers) -> int | None:
+    """The seconds of Prefer: wait, from 0 to MAX_WAIT; None if there is none, or it cannot be read
+    and so is ignored. The first of several counts (RFC 7240, section 2)."""
     for member in _members(_MEMBER, headers.getlist("prefer")):
-        found = _PREFERENCE.match(member)
-        if found is not None and found["name"].lower() == "wait":
-            return _seconds(found["token"] or _ESCAPED.sub(r"\1", found["quoted"] or ""))
+        preference = _PREFERENCE.match(member)
+        if preference is not None and preference["name"].lower() == "wait":
+            value = preference["token"] or _ESCAPED.sub(r"\1", preference["quoted"] or "")
+            return _seconds(value)
     return None
 
 
 def capped_wait(seconds: int) -> int:
-    """For how many seconds an answer is held back, at most, for one who would wait so long."""
-    return min(seconds, MOST_HELD)
+    """The seconds that a response is held back, at most, for a caller that would wait so many."""
+    return min(seconds, MAX_LONG_POLL)
 
 
 def retry_after(age: float) -> int:
-    """Whole seconds after which something of this age, in seconds, is worth another look."""
-    return int(min(RETRY_MOST, max(RETRY_LEAST, age * RETRY_SHARE)))
+    """The Retry-After of a subject of this age; both in seconds."""
+    return int(min(MAX_RETRY_AFTER, max(MIN_RETRY_AFTER, age * RETRY_AFTER_SHARE)))
 
 
 def _seconds(text: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
     digits = text.lstrip("0")
-    return MOST_WAIT if len(digits) > MOST_DIGITS else min(int(digits or "0"), MOST_WAIT)
+    return MAX_WAIT if len(digits) > MAX_DIGITS else min(int(digits or "0"), MAX_WAIT)
 
 
 def _members(pattern: re.Pattern[str], lines: Sequence[str]) -> Iterator[str]:
-    """Those of a header's several lines, as of one."""
+    """The members of a list in a header, which may have several lines."""
     for line in lines:
-        for found in pattern.finditer(line):
-            if member := found[0].strip(" \t"):
+        for match in pattern.finditer(line):
+            if member := match[0].strip(" \t"):
                 yield member

@@ -1,4 +1,4 @@
-"""/v1/subjects: read, list, cancel. Creating is in create.py."""
+"""GET /v1/subjects, GET /v1/subjects/{id} with ETag and long poll, POST …/cancel."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,43 +27,43 @@ from service.status.web.conditional import (
     capped_wait,
     etag,
     parse_if_none_match,
+    preferred_wait,
     retry_after,
-    wait,
 )
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 
 STATES = frozenset(state.value for state in State)
-# A caller may keep what it read, and asks each time whether that still holds. There is no Vary: a
-# preference decides when the answer comes, and not what is in it.
-KEPT = "private, no-cache"
+# A caller may store a response, and revalidates it each time. There is no Vary: Prefer decides when
+# the response comes, not what is in it.
+CACHE_CONTROL = "private, no-cache"
 
 
 async def read(request: Request) -> Response:
-    """At once; or, as far as the caller prefers to wait, when there is something else than it has.
-    It has what If-None-Match names, or else what there was when it asked."""
+    """Answer at once; with Prefer: wait, once the subject's ETag is none of those in If-None-Match,
+    or (without that header) once it has changed."""
     caller = await authorize(request, "subjects:read")
     Query(request).finish()
-    look = partial(_look, request, caller.account_id, path_parameter(request, "subject_id"))
-    subject, has = await look(), parse_if_none_match(request.headers)
-    seconds = wait(request.headers)
+    read_again = partial(_read, request, caller.account_id, path_parameter(request, "subject_id"))
+    subject, if_none_match = await read_again(), parse_if_none_match(request.headers)
+    seconds = preferred_wait(request.headers)
     if seconds is not None:
-        watch = LongPoll(request.app.state.hub, subject, look)
-        enough = partial(_enough, has.or_else(subject))
-        later = await _with_caller(request, watch, enough, capped_wait(seconds))
+        long_poll = LongPoll(request.app.state.hub, subject, read_again)
+        done = partial(_is_news, if_none_match.or_present(subject))
+        later = await _wait(request, long_poll, done, capped_wait(seconds))
         seconds, subject = (None, subject) if later is None else (seconds, later)
-    return await _answer(request, caller, subject, has, seconds)
+    return await _answer(request, caller, subject, if_none_match, seconds)
 
 
 async def page_of(request: Request) -> Response:
     caller, given = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
-    wanted = _wanted(query)
+    subject_filter = _subject_filter(query)
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_filter(request, caller, query)
     query.finish()
-    found, below = await status_read.subjects_page(given, account_id, wanted, limit)
+    found, below = await status_read.subjects_page(given, account_id, subject_filter, limit)
     of = await authenticate.account_fields(given, caller, {subject.account_id for subject in found})
     shown = [public_subject(subject) | of.get(subject.account_id, {}) for subject in found]
     return page(shown, below and encode_cursor(*below))
@@ -77,8 +77,9 @@ async def cancel_one(request: Request) -> Response:
     return json_response(public_subject(subject) | caller.account_field)
 
 
-async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
-    """As it is now; read together with what others look for. NotFound if the account has none."""
+async def _read(request: Request, account_id: str, subject_id: str) -> Subject:
+    """A subject as it is now, read in one batch with what others read; NotFound if the account has
+    no such subject."""
     found: Subject | None = await request.app.state.batchers.subjects.submit(
         (account_id, subject_id)
     )
@@ -87,57 +88,63 @@ async def _look(request: Request, account_id: str, subject_id: str) -> Subject:
     return found
 
 
-def _enough(has: IfNoneMatch, subject: Subject) -> bool:
-    """Whether there is nothing to wait for."""
-    return subject.finished_at is not None or not has.includes(subject)
+def _is_news(if_none_match: IfNoneMatch, subject: Subject) -> bool:
+    """Whether there is nothing to wait for: it has ended, or is not what the caller has."""
+    return subject.finished_at is not None or not if_none_match.matches_subject(subject)
 
 
-async def _with_caller(
-    request: Request, watch: LongPoll, enough: Callable[[Subject], bool], seconds: float
+async def _wait(
+    request: Request, long_poll: LongPoll, done: Callable[[Subject], bool], seconds: float
 ) -> Subject | None:
-    """What is seen, as long as the caller is there to be told."""
-    leaving = asyncio.create_task(_left(request, watch.end))
+    """Wait until the subject is `done`, but no longer than the caller stays connected."""
+    disconnect = asyncio.create_task(_on_disconnect(request, long_poll.end))
     try:
-        return await watch.until(enough, seconds)
+        return await long_poll.until(done, seconds)
     finally:
-        leaving.cancel()
+        disconnect.cancel()
 
 
-async def _left(request: Request, then: Callable[[], None]) -> None:
+async def _on_disconnect(request: Request, action: Callable[[], None]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    then()
+    action()
 
 
 async def _answer(
-    request: Request, caller: Caller, subject: Subject, has: IfNoneMatch, waited: int | None
+    request: Request,
+    caller: Caller,
+    subject: Subject,
+    if_none_match: IfNoneMatch,
+    waited: int | None,
 ) -> Response:
+    """The subject, or 304 if the caller has it; `waited` is the wait that was applied, in seconds
+    (None: there was none)."""
     age = (resources(request).clock() - subject.created_at).total_seconds()
-    headers = {"etag": etag(subject), "cache-control": KEPT}
+    headers = {"etag": etag(subject), "cache-control": CACHE_CONTROL}
     if subject.finished_at is None:
         headers["retry-after"] = str(retry_after(age))
     if waited is not None:
         headers["preference-applied"] = f"wait={waited}"
     if request.app.state.hub.closed:
-        headers["connection"] = "close"  # ask another process
-    if has.includes(subject):
+        headers["connection"] = "close"  # the client is to ask another process
+    if if_none_match.matches_subject(subject):
         return Response(None, 304, headers)
     shown = public_subject(subject) | caller.account_field
     if subject.state is State.QUEUED:
-        shown |= await _place(request, subject, age)
+        shown |= await _queue_position(request, subject, age)
     return json_response(shown, 200, headers)
 
 
-async def _place(request: Request, subject: Subject, age: float) -> dict[str, Any]:
-    """Where it is in its account's queue, and since how many whole seconds it is known; nothing if
-    it is queued no more. Counted together with what others ask for."""
+async def _queue_position(request: Request, subject: Subject, age: float) -> dict[str, Any]:
+    """The member `queue` of a queued subject: its position, and its age in whole seconds; empty if
+    it is no longer queued. Counted in one batch with what others ask for."""
     position: int | None = await request.app.state.batchers.queue_positions.submit(subject)
     if position is None:
         return {}
     return {"queue": {"position": position, "age_seconds": max(0, int(age))}}
 
 
-def _wanted(query: Query) -> SubjectFilter:
+def _subject_filter(query: Query) -> SubjectFilter:
     state = query.text("state", STATES)
     return SubjectFilter(
         state=State(state) if state in STATES else None,
@@ -150,7 +157,8 @@ def _wanted(query: Query) -> SubjectFilter:
 
 
 def _below(cursor: str | None) -> tuple[datetime, str] | None:
-    """Malformed if no list of subjects gave it. What it names need not be there any more."""
+    """The place that a cursor stands for; Malformed if no list of subjects gave it. The subject
+    that it names need not exist any more."""
     place = decode_cursor(cursor)
     if place and (not place[1].startswith("sub_") or encode_cursor(*place) != cursor):
         raise Malformed("this cursor is not one of ours")
