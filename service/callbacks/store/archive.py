@@ -1,4 +1,4 @@
-"""The archive of callbacks that were stored: listed, read, and taken out to be verified again.
+"""SQL of stored callbacks: lists, one by its id or key, and those that may be verified again.
 
 A verdict stands in these statements as it is, never as a parameter: with one, the generic plan
 could not use the partial index.
@@ -32,8 +32,8 @@ from service.schema.callbacks import callbacks
 from service.schema.subjects import subjects
 from service.subjects.domain.lifecycle import WITH_PROVIDER
 
-COUNTED = tuple(Verdict)[1:]  # of these there is an index: nobody looks for what went well
-MAX_COUNTED = 10_000  # of each verdict; as many as are kept of what was rejected
+COUNTED = tuple(Verdict)[1:]  # those in ix_callbacks_verdict: all but `applied`
+MAX_COUNTED = 10_000  # of each verdict; as many as are stored of rejected ones
 Conditions = list[ColumnElement[bool]]
 _VERDICT_IS = {
     verdict: callbacks.c.verdict == literal_column(f"'{verdict}'") for verdict in Verdict
@@ -42,19 +42,19 @@ _VERDICT_IS = {
 
 @dataclass(frozen=True, slots=True)
 class CallbackSummary:
-    """A stored callback without its bytes."""
+    """A stored callback without its body and headers."""
 
-    id: str
-    source: str
-    verdict: Verdict
-    reason: str | None  # why it is this verdict; None: the verdict says it
-    verification: Verification  # what vouches for it
+    id: str  # "cbk_…"
+    source: str  # the name of the source it came from
+    verdict: Verdict  # what became of it
+    reason: str | None  # why it is this verdict, in words; None: the verdict says it
+    verification: Verification  # what proves where it comes from
     subject_id: str | None  # the subject it is about; None if that is not known
-    task_id: str | None  # what it says, if it could be read: the provider's task, …
-    status: str | None  # … the provider's word for how that is, …
-    provider_updated_at: datetime | None  # … and the provider's time of it
-    times_received: int  # copies of it that came
-    received_at: datetime  # when the first of them did
+    task_id: str | None  # the provider's task; None if it was refused
+    status: str | None  # the provider's word for the task's status; None if it was refused
+    provider_updated_at: datetime | None  # the provider's time of that status
+    times_received: int  # how many duplicates it stands for, itself included
+    received_at: datetime  # when the first of them was received
     size: int  # bytes of the body
 
 
@@ -62,22 +62,22 @@ class CallbackSummary:
 class CallbackRecord:
     """A stored callback, whole."""
 
-    summary: CallbackSummary
-    dedup_key: str  # copies of a message have the same, within a source
-    token: str | None  # of its address, where that was rejected; else None
-    headers: Mapping[str, str]  # no secret is among them
-    body: bytes
+    summary: CallbackSummary  # all but what follows
+    dedup_key: str  # duplicates have the same, within a source
+    token: str | None  # that of an address that is not ours; None: its address is ours, or has none
+    headers: Mapping[str, str]  # by lower-case names; no secret is among them
+    body: bytes  # as it was sent, or a part of it: see Callback.body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackFilter:
-    """What a list is narrowed to; None narrows nothing."""
+    """What a list of callbacks is narrowed to; None narrows nothing."""
 
-    verdict: Verdict | None = None
-    subject_id: str | None = None
-    source: str | None = None
-    account_id: str | None = None
-    below: str | None = None  # the last id seen: the list goes on behind it
+    verdict: Verdict | None = None  # what became of them
+    subject_id: str | None = None  # the subject they are about
+    source: str | None = None  # the name of the source they came from
+    account_id: str | None = None  # the account of the subject they are about
+    before_id: str | None = None  # the page's cursor: only ids below this one
 
 
 _SUMMARY = [callbacks.c[field.name] for field in fields(CallbackSummary)]
@@ -87,65 +87,64 @@ _RECORDS = select(
 
 
 async def get(tx: Connection, callback_id: str) -> CallbackRecord | None:
-    """The callback of this id, whole; None if there is none."""
+    """The callback of this id; None if there is none."""
     return _record(await tx.first(_RECORDS.where(callbacks.c.id == callback_id)))
 
 
-async def by_dedup_key(tx: Connection, source: str, key: str) -> CallbackRecord | None:
-    """The callback that is stored under this key of a source; None if there is none."""
-    statement = _RECORDS.where(callbacks.c.source == source, callbacks.c.dedup_key == key)
+async def by_dedup_key(tx: Connection, source: str, dedup_key: str) -> CallbackRecord | None:
+    """The callback that is stored under this deduplication key; None if there is none."""
+    statement = _RECORDS.where(callbacks.c.source == source, callbacks.c.dedup_key == dedup_key)
     return _record(await tx.first(statement))
 
 
 async def page(
-    tx: Connection, wanted: CallbackFilter, limit: int
+    tx: Connection, criteria: CallbackFilter, limit: int
 ) -> tuple[list[CallbackSummary], str | None]:
-    """The newest first, and the id that the next page begins below; None at the end.
+    """A page of callbacks, newest first, and the cursor of the next page; None at the end.
 
-    Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
+    At most MAX_ROWS_SCANNED rows are read, so a page may be short or empty without being the last.
     """
-    filters = _filters(wanted)
-    most = MAX_ROWS_SCANNED if filters else limit + 1
-    pool = _newest(wanted, filters, most).subquery("pool")
-    number = func.row_number().over(order_by=pool.c.id.desc()).label("read")
-    read = select(pool, number).subquery("read")
-    fitting = select(read).where(or_(read.c.fits, read.c.read == most))
-    rows = await tx.execute(fitting.order_by(read.c.read).limit(limit + 1))
+    conditions = _unindexed_conditions(criteria)
+    most = MAX_ROWS_SCANNED if conditions else limit + 1
+    candidates = _newest(criteria, conditions, most).subquery("candidates")
+    number = func.row_number().over(order_by=candidates.c.id.desc()).label("read")
+    numbered = select(candidates, number).subquery("numbered")
+    fitting = select(numbered).where(or_(numbered.c.fits, numbered.c.read == most))
+    rows = await tx.execute(fitting.order_by(numbered.c.read).limit(limit + 1))
     fit, last = bounded_scan.page_of(rows, limit, most)
     return [_summary(row) for row in fit], None if last is None else str(last["id"])
 
 
-def _newest(wanted: CallbackFilter, filters: Conditions, most: int) -> Select[Any]:
-    """The next so many by the index that leads to the most of what is wanted, and whether each
-    fits."""
+def _newest(criteria: CallbackFilter, conditions: Conditions, most: int) -> Select[Any]:
+    """The newest `most` rows by the index that narrows them most, and whether each `fits`."""
     # Materialized, or Postgres would walk through all callbacks, newest first, in the hope of
     # meeting enough of one subject's.
     of_subject = (
         select(callbacks.c.id)
-        .where(callbacks.c.subject_id == wanted.subject_id)
+        .where(callbacks.c.subject_id == criteria.subject_id)
         .cte("of_subject")
         .prefix_with("MATERIALIZED")
     )
-    found = select(*_SUMMARY, and_(true(), *filters).label("fits"))
-    if wanted.subject_id is not None:
-        found = found.where(callbacks.c.id.in_(select(of_subject.c.id)))
-    elif wanted.verdict in COUNTED:
-        found = found.where(_VERDICT_IS[wanted.verdict])
-    if wanted.below is not None:
-        found = found.where(callbacks.c.id < wanted.below)
-    return found.order_by(callbacks.c.id.desc()).limit(most)
+    newest = select(*_SUMMARY, and_(true(), *conditions).label("fits"))
+    if criteria.subject_id is not None:
+        newest = newest.where(callbacks.c.id.in_(select(of_subject.c.id)))
+    elif criteria.verdict in COUNTED:
+        newest = newest.where(_VERDICT_IS[criteria.verdict])
+    if criteria.before_id is not None:
+        newest = newest.where(callbacks.c.id < criteria.before_id)
+    return newest.order_by(callbacks.c.id.desc()).limit(most)
 
 
-def _filters(wanted: CallbackFilter) -> Conditions:
-    """What is looked for row by row: there is no index of what went well, nor of sources."""
+def _unindexed_conditions(criteria: CallbackFilter) -> Conditions:
+    """The conditions that are checked row by row: no index has `applied`, sources or accounts."""
     conditions: Conditions = []
-    if wanted.verdict is not None and (wanted.subject_id or wanted.verdict not in COUNTED):
-        conditions.append(_VERDICT_IS[wanted.verdict])
-    if wanted.source is not None:
-        conditions.append(callbacks.c.source == wanted.source)
-    if wanted.account_id is not None:
+    if criteria.verdict is not None and (criteria.subject_id or criteria.verdict not in COUNTED):
+        conditions.append(_VERDICT_IS[criteria.verdict])
+    if criteria.source is not None:
+        conditions.append(callbacks.c.source == criteria.source)
+    if criteria.account_id is not None:
         of_account = select(subjects.c.account_id).where(subjects.c.id == callbacks.c.subject_id)
-        conditions.append(of_account.scalar_subquery() == wanted.account_id)
+        conditions.append(of_account.scalar_subquery() == criteria.account_id)
     return conditions
 
 
@@ -159,7 +158,7 @@ _COUNTS = text(
 
 
 async def counts(tx: Connection) -> dict[str, int]:
-    """How many are stored of each verdict of COUNTED; MAX_COUNTED stands for that many or more."""
+    """The number of stored callbacks by each verdict of COUNTED; MAX_COUNTED means that or more."""
     return {row[0]: row[1] for row in await tx.execute(_COUNTS)}
 
 
@@ -169,34 +168,36 @@ _REMOVE = text(
 
 
 async def remove(tx: Connection, callback_id: str, verdict: Verdict) -> int | None:
-    """How many copies of it came; None, and nothing removed, if its verdict is another by now."""
+    """Delete a callback, and give its times_received; None, and nothing deleted, if it is gone or
+    its verdict is another by now."""
     found = await tx.execute(_REMOVE, {"id": callback_id, "verdict": verdict.value})
-    return next((seen for (seen,) in found), None)
+    return next((times_received for (times_received,) in found), None)
 
 
 async def set_reason(tx: Connection, callback_id: str, verdict: Verdict, reason: str) -> None:
-    """Note why a callback still has this verdict; nothing, if it has another by now."""
-    still = (
-        callbacks.c.id == callback_id,
-        _VERDICT_IS[verdict],
-        callbacks.c.reason.is_distinct_from(reason),
+    """Write why a callback has this verdict; nothing is written if it has another by now."""
+    changed = callbacks.c.reason.is_distinct_from(reason)
+    statement = update(callbacks).where(
+        callbacks.c.id == callback_id, _VERDICT_IS[verdict], changed
     )
-    await tx.execute(update(callbacks).where(*still).values(reason=reason))
+    await tx.execute(statement.values(reason=reason))
 
 
-async def rejected_ids(tx: Connection, source: str, above: str, limit: int) -> list[str]:
-    """The ids of what was rejected from a source, oldest first, after the last id seen."""
+async def rejected_ids(tx: Connection, source: str, after_id: str, limit: int) -> list[str]:
+    """The ids of a source's rejected callbacks, oldest first, that come after this id."""
     statement = (
         select(callbacks.c.id)
-        .where(_VERDICT_IS[Verdict.REJECTED], callbacks.c.source == source, callbacks.c.id > above)
+        .where(
+            _VERDICT_IS[Verdict.REJECTED], callbacks.c.source == source, callbacks.c.id > after_id
+        )
         .order_by(callbacks.c.id)
         .limit(limit)
     )
     return [row[0] for row in await tx.execute(statement)]
 
 
-# OFFSET 0 has each task looked for by itself, rather than all that nobody knew gone through. One
-# whose address named a subject that is none will not have it appear.
+# OFFSET 0 makes Postgres look up each task by the index, rather than read all unknown callbacks.
+# One whose address named a subject that does not exist is left out: it never will.
 _NOW_MATCHING_IDS = text(f"""
     WITH tasks AS MATERIALIZED (
         SELECT provider_task_id FROM subjects
@@ -212,8 +213,8 @@ _NOW_MATCHING_IDS = text(f"""
 
 
 async def now_matching_ids(tx: Connection, since: datetime, limit: int) -> list[str]:
-    """The ids of callbacks that told of nothing we knew, and whose subject has appeared since, in
-    the order of the provider's time. The cost follows the number of subjects with the provider."""
+    """The ids of `unknown` callbacks, received after `since`, whose task is now a subject's, in the
+    order of the provider's time. The cost grows with the subjects that the provider has."""
     return [row[0] for row in await tx.execute(_NOW_MATCHING_IDS, {"since": since, "limit": limit})]
 
 

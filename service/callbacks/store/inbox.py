@@ -1,4 +1,7 @@
-"""The inbox of callbacks: raw, once each, with what became of them."""
+"""SQL of the callback inbox: each callback is stored once, raw, with its verdict.
+
+Deduplication is by the unique key (source, dedup_key). What anybody can make us store is bounded.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,42 +17,48 @@ from service.kit.database.json_rows import encode_rows, from_rows
 from service.schema.base import one_of
 from service.schema.callbacks import callbacks
 
-ReportKey = tuple[str, str, datetime]  # a task, the word for how it is, and the provider's time
+ReportKey = tuple[str, str, datetime]  # the task id, its status, and the provider's time of that
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCallback:
-    """A callback with what it came to."""
+    """A callback as it is written, with what became of it."""
 
     callback: Callback
     subject_id: str | None  # the subject it is about; None if that is not known
-    verdict: Verdict
-    reason: str | None
-    times_received: int = 1  # copies that came together
+    verdict: Verdict  # what became of it
+    reason: str | None  # why it is this verdict, in words; None: the verdict says it
+    times_received: int = 1  # how many duplicates it stands for, itself included
 
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What a batch must be judged by."""
+    """What is stored already, as far as the verdicts of a batch depend on it."""
 
-    digests: Mapping[tuple[str, str], bytes]  # (source, dedup key) of what is stored → its SHA-256
-    undecided: frozenset[tuple[str, str]]  # which of these may come to something yet
-    reported: frozenset[ReportKey]  # what the subjects' callbacks have said, and was considered
-    secrets_version: int  # of the webhook secrets in force; see provider_state
-    typical_durations: (
-        Mapping[str, float] | None
-    )  # reference type → seconds that a task takes; likewise
+    digests: Mapping[tuple[str, str], bytes]  # (source, dedup_key) → SHA-256 of the stored body
+    undecided: frozenset[tuple[str, str]]  # those of these keys whose verdict is in UNDECIDED
+    reported: frozenset[ReportKey]  # what evaluated callbacks have reported of the subjects
+    secrets_version: int  # of the webhook secrets in force
+    # Seconds that a task usually takes, by reference type; None: not learnt yet.
+    typical_durations: Mapping[str, float] | None
 
 
 _CONTEXT = text(f"""
-    SELECT 'state' AS kind, CAST(NULL AS text) AS verdict, CAST(NULL AS text), CAST(NULL AS text),
-        CAST(NULL AS timestamptz), CAST(NULL AS bytea), secrets_version, typical_durations
+    -- 1. What all callbacks need.
+    SELECT 'state' AS kind, secrets_version, typical_durations, CAST(NULL AS text) AS source,
+        CAST(NULL AS text) AS dedup_key, CAST(NULL AS text) AS verdict,
+        CAST(NULL AS bytea) AS digest, CAST(NULL AS text) AS task_id,
+        CAST(NULL AS text) AS status, CAST(NULL AS timestamptz) AS provider_updated_at
     FROM provider_state WHERE id = 1
+    -- 2. What is stored under the same keys.
     UNION ALL
-    SELECT 'stored', verdict, source, dedup_key, NULL, sha256(body), NULL, NULL FROM callbacks
+    SELECT 'stored', NULL, NULL, source, dedup_key, verdict, sha256(body), NULL, NULL, NULL
+    FROM callbacks
     WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
+    -- 3. What has been reported of the subjects.
     UNION ALL
-    SELECT 'report', NULL, task_id, status, provider_updated_at, NULL, NULL, NULL FROM callbacks
+    SELECT 'report', NULL, NULL, NULL, NULL, NULL, NULL, task_id, status, provider_updated_at
+    FROM callbacks
     WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND provider_updated_at IS NOT NULL
     AND verdict IN ({one_of(EVALUATED)})
 """)  # noqa: S608 - only our own words are put in
@@ -70,11 +79,11 @@ _COLUMNS = {
     "token": "text",
     "size": "int",
 }
-# One that was here before is counted instead, and what nothing was made of is as it is found now:
-# the unique key settles the race of copies that name no subject and arrive at once. The order of
-# the keys keeps two batches of such from waiting for each other.
-# Other bytes that came at the very same moment are no copy: that is no number, and the whole is
-# refused and made again, when they are known to be others.
+# A duplicate of a stored callback is counted; an undecided one gets the verdict that it has now.
+# The unique key settles the race of duplicates that name no subject, which no lock orders; the
+# order of the keys keeps two batches from waiting for each other. Another body, under a key that
+# was not stored when the batch was applied, makes times_received NULL: the statement fails, and the
+# batch is made again with that body known.
 _COUNT_COPIES = """times_received = CASE WHEN callbacks.body = excluded.body
     THEN callbacks.times_received + excluded.times_received END"""
 _REPLACE_UNDECIDED = ", ".join(
@@ -85,7 +94,7 @@ _REPLACE_UNDECIDED = ", ".join(
 STORE = f"""
     stored AS (
         INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
-        SELECT * FROM {from_rows("callbacks_came", _COLUMNS, beside="callback_bodies")}
+        SELECT * FROM {from_rows("callback_rows", _COLUMNS, beside="callback_bodies")}
         ON CONFLICT (source, dedup_key) DO UPDATE SET {_COUNT_COPIES}, {_REPLACE_UNDECIDED}
     )
 """  # noqa: S608 - only our own column names are put in
@@ -94,35 +103,32 @@ STORE = f"""
 async def batch_context(
     tx: Connection, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
 ) -> BatchContext:
-    """What was stored under these keys and said of these subjects before. Callers hold the locks of
-    the subjects concerned, so a copy that is being stored elsewhere is committed by now."""
+    """What is stored under these pairs of source and key, and of these subjects. Callers hold the
+    locks of the subjects, so what another process stores about them is committed by now."""
     values = {
         "sources": sorted({source for source, _ in keys}),
         "keys": sorted({key for _, key in keys}),
         "subject_ids": subject_ids,
     }
-    digests: dict[tuple[str, str], bytes] = {}
-    undecided: list[tuple[str, str]] = []
-    reported: list[ReportKey] = []
-    version, durations = 0, None
-    for kind, verdict, first, second, time, digest, number, seconds in await tx.execute(
-        _CONTEXT, values
-    ):
-        if kind == "state":
-            version, durations = number, seconds
-        elif kind == "report":
-            reported.append((first, second, time))
-        else:
-            digests[first, second] = digest
-            if verdict in UNDECIDED:
-                undecided.append((first, second))
-    return BatchContext(digests, frozenset(undecided), frozenset(reported), version, durations)
+    rows = await tx.execute(_CONTEXT, values)
+    (state,) = [row for row in rows if row["kind"] == "state"]
+    stored = {(row["source"], row["dedup_key"]): row for row in rows if row["kind"] == "stored"}
+    reports = (row for row in rows if row["kind"] == "report")
+    return BatchContext(
+        digests={key: row["digest"] for key, row in stored.items()},
+        undecided=frozenset(key for key, row in stored.items() if row["verdict"] in UNDECIDED),
+        reported=frozenset(
+            (row["task_id"], row["status"], row["provider_updated_at"]) for row in reports
+        ),
+        secrets_version=state["secrets_version"],
+        typical_durations=state["typical_durations"],
+    )
 
 
 def store_parameters(callbacks: Sequence[StoredCallback]) -> dict[str, Any]:
-    """The parameters of STORE, for callbacks of different keys in the order of these."""
+    """The parameters of STORE, for callbacks that are ordered by their keys, each key once."""
     return {
-        "callbacks_came": encode_rows([_row(stored) for stored in callbacks]),
+        "callback_rows": encode_rows([_row(stored) for stored in callbacks]),
         "callback_bodies": [stored.callback.body for stored in callbacks],
     }
 
@@ -166,14 +172,15 @@ _TRIM = text("""
 
 
 async def trim(tx: Connection, verification: Verification, most: int, most_bytes: int) -> None:
-    """Let go of the oldest of what anybody can make us keep, beyond this number and size."""
+    """Delete the oldest untrusted callbacks of this verification: all but the newest `most`, which
+    have at most `most_bytes` of bodies."""
     await tx.execute(
         _TRIM, {"verification": verification.value, "most": most, "most_bytes": most_bytes}
     )
 
 
 async def prune(tx: Connection, before: datetime, limit: int) -> int:
-    """Forget the oldest beyond the retention time, a small batch at a time; how many."""
+    """Delete the oldest `limit` callbacks at most, of those received before a time; how many."""
     old = (
         select(callbacks.c.id)
         .where(callbacks.c.received_at < before)

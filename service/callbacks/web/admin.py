@@ -32,7 +32,7 @@ async def list_callbacks(request: Request) -> Response:
         subject_id=subject_id,
         source=source,
         account_id=account_id,
-        below=cursor,
+        before_id=cursor,
     )
     found, below, counts = await reverify.list_callbacks(given, wanted, limit)
     accounts = await reverify.account_names(given, found)
