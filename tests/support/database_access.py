@@ -20,8 +20,8 @@ ReadBackendPid = Callable[[Database], Awaitable[int]]
 
 
 @asynccontextmanager
-async def open_database(url: str, bounds: PoolTimeouts | None = None) -> AsyncIterator[Database]:
-    made = Database(url, bounds=bounds)
+async def open_database(url: str, timeouts: PoolTimeouts | None = None) -> AsyncIterator[Database]:
+    made = Database(url, timeouts=timeouts)
     try:
         yield made
     finally:
@@ -86,9 +86,9 @@ async def wait_until_listening(url: str) -> None:
                 await one
 
 
-async def open_all_connection_kinds(url: str, bounds: PoolTimeouts | None = None) -> None:
+async def open_all_connection_kinds(url: str, timeouts: PoolTimeouts | None = None) -> None:
     """All who open connections take this URL: transactions, the listener, the migrations."""
-    async with open_database(url, bounds) as one:
+    async with open_database(url, timeouts) as one:
         await insert_in_transaction(one, url)
         await insert_in_relaxed(one, f"{url} 2")
     await wait_until_listening(url)

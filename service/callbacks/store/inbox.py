@@ -94,7 +94,7 @@ _REPLACE_UNDECIDED = ", ".join(
 STORE = f"""
     stored AS (
         INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
-        SELECT * FROM {from_rows("callback_rows", _COLUMNS, beside="callback_bodies")}
+        SELECT * FROM {from_rows("callback_rows", _COLUMNS, bytea="callback_bodies")}
         ON CONFLICT (source, dedup_key) DO UPDATE SET {_COUNT_COPIES}, {_REPLACE_UNDECIDED}
     )
 """  # noqa: S608 - only our own column names are put in

@@ -50,7 +50,7 @@ _RECORD = text(f"""
     WITH
     -- 1 the attempts, of which those count whose lease is still the delivery's
     given AS (
-        SELECT * FROM {from_rows("attempts", _ATTEMPT_COLUMNS, beside="response_bodies")}
+        SELECT * FROM {from_rows("attempts", _ATTEMPT_COLUMNS, bytea="response_bodies")}
     ),
     recorded AS (
         UPDATE deliveries d SET

@@ -1,4 +1,4 @@
-"""How a connection to Postgres is opened: those of the pool, the listener's, the migrations'."""
+"""Opening a connection to Postgres that notices when the other side is gone."""
 
 import socket
 import time
@@ -11,16 +11,16 @@ from service.kit.errors import Unavailable
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds until the next host is tried
 
-# A firewall or NAT that forgot a connection drops what is sent over it, without a word. Probes keep
-# it from forgetting, and find out if it did; of what was sent, so much time may pass until it is
-# acknowledged. The server does the same, or sessions that nobody uses any more would fill it.
+# TCP keepalive: a firewall or NAT that forgot a connection drops what is sent over it, without a
+# word. Probes keep it from forgetting, and find out if it did. The server is told to send them too,
+# or sessions that nobody uses any more would fill it.
 IDLE_SECONDS: Final = 10  # before the first probe
-PROBE_SECONDS: Final = 5  # from one to the next
-PROBES: Final = 3
-ACKNOWLEDGE_MILLISECONDS: Final = 15_000  # milliseconds
+PROBE_SECONDS: Final = 5  # from one probe to the next
+PROBES: Final = 3  # unanswered ones, until the connection counts as lost
+ACKNOWLEDGE_MILLISECONDS: Final = 15_000  # for what was sent to be acknowledged
 _SOCKET_OPTIONS: Final = (
     ("TCP_KEEPIDLE", IDLE_SECONDS),
-    ("TCP_KEEPALIVE", IDLE_SECONDS),  # what macOS calls TCP_KEEPIDLE
+    ("TCP_KEEPALIVE", IDLE_SECONDS),  # TCP_KEEPIDLE on macOS
     ("TCP_KEEPINTVL", PROBE_SECONDS),
     ("TCP_KEEPCNT", PROBES),
     ("TCP_USER_TIMEOUT", ACKNOWLEDGE_MILLISECONDS),
@@ -35,21 +35,21 @@ _SERVER_SETTINGS: Final = {
 async def connect(
     url: str,
     *,
-    timeout: float = CONNECT_TIMEOUT,  # noqa: ASYNC109 - the driver's own, for one host
+    timeout: float = CONNECT_TIMEOUT,  # noqa: ASYNC109 - the driver's own, for each host
     command_timeout: float | None = None,
     **settings: str,
 ) -> asyncpg.Connection:
-    """A connection to the first of the URL's hosts that is as the URL wants it, with these settings
-    of the server's; both time-outs are in seconds.
+    """A connection to the first of the URL's hosts that takes one and is as the URL asks.
 
-    Unavailable, with the last host's reason as its cause, whatever it is: a server that is being
-    restarted, moved or locked refuses with a code of any class, and none of them is our fault.
+    `settings` are set for the session; both time-outs are in seconds. Whatever goes wrong raises
+    Unavailable from the last host's error: a server that is being restarted, moved or locked
+    refuses with an error of any class, and none is our fault.
     """
-    refused: Exception | None = None
+    last_error: Exception | None = None
     for host, port in parse_hosts(url):
         try:
-            # Each host by itself: the driver's time-out is for all of them together, so that a
-            # first one that says nothing would leave no time for the second.
+            # One host at a time: the driver's time-out is for all hosts together, so that a silent
+            # first one would leave no time for the second.
             return await asyncpg.connect(
                 url,
                 host=host,
@@ -57,15 +57,15 @@ async def connect(
                 timeout=timeout,
                 command_timeout=command_timeout,
                 server_settings=_SERVER_SETTINGS | settings,
-                connection_class=_KeptAliveConnection,
+                connection_class=_DriverConnection,
             )
-        except Exception as error:  # noqa: BLE001 - said on below
-            refused = error
-    raise Unavailable from refused
+        except Exception as error:  # noqa: BLE001 - raised below
+            last_error = error
+    raise Unavailable from last_error
 
 
-class _KeptAliveConnection(asyncpg.Connection):  # type: ignore[misc]
-    """Notices in seconds that nobody is there any more. Both times are of the monotonic clock, in
+class _DriverConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection with TCP keepalive. `opened_at` and `idle_since` are of the monotonic clock, in
     seconds."""
 
     __slots__ = ("idle_since", "opened_at")

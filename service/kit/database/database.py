@@ -1,4 +1,4 @@
-"""Transactions on the connections of two pools, and what their sessions have set."""
+"""A database: transactions on two connection pools, and the settings of their sessions."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,15 +9,15 @@ from service.kit.database.pool import Pool, PoolTimeouts
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
-IDLE_TIMEOUT = timedelta(seconds=60)  # a process that hangs inside a transaction lets go
-RELAXED_CONNECTIONS = 2  # connections; claims of deliveries use one at a time, look-ups of keys two
-LISTENER_CONNECTIONS = 1  # connection, where somebody follows a feed: kit/database/listen.py
-CONNECTIONS = 23  # of one process, all of these
+IDLE_TIMEOUT = timedelta(seconds=60)  # then a process that hangs in a transaction loses it
+CONNECTIONS = 23  # of one process, the next two kinds included
+RELAXED_CONNECTIONS = 2  # for Database.relaxed
+LISTENER_CONNECTIONS = 1  # for listen(), which opens it by itself
 
-# Every statement here has one good plan, row by row through an index: planning anew would cost more
-# than running it, and a plan made while a table was empty would read all of it when full. So that
-# it can use a partial index, a statement names the states it seeks, and has no parameter for them;
-# and where it joins, it says of each large table by itself which rows are sought.
+# Every statement has one good plan, row by row through an index: to plan anew would cost more than
+# to run it, and a plan made while a table was empty would scan all of it when full. So that a
+# partial index serves it, a statement spells out the states it seeks, without a parameter for them;
+# and a join says of each large table by itself which rows are sought.
 PLANNER_SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -43,39 +43,39 @@ SESSION_SETTINGS = {
 class Database:
     """Connections to one Postgres, `connections` at most, and transactions on them.
 
-    All raise Unavailable, if Postgres cannot be reached or is overburdened: then nothing is known
-    to have happened, and every step here is safe to run again. Errors that do not come from
-    Postgres, or the way to it, stay what they are.
+    Each method raises Unavailable if Postgres cannot be reached or is overloaded: then it is not
+    known whether anything happened, and the caller may do the same again.
     """
 
     def __init__(
-        self, url: str, connections: int = CONNECTIONS, bounds: PoolTimeouts | None = None
+        self, url: str, connections: int = CONNECTIONS, timeouts: PoolTimeouts | None = None
     ) -> None:
-        bounds = bounds or PoolTimeouts()
+        timeouts = timeouts or PoolTimeouts()
         self._pool = Pool(
             url,
             connections - RELAXED_CONNECTIONS - LISTENER_CONNECTIONS,
-            bounds,
+            timeouts,
             **SESSION_SETTINGS,
         )
         relaxed = {**SESSION_SETTINGS, "synchronous_commit": "off"}
-        self._relaxed = Pool(url, RELAXED_CONNECTIONS, bounds, **relaxed)
+        self._relaxed = Pool(url, RELAXED_CONNECTIONS, timeouts, **relaxed)
 
     @asynccontextmanager
     async def transaction(self, *, commit: bool = True) -> AsyncIterator[Connection]:
-        """One transaction: committed at the end, rolled back on any error. Without `commit` it is
-        rolled back at the end too, and shows whether it could be made."""
+        """A connection inside one transaction: committed at the end, rolled back on any error. If
+        `commit` is false it is rolled back at the end too: a trial."""
         async with self._pool.connection() as tx, tx.transaction(commit=commit):
             yield tx
 
     def autocommit(self) -> AbstractAsyncContextManager[Connection]:
-        """For a single statement: it is its own transaction, which saves two trips."""
+        """A connection on which each statement is its own transaction: saves a single one two round
+        trips."""
         return self._pool.connection()
 
     def relaxed(self) -> AbstractAsyncContextManager[Connection]:
-        """For statements that are transactions of their own and do not wait for the disk: what they
-        do may be lost in a crash of Postgres without harm, as a claim whose work is done at least
-        once."""
+        """A connection on which each statement is its own transaction, and no commit waits for disk
+        (synchronous_commit is off). For what a crash of Postgres may lose without harm, such as a
+        claim under a lease."""
         return self._relaxed.connection()
 
     async def close(self) -> None:

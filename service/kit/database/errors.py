@@ -12,33 +12,30 @@ from service.kit.errors import TABLES_MISSING, Unavailable
 
 DRIVER_ERRORS: Final = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
-    OSError,  # and with it TimeoutError
+    OSError,  # which TimeoutError is too
 )
-CONNECTION_ERRORS: Final = (
-    OSError,
-    asyncpg.InternalClientError,
-)  # cut off in the midst of something
-# Postgres error codes and classes that say "not now": connection, log-in, no such database (yet),
-# resources, operator, system, lock time-out, deadlock, a session ended for idling, a plan that a
-# migration has made invalid, tables that `callsheet migrate` is still to make, and a server that
-# only reads.
-READ_ONLY: Final = "25006"
-UNDEFINED_TABLE: Final = "42P01"
+CONNECTION_ERRORS: Final = (OSError, asyncpg.InternalClientError)  # cut off while in use
+READ_ONLY: Final = "25006"  # read_only_sql_transaction: this server is a standby now
+UNDEFINED_TABLE: Final = "42P01"  # the migrations are still to be run
+# SQLSTATEs of Postgres, and classes of them, that say "not now".
 TRANSIENT: Final = (
-    *("08", "28", "3D000", "53", "57", "58"),
-    *("55P03", "40001", "40P01", "25P03", "0A000", UNDEFINED_TABLE, READ_ONLY),
+    *("08", "28", "3D000"),  # connection, log-in, no such database (yet)
+    *("53", "57", "58"),  # resources, operator's intervention, system
+    *("55P03", "40001", "40P01", "25P03"),  # lock time-out, serialization, deadlock, idling
+    *("0A000", UNDEFINED_TABLE, READ_ONLY),  # a plan that a migration has made invalid
 )
 
 
 @contextmanager
 def translate_errors(driver: asyncpg.Connection) -> Iterator[None]:
-    """Unavailable in place of what this session raises and what passes."""
+    """Raise Unavailable in place of an error of this connection that is transient; a connection
+    that can be of no more use is ended."""
     try:
         yield
     except DRIVER_ERRORS as error:
         state = _sqlstate(error)
         if isinstance(error, CONNECTION_ERRORS) or state == READ_ONLY:
-            driver.terminate()  # it would stay so when all others are well again
+            driver.terminate()  # it would stay broken when Postgres is well again
         if driver.is_closed() or state.startswith(TRANSIENT):
             raise as_unavailable(error) from error
         raise
@@ -46,7 +43,7 @@ def translate_errors(driver: asyncpg.Connection) -> Iterator[None]:
 
 @contextmanager
 def translate_connect_errors() -> Iterator[None]:
-    """Unavailable in place of whatever goes wrong while a connection is had."""
+    """Raise Unavailable in place of whatever goes wrong while a connection is opened."""
     try:
         yield
     except DRIVER_ERRORS as error:
@@ -54,12 +51,12 @@ def translate_connect_errors() -> Iterator[None]:
 
 
 def is_transient(error: object) -> bool:
-    """Whether this is an error of the driver's that will be got over."""
+    """Whether this is an error of the driver's that will go away by itself."""
     return isinstance(error, CONNECTION_ERRORS) or _sqlstate(error).startswith(TRANSIENT)
 
 
 def as_unavailable(error: object) -> Unavailable:
-    """What to raise in place of an error that passes."""
+    """The Unavailable to raise in place of a transient error."""
     return Unavailable(TABLES_MISSING if _sqlstate(error) == UNDEFINED_TABLE else None)
 
 
@@ -68,17 +65,18 @@ def _sqlstate(error: object) -> str:
 
 
 def failure_reason(error: Unavailable, url: str) -> str:
-    """One line: the server's or the system's own words behind the error, and which server and
-    database it is about; of `url`, where that is, nothing else is shown."""
+    """Why Postgres at `url` could not be used, in one line for whoever runs a command: which
+    servers and database, and the message of the server or the system. Nothing else of the URL is
+    shown."""
     cause = _driver_cause(error)
     if cause is None or str(error) == TABLES_MISSING:
         return str(error)
-    words = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    return f"Postgres at {_server_and_database(url)}: {words}"
+    message = str(cause).strip().partition("\n")[0] or type(cause).__name__
+    return f"Postgres at {_server_and_database(url)}: {message}"
 
 
 def _driver_cause(error: Unavailable) -> BaseException | None:
-    """The driver's error, or the system's, from which this one was raised."""
+    """The error of the driver or the system from which this one was raised; None without one."""
     cause = error.__cause__
     while isinstance(cause, Exception) and not isinstance(cause, DRIVER_ERRORS):
         if cause.__cause__ is None:
@@ -88,9 +86,9 @@ def _driver_cause(error: Unavailable) -> BaseException | None:
 
 
 def _server_and_database(url: str) -> str:
-    places = [_address(host, port) for host, port in parse_hosts(url)]
+    servers = [_address(host, port) for host, port in parse_hosts(url)]
     name = unquote(urlsplit(url).path.strip("/"))
-    return ", ".join([*places, *([f"database {name}"] if name else [])])
+    return ", ".join([*servers, *([f"database {name}"] if name else [])])
 
 
 def _address(host: str | None, port: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Many rows as one parameter: JSON, which costs either side less than an array for each column."""
+"""Many rows as one parameter of a statement: JSON, cheaper than an array for each column."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,18 +7,21 @@ import orjson
 
 
 def encode_rows(values: Sequence[Mapping[str, Any]]) -> str:
-    """The parameter of `from_rows`."""
+    """The value of a parameter that `from_rows` reads: a JSON array of objects."""
     return orjson.dumps(values).decode()
 
 
-def from_rows(name: str, columns: Mapping[str, str], beside: str = "") -> str:
-    """What to select from: the rows in the parameter `name`, with these columns and their types,
-    in their order. `beside` is a parameter of one bytea for each row, which JSON would blow up."""
+def from_rows(name: str, columns: Mapping[str, str], bytea: str = "") -> str:
+    """A FROM item, called `name`, of the rows in the parameter `name`, with these columns in their
+    order, each with its type.
+
+    `bytea` names a second parameter, an array of one bytea a row, which JSON would blow up: it is
+    the last column, called bytes.
+    """
     typed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    found = f"json_to_recordset(CAST(CAST(:{name} AS text) AS json))"
-    if not beside:
-        return f"{found} AS {name} ({typed})"
+    recordset = f"json_to_recordset(CAST(CAST(:{name} AS text) AS json))"
+    if not bytea:
+        return f"{recordset} AS {name} ({typed})"
     names = ", ".join([*columns, "bytes"])
-    return (
-        f"ROWS FROM ({found} AS ({typed}), unnest(CAST(:{beside} AS bytea[]))) AS {name} ({names})"
-    )
+    arrays = f"unnest(CAST(:{bytea} AS bytea[]))"
+    return f"ROWS FROM ({recordset} AS ({typed}), {arrays}) AS {name} ({names})"

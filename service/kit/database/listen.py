@@ -1,4 +1,4 @@
-"""What Postgres notifies us of, on a connection of its own."""
+"""LISTEN: the notifications (NOTIFY) of one channel, on a connection of its own."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,18 +9,21 @@ from service.kit.database.connect import connect
 from service.kit.database.errors import DRIVER_ERRORS
 from service.kit.errors import Unavailable
 
-APPLICATION_NAME = "callsheet listening"  # the session's application_name
-CHECK_INTERVAL = 30.0  # seconds between looks whether the connection still lives
-CHECK_TIMEOUT = 5.0  # seconds for the answer to such a look, and for the good-bye
+APPLICATION_NAME = "callsheet listening"  # of the session, as pg_stat_activity shows it
+CHECK_INTERVAL = 30.0  # seconds between checks whether the connection still lives
+CHECK_TIMEOUT = 5.0  # seconds for the answer to a check, and for closing
 
 
-async def listen(url: str, channel: str, heard: Callable[[str], None]) -> None:
-    """Call `heard` with the payload of each notice, until the connection is lost; with an empty one
-    as soon as it listens, as what came before is not known. Unavailable once it is lost."""
+async def listen(url: str, channel: str, on_notification: Callable[[str], None]) -> None:
+    """Call `on_notification` with the payload of each notification until the connection is lost,
+    then raise Unavailable.
+
+    It is called with "" as soon as it listens: what was sent before then is not known.
+    """
     connection = await connect(url, application_name=APPLICATION_NAME)
     try:
         try:
-            await _listen(connection, channel, heard)
+            await _listen(connection, channel, on_notification)
         finally:
             await connection.close(timeout=CHECK_TIMEOUT)
     except DRIVER_ERRORS as error:
@@ -29,12 +32,12 @@ async def listen(url: str, channel: str, heard: Callable[[str], None]) -> None:
 
 
 async def _listen(
-    connection: asyncpg.Connection, channel: str, heard: Callable[[str], None]
+    connection: asyncpg.Connection, channel: str, on_notification: Callable[[str], None]
 ) -> None:
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _: ended.set())
-    await connection.add_listener(channel, lambda *notice: heard(notice[-1]))
-    heard("")
+    await connection.add_listener(channel, lambda *arguments: on_notification(arguments[-1]))
+    on_notification("")
     while not ended.is_set():
         try:
             await asyncio.wait_for(ended.wait(), CHECK_INTERVAL)

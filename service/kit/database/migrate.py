@@ -1,4 +1,4 @@
-"""Bringing the tables up to date; any number of processes may try at once."""
+"""Migrations of the database by alembic; any number of processes may run them at once."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ FOLDER = INSIDE if INSIDE.is_dir() else BESIDE
 
 
 def alembic_config(url: str) -> Config:
-    """alembic's configuration, without a file of its own."""
-    made = Config()
-    made.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    made.attributes["url"] = url
-    return made
+    """alembic's configuration for this database, without an alembic.ini."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["url"] = url
+    return config
 
 
 def migrate(url: str) -> str | None:
-    """Apply whatever this database has not seen yet; the revision that it has then. Unavailable if
-    it is away or a table busy."""
-    made = alembic_config(url)
-    command.upgrade(made, "head")
-    return ScriptDirectory.from_config(made).get_current_head()
+    """Apply the migrations that this database does not have yet, and return its revision then.
+    Unavailable if it cannot be reached, or a table is locked for too long."""
+    config = alembic_config(url)
+    command.upgrade(config, "head")
+    return ScriptDirectory.from_config(config).get_current_head()

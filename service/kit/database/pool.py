@@ -1,4 +1,4 @@
-"""The pool: which connections stay in it, and who has the next."""
+"""A connection pool: which connections stay open, and who has the next one."""
 
 import asyncio
 import time
@@ -20,52 +20,52 @@ COMMAND_TIMEOUT: Final = 45.0  # seconds; Postgres itself should have given up b
 
 @dataclass(frozen=True, slots=True)
 class PoolTimeouts:
-    """What connections may cost, in seconds."""
+    """The time-outs of a pool, in seconds."""
 
-    acquire: float = 10.0  # for one that is free, before a request is told to come back
+    acquire: float = 10.0  # to get a connection
     connect: float = CONNECT_TIMEOUT  # to open one, at each host
-    check_after: float = 5.0  # of idling: then it is asked whether it still lives
-    check: float = 2.0  # for the answer to that, and for the good-bye
-    max_age: float = 1800.0  # until it is replaced
+    check_after: float = 5.0  # an idle connection is checked before it is used again
+    check: float = 2.0  # for the answer to a check, and for closing
+    max_age: float = 1800.0  # then a connection is replaced
 
 
 class Pool:
-    """At most `size` connections, with these settings of the server's, had in the order in which
-    they are asked for."""
+    """At most `size` connections, whose sessions have these settings. Who waits for one gets it in
+    the order of asking."""
 
-    def __init__(self, url: str, size: int, bounds: PoolTimeouts, **settings: str) -> None:
-        self._bounds = bounds
+    def __init__(self, url: str, size: int, timeouts: PoolTimeouts, **settings: str) -> None:
+        self._timeouts = timeouts
         self._connect = partial(
-            connect, url, timeout=bounds.connect, command_timeout=COMMAND_TIMEOUT, **settings
+            connect, url, timeout=timeouts.connect, command_timeout=COMMAND_TIMEOUT, **settings
         )
-        self._turns = asyncio.Semaphore(size)
-        self._idle: list[asyncpg.Connection] = []  # last in, first out: few stay warm
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[asyncpg.Connection] = []  # last in, first out: so few stay in use
         self._closed = False
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for the caller alone. Unavailable, if none is had in time."""
+        """A connection for the caller alone; Unavailable if there is none in time."""
         async with AsyncExitStack() as stack:
             with translate_connect_errors():
-                async with asyncio.timeout(self._bounds.acquire):
-                    await stack.enter_async_context(self._turns)
-                driver = await self._take()
+                async with asyncio.timeout(self._timeouts.acquire):
+                    await stack.enter_async_context(self._slots)
+                driver = await self._idle_or_new()
             try:
                 yield Connection(driver)
             finally:
                 self._put_back(driver)
 
     async def close(self) -> None:
-        """End all connections; one that is in use, when it is put back."""
+        """Close all connections; one that is in use is ended when it is put back."""
         self._closed = True
         while self._idle:
-            with suppress(*DRIVER_ERRORS):  # then it is ended without a good-bye
-                await self._idle.pop().close(timeout=self._bounds.check)
+            with suppress(*DRIVER_ERRORS):  # then it is ended without a message
+                await self._idle.pop().close(timeout=self._timeouts.check)
 
-    async def _take(self) -> asyncpg.Connection:
+    async def _idle_or_new(self) -> asyncpg.Connection:
         if self._idle:
             driver = self._idle.pop()
-            if await self._lives(driver):
+            if await self._is_usable(driver):
                 return driver
         driver = await self._connect()
         for kind in ("json", "jsonb"):
@@ -77,14 +77,14 @@ class Pool:
             )
         return driver
 
-    async def _lives(self, driver: asyncpg.Connection) -> bool:
-        """Whether one that was idle may be used again; else it is ended."""
+    async def _is_usable(self, driver: asyncpg.Connection) -> bool:
+        """Whether an idle connection may be used again; else it is ended."""
         now = time.monotonic()
         try:
-            if now - driver.opened_at >= self._bounds.max_age:
-                await driver.close(timeout=self._bounds.check)
-            elif now - driver.idle_since >= self._bounds.check_after:
-                await driver.execute("SELECT 1", timeout=self._bounds.check)
+            if now - driver.opened_at >= self._timeouts.max_age:
+                await driver.close(timeout=self._timeouts.check)
+            elif now - driver.idle_since >= self._timeouts.check_after:
+                await driver.execute("SELECT 1", timeout=self._timeouts.check)
         except BaseException as error:
             driver.terminate()
             if not isinstance(error, DRIVER_ERRORS):

@@ -1,5 +1,6 @@
-"""Where Postgres is, as libpq and the driver read it: one host or several, or a socket's folder
-(PostgreSQL's documentation, "Connection URIs"). What the driver would misread is refused.
+"""Database URLs as libpq reads them: one host or several, or the folder of a socket.
+
+PostgreSQL's documentation, "Connection URIs". What the driver would misread is refused.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from service.kit.setting_parsers import PERCENT_ENCODING_RULE, scheme_rule
 
 SCHEMES: Final = ("postgresql", "postgres")
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# The service writes: with the others of libpq's it could be led to a standby, and do nothing.
+# Other values that libpq knows could lead to a standby, which takes no writes.
 SESSION_ATTRIBUTES: Final = ("any", "primary", "read-write")
-# Parameters of libpq that the driver does not know: it would hand them on to the server as settings
-# of its own, and the server would refuse every connection.
+# Parameters of libpq that the driver does not know: it would pass them on to the server as its
+# settings, and the server would refuse every connection.
 UNSUPPORTED_PARAMETERS: Final = frozenset(
     {
         *("channel_binding", "client_encoding", "connect_timeout", "fallback_application_name"),
@@ -25,11 +26,12 @@ UNSUPPORTED_PARAMETERS: Final = frozenset(
     }
 )
 
-Host = tuple[str | None, int | None]
+Host = tuple[str | None, int | None]  # host and port; None: the driver's default
 
 
 def parse_database_url(value: str) -> str:
-    """The URL as it was given; a ValueError says what it must be, and nothing of what it was."""
+    """The URL as it was given, without slashes at its end. A ValueError says what it must be, and
+    nothing of what it was."""
     try:
         scheme, authority, _, _, fragment = urlsplit(value)
     except ValueError:
@@ -44,22 +46,23 @@ def parse_database_url(value: str) -> str:
 
 
 def parse_hosts(url: str) -> Sequence[Host]:
-    """Host and port of each server, in the order in which they are to be tried. A host that begins
-    with a slash is the folder of a socket; None is whatever the driver's default is. ValueError, if
-    they cannot be read."""
+    """Host and port of each server, in the order in which to try them; ValueError if they cannot be
+    read. A host that begins with a slash is the folder of a socket."""
     parameters = _query_parameters(url)
     authority = urlsplit(url).netloc.rpartition("@")[2]
-    named = authority or parameters.get("host", "")
+    hosts = authority or parameters.get("host", "")
     ports: list[int | None] = [
         _parse_port(port) for port in parameters.get("port", "").split(",") if port
     ]
-    if not named:
+    if not hosts:
         return [(None, None)]
-    found = [_parse_host(item, encoded=bool(authority)) for item in named.split(",")]
-    if len(ports) not in {0, 1, len(found)}:
+    servers = [_parse_host(item, encoded=bool(authority)) for item in hosts.split(",")]
+    if len(ports) not in {0, 1, len(servers)}:
         raise ValueError("must have one port for all hosts, or one for each")
-    for_all = ports if len(ports) > 1 else (ports or [None]) * len(found)
-    return [(host, port or default) for (host, port), default in zip(found, for_all, strict=True)]
+    defaults = ports if len(ports) > 1 else (ports or [None]) * len(servers)
+    return [
+        (host, port or default) for (host, port), default in zip(servers, defaults, strict=True)
+    ]
 
 
 def _parse_host(item: str, *, encoded: bool) -> Host:
@@ -79,7 +82,7 @@ def _parse_port(text: str) -> int:
 
 
 def _query_parameters(url: str) -> dict[str, str]:
-    """What follows the question mark; of a name that comes twice the last value, as the driver."""
+    """The query parameters; of a name that comes twice the last value, as the driver takes it."""
     query = urlsplit(url).query
     try:
         found = parse_qs(query, strict_parsing=True) if query else {}

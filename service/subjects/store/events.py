@@ -42,7 +42,7 @@ WANTS_EVENT = """
 WRITE_EVENTS = f"""
     -- 1 the events, as they were given
     new AS (
-        SELECT * FROM {from_rows("new_events", _COLUMNS, beside="event_bodies")}
+        SELECT * FROM {from_rows("new_events", _COLUMNS, bytea="event_bodies")}
     ),
     -- 2 each is written; the feed has it after the one before of its subject: see feed.py
     written AS (
