@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.kit.crypto.key_formats import format_whsec
-from service.local.environment import without_settings
+from service.local.environment import environment_without_settings
 from service.local.ports import HOST, free_port
 from service.resources import Resources
 from tests.support.api import Api
@@ -31,7 +31,7 @@ async def run(
         subprocess.run,
         [sys.executable, "-m", "service", *arguments],
         cwd=ROOT,
-        env=without_settings() | environ,
+        env=environment_without_settings() | environ,
         input=given,
         capture_output=True,
         text=True,
@@ -246,7 +246,7 @@ async def test_a_worker_without_tables_warns_and_shows_no_traceback(
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "service", "worker"),
             cwd=ROOT,
-            env=without_settings() | environ | {"CALLSHEET_DATABASE_URL": empty},
+            env=environment_without_settings() | environ | {"CALLSHEET_DATABASE_URL": empty},
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr is not None
@@ -266,7 +266,7 @@ async def test_a_process_runs_until_it_is_told_to_end_and_logs_an_object_a_line(
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", command),
         cwd=ROOT,
-        env=without_settings() | environ | {"CALLSHEET_PORT": str(free_port())},
+        env=environment_without_settings() | environ | {"CALLSHEET_PORT": str(free_port())},
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None

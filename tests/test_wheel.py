@@ -12,7 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from service.kit.database.migrate import alembic_config
-from service.local.environment import without_settings
+from service.local.environment import environment_without_settings
 from service.local.server import Server
 from tests.conftest import database, execute
 
@@ -80,7 +80,9 @@ async def test_what_the_wheel_installs_can_migrate(
 
 def run(command: Sequence[str], folder: Path, environ: dict[str, str] | None = None) -> None:
     """A command, to its end, without our settings and what another make says."""
-    ours = {name: text for name, text in without_settings().items() if name not in OF_MAKE}
+    ours = {
+        name: text for name, text in environment_without_settings().items() if name not in OF_MAKE
+    }
     done = subprocess.run(  # noqa: S603
         command,
         cwd=folder,

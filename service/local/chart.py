@@ -10,19 +10,19 @@ BEGIN = "<!-- lifecycle: drawn by `python -m service.local.chart` -->"
 END = "<!-- end of lifecycle -->"
 
 
-def chart() -> str:
+def lifecycle_chart() -> str:
     """A mermaid diagram of the moves, and the whole table."""
-    return f"{_diagram()}\n\n{_table()}"
+    return f"{_state_diagram()}\n\n{_state_table()}"
 
 
-def placed(text: str) -> str:
+def with_chart(text: str) -> str:
     """`text` with the chart between its two marks; ValueError if they are not there."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{chart()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{lifecycle_chart()}\n{END}{after}"
 
 
-def _diagram() -> str:
+def _state_diagram() -> str:
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued"]
     for state, row in TABLE.items():
         moves: dict[State, list[str]] = {}
@@ -36,7 +36,7 @@ def _diagram() -> str:
     return "\n".join([*lines, "```"])
 
 
-def _table() -> str:
+def _state_table() -> str:
     lines = [
         f"| state \\ signal | {' | '.join(Signal)} |",
         f"|---|{'---|' * len(Signal)}",
@@ -51,4 +51,4 @@ def _table() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(placed(README.read_text()))
+    README.write_text(with_chart(README.read_text()))

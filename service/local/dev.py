@@ -12,34 +12,34 @@ from typing import TextIO
 
 from service.local.errors import LocalError
 from service.local.example import write_example
-from service.local.folders import kept, write_private
-from service.local.looking import status_of
+from service.local.folders import read_or_create, write_private
 from service.local.ports import free_port, is_free
 from service.local.processes import Child
 from service.local.stack import Stack, stack
+from service.local.waiting import http_status
 from service.settings import unknown_variables
 
 ACCOUNT = "development"
-LOOK = 0.3  # seconds between looks at the children
-PAUSE = 2.0  # seconds before a child that ended is started again
+CHECK_INTERVAL = 0.3  # seconds between looks at the children
+RESTART_DELAY = 2.0  # seconds before a child that ended is started again
 
 
 def run(folder: Path, port: int) -> int:
     """Until Ctrl-C or SIGTERM, which is success (0); 1 when it cannot run. Prints what to do."""
     for name, nearest in unknown_variables(os.environ).items():
         near = f"; did you mean {nearest}?" if nearest else ""
-        _say(f"callsheet dev: {name} is no setting{near}", sys.stderr)
+        _print(f"callsheet dev: {name} is no setting{near}", sys.stderr)
     try:
         with stack(folder, settings(port, os.environ)) as running:
-            _say(_greeting(running, port))
+            _print(_greeting(running, port))
             while True:
-                _look_after(running)
-                time.sleep(LOOK)
+                _restart_ended(running)
+                time.sleep(CHECK_INTERVAL)
     except (KeyboardInterrupt, SystemExit):
-        _say("\nstopped")
+        _print("\nstopped")
         return 0
     except LocalError as error:
-        _say(f"callsheet dev: {error}", sys.stderr)
+        _print(f"callsheet dev: {error}", sys.stderr)
         return 1
 
 
@@ -68,7 +68,7 @@ def _greeting(running: Stack, port: int) -> str:
         f"  curl -sS {url}/v1/subjects -H 'Authorization: Bearer {key}'",
         "",
         "Other commands:",
-        f"  set -a; . {env}; set +a; {_command()} keys list",
+        f"  set -a; . {env}; set +a; {_callsheet_command()} keys list",
         "",
         "Ctrl-C stops it; the data is kept.",
     ]
@@ -88,7 +88,7 @@ def write_env(running: Stack) -> Path:
     return path
 
 
-def _command() -> str:
+def _callsheet_command() -> str:
     """`callsheet` as a shell finds it: beside this Python, where it is installed there."""
     beside = Path(sys.executable).with_name("callsheet")
     return shlex.quote(str(beside)) if beside.exists() else "callsheet"
@@ -97,18 +97,18 @@ def _command() -> str:
 def development_key(running: Stack) -> str:
     """A key kept in the data folder; a new one if the service does not know it (any more)."""
     file = running.folder / "development-key"
-    key = kept(file, lambda: running.make_key(ACCOUNT))
-    if status_of(f"{running.base_url}/v1/subjects?limit=1", key) == HTTPStatus.UNAUTHORIZED:
+    key = read_or_create(file, lambda: running.make_key(ACCOUNT))
+    if http_status(f"{running.base_url}/v1/subjects?limit=1", key) == HTTPStatus.UNAUTHORIZED:
         file.unlink()
-        key = kept(file, lambda: running.make_key(ACCOUNT))
+        key = read_or_create(file, lambda: running.make_key(ACCOUNT))
     return key
 
 
-def _look_after(running: Stack) -> None:
+def _restart_ended(running: Stack) -> None:
     for child in running.supervisor.ended():
-        _say(child.with_tail(child.ending()))
-        _say(f"{child.command.name} is started again in {PAUSE:g} s")
-        time.sleep(PAUSE)
+        _print(child.with_tail(child.ending()))
+        _print(f"{child.command.name} is started again in {RESTART_DELAY:g} s")
+        time.sleep(RESTART_DELAY)
         _restart(child)
 
 
@@ -116,12 +116,12 @@ def _restart(child: Child) -> None:
     try:
         child.restart()
     except LocalError as error:
-        _say(str(error))
+        _print(str(error))
     else:
-        _say(f"{child.command.name} is up again")
+        _print(f"{child.command.name} is up again")
 
 
-def _say(text: str, where: TextIO | None = None) -> None:
+def _print(text: str, where: TextIO | None = None) -> None:
     with suppress(OSError):  # the terminal may be closed: SIGHUP
         (where or sys.stdout).write(f"{text}\n")
         (where or sys.stdout).flush()

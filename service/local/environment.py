@@ -3,15 +3,15 @@
 import os
 
 # Where an interpreter finds its own libraries, if it was not built for the place it is in.
-LIBRARIES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
-def bare() -> dict[str, str]:
+def minimal_environment() -> dict[str, str]:
     """For database servers: nothing that would change what they do (PG…, LC_…, TZ)."""
-    libraries = {name: os.environ[name] for name in LIBRARIES if name in os.environ}
+    libraries = {name: os.environ[name] for name in LIBRARY_PATHS if name in os.environ}
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **libraries}
 
 
-def without_settings() -> dict[str, str]:
+def environment_without_settings() -> dict[str, str]:
     """For our own programs: all but the service's settings, which are given to them one by one."""
     return {name: text for name, text in os.environ.items() if not name.startswith("CALLSHEET_")}

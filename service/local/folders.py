@@ -13,7 +13,7 @@ from pathlib import Path
 from service.local.errors import LocalError
 from service.local.users import is_root
 
-LASTING = Path("/var/tmp")  # noqa: S108 kept over restarts of the machine; made safe in `outside`
+PERSISTENT_TMP = Path("/var/tmp")  # noqa: S108 kept over restarts of the machine; made safe in `outside`
 
 
 def make_folder(path: Path) -> Path:
@@ -41,12 +41,12 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 @contextmanager
-def only_user(folder: Path) -> Iterator[None]:
+def exclusive_use(folder: Path) -> Iterator[None]:
     """Nobody else works in the folder meanwhile. The lock goes with the process, kill -9 included;
     LocalError if someone has it.
     """
     try:
-        lock = os.fdopen(_private(folder / ".lock", os.O_RDWR | os.O_CREAT), "r+")
+        lock = os.fdopen(_open_private(folder / ".lock", os.O_RDWR | os.O_CREAT), "r+")
     except OSError as error:
         msg = f"{folder} cannot be used: {error.strerror}"
         raise LocalError(msg) from None
@@ -62,7 +62,7 @@ def only_user(folder: Path) -> Iterator[None]:
         yield
 
 
-def kept(path: Path, make: Callable[[], str]) -> str:
+def read_or_create(path: Path, make: Callable[[], str]) -> str:
     """The text in the file; made, and kept for its owner alone, if there is none."""
     with suppress(FileNotFoundError):
         return path.read_text()
@@ -75,23 +75,23 @@ def write_private(path: Path, text: str) -> None:
     """The file holds the text, whole or not at all, and only its owner can read it."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
-    with os.fdopen(_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
+    with os.fdopen(_open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
         file.write(text)
     new.replace(path)
 
 
-def outside(*, make: bool) -> Iterator[Path]:
+def fallback_folders(*, make: bool) -> Iterator[Path]:
     """Root's own folders that every user can pass through, but neither look into nor write to.
 
     They stand in folders where anyone may make one of that name first: such a one is not used.
     """
-    bases = dict.fromkeys((LASTING.resolve(), Path(tempfile.gettempdir()).resolve()))
+    bases = dict.fromkeys((PERSISTENT_TMP.resolve(), Path(tempfile.gettempdir()).resolve()))
     for path in (base / f"callsheet-{os.geteuid()}" for base in bases):
-        if _is_ours(path, make=make):
+        if _is_own(path, make=make):
             yield path
 
 
-def _is_ours(path: Path, *, make: bool) -> bool:
+def _is_own(path: Path, *, make: bool) -> bool:
     try:
         if make:
             path.mkdir(mode=0o700, exist_ok=True)
@@ -109,5 +109,5 @@ def digest(*texts: object) -> str:
     return sha256("\0".join(map(str, texts)).encode()).hexdigest()[:16]
 
 
-def _private(path: Path, flags: int) -> int:
+def _open_private(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)

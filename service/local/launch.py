@@ -21,7 +21,7 @@ def change_user(uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
-def end_with(parent: int, number: int) -> None:
+def end_with_parent(parent: int, number: int) -> None:
     """Ask for the signal. A parent that was gone before we asked is noticed, too."""
     if sys.platform != "linux":
         return
@@ -36,7 +36,7 @@ def main(parent: str, number: str, user: str, *command: str) -> None:
     if user != "-":
         uid, _, gid = user.partition(":")
         change_user(int(uid), int(gid))
-    end_with(int(parent), int(number))  # after the change of user, which would clear it
+    end_with_parent(int(parent), int(number))  # after the change of user, which would clear it
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec hands that on
     os.execvp(command[0], command)  # noqa: S606
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from service.local.environment import bare
+from service.local.environment import minimal_environment
 from service.local.errors import LocalError
 from service.local.folders import make_folder
 from service.local.ports import HOST, free_port
@@ -36,7 +36,7 @@ def start_nats(supervisor: Supervisor, folder: Path, options: Sequence[str] = ()
             *(str(find_binary()), "--jetstream", "--addr", HOST, "--port", str(port)),
             *("--store_dir", str(folder), *options),
         ],
-        env=bare(),
+        env=minimal_environment(),
         folder=folder,
         ready=lambda _pid: _answers(port),
     )

@@ -9,7 +9,7 @@ HOST = "127.0.0.1"
 # those could take a server's port while the server is being restarted on it.
 RANGE = range(20_000, 32_000)
 
-_given: set[int] = set()
+_handed_out: set[int] = set()
 
 
 def is_free(port: int) -> bool:
@@ -27,6 +27,6 @@ def free_port() -> int:
     """A port nobody listens on; the same one is not given twice by one process."""
     while True:
         port = secrets.choice(RANGE)
-        if port not in _given and is_free(port):
-            _given.add(port)
+        if port not in _handed_out and is_free(port):
+            _handed_out.add(port)
             return port

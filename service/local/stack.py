@@ -13,17 +13,17 @@ from pathlib import Path
 
 import service
 from service.kit.crypto.key_formats import format_whsec
-from service.local.environment import without_settings
+from service.local.environment import environment_without_settings
 from service.local.errors import LocalError
-from service.local.folders import kept, make_folder, only_user
-from service.local.looking import status_of
+from service.local.folders import exclusive_use, make_folder, read_or_create
 from service.local.ports import HOST, free_port
 from service.local.postgres import start_postgres
 from service.local.processes import Child, Command, Supervisor, supervised
 from service.local.valkey import start_valkey
+from service.local.waiting import http_status
 
-PATIENCE = 60.0  # seconds until a process is ready, or a command done
-KEY_BYTES = 32  # of SECRET_KEY; as much for the other secrets
+TIMEOUT = 60.0  # seconds until a process is ready, or a command done
+SECRET_BYTES = 32  # of SECRET_KEY; as much for the other secrets
 
 PROGRAM = (sys.executable, "-P", "-m", "service")
 
@@ -61,8 +61,8 @@ class Stack:
             argv=[*PROGRAM, *arguments],
             env={**self.env, **(settings or {})},
             folder=self.folder,
-            ready=lambda _pid: ready is None or status_of(ready) == HTTPStatus.OK,
-            patience=PATIENCE,
+            ready=lambda _pid: ready is None or http_status(ready) == HTTPStatus.OK,
+            patience=TIMEOUT,
         )
         return self.supervisor.add(command)
 
@@ -77,10 +77,10 @@ class Stack:
                 capture_output=True,
                 check=True,
                 text=True,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
             )
         except subprocess.TimeoutExpired:
-            msg = f"callsheet {arguments[0]} was not done after {PATIENCE:g} s"
+            msg = f"callsheet {arguments[0]} was not done after {TIMEOUT:g} s"
             raise LocalError(msg) from None
         except subprocess.CalledProcessError as error:
             said = error.stderr.strip()
@@ -112,12 +112,14 @@ def stack(
     """
     folder = make_folder(folder)
     given = dict(settings or {})
-    with only_user(folder), supervised(folder / "logs") as supervisor:
+    with exclusive_use(folder), supervised(folder / "logs") as supervisor:
         base_url = _url(int(given.get("CALLSHEET_PORT", 0)) or free_port())
         simulator_url = _url(free_port())
-        env = _surroundings() | _settings(folder, base_url, simulator_url) | given
+        env = _base_environment() | _settings(folder, base_url, simulator_url) | given
         running = Stack(supervisor, folder, env, base_url, simulator_url)
-        simulator = running.add(*_simulator(running), ready=f"{simulator_url}/_simulator/healthz")
+        simulator = running.add(
+            *_simulator_command(running), ready=f"{simulator_url}/_simulator/healthz"
+        )
         simulator.spawn()  # it needs none of the others
         if "CALLSHEET_DATABASE_URL" not in given:
             server = start_postgres(supervisor, folder / "postgres", durable=durable, keep=keep)
@@ -144,7 +146,7 @@ def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]
     """Settings by name; what is secret is made once and kept in the folder."""
 
     def secret(name: str, write: Callable[[bytes], str]) -> str:
-        return kept(folder / name, lambda: write(secrets.token_bytes(KEY_BYTES)))
+        return read_or_create(folder / name, lambda: write(secrets.token_bytes(SECRET_BYTES)))
 
     return {
         "CALLSHEET_PUBLIC_URL": base_url,
@@ -158,7 +160,7 @@ def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]
     }
 
 
-def _simulator(running: Stack) -> list[str]:
+def _simulator_command(running: Stack) -> list[str]:
     """Its name and command line; what it knows of its tasks is kept. It signs if we verify."""
     secret = running.env["CALLSHEET_WEBHOOK_SECRETS"].split()[:1]
     return [
@@ -173,9 +175,9 @@ def _url(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-def _surroundings() -> dict[str, str]:
+def _base_environment() -> dict[str, str]:
     """Our environment without settings; the children run the same code as we do."""
-    env = without_settings()
+    env = environment_without_settings()
     root = str(Path(service.__file__).parent.parent)
     path = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
     return env | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

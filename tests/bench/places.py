@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 
-from service.local.looking import status_of
 from service.local.ports import HOST, free_port
 from service.local.processes import Command
 from service.local.stack import Stack, stack
+from service.local.waiting import http_status
 from tests.bench.database import execute, value
 from tests.bench.measure import ACCOUNT, Target
 
@@ -62,7 +62,7 @@ def rival(running: Stack, name: str) -> Iterator[Target]:
         argv=[sys.executable, "-P", "-m", "tests.bench.rivals", name, str(port)],
         env=running.env,
         folder=running.folder,
-        ready=lambda _pid: status_of(f"http://{HOST}:{port}/callbacks") in UP,
+        ready=lambda _pid: http_status(f"http://{HOST}:{port}/callbacks") in UP,
     )
     child = running.supervisor.add(command)
     child.start()

@@ -52,7 +52,7 @@ def element(**document: object) -> dict[str, Any]:
 def test_every_error_has_a_code_and_every_code_its_status() -> None:
     assert set(envelopes.ERROR_CODES) == set(CallsheetError.__subclasses__())
     assert set(envelopes.ERROR_CODES.values()) <= set(envelopes.HTTP_STATUS)
-    assert envelopes.HTTP_STATUS.items() <= codes.STATUS.items()
+    assert envelopes.HTTP_STATUS.items() <= codes.STATUS_OF_CODE.items()
 
 
 @pytest.mark.parametrize(

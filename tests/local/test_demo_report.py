@@ -10,17 +10,17 @@ import pytest
 from rich.console import Console
 
 from service.local.demo import report
-from service.local.demo.backend import Backend, Heard
-from service.local.demo.board import Board, Part
-from service.local.demo.cast import cast
+from service.local.demo.backend import Backend, ReceivedEvent
+from service.local.demo.characters import all_characters
 from service.local.demo.checks import checks
-from service.local.demo.command import PROGRAMS, calm
-from service.local.demo.introduction import WIDEST, introduce
-from service.local.demo.screen import screen
+from service.local.demo.command import PROGRAMS, no_errors_logged
+from service.local.demo.introduction import MAX_WIDTH, print_introduction
+from service.local.demo.progress import Progress, Row
+from service.local.demo.screen import live_screen
 from service.local.processes import Supervisor
 from service.local.stack import Stack
 
-ROLES = {role.name: role for role in cast("http://127.0.0.1:65009/media")}
+ROLES = {role.name: role for role in all_characters("http://127.0.0.1:65009/media")}
 
 
 def event(sequence: int, state: str) -> dict[str, Any]:
@@ -35,20 +35,20 @@ def event(sequence: int, state: str) -> dict[str, Any]:
     }
 
 
-def part(name: str, *states: str) -> Part:
+def part(name: str, *states: str) -> Row:
     """A role that has gone through these states."""
     subject_id = f"sub_{name}"
     subject = {"id": subject_id, "state": states[-1], "version": len(states), "error": None}
     events = [event(index, state) for index, state in enumerate(states, 1)]
-    return Part(ROLES[name], 202, {"id": subject_id}, subject, events, len(events))
+    return Row(ROLES[name], 202, {"id": subject_id}, subject, events, len(events))
 
 
-def heard(*parts: Part) -> Backend:
+def heard(*parts: Row) -> Backend:
     """A back end that heard all of it."""
     backend = Backend(stumbled=1)
     for one in parts:
         backend.heard[one.subject_id or ""] = [
-            Heard(0.0, given["id"], given["type"], given["data"]["sequence"])
+            ReceivedEvent(0.0, given["id"], given["type"], given["data"]["sequence"])
             for given in one.events
         ]
     return backend
@@ -63,14 +63,14 @@ def ledger(*ids: str, lookups: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def broken(board: Board, backend: Backend, seen: dict[str, Any]) -> list[str]:
+def broken(board: Progress, backend: Backend, seen: dict[str, Any]) -> list[str]:
     """The sentences that do not hold."""
     return [sentence for sentence, holds in checks(board, backend, seen, 1) if not holds]
 
 
 def test_all_holds_when_everything_went_as_foretold() -> None:
     ada, hana = part("Ada", "queued", "succeeded"), part("Hana", "queued", "succeeded")
-    board = Board([ada, hana], repeated=True)
+    board = Progress([ada, hana], repeated=True)
     seen = ledger("sub_Ada", "sub_Hana", lookups=("sub_Hana",))
     assert broken(board, heard(ada, hana), seen) == []
 
@@ -81,7 +81,7 @@ def test_each_thing_that_went_wrong_is_named() -> None:
     backend.unverified, backend.stumbled = 1, 0
     seen = ledger("sub_Ada", "sub_Ada", "sub_Hana")
     seen["counts"]["peak_running"] = 2
-    assert broken(Board([ada, hana]), backend, seen) == [
+    assert broken(Progress([ada, hana]), backend, seen) == [
         "Ada succeeded",
         "every accepted subject was made at the provider once, or refused by it",
         "never more than 1 subjects were with the provider at once",
@@ -103,21 +103,21 @@ def test_an_error_that_a_process_logged_is_noticed(tmp_path: Path, logger: str) 
     running = Stack(Supervisor(tmp_path), tmp_path, {}, "http://127.0.0.1", "http://127.0.0.1")
     for name in PROGRAMS:
         running.add(name).log.write_text("")
-    assert calm(running) == ("no process logged an error", True)
+    assert no_errors_logged(running) == ("no process logged an error", True)
     running.child("worker").log.write_bytes(done.stderr)
-    assert calm(running) == ("no process logged an error", False)
+    assert no_errors_logged(running) == ("no process logged an error", False)
 
 
 def test_a_gap_in_the_sequence_is_noticed() -> None:
     ada = part("Ada", "queued", "succeeded")
     ada.events[1]["data"]["sequence"] = 3
-    sentences = broken(Board([ada], repeated=True), heard(ada), ledger("sub_Ada"))
+    sentences = broken(Progress([ada], repeated=True), heard(ada), ledger("sub_Ada"))
     assert sentences == ["in the order of their sequence, from 1 and without a gap"]
 
 
 def test_a_refusal_that_names_too_few_rules_is_noticed() -> None:
-    eve = Part(ROLES["Eve"], 422, {"errors": [{"pointer": "/element_name", "message": "long"}]})
-    sentences = broken(Board([eve], repeated=True), Backend(stumbled=1), ledger())
+    eve = Row(ROLES["Eve"], 422, {"errors": [{"pointer": "/element_name", "message": "long"}]})
+    sentences = broken(Progress([eve], repeated=True), Backend(stumbled=1), ledger())
     assert sentences == ["Eve was refused with 4 broken rules named"]
 
 
@@ -125,10 +125,10 @@ def test_the_report_shows_what_did_not_hold() -> None:
     console = Console(file=io.StringIO(), width=120, record=True)
     ada = part("Ada", "queued", "submitted", "failed")
     ada.subject["error"] = {"code": "provider_failed", "message": "no face"}
-    board = Board([ada, Part(ROLES["Bo"])])
-    report.timelines(console, board)
-    report.deliveries(console, board, heard(ada))
-    assert report.verdict(console, [("one", True), ("two", False)]) == ["two"]
+    board = Progress([ada, Row(ROLES["Bo"])])
+    report.print_timelines(console, board)
+    report.print_deliveries(console, board, heard(ada))
+    assert report.print_checks(console, [("one", True), ("two", False)]) == ["two"]
     text = console.export_text()
     assert "queued 0.00, submitted 1.00, failed 2.00: no face" in text
     assert "1 queued +0, 2 submitted +0, 3 failed +0" in text
@@ -143,9 +143,9 @@ def test_a_reader_is_told_first_what_is_shown_and_why_in_lines_that_can_be_read(
     width: int,
 ) -> None:
     console = Console(file=io.StringIO(), width=width, record=True)
-    introduce(console, 4)
+    print_introduction(console, 4)
     lines = console.export_text().splitlines()
-    assert max(map(len, lines)) <= min(width, WIDEST)
+    assert max(map(len, lines)) <= min(width, MAX_WIDTH)
     assert all(line == line.rstrip() for line in lines)
     text = " ".join(" ".join(lines).split())
     assert text.startswith("What this shows Callsheet stands between a back end and a provider")
@@ -160,8 +160,8 @@ def test_a_reader_is_told_first_what_is_shown_and_why_in_lines_that_can_be_read(
 def test_a_terminal_gets_a_table_and_a_bar() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100)
-    with screen(console) as show:
-        show(Board([part("Ada", "queued", "succeeded"), Part(ROLES["Bo"])]))
+    with live_screen(console) as show:
+        show(Progress([part("Ada", "queued", "succeeded"), Row(ROLES["Bo"])]))
     text = written.getvalue()
     assert "three JPEG images as Base64" in text
     assert "1 of 2" in text
@@ -171,10 +171,10 @@ def test_a_terminal_gets_a_table_and_a_bar() -> None:
 def test_without_a_terminal_each_change_is_one_line() -> None:
     written = io.StringIO()
     ada = part("Ada", "queued")
-    with screen(Console(file=written, width=100)) as show:
+    with live_screen(Console(file=written, width=100)) as show:
         for state in ("queued", "queued", "succeeded"):
             ada.subject["state"] = state
-            show(Board([ada, Part(ROLES["Bo"])]))
+            show(Progress([ada, Row(ROLES["Bo"])]))
     first, second = written.getvalue().splitlines()
     assert first.endswith("Ada   queued (three JPEG images as Base64)"), "once, what is special"
     assert second.endswith("Ada   succeeded")

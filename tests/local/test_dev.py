@@ -15,12 +15,13 @@ import httpx
 import pytest
 
 from service.local.dev import run, settings
-from service.local.environment import without_settings
+from service.local.environment import environment_without_settings
 from service.local.errors import LocalError
-from service.local.folders import only_user, temporary_folder
+from service.local.folders import exclusive_use, temporary_folder
 from service.local.ports import HOST, free_port
-from service.local.processes import Supervisor, until
+from service.local.processes import Supervisor
 from service.local.stack import Stack
+from service.local.waiting import wait_until
 from tests.support.processes import TIMEOUT
 
 LAST_LINE = "Ctrl-C stops it; the data is kept.\n"
@@ -57,7 +58,7 @@ class Dev:
         python = shlex.join([sys.executable, "-m", "service", *shlex.split(command)[1:]])
         return subprocess.run(  # noqa: S603
             ["/bin/sh", "-c", f"{setting}; {python}"],
-            env=without_settings(),
+            env=environment_without_settings(),
             capture_output=True,
             check=True,
             text=True,
@@ -127,7 +128,7 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
         assert "worker was ended by SIGKILL" in first.next_line_with("worker")
         first.next_line_with("worker is up again")
         first.process.kill()
-        assert until(lambda: not running_in(folder), TIMEOUT)
+        assert wait_until(lambda: not running_in(folder), TIMEOUT)
     with dev(folder, port) as second:
         assert same_everywhere(second) == same_everywhere(first)
         assert created.json()["id"] in second.seen()
@@ -140,7 +141,7 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
 def test_a_folder_in_use_is_named_on_stderr(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with only_user(folder):
+    with exclusive_use(folder):
         assert run(folder, free_port()) == 1
     message = f"callsheet dev: {folder} is in use by another run (process {os.getpid()})\n"
     assert capsys.readouterr() == ("", message)
@@ -150,7 +151,7 @@ def test_a_variable_that_is_no_setting_is_named_on_stderr(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLSHEET_LEASSE", "hidden")
-    with only_user(folder):
+    with exclusive_use(folder):
         assert run(folder, free_port()) == 1
     said = capsys.readouterr().err
     message = "callsheet dev: CALLSHEET_LEASSE is no setting; did you mean CALLSHEET_LEASE?\n"

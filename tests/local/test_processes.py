@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from service.local.errors import LocalError
-from service.local.folders import kept, make_folder, only_user, temporary_folder
+from service.local.folders import exclusive_use, make_folder, read_or_create, temporary_folder
 from service.local.ports import HOST, free_port, is_free
-from service.local.processes import Command, supervised, until
+from service.local.processes import Command, supervised
+from service.local.waiting import wait_until
 from tests.support.processes import TIMEOUT, file_contains, is_gone, start_program
 
 ENVIRONMENT = {"PATH": os.defpath}
@@ -48,7 +49,7 @@ def test_a_child_logs_and_is_ended_with_the_block(tmp_path: Path) -> None:
     with supervised(tmp_path / "logs") as supervisor:
         (child,) = supervisor.start(shell(tmp_path, "echo hello; exec sleep 600"))
         pid = child.pid
-        assert until(lambda: file_contains(child.log, "hello"), TIMEOUT)
+        assert wait_until(lambda: file_contains(child.log, "hello"), TIMEOUT)
         assert not child.has_ended()
     assert is_gone(pid)
 
@@ -98,7 +99,7 @@ def test_a_child_that_will_not_end_is_killed_with_all_it_started(tmp_path: Path)
         (child,) = supervisor.start(command)
         pid = child.pid
     assert is_gone(pid)
-    assert until(lambda: is_gone(int(grandchild.read_text())), TIMEOUT)
+    assert wait_until(lambda: is_gone(int(grandchild.read_text())), TIMEOUT)
 
 
 def test_a_child_that_died_is_noticed_described_and_can_be_started_again(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_child_that_died_is_noticed_described_and_can_be_started_again(tmp_pat
         before = child.pid
         assert supervisor.ended() == []
         os.kill(before, signal.SIGKILL)
-        assert until(lambda: supervisor.ended() == [child], TIMEOUT)
+        assert wait_until(lambda: supervisor.ended() == [child], TIMEOUT)
         assert child.ending() == "child was ended by SIGKILL"
         child.restart()
         assert child.pid != before
@@ -182,7 +183,7 @@ def test_a_supervisor_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     supervisor, children = standalone(tmp_path)
     supervisor.kill()
     supervisor.communicate(timeout=TIMEOUT)
-    assert all(until(lambda pid=pid: is_gone(pid), TIMEOUT) for pid in children)  # type: ignore[misc]
+    assert all(wait_until(lambda pid=pid: is_gone(pid), TIMEOUT) for pid in children)  # type: ignore[misc]
 
 
 def standalone(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
@@ -199,11 +200,11 @@ def test_free_ports_differ_and_are_free_until_someone_listens() -> None:
 
 
 def test_a_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
-    with only_user(tmp_path):
+    with exclusive_use(tmp_path):
         message = f"in use by another run \\(process {os.getpid()}\\)"
-        with pytest.raises(LocalError, match=message), only_user(tmp_path):
+        with pytest.raises(LocalError, match=message), exclusive_use(tmp_path):
             pass
-    with only_user(tmp_path):
+    with exclusive_use(tmp_path):
         pass
 
 
@@ -211,7 +212,7 @@ def test_a_folder_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LocalError, match=r"file/folder cannot be made: Not a directory"):
         make_folder(tmp_path / "file" / "folder")
-    with pytest.raises(LocalError, match=r"file cannot be used"), only_user(tmp_path / "file"):
+    with pytest.raises(LocalError, match=r"file cannot be used"), exclusive_use(tmp_path / "file"):
         pass
 
 
@@ -223,6 +224,6 @@ def test_a_temporary_folder_goes_with_what_is_in_it() -> None:
 
 def test_a_secret_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
-    assert kept(secret, lambda: "first") == "first"
-    assert kept(secret, lambda: "second") == "first"
+    assert read_or_create(secret, lambda: "first") == "first"
+    assert read_or_create(secret, lambda: "second") == "first"
     assert secret.stat().st_mode & 0o777 == 0o600

@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.local.errors import LocalError
 from service.local.folders import temporary_folder
 from service.local.postgres import postgres
-from service.local.postgres_binaries import choose, find_binaries
-from service.local.processes import until
-from service.local.users import unprivileged
-from service.local.valkey import choose as choose_valkey
+from service.local.postgres_binaries import choose_binaries, find_binaries
+from service.local.server import first_executable as choose_valkey
+from service.local.users import unprivileged_user
 from service.local.valkey import find_binary, valkey
+from service.local.waiting import wait_until
 from tests.support.processes import TIMEOUT, is_gone, start_program
 
 # A development server to be ended from outside; it prints the server's pid and where its data is.
@@ -93,7 +93,7 @@ async def test_postgres_crashes_and_comes_back_on_the_same_port_and_data(folder:
         server.start()
         assert await ask(server.url, "SELECT what FROM told") == "kept"
         os.kill(server.child.pid, signal.SIGKILL)
-        assert until(server.child.has_ended, TIMEOUT)
+        assert wait_until(server.child.has_ended, TIMEOUT)
         server.restart()
         assert await ask(server.url, "SELECT what FROM told") == "kept"
     with postgres(folder) as server:
@@ -169,7 +169,7 @@ async def test_a_cluster_that_was_broken_off_is_made_anew(tmp_path: Path) -> Non
 
 def test_without_any_postgres_the_error_is_one_line_that_helps(tmp_path: Path) -> None:
     with pytest.raises(LocalError) as raised:
-        choose([tmp_path], unprivileged())
+        choose_binaries([tmp_path], unprivileged_user())
     assert str(raised.value).startswith(
         "no Postgres was found: install what requirements-local.lock lists"
     )
@@ -177,10 +177,10 @@ def test_without_any_postgres_the_error_is_one_line_that_helps(tmp_path: Path) -
 
 
 def test_data_of_another_version_is_not_given_to_this_one() -> None:
-    found = find_binaries(unprivileged())
-    assert choose([found.folder], unprivileged(), found.major) == found
+    found = find_binaries(unprivileged_user())
+    assert choose_binaries([found.folder], unprivileged_user(), found.major) == found
     with pytest.raises(LocalError, match="the data is of Postgres 9"):
-        choose([found.folder], unprivileged(), 9)
+        choose_binaries([found.folder], unprivileged_user(), 9)
 
 
 async def test_valkey_starts_alone_on_loopback_and_writes_nothing(tmp_path: Path) -> None:

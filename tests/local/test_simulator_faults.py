@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from service.local.simulator.faults import NONE, Fault, Faults
+from service.local.simulator.faults import NO_FAULT, Fault, Faults
 from tests.support.simulator import NEVER_FINISH, PATH, simulator
 
 
@@ -13,10 +13,10 @@ def test_a_rule_meets_the_calls_it_names_as_often_as_it_says() -> None:
     always = Fault(external_task_id="x", times=None)
     faults.add(once)
     faults.add(always)
-    assert faults.take("query", {"element_name": "Ada"}) is NONE
-    assert faults.take("create", {"element_name": "Bob"}) is NONE
+    assert faults.take("query", {"element_name": "Ada"}) is NO_FAULT
+    assert faults.take("create", {"element_name": "Bob"}) is NO_FAULT
     assert faults.take("create", {"element_name": "Ada"}) is once
-    assert faults.take("create", {"element_name": "Ada"}) is NONE
+    assert faults.take("create", {"element_name": "Ada"}) is NO_FAULT
     assert [faults.take("create", {"external_task_id": "x"}) for _ in range(3)] == [always] * 3
 
 
@@ -33,7 +33,7 @@ def test_rules_taken_away_meet_nothing() -> None:
     faults = Faults()
     faults.add(Fault(times=5))
     faults.clear()
-    assert faults.take("create", {}) is NONE
+    assert faults.take("create", {}) is NO_FAULT
     assert faults.listed() == []
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.local.chart import README, placed
+from service.local.chart import README, with_chart
 from service.subjects.domain.lifecycle import (
     RANK,
     TABLE,
@@ -77,4 +77,4 @@ def test_a_late_signal_does_not_undo_an_earlier_one() -> None:
 
 def test_the_readme_shows_the_table_as_it_is() -> None:
     text = README.read_text()
-    assert placed(text) == text
+    assert with_chart(text) == text

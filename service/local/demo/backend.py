@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from service.callbacks.domain.verification import verify_v1
 from service.kit.errors import SignatureError
-from service.local.demo.drawing import encoded, portrait
+from service.local.demo.portraits import encode, portrait
 
 # Five seconds of H.264, 1920x1080, yuv420p, 24 frames a second, `moov` first: 120 frames drawn
 # with Pillow (a figure walks through a landscape), encoded by PyAV's libx264 at crf 30.
@@ -26,7 +26,7 @@ VIDEO = Path(__file__).parent.parent / "media" / "subject.mp4"
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedEvent:
     """One delivery that verified and was answered 200."""
 
     at: float  # Unix seconds
@@ -43,7 +43,7 @@ class Backend:
     """
 
     keys: list[bytes] = field(default_factory=list, repr=False)
-    heard: defaultdict[str, list[Heard]] = field(default_factory=lambda: defaultdict(list))
+    heard: defaultdict[str, list[ReceivedEvent]] = field(default_factory=lambda: defaultdict(list))
     unverified: int = 0
     stumbled: int = 0
     stumble: str | None = "subject.submitted"
@@ -73,7 +73,7 @@ class Backend:
             self.stumbled += 1
             return Response(status_code=500)
         data = event["data"]
-        self.heard[data["id"]].append(Heard(now, event_id, event["type"], data["sequence"]))
+        self.heard[data["id"]].append(ReceivedEvent(now, event_id, event["type"], data["sequence"]))
         return Response(status_code=200)
 
 
@@ -84,12 +84,12 @@ async def _video(_: Request) -> Response:
 async def _picture(request: Request) -> Response:
     name, file = request.path_params["name"], request.path_params["file"]
     if file == "front.jpg":
-        return Response(encoded(portrait(name), "JPEG"), media_type="image/jpeg")
-    return Response(encoded(portrait(name, 0.8), "PNG"), media_type="image/png")
+        return Response(encode(portrait(name), "JPEG"), media_type="image/jpeg")
+    return Response(encode(portrait(name, 0.8), "PNG"), media_type="image/png")
 
 
 @asynccontextmanager
-async def served(app: Starlette) -> AsyncIterator[str]:
+async def http_server(app: Starlette) -> AsyncIterator[str]:
     """The application on a free port of loopback, in this event loop; yields its address."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off")
     config.load()

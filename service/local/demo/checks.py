@@ -4,36 +4,37 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from service.local.demo.backend import Backend, Heard
-from service.local.demo.board import Board, Part
+from service.local.demo.backend import Backend, ReceivedEvent
+from service.local.demo.progress import Progress, Row
 
 Json = dict[str, Any]
 Check = tuple[str, bool]
 
 
-def checks(board: Board, backend: Backend, ledger: Json, parallel: int) -> Iterator[Check]:
+def checks(board: Progress, backend: Backend, ledger: Json, parallel: int) -> Iterator[Check]:
     """Every expectation, and whether it holds. `ledger` is the simulator's."""
     accepted = [part for part in board.parts if part.subject_id]
     for part in board.parts:
-        yield _as_foretold(part)
+        yield _ended_as_expected(part)
     yield (
         "every accepted subject was made at the provider once, or refused by it",
-        _once(accepted, ledger),
+        _created_once(accepted, ledger),
     )
     peak = ledger["counts"]["peak_running"]
     yield f"never more than {parallel} subjects were with the provider at once", peak <= parallel
-    yield from _polled(accepted, ledger)
+    yield from _found_by_polling(accepted, ledger)
     yield (
         "the subscriber heard every event of every subject",
         all(
-            _events(part) == [(one.event_id, one.sequence) for one in _firsts(backend, part)]
+            _event_ids(part)
+            == [(one.event_id, one.sequence) for one in _without_repeats(backend, part)]
             for part in accepted
         ),
     )
     yield (
         "in the order of their sequence, from 1 and without a gap",
         all(
-            [sequence for _, sequence in _events(part)] == list(range(1, len(part.events) + 1))
+            [sequence for _, sequence in _event_ids(part)] == list(range(1, len(part.events) + 1))
             for part in accepted
         ),
     )
@@ -42,7 +43,7 @@ def checks(board: Board, backend: Backend, ledger: Json, parallel: int) -> Itera
     yield "a delivery that was answered 500 came again", backend.stumbled == 1
 
 
-def _as_foretold(part: Part) -> Check:
+def _ended_as_expected(part: Row) -> Check:
     role = part.role
     if role.end is None:
         named = {one["pointer"] for one in part.answer.get("errors", [])}
@@ -57,13 +58,13 @@ def _as_foretold(part: Part) -> Check:
     return f"{role.name} {role.end}", holds
 
 
-def _once(accepted: list[Part], ledger: Json) -> bool:
+def _created_once(accepted: list[Row], ledger: Json) -> bool:
     """Nothing was made twice, and a repeat was not even tried."""
     sent = Counter(entry["external_task_id"] for entry in ledger["creates"])
     return sent == Counter(part.subject_id for part in accepted)
 
 
-def _polled(accepted: list[Part], ledger: Json) -> Iterator[Check]:
+def _found_by_polling(accepted: list[Row], ledger: Json) -> Iterator[Check]:
     """Those of whom no callback told were asked for."""
     asked = {one["external_task_id"] for one in ledger["lookups"] if one["outcome"] == "found"}
     for part in accepted:
@@ -75,13 +76,13 @@ def _polled(accepted: list[Part], ledger: Json) -> Iterator[Check]:
             )
 
 
-def _events(part: Part) -> list[tuple[str, int]]:
+def _event_ids(part: Row) -> list[tuple[str, int]]:
     return [(event["id"], event["data"]["sequence"]) for event in part.events]
 
 
-def _firsts(backend: Backend, part: Part) -> list[Heard]:
+def _without_repeats(backend: Backend, part: Row) -> list[ReceivedEvent]:
     """What arrived about a subject, in the order of arrival, repeats left out."""
-    seen: dict[str, Heard] = {}
+    seen: dict[str, ReceivedEvent] = {}
     for one in backend.heard[part.subject_id or ""]:
         seen.setdefault(one.event_id, one)
     return list(seen.values())

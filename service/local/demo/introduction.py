@@ -5,7 +5,7 @@ from textwrap import fill
 from rich.console import Console
 from rich.text import Text
 
-WIDEST = 96  # characters of a line: longer ones are hard to read
+MAX_WIDTH = 96  # characters of a line: longer ones are hard to read
 
 WHAT = """\
 Callsheet stands between a back end and a provider of generative media. The back end asks for a \
@@ -27,9 +27,9 @@ each subject goes, while it goes; when each of its steps was; what the back end 
 the end, with ✓ or ✗, whether what was promised held."""
 
 
-def introduce(console: Console, parallel: int) -> None:
+def print_introduction(console: Console, parallel: int) -> None:
     """Print it, in lines no longer than WIDEST; `parallel` are the provider's places."""
-    width = min(console.width, WIDEST)
+    width = min(console.width, MAX_WIDTH)
     console.print(Text("What this shows", "bold"))
     for paragraph in (WHAT, WHY, HOW.format(parallel=parallel)):
         console.print(Text(f"{fill(paragraph, width)}\n"))

@@ -8,40 +8,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.local.demo.backend import Backend, Heard
-from service.local.demo.board import Board, Part
+from service.local.demo.backend import Backend, ReceivedEvent
 from service.local.demo.checks import Check
-from service.local.demo.screen import COLOURS
+from service.local.demo.progress import Progress, Row
+from service.local.demo.screen import STATE_COLOURS
 
-WIDTH = 32  # characters of a timeline's bar
+BAR_WIDTH = 32  # characters of a timeline's bar
 LEGEND = "· waiting   ─ with the provider   █ processing   ✓ succeeded   ✗ failed"
-MARKS = {"queued": "·", "submitted": "─", "processing": "█", "succeeded": "✓", "failed": "✗"}
+STATE_MARKS = {"queued": "·", "submitted": "─", "processing": "█", "succeeded": "✓", "failed": "✗"}
 
 
-def timelines(console: Console, board: Board) -> None:
+def print_timelines(console: Console, board: Progress) -> None:
     """A bar for each subject, and when each of its events happened."""
-    _title(console, "A timeline for each subject, in seconds from its acceptance")
+    _print_title(console, "A timeline for each subject, in seconds from its acceptance")
     table = _table()
     longest = max((_seconds(part)[-1] for part in board.parts if part.events), default=1.0)
     for part in board.parts:
-        table.add_row(part.role.name, _bar(part, longest), _words(part))
-    _print(console, table)
+        table.add_row(part.role.name, _bar(part, longest), _description(part))
+    _print_table(console, table)
     console.print(Text(LEGEND))
 
 
-def deliveries(console: Console, board: Board, backend: Backend) -> None:
+def print_deliveries(console: Console, board: Progress, backend: Backend) -> None:
     """What arrived at the subscriber, in the order of arrival."""
-    _title(console, "What the subscriber got, verified: sequence, event, milliseconds after it")
+    _print_title(
+        console, "What the subscriber got, verified: sequence, event, milliseconds after it"
+    )
     table = _table()
     for part in board.parts:
-        times = {event["id"]: _moment(event) for event in part.events}
+        times = {event["id"]: _timestamp(event) for event in part.events}
         arrivals = backend.heard[part.subject_id or ""]
-        words = ", ".join(_arrival(one, times) for one in arrivals)
+        words = ", ".join(_delivery_text(one, times) for one in arrivals)
         table.add_row(part.role.name, words or "nothing: it was refused at once")
-    _print(console, table)
+    _print_table(console, table)
 
 
-def verdict(console: Console, held: Iterable[Check]) -> list[str]:
+def print_checks(console: Console, held: Iterable[Check]) -> list[str]:
     """Every expectation with ✓ or ✗; those that do not hold."""
     broken = []
     console.print()
@@ -53,7 +55,7 @@ def verdict(console: Console, held: Iterable[Check]) -> list[str]:
     return broken
 
 
-def _title(console: Console, text: str) -> None:
+def _print_title(console: Console, text: str) -> None:
     console.print(Text("\n" + text, "bold"))
 
 
@@ -61,7 +63,7 @@ def _table() -> Table:
     return Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
-def _print(console: Console, table: Table) -> None:
+def _print_table(console: Console, table: Table) -> None:
     """Each line without the blanks behind it, with which a table fills its columns."""
     for line in console.render_lines(table, pad=False):
         text = Text.assemble(*((piece.text, piece.style or "") for piece in line))
@@ -69,39 +71,41 @@ def _print(console: Console, table: Table) -> None:
         console.print(text, soft_wrap=True)
 
 
-def _bar(part: Part, longest: float) -> Text:
+def _bar(part: Row, longest: float) -> Text:
     """Each state is drawn from its event to the next; the last is one mark."""
     bar = Text()
-    starts = [round(one / (longest or 1) * WIDTH) for one in _seconds(part)]
+    starts = [round(one / (longest or 1) * BAR_WIDTH) for one in _seconds(part)]
     ends = [*starts[1:], *(one + 1 for one in starts[-1:])]
     for event, start, end in zip(part.events, starts, ends, strict=True):
         state = event["data"]["state"]
-        bar.append(MARKS.get(state, "?") * (end - start), COLOURS.get(state, ""))
+        bar.append(STATE_MARKS.get(state, "?") * (end - start), STATE_COLOURS.get(state, ""))
     return bar
 
 
-def _words(part: Part) -> Text:
+def _description(part: Row) -> Text:
     if not part.subject_id:
         errors = part.answer.get("errors", [])
         lines = [f"answered {part.status}", *(f"{one['message']}" for one in errors)]
-        return Text("\n".join(lines), COLOURS["refused"])
+        return Text("\n".join(lines), STATE_COLOURS["refused"])
     words = Text(", ").join(
-        Text(f"{event['data']['state']} {second:.2f}", COLOURS.get(event["data"]["state"], ""))
+        Text(
+            f"{event['data']['state']} {second:.2f}", STATE_COLOURS.get(event["data"]["state"], "")
+        )
         for event, second in zip(part.events, _seconds(part), strict=True)
     )
     error: dict[str, Any] | None = part.subject.get("error")
     return words + Text(f": {error['message']}") if error else words
 
 
-def _seconds(part: Part) -> list[float]:
-    moments = [_moment(event) for event in part.events]
+def _seconds(part: Row) -> list[float]:
+    moments = [_timestamp(event) for event in part.events]
     return [one - moments[0] for one in moments]
 
 
-def _moment(event: dict[str, Any]) -> float:
+def _timestamp(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
-def _arrival(one: Heard, times: dict[str, float]) -> str:
+def _delivery_text(one: ReceivedEvent, times: dict[str, float]) -> str:
     after = max(0.0, one.at - times.get(one.event_id, one.at)) * 1000
     return f"{one.sequence} {one.type.partition('.')[2]} +{after:.0f}"

@@ -9,9 +9,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from service.local.demo.board import Board, Part
+from service.local.demo.progress import Progress, Row
 
-COLOURS = {
+STATE_COLOURS = {
     "queued": "bright_black",
     "submitting": "cyan",
     "unconfirmed": "magenta",
@@ -21,27 +21,27 @@ COLOURS = {
     "failed": "red",
     "refused": "red",
 }
-Show = Callable[[Board], None]
+Show = Callable[[Progress], None]
 
 
 @contextmanager
-def screen(console: Console) -> Iterator[Show]:
+def live_screen(console: Console) -> Iterator[Show]:
     """A function to call whenever something may have changed."""
     if not console.is_terminal:
-        yield _Lines(console).show
+        yield _LineScreen(console).show
         return
     with Live(console=console, auto_refresh=False) as live:
-        yield lambda board: live.update(_picture(board), refresh=True)
+        yield lambda board: live.update(_table_view(board), refresh=True)
 
 
-class _Lines:
+class _LineScreen:
     """One line for each change of state; the first of a subject says what is special about it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._shown: dict[str, str] = {}
 
-    def show(self, board: Board) -> None:
+    def show(self, board: Progress) -> None:
         for part in board.parts:
             state = part.state
             if state is None or self._shown.get(part.role.name) == state:
@@ -53,12 +53,12 @@ class _Lines:
             self._console.print(line, markup=False)
 
 
-def _picture(board: Board) -> Group:
+def _table_view(board: Progress) -> Group:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("subject", "what is special", "state", "heard"):
         table.add_column(heading, header_style="bold", no_wrap=True)
     for part in board.parts:
-        table.add_row(part.role.name, part.role.about, _state(part), _heard(part))
+        table.add_row(part.role.name, part.role.about, _state_text(part), _events_text(part))
     total = len(board.parts)
     foot = Table.grid(padding=(0, 2, 0, 0))
     bar = ProgressBar(total=total, completed=board.ended, width=40)
@@ -67,10 +67,10 @@ def _picture(board: Board) -> Group:
     return Group(table, Text(), legend, foot)
 
 
-def _state(part: Part) -> Text:
+def _state_text(part: Row) -> Text:
     state = part.state or "·"
-    return Text(state, style=COLOURS.get(state, ""))
+    return Text(state, style=STATE_COLOURS.get(state, ""))
 
 
-def _heard(part: Part) -> Text:
+def _events_text(part: Row) -> Text:
     return Text("●" * part.heard, style="green")

@@ -7,9 +7,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from service.local.simulator import admin, answers, calls
+from service.local.simulator import admin_routes, responses
+from service.local.simulator import routes as simulator_routes
 from service.local.simulator.options import Options
-from service.local.simulator.world import World
+from service.local.simulator.provider import SimulatedProvider
 from service.provider.domain.requests import PATH
 
 
@@ -17,13 +18,13 @@ class Simulator(Starlette):
     """Starlette, with the connection put where an answer can hang it up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[answers.TRANSPORT] = answers.connection(send)
+        scope[responses.TRANSPORT] = responses.transport_of(send)
         await super().__call__(scope, receive, send)
 
 
 def build(options: Options) -> Starlette:
     """One provider with one account. Needs uvicorn, for answers that hang up."""
-    world = World(options)
+    world = SimulatedProvider(options)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -31,15 +32,21 @@ def build(options: Options) -> Starlette:
             yield
 
     routes = [
-        *(Route(path, calls.create, methods=["POST"]) for path in (PATH, PATH + "/")),
-        *(Route(path, calls.listed, methods=["GET"]) for path in (PATH, PATH + "/")),
-        *(Route(PATH + end, calls.query, methods=["GET"]) for end in ("/{name}", "/{name}/")),
-        Mount("/_simulator", routes=admin.ROUTES),
+        *(
+            Route(path, simulator_routes.create_task, methods=["POST"])
+            for path in (PATH, PATH + "/")
+        ),
+        *(Route(path, simulator_routes.list_tasks, methods=["GET"]) for path in (PATH, PATH + "/")),
+        *(
+            Route(PATH + end, simulator_routes.query_task, methods=["GET"])
+            for end in ("/{name}", "/{name}/")
+        ),
+        Mount("/_simulator", routes=admin_routes.ROUTES),
     ]
     app = Simulator(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={404: calls.unknown, 405: calls.unknown},
+        exception_handlers={404: simulator_routes.not_found, 405: simulator_routes.not_found},
     )
     app.router.redirect_slashes = False
     app.state.world = world

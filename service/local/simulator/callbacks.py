@@ -14,7 +14,7 @@ import orjson
 from service.kit.crypto import webhook_signatures
 from service.local.simulator import records
 from service.local.simulator.background import Background
-from service.local.simulator.faults import NONE, Fault
+from service.local.simulator.faults import NO_FAULT, Fault
 from service.local.simulator.ledger import Ledger
 from service.local.simulator.options import Settings
 from service.local.simulator.tasks import Task
@@ -30,11 +30,11 @@ class Callback:
     status: str
     task_id: str
     external_task_id: str = ""
-    fault: Fault = NONE
+    fault: Fault = NO_FAULT
 
 
 @dataclass(slots=True)
-class Line:
+class CallbackQueue:
     """One task's callbacks, first attempts one after the other; `tried` counts those."""
 
     waiting: deque[Callback] = field(default_factory=deque)
@@ -44,7 +44,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Courier:
+class CallbackSender:
     """Sends the callbacks of all tasks; `settings` is asked anew for each."""
 
     session: aiohttp.ClientSession
@@ -55,7 +55,7 @@ class Courier:
     new_id: Callable[[], int]
     owed: float = 0.0  # of the next callback to lose, by `lose_share`
 
-    def tell(self, line: Line, task: Task) -> None:
+    def tell(self, line: CallbackQueue, task: Task) -> None:
         """The task has a new status: call back about it, unless a fault loses or holds it."""
         if not task.callback_url:
             return
@@ -89,12 +89,12 @@ class Courier:
         return due or task.fault.loses(task.status)
 
     def _written(self, task: Task) -> Callback:
-        record = records.shaped(task, task.fault.shape or self.settings().shape)
+        record = records.callback_record(task, task.fault.shape or self.settings().shape)
         return Callback(
             url=task.callback_url,
             id=str(self.new_id()),
             body=orjson.dumps(record),
-            status=records.word(task),
+            status=records.status_word(task),
             task_id=task.id,
             external_task_id=task.external_task_id,
             fault=task.fault,
@@ -105,7 +105,7 @@ class Courier:
             return self._written(replace(task, status="failed", message="contradicted"))
         return self._written(replace(task, status="succeed", element_id=self.new_id()))
 
-    async def _drain(self, line: Line) -> None:
+    async def _drain(self, line: CallbackQueue) -> None:
         try:
             while line.waiting:
                 await self._first(line.waiting.popleft())

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import orjson
 
-STATUS = {
+STATUS_OF_CODE = {
     0: 200,
     **dict.fromkeys((1000, 1001, 1002, 1003, 1004), 401),
     **dict.fromkeys((1100, 1101, 1102, 1302, 1303, 1304), 429),
@@ -16,7 +16,7 @@ STATUS = {
     5001: 503,
     5002: 504,
 }
-MESSAGE = {
+MESSAGE_OF_CODE = {
     1000: "Authentication failed",
     1001: "Authorization is empty",
     1002: "Authorization is invalid",
@@ -46,20 +46,20 @@ class Refusal(Exception):
 
     def __init__(self, code: int, message: str | None = None) -> None:
         self.code = code
-        self.message = message or MESSAGE.get(code, "Refused")
+        self.message = message or MESSAGE_OF_CODE.get(code, "Refused")
         super().__init__(self.message)
 
     @property
     def status(self) -> int:
         """HTTP status; 400 for a code that no rule lists."""
-        return STATUS.get(self.code, 400)
+        return STATUS_OF_CODE.get(self.code, 400)
 
 
-def envelope(data: Any) -> bytes:  # noqa: ANN401 — any JSON
+def success_body(data: Any) -> bytes:  # noqa: ANN401 — any JSON
     """A success, as bytes."""
     return orjson.dumps({"code": 0, "message": "SUCCEED", "request_id": str(uuid4()), "data": data})
 
 
-def refusal(code: int, message: str) -> bytes:
+def error_body(code: int, message: str) -> bytes:
     """An error, as bytes: without `data`."""
     return orjson.dumps({"code": code, "message": message, "request_id": str(uuid4())})

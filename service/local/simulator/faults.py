@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from service.local.simulator.options import Shape
+from service.local.simulator.options import CallbackShape
 
-On = Literal["create", "query", "list"]
-Answer = Literal["normal", "drop", "trickle", "garbage", "oversized", "truncated"]
+FaultedCall = Literal["create", "query", "list"]
+AnswerFault = Literal["normal", "drop", "trickle", "garbage", "oversized", "truncated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Fault:
     it), `processing_after`, `finished_after`.
     """
 
-    on: On = "create"
+    on: FaultedCall = "create"
     element_name: str | None = None
     external_task_id: str | None = None
     times: int | None = 1
@@ -42,7 +42,7 @@ class Fault:
     http_status: int | None = None
     accept: bool | None = None
     delay: float = 0.0
-    answer: Answer = "normal"
+    answer: AnswerFault = "normal"
     before_answer: int = 0
     lose: bool | list[str] = False
     lose_share: float = 0.0
@@ -54,7 +54,7 @@ class Fault:
     unsigned: bool = False
     skew: float = 0.0
     contradict: bool = False
-    shape: Shape | None = None
+    shape: CallbackShape | None = None
     fail: str | None = None
     stuck: bool = False
     words: dict[str, str] = field(default_factory=dict)
@@ -71,11 +71,11 @@ class Fault:
         return self.lose if isinstance(self.lose, bool) else status in self.lose
 
 
-NONE = Fault()
+NO_FAULT = Fault()
 
 
 @dataclass(slots=True)
-class _Armed:
+class _ActiveFault:
     fault: Fault
     left: float  # infinity: always
     owed: float = 0.0
@@ -85,11 +85,13 @@ class Faults:
     """The rules in force, the oldest first; the first that matches a call is the one applied."""
 
     def __init__(self) -> None:
-        self._armed: list[_Armed] = []
+        self._armed: list[_ActiveFault] = []
 
     def add(self, fault: Fault) -> None:
         """Put a rule in force."""
-        self._armed.append(_Armed(fault, float("inf") if fault.times is None else fault.times))
+        self._armed.append(
+            _ActiveFault(fault, float("inf") if fault.times is None else fault.times)
+        )
 
     def clear(self) -> None:
         """Take all rules out of force; tasks already made keep theirs."""
@@ -99,23 +101,23 @@ class Faults:
         """The rules in force."""
         return [armed.fault for armed in self._armed]
 
-    def take(self, on: On, named: Mapping[str, object]) -> Fault:
+    def take(self, on: FaultedCall, named: Mapping[str, object]) -> Fault:
         """The fault for this call, or NONE; `named` has the call's name and external id."""
         for armed in self._armed:
             if not _matches(armed.fault, on, named):
                 continue
             armed.owed += armed.fault.share
             if armed.owed < 1 - 1e-9:
-                return NONE
+                return NO_FAULT
             armed.owed -= 1
             armed.left -= 1
             if armed.left <= 0:
                 self._armed.remove(armed)
             return armed.fault
-        return NONE
+        return NO_FAULT
 
 
-def _matches(fault: Fault, on: On, named: Mapping[str, object]) -> bool:
+def _matches(fault: Fault, on: FaultedCall, named: Mapping[str, object]) -> bool:
     return (
         fault.on == on
         and fault.element_name in (None, named.get("element_name"))

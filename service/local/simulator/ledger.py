@@ -4,7 +4,7 @@ import time
 from collections import Counter, deque
 from typing import Any
 
-KEPT = 100_000  # of each kind; the counts go on
+MAX_ENTRIES = 100_000  # of each kind; the counts go on
 KINDS = ("creates", "lookups", "callbacks")
 
 
@@ -13,7 +13,9 @@ class Ledger:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._kept: dict[str, deque[dict[str, Any]]] = {kind: deque(maxlen=KEPT) for kind in KINDS}
+        self._kept: dict[str, deque[dict[str, Any]]] = {
+            kind: deque(maxlen=MAX_ENTRIES) for kind in KINDS
+        }
 
     def add(self, kind: str, outcome: str, **what: object) -> None:
         """Write down one entry of a kind, and count it by its outcome."""

@@ -11,13 +11,13 @@ from service.media.remote.fetch import REDIRECTS
 
 MAX_IMAGE = 10_000_000  # bytes; rule P16
 MAX_VIDEO = 200_000_000  # bytes; rule P18
-HEAD = 12  # bytes that tell the format
+FORMAT_BYTES = 12  # bytes that tell the format
 MAX_REDIRECTS = 10
-KEPT = "https://media.invalid/"  # where an answer says that media sent as Base64 now is
+STORED_MEDIA_URL = "https://media.invalid/"  # where an answer says that media sent as Base64 now is
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5, sock_read=10)
 
 
-def images(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def image_fields(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Where each image stands in the request, as text for people, and what was given."""
     listed = request.get("element_image_list") or {}
     yield "frontal_image", listed.get("frontal_image", "")
@@ -25,7 +25,7 @@ def images(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"refer_images[{index}]", other.get("image_url", "")
 
 
-def videos(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def video_fields(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The same for videos."""
     listed = request.get("element_video_list") or {}
     for index, one in enumerate(listed.get("refer_videos") or []):
@@ -37,30 +37,32 @@ def is_url(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
-def kept(text: str) -> str:
+def public_url(text: str) -> str:
     """What an answer shows for an image: an address, also where the bytes themselves were sent."""
     if not text or is_url(text):
         return text
-    return KEPT + hashlib.sha256(text.encode()).hexdigest()[:24]
+    return STORED_MEDIA_URL + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def without_bytes(request: dict[str, Any]) -> dict[str, Any]:
+def without_base64(request: dict[str, Any]) -> dict[str, Any]:
     """The request as it is kept, with addresses in place of Base64."""
     listed = request.get("element_image_list")
     if not isinstance(listed, dict):
         return request
-    others = [{"image_url": kept(one["image_url"])} for one in listed.get("refer_images") or []]
-    shown = {"frontal_image": kept(listed.get("frontal_image", "")), "refer_images": others}
+    others = [
+        {"image_url": public_url(one["image_url"])} for one in listed.get("refer_images") or []
+    ]
+    shown = {"frontal_image": public_url(listed.get("frontal_image", "")), "refer_images": others}
     return {**request, "element_image_list": shown}
 
 
-async def complaint(session: aiohttp.ClientSession, request: dict[str, Any]) -> str | None:
+async def media_problem(session: aiohttp.ClientSession, request: dict[str, Any]) -> str | None:
     """Why the media given by URL is no good, or None. Fetches one after the other."""
-    wanted, limit, formats = images(request), MAX_IMAGE, "JPEG or PNG"
+    wanted, limit, formats = image_fields(request), MAX_IMAGE, "JPEG or PNG"
     if request.get("reference_type") == "video_refer":
-        wanted, limit, formats = videos(request), MAX_VIDEO, "MP4 or MOV"
+        wanted, limit, formats = video_fields(request), MAX_VIDEO, "MP4 or MOV"
     for where, url in wanted:
-        if url.startswith(KEPT):
+        if url.startswith(STORED_MEDIA_URL):
             continue
         try:
             head, size = await _fetch(session, url, limit)
@@ -86,7 +88,7 @@ async def _fetch(session: aiohttp.ClientSession, url: str, limit: int) -> tuple[
                 continue
             answer.raise_for_status()
             async for chunk in answer.content.iter_chunked(1 << 16):
-                head += chunk[: HEAD - len(head)]
+                head += chunk[: FORMAT_BYTES - len(head)]
                 size += len(chunk)
                 if size > limit:
                     break

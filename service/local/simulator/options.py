@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Shape = Literal["older", "newer"]
+CallbackShape = Literal["older", "newer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Settings:
 
     processing_after: float = 1.0  # from creation
     finished_after: float = 2.0  # from creation
-    shape: Shape = "older"  # of callbacks; rules P71, P72
+    shape: CallbackShape = "older"  # of callbacks; rules P71, P72
     sign: bool = True  # as far as there is a webhook secret
     parallel: int | None = None  # running tasks above it: 429/1303
     rate: float | None = None  # requests a second above it: 429/1302

@@ -4,10 +4,10 @@ P9, P71, P72)."""
 from typing import Any
 
 from service.local.simulator import media
-from service.local.simulator.options import Shape
+from service.local.simulator.options import CallbackShape
 from service.local.simulator.tasks import Task
 
-TAGS = {  # rule P23
+TAG_NAMES = {  # rule P23
     "o_101": "meme",
     "o_102": "person",
     "o_103": "animal",
@@ -17,40 +17,40 @@ TAGS = {  # rule P23
     "o_107": "effect",
     "o_108": "other",
 }
-NEWER_WORDS = {"succeed": "succeeded"}
+NEWER_STATUSES = {"succeed": "succeeded"}
 OWNER = "simulator"
 
 
-def word(task: Task) -> str:
+def status_word(task: Task) -> str:
     """The status as the outside sees it."""
     return task.fault.words.get(task.status, task.status)
 
 
-def created(task: Task) -> dict[str, Any]:
+def created_record(task: Task) -> dict[str, Any]:
     """`data` of the answer to create."""
     return {
         "task_id": task.id,
         "task_info": {"external_task_id": task.external_task_id},
-        "task_status": word(task),
+        "task_status": status_word(task),
         "created_at": task.created_at,
         "updated_at": task.updated_at,
     }
 
 
-def older(task: Task) -> dict[str, Any]:
+def older_record(task: Task) -> dict[str, Any]:
     """`data` of a look-up, and the older callback: the same but for the envelope."""
-    record = {**created(task), "task_status_msg": task.message}
+    record = {**created_record(task), "task_status_msg": task.message}
     if task.status == "succeed":
         record["task_result"] = {"elements": [_element(task)]}
         record["final_unit_deduction"] = "0"
     return record
 
 
-def newer(task: Task) -> dict[str, Any]:
+def newer_record(task: Task) -> dict[str, Any]:
     """The newer callback: other names, a flat result."""
     record: dict[str, Any] = {
         "id": task.id,
-        "status": task.fault.words.get(task.status, NEWER_WORDS.get(task.status, task.status)),
+        "status": task.fault.words.get(task.status, NEWER_STATUSES.get(task.status, task.status)),
         "message": task.message,
         "create_time": task.created_at,
         "update_time": task.updated_at,
@@ -64,15 +64,15 @@ def newer(task: Task) -> dict[str, Any]:
     return record
 
 
-def shaped(task: Task, shape: Shape) -> dict[str, Any]:
+def callback_record(task: Task, shape: CallbackShape) -> dict[str, Any]:
     """The callback's body in the shape asked for."""
-    return newer(task) if shape == "newer" else older(task)
+    return newer_record(task) if shape == "newer" else older_record(task)
 
 
 def tags(task: Task) -> list[dict[str, str]]:
     """The tags as an answer names them: `id` where a request says `tag_id`."""
     ids = [tag["tag_id"] for tag in task.request.get("tag_list") or []]
-    return [{"id": one, "name": TAGS[one], "description": TAGS[one]} for one in ids]
+    return [{"id": one, "name": TAG_NAMES[one], "description": TAG_NAMES[one]} for one in ids]
 
 
 def _element(task: Task) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _element(task: Task) -> dict[str, Any]:
 def _output(task: Task) -> dict[str, Any]:
     by_video = task.request["reference_type"] == "video_refer"
     kind = "video" if by_video else "image"
-    given = media.videos(task.request) if by_video else media.images(task.request)
+    given = media.video_fields(task.request) if by_video else media.image_fields(task.request)
     return {
         "type": "element",
         "id": task.element_id,

@@ -10,7 +10,7 @@ import uvicorn
 from service.local.simulator.app import build
 from service.local.simulator.options import Options, Settings
 
-DRAIN = 1  # seconds that calls under way get at the end: some are held back for ever
+SHUTDOWN_TIMEOUT = 1  # seconds that calls under way get at the end: some are held back for ever
 
 
 class _Server(uvicorn.Server):
@@ -52,7 +52,7 @@ def run(  # noqa: PLR0913 — one parameter for each option of the command
         http="httptools",
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=DRAIN,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
     # uvicorn raises the signal that ended it once more, after its own handlers are gone
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.local.simulator.faults import NONE, Fault
+from service.local.simulator.faults import NO_FAULT, Fault
 
-ENDS = ("succeed", "failed")
+FINAL_STATUSES = ("succeed", "failed")
 
 
 @dataclass(slots=True)
@@ -17,7 +17,7 @@ class Task:
     request: dict[str, Any]
     created_at: int
     updated_at: int
-    fault: Fault = NONE
+    fault: Fault = NO_FAULT
     status: str = "submitted"
     message: str = ""
     element_id: int | None = None
@@ -35,16 +35,16 @@ class Task:
     @property
     def ended(self) -> bool:
         """Whether it succeeded or failed."""
-        return self.status in ENDS
+        return self.status in FINAL_STATUSES
 
     def move(self, status: str, message: str = "", element_id: int | None = None) -> None:
         """Go on to another status, at this moment."""
         self.status, self.message, self.element_id = status, message, element_id
-        self.updated_at = milliseconds()
+        self.updated_at = now_ms()
 
 
 @dataclass(slots=True)
-class Book:
+class TaskStore:
     """All tasks of the one user there is."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Book:
 
     def new_id(self) -> int:
         """18 digits, above 2**53, never given before: the millisecond and a count within it."""
-        self._last = max(self._last + 1, milliseconds() * 100_000)
+        self._last = max(self._last + 1, now_ms() * 100_000)
         return self._last
 
     def add(self, task: Task) -> None:
@@ -82,6 +82,6 @@ class Book:
         return newest[(number - 1) * size : number * size]
 
 
-def milliseconds() -> int:
+def now_ms() -> int:
     """The time now, as the provider writes it."""
     return time.time_ns() // 1_000_000

@@ -6,45 +6,45 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from service.kit.crypto.key_formats import parse_whsec
-from service.local.demo.backend import Backend, served
-from service.local.demo.board import Board, Json, Part
-from service.local.demo.calls import Provider, Service, client
-from service.local.demo.cast import cast
+from service.local.demo.backend import Backend, http_server
+from service.local.demo.characters import all_characters
+from service.local.demo.clients import CallsheetClient, SimulatorClient, http_client
+from service.local.demo.progress import Json, Progress, Row
 from service.local.demo.screen import Show
 
-PATIENCE = 40.0  # seconds until what has not happened counts as never
-LOOK = 0.1  # seconds between looks
-PACE = {"processing_after": 0.6, "finished_after": 1.5}  # the simulator's, seconds
+TIMEOUT = 40.0  # seconds until what has not happened counts as never
+POLL_INTERVAL = 0.1  # seconds between looks
+SIMULATOR_TIMES = {"processing_after": 0.6, "finished_after": 1.5}  # the simulator's, seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoResult:
     """What the checks and the report are made from; `ledger` is the simulator's."""
 
-    board: Board
+    board: Progress
     backend: Backend
     ledger: Json
 
 
-async def play(base_url: str, simulator_url: str, key: str, show: Show) -> Outcome:
+async def run_demo(base_url: str, simulator_url: str, key: str, show: Show) -> DemoResult:
     """From the subscription to the last delivery; `show` is called whenever something moved."""
     backend = Backend()
     async with AsyncExitStack() as stack:
-        service = Service(await stack.enter_async_context(client(base_url, key)))
-        provider = Provider(await stack.enter_async_context(client(simulator_url)))
-        address = await stack.enter_async_context(served(backend.app()))
-        board = Board([Part(role) for role in cast(f"{address}/media")])
+        service = CallsheetClient(await stack.enter_async_context(http_client(base_url, key)))
+        provider = SimulatorClient(await stack.enter_async_context(http_client(simulator_url)))
+        address = await stack.enter_async_context(http_server(backend.app()))
+        board = Progress([Row(role) for role in all_characters(f"{address}/media")])
         await _prepare(board, provider)
         subscriber = await service.subscribe(f"{address}/events")
         backend.keys.append(parse_whsec(subscriber["secret"]))
         async with asyncio.TaskGroup() as group:
             group.create_task(_submit(board, service))
-            await _watch(board, backend, service, show)
-        return Outcome(board, backend, await provider.ledger())
+            await _watch_until_finished(board, backend, service, show)
+        return DemoResult(board, backend, await provider.ledger())
 
 
-async def _prepare(board: Board, provider: Provider) -> None:
-    await provider.set(**PACE)
+async def _prepare(board: Progress, provider: SimulatorClient) -> None:
+    await provider.set(**SIMULATOR_TIMES)
     faults = [
         {"element_name": part.role.name, **part.role.fault}
         for part in board.parts
@@ -53,7 +53,7 @@ async def _prepare(board: Board, provider: Provider) -> None:
     await provider.arm(faults)
 
 
-async def _submit(board: Board, service: Service) -> None:
+async def _submit(board: Progress, service: CallsheetClient) -> None:
     for part in board.parts:
         answer = await service.create(part.role.body)
         part.answer, part.status = answer.json(), answer.status_code
@@ -62,20 +62,22 @@ async def _submit(board: Board, service: Service) -> None:
     board.repeated = again.status_code == 200 and again.json()["id"] == first  # noqa: PLR2004 — HTTP
 
 
-async def _watch(board: Board, backend: Backend, service: Service, show: Show) -> None:
+async def _watch_until_finished(
+    board: Progress, backend: Backend, service: CallsheetClient, show: Show
+) -> None:
     """Until all have ended and every event of each was heard; or for PATIENCE."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not _done(board):
-        await _look(board, backend, service)
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline and not _is_finished(board):
+        await _update(board, backend, service)
         show(board)
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(POLL_INTERVAL)
 
 
-def _done(board: Board) -> bool:
+def _is_finished(board: Progress) -> bool:
     return all(part.ended and part.heard >= part.subject.get("version", 0) for part in board.parts)
 
 
-async def _look(board: Board, backend: Backend, service: Service) -> None:
+async def _update(board: Progress, backend: Backend, service: CallsheetClient) -> None:
     subjects = {one["id"]: one for one in await service.subjects()}
     for part in board.parts:
         part.subject = subjects.get(part.subject_id, part.subject)

@@ -13,19 +13,19 @@ from service.kit import errors
 from service.kit.crypto.key_formats import parse_whsec
 from service.local.simulator import media
 from service.local.simulator.background import Background
-from service.local.simulator.callbacks import Courier, Line
+from service.local.simulator.callbacks import CallbackQueue, CallbackSender
 from service.local.simulator.codes import Refusal
 from service.local.simulator.faults import Fault, Faults
 from service.local.simulator.journal import Journal
 from service.local.simulator.ledger import Ledger
 from service.local.simulator.options import Options, Settings
-from service.local.simulator.tasks import Book, Task, milliseconds
+from service.local.simulator.tasks import Task, TaskStore, now_ms
 
 
-class World:
+class SimulatedProvider:
     """One account with one provider. Used inside `alive()` only."""
 
-    courier: Courier
+    courier: CallbackSender
     session: aiohttp.ClientSession
 
     def __init__(self, options: Options) -> None:
@@ -33,7 +33,7 @@ class World:
         self.settings: Settings = options.settings
         self.faults = Faults()
         self.ledger = Ledger()
-        self.book = Book()
+        self.book = TaskStore()
         self._journal = Journal(options.data) if options.data else None
         self._background = Background()
         self._second, self._calls = 0, 0
@@ -43,7 +43,7 @@ class World:
         """Takes up the tasks of an earlier life; at the end lets go of everything."""
         secret = self.options.webhook_secret
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.session:
-            self.courier = Courier(
+            self.courier = CallbackSender(
                 session=self.session,
                 background=self._background,
                 ledger=self.ledger,
@@ -68,7 +68,7 @@ class World:
         if self.settings.rate is not None and self._calls > self.settings.rate:
             raise Refusal(1302)
 
-    def create(self, body: dict[str, Any], fault: Fault) -> tuple[Task, Line]:
+    def create(self, body: dict[str, Any], fault: Fault) -> tuple[Task, CallbackQueue]:
         """A new task, running; or Refusal 1201 or 1303."""
         external = body.get("external_task_id")
         if isinstance(external, str) and external in self.book.external:
@@ -76,12 +76,12 @@ class World:
         self._check(body)
         if self.settings.parallel is not None and self.book.running >= self.settings.parallel:
             raise Refusal(1303)
-        now = milliseconds()
-        task = Task(str(self.book.new_id()), media.without_bytes(body), now, now, fault)
+        now = now_ms()
+        task = Task(str(self.book.new_id()), media.without_base64(body), now, now, fault)
         self.book.add(task)
         if self._journal:
             self._journal.created(task)
-        line = Line()
+        line = CallbackQueue()
         self.courier.tell(line, task)
         self._background.start(self._walk(task, line))
         return task, line
@@ -92,7 +92,7 @@ class World:
         except errors.Invalid as error:
             text = "; ".join(f"{one.pointer}: {one.message}" for one in error.errors)
             raise Refusal(1201, text) from None
-        for where, given in media.images(body):
+        for where, given in media.image_fields(body):
             if given.startswith("data:"):  # rule P15
                 raise Refusal(1201, f"{where}: Base64 is wanted without a data: prefix")
 
@@ -107,19 +107,19 @@ class World:
                 element_name=task.request.get("element_name"),
             )
             if not task.ended:
-                self._background.start(self._walk(task, Line()))
+                self._background.start(self._walk(task, CallbackQueue()))
 
-    async def _walk(self, task: Task, line: Line) -> None:
+    async def _walk(self, task: Task, line: CallbackQueue) -> None:
         fault, settings = task.fault, self.settings
         if task.status == "submitted":
-            await _until(task, fault.processing_after, settings.processing_after)
+            await _sleep_until(task, fault.processing_after, settings.processing_after)
             self._move(task, line, "processing")
         if fault.stuck:
             return
         complaint = fault.fail
         if complaint is None and settings.fetch_media:
-            complaint = await media.complaint(self.session, task.request)
-        await _until(task, fault.finished_after, settings.finished_after)
+            complaint = await media.media_problem(self.session, task.request)
+        await _sleep_until(task, fault.finished_after, settings.finished_after)
         if complaint is None:
             self._move(task, line, "succeed", element_id=self.book.new_id())
         else:
@@ -127,7 +127,12 @@ class World:
         self.book.ended()
 
     def _move(
-        self, task: Task, line: Line, status: str, message: str = "", element_id: int | None = None
+        self,
+        task: Task,
+        line: CallbackQueue,
+        status: str,
+        message: str = "",
+        element_id: int | None = None,
     ) -> None:
         task.move(status, message, element_id)
         if self._journal:
@@ -135,7 +140,7 @@ class World:
         self.courier.tell(line, task)
 
 
-async def _until(task: Task, own: float | None, usual: float) -> None:
+async def _sleep_until(task: Task, own: float | None, usual: float) -> None:
     """Sleep until so many seconds after the task's creation."""
     after = usual if own is None else own
     await asyncio.sleep(task.created_at / 1000 + after - time.time())

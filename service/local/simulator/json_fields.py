@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 T = TypeVar("T")
 
 
-def read(base: T, body: object) -> T:
+def replace_fields(base: T, body: object) -> T:
     """`base` with what `body` says; ValueError names the first field that is wrong."""
     if not isinstance(body, dict):
         raise ValueError("a JSON object is needed")  # noqa: TRY004 — the caller's data, not a bug
@@ -16,23 +16,25 @@ def read(base: T, body: object) -> T:
     for name, value in body.items():
         if name not in known:
             raise ValueError(f"{name} is unknown; known are {', '.join(known)}")
-        if not fits(value, hints[name]):
+        if not has_type(value, hints[name]):
             raise ValueError(f"{name} does not take {value!r}")
     return replace(base, **body)  # type: ignore[type-var]
 
 
-def fits(value: object, hint: Any) -> bool:  # noqa: ANN401 — a type annotation has no type of its own
+def has_type(value: object, hint: Any) -> bool:  # noqa: ANN401 — a type annotation has no type of its own
     """Whether a JSON value is of the annotated type; a whole number passes as a float."""
     inner = get_args(hint)
     match get_origin(hint):
         case origin if origin in (UnionType, Union):
-            return any(fits(value, one) for one in inner)
+            return any(has_type(value, one) for one in inner)
         case origin if origin is Literal:
             return value in inner
         case origin if origin is list:
-            return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
+            return isinstance(value, list) and all(has_type(one, inner[0]) for one in value)
         case origin if origin is dict:
-            return isinstance(value, dict) and all(fits(one, inner[1]) for one in value.values())
+            return isinstance(value, dict) and all(
+                has_type(one, inner[1]) for one in value.values()
+            )
     if isinstance(value, bool):
         return hint is bool
     return isinstance(value, (int, float) if hint is float else hint)

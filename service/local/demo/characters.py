@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.local.demo.drawing import in_base64, portrait
+from service.local.demo.portraits import encode_base64, portrait
 
 Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class Character:
     """`fault` is what the simulator is told to do; `end` the last state, None if refused at once.
 
     `code` is the error's own or the provider's; `pointers` are the rules a refusal must name.
@@ -30,22 +30,22 @@ class Role:
         return f"demo-{self.name.lower()}"
 
 
-def cast(media: str) -> list[Role]:
+def all_characters(media: str) -> list[Character]:
     """Everyone, given the address under which the demo serves its media."""
-    return [*_plain(media), *_refused(), *_troubled(media)]
+    return [*_successful(media), *_refused(), *_with_faults(media)]
 
 
-def _plain(media: str) -> list[Role]:
+def _successful(media: str) -> list[Character]:
     return [
-        Role("Ada", "three JPEG images as Base64", _base64("Ada", "JPEG")),
-        Role("Bo", "two PNG images as Base64", _base64("Bo", "PNG", turns=(0.8,))),
-        Role("Cleo", "images by URL", _by_url("Cleo", media)),
-        Role("Dara", "a 5 s 1080p video by URL", _video("Dara", media)),
+        Character("Ada", "three JPEG images as Base64", _base64_images("Ada", "JPEG")),
+        Character("Bo", "two PNG images as Base64", _base64_images("Bo", "PNG", turns=(0.8,))),
+        Character("Cleo", "images by URL", _images_by_url("Cleo", media)),
+        Character("Dara", "a 5 s 1080p video by URL", _video_by_url("Dara", media)),
     ]
 
 
-def _refused() -> list[Role]:
-    broken = _base64("Eve", "JPEG") | {
+def _refused() -> list[Character]:
+    broken = _base64_images("Eve", "JPEG") | {
         "element_name": "Eve, with a name far too long",
         "element_description": "",
         "tag_list": [{"tag_id": "o_999"}],
@@ -53,11 +53,11 @@ def _refused() -> list[Role]:
     }
     pointers = ("/element_name", "/element_description", "/tag_list/0/tag_id", "/element_voice_id")
     return [
-        Role("Eve", "breaks four rules", broken, end=None, pointers=pointers),
-        Role(
+        Character("Eve", "breaks four rules", broken, end=None, pointers=pointers),
+        Character(
             "Finn",
             "refused by the provider's policy",
-            _base64("Finn", "JPEG"),
+            _base64_images("Finn", "JPEG"),
             {"code": 1301, "message": "content security policy"},
             end="failed",
             code="1301",
@@ -65,39 +65,39 @@ def _refused() -> list[Role]:
     ]
 
 
-def _troubled(media: str) -> list[Role]:
+def _with_faults(media: str) -> list[Character]:
     return [
-        Role(
+        Character(
             "Gil",
             "the submission's answer is lost",
-            _base64("Gil", "PNG", turns=(0.8,)),
+            _base64_images("Gil", "PNG", turns=(0.8,)),
             {"answer": "drop", "lose": ["submitted", "processing"], "finished_after": 3.0},
         ),
-        Role("Hana", "every callback is lost", _by_url("Hana", media), {"lose": True}),
-        Role(
+        Character("Hana", "every callback is lost", _images_by_url("Hana", media), {"lose": True}),
+        Character(
             "Ivo",
             "fails at the provider",
-            _base64("Ivo", "JPEG"),
+            _base64_images("Ivo", "JPEG"),
             {"fail": "no face was found"},
             end="failed",
         ),
-        Role(
+        Character(
             "Juno",
             "callbacks last first, three times each",
-            _base64("Juno", "JPEG"),
+            _base64_images("Juno", "JPEG"),
             {"reorder": True, "duplicate": 2},
         ),
-        Role("Kit", "every callback is forged", _by_url("Kit", media), {"forge": True}),
-        Role(
+        Character("Kit", "every callback is forged", _images_by_url("Kit", media), {"forge": True}),
+        Character(
             "Lou",
             "called back before the submission is answered",
-            _base64("Lou", "JPEG"),
+            _base64_images("Lou", "JPEG"),
             {"before_answer": 3, "shape": "newer"},
         ),
     ]
 
 
-def _fields(name: str, **more: object) -> Body:
+def _body(name: str, **more: object) -> Body:
     return {
         "element_name": name,
         "element_description": f"{name}, as seen in the demo",
@@ -107,20 +107,20 @@ def _fields(name: str, **more: object) -> Body:
     }
 
 
-def _images(name: str, frontal: str, others: list[str]) -> Body:
+def _image_body(name: str, frontal: str, others: list[str]) -> Body:
     images = {"frontal_image": frontal, "refer_images": [{"image_url": one} for one in others]}
-    return _fields(name, reference_type="image_refer", element_image_list=images)
+    return _body(name, reference_type="image_refer", element_image_list=images)
 
 
-def _base64(name: str, form: str, turns: tuple[float, ...] = (-0.8, 0.8)) -> Body:
-    others = [in_base64(portrait(name, turn), form) for turn in turns]
-    return _images(name, in_base64(portrait(name), form), others)
+def _base64_images(name: str, form: str, turns: tuple[float, ...] = (-0.8, 0.8)) -> Body:
+    others = [encode_base64(portrait(name, turn), form) for turn in turns]
+    return _image_body(name, encode_base64(portrait(name), form), others)
 
 
-def _by_url(name: str, media: str) -> Body:
-    return _images(name, f"{media}/{name}/front.jpg", [f"{media}/{name}/side.png"])
+def _images_by_url(name: str, media: str) -> Body:
+    return _image_body(name, f"{media}/{name}/front.jpg", [f"{media}/{name}/side.png"])
 
 
-def _video(name: str, media: str) -> Body:
+def _video_by_url(name: str, media: str) -> Body:
     videos = {"refer_videos": [{"video_url": f"{media}/subject.mp4"}]}
-    return _fields(name, reference_type="video_refer", element_video_list=videos)
+    return _body(name, reference_type="video_refer", element_video_list=videos)

@@ -1,21 +1,21 @@
-"""What is known about everyone so far: filled by the story, shown by the screen."""
+"""How far each subject of the demo has come: filled by the runner, shown by the screen."""
 
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.local.demo.cast import Role
+from service.local.demo.characters import Character
 
 Json = dict[str, Any]
-ENDS = frozenset({"succeeded", "failed", "canceled"})
+FINAL_STATES = frozenset({"succeeded", "failed", "canceled"})
 REFUSED = "refused"
 
 
 @dataclass(slots=True)
-class Part:
+class Row:
     """One role, and what became of it. `state` is None until it is sent."""
 
-    role: Role
+    role: Character
     status: int | None = None  # of the answer to the create
     answer: Json = field(default_factory=dict)
     subject: Json = field(default_factory=dict)
@@ -37,14 +37,14 @@ class Part:
     @property
     def ended(self) -> bool:
         """Whether nothing more is to come."""
-        return self.state in ENDS or self.state == REFUSED
+        return self.state in FINAL_STATES or self.state == REFUSED
 
 
 @dataclass(slots=True)
-class Board:
+class Progress:
     """All parts; `repeated`: whether the first request, sent again, gave the same subject."""
 
-    parts: list[Part]
+    parts: list[Row]
     repeated: bool = False
     started: float = field(default_factory=time.monotonic)
 

@@ -6,50 +6,50 @@ from collections.abc import Iterator
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.local.simulator.faults import NONE, Fault
+from service.local.simulator.faults import NO_FAULT, Fault
 
 TRANSPORT = "simulator.transport"  # where app.py leaves the connection in the scope
 GARBAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>\n"
-OVERSIZED = 64 << 20  # bytes of white space before the answer
-CHUNK = 1 << 16  # bytes
-TRICKLE = 60.0  # seconds from the first byte to the last, unless `delay` says otherwise
+OVERSIZED_BYTES = 64 << 20  # bytes of white space before the answer
+CHUNK_BYTES = 1 << 16  # bytes
+TRICKLE_SECONDS = 60.0  # seconds from the first byte to the last, unless `delay` says otherwise
 
 
-def whole(status: int, content: bytes) -> Response:
+def json_response(status: int, content: bytes) -> Response:
     """The plain JSON answer."""
     return Response(content, status, media_type="application/json")
 
 
-async def sent(fault: Fault, status: int, content: bytes) -> Response:
+async def with_fault(fault: Fault, status: int, content: bytes) -> Response:
     """The answer as the fault wants it: whole if there is none; sleeps if that is part of it."""
-    if fault is NONE:
-        return whole(status, content)
+    if fault is NO_FAULT:
+        return json_response(status, content)
     if fault.answer != "trickle":
         await asyncio.sleep(fault.delay)
     status = fault.http_status or status
     if fault.answer == "normal":
-        return whole(status, content)
+        return json_response(status, content)
     if fault.answer == "garbage":
         return Response(GARBAGE, status, media_type="text/html")
-    return Spoilt(content, status, fault)
+    return FaultyResponse(content, status, fault)
 
 
-class Spoilt(Response):
+class FaultyResponse(Response):
     """A valid answer that never comes, comes in part, too slowly or behind too much else."""
 
     def __init__(self, content: bytes, status: int, fault: Fault) -> None:
         super().__init__(content, status, media_type="application/json")
         self._kind = fault.answer
-        seconds = fault.delay or TRICKLE
+        seconds = fault.delay or TRICKLE_SECONDS
         self._pause = seconds / len(content) if self._kind == "trickle" else 0.0
         if self._kind == "oversized":
-            self.headers["content-length"] = str(OVERSIZED + len(content))
+            self.headers["content-length"] = str(OVERSIZED_BYTES + len(content))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport = scope[TRANSPORT]
         if self._kind == "drop":
             transport.abort()
-            await _gone(receive)
+            await _wait_until_closed(receive)
             return
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -61,7 +61,7 @@ class Spoilt(Response):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         if self._kind == "truncated":
             transport.close()
-            await _gone(receive)
+            await _wait_until_closed(receive)
         else:
             await send({"type": "http.response.body"})
 
@@ -72,18 +72,18 @@ class Spoilt(Response):
         elif self._kind == "trickle":
             yield from (content[at : at + 1] for at in range(len(content)))
         else:
-            for _ in range(OVERSIZED // CHUNK):
-                yield b" " * CHUNK
+            for _ in range(OVERSIZED_BYTES // CHUNK_BYTES):
+                yield b" " * CHUNK_BYTES
             yield content
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_until_closed(receive: Receive) -> None:
     """Wait until the server knows that the connection is closed: then it misses no answer."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def connection(send: Send) -> asyncio.Transport | None:
+def transport_of(send: Send) -> asyncio.Transport | None:
     """The connection behind uvicorn's `send`: ASGI itself has no way to hang up."""
     cycle = getattr(send, "__self__", None)
     transport: asyncio.Transport | None = getattr(cycle, "transport", None)

@@ -14,7 +14,7 @@ SKINS: tuple[Colour, ...] = ((241, 194, 125), (224, 172, 105), (198, 134, 66), (
 def portrait(name: str, turn: float = 0.0) -> Image.Image:
     """A head and shoulders before a wall; `turn` from -1 (left) to 1, 0 looks at us."""
     dice = sha256(name.encode()).digest()
-    image = _wall((dice[0], dice[1], 160), (dice[2] // 3, dice[3] // 3, 60))
+    image = _background((dice[0], dice[1], 160), (dice[2] // 3, dice[3] // 3, 60))
     draw = ImageDraw.Draw(image)
     skin = SKINS[dice[4] % len(SKINS)]
     coat, hair = (dice[5], dice[6], dice[7]), (dice[8] // 3, dice[9] // 4, dice[10] // 5)
@@ -35,19 +35,19 @@ def portrait(name: str, turn: float = 0.0) -> Image.Image:
     return image
 
 
-def encoded(image: Image.Image, form: str) -> bytes:
+def encode(image: Image.Image, form: str) -> bytes:
     """A file's bytes; `form` is JPEG or PNG."""
     buffer = io.BytesIO()
     image.save(buffer, form)
     return buffer.getvalue()
 
 
-def in_base64(image: Image.Image, form: str) -> str:
+def encode_base64(image: Image.Image, form: str) -> str:
     """The same as a request carries it."""
-    return base64.b64encode(encoded(image, form)).decode()
+    return base64.b64encode(encode(image, form)).decode()
 
 
-def _wall(top: Colour, bottom: Colour) -> Image.Image:
+def _background(top: Colour, bottom: Colour) -> Image.Image:
     """Shaded from top to bottom."""
     above, below = Image.new("RGB", SIZE, top), Image.new("RGB", SIZE, bottom)
     return Image.composite(below, above, Image.linear_gradient("L").resize(SIZE))

@@ -1,0 +1,156 @@
+"""The provider's calls: create, query one, list (rules P2 to P4)."""
+
+import time
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.local.simulator import auth, codes, records, responses
+from service.local.simulator.codes import Refusal
+from service.local.simulator.faults import NO_FAULT, Fault
+from service.local.simulator.provider import SimulatedProvider
+from service.local.simulator.tasks import Task
+
+MAX_BODY = 64 << 20  # bytes; four images of 10 MB are 54 MB as Base64
+PAGE_NUMBERS, PAGE_SIZES, DEFAULT_PAGE_SIZE = range(1, 1001), range(1, 501), 30  # rule P4
+
+
+async def create_task(request: Request) -> Response:
+    """POST: a new task."""
+    world: SimulatedProvider = request.app.state.world
+    body: dict[str, Any] = {}
+    fault = NO_FAULT
+    try:
+        _authorize(world, request)
+        body = await _read_body(request)
+        fault = world.faults.take("create", body)
+        _refuse(fault, unless=fault.accepts)
+        task, line = world.create(body, fault)
+    except Refusal as refused:
+        _record_create(world, body, refused, fault, None)
+        return await _refusal_response(refused, fault)
+    _record_create(world, body, None, fault, task.id)
+    content = codes.success_body(records.created_record(task))
+    for _ in range(fault.before_answer if task.callback_url else 0):
+        await line.tried.acquire()
+    if fault.code is not None:
+        return await _refusal_response(Refusal(fault.code, fault.message), fault)
+    return await responses.with_fault(fault, 200, content)
+
+
+async def query_task(request: Request) -> Response:
+    """GET: one task, by the provider's id or by the caller's."""
+    world: SimulatedProvider = request.app.state.world
+    name = request.path_params["name"]
+    task = world.book.find(name)
+    external = task.external_task_id if task else name
+    fault = NO_FAULT
+    try:
+        _authorize(world, request)
+        fault = world.faults.take(
+            "query", {**(task.request if task else {}), "external_task_id": external}
+        )
+        _refuse(fault, unless=fault.code is None)
+        task = _found(task, name)
+    except Refusal as refused:
+        _record_look_up(world, "refused", external, fault, code=refused.code)
+        return await _refusal_response(refused, fault)
+    _record_look_up(
+        world, "found", external, fault, task_id=task.id, status=records.status_word(task)
+    )
+    return await responses.with_fault(fault, 200, codes.success_body(records.older_record(task)))
+
+
+async def list_tasks(request: Request) -> Response:
+    """GET: the caller's tasks, the newest first."""
+    world: SimulatedProvider = request.app.state.world
+    fault = NO_FAULT
+    try:
+        _authorize(world, request)
+        fault = world.faults.take("list", {})
+        _refuse(fault, unless=fault.code is None)
+        number = _page_parameter(request, "pageNum", PAGE_NUMBERS, 1)
+        size = _page_parameter(request, "pageSize", PAGE_SIZES, DEFAULT_PAGE_SIZE)
+    except Refusal as refused:
+        return await _refusal_response(refused, fault)
+    page = [records.older_record(task) for task in world.book.page(number, size)]
+    return await responses.with_fault(fault, 200, codes.success_body(page))
+
+
+async def not_found(request: Request, error: Exception) -> Response:
+    """No such path (1203), or not with that method (1202)."""
+    code = 1202 if getattr(error, "status_code", 404) == 405 else 1203  # noqa: PLR2004 — HTTP
+    return await _refusal_response(Refusal(code, f"{request.method} {request.url.path}"), NO_FAULT)
+
+
+def _authorize(world: SimulatedProvider, request: Request) -> None:
+    auth.check(request.headers.get("authorization"), world.options, time.time())
+    world.admit()
+
+
+async def _read_body(request: Request) -> dict[str, Any]:
+    gathered = bytearray()
+    async for chunk in request.stream():
+        gathered += chunk
+        if len(gathered) > MAX_BODY:
+            raise Refusal(1201, "the body is too large")
+    try:
+        body = orjson.loads(gathered)
+    except orjson.JSONDecodeError:
+        raise Refusal(1200, "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise Refusal(1200, "the body is not a JSON object")
+    return body
+
+
+def _page_parameter(request: Request, name: str, allowed: range, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) in allowed):  # noqa: PLR2004 — digits of the largest
+        raise Refusal(1201, f"{name} must be {allowed[0]} to {allowed[-1]}")
+    return int(text)
+
+
+def _refuse(fault: Fault, *, unless: bool) -> None:
+    """Refusal with the fault's code; 0, which nobody gets to see, if it only drops."""
+    if not unless:
+        raise Refusal(fault.code or 0, fault.message)
+
+
+def _found(task: Task | None, name: str) -> Task:
+    if task is None:
+        raise Refusal(1201, f"Task not found by id or external_task_id: {name}")
+    return task
+
+
+async def _refusal_response(refused: Refusal, fault: Fault) -> Response:
+    return await responses.with_fault(
+        fault, refused.status, codes.error_body(refused.code, refused.message)
+    )
+
+
+def _record_create(
+    world: SimulatedProvider,
+    body: dict[str, Any],
+    refused: Refusal | None,
+    fault: Fault,
+    task_id: str | None,
+) -> None:
+    outcome = "accepted" if refused is None else "refused" if refused.code else "dropped"
+    world.ledger.add(
+        "creates",
+        outcome,
+        external_task_id=body.get("external_task_id"),
+        element_name=body.get("element_name"),
+        task_id=task_id,
+        code=refused.code if refused else 0,
+        message=refused.message if refused else "",
+        answer=fault.answer,
+    )
+
+
+def _record_look_up(
+    world: SimulatedProvider, outcome: str, external: str, fault: Fault, **what: int | str
+) -> None:
+    world.ledger.add("lookups", outcome, external_task_id=external, answer=fault.answer, **what)

@@ -1,0 +1,35 @@
+"""Waiting for a condition, and the status with which an HTTP server of ours answers."""
+
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
+
+GET_TIMEOUT = 2.0  # seconds one look may take
+
+
+def http_status(url: str, key: str | None = None) -> int | None:
+    """The status of a GET, with an API key if one is given; None without an answer."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=GET_TIMEOUT)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    try:
+        connection.request("GET", target, headers={"Authorization": f"Bearer {key}"} if key else {})
+        return connection.getresponse().status
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+POLL_INTERVAL = 0.01  # seconds between looks at a condition
+
+
+def wait_until(condition: Callable[[], bool], patience: float) -> bool:
+    """Whether the condition came true within `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_INTERVAL)
+    return True
