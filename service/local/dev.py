@@ -106,7 +106,7 @@ def development_key(running: Stack) -> str:
 
 def _restart_ended(running: Stack) -> None:
     for child in running.supervisor.ended():
-        _print(child.with_tail(child.ending()))
+        _print(child.with_log_tail(child.exit_description()))
         _print(f"{child.command.name} is started again in {RESTART_DELAY:g} s")
         time.sleep(RESTART_DELAY)
         _restart(child)

@@ -38,7 +38,7 @@ def start_nats(supervisor: Supervisor, folder: Path, options: Sequence[str] = ()
         ],
         env=minimal_environment(),
         folder=folder,
-        ready=lambda _pid: _answers(port),
+        is_ready=lambda _pid: _answers(port),
     )
     (child,) = supervisor.start(command)
     return Server(f"nats://{HOST}:{port}", child)

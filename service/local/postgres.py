@@ -47,9 +47,9 @@ def start_postgres(
     home = find_cluster(folder)
     if not keep:
         supervisor.enter(deleted_at_end(home, folder))
-    binaries = find_binaries(home.user, home.major())
+    binaries = find_binaries(home.user, home.major_version())
     password = read_or_create(home.password_file, lambda: secrets.token_hex(16))
-    if home.major() is None:
+    if home.major_version() is None:
         _create_cluster(supervisor, binaries, home, durable=durable)
     port = free_port()
     (child,) = supervisor.start(_server_command(binaries, home, port, durable=durable))
@@ -59,7 +59,7 @@ def start_postgres(
 def _create_cluster(
     supervisor: Supervisor, binaries: Binaries, home: Cluster, *, durable: bool
 ) -> None:
-    new = home.make_new()
+    new = home.create_empty()
     locale = ["--encoding=UTF8", "--locale=C"]
     if binaries.major >= BUILTIN_LOCALE_MAJOR:
         locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -73,7 +73,7 @@ def _create_cluster(
         ],
         env=minimal_environment(),
         folder=new,
-        user=home.other_user(),
+        user=home.user_to_change_to(),
     )
     supervisor.run(command)
     new.rename(home.data)  # whole or not at all
@@ -98,12 +98,12 @@ def _server_command(binaries: Binaries, home: Cluster, port: int, *, durable: bo
         # pg_ctl's has Postgres skip the look at that process, and only that.
         env=minimal_environment() | ({"PG_GRANDPARENT_PID": str(stale)} if stale else {}),
         folder=home.data,
-        ready=home.is_ready,
-        user=home.other_user(),
-        stop=signal.SIGINT,  # fast: sessions are cut off
-        crash=signal.SIGQUIT,  # immediate: recovery at the next start
-        orphan=signal.SIGINT,
-        grace=30.0,
+        is_ready=home.is_ready,
+        user=home.user_to_change_to(),
+        stop_signal=signal.SIGINT,  # fast: sessions are cut off
+        kill_signal=signal.SIGQUIT,  # immediate: recovery at the next start
+        parent_death_signal=signal.SIGINT,
+        stop_timeout=30.0,
         # Sessions of a server killed by -9 need a moment to notice.
-        passing="pre-existing shared memory block",
+        retried_error="pre-existing shared memory block",
     )

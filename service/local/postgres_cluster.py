@@ -42,17 +42,17 @@ class Cluster:
         """Where a cluster that had to be elsewhere was wanted."""
         return self.folder / "origin"
 
-    def other_user(self) -> User | None:
+    def user_to_change_to(self) -> User | None:
         """The user to change to; None if that is us."""
         return None if self.user == current_user() else self.user
 
-    def major(self) -> int | None:
+    def major_version(self) -> int | None:
         """The version the cluster was made with; None if there is none yet."""
         with suppress(FileNotFoundError):
             return int((self.data / "PG_VERSION").read_text())
         return None
 
-    def make_new(self) -> Path:
+    def create_empty(self) -> Path:
         """An empty folder to make the cluster in; what a broken attempt left is deleted."""
         new = self.folder / "data.new"
         shutil.rmtree(new, ignore_errors=True)
@@ -78,14 +78,14 @@ def find_cluster(folder: Path) -> Cluster:
             return _existing_cluster(place)
     user = unprivileged_user()
     home = Cluster(folder, user)
-    if user.can_use(home.make_new()):
+    if user.can_use(home.create_empty()):
         return home
     shutil.rmtree(home.folder / "data.new")
     _delete_abandoned_clusters()
     for place in _fallback_places(folder, make=True):
         home = Cluster(make_folder(place), user)
         home.origin_file.write_text(str(folder))
-        if user.can_use(home.make_new()):
+        if user.can_use(home.create_empty()):
             return home
     msg = f"no folder for Postgres's data was found that user {user.uid} can use"
     raise LocalError(msg)

@@ -39,14 +39,14 @@ class Command:
     argv: Sequence[str]
     env: Mapping[str, str] = field(repr=False)
     folder: Path
-    ready: Callable[[int], bool] = _ready_at_once
+    is_ready: Callable[[int], bool] = _ready_at_once
     user: User | None = None
-    stop: signal.Signals = signal.SIGTERM
-    crash: signal.Signals = signal.SIGKILL
-    orphan: signal.Signals = signal.SIGKILL
-    patience: float = 30.0
-    grace: float = 10.0
-    passing: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    kill_signal: signal.Signals = signal.SIGKILL
+    parent_death_signal: signal.Signals = signal.SIGKILL
+    start_timeout: float = 30.0
+    stop_timeout: float = 10.0
+    retried_error: str | None = None
 
 
 class Child:
@@ -64,7 +64,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        return self._started().pid
+        return self._running_process().pid
 
     def spawn(self) -> None:
         """Start it, without waiting until it is ready."""
@@ -77,7 +77,7 @@ class Child:
             self._process = subprocess.Popen(  # noqa: S603
                 [
                     *(sys.executable, "-I", "-S", launch.__file__),
-                    *(str(os.getpid()), str(int(self.command.orphan))),
+                    *(str(os.getpid()), str(int(self.command.parent_death_signal))),
                     f"{user.uid}:{user.gid}" if user else "-",
                     *self.command.argv,
                 ],
@@ -91,16 +91,18 @@ class Child:
 
     def wait_ready(self) -> None:
         """LocalError if it ends or `patience` is over before it is ready."""
-        deadline = time.monotonic() + self.command.patience
+        deadline = time.monotonic() + self.command.start_timeout
         while wait_until(self._ready_or_ended, deadline - time.monotonic()):
             if not self.has_ended():
                 return
-            if not self._may_pass():
-                raise LocalError(self.with_tail(f"{self.ending()} before it was ready"))
+            if not self._may_retry():
+                raise LocalError(
+                    self.with_log_tail(f"{self.exit_description()} before it was ready")
+                )
             self.kill()
             self.spawn()
-        msg = f"{self.command.name} was not ready after {self.command.patience:g} s"
-        raise LocalError(self.with_tail(msg))
+        msg = f"{self.command.name} was not ready after {self.command.start_timeout:g} s"
+        raise LocalError(self.with_log_tail(msg))
 
     def start(self) -> None:
         self.spawn()
@@ -119,9 +121,9 @@ class Child:
 
     def wait_ended(self) -> int:
         """The exit status of a program that ends by itself; LocalError when `patience` is over."""
-        if not wait_until(self.has_ended, self.command.patience):
-            msg = f"{self.command.name} was not done after {self.command.patience:g} s"
-            raise LocalError(self.with_tail(msg))
+        if not wait_until(self.has_ended, self.command.start_timeout):
+            msg = f"{self.command.name} was not done after {self.command.start_timeout:g} s"
+            raise LocalError(self.with_log_tail(msg))
         return self._reap()
 
     def send(self, number: signal.Signals) -> None:
@@ -136,55 +138,58 @@ class Child:
         with signals_deferred():
             self.send(number)
             self.send(signal.SIGCONT)  # a stopped one could not act on it
-            wait_until(self.has_ended, self.command.grace)
+            wait_until(self.has_ended, self.command.stop_timeout)
             self._reap()
             self._process = None
 
     def stop(self) -> None:
         """In good order. Nothing happens if it is not running."""
-        self.end(self.command.stop)
+        self.end(self.command.stop_signal)
 
     def kill(self) -> None:
         """As a fault would: Valkey and our own programs by SIGKILL, Postgres by SIGQUIT."""
-        self.end(self.command.crash)
+        self.end(self.command.kill_signal)
 
     def restart(self) -> None:
         """Killed if it still runs, then started again, and ready."""
         self.kill()
         self.start()
 
-    def ending(self) -> str:
+    def exit_description(self) -> str:
         """How it ended, in words; only for one that has."""
         status = self._reap()
         if status < 0:
             return f"{self.command.name} was ended by {signal.Signals(-status).name}"
         return f"{self.command.name} ended with status {status}"
 
-    def with_tail(self, message: str) -> str:
+    def with_log_tail(self, message: str) -> str:
         """The message, and under it the last lines logged since the start."""
-        lines = self._logged().splitlines()[-LOG_TAIL_LINES:]
+        lines = self._log_since_start().splitlines()[-LOG_TAIL_LINES:]
         return "\n".join([f"{message}; {self.log} ends with:", *(f"  {line}" for line in lines)])
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _running_process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             msg = f"{self.command.name} is not running"
             raise LocalError(msg)
         return self._process
 
     def _ready_or_ended(self) -> bool:
-        return self.has_ended() or self.command.ready(self.pid)
+        return self.has_ended() or self.command.is_ready(self.pid)
 
-    def _may_pass(self) -> bool:
-        return self.command.passing is not None and self.command.passing in self._logged()
+    def _may_retry(self) -> bool:
+        return (
+            self.command.retried_error is not None
+            and self.command.retried_error in self._log_since_start()
+        )
 
-    def _logged(self) -> str:
+    def _log_since_start(self) -> str:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
     def _reap(self) -> int:
         """The exit status; whatever is left of the process and its group is killed first."""
-        process = self._started()
+        process = self._running_process()
         if process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -232,7 +237,7 @@ class Supervisor:
         child = self.add(command)
         child.spawn()
         if child.wait_ended() != 0:
-            raise LocalError(child.with_tail(child.ending()))
+            raise LocalError(child.with_log_tail(child.exit_description()))
         del self.children[command.name]
 
     def ended(self) -> list[Child]:

@@ -61,8 +61,8 @@ class Stack:
             argv=[*PROGRAM, *arguments],
             env={**self.env, **(settings or {})},
             folder=self.folder,
-            ready=lambda _pid: ready is None or http_status(ready) == HTTPStatus.OK,
-            patience=TIMEOUT,
+            is_ready=lambda _pid: ready is None or http_status(ready) == HTTPStatus.OK,
+            start_timeout=TIMEOUT,
         )
         return self.supervisor.add(command)
 

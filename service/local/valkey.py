@@ -36,7 +36,7 @@ def start_valkey(supervisor: Supervisor, folder: Path) -> Server:
         ],
         env=minimal_environment(),
         folder=folder,
-        ready=lambda _pid: _answers(port),
+        is_ready=lambda _pid: _answers(port),
     )
     (child,) = supervisor.start(command)
     return Server(f"redis://{HOST}:{port}/0", child)

@@ -62,7 +62,7 @@ def rival(running: Stack, name: str) -> Iterator[Target]:
         argv=[sys.executable, "-P", "-m", "tests.bench.rivals", name, str(port)],
         env=running.env,
         folder=running.folder,
-        ready=lambda _pid: http_status(f"http://{HOST}:{port}/callbacks") in UP,
+        is_ready=lambda _pid: http_status(f"http://{HOST}:{port}/callbacks") in UP,
     )
     child = running.supervisor.add(command)
     child.start()

@@ -45,9 +45,9 @@ def part(name: str, *states: str) -> Row:
 
 def heard(*parts: Row) -> Backend:
     """A back end that heard all of it."""
-    backend = Backend(stumbled=1)
+    backend = Backend(failed_on_purpose=1)
     for one in parts:
-        backend.heard[one.subject_id or ""] = [
+        backend.received[one.subject_id or ""] = [
             ReceivedEvent(0.0, given["id"], given["type"], given["data"]["sequence"])
             for given in one.events
         ]
@@ -70,7 +70,7 @@ def broken(board: Progress, backend: Backend, seen: dict[str, Any]) -> list[str]
 
 def test_all_holds_when_everything_went_as_foretold() -> None:
     ada, hana = part("Ada", "queued", "succeeded"), part("Hana", "queued", "succeeded")
-    board = Progress([ada, hana], repeated=True)
+    board = Progress([ada, hana], repeat_gave_same_subject=True)
     seen = ledger("sub_Ada", "sub_Hana", lookups=("sub_Hana",))
     assert broken(board, heard(ada, hana), seen) == []
 
@@ -78,7 +78,7 @@ def test_all_holds_when_everything_went_as_foretold() -> None:
 def test_each_thing_that_went_wrong_is_named() -> None:
     ada, hana = part("Ada", "queued", "failed"), part("Hana", "queued", "succeeded")
     backend = heard(ada)
-    backend.unverified, backend.stumbled = 1, 0
+    backend.unverified, backend.failed_on_purpose = 1, 0
     seen = ledger("sub_Ada", "sub_Ada", "sub_Hana")
     seen["counts"]["peak_running"] = 2
     assert broken(Progress([ada, hana]), backend, seen) == [
@@ -111,13 +111,17 @@ def test_an_error_that_a_process_logged_is_noticed(tmp_path: Path, logger: str) 
 def test_a_gap_in_the_sequence_is_noticed() -> None:
     ada = part("Ada", "queued", "succeeded")
     ada.events[1]["data"]["sequence"] = 3
-    sentences = broken(Progress([ada], repeated=True), heard(ada), ledger("sub_Ada"))
+    sentences = broken(
+        Progress([ada], repeat_gave_same_subject=True), heard(ada), ledger("sub_Ada")
+    )
     assert sentences == ["in the order of their sequence, from 1 and without a gap"]
 
 
 def test_a_refusal_that_names_too_few_rules_is_noticed() -> None:
     eve = Row(ROLES["Eve"], 422, {"errors": [{"pointer": "/element_name", "message": "long"}]})
-    sentences = broken(Progress([eve], repeated=True), Backend(stumbled=1), ledger())
+    sentences = broken(
+        Progress([eve], repeat_gave_same_subject=True), Backend(failed_on_purpose=1), ledger()
+    )
     assert sentences == ["Eve was refused with 4 broken rules named"]
 
 
@@ -152,7 +156,7 @@ def test_a_reader_is_told_first_what_is_shown_and_why_in_lines_that_can_be_read(
     assert "places for 4 subjects" in text
     assert "Twelve subjects are asked for" in text
     assert len(ROLES) == 12
-    refused = {name for name, role in ROLES.items() if role.end is None or role.code}
+    refused = {name for name, role in ROLES.items() if role.final_state is None or role.error_code}
     troubled = {name for name, role in ROLES.items() if role.fault} - refused
     assert (len(refused), len(troubled)) == (2, 6), "as the text has it"
 

@@ -33,7 +33,7 @@ with supervised(folder / "logs") as supervisor:
             argv=["/bin/sh", "-c", script.format(name)],
             env={"PATH": "/bin:/usr/bin"},
             folder=folder,
-            ready=lambda _pid: (folder / name).exists(),
+            is_ready=lambda _pid: (folder / name).exists(),
         ))
     print(*(child.pid for child in supervisor.children.values()), flush=True)
     time.sleep(600)
@@ -57,7 +57,9 @@ def test_a_child_logs_and_is_ended_with_the_block(tmp_path: Path) -> None:
 def test_an_exception_ends_the_children_in_reverse_order(tmp_path: Path) -> None:
     script = "trap 'echo {0} >> ended; exit' TERM; echo up > {0}; while :; do sleep 0.05; done"
     commands = [
-        shell(tmp_path, script.format(name), name, ready=lambda _, n=name: (tmp_path / n).exists())
+        shell(
+            tmp_path, script.format(name), name, is_ready=lambda _, n=name: (tmp_path / n).exists()
+        )
         for name in ("one", "two", "three")
     ]
     with suppress(RuntimeError), supervised(tmp_path / "logs") as supervisor:
@@ -67,7 +69,7 @@ def test_an_exception_ends_the_children_in_reverse_order(tmp_path: Path) -> None
 
 
 def test_a_child_that_ends_before_it_is_ready_is_named_with_its_last_words(tmp_path: Path) -> None:
-    command = shell(tmp_path, "echo no licence; exit 3", ready=lambda _pid: False)
+    command = shell(tmp_path, "echo no licence; exit 3", is_ready=lambda _pid: False)
     with supervised(tmp_path / "logs") as supervisor, pytest.raises(LocalError) as raised:
         supervisor.start(command)
     assert "child ended with status 3 before it was ready" in str(raised.value)
@@ -75,7 +77,9 @@ def test_a_child_that_ends_before_it_is_ready_is_named_with_its_last_words(tmp_p
 
 
 def test_a_child_that_is_never_ready_is_given_up_and_ended(tmp_path: Path) -> None:
-    command = shell(tmp_path, "echo $$; exec sleep 600", ready=lambda _pid: False, patience=0.2)
+    command = shell(
+        tmp_path, "echo $$; exec sleep 600", is_ready=lambda _pid: False, start_timeout=0.2
+    )
     with supervised(tmp_path / "logs") as supervisor, pytest.raises(LocalError) as raised:
         supervisor.start(command)
     assert "child was not ready after 0.2 s" in str(raised.value)
@@ -85,7 +89,7 @@ def test_a_child_that_is_never_ready_is_given_up_and_ended(tmp_path: Path) -> No
 def test_a_start_that_fails_for_a_passing_reason_is_tried_again(tmp_path: Path) -> None:
     script = "test -e once && { touch twice; exec sleep 600; }; touch once; echo in use; exit 1"
     twice = tmp_path / "twice"
-    command = shell(tmp_path, script, ready=lambda _pid: twice.exists(), passing="in use")
+    command = shell(tmp_path, script, is_ready=lambda _pid: twice.exists(), retried_error="in use")
     with supervised(tmp_path / "logs") as supervisor:
         (child,) = supervisor.start(command)
         assert not child.has_ended()
@@ -94,7 +98,9 @@ def test_a_start_that_fails_for_a_passing_reason_is_tried_again(tmp_path: Path) 
 def test_a_child_that_will_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
     script = "trap '' TERM; sleep 600 & echo $! > grandchild; while :; do sleep 600; done"
     grandchild = tmp_path / "grandchild"
-    command = shell(tmp_path, script, ready=lambda _: file_contains(grandchild, "\n"), grace=0.1)
+    command = shell(
+        tmp_path, script, is_ready=lambda _: file_contains(grandchild, "\n"), stop_timeout=0.1
+    )
     with supervised(tmp_path / "logs") as supervisor:
         (child,) = supervisor.start(command)
         pid = child.pid
@@ -109,7 +115,7 @@ def test_a_child_that_died_is_noticed_described_and_can_be_started_again(tmp_pat
         assert supervisor.ended() == []
         os.kill(before, signal.SIGKILL)
         assert wait_until(lambda: supervisor.ended() == [child], TIMEOUT)
-        assert child.ending() == "child was ended by SIGKILL"
+        assert child.exit_description() == "child was ended by SIGKILL"
         child.restart()
         assert child.pid != before
         assert supervisor.ended() == []
@@ -142,7 +148,7 @@ def test_a_program_that_ends_by_itself_must_end_well(tmp_path: Path) -> None:
         with pytest.raises(LocalError, match="child ended with status 4"):
             supervisor.run(shell(tmp_path, "exit 4"))
         with pytest.raises(LocalError, match=r"child was not done after 0\.1 s"):
-            supervisor.run(shell(tmp_path, "exec sleep 600", patience=0.1))
+            supervisor.run(shell(tmp_path, "exec sleep 600", start_timeout=0.1))
 
 
 def test_the_last_log_of_a_former_run_is_kept(tmp_path: Path) -> None:

@@ -13,18 +13,18 @@ def test_a_rule_meets_the_calls_it_names_as_often_as_it_says() -> None:
     always = Fault(external_task_id="x", times=None)
     faults.add(once)
     faults.add(always)
-    assert faults.take("query", {"element_name": "Ada"}) is NO_FAULT
-    assert faults.take("create", {"element_name": "Bob"}) is NO_FAULT
-    assert faults.take("create", {"element_name": "Ada"}) is once
-    assert faults.take("create", {"element_name": "Ada"}) is NO_FAULT
-    assert [faults.take("create", {"external_task_id": "x"}) for _ in range(3)] == [always] * 3
+    assert faults.next_for("query", {"element_name": "Ada"}) is NO_FAULT
+    assert faults.next_for("create", {"element_name": "Bob"}) is NO_FAULT
+    assert faults.next_for("create", {"element_name": "Ada"}) is once
+    assert faults.next_for("create", {"element_name": "Ada"}) is NO_FAULT
+    assert [faults.next_for("create", {"external_task_id": "x"}) for _ in range(3)] == [always] * 3
 
 
 def test_a_share_is_spread_evenly_over_the_calls() -> None:
     faults = Faults()
     rule = Fault(times=None, share=0.3, lose=True)
     faults.add(rule)
-    met = [faults.take("create", {}) is rule for _ in range(100)]
+    met = [faults.next_for("create", {}) is rule for _ in range(100)]
     assert sum(met) == 30
     assert sum(met[:10]) == 3
 
@@ -33,8 +33,8 @@ def test_rules_taken_away_meet_nothing() -> None:
     faults = Faults()
     faults.add(Fault(times=5))
     faults.clear()
-    assert faults.take("create", {}) is NO_FAULT
-    assert faults.listed() == []
+    assert faults.next_for("create", {}) is NO_FAULT
+    assert faults.active() == []
 
 
 async def test_a_refusal_has_the_code_and_message_asked_for_and_makes_nothing() -> None:

@@ -29,7 +29,7 @@ VIDEO = Path(__file__).parent.parent / "media" / "subject.mp4"
 class ReceivedEvent:
     """One delivery that verified and was answered 200."""
 
-    at: float  # Unix seconds
+    received_at: float  # Unix seconds
     event_id: str
     type: str
     sequence: int
@@ -43,10 +43,12 @@ class Backend:
     """
 
     keys: list[bytes] = field(default_factory=list, repr=False)
-    heard: defaultdict[str, list[ReceivedEvent]] = field(default_factory=lambda: defaultdict(list))
+    received: defaultdict[str, list[ReceivedEvent]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     unverified: int = 0
-    stumbled: int = 0
-    stumble: str | None = "subject.submitted"
+    failed_on_purpose: int = 0
+    fail_once_type: str | None = "subject.submitted"
 
     def app(self) -> Starlette:
         """As an application."""
@@ -54,11 +56,11 @@ class Backend:
             routes=[
                 Route("/media/subject.mp4", _video),
                 Route("/media/{name}/{file}", _picture),
-                Route("/events", self.take, methods=["POST"]),
+                Route("/events", self.receive, methods=["POST"]),
             ]
         )
 
-    async def take(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         """A delivery: verified over its exact bytes before anything in it is believed."""
         raw = await request.body()
         now = time.time()
@@ -68,12 +70,14 @@ class Backend:
             self.unverified += 1
             return Response(status_code=401)
         event: dict[str, Any] = orjson.loads(raw)
-        if event["type"] == self.stumble:
-            self.stumble = None
-            self.stumbled += 1
+        if event["type"] == self.fail_once_type:
+            self.fail_once_type = None
+            self.failed_on_purpose += 1
             return Response(status_code=500)
         data = event["data"]
-        self.heard[data["id"]].append(ReceivedEvent(now, event_id, event["type"], data["sequence"]))
+        self.received[data["id"]].append(
+            ReceivedEvent(now, event_id, event["type"], data["sequence"])
+        )
         return Response(status_code=200)
 
 

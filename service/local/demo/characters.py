@@ -17,11 +17,11 @@ class Character:
     """
 
     name: str
-    about: str
+    description: str
     body: Body = field(repr=False)
     fault: Mapping[str, object] | None = None
-    end: str | None = "succeeded"
-    code: str | None = None
+    final_state: str | None = "succeeded"
+    error_code: str | None = None
     pointers: tuple[str, ...] = ()
 
     @property
@@ -53,14 +53,14 @@ def _refused() -> list[Character]:
     }
     pointers = ("/element_name", "/element_description", "/tag_list/0/tag_id", "/element_voice_id")
     return [
-        Character("Eve", "breaks four rules", broken, end=None, pointers=pointers),
+        Character("Eve", "breaks four rules", broken, final_state=None, pointers=pointers),
         Character(
             "Finn",
             "refused by the provider's policy",
             _base64_images("Finn", "JPEG"),
             {"code": 1301, "message": "content security policy"},
-            end="failed",
-            code="1301",
+            final_state="failed",
+            error_code="1301",
         ),
     ]
 
@@ -79,7 +79,7 @@ def _with_faults(media: str) -> list[Character]:
             "fails at the provider",
             _base64_images("Ivo", "JPEG"),
             {"fail": "no face was found"},
-            end="failed",
+            final_state="failed",
         ),
         Character(
             "Juno",

@@ -13,8 +13,8 @@ Check = tuple[str, bool]
 
 def checks(board: Progress, backend: Backend, ledger: Json, parallel: int) -> Iterator[Check]:
     """Every expectation, and whether it holds. `ledger` is the simulator's."""
-    accepted = [part for part in board.parts if part.subject_id]
-    for part in board.parts:
+    accepted = [part for part in board.rows if part.subject_id]
+    for part in board.rows:
         yield _ended_as_expected(part)
     yield (
         "every accepted subject was made at the provider once, or refused by it",
@@ -38,24 +38,24 @@ def checks(board: Progress, backend: Backend, ledger: Json, parallel: int) -> It
             for part in accepted
         ),
     )
-    yield "the same request sent again gave the same subject", board.repeated
+    yield "the same request sent again gave the same subject", board.repeat_gave_same_subject
     yield "every delivery was signed", backend.unverified == 0
-    yield "a delivery that was answered 500 came again", backend.stumbled == 1
+    yield "a delivery that was answered 500 came again", backend.failed_on_purpose == 1
 
 
 def _ended_as_expected(part: Row) -> Check:
-    role = part.role
-    if role.end is None:
+    role = part.character
+    if role.final_state is None:
         named = {one["pointer"] for one in part.answer.get("errors", [])}
         sentence = f"{role.name} was refused with {len(role.pointers)} broken rules named"
         return sentence, part.status == 422 and named == set(role.pointers)  # noqa: PLR2004 — HTTP
     error = part.subject.get("error") or {}
-    holds = part.status == 202 and part.state == role.end  # noqa: PLR2004 — HTTP
-    if role.code:
-        return f"{role.name} {role.end} with the provider's {role.code}", holds and (
-            str(error.get("provider_code")) == role.code
+    holds = part.status == 202 and part.state == role.final_state  # noqa: PLR2004 — HTTP
+    if role.error_code:
+        return f"{role.name} {role.final_state} with the provider's {role.error_code}", holds and (
+            str(error.get("provider_code")) == role.error_code
         )
-    return f"{role.name} {role.end}", holds
+    return f"{role.name} {role.final_state}", holds
 
 
 def _created_once(accepted: list[Row], ledger: Json) -> bool:
@@ -68,10 +68,10 @@ def _found_by_polling(accepted: list[Row], ledger: Json) -> Iterator[Check]:
     """Those of whom no callback told were asked for."""
     asked = {one["external_task_id"] for one in ledger["lookups"] if one["outcome"] == "found"}
     for part in accepted:
-        fault = part.role.fault or {}
+        fault = part.character.fault or {}
         if fault.get("lose") or fault.get("forge"):
             yield (
-                f"{part.role.name}'s end was learnt by asking the provider",
+                f"{part.character.name}'s end was learnt by asking the provider",
                 part.subject_id in asked,
             )
 
@@ -83,6 +83,6 @@ def _event_ids(part: Row) -> list[tuple[str, int]]:
 def _without_repeats(backend: Backend, part: Row) -> list[ReceivedEvent]:
     """What arrived about a subject, in the order of arrival, repeats left out."""
     seen: dict[str, ReceivedEvent] = {}
-    for one in backend.heard[part.subject_id or ""]:
+    for one in backend.received[part.subject_id or ""]:
         seen.setdefault(one.event_id, one)
     return list(seen.values())

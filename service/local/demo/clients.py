@@ -49,11 +49,11 @@ class SimulatorClient:
 
     http: httpx.AsyncClient
 
-    async def set(self, **settings: object) -> None:
+    async def change_settings(self, **settings: object) -> None:
         """How fast tasks go, and the like."""
         _json_of(await self.http.post("/_simulator/settings", json=settings))
 
-    async def arm(self, faults: list[Json]) -> None:
+    async def add_faults(self, faults: list[Json]) -> None:
         """What goes wrong on purpose."""
         (await self.http.post("/_simulator/faults", json=faults)).raise_for_status()
 

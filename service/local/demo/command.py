@@ -71,9 +71,9 @@ def _failed_checks(console: Console, running: Stack) -> list[str]:
     key = running.make_key("demo")
     with live_screen(console) as show:
         outcome = asyncio.run(run_demo(running.base_url, running.simulator_url, key, show))
-    report.print_timelines(console, outcome.board)
-    report.print_deliveries(console, outcome.board, outcome.backend)
-    held = checks(outcome.board, outcome.backend, outcome.ledger, PARALLEL)
+    report.print_timelines(console, outcome.progress)
+    report.print_deliveries(console, outcome.progress, outcome.backend)
+    held = checks(outcome.progress, outcome.backend, outcome.ledger, PARALLEL)
     return report.print_checks(console, [*held, no_errors_logged(running), _audit(running)])
 
 
@@ -81,7 +81,7 @@ def _print_logs(console: Console, running: Stack) -> None:
     """The ends of the logs, which are deleted with everything else."""
     for name in PROGRAMS:
         console.print()
-        for line in running.child(name).with_tail(name).splitlines():
+        for line in running.child(name).with_log_tail(name).splitlines():
             console.print(line[:MAX_LOG_LINE], markup=False, soft_wrap=True)
 
 

@@ -15,12 +15,12 @@ REFUSED = "refused"
 class Row:
     """One role, and what became of it. `state` is None until it is sent."""
 
-    role: Character
+    character: Character
     status: int | None = None  # of the answer to the create
     answer: Json = field(default_factory=dict)
     subject: Json = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)
-    heard: int = 0
+    received: int = 0
 
     @property
     def subject_id(self) -> str | None:
@@ -35,7 +35,7 @@ class Row:
         return str(self.subject.get("state", "queued")) if self.subject_id else REFUSED
 
     @property
-    def ended(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing more is to come."""
         return self.state in FINAL_STATES or self.state == REFUSED
 
@@ -44,8 +44,8 @@ class Row:
 class Progress:
     """All parts; `repeated`: whether the first request, sent again, gave the same subject."""
 
-    parts: list[Row]
-    repeated: bool = False
+    rows: list[Row]
+    repeat_gave_same_subject: bool = False
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -54,6 +54,6 @@ class Progress:
         return time.monotonic() - self.started
 
     @property
-    def ended(self) -> int:
+    def finished_count(self) -> int:
         """How many have ended."""
-        return sum(part.ended for part in self.parts)
+        return sum(part.is_finished for part in self.rows)

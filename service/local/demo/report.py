@@ -22,9 +22,9 @@ def print_timelines(console: Console, board: Progress) -> None:
     """A bar for each subject, and when each of its events happened."""
     _print_title(console, "A timeline for each subject, in seconds from its acceptance")
     table = _table()
-    longest = max((_seconds(part)[-1] for part in board.parts if part.events), default=1.0)
-    for part in board.parts:
-        table.add_row(part.role.name, _bar(part, longest), _description(part))
+    longest = max((_seconds(part)[-1] for part in board.rows if part.events), default=1.0)
+    for part in board.rows:
+        table.add_row(part.character.name, _bar(part, longest), _description(part))
     _print_table(console, table)
     console.print(Text(LEGEND))
 
@@ -35,11 +35,11 @@ def print_deliveries(console: Console, board: Progress, backend: Backend) -> Non
         console, "What the subscriber got, verified: sequence, event, milliseconds after it"
     )
     table = _table()
-    for part in board.parts:
+    for part in board.rows:
         times = {event["id"]: _timestamp(event) for event in part.events}
-        arrivals = backend.heard[part.subject_id or ""]
+        arrivals = backend.received[part.subject_id or ""]
         words = ", ".join(_delivery_text(one, times) for one in arrivals)
-        table.add_row(part.role.name, words or "nothing: it was refused at once")
+        table.add_row(part.character.name, words or "nothing: it was refused at once")
     _print_table(console, table)
 
 
@@ -107,5 +107,5 @@ def _timestamp(event: dict[str, Any]) -> float:
 
 
 def _delivery_text(one: ReceivedEvent, times: dict[str, float]) -> str:
-    after = max(0.0, one.at - times.get(one.event_id, one.at)) * 1000
+    after = max(0.0, one.received_at - times.get(one.event_id, one.received_at)) * 1000
     return f"{one.sequence} {one.type.partition('.')[2]} +{after:.0f}"

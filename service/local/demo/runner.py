@@ -21,7 +21,7 @@ SIMULATOR_TIMES = {"processing_after": 0.6, "finished_after": 1.5}  # the simula
 class DemoResult:
     """What the checks and the report are made from; `ledger` is the simulator's."""
 
-    board: Progress
+    progress: Progress
     backend: Backend
     ledger: Json
 
@@ -44,22 +44,22 @@ async def run_demo(base_url: str, simulator_url: str, key: str, show: Show) -> D
 
 
 async def _prepare(board: Progress, provider: SimulatorClient) -> None:
-    await provider.set(**SIMULATOR_TIMES)
+    await provider.change_settings(**SIMULATOR_TIMES)
     faults = [
-        {"element_name": part.role.name, **part.role.fault}
-        for part in board.parts
-        if part.role.fault
+        {"element_name": part.character.name, **part.character.fault}
+        for part in board.rows
+        if part.character.fault
     ]
-    await provider.arm(faults)
+    await provider.add_faults(faults)
 
 
 async def _submit(board: Progress, service: CallsheetClient) -> None:
-    for part in board.parts:
-        answer = await service.create(part.role.body)
+    for part in board.rows:
+        answer = await service.create(part.character.body)
         part.answer, part.status = answer.json(), answer.status_code
-    again = await service.create(board.parts[0].role.body)
-    first = board.parts[0].subject_id
-    board.repeated = again.status_code == 200 and again.json()["id"] == first  # noqa: PLR2004 — HTTP
+    again = await service.create(board.rows[0].character.body)
+    first = board.rows[0].subject_id
+    board.repeat_gave_same_subject = again.status_code == 200 and again.json()["id"] == first  # noqa: PLR2004 — HTTP
 
 
 async def _watch_until_finished(
@@ -74,13 +74,15 @@ async def _watch_until_finished(
 
 
 def _is_finished(board: Progress) -> bool:
-    return all(part.ended and part.heard >= part.subject.get("version", 0) for part in board.parts)
+    return all(
+        part.is_finished and part.received >= part.subject.get("version", 0) for part in board.rows
+    )
 
 
 async def _update(board: Progress, backend: Backend, service: CallsheetClient) -> None:
     subjects = {one["id"]: one for one in await service.subjects()}
-    for part in board.parts:
+    for part in board.rows:
         part.subject = subjects.get(part.subject_id, part.subject)
-        part.heard = len({one.event_id for one in backend.heard[part.subject_id or ""]})
-        if part.ended and part.subject_id and len(part.events) < part.subject["version"]:
+        part.received = len({one.event_id for one in backend.received[part.subject_id or ""]})
+        if part.is_finished and part.subject_id and len(part.events) < part.subject["version"]:
             part.events = await service.events(part.subject_id)

@@ -39,17 +39,21 @@ class _LineScreen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._shown: dict[str, str] = {}
+        self._shown_states: dict[str, str] = {}
 
     def show(self, board: Progress) -> None:
-        for part in board.parts:
+        for part in board.rows:
             state = part.state
-            if state is None or self._shown.get(part.role.name) == state:
+            if state is None or self._shown_states.get(part.character.name) == state:
                 continue
-            about = "" if part.role.name in self._shown else f" ({part.role.about})"
-            self._shown[part.role.name] = state
-            done = f"{board.ended:>2}/{len(board.parts)}"
-            line = f"{board.seconds:5.1f} s  {done}  {part.role.name:<5} {state}{about}"
+            about = (
+                ""
+                if part.character.name in self._shown_states
+                else f" ({part.character.description})"
+            )
+            self._shown_states[part.character.name] = state
+            done = f"{board.finished_count:>2}/{len(board.rows)}"
+            line = f"{board.seconds:5.1f} s  {done}  {part.character.name:<5} {state}{about}"
             self._console.print(line, markup=False)
 
 
@@ -57,12 +61,14 @@ def _table_view(board: Progress) -> Group:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("subject", "what is special", "state", "heard"):
         table.add_column(heading, header_style="bold", no_wrap=True)
-    for part in board.parts:
-        table.add_row(part.role.name, part.role.about, _state_text(part), _events_text(part))
-    total = len(board.parts)
+    for part in board.rows:
+        table.add_row(
+            part.character.name, part.character.description, _state_text(part), _events_text(part)
+        )
+    total = len(board.rows)
     foot = Table.grid(padding=(0, 2, 0, 0))
-    bar = ProgressBar(total=total, completed=board.ended, width=40)
-    foot.add_row(bar, f"{board.ended} of {total}", f"{board.seconds:.1f} s")
+    bar = ProgressBar(total=total, completed=board.finished_count, width=40)
+    foot.add_row(bar, f"{board.finished_count} of {total}", f"{board.seconds:.1f} s")
     legend = Text("● an event that the subscriber received", style="bright_black")
     return Group(table, Text(), legend, foot)
 
@@ -73,4 +79,4 @@ def _state_text(part: Row) -> Text:
 
 
 def _events_text(part: Row) -> Text:
-    return Text("●" * part.heard, style="green")
+    return Text("●" * part.received, style="green")

@@ -21,9 +21,9 @@ async def healthz(_: Request) -> Response:
 async def ledger(request: Request) -> Response:
     """GET: creates, look-ups, callbacks; `?external_task_id=` for one subject's only."""
     world: SimulatedProvider = request.app.state.world
-    book = world.book
+    book = world.tasks
     read = world.ledger.read(request.query_params.get("external_task_id"))
-    tasks = {"tasks": len(book.tasks), "running": book.running, "peak_running": book.peak}
+    tasks = {"tasks": len(book.by_id), "running": book.running, "peak_running": book.peak_running}
     read["counts"].update(tasks)
     return json_response(200, orjson.dumps(read))
 
@@ -45,7 +45,7 @@ async def faults(request: Request) -> Response:
                 world.faults.add(rule)
         except ValueError as error:
             return _bad_request(error)
-    return json_response(200, orjson.dumps([asdict(fault) for fault in world.faults.listed()]))
+    return json_response(200, orjson.dumps([asdict(fault) for fault in world.faults.active()]))
 
 
 async def settings(request: Request) -> Response:
@@ -65,7 +65,7 @@ async def callback_test(request: Request) -> Response:
     """POST `{"url": …}`: what the vendor console's "test callback" button does."""
     world: SimulatedProvider = request.app.state.world
     try:
-        world.courier.test(str(orjson.loads(await request.body())["url"]))
+        world.callback_sender.send_test(str(orjson.loads(await request.body())["url"]))
     except (ValueError, KeyError, TypeError) as error:
         return _bad_request(error)
     return json_response(202, b"{}")

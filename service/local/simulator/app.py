@@ -28,7 +28,7 @@ def build(options: Options) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with world.alive():
+        async with world.running():
             yield
 
     routes = [

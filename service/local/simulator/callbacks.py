@@ -39,8 +39,8 @@ class CallbackQueue:
 
     waiting: deque[Callback] = field(default_factory=deque)
     held: list[Callback] = field(default_factory=list)
-    draining: bool = False
-    tried: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    is_sending: bool = False
+    attempted: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
 
 @dataclass(slots=True)
@@ -53,42 +53,42 @@ class CallbackSender:
     key: bytes | None
     settings: Callable[[], Settings]
     new_id: Callable[[], int]
-    owed: float = 0.0  # of the next callback to lose, by `lose_share`
+    lost_share_due: float = 0.0  # of the next callback to lose, by `lose_share`
 
-    def tell(self, line: CallbackQueue, task: Task) -> None:
+    def enqueue(self, line: CallbackQueue, task: Task) -> None:
         """The task has a new status: call back about it, unless a fault loses or holds it."""
         if not task.callback_url:
             return
-        callback, lost = self._written(task), self._loses(task)
+        callback, lost = self._callback_about(task), self._is_lost(task)
         if lost:
-            self._note(callback, "lost", None)
-            line.tried.release()
-        elif task.fault.reorder and not task.ended:
+            self._record(callback, "lost", None)
+            line.attempted.release()
+        elif task.fault.reorder and not task.is_finished:
             line.held.append(callback)
         else:
             line.waiting.append(callback)
-        if task.ended:
+        if task.is_finished:
             line.waiting.extend(reversed(line.held))
             line.held.clear()
             if task.fault.contradict and not lost:
-                line.waiting.append(self._contradiction(task))
-        if not line.draining:
-            line.draining = True
-            self.background.start(self._drain(line))
+                line.waiting.append(self._contradicting_callback(task))
+        if not line.is_sending:
+            line.is_sending = True
+            self.background.start(self._send_queued(line))
 
-    def test(self, url: str) -> None:
+    def send_test(self, url: str) -> None:
         """The console's test button: a signed one about a task that never was (rule P76)."""
         now = time.time_ns() // 1_000_000
         task = Task(str(self.new_id()), {"callback_url": url}, now, now, Fault(shape="newer"))
-        self.background.start(self._first(self._written(task)))
+        self.background.start(self._send(self._callback_about(task)))
 
-    def _loses(self, task: Task) -> bool:
-        self.owed += task.fault.lose_share
-        due = self.owed >= 1 - 1e-9
-        self.owed -= due
+    def _is_lost(self, task: Task) -> bool:
+        self.lost_share_due += task.fault.lose_share
+        due = self.lost_share_due >= 1 - 1e-9
+        self.lost_share_due -= due
         return due or task.fault.loses(task.status)
 
-    def _written(self, task: Task) -> Callback:
+    def _callback_about(self, task: Task) -> Callback:
         record = records.callback_record(task, task.fault.shape or self.settings().shape)
         return Callback(
             url=task.callback_url,
@@ -100,29 +100,29 @@ class CallbackSender:
             fault=task.fault,
         )
 
-    def _contradiction(self, task: Task) -> Callback:
+    def _contradicting_callback(self, task: Task) -> Callback:
         if task.status == "succeed":
-            return self._written(replace(task, status="failed", message="contradicted"))
-        return self._written(replace(task, status="succeed", element_id=self.new_id()))
+            return self._callback_about(replace(task, status="failed", message="contradicted"))
+        return self._callback_about(replace(task, status="succeed", element_id=self.new_id()))
 
-    async def _drain(self, line: CallbackQueue) -> None:
+    async def _send_queued(self, line: CallbackQueue) -> None:
         try:
             while line.waiting:
-                await self._first(line.waiting.popleft())
-                line.tried.release()
+                await self._send(line.waiting.popleft())
+                line.attempted.release()
         finally:
-            line.draining = False
+            line.is_sending = False
 
-    async def _first(self, callback: Callback) -> None:
+    async def _send(self, callback: Callback) -> None:
         await asyncio.sleep(callback.fault.callback_delay)
         answered = await self._attempt(callback)
         for _ in range(callback.fault.duplicate):
             fresh = str(self.new_id()) if callback.fault.fresh_ids else callback.id
             await self._attempt(replace(callback, id=fresh))
         if not answered:
-            self.background.start(self._again(callback))
+            self.background.start(self._retry(callback))
 
-    async def _again(self, callback: Callback) -> None:
+    async def _retry(self, callback: Callback) -> None:
         for wait in self.settings().callback_retries:
             await asyncio.sleep(wait)
             if await self._attempt(callback):
@@ -141,9 +141,9 @@ class CallbackSender:
             ) as answer:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            self._note(callback, "failed", type(error).__name__)
+            self._record(callback, "failed", type(error).__name__)
             return False
-        self._note(callback, "answered", status)
+        self._record(callback, "answered", status)
         return 200 <= status < 300  # noqa: PLR2004 — 2xx
 
     def _headers(self, callback: Callback) -> dict[str, str]:
@@ -157,7 +157,7 @@ class CallbackSender:
             [key], callback.id, timestamp, callback.body
         )
 
-    def _note(self, callback: Callback, outcome: str, answer: int | str | None) -> None:
+    def _record(self, callback: Callback, outcome: str, answer: int | str | None) -> None:
         self.ledger.add(
             "callbacks",
             outcome,

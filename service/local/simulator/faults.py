@@ -77,8 +77,8 @@ NO_FAULT = Fault()
 @dataclass(slots=True)
 class _ActiveFault:
     fault: Fault
-    left: float  # infinity: always
-    owed: float = 0.0
+    remaining: float  # infinity: always
+    share_due: float = 0.0
 
 
 class Faults:
@@ -97,21 +97,21 @@ class Faults:
         """Take all rules out of force; tasks already made keep theirs."""
         self._armed.clear()
 
-    def listed(self) -> list[Fault]:
+    def active(self) -> list[Fault]:
         """The rules in force."""
         return [armed.fault for armed in self._armed]
 
-    def take(self, on: FaultedCall, named: Mapping[str, object]) -> Fault:
+    def next_for(self, on: FaultedCall, named: Mapping[str, object]) -> Fault:
         """The fault for this call, or NONE; `named` has the call's name and external id."""
         for armed in self._armed:
             if not _matches(armed.fault, on, named):
                 continue
-            armed.owed += armed.fault.share
-            if armed.owed < 1 - 1e-9:
+            armed.share_due += armed.fault.share
+            if armed.share_due < 1 - 1e-9:
                 return NO_FAULT
-            armed.owed -= 1
-            armed.left -= 1
-            if armed.left <= 0:
+            armed.share_due -= 1
+            armed.remaining -= 1
+            if armed.remaining <= 0:
                 self._armed.remove(armed)
             return armed.fault
         return NO_FAULT

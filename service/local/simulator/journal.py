@@ -39,11 +39,11 @@ class Journal:
         for entry in tasks.values():
             yield Task(**{**entry, "fault": Fault(**entry["fault"])})
 
-    def created(self, task: Task) -> None:
+    def add_created(self, task: Task) -> None:
         """Write down a new task."""
         self._write(asdict(task))
 
-    def moved(self, task: Task) -> None:
+    def add_changed(self, task: Task) -> None:
         """Write down what a task has come to."""
         names = ("id", "status", "message", "updated_at", "element_id")
         self._write({name: getattr(task, name) for name in names})

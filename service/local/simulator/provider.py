@@ -25,7 +25,7 @@ from service.local.simulator.tasks import Task, TaskStore, now_ms
 class SimulatedProvider:
     """One account with one provider. Used inside `alive()` only."""
 
-    courier: CallbackSender
+    callback_sender: CallbackSender
     session: aiohttp.ClientSession
 
     def __init__(self, options: Options) -> None:
@@ -33,23 +33,23 @@ class SimulatedProvider:
         self.settings: Settings = options.settings
         self.faults = Faults()
         self.ledger = Ledger()
-        self.book = TaskStore()
+        self.tasks = TaskStore()
         self._journal = Journal(options.data) if options.data else None
         self._background = Background()
         self._second, self._calls = 0, 0
 
     @asynccontextmanager
-    async def alive(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """Takes up the tasks of an earlier life; at the end lets go of everything."""
         secret = self.options.webhook_secret
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.session:
-            self.courier = CallbackSender(
+            self.callback_sender = CallbackSender(
                 session=self.session,
                 background=self._background,
                 ledger=self.ledger,
                 key=parse_whsec(secret) if secret else None,
                 settings=lambda: self.settings,
-                new_id=self.book.new_id,
+                new_id=self.tasks.new_id,
             )
             self._resume()
             try:
@@ -59,7 +59,7 @@ class SimulatedProvider:
                 if self._journal:
                     self._journal.close()
 
-    def admit(self) -> None:
+    def check_rate_limit(self) -> None:
         """Refusal 1302 when this second has had its calls."""
         second = int(time.monotonic())
         if second != self._second:
@@ -71,19 +71,19 @@ class SimulatedProvider:
     def create(self, body: dict[str, Any], fault: Fault) -> tuple[Task, CallbackQueue]:
         """A new task, running; or Refusal 1201 or 1303."""
         external = body.get("external_task_id")
-        if isinstance(external, str) and external in self.book.external:
+        if isinstance(external, str) and external in self.tasks.by_external_id:
             raise Refusal(1201, f"external_task_id {external} already exists")
         self._check(body)
-        if self.settings.parallel is not None and self.book.running >= self.settings.parallel:
+        if self.settings.parallel is not None and self.tasks.running >= self.settings.parallel:
             raise Refusal(1303)
         now = now_ms()
-        task = Task(str(self.book.new_id()), media.without_base64(body), now, now, fault)
-        self.book.add(task)
+        task = Task(str(self.tasks.new_id()), media.without_base64(body), now, now, fault)
+        self.tasks.add(task)
         if self._journal:
-            self._journal.created(task)
+            self._journal.add_created(task)
         line = CallbackQueue()
-        self.courier.tell(line, task)
-        self._background.start(self._walk(task, line))
+        self.callback_sender.enqueue(line, task)
+        self._background.start(self._run_task(task, line))
         return task, line
 
     def _check(self, body: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ class SimulatedProvider:
 
     def _resume(self) -> None:
         for task in self._journal.replay() if self._journal else ():
-            self.book.add(task)
+            self.tasks.add(task)
             self.ledger.add(
                 "creates",
                 "replayed",
@@ -106,14 +106,14 @@ class SimulatedProvider:
                 external_task_id=task.external_task_id,
                 element_name=task.request.get("element_name"),
             )
-            if not task.ended:
-                self._background.start(self._walk(task, CallbackQueue()))
+            if not task.is_finished:
+                self._background.start(self._run_task(task, CallbackQueue()))
 
-    async def _walk(self, task: Task, line: CallbackQueue) -> None:
+    async def _run_task(self, task: Task, line: CallbackQueue) -> None:
         fault, settings = task.fault, self.settings
         if task.status == "submitted":
             await _sleep_until(task, fault.processing_after, settings.processing_after)
-            self._move(task, line, "processing")
+            self._change_status(task, line, "processing")
         if fault.stuck:
             return
         complaint = fault.fail
@@ -121,12 +121,12 @@ class SimulatedProvider:
             complaint = await media.media_problem(self.session, task.request)
         await _sleep_until(task, fault.finished_after, settings.finished_after)
         if complaint is None:
-            self._move(task, line, "succeed", element_id=self.book.new_id())
+            self._change_status(task, line, "succeed", element_id=self.tasks.new_id())
         else:
-            self._move(task, line, "failed", complaint)
-        self.book.ended()
+            self._change_status(task, line, "failed", complaint)
+        self.tasks.count_ended()
 
-    def _move(
+    def _change_status(
         self,
         task: Task,
         line: CallbackQueue,
@@ -134,10 +134,10 @@ class SimulatedProvider:
         message: str = "",
         element_id: int | None = None,
     ) -> None:
-        task.move(status, message, element_id)
+        task.change_status(status, message, element_id)
         if self._journal:
-            self._journal.moved(task)
-        self.courier.tell(line, task)
+            self._journal.add_changed(task)
+        self.callback_sender.enqueue(line, task)
 
 
 async def _sleep_until(task: Task, own: float | None, usual: float) -> None:

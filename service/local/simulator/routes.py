@@ -25,7 +25,7 @@ async def create_task(request: Request) -> Response:
     try:
         _authorize(world, request)
         body = await _read_body(request)
-        fault = world.faults.take("create", body)
+        fault = world.faults.next_for("create", body)
         _refuse(fault, unless=fault.accepts)
         task, line = world.create(body, fault)
     except Refusal as refused:
@@ -34,7 +34,7 @@ async def create_task(request: Request) -> Response:
     _record_create(world, body, None, fault, task.id)
     content = codes.success_body(records.created_record(task))
     for _ in range(fault.before_answer if task.callback_url else 0):
-        await line.tried.acquire()
+        await line.attempted.acquire()
     if fault.code is not None:
         return await _refusal_response(Refusal(fault.code, fault.message), fault)
     return await responses.with_fault(fault, 200, content)
@@ -44,12 +44,12 @@ async def query_task(request: Request) -> Response:
     """GET: one task, by the provider's id or by the caller's."""
     world: SimulatedProvider = request.app.state.world
     name = request.path_params["name"]
-    task = world.book.find(name)
+    task = world.tasks.find(name)
     external = task.external_task_id if task else name
     fault = NO_FAULT
     try:
         _authorize(world, request)
-        fault = world.faults.take(
+        fault = world.faults.next_for(
             "query", {**(task.request if task else {}), "external_task_id": external}
         )
         _refuse(fault, unless=fault.code is None)
@@ -69,13 +69,13 @@ async def list_tasks(request: Request) -> Response:
     fault = NO_FAULT
     try:
         _authorize(world, request)
-        fault = world.faults.take("list", {})
+        fault = world.faults.next_for("list", {})
         _refuse(fault, unless=fault.code is None)
         number = _page_parameter(request, "pageNum", PAGE_NUMBERS, 1)
         size = _page_parameter(request, "pageSize", PAGE_SIZES, DEFAULT_PAGE_SIZE)
     except Refusal as refused:
         return await _refusal_response(refused, fault)
-    page = [records.older_record(task) for task in world.book.page(number, size)]
+    page = [records.older_record(task) for task in world.tasks.page(number, size)]
     return await responses.with_fault(fault, 200, codes.success_body(page))
 
 
@@ -87,7 +87,7 @@ async def not_found(request: Request, error: Exception) -> Response:
 
 def _authorize(world: SimulatedProvider, request: Request) -> None:
     auth.check(request.headers.get("authorization"), world.options, time.time())
-    world.admit()
+    world.check_rate_limit()
 
 
 async def _read_body(request: Request) -> dict[str, Any]:

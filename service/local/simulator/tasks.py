@@ -33,11 +33,11 @@ class Task:
         return str(self.request.get("callback_url") or "")
 
     @property
-    def ended(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether it succeeded or failed."""
         return self.status in FINAL_STATUSES
 
-    def move(self, status: str, message: str = "", element_id: int | None = None) -> None:
+    def change_status(self, status: str, message: str = "", element_id: int | None = None) -> None:
         """Go on to another status, at this moment."""
         self.status, self.message, self.element_id = status, message, element_id
         self.updated_at = now_ms()
@@ -47,38 +47,38 @@ class Task:
 class TaskStore:
     """All tasks of the one user there is."""
 
-    tasks: dict[str, Task] = field(default_factory=dict)
-    external: dict[str, Task] = field(default_factory=dict)
+    by_id: dict[str, Task] = field(default_factory=dict)
+    by_external_id: dict[str, Task] = field(default_factory=dict)
     running: int = 0
-    peak: int = 0
-    _last: int = 0
+    peak_running: int = 0
+    _last_id: int = 0
 
     def new_id(self) -> int:
         """18 digits, above 2**53, never given before: the millisecond and a count within it."""
-        self._last = max(self._last + 1, now_ms() * 100_000)
-        return self._last
+        self._last_id = max(self._last_id + 1, now_ms() * 100_000)
+        return self._last_id
 
     def add(self, task: Task) -> None:
         """Put a task in; its external id must be free."""
-        self.tasks[task.id] = task
+        self.by_id[task.id] = task
         if task.external_task_id:
-            self.external[task.external_task_id] = task
-        self._last = max(self._last, int(task.id))
-        if not task.ended:
+            self.by_external_id[task.external_task_id] = task
+        self._last_id = max(self._last_id, int(task.id))
+        if not task.is_finished:
             self.running += 1
-            self.peak = max(self.peak, self.running)
+            self.peak_running = max(self.peak_running, self.running)
 
-    def ended(self) -> None:
+    def count_ended(self) -> None:
         """One task has come to its end."""
         self.running -= 1
 
     def find(self, name: str) -> Task | None:
         """By the provider's id or by the caller's."""
-        return self.tasks.get(name) or self.external.get(name)
+        return self.by_id.get(name) or self.by_external_id.get(name)
 
     def page(self, number: int, size: int) -> list[Task]:
         """The newest first; `number` starts at 1."""
-        newest = list(reversed(self.tasks.values()))
+        newest = list(reversed(self.by_id.values()))
         return newest[(number - 1) * size : number * size]
 
 
