@@ -20,7 +20,9 @@ from service.local.demo.screen import live_screen
 from service.local.processes import Supervisor
 from service.local.stack import Stack
 
-ROLES = {role.name: role for role in all_characters("http://127.0.0.1:65009/media")}
+CHARACTERS = {
+    character.name: character for character in all_characters("http://127.0.0.1:65009/media")
+}
 
 
 def event(sequence: int, state: str) -> dict[str, Any]:
@@ -35,12 +37,12 @@ def event(sequence: int, state: str) -> dict[str, Any]:
     }
 
 
-def part(name: str, *states: str) -> Row:
-    """A role that has gone through these states."""
+def row(name: str, *states: str) -> Row:
+    """A character that has gone through these states."""
     subject_id = f"sub_{name}"
     subject = {"id": subject_id, "state": states[-1], "version": len(states), "error": None}
     events = [event(index, state) for index, state in enumerate(states, 1)]
-    return Row(ROLES[name], 202, {"id": subject_id}, subject, events, len(events))
+    return Row(CHARACTERS[name], 202, {"id": subject_id}, subject, events, len(events))
 
 
 def heard(*parts: Row) -> Backend:
@@ -63,20 +65,20 @@ def ledger(*ids: str, lookups: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def broken(board: Progress, backend: Backend, seen: dict[str, Any]) -> list[str]:
+def broken(progress: Progress, backend: Backend, seen: dict[str, Any]) -> list[str]:
     """The sentences that do not hold."""
-    return [sentence for sentence, holds in checks(board, backend, seen, 1) if not holds]
+    return [sentence for sentence, holds in checks(progress, backend, seen, 1) if not holds]
 
 
 def test_all_holds_when_everything_went_as_foretold() -> None:
-    ada, hana = part("Ada", "queued", "succeeded"), part("Hana", "queued", "succeeded")
-    board = Progress([ada, hana], repeat_gave_same_subject=True)
+    ada, hana = row("Ada", "queued", "succeeded"), row("Hana", "queued", "succeeded")
+    progress = Progress([ada, hana], repeat_gave_same_subject=True)
     seen = ledger("sub_Ada", "sub_Hana", lookups=("sub_Hana",))
-    assert broken(board, heard(ada, hana), seen) == []
+    assert broken(progress, heard(ada, hana), seen) == []
 
 
 def test_each_thing_that_went_wrong_is_named() -> None:
-    ada, hana = part("Ada", "queued", "failed"), part("Hana", "queued", "succeeded")
+    ada, hana = row("Ada", "queued", "failed"), row("Hana", "queued", "succeeded")
     backend = heard(ada)
     backend.unverified, backend.failed_on_purpose = 1, 0
     seen = ledger("sub_Ada", "sub_Ada", "sub_Hana")
@@ -109,7 +111,7 @@ def test_an_error_that_a_process_logged_is_noticed(tmp_path: Path, logger: str) 
 
 
 def test_a_gap_in_the_sequence_is_noticed() -> None:
-    ada = part("Ada", "queued", "succeeded")
+    ada = row("Ada", "queued", "succeeded")
     ada.events[1]["data"]["sequence"] = 3
     sentences = broken(
         Progress([ada], repeat_gave_same_subject=True), heard(ada), ledger("sub_Ada")
@@ -118,7 +120,7 @@ def test_a_gap_in_the_sequence_is_noticed() -> None:
 
 
 def test_a_refusal_that_names_too_few_rules_is_noticed() -> None:
-    eve = Row(ROLES["Eve"], 422, {"errors": [{"pointer": "/element_name", "message": "long"}]})
+    eve = Row(CHARACTERS["Eve"], 422, {"errors": [{"pointer": "/element_name", "message": "long"}]})
     sentences = broken(
         Progress([eve], repeat_gave_same_subject=True), Backend(failed_on_purpose=1), ledger()
     )
@@ -127,11 +129,11 @@ def test_a_refusal_that_names_too_few_rules_is_noticed() -> None:
 
 def test_the_report_shows_what_did_not_hold() -> None:
     console = Console(file=io.StringIO(), width=120, record=True)
-    ada = part("Ada", "queued", "submitted", "failed")
+    ada = row("Ada", "queued", "submitted", "failed")
     ada.subject["error"] = {"code": "provider_failed", "message": "no face"}
-    board = Progress([ada, Row(ROLES["Bo"])])
-    report.print_timelines(console, board)
-    report.print_deliveries(console, board, heard(ada))
+    progress = Progress([ada, Row(CHARACTERS["Bo"])])
+    report.print_timelines(console, progress)
+    report.print_deliveries(console, progress, heard(ada))
     assert report.print_checks(console, [("one", True), ("two", False)]) == ["two"]
     text = console.export_text()
     assert "queued 0.00, submitted 1.00, failed 2.00: no face" in text
@@ -155,9 +157,13 @@ def test_a_reader_is_told_first_what_is_shown_and_why_in_lines_that_can_be_read(
     assert text.startswith("What this shows Callsheet stands between a back end and a provider")
     assert "places for 4 subjects" in text
     assert "Twelve subjects are asked for" in text
-    assert len(ROLES) == 12
-    refused = {name for name, role in ROLES.items() if role.final_state is None or role.error_code}
-    troubled = {name for name, role in ROLES.items() if role.fault} - refused
+    assert len(CHARACTERS) == 12
+    refused = {
+        name
+        for name, character in CHARACTERS.items()
+        if character.final_state is None or character.error_code
+    }
+    troubled = {name for name, character in CHARACTERS.items() if character.fault} - refused
     assert (len(refused), len(troubled)) == (2, 6), "as the text has it"
 
 
@@ -165,7 +171,7 @@ def test_a_terminal_gets_a_table_and_a_bar() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100)
     with live_screen(console) as show:
-        show(Progress([part("Ada", "queued", "succeeded"), Row(ROLES["Bo"])]))
+        show(Progress([row("Ada", "queued", "succeeded"), Row(CHARACTERS["Bo"])]))
     text = written.getvalue()
     assert "three JPEG images as Base64" in text
     assert "1 of 2" in text
@@ -174,11 +180,11 @@ def test_a_terminal_gets_a_table_and_a_bar() -> None:
 
 def test_without_a_terminal_each_change_is_one_line() -> None:
     written = io.StringIO()
-    ada = part("Ada", "queued")
+    ada = row("Ada", "queued")
     with live_screen(Console(file=written, width=100)) as show:
         for state in ("queued", "queued", "succeeded"):
             ada.subject["state"] = state
-            show(Progress([ada, Row(ROLES["Bo"])]))
+            show(Progress([ada, Row(CHARACTERS["Bo"])]))
     first, second = written.getvalue().splitlines()
     assert first.endswith("Ada   queued (three JPEG images as Base64)"), "once, what is special"
     assert second.endswith("Ada   succeeded")

@@ -1,4 +1,4 @@
-"""The whole service in one story, told to its end in under a minute."""
+"""The demo: twelve subjects through the whole service, with faults, in under a minute."""
 
 from service.local.demo.command import run
 

@@ -1,4 +1,4 @@
-"""The caller's own back end: serves its media, and takes what Callsheet has to tell."""
+"""The caller's own back end: serves the media, and receives Callsheet's webhooks."""
 
 import time
 from collections import defaultdict
@@ -31,27 +31,25 @@ class ReceivedEvent:
 
     received_at: float  # Unix seconds
     event_id: str
-    type: str
-    sequence: int
+    type: str  # `subject.` and the state
+    sequence: int  # of the event among those of its subject, from 1
 
 
 @dataclass(slots=True)
 class Backend:
-    """`heard` by subject id, in the order of arrival, repeats included.
+    """A webhook receiver that verifies signatures, and refuses one delivery on purpose."""
 
-    The first delivery of type `stumble` is answered 500: it must come again.
-    """
-
-    keys: list[bytes] = field(default_factory=list, repr=False)
+    keys: list[bytes] = field(default_factory=list, repr=False)  # webhook secrets, decoded
+    # By subject id, in the order of arrival, repeats included.
     received: defaultdict[str, list[ReceivedEvent]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    unverified: int = 0
-    failed_on_purpose: int = 0
-    fail_once_type: str | None = "subject.submitted"
+    unverified: int = 0  # deliveries whose signature did not verify
+    failed_on_purpose: int = 0  # deliveries that were answered 500
+    fail_once_type: str | None = "subject.submitted"  # answered 500 once; None once it was
 
     def app(self) -> Starlette:
-        """As an application."""
+        """The ASGI application that serves media and receives events."""
         return Starlette(
             routes=[
                 Route("/media/subject.mp4", _video),
@@ -61,7 +59,7 @@ class Backend:
         )
 
     async def receive(self, request: Request) -> Response:
-        """A delivery: verified over its exact bytes before anything in it is believed."""
+        """Receive one delivery: verified over its exact bytes before it is parsed."""
         raw = await request.body()
         now = time.time()
         try:
@@ -94,7 +92,7 @@ async def _picture(request: Request) -> Response:
 
 @asynccontextmanager
 async def http_server(app: Starlette) -> AsyncIterator[str]:
-    """The application on a free port of loopback, in this event loop; yields its address."""
+    """Serve the application on a free port of loopback, in this event loop; yields its URL."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off")
     config.load()
     server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""Who is in the demo: what each asks for, what goes wrong on purpose, how it must end."""
+"""The characters of the demo: the request of each, its fault, and how it must end."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,27 +11,19 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """`fault` is what the simulator is told to do; `end` the last state, None if refused at once.
-
-    `code` is the error's own or the provider's; `pointers` are the rules a refusal must name.
-    """
+    """One subject that the demo asks for."""
 
     name: str
-    description: str
-    body: Body = field(repr=False)
-    fault: Mapping[str, object] | None = None
-    final_state: str | None = "succeeded"
-    error_code: str | None = None
-    pointers: tuple[str, ...] = ()
-
-    @property
-    def external_task_id(self) -> str:
-        """The caller's own id."""
-        return f"demo-{self.name.lower()}"
+    description: str  # what is special about it, for people
+    body: Body = field(repr=False)  # of the create request
+    fault: Mapping[str, object] | None = None  # that the simulator commits; None for none
+    final_state: str | None = "succeeded"  # None where the request itself is refused
+    error_code: str | None = None  # the provider's; None where it gives none
+    pointers: tuple[str, ...] = ()  # JSON pointers of the fields that a refusal must name
 
 
 def all_characters(media: str) -> list[Character]:
-    """Everyone, given the address under which the demo serves its media."""
+    """All characters; `media` is the URL under which the demo serves its media."""
     return [*_successful(media), *_refused(), *_with_faults(media)]
 
 
@@ -108,7 +100,7 @@ def _body(name: str, **more: object) -> Body:
 
 
 def _image_body(name: str, frontal: str, others: list[str]) -> Body:
-    images = {"frontal_image": frontal, "refer_images": [{"image_url": one} for one in others]}
+    images = {"frontal_image": frontal, "refer_images": [{"image_url": image} for image in others]}
     return _body(name, reference_type="image_refer", element_image_list=images)
 
 

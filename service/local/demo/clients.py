@@ -1,4 +1,4 @@
-"""The calls the demo makes: the public contract, and the simulator's own paths."""
+"""HTTP clients of the demo: of Callsheet's public API, and of the simulator's admin paths."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ Json = dict[str, Any]
 
 
 def http_client(address: str, key: str = "") -> httpx.AsyncClient:
-    """For one server on this machine."""
+    """A client of one server on this machine; `key` is an API key, empty for none."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx.AsyncClient(base_url=address, headers=headers, timeout=30, trust_env=False)
 
 
 @dataclass(frozen=True, slots=True)
 class CallsheetClient:
-    """Callsheet, as any caller sees it."""
+    """A client of Callsheet's public API."""
 
     http: httpx.AsyncClient
 
     async def subscribe(self, url: str) -> Json:
-        """A subscriber to everything; its `secret` is in this answer alone."""
+        """Create a subscriber to all events; the answer alone holds its `secret`."""
         answer = await self.http.post("/v1/subscribers", json={"url": url})
         return _json_of(answer)
 
     async def create(self, body: Mapping[str, object]) -> httpx.Response:
-        """Whatever the answer is."""
+        """Create a subject; the answer, whatever its status."""
         return await self.http.post("/v1/subjects", json=body)
 
     async def subjects(self) -> list[Json]:
-        """All there are; the demo has less than one page."""
+        """All subjects: the demo has less than one page of them."""
         answer = await self.http.get("/v1/subjects", params={"limit": 200})
         data: list[Json] = _json_of(answer)["data"]
         return data
 
     async def events(self, subject_id: str) -> list[Json]:
-        """What happened to one subject, the oldest first."""
+        """The events of one subject, oldest first."""
         answer = await self.http.get(f"/v1/subjects/{subject_id}/events")
         data: list[Json] = _json_of(answer)["data"]
         return data
@@ -45,20 +45,20 @@ class CallsheetClient:
 
 @dataclass(frozen=True, slots=True)
 class SimulatorClient:
-    """The simulator, behind the stage."""
+    """A client of the simulator's admin paths."""
 
     http: httpx.AsyncClient
 
     async def change_settings(self, **settings: object) -> None:
-        """How fast tasks go, and the like."""
+        """Change fields of the simulator's `Settings`."""
         _json_of(await self.http.post("/_simulator/settings", json=settings))
 
     async def add_faults(self, faults: list[Json]) -> None:
-        """What goes wrong on purpose."""
+        """Have the simulator commit these faults."""
         (await self.http.post("/_simulator/faults", json=faults)).raise_for_status()
 
     async def ledger(self) -> Json:
-        """What it saw: creates, look-ups, callbacks."""
+        """Every create, look-up and callback that the simulator has seen."""
         return _json_of(await self.http.get("/_simulator/ledger"))
 
 

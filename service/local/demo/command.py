@@ -1,4 +1,4 @@
-"""The demo as a command: a private stack, the story on it, what came of it."""
+"""`callsheet demo`: starts a temporary stack, runs the demo on it and prints the report."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from service.local.folders import temporary_folder
 from service.local.signals import exit_on_signals, signals_deferred
 from service.local.stack import Stack, stack
 
-PARALLEL = 4  # fewer places with the provider than subjects: some wait their turn
+PARALLEL = 4  # tasks at the provider at once: fewer than subjects, so that some wait
 SETTINGS = {
     "CALLSHEET_PROVIDER_PARALLEL": str(PARALLEL),
     "CALLSHEET_POLL_AFTER": "1",
@@ -24,14 +24,14 @@ SETTINGS = {
 }
 WIDTH_WITHOUT_TERMINAL = 120  # characters, where there is no terminal to ask
 PROGRAMS = ("web", "worker", "simulator")
-# What a log says of a fault of ours: in lines of our own, and in those of libraries.
+# How errors look in our own log lines, and in those of libraries.
 ERROR_MARKS = ("Traceback", '"level":"error"', '"level": "error"')
 MAX_LOG_LINE = 500  # characters of a log line that are shown
 INTERRUPTED = 130  # the exit status that shells give Ctrl-C
 
 
 def run() -> int:
-    """0 if everything held, 1 if not, 130 if interrupted."""
+    """Run the demo; the exit status is 0 if every check holds, 1 if not, 130 if interrupted."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
@@ -50,35 +50,35 @@ def _run_and_report(console: Console) -> bool:
     print_introduction(console, PARALLEL)
     started = time.monotonic()
     console.print("Starting Postgres, Valkey, the provider simulator, worker and web …")
-    with ExitStack() as everything:
+    with ExitStack() as contexts:
         with signals_deferred():
-            folder = everything.enter_context(temporary_folder("callsheet-demo-"))
-        running = everything.enter_context(
+            folder = contexts.enter_context(temporary_folder("callsheet-demo-"))
+        running = contexts.enter_context(
             stack(folder, durable=False, keep=False, settings=SETTINGS)
         )
         console.print(f"Up in {time.monotonic() - started:.1f} s at {running.base_url}\n")
-        broken = _failed_checks(console, running)
-        if broken:
+        failed = _failed_checks(console, running)
+        if failed:
             _print_logs(console, running)
-    for sentence in broken:
+    for sentence in failed:
         console.print(f"\nDid not hold: {sentence}", markup=False)
     console.print(f"\nTook {time.monotonic() - started:.1f} s; nothing of it is left.")
-    return not broken
+    return not failed
 
 
 def _failed_checks(console: Console, running: Stack) -> list[str]:
-    """What did not hold."""
+    """Run the demo on the stack and print the report; the sentences that do not hold."""
     key = running.make_key("demo")
     with live_screen(console) as show:
-        outcome = asyncio.run(run_demo(running.base_url, running.simulator_url, key, show))
-    report.print_timelines(console, outcome.progress)
-    report.print_deliveries(console, outcome.progress, outcome.backend)
-    held = checks(outcome.progress, outcome.backend, outcome.ledger, PARALLEL)
-    return report.print_checks(console, [*held, no_errors_logged(running), _audit(running)])
+        result = asyncio.run(run_demo(running.base_url, running.simulator_url, key, show))
+    report.print_timelines(console, result.progress)
+    report.print_deliveries(console, result.progress, result.backend)
+    checked = checks(result.progress, result.backend, result.ledger, PARALLEL)
+    return report.print_checks(console, [*checked, no_errors_logged(running), _audit(running)])
 
 
 def _print_logs(console: Console, running: Stack) -> None:
-    """The ends of the logs, which are deleted with everything else."""
+    """Print the last lines of each log, as the logs are deleted with the folder."""
     for name in PROGRAMS:
         console.print()
         for line in running.child(name).with_log_tail(name).splitlines():
@@ -86,16 +86,16 @@ def _print_logs(console: Console, running: Stack) -> None:
 
 
 def no_errors_logged(running: Stack) -> Check:
-    """Whether no process has logged a fault so far."""
+    """The check that no process has logged an error so far."""
     logs = [running.child(name).log.read_text() for name in PROGRAMS]
     return "no process logged an error", not any(
-        sign in log for log in logs for sign in ERROR_MARKS
+        mark in log for log in logs for mark in ERROR_MARKS
     )
 
 
 def _audit(running: Stack) -> Check:
     try:
-        said = running.call("audit").strip()
+        output = running.call("audit").strip()
     except LocalError as error:
         return f"the audit: {error}", False
-    return f"the audit: {said}", True
+    return f"the audit: {output}", True

@@ -1,4 +1,4 @@
-"""What a person reads first, who knows nothing of the service: what is shown, and why."""
+"""The text that introduces the demo to a person who knows nothing of the service."""
 
 from textwrap import fill
 
@@ -28,7 +28,7 @@ the end, with ✓ or ✗, whether what was promised held."""
 
 
 def print_introduction(console: Console, parallel: int) -> None:
-    """Print it, in lines no longer than WIDEST; `parallel` are the provider's places."""
+    """Print the text in lines of MAX_WIDTH at most; `parallel` is the provider's limit."""
     width = min(console.width, MAX_WIDTH)
     console.print(Text("What this shows", "bold"))
     for paragraph in (WHAT, WHY, HOW.format(parallel=parallel)):

@@ -1,4 +1,4 @@
-"""The demo's pictures: portraits drawn on the spot, a different person for each name."""
+"""The demo's images: drawn portraits, of a different person for each name."""
 
 import base64
 import io
@@ -12,12 +12,15 @@ SKINS: tuple[Colour, ...] = ((241, 194, 125), (224, 172, 105), (198, 134, 66), (
 
 
 def portrait(name: str, turn: float = 0.0) -> Image.Image:
-    """A head and shoulders before a wall; `turn` from -1 (left) to 1, 0 looks at us."""
-    dice = sha256(name.encode()).digest()
-    image = _background((dice[0], dice[1], 160), (dice[2] // 3, dice[3] // 3, 60))
+    """Head and shoulders before a wall; `turn` is from -1 (left) to 1 (right), 0 is frontal."""
+    random = sha256(name.encode()).digest()
+    image = _background((random[0], random[1], 160), (random[2] // 3, random[3] // 3, 60))
     draw = ImageDraw.Draw(image)
-    skin = SKINS[dice[4] % len(SKINS)]
-    coat, hair = (dice[5], dice[6], dice[7]), (dice[8] // 3, dice[9] // 4, dice[10] // 5)
+    skin = SKINS[random[4] % len(SKINS)]
+    coat, hair = (
+        (random[5], random[6], random[7]),
+        (random[8] // 3, random[9] // 4, random[10] // 5),
+    )
     shift = round(30 * turn)
     draw.ellipse((60, 470, 420, 900), fill=coat)
     draw.rectangle((210, 400, 270, 500), fill=skin)
@@ -36,18 +39,18 @@ def portrait(name: str, turn: float = 0.0) -> Image.Image:
 
 
 def encode(image: Image.Image, form: str) -> bytes:
-    """A file's bytes; `form` is JPEG or PNG."""
+    """The image as a file; `form` is JPEG or PNG."""
     buffer = io.BytesIO()
     image.save(buffer, form)
     return buffer.getvalue()
 
 
 def encode_base64(image: Image.Image, form: str) -> str:
-    """The same as a request carries it."""
+    """The image as a request carries it: Base64 of a file, without a `data:` prefix."""
     return base64.b64encode(encode(image, form)).decode()
 
 
 def _background(top: Colour, bottom: Colour) -> Image.Image:
-    """Shaded from top to bottom."""
+    """A wall, shaded from the colour at the top to that at the bottom."""
     above, below = Image.new("RGB", SIZE, top), Image.new("RGB", SIZE, bottom)
     return Image.composite(below, above, Image.linear_gradient("L").resize(SIZE))

@@ -13,47 +13,47 @@ REFUSED = "refused"
 
 @dataclass(slots=True)
 class Row:
-    """One role, and what became of it. `state` is None until it is sent."""
+    """What became of one character's request."""
 
     character: Character
-    status: int | None = None  # of the answer to the create
-    answer: Json = field(default_factory=dict)
-    subject: Json = field(default_factory=dict)
-    events: list[Json] = field(default_factory=list)
-    received: int = 0
+    status: int | None = None  # HTTP status of the answer to the create; None until it came
+    answer: Json = field(default_factory=dict)  # body of the answer to the create
+    subject: Json = field(default_factory=dict)  # as last read from the API
+    events: list[Json] = field(default_factory=list)  # from the API, once the subject has ended
+    received: int = 0  # events that the back end received, repeats left out
 
     @property
     def subject_id(self) -> str | None:
-        """Ours; None for a refused one."""
+        """Id of the subject; None where the request was refused or not answered yet."""
         return self.answer.get("id") if self.status in (200, 202) else None
 
     @property
     def state(self) -> str | None:
-        """The state as last seen."""
+        """State as last read, `refused` for a refused request, None before the answer."""
         if self.status is None:
             return None
         return str(self.subject.get("state", "queued")) if self.subject_id else REFUSED
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more is to come."""
+        """Whether the subject has ended, or there is none."""
         return self.state in FINAL_STATES or self.state == REFUSED
 
 
 @dataclass(slots=True)
 class Progress:
-    """All parts; `repeated`: whether the first request, sent again, gave the same subject."""
+    """How far all characters have come."""
 
-    rows: list[Row]
-    repeat_gave_same_subject: bool = False
-    started: float = field(default_factory=time.monotonic)
+    rows: list[Row]  # in the order in which the requests are sent
+    repeat_gave_same_subject: bool = False  # whether the first request, sent again, did
+    started: float = field(default_factory=time.monotonic)  # seconds, monotonic
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     @property
     def finished_count(self) -> int:
-        """How many have ended."""
-        return sum(part.is_finished for part in self.rows)
+        """Number of rows that are finished."""
+        return sum(row.is_finished for row in self.rows)

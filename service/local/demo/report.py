@@ -1,4 +1,4 @@
-"""What a person reads at the end: each subject's way, what the subscriber got, what held."""
+"""The report at the end: a timeline of each subject, the deliveries, and the checks."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,41 +18,41 @@ LEGEND = "· waiting   ─ with the provider   █ processing   ✓ succeeded   
 STATE_MARKS = {"queued": "·", "submitted": "─", "processing": "█", "succeeded": "✓", "failed": "✗"}
 
 
-def print_timelines(console: Console, board: Progress) -> None:
-    """A bar for each subject, and when each of its events happened."""
+def print_timelines(console: Console, progress: Progress) -> None:
+    """Print a bar for each subject, and the seconds at which each of its events happened."""
     _print_title(console, "A timeline for each subject, in seconds from its acceptance")
     table = _table()
-    longest = max((_seconds(part)[-1] for part in board.rows if part.events), default=1.0)
-    for part in board.rows:
-        table.add_row(part.character.name, _bar(part, longest), _description(part))
+    longest = max((_seconds(row)[-1] for row in progress.rows if row.events), default=1.0)
+    for row in progress.rows:
+        table.add_row(row.character.name, _bar(row, longest), _description(row))
     _print_table(console, table)
     console.print(Text(LEGEND))
 
 
-def print_deliveries(console: Console, board: Progress, backend: Backend) -> None:
-    """What arrived at the subscriber, in the order of arrival."""
+def print_deliveries(console: Console, progress: Progress, backend: Backend) -> None:
+    """Print what arrived at the subscriber, in the order of arrival."""
     _print_title(
         console, "What the subscriber got, verified: sequence, event, milliseconds after it"
     )
     table = _table()
-    for part in board.rows:
-        times = {event["id"]: _timestamp(event) for event in part.events}
-        arrivals = backend.received[part.subject_id or ""]
-        words = ", ".join(_delivery_text(one, times) for one in arrivals)
-        table.add_row(part.character.name, words or "nothing: it was refused at once")
+    for row in progress.rows:
+        times = {event["id"]: _timestamp(event) for event in row.events}
+        received = backend.received[row.subject_id or ""]
+        text = ", ".join(_delivery_text(event, times) for event in received)
+        table.add_row(row.character.name, text or "nothing: it was refused at once")
     _print_table(console, table)
 
 
-def print_checks(console: Console, held: Iterable[Check]) -> list[str]:
-    """Every expectation with ✓ or ✗; those that do not hold."""
-    broken = []
+def print_checks(console: Console, checked: Iterable[Check]) -> list[str]:
+    """Print each check with ✓ or ✗; returns the sentences that do not hold."""
+    failed = []
     console.print()
-    for sentence, holds in held:
+    for sentence, holds in checked:
         mark = Text("✓ ", "green") if holds else Text("✗ ", "bold red")
         console.print(mark + Text(sentence))
         if not holds:
-            broken.append(sentence)
-    return broken
+            failed.append(sentence)
+    return failed
 
 
 def _print_title(console: Console, text: str) -> None:
@@ -64,48 +64,49 @@ def _table() -> Table:
 
 
 def _print_table(console: Console, table: Table) -> None:
-    """Each line without the blanks behind it, with which a table fills its columns."""
+    """Print the table without the blanks at the end of each line."""
     for line in console.render_lines(table, pad=False):
         text = Text.assemble(*((piece.text, piece.style or "") for piece in line))
         text.rstrip()
         console.print(text, soft_wrap=True)
 
 
-def _bar(part: Row, longest: float) -> Text:
-    """Each state is drawn from its event to the next; the last is one mark."""
+def _bar(row: Row, longest: float) -> Text:
+    """The bar: each state from its event to the next, the last state as one mark."""
     bar = Text()
-    starts = [round(one / (longest or 1) * BAR_WIDTH) for one in _seconds(part)]
-    ends = [*starts[1:], *(one + 1 for one in starts[-1:])]
-    for event, start, end in zip(part.events, starts, ends, strict=True):
+    starts = [round(second / (longest or 1) * BAR_WIDTH) for second in _seconds(row)]
+    ends = [*starts[1:], *(start + 1 for start in starts[-1:])]
+    for event, start, end in zip(row.events, starts, ends, strict=True):
         state = event["data"]["state"]
         bar.append(STATE_MARKS.get(state, "?") * (end - start), STATE_COLOURS.get(state, ""))
     return bar
 
 
-def _description(part: Row) -> Text:
-    if not part.subject_id:
-        errors = part.answer.get("errors", [])
-        lines = [f"answered {part.status}", *(f"{one['message']}" for one in errors)]
+def _description(row: Row) -> Text:
+    if not row.subject_id:
+        errors = row.answer.get("errors", [])
+        lines = [f"answered {row.status}", *(error["message"] for error in errors)]
         return Text("\n".join(lines), STATE_COLOURS["refused"])
     words = Text(", ").join(
         Text(
             f"{event['data']['state']} {second:.2f}", STATE_COLOURS.get(event["data"]["state"], "")
         )
-        for event, second in zip(part.events, _seconds(part), strict=True)
+        for event, second in zip(row.events, _seconds(row), strict=True)
     )
-    error: dict[str, Any] | None = part.subject.get("error")
+    error = row.subject.get("error")
     return words + Text(f": {error['message']}") if error else words
 
 
-def _seconds(part: Row) -> list[float]:
-    moments = [_timestamp(event) for event in part.events]
-    return [one - moments[0] for one in moments]
+def _seconds(row: Row) -> list[float]:
+    """When each event happened, in seconds from the first."""
+    times = [_timestamp(event) for event in row.events]
+    return [time - times[0] for time in times]
 
 
 def _timestamp(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
-def _delivery_text(one: ReceivedEvent, times: dict[str, float]) -> str:
-    after = max(0.0, one.received_at - times.get(one.event_id, one.received_at)) * 1000
-    return f"{one.sequence} {one.type.partition('.')[2]} +{after:.0f}"
+def _delivery_text(event: ReceivedEvent, times: dict[str, float]) -> str:
+    delay = max(0.0, event.received_at - times.get(event.event_id, event.received_at)) * 1000
+    return f"{event.sequence} {event.type.partition('.')[2]} +{delay:.0f}"

@@ -1,4 +1,4 @@
-"""The demo's story: subscribe, submit everyone, watch until all have ended and all was heard."""
+"""Runs the demo: subscribe, create all subjects, watch until all events are received."""
 
 import asyncio
 import time
@@ -12,77 +12,77 @@ from service.local.demo.clients import CallsheetClient, SimulatorClient, http_cl
 from service.local.demo.progress import Json, Progress, Row
 from service.local.demo.screen import Show
 
-TIMEOUT = 40.0  # seconds until what has not happened counts as never
-POLL_INTERVAL = 0.1  # seconds between looks
-SIMULATOR_TIMES = {"processing_after": 0.6, "finished_after": 1.5}  # the simulator's, seconds
+TIMEOUT = 40.0  # seconds after which subjects that have not ended are given up
+POLL_INTERVAL = 0.1  # seconds
+SIMULATOR_TIMES = {"processing_after": 0.6, "finished_after": 1.5}  # seconds from creation
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the checks and the report are made from; `ledger` is the simulator's."""
+    """What the checks and the report are made from."""
 
     progress: Progress
     backend: Backend
-    ledger: Json
+    ledger: Json  # the simulator's: every create, look-up and callback
 
 
 async def run_demo(base_url: str, simulator_url: str, key: str, show: Show) -> DemoResult:
-    """From the subscription to the last delivery; `show` is called whenever something moved."""
+    """Run from the subscription to the last delivery; `show` is called after each poll."""
     backend = Backend()
     async with AsyncExitStack() as stack:
         service = CallsheetClient(await stack.enter_async_context(http_client(base_url, key)))
         provider = SimulatorClient(await stack.enter_async_context(http_client(simulator_url)))
         address = await stack.enter_async_context(http_server(backend.app()))
-        board = Progress([Row(role) for role in all_characters(f"{address}/media")])
-        await _prepare(board, provider)
+        progress = Progress([Row(character) for character in all_characters(f"{address}/media")])
+        await _prepare(progress, provider)
         subscriber = await service.subscribe(f"{address}/events")
         backend.keys.append(parse_whsec(subscriber["secret"]))
         async with asyncio.TaskGroup() as group:
-            group.create_task(_submit(board, service))
-            await _watch_until_finished(board, backend, service, show)
-        return DemoResult(board, backend, await provider.ledger())
+            group.create_task(_submit(progress, service))
+            await _watch_until_finished(progress, backend, service, show)
+        return DemoResult(progress, backend, await provider.ledger())
 
 
-async def _prepare(board: Progress, provider: SimulatorClient) -> None:
+async def _prepare(progress: Progress, provider: SimulatorClient) -> None:
     await provider.change_settings(**SIMULATOR_TIMES)
     faults = [
-        {"element_name": part.character.name, **part.character.fault}
-        for part in board.rows
-        if part.character.fault
+        {"element_name": row.character.name, **row.character.fault}
+        for row in progress.rows
+        if row.character.fault
     ]
     await provider.add_faults(faults)
 
 
-async def _submit(board: Progress, service: CallsheetClient) -> None:
-    for part in board.rows:
-        answer = await service.create(part.character.body)
-        part.answer, part.status = answer.json(), answer.status_code
-    again = await service.create(board.rows[0].character.body)
-    first = board.rows[0].subject_id
-    board.repeat_gave_same_subject = again.status_code == 200 and again.json()["id"] == first  # noqa: PLR2004 — HTTP
+async def _submit(progress: Progress, service: CallsheetClient) -> None:
+    for row in progress.rows:
+        answer = await service.create(row.character.body)
+        row.answer, row.status = answer.json(), answer.status_code
+    again = await service.create(progress.rows[0].character.body)
+    first = progress.rows[0].subject_id
+    progress.repeat_gave_same_subject = again.status_code == 200 and again.json()["id"] == first  # noqa: PLR2004 — HTTP
 
 
 async def _watch_until_finished(
-    board: Progress, backend: Backend, service: CallsheetClient, show: Show
+    progress: Progress, backend: Backend, service: CallsheetClient, show: Show
 ) -> None:
-    """Until all have ended and every event of each was heard; or for PATIENCE."""
+    """Poll until all have ended and every event was received, TIMEOUT at most."""
     deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline and not _is_finished(board):
-        await _update(board, backend, service)
-        show(board)
+    while time.monotonic() < deadline and not _is_finished(progress):
+        await _update(progress, backend, service)
+        show(progress)
         await asyncio.sleep(POLL_INTERVAL)
 
 
-def _is_finished(board: Progress) -> bool:
+def _is_finished(progress: Progress) -> bool:
     return all(
-        part.is_finished and part.received >= part.subject.get("version", 0) for part in board.rows
+        row.is_finished and row.received >= row.subject.get("version", 0) for row in progress.rows
     )
 
 
-async def _update(board: Progress, backend: Backend, service: CallsheetClient) -> None:
-    subjects = {one["id"]: one for one in await service.subjects()}
-    for part in board.rows:
-        part.subject = subjects.get(part.subject_id, part.subject)
-        part.received = len({one.event_id for one in backend.received[part.subject_id or ""]})
-        if part.is_finished and part.subject_id and len(part.events) < part.subject["version"]:
-            part.events = await service.events(part.subject_id)
+async def _update(progress: Progress, backend: Backend, service: CallsheetClient) -> None:
+    subjects = {subject["id"]: subject for subject in await service.subjects()}
+    for row in progress.rows:
+        row.subject = subjects.get(row.subject_id, row.subject)
+        row.received = len({event.event_id for event in backend.received[row.subject_id or ""]})
+        if row.is_finished and row.subject_id and len(row.events) < row.subject["version"]:
+            row.events = await service.events(row.subject_id)
