@@ -37,7 +37,7 @@ DOCUMENT = {
     "element_description": "a benchmark",
     "reference_type": "image_refer",
 }
-RECORD: dict[str, Any] = {  # the older shape: rule P71
+RECORD: dict[str, Any] = {  # the legacy shape: rule P71
     "task_id": "{task}",
     "task_status": "succeed",
     "task_status_msg": "",

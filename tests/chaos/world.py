@@ -124,7 +124,7 @@ class World:
         return read
 
     async def asked(self, path: str = "", **params: int) -> Any:  # noqa: ANN401 - a record, or a list of them
-        """What the provider itself says of its tasks, in the older shape."""
+        """What the provider itself says of its tasks, in the legacy shape."""
         key = self.stack.env["CALLSHEET_PROVIDER_API_KEY"]
         answer = await self.http.get(
             f"{self.stack.simulator_url}{PATH}{path}",

@@ -13,7 +13,7 @@ from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ApiKey
 from service.provider.remote.outcomes import TaskNotFound, UnreadableResponse
 from service.provider.steps import unreadable_answers
-from service.provider.steps.unreadable_answers import DEGRADED_AFTER, READABLE_FOR, RECENT
+from service.provider.steps.unreadable_answers import DEGRADED_AFTER, RECENT, RESET_INTERVAL
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.reconciliation.steps import poll
 from service.resources import Resources
@@ -102,7 +102,7 @@ async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
     other = replace(api.resources, typical_durations=TypicalDurations())
     await asked(other, made["id"], [ABSENT])
     await asked(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
-    clock.advance(READABLE_FOR.total_seconds())
+    clock.advance(RESET_INTERVAL.total_seconds())
     await asked(other, made["id"], [ABSENT])
     assert await provider_check(api.resources) == "ok"
 

@@ -19,7 +19,7 @@ ELEMENT_ID = "770000000000000001"
 def older_callback(
     subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
-    """A task record in the older shape, as a callback bears it."""
+    """A task record in the legacy shape, as a callback bears it."""
     body: dict[str, object] = {"task_id": task, "task_status": status, "task_status_msg": ""}
     if subject_id is not None:
         body["task_info"] = {"external_task_id": subject_id}
@@ -31,7 +31,7 @@ def older_callback(
 def newer_callback(
     subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
-    """The same in the newer shape."""
+    """The same in the current shape."""
     body: dict[str, object] = {"id": task, "message": "", "outputs": []}
     body["status"] = {"succeed": "succeeded"}.get(status, status)
     if subject_id is not None:

@@ -1,4 +1,4 @@
-"""Which models take which kind of subject, and how many of them: rule P80 as data."""
+"""Which models take which subjects, and how many (rule P80 of service/provider/README.md)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,35 +9,32 @@ from service.subjects.domain.reference_types import IMAGE, VIDEO
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most so many in one request. `when` is what the request has beside its subjects; "default"
-    is for all that no other limit of the model names."""
+    """How many subjects one request may have at most."""
 
-    when: str
-    subjects: int
+    when: str  # what else the request has; "default": nothing that another limit names
+    subjects: int  # of both kinds together
     image_subjects: int
     video_subjects: int
-    images_and_image_subjects: int | None  # reference images count too; None: they are not limited
+    images_and_image_subjects: int | None  # with reference images; None: no such limit
 
 
 @dataclass(frozen=True, slots=True)
 class PerRequest:
-    """A request is within them if, of the limits for what it has, it keeps one. `most` is what any
-    request may have; `note` says all of it for people."""
+    """The limits of a model; a request must keep one of those for what it has."""
 
-    most: int
+    most: int  # subjects in any request
     limits: tuple[Limit, ...]
-    note: str
+    note: str  # all of it in words
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`aliases` are its other names; the kinds of subject are those of a request's
-    `reference_type`."""
+    """A model, and which subjects it takes."""
 
-    model: str
-    aliases: tuple[str, ...]
-    image_subject: bool
-    video_subject: bool
+    model: str  # its name
+    aliases: tuple[str, ...]  # its other names
+    image_subject: bool  # it takes those with the reference type image_refer
+    video_subject: bool  # it takes those with the reference type video_refer
     subjects_per_request: PerRequest
 
 
@@ -88,34 +85,21 @@ MODELS = (
             note="at most 3, with motion control at most 1",
         ),
     ),
-    Model(
-        "kling-v3-turbo",
-        (),
-        image_subject=False,
-        video_subject=False,
-        subjects_per_request=NO_SUBJECTS,
-    ),
-    Model(
-        "kling-v2-6", (), image_subject=False, video_subject=False, subjects_per_request=NO_SUBJECTS
-    ),
-    Model(
-        "kling-v2-5-turbo",
-        (),
-        image_subject=False,
-        video_subject=False,
-        subjects_per_request=NO_SUBJECTS,
+    *(
+        Model(name, (), image_subject=False, video_subject=False, subjects_per_request=NO_SUBJECTS)
+        for name in ("kling-v3-turbo", "kling-v2-6", "kling-v2-5-turbo")
     ),
 )
 
 
 def _model_names(models: Iterable[Model]) -> tuple[str, ...]:
-    return tuple(name for one in models for name in (one.model, *one.aliases))
+    return tuple(name for model in models for name in (model.model, *model.aliases))
 
 
-# By reference_type: every name of every model that takes such a subject.
+# All names of the models that take a subject, by its reference type.
 MODELS_BY_REFERENCE_TYPE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        IMAGE: _model_names(one for one in MODELS if one.image_subject),
-        VIDEO: _model_names(one for one in MODELS if one.video_subject),
+        IMAGE: _model_names(model for model in MODELS if model.image_subject),
+        VIDEO: _model_names(model for model in MODELS if model.video_subject),
     }
 )

@@ -1,4 +1,4 @@
-"""What the provider reports of a task, as news of a subject."""
+"""From the provider's report on a task to the signal that moves its subject."""
 
 from service.provider.domain.task_reports import TaskReport, TaskStatus
 from service.subjects.domain.lifecycle import Signal
@@ -13,10 +13,13 @@ SIGNAL_OF_STATUS = {
 
 
 def status_update(report: TaskReport) -> StatusUpdate | None:
-    """What a provider's report says, as news; None for a word nobody knows, or for a success
-    that does not say what was made: then the provider is asked again."""
-    made = report.status is not TaskStatus.SUCCEEDED or report.result is not None
-    if report.status is None or not made:
+    """Turn a report into a subject's status update.
+
+    None, after which the provider is asked again: the status is unknown (rule P30), or a success
+    lacks the subject's id (rule P96).
+    """
+    incomplete = report.status is TaskStatus.SUCCEEDED and report.result is None
+    if report.status is None or incomplete:
         return None
     error = {"code": "provider_failed", "message": report.message or "the provider gave no reason"}
     return StatusUpdate(
@@ -24,5 +27,5 @@ def status_update(report: TaskReport) -> StatusUpdate | None:
         provider_task_id=report.provider_task_id,
         provider_updated_at=report.updated_at,
         result=report.result,
-        error=error if report.status is TaskStatus.FAILED else None,
+        error=error if report.status is TaskStatus.FAILED else None,  # rule P31
     )

@@ -1,4 +1,4 @@
-"""What is asked of the provider: the path of its calls, and the body of a create."""
+"""Requests to the provider: the path of its calls, and the JSON body of a create."""
 
 import base64
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ def create_body(
     external_task_id: str,
     callback_url: str,
 ) -> dict[str, Any]:
-    """What is posted to the provider: the caller's document under our own id and callback URL.
+    """Build the body of a create: the caller's document with our own id and callback URL.
 
-    Base64 goes without a `data:` prefix (rule P15); `inline` holds the bytes of every image that
-    the document names by its hash.
+    `inline` holds the bytes of each image that the document names by its hash; they are sent in
+    Base64 without a `data:` prefix (rule P15).
     """
-    ours = {"external_task_id": external_task_id, "callback_url": callback_url}
-    return {name: _with_base64(value, inline) for name, value in document.items()} | ours
+    body = {name: _with_base64(value, inline) for name, value in document.items()}
+    return body | {"external_task_id": external_task_id, "callback_url": callback_url}
 
 
 def has_inline(document: object) -> bool:
-    """Whether any image of the document stands as the hash of bytes kept apart."""
+    """Whether the document names any image by the hash of its bytes, which are stored apart."""
     match document:
         case {"media": str()}:
             return True
@@ -38,8 +38,8 @@ def has_inline(document: object) -> bool:
 
 def _with_base64(value: object, inline: Mapping[str, bytes]) -> object:
     match value:
-        case {"media": str(key)}:
-            return base64.b64encode(inline[key]).decode()
+        case {"media": str(content_hash)}:
+            return base64.b64encode(inline[content_hash]).decode()
         case dict():
             return {name: _with_base64(member, inline) for name, member in value.items()}
         case list():

@@ -1,6 +1,7 @@
-"""The subject the provider made, read out of a task record of either shape into one of our own.
+"""The subject that the provider made, read out of a task record of either shape (rules P33 to P35).
 
-Foreign values are taken only if they are what they should be, cut short, and fit for any store.
+Members of the wrong kind are as if they were missing, and texts are cut (rule P96), so that what is
+read fits any store.
 """
 
 import re
@@ -14,73 +15,64 @@ from service.kit.text import clean_text
 from service.kit.timestamps import format_rfc3339, from_milliseconds
 from service.subjects.domain.reference_types import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 
-MAX_TAGS = 100  # entries kept of its tags
-MAX_MEDIA_ENTRIES = 10  # entries kept of a list of its media; a request has three at most
+MAX_TAGS = 100
+MAX_MEDIA_ENTRIES = 10  # of a list; a request has three at most
 ID_PATTERN = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
 URL_PATTERN = re.compile(r"https?://[^\s\x00-\x1f\x7f\ud800-\udfff]+", re.IGNORECASE)
-ELEMENT_TYPES = MappingProxyType(  # the newer shape's words: rule P34
+ELEMENT_TYPES = MappingProxyType(  # rule P34
     {"video_character_elements": VIDEO, "multi_image_elements": IMAGE}
 )
 
 
 def read_id(value: object) -> str | None:
-    """An id, string or number, as a string with all its digits; None for anything else."""
+    """Read an id, a text or a number, as a text with all its digits; None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**30:
         return str(value)
     return value if isinstance(value, str) and ID_PATTERN.fullmatch(value) else None
 
 
-def read_amount(value: object) -> str | None:
-    """A quantity of units: a string, as documented, or a whole number."""
-    return clean_text(value) or read_id(value)
-
-
 def read_deduction(data: Mapping[str, object]) -> str | None:
-    """What the task cost: beside the task, or in the newer shape's `billing`."""
-    billing = as_mapping(data.get("billing"))
-    return read_amount(data.get("final_unit_deduction")) or read_amount(
-        billing.get("final_unit_deduction")
-    )
-
-
-def read_time(value: object) -> str | None:
-    """A time in Unix milliseconds, as the contract has it; None for anything else, 0 included."""
-    return format_rfc3339(from_milliseconds(value or None))
+    """Read what a task cost, in units: rule P35. A whole number does as well as a text."""
+    for members in (data, as_mapping(data.get("billing"))):
+        value = members.get("final_unit_deduction")
+        if cost := clean_text(value) or read_id(value):
+            return cost
+    return None
 
 
 def as_mapping(value: object) -> Mapping[str, object]:
+    """The value if it is a JSON object; else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def mappings_in(value: object) -> Iterator[Mapping[str, object]]:
-    """The objects of an array, whatever else is in it."""
+def _objects_in(value: object) -> Iterator[Mapping[str, object]]:
+    """The JSON objects in an array, whatever else is in it; none if the value is no array."""
     entries = value if isinstance(value, list) else []
     return (entry for entry in entries if isinstance(entry, dict))
 
 
 def read_result(data: Mapping[str, object]) -> dict[str, Any] | None:
-    """The subject made, in one shape of our own, with the task's times and what it cost; None if
-    there is none with an id."""
-    older = (
-        _from_legacy(one)
-        for one in mappings_in(as_mapping(data.get("task_result")).get("elements"))
-    )
-    newer = (
-        _from_current(one)
-        for one in mappings_in(data.get("outputs"))
-        if one.get("type") == "element"
-    )
-    subject = next((one for one in (*older, *newer) if one["element_id"]), None)
+    """Read the subject from a task record, with the task's times (RFC 3339) and its cost; None if
+    there is no subject with an id."""
+    elements = _objects_in(as_mapping(data.get("task_result")).get("elements"))
+    outputs = _objects_in(data.get("outputs"))
+    current = (_from_current(output) for output in outputs if output.get("type") == "element")
+    subjects = (*map(_from_legacy, elements), *current)
+    subject = next((subject for subject in subjects if subject["element_id"]), None)
     if subject is None:
         return None
     task = {
         "final_unit_deduction": read_deduction(data),
-        "provider_created_at": read_time(data.get("created_at"))
-        or read_time(data.get("create_time")),
-        "provider_updated_at": read_time(data.get("updated_at"))
-        or read_time(data.get("update_time")),
+        "provider_created_at": _read_time(data, "created_at", "create_time"),
+        "provider_updated_at": _read_time(data, "updated_at", "update_time"),
     }
     return {name: value for name, value in (subject | task).items() if value}
+
+
+def _read_time(data: Mapping[str, object], legacy: str, current: str) -> str | None:
+    """The first of these members that is a time in Unix milliseconds (rule P7), and not 0."""
+    times = (from_milliseconds(data.get(name) or None) for name in (legacy, current))
+    return format_rfc3339(next((time for time in times if time), None))
 
 
 def _from_legacy(element: Mapping[str, object]) -> dict[str, Any]:
@@ -99,8 +91,8 @@ def _from_legacy(element: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _from_current(element: Mapping[str, object]) -> dict[str, Any]:
-    materials = (*mappings_in(element.get("materials")), *mappings_in(element.get("references")))
-    voice = next((one for one in materials if one.get("type") == "voice"), {})
+    materials = (*_objects_in(element.get("materials")), *_objects_in(element.get("references")))
+    voice = next((material for material in materials if material.get("type") == "voice"), {})
     return {
         "element_id": read_id(element.get("id")),
         "element_name": clean_text(element.get("name")),
@@ -114,22 +106,24 @@ def _from_current(element: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _media_lists(materials: Sequence[Mapping[str, object]]) -> dict[str, Any]:
-    """The media among the newer shape's materials, as the older shape's lists."""
-    shown = [image for image in materials if image.get("type") == "image"]
-    shown.sort(key=lambda image: not clean_text(image.get("role")).startswith("frontal"))
-    filmed = [video for video in materials if video.get("type") == "video"]
-    others = [{"image_url": image.get("url")} for image in shown[1:]]
-    first = shown[0].get("url") if shown else None
+    """The media among the current shape's materials, as the lists of the legacy shape."""
+    images = [material for material in materials if material.get("type") == "image"]
+    images.sort(key=lambda image: not clean_text(image.get("role")).startswith("frontal"))
+    others = [{"image_url": image.get("url")} for image in images[1:]]
+    frontal = images[0].get("url") if images else None
+    videos = [
+        {"video_url": material.get("url")}
+        for material in materials
+        if material.get("type") == "video"
+    ]
     return {
-        IMAGE_LIST: read_image_list({"frontal_image": first, "refer_images": others}),
-        VIDEO_LIST: read_video_list(
-            {"refer_videos": [{"video_url": film.get("url")} for film in filmed]}
-        ),
+        IMAGE_LIST: read_image_list({"frontal_image": frontal, "refer_images": others}),
+        VIDEO_LIST: read_video_list({"refer_videos": videos}),
     }
 
 
 def read_image_list(value: object) -> dict[str, Any]:
-    """An `element_image_list` with nothing in it but URLs; {} if it has none."""
+    """Read an `element_image_list`, of which only URLs are kept; {} if it has none."""
     frontal = _read_url(as_mapping(value).get("frontal_image"))
     others = _url_entries(as_mapping(value).get("refer_images"), "image_url")
     kept = {"refer_images": others} if frontal or others else {}
@@ -137,18 +131,18 @@ def read_image_list(value: object) -> dict[str, Any]:
 
 
 def read_video_list(value: object) -> dict[str, Any]:
-    """An `element_video_list` with nothing in it but URLs; {} if it has none."""
+    """Read an `element_video_list`, of which only URLs are kept; {} if it has none."""
     entries = _url_entries(as_mapping(value).get("refer_videos"), "video_url")
     return {"refer_videos": entries} if entries else {}
 
 
 def _url_entries(value: object, name: str) -> list[dict[str, str]]:
-    found = (_read_url(entry.get(name)) for entry in islice(mappings_in(value), MAX_MEDIA_ENTRIES))
+    found = (_read_url(entry.get(name)) for entry in islice(_objects_in(value), MAX_MEDIA_ENTRIES))
     return [{name: url} for url in found if url]
 
 
 def _read_url(value: object) -> str | None:
-    """The text, if it is a URL: what stands there may be Base64, too."""
+    """The text if it is a URL: Base64 may stand there too."""
     whole = isinstance(value, str) and len(value) <= MAX_URL and URL_PATTERN.fullmatch(value)
     return str(value) if whole else None
 
@@ -170,6 +164,6 @@ def _read_tags(value: object) -> list[dict[str, str]]:
             "name": clean_text(tag.get("name")),
             "description": clean_text(tag.get("description")),
         }
-        for tag in mappings_in(value)
+        for tag in _objects_in(value)
     )
     return list(islice((tag for tag in tags if tag["id"]), MAX_TAGS))

@@ -1,8 +1,8 @@
-"""Our subjects as the provider's tasks: for its own paths, and for a caller's own callback_url.
+"""Task records of our subjects, for the provider's own paths and for a request's `callback_url`.
 
-A record is of the older shape (rules P7, P9 and P33 to P35 of service/provider/README.md). Our id
-stands as `task_id`, the caller's as `external_task_id`, and `element_id` is a number. It is for
-orjson alone, which writes every digit of that number.
+A record has the legacy shape: rules P9 and P33 to P35 of service/provider/README.md. Its `task_id`
+is our id, its `external_task_id` the caller's. Its `element_id` is a number (rule P7), every digit
+of which orjson alone writes.
 """
 
 import re
@@ -20,7 +20,7 @@ from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 
 DECIMAL = re.compile(r"[1-9][0-9]*")
-STATUS_OF_STATE = MappingProxyType(  # how our states read there
+STATUS_OF_STATE = MappingProxyType(  # by subject state
     {
         "queued": "submitted",
         "submitting": "submitted",
@@ -35,61 +35,66 @@ STATUS_OF_STATE = MappingProxyType(  # how our states read there
 
 
 def task_record(subject: Subject) -> dict[str, Any]:
-    """The task record of a subject as it is now."""
+    """Build the task record of a subject as it is now."""
     return _record(public_subject(subject), subject, subject.created_at, subject.updated_at)
 
 
-def callback_body(shown: Mapping[str, Any], subject: Subject | None) -> bytes:
-    """The body of the provider's callback for an event of a subject: the task record.
+def callback_body(representation: Mapping[str, Any], subject: Subject | None) -> bytes:
+    """Build the body of a callback in the provider's shape, the same bytes for the same arguments.
 
-    `shown` is the public subject that is stored in the event, and `subject` the row that names its
-    media, needed only if it was made. The same give the same bytes.
+    `representation` is the public subject that is stored in the event; `subject` is the row that
+    names its media, needed only if the subject was made.
     """
-    created_at, updated_at = map(datetime.fromisoformat, (shown["created_at"], shown["updated_at"]))
-    return orjson.dumps(_record(shown, subject, created_at, updated_at))
+    created_at, updated_at = (
+        datetime.fromisoformat(representation[name]) for name in ("created_at", "updated_at")
+    )
+    return orjson.dumps(_record(representation, subject, created_at, updated_at))
 
 
 def _record(
-    shown: Mapping[str, Any], subject: Subject | None, created_at: datetime, updated_at: datetime
+    representation: Mapping[str, Any],
+    subject: Subject | None,
+    created_at: datetime,
+    updated_at: datetime,
 ) -> dict[str, Any]:
-    canceled = shown["state"] == "canceled"
+    state, error = representation["state"], representation["error"] or {}
     record: dict[str, Any] = {
-        "task_id": shown["id"],
-        "task_status": STATUS_OF_STATE[shown["state"]],
-        "task_status_msg": "canceled" if canceled else (shown["error"] or {}).get("message", ""),
-        "task_info": {"external_task_id": shown["external_task_id"] or ""},
+        "task_id": representation["id"],
+        "task_status": STATUS_OF_STATE[state],
+        "task_status_msg": "canceled" if state == "canceled" else error.get("message", ""),
+        "task_info": {"external_task_id": representation["external_task_id"] or ""},
         "created_at": to_milliseconds(created_at),
         "updated_at": to_milliseconds(updated_at),
     }
-    if (made := shown["subject"]) is not None:
-        record["task_result"] = {"elements": [_element(shown, made) | _media(subject)]}
-        if "final_unit_deduction" in made:
-            record["final_unit_deduction"] = made["final_unit_deduction"]
+    if (result := representation["subject"]) is not None:
+        element = _element(representation, result) | _media_lists(subject)
+        record["task_result"] = {"elements": [element]}
+        if "final_unit_deduction" in result:
+            record["final_unit_deduction"] = result["final_unit_deduction"]
     return record
 
 
-def _element(shown: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
-    id_ = made["element_id"]
+def _element(representation: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    element_id = result["element_id"]
     element = {
-        "element_id": orjson.Fragment(id_) if DECIMAL.fullmatch(id_) else id_,
-        "element_name": shown["element_name"],
-        "element_description": shown["element_description"],
-        "reference_type": shown["reference_type"],
-        "tag_list": made.get("tags", []),
-        "owned_by": made.get("owned_by", ""),
+        "element_id": orjson.Fragment(element_id) if DECIMAL.fullmatch(element_id) else element_id,
+        "element_name": representation["element_name"],
+        "element_description": representation["element_description"],
+        "reference_type": representation["reference_type"],
+        "tag_list": result.get("tags", []),
+        "owned_by": result.get("owned_by", ""),
         "status": "succeed",
     }
-    return element | ({"element_voice_info": made["voice"]} if "voice" in made else {})
+    return element | ({"element_voice_info": result["voice"]} if "voice" in result else {})
 
 
-def _media(subject: Subject | None) -> dict[str, Any]:
-    """The media by the URLs that the provider names, else by those of the request.
+def _media_lists(subject: Subject | None) -> dict[str, Any]:
+    """The media by the provider's URLs, else by those of the request; a list without any is None.
 
-    What was sent as Base64 has none there: it is left out, as nobody can fetch it from us, and
-    would be too large to repeat. A list without any is None.
+    What was sent as Base64 is left out: nobody can fetch it from us, and it is too large to repeat.
     """
-    made, given = ({}, {}) if subject is None else (subject.result or {}, subject.document)
+    result, document = ({}, {}) if subject is None else (subject.result or {}, subject.document)
     return {
-        name: read(made.get(name)) or read(given.get(name)) or None
+        name: read(result.get(name)) or read(document.get(name)) or None
         for name, read in ((IMAGE_LIST, read_image_list), (VIDEO_LIST, read_video_list))
     }

@@ -1,7 +1,8 @@
-"""What the provider says of a task, in either of its shapes.
+"""Reports on a task: what the provider says of it, in a callback or in answer to a query.
 
-Shapes and words are rules P6 to P9, P30 to P35 and P70 to P73 of service/provider/README.md.
-Whatever a body holds, only Malformed gets out; what is kept of it is short, and fit for any store.
+Both shapes and their words are those of service/provider/README.md, rules P6 to P9, P30 to P35 and
+P70 to P73. Whatever a body holds, only Malformed is raised; what is read of it is short, and fits
+any store.
 """
 
 import json
@@ -21,7 +22,7 @@ from service.provider.domain.results import as_mapping, read_id
 
 
 class TaskStatus(StrEnum):
-    """What the provider may say of a task (rule P30)."""
+    """The statuses of a task (rule P30)."""
 
     SUBMITTED = "submitted"
     PROCESSING = "processing"
@@ -29,12 +30,12 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
 
 
-STATUS_WORDS = MappingProxyType(
+STATUS_WORDS = MappingProxyType(  # rule P30
     {
         "submitted": TaskStatus.SUBMITTED,
         "processing": TaskStatus.PROCESSING,
-        "succeed": TaskStatus.SUCCEEDED,  # the older spelling
-        "succeeded": TaskStatus.SUCCEEDED,  # the newer
+        "succeed": TaskStatus.SUCCEEDED,  # legacy shape
+        "succeeded": TaskStatus.SUCCEEDED,  # current shape
         "failed": TaskStatus.FAILED,
     }
 )
@@ -42,25 +43,23 @@ STATUS_WORDS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """What the provider says of one task; times are of its own clock.
-
-    `status` is None for a `word` we do not know: it is parked, never guessed. `result` is there
-    only on success, and only if the subject's id was: without it, ask again.
-    """
+    """What the provider says of one task; all times are of its clock."""
 
     provider_task_id: str
-    external_task_id: str | None
-    status: TaskStatus | None
-    status_word: str
-    message: str
+    external_task_id: str | None  # the id that we gave it; None: the report has none
+    status: TaskStatus | None  # None: the word is unknown
+    status_word: str  # the status in the provider's spelling
+    message: str  # why it failed, among others; "": the report has none
     created_at: datetime | None
     updated_at: datetime | None
-    result: dict[str, Any] | None
-    final_unit_deduction: str | None
+    result: dict[str, Any] | None  # of `results.read_result`; None: no success, or without an id
+    final_unit_deduction: str | None  # what it cost (rule P35); None: the report does not say
 
 
 @dataclass(frozen=True, slots=True)
 class _FieldNames:
+    """The names of a task record's members in one shape."""
+
     task_id: str
     status: str
     message: str
@@ -68,13 +67,14 @@ class _FieldNames:
     updated_at: str
 
 
+# Rules P71 and P72.
 LEGACY = _FieldNames("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
 CURRENT = _FieldNames("id", "status", "message", "create_time", "update_time")
 
 
 def parse_json_object(raw: bytes) -> dict[str, object]:
-    """A JSON object in which integers keep every digit; Malformed for anything else. One byte order
-    mark before it is passed over (RFC 8259, section 8.1)."""
+    """Parse a JSON object, with every digit of its integers; raises Malformed for anything else.
+    One byte order mark before it is ignored (RFC 8259, section 8.1)."""
     try:
         value = _DECODER.decode(raw.removeprefix(BOM_UTF8).decode())
     except (ValueError, RecursionError):
@@ -85,7 +85,7 @@ def parse_json_object(raw: bytes) -> dict[str, object]:
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Two values under one name leave open which is meant: that is not guessed either."""
+    """Build an object; of two members of one name nobody knows which is meant."""
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError
@@ -100,32 +100,33 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constan
 
 
 def read_callback(raw: bytes) -> TaskReport:
-    """The report in a callback's body: the bare task record, in either shape."""
+    """Read a callback's body: a bare task record (rule P70). Raises Malformed."""
     return read_task_record(parse_json_object(raw))
 
 
 def read_task_record(data: Mapping[str, object]) -> TaskReport:
-    """The report in a task record: a callback's, or the `data` of an envelope."""
-    older = "task_id" in data
-    if older == ("id" in data):
+    """Read a task record of either shape: a callback's, or the `data` of an envelope (rule P6).
+    Raises Malformed if it has no task id or no status."""
+    is_legacy = "task_id" in data
+    if is_legacy == ("id" in data):  # rule P73
         raise Malformed("a task is named by task_id or by id: one of them, not both")
-    keys = LEGACY if older else CURRENT
-    task_id, word = read_id(data[keys.task_id]), data.get(keys.status)
+    names = LEGACY if is_legacy else CURRENT
+    task_id, word = read_id(data[names.task_id]), data.get(names.status)
     if task_id is None:
-        raise Malformed(f"{keys.task_id} is not an id")
+        raise Malformed(f"{names.task_id} is not an id")
     if not isinstance(word, str):
-        raise Malformed(f"{keys.status} is not a word")
+        raise Malformed(f"{names.status} is not a word")
     status = STATUS_WORDS.get(word)
-    info = as_mapping(data.get("task_info"))
-    external = info.get("external_task_id") if older else data.get("external_id")
+    task_info = as_mapping(data.get("task_info"))
+    external_id = task_info.get("external_task_id") if is_legacy else data.get("external_id")
     return TaskReport(
         provider_task_id=task_id,
-        external_task_id=read_id(external),
+        external_task_id=read_id(external_id),
         status=status,
         status_word=clean_text(word),
-        message=clean_text(data.get(keys.message)),
-        created_at=from_milliseconds(data.get(keys.created_at)),
-        updated_at=from_milliseconds(data.get(keys.updated_at)),
+        message=clean_text(data.get(names.message)),
+        created_at=from_milliseconds(data.get(names.created_at)),
+        updated_at=from_milliseconds(data.get(names.updated_at)),
         result=results.read_result(data) if status is TaskStatus.SUCCEEDED else None,
         final_unit_deduction=results.read_deduction(data),
     )

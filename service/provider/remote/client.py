@@ -1,7 +1,7 @@
-"""The client of the provider: one call, one value that says what came of it; nothing is raised.
+"""The client of the provider's API: each call gives one outcome as a value, and raises nothing.
 
-Paths, sign-in and codes are those of service/provider/README.md, rules P1 to P9 and P40 to P64.
-A create whose outcome is not known is Unknown, never a failure: the task may exist.
+Paths, sign-in and error codes are those of service/provider/README.md, rules P1 to P9 and P40 to
+P64. A create whose outcome is not known is OutcomeUnknown, never a failure: the task may exist.
 """
 
 import asyncio
@@ -39,35 +39,33 @@ from service.provider.remote.outcomes import (
     action_for_code,
 )
 
-MAX_RESPONSE_BYTES = 1_000_000  # bytes, as it came and unpacked
+MAX_RESPONSE_BYTES = 1_000_000  # as it came, and decompressed
 MAX_CONNECTIONS = 64
-MAX_CONNECT_SECONDS = 5.0  # seconds to connect, and never more than half of the whole time
-KEEPALIVE_SECONDS = (
-    3.0  # seconds; common servers hang up after 5, and a create sent then is in doubt
-)
-MAX_RETRY_AFTER_SECONDS = 300.0  # seconds
-PARALLEL_LIMIT_CODE = 1303
-MIN_PARALLEL_LIMIT_WAIT = 1.0  # seconds, at least; rule P56
-INVALID_PARAMETERS_CODE = 1201
-EXPIRED_TOKEN_CODES = frozenset({1003, 1004})  # not yet valid, expired: rule P47
+MAX_CONNECT_SECONDS = 5.0  # and never more than half of the whole timeout
+KEEPALIVE_SECONDS = 3.0  # common servers hang up after 5, and a create sent then would be lost
+MAX_RETRY_AFTER_SECONDS = 300.0  # rule P94
+PARALLEL_LIMIT_CODE = 1303  # rule P56
+MIN_PARALLEL_LIMIT_WAIT = 1.0  # seconds; rule P56
+INVALID_PARAMETERS_CODE = 1201  # rules P51 and P52
+EXPIRED_TOKEN_CODES = frozenset({1003, 1004})  # rule P47
 
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
-    """`{code, message, request_id, data?}`, and the header that goes with it. `content` is all
-    of it, unpacked."""
+    """An answer that could be read (rule P6)."""
 
     code: int
     message: str
     data: object
-    retry_after: float
-    content: bytes
+    retry_after: float  # seconds, from the header; 0: it has none
+    content: bytes  # the whole body, decompressed
 
 
 class ProviderClient:
-    """Calls the provider at `url`. `timeout` is in seconds and bounds a whole call.
+    """Calls the provider at `url` with an API key or JWTs.
 
-    `clock` gives the aware time of now, for tokens and for a Retry-After that is a date.
+    `timeout` is in seconds and bounds a whole call. `clock` gives the aware time of now, for tokens
+    and for a Retry-After that is a date.
     """
 
     def __init__(
@@ -89,7 +87,7 @@ class ProviderClient:
             await self._session.close()
 
     def _client(self) -> aiohttp.ClientSession:
-        """Made at the first call: aiohttp wants a running loop."""
+        """The session, opened at the first call: aiohttp needs a running loop."""
         if self._session is None:
             connect = min(MAX_CONNECT_SECONDS, self._timeout / 2)
             self._session = aiohttp.ClientSession(
@@ -106,41 +104,42 @@ class ProviderClient:
         return self._session
 
     async def create(self, body: Mapping[str, object]) -> CreateOutcome:
-        """Post a task. Never sent twice by itself, except after a refused token."""
-        answer = await self._ask("POST", self._url, orjson.dumps(dict(body)))
+        """Create a task. The request is repeated after a refused token alone (rule P42)."""
+        answer = await self._call("POST", self._url, orjson.dumps(dict(body)))
         if not isinstance(answer, _Envelope):
             return answer
         if answer.code == 0:
-            report = self._report(answer, body.get("external_task_id"))
+            report = self._read_report(answer, body.get("external_task_id"))
             return Accepted(report) if isinstance(report, TaskReport) else report
         if answer.code == INVALID_PARAMETERS_CODE and "already exists" in answer.message.casefold():
             return AlreadyExists(answer.message)
         return _outcome_of_code(answer) or Refused(answer.code, answer.message)
 
     async def look_up(self, task_id: str) -> LookUpOutcome:
-        """Ask for one task by the provider's id or by ours."""
-        answer = await self._ask("GET", f"{self._url}/{quote(task_id, safe='')}")
+        """Query one task by the provider's id or by ours."""
+        answer = await self._call("GET", f"{self._url}/{quote(task_id, safe='')}")
         if not isinstance(answer, _Envelope):
             return answer
         if answer.code == 0:
-            report = self._report(answer, task_id)
+            report = self._read_report(answer, task_id)
             return TaskFound(report) if isinstance(report, TaskReport) else report
         if answer.code == INVALID_PARAMETERS_CODE and "not found" in answer.message.casefold():
             return TaskNotFound(answer.message)
         return _outcome_of_code(answer) or _unknown_outcome(answer)
 
-    async def _ask(
+    async def _call(
         self, method: str, url: str, content: bytes | None = None
     ) -> _Envelope | RetryLater | OutcomeUnknown:
-        """One call, within the time; a second one if the token, and so the first, was refused."""
+        """Make one call within the timeout; a second one if the token, and so the first call, was
+        refused."""
         try:
             async with asyncio.timeout(self._timeout):
                 token = self._token.value()
                 answer = await self._exchange(method, url, content, token)
                 if isinstance(answer, _Envelope) and answer.code in EXPIRED_TOKEN_CODES:
-                    fresh = self._token.renew(token)
-                    if fresh is not None:
-                        answer = await self._exchange(method, url, content, fresh)
+                    renewed = self._token.renew(token)
+                    if renewed is not None:
+                        answer = await self._exchange(method, url, content, renewed)
                 return answer
         except TimeoutError:
             return OutcomeUnknown(f"no whole answer within {self._timeout:g} s")
@@ -148,6 +147,7 @@ class ProviderClient:
     async def _exchange(
         self, method: str, url: str, content: bytes | None, token: str
     ) -> _Envelope | RetryLater | OutcomeUnknown:
+        """Send one request and read its answer: rule P62."""
         headers = {"authorization": f"Bearer {token}"}
         if content is not None:
             headers["content-type"] = "application/json"
@@ -155,7 +155,7 @@ class ProviderClient:
             async with self._client().request(
                 method, exact_url(url), data=content, headers=headers, allow_redirects=False
             ) as response:
-                return await self._read(response)
+                return await self._read_envelope(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"the provider could not be reached ({type(error).__name__})"
             return RetryLater(None, reason, 0.0, at_parallel_limit=False)
@@ -165,62 +165,57 @@ class ProviderClient:
             # Its text stays out: it may repeat what was sent, secrets included.
             return OutcomeUnknown(f"the connection broke ({type(error).__name__})")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> _Envelope | OutcomeUnknown:
+    async def _read_envelope(self, response: aiohttp.ClientResponse) -> _Envelope | OutcomeUnknown:
         raw = bytearray()
         async for piece in response.content.iter_any():
             raw += piece
             if len(raw) > MAX_RESPONSE_BYTES:
                 break
-        content, coding = bytes(raw), response.headers.get("content-encoding", "")
+        content, encoding = bytes(raw), response.headers.get("content-encoding", "")
         try:
-            content = decompress(content, coding, MAX_RESPONSE_BYTES)
-            answer = parse_json_object(content)
-            code = read_code(answer.get("code"))
+            content = decompress(content, encoding, MAX_RESPONSE_BYTES)
+            members = parse_json_object(content)
+            code = read_code(members.get("code"))
         except Malformed as error:
             reason = f"an answer nobody can read (HTTP {response.status}): {error}"
-            return UnreadableResponse(reason, self._beginning(content))
-        asked = parse_retry_after(response.headers.get("retry-after"), self._clock())
-        wait = min(asked or 0.0, MAX_RETRY_AFTER_SECONDS)
-        message, data = clean_text(answer.get("message")), answer.get("data")
-        return _Envelope(code, message, data, wait, content)
+            return UnreadableResponse(reason, self._excerpt(content))
+        wait = parse_retry_after(response.headers.get("retry-after"), self._clock()) or 0.0
+        message, data = clean_text(members.get("message")), members.get("data")
+        return _Envelope(code, message, data, min(wait, MAX_RETRY_AFTER_SECONDS), content)
 
-    def _report(self, answer: _Envelope, asked: object) -> TaskReport | OutcomeUnknown:
-        """The report on the task that was asked for; Unknown if it is none, or on another."""
+    def _read_report(self, answer: _Envelope, task_id: object) -> TaskReport | OutcomeUnknown:
+        """Read a success: the report on the task with this id, the provider's or ours."""
         try:
             report = read_task_record(answer.data if isinstance(answer.data, dict) else {})
         except Malformed as error:
             reason = f"success, but with a record nobody can read: {error}"
-            return UnreadableResponse(reason, self._beginning(answer.content))
-        if report.external_task_id is None or asked in (
-            report.external_task_id,
-            report.provider_task_id,
-        ):
+            return UnreadableResponse(reason, self._excerpt(answer.content))
+        if report.external_task_id in (None, task_id) or report.provider_task_id == task_id:
             return report
         return OutcomeUnknown("success, but on another task than was asked for", was_readable=True)
 
-    def _beginning(self, content: bytes) -> str:
+    def _excerpt(self, content: bytes) -> str:
         return log_excerpt(self._token.redact(content.decode(errors="replace")))
 
 
 def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | OutcomeUnknown | None:
-    """What a code other than 0 means whatever was asked; None for a refusal."""
-    asked_for = action_for_code(answer.code)
-    match asked_for:
+    """The outcome by a code other than 0, for any call; None if the call was refused."""
+    action = action_for_code(answer.code)
+    match action:
         case CodeAction.STOP:
             return ProviderStopped(answer.code, answer.message)
         case CodeAction.DEFER:
-            parallel = answer.code == PARALLEL_LIMIT_CODE
-            wait = max(answer.retry_after, MIN_PARALLEL_LIMIT_WAIT if parallel else 0.0)
-            return RetryLater(answer.code, answer.message, wait, parallel)
+            at_limit = answer.code == PARALLEL_LIMIT_CODE
+            wait = max(answer.retry_after, MIN_PARALLEL_LIMIT_WAIT if at_limit else 0.0)
+            return RetryLater(answer.code, answer.message, wait, at_limit)
         case CodeAction.LOOK_UP:
             return _unknown_outcome(answer)
         case CodeAction.REFUSE:
             return None
         case _:
-            assert_never(asked_for)
+            assert_never(action)
 
 
 def _unknown_outcome(answer: _Envelope) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"the provider answered {answer.code}: {answer.message}", was_readable=True
-    )
+    reason = f"the provider answered {answer.code}: {answer.message}"
+    return OutcomeUnknown(reason, was_readable=True)

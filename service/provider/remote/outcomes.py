@@ -1,4 +1,4 @@
-"""What the provider may have answered, as values; and what each of its codes means for a create.
+"""Outcomes of calls to the provider, as values; and its error codes, with what to do about each.
 
 The codes are in service/provider/README.md, rules P45 to P62.
 """
@@ -12,51 +12,49 @@ from service.provider.domain.task_reports import TaskReport
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider has the task."""
+    """A create succeeded: the provider has the task."""
 
     report: TaskReport
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFound:
-    """The provider has the task, and says this of it."""
+    """A look-up found the task."""
 
     report: TaskReport
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyExists:
-    """Our external_task_id is taken: it was submitted before. Look it up."""
+    """A create was refused because our external_task_id is taken: it was submitted before, and is
+    to be looked up (rule P51)."""
 
-    message: str
+    message: str  # the provider's
 
 
 @dataclass(frozen=True, slots=True)
 class TaskNotFound:
-    """The provider has no such task."""
+    """A look-up found no such task (rule P52)."""
 
-    message: str
+    message: str  # the provider's
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It will never be taken; the provider's words say why."""
+    """A create was refused, and would be again."""
 
     provider_code: int
-    message: str
+    message: str  # the provider's: why
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Nothing was created; try again after `retry_after` seconds, or later.
+    """Nothing was created, and the call may be repeated."""
 
-    `provider_code` is None where nothing was even sent. `parallel`: too many tasks run at once.
-    """
-
-    provider_code: int | None
-    message: str
-    retry_after: float
-    at_parallel_limit: bool
+    provider_code: int | None  # None: the provider was not reached
+    message: str  # the provider's, or why it was not reached
+    retry_after: float  # seconds to wait at least
+    at_parallel_limit: bool  # too many tasks run at once (rule P56)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +62,23 @@ class ProviderStopped:
     """Nothing was created, and nothing will be until a person sees to the account or the key."""
 
     provider_code: int
-    message: str
+    message: str  # the provider's
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeUnknown:
-    """What came of it is not known: look it up before anything else. `was_read` where an answer
-    came and could be read, but says no more than that."""
+    """Nobody knows whether the call succeeded: look the task up before anything else."""
 
     reason: str
+    # An answer came and could be read, but says no more than that.
     was_readable: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableResponse(OutcomeUnknown):
-    """An answer came, but nobody can read it. `beginning` is the first of it, fit for a log."""
+    """An answer came that cannot be read (rule P97)."""
 
-    excerpt: str
+    excerpt: str  # its beginning, without secrets, for the log
 
 
 CreateOutcome = Accepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
@@ -88,12 +86,12 @@ LookUpOutcome = TaskFound | TaskNotFound | RetryLater | ProviderStopped | Outcom
 
 
 class CodeAction(Enum):
-    """What a code that is not 0 asks for."""
+    """What to do about a code that is not 0."""
 
-    STOP = auto()
-    REFUSE = auto()
-    DEFER = auto()
-    LOOK_UP = auto()
+    STOP = auto()  # ProviderStopped
+    REFUSE = auto()  # Refused
+    DEFER = auto()  # RetryLater
+    LOOK_UP = auto()  # OutcomeUnknown
 
 
 CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
@@ -101,14 +99,14 @@ CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
         1000: CodeAction.STOP,
         1001: CodeAction.STOP,
         1002: CodeAction.STOP,
-        1003: CodeAction.STOP,  # after one re-minted token
-        1004: CodeAction.STOP,  # the same
+        1003: CodeAction.STOP,  # after one renewed token
+        1004: CodeAction.STOP,  # likewise
         1100: CodeAction.STOP,
         1101: CodeAction.STOP,
         1102: CodeAction.STOP,
         1103: CodeAction.REFUSE,
         1200: CodeAction.REFUSE,
-        1201: CodeAction.REFUSE,  # but for rules P51 and P52: see create and look_up
+        1201: CodeAction.REFUSE,  # but for rules P51 and P52, in ProviderClient
         1202: CodeAction.REFUSE,
         1203: CodeAction.REFUSE,
         1300: CodeAction.REFUSE,
@@ -121,16 +119,18 @@ CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
         5002: CodeAction.LOOK_UP,
     }
 )
-CODE_CLASS_ACTIONS = MappingProxyType(  # a code not yet known, by its first two digits: rule P61
-    {
-        10: CodeAction.STOP,  # authentication: nothing was created, and trying on may lock the key
-        11: CodeAction.STOP,  # the account: the task waits, and somebody hears of it
-        12: CodeAction.REFUSE,  # the request itself: sent again it would be refused again
-        13: CodeAction.DEFER,  # policies and limits: waiting loses nothing before the deadline
-    }  # anything else leaves doubt: looking up first costs nothing and doubles nothing
+CODE_CLASS_ACTIONS = (
+    MappingProxyType(  # by the first two digits of a code that nobody knows: rule P61
+        {
+            10: CodeAction.STOP,  # sign-in: nothing was created, and trying on may lock the key
+            11: CodeAction.STOP,  # the account: the subject waits, and readiness says so
+            12: CodeAction.REFUSE,  # the request: sent again it would be refused again
+            13: CodeAction.DEFER,  # limits: waiting loses nothing before the deadline
+        }  # any other is looked up, which costs nothing and doubles nothing
+    )
 )
 
 
 def action_for_code(code: int) -> CodeAction:
-    """What a code asks for, known or not."""
+    """Choose what to do about a code that is not 0, known or not."""
     return CODE_ACTIONS.get(code) or CODE_CLASS_ACTIONS.get(code // 100, CodeAction.LOOK_UP)

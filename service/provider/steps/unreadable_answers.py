@@ -1,4 +1,4 @@
-"""Answers of the provider's that nobody can read: logged, counted, and shown by readiness.
+"""Counting the provider's answers that cannot be read, which readiness reports (rule P97).
 
 Such an answer moves no subject. If they go on, every subject would wait for its deadline, and
 nobody would know why.
@@ -17,53 +17,51 @@ from service.provider.remote.outcomes import (
     RetryLater,
     UnreadableResponse,
 )
-from service.provider.store import unreadable_answers
+from service.provider.store import unreadable_answers as unreadable_answer_store
 from service.provider.store.unreadable_answers import UnreadableAnswers
 from service.resources import Resources
 
 log = structlog.get_logger()
 
-DEGRADED_AFTER = (
-    5  # in a row; ours: a gateway that restarts answers with a page of its own now and then
-)
+DEGRADED_AFTER = 5  # in a row; rule P97: a gateway that restarts gives a page of its own at times
 RECENT = timedelta(minutes=10)  # longer than any subject waits for its next look-up
-# Whoever has read an answer does not look for counted ones for so long: a statement for each answer
-# would cost more than it is worth.
-READABLE_FOR = timedelta(seconds=10)
+# A process that has read an answer resets the count at most once in this time: a statement for each
+# answer would cost more than it is worth.
+RESET_INTERVAL = timedelta(seconds=10)
 
 
 async def count_answer(
-    resources: Resources, subject_id: str, answer: CreateOutcome | LookUpOutcome
+    resources: Resources, subject_id: str, outcome: CreateOutcome | LookUpOutcome
 ) -> None:
-    """Count what cannot be read, over all workers; an answer that can be ends the row.
+    """Count an answer that cannot be read, over all workers; one that can be resets the count.
 
-    Never raises Unavailable: a count is not worth the answer.
+    Never raises Unavailable: the outcome matters more than the count.
     """
-    now, learnt = resources.clock(), resources.typical_durations
+    now, cache = resources.clock(), resources.typical_durations
     try:
-        if isinstance(answer, UnreadableResponse):
+        if isinstance(outcome, UnreadableResponse):
             log.warning(
                 "provider",
                 action="unreadable_answer",
                 subject=subject_id,
-                reason=answer.reason,
-                beginning=answer.excerpt,
+                reason=outcome.reason,
+                beginning=outcome.excerpt,
             )
-            learnt.readable_until = None
+            cache.readable_until = None
             async with resources.database.autocommit() as tx:
-                await unreadable_answers.increment(tx, now)
-        elif _was_read(answer) and not (learnt.readable_until and now < learnt.readable_until):
-            learnt.readable_until = now + READABLE_FOR
+                await unreadable_answer_store.increment(tx, now)
+        elif _was_readable(outcome) and not (cache.readable_until and now < cache.readable_until):
+            cache.readable_until = now + RESET_INTERVAL
             async with resources.database.autocommit() as tx:
-                await unreadable_answers.reset(tx)
+                await unreadable_answer_store.reset(tx)
     except Unavailable as error:
-        learnt.readable_until = None
+        cache.readable_until = None
         log.warning("provider", action="not_counted", error=error.reason)
 
 
-def _was_read(answer: CreateOutcome | LookUpOutcome) -> bool:
-    """Whether the provider said something; where the answer was lost, or none came, it did not."""
-    match answer:
+def _was_readable(outcome: CreateOutcome | LookUpOutcome) -> bool:
+    """Whether an answer came and was read; it did not if it was lost, or nothing was sent."""
+    match outcome:
         case OutcomeUnknown(was_readable=was_readable):
             return was_readable
         case RetryLater(provider_code=None):
@@ -72,12 +70,13 @@ def _was_read(answer: CreateOutcome | LookUpOutcome) -> bool:
             return True
 
 
-def degraded_reason(found: UnreadableAnswers | None, now: datetime) -> str | None:
-    """What readiness says of it, in words; None while it is nothing, or no more."""
-    if found is None or found.count < DEGRADED_AFTER or now - found.last_at > RECENT:
+def degraded_reason(counted: UnreadableAnswers | None, now: datetime) -> str | None:
+    """Why readiness reports the provider as degraded; None while there are too few unreadable
+    answers, or none is recent."""
+    if counted is None or counted.count < DEGRADED_AFTER or now - counted.last_at > RECENT:
         return None
-    first, last = format_rfc3339(found.first_at), format_rfc3339(found.last_at)
+    first, last = format_rfc3339(counted.first_at), format_rfc3339(counted.last_at)
     return (
-        f"the last {found.count} answers could not be read, from {first} to {last}:"
+        f"the last {counted.count} answers could not be read, from {first} to {last}:"
         " see `unreadable_answer` in the log"
     )

@@ -1,4 +1,4 @@
-"""How many answers of the provider's in a row nobody could read, for all processes to know."""
+"""The count of the provider's answers in a row that could not be read, shared by all workers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,32 +11,32 @@ from service.schema.provider import provider_state
 
 @dataclass(frozen=True, slots=True)
 class UnreadableAnswers:
-    """So many since the last one that could be read; when the first and the newest came."""
+    """The answers since the last one that could be read."""
 
-    count: int
-    first_at: datetime
-    last_at: datetime
+    count: int  # at least 1
+    first_at: datetime  # when the first of them came
+    last_at: datetime  # when the newest came
 
 
 _COUNT = provider_state.c.unreadable_answers
-_SINCE = provider_state.c.unreadable_since
-_AT = provider_state.c.last_unreadable_at
+_FIRST_AT = provider_state.c.unreadable_since
+_LAST_AT = provider_state.c.last_unreadable_at
 
 
 async def increment(tx: Connection, now: datetime) -> None:
-    """Count an answer that came at `now` and that nobody could read."""
-    since = func.coalesce(_SINCE, now)
-    values = {_COUNT: _COUNT + 1, _SINCE: since, _AT: now}
+    """Count an answer that came at `now` and could not be read."""
+    first_at = func.coalesce(_FIRST_AT, now)
+    values = {_COUNT: _COUNT + 1, _FIRST_AT: first_at, _LAST_AT: now}
     await tx.execute(update(provider_state).values(values))
 
 
 async def reset(tx: Connection) -> None:
-    """Begin to count anew, as an answer of the provider's could be read."""
-    values = {_COUNT: 0, _SINCE: None, _AT: None}
+    """Set the count to 0, as an answer could be read."""
+    values = {_COUNT: 0, _FIRST_AT: None, _LAST_AT: None}
     await tx.execute(update(provider_state).where(_COUNT > 0).values(values))
 
 
 async def read_count(tx: Connection) -> UnreadableAnswers | None:
-    """What is counted; None where the last answer could be read."""
-    found = await tx.first(select(_COUNT, _SINCE, _AT).where(_COUNT > 0))
-    return None if found is None else UnreadableAnswers(*found)
+    """Read the count; None while it is 0."""
+    row = await tx.first(select(_COUNT, _FIRST_AT, _LAST_AT).where(_COUNT > 0))
+    return None if row is None else UnreadableAnswers(*row)
