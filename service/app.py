@@ -51,7 +51,7 @@ ROUTES = [
     Route("/v1/subjects/{subject_id}", status_routes.read, methods=["GET"]),
     Route("/v1/subjects/{subject_id}/cancel", status_routes.cancel_one, methods=["POST"]),
     Route("/v1/subjects/{subject_id}/events", event_feed_routes.of_subject, methods=["GET"]),
-    Route("/v1/subjects/{subject_id}/deliveries", delivery_routes.of_subject, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}/deliveries", delivery_routes.list_of_subject, methods=["GET"]),
     Route("/v1/events", event_feed_routes.of_account, methods=["GET"]),
     Route("/v1/subscribers", subscribers_routes.create, methods=["POST"]),
     Route("/v1/subscribers", subscribers_routes.list_subscribers, methods=["GET"]),
@@ -62,10 +62,12 @@ ROUTES = [
         "/v1/subscribers/{subscriber_id}/test", subscribers_routes.send_test_event, methods=["POST"]
     ),
     Route(
-        "/v1/subscribers/{subscriber_id}/deliveries", delivery_routes.of_subscriber, methods=["GET"]
+        "/v1/subscribers/{subscriber_id}/deliveries",
+        delivery_routes.list_of_subscriber,
+        methods=["GET"],
     ),
-    Route("/v1/subscribers/{subscriber_id}/replay", delivery_routes.replay_all, methods=["POST"]),
-    Route("/v1/deliveries/{delivery_id}", delivery_routes.read, methods=["GET"]),
+    Route("/v1/subscribers/{subscriber_id}/replay", delivery_routes.replay, methods=["POST"]),
+    Route("/v1/deliveries/{delivery_id}", delivery_routes.get, methods=["GET"]),
     Route("/v1/deliveries/{delivery_id}/resend", delivery_routes.resend, methods=["POST"]),
     Route(
         "/v1/subscribers/{subscriber_id}/rotate-secret",

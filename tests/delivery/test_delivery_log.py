@@ -181,7 +181,7 @@ async def test_a_state_that_is_rare_is_found_over_several_pages(
 async def test_of_many_attempts_the_last_are_shown(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_log, "MOST_ATTEMPTS", 2)
+    monkeypatch.setattr(delivery_log, "MAX_ATTEMPTS", 2)
     made = await api.subscribe("http://127.0.0.1:9999")
     await api.create()
     (delivery,) = (await page(api, made))["data"]

@@ -1,4 +1,4 @@
-"""Replays: one delivery is sent again, or all that a subscriber missed in some time."""
+"""Replay of what a subscriber missed, and resending of one delivery."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import partial
 
 from service.delivery.domain.delivery_state import ENDED
-from service.delivery.store import delivery_log, replay
+from service.delivery.store import delivery_log as delivery_log_store
+from service.delivery.store import replay as replay_store
 from service.delivery.store.delivery_log import DeliveryView
 from service.delivery.store.replay import ReplayTarget, ReplayWindow
 from service.job_queue import Work
@@ -17,76 +18,71 @@ from service.kit.validation import Reader, ValidationContext
 from service.resources import Resources
 from service.subscribers.domain.subscriber import SubscriberState, SubscriberType
 
-CHUNK = 1000  # events of one transaction; it holds their subjects for some hundredths of a second
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """What a replay came to."""
-
-    count: int
-    """Deliveries that were made, or begin their schedule again; of a dry run, that would be."""
-    dry_run: bool
+CHUNK = 1000  # events of one transaction; it locks their subjects for some hundredths of a second
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
     """A replay as it was asked for."""
 
-    since: datetime
-    """Of events that were created at this time or later."""
-    until: datetime
-    """Of events that were created before this time."""
-    only: str
-    """missing, failed or all: which of these events."""
-    dry_run: bool
-    """Whether they are only counted."""
+    since: datetime  # of events that were created at this time or later
+    until: datetime  # of events that were created before this time
+    only: str  # missing, failed or all: which of these events
+    dry_run: bool  # whether they are only counted
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a replay did, or would do."""
+
+    count: int  # deliveries that were made, or begin their schedule again
+    dry_run: bool  # whether they were only counted
 
 
 async def replay_events(
     resources: Resources, account_id: str, subscriber_id: str, body: object
 ) -> ReplayResult:
-    """Send a subscriber the events that it asks for and that are not on their way to it already.
+    """Send a subscriber the events that the JSON body asks for and that are not on their way to it.
 
-    Every chunk is a transaction: whoever asks again, after this broke off, asks for the rest.
-    Invalid with every error, NotFound, or Conflict if the subscriber is disabled.
+    Each chunk is a transaction: who asks again after an error asks for the rest. Invalid with every
+    error in the body; NotFound; Conflict if the subscriber is disabled.
     """
     request = validate_replay(body, resources.clock())
     async with resources.database.transaction() as tx:
-        to = _sendable(await replay.target(tx, subscriber_id), account_id)
+        to = _sendable(await replay_store.get_target(tx, subscriber_id), account_id)
         if to.type is SubscriberType.CALLBACK:  # nobody made it, and it asks for nothing
             raise NotFound
-        left = await replay.window(tx, account_id, request.since, request.until)
+        rest = await replay_store.find_window(tx, account_id, request.since, request.until)
     count = 0
-    while left is not None:
-        step = _counted if request.dry_run else _sent
-        number, left = await step(resources, subscriber_id, request.only, left)
-        count += number
+    replay_chunk = _count_chunk if request.dry_run else _send_chunk
+    while rest is not None:
+        chunk_count, rest = await replay_chunk(resources, subscriber_id, request.only, rest)
+        count += chunk_count
     return ReplayResult(count, request.dry_run)
 
 
-async def _counted(
+async def _count_chunk(
     resources: Resources, subscriber_id: str, only: str, window: ReplayWindow
 ) -> tuple[int, ReplayWindow | None]:
     async with resources.database.autocommit() as tx:
-        chunk = await replay.chunk(tx, subscriber_id, only, window, CHUNK)
+        chunk = await replay_store.read_chunk(tx, subscriber_id, only, window, CHUNK)
     return len(chunk.event_ids), chunk.rest
 
 
-async def _sent(
+async def _send_chunk(
     resources: Resources, subscriber_id: str, only: str, window: ReplayWindow
 ) -> tuple[int, ReplayWindow | None]:
     async with resources.database.transaction() as tx:
-        chunk = await replay.chunk(tx, subscriber_id, only, window, CHUNK)
+        chunk = await replay_store.read_chunk(tx, subscriber_id, only, window, CHUNK)
         if not chunk.event_ids:
             return 0, chunk.rest
-        held = await replay.lock_target(tx, subscriber_id, chunk.subject_ids)
-        count = await replay.requeue(
+        target = await replay_store.lock_target(tx, subscriber_id, chunk.subject_ids)
+        count = await replay_store.requeue(
             tx,
-            _sendable(held, window.account_id),
+            _sendable(target, window.account_id),
             chunk.event_ids,
-            states=replay.states_of(only),
-            stem=resources.new_id("dlv"),
+            states=replay_store.STATES[only],
+            delivery_id_prefix=resources.new_id("dlv"),
             now=resources.clock(),
         )
     if count:
@@ -95,31 +91,39 @@ async def _sent(
 
 
 async def resend(resources: Resources, account_id: str, delivery_id: str) -> DeliveryView:
-    """The delivery, on its way once more: one that has ended begins its schedule anew, one that
-    waits for a later try is due now, and one behind an earlier one of its subject stays there.
+    """Send a delivery again, and return it: one that has ended begins its retry schedule anew, and
+    one that waits for its next attempt is due now; one behind an earlier one of its subject stays
+    there.
 
-    NotFound if the account has none of this id; Conflict if its subscriber is disabled.
+    NotFound if the account has no such delivery; Conflict if its subscriber is disabled.
     """
     async with resources.database.transaction() as tx:
-        owned = await delivery_log.owned(tx, account_id, delivery_id)
-        if owned is None:
-            raise NotFound
-        held = await replay.lock_target(tx, owned.subscriber_id, [owned.ordering_key])
+        delivery = _found(await delivery_log_store.get(tx, account_id, delivery_id))
+        target = await replay_store.lock_target(tx, delivery.subscriber_id, [delivery.ordering_key])
         now = resources.clock()
-        to = _sendable(held, account_id)
-        stem = resources.new_id("dlv")
-        sent = await replay.requeue(tx, to, [owned.event_id], states=ENDED, stem=stem, now=now)
-        if not sent:
-            await replay.make_due_now(tx, delivery_id, now)
-        shown = await delivery_log.get(tx, account_id, delivery_id)
-    if shown is None:
-        raise NotFound
+        requeued = await replay_store.requeue(
+            tx,
+            _sendable(target, account_id),
+            [delivery.event_id],
+            states=ENDED,
+            delivery_id_prefix=resources.new_id("dlv"),
+            now=now,
+        )
+        if not requeued:
+            await replay_store.make_retry_due(tx, delivery_id, now)
+        delivery = _found(await delivery_log_store.get(tx, account_id, delivery_id))
     resources.worker_notifier.wake(Work.DELIVER)
-    return shown
+    return delivery
+
+
+def _found(delivery: DeliveryView | None) -> DeliveryView:
+    if delivery is None:
+        raise NotFound
+    return delivery
 
 
 def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
-    """NotFound if it is no subscriber of this account; Conflict if nothing is sent to it."""
+    """The target; NotFound if it is no subscriber of this account, Conflict if it is disabled."""
     if target is None or target.account_id != account_id:
         raise NotFound
     if target.state is SubscriberState.DISABLED:
@@ -130,10 +134,9 @@ def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
 
 def validate_replay(body: object, now: datetime) -> ReplayRequest:
     """The replay that a JSON body asks for, until `now` if it does not say; Invalid with every
-    field_error."""
-    read = validation.read_object(body, READERS, required=("since", "only"))
-    read = {"until": now, "dry_run": False, **read}
-    request = ReplayRequest(**read)
+    error in it."""
+    fields = validation.read_object(body, READERS, required=("since", "only"))
+    request = ReplayRequest(**{"until": now, "dry_run": False, **fields})
     if request.since > request.until:
         rule = "since must not be after until, which is now if left out"
         raise Invalid([FieldError("/since", "after_until", rule)])
@@ -149,7 +152,7 @@ def _time(context: ValidationContext, at: str, value: object) -> datetime | None
     return moment
 
 
-def _switch(context: ValidationContext, at: str, value: object) -> bool:
+def _boolean(context: ValidationContext, at: str, value: object) -> bool:
     if not isinstance(value, bool):
         context.add_error(at, "wrong_type", "must be true or false")
     return value is True
@@ -158,6 +161,6 @@ def _switch(context: ValidationContext, at: str, value: object) -> bool:
 READERS: Mapping[str, Reader] = {
     "since": _time,
     "until": _time,
-    "only": partial(validation.one_of, allowed=sorted(replay.KINDS)),
-    "dry_run": _switch,
+    "only": partial(validation.one_of, allowed=sorted(replay_store.STATES)),
+    "dry_run": _boolean,
 }

@@ -1,101 +1,84 @@
-"""What became of deliveries, attempt by attempt, as their account sees it."""
+"""The delivery log: deliveries and their attempts, as the account that they belong to sees them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import text
 
-from service.delivery.domain.delivery_state import DeliveryState
 from service.kit.database import bounded_scan
 from service.kit.database.bounded_scan import MAX_ROWS_SCANNED, ListPosition
 from service.kit.database.connection import Connection, Row
 
-MOST_ATTEMPTS = 50  # of one delivery that are shown, the last; sent anew again and again, it grows
-# Of one subject: its six events at most, to the 100 subscribers that an account has if nothing else
-# is set, and to its callback_url; and room for more.
-MOST_OF_SUBJECT = 1000
+MAX_ATTEMPTS = 50  # shown of one delivery, the last; replayed again and again, it has ever more
+# Deliveries of one subject: its six events at most, to the 100 subscribers that an account has if
+# nothing else is set, and to its callback_url; and room for more.
+MAX_OF_SUBJECT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
     """A recorded attempt as its account sees it."""
 
-    number: int
-    """From 1 on, over all replays of its delivery."""
+    number: int  # from 1 on, over all replays of its delivery
     started_at: datetime
-    status: int | None
-    """The HTTP status; None if there was none."""
-    latency_ms: float
-    error: str | None
-    """Why it failed, in words; None if it was delivered."""
-    response_body: bytes
-    """Empty in lists: of a page it could be 200 MB."""
+    status: int | None  # HTTP status; None if there was none
+    latency_ms: float  # milliseconds until the answer, or the failure
+    error: str | None  # why it failed, in words; None if it was delivered
+    response_body: bytes  # the start of the answer; empty in lists
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """A delivery as its account sees it."""
+    """A delivery as its account sees it, and its ordering key."""
 
-    id: str
+    id: str  # the delivery's
     event_id: str
     subscriber_id: str
-    type: str
-    state: DeliveryState
+    type: str  # the event's
+    state: str  # a DeliveryState
+    # When the next attempt begins; None while one is under way, while an earlier delivery of the
+    # same ordering key is pending, and once it has ended.
     due_at: datetime | None
-    """When the next attempt begins; None while one is under way, before it is the delivery's turn,
-    and once it has ended."""
     created_at: datetime
-    attempts: tuple[AttemptView, ...]
-    """The last MOST_ATTEMPTS, the oldest first."""
+    ordering_key: str  # the id of the event's subject, or the event's own if it tells of none
+    attempts: Sequence[AttemptView] = field(kw_only=True)  # the last MAX_ATTEMPTS, oldest first
 
     @property
-    def place(self) -> ListPosition:
-        """Where it stands in the list."""
+    def position(self) -> ListPosition:
+        """Where it stands in a list."""
         return self.created_at, self.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """What a list of deliveries is narrowed to; None asks for all."""
+    """What a list of deliveries is narrowed to."""
 
-    state: str | None = None
-    event_id: str | None = None
-    below: ListPosition | None = None
-    """The place of the last one seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnedDelivery:
-    """What a delivery belongs to."""
-
-    event_id: str
-    subscriber_id: str
-    ordering_key: str
+    state: str | None = None  # a DeliveryState; None for any
+    event_id: str | None = None  # None for any
+    after: ListPosition | None = None  # the last one seen; None for the first page
 
 
-# What belongs to a delivery is looked up for it, not joined: so it is found by its id, whatever is
-# thought of the tables' sizes.
+# The columns of DeliveryView. The event is looked up for each delivery, not joined: so it is found
+# by its id, whatever the planner thinks of the tables' sizes.
 _COLUMNS = """
-    d.id, d.event_id, d.subscriber_id, d.state, d.created_at,
-    CASE WHEN d.lease_token IS NULL THEN d.due_at END AS due_at,  -- else it is the lease's end
-    (SELECT e.type FROM events e WHERE e.id = d.event_id) AS type
+    d.id, d.event_id, d.subscriber_id,
+    (SELECT e.type FROM events e WHERE e.id = d.event_id), d.state,
+    CASE WHEN d.lease_token IS NULL THEN d.due_at END,  -- else it is the lease's end
+    d.created_at, d.ordering_key
 """
-_OF_ACCOUNT = """
-    d.id = :id
+_BY_ID = text(f"""
+    SELECT {_COLUMNS} FROM deliveries d WHERE d.id = :id
     AND (SELECT s.account_id FROM subscribers s WHERE s.id = d.subscriber_id) = :account_id
-"""
-_ONE = text(f"SELECT {_COLUMNS} FROM deliveries d WHERE {_OF_ACCOUNT}")  # noqa: S608 - our own words
-_OWNED = text(f"""
-    SELECT d.event_id, d.subscriber_id, d.ordering_key FROM deliveries d WHERE {_OF_ACCOUNT}
-""")  # noqa: S608 - likewise
-# No index has the states of what has ended: so many are looked through, and then the page ends.
+""")  # noqa: S608 - our own words
+# No index has the states of what has ended: `most` rows are scanned, and then the page ends.
 _PAGE = text(f"""
     SELECT {_COLUMNS}, d.read, d.fits FROM (
         SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS read,
             state = :state OR CAST(:state AS text) IS NULL AS fits
         FROM (
-            SELECT id, event_id, subscriber_id, state, due_at, lease_token, created_at
+            SELECT id, event_id, subscriber_id, state, due_at, lease_token, created_at,
+                ordering_key
             FROM deliveries
             WHERE subscriber_id = :subscriber_id
             AND (created_at, id) < (CAST(:created_at AS timestamptz), CAST(:id AS text))
@@ -105,13 +88,13 @@ _PAGE = text(f"""
     WHERE d.fits OR d.read = :most
     ORDER BY d.read LIMIT :limit
 """)  # noqa: S608 - likewise
-# As a range of pairs it is served by the one index that leads there directly.
-_OF_EVENT = text(f"""
+# As a range of pairs it is served by the index of both columns, whatever the planner thinks.
+_BY_EVENT = text(f"""
     SELECT {_COLUMNS} FROM deliveries d
     WHERE (d.event_id, d.subscriber_id) >= (CAST(:event_id AS text), CAST(:subscriber_id AS text))
     AND (d.event_id, d.subscriber_id) <= (CAST(:event_id AS text), CAST(:subscriber_id AS text))
 """)  # noqa: S608 - likewise
-_OF_SUBJECT = text(f"""
+_BY_SUBJECT = text(f"""
     SELECT {_COLUMNS} FROM deliveries d
     WHERE d.event_id = ANY (ARRAY(
         SELECT id FROM events WHERE subject_id = :subject_id ORDER BY sequence DESC
@@ -122,91 +105,71 @@ _ATTEMPTS = text("""
     SELECT a.* FROM unnest(CAST(:ids AS text[])) d (id)
     CROSS JOIN LATERAL (
         SELECT delivery_id, number, started_at, status, latency_ms, error,
-            CASE WHEN :answers THEN response_body ELSE '' END
+            CASE WHEN :with_bodies THEN response_body ELSE '' END
         FROM attempts WHERE delivery_id = d.id ORDER BY number DESC LIMIT :most
     ) a
 """)
-_TOP: ListPosition = (datetime.max.replace(tzinfo=UTC), "")
+_NEWEST: ListPosition = (datetime.max.replace(tzinfo=UTC), "")
 
 
 async def get(tx: Connection, account_id: str, delivery_id: str) -> DeliveryView | None:
-    """A delivery of this account with what its attempts were answered; None if there is none."""
-    rows = await tx.execute(_ONE, {"id": delivery_id, "account_id": account_id})
-    return next(iter(await _views(tx, rows, answers=True)), None)
-
-
-async def owned(tx: Connection, account_id: str, delivery_id: str) -> OwnedDelivery | None:
-    """What a delivery of this account belongs to; None if there is none."""
-    row = await tx.first(_OWNED, {"id": delivery_id, "account_id": account_id})
-    return None if row is None else OwnedDelivery(*row)
+    """A delivery of this account, with the response bodies of its attempts; None if there is no
+    such delivery."""
+    rows = await tx.execute(_BY_ID, {"id": delivery_id, "account_id": account_id})
+    return next(iter(await _views(tx, rows, with_bodies=True)), None)
 
 
 async def page(
-    tx: Connection, subscriber_id: str, wanted: DeliveryFilter, limit: int
+    tx: Connection, subscriber_id: str, filters: DeliveryFilter, limit: int
 ) -> tuple[list[DeliveryView], ListPosition | None]:
-    """A subscriber's deliveries, the newest first, and where to go on below; None at the end.
+    """At most `limit` deliveries of a subscriber, the newest first, and the position that the next
+    page begins after; None at the end.
 
-    Only MOST_READ are looked through, so a page may be short, or empty, and not the last.
+    Only MAX_ROWS_SCANNED are looked through, so a page may be short, or empty, and not the last.
     """
-    if wanted.event_id is not None:
-        return await _of_event(tx, subscriber_id, wanted.event_id, wanted), None
-    most = limit + 1 if wanted.state is None else MAX_ROWS_SCANNED
-    created_at, id_ = wanted.below or _TOP
+    if filters.event_id is not None:
+        return await _by_event(tx, subscriber_id, filters), None
+    most = limit + 1 if filters.state is None else MAX_ROWS_SCANNED
+    created_at, id_ = filters.after or _NEWEST
     values = {
         "subscriber_id": subscriber_id,
-        "state": wanted.state,
+        "state": filters.state,
         "created_at": created_at,
         "id": id_,
         "most": most,
         "limit": limit + 1,
     }
-    rows = await tx.execute(_PAGE, values)
-    fit, last = bounded_scan.page_of(rows, limit, most)
-    shown = await _views(tx, fit)
-    return shown, None if last is None else (last["created_at"], last["id"])
+    rows, last = bounded_scan.page_of(await tx.execute(_PAGE, values), limit, most)
+    return await _views(tx, rows), None if last is None else (last["created_at"], last["id"])
 
 
 async def by_subject(tx: Connection, subject_id: str) -> list[DeliveryView]:
     """The deliveries of a subject's events, also to its callback_url, the newest first; at most
-    MOST_OF_SUBJECT."""
-    rows = await tx.execute(_OF_SUBJECT, {"subject_id": subject_id, "limit": MOST_OF_SUBJECT})
-    return await _views(tx, rows)
+    MAX_OF_SUBJECT."""
+    values = {"subject_id": subject_id, "limit": MAX_OF_SUBJECT}
+    return await _views(tx, await tx.execute(_BY_SUBJECT, values))
 
 
-async def _of_event(
-    tx: Connection, subscriber_id: str, event_id: str, wanted: DeliveryFilter
+async def _by_event(
+    tx: Connection, subscriber_id: str, filters: DeliveryFilter
 ) -> list[DeliveryView]:
-    """The one delivery that there is at most, if it is among what is wanted."""
-    rows = await tx.execute(_OF_EVENT, {"subscriber_id": subscriber_id, "event_id": event_id})
-    found = await _views(tx, rows)
+    """The delivery of the event to this subscriber, if there is one that passes the filters."""
+    values = {"subscriber_id": subscriber_id, "event_id": filters.event_id}
     return [
         delivery
-        for delivery in found
-        if wanted.state in {None, delivery.state}
-        and (wanted.below is None or delivery.place < wanted.below)
+        for delivery in await _views(tx, await tx.execute(_BY_EVENT, values))
+        if filters.state in {None, delivery.state}
+        and (filters.after is None or delivery.position < filters.after)
     ]
 
 
 async def _views(
-    tx: Connection, rows: Sequence[Row], *, answers: bool = False
+    tx: Connection, rows: Sequence[Row], *, with_bodies: bool = False
 ) -> list[DeliveryView]:
-    """These deliveries with the last of their attempts, in their order. What was answered is read
-    of one delivery only: of a page's it could be 200 MB."""
-    made: dict[str, list[AttemptView]] = {row["id"]: [] for row in rows}
-    values = {"ids": list(made), "most": MOST_ATTEMPTS, "answers": answers}
-    for delivery_id, *attempt in await tx.execute(_ATTEMPTS, values) if made else ():
-        made[delivery_id].insert(0, AttemptView(*attempt))
-    return [_view(row, made[row["id"]]) for row in rows]
-
-
-def _view(row: Row, attempts: Sequence[AttemptView]) -> DeliveryView:
-    return DeliveryView(
-        row["id"],
-        row["event_id"],
-        row["subscriber_id"],
-        row["type"],
-        DeliveryState(row["state"]),
-        row["due_at"],
-        row["created_at"],
-        tuple(attempts),
-    )
+    """These deliveries, in their order, with their last attempts. Response bodies are read of a
+    single delivery only: of a page's they could be 200 MB."""
+    attempts: dict[str, list[AttemptView]] = {row["id"]: [] for row in rows}
+    values = {"ids": list(attempts), "most": MAX_ATTEMPTS, "with_bodies": with_bodies}
+    for delivery_id, *columns in await tx.execute(_ATTEMPTS, values) if attempts else ():
+        attempts[delivery_id].insert(0, AttemptView(*columns))
+    return [DeliveryView(*row[:8], attempts=attempts[row["id"]]) for row in rows]

@@ -1,4 +1,4 @@
-"""Replaying what a subscriber was, or was not, sent before: in its order, and each event once."""
+"""Replays: which events of a time a subscriber is sent anew, each once and in its order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +12,8 @@ from service.kit.database.connection import Connection, Row
 from service.subjects.store.events import WANTS_EVENT
 from service.subscribers.domain.subscriber import Ordering, SubscriberState, SubscriberType
 
-# Far more than the clocks of our processes differ by, and than a transaction lasts: what is that
-# much older was written before.
+# Far more than the clocks of our processes differ by, and than a transaction lasts: an event that
+# is that much older was written before.
 DISORDER = timedelta(minutes=10)
 
 
@@ -21,11 +21,11 @@ DISORDER = timedelta(minutes=10)
 class ReplayTarget:
     """A subscriber that events are replayed to."""
 
-    id: str
+    id: str  # the subscriber's
     account_id: str
     type: SubscriberType
     state: SubscriberState
-    ordering: Ordering
+    ordering: Ordering  # whether a subject's events are sent in sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,52 +33,35 @@ class ReplayWindow:
     """The events of an account that a replay has still to look through."""
 
     account_id: str
-    since: datetime
-    """They were created at this time or later."""
-    until: datetime
-    """They were created before this time."""
-    above: Position
-    """They stand after this position in the account's feed."""
-    last: int
-    """The last transaction that wrote any of them."""
+    since: datetime  # they were created at this time or later
+    until: datetime  # they were created before this time
+    after: Position  # they stand after this position in the account's feed
+    last_xid: int  # the last transaction that wrote any of them
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayChunk:
-    """What the next events of a window come to."""
+    """The next events of a window that a replay sends."""
 
-    event_ids: tuple[str, ...]
-    """Those that are to be sent, in the order of the feed."""
-    subject_ids: tuple[str, ...]
-    """The subjects of these, by id."""
-    rest: ReplayWindow | None
-    """What is left of the window; None if nothing is."""
+    event_ids: Sequence[str]  # in the order of the feed
+    subject_ids: Sequence[str]  # the subjects of these events, in the order of their ids
+    rest: ReplayWindow | None  # what is left of the window; None if nothing is
 
 
 _TARGET = "SELECT id, account_id, type, state, ordering FROM subscribers WHERE id = :id"
-_READ = text(_TARGET)
+_GET_TARGET = text(_TARGET)
 _LOCK_TARGET = text(f"{_TARGET} FOR SHARE")
-
-
-async def target(tx: Connection, subscriber_id: str) -> ReplayTarget | None:
-    """The subscriber; None if there is none."""
-    row = await tx.first(_READ, {"id": subscriber_id})
-    return None if row is None else _target(row)
-
-
-def _target(row: Row) -> ReplayTarget:
-    id_, account_id, type_, state, ordering = row
-    return ReplayTarget(
-        id_, account_id, SubscriberType(type_), SubscriberState(state), Ordering(ordering)
-    )
-
-
-# Whoever records a delivery holds its subject as FOR KEY SHARE does, so that one which ends beside
-# this would not see what is made to wait behind it. Subjects come before the subscriber, in the
-# order of their ids, as everywhere.
+# Recording a delivery locks its subject FOR KEY SHARE: without this lock, a delivery that ends
+# meanwhile would not see what is made to wait behind it. Subjects come before the subscriber, in
+# the order of their ids, as everywhere.
 _LOCK_SUBJECTS = text("""
     SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR UPDATE
 """)
+
+
+async def get_target(tx: Connection, subscriber_id: str) -> ReplayTarget | None:
+    """The subscriber; None if there is none."""
+    return _target(await tx.first(_GET_TARGET, {"id": subscriber_id}))
 
 
 async def lock_target(
@@ -88,153 +71,173 @@ async def lock_target(
     no delivery of theirs is recorded. None if the subscriber is gone."""
     if subject_ids:
         await tx.execute(_LOCK_SUBJECTS, {"ids": list(subject_ids)})
-    row = await tx.first(_LOCK_TARGET, {"id": subscriber_id})
-    return None if row is None else _target(row)
+    return _target(await tx.first(_LOCK_TARGET, {"id": subscriber_id}))
 
 
-# No index has the times: a feed has its events nearly in their order, so places in it are sought by
-# halves, in about thirty steps, however long it is.
-_LAST = text("""
+def _target(row: Row | None) -> ReplayTarget | None:
+    if row is None:
+        return None
+    id_, account_id, type_, state, ordering = row
+    return ReplayTarget(
+        id_, account_id, SubscriberType(type_), SubscriberState(state), Ordering(ordering)
+    )
+
+
+# No index has the times. A feed has its events nearly in their order, so a time is found by binary
+# search, in about thirty steps, however long the feed is.
+_LAST_XID = text("""
     SELECT CAST(CAST(xid AS text) AS bigint) FROM events
     WHERE account_id = :account_id ORDER BY events.xid DESC, position DESC LIMIT 1
 """)
-_FROM = text("""
+_FIRST_FROM_XID = text("""
     SELECT CAST(CAST(xid AS text) AS bigint) AS xid, created_at FROM events
     WHERE account_id = :account_id AND xid >= CAST(CAST(:xid AS text) AS xid8)
     ORDER BY events.xid, position LIMIT 1
 """)
 
 
-async def window(
+async def find_window(
     tx: Connection, account_id: str, since: datetime, until: datetime
 ) -> ReplayWindow | None:
     """Where the events of this time are in the feed, perhaps among some others; None if the account
     has no events."""
-    last = await tx.scalar(_LAST, {"account_id": account_id})
-    if last is None:
+    last_xid = await tx.scalar(_LAST_XID, {"account_id": account_id})
+    if last_xid is None:
         return None
-    first = await _older(tx, account_id, since - DISORDER, 0, last)
-    last = await _older(tx, account_id, until + DISORDER, first, last)
-    return ReplayWindow(account_id, since, until, Position(first, 0), last)
+    first_xid = await _xid_before(tx, account_id, since - DISORDER, 0, last_xid)
+    last_xid = await _xid_before(tx, account_id, until + DISORDER, first_xid, last_xid)
+    return ReplayWindow(account_id, since, until, Position(first_xid, 0), last_xid)
 
 
-async def _older(tx: Connection, account_id: str, than: datetime, low: int, high: int) -> int:
-    """A transaction from `low` to `high` which wrote the last event of an account that is older
-    than this, or one shortly before or after it."""
+async def _xid_before(
+    tx: Connection, account_id: str, moment: datetime, low: int, high: int
+) -> int:
+    """A transaction from `low` to `high` that wrote the account's last event before this moment, or
+    an event shortly before or after that."""
     while low < high:
         middle = (low + high + 1) // 2
-        values = {"account_id": account_id, "xid": str(middle)}
-        found = await tx.first(_FROM, values)
-        if found is not None and found["created_at"] < than:
-            low = found["xid"]
+        row = await tx.first(_FIRST_FROM_XID, {"account_id": account_id, "xid": str(middle)})
+        if row is not None and row["created_at"] < moment:
+            low = row["xid"]
         else:
             high = middle - 1
     return low
 
 
-# What each kind of replay sends: of what was sent before, of what never was.
-_ONLY = {
-    "missing": f"(d.id IS NULL OR d.state IN ('dead', 'canceled')) AND {WANTS_EVENT}",
-    "failed": "coalesce(d.state = 'dead', false)",
-    "all": f"(d.id IS NULL OR d.state <> 'pending') AND {WANTS_EVENT}",
-}
-_STATES = {
+# The states out of which each kind of replay takes deliveries.
+STATES = {
     "missing": (DeliveryState.DEAD, DeliveryState.CANCELED),
     "failed": (DeliveryState.DEAD,),
     "all": ENDED,
 }
-KINDS = frozenset(_ONLY)
-# As a range of pairs it is served by the one index that leads there directly; and what is looked up
-# for each event, rather than joined, is found by its id whatever is thought of the tables' sizes.
-_PAIR = """
+# Which events each kind of replay sends: `d` is their delivery to the subscriber, if there is one.
+_CONDITIONS = {
+    "missing": f"(d.id IS NULL OR d.state IN ('dead', 'canceled')) AND {WANTS_EVENT}",
+    "failed": "coalesce(d.state = 'dead', false)",
+    "all": f"(d.id IS NULL OR d.state <> 'pending') AND {WANTS_EVENT}",
+}
+# As a range of pairs it is served by the index of both columns; and what is looked up for each
+# event, rather than joined, is found by its id, whatever the planner thinks of the tables' sizes.
+_DELIVERY_OF_EVENT = """
     (event_id, subscriber_id) >= (e.id, CAST(:subscriber_id AS text))
     AND (event_id, subscriber_id) <= (e.id, CAST(:subscriber_id AS text)) LIMIT 1
 """
 _CHUNKS = {
     only: text(f"""
         SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id, {condition}
+        -- 1 the next events of the window
         FROM (
             SELECT id, subject_id, about_subscriber_id, type, xid, position FROM events
-            WHERE account_id = :account_id AND xid <= CAST(CAST(:last AS text) AS xid8)
+            WHERE account_id = :account_id AND xid <= CAST(CAST(:last_xid AS text) AS xid8)
             AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
             AND created_at >= :since AND created_at < :until
             ORDER BY xid, position LIMIT :limit
         ) e
+        -- 2 the subscriber, and what its filters compare
         JOIN subscribers s ON s.id = :subscriber_id
         LEFT JOIN LATERAL (
             SELECT document ->> 'reference_type' AS reference_type, tags
             FROM subjects WHERE id = e.subject_id LIMIT 1
         ) b ON true
+        -- 3 the delivery that each may have had
         LEFT JOIN LATERAL (
-            SELECT id, state FROM deliveries WHERE {_PAIR}
+            SELECT id, state FROM deliveries WHERE {_DELIVERY_OF_EVENT}
         ) d ON true
         ORDER BY e.xid, e.position
     """)  # noqa: S608 - only our own words are put in
-    for only, condition in _ONLY.items()
+    for only, condition in _CONDITIONS.items()
 }
 
 
-async def chunk(
+async def read_chunk(
     tx: Connection, subscriber_id: str, only: str, window: ReplayWindow, limit: int
 ) -> ReplayChunk:
-    """The next so many events of a window, and which of them a replay of this kind sends."""
+    """The next `limit` events of a window, as far as a replay of the kind `only` sends them."""
     values = {
         "account_id": window.account_id,
         "subscriber_id": subscriber_id,
         "since": window.since,
         "until": window.until,
-        "xid": str(window.above.xid),
-        "position": window.above.position,
-        "last": str(window.last),
+        "xid": str(window.after.xid),
+        "position": window.after.position,
+        "last_xid": str(window.last_xid),
         "limit": limit,
     }
     rows = await tx.execute(_CHUNKS[only], values)
-    chosen = [(event_id, subject_id) for _, _, event_id, subject_id, wanted in rows if wanted]
+    chosen = [(event_id, subject_id) for _, _, event_id, subject_id, sent in rows if sent]
     return ReplayChunk(
-        tuple(event_id for event_id, _ in chosen),
-        tuple(sorted({subject_id for _, subject_id in chosen if subject_id is not None})),
-        None if len(rows) < limit else replace(window, above=Position(*rows[-1][:2])),
+        [event_id for event_id, _ in chosen],
+        sorted({subject_id for _, subject_id in chosen if subject_id is not None}),
+        None if len(rows) < limit else replace(window, after=Position(*rows[-1][:2])),
     )
 
 
-# Attempts go on counting where they stopped, so that no receiver takes a new one for an old one.
 _REQUEUE = text(f"""
-    WITH chosen AS (
+    WITH
+    -- 1 the events, with the delivery that each may have had
+    chosen AS (
         SELECT e.id, e.subject_id, e.sequence, d.id AS delivery_id,
             row_number() OVER (ORDER BY e.xid, e.position) AS number
         FROM events e
         LEFT JOIN LATERAL (
-            SELECT id FROM deliveries WHERE {_PAIR}
+            SELECT id FROM deliveries WHERE {_DELIVERY_OF_EVENT}
         ) d ON true
         WHERE e.id = ANY (CAST(:event_ids AS text[]))
-    ), again AS (
+    ),
+    -- 2 those deliveries begin their schedule again; their attempts go on counting, so that no
+    -- receiver takes a new attempt for an old one
+    requeued AS (
         UPDATE deliveries SET
             state = 'pending', due_at = CAST(:due_at AS timestamptz), finished_at = NULL,
             attempts_at_replay = attempts, replayed_at = :now
         WHERE id = ANY (ARRAY(SELECT delivery_id FROM chosen))
         AND state = ANY (CAST(:states AS text[]))
         RETURNING ordering_key
-    ), made AS (
+    ),
+    -- 3 events without a delivery get one
+    made AS (
         INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, due_at,
             replayed_at, created_at)
-        SELECT CAST(:stem AS text) || '_' || number, id, :subscriber_id, coalesce(subject_id, id),
-            sequence, 'pending', CAST(:due_at AS timestamptz), :now, :now
+        SELECT CAST(:id_prefix AS text) || '_' || number, id, :subscriber_id,
+            coalesce(subject_id, id), sequence, 'pending', CAST(:due_at AS timestamptz), :now, :now
         FROM chosen WHERE delivery_id IS NULL ORDER BY number
         ON CONFLICT (event_id, subscriber_id) DO NOTHING
         RETURNING ordering_key
-    ), sent AS (SELECT ordering_key FROM again UNION ALL SELECT ordering_key FROM made)
-    SELECT (SELECT count(*) FROM sent), ARRAY(SELECT DISTINCT ordering_key FROM sent)
+    ),
+    pending AS (SELECT ordering_key FROM requeued UNION ALL SELECT ordering_key FROM made)
+    SELECT (SELECT count(*) FROM pending), ARRAY(SELECT DISTINCT ordering_key FROM pending)
 """)  # noqa: S608 - likewise
-# Of each subject only the first that waits is due; what is under way is let be.
-_ORDER = text("""
+# Of each ordering key only the first pending delivery is due; one that is under way stays so.
+_PUT_IN_ORDER = text("""
     WITH waiting AS (
-        SELECT w.* FROM unnest(CAST(:subject_ids AS text[])) AS s (id)
+        SELECT w.* FROM unnest(CAST(:ordering_keys AS text[])) AS k (ordering_key)
         CROSS JOIN LATERAL (
             SELECT id, due_at, row_number() OVER (ORDER BY sequence) = 1 AS first
             FROM deliveries
-            WHERE subscriber_id = :subscriber_id AND ordering_key = s.id AND state = 'pending'
+            WHERE subscriber_id = :subscriber_id AND ordering_key = k.ordering_key
+            AND state = 'pending'
         ) w
-    ), begun AS (
+    ), made_due AS (
         UPDATE deliveries SET due_at = :now
         WHERE id = ANY (ARRAY(SELECT id FROM waiting WHERE first AND due_at IS NULL))
         AND due_at IS NULL AND (state = 'pending') IS TRUE
@@ -242,6 +245,11 @@ _ORDER = text("""
     UPDATE deliveries SET due_at = NULL, lease_token = NULL
     WHERE id = ANY (ARRAY(SELECT id FROM waiting WHERE NOT first AND due_at IS NOT NULL))
     AND (state = 'pending') IS TRUE AND (lease_token IS NULL OR due_at <= :now)
+""")
+_MAKE_RETRY_DUE = text("""
+    UPDATE deliveries SET due_at = :now, lease_token = NULL
+    WHERE id = :id AND (state = 'pending') IS TRUE AND due_at IS NOT NULL
+    AND (lease_token IS NULL OR due_at <= :now)
 """)
 
 
@@ -251,40 +259,31 @@ async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
     event_ids: Sequence[str],
     *,
     states: Sequence[str],
-    stem: str,
+    delivery_id_prefix: str,
     now: datetime,
 ) -> int:
-    """Deliver these events anew, as far as they were never to be delivered, or are in one of these
-    states; how many that are. The caller holds their subjects; `stem` begins new deliveries' ids.
+    """Make deliveries of these events to a subscriber pending: those in one of these states begin
+    their schedule again, and missing ones are made. How many that are.
+
+    The caller has locked the events' subjects.
     """
     ordered = to.ordering is Ordering.PER_SUBJECT
     values = {
         "subscriber_id": to.id,
         "event_ids": list(event_ids),
         "states": list(states),
-        "stem": stem,
+        "id_prefix": delivery_id_prefix,
         "due_at": None if ordered else now,
         "now": now,
     }
-    count, subject_ids = await tx.first(_REQUEUE, values)
+    count, ordering_keys = await tx.first(_REQUEUE, values)
     if ordered and count:
-        values = {"subscriber_id": to.id, "subject_ids": subject_ids, "now": now}
-        await tx.execute(_ORDER, values)
+        values = {"subscriber_id": to.id, "ordering_keys": ordering_keys, "now": now}
+        await tx.execute(_PUT_IN_ORDER, values)
     return int(count)
 
 
-def states_of(only: str) -> tuple[str, ...]:
-    """The states out of which a replay of this kind takes deliveries."""
-    return _STATES[only]
-
-
-_MAKE_DUE_NOW = text("""
-    UPDATE deliveries SET due_at = :now, lease_token = NULL
-    WHERE id = :id AND (state = 'pending') IS TRUE AND due_at IS NOT NULL
-    AND (lease_token IS NULL OR due_at <= :now)
-""")
-
-
-async def make_due_now(tx: Connection, delivery_id: str, now: datetime) -> None:
-    """What waits for a later try is due now, unless it is just being tried."""
-    await tx.execute(_MAKE_DUE_NOW, {"id": delivery_id, "now": now})
+async def make_retry_due(tx: Connection, delivery_id: str, now: datetime) -> None:
+    """Make the next attempt at a pending delivery due now, unless one is under way or it waits
+    behind another."""
+    await tx.execute(_MAKE_RETRY_DUE, {"id": delivery_id, "now": now})

@@ -1,4 +1,4 @@
-"""What was sent to subscribers, what came of it, and sending it anew."""
+"""/v1/deliveries, and the deliveries of a subscriber or a subject: read, resend, replay."""
 
 from typing import Any
 
@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from service.accounts.web.authorize import authorize
 from service.delivery.domain.delivery_state import DeliveryState
-from service.delivery.steps import delivery_log, replay
-from service.delivery.store.delivery_log import AttemptView, DeliveryFilter, DeliveryView
+from service.delivery.steps import delivery_log
+from service.delivery.steps import replay as replay_steps
+from service.delivery.store.delivery_log import DeliveryFilter, DeliveryView
 from service.kit.http.cursors import decode_cursor, encode_cursor
 from service.kit.http.requests import (
     DEFAULT_LIMIT,
@@ -27,63 +28,66 @@ SCOPE = "subscribers"
 STATES = frozenset(DeliveryState)
 
 
-async def of_subscriber(request: Request) -> Response:
+async def list_of_subscriber(request: Request) -> Response:
+    """GET /v1/subscribers/{subscriber_id}/deliveries: a page, by `state` or `event_id`."""
     caller = await authorize(request, SCOPE)
     query = Query(request)
-    wanted = DeliveryFilter(
+    filters = DeliveryFilter(
         state=query.text("state", STATES),
         event_id=query.text("event_id"),
-        below=decode_cursor(query.text("cursor")),
+        after=decode_cursor(query.text("cursor")),
     )
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()
-    found, below = await delivery_log.of_subscriber(
-        resources(request),
-        caller.account_id,
-        path_parameter(request, "subscriber_id"),
-        wanted,
-        limit,
+    subscriber_id = path_parameter(request, "subscriber_id")
+    deliveries, last = await delivery_log.list_of_subscriber(
+        resources(request), caller.account_id, subscriber_id, filters, limit
     )
-    shown = [_delivery(delivery) | caller.account_field for delivery in found]
-    return page(shown, below and encode_cursor(*below))
+    shown = [_shown(delivery) | caller.account_field for delivery in deliveries]
+    return page(shown, last and encode_cursor(*last))
 
 
-async def of_subject(request: Request) -> Response:
+async def list_of_subject(request: Request) -> Response:
+    """GET /v1/subjects/{subject_id}/deliveries: all of them, on one page."""
     caller = await authorize(request, SCOPE)
     Query(request).finish()
-    found = await delivery_log.of_subject(
+    deliveries = await delivery_log.list_of_subject(
         resources(request), caller.account_id, path_parameter(request, "subject_id")
     )
-    return page([_delivery(delivery) | caller.account_field for delivery in found], None)
+    return page([_shown(delivery) | caller.account_field for delivery in deliveries], None)
 
 
-async def read(request: Request) -> Response:
+async def get(request: Request) -> Response:
+    """GET /v1/deliveries/{delivery_id}: with what its attempts were answered."""
     caller = await authorize(request, SCOPE)
-    found = await delivery_log.get(
+    delivery = await delivery_log.get(
         resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
-    return json_response(_delivery(found, answers=True) | caller.account_field)
+    return json_response(_shown(delivery, with_answers=True) | caller.account_field)
 
 
 async def resend(request: Request) -> Response:
+    """POST /v1/deliveries/{delivery_id}/resend: 202, and the delivery."""
     caller = await authorize(request, SCOPE)
-    sent = await replay.resend(
+    delivery = await replay_steps.resend(
         resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
-    return json_response(_delivery(sent) | caller.account_field, 202)
+    return json_response(_shown(delivery) | caller.account_field, 202)
 
 
-async def replay_all(request: Request) -> Response:
+async def replay(request: Request) -> Response:
+    """POST /v1/subscribers/{subscriber_id}/replay: 202, or 200 if it is a dry run, and how many."""
     caller = await authorize(request, SCOPE)
     body = await read_json(request, MAX_SMALL_BODY)
-    done = await replay.replay_events(
+    result = await replay_steps.replay_events(
         resources(request), caller.account_id, path_parameter(request, "subscriber_id"), body
     )
-    shown = {"count": done.count, "dry_run": done.dry_run} | caller.account_field
-    return json_response(shown, 200 if done.dry_run else 202)
+    shown = {"count": result.count, "dry_run": result.dry_run} | caller.account_field
+    return json_response(shown, 200 if result.dry_run else 202)
 
 
-def _delivery(delivery: DeliveryView, *, answers: bool = False) -> dict[str, Any]:
+def _shown(delivery: DeliveryView, *, with_answers: bool = False) -> dict[str, Any]:
+    """A delivery as JSON; `with_answers`, with the response bodies of its attempts."""
     return {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -91,20 +95,16 @@ def _delivery(delivery: DeliveryView, *, answers: bool = False) -> dict[str, Any
         "type": delivery.type,
         "state": delivery.state,
         "attempts": [
-            {"id": f"{delivery.id}.{attempt.number}"}
-            | _attempt(attempt)
-            | ({"answer": escape_unprintable(attempt.response_body)} if answers else {})
+            {
+                "id": f"{delivery.id}.{attempt.number}",
+                "at": format_rfc3339(attempt.started_at),
+                "status": attempt.status,
+                "latency_ms": attempt.latency_ms,
+                "error": attempt.error,
+            }
+            | ({"answer": escape_unprintable(attempt.response_body)} if with_answers else {})
             for attempt in delivery.attempts
         ],
         "next_attempt_at": format_rfc3339(delivery.due_at),
         "created_at": format_rfc3339(delivery.created_at),
-    }
-
-
-def _attempt(attempt: AttemptView) -> dict[str, Any]:
-    return {
-        "at": format_rfc3339(attempt.started_at),
-        "status": attempt.status,
-        "latency_ms": attempt.latency_ms,
-        "error": attempt.error,
     }
