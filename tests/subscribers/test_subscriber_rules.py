@@ -314,7 +314,7 @@ names = st.sampled_from(sorted({*subscriber_rules.FIELD_NAMES, "type", "secret",
 
 @given(st.dictionaries(names | st.text(), values) | values, st.sampled_from(TYPES))
 def test_no_json_value_raises_anything_but_invalid(given_body: object, kind: str) -> None:
-    for read in (read_create, partial(read_change, kind=kind)):
+    for read in (read_create, partial(read_change, type_=kind)):
         try:
             read(given_body, rules=RULES)
         except Invalid as error:

@@ -1,4 +1,4 @@
-"""Subscribers as their account sees them."""
+"""Reading subscribers as their account sees them, without secrets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,69 +19,74 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SubscriberView:
-    """A subscriber; its headers without secrets (None: they cannot be opened); the public keys it
-    may find signatures of, the current one first."""
+    """A subscriber as its account may see it."""
 
     subscriber: Subscriber
-    headers: Mapping[str, str] | None
-    public_keys: tuple[bytes, ...]
+    headers: Mapping[str, str] | None  # secrets masked; None: they cannot be decrypted
+    public_keys: tuple[bytes, ...]  # that verify its v1a signatures, the one in force first
 
 
 async def get_subscriber(resources: Resources, account_id: str, subscriber_id: str) -> Subscriber:
-    """NotFound if the account has no such subscriber."""
+    """An account's subscriber. NotFound if it has none of this id."""
     async with resources.database.autocommit() as tx:
-        one = await subscribers.get(tx, account_id, subscriber_id)
-    if one is None:
+        subscriber = await subscribers.get(tx, account_id, subscriber_id)
+    if subscriber is None:
         raise NotFound
-    return one
+    return subscriber
 
 
 async def get_view(resources: Resources, account_id: str, subscriber_id: str) -> SubscriberView:
-    """The same, as it is shown."""
+    """An account's subscriber as it may be shown. NotFound if it has none of this id."""
     return await view(resources, await get_subscriber(resources, account_id, subscriber_id))
 
 
 async def page(
     resources: Resources, account_id: str | None, below: str | None, limit: int
 ) -> tuple[list[SubscriberView], bool]:
-    """An account's, or every account's, the newest first, and whether there are more."""
+    """At most `limit` subscribers of an account (None: of every account), the newest first, with
+    ids below `below`; and whether there are more."""
     async with resources.database.autocommit() as tx:
-        listed = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
-    return await _views(resources, listed[:limit]), len(listed) > limit
+        rows = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
+    return await _views(resources, rows[:limit]), len(rows) > limit
 
 
 async def view(resources: Resources, subscriber: Subscriber) -> SubscriberView:
-    (one,) = await _views(resources, [subscriber])
-    return one
+    """A subscriber as it may be shown."""
+    (shown,) = await _views(resources, [subscriber])
+    return shown
 
 
-async def _views(resources: Resources, listed: Sequence[Subscriber]) -> list[SubscriberView]:
-    signing = [one.id for one in listed if "v1a" in one.signatures]
-    retired: dict[str, list[bytes]] = {}
-    if signing:
+async def _views(resources: Resources, rows: Sequence[Subscriber]) -> list[SubscriberView]:
+    previous: dict[str, list[bytes]] = {}
+    if ids := [subscriber.id for subscriber in rows if "v1a" in subscriber.signatures]:
         async with resources.database.autocommit() as tx:
-            retired = await signing_keys.previous_public_keys(tx, signing, resources.clock())
-    return [_view(resources, one, retired.get(one.id, [])) for one in listed]
+            previous = await signing_keys.previous_public_keys(tx, ids, resources.clock())
+    return [_view(resources, subscriber, previous.get(subscriber.id, [])) for subscriber in rows]
 
 
-def _view(resources: Resources, subscriber: Subscriber, retired: Sequence[bytes]) -> SubscriberView:
+def _view(
+    resources: Resources, subscriber: Subscriber, previous: Sequence[bytes]
+) -> SubscriberView:
     headers = decrypt_texts(resources, subscriber, "headers")
     current = subscriber.public_key
-    in_force = (current, *retired) if current and "v1a" in subscriber.signatures else ()
-    return SubscriberView(subscriber, None if headers is None else mask_secrets(headers), in_force)
+    public_keys = (current, *previous) if current and "v1a" in subscriber.signatures else ()
+    masked = None if headers is None else mask_secrets(headers)
+    return SubscriberView(subscriber, masked, public_keys)
 
 
 def decrypt_texts(
-    resources: Resources, subscriber: Subscriber, what: Literal["headers", "credentials"]
+    resources: Resources, subscriber: Subscriber, column: Literal["headers", "credentials"]
 ) -> dict[str, str] | None:
-    """What is sealed as JSON, opened: texts by name; None if it cannot be opened."""
-    sealed = subscriber.headers if what == "headers" else subscriber.credentials
-    if sealed is None:
+    """A subscriber's custom headers, or its credentials, by name; None if they cannot be
+    decrypted."""
+    encrypted = subscriber.headers if column == "headers" else subscriber.credentials
+    if encrypted is None:
         return {}
     try:
-        opened = resources.encryptor.decrypt(sealed, encryption_context(subscriber.id, what))
+        context = encryption_context(subscriber.id, column)
+        decrypted = resources.encryptor.decrypt(encrypted, context)
     except DecryptionError as error:
-        log.warning("subscribed", action="secret_sealed", what=what, error=str(error))
+        log.warning("subscribed", action="secret_sealed", what=column, error=str(error))
         return None
-    read: dict[str, str] = orjson.loads(opened)
-    return read
+    texts: dict[str, str] = orjson.loads(decrypted)
+    return texts

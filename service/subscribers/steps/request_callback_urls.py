@@ -1,4 +1,5 @@
-"""A request's own callback_url is told by a hidden subscriber: one for each account and origin."""
+"""Hidden subscribers of requests' own callback_urls: one for each account and origin, created on
+demand."""
 
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -16,8 +17,8 @@ from service.subscribers.store.request_callback_urls import AccountOrigin, NewSu
 async def ensure_callback_url_subscribers(
     tx: Connection, resources: Resources, wanted: Sequence[AccountOrigin]
 ) -> dict[AccountOrigin, str]:
-    """The id of the subscriber of each account and origin, which come in order. Those that do not
-    exist are made in this transaction, and so is the account's signing secret."""
+    """The subscriber's id of each account and origin, which come sorted. A missing subscriber is
+    created in this transaction, and so is its account's secret for callback_urls."""
     found = await request_callback_urls.subscriber_ids(tx, wanted) if wanted else {}
     missing = [account_origin for account_origin in wanted if account_origin not in found]
     if not missing:
@@ -30,14 +31,13 @@ async def ensure_callback_url_subscribers(
 
 def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:
     id_ = resources.new_id("sbr")
-    sealed = resources.encryptor.encrypt(
-        resources.random_bytes(webhook_signatures.SECRET_BYTES), encryption_context(id_)
-    )
-    return NewSubscriber(id_, account_id, origin, sealed)
+    secret = resources.random_bytes(webhook_signatures.SECRET_BYTES)
+    encrypted = resources.encryptor.encrypt(secret, encryption_context(id_))
+    return NewSubscriber(id_, account_id, origin, encrypted)
 
 
 def origin_of(url: str) -> str:
-    """`callback://host:port`: under this scheme nothing can be sent there by mistake."""
+    """A callback_url's origin as `callback://host:port`: nothing can be sent by that scheme."""
     parts = urlsplit(url)
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     host = (parts.hostname or "").removesuffix(".")

@@ -1,4 +1,4 @@
-"""The hidden subscribers that are told of requests' own callback_urls: one for each account and
+"""Hidden subscribers (type `callback`) of requests' own callback_urls: one for each account and
 origin."""
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class NewSubscriber:
     id: str
     account_id: str
     origin: str  # its URL: `callback://host:port`
-    secret: bytes = field(repr=False)  # encrypted; it signs nothing, as the account's secret does
+    secret: bytes = field(repr=False)  # encrypted; signs nothing: the account's secret does
 
 
 _SUBSCRIBER_IDS = text("""
@@ -28,7 +28,7 @@ _SUBSCRIBER_IDS = text("""
     JOIN subscribers s ON s.account_id = given.account_id AND s.url = given.origin
         AND s.type = 'callback'
 """)
-# A process that knows of no types would take it for one that hears of everything: it wants nothing.
+# event_types is '{}': such a subscriber is sent no event but those of the subjects that name it.
 # The order keeps two batches from waiting for each other.
 _ADD_SUBSCRIBERS = text("""
     INSERT INTO subscribers
@@ -46,7 +46,7 @@ _ADD_SUBSCRIBERS = text("""
 async def subscriber_ids(
     tx: Connection, wanted: Sequence[AccountOrigin]
 ) -> dict[AccountOrigin, str]:
-    """The subscriber's id of each account and origin that has one."""
+    """The subscriber's id of each account and origin that has one already."""
     values = {
         "accounts": [account_id for account_id, _ in wanted],
         "origins": [origin for _, origin in wanted],
@@ -57,9 +57,9 @@ async def subscriber_ids(
 async def add_subscribers(
     tx: Connection, new: Sequence[NewSubscriber], now: datetime
 ) -> dict[AccountOrigin, str]:
-    """Write those whose account and origin have no subscriber yet, and give the id of the one that
-    each has now. Of several transactions at once the first writes it, and the others wait for its
-    commit."""
+    """Write the subscribers whose account and origin have none yet; the subscriber's id of each
+    account and origin then. Of concurrent transactions the first writes, and the others wait for
+    its commit."""
     values = {
         "ids": [subscriber.id for subscriber in new],
         "accounts": [subscriber.account_id for subscriber in new],

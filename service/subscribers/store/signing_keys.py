@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import select, text, update
 
 from service.kit.database.connection import Connection
 from service.schema.subscribers import previous_signing_keys, subscribers
@@ -13,72 +13,32 @@ from service.subscribers.domain.subscriber import SubscriberType
 
 
 @dataclass(frozen=True, slots=True)
-class PreviousSigningKey:
-    """A key of a subscriber, or of an account for its callback_urls; `secret` and `seed` are sealed
-    for that owner. It signs until `expires_at`."""
+class SigningKeys:
+    """What one owner's deliveries are signed with. The owner is a subscriber, or an account that
+    signs for its callback_urls."""
 
-    id: str
-    owner_id: str
-    secret: bytes = field(repr=False)
-    seed: bytes | None = field(repr=False)
-    public_key: bytes | None
-    expires_at: datetime
-
-
-_PREVIOUS_COLUMNS = (
-    previous_signing_keys.c.id,
-    previous_signing_keys.c.owner_id,
-    previous_signing_keys.c.secret,
-    previous_signing_keys.c.seed,
-    previous_signing_keys.c.public_key,
-    previous_signing_keys.c.expires_at,
-)
-
-
-async def previous_keys(tx: Connection, owner_id: str) -> list[PreviousSigningKey]:
-    """The youngest first. They change only under a lock of their owner's row."""
-    statement = select(*_PREVIOUS_COLUMNS).where(previous_signing_keys.c.owner_id == owner_id)
-    rows = await tx.execute(statement.order_by(previous_signing_keys.c.id.desc()))
-    return [PreviousSigningKey(*row) for row in rows]
-
-
-async def add_previous(tx: Connection, retired: PreviousSigningKey) -> None:
-    values = {column.name: getattr(retired, column.name) for column in _PREVIOUS_COLUMNS}
-    await tx.execute(insert(previous_signing_keys).values(values))
-
-
-_DELETE_PREVIOUS = text("DELETE FROM previous_signing_keys WHERE id = ANY (CAST(:ids AS text[]))")
-
-
-async def delete_previous(tx: Connection, ids: Sequence[str]) -> None:
-    await tx.execute(_DELETE_PREVIOUS, {"ids": ids})
-
-
-async def delete_expired(tx: Connection, now: datetime) -> None:
-    """Those whose time is over. A rotation that holds some is not waited for: it does the same."""
-    await tx.execute(_DELETE_EXPIRED, {"now": now})
-
-
-_DELETE_EXPIRED = text("""
-    DELETE FROM previous_signing_keys WHERE id IN (
-        SELECT id FROM previous_signing_keys WHERE expires_at <= :now FOR UPDATE SKIP LOCKED
-    )
-""")
+    secret: bytes = field(repr=False)  # encrypted; signs v1
+    seed: bytes | None = field(repr=False)  # encrypted; signs v1a; None: v1a was never asked for
+    public_key: bytes | None  # of the seed, 32 bytes
 
 
 @dataclass(frozen=True, slots=True)
-class SigningKeys:
-    """`secret` and `seed` are sealed; the last two are None unless v1a was asked for once."""
+class PreviousSigningKey:
+    """Keys that a rotation has replaced, and that sign beside the new ones for a while."""
 
-    secret: bytes = field(repr=False)
-    seed: bytes | None = field(repr=False)
-    public_key: bytes | None
+    id: str
+    owner_id: str  # of a subscriber, or of an account
+    keys: SigningKeys
+    expires_at: datetime  # until when they sign
 
 
 async def lock(tx: Connection, account_id: str, subscriber_id: str) -> SigningKeys | None:
-    """The keys, and the subscriber's row locked until this transaction ends; None if the account
-    has no such subscriber, or it stands for callback_urls, which the account signs for."""
-    found = (
+    """Lock a subscriber's row until this transaction ends, and give its keys.
+
+    None if the account has no such subscriber. The hidden ones of callback_urls do not count: their
+    account signs for them.
+    """
+    statement = (
         select(subscribers.c.secret, subscribers.c.seed, subscribers.c.public_key)
         .where(
             subscribers.c.account_id == account_id,
@@ -87,12 +47,13 @@ async def lock(tx: Connection, account_id: str, subscriber_id: str) -> SigningKe
         )
         .with_for_update(key_share=True)
     )
-    row = await tx.first(found)
+    row = await tx.first(statement)
     return None if row is None else SigningKeys(*row)
 
 
 async def replace(tx: Connection, subscriber_id: str, keys: SigningKeys) -> bool:
-    """Put other keys in force; whether v1a is among its signatures. The caller holds the row."""
+    """Put other keys in force for a subscriber, whose row is locked; whether it is sent v1a
+    signatures."""
     statement = (
         update(subscribers)
         .where(subscribers.c.id == subscriber_id)
@@ -107,20 +68,69 @@ async def replace(tx: Connection, subscriber_id: str, keys: SigningKeys) -> bool
     return "v1a" in await tx.scalar(statement)
 
 
-_PUBLIC_KEYS = text("""
-    (SELECT public_key FROM subscribers
-        WHERE public_key IS NOT NULL AND 'v1a' = ANY (signatures) ORDER BY id DESC LIMIT :most)
-    UNION ALL
-    (SELECT public_key FROM previous_signing_keys
-        WHERE public_key IS NOT NULL AND expires_at > :now ORDER BY id DESC LIMIT :most)
+_PREVIOUS_KEYS = text("""
+    SELECT id, owner_id, secret, seed, public_key, expires_at FROM previous_signing_keys
+    WHERE owner_id = :owner_id ORDER BY id DESC
 """)
 
 
-async def public_keys(tx: Connection, now: datetime, most: int) -> list[bytes]:
-    """The public keys in force, those of the youngest subscribers first, then the retired ones, the
-    youngest first: at most so many of either."""
-    found = await tx.execute(_PUBLIC_KEYS, {"now": now, "most": most})
-    return [row["public_key"] for row in found]
+async def previous_keys(tx: Connection, owner_id: str) -> list[PreviousSigningKey]:
+    """The previous keys of a subscriber or account, the newest first, expired ones too. They change
+    only while their owner's row is locked."""
+    return [
+        PreviousSigningKey(row[0], row[1], SigningKeys(row[2], row[3], row[4]), row[5])
+        for row in await tx.execute(_PREVIOUS_KEYS, {"owner_id": owner_id})
+    ]
+
+
+async def add_previous(tx: Connection, previous: PreviousSigningKey) -> None:
+    """Write keys that a rotation replaces."""
+    await tx.execute(
+        previous_signing_keys.insert().values(
+            id=previous.id,
+            owner_id=previous.owner_id,
+            secret=previous.keys.secret,
+            seed=previous.keys.seed,
+            public_key=previous.keys.public_key,
+            expires_at=previous.expires_at,
+        )
+    )
+
+
+_DELETE_PREVIOUS = text("DELETE FROM previous_signing_keys WHERE id = ANY (CAST(:ids AS text[]))")
+
+
+async def delete_previous(tx: Connection, ids: Sequence[str]) -> None:
+    """Delete previous keys by their ids."""
+    await tx.execute(_DELETE_PREVIOUS, {"ids": ids})
+
+
+_DELETE_EXPIRED = text("""
+    DELETE FROM previous_signing_keys WHERE id IN (
+        SELECT id FROM previous_signing_keys WHERE expires_at <= :now FOR UPDATE SKIP LOCKED
+    )
+""")
+
+
+async def delete_expired(tx: Connection, now: datetime) -> None:
+    """Delete previous keys that sign no more. Rows that a rotation has locked are passed over: it
+    deletes them itself."""
+    await tx.execute(_DELETE_EXPIRED, {"now": now})
+
+
+_PUBLIC_KEYS = text("""
+    (SELECT public_key FROM subscribers
+        WHERE public_key IS NOT NULL AND 'v1a' = ANY (signatures) ORDER BY id DESC LIMIT :limit)
+    UNION ALL
+    (SELECT public_key FROM previous_signing_keys
+        WHERE public_key IS NOT NULL AND expires_at > :now ORDER BY id DESC LIMIT :limit)
+""")
+
+
+async def public_keys(tx: Connection, now: datetime, limit: int) -> list[bytes]:
+    """The public keys in force of all subscribers, then the previous ones that still sign: of
+    either the newest, at most `limit`."""
+    return [row[0] for row in await tx.execute(_PUBLIC_KEYS, {"now": now, "limit": limit})]
 
 
 _PREVIOUS_PUBLIC_KEYS = text("""
@@ -131,10 +141,11 @@ _PREVIOUS_PUBLIC_KEYS = text("""
 
 
 async def previous_public_keys(
-    tx: Connection, ids: Sequence[str], now: datetime
+    tx: Connection, subscriber_ids: Sequence[str], now: datetime
 ) -> dict[str, list[bytes]]:
-    """The public keys of these subscribers that still sign though newer ones do, youngest first."""
+    """The previous public keys that still sign, by the subscriber's id, the newest first."""
     found: dict[str, list[bytes]] = {}
-    for owner_id, public_key in await tx.execute(_PREVIOUS_PUBLIC_KEYS, {"ids": ids, "now": now}):
-        found.setdefault(owner_id, []).append(public_key)
+    values = {"ids": subscriber_ids, "now": now}
+    for subscriber_id, public_key in await tx.execute(_PREVIOUS_PUBLIC_KEYS, values):
+        found.setdefault(subscriber_id, []).append(public_key)
     return found

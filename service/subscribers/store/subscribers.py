@@ -1,9 +1,9 @@
-"""Subscribers: who hears of an account's events, and where. Those of type `callback`, which nobody
-made, are not seen here.
+"""Subscribers: where an account's events are sent, and which. The hidden subscribers of requests'
+callback_urls (type `callback`) are not seen here.
 
-Whoever waits for rows that others hold takes them in this order: subjects, deliveries, health,
-subscribers; of each by their ids. Who needs them otherwise passes over what is held (SKIP LOCKED),
-or holds nothing yet.
+Lock order. Whoever waits for rows that others hold takes them in this order, of each kind by ids:
+subjects, deliveries, subscribers' health, subscribers. Whoever needs them otherwise passes over
+locked rows (SKIP LOCKED), or holds nothing yet.
 """
 
 from dataclasses import dataclass, field, fields
@@ -19,45 +19,46 @@ from service.schema.subscribers import previous_signing_keys, subscribers
 from service.subscribers.domain.subscriber import Format, Ordering, SubscriberState, SubscriberType
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subscriber:
-    """One row of `subscribers`, and its limits. Bytes are sealed, but for the public key."""
+    """A row of `subscribers`, and the limits from its row of `subscriber_health`. The default of a
+    field is what it has where a request does not set it."""
 
     id: str
     account_id: str
     type: SubscriberType
     url: str
-    channel: str | None
-    credentials: bytes | None = field(repr=False)
-    description: str
-    event_types: tuple[str, ...] | None
-    reference_types: tuple[str, ...] | None
-    tags: tuple[str, ...] | None
-    headers: bytes | None = field(repr=False)
-    timeout: float | None
-    schedule: tuple[float, ...] | None
-    ordering: Ordering
-    format: Format
-    signatures: tuple[str, ...]
-    state: SubscriberState
-    disabled_reason: str | None
-    secret: bytes = field(repr=False)
-    seed: bytes | None = field(repr=False)
-    public_key: bytes | None
-    version: int
+    channel: str | None = None  # the subject of a NATS stream, the key of a Redis stream
+    credentials: bytes | None = field(default=None, repr=False)  # of a stream's server, encrypted
+    description: str = ""
+    event_types: tuple[str, ...] | None = None  # None: all
+    reference_types: tuple[str, ...] | None = None  # None: all
+    tags: tuple[str, ...] | None = None  # an event needs one of these; None: any or none
+    headers: bytes | None = field(default=None, repr=False)  # custom headers, encrypted
+    timeout: float | None = None  # seconds; None: as the setting says
+    schedule: tuple[float, ...] | None = None  # seconds between attempts; None: as the setting says
+    ordering: Ordering = Ordering.PER_SUBJECT
+    format: Format = Format.STANDARD
+    signatures: tuple[str, ...] = ("v1",)
+    state: SubscriberState = SubscriberState.ACTIVE
+    disabled_reason: str | None = None  # None unless the state is disabled
+    secret: bytes = field(repr=False)  # encrypted; signs v1
+    seed: bytes | None = field(default=None, repr=False)  # encrypted; None: v1a was never asked for
+    public_key: bytes | None = None  # of the seed, 32 bytes
+    version: int = 1  # raised with every change that a sender must know of
     created_at: datetime
-    concurrency: int | None
-    max_rate: float | None
+    concurrency: int | None = None  # deliveries at a time; None: no limit of its own
+    max_rate: float | None = None  # deliveries a second; None: no limit
 
 
-# As the index of every account's has it; lists of one account are to be served by another.
+# As the index ix_subscribers_made has it. Lists of one account have an index of their own.
 _VISIBLE = "subscribers.type IN ('webhook', 'nats', 'redis_stream')"
-_COLUMNS = [one.name for one in fields(Subscriber) if one.name in subscribers.c]
+_COLUMNS = [field_.name for field_ in fields(Subscriber) if field_.name in subscribers.c]
 _LIMITS = ("concurrency", "max_rate")
 
 
 def _select(source: FromClause) -> Select[Any]:
-    """What is read of these subscribers, with their limits."""
+    """A query of subscribers from this table or subquery, with their limits."""
     columns = (
         *(source.c[name] for name in _COLUMNS),
         *(subscriber_health.c[name] for name in _LIMITS),
@@ -70,6 +71,7 @@ _SELECT = _select(subscribers).where(text("subscribers.type <> 'callback'"))
 
 
 async def add(tx: Connection, subscriber: Subscriber) -> None:
+    """Write a new subscriber, and a row for its health if it has limits."""
     values = {name: _to_driver(getattr(subscriber, name)) for name in _COLUMNS}
     await tx.execute(insert(subscribers).values(**values))
     limits = {name: getattr(subscriber, name) for name in _LIMITS}
@@ -78,6 +80,7 @@ async def add(tx: Connection, subscriber: Subscriber) -> None:
 
 
 async def get(tx: Connection, account_id: str, subscriber_id: str) -> Subscriber | None:
+    """An account's subscriber; None if it has none of this id."""
     statement = _SELECT.where(
         subscribers.c.account_id == account_id, subscribers.c.id == subscriber_id
     )
@@ -88,15 +91,16 @@ async def get(tx: Connection, account_id: str, subscriber_id: str) -> Subscriber
 async def page(
     tx: Connection, account_id: str | None, *, below: str | None, limit: int
 ) -> list[Subscriber]:
-    """Those of an account; None: of every account. The newest first; ids sort by age."""
+    """At most `limit` subscribers of an account (None: of every account), the newest first, with
+    ids below `below`. Ids sort by age."""
     source: FromClause = subscribers
     if account_id is None:
         statement = _SELECT.where(text(_VISIBLE))
-    else:  # read whole, or Postgres may walk through everybody's in the hope of meeting these
-        whole = select(subscribers).where(
+    else:  # materialized, or Postgres may walk the primary key in the hope of meeting these
+        of_account = select(subscribers).where(
             subscribers.c.account_id == account_id, text("type <> 'callback'")
         )
-        source = whole.cte("own").prefix_with("MATERIALIZED")
+        source = of_account.cte("own").prefix_with("MATERIALIZED")
         statement = _select(source)
     if below is not None:
         statement = statement.where(source.c.id < below)
@@ -105,37 +109,37 @@ async def page(
 
 
 async def count_for_update(tx: Connection, account_id: str) -> int:
-    """How many an account has; until this transaction ends, nobody else adds one."""
+    """The number of an account's subscribers; until this transaction ends, nobody else adds one."""
     account = select(accounts.c.id).where(accounts.c.id == account_id)
     await tx.execute(account.with_for_update(key_share=True))
-    counted = (
+    count = (
         select(func.count())
         .select_from(subscribers)
         .where(subscribers.c.account_id == account_id, text("type <> 'callback'"))
     )
-    return int(await tx.scalar(counted))
+    return int(await tx.scalar(count))
 
 
 async def update_subscriber(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
-    """Write these columns of its own, and raise its version."""
-    plain = {name: _to_driver(value) for name, value in values.items()}
+    """Write these columns of a subscriber's row, and raise its version."""
+    columns = {name: _to_driver(value) for name, value in values.items()}
     await tx.execute(
         update(subscribers)
         .where(subscribers.c.id == subscriber_id)
-        .values(**plain, version=subscribers.c.version + 1)
+        .values(**columns, version=subscribers.c.version + 1)
     )
 
 
 async def lock_health(tx: Connection, subscriber_id: str) -> None:
-    """Until this transaction ends, nobody else changes its health."""
-    found = select(subscriber_health.c.subscriber_id).where(
+    """Lock the row of a subscriber's health until this transaction ends."""
+    row = select(subscriber_health.c.subscriber_id).where(
         subscriber_health.c.subscriber_id == subscriber_id
     )
-    await tx.execute(found.with_for_update())
+    await tx.execute(row.with_for_update())
 
 
-# Whoever writes events has a transaction id before it looks for subscribers. So who has one above
-# this statement's looks after it began, and finds the subscriber as it had been committed.
+# Whoever writes events has a transaction id before it looks for subscribers. So a transaction with
+# an id above this statement's looks after it began, and finds the subscriber as committed before.
 _START_AUDIT = text("""
     UPDATE subscribers SET audited_from_xid = pg_current_xact_id()
     WHERE id = :id AND version = :version AND state <> 'disabled' AND audited_from_xid IS NULL
@@ -143,12 +147,16 @@ _START_AUDIT = text("""
 
 
 async def start_audit(tx: Connection, subscriber_id: str, version: int) -> None:
-    """Note from where on it has heard all that it wants, unless that is known, or it has changed
-    since this version. Call it in a transaction of its own, once the version is committed."""
+    """From now on the audit holds every event to this subscriber's filters, unless it does already,
+    or the subscriber has changed since this version.
+
+    Call it in a transaction of its own, once the version is committed.
+    """
     await tx.execute(_START_AUDIT, {"id": subscriber_id, "version": version})
 
 
 async def update_health(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
+    """Write these columns of a subscriber's health."""
     await tx.execute(
         update(subscriber_health)
         .where(subscriber_health.c.subscriber_id == subscriber_id)
@@ -157,30 +165,30 @@ async def update_health(tx: Connection, subscriber_id: str, values: dict[str, An
 
 
 async def lock(tx: Connection, subscriber_id: str) -> None:
-    """Until this transaction ends, nobody else changes or removes it."""
-    found = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
-    await tx.execute(found.with_for_update(key_share=True))
+    """Lock a subscriber's row until this transaction ends."""
+    row = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
+    await tx.execute(row.with_for_update(key_share=True))
 
 
-# Those that are just being recorded are left for the next time: so this never waits for anybody
-# who may wait for it.
+# Deliveries whose attempts are being recorded are left for the next time: so this never waits for
+# anybody who may wait for it.
 _DELETE_DELIVERIES = text("""
-    WITH emptied AS (
+    WITH batch AS (
         SELECT id FROM deliveries WHERE subscriber_id = :id
-        ORDER BY created_at DESC, id DESC  -- what is left of a subject begins with its first
+        ORDER BY created_at DESC, id DESC  -- so that a subject keeps its first events the longest
         LIMIT :limit FOR UPDATE SKIP LOCKED
-    ), gone AS (
-        DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM emptied)) RETURNING id
-    ), forgotten AS (  -- should somebody have made it active meanwhile
+    ), deleted AS (
+        DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM batch)) RETURNING id
+    ), unaudited AS (  -- should somebody have made it active meanwhile
         UPDATE subscribers SET audited_from_xid = NULL
         WHERE id = :id AND audited_from_xid IS NOT NULL
     )
-    SELECT count(*) FROM gone
+    SELECT count(*) FROM deleted
 """)
 
 
 async def delete_deliveries(tx: Connection, subscriber_id: str, limit: int) -> int:
-    """Remove so many of its deliveries, whatever their state; how many there were."""
+    """Delete at most `limit` of a subscriber's deliveries, whatever their state; how many were."""
     return int(await tx.scalar(_DELETE_DELIVERIES, {"id": subscriber_id, "limit": limit}))
 
 
@@ -188,8 +196,8 @@ _LOCK_ONE_DELIVERY = text("SELECT id FROM deliveries WHERE subscriber_id = :id L
 
 
 async def wait_for_recorders(tx: Connection, subscriber_id: str) -> bool:
-    """Wait for whoever holds one of its deliveries; whether it had any. The caller holds nothing,
-    so nobody waits for it meanwhile."""
+    """Wait for whoever records an attempt of one of a subscriber's deliveries; whether it has any.
+    The caller holds no lock, so nobody waits for it meanwhile."""
     return await tx.first(_LOCK_ONE_DELIVERY, {"id": subscriber_id}) is not None
 
 
@@ -198,13 +206,11 @@ _FIND_DELIVERY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT
 
 
 async def delete_subscriber(tx: Connection, subscriber_id: str) -> bool:
-    """Remove a subscriber with its health and its previous keys; whether it is gone: not while it
-    has deliveries, as whoever records one may hold it and wait for its health."""
+    """Delete a subscriber with its health and its previous signing keys, unless it has deliveries;
+    whether it was deleted. Whoever records a delivery may hold it and wait for the health."""
     values = {"id": subscriber_id}
     await lock_health(tx, subscriber_id)
-    await tx.execute(
-        _LOCK_FOR_DELETE, values
-    )  # whoever was making deliveries for it has made them now
+    await tx.execute(_LOCK_FOR_DELETE, values)  # waits for whoever is adding deliveries
     if await tx.first(_FIND_DELIVERY, values) is not None:
         return False
     await tx.execute(delete(subscribers).where(subscribers.c.id == subscriber_id))
@@ -225,12 +231,12 @@ _ENUMS = {
 def _subscriber(row: Row) -> Subscriber:
     names = (*_COLUMNS, *_LIMITS)
     read: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in zip(names, row, strict=True)
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in zip(names, row, strict=True)
     }
-    words = {name: word(read[name]) for name, word in _ENUMS.items()}
-    return Subscriber(**read | words)
+    return Subscriber(**read | {name: enum(read[name]) for name, enum in _ENUMS.items()})
 
 
 def _to_driver(value: object) -> object:
-    """As the driver takes it."""
+    """A field's value as the driver takes it."""
     return list(value) if isinstance(value, tuple) else value

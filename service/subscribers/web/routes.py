@@ -1,4 +1,4 @@
-"""/v1/subscribers: create, read, list, change, try out, delete."""
+"""/v1/subscribers: create, read, list, update, test, delete."""
 
 from typing import Any
 
@@ -28,95 +28,96 @@ SCOPE = "subscribers"
 
 
 async def create(request: Request) -> Response:
-    caller, given = await authorize(request, SCOPE, allow_operator=False), resources(request)
+    """POST /v1/subscribers: 201 with the new subscriber, and its secret this once."""
+    caller = await authorize(request, SCOPE, allow_operator=False)
     body = await read_json(request, MAX_SMALL_BODY)
-    subscriber, secret = await manage.create(given, caller.account_id, body)
+    subscriber, secret = await manage.create(resources(request), caller.account_id, body)
     location = public_path(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
-    shown = _representation(await subscribers_read.view(given, subscriber))
-    return json_response(shown | {"secret": secret} | caller.account_field, 201, headers)
+    view = await subscribers_read.view(resources(request), subscriber)
+    answer = _representation(view) | {"secret": secret} | caller.account_field
+    return json_response(answer, 201, headers)
 
 
 async def read(request: Request) -> Response:
+    """GET /v1/subscribers/{subscriber_id}"""
     caller = await authorize(request, SCOPE)
-    seen = await subscribers_read.get_view(
-        resources(request), caller.account_id, path_parameter(request, "subscriber_id")
-    )
-    return json_response(_representation(seen) | caller.account_field)
+    subscriber_id = path_parameter(request, "subscriber_id")
+    view = await subscribers_read.get_view(resources(request), caller.account_id, subscriber_id)
+    return json_response(_representation(view) | caller.account_field)
 
 
 async def list_subscribers(request: Request) -> Response:
-    caller, given = await authorize(request, SCOPE), resources(request)
+    """GET /v1/subscribers: a page, the newest first; `cursor` is the last id of the page before."""
+    caller = await authorize(request, SCOPE)
     query = Query(request)
     below, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_filter(request, caller, query)
     query.finish()
-    found, more = await subscribers_read.page(given, account_id, below, limit)
-    cursor = found[-1].subscriber.id if more else None
-    accounts = {seen.subscriber.account_id for seen in found}
-    of = await authenticate.account_fields(given, caller, accounts)
-    return page(
-        [_representation(seen) | of.get(seen.subscriber.account_id, {}) for seen in found], cursor
-    )
+    views, more = await subscribers_read.page(resources(request), account_id, below, limit)
+    account_ids = {view.subscriber.account_id for view in views}
+    fields = await authenticate.account_fields(resources(request), caller, account_ids)
+    entries = [_representation(view) | fields.get(view.subscriber.account_id, {}) for view in views]
+    return page(entries, views[-1].subscriber.id if more else None)
 
 
 async def update(request: Request) -> Response:
-    caller, given = await authorize(request, SCOPE), resources(request)
+    """PATCH /v1/subscribers/{subscriber_id}"""
+    caller = await authorize(request, SCOPE)
     subscriber_id = path_parameter(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
-    changed = await manage.update(given, caller.account_id, subscriber_id, body)
-    return json_response(
-        _representation(await subscribers_read.view(given, changed)) | caller.account_field
-    )
+    subscriber = await manage.update(resources(request), caller.account_id, subscriber_id, body)
+    view = await subscribers_read.view(resources(request), subscriber)
+    return json_response(_representation(view) | caller.account_field)
 
 
 async def delete(request: Request) -> Response:
+    """DELETE /v1/subscribers/{subscriber_id}: 204 once its deliveries are deleted too."""
     caller = await authorize(request, SCOPE)
-    await manage.delete(
-        resources(request), caller.account_id, path_parameter(request, "subscriber_id")
-    )
+    subscriber_id = path_parameter(request, "subscriber_id")
+    await manage.delete(resources(request), caller.account_id, subscriber_id)
     return Response(status_code=204)
 
 
 async def send_test_event(request: Request) -> Response:
+    """POST /v1/subscribers/{subscriber_id}/test: the outcome of one attempt."""
     caller = await authorize(request, SCOPE)
-    tried = await send_test.send_test(
-        resources(request), caller.account_id, path_parameter(request, "subscriber_id")
-    )
-    shown = {
-        "event_id": tried.event_id,
-        "delivered": tried.delivered,
-        "status": tried.status,
-        "latency_ms": round(tried.latency * 1000, 1),
-        "error": tried.error,
-        "answer": tried.answer,
+    subscriber_id = path_parameter(request, "subscriber_id")
+    result = await send_test.send_test(resources(request), caller.account_id, subscriber_id)
+    answer = {
+        "event_id": result.event_id,
+        "delivered": result.delivered,
+        "status": result.status,
+        "latency_ms": round(result.latency * 1000, 1),
+        "error": result.error,
+        "answer": result.answer,
     }
-    return json_response(shown | caller.account_field)
+    return json_response(answer | caller.account_field)
 
 
-def _representation(seen: SubscriberView) -> dict[str, Any]:
-    one = seen.subscriber
+def _representation(view: SubscriberView) -> dict[str, Any]:
+    subscriber = view.subscriber
     return {
-        "id": one.id,
-        "type": one.type,
-        "url": one.url,
-        "channel": one.channel,
-        "description": one.description,
-        "state": one.state,
-        "disabled_reason": one.disabled_reason,
-        "event_types": one.event_types,
-        "reference_types": one.reference_types,
-        "tags": one.tags,
-        "order": one.ordering,
-        "headers": seen.headers,
-        "timeout": one.timeout,
-        "concurrency": one.concurrency,
-        "rate": one.max_rate,
-        "schedule": one.schedule,
-        "format": one.format,
-        "signatures": one.signatures,
+        "id": subscriber.id,
+        "type": subscriber.type,
+        "url": subscriber.url,
+        "channel": subscriber.channel,
+        "description": subscriber.description,
+        "state": subscriber.state,
+        "disabled_reason": subscriber.disabled_reason,
+        "event_types": subscriber.event_types,
+        "reference_types": subscriber.reference_types,
+        "tags": subscriber.tags,
+        "order": subscriber.ordering,
+        "headers": view.headers,
+        "timeout": subscriber.timeout,
+        "concurrency": subscriber.concurrency,
+        "rate": subscriber.max_rate,
+        "schedule": subscriber.schedule,
+        "format": subscriber.format,
+        "signatures": subscriber.signatures,
         "public_keys": [
-            {"kid": jwk_thumbprint(key), "key": format_whpk(key)} for key in seen.public_keys
+            {"kid": jwk_thumbprint(key), "key": format_whpk(key)} for key in view.public_keys
         ],
-        "created_at": format_rfc3339(one.created_at),
+        "created_at": format_rfc3339(subscriber.created_at),
     }

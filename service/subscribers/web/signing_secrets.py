@@ -1,7 +1,7 @@
-"""Secrets that sign what goes out, rotated on demand, and the public keys of those that have them.
+"""Rotation of signing secrets on demand, and the public keys as a JWKS.
 
-`/.well-known/jwks.json` names the keys of every account's subscribers: whoever verifies must pin
-the kids shown to them (`public_keys` of their subscriber), and not believe just any key of it.
+`/.well-known/jwks.json` has the keys of every account's subscribers: whoever verifies must pin the
+kids shown to them (`public_keys` of their subscriber), and not trust just any key of the set.
 """
 
 from typing import Any
@@ -23,26 +23,29 @@ CACHEABLE = {"cache-control": "public, max-age=300"}  # far less than the shorte
 
 
 async def rotate_secret(request: Request) -> Response:
+    """POST /v1/subscribers/{subscriber_id}/rotate-secret: the new secret, and with v1a the keys."""
     caller = await authorize(request, SCOPE)
     subscriber_id = path_parameter(request, "subscriber_id")
     rotated = await subscribers_rotate.rotate(
         resources(request), caller.account_id, subscriber_id, await _read_options(request)
     )
-    shown: dict[str, Any] = {"id": rotated.subscriber_id, "secret": rotated.secret}
+    answer: dict[str, Any] = {"id": rotated.subscriber_id, "secret": rotated.secret}
     if rotated.public_keys:
-        shown["public_keys"] = [
-            {"kid": jwk_thumbprint(one), "key": format_whpk(one)} for one in rotated.public_keys
+        answer["public_keys"] = [
+            {"kid": jwk_thumbprint(key), "key": format_whpk(key)} for key in rotated.public_keys
         ]
-    return json_response(shown | caller.account_field, headers=NO_STORE)
+    return json_response(answer | caller.account_field, headers=NO_STORE)
 
 
 async def read_callback_secret(request: Request) -> Response:
+    """GET /v1/account/callback-secret: what signs for the account's callback_urls."""
     caller = await authorize(request, SCOPE, allow_operator=False)
     secret = await subscribers_rotate.get_callback_url_secret(resources(request), caller.account_id)
     return json_response({"secret": secret} | caller.account_field, headers=NO_STORE)
 
 
 async def rotate_callback_secret(request: Request) -> Response:
+    """POST /v1/account/callback-secret/rotate: the new secret."""
     caller = await authorize(request, SCOPE, allow_operator=False)
     secret = await subscribers_rotate.rotate_callback_url_secret(
         resources(request), caller.account_id, await _read_options(request)
@@ -51,15 +54,14 @@ async def rotate_callback_secret(request: Request) -> Response:
 
 
 async def jwks(request: Request) -> Response:
-    """The newest public keys; subscribers/steps/rotate.py says how many."""
+    """GET /.well-known/jwks.json: the newest public keys; steps/rotate.py says how many."""
     Query(request).finish()
-    return json_response(
-        {"keys": await subscribers_rotate.public_jwks(resources(request))}, headers=CACHEABLE
-    )
+    keys = await subscribers_rotate.public_jwks(resources(request))
+    return json_response({"keys": keys}, headers=CACHEABLE)
 
 
 async def _read_options(request: Request) -> Any:  # noqa: ANN401
-    """The body's JSON value; where none was sent, all is as by default."""
+    """The JSON value of an optional body; an empty object without a body."""
     length, chunked = request.headers.get("content-length", "0"), "transfer-encoding"
     if length == "0" and chunked not in request.headers:  # RFC 9112, section 6
         return {}
