@@ -1,4 +1,4 @@
-"""What arrives together is written together, or looked up together: the batchers of a process."""
+"""The batchers of a process: what arrives together is written, or looked up, in one transaction."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,8 +16,8 @@ from service.resources import Resources
 from service.status.steps import read
 from service.subjects.domain.subject import Subject
 
-LOOKUP_WRITERS = 2  # look-ups under way: as many as the pool for those of keys has connections
-MAX_UNTRUSTED = 500  # callbacks that wait to be kept, and that anybody could send
+LOOKUP_WRITERS = 2  # batches at a time: the pool for API keys has as many connections
+MAX_UNTRUSTED = 500  # untrusted callbacks that may wait to be stored
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,18 +25,20 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Batchers:
-    """One batcher for each kind of work."""
+    """The batchers that one process opens, one for each kind of work."""
 
-    callbacks: Batcher[Callback, CallbackResult]  # those that are believed
-    untrusted_callbacks: Batcher[Callback, CallbackResult]  # callbacks that are not believed yet
-    creates: CreateBatcher  # requests to create a subject, as far as they are not heavy
-    callers: CallerBatcher  # by their keys or tokens
-    subjects: Batcher[tuple[str, str], Subject | None]  # read by account and id
-    queue_positions: Batcher[Subject, int | None]  # of subjects in the queue
+    callbacks: Batcher[Callback, CallbackResult]  # those that are verified
+    untrusted_callbacks: Batcher[
+        Callback, CallbackResult
+    ]  # those that anybody could have sent: see Callback.untrusted
+    creates: CreateBatcher  # requests to create a subject, unless their media are large
+    callers: CallerBatcher  # who calls, by API key or token
+    subjects: Batcher[tuple[str, str], Subject | None]  # by account and id; None: not found
+    queue_positions: Batcher[Subject, int | None]  # of queued subjects; None: not queued any more
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """At the end, what is under way is broken off."""
+        """Run the batchers; at the end, batches under way are cancelled."""
         async with AsyncExitStack() as stack:
             for field in fields(self):
                 await stack.enter_async_context(getattr(self, field.name))
@@ -44,7 +46,7 @@ class Batchers:
 
 
 def make_batchers(resources: Callable[[], Resources]) -> Batchers:
-    """The batchers over the resources that there are when something arrives."""
+    """The batchers of a process. `resources` is called for each batch: it may be set up later."""
 
     def over(
         step: Callable[[Resources, Sequence[T]], Awaitable[Sequence[R]]],

@@ -1,4 +1,4 @@
-"""Reading a request: who asks, and what; everything bounded before it is believed."""
+"""What a request handler needs to know of the application that it runs in."""
 
 from urllib.parse import urlsplit
 
@@ -8,11 +8,11 @@ from service.resources import Resources
 
 
 def resources(request: Request) -> Resources:
-    """What `app.build` was given."""
+    """The resources that `app.build` was given."""
     found: Resources = request.app.state.resources
     return found
 
 
 def public_path(request: Request, path: str) -> str:
-    """A path of ours as callers have it: PUBLIC_URL may have one too, which a proxy takes off."""
+    """A path as callers see it: behind that of PUBLIC_URL, which a reverse proxy strips."""
     return urlsplit(resources(request).settings.public_url).path + path

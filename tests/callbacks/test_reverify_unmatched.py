@@ -89,7 +89,7 @@ async def test_one_that_came_more_than_an_hour_before_is_not_taken_up(
     api: Api, clock: Clock
 ) -> None:
     await unknown(api, TASK_ID, "old")
-    clock.advance(reverify.UNMATCHED_AGE_LIMIT.total_seconds())
+    clock.advance(reverify.MAX_UNMATCHED_AGE.total_seconds())
     await unknown(api, "2", "young")
     clock.advance(0.001)
     held = [await appeared(api, TASK_ID), await appeared(api, "2")]

@@ -35,7 +35,7 @@ class SecretsChanged(Exception):
     """The callbacks were verified with other webhook secrets than those in force."""
 
 
-class TransitionConflict(Exception):
+class CallbackChanged(Exception):
     """Another process has verified the stored callback again, or removed it, meanwhile."""
 
 
@@ -67,7 +67,7 @@ async def store_and_apply(
     """Store and apply callbacks in this transaction; the result of each, and how many deliveries
     were made.
 
-    `replaced` is a stored callback that the only one of `callbacks` replaces; TransitionConflict if
+    `replaced` is a stored callback that the only one of `callbacks` replaces; CallbackChanged if
     it is not stored any more with this verdict. SecretsChanged if the callbacks were verified with
     other secrets than those in force.
     """
@@ -81,7 +81,7 @@ async def store_and_apply(
     if replaced is not None:
         times_received = await archive.remove(tx, replaced.id, replaced.verdict)
         if times_received is None:
-            raise TransitionConflict
+            raise CallbackChanged
         callbacks = [replace(callback, times_received=times_received) for callback in callbacks]
     keys = sorted({(callback.raw.source, callback.dedup_key) for callback in callbacks})
     context = await inbox.batch_context(tx, keys, [subject.id for subject in locked])

@@ -1,6 +1,7 @@
-"""/v1/callbacks: what came, of every account, and what became of it; judged again on demand."""
+"""/v1/callbacks: operators list and read the callbacks of every account, and verify them again."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -9,47 +10,47 @@ from starlette.responses import Response
 from service.accounts.store.authentication import OPERATOR
 from service.accounts.web.authorize import account_filter, authorize
 from service.callbacks.domain.verdicts import Verdict
-from service.callbacks.steps import reverify
+from service.callbacks.steps import read
+from service.callbacks.steps.reverify import reverify
 from service.callbacks.store.archive import CallbackFilter, CallbackRecord, CallbackSummary
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
 from service.kit.http.responses import json_response
 from service.kit.timestamps import format_rfc3339
 from service.request_context import resources
-from service.resources import Resources
 
 
 async def list_callbacks(request: Request) -> Response:
-    caller, given = await authorize(request, OPERATOR), resources(request)
+    """GET /v1/callbacks: a page of callbacks, newest first, and how many there are by verdict."""
+    caller = await authorize(request, OPERATOR)
     query = Query(request)
     verdict = query.text("verdict", frozenset(Verdict))
-    subject_id, source = query.text("subject"), query.text("source")
-    account_id = await account_filter(request, caller, query)
-    cursor = query.text("cursor")
+    criteria = CallbackFilter(
+        subject_id=query.text("subject"),
+        source=query.text("source"),
+        account_id=await account_filter(request, caller, query),
+        before_id=query.text("cursor"),
+    )
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()
-    wanted = CallbackFilter(
-        verdict=None if verdict is None else Verdict(verdict),
-        subject_id=subject_id,
-        source=source,
-        account_id=account_id,
-        before_id=cursor,
-    )
-    found, below, counts = await reverify.list_callbacks(given, wanted, limit)
-    accounts = await reverify.account_names(given, found)
-    shown = [_summary_json(*pair) for pair in zip(found, accounts, strict=True)]
-    return json_response({"data": shown, "next_cursor": below, "counts": counts})
+    criteria = replace(criteria, verdict=Verdict(verdict) if verdict is not None else None)
+    callbacks, cursor, counts = await read.list_callbacks(resources(request), criteria, limit)
+    accounts = await read.account_names(resources(request), callbacks)
+    shown = [_summary_json(*pair) for pair in zip(callbacks, accounts, strict=True)]
+    return json_response({"data": shown, "next_cursor": cursor, "counts": counts})
 
 
 async def get_callback(request: Request) -> Response:
+    """GET /v1/callbacks/{callback_id}: one callback with its headers and body."""
     await authorize(request, OPERATOR)
-    found = await reverify.get_callback(resources(request), path_parameter(request, "callback_id"))
-    return await _record_response(resources(request), found)
+    callback_id = path_parameter(request, "callback_id")
+    return await _whole(request, await read.get_callback(resources(request), callback_id))
 
 
 async def reverify_callback(request: Request) -> Response:
+    """POST /v1/callbacks/{callback_id}/reverify: the callback as it is stored afterwards."""
     await authorize(request, OPERATOR)
-    found = await reverify.reverify(resources(request), path_parameter(request, "callback_id"))
-    return await _record_response(resources(request), found)
+    callback_id = path_parameter(request, "callback_id")
+    return await _whole(request, await reverify(resources(request), callback_id))
 
 
 def _summary_json(callback: CallbackSummary, account: str | None) -> dict[str, Any]:
@@ -71,16 +72,15 @@ def _summary_json(callback: CallbackSummary, account: str | None) -> dict[str, A
     }
 
 
-async def _record_response(given: Resources, found: CallbackRecord) -> Response:
-    (account,) = await reverify.account_names(given, [found.summary])
-    shown = _summary_json(found.summary, account) | {
-        "headers": reverify.redacted_headers(given, found)
-    }
-    return json_response(shown | _body_json(found.body))
+async def _whole(request: Request, callback: CallbackRecord) -> Response:
+    (account,) = await read.account_names(resources(request), [callback.summary])
+    headers = read.redacted_headers(resources(request), callback)
+    summary = _summary_json(callback.summary, account)
+    return json_response(summary | {"headers": headers} | _body_json(callback.body))
 
 
 def _body_json(body: bytes) -> dict[str, str]:
-    """As text; beside it the bytes, where the text is not all of them."""
+    """The body as text; and in Base64 too, if it is not UTF-8."""
     try:
         return {"body": body.decode()}
     except UnicodeDecodeError:

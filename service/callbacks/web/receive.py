@@ -1,7 +1,7 @@
-"""/callbacks: where the provider posts. Answered 200 only once it is durable.
+"""POST /callbacks: where the provider posts. The answer is 200 only once the callback is durable.
 
-A plain ASGI function in front of the router: elsewhere most of what a request costs is the
-framework's objects for it, and this is the one place where the rate matters.
+A plain ASGI function in front of the router, since most of what a request costs elsewhere is the
+framework's objects for it, and callbacks are the one place where the rate matters.
 """
 
 import orjson
@@ -20,11 +20,11 @@ from service.kit.http.responses import error_response, problem_response
 log = structlog.get_logger()
 
 PATH = "/callbacks"
-MAX_BODY = 1_000_000  # bytes; ours: a record of the provider's has some thousand
+MAX_BODY = 1_000_000  # bytes, our own bound: a task record has a few thousand
 
 
 class CallbackEndpoint:
-    """Takes callbacks, and hands every other request on to the app."""
+    """ASGI middleware that answers callbacks, and passes every other request to the app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class CallbackEndpoint:
             await self._app(scope, receive, send)
             return
         _, root, *address = scope["path"].split("/")
-        if address and not address[-1]:  # one slash behind an address makes no other of it
+        if address and not address[-1]:  # a slash at the end of an address changes nothing
             address.pop()
         if root != PATH[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
             await self._app(scope, receive, send)
@@ -49,11 +49,11 @@ class CallbackEndpoint:
 async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> None:
     try:
         result = await _receive(scope, receive, address)
-    except CallsheetError as error:  # it was not kept: nothing else tells of it
+    except CallsheetError as error:  # it was not stored: this log line is all there is of it
         log.info("callback", action="callback_refused", code=error.code, reason=str(error))
         await error_response(error)(scope, receive, send)
         return
-    if result.refusal is not None:  # and is not raised: with its frames it would hold the body
+    if result.refusal is not None:  # not raised, since its frames would hold the body
         await error_response(result.refusal)(scope, receive, send)
         return
     body = orjson.dumps({"verdict": result.verdict})
@@ -64,13 +64,13 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
 
 
 async def _receive(scope: Scope, receive: Receive, address: list[str]) -> CallbackResult:
-    """One callback, stored with those that arrive with it. What anybody could send waits in a line
-    of its own, so that a flood of it does not hold up the others."""
+    """Verify a callback, and ingest it together with those that arrive at the same time. Untrusted
+    ones have a batcher of their own, so that a flood of them does not hold up the others."""
     state = scope["app"].state
     headers = combined_headers(scope["headers"])
     try:
         body = await BodyReader(receive, headers, MAX_BODY).read(MAX_BODY + 1)
-    except UnsupportedMedia as error:  # the provider is told nothing but the contract's statuses
+    except UnsupportedMedia as error:  # 415 is no answer of POST /callbacks
         raise Malformed(str(error)) from None
     source, token = _source_and_token(address)
     raw = RawCallback(source, token, headers, bytes(body), state.resources.clock())
