@@ -143,7 +143,7 @@ async def test_hints_that_gather_cost_one_look_up_and_no_place_among_those_that_
     async def hint(subject_id: str) -> None:
         clock.advance(0.01)
         async with api.resources.database.transaction() as tx:
-            await polls.schedule_poll(tx, [subject_id], clock())
+            await polls.schedule(tx, [subject_id], clock())
 
     await hint(first)
     for _ in range(3):

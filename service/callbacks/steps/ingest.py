@@ -94,7 +94,7 @@ async def store_and_apply(
     deliveries = await transitions.write(tx, batch.transitions(), batch.stored())
     for verification in {callback.verification for callback in callbacks if callback.untrusted}:
         await inbox.trim(tx, verification, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
-    await polls.schedule_poll(tx, batch.subjects_to_poll, resources.clock())
+    await polls.schedule(tx, batch.subjects_to_poll, resources.clock())
     return results, deliveries
 
 

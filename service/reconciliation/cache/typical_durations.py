@@ -1,4 +1,5 @@
-"""How long tasks usually take, and whether answers can be read, as this process last heard."""
+"""How long tasks typically take, and whether the provider's answers can be read, as this process
+knows it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,16 +9,17 @@ DEFAULT_DURATIONS: Mapping[str, float] = {"image_refer": 5.0, "video_refer": 15.
 
 
 class TypicalDurations:
-    """One for each process; whoever reads what the workers learnt puts it here."""
+    """One for each process; submission updates it from what all workers learnt."""
 
     def __init__(self) -> None:
         self._durations = DEFAULT_DURATIONS
-        self.readable_until: datetime | None = None  # its answers are believed to be, until then
+        # Until when readable answers need not be recorded again; None: the next one must be.
+        self.readable_until: datetime | None = None
 
-    def update(self, usual: Mapping[str, float] | None) -> None:
-        """Take over seconds by reference type; None: nothing was learnt yet."""
-        self._durations = {**DEFAULT_DURATIONS, **(usual or {})}
+    def update(self, learnt: Mapping[str, float] | None) -> None:
+        """Take over learnt seconds by reference type; None: nothing was learnt yet."""
+        self._durations = {**DEFAULT_DURATIONS, **(learnt or {})}
 
     def typical(self, reference_type: str) -> float:
-        """Seconds after which a task of this type has usually ended."""
+        """Seconds after which most tasks of this reference type have ended."""
         return self._durations[reference_type]

@@ -1,4 +1,4 @@
-"""Asking the provider for what it did not tell, and ending what took too long."""
+"""The sweep that takes up subjects with an expired lease, and ends those past their deadline."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,41 +13,41 @@ from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import transition_all
 
-MAX_PER_SWEEP = (
-    10_000  # subjects with a lapsed lease, and past their deadline, that one sweep moves
-)
-BATCH_SIZE = 100  # of them that are moved in one transaction
+MAX_PER_SWEEP = 10_000  # subjects with an expired lease, and as many past their deadline
+BATCH_SIZE = 100  # subjects that are moved in one transaction
 
 
 async def sweep(resources: Resources) -> None:
-    """Take up what dead workers held, end what is past its deadline, and take up the callbacks of
-    subjects that have appeared."""
+    """Move subjects whose lease has expired or whose deadline has passed, and verify again the
+    callbacks that came before their subject."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
-        lapsed = await expired.expired_leases(tx, now, MAX_PER_SWEEP)
-        overdue = await expired.past_deadline(tx, now, MAX_PER_SWEEP)
-    await _transition_in_batches(resources, lapsed, partial(_lease_expired, now))
-    await _transition_in_batches(resources, overdue, partial(_deadline_exceeded, now))
+        expired_ids = await expired.expired_leases(tx, now, MAX_PER_SWEEP)
+        overdue_ids = await expired.past_deadline(tx, now, MAX_PER_SWEEP)
+    await _transition_in_batches(resources, expired_ids, partial(_lease_expired, now))
+    await _transition_in_batches(resources, overdue_ids, partial(_deadline_exceeded, now))
     await reverify.reverify_unmatched(resources)
 
 
 async def _transition_in_batches(
-    resources: Resources, ids: Sequence[str], judge: Callable[[Subject], StatusUpdate | None]
+    resources: Resources,
+    ids: Sequence[str],
+    choose_update: Callable[[Subject], StatusUpdate | None],
 ) -> None:
-    """Move these by what `judge` says of each, in batches; where one of a batch is at fault, one by
-    one, so that it does not keep the sweep from the others."""
+    """Apply to each subject the update that `choose_update` returns, in batches. A batch that fails
+    is repeated subject by subject, so that a faulty one does not keep the others from theirs."""
     for start in range(0, len(ids), BATCH_SIZE):
         batch = ids[start : start + BATCH_SIZE]
         try:
-            await transition_all(resources, batch, judge)
+            await transition_all(resources, batch, choose_update)
         except Unavailable:
             raise
-        except Exception:  # noqa: BLE001 - whose fault it is shows, and is logged, one by one
-            await for_each(batch, lambda id_: transition_all(resources, [id_], judge))
+        except Exception:  # noqa: BLE001 - it is raised again, and logged, for the subject at fault
+            await for_each(batch, lambda id_: transition_all(resources, [id_], choose_update))
 
 
 def _lease_expired(now: datetime, subject: Subject) -> StatusUpdate | None:
-    """Nobody knows how far the dead worker came: look it up before anything is sent again."""
+    """LOST: nobody knows how far the dead worker came, so it is polled before it is sent again."""
     if subject.state is not State.SUBMITTING or (subject.lease_until or now) > now:
         return None
     return StatusUpdate(Signal.LOST)

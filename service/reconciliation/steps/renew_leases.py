@@ -1,5 +1,5 @@
-"""Leases: what a worker holds is its own for so long. While it lives it renews them; once it was
-stopped, it sees that they ran out, and leaves their work to others."""
+"""Renewing the leases of a worker while it lives. A worker that was stopped finds them expired, and
+leaves the work to others."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from service.resources import Resources, end_of_lease
 
 
 async def renew(resources: Resources, held: Sequence[Lease]) -> None:
-    """Move the ends of these to a whole lease from now, where they are still ours; Unavailable if
-    that is not known to have been written.
+    """Let these leases end a whole lease from now, as far as they are still ours. Unavailable if
+    the renewal is not known to have been written.
 
-    A lost renewal costs no more than a lost claim: so it does not wait for the disk.
+    A lost renewal costs no more than a lost claim, so it does not wait for the disk.
     """
     if not held:
         return

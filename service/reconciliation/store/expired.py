@@ -1,5 +1,4 @@
-"""Subjects: read, locked and claimed. How they are made is in insert.py, how they move in
-moves.py."""
+"""Subjects whose lease has expired, or whose deadline has passed."""
 
 from datetime import datetime
 
@@ -11,7 +10,8 @@ from service.subjects.domain.lifecycle import State
 
 
 async def expired_leases(tx: Connection, now: datetime, limit: int) -> list[str]:
-    """Claimed subjects whose lease has ended; their worker died or was stopped."""
+    """Ids of claimed subjects whose lease has expired, the longest expired first: their worker died
+    or was stopped."""
     statement = (
         select(subjects.c.id)
         .where(text(f"state = '{State.SUBMITTING}'"), subjects.c.lease_until <= now)
@@ -22,7 +22,7 @@ async def expired_leases(tx: Connection, now: datetime, limit: int) -> list[str]
 
 
 async def past_deadline(tx: Connection, now: datetime, limit: int) -> list[str]:
-    """Unfinished subjects past their deadline."""
+    """Ids of unfinished subjects whose deadline has passed, the earliest deadline first."""
     statement = (
         select(subjects.c.id)
         .where(subjects.c.finished_at.is_(None), subjects.c.deadline <= now)

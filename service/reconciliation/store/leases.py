@@ -1,4 +1,4 @@
-"""Leases renewed: the ends of what a worker holds of all three kinds, in one statement."""
+"""Renewing leases: of submissions, media checks and deliveries, in one statement."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,13 +7,16 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 
-# A row whose lease ran out is let be, and so is one that somebody has locked at this moment: it is
-# being recorded, or is renewed the next time. So nobody waits here, nor in a circle. IS TRUE keeps
-# the indexes of all that is under way out: a few ids are found by themselves.
+# A row that somebody has locked is skipped: its work is being recorded, or it is renewed the next
+# time. So nothing waits here, and nothing can deadlock. IS TRUE keeps Postgres from using the
+# indexes of all claimed rows: a few ids are found faster by their key.
 _RENEW = text("""
+    -- 1 the leases that the worker holds
     WITH held AS (
         SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:tokens AS text[])) AS held (id, token)
-    ), submissions AS (
+    ),
+    -- 2 of subjects that it submits
+    submissions AS (
         UPDATE subjects SET lease_until = :until WHERE id = ANY (ARRAY(
             SELECT q.id FROM held h CROSS JOIN LATERAL (
                 SELECT id FROM subjects WHERE id = h.id
@@ -22,7 +25,9 @@ _RENEW = text("""
             ) q
         ))
         RETURNING lease_token AS token, id
-    ), media_checks AS (
+    ),
+    -- 3 of subjects whose media it checks
+    media_checks AS (
         UPDATE subjects SET media_check_at = :until WHERE id = ANY (ARRAY(
             SELECT q.id FROM held h CROSS JOIN LATERAL (
                 SELECT id FROM subjects WHERE id = h.id
@@ -33,7 +38,9 @@ _RENEW = text("""
             ) q
         ))
         RETURNING media_lease_token AS token, id
-    ), sent AS (
+    ),
+    -- 4 of deliveries that it sends
+    sent AS (
         UPDATE deliveries SET due_at = :until WHERE id = ANY (ARRAY(
             SELECT q.id FROM held h CROSS JOIN LATERAL (
                 SELECT id FROM deliveries WHERE id = h.id
@@ -52,8 +59,8 @@ _RENEW = text("""
 async def renew(
     tx: Connection, held: Sequence[tuple[str, str]], *, now: datetime, until: datetime
 ) -> set[tuple[str, str]]:
-    """Move the ends of these leases, each a token and the id of its row, to `until`; which were
-    moved. Not moved: what ran out by `now`, has another token, or is being written."""
+    """Let these leases, each a token and the id of its row, end at `until`; return those that were
+    renewed. Not renewed are those that have expired by `now`, have another token, or are locked."""
     values = {
         "tokens": [token for token, _ in held],
         "ids": [id_ for _, id_ in held],

@@ -1,48 +1,75 @@
-"""Subjects: read, locked and claimed. How they are made is in insert.py, how they move in
-moves.py."""
+"""Polling: about which subjects the provider is asked, when, and at what rate."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from service.kit.database.connection import Connection
+from service.schema.provider import provider_state
 from service.subjects.domain.subject import Subject
-from service.subjects.store.subjects import COLUMNS, subject_of
+from service.subjects.store.subjects import COLUMN_NAMES, subject_of
 
-_CLAIM_POLLS = text(f"""
+_COUNT_DUE = text("""
+    SELECT (
+        SELECT count(*) FROM (SELECT 1 FROM subjects WHERE next_poll_at <= :now LIMIT :limit) due
+    ), poll_rate_used_until
+    FROM provider_state
+""")
+_LOCK_RATE = select(provider_state.c.poll_rate_used_until).with_for_update()
+_CLAIM = text(f"""
     WITH due AS (
         SELECT id FROM subjects WHERE next_poll_at <= :now
         ORDER BY next_poll_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE subjects SET next_poll_at = :hold_until, poll_count = poll_count + 1
     WHERE id IN (SELECT id FROM due)
-    RETURNING {", ".join(column.name for column in COLUMNS)}
+    RETURNING {COLUMN_NAMES}
 """)  # noqa: S608 - only our own column names are put in
 _RESCHEDULE = text("UPDATE subjects SET next_poll_at = :at WHERE id = :id AND next_poll_at = :held")
-# IS TRUE keeps the index of all who wait out of it: a few ids are found by themselves.
+# IS TRUE keeps Postgres from using the index of all scheduled polls: a few ids are found faster by
+# their key.
 _SCHEDULE = text("""
     UPDATE subjects SET next_poll_at = :at
     WHERE id = ANY (CAST(:ids AS text[])) AND (next_poll_at > :at) IS TRUE
 """)
 
 
-async def claim_polls(
+async def count_due(tx: Connection, now: datetime, limit: int) -> tuple[int, datetime | None]:
+    """How many polls are due, counted up to `limit`; and RateLimit.used_until of the polls made so
+    far."""
+    due, used_until = await tx.first(_COUNT_DUE, {"now": now, "limit": limit})
+    return due, used_until
+
+
+async def lock_rate(tx: Connection) -> datetime | None:
+    """RateLimit.used_until of the polls, which nobody else changes until this transaction ends."""
+    used_until: datetime | None = await tx.scalar(_LOCK_RATE)
+    return used_until
+
+
+async def spend_rate(tx: Connection, used_until: datetime) -> None:
+    """Write RateLimit.used_until of the polls; the caller has locked it."""
+    await tx.execute(update(provider_state).values(poll_rate_used_until=used_until))
+
+
+async def claim(
     tx: Connection, *, now: datetime, hold_until: datetime, limit: int
 ) -> list[Subject]:
-    """Subjects nobody called back about in time, the longest overdue first. Nobody else asks for
-    them until `hold_until`, unless there is a hint."""
+    """Claim at most `limit` due polls, the longest overdue first. Nobody else polls for these
+    subjects until `hold_until`, unless a poll is scheduled for sooner."""
     values = {"now": now, "hold_until": hold_until, "limit": limit}
-    return [subject_of(row) for row in await tx.execute(_CLAIM_POLLS, values)]
+    return [subject_of(row) for row in await tx.execute(_CLAIM, values)]
 
 
-async def reschedule_poll(tx: Connection, held: Subject, at: datetime) -> None:
-    """Ask for this claimed one again, unless somebody wants it asked for sooner."""
-    await tx.execute(_RESCHEDULE, {"id": held.id, "held": held.next_poll_at, "at": at})
+async def reschedule(tx: Connection, claimed: Subject, at: datetime) -> None:
+    """Poll for a claimed subject again at `at`, unless somebody has scheduled a poll meanwhile."""
+    values = {"id": claimed.id, "held": claimed.next_poll_at, "at": at}
+    await tx.execute(_RESCHEDULE, values)
 
 
-async def schedule_poll(tx: Connection, subject_ids: Sequence[str], at: datetime) -> None:
-    """Ask for these by then, as far as they wait to be asked for; one that is due before keeps its
-    place among those that wait."""
+async def schedule(tx: Connection, subject_ids: Sequence[str], at: datetime) -> None:
+    """Poll for these subjects at `at` if a later poll is scheduled for them; those that wait for
+    none, or for a sooner one, are left as they are."""
     if subject_ids:
         await tx.execute(_SCHEDULE, {"ids": subject_ids, "at": at})

@@ -1,33 +1,44 @@
-"""What all workers must know of the provider: whether it is stopped, its parallel limit, how often
-it is asked, and how long its tasks take."""
+"""How long tasks took, and what was learnt from it for all workers."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 
 # By the provider's own times: when we heard of an end depends on what is to be learnt from it.
-_DURATIONS = text("""
-    SELECT kind, seconds FROM (
-        SELECT kind, seconds, row_number() OVER (PARTITION BY kind ORDER BY finished_at DESC) AS nth
+_RECENT = text("""
+    SELECT reference_type, seconds FROM (
+        SELECT reference_type, seconds,
+            row_number() OVER (PARTITION BY reference_type ORDER BY finished_at DESC) AS nth
         FROM (
-            SELECT document ->> 'reference_type' AS kind, finished_at, extract(epoch FROM
+            SELECT document ->> 'reference_type' AS reference_type, finished_at, extract(epoch FROM
                 CAST(result ->> 'provider_updated_at' AS timestamptz)
                 - CAST(result ->> 'provider_created_at' AS timestamptz)
             ) AS seconds
             FROM subjects WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT :look_back
         ) AS newest
         WHERE seconds >= 0
-    ) AS counted
-    WHERE nth <= :most
+    ) AS numbered
+    WHERE nth <= :samples
+""")
+_SAVE = text("""
+    UPDATE provider_state
+    SET typical_durations = coalesce(typical_durations, '{}') || CAST(:learnt AS jsonb)
 """)
 
 
-async def recent_durations(tx: Connection, look_back: int, most: int) -> dict[str, list[float]]:
-    """Seconds that the newest successes took, by reference type, at most so many of each; found
-    among so many of the subjects that ended last."""
-    found: defaultdict[str, list[float]] = defaultdict(list)
-    for kind, seconds in await tx.execute(_DURATIONS, {"look_back": look_back, "most": most}):
-        found[kind].append(float(seconds))
-    return dict(found)
+async def recent_durations(tx: Connection, look_back: int, samples: int) -> dict[str, list[float]]:
+    """Seconds that the newest successes took, by reference type: at most `samples` of each, among
+    the `look_back` subjects that ended last."""
+    durations: defaultdict[str, list[float]] = defaultdict(list)
+    values = {"look_back": look_back, "samples": samples}
+    for reference_type, seconds in await tx.execute(_RECENT, values):
+        durations[reference_type].append(float(seconds))
+    return dict(durations)
+
+
+async def save(tx: Connection, learnt: Mapping[str, float]) -> None:
+    """Keep learnt seconds by reference type; a type that is not among them keeps its own."""
+    await tx.execute(_SAVE, {"learnt": learnt})

@@ -1,9 +1,10 @@
-"""Submission: claim under a lease, call the provider outside any transaction, record the answer."""
+"""Submission: claim queued subjects under a lease, send each to the provider outside any
+transaction, and record the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
 
@@ -35,86 +36,94 @@ from service.submission.store.provider_state import ProviderState
 
 log = structlog.get_logger()
 
-RETRY_BASE = 1.0  # seconds; the first wait after "later" is up to twice this
-RETRY_CAP = 60.0
+RETRY_BASE = 1.0  # seconds; after the first RetryLater the wait is up to twice this
+RETRY_CAP = 60.0  # seconds; the longest wait after RetryLater
 PROBE_INTERVAL = timedelta(minutes=1)  # while submission is stopped: rule P46
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedSubject:
-    """A subject under our lease; `probe` if it is sent to see whether the provider goes on."""
+    """A subject that this worker may submit."""
 
     subject: Subject
     lease: Lease
-    is_probe: bool
+    is_probe: bool  # whether it is sent to find out if a provider that was stopped answers again
 
 
 async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
-    """At most `limit` queued subjects, as many as the provider has places free, under a lease."""
+    """Claim queued subjects under a lease: at most `limit`, and no more than the parallel limit
+    leaves free."""
     now, token = resources.clock(), resources.new_id("lse")
     until = end_of_lease(resources, now)
     async with resources.database.transaction() as tx:
         await provider_state.lock_claims(tx)
         state = await provider_state.read(tx)
         resources.typical_durations.update(state.typical_durations)
-        free = min(limit, _free_slots(resources, state, now))
-        if free <= 0:
+        limit = min(limit, _free_slots(resources, state, now))
+        if limit <= 0:
             return []
         claimed = await submission_claim.claim(
-            tx, now=now, lease_until=until, token=token, limit=free
+            tx, now=now, lease_until=until, token=token, limit=limit
         )
-        probe = state.stopped_code is not None
-        if probe and claimed:
+        is_probe = state.stopped_code is not None
+        if is_probe and claimed:
             await provider_state.set_next_probe(tx, now + PROBE_INTERVAL)
-    return [ClaimedSubject(subject, Lease(token, subject.id, until), probe) for subject in claimed]
+    return [
+        ClaimedSubject(subject, Lease(token, subject.id, until), is_probe) for subject in claimed
+    ]
 
 
 def _free_slots(resources: Resources, state: ProviderState, now: datetime) -> int:
-    parallel = current_limit(state.parallel_limit, resources.settings.provider_parallel, now)
+    """How many more tasks the provider may be sent now; while it is stopped, one probe if due."""
+    limit = current_limit(state.parallel_limit, resources.settings.provider_parallel, now)
     if state.stopped_code is not None:
-        due = state.next_probe_at is None or state.next_probe_at <= now
-        parallel = min(parallel, state.tasks + due)  # one probe, where there is a place for it
-    return parallel - state.tasks
+        is_due = state.next_probe_at is None or state.next_probe_at <= now
+        limit = min(limit, state.tasks + is_due)
+    return limit - state.tasks
 
 
 async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
-    """Send one claimed subject to the provider, and record what came of it."""
+    """Send a claimed subject to the provider, and record what it answers."""
     subject = claimed.subject
-    inline: dict[str, bytes] = {}
-    if requests.has_inline(subject.document):
-        async with resources.database.autocommit() as tx:
-            inline = await inline_media.by_subject(tx, subject.id)
-    token = callback_token(resources.callback_key, subject.id)
-    body = requests.create_body(
-        subject.document,
-        inline,
-        external_task_id=subject.id,
-        callback_url=f"{resources.settings.public_url}/callbacks/{token}",
-    )
-    # Else somebody could look it up, and find nothing, while the call is on its way.
-    longest = timedelta(seconds=resources.settings.provider_timeout)
-    if not claimed.lease.outlasts(resources.clock() + longest):
+    body = await _create_body(resources, subject)
+    # Else another worker could poll for it, and find nothing, while the call is on its way.
+    timeout = timedelta(seconds=resources.settings.provider_timeout)
+    if not claimed.lease.outlasts(resources.clock() + timeout):
         log.warning("submission", action="lease_ran_out", subject=subject.id)
         return
     answer = await resources.provider.create(body)
     now = resources.clock()
-    news = _status_update(resources, subject, answer, now)
-    ours = TransitionGuard(claimed.lease.token)
+    update = _status_update(resources, subject, answer, now)
+    guard = TransitionGuard(claimed.lease.token)
     if isinstance(answer, ProviderStopped | RetryLater):
-        # Nothing was created. The subject's move wakes whoever claims: they know the limit by then.
+        # Nothing was created. The transition wakes the claiming loop, which must know the limit.
         await _learn_about_provider(resources, claimed, answer, now)
-        await transition(resources, subject.id, news, ours)
+        await transition(resources, subject.id, update, guard)
     else:
-        # The subject first: what is learnt of the provider is learnt again, an answer comes once.
-        await transition(resources, subject.id, news, ours)
+        # The subject first: its answer comes once, what it says of the provider comes again.
+        await transition(resources, subject.id, update, guard)
         await _learn_about_provider(resources, claimed, answer, now)
     await unreadable_answers.count_answer(resources, subject.id, answer)
+
+
+async def _create_body(resources: Resources, subject: Subject) -> dict[str, Any]:
+    images: dict[str, bytes] = {}
+    if requests.has_inline(subject.document):
+        async with resources.database.autocommit() as tx:
+            images = await inline_media.by_subject(tx, subject.id)
+    token = callback_token(resources.callback_key, subject.id)
+    return requests.create_body(
+        subject.document,
+        images,
+        external_task_id=subject.id,
+        callback_url=f"{resources.settings.public_url}/callbacks/{token}",
+    )
 
 
 def _status_update(
     resources: Resources, subject: Subject, answer: CreateOutcome, now: datetime
 ) -> StatusUpdate:
-    """What the provider's answer says of this subject."""
+    """What an answer says of the subject."""
     match answer:
         case Accepted(report):
             return status_update(report) or StatusUpdate(Signal.LOST)
@@ -124,7 +133,7 @@ def _status_update(
             error = {"code": "provider_refused", "message": message, "provider_code": code}
             return StatusUpdate(Signal.REFUSED, error=error)
         case RetryLater(retry_after=retry_after, at_parallel_limit=at_parallel_limit):
-            # Where there are too many, the learnt limit says how soon there is a place for it.
+            # No backoff at the parallel limit: the limit that is learnt decides when to send more.
             doublings = 0 if at_parallel_limit else subject.attempts
             wait = full_jitter(doublings, RETRY_BASE, RETRY_CAP, resources.random())
             return StatusUpdate(
@@ -139,7 +148,7 @@ def _status_update(
 async def _learn_about_provider(
     resources: Resources, claimed: ClaimedSubject, answer: CreateOutcome, now: datetime
 ) -> None:
-    """What the provider's answer says of the provider, for all workers to know."""
+    """Record what an answer says of the provider, for all workers."""
     match answer:
         case ProviderStopped(code, message):
             async with resources.database.transaction() as tx:
@@ -161,12 +170,12 @@ async def _learn_about_provider(
 
 
 async def _learn_limit(resources: Resources, subject: Subject, now: datetime) -> None:
-    """What it says of the parallel limit that this subject was refused for it."""
-    most, sent_at = resources.settings.provider_parallel, subject.claimed_at or now
+    """Lower the parallel limit for all workers, after a subject was refused by it (rule P56)."""
+    configured, sent_at = resources.settings.provider_parallel, subject.claimed_at or now
     async with resources.database.transaction() as tx:
         before = await provider_state.lock_limit(tx)
         running = await provider_state.count_running(tx, sent_at)
-        limit = after_refusal(before, most, running=running, sent_at=sent_at, now=now)
+        limit = after_refusal(before, configured, running=running, sent_at=sent_at, now=now)
         if limit == before:
             return
         await provider_state.save_limit(tx, limit)

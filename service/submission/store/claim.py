@@ -1,5 +1,4 @@
-"""Subjects: read, locked and claimed. How they are made is in insert.py, how they move in
-moves.py."""
+"""Claiming queued subjects under a lease; accounts take turns."""
 
 from datetime import datetime
 
@@ -8,17 +7,17 @@ from sqlalchemy import text
 from service.kit.database.connection import Connection
 from service.subjects.domain.lifecycle import Signal, State, decide
 from service.subjects.domain.subject import Subject
-from service.subjects.store.subjects import COLUMNS, subject_of
+from service.subjects.store.subjects import COLUMN_NAMES, subject_of
 
 CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 
-
-# Accounts with something queued are found by skipping from one to the next in the index, so the
-# cost follows the number of such accounts, not the length of the queue. It is in this whole order
-# that only the one index has them: another would lead through all that an account ever had.
-# A claim changes no key: it passes over none whose delivery is recorded at that moment, which holds
-# the subject by FOR KEY SHARE; nobody might wake the worker for it again.
+# Accounts with queued subjects are found by a loose index scan, from one account to the next: the
+# cost follows the number of these accounts, not the length of the queue. The whole ORDER BY is that
+# of the one index that can do so.
+# FOR NO KEY UPDATE, as a claim changes no key: FOR UPDATE would skip a subject whose delivery is
+# being recorded, which holds it by FOR KEY SHARE, and nobody might wake the worker for it again.
 _CLAIM = text(f"""
+    -- 1 the accounts that have queued subjects
     WITH RECURSIVE waiting AS (
         (
             SELECT account_id FROM subjects
@@ -32,7 +31,9 @@ _CLAIM = text(f"""
             ORDER BY s.account_id, s.available_at, s.id LIMIT 1
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
-    ), candidates AS (
+    ),
+    -- 2 the oldest due subjects of each, numbered
+    candidates AS (
         SELECT s.id, a.last_claimed_at, row_number() OVER (
             PARTITION BY a.id ORDER BY s.available_at, s.id
         ) AS turn
@@ -44,20 +45,26 @@ _CLAIM = text(f"""
             AND q.account_id = a.id AND q.available_at <= :now
             ORDER BY q.available_at, q.id LIMIT :limit
         ) s
-    ), locked AS (
+    ),
+    -- 3 the first of each account, then the second, …; first the account that waited longest
+    locked AS (
         SELECT id FROM subjects
         WHERE state = 'queued' AND media_check_at IS NULL AND id IN (
             SELECT id FROM candidates ORDER BY turn, last_claimed_at NULLS FIRST, id LIMIT :limit
         )
         FOR NO KEY UPDATE SKIP LOCKED
-    ), claimed AS (
+    ),
+    -- 4 the claim
+    claimed AS (
         UPDATE subjects SET
             state = '{CLAIMED}', lease_token = :token, lease_until = :lease_until,
             claimed_at = :now, attempts = attempts + 1, updated_at = greatest(updated_at, :now)
         WHERE id IN (SELECT id FROM locked)
-        RETURNING {", ".join(column.name for column in COLUMNS)}
-    ), turns AS (
-        UPDATE accounts SET last_claimed_at = :now WHERE id IN (  -- locked in order: see callers.py
+        RETURNING {COLUMN_NAMES}
+    ),
+    -- 5 the accounts have had their turn; they are locked in the order of their ids
+    turns AS (
+        UPDATE accounts SET last_claimed_at = :now WHERE id IN (
             SELECT id FROM accounts WHERE id IN (SELECT account_id FROM claimed)
             ORDER BY id FOR NO KEY UPDATE
         )
@@ -69,7 +76,7 @@ _CLAIM = text(f"""
 async def claim(
     tx: Connection, *, now: datetime, lease_until: datetime, token: str, limit: int
 ) -> list[Subject]:
-    """Queued subjects that are due and have no media to be looked at first, under a lease; accounts
-    take turns, each in order of age."""
+    """Claim at most `limit` queued subjects that are due and whose media are checked, under a lease
+    with this token until `lease_until`. Accounts take turns; of each the oldest come first."""
     values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
     return [subject_of(row) for row in await tx.execute(_CLAIM, values)]
