@@ -172,7 +172,7 @@ async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> No
 
 
 async def test_one_more_than_may_be_on_disk_is_told_to_come_again() -> None:
-    held = LargeBodyReader(disk=Limiter(1, 1))
+    held = LargeBodyReader(spool_slots=Limiter(1, 1))
     async with body_server(held) as http:
         slow = await start_request(http, LIMIT, b" " * 1_000_000)
         await wait_until(lambda: held.spool_slots.in_use == 1)
@@ -185,7 +185,7 @@ async def test_one_more_than_may_be_on_disk_is_told_to_come_again() -> None:
 
 
 async def test_an_account_that_sends_slowly_leaves_places_to_the_others() -> None:
-    held = LargeBodyReader(disk=Limiter(3, 2))
+    held = LargeBodyReader(spool_slots=Limiter(3, 2))
     async with body_server(held) as http:
         slow = [await start_request(http, LIMIT, b" " * 1_000_000) for _ in range(2)]
         await wait_until(lambda: held.spool_slots.in_use == 2)

@@ -1,4 +1,4 @@
-"""A body as it comes: bounded before it is read, counted while it is, and its JSON value."""
+"""Request bodies: a bound on their size as they come, and their JSON value."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +11,17 @@ from service.kit.errors import Malformed, TooLarge, UnsupportedMedia
 
 
 def require_json(headers: Mapping[str, str]) -> None:
-    """UnsupportedMedia for anything else."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    """UnsupportedMedia unless the Content-Type is application/json."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
         raise UnsupportedMedia
 
 
 class BodyReader:
-    """The pieces of a body of at most `limit` bytes; `whole` once the last has been taken.
+    """Reads a body of at most `limit` bytes piece by piece; `complete` once all of it was read.
 
-    TooLarge, UnsupportedMedia, Malformed if it broke off. How long it may take: protocol.py.
+    Raises TooLarge, UnsupportedMedia for one with a Content-Encoding, and Malformed if the client
+    stops in the middle. How long a body may take is bounded in `connection_limits.py`.
     """
 
     def __init__(self, receive: Receive, headers: Mapping[str, str], limit: int) -> None:
@@ -30,13 +31,14 @@ class BodyReader:
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
         self._receive = receive
-        self._limit = self._left = limit
+        self._limit = limit
+        self._left = limit  # bytes that may still come
         self.complete = False
 
-    async def read(self, least: int) -> bytearray:
-        """At least so many bytes, or all that are left."""
-        taken = bytearray()
-        while len(taken) < least and not self.complete:
+    async def read(self, at_least: int) -> bytearray:
+        """At least so many bytes, or all that are left of the body."""
+        read = bytearray()
+        while len(read) < at_least and not self.complete:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise Malformed("the body broke off")
@@ -44,9 +46,9 @@ class BodyReader:
             self._left -= len(piece)
             if self._left < 0:
                 raise _too_large(self._limit)
-            taken += piece
+            read += piece
             self.complete = not message.get("more_body", False)
-        return taken
+        return read
 
 
 def _too_large(limit: int) -> TooLarge:
@@ -54,9 +56,9 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def parse_json(raw: bytes | bytearray) -> Any:  # noqa: ANN401
-    """The JSON value; Malformed if it is none."""
+    """The value of a JSON document; Malformed if it is not JSON."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        flaw = Malformed(f"not JSON: {error.msg} at character {error.pos}")
-    raise flaw  # out here it has no context: that one holds the whole document
+        malformed = Malformed(f"not JSON: {error.msg} at character {error.pos}")
+    raise malformed  # not inside `except`: its context would keep the whole document

@@ -1,4 +1,4 @@
-"""Places in lists that are ordered by time and id: opaque to callers, and no secret."""
+"""Cursors of pages: the position in a list ordered by time and id; opaque, but no secret."""
 
 from datetime import datetime
 
@@ -8,21 +8,21 @@ from service.kit.text import decode_base64url, encode_base64url
 from service.kit.timestamps import parse_rfc3339
 
 
-def encode_cursor(moment: datetime, id_: str) -> str:
-    """The place after a row of this time and id."""
-    text = f"{moment.isoformat()} {id_}"
-    return encode_base64url(text.encode())
+def encode_cursor(created_at: datetime, id_: str) -> str:
+    """The cursor of the position behind a row."""
+    return encode_base64url(f"{created_at.isoformat()} {id_}".encode())
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime, str] | None:
-    """The place a cursor names; Malformed if it is none of ours."""
+    """Time and id of the row that the cursor stands behind; None for None; Malformed if it is not a
+    cursor that `encode_cursor` made."""
     if cursor is None:
         return None
     try:
         text, _, id_ = decode_base64url(cursor[:MAX_CURSOR]).decode("ascii").partition(" ")
     except ValueError:
         raise Malformed("this cursor is not one of ours") from None
-    moment = parse_rfc3339(text)
-    if moment is None or "\0" in id_:
+    created_at = parse_rfc3339(text)
+    if created_at is None or "\0" in id_:
         raise Malformed("this cursor is not one of ours")
-    return moment, id_
+    return created_at, id_

@@ -1,4 +1,4 @@
-"""A request's headers: what the head must say of host and framing, and names with several lines."""
+"""Request headers: names that have several lines, and a check of Host and Transfer-Encoding."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ from service.kit.errors import Malformed
 
 
 def combined_headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Each name with its lines as one list, a comma between them. Of lines that are equal byte for
-    byte in name and value, only the first is taken: the others are dropped."""
+    """Headers by name, with the lines of a name joined by commas (RFC 9110, section 5.3). Of lines
+    that are equal in name and value, byte for byte, only the first counts."""
     values: dict[str, str] = {}
     for raw_name, raw_value in dict.fromkeys(lines):
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -20,8 +20,8 @@ def combined_headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def single_header(headers: Headers, name: str) -> str | None:
-    """The value of a header that is no list, None without it; Malformed if two lines of it say
-    unlike things: whoever sent them meant one, and which is not guessed."""
+    """The value of a header that is not a list, None without it; Malformed if two lines of it
+    differ: which of them was meant is not guessed."""
     values = set(headers.getlist(name))
     if len(values) > 1:
         raise Malformed(f"{name} is there twice, with unlike values")
@@ -32,22 +32,23 @@ def single_header(headers: Headers, name: str) -> str | None:
 _HOST_VALUE: Final = re.compile(
     rb"(?:\[[0-9A-Za-z:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
-_FIRST_WITH_HOST: Final = "1.1"  # the version that made Host, and chunks, part of HTTP
+_HTTP_1_1: Final = "1.1"  # the first version with Host and with chunks
 
 
 def framing_error(version: str, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-    """Why a request must not be acted on, in one sentence; None if nothing is wrong.
+    """Why a request must be refused for its Host or Transfer-Encoding, in a sentence; None if it is
+    well framed. `headers` have lower-case names and no blanks around their values.
 
-    Servers that read such a request differently would take different bytes for the next one (RFC
-    9112, sections 3.2 and 6.1). `headers` have lower-case names and no blanks around their values.
+    Request smuggling: servers that read such a request differently would take different bytes for
+    the next one (RFC 9112, sections 3.2 and 6.1).
     """
     hosts = [value for name, value in headers if name == b"host"]
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    if len(hosts) > 1 or (not hosts and version >= _FIRST_WITH_HOST):
+    if len(hosts) > 1 or (not hosts and version >= _HTTP_1_1):
         return "A request has one Host header."
     if hosts and not _HOST_VALUE.fullmatch(hosts[0]):
         return "The Host header is not a host with or without a port."
-    if codings and version < _FIRST_WITH_HOST:
+    if codings and version < _HTTP_1_1:
         return "Transfer-Encoding is not part of this version of HTTP."
     if codings and codings != [b"chunked"]:
         return "Transfer-Encoding is chunked, or left out."

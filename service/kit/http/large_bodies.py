@@ -1,7 +1,7 @@
-"""Reading bodies that may be large: on disk as they come, and in memory only a few at a time.
+"""Large request bodies: spooled to disk as they come, and loaded into memory one at a time.
 
-So what a process needs does not grow with how many send at once: each reading request holds a
-piece or two, each waiting one a file, and HEAVY of them what parsing and checking a body takes.
+So the memory of a process does not grow with the number of clients: a body that is coming takes a
+piece or two, one that waits a file, and MAX_LOADED bodies take what parsing and validating needs.
 """
 
 import asyncio
@@ -27,23 +27,19 @@ from service.kit.http.headers import combined_headers
 
 log = structlog.get_logger()
 
-MAX_IN_MEMORY = 64_000  # bytes; a body of no more is kept in memory, and read where it arrives
+MAX_IN_MEMORY = 64_000  # bytes; a body of no more is neither spooled nor handled in a thread
 MAX_SPOOLED = 128  # bodies on disk at once, in one process; at 53 MB each 6.8 GB in all
-MAX_SPOOLED_PER_ACCOUNT = 56  # of them; who sends slowly leaves places to the others
-MAX_LOADED = (
-    1  # large bodies in memory at once; parsing holds the interpreter, so a second gains little
-)
-MAX_JSON_VALUES = (
-    100_000  # in a large body; a batch of 100 has 30,000, and `[],[],…` takes 30 times
-)
-SCAN_STEP = 1 << 20  # bytes looked through at a time, so that other threads get their turn
-VALUE_STARTS = (b",", b"[", b"{")  # none of them is in Base64
+MAX_SPOOLED_PER_OWNER = 56  # of them; slow senders leave places to the others
+MAX_LOADED = 1  # large bodies in memory at once; a second gains little, as parsing holds the GIL
+MAX_JSON_VALUES = 100_000  # in a large body; `[],[],…` takes 30 times its size in memory
+SCAN_STEP = 1 << 20  # bytes scanned at a time, so that other threads get their turn
+VALUE_STARTS = (b",", b"[", b"{")  # none of them occurs in Base64
 
 T = TypeVar("T")
 
 
 class Body:
-    """One body that has come whole. If it is `large`, a place is held for what is made of it."""
+    """A body that has come whole. While it is in use a large one holds a slot of those loaded."""
 
     def __init__(self, held: bytearray | io.FileIO, threads: Executor) -> None:
         self._held = held
@@ -51,56 +47,60 @@ class Body:
 
     @property
     def large(self) -> bool:
+        """Whether the body is on disk."""
         return isinstance(self._held, io.FileIO)
 
-    async def apply(self, make: Callable[[Any], T]) -> T:
-        """What `make` makes of the JSON value, in a thread if the body is large; to be called once.
+    async def apply(self, function: Callable[[Any], T]) -> T:
+        """The result of the function for the JSON value, computed in a thread if the body is large.
+        To be called once.
 
-        Raises what it raises, Malformed if this is not JSON, Unavailable if the disk fails.
+        Raises what the function raises, Malformed if the body is not JSON, TooLarge if it has too
+        many values, Unavailable if the disk fails.
         """
         held = self._held
         if isinstance(held, io.FileIO):
-            return await _run_in_thread(self._threads, lambda: make(parse_json(_load(held))))
-        return make(parse_json(held))
+            return await _run_in_thread(self._threads, lambda: function(parse_json(_load(held))))
+        return function(parse_json(held))
 
 
 class LargeBodyReader:
-    """The places of one process: of large bodies in memory, and of those on disk."""
+    """Reads the bodies of one process, within its bounds for memory and disk."""
 
-    def __init__(self, heavy: int = MAX_LOADED, disk: Limiter | None = None) -> None:
-        self._turns = FairSemaphore(heavy)
-        # Always the same: what a thread has freed is not at once another's, nor the system's.
-        self._threads = ThreadPoolExecutor(heavy, "bodies")
-        self.spool_slots = disk or Limiter(MAX_SPOOLED, MAX_SPOOLED_PER_ACCOUNT)
+    def __init__(self, max_loaded: int = MAX_LOADED, spool_slots: Limiter | None = None) -> None:
+        self._loading = FairSemaphore(max_loaded)
+        # Always the same threads: the memory that one has freed is not free for another at once.
+        self._threads = ThreadPoolExecutor(max_loaded, "bodies")
+        self.spool_slots = spool_slots or Limiter(MAX_SPOOLED, MAX_SPOOLED_PER_OWNER)
 
     @asynccontextmanager
     async def read(
-        self, receive: Receive, headers: Mapping[str, str], limit: int, account_id: str
+        self, receive: Receive, headers: Mapping[str, str], limit: int, owner: str
     ) -> AsyncIterator[Body]:
-        """A body of at most `limit` bytes; its place, if it is large, is held to the block's end.
+        """A JSON body of at most `limit` bytes, whole; a large one, once its owner has a slot to
+        load it, which is held to the end of the context.
 
         UnsupportedMedia, TooLarge, Malformed if it broke off; Unavailable if too many are on disk
-        already, or the disk takes no more. How long it may take to come: protocol.py.
+        already, or the disk fails. How long a body may take is bounded in `connection_limits.py`.
         """
         require_json(headers)
-        incoming = BodyReader(receive, headers, limit)
-        first = await incoming.read(MAX_IN_MEMORY + 1)
+        reader = BodyReader(receive, headers, limit)
+        first = await reader.read(MAX_IN_MEMORY + 1)
         if len(first) <= MAX_IN_MEMORY:
             yield Body(first, self._threads)
             return
-        with self.spool_slots.slot(account_id), _temporary_file() as file:
+        with self.spool_slots.slot(owner), _temporary_file() as file:
             await _append(file, first)
             del first
-            while not incoming.complete:
-                await _append(file, await incoming.read(MAX_IN_MEMORY))
-            async with self._place(receive, account_id):
+            while not reader.complete:
+                await _append(file, await reader.read(MAX_IN_MEMORY))
+            async with self._loading_slot(receive, owner):
                 yield Body(file, self._threads)
 
     @asynccontextmanager
-    async def _place(self, receive: Receive, account_id: str) -> AsyncIterator[None]:
-        """Waited for no longer than the client does."""
-        turn = self._turns.acquire(account_id)
-        leaving = asyncio.ensure_future(receive())  # of a body that is whole nothing else can come
+    async def _loading_slot(self, receive: Receive, owner: str) -> AsyncIterator[None]:
+        """A slot to load a body; Malformed if the client leaves before there is one."""
+        turn = self._loading.acquire(owner)
+        leaving = asyncio.ensure_future(receive())  # after a whole body nothing else can come
         try:
             await asyncio.wait((turn, leaving), return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
@@ -109,22 +109,18 @@ class LargeBodyReader:
             yield
         finally:
             leaving.cancel()
-            self._turns.release(turn)
+            self._loading.release(turn)
 
 
-def read(
-    request: Request, limit: int, account_id: str
-) -> contextlib.AbstractAsyncContextManager[Body]:
-    """Bodies.read of the application that this request came to."""
+def read(request: Request, limit: int, owner: str) -> contextlib.AbstractAsyncContextManager[Body]:
+    """The body of a request, read by the LargeBodyReader of its application."""
     bodies: LargeBodyReader = request.app.state.bodies
-    return bodies.read(
-        request.receive, combined_headers(request.scope["headers"]), limit, account_id
-    )
+    return bodies.read(request.receive, combined_headers(request.scope["headers"]), limit, owner)
 
 
 @contextmanager
 def _temporary_file() -> Iterator[io.FileIO]:
-    """A file without a name, which is gone when it is closed, or the process ends."""
+    """A file without a name, which is gone once it is closed, or the process ends."""
     with ExitStack() as stack:
         with _unavailable_if_disk_fails():
             file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
@@ -136,7 +132,7 @@ def _unavailable_if_disk_fails() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        log.error("web", action="body_not_spooled", error=str(error))  # noqa: TRY400 - full, mostly
+        log.error("web", action="body_not_spooled", error=str(error))  # noqa: TRY400 - the disk is full, mostly
         raise Unavailable from None
 
 
@@ -145,20 +141,20 @@ async def _append(file: io.FileIO, data: bytearray) -> None:
 
 
 def _write_all(file: io.FileIO, data: bytearray) -> None:
-    with _unavailable_if_disk_fails(), memoryview(data) as left:
-        at = 0
-        while at < len(left):
-            at += file.write(left[at:])
+    with _unavailable_if_disk_fails(), memoryview(data) as view:
+        written = 0
+        while written < len(view):
+            written += file.write(view[written:])
 
 
 def _load(file: io.FileIO) -> bytes:
-    """All of it; TooLarge if its values, and not its texts, make it so."""
+    """All bytes of the file; TooLarge if they hold more than MAX_JSON_VALUES values."""
     with _unavailable_if_disk_fails():
         file.seek(0)
         raw = file.readall()
     values = 0
     for at in range(0, len(raw), SCAN_STEP):
-        values += sum(raw.count(mark, at, at + SCAN_STEP) for mark in VALUE_STARTS)
+        values += sum(raw.count(start, at, at + SCAN_STEP) for start in VALUE_STARTS)
         if values > MAX_JSON_VALUES:
             raise TooLarge(f"at most {MAX_JSON_VALUES} values, and as many commas")
     return raw
@@ -170,7 +166,8 @@ class _Captured:
 
 
 async def _run_in_thread(threads: Executor | None, work: Callable[[], T]) -> T:
-    """In one of these threads, or in any. Cancelled, it waits all the same: the file is in use."""
+    """The result of `work`, done in one of these threads, or for None in any. If it is cancelled it
+    waits all the same: the file is in use."""
     running = asyncio.get_running_loop().run_in_executor(threads, _capture, work)
     try:
         done = await asyncio.shield(running)
@@ -182,17 +179,17 @@ async def _run_in_thread(threads: Executor | None, work: Callable[[], T]) -> T:
     try:
         raise done.error
     finally:
-        del done, running  # each leads to the error, and the error to this frame
+        del done, running  # each refers to the error, and the error to this frame
 
 
 def _capture(work: Callable[[], T]) -> T | _Captured:
-    """An error is given back, without what its frames held: they live as long as it does, and the
-    future that it would be set on, which they lead to, until the collector runs."""
+    """The result of `work`, or the error that it raised, without what the frames of its traceback
+    held: they form a cycle with the future, and would live until the garbage collector runs."""
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - raised again by who waits
-        link: BaseException | None = error
-        while link is not None:
-            traceback.clear_frames(link.__traceback__)
-            link = link.__context__
+    except Exception as error:  # noqa: BLE001 - raised again by the one who waits
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            cause = cause.__context__
         return _Captured(error)

@@ -1,4 +1,4 @@
-"""Rendering answers: JSON, pages, and problems (RFC 9457); what each error is in HTTP."""
+"""Responses: JSON, pages, and problem details (RFC 9457) with the HTTP status of each error."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -46,15 +46,17 @@ def json_response(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    """A response whose body is the value as JSON."""
     return Response(orjson.dumps(value), status, headers, JSON)
 
 
 def page(items: Sequence[Any], next_cursor: str | None) -> Response:
+    """A page of a list; `next_cursor` is None on the last one."""
     return json_response({"data": items, "next_cursor": next_cursor})
 
 
 def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
-    """A page of values that are JSON already."""
+    """A page of items that are JSON already."""
     cursor = orjson.dumps(next_cursor)
     return Response(
         b'{"data":[' + b",".join(items) + b'],"next_cursor":' + cursor + b"}", 200, None, JSON
@@ -64,7 +66,8 @@ def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
 def problem_response(
     status: int, code: str, title: str, extra: Mapping[str, Any] | None = None
 ) -> Response:
-    """application/problem+json; `code` is stable, `title` is for people."""
+    """A response of application/problem+json: `code` is a stable name, `title` a sentence for
+    people, `extra` are further members."""
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = "1"
@@ -79,6 +82,7 @@ def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:
 
 
 def error_response(error: CallsheetError) -> Response:
+    """The response that tells a caller of an error."""
     response = problem_response(status_of(error), error.code, str(error), _extra(error))
     if isinstance(error, TooManyRequests):
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -86,11 +90,12 @@ def error_response(error: CallsheetError) -> Response:
 
 
 def error_body(error: CallsheetError) -> dict[str, Any]:
-    """The same as a part of another answer."""
+    """The problem details of an error, as a part of another response."""
     return _problem_body(status_of(error), error.code, str(error)) | _extra(error)
 
 
 def status_of(error: CallsheetError) -> int:
+    """The HTTP status of an error."""
     return STATUS[type(error)]
 
 
