@@ -1,4 +1,4 @@
-"""The lifecycle, drawn from its table into service/README.md: `python -m service.local.chart`."""
+"""`python -m service.local.chart`: draws the table of states and signals into service/README.md."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ END = "<!-- end of lifecycle -->"
 
 
 def lifecycle_chart() -> str:
-    """A mermaid diagram of the moves, and the whole table."""
+    """A mermaid diagram of the transitions, and the whole table, as Markdown."""
     return f"{_state_diagram()}\n\n{_state_table()}"
 
 
 def with_chart(text: str) -> str:
-    """`text` with the chart between its two marks; ValueError if they are not there."""
+    """`text` with the chart between its two marks; ValueError if they are missing."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{lifecycle_chart()}\n{END}{after}"
@@ -25,12 +25,12 @@ def with_chart(text: str) -> str:
 def _state_diagram() -> str:
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued"]
     for state, row in TABLE.items():
-        moves: dict[State, list[str]] = {}
+        targets: dict[State, list[str]] = {}
         for signal, decision in row.items():
             if isinstance(decision, State):
-                moves.setdefault(decision, []).append(signal.value)
+                targets.setdefault(decision, []).append(signal.value)
         lines += [
-            f"    {state} --> {target}: {', '.join(signals)}" for target, signals in moves.items()
+            f"    {state} --> {target}: {', '.join(signals)}" for target, signals in targets.items()
         ]
     lines += [f"    {state} --> [*]" for state in State if state in TERMINAL]
     return "\n".join([*lines, "```"])

@@ -1,4 +1,4 @@
-"""`callsheet dev`: the whole service in one terminal, on data that is kept."""
+"""`callsheet dev`: runs the whole service in one terminal, on data that is kept."""
 
 import os
 import shlex
@@ -20,12 +20,12 @@ from service.local.waiting import http_status
 from service.settings import unknown_variables
 
 ACCOUNT = "development"
-CHECK_INTERVAL = 0.3  # seconds between looks at the children
-RESTART_DELAY = 2.0  # seconds before a child that ended is started again
+CHECK_INTERVAL = 0.3  # seconds between checks of the processes
+RESTART_DELAY = 2.0  # seconds before a process that ended is started again
 
 
 def run(folder: Path, port: int) -> int:
-    """Until Ctrl-C or SIGTERM, which is success (0); 1 when it cannot run. Prints what to do."""
+    """Run until Ctrl-C or SIGTERM, then 0; 1 if it cannot start. Prints how to use it."""
     for name, nearest in unknown_variables(os.environ).items():
         near = f"; did you mean {nearest}?" if nearest else ""
         _print(f"callsheet dev: {name} is no setting{near}", sys.stderr)
@@ -44,7 +44,7 @@ def run(folder: Path, port: int) -> int:
 
 
 def settings(port: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """The developer's own, and the port, or a free one if that is taken."""
+    """The settings of `environ`, with this port, or a free one if it is 0 or taken."""
     given = {name: text for name, text in environ.items() if name.startswith("CALLSHEET_")}
     return given | {"CALLSHEET_PORT": str(port if port and is_free(port) else free_port())}
 
@@ -76,8 +76,8 @@ def _greeting(running: Stack, port: int) -> str:
 
 
 def write_env(running: Stack) -> Path:
-    """A file of the settings that it runs with, as lines of a shell; its owner alone can read it,
-    as it holds keys."""
+    """Write the settings of the running service as lines for a shell, into a file that its owner
+    alone can read, as it holds keys."""
     path = running.folder / "env"
     lines = [
         f"{name}={shlex.quote(text)}\n"
@@ -89,13 +89,13 @@ def write_env(running: Stack) -> Path:
 
 
 def _callsheet_command() -> str:
-    """`callsheet` as a shell finds it: beside this Python, where it is installed there."""
-    beside = Path(sys.executable).with_name("callsheet")
-    return shlex.quote(str(beside)) if beside.exists() else "callsheet"
+    """The path of `callsheet` beside this Python, or its name if it is not installed there."""
+    installed = Path(sys.executable).with_name("callsheet")
+    return shlex.quote(str(installed)) if installed.exists() else "callsheet"
 
 
 def development_key(running: Stack) -> str:
-    """A key kept in the data folder; a new one if the service does not know it (any more)."""
+    """The API key of the data folder; a new one if the service does not know it."""
     file = running.folder / "development-key"
     key = read_or_create(file, lambda: running.make_key(ACCOUNT))
     if http_status(f"{running.base_url}/v1/subjects?limit=1", key) == HTTPStatus.UNAUTHORIZED:
@@ -121,7 +121,6 @@ def _restart(child: Child) -> None:
         _print(f"{child.command.name} is up again")
 
 
-def _print(text: str, where: TextIO | None = None) -> None:
+def _print(text: str, stream: TextIO | None = None) -> None:
     with suppress(OSError):  # the terminal may be closed: SIGHUP
-        (where or sys.stdout).write(f"{text}\n")
-        (where or sys.stdout).flush()
+        print(text, file=stream, flush=True)

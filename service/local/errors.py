@@ -1,5 +1,5 @@
-"""What can go wrong in setting up a machine for development or tests."""
+"""The error of everything that development and tests start."""
 
 
 class LocalError(Exception):
-    """Something that development needs could not be had; the first line says what."""
+    """Something that development needs is missing or fails; the first line says what."""

@@ -1,4 +1,4 @@
-"""A request body that can be sent as it is: an image subject with drawn pictures."""
+"""The example request of `callsheet dev`: an image subject with drawn images."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ SIDE = 400  # pixels; rule P16 asks for 300 at least
 
 
 def write_example(path: Path) -> Path:
-    """The body of `POST /v1/subjects` with two different PNGs, as JSON."""
+    """Write a body of `POST /v1/subjects` with two PNGs to the file."""
     body = {
         "element_name": "A red ball",
         "element_description": "A ball, seen from the front and from above",

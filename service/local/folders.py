@@ -1,4 +1,4 @@
-"""Folders of our own: who may get into them, who has them, and the small secrets kept in them."""
+"""Data folders: their permissions, the lock on them, and small files of secrets in them."""
 
 import fcntl
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 from service.local.errors import LocalError
 from service.local.users import is_root
 
-PERSISTENT_TMP = Path("/var/tmp")  # noqa: S108 kept over restarts of the machine; made safe in `outside`
+PERSISTENT_TMP = Path("/var/tmp")  # noqa: S108 survives a reboot; made safe in `fallback_folders`
 
 
 def make_folder(path: Path) -> Path:
-    """The folder, made if missing. Root's can be passed through, so that an unprivileged server
-    gets to its data in it, but not be looked into; a folder that is there is left as it is.
+    """Create the folder if it is missing; its absolute path. Others can pass through root's folder,
+    for an unprivileged server's data in it, but not list it. LocalError if it cannot be created.
     """
     try:
         path.mkdir(mode=0o711 if is_root() else 0o700, parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A new folder that is deleted at the end, with the rights of `make_folder`."""
+    """A new folder with the permissions of `make_folder`, deleted at the end."""
     path = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
     if is_root():
         path.chmod(0o711)
@@ -42,8 +42,8 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def exclusive_use(folder: Path) -> Iterator[None]:
-    """Nobody else works in the folder meanwhile. The lock goes with the process, kill -9 included;
-    LocalError if someone has it.
+    """Lock the folder against other runs; LocalError if one holds the lock. It ends with the
+    process, even by kill -9.
     """
     try:
         lock = os.fdopen(_open_private(folder / ".lock", os.O_RDWR | os.O_CREAT), "r+")
@@ -63,7 +63,7 @@ def exclusive_use(folder: Path) -> Iterator[None]:
 
 
 def read_or_create(path: Path, make: Callable[[], str]) -> str:
-    """The text in the file; made, and kept for its owner alone, if there is none."""
+    """The text of the file; if there is none, it is written with `make()`, for its owner alone."""
     with suppress(FileNotFoundError):
         return path.read_text()
     text = make()
@@ -72,7 +72,7 @@ def read_or_create(path: Path, make: Callable[[], str]) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """The file holds the text, whole or not at all, and only its owner can read it."""
+    """Write the file, whole or not at all, readable by its owner alone."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with os.fdopen(_open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
@@ -81,9 +81,9 @@ def write_private(path: Path, text: str) -> None:
 
 
 def fallback_folders(*, make: bool) -> Iterator[Path]:
-    """Root's own folders that every user can pass through, but neither look into nor write to.
+    """Root's own folders that other users can pass through, but neither list nor write to.
 
-    They stand in folders where anyone may make one of that name first: such a one is not used.
+    They are in folders where anyone may create one of that name first: such a one is not used.
     """
     bases = dict.fromkeys((PERSISTENT_TMP.resolve(), Path(tempfile.gettempdir()).resolve()))
     for path in (base / f"callsheet-{os.geteuid()}" for base in bases):
@@ -105,7 +105,7 @@ def _is_own(path: Path, *, make: bool) -> bool:
 
 
 def digest(*texts: object) -> str:
-    """A short name for what the texts say."""
+    """The first 16 hex digits of the SHA-256 of the texts."""
     return sha256("\0".join(map(str, texts)).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Becomes another program that ends with its parent. Run as a script, so standard library only.
+"""Starts another program that ends with its parent. Run as a script, so standard library only.
 
     launch.py PARENT SIGNAL USER COMMAND [ARGUMENT …]
 
@@ -22,7 +22,7 @@ def change_user(uid: int, gid: int) -> None:
 
 
 def end_with_parent(parent: int, number: int) -> None:
-    """Ask for the signal. A parent that was gone before we asked is noticed, too."""
+    """Have the kernel send the signal when the parent ends; exit if it has ended already."""
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)

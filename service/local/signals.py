@@ -1,4 +1,4 @@
-"""Being asked to end: SIGTERM and a closed terminal become exceptions, and both can be put off."""
+"""Signals that ask us to end: SIGTERM and SIGHUP raise an exception, and all can be deferred."""
 
 import signal
 import threading
@@ -19,39 +19,39 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise SystemExit in the main thread, so that `with` blocks are left.
+    """Have SIGTERM and SIGHUP raise SystemExit in the main thread, so that `with` blocks are left.
 
     A signal that something already handles or ignores (nohup) is left alone.
     """
-    mine = [
+    unhandled = [
         number
         for number in (signal.SIGTERM, signal.SIGHUP)
         if _in_main_thread() and signal.getsignal(number) is signal.SIG_DFL
     ]
-    for number in mine:
+    for number in unhandled:
         signal.signal(number, _raise_system_exit)
     try:
         yield
     finally:
-        for number in mine:
+        for number in unhandled:
             signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """What asks us to end waits until the block is done: nothing in it is left half done."""
+    """Defer SIGINT, SIGTERM and SIGHUP until the block is done."""
     if not _in_main_thread():
         yield
         return
-    waiting: list[int] = []
-    before = {
-        ending: signal.signal(ending, lambda number, _frame: waiting.append(number))
+    received: list[int] = []
+    handlers = {
+        ending: signal.signal(ending, lambda number, _frame: received.append(number))
         for ending in END_SIGNALS
     }
     try:
         yield
     finally:
-        for ending, handler in before.items():
+        for ending, handler in handlers.items():
             signal.signal(ending, signal.SIG_DFL if handler is None else handler)
-        if waiting:
-            signal.raise_signal(waiting[0])
+        if received:
+            signal.raise_signal(received[0])

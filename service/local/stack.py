@@ -1,4 +1,4 @@
-"""The whole service on one machine: Postgres, Valkey and each command as a process of its own."""
+"""The whole service on one machine: Postgres, Valkey, simulator, web and worker as processes."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ from service.local.processes import Child, Command, Supervisor, supervised
 from service.local.valkey import start_valkey
 from service.local.waiting import http_status
 
-TIMEOUT = 60.0  # seconds until a process is ready, or a command done
+TIMEOUT = 60.0  # seconds until a process must be ready, or a command done
 SECRET_BYTES = 32  # of SECRET_KEY; as much for the other secrets
 
 PROGRAM = (sys.executable, "-P", "-m", "service")
@@ -32,17 +32,17 @@ PRIVATE_TARGETS = "127.0.0.0/8,::1/128"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running service. `env` is what its commands are given: settings by name."""
+    """A running service."""
 
     supervisor: Supervisor
-    folder: Path
-    env: Mapping[str, str] = field(repr=False)
-    base_url: str
+    folder: Path  # of data, secrets and logs
+    env: Mapping[str, str] = field(repr=False)  # variables of its commands, settings included
+    base_url: str  # of the web process
     simulator_url: str
 
     def child(self, name: str) -> Child:
-        """`postgres` and `valkey` (unless given by URL), `simulator`, `web`, `worker`, and what
-        was started since.
+        """The process of this name: `postgres` and `valkey` (unless given by URL), `simulator`,
+        `web`, `worker`, or one that was added.
         """
         return self.supervisor.children[name]
 
@@ -53,8 +53,8 @@ class Stack:
         ready: str | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> Child:
-        """One more process, not started yet: `add("worker-2", "worker").start()`. It is ready at
-        once, or when a GET of the URL `ready` answers 200. `settings` are its own.
+        """Add a process, not started yet: `add("worker-2", "worker").start()`. It is ready when a
+        GET of the URL `ready` answers 200; None: at once. `settings` are added to the stack's.
         """
         command = Command(
             name=name,
@@ -67,7 +67,7 @@ class Stack:
         return self.supervisor.add(command)
 
     def call(self, *arguments: str) -> str:
-        """What a command prints that ends by itself; LocalError if it fails."""
+        """Run a command to its end; its output. LocalError if it fails."""
         try:
             done = subprocess.run(  # noqa: S603
                 [*PROGRAM, *arguments],
@@ -83,14 +83,14 @@ class Stack:
             msg = f"callsheet {arguments[0]} was not done after {TIMEOUT:g} s"
             raise LocalError(msg) from None
         except subprocess.CalledProcessError as error:
-            said = error.stderr.strip()
-            msg = f"callsheet {arguments[0]} ended with status {error.returncode}: {said}"
+            output = error.stderr.strip()
+            msg = f"callsheet {arguments[0]} ended with status {error.returncode}: {output}"
             raise LocalError(msg) from None
         return done.stdout
 
     def make_key(self, account: str, *scopes: str) -> str:
-        """A new API key of the account, which is made if there is none; by default with all
-        scopes but `operator`.
+        """A new API key of the account, which is created if there is none; without `scopes` it has
+        all but `operator`.
         """
         chosen = ["--scopes", ",".join(scopes)] if scopes else []
         return self.call("keys", "create", "--account", account, *chosen).splitlines()[-1].strip()
@@ -104,11 +104,11 @@ def stack(
     durable: bool = True,
     keep: bool = True,
 ) -> Iterator[Stack]:
-    """Ready for requests when the block is entered; nothing of it runs when it is left.
+    """Run the whole service; it is ready for requests when the block is entered.
 
-    `folder` keeps the data, the secrets and the logs, for one user at a time. `settings`, named
-    in full (CALLSHEET_…), win over those made here: DATABASE_URL and REDIS_URL instead of servers
-    of our own (`durable` and `keep` as in `postgres`), PORT instead of a free one.
+    `folder` keeps data, secrets and logs, for one run at a time. `settings`, by full name
+    (CALLSHEET_…), override those made here: DATABASE_URL and REDIS_URL in place of servers of our
+    own (`durable` and `keep` as in `postgres`), PORT in place of a free one.
     """
     folder = make_folder(folder)
     given = dict(settings or {})
@@ -120,7 +120,7 @@ def stack(
         simulator = running.add(
             *_simulator_command(running), ready=f"{simulator_url}/_simulator/healthz"
         )
-        simulator.spawn()  # it needs none of the others
+        simulator.spawn()  # it needs no other process
         if "CALLSHEET_DATABASE_URL" not in given:
             server = start_postgres(supervisor, folder / "postgres", durable=durable, keep=keep)
             env["CALLSHEET_DATABASE_URL"] = server.url
@@ -133,7 +133,7 @@ def stack(
 
 
 def _start_service(running: Stack) -> None:
-    """Web and worker at once."""
+    """Start web and worker at once."""
     worker = running.add("worker", "worker")
     web = running.add("web", "web", ready=f"{running.base_url}/readyz")
     for child in (worker, web):
@@ -143,7 +143,7 @@ def _start_service(running: Stack) -> None:
 
 
 def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]:
-    """Settings by name; what is secret is made once and kept in the folder."""
+    """Settings by name; secrets are created once and kept in the folder."""
 
     def secret(name: str, write: Callable[[bytes], str]) -> str:
         return read_or_create(folder / name, lambda: write(secrets.token_bytes(SECRET_BYTES)))
@@ -161,7 +161,7 @@ def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]
 
 
 def _simulator_command(running: Stack) -> list[str]:
-    """Its name and command line; what it knows of its tasks is kept. It signs if we verify."""
+    """Name and arguments of the simulator's process; it signs if there is a webhook secret."""
     secret = running.env["CALLSHEET_WEBHOOK_SECRETS"].split()[:1]
     return [
         *("simulator", "simulator", "--port", running.simulator_url.rpartition(":")[2]),
@@ -176,7 +176,7 @@ def _url(port: int) -> str:
 
 
 def _base_environment() -> dict[str, str]:
-    """Our environment without settings; the children run the same code as we do."""
+    """Our environment without settings, and with PYTHONPATH, so that children run this code."""
     env = environment_without_settings()
     root = str(Path(service.__file__).parent.parent)
     path = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))

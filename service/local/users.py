@@ -1,4 +1,4 @@
-"""Which user a server runs as: our own, or an unprivileged one where we are root."""
+"""The user a server runs as: the current one, or an unprivileged one if we are root."""
 
 import os
 import pwd
@@ -9,23 +9,23 @@ from pathlib import Path
 from service.local.environment import minimal_environment
 from service.local.errors import LocalError
 
-# Accounts that every system has; none is ever added.
+# Accounts that systems have; none is added.
 UNPRIVILEGED = ("nobody", "daemon", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Another user to run as."""
+    """A user of the machine, by ids."""
 
     uid: int
-    gid: int
+    gid: int  # of the group
 
     def can_run(self, *command: str) -> bool:
-        """Whether the command, run as this user, exits with 0."""
+        """Whether the command exits with 0 when it is run as this user."""
         return self.output(*command) is not None
 
     def output(self, *command: str) -> str | None:
-        """What the command prints, run as this user from `/`; None if it cannot or fails."""
+        """Output of the command, run as this user in `/`; None if it fails."""
         other = self != current_user()
         try:
             done = subprocess.run(  # noqa: S603
@@ -59,7 +59,7 @@ def current_user() -> User:
 
 
 def unprivileged_user() -> User:
-    """Ourselves; as root, an account without rights, as Postgres refuses to run as root."""
+    """The current user; as root, an account without rights, as Postgres refuses to run as root."""
     if not is_root():
         return current_user()
     for name in UNPRIVILEGED:
@@ -75,6 +75,6 @@ def unprivileged_user() -> User:
 
 
 def owner_of(folder: Path) -> User:
-    """The user whose folder it is."""
+    """The user who owns the folder."""
     status = folder.stat()
     return User(status.st_uid, status.st_gid)

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
-GET_TIMEOUT = 2.0  # seconds one look may take
+GET_TIMEOUT = 2.0  # seconds
+POLL_INTERVAL = 0.01  # seconds
 
 
 def http_status(url: str, key: str | None = None) -> int | None:
-    """The status of a GET, with an API key if one is given; None without an answer."""
+    """Status of a GET, with the API key if one is given; None without a response."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=GET_TIMEOUT)
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -22,12 +23,9 @@ def http_status(url: str, key: str | None = None) -> int | None:
         connection.close()
 
 
-POLL_INTERVAL = 0.01  # seconds between looks at a condition
-
-
-def wait_until(condition: Callable[[], bool], patience: float) -> bool:
-    """Whether the condition came true within `patience` seconds."""
-    deadline = time.monotonic() + patience
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Wait until the condition is true, `timeout` seconds at most; whether it is."""
+    deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             return False

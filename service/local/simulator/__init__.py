@@ -1,4 +1,4 @@
-"""A stand-in for the provider, built from service/provider/README.md alone. Development only."""
+"""A simulator of the provider, built from service/provider/README.md alone, for development."""
 
 from service.local.simulator.app import build
 from service.local.simulator.options import Options, Settings

@@ -1,4 +1,4 @@
-"""The simulator's own paths, under `/_simulator`: what happened, and what is to go wrong."""
+"""The simulator's admin paths, under `/_simulator`: its ledger, faults and settings."""
 
 from dataclasses import asdict
 
@@ -14,58 +14,54 @@ from service.local.simulator.responses import json_response
 
 
 async def healthz(_: Request) -> Response:
-    """GET: it is up."""
+    """GET: 200 while the simulator runs."""
     return json_response(200, b'{"status":"ok"}')
 
 
 async def ledger(request: Request) -> Response:
-    """GET: creates, look-ups, callbacks; `?external_task_id=` for one subject's only."""
-    world: SimulatedProvider = request.app.state.world
-    book = world.tasks
-    read = world.ledger.read(request.query_params.get("external_task_id"))
+    """GET: creates, look-ups and callbacks; with `?external_task_id=`, of that task alone."""
+    provider: SimulatedProvider = request.app.state.provider
+    book = provider.tasks
+    read = provider.ledger.read(request.query_params.get("external_task_id"))
     tasks = {"tasks": len(book.by_id), "running": book.running, "peak_running": book.peak_running}
     read["counts"].update(tasks)
     return json_response(200, orjson.dumps(read))
 
 
 async def faults(request: Request) -> Response:
-    """GET: the rules in force. POST: one more, or a list of them. DELETE: none any more."""
-    world: SimulatedProvider = request.app.state.world
+    """GET: the active faults. POST: add one, or a list of them. DELETE: deactivate all."""
+    provider: SimulatedProvider = request.app.state.provider
     if request.method == "DELETE":
-        world.faults.clear()
+        provider.faults.clear()
     if request.method == "POST":
         try:
             body = orjson.loads(await request.body())
-            rules = (
-                [json_fields.replace_fields(Fault(), one) for one in body]
-                if isinstance(body, list)
-                else None
-            )
-            for rule in rules if rules is not None else [json_fields.replace_fields(Fault(), body)]:
-                world.faults.add(rule)
+            rules = body if isinstance(body, list) else [body]
+            for fault in [json_fields.replace_fields(Fault(), rule) for rule in rules]:
+                provider.faults.add(fault)
         except ValueError as error:
             return _bad_request(error)
-    return json_response(200, orjson.dumps([asdict(fault) for fault in world.faults.active()]))
+    return json_response(200, orjson.dumps([asdict(fault) for fault in provider.faults.active()]))
 
 
 async def settings(request: Request) -> Response:
-    """GET: the settings. POST: those named are changed, from the next task or call on."""
-    world: SimulatedProvider = request.app.state.world
+    """GET: the settings. POST: change some of them, from the next task or call on."""
+    provider: SimulatedProvider = request.app.state.provider
     if request.method == "POST":
         try:
-            world.settings = json_fields.replace_fields(
-                world.settings, orjson.loads(await request.body())
+            provider.settings = json_fields.replace_fields(
+                provider.settings, orjson.loads(await request.body())
             )
         except ValueError as error:
             return _bad_request(error)
-    return json_response(200, orjson.dumps(asdict(world.settings)))
+    return json_response(200, orjson.dumps(asdict(provider.settings)))
 
 
 async def callback_test(request: Request) -> Response:
-    """POST `{"url": …}`: what the vendor console's "test callback" button does."""
-    world: SimulatedProvider = request.app.state.world
+    """POST `{"url": …}`: send the callback of the console's test button (rule P76)."""
+    provider: SimulatedProvider = request.app.state.provider
     try:
-        world.callback_sender.send_test(str(orjson.loads(await request.body())["url"]))
+        provider.callback_sender.send_test(str(orjson.loads(await request.body())["url"]))
     except (ValueError, KeyError, TypeError) as error:
         return _bad_request(error)
     return json_response(202, b"{}")

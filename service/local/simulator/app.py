@@ -15,7 +15,7 @@ from service.provider.domain.requests import PATH
 
 
 class Simulator(Starlette):
-    """Starlette, with the connection put where an answer can hang it up."""
+    """A Starlette application that puts the transport into the scope, for responses to close."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[responses.TRANSPORT] = responses.transport_of(send)
@@ -23,12 +23,12 @@ class Simulator(Starlette):
 
 
 def build(options: Options) -> Starlette:
-    """One provider with one account. Needs uvicorn, for answers that hang up."""
-    world = SimulatedProvider(options)
+    """The application of one provider; needs uvicorn, for responses that close the connection."""
+    provider = SimulatedProvider(options)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with world.running():
+        async with provider.running():
             yield
 
     routes = [
@@ -49,5 +49,5 @@ def build(options: Options) -> Starlette:
         exception_handlers={404: simulator_routes.not_found, 405: simulator_routes.not_found},
     )
     app.router.redirect_slashes = False
-    app.state.world = world
+    app.state.provider = provider
     return app

@@ -1,4 +1,4 @@
-"""Who may call: the API key, or a JWT of the access and secret key (rules P40, P41)."""
+"""Authentication: the API key, or a JWT signed with the secret key (rules P40, P41)."""
 
 import base64
 import hashlib
@@ -11,7 +11,8 @@ from service.local.simulator.options import Options
 
 
 def check(authorization: str | None, options: Options, now: float) -> None:
-    """Refusal 1000 to 1004 unless the header holds a good key or token; `now` in Unix seconds."""
+    """Raise Refusal 1000 to 1004 unless the header holds a key or JWT that is valid at `now` (Unix
+    seconds)."""
     if not authorization:
         raise Refusal(1001)
     scheme, _, token = authorization.partition(" ")

@@ -1,23 +1,23 @@
-"""Work that goes on beside the calls, and ends with the process."""
+"""Background tasks that end with the process."""
 
 import asyncio
 from collections.abc import Coroutine
 
 
 class Background:
-    """Coroutines started and held on to; what goes wrong in one is reported by the event loop."""
+    """Runs coroutines; the event loop reports the exception of one that fails."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[object, object, None]) -> None:
-        """Let it run."""
+        """Run the coroutine in the background."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """Cancel what still runs, and wait until it is gone."""
+        """Cancel all that still run, and wait until they have ended."""
         running = list(self._running)
         for task in running:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Callbacks out: signed, tried again, and spoilt where a fault says so."""
+"""Sends callbacks: signed (rule P74), retried, and spoilt where a fault says so."""
 
 import asyncio
 import hashlib
@@ -22,62 +22,63 @@ from service.local.simulator.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One message: its bytes and its id stay the same however often it is tried."""
+    """One message: its body and its id are the same in every attempt."""
 
     url: str
-    id: str
+    id: str  # header `webhook-id`
     body: bytes
-    status: str
+    status: str  # of the task, as the body has it
     task_id: str
     external_task_id: str = ""
-    fault: Fault = NO_FAULT
+    fault: Fault = NO_FAULT  # of the task
 
 
 @dataclass(slots=True)
 class CallbackQueue:
-    """One task's callbacks, first attempts one after the other; `tried` counts those."""
+    """The callbacks of one task, whose first attempts are made one after the other."""
 
     waiting: deque[Callback] = field(default_factory=deque)
-    held: list[Callback] = field(default_factory=list)
+    held: list[Callback] = field(default_factory=list)  # until the last one, for `reorder`
     is_sending: bool = False
+    # Released once for each callback, after its first attempt or when it is lost.
     attempted: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
 
 @dataclass(slots=True)
 class CallbackSender:
-    """Sends the callbacks of all tasks; `settings` is asked anew for each."""
+    """Sends the callbacks of all tasks."""
 
     session: aiohttp.ClientSession
     background: Background
     ledger: Ledger
-    key: bytes | None
-    settings: Callable[[], Settings]
+    key: bytes | None  # the webhook secret; None: nothing is signed
+    settings: Callable[[], Settings]  # called anew for each callback
     new_id: Callable[[], int]
-    lost_share_due: float = 0.0  # of the next callback to lose, by `lose_share`
+    lost_share_due: float = 0.0  # sum of `lose_share` so far; a callback is lost when it reaches 1
 
-    def enqueue(self, line: CallbackQueue, task: Task) -> None:
-        """The task has a new status: call back about it, unless a fault loses or holds it."""
+    def enqueue(self, queue: CallbackQueue, task: Task) -> None:
+        """Send a callback about the task's new status, unless a fault loses it or holds it back."""
         if not task.callback_url:
             return
         callback, lost = self._callback_about(task), self._is_lost(task)
         if lost:
             self._record(callback, "lost", None)
-            line.attempted.release()
+            queue.attempted.release()
         elif task.fault.reorder and not task.is_finished:
-            line.held.append(callback)
+            queue.held.append(callback)
         else:
-            line.waiting.append(callback)
+            queue.waiting.append(callback)
         if task.is_finished:
-            line.waiting.extend(reversed(line.held))
-            line.held.clear()
+            queue.waiting.extend(reversed(queue.held))
+            queue.held.clear()
             if task.fault.contradict and not lost:
-                line.waiting.append(self._contradicting_callback(task))
-        if not line.is_sending:
-            line.is_sending = True
-            self.background.start(self._send_queued(line))
+                queue.waiting.append(self._contradicting_callback(task))
+        if not queue.is_sending:
+            queue.is_sending = True
+            self.background.start(self._send_queued(queue))
 
     def send_test(self, url: str) -> None:
-        """The console's test button: a signed one about a task that never was (rule P76)."""
+        """Send the callback of the console's test button, about no task there is (rule P76)."""
         now = time.time_ns() // 1_000_000
         task = Task(str(self.new_id()), {"callback_url": url}, now, now, Fault(shape="newer"))
         self.background.start(self._send(self._callback_about(task)))
@@ -105,20 +106,20 @@ class CallbackSender:
             return self._callback_about(replace(task, status="failed", message="contradicted"))
         return self._callback_about(replace(task, status="succeed", element_id=self.new_id()))
 
-    async def _send_queued(self, line: CallbackQueue) -> None:
+    async def _send_queued(self, queue: CallbackQueue) -> None:
         try:
-            while line.waiting:
-                await self._send(line.waiting.popleft())
-                line.attempted.release()
+            while queue.waiting:
+                await self._send(queue.waiting.popleft())
+                queue.attempted.release()
         finally:
-            line.is_sending = False
+            queue.is_sending = False
 
     async def _send(self, callback: Callback) -> None:
         await asyncio.sleep(callback.fault.callback_delay)
         answered = await self._attempt(callback)
         for _ in range(callback.fault.duplicate):
-            fresh = str(self.new_id()) if callback.fault.fresh_ids else callback.id
-            await self._attempt(replace(callback, id=fresh))
+            copy_id = str(self.new_id()) if callback.fault.fresh_ids else callback.id
+            await self._attempt(replace(callback, id=copy_id))
         if not answered:
             self.background.start(self._retry(callback))
 
@@ -129,7 +130,7 @@ class CallbackSender:
                 return
 
     async def _attempt(self, callback: Callback) -> bool:
-        """Whether it was answered 2xx."""
+        """Post the callback once, and record it; whether it was answered 2xx."""
         timeout = aiohttp.ClientTimeout(total=self.settings().callback_timeout)
         try:
             async with self.session.post(

@@ -1,4 +1,4 @@
-"""The provider's answers: the envelope, and the HTTP status of each code (rules P6, P45 to P60)."""
+"""Error codes and the response envelope of the provider (rules P6, P45 to P60)."""
 
 from typing import Any
 from uuid import uuid4
@@ -42,7 +42,7 @@ MESSAGE_OF_CODE = {
 
 
 class Refusal(Exception):
-    """The call is refused with this code of the provider's."""
+    """Refuse the call with this code of the provider's."""
 
     def __init__(self, code: int, message: str | None = None) -> None:
         self.code = code
@@ -51,15 +51,15 @@ class Refusal(Exception):
 
     @property
     def status(self) -> int:
-        """HTTP status; 400 for a code that no rule lists."""
+        """HTTP status of the code; 400 for a code that no rule lists."""
         return STATUS_OF_CODE.get(self.code, 400)
 
 
 def success_body(data: Any) -> bytes:  # noqa: ANN401 — any JSON
-    """A success, as bytes."""
+    """The envelope of a success, as JSON."""
     return orjson.dumps({"code": 0, "message": "SUCCEED", "request_id": str(uuid4()), "data": data})
 
 
 def error_body(code: int, message: str) -> bytes:
-    """An error, as bytes: without `data`."""
+    """The envelope of an error, as JSON without `data`."""
     return orjson.dumps({"code": code, "message": message, "request_id": str(uuid4())})

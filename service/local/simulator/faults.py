@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: one rule says for which calls, how often, and what."""
+"""Faults committed on purpose: for which calls, how often, and what goes wrong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,62 +12,51 @@ AnswerFault = Literal["normal", "drop", "trickle", "garbage", "oversized", "trun
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule of `POST /_simulator/faults`. Times are seconds; what is left out stays normal.
+    """One rule of `POST /_simulator/faults`; a field that is left out stays normal."""
 
-    Which calls: `on`, `element_name`, `external_task_id` (both exact), at most `times` of them
-    (None: always), and of those the given `share`, evenly spread.
-
-    The answer: `code` refuses; `accept` says whether the task is made all the same (default: only
-    if `code` is not given); `delay` holds the answer back; `answer` spoils it: `drop` closes the
-    connection in place of an answer, `trickle` spreads it over `delay` (or 60 s).
-    `before_answer` callbacks are sent first.
-
-    The callbacks of the task made: `lose` (all, or those statuses), `lose_share` (so many of all
-    tasks' together, evenly spread), `duplicate` (copies of each beyond the first), `fresh_ids`
-    (each copy under an id of its own), `reorder` (the last first), `callback_delay`, `forge`
-    (signed with another key), `unsigned`, `skew` (of the timestamp), `contradict` (after the end
-    the opposite end), `shape`.
-
-    Its life: `fail` (with that message), `stuck` (never ends), `words` (status → word used for
-    it), `processing_after`, `finished_after`.
-    """
-
+    # Which calls.
     on: FaultedCall = "create"
-    element_name: str | None = None
-    external_task_id: str | None = None
-    times: int | None = 1
-    share: float = 1.0
-    code: int | None = None
-    message: str | None = None
-    http_status: int | None = None
-    accept: bool | None = None
-    delay: float = 0.0
-    answer: AnswerFault = "normal"
-    before_answer: int = 0
-    lose: bool | list[str] = False
-    lose_share: float = 0.0
-    duplicate: int = 0
-    fresh_ids: bool = False
-    reorder: bool = False
-    callback_delay: float = 0.0
-    forge: bool = False
+    element_name: str | None = None  # of the create request, exactly; None matches all
+    external_task_id: str | None = None  # of the task, exactly; None matches all
+    times: int | None = 1  # how many calls at most; None for all
+    share: float = 1.0  # of the calls that match, evenly spread
+
+    # The answer to the call.
+    code: int | None = None  # refuse with this code of the provider's
+    message: str | None = None  # of the refusal; None for the code's own
+    http_status: int | None = None  # None for the code's own
+    accept: bool | None = None  # create the task all the same; None: only without `code`
+    delay: float = 0.0  # seconds before the answer; of `trickle`, its length (0 stands for 60 s)
+    answer: AnswerFault = "normal"  # `drop` closes the connection in place of an answer
+    before_answer: int = 0  # callbacks that are sent before the create is answered
+
+    # The callbacks of the task.
+    lose: bool | list[str] = False  # never sent: all, or those of these statuses
+    lose_share: float = 0.0  # of all tasks' callbacks together, evenly spread
+    duplicate: int = 0  # copies of each callback beyond the first
+    fresh_ids: bool = False  # whether each copy has an id of its own
+    reorder: bool = False  # send the last callback first
+    callback_delay: float = 0.0  # seconds before each first attempt
+    forge: bool = False  # sign with another key
     unsigned: bool = False
-    skew: float = 0.0
-    contradict: bool = False
-    shape: CallbackShape | None = None
-    fail: str | None = None
-    stuck: bool = False
-    words: dict[str, str] = field(default_factory=dict)
-    processing_after: float | None = None
-    finished_after: float | None = None
+    skew: float = 0.0  # seconds added to the signed timestamp
+    contradict: bool = False  # after the final callback, send the opposite one
+    shape: CallbackShape | None = None  # None for that of the settings
+
+    # The life of the task.
+    fail: str | None = None  # end as failed, with this message
+    stuck: bool = False  # stay in processing
+    words: dict[str, str] = field(default_factory=dict)  # the words sent in place of statuses
+    processing_after: float | None = None  # seconds from creation; None for that of the settings
+    finished_after: float | None = None  # seconds from creation; None for that of the settings
 
     @property
     def accepts(self) -> bool:
-        """Whether the task is made."""
+        """Whether the task is created."""
         return self.code is None if self.accept is None else self.accept
 
     def loses(self, status: str) -> bool:
-        """Whether the callback of that status is never sent."""
+        """Whether the callback of this status is never sent."""
         return self.lose if isinstance(self.lose, bool) else status in self.lose
 
 
@@ -77,43 +66,43 @@ NO_FAULT = Fault()
 @dataclass(slots=True)
 class _ActiveFault:
     fault: Fault
-    remaining: float  # infinity: always
-    share_due: float = 0.0
+    remaining: float  # calls that it still applies to; infinity for all
+    share_due: float = 0.0  # sum of `share` over the calls that matched; applies when it reaches 1
 
 
 class Faults:
-    """The rules in force, the oldest first; the first that matches a call is the one applied."""
+    """The active faults, oldest first; the first one that matches a call is applied to it."""
 
     def __init__(self) -> None:
-        self._armed: list[_ActiveFault] = []
+        self._active: list[_ActiveFault] = []
 
     def add(self, fault: Fault) -> None:
-        """Put a rule in force."""
-        self._armed.append(
+        """Activate a fault for the calls from now on."""
+        self._active.append(
             _ActiveFault(fault, float("inf") if fault.times is None else fault.times)
         )
 
     def clear(self) -> None:
-        """Take all rules out of force; tasks already made keep theirs."""
-        self._armed.clear()
+        """Deactivate all faults; tasks that are created already keep theirs."""
+        self._active.clear()
 
     def active(self) -> list[Fault]:
-        """The rules in force."""
-        return [armed.fault for armed in self._armed]
+        """The active faults, oldest first."""
+        return [active.fault for active in self._active]
 
     def next_for(self, on: FaultedCall, named: Mapping[str, object]) -> Fault:
-        """The fault for this call, or NONE; `named` has the call's name and external id."""
-        for armed in self._armed:
-            if not _matches(armed.fault, on, named):
+        """The fault for a call, or NO_FAULT; `named` has the names it matches by."""
+        for active in self._active:
+            if not _matches(active.fault, on, named):
                 continue
-            armed.share_due += armed.fault.share
-            if armed.share_due < 1 - 1e-9:
+            active.share_due += active.fault.share
+            if active.share_due < 1 - 1e-9:
                 return NO_FAULT
-            armed.share_due -= 1
-            armed.remaining -= 1
-            if armed.remaining <= 0:
-                self._armed.remove(armed)
-            return armed.fault
+            active.share_due -= 1
+            active.remaining -= 1
+            if active.remaining <= 0:
+                self._active.remove(active)
+            return active.fault
         return NO_FAULT
 
 

@@ -1,4 +1,4 @@
-"""Tasks written down as JSON lines, so that they outlive the process."""
+"""A journal of tasks in JSON lines, by which they outlive the process."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,8 +14,8 @@ NAME = "simulator.jsonl"
 
 
 class Journal:
-    """Append only. A line is handed to the system before the call returns, which is what a killed
-    process needs; a machine that loses power may lose the last ones."""
+    """An append-only file. Lines survive a killed process; a machine that loses power may lose the
+    last ones, as nothing is synced."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -23,9 +23,9 @@ class Journal:
         self._file: BinaryIO | None = None
 
     def replay(self) -> Iterator[Task]:
-        """Every task as it was last, in the order of creation; then the journal is open.
+        """Every task in its last state, in the order of creation; then the journal is open.
 
-        What stands after the last line break is a line torn by the end of the process: it is cut.
+        A line without a line break was torn by the end of the process, and is cut off.
         """
         data = self._path.read_bytes() if self._path.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
@@ -40,11 +40,11 @@ class Journal:
             yield Task(**{**entry, "fault": Fault(**entry["fault"])})
 
     def add_created(self, task: Task) -> None:
-        """Write down a new task."""
+        """Append a new task."""
         self._write(asdict(task))
 
     def add_changed(self, task: Task) -> None:
-        """Write down what a task has come to."""
+        """Append a task's new status."""
         names = ("id", "status", "message", "updated_at", "element_id")
         self._write({name: getattr(task, name) for name in names})
 

@@ -1,4 +1,4 @@
-"""Reads a JSON object into a dataclass: known names and fitting types only."""
+"""Reads a JSON object into a dataclass, with known names and matching types only."""
 
 from dataclasses import fields, replace
 from types import UnionType
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def replace_fields(base: T, body: object) -> T:
-    """`base` with what `body` says; ValueError names the first field that is wrong."""
+    """`base` with the fields of `body`; ValueError names the first field that is wrong."""
     if not isinstance(body, dict):
         raise ValueError("a JSON object is needed")  # noqa: TRY004 — the caller's data, not a bug
     hints = get_type_hints(type(base))
@@ -22,18 +22,18 @@ def replace_fields(base: T, body: object) -> T:
 
 
 def has_type(value: object, hint: Any) -> bool:  # noqa: ANN401 — a type annotation has no type of its own
-    """Whether a JSON value is of the annotated type; a whole number passes as a float."""
+    """Whether a JSON value is of the annotated type; an integer passes as a float."""
     inner = get_args(hint)
     match get_origin(hint):
         case origin if origin in (UnionType, Union):
-            return any(has_type(value, one) for one in inner)
+            return any(has_type(value, option) for option in inner)
         case origin if origin is Literal:
             return value in inner
         case origin if origin is list:
-            return isinstance(value, list) and all(has_type(one, inner[0]) for one in value)
+            return isinstance(value, list) and all(has_type(item, inner[0]) for item in value)
         case origin if origin is dict:
             return isinstance(value, dict) and all(
-                has_type(one, inner[1]) for one in value.values()
+                has_type(item, inner[1]) for item in value.values()
             )
     if isinstance(value, bool):
         return hint is bool

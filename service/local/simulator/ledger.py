@@ -1,15 +1,15 @@
-"""What came in and what went out, kept so that a test can count; the newest of each kind only."""
+"""The ledger: every create, look-up and callback attempt, for tests to count."""
 
 import time
 from collections import Counter, deque
 from typing import Any
 
-MAX_ENTRIES = 100_000  # of each kind; the counts go on
+MAX_ENTRIES = 100_000  # of each kind, the newest; the counts go on
 KINDS = ("creates", "lookups", "callbacks")
 
 
 class Ledger:
-    """Every create, every look-up and every callback attempt; `at` is Unix seconds."""
+    """Entries of each kind, and counts of their outcomes."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -18,12 +18,12 @@ class Ledger:
         }
 
     def add(self, kind: str, outcome: str, **what: object) -> None:
-        """Write down one entry of a kind, and count it by its outcome."""
+        """Add an entry, made at this time, and count its outcome."""
         self.counts[f"{kind}_{outcome}"] += 1
         self._kept[kind].append({"at": time.time(), "outcome": outcome, **what})
 
     def read(self, external_task_id: str | None) -> dict[str, Any]:
-        """All that is kept, or what one external id has to do with, with the counts of all."""
+        """The entries of all tasks, or of one external id, and the counts of all."""
         kept: dict[str, Any] = {
             kind: [
                 entry

@@ -1,4 +1,4 @@
-"""Media given by URL: really fetched, within the provider's sizes, known by its first bytes."""
+"""Media given by URL: downloaded, limited in size, recognized by its first bytes."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,14 +11,16 @@ from service.media.remote.fetch import REDIRECTS
 
 MAX_IMAGE = 10_000_000  # bytes; rule P16
 MAX_VIDEO = 200_000_000  # bytes; rule P18
-FORMAT_BYTES = 12  # bytes that tell the format
+FORMAT_BYTES = 12  # of a file, by which its format is recognized
 MAX_REDIRECTS = 10
-STORED_MEDIA_URL = "https://media.invalid/"  # where an answer says that media sent as Base64 now is
+STORED_MEDIA_URL = (
+    "https://media.invalid/"  # prefix of the URL that stands for media sent as Base64
+)
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5, sock_read=10)
 
 
 def image_fields(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Where each image stands in the request, as text for people, and what was given."""
+    """The place of each image in the request, as text for people, and its URL or Base64."""
     listed = request.get("element_image_list") or {}
     yield "frontal_image", listed.get("frontal_image", "")
     for index, other in enumerate(listed.get("refer_images") or []):
@@ -26,38 +28,38 @@ def image_fields(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def video_fields(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The same for videos."""
+    """The place of each video in the request, as text for people, and its URL."""
     listed = request.get("element_video_list") or {}
-    for index, one in enumerate(listed.get("refer_videos") or []):
-        yield f"refer_videos[{index}]", one.get("video_url", "")
+    for index, video in enumerate(listed.get("refer_videos") or []):
+        yield f"refer_videos[{index}]", video.get("video_url", "")
 
 
 def is_url(text: str) -> bool:
-    """Whether media is given by address; everything else is Base64."""
+    """Whether the text is a URL; anything else is Base64."""
     return text[:8].lower().startswith(("http://", "https://"))
 
 
 def public_url(text: str) -> str:
-    """What an answer shows for an image: an address, also where the bytes themselves were sent."""
+    """The URL by which a response shows an image, made up if the image came as Base64."""
     if not text or is_url(text):
         return text
     return STORED_MEDIA_URL + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def without_base64(request: dict[str, Any]) -> dict[str, Any]:
-    """The request as it is kept, with addresses in place of Base64."""
+    """The request with made-up URLs in place of Base64."""
     listed = request.get("element_image_list")
     if not isinstance(listed, dict):
         return request
     others = [
-        {"image_url": public_url(one["image_url"])} for one in listed.get("refer_images") or []
+        {"image_url": public_url(image["image_url"])} for image in listed.get("refer_images") or []
     ]
     shown = {"frontal_image": public_url(listed.get("frontal_image", "")), "refer_images": others}
     return {**request, "element_image_list": shown}
 
 
 async def media_problem(session: aiohttp.ClientSession, request: dict[str, Any]) -> str | None:
-    """Why the media given by URL is no good, or None. Fetches one after the other."""
+    """Download the media given by URL, one after the other; why one is invalid, or None."""
     wanted, limit, formats = image_fields(request), MAX_IMAGE, "JPEG or PNG"
     if request.get("reference_type") == "video_refer":
         wanted, limit, formats = video_fields(request), MAX_VIDEO, "MP4 or MOV"
@@ -76,8 +78,8 @@ async def media_problem(session: aiohttp.ClientSession, request: dict[str, Any])
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str, limit: int) -> tuple[bytes, int]:
-    """The first bytes, and how many there were; stops soon after the limit. A URL is asked for in
-    the letters that were given, as storage that checks a signature over them wants it."""
+    """The first bytes and the size; stops soon after the limit. The URL is requested letter for
+    letter, as storage may check a signature over it."""
     head, size = b"", 0
     for _ in range(MAX_REDIRECTS):
         answering = session.get(exact_url(url), timeout=TIMEOUT, allow_redirects=False)

@@ -1,4 +1,4 @@
-"""What the simulator is started with, and what may be changed while it runs."""
+"""The options that the simulator is started with, and the settings that calls can change."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,26 +9,27 @@ CallbackShape = Literal["older", "newer"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Changed by `POST /_simulator/settings`; times are seconds, None means no limit."""
+    """What `POST /_simulator/settings` changes while the simulator runs; times are seconds."""
 
     processing_after: float = 1.0  # from creation
     finished_after: float = 2.0  # from creation
     shape: CallbackShape = "older"  # of callbacks; rules P71, P72
-    sign: bool = True  # as far as there is a webhook secret
-    parallel: int | None = None  # running tasks above it: 429/1303
-    rate: float | None = None  # requests a second above it: 429/1302
+    sign: bool = True  # sign callbacks, if there is a webhook secret
+    parallel: int | None = None  # running tasks, above which 429/1303 is answered; None: no limit
+    rate: float | None = None  # requests a second, above which 429/1302 is answered; None: no limit
+    # Waits before the second attempt of a callback, the third, and so on.
     callback_retries: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
     callback_timeout: float = 10.0
-    fetch_media: bool = True
+    fetch_media: bool = True  # download media given by URL, and fail the task if it is invalid
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`data` is a folder; with it tasks outlive the process."""
+    """What the simulator is started with."""
 
-    api_key: str = field(repr=False)
-    webhook_secret: str | None = field(default=None, repr=False)
-    access_key: str | None = None
-    secret_key: str | None = field(default=None, repr=False)
-    data: Path | None = None
-    settings: Settings = field(default_factory=Settings)
+    api_key: str = field(repr=False)  # that callers may send as Bearer token (rule P40)
+    webhook_secret: str | None = field(default=None, repr=False)  # whsec_…; None: unsigned
+    access_key: str | None = None  # issuer of JWTs (rule P41); None: no JWT is accepted
+    secret_key: str | None = field(default=None, repr=False)  # that signs JWTs
+    data: Path | None = None  # folder of the journal; None: tasks end with the process
+    settings: Settings = field(default_factory=Settings)  # at the start

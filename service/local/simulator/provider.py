@@ -1,4 +1,4 @@
-"""The provider itself: takes creates, walks tasks to their end, answers look-ups."""
+"""The simulated provider: creates tasks, runs them to their end, and has them called back."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ from service.local.simulator.tasks import Task, TaskStore, now_ms
 
 
 class SimulatedProvider:
-    """One account with one provider. Used inside `alive()` only."""
+    """A provider with one account, to be used inside `running()` only."""
 
     callback_sender: CallbackSender
     session: aiohttp.ClientSession
@@ -40,7 +40,7 @@ class SimulatedProvider:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Takes up the tasks of an earlier life; at the end lets go of everything."""
+        """Resumes the tasks of the journal; cancels all work at the end."""
         secret = self.options.webhook_secret
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.session:
             self.callback_sender = CallbackSender(
@@ -60,7 +60,7 @@ class SimulatedProvider:
                     self._journal.close()
 
     def check_rate_limit(self) -> None:
-        """Refusal 1302 when this second has had its calls."""
+        """Raise Refusal 1302 if this second has had as many calls as the settings allow."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._calls = second, 0
@@ -69,7 +69,7 @@ class SimulatedProvider:
             raise Refusal(1302)
 
     def create(self, body: dict[str, Any], fault: Fault) -> tuple[Task, CallbackQueue]:
-        """A new task, running; or Refusal 1201 or 1303."""
+        """Create and start a task; raises Refusal 1201 (invalid) or 1303 (parallel limit)."""
         external = body.get("external_task_id")
         if isinstance(external, str) and external in self.tasks.by_external_id:
             raise Refusal(1201, f"external_task_id {external} already exists")
@@ -81,16 +81,16 @@ class SimulatedProvider:
         self.tasks.add(task)
         if self._journal:
             self._journal.add_created(task)
-        line = CallbackQueue()
-        self.callback_sender.enqueue(line, task)
-        self._background.start(self._run_task(task, line))
-        return task, line
+        queue = CallbackQueue()
+        self.callback_sender.enqueue(queue, task)
+        self._background.start(self._run_task(task, queue))
+        return task, queue
 
     def _check(self, body: dict[str, Any]) -> None:
         try:
             request_rules.parse_request(body, account_id="")
         except errors.Invalid as error:
-            text = "; ".join(f"{one.pointer}: {one.message}" for one in error.errors)
+            text = "; ".join(f"{field.pointer}: {field.message}" for field in error.errors)
             raise Refusal(1201, text) from None
         for where, given in media.image_fields(body):
             if given.startswith("data:"):  # rule P15
@@ -109,27 +109,27 @@ class SimulatedProvider:
             if not task.is_finished:
                 self._background.start(self._run_task(task, CallbackQueue()))
 
-    async def _run_task(self, task: Task, line: CallbackQueue) -> None:
+    async def _run_task(self, task: Task, queue: CallbackQueue) -> None:
         fault, settings = task.fault, self.settings
         if task.status == "submitted":
             await _sleep_until(task, fault.processing_after, settings.processing_after)
-            self._change_status(task, line, "processing")
+            self._change_status(task, queue, "processing")
         if fault.stuck:
             return
-        complaint = fault.fail
-        if complaint is None and settings.fetch_media:
-            complaint = await media.media_problem(self.session, task.request)
+        failure = fault.fail
+        if failure is None and settings.fetch_media:
+            failure = await media.media_problem(self.session, task.request)
         await _sleep_until(task, fault.finished_after, settings.finished_after)
-        if complaint is None:
-            self._change_status(task, line, "succeed", element_id=self.tasks.new_id())
+        if failure is None:
+            self._change_status(task, queue, "succeed", element_id=self.tasks.new_id())
         else:
-            self._change_status(task, line, "failed", complaint)
+            self._change_status(task, queue, "failed", failure)
         self.tasks.count_ended()
 
     def _change_status(
         self,
         task: Task,
-        line: CallbackQueue,
+        queue: CallbackQueue,
         status: str,
         message: str = "",
         element_id: int | None = None,
@@ -137,10 +137,10 @@ class SimulatedProvider:
         task.change_status(status, message, element_id)
         if self._journal:
             self._journal.add_changed(task)
-        self.callback_sender.enqueue(line, task)
+        self.callback_sender.enqueue(queue, task)
 
 
-async def _sleep_until(task: Task, own: float | None, usual: float) -> None:
-    """Sleep until so many seconds after the task's creation."""
-    after = usual if own is None else own
+async def _sleep_until(task: Task, own: float | None, default: float) -> None:
+    """Sleep until `own` seconds after the task's creation, or `default` if that is None."""
+    after = default if own is None else own
     await asyncio.sleep(task.created_at / 1000 + after - time.time())

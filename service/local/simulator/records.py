@@ -1,5 +1,5 @@
-"""The task as the provider writes it: in look-ups, and in both shapes of a callback (rules P8,
-P9, P71, P72)."""
+"""Task records as the provider sends them: in responses, and in both shapes of a callback (rules
+P8, P9, P71, P72)."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ OWNER = "simulator"
 
 
 def status_word(task: Task) -> str:
-    """The status as the outside sees it."""
+    """The word that stands for the task's status in a record."""
     return task.fault.words.get(task.status, task.status)
 
 
 def created_record(task: Task) -> dict[str, Any]:
-    """`data` of the answer to create."""
+    """`data` of the response to a create."""
     return {
         "task_id": task.id,
         "task_info": {"external_task_id": task.external_task_id},
@@ -38,7 +38,7 @@ def created_record(task: Task) -> dict[str, Any]:
 
 
 def older_record(task: Task) -> dict[str, Any]:
-    """`data` of a look-up, and the older callback: the same but for the envelope."""
+    """`data` of the response to a query, and the body of a callback in the older shape."""
     record = {**created_record(task), "task_status_msg": task.message}
     if task.status == "succeed":
         record["task_result"] = {"elements": [_element(task)]}
@@ -47,7 +47,7 @@ def older_record(task: Task) -> dict[str, Any]:
 
 
 def newer_record(task: Task) -> dict[str, Any]:
-    """The newer callback: other names, a flat result."""
+    """The body of a callback in the newer shape."""
     record: dict[str, Any] = {
         "id": task.id,
         "status": task.fault.words.get(task.status, NEWER_STATUSES.get(task.status, task.status)),
@@ -65,14 +65,17 @@ def newer_record(task: Task) -> dict[str, Any]:
 
 
 def callback_record(task: Task, shape: CallbackShape) -> dict[str, Any]:
-    """The callback's body in the shape asked for."""
+    """The body of a callback in this shape."""
     return newer_record(task) if shape == "newer" else older_record(task)
 
 
 def tags(task: Task) -> list[dict[str, str]]:
-    """The tags as an answer names them: `id` where a request says `tag_id`."""
+    """The tags as a record names them: `id` where a request says `tag_id`."""
     ids = [tag["tag_id"] for tag in task.request.get("tag_list") or []]
-    return [{"id": one, "name": TAG_NAMES[one], "description": TAG_NAMES[one]} for one in ids]
+    return [
+        {"id": tag_id, "name": TAG_NAMES[tag_id], "description": TAG_NAMES[tag_id]}
+        for tag_id in ids
+    ]
 
 
 def _element(task: Task) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An answer on its way out, whole or spoilt by a fault."""
+"""The simulator's responses, as they should be or spoilt by a fault."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.local.simulator.faults import NO_FAULT, Fault
 
-TRANSPORT = "simulator.transport"  # where app.py leaves the connection in the scope
+TRANSPORT = "simulator.transport"  # key of the transport in the ASGI scope, set in app.py
 GARBAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>\n"
 OVERSIZED_BYTES = 64 << 20  # bytes of white space before the answer
 CHUNK_BYTES = 1 << 16  # bytes
@@ -16,12 +16,12 @@ TRICKLE_SECONDS = 60.0  # seconds from the first byte to the last, unless `delay
 
 
 def json_response(status: int, content: bytes) -> Response:
-    """The plain JSON answer."""
+    """A JSON response with this body."""
     return Response(content, status, media_type="application/json")
 
 
 async def with_fault(fault: Fault, status: int, content: bytes) -> Response:
-    """The answer as the fault wants it: whole if there is none; sleeps if that is part of it."""
+    """The JSON response, spoilt as the fault says; sleeps for the fault's `delay`."""
     if fault is NO_FAULT:
         return json_response(status, content)
     if fault.answer != "trickle":
@@ -35,7 +35,7 @@ async def with_fault(fault: Fault, status: int, content: bytes) -> Response:
 
 
 class FaultyResponse(Response):
-    """A valid answer that never comes, comes in part, too slowly or behind too much else."""
+    """A valid response that never comes, comes in part, too slowly, or after too much else."""
 
     def __init__(self, content: bytes, status: int, fault: Fault) -> None:
         super().__init__(content, status, media_type="application/json")
@@ -78,13 +78,13 @@ class FaultyResponse(Response):
 
 
 async def _wait_until_closed(receive: Receive) -> None:
-    """Wait until the server knows that the connection is closed: then it misses no answer."""
+    """Wait until the server knows that the connection is closed: then it misses no response."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def transport_of(send: Send) -> asyncio.Transport | None:
-    """The connection behind uvicorn's `send`: ASGI itself has no way to hang up."""
+    """The transport behind uvicorn's `send`, to close it: ASGI itself has no way to hang up."""
     cycle = getattr(send, "__self__", None)
     transport: asyncio.Transport | None = getattr(cycle, "transport", None)
     return transport

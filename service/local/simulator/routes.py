@@ -1,4 +1,4 @@
-"""The provider's calls: create, query one, list (rules P2 to P4)."""
+"""The provider's API: create, query and list tasks (rules P2 to P4)."""
 
 import time
 from typing import Any
@@ -18,23 +18,23 @@ PAGE_NUMBERS, PAGE_SIZES, DEFAULT_PAGE_SIZE = range(1, 1001), range(1, 501), 30 
 
 
 async def create_task(request: Request) -> Response:
-    """POST: a new task."""
-    world: SimulatedProvider = request.app.state.world
+    """POST: create a task."""
+    provider: SimulatedProvider = request.app.state.provider
     body: dict[str, Any] = {}
     fault = NO_FAULT
     try:
-        _authorize(world, request)
+        _authorize(provider, request)
         body = await _read_body(request)
-        fault = world.faults.next_for("create", body)
+        fault = provider.faults.next_for("create", body)
         _refuse(fault, unless=fault.accepts)
-        task, line = world.create(body, fault)
+        task, queue = provider.create(body, fault)
     except Refusal as refused:
-        _record_create(world, body, refused, fault, None)
+        _record_create(provider, body, refused, fault, None)
         return await _refusal_response(refused, fault)
-    _record_create(world, body, None, fault, task.id)
+    _record_create(provider, body, None, fault, task.id)
     content = codes.success_body(records.created_record(task))
     for _ in range(fault.before_answer if task.callback_url else 0):
-        await line.attempted.acquire()
+        await queue.attempted.acquire()
     if fault.code is not None:
         return await _refusal_response(Refusal(fault.code, fault.message), fault)
     return await responses.with_fault(fault, 200, content)
@@ -42,52 +42,52 @@ async def create_task(request: Request) -> Response:
 
 async def query_task(request: Request) -> Response:
     """GET: one task, by the provider's id or by the caller's."""
-    world: SimulatedProvider = request.app.state.world
+    provider: SimulatedProvider = request.app.state.provider
     name = request.path_params["name"]
-    task = world.tasks.find(name)
+    task = provider.tasks.find(name)
     external = task.external_task_id if task else name
     fault = NO_FAULT
     try:
-        _authorize(world, request)
-        fault = world.faults.next_for(
+        _authorize(provider, request)
+        fault = provider.faults.next_for(
             "query", {**(task.request if task else {}), "external_task_id": external}
         )
         _refuse(fault, unless=fault.code is None)
         task = _found(task, name)
     except Refusal as refused:
-        _record_look_up(world, "refused", external, fault, code=refused.code)
+        _record_look_up(provider, "refused", external, fault, code=refused.code)
         return await _refusal_response(refused, fault)
     _record_look_up(
-        world, "found", external, fault, task_id=task.id, status=records.status_word(task)
+        provider, "found", external, fault, task_id=task.id, status=records.status_word(task)
     )
     return await responses.with_fault(fault, 200, codes.success_body(records.older_record(task)))
 
 
 async def list_tasks(request: Request) -> Response:
-    """GET: the caller's tasks, the newest first."""
-    world: SimulatedProvider = request.app.state.world
+    """GET: a page of tasks, newest first."""
+    provider: SimulatedProvider = request.app.state.provider
     fault = NO_FAULT
     try:
-        _authorize(world, request)
-        fault = world.faults.next_for("list", {})
+        _authorize(provider, request)
+        fault = provider.faults.next_for("list", {})
         _refuse(fault, unless=fault.code is None)
         number = _page_parameter(request, "pageNum", PAGE_NUMBERS, 1)
         size = _page_parameter(request, "pageSize", PAGE_SIZES, DEFAULT_PAGE_SIZE)
     except Refusal as refused:
         return await _refusal_response(refused, fault)
-    page = [records.older_record(task) for task in world.tasks.page(number, size)]
+    page = [records.older_record(task) for task in provider.tasks.page(number, size)]
     return await responses.with_fault(fault, 200, codes.success_body(page))
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """No such path (1203), or not with that method (1202)."""
+    """Refuse a path that does not exist (1203) or does not take this method (1202)."""
     code = 1202 if getattr(error, "status_code", 404) == 405 else 1203  # noqa: PLR2004 — HTTP
     return await _refusal_response(Refusal(code, f"{request.method} {request.url.path}"), NO_FAULT)
 
 
-def _authorize(world: SimulatedProvider, request: Request) -> None:
-    auth.check(request.headers.get("authorization"), world.options, time.time())
-    world.check_rate_limit()
+def _authorize(provider: SimulatedProvider, request: Request) -> None:
+    auth.check(request.headers.get("authorization"), provider.options, time.time())
+    provider.check_rate_limit()
 
 
 async def _read_body(request: Request) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _page_parameter(request: Request, name: str, allowed: range, default: int) -
 
 
 def _refuse(fault: Fault, *, unless: bool) -> None:
-    """Refusal with the fault's code; 0, which nobody gets to see, if it only drops."""
+    """Raise Refusal with the fault's code; with 0, which no caller sees, if it only drops."""
     if not unless:
         raise Refusal(fault.code or 0, fault.message)
 
@@ -131,14 +131,14 @@ async def _refusal_response(refused: Refusal, fault: Fault) -> Response:
 
 
 def _record_create(
-    world: SimulatedProvider,
+    provider: SimulatedProvider,
     body: dict[str, Any],
     refused: Refusal | None,
     fault: Fault,
     task_id: str | None,
 ) -> None:
     outcome = "accepted" if refused is None else "refused" if refused.code else "dropped"
-    world.ledger.add(
+    provider.ledger.add(
         "creates",
         outcome,
         external_task_id=body.get("external_task_id"),
@@ -151,6 +151,6 @@ def _record_create(
 
 
 def _record_look_up(
-    world: SimulatedProvider, outcome: str, external: str, fault: Fault, **what: int | str
+    provider: SimulatedProvider, outcome: str, external: str, fault: Fault, **what: int | str
 ) -> None:
-    world.ledger.add("lookups", outcome, external_task_id=external, answer=fault.answer, **what)
+    provider.ledger.add("lookups", outcome, external_task_id=external, answer=fault.answer, **what)

@@ -1,4 +1,4 @@
-"""The simulator as a process."""
+"""`callsheet simulator`: the simulator as a process."""
 
 import signal
 import socket
@@ -10,11 +10,11 @@ import uvicorn
 from service.local.simulator.app import build
 from service.local.simulator.options import Options, Settings
 
-SHUTDOWN_TIMEOUT = 1  # seconds that calls under way get at the end: some are held back for ever
+SHUTDOWN_TIMEOUT = 1  # seconds for requests in progress: faults hold some back for ever
 
 
 class _Server(uvicorn.Server):
-    """Says on standard output where it listens, once it does."""
+    """A server that prints its URL once it listens."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -35,7 +35,8 @@ def run(  # noqa: PLR0913 — one parameter for each option of the command
     processing_after: float = 1.0,
     finished_after: float = 2.0,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, then 0. Port 0 takes a free one; times are seconds."""
+    """Serve until SIGTERM or SIGINT; the exit status is 0. Port 0 is a free port; times are
+    seconds."""
     options = Options(
         api_key=api_key,
         webhook_secret=webhook_secret,

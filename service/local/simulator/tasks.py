@@ -1,4 +1,4 @@
-"""Tasks and the book they are kept in: found by the provider's id or by the caller's."""
+"""Tasks, and the store that finds them by the provider's id or by the caller's."""
 
 import time
 from dataclasses import dataclass, field
@@ -11,55 +11,55 @@ FINAL_STATUSES = ("succeed", "failed")
 
 @dataclass(slots=True)
 class Task:
-    """One create-subject task. Times are Unix milliseconds; `request` has no Base64 in it."""
+    """One create-subject task."""
 
-    id: str
-    request: dict[str, Any]
-    created_at: int
-    updated_at: int
+    id: str  # 18 digits
+    request: dict[str, Any]  # body of the create, with URLs in place of Base64
+    created_at: int  # Unix milliseconds
+    updated_at: int  # Unix milliseconds
     fault: Fault = NO_FAULT
-    status: str = "submitted"
-    message: str = ""
-    element_id: int | None = None
+    status: str = "submitted"  # rule P30
+    message: str = ""  # why it failed
+    element_id: int | None = None  # None until it succeeds
 
     @property
     def external_task_id(self) -> str:
-        """The caller's own id, or an empty text."""
+        """The caller's own id; empty if it gave none."""
         return str(self.request.get("external_task_id") or "")
 
     @property
     def callback_url(self) -> str:
-        """Where the caller wants to hear of it, or an empty text."""
+        """The URL of the task's callbacks; empty if the caller gave none."""
         return str(self.request.get("callback_url") or "")
 
     @property
     def is_finished(self) -> bool:
-        """Whether it succeeded or failed."""
+        """Whether the task has succeeded or failed."""
         return self.status in FINAL_STATUSES
 
     def change_status(self, status: str, message: str = "", element_id: int | None = None) -> None:
-        """Go on to another status, at this moment."""
+        """Change the status, as of now."""
         self.status, self.message, self.element_id = status, message, element_id
         self.updated_at = now_ms()
 
 
 @dataclass(slots=True)
 class TaskStore:
-    """All tasks of the one user there is."""
+    """All tasks of the account."""
 
-    by_id: dict[str, Task] = field(default_factory=dict)
+    by_id: dict[str, Task] = field(default_factory=dict)  # oldest first
     by_external_id: dict[str, Task] = field(default_factory=dict)
-    running: int = 0
-    peak_running: int = 0
+    running: int = 0  # tasks that have not ended
+    peak_running: int = 0  # the most there were at once
     _last_id: int = 0
 
     def new_id(self) -> int:
-        """18 digits, above 2**53, never given before: the millisecond and a count within it."""
+        """A new id of 18 digits, above 2**53: the millisecond, and a count within it."""
         self._last_id = max(self._last_id + 1, now_ms() * 100_000)
         return self._last_id
 
     def add(self, task: Task) -> None:
-        """Put a task in; its external id must be free."""
+        """Add a task; its external id must be unused."""
         self.by_id[task.id] = task
         if task.external_task_id:
             self.by_external_id[task.external_task_id] = task
@@ -69,19 +69,19 @@ class TaskStore:
             self.peak_running = max(self.peak_running, self.running)
 
     def count_ended(self) -> None:
-        """One task has come to its end."""
+        """Count one running task less."""
         self.running -= 1
 
     def find(self, name: str) -> Task | None:
-        """By the provider's id or by the caller's."""
+        """The task with this id, the provider's or the caller's; None if there is none."""
         return self.by_id.get(name) or self.by_external_id.get(name)
 
     def page(self, number: int, size: int) -> list[Task]:
-        """The newest first; `number` starts at 1."""
+        """A page of tasks, newest first; `number` starts at 1."""
         newest = list(reversed(self.by_id.values()))
         return newest[(number - 1) * size : number * size]
 
 
 def now_ms() -> int:
-    """The time now, as the provider writes it."""
+    """The current time in Unix milliseconds."""
     return time.time_ns() // 1_000_000
