@@ -1,7 +1,5 @@
-"""What the provider's own paths answer: its envelope and its codes.
-
-Codes, and the HTTP status of each, are rules P45 to P60 of service/provider/README.md; envelope
-and records are rules P6 to P9.
+"""The provider's envelope (rules P6 to P8 of service/provider/README.md) and error codes, each with
+its HTTP status (rules P45 to P60).
 """
 
 from collections.abc import Mapping
@@ -42,7 +40,7 @@ ERROR_CODES: Mapping[type[CallsheetError], int] = MappingProxyType(
         Unauthorized: INVALID_CREDENTIAL,
         SignatureError: INVALID_CREDENTIAL,
         Forbidden: 1103,
-        NotFound: INVALID_PARAMETER,  # there an unknown id is a wrong parameter
+        NotFound: INVALID_PARAMETER,  # rule P52: an unknown id is an invalid parameter
         Conflict: INVALID_PARAMETER,
         TooLarge: INVALID_PARAMETER,
         UnsupportedMedia: INVALID_PARAMETER,
@@ -76,13 +74,13 @@ HTTP_STATUS: Mapping[int, int] = MappingProxyType(
 
 
 def error_code(error: CallsheetError, authorization: str | None = None) -> int:
-    """The provider's code for what is wrong; `authorization` is the header of that name."""
+    """The provider's code for an error; `authorization` is the request's header of that name."""
     if isinstance(error, Unauthorized):
         return TOKEN_TIME_CODES.get(error.time_error or "") or _credential_code(authorization)
     if isinstance(error, TooManyRequests) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
     if isinstance(error, Invalid) and any(
-        (one.pointer, one.code) == ("", "wrong_type") for one in error.errors
+        (field.pointer, field.code) == ("", "wrong_type") for field in error.errors
     ):
         return MALFORMED_BODY  # the body is no JSON object
     return ERROR_CODES[type(error)]
@@ -98,24 +96,24 @@ def _credential_code(authorization: str | None) -> int:
 
 
 def error_message(error: CallsheetError) -> str:
-    """Everything that is wrong, in words: there is no other place for it."""
+    """The message of an error. It names all fields in error: the envelope has no list of them."""
     if isinstance(error, Invalid):
-        return "; ".join(f"{one.pointer}: {one.message}" for one in error.errors)
+        return "; ".join(f"{field.pointer}: {field.message}" for field in error.errors)
     return str(error)
 
 
 def success_envelope(request_id: str, data: object) -> bytes:
-    """The envelope of a success; `data` is for orjson."""
+    """The JSON envelope of a success; `data` is what orjson can encode."""
     return orjson.dumps({"code": 0, "message": SUCCEED, "request_id": request_id, "data": data})
 
 
 def error_envelope(request_id: str, code: int, message: str) -> bytes:
-    """The envelope of anything else: without `data`."""
+    """The JSON envelope of an error, which has no `data`."""
     return orjson.dumps({"code": code, "message": message, "request_id": request_id})
 
 
 def created_task(subject: Subject) -> dict[str, Any]:
-    """`data` of the answer to a create."""
+    """The `data` of the answer to a create (rule P8)."""
     record = task_record(subject)
     names = ("task_id", "task_info", "task_status", "created_at", "updated_at")
     return {name: record[name] for name in names}

@@ -1,4 +1,4 @@
-"""Reading subjects as the provider's own paths name and number them."""
+"""Tasks of the provider's own paths, read from our subjects: one by its id, or a numbered page."""
 
 from service.compat_api.store import numbered_pages
 from service.resources import Resources
@@ -6,21 +6,20 @@ from service.subjects.domain.subject import Subject
 from service.subjects.store import subjects
 
 
-async def find_task(resources: Resources, account_id: str, name: str) -> Subject | None:
-    """By our id, or by the account's own; where one subject's own id is another's of ours, ours
-    counts."""
+async def find_task(resources: Resources, account_id: str, task_id: str) -> Subject | None:
+    """An account's subject by our id, or else by the account's external id; None if there is
+    none."""
+    key = account_id, task_id
     async with resources.database.autocommit() as tx:
-        (ours,) = await subjects.by_account_and_id(tx, [(account_id, name)])
-        return ours or (await subjects.by_external_id(tx, [(account_id, name)])).get(
-            (account_id, name)
-        )
+        (subject,) = await subjects.by_account_and_id(tx, [key])
+        return subject or (await subjects.by_external_id(tx, [key])).get(key)
 
 
 async def list_tasks(
     resources: Resources, account_id: str | None, number: int, size: int
 ) -> list[Subject]:
-    """An account's, or every account's, the newest first; `number` starts at 1."""
+    """Page `number` (from 1) of an account's subjects (None: of all accounts), the newest first."""
     async with resources.database.autocommit() as tx:
         ids = await numbered_pages.subject_ids(tx, account_id, number, size)
         found = await subjects.by_ids(tx, ids)
-    return [found[one] for one in ids if one in found]  # one may have been deleted in between
+    return [found[id_] for id_ in ids if id_ in found]  # a subject may have been deleted meanwhile

@@ -1,5 +1,5 @@
 """/v1/general/…: the provider's own paths over our subjects, so that its clients only change their
-base URL (rules P2 to P4). Whatever happens under them is answered in its envelope.
+base URL (rules P2 to P4 of service/provider/README.md). Every answer is in its envelope (rule P6).
 """
 
 from collections.abc import Awaitable, Callable
@@ -36,26 +36,27 @@ from service.request_context import resources
 log = structlog.get_logger()
 
 MAX_PAGE_NUMBER, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE = 1000, 500, 30  # rule P4
-FORWARDED_HEADERS = ("retry-after", "www-authenticate")  # as with the same error elsewhere
+FORWARDED_HEADERS = ("retry-after", "www-authenticate")  # that errors of other paths have too
 Handler = Callable[[Request], Awaitable[Any]]  # gives the envelope's `data`
 
 
 def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """The handler with its answer, and whatever it raises, in an envelope."""
+    """The handler with what it returns, or raises, as a response in the provider's envelope."""
 
     @wraps(handler)
     async def answer(request: Request) -> Response:
-        id_ = resources(request).new_id("req")
+        request_id = resources(request).new_id("req")
         try:
-            return _response(0, envelopes.success_envelope(id_, await handler(request)))
+            return _response(0, envelopes.success_envelope(request_id, await handler(request)))
         except CallsheetError as error:
             code = envelopes.error_code(error, request.headers.get("authorization"))
-            body = envelopes.error_envelope(id_, code, envelopes.error_message(error))
+            body = envelopes.error_envelope(request_id, code, envelopes.error_message(error))
             return _response(code, body, _forwarded_headers(error))
         except Exception:
             log.exception("web", action="fault", path=request.url.path)
             message = "This is a fault of ours; it has been logged."
-            return _response(INTERNAL_ERROR, envelopes.error_envelope(id_, INTERNAL_ERROR, message))
+            body = envelopes.error_envelope(request_id, INTERNAL_ERROR, message)
+            return _response(INTERNAL_ERROR, body)
 
     return answer
 
@@ -71,79 +72,84 @@ def _forwarded_headers(error: CallsheetError) -> dict[str, str]:
 
 @enveloped
 async def create(request: Request) -> dict[str, Any]:
-    """One whose external id was used is refused, the same request's too; but what comes again under
-    its idempotency key is answered as before."""
+    """Create a task (rule P2); `data` is that of rule P8.
+
+    An external id that is taken is refused, even by an equal request, as the provider does; but a
+    repeated idempotency key gets the answer of before.
+    """
     caller = await authorize(request, "subjects:write", allow_operator=False)
     settings, account_id = resources(request).settings, caller.account_id
     key = single_header(request.headers, "idempotency-key")
 
-    def read(body: object) -> CreateRequest:
-        plain = validate(settings, account_id, task_requests.drop_unset(body), key)
-        return replace(plain, must_be_new=True)
+    def read_request(body: object) -> CreateRequest:
+        create_request = validate(settings, account_id, task_requests.drop_unset(body), key)
+        return replace(create_request, must_be_new=True)
 
-    accepted = await accept_body(request, account_id, read)
+    accepted = await accept_body(request, account_id, read_request)
     return envelopes.created_task(accepted.subject) | caller.account_field
 
 
 @enveloped
 async def read(request: Request) -> dict[str, Any]:
+    """One task by our id or the account's external id (rule P3); `data` is that of rule P9."""
     caller = await authorize(request, "subjects:read")
-    name = _task_name(request)
-    found = None
-    if name is not None:
-        caller = await _act_as_owner(request, caller, name)
-        found = await tasks.find_task(resources(request), caller.account_id, name)
-    if found is None:
-        raise NotFound("Task not found by id or external_task_id")
-    return task_record(found) | caller.account_field
+    task_id = _task_id(request)
+    subject = None
+    if task_id is not None:
+        caller = await _act_as_owner(request, caller, task_id)
+        subject = await tasks.find_task(resources(request), caller.account_id, task_id)
+    if subject is None:
+        raise NotFound("Task not found by id or external_task_id")  # as rule P52 has it
+    return task_record(subject) | caller.account_field
 
 
-async def _act_as_owner(request: Request, caller: Caller, name: str) -> Caller:
-    """An operator acts in the account of the subject that has this id of ours; in its own, if none
-    has."""
+async def _act_as_owner(request: Request, caller: Caller, task_id: str) -> Caller:
+    """The caller; an operator acts in the account of the subject of this id, if there is one."""
     if not caller.is_operator:
         return caller
     try:
-        return await authenticate.act_as_owner(resources(request), caller, "subject_id", name)
+        return await authenticate.act_as_owner(resources(request), caller, "subject_id", task_id)
     except NotFound:
         return caller
 
 
-def _task_name(request: Request) -> str | None:
-    """What the path names, in NFC; None where nothing can be called that. It is cut before it is
+def _task_id(request: Request) -> str | None:
+    """The id in the path, in NFC; None if no task can have it. The path is split before it is
     decoded: an external id may have slashes."""
     raw: bytes = request.scope["raw_path"]
-    name = raw.split(b"/", PATH.count("/") + 1)[-1].removesuffix(b"/").decode()
+    segment = raw.split(b"/", PATH.count("/") + 1)[-1].removesuffix(b"/").decode()
     context = ValidationContext()
-    read = external_id(context, "", unquote(name, errors="surrogateescape"))
-    return None if context.errors else read
+    task_id = external_id(context, "", unquote(segment, errors="surrogateescape"))
+    return None if context.errors else task_id
 
 
 @enveloped
 async def list_tasks(request: Request) -> list[dict[str, Any]]:
-    caller, given = await authorize(request, "subjects:read"), resources(request)
+    """A page of tasks by its number, the newest first (rule P4)."""
+    caller = await authorize(request, "subjects:read")
     query = Query(request)
     number = query.integer("pageNum", 1, 1, MAX_PAGE_NUMBER)
     size = query.integer("pageSize", DEFAULT_PAGE_SIZE, 1, MAX_PAGE_SIZE)
     account_id: str | None = caller.account_id
     if caller.is_operator:
         account_id = await account_filter(request, caller, query)
-    for name in request.query_params:  # its clients may send others: those are ignored
+    for name in request.query_params:  # other parameters of the provider's clients are ignored
         query.text(name)
     query.finish()
-    found = await tasks.list_tasks(given, account_id, number, size)
-    of = await authenticate.account_fields(given, caller, {subject.account_id for subject in found})
-    return [task_record(subject) | of.get(subject.account_id, {}) for subject in found]
+    subjects = await tasks.list_tasks(resources(request), account_id, number, size)
+    account_ids = {subject.account_id for subject in subjects}
+    fields = await authenticate.account_fields(resources(request), caller, account_ids)
+    return [task_record(subject) | fields.get(subject.account_id, {}) for subject in subjects]
 
 
 class NotFoundApp:
-    """Answers what none of the calls takes. An application of its own, as only the route of one
-    takes every method."""
+    """Answers every request under /v1/general/ that no route takes. It is an ASGI application
+    because only the route of one takes every method."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        known = any(route.matches(scope)[0] is Match.PARTIAL for route in TASK_ROUTES)
-        code = UNKNOWN_METHOD if known else UNKNOWN_PATH
+        known_path = any(route.matches(scope)[0] is Match.PARTIAL for route in TASK_ROUTES)
+        code = UNKNOWN_METHOD if known_path else UNKNOWN_PATH
         message = f"{request.method} {quotable(request.url.path)}"
         body = envelopes.error_envelope(resources(request).new_id("req"), code, message)
         await _response(code, body)(scope, receive, send)
