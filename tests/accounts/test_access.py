@@ -157,7 +157,7 @@ async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
     api: Api, ours: dict[str, str]
 ) -> None:
     for (method, path), scope in sorted(GUARDED.items()):
-        others = [one for one in SCOPES if one not in {scope, "operator"}]
+        others = [name for name in SCOPES if name not in {scope, "operator"}]
         lacking = await api_keys.create(api.resources, "acme", others)
         is_problem(await call(api, method, path, ours, f"Bearer {lacking}"), 403, "forbidden")
     for (method, path), scope in sorted(GUARDED.items(), reverse=True):  # GET before DELETE
@@ -175,7 +175,7 @@ async def test_another_account_finds_nothing_of_ours(api: Api, ours: dict[str, s
         answer = await call(api, method, path, ours, key)
         if "{" in path:
             is_problem(answer, 404, "not_found")
-        assert not [one for one in ours.values() if one in answer.text], path
+        assert not [secret for secret in ours.values() if secret in answer.text], path
     after = await fetch(api.resources, "SELECT * FROM subjects WHERE id = $1", ours["subject_id"])
     assert after == before
     assert (
@@ -211,7 +211,7 @@ async def test_every_answer_to_an_operator_names_the_account(
         shown = body.get("data", body)
         shown = shown if isinstance(shown, list) else [shown]
         assert shown, path
-        assert {one["account"] for one in shown} == {"acme"}, (path, body)
+        assert {entry["account"] for entry in shown} == {"acme"}, (path, body)
 
 
 async def test_nobody_else_is_told_of_accounts(api: Api, ours: dict[str, str]) -> None:
@@ -245,7 +245,7 @@ async def test_an_operator_finds_no_subscriber_that_nobody_made(
         if "{subscriber_id}" in path:
             is_problem(await call(api, method, path, hidden, key), 404, "not_found")
     listed = (await call(api, "GET", "/v1/subscribers", ours, key)).json()["data"]
-    assert [one["id"] for one in listed] == [ours["subscriber_id"]]
+    assert [entry["id"] for entry in listed] == [ours["subscriber_id"]]
 
 
 async def test_what_is_open_needs_no_key(api: Api) -> None:

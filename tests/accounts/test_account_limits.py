@@ -90,7 +90,7 @@ async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: C
     clock.advance(-3600)
     await pause(api.resources, 1)
     behind = await authenticate.authenticate_batch(api.resources, [digest] * RATE_LIMIT)
-    assert {type(one) for one in (*ahead, *behind)} == {Caller}
+    assert {type(caller) for caller in (*ahead, *behind)} == {Caller}
 
 
 @RATE
@@ -119,9 +119,9 @@ async def pause(resources: Resources, seconds: float) -> None:
 async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resources) -> None:
     mine = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
     theirs = await api_keys.create(resources, "other", api_keys.DEFAULT_SCOPES)
-    digests = [authenticate.key_digest(one) for one in (*mine * 6, theirs, "csk_none")]
+    digests = [authenticate.key_digest(key) for key in (*mine * 6, theirs, "csk_none")]
     found = await authenticate.authenticate_batch(resources, digests)
-    kinds = [type(one).__name__ for one in found]
+    kinds = [type(caller).__name__ for caller in found]
     assert kinds == ["Caller"] * 10 + ["TooMany"] * 2 + ["Caller", "Unauthorized"]
 
 
@@ -151,9 +151,9 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
         await api_keys.create(resources, f"account-{n}", api_keys.DEFAULT_SCOPES) for n in range(4)
     ]
     known = await authenticate.authenticate_batch(
-        resources, [authenticate.key_digest(one) for one in made]
+        resources, [authenticate.key_digest(key) for key in made]
     )
-    accounts = sorted(one.account_id for one in known if isinstance(one, Caller))
+    accounts = sorted(caller.account_id for caller in known if isinstance(caller, Caller))
     settings = resources.settings
     requests = [validate(settings, account_id, request_body()) for account_id in accounts]
     await accept_batch(resources, requests)
@@ -164,8 +164,8 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
             await connection.execute(lock, accounts[0])
             claiming = group.create_task(submit.claim(resources, len(accounts)))
             await wait_until_blocked(resources)
-            for one in accounts[1:]:
-                await connection.execute(f"{lock} NOWAIT", one)
+            for account_id in accounts[1:]:
+                await connection.execute(f"{lock} NOWAIT", account_id)
         await connection.close()
     assert len(claiming.result()) == len(accounts)
 
@@ -237,7 +237,7 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
     with executed_statements() as statements:
         results = [(await accept_batch(resources, [request]))[0] for _ in range(3)]
     assert {type(result) for result in results} == {TooManyRequests}
-    assert sum("count(*)" in one and "queued" in one for one in statements) == 1
+    assert sum("count(*)" in statement and "queued" in statement for statement in statements) == 1
     await fetch(resources, "DELETE FROM subjects WHERE id = 'q2'")
     clock.advance(1)
     (result,) = await accept_batch(resources, [request])
@@ -250,7 +250,7 @@ async def test_equal_ones_that_come_together_take_up_one_place(api: Api) -> None
         await api.create()
     body = request_body(external_task_id="mine")
     answer = await api.http.post("/v1/subjects/batch", json={"subjects": [body, body, body]})
-    assert [one["status"] for one in answer.json()["data"]] == [202, 200, 200]
+    assert [entry["status"] for entry in answer.json()["data"]] == [202, 200, 200]
 
 
 @QUEUE
@@ -258,7 +258,7 @@ async def test_a_batch_fills_the_queue_and_the_rest_of_it_is_refused(api: Api) -
     bodies = [request_body() for _ in range(FEW + 2)]
     answer = await api.http.post("/v1/subjects/batch", json={"subjects": bodies})
     data: list[dict[str, Any]] = answer.json()["data"]
-    assert [one["status"] for one in data] == [202] * FEW + [429] * 2
+    assert [entry["status"] for entry in data] == [202] * FEW + [429] * 2
     assert data[-1]["problem"]["code"] == "queue_full"
 
 

@@ -31,8 +31,8 @@ async def test_an_account_may_have_several_keys(resources: Resources) -> None:
         await caller(resources, await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES))
         for _ in range(2)
     ]
-    assert len({one.account_id for one in found if one}) == 1
-    assert len({one.key_id for one in found if one}) == 2
+    assert len({caller.account_id for caller in found if caller}) == 1
+    assert len({caller.key_id for caller in found if caller}) == 2
 
 
 async def test_the_key_itself_is_not_kept(resources: Resources) -> None:
@@ -48,8 +48,8 @@ async def test_an_expired_key_opens_nothing(resources: Resources, clock: Clock) 
     for seconds, state in ((0, "active"), (3599.999, "active"), (0.001, "expired")):
         clock.advance(seconds)
         assert (await caller(resources, key) is None) == (state == "expired")
-        (one,) = await api_keys.list_keys(resources)
-        assert one.state == state
+        (listed,) = await api_keys.list_keys(resources)
+        assert listed.state == state
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ async def test_a_key_lasts_as_long_as_is_said(
     resources: Resources, clock: Clock, text: str | None, life: timedelta | None
 ) -> None:
     await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, text)
-    (one,) = await api_keys.list_keys(resources)
-    assert one.key.expires_at == (None if life is None else clock() + life)
+    (listed,) = await api_keys.list_keys(resources)
+    assert listed.key.expires_at == (None if life is None else clock() + life)
 
 
 async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
@@ -75,7 +75,9 @@ async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
     assert await caller(resources, old) is not None
     assert await caller(resources, new) is not None
     first = next(
-        one for one in await api_keys.list_keys(resources) if old.startswith(one.key.prefix)
+        listed
+        for listed in await api_keys.list_keys(resources)
+        if old.startswith(listed.key.prefix)
     )
     await api_keys.revoke(resources, first.key.id)
     assert await caller(resources, old) is None
@@ -84,10 +86,10 @@ async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
 
 async def test_a_key_stays_revoked_since_the_first_time(resources: Resources, clock: Clock) -> None:
     await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
-    (one,) = await api_keys.list_keys(resources)
+    (listed,) = await api_keys.list_keys(resources)
     at = clock()
     for _ in range(2):
-        revoked = await api_keys.revoke(resources, one.key.id)
+        revoked = await api_keys.revoke(resources, listed.key.id)
         assert (revoked.state, revoked.key.revoked_at) == ("revoked", at)
         clock.advance(7200)
     with pytest.raises(NotFound):
@@ -103,10 +105,10 @@ async def test_keys_are_listed_the_oldest_first_and_by_their_account(
         clock.advance(1)
     await caller(resources, made[1])
     found = await api_keys.list_keys(resources)
-    assert [one.key.account_name for one in found] == ["acme", "other", "acme"]
-    assert [one.key.prefix for one in found] == [key[:12] for key in made]
-    assert [one.key.last_used_at for one in found] == [None, clock(), None]
-    assert [one.key.scopes for one in found] == [["operator"]] * 3
+    assert [listed.key.account_name for listed in found] == ["acme", "other", "acme"]
+    assert [listed.key.prefix for listed in found] == [key[:12] for key in made]
+    assert [listed.key.last_used_at for listed in found] == [None, clock(), None]
+    assert [listed.key.scopes for listed in found] == [["operator"]] * 3
     assert await api_keys.list_keys(resources, "acme") == [found[0], found[2]]
     assert await api_keys.list_keys(resources, "nobody") == []
     assert not any(key in str(found) for key in made)
@@ -145,5 +147,5 @@ async def test_a_key_that_cannot_be_made_says_why(
 ) -> None:
     with pytest.raises(Invalid) as caught:
         await api_keys.create(resources, account, scopes, expires_in)
-    assert {one.code for one in caught.value.errors} == codes
+    assert {error.code for error in caught.value.errors} == codes
     assert await api_keys.list_keys(resources) == []

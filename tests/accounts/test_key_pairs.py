@@ -84,7 +84,7 @@ async def test_a_client_that_knows_the_pair_and_the_base_url_creates_and_follows
         await api.work()
         await api.wait_until_finished(made["task_id"])
         assert (await caller.wait_until_finished("mine-1"))["task_status"] == "succeed"
-        assert [one["task_id"] for one in await caller.page(pageNum=1)] == [made["task_id"]]
+        assert [task["task_id"] for task in await caller.page(pageNum=1)] == [made["task_id"]]
 
 
 async def test_our_own_client_of_the_provider_can_be_such_a_client(api: Api, pair: KeyPair) -> None:
@@ -167,11 +167,11 @@ async def test_a_pair_that_is_revoked_or_has_expired_opens_nothing_at_once(
         await api_keys.create_pair(api.resources, "acme", DEFAULT_SCOPES, life)
         for life in (None, "10m")
     ]
-    assert [await codes(api, of(one, clock)) for one in (pair, short)] == [GOOD, GOOD]
+    assert [await codes(api, of(keys, clock)) for keys in (pair, short)] == [GOOD, GOOD]
     (row,) = [
-        one.key
-        for one in await api_keys.list_keys(api.resources)
-        if pair.access_key.startswith(one.key.prefix)
+        listed.key
+        for listed in await api_keys.list_keys(api.resources)
+        if pair.access_key.startswith(listed.key.prefix)
     ]
     assert row.last_used_at is not None
     assert (await run(environ, "keys", "revoke", row.id)).returncode == 0
@@ -220,7 +220,7 @@ async def test_what_comes_together_is_told_apart(api: Api, pair: KeyPair, clock:
         )
     ]
     found = await authenticate.authenticate_batch(api.resources, given)
-    names = [one.account_name if isinstance(one, Caller) else None for one in found]
+    names = [caller.account_name if isinstance(caller, Caller) else None for caller in found]
     assert names == ["acme", "other", None, None, None, "acme"]
 
 
@@ -241,7 +241,7 @@ async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
 
     assert await opens(changing)
     assert not await opens(changed)
-    assert [one["action"] for one in logged if one.get("key")] == ["secret_sealed"]
+    assert [line["action"] for line in logged if line.get("key")] == ["secret_sealed"]
     async with open_resources(read_settings(changing)) as resources:
         done = await reencrypt.reencrypt(resources)
     assert (done.anew, done.unopened) == (1, [])

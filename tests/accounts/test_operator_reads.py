@@ -24,15 +24,15 @@ LISTS = ("/v1/subjects", "/v1/subscribers", "/v1/events")
 @pytest.fixture
 async def other(api: Api) -> AsyncIterator[Api]:
     """A caller of another account."""
-    async with client(api, "other", api_keys.DEFAULT_SCOPES) as one:
-        yield one
+    async with client(api, "other", api_keys.DEFAULT_SCOPES) as other:
+        yield other
 
 
 @pytest.fixture
 async def operator(api: Api) -> AsyncIterator[Api]:
     """An operator, of an account that has nothing."""
-    async with client(api, "operations", ["operator"]) as one:
-        yield one
+    async with client(api, "operations", ["operator"]) as operator:
+        yield operator
 
 
 @asynccontextmanager
@@ -78,10 +78,10 @@ async def test_one_list_has_every_accounts_subjects_the_newest_first(
 ) -> None:
     made = await several(api, other, clock)
     listed = await walked(operator, "/v1/subjects")
-    assert {one["id"] for one in listed} == set(made)
-    moments = [one["created_at"] for one in listed]
+    assert {entry["id"] for entry in listed} == set(made)
+    moments = [entry["created_at"] for entry in listed]
     assert moments == sorted(moments, reverse=True)
-    assert {one["id"]: one["account"] for one in listed} == dict(
+    assert {entry["id"]: entry["account"] for entry in listed} == dict(
         zip(made, ["acme", "other", "other", "acme"], strict=True)
     )
 
@@ -95,7 +95,7 @@ async def test_bounds_of_time_hold_over_every_account(
         clock.advance(0.5)
     bounds = {"created_after": made[0]["created_at"], "created_before": made[3]["created_at"]}
     listed = await walked(operator, "/v1/subjects", **bounds)
-    assert [one["id"] for one in listed] == [made[2]["id"], made[1]["id"]]
+    assert [entry["id"] for entry in listed] == [made[2]["id"], made[1]["id"]]
     never = {"created_after": "0001-01-01T00:00:00Z", "created_before": "9999-12-31T23:59:59Z"}
     assert len(await walked(operator, "/v1/subjects", **never)) == 4
     assert await walked(operator, "/v1/subjects", created_before="0001-01-02T00:00:00Z") == []
@@ -108,9 +108,9 @@ async def test_states_and_tags_hold_over_every_account(
     tagged = await several(api, other, clock, tag_list=[{"tag_id": "o_108"}])
     await other.http.post(f"/v1/subjects/{tagged[1]}/cancel")
     listed = await walked(operator, "/v1/subjects", tag="o_108")
-    assert {one["id"] for one in listed} == set(tagged)
+    assert {entry["id"] for entry in listed} == set(tagged)
     listed = await walked(operator, "/v1/subjects", tag="o_108", state="queued")
-    assert {one["id"] for one in listed} == {tagged[0], tagged[2], tagged[3]}
+    assert {entry["id"] for entry in listed} == {tagged[0], tagged[2], tagged[3]}
 
 
 async def test_what_several_accounts_call_the_same_is_found_of_each(
@@ -119,9 +119,9 @@ async def test_what_several_accounts_call_the_same_is_found_of_each(
     made = {(await caller.create(external_task_id="one-name"))["id"] for caller in (api, other)}
     await api.create(external_task_id="another-name")
     listed = await walked(operator, "/v1/subjects", external_task_id="one-name")
-    assert {one["id"] for one in listed} == made
+    assert {entry["id"] for entry in listed} == made
     mine = await entries(operator, "/v1/subjects", external_task_id="one-name", account="acme")
-    assert [one["account"] for one in mine] == ["acme"]
+    assert [entry["account"] for entry in mine] == ["acme"]
     assert await entries(operator, "/v1/subjects", external_task_id="no-name") == []
     canceled = {"external_task_id": "one-name", "state": "canceled"}
     assert await entries(operator, "/v1/subjects", **canceled) == []
@@ -137,7 +137,7 @@ async def test_account_narrows_each_list(
         of_all = await walked(operator, path)
         for name in ("acme", "other"):
             listed = await walked(operator, path, account=name)
-            assert listed == [one for one in of_all if one["account"] == name]
+            assert listed == [entry for entry in of_all if entry["account"] == name]
             assert listed
         assert await entries(operator, path, account="operations") == []
 
@@ -147,10 +147,10 @@ async def test_account_narrows_the_providers_own_list_too(
 ) -> None:
     made = await several(api, other, clock)
     of_all = await entries(operator, COMPAT)
-    assert {one["task_id"] for one in of_all} == set(made)
+    assert {entry["task_id"] for entry in of_all} == set(made)
     for name in ("acme", "other"):
         listed = await entries(operator, COMPAT, account=name)
-        assert listed == [one for one in of_all if one["account"] == name]
+        assert listed == [entry for entry in of_all if entry["account"] == name]
         assert len(listed) == 2
     assert await entries(operator, COMPAT, account="operations") == []
     answer = await operator.http.get(COMPAT, params={"account": "nobody"})
@@ -176,7 +176,7 @@ async def test_an_account_that_is_none_is_named_beside_all_else_that_is_wrong(
         for name in ("nobody", "%00", "%F0%9F%8E%AC"):
             answer = await operator.http.get(f"{path}?account={name}&colour=red")
             assert answer.status_code == 422, path
-            pointers = {one["pointer"] for one in answer.json()["errors"]}
+            pointers = {error["pointer"] for error in answer.json()["errors"]}
             assert pointers == {"/account", "/colour"}
 
 
@@ -197,11 +197,11 @@ async def test_one_feed_has_every_accounts_events_in_order(
 ) -> None:
     made = await several(api, other, clock)
     seen = await walked(operator, "/v1/events")
-    assert [one["data"]["id"] for one in seen] == made
-    assert [one["account"] for one in seen] == ["acme", "other", "other", "acme"]
+    assert [entry["data"]["id"] for entry in seen] == made
+    assert [entry["account"] for entry in seen] == ["acme", "other", "other", "acme"]
     mine = await entries(api, "/v1/events")
-    assert [one for one in seen if one["account"] == "acme"] == [
-        {"account": "acme", **one} for one in mine
+    assert [entry for entry in seen if entry["account"] == "acme"] == [
+        {"account": "acme", **entry} for entry in mine
     ]
 
 
@@ -254,7 +254,7 @@ async def test_callbacks_are_of_the_account_of_their_subject(
     headers = signed_headers(stray, api.resources.clock(), "msg_stray")
     await api.http.post("/callbacks", content=stray, headers=headers)
     listed = await walked(operator, "/v1/callbacks")
-    assert [one["account"] for one in listed] == [None, "other", "acme"]
+    assert [entry["account"] for entry in listed] == [None, "other", "acme"]
     assert await walked(operator, "/v1/callbacks", account="other") == [listed[1]]
     whole = await operator.http.get(f"/v1/callbacks/{listed[2]['id']}")
     assert whole.json()["account"] == "acme"
@@ -275,6 +275,6 @@ async def test_a_rare_state_or_tag_is_found_on_later_pages_where_much_is_passed_
         assert first["data"] == []
         assert first["next_cursor"] is not None
         found = await walked(caller, "/v1/subjects", tag="o_101")
-        assert [one["id"] for one in found] == [rare["id"]]
+        assert [entry["id"] for entry in found] == [rare["id"]]
         assert len(await walked(caller, "/v1/subjects", state="queued")) == 8
         assert await walked(caller, "/v1/subjects", state="failed") == []

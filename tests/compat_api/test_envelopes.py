@@ -45,8 +45,8 @@ def record(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
 def element(**document: object) -> dict[str, Any]:
     """What was made, of a request with such media."""
     base = dict(make_subject().document)
-    (one,) = record(document=base | document)["task_result"]["elements"]
-    return dict(one)
+    (made,) = record(document=base | document)["task_result"]["elements"]
+    return dict(made)
 
 
 def test_every_error_has_a_code_and_every_code_its_status() -> None:
@@ -111,8 +111,8 @@ def test_an_envelope_has_data_only_if_it_went_well() -> None:
     ["7", "9007199254740993", "9223372036854775809", "123456789012345678901234567890"],
 )
 def test_an_element_id_is_a_number_with_all_its_digits(digits: str) -> None:
-    (one,) = record(result=RESULT | {"element_id": digits})["task_result"]["elements"]
-    assert one["element_id"] == int(digits)
+    (made,) = record(result=RESULT | {"element_id": digits})["task_result"]["elements"]
+    assert made["element_id"] == int(digits)
 
 
 def test_media_are_shown_by_the_urls_that_were_given_and_base64_is_left_out() -> None:
@@ -120,21 +120,21 @@ def test_media_are_shown_by_the_urls_that_were_given_and_base64_is_left_out() ->
         "frontal_image": {"media": "0" * 64},
         "refer_images": [{"image_url": "https://a/1"}, {"image_url": {"media": "1" * 64}}],
     }
-    one = element(element_image_list=images)
-    assert one["element_image_list"] == {"refer_images": [{"image_url": "https://a/1"}]}
-    assert one["element_video_list"] is None
-    one = element(element_image_list={"frontal_image": {"media": "0" * 64}, "refer_images": []})
-    assert one["element_image_list"] is None
+    made = element(element_image_list=images)
+    assert made["element_image_list"] == {"refer_images": [{"image_url": "https://a/1"}]}
+    assert made["element_video_list"] is None
+    made = element(element_image_list={"frontal_image": {"media": "0" * 64}, "refer_images": []})
+    assert made["element_image_list"] is None
     videos = {"refer_videos": [{"video_url": "https://a/1.mp4"}]}
-    one = element(element_video_list=videos, reference_type="video_refer")
-    assert (one["element_image_list"], one["element_video_list"]) == (None, videos)
+    made = element(element_video_list=videos, reference_type="video_refer")
+    assert (made["element_image_list"], made["element_video_list"]) == (None, videos)
 
 
 def test_a_create_is_answered_with_the_beginning_of_the_record() -> None:
     subject = make_subject(external_task_id="mine")
     shown = task_record(subject)
     assert envelopes.created_task(subject) == {
-        name: one for name, one in shown.items() if name != "task_status_msg"
+        name: value for name, value in shown.items() if name != "task_status_msg"
     }
     assert list(envelopes.created_task(subject)) == [
         "task_id",

@@ -24,9 +24,9 @@ async def test_pages_join_without_a_seam_and_the_newest_come_first(resources: Re
     newest = [f"sub_{number:04}" for number in reversed(range(1200))]
     for size in (1, 30, 500):
         found = [
-            one.id
+            subject.id
             for number in range(1, 5)
-            for one in await tasks.list_tasks(resources, "acc_1", number, size)
+            for subject in await tasks.list_tasks(resources, "acc_1", number, size)
         ]
         assert found == newest[: 4 * size]
     assert await tasks.list_tasks(resources, "acc_1", 1000, 500) == []

@@ -54,8 +54,8 @@ async def ours(api: Api) -> ApiConfig:
 
 @pytest.fixture
 async def media() -> AsyncIterator[MediaHost]:
-    async with media_host() as one:
-        yield one
+    async with media_host() as host:
+        yield host
 
 
 async def story(there: ApiConfig, body: dict[str, Any]) -> Story:
@@ -70,7 +70,7 @@ async def story(there: ApiConfig, body: dict[str, Any]) -> Story:
         page = await caller.page(pageNum=1, pageSize=30)
         assert ended in page
         told = await caller.verified_callbacks(callbacks)
-        assert {one["task_id"] for one in told} == {created["task_id"]}
+        assert {body["task_id"] for body in told} == {created["task_id"]}
         assert told[-1]["task_status"] == ended["task_status"]
         return Story(created, ended, page, told)
 
@@ -80,7 +80,7 @@ def is_the_same(there: Story, here: Story) -> None:
     assert json_shape(here.created) == json_shape(there.created)
     assert json_shape(here.ended) == json_shape(there.ended)
     assert (here.ended["task_status"], here.created["task_status"]) == ("succeed", "submitted")
-    (element,), (expected,) = (one.ended["task_result"]["elements"] for one in (here, there))
+    (element,), (expected,) = (run.ended["task_result"]["elements"] for run in (here, there))
     for name in ("element_name", "element_description", "reference_type", "tag_list", "status"):
         assert element[name] == expected[name]
     assert isinstance(element["element_id"], int)
@@ -97,7 +97,7 @@ async def test_images_by_url(
         here = await story(ours, body)
     there = await story(theirs, body)
     is_the_same(there, here)
-    (element,), (expected,) = (one.ended["task_result"]["elements"] for one in (here, there))
+    (element,), (expected,) = (run.ended["task_result"]["elements"] for run in (here, there))
     assert [element[name] for name in MATERIALS] == [expected[name] for name in MATERIALS]
 
 
@@ -126,8 +126,8 @@ async def test_what_fails_says_why(
         here = await story(ours, request_body())
     there = await story(theirs, request_body())
     assert json_shape(here.ended) == json_shape(there.ended)
-    for one in (here.ended, here.told[-1], there.ended):
-        assert (one["task_status"], one["task_status_msg"]) == ("failed", "no face was found")
+    for task in (here.ended, here.told[-1], there.ended):
+        assert (task["task_status"], task["task_status_msg"]) == ("failed", "no face was found")
 
 
 async def test_before_anything_is_sent_a_task_reads_submitted(
@@ -157,7 +157,7 @@ async def test_a_canceled_one_reads_failed(api: Api, ours: ApiConfig) -> None:
 
 
 async def names(caller: ProviderApiClient, **query: int) -> list[str]:
-    return [one["task_info"]["external_task_id"] for one in await caller.page(**query)]
+    return [task["task_info"]["external_task_id"] for task in await caller.page(**query)]
 
 
 async def test_pages_are_numbered_and_the_newest_come_first(
@@ -232,7 +232,7 @@ async def test_what_a_client_did_not_set_and_what_nobody_knows_is_left_aside(
 ) -> None:
     images = request_body()["element_image_list"]
     assert isinstance(images, dict)
-    others = [{"image_url": one["image_url"], "mask": None} for one in images["refer_images"]]
+    others = [{"image_url": image["image_url"], "mask": None} for image in images["refer_images"]]
     body = request_body(tag_list=None) | UNSET
     body["element_image_list"] = images | {"refer_images": [*others, None], "style": ""}
     answer = await api.http.post(path, json=body)
@@ -259,4 +259,4 @@ async def test_what_is_not_set_and_needed_is_refused_in_the_envelope(api: Api) -
 async def test_on_our_own_paths_a_member_that_nobody_knows_is_refused(api: Api) -> None:
     answer = await api.http.post("/v1/subjects", json=request_body() | {"model_name": "kling-v1"})
     assert answer.status_code == 422
-    assert [one["pointer"] for one in answer.json()["errors"]] == ["/model_name"]
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/model_name"]

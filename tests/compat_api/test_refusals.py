@@ -212,7 +212,7 @@ async def test_too_many_are_told_when_to_come_again(
     fast = await strict.post(PATH, json=request_body())
     is_refused(full, 429, 1303)
     is_refused(fast, 429, 1302)
-    assert all(int(one.headers["retry-after"]) >= 1 for one in (full, fast))
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in (full, fast))
     await provider.admin("settings", {"parallel": 0})
     is_refused(await provider.http.post(PATH, json=request_body()), 429, 1303)
     await provider.admin("settings", {"rate": 0})

@@ -47,7 +47,9 @@ def test_an_optional_field_that_is_not_set_is_left_aside(name: str, unset: objec
 def test_a_required_field_that_is_not_set_is_missed(name: str, unset: object) -> None:
     with pytest.raises(Invalid) as refused:
         accepted(request_body() | {name: unset})
-    assert [(one.pointer, one.code) for one in refused.value.errors] == [(f"/{name}", "required")]
+    assert [(error.pointer, error.code) for error in refused.value.errors] == [
+        (f"/{name}", "required")
+    ]
 
 
 @pytest.mark.parametrize("unset", UNSET)
@@ -76,10 +78,10 @@ def test_a_list_of_nothing_that_is_set_is_missed(unset: object) -> None:
     ):
         with pytest.raises(Invalid) as refused:
             accepted(request_body(element_image_list=images))
-        assert [one.pointer for one in refused.value.errors] == ["/element_image_list"]
-    one = request_body()["element_image_list"] | {"refer_images": [{"image_url": unset}]}
+        assert [error.pointer for error in refused.value.errors] == ["/element_image_list"]
+    images = request_body()["element_image_list"] | {"refer_images": [{"image_url": unset}]}
     with pytest.raises(Invalid) as refused:
-        accepted(request_body(element_image_list=one))
+        accepted(request_body(element_image_list=images))
     pointers = [field_error.pointer for field_error in refused.value.errors]
     assert pointers == ["/element_image_list/refer_images"]
 
@@ -87,17 +89,19 @@ def test_a_list_of_nothing_that_is_set_is_missed(unset: object) -> None:
 def test_what_nobody_knows_is_left_aside_wherever_it_stands() -> None:
     strange = {"model_name": "kling-v1", "watermark_info": {"enabled": False}, "": 0}
     images = request_body()["element_image_list"]
-    others = [one | strange for one in images["refer_images"]]
+    others = [image | strange for image in images["refer_images"]]
     body = request_body(element_image_list=images | {"refer_images": others} | strange) | strange
     assert accepted(body) == accepted(request_body())
-    tags = [one | strange | {"name": "meme"} for one in A_VIDEO["tag_list"]]
+    tags = [tag | strange | {"name": "meme"} for tag in A_VIDEO["tag_list"]]
     videos = {"refer_videos": [VIDEO["refer_videos"][0] | strange]} | strange
     body = A_VIDEO | {"tag_list": tags, "element_video_list": videos} | strange
     assert accepted(body) == accepted(A_VIDEO)
 
 
 def test_what_is_set_stays_as_it_is() -> None:
-    assert drop_unset(A_VIDEO) == {name: one for name, one in A_VIDEO.items() if one is not None}
+    assert drop_unset(A_VIDEO) == {
+        name: value for name, value in A_VIDEO.items() if value is not None
+    }
     assert drop_unset(request_body()) == request_body()
 
 
@@ -121,4 +125,4 @@ def test_what_is_set_stays_as_it_is() -> None:
 def test_what_is_of_another_type_is_refused_as_ever(body: object, pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         accepted(body)
-    assert pointer in {one.pointer for one in refused.value.errors}
+    assert pointer in {error.pointer for error in refused.value.errors}

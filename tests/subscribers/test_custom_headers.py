@@ -16,7 +16,7 @@ NEITHER_YOURS_NOR_OURS = (
 def field_errors(headers: object) -> list[tuple[str, str]]:
     context = ValidationContext()
     read_headers(context, "/headers", headers)
-    return [(one.pointer, one.code) for one in context.errors]
+    return [(error.pointer, error.code) for error in context.errors]
 
 
 @pytest.mark.parametrize(

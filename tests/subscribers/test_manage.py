@@ -45,7 +45,7 @@ async def post(api: Api, **body: object) -> httpx.Response:
 
 def errors(answer: httpx.Response) -> set[tuple[str, str]]:
     assert answer.status_code == 422, answer.text
-    return {(one["pointer"], one["code"]) for one in answer.json()["errors"]}
+    return {(error["pointer"], error["code"]) for error in answer.json()["errors"]}
 
 
 async def test_a_new_subscriber_is_shown_with_its_secret_this_once(
@@ -105,7 +105,7 @@ async def test_whatever_is_asked_for_is_shown(api: Api) -> None:
         "username": "ada",
         "password": "hidden",
     }
-    assert not [one for one in row.values() if isinstance(one, bytes) and b"hidden" in one]
+    assert not [value for value in row.values() if isinstance(value, bytes) and b"hidden" in value]
 
 
 async def test_a_secret_may_be_given(api: Api) -> None:
@@ -124,9 +124,11 @@ async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:
     made = await asyncio.gather(
         *(manage.create(few, row["id"], body) for _ in range(8)), return_exceptions=True
     )
-    refused = [one for one in made if isinstance(one, Invalid)]
+    refused = [result for result in made if isinstance(result, Invalid)]
     assert len(refused) == 6
-    assert {one.code for error in refused for one in error.errors} == {"too_many_subscribers"}
+    assert {error.code for invalid in refused for error in invalid.errors} == {
+        "too_many_subscribers"
+    }
     assert "2" in refused[0].errors[0].message
     listed = (await api.http.get("/v1/subscribers")).json()["data"]
     assert len(listed) == 2
@@ -202,7 +204,7 @@ async def test_deliveries_are_shown_with_their_attempts(
     clock.advance(1)
     await api.http.post(f"/v1/subjects/{subject['id']}/cancel")
     newest = (await api.http.get(path, params={"limit": 1})).json()["data"]
-    assert [one["type"] for one in newest] == ["subject.canceled"]
+    assert [event["type"] for event in newest] == ["subject.canceled"]
 
 
 async def test_every_broken_rule_of_a_subscriber_is_named_at_once(api: Api) -> None:

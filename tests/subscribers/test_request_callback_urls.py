@@ -70,11 +70,11 @@ async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
     assert set(ours) == set(theirs)
     assert {name for name in theirs if ours[name] != theirs[name]} <= OWN | {"task_result"}
     assert (ours["task_id"], ours["task_info"]) == (made["id"], {"external_task_id": "mine"})
-    (element,), (theirs_element,) = (one["task_result"]["elements"] for one in (ours, theirs))
+    (element,), (theirs_element,) = (task["task_result"]["elements"] for task in (ours, theirs))
     assert element == theirs_element
     assert element["element_image_list"]["frontal_image"].startswith("https://")
     assert element["element_video_list"] is None
-    assert [one["sequence"] for one in await sent_in_order(api)] == list(
+    assert [event["sequence"] for event in await sent_in_order(api)] == list(
         range(2, len(subscriber.requests) + 2)
     )
     assert await api.violations() == []
@@ -136,14 +136,14 @@ async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
         "/v1/subjects", json=request_body(callback_url=subscriber.url), headers=headers
     )
     assert answer.status_code == 202
-    assert len({one["account_id"] for one in await hidden_subscribers(api)}) == 2
+    assert len({hidden["account_id"] for hidden in await hidden_subscribers(api)}) == 2
     named = await fetch(
         api.resources,
         "SELECT b.account_id, s.account_id AS of FROM subjects b JOIN subscribers s"
         " ON s.id = b.callback_subscriber_id",
     )
     assert len(named) == 3
-    assert all(one["account_id"] == one["of"] for one in named)
+    assert all(row["account_id"] == row["of"] for row in named)
 
 
 async def test_first_uses_that_come_together_settle_on_one_subscriber(
@@ -152,12 +152,12 @@ async def test_first_uses_that_come_together_settle_on_one_subscriber(
     made = await asyncio.gather(*(api.create(callback_url=subscriber.url) for _ in range(8)))
     (hidden,) = await hidden_subscribers(api)
     subjects = await fetch(api.resources, "SELECT callback_subscriber_id FROM subjects")
-    assert [one["callback_subscriber_id"] for one in subjects] == [hidden["id"]] * 8
-    for one in made:
-        await api.http.post(f"/v1/subjects/{one['id']}/cancel")
+    assert [subject["callback_subscriber_id"] for subject in subjects] == [hidden["id"]] * 8
+    for subject in made:
+        await api.http.post(f"/v1/subjects/{subject['id']}/cancel")
     await told(api, subscriber, 8)
     assert {json.loads(body)["task_id"] for _, body in subscriber.requests} == {
-        one["id"] for one in made
+        subject["id"] for subject in made
     }
 
 
@@ -167,7 +167,7 @@ async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: WebhookR
         made = await api.create(callback_url=subscriber.url + path)
         await api.http.post(f"/v1/subjects/{made['id']}/cancel")
     urls = await fetch(api.resources, "SELECT url FROM deliveries ORDER BY created_at, id")
-    assert {one["url"] for one in urls} == {subscriber.url + path for path in paths}
+    assert {row["url"] for row in urls} == {subscriber.url + path for path in paths}
     await told(api, subscriber, 2)
 
 
@@ -176,8 +176,8 @@ async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
 ) -> None:
     made = await api.create(callback_url=subscriber.url)
     other = await api.create()
-    for one in (made, other):
-        await api.http.post(f"/v1/subjects/{one['id']}/cancel")
+    for subject in (made, other):
+        await api.http.post(f"/v1/subjects/{subject['id']}/cancel")
     (hidden,) = await hidden_subscribers(api)
     rows = await fetch(api.resources, "SELECT ordering_key, sequence FROM deliveries")
     assert rows == [{"ordering_key": made["id"], "sequence": 2}], "nor of what is merely queued"
@@ -206,7 +206,7 @@ async def test_one_delivery_is_seen_and_sent_anew(
     assert (await api.http.post(f"{path}/resend")).status_code == 202
     await told(api, subscriber, 2)
     assert (await api.http.get(path)).json()["state"] == "delivered"
-    assert [one["state"] for one in await hidden_subscribers(api)] == ["active"]
+    assert [hidden["state"] for hidden in await hidden_subscribers(api)] == ["active"]
 
 
 async def test_a_process_of_before_could_not_send_to_it(
@@ -224,7 +224,7 @@ async def test_a_process_of_before_could_not_send_to_it(
 async def test_a_url_that_must_not_be_called_is_refused(api: Api, url: str, code: str) -> None:
     answer = await api.http.post("/v1/subjects", json=request_body(callback_url=url))
     assert answer.status_code == 422
-    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [
         ("/callback_url", code)
     ]
     assert await hidden_subscribers(api) == []

@@ -63,19 +63,19 @@ async def test_v1a_verifies_by_the_keys_shown_and_by_the_published_ones(
         rotated = await rotate_secret(api, made)
         second = await deliver_event(api, theirs)
     (old,) = made["public_keys"]
-    assert [one["kid"] for one in rotated["public_keys"][1:]] == [old["kid"]]
+    assert [key["kid"] for key in rotated["public_keys"][1:]] == [old["kid"]]
     new = rotated["public_keys"][0]
     for got, shown in ((first, [old]), (second, [old, new])):
-        for one in shown:
-            public = read_secret(V1A, one["key"])
+        for key in shown:
+            public = read_secret(V1A, key["key"])
             assert (
                 verification.verify_signature(V1A, [public], *got, clock()) == got[0]["webhook-id"]
             )
-    published = {one["kid"]: one for one in await published_keys(api)}
+    published = {key["kid"]: key for key in await published_keys(api)}
     assert published.keys() == {old["kid"], new["kid"]}
     assert verifies_with_key(published[old["kid"]], first)
     assert not verifies_with_key(published[new["kid"]], first)
-    assert all(verifies_with_key(one, second) for one in published.values())
+    assert all(verifies_with_key(key, second) for key in published.values())
     assert first[0]["webhook-signature"].startswith("v1,"), "v1 always, and first"
 
 
@@ -104,7 +104,7 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
 
             await wait_until(enough, 20)
 
-        hands = [asyncio.create_task(one()) for one in (worker, *[creator] * CREATORS)]
+        hands = [asyncio.create_task(run()) for run in (worker, *[creator] * CREATORS)]
         await some()
         new = (await rotate_secret(api, made, overlap=60))["secret"]
         await some()  # it knows the old one alone
@@ -139,7 +139,7 @@ async def test_the_old_secret_signs_until_the_overlap_is_over_and_then_no_more(
         clock.advance(0.1)
         got = await deliver_event(api, theirs)
         assert not verifies_with_secret(made["secret"], got, clock())
-        assert [got[0]["webhook-signature"].count(one) for one in ("v1,", "v1a,")] == [1, 1]
+        assert [got[0]["webhook-signature"].count(version) for version in ("v1,", "v1a,")] == [1, 1]
         (left,) = await published_keys(api)
         assert verifies_with_key(left, got)
         assert left["kid"] != made["public_keys"][0]["kid"]
@@ -163,7 +163,7 @@ async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clo
             secrets.append((await rotate_secret(api, made))["secret"])
         theirs.secrets = [secrets[-1]]
         got = await deliver_event(api, theirs)
-        assert [verifies_with_secret(one, got, clock()) for one in secrets] == [False] * 2 + [
+        assert [verifies_with_secret(secret, got, clock()) for secret in secrets] == [False] * 2 + [
             True
         ] * 6
         assert got[0]["webhook-signature"].count("v1a,") == MAX_PREVIOUS_KEYS + 1
@@ -181,7 +181,7 @@ async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clo
         theirs.secrets = [fourth]
         got = await deliver_event(api, theirs)
         signing_now = [
-            verifies_with_secret(one, got, clock()) for one in (made["secret"], second, third)
+            verifies_with_secret(secret, got, clock()) for secret in (made["secret"], second, third)
         ]
     assert signing_now == [True, False, True]
     rows = await fetch(api.resources, "SELECT id FROM previous_signing_keys")
@@ -194,12 +194,12 @@ async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -
         answers = await asyncio.gather(
             *(rotate_secret(api, made) for _ in range(MAX_PREVIOUS_KEYS))
         )
-        secrets = [made["secret"], *(one["secret"] for one in answers)]
+        secrets = [made["secret"], *(answer["secret"] for answer in answers)]
         theirs.secrets = secrets
         got = await deliver_event(api, theirs)
     assert len(set(secrets)) == len(secrets)
-    assert all(verifies_with_secret(one, got, clock()) for one in secrets)
-    assert all(verifies_with_key(one, got) for one in await published_keys(api))
+    assert all(verifies_with_secret(secret, got, clock()) for secret in secrets)
+    assert all(verifies_with_key(key, got) for key in await published_keys(api))
     (row,) = await fetch(api.resources, "SELECT version FROM subscribers")
     assert row["version"] == 1 + MAX_PREVIOUS_KEYS
 
@@ -209,7 +209,7 @@ async def test_a_rotation_and_a_removal_at_once_leave_no_half(api: Api) -> None:
     path = f"/v1/subscribers/{made['id']}"
     calls = [api.http.post(f"{path}/rotate-secret") for _ in range(4)]
     answers = await asyncio.gather(*calls, api.http.delete(path))
-    assert {one.status_code for one in answers} <= {200, 204, 404}
+    assert {answer.status_code for answer in answers} <= {200, 204, 404}
     assert (await api.http.post(f"{path}/rotate-secret")).status_code == 404
 
 
@@ -224,7 +224,7 @@ async def test_what_is_published_onward_has_a_secret_to_rotate_too(
     wanted = {made["id"]: 3}
     found = await api.resources.send_settings.get_many(api.resources.database, wanted, clock())
     keys = found[made["id"]].keys_at(clock())
-    assert [one.secret for one in keys] == [parse_whsec(new), parse_whsec(made["secret"])]
+    assert [key.secret for key in keys] == [parse_whsec(new), parse_whsec(made["secret"])]
 
 
 async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -> None:

@@ -14,7 +14,7 @@ from service.kit.concurrency.limiter import Limiter
 from service.kit.errors import Unavailable
 from service.subscribers.steps import send_test
 from service.subscribers.steps.send_test import MAX_TESTS_PER_ACCOUNT
-from tests.subscribers.test_targets import resolving
+from tests.subscribers.test_address_checks import resolving
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
@@ -47,7 +47,7 @@ async def test_a_test_is_a_signed_event_like_any_other(
     assert headers["webhook-id"] == answer["event_id"]
     assert answer["event_id"].startswith("evt_test_")
     assert (headers["x-team"], headers["authorization"]) == ("a b", HIDDEN)
-    assert [one[:3] for one in headers["webhook-signature"].split()] == ["v1,", "v1a"]
+    assert [signature[:3] for signature in headers["webhook-signature"].split()] == ["v1,", "v1a"]
     Webhook(made["secret"]).verify(body, headers)
     assert answer["latency_ms"] > 0
     assert {name: answer[name] for name in ("delivered", "status", "error", "answer")} == {
@@ -142,7 +142,7 @@ async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:
         refused = await tried(api, made["id"])
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert int(refused.headers["retry-after"]) >= 1
-    answers = [await one for one in under_way]
+    answers = [await answer for answer in under_way]
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.json()["error"].partition(":")[0] for answer in answers} == {"reset"}
     assert (await tried(api, made["id"])).status_code == 200, "there is room again"

@@ -87,7 +87,7 @@ async def test_a_wish_that_breaks_rules_is_refused_with_all_of_them(
             path, content=orjson.dumps(body), headers={"content-type": "application/json"}
         )
         assert answer.status_code == 422, answer.text
-        found = {one["pointer"]: one["code"] for one in answer.json()["errors"]}
+        found = {error["pointer"]: error["code"] for error in answer.json()["errors"]}
         assert found == errors
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
@@ -147,8 +147,8 @@ async def test_what_is_not_the_accounts_or_no_subscriber_of_its_own_is_not_found
 
 async def test_the_accounts_secret_is_made_at_the_first_look_and_stays(api: Api) -> None:
     answers = await asyncio.gather(*(api.http.get(SECRET) for _ in range(8)))
-    (secret,) = {one.json()["secret"] for one in answers}
-    assert {one.headers["cache-control"] for one in answers} == {"no-store"}
+    (secret,) = {answer.json()["secret"] for answer in answers}
+    assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
     assert len(parse_whsec(secret)) == 32
     async with other(api) as http:
         assert (await http.get(SECRET)).json()["secret"] != secret
@@ -210,7 +210,7 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
         clock.advance(100)
         await sent()
         by = [
-            [verifies_with_secret(one, got, clock()) for one in (old, new)]
+            [verifies_with_secret(secret, got, clock()) for secret in (old, new)]
             for got in theirs.accepted
         ]
     assert by[1:] == [[True, True], [True, True], [False, True]]
@@ -231,7 +231,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, UNUSED_URL, clock())
     secrets = [(await api.http.get(SECRET)).json()["secret"]]
     calls = (api.http.post(f"{SECRET}/rotate") for _ in range(MAX_PREVIOUS_KEYS))
-    secrets += [one.json()["secret"] for one in await asyncio.gather(*calls)]
+    secrets += [answer.json()["secret"] for answer in await asyncio.gather(*calls)]
     wanted = {"sbr_1": 1 + MAX_PREVIOUS_KEYS}
     known = await api.resources.send_settings.get_many(api.resources.database, wanted, clock())
     found = known["sbr_1"]
@@ -260,4 +260,4 @@ async def test_the_newest_public_keys_are_listed(api: Api) -> None:
     assert len(listed) == MAX_PUBLISHED_KEYS
     order = "SELECT public_key FROM subscribers ORDER BY id DESC"
     public = [row["public_key"] for row in await fetch(api.resources, order)]
-    assert listed == [jwk(one) for one in public[:MAX_PUBLISHED_KEYS]]
+    assert listed == [jwk(key) for key in public[:MAX_PUBLISHED_KEYS]]

@@ -35,7 +35,7 @@ async def delivered(api: Api, subscriber: Mapping[str, Any], count: int) -> None
         while True:
             await api.work(Work.DELIVER)
             answer = await api.http.get(f"/v1/subscribers/{subscriber['id']}/deliveries")
-            states = [one["state"] for one in answer.json()["data"]]
+            states = [entry["state"] for entry in answer.json()["data"]]
             if states == ["delivered"] * count:
                 return
 
@@ -44,8 +44,11 @@ async def in_redis(url: str) -> list[tuple[dict[str, str], bytes]]:
     async with Redis.from_url(url) as client:
         entries = await client.xrange(CHANNEL)
         await client.delete(CHANNEL)
-    texts = [{name.decode(): value for name, value in one.items()} for _, one in entries]
-    return [({k: v.decode() for k, v in one.items()}, one["body"]) for one in texts]
+    texts = [{name.decode(): value for name, value in fields.items()} for _, fields in entries]
+    return [
+        ({name: value.decode() for name, value in fields.items()}, fields["body"])
+        for fields in texts
+    ]
 
 
 async def in_nats(url: str) -> list[tuple[dict[str, str], bytes]]:
@@ -56,7 +59,7 @@ async def in_nats(url: str) -> list[tuple[dict[str, str], bytes]]:
     messages = [await subscription.next_msg(timeout=10) for _ in range(count)]
     await stream.delete_stream("ACME")
     await client.close()
-    return [(dict(one.headers or {}), one.data) for one in messages]
+    return [(dict(message.headers or {}), message.data) for message in messages]
 
 
 async def add_stream(url: str) -> None:
@@ -76,7 +79,7 @@ async def test_a_stream_gets_what_a_webhook_would_in_order_and_signed(
     await delivered(api, subscriber, 2)
     got = await (in_nats(url) if kind == "nats" else in_redis(url))
     page = (await api.http.get(f"/v1/subjects/{subject_id}/events")).json()["data"]
-    assert [one["webhook-id"] for one, _ in got] == [one["id"] for one in page]
+    assert [headers["webhook-id"] for headers, _ in got] == [event["id"] for event in page]
     assert [orjson.loads(body)["type"] for _, body in got] == TYPES
     for headers, body in got:
         Webhook(subscriber["secret"]).verify(body, dict(headers))
@@ -119,8 +122,8 @@ async def test_a_stream_that_was_away_gets_all_in_order_and_nothing_twice(
         first = await made_and_canceled(api)
         await api.work(Work.DELIVER)
         listed = await api.http.get(f"/v1/subscribers/{subscriber['id']}/deliveries")
-        tried = [one for delivery in listed.json()["data"] for one in delivery["attempts"]]
-        assert [one["status"] for one in tried] == [None]
+        tried = [attempt for delivery in listed.json()["data"] for attempt in delivery["attempts"]]
+        assert [attempt["status"] for attempt in tried] == [None]
         server.start()
         clock.advance(60)
         await delivered(api, subscriber, 2)

@@ -36,14 +36,14 @@ def body(kind: str = "webhook", **changes: Any) -> dict[str, Any]:  # noqa: ANN4
 def field_errors(given: object) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
         read_create(given, RULES)
-    assert all(one.message for one in raised.value.errors)
-    return [(one.pointer, one.code) for one in raised.value.errors]
+    assert all(error.message for error in raised.value.errors)
+    return [(error.pointer, error.code) for error in raised.value.errors]
 
 
 def changing(given: object, kind: str = "webhook") -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as raised:
         read_change(given, kind, RULES)
-    return [(one.pointer, one.code) for one in raised.value.errors]
+    return [(error.pointer, error.code) for error in raised.value.errors]
 
 
 def test_a_url_is_all_that_is_needed() -> None:

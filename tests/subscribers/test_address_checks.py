@@ -56,7 +56,7 @@ async def codes(resources: Resources, url: str, **fields: object) -> set[str]:
     try:
         await manage.create(resources, row["id"], {"url": url, **fields})
     except Invalid as error:
-        return {one.code for one in error.errors}
+        return {field.code for field in error.errors}
     return set()
 
 

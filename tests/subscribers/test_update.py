@@ -11,8 +11,8 @@ from service.job_queue import Work
 from service.kit.errors import Invalid
 from service.subscribers.domain import subscriber_rules
 from service.subscribers.steps import manage
+from tests.subscribers.test_address_checks import resolving
 from tests.subscribers.test_manage import errors
-from tests.subscribers.test_targets import resolving
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked
@@ -152,7 +152,7 @@ async def test_a_new_url_is_judged_as_the_first_was(api: Api) -> None:
     ):
         with pytest.raises(Invalid) as refused:
             await manage.update(resources, account, made["id"], {"url": url})
-        assert [one.code for one in refused.value.errors] == [code]
+        assert [error.code for error in refused.value.errors] == [code]
     assert (await api.http.get(path)).json()["url"] == NOBODY
 
 
@@ -292,7 +292,7 @@ async def test_changes_at_once_lose_nothing(api: Api) -> None:
         {"signatures": ["v1", "v1a"]},
         {"state": "paused"},
     ]
-    await asyncio.gather(*(changed_only(api, made, one) for one in changes))
+    await asyncio.gather(*(changed_only(api, made, change) for change in changes))
     kept = await row(api)
     assert kept["version"] == 1 + len(changes)
     assert (kept["timeout"], kept["max_rate"], kept["concurrency"]) == (5, 2, 3)
@@ -325,5 +325,5 @@ async def test_a_change_of_what_is_being_removed_finds_nothing(api: Api) -> None
         answers = await asyncio.gather(
             api.http.delete(path), *(api.http.patch(path, json=body) for _ in range(4))
         )
-        assert {one.status_code for one in answers} <= {204, 200, 404}
+        assert {answer.status_code for answer in answers} <= {204, 200, 404}
     assert await fetch(api.resources, "SELECT subscriber_id FROM subscriber_health") == []

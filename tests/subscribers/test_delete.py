@@ -111,5 +111,5 @@ async def test_the_same_removed_twice_at_once_is_gone_once(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009")
     path = f"/v1/subscribers/{made['id']}"
     answers = await asyncio.gather(*(api.http.delete(path) for _ in range(4)))
-    assert {one.status_code for one in answers} <= {204, 404}
-    assert 204 in {one.status_code for one in answers}
+    assert {answer.status_code for answer in answers} <= {204, 404}
+    assert 204 in {answer.status_code for answer in answers}

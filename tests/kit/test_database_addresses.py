@@ -59,8 +59,8 @@ async def test_a_host_that_says_nothing_leaves_time_for_the_next(database_url: s
     async with tcp_proxy(parts.port) as way:
         way.blackhole_all = True
         url = f"postgresql://{user}@127.0.0.1:{way.port},{place}{parts.path}"
-        async with open_database(url, PoolTimeouts(connect=0.3)) as one:
-            assert await pid_in_transaction(one)
+        async with open_database(url, PoolTimeouts(connect=0.3)) as database:
+            assert await pid_in_transaction(database)
         assert way.connections
 
 
