@@ -1,14 +1,14 @@
-"""The queue in Redis: wakes of the worker by publish and subscribe, and arq's jobs as plain values.
+"""Redis: waking workers by publish and subscribe, and reading arq's jobs as plain values.
 
-A wake names kinds of work only: what is due is read from Postgres. One that nobody hears costs
-nothing, since a worker that begins to listen looks for work of every kind.
+A wake names kinds of work only: what is due is read from Postgres. A lost wake costs nothing but
+time, since a worker looks for work of every kind when it starts to listen, and by a timer.
 """
 
 import asyncio
 import contextlib
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import unquote
@@ -20,13 +20,13 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
-MAX_TIMESTAMP = 10**14  # milliseconds, and tries: the year 5138 is beyond either
-REDIS_TIMEOUT = 2.0  # seconds; a Redis that hangs is as good as away
+MAX_TIMESTAMP = 10**14  # milliseconds, and tries: the year 5138
+REDIS_TIMEOUT = 2.0  # seconds; a Redis that hangs counts as unreachable
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 
 
 class Work(StrEnum):
-    """What there may be to do; the values are what is published on the wake channel."""
+    """A kind of work; the values are published on the wake channel."""
 
     CHECK_MEDIA = "check_media"
     SUBMIT = "submit"
@@ -41,7 +41,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_job(raw: bytes) -> dict[str, Any]:
-    """A job as arq writes it by default, so that any back end can enqueue one.
+    """A job as arq pickles it by default, so that any back end can enqueue one. UnpicklingError if
+    it is no such job.
 
     arq's own reader would run whatever code a job names; this one builds plain values only.
     """
@@ -53,25 +54,26 @@ def read_job(raw: bytes) -> dict[str, Any]:
 
 
 def _is_job(job: object) -> bool:
-    """arq believes what it reads: a wrong type in one of its five fields would end the worker."""
+    """Whether arq's five fields have the right types: arq trusts them, and a wrong one would end
+    the worker."""
     if not isinstance(job, dict) or not isinstance(job.get("f"), str):
         return False
-    times = (job.get("t") or 0, job.get("et"))
+    numbers = (job.get("t") or 0, job.get("et"))
     return (
         isinstance(job.get("a"), tuple | list)
         and isinstance(job.get("k"), dict)
-        and all(type(one) is int and 0 <= one < MAX_TIMESTAMP for one in times)
+        and all(type(number) is int and 0 <= number < MAX_TIMESTAMP for number in numbers)
     )
 
 
 def wake_channel(queue_name: str) -> str:
-    """The channel on which wakes are published: kinds of work, with commas between them."""
+    """The channel on which wakes are published: values of Work, with commas between them."""
     return f"{queue_name}:doorbell"
 
 
 def redis_settings(url: str) -> RedisSettings:
-    """What arq reads from the URL, and percent-encoding undone, which it leaves (RFC 3986, 2.4). No
-    retries of its own: whoever calls decides what a failure means."""
+    """The settings of a Redis URL for arq, whose own parser leaves percent-encoding as it is
+    (RFC 3986, 2.4). arq is to make no retries: callers decide what a failure means."""
     settings = RedisSettings.from_dsn(url)
     settings.username, settings.password, settings.unix_socket_path = (
         text and unquote(text)
@@ -83,9 +85,11 @@ def redis_settings(url: str) -> RedisSettings:
 
 
 class WorkerNotifier:
-    """Wakes are gathered and sent by one task, so that no caller ever waits for Redis."""
+    """Wakes the loops of all workers. Wakes are gathered and sent by one task, so that no caller
+    waits for Redis."""
 
     def __init__(self, url: str, name: str) -> None:
+        """`name` is that of arq's queue; the wake channel is named after it."""
         self.name = name
         self._settings = redis_settings(url)
         self._unsent: set[Work] = set()
@@ -96,13 +100,13 @@ class WorkerNotifier:
         self._connecting = asyncio.Lock()
 
     def listen(self, listener: Callable[[Work], None]) -> None:
-        """Call `listener` at once with each wake of this very process."""
+        """Call `listener` at once with each wake of this process, whatever Redis does."""
         self._listeners.append(listener)
 
     def wake(self, work: Work) -> None:
         """Say that there may be work of this kind. Returns at once.
 
-        Wakes that gather while the last ones are sent go out as one message.
+        Wakes that gather while earlier ones are sent go out as one message.
         """
         for listener in self._listeners:
             listener(work)
@@ -110,10 +114,9 @@ class WorkerNotifier:
         self._has_unsent.set()
 
     async def reachable(self) -> bool:
-        """Whether Redis takes what wakes are sent by: one that names no work is published."""
+        """Whether wakes can be sent: a message that names no work is published."""
         with contextlib.suppress(*REDIS_ERRORS):
-            async with asyncio.timeout(REDIS_TIMEOUT):
-                await (await self._connected()).publish(wake_channel(self.name), "")
+            await self._publish([])
             return True
         return False
 
@@ -122,7 +125,7 @@ class WorkerNotifier:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        async with self._connecting:  # broken off while it is opened, a connection would leak
+        async with self._connecting:  # cancelled while it is opened, a connection would leak
             pass
         if self._sender is not None:
             self._sender.cancel()
@@ -130,8 +133,13 @@ class WorkerNotifier:
         if self._redis is not None:
             await self._redis.aclose()
 
+    async def _publish(self, work: Collection[Work]) -> None:
+        async with asyncio.timeout(REDIS_TIMEOUT):
+            redis = await self._connected()
+            await redis.publish(wake_channel(self.name), ",".join(work))
+
     async def _connected(self) -> ArqRedis:
-        async with self._connecting:  # or each who asks at once would open a pool of its own
+        async with self._connecting:  # else each caller would open a pool of its own
             if self._redis is None:
                 self._redis = await create_pool(self._settings, default_queue_name=self.name)
             return self._redis
@@ -140,13 +148,10 @@ class WorkerNotifier:
         while True:
             await self._has_unsent.wait()
             self._has_unsent.clear()
-            waiting, self._unsent = self._unsent, set()
+            unsent, self._unsent = self._unsent, set()
             try:
-                async with asyncio.timeout(REDIS_TIMEOUT):
-                    await (await self._connected()).publish(
-                        wake_channel(self.name), ",".join(waiting)
-                    )
+                await self._publish(unsent)
             except REDIS_ERRORS as error:
-                # Not kept: the sweep finds the work, and a backlog of wakes would help nobody.
+                # Dropped: the sweeps find the work, and a backlog of wakes would help nobody.
                 log.warning("queue", action="wake_lost", error=type(error).__name__)
                 await asyncio.sleep(RETRY_DELAY)

@@ -1,4 +1,4 @@
-"""The arq job that other back ends enqueue to have a subject created."""
+"""The arq job `create_subject`, which other back ends enqueue to have a subject created."""
 
 import asyncio
 import contextlib
@@ -23,16 +23,14 @@ from service.wiring import utc_now
 
 log = structlog.get_logger()
 
-RESULT_TTL = 3600  # seconds; of `create_subject` alone, for whoever enqueued it
-CREATE_TIMEOUT = 50.0  # seconds; after these we put off `create_subject` ourselves
-UNAVAILABLE_RETRY_DELAY = (
-    5.0  # seconds from one try of `create_subject` to the next while Postgres is away
-)
-# Starts of `create_subject` that ended in nothing, not even in being put off: those under which the
-# worker was stopped or died. Whatever ends every worker must not do so for ever.
+RESULT_TTL = 3600  # seconds that arq keeps a result for whoever enqueued the job
+CREATE_TIMEOUT = 50.0  # seconds; after these the job is deferred
+UNAVAILABLE_RETRY_DELAY = 5.0  # seconds until the next try, while Postgres is away
+# Tries that neither ended nor were deferred: the worker was stopped or died under them. A job that
+# ends every worker must not do so for ever.
 MAX_TRIES = 100
-CLOCK_SKEW = timedelta(minutes=1)  # that of whoever enqueued it, of Redis, and ours
-DEFAULT_JOB_TTL = timedelta(milliseconds=expires_extra_ms)  # of a job that is given no other
+CLOCK_SKEW = timedelta(minutes=1)  # between the clocks of the enqueuer, of Redis, and ours
+DEFAULT_JOB_TTL = timedelta(milliseconds=expires_extra_ms)  # until arq drops a job, unless told
 
 
 async def create_subject(
@@ -42,10 +40,12 @@ async def create_subject(
     request: object,
     idempotency_key: str | None = None,
 ) -> dict[str, Any]:
-    """The arq function other back ends enqueue: the same intake as POST /v1/subjects.
+    """The arq function: a subject of the account of this name is created as by POST /v1/subjects.
 
-    The job's id is the idempotency key if none is given, so a job that runs twice creates once.
-    The result is `{"subject": …}`, or `{"error": {code, message, errors?}}`.
+    `request` is the JSON body. Without `idempotency_key` the job's id is the key, so that a job
+    that runs twice creates one subject. The result is `{"subject": …}`, or
+    `{"error": {code, message, errors?}}`; while Postgres is away or the account's queue is full,
+    the job is deferred.
     """
     key = idempotency_key or f"arq:{context['job_id']}"
     try:
@@ -54,7 +54,7 @@ async def create_subject(
     except (Unavailable, TimeoutError):
         await _extend_job(context, "Postgres is away")
         raise Retry(defer=UNAVAILABLE_RETRY_DELAY) from None
-    except TooManyRequests as error:  # nobody may be waiting for the answer, to send it again
+    except TooManyRequests as error:  # nobody may be waiting for the answer to enqueue it again
         await _extend_job(context, "the queue is full")
         raise Retry(defer=error.retry_after) from None
     except CallsheetError as error:
@@ -73,20 +73,20 @@ async def _create(
 
 
 async def _extend_job(context: dict[str, Any], reason: str) -> None:
-    """A job that is put off may be so for as long as it must: the try counts for nothing, and arq's
-    own expiry begins anew. One that was given less than arq's own ends when it was told to."""
+    """Let a deferred job wait for as long as it must: its tries are forgotten, and arq's own expiry
+    starts anew. A job that was enqueued with a shorter expiry keeps that."""
     redis: ArqRedis = context["redis"]
     key, age = job_key_prefix + context["job_id"], utc_now() - context["enqueue_time"]
-    with contextlib.suppress(*REDIS_ERRORS):  # it is put off all the same
+    with contextlib.suppress(*REDIS_ERRORS):  # it is deferred all the same
         await redis.delete(retry_key_prefix + context["job_id"])
-        left = timedelta(milliseconds=await redis.pttl(key))
-        if timedelta() < left < DEFAULT_JOB_TTL <= left + age + CLOCK_SKEW:
+        remaining = timedelta(milliseconds=await redis.pttl(key))
+        if timedelta() < remaining < DEFAULT_JOB_TTL <= remaining + age + CLOCK_SKEW:
             await redis.pexpire(key, DEFAULT_JOB_TTL)
     log.info("worker", action="job_put_off", job=context["job_id"], reason=reason)
 
 
 def _error_body(error: CallsheetError) -> dict[str, Any]:
-    described: dict[str, Any] = {"code": error.code, "message": str(error)}
+    body: dict[str, Any] = {"code": error.code, "message": str(error)}
     if isinstance(error, Invalid):
-        described["errors"] = [asdict(field_error) for field_error in error.errors]
-    return described
+        body["errors"] = [asdict(field_error) for field_error in error.errors]
+    return body

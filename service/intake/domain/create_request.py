@@ -73,7 +73,7 @@ CreateResult = Accepted | CallsheetError
 class PendingCreate:
     """A request while it is being decided on."""
 
-    request: CreateRequest
+    request: CreateRequest  # as it was validated
     subject: Subject  # the one that it makes if it is accepted, and was not before
     has_media_urls: bool  # whether media must be fetched and checked before submission
     result: CreateResult | None = None  # None until it is decided

@@ -39,13 +39,13 @@ SUBSCRIBER_EVENT_TYPES = tuple(f"callsheet.subscriber.{notice}" for notice in He
 class Event:
     """An event about a subject or about a subscriber: one of the two ids is set."""
 
-    id: str
+    id: str  # `evt_…`, made of the id it is about and `sequence`: see event_id()
     subject_id: str | None  # None: it is about a subscriber
-    account_id: str
+    account_id: str  # whose subject or subscriber it is about
     sequence: int  # counts the events about this subject or subscriber, from 1
     type: str  # one of SUBJECT_EVENT_TYPES or SUBSCRIBER_EVENT_TYPES
     body: bytes  # JSON, encoded once: every subscriber is sent exactly these bytes
-    created_at: datetime
+    created_at: datetime  # when what it tells of happened
     reference_type: str | None = None  # the subject's; None: it is about a subscriber
     tags: tuple[str, ...] = ()  # ids of the subject's tags
     about_subscriber_id: str | None = None  # None: it is about a subject

@@ -17,7 +17,7 @@ class Subject:
     external_task_id: str | None  # the caller's own id, unique in the account; None: it gave none
     fingerprint: str  # SHA-256 (hex) of `document`: equal requests have the same
     document: Mapping[str, Any]  # the validated request, as CreateRequest.document
-    state: State
+    state: State  # lifecycle.py says what moves it on
     version: int  # counts the events of the subject, from 1
     provider_task_id: str | None  # None until the provider has answered
     provider_updated_at: datetime | None  # newest the provider reported, by its clock; None: none
@@ -32,8 +32,8 @@ class Subject:
     next_poll_at: datetime | None  # when the provider is polled; None: no poll is wanted
     deadline: datetime  # it fails when it has not ended by then
     callback_subscriber_id: str | None  # the hidden subscriber of its callback_url; None: has none
-    created_at: datetime
-    updated_at: datetime
+    created_at: datetime  # when the request was accepted
+    updated_at: datetime  # when the state changed last
     finished_at: datetime | None  # None until the state is terminal
     warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.FieldError; None: none
 
@@ -52,7 +52,7 @@ class Subject:
 class StatusUpdate:
     """Something learnt about a subject: a signal, and what came with it."""
 
-    signal: Signal
+    signal: Signal  # what was learnt
     provider_task_id: str | None = None  # None: the news did not name it
     provider_updated_at: datetime | None = None  # by the provider's clock; None: it did not say
     result: Mapping[str, Any] | None = None  # with SUCCEEDED: what the provider made

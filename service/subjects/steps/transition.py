@@ -27,7 +27,7 @@ log = structlog.get_logger()
 class TransitionResult:
     """What a status update did to a subject."""
 
-    before: Subject
+    before: Subject  # as it was read under its lock
     after: Subject  # `before` itself, if the update was ignored
     ignored: Ignored | None  # why the subject did not move; None: it moved
     events: tuple[NewEvent, ...] = ()  # none if the move makes no event

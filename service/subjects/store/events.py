@@ -117,7 +117,7 @@ _APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
 class NewEvent:
     """An event to write, and whom to deliver it to beside the subscribers that want it."""
 
-    event: Event
+    event: Event  # with the body that is sent
     delivery_id_prefix: str  # the ids of its deliveries begin with it
     # Id of the hidden subscriber of the subject's callback_url, and that URL; None: has none.
     callback: tuple[str, str] | None = None

@@ -37,7 +37,7 @@ class Transition:
     """A subject's move from one state to another."""
 
     before: Subject  # as it was read under its lock
-    after: Subject
+    after: Subject  # as it is written
     events: tuple[NewEvent, ...]  # none if the move makes no event
 
 

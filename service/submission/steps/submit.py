@@ -45,8 +45,8 @@ PROBE_INTERVAL = timedelta(minutes=1)  # while submission is stopped: rule P46
 class ClaimedSubject:
     """A subject that this worker may submit."""
 
-    subject: Subject
-    lease: Lease
+    subject: Subject  # as it was claimed
+    lease: Lease  # until its end nobody else submits the subject
     is_probe: bool  # whether it is sent to find out if a provider that was stopped answers again
 
 
