@@ -1,13 +1,12 @@
-"""A connection to somebody whose answer may be odd, or say little at great length.
+"""An HTTP client for servers whose responses may be malformed, or endless.
 
-A status that has come stands, whatever else is odd. So aiohttp's parser is given a head whole and
-by itself: nothing behind it takes the status along. Of a head that the parser cannot read, the
-status and the fields that make sense are taken, and no body.
+A status that has come counts, whatever else is malformed. So aiohttp's parser is given a head whole
+and by itself: an error behind it does not lose the status. Of a head that the parser cannot read,
+the status and the fields that make sense are taken, and no body.
 
-aiohttp reads interim answers (1xx) for as long as they come, and keeps each until it is looked at:
-a flood of them stops the event loop, and every other delivery with it. They are passed over here.
-Bodies in chunks of a byte, each with a long extension, do the same, and nothing of that counts
-towards a bound on what is read.
+aiohttp reads interim responses (1xx) for as long as they come, and keeps each until it is read: a
+flood of them would stop the event loop for everybody. They are dropped here. So would bodies in
+chunks of one byte with long chunk extensions, which count towards no bound of aiohttp's.
 """
 
 import re
@@ -21,8 +20,8 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
-MAX_HEAD: Final = 65_536  # bytes before the body begins, interim answers included
-MAX_FRAMING_BYTES: Final = 262_144  # bytes around the body, beside as many as the body has itself
+MAX_HEAD: Final = 65_536  # bytes before the body begins, interim responses included
+MAX_FRAMING_BYTES: Final = 262_144  # of chunks, beside as many bytes as the body has itself
 
 _HEAD_END: Final = re.compile(
     rb"(\n\r?\n)[\r\n]*"
@@ -34,11 +33,11 @@ _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 
 
 class HeadLimits(TypedDict):
-    """Bounds of aiohttp's client: on a line, on a header, and on how many there are."""
+    """The bounds of aiohttp's client on a head, as arguments of ClientSession."""
 
-    max_line_size: int
-    max_field_size: int
-    max_headers: int
+    max_line_size: int  # bytes of the status line
+    max_field_size: int  # bytes of a header
+    max_headers: int  # number of headers
 
 
 HEAD_LIMITS: Final = HeadLimits(  # so that nothing but MOST_HEAD binds
@@ -47,16 +46,16 @@ HEAD_LIMITS: Final = HeadLimits(  # so that nothing but MOST_HEAD binds
 
 
 class UnreadableAnswer(ClientPayloadError):
-    """The body of an answer cannot be told from what is around it."""
+    """The body of a response cannot be told from its framing."""
 
 
 class BoundedResponseHandler(ResponseHandler):
-    """Takes one answer to each request. What is odd, or too long, ends the connection."""
+    """Takes one response to each request; one that is malformed or too long ends the connection."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._awaited = False  # an answer is, and none was handed on yet
-        self._head = bytearray()  # as much of it as has come
+        self._awaited = False  # whether a response is expected that has not been handed on
+        self._head = bytearray()  # of the response, as far as it has come
         self._head_bytes = self._body_bytes = 0
 
     def set_response_params(self, **parameters: Any) -> None:  # noqa: ANN401 - passed on as they are
@@ -76,8 +75,8 @@ class BoundedResponseHandler(ResponseHandler):
             self._end()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Hand an answer on; a second one is not kept, as the next request would take it for its
-        own."""
+        """Hand on a response; a second one ends the connection, as the next request would take it
+        for its own."""
         if self._awaited:
             self._awaited = False
             super().feed_data(data, size)
@@ -85,7 +84,7 @@ class BoundedResponseHandler(ResponseHandler):
             self._end()
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Fail the request; but not for a head that cannot be parsed, if it has a status."""
+        """Fail the request, but not for a head that cannot be parsed and has a status."""
         message = None
         if self._awaited and isinstance(exc, HttpProcessingError):
             message = _salvage_head(bytes(self._head))
@@ -116,10 +115,8 @@ class BoundedResponseHandler(ResponseHandler):
                 self.data_received(rest)
 
     def _end_of_head(self, searched: int) -> int | None:
-        """Where the head ends; None if it does not yet. Interim answers before it are dropped.
-
-        The first `searched` bytes were looked through before.
-        """
+        """Where the head ends; None if its end has not come. Interim responses before it are
+        dropped. The first `searched` bytes are known to hold no end."""
         while end := _HEAD_END.search(self._head, searched):
             if not _INTERIM.match(self._head):
                 return end.end(1)
@@ -138,7 +135,7 @@ class BoundedResponseHandler(ResponseHandler):
         elif self._body_bytes > 2 * body.total_bytes + MAX_FRAMING_BYTES:
             error = ClientPayloadError("more wrapping than body")
         if error is not None:
-            # In the midst of a chunk's head the end of the connection tells a reader nothing.
+            # Inside a chunk's head the end of the connection would not be reported as an error.
             self._payload = None
             body.set_exception(error)
             self._end()
@@ -150,7 +147,7 @@ class BoundedResponseHandler(ResponseHandler):
 
 
 def _salvage_head(head: bytes) -> RawResponseMessage | None:
-    """What there is in a head that is no HTTP as a whole; None if it has no status."""
+    """What can be read in a head that is malformed; None if it has no status."""
     found = _STATUS.match(head)
     if found is None:
         return None
@@ -177,7 +174,7 @@ def _decode(value: bytes) -> str:
 
 
 class BoundedConnector(TCPConnector):
-    """A TCPConnector whose connections are terse."""
+    """A TCPConnector whose connections are BoundedResponseHandlers."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(**options)

@@ -1,7 +1,7 @@
-"""URLs as they are asked for: path and query in the very letters that were given.
+"""URLs that are requested exactly as they were given, character by character.
 
-Whoever signed a URL signed its letters. aiohttp's own URLs take one apart and write it anew (%27
-becomes ', %7E becomes ~, /%2E%2E/ goes away), and a host that checks the letters then refuses it.
+A signed URL is signed as it is written. aiohttp's own URLs are normalised (%27 becomes ', %7E
+becomes ~, /%2E%2E/ goes away), and a host that checks the signature refuses the result.
 """
 
 import re
@@ -12,23 +12,23 @@ from yarl import URL
 
 _HTTP_URL: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _ABSOLUTE: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # RFC 3986, 3.1
-# All that no URI may have: what is neither reserved nor unreserved nor % (RFC 3986, 2).
+# What no URI may have: characters that are not reserved, unreserved or % (RFC 3986, 2).
 _DISALLOWED: Final = re.compile(r"[^!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]+")
-_STRIPPED: Final = "".join(map(chr, range(0x21)))  # WHATWG URL, 4.4: left out around a URL,
-_REMOVED: Final = str.maketrans("", "", "\t\r\n")  # and within it
+_STRIPPED: Final = "".join(map(chr, range(0x21)))  # WHATWG URL, 4.4: removed at both ends,
+_REMOVED: Final = str.maketrans("", "", "\t\r\n")  # and inside
 
 
 def exact_url(url: str) -> URL:
-    """This http or https URL, without its fragment. ValueError if it is none.
+    """An http or https URL for aiohttp, without its fragment; ValueError if it is no such URL.
 
-    Letters that cannot stand in a URL are escaped, those beyond ASCII in UTF-8.
+    Characters that cannot stand in a URL are percent-encoded, those beyond ASCII as UTF-8.
     """
-    found = _HTTP_URL.match(url)
-    if found is None or not found[2]:
+    match = _HTTP_URL.match(url)
+    if match is None or not match[2]:
         raise ValueError("not a URL of the web")
-    scheme, authority, target = found.groups()
+    scheme, authority, target = match.groups()
     origin = URL(f"{scheme}://{authority}")
-    # All in the path: a query of its own would lose a question mark with nothing behind it.
+    # The query is part of `path`: by itself it would lose a question mark with nothing behind it.
     return URL.build(
         scheme=origin.scheme,
         authority=origin.raw_authority,
@@ -38,25 +38,25 @@ def exact_url(url: str) -> URL:
 
 
 def redirect_target(url: str, location: str) -> str:
-    """Where a redirect from `url` leads (RFC 3986, 5.2), in the letters of its Location.
+    """The URL that a redirect from `url` leads to (RFC 3986, 5.2), as its Location writes it.
 
-    What those may not have is escaped, as browsers do (WHATWG URL): blanks, control characters, and
-    bytes that are no ASCII, as they came. What comes out may still be no URL, or a forbidden one.
+    Blanks, control characters, and bytes beyond ASCII are percent-encoded, as browsers do (WHATWG
+    URL). The result may still be no URL, or one that must not be called.
     """
     reference, *_ = location.strip(_STRIPPED).translate(_REMOVED).partition("#")
     if not _ABSOLUTE.match(reference):
         reference = _resolve(url, reference)
-    found = _HTTP_URL.match(reference)
-    if found is None:
+    match = _HTTP_URL.match(reference)
+    if match is None:
         return reference
-    return f"{found[1]}://{found[2]}{_escape(found[3])}"
+    return f"{match[1]}://{match[2]}{_escape(match[3])}"
 
 
 def _resolve(url: str, reference: str) -> str:
-    found = _HTTP_URL.match(url)
-    if found is None:
+    match = _HTTP_URL.match(url)
+    if match is None:
         raise ValueError("not a URL of the web")
-    scheme, authority, target = found.groups()
+    scheme, authority, target = match.groups()
     path, *_ = target.partition("?")
     if not reference:
         return url
@@ -70,19 +70,19 @@ def _resolve(url: str, reference: str) -> str:
 
 
 def _merge_paths(path: str, reference: str) -> str:
-    """A path that is relative to another one, with what stands behind it; without . and .. (RFC
-    3986, 5.2.4)."""
+    """Path and query of a relative reference, merged with a base path and without dot segments (RFC
+    3986, 5.2.3 and 5.2.4)."""
     relative, mark, query = reference.partition("?")
-    steps: list[str] = []
-    for step in f"{path.rpartition('/')[0]}/{relative}".split("/")[1:]:
-        if step == "..":
-            del steps[-1:]
-        elif step != ".":
-            steps.append(step)
+    segments: list[str] = []
+    for segment in f"{path.rpartition('/')[0]}/{relative}".split("/")[1:]:
+        if segment == "..":
+            del segments[-1:]
+        elif segment != ".":
+            segments.append(segment)
     if relative.rpartition("/")[2] in {".", ".."}:
-        steps.append("")
-    return f"/{'/'.join(steps)}{mark}{query}"
+        segments.append("")
+    return f"/{'/'.join(segments)}{mark}{query}"
 
 
 def _escape(target: str) -> str:
-    return _DISALLOWED.sub(lambda found: quote(found[0].encode("utf-8", "surrogateescape")), target)
+    return _DISALLOWED.sub(lambda match: quote(match[0].encode("utf-8", "surrogateescape")), target)

@@ -1,4 +1,4 @@
-"""Which ports may be dialled, as a setting says it."""
+"""A set of ports, as a setting lists them."""
 
 import re
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ _RANGE: Final = re.compile(r"([0-9]{1,5})(-([0-9]{1,5}))?")
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports in some ranges: `443 in ports`."""
+    """The ports in some ranges, for `443 in ports`."""
 
-    ranges: tuple[range, ...]
+    ranges: tuple[range, ...]  # each with its first port, and without its `stop`
 
     def __contains__(self, port: object) -> bool:
-        return any(port in one for one in self.ranges)
+        return any(port in range_ for range_ in self.ranges)
 
 
 def parse_ports(text: str) -> Ports:
-    """Ports and ranges of them (`1024-65535`) between commas or spaces; ValueError if one is not,
-    or if there is none at all."""
+    """The ports of a text with ports and ranges (`1024-65535`) between commas or blanks; ValueError
+    if an item is neither, or if there is none."""
     ranges = tuple(_parse_range(item) for item in text.replace(",", " ").split())
     if not ranges:
         raise ValueError("must name at least one port")

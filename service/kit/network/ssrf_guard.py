@@ -1,8 +1,8 @@
-"""The only way out to addresses that strangers choose: subscribers, media, callback URLs.
+"""The SSRF guard: the only way out to addresses that strangers choose.
 
-A name is resolved here, every address of it is judged by url_policy.py, and exactly those
-addresses are dialled; the socket itself is opened only for an address that passes once more, so
-literal addresses, which no resolver sees, meet the same rule (promise 10).
+A name is resolved here, each of its addresses is checked by `url_policy.py`, and exactly those are
+dialled, whatever DNS says later. When the socket is opened its address is checked once more, so
+that literal addresses, which no resolver sees, meet the same rule (promise 10).
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from service.kit.network.bounded_http import HEAD_LIMITS, BoundedConnector
 from service.kit.network.url_policy import Networks, blocked_reason, in_networks
 
 DEFAULT_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
-RESOLVE_SECONDS: Final = 5.0  # one try of the usual stub resolver
-MAX_ADDRESSES: Final = 8  # dialled per name; all are judged
+RESOLVE_SECONDS: Final = 5.0  # one try of a usual stub resolver
+MAX_ADDRESSES: Final = 8  # of a name that are dialled; all are checked
 LOOKUP_THREADS: Final = (
     32  # look-ups at a time, apart from the loop's own pool, which is small and shared
 )
 # An unused connection is kept for less than servers usually keep it (Node, Apache, uvicorn: 5 s),
 # so that a request seldom meets one that is just being closed.
 IDLE_SECONDS: Final = 4.0
-QUICK_SECONDS: Final = 1.0  # a name found within this is as good as cached by its resolver
-MAX_QUICK: Final = 10_000  # names that are remembered so
+QUICK_SECONDS: Final = 1.0  # a look-up within this was probably cached by the resolver
+MAX_QUICK: Final = 10_000  # names that are remembered as quick
 CONNECT_SECONDS: Final = 2.0  # to one address of a name, if there are others to try
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
@@ -40,16 +40,17 @@ Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
 class BlockedAddress(OSError):
-    """This address must not be dialled; the message says why, without naming the address.
+    """This address must not be dialled. The message says why, without naming the address.
 
-    An OSError, as the system's own refusal to connect would be.
+    It is an OSError, as the system's own refusal to connect is.
     """
 
 
 class AddressGuard:
-    """Resolves names and judges addresses and ports.
+    """Resolves names, and dials addresses and ports that are allowed.
 
-    `lookup` turns a name into addresses as text; `ports` None means any port.
+    `allowed` are the networks of the allowlist; `ports` None means any port. `lookup` returns the
+    addresses of a name as text; None: the system's resolver.
     """
 
     def __init__(
@@ -64,44 +65,45 @@ class AddressGuard:
         self._ports = ports
         self._lookup = lookup or _threaded_lookup()
         self._seconds = resolve_seconds
-        self._asked: dict[str, asyncio.Future[Sequence[str]]] = {}
-        self._only_inward = False
+        self._lookups: dict[str, asyncio.Future[Sequence[str]]] = {}
+        self._only_allowed = False
 
     def only_allowed_networks(self) -> "AddressGuard":
-        """A guard for what is not encrypted, with the rules and the look-ups of this one: of the
-        addresses that this one admits, it admits those in allowed networks only.
+        """A guard that admits addresses in allowed networks only, for what is not encrypted; it
+        shares the look-ups of this one.
 
-        A name that led inward when its URL was taken may lead anywhere when it is dialled.
+        It is applied at each dial: a name that led to an allowed network when its URL was accepted
+        may lead anywhere later.
         """
         narrowed = copy(self)
-        narrowed._only_inward = True  # noqa: SLF001 - its own
+        narrowed._only_allowed = True  # noqa: SLF001 - its own
         return narrowed
 
     async def resolve(self, host: str) -> list[str]:
-        """What `host` (a name or a literal address) may be dialled at.
+        """The addresses at which `host` (a name or a literal address) may be dialled.
 
-        Blocked if any of its addresses is refused; another OSError if there are none in time.
-        Nothing is remembered: the next call asks again.
+        BlockedAddress if any of them is refused; another OSError if there are none in time.
+        Nothing is cached: the next call resolves the name again.
         """
         try:
             async with asyncio.timeout(self._seconds):
-                found = await asyncio.shield(self._ask(host))
+                addresses = await asyncio.shield(self._look_up(host))
         except TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
-        except ValueError:  # what getaddrinfo makes of a name that cannot be one
+        except ValueError:  # getaddrinfo for a name that cannot be encoded
             raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
-        if not found:
+        if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
-        for address in found:
+        for address in addresses:
             self.check_address(address)
-        return list(dict.fromkeys(found))[:MAX_ADDRESSES]
+        return list(dict.fromkeys(addresses))[:MAX_ADDRESSES]
 
     def check_address(self, address: str) -> None:
-        """Blocked, if this literal address must not be dialled."""
+        """BlockedAddress if this literal address must not be dialled."""
         try:
-            read = ip_address(address)
-            reason = blocked_reason(read, self._allowed)
-            if self._only_inward and not in_networks(read, self._allowed):
+            parsed = ip_address(address)
+            reason = blocked_reason(parsed, self._allowed)
+            if self._only_allowed and not in_networks(parsed, self._allowed):
                 reason = reason or "what is sent to it must be encrypted"
         except ValueError:
             reason = "not a plain address"
@@ -110,35 +112,36 @@ class AddressGuard:
 
     async def dial(
         self,
-        speak: Callable[[], ProtocolT],
+        make_protocol: Callable[[], ProtocolT],
         host: str,
         port: int,
         tls: ssl.SSLContext | None = None,
     ) -> ProtocolT:
-        """A connection to `host` (a name or a literal address) that `speak` speaks over.
+        """A connection to `host` (a name or a literal address), and the protocol that
+        `make_protocol` makes for it. With `tls` the certificate must be for `host`.
 
-        The certificate is asked for by `host`. An OSError if none of its addresses answers;
-        without end if the last one does not: bound it in time.
+        An OSError if none of its addresses answers. There is no time-out for the last one: the
+        caller sets it.
         """
         loop = asyncio.get_running_loop()
         *others, last = await self.resolve(host)
         for address in others:
             with suppress(OSError):
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    connected = await self._connected(address, port)
+                    connection = await self._connect(address, port)
                 break
         else:
-            connected = await self._connected(last, port)
+            connection = await self._connect(last, port)
         name = host if tls else None
-        _, spoken = await loop.create_connection(
-            speak, sock=connected, ssl=tls, server_hostname=name
+        _, protocol = await loop.create_connection(
+            make_protocol, sock=connection, ssl=tls, server_hostname=name
         )
-        return spoken
+        return protocol
 
-    async def _connected(self, address: str, port: int) -> socket.socket:
+    async def _connect(self, address: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         target = (address, port)
-        opened = self._open((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", target))
+        opened = self._open_socket((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", target))
         try:
             opened.setblocking(False)  # noqa: FBT003 - its own signature
             await asyncio.get_running_loop().sock_connect(opened, target)
@@ -153,14 +156,15 @@ class AddressGuard:
         idle_seconds: float = IDLE_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> TCPConnector:
-        """An aiohttp connector that dials nothing else; SNI and Host stay the URL's name.
+        """An aiohttp connector that dials allowed addresses only; SNI and Host stay the URL's name.
+        `idle_seconds` is how long it keeps an unused connection.
 
-        No limit, over all hosts or of one: whoever waits behind others at the same host would be
-        taken for slow. How much is sent at a time is the business of those who send.
+        It has no limit of connections, in all or of one host: a request that waited for others
+        would look slow. Callers bound how much they send at a time.
         """
         return BoundedConnector(
             resolver=_Resolver(self),
-            socket_factory=self._open,
+            socket_factory=self._open_socket,
             use_dns_cache=False,
             limit=0,
             keepalive_timeout=idle_seconds,
@@ -170,8 +174,8 @@ class AddressGuard:
     def session(
         self, headers: Mapping[str, str], timeout: ClientTimeout, tls: ssl.SSLContext | None = None
     ) -> ClientSession:
-        """A client that dials nothing else: without cookies, decompression, or proxies and
-        credentials from the environment."""
+        """An HTTP client that dials allowed addresses only, without cookies, decompression, and
+        proxies and credentials from the environment."""
         return ClientSession(
             connector=self.connector(tls=tls),
             headers={**DEFAULT_HEADERS, **headers},
@@ -182,29 +186,29 @@ class AddressGuard:
             **HEAD_LIMITS,
         )
 
-    def _open(self, info: AddrInfoType) -> socket.socket:
+    def _open_socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         self.check_address(str(address[0]))
         if self._ports is not None and address[1] not in self._ports:
             raise BlockedAddress("this port may not be called")
         return socket.socket(family, kind, protocol)
 
-    def _ask(self, host: str) -> asyncio.Future[Sequence[str]]:
-        """The look-up of this name that is under way, or a new one.
+    def _look_up(self, host: str) -> asyncio.Future[Sequence[str]]:
+        """The look-up of this name that is in progress, or a new one.
 
-        A look-up in a thread cannot be stopped, so a name whose servers hang would take a
-        thread for every try and leave none to the other names.
+        A look-up in a thread cannot be stopped: a name whose servers hang would take a thread for
+        every try, and leave none for other names.
         """
-        if host not in self._asked:
-            asked = asyncio.ensure_future(self._lookup(host))
-            asked.add_done_callback(lambda done: self._forget(host, done))
-            self._asked[host] = asked
-        return self._asked[host]
+        if host not in self._lookups:
+            lookup = asyncio.ensure_future(self._lookup(host))
+            lookup.add_done_callback(lambda done: self._forget(host, done))
+            self._lookups[host] = lookup
+        return self._lookups[host]
 
     def _forget(self, host: str, done: asyncio.Future[Sequence[str]]) -> None:
-        del self._asked[host]
+        del self._lookups[host]
         if not done.cancelled():
-            done.exception()  # seen, even if everybody had stopped waiting
+            done.exception()  # retrieved, even if nobody waits any more
 
 
 class _Resolver(AbstractResolver):
@@ -227,31 +231,33 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the resolver holds nothing that could be closed."""
 
 
 def _threaded_lookup() -> Lookup:
-    """The system's resolver in threads of its own: neither loop's default pool is shared.
+    """The system's resolver (getaddrinfo), in threads that nothing else uses.
 
-    Names that were found quickly the last time have threads that others cannot use up: a thread is
-    held for as long as the servers of a name please, and anybody can bring names.
+    Names that were quick the last time have threads of their own: a slow server holds a thread for
+    as long as it likes, and strangers choose names.
     """
     new, known = (ThreadPoolExecutor(LOOKUP_THREADS, name) for name in ("lookup", "lookup-known"))
     quick: dict[str, None] = {}
 
-    def ask(host: str) -> tuple[list[str], float]:
-        begun = perf_counter()
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return [str(address[0]) for *_, address in found], perf_counter() - begun
+    def resolve(host: str) -> tuple[list[str], float]:
+        started = perf_counter()
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [str(address[0]) for *_, address in infos], perf_counter() - started
 
     async def lookup(host: str) -> list[str]:
         threads = known if host in quick else new
         quick.pop(host, None)
-        found, seconds = await asyncio.get_running_loop().run_in_executor(threads, ask, host)
+        addresses, seconds = await asyncio.get_running_loop().run_in_executor(
+            threads, resolve, host
+        )
         if seconds < QUICK_SECONDS:
             quick[host] = None
         if len(quick) > MAX_QUICK:
             del quick[next(iter(quick))]
-        return found
+        return addresses
 
     return lookup

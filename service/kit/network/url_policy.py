@@ -1,8 +1,8 @@
-"""Which addresses may be dialled, and which URLs may name them.
+"""Policy against SSRF: which addresses may be dialled, and which URLs may name them.
 
-Decided here alone; `kit/network/ssrf_guard.py` applies it where a socket is opened. It is
-promise 10 of service/README.md. Python's `is_global` is not used: to it NAT64, 6to4
-and multicast addresses are global, and the first two lead to private ones.
+Decided here alone; `kit/network/ssrf_guard.py` applies it where a socket is opened (promise 10 of
+service/README.md). Python's `is_global` is not used: it takes NAT64, 6to4 and multicast addresses
+for global, and the first two lead to private ones.
 """
 
 import re
@@ -20,24 +20,24 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Networks = tuple[Network, ...]
 
-MAX_URL = 8192  # characters; ours: signed URLs have some 2,000
-MAX_HOST = 253  # characters of a host name; RFC 1035, section 2.3.4, without the root's dot
+MAX_URL = 8192  # characters; our limit: signed URLs have some 2,000
+MAX_HOST = 253  # characters of a host name without the last dot; RFC 1035, section 2.3.4
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 STREAM_PORTS: Final = {"nats": 4222, "tls": 4222, "redis": 6379, "rediss": 6379}
 
 
 class AddressClass(Enum):
-    """NEVER is refused whatever is allowed; ASK passes only through an allowed network."""
+    """When an address of a reserved network may be dialled."""
 
-    NEVER = auto()
-    ALLOWLIST = auto()
+    NEVER = auto()  # not even in an allowed network
+    ALLOWLIST = auto()  # only in an allowed network
 
 
-# The first network that holds an address decides, so exceptions stand before what they are in.
-# What no row holds is free.
+# The first network that has the address decides, so exceptions stand before the networks that they
+# are part of. An address in none of them is public; so is one whose class is None.
 _V4: Final = tuple(
-    (IPv4Network(network), tier, what)
-    for network, tier, what in (
+    (IPv4Network(network), address_class, what)
+    for network, address_class, what in (
         ("0.0.0.0/8", AddressClass.NEVER, "'this network' (RFC 1122)"),
         ("127.0.0.0/8", AddressClass.ALLOWLIST, "loopback (RFC 1122)"),
         ("10.0.0.0/8", AddressClass.ALLOWLIST, "private (RFC 1918)"),
@@ -58,8 +58,8 @@ _V4: Final = tuple(
     )
 )
 _V6: Final = tuple(
-    (IPv6Network(network), tier, what)
-    for network, tier, what in (
+    (IPv6Network(network), address_class, what)
+    for network, address_class, what in (
         ("::/128", AddressClass.NEVER, "unspecified (RFC 4291)"),
         ("::1/128", AddressClass.ALLOWLIST, "loopback (RFC 4291)"),
         ("2001::/23", AddressClass.NEVER, "protocol assignments (RFC 2928)"),
@@ -78,21 +78,20 @@ _V6: Final = tuple(
     )
 )
 
-# Where an IPv6 address carries an IPv4 one: how far that one stands from the right, in bits.
-_LOWEST_BITS: Final = 0
-_EMBEDDING: Final = tuple(
+# IPv6 networks whose addresses embed an IPv4 address, and how many bits stand to the right of it.
+_EMBEDDING_IPV4: Final = tuple(
     (IPv6Network(network), shift)
     for network, shift in (
-        ("::ffff:0:0/96", _LOWEST_BITS),  # mapped; RFC 4291, section 2.5.5.2
-        ("64:ff9b::/96", _LOWEST_BITS),  # NAT64; RFC 6052, section 2.1
+        ("::ffff:0:0/96", 0),  # mapped; RFC 4291, section 2.5.5.2
+        ("64:ff9b::/96", 0),  # NAT64; RFC 6052, section 2.1
         ("2002::/16", 80),  # 6to4; RFC 3056, section 2
-        ("::/96", _LOWEST_BITS),  # compatible; RFC 4291, section 2.5.5.1
+        ("::/96", 0),  # compatible; RFC 4291, section 2.5.5.1
     )
 )
 _NOT_COMPATIBLE: Final = (IPv6Address("::"), IPv6Address("::1"))
 _LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")  # RFC 8215
 _TEREDO: Final = IPv6Network("2001::/32")  # RFC 4380, section 4
-_THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")
+_THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")  # RFC 1122: no destination
 
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\[\]@:%]+)(:(?P<port>[0-9]{1,5}))?")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
@@ -100,7 +99,8 @@ _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def parse_networks(text: str) -> Networks:
-    """CIDRs (or single addresses) between commas or spaces; ValueError names the bad one."""
+    """Networks in CIDR notation, or single addresses, between commas or blanks. A
+    ValueError names the item that is neither."""
     return tuple(_network(item) for item in text.replace(",", " ").split())
 
 
@@ -111,33 +111,34 @@ def _network(item: str) -> Network:
 
 
 def blocked_reason(address: Address, allowed: Networks) -> str | None:
-    """Why this address must not be dialled, in words; None if it may be.
+    """Why this address must not be dialled, in a few words; None if it may be.
 
-    An IPv6 address that carries IPv4 ones is judged by those, all of them.
+    For an IPv6 address that embeds IPv4 addresses those decide, all of them.
     """
     if isinstance(address, IPv4Address):
         return _reserved_reason(address, allowed)
     if address.scope_id is not None:
         return "an address with a zone"
-    carried = _embedded_ipv4(address)
-    if not carried:
+    embedded = _embedded_ipv4(address)
+    if not embedded:
         return _reserved_reason(address, allowed)
-    reasons = (_reserved_reason(one, allowed) for one in carried)
+    reasons = (_reserved_reason(ipv4, allowed) for ipv4 in embedded)
     reason = next((reason for reason in reasons if reason is not None), None)
     return reason and f"it carries an IPv4 address: {reason}"
 
 
-def in_networks(address: Address, allowed: Networks) -> bool:
-    """Whether it is in an allowed network: what is not encrypted may go there."""
-    return any(address in network for network in allowed)
+def in_networks(address: Address, networks: Networks) -> bool:
+    """Whether an address is in one of these networks."""
+    return any(address in network for network in networks)
 
 
 def _reserved_reason(address: Address, allowed: Networks) -> str | None:
     table = _V4 if isinstance(address, IPv4Address) else _V6
-    for network, tier, what in table:
+    for network, address_class, what in table:
         if address in network:
-            may = tier is None or (tier is AddressClass.ALLOWLIST and in_networks(address, allowed))
-            return None if may else what
+            if address_class is AddressClass.ALLOWLIST and in_networks(address, allowed):
+                return None
+            return None if address_class is None else what
     return None
 
 
@@ -145,10 +146,10 @@ def _embedded_ipv4(address: IPv6Address) -> list[IPv4Address]:
     if address in _NOT_COMPATIBLE:
         return []
     bits = int(address)
-    for network, shift in _EMBEDDING:
+    for network, shift in _EMBEDDING_IPV4:
         if address in network:
             return [_ipv4(bits >> shift)]
-    if address in _TEREDO:  # the server, then the client with its bits turned over
+    if address in _TEREDO:  # the server, and the client with its bits inverted
         return [_ipv4(bits >> 64), _ipv4(~bits)]
     if address in _LOCAL_NAT64:
         return _local_nat64_ipv4(bits)
@@ -156,15 +157,16 @@ def _embedded_ipv4(address: IPv6Address) -> list[IPv4Address]:
 
 
 def _local_nat64_ipv4(bits: int) -> list[IPv4Address]:
-    """Every IPv4 address a translator may read here.
+    """Every IPv4 address that a NAT64 translator may find in an address of the local-use prefix.
 
-    Only the operator knows the length of its own prefix inside the /48, and RFC 6052, section
-    2.2, puts the IPv4 address elsewhere for each. A reading in 0/8 is no destination and says
-    nothing; with nothing else read, the address is as reserved as its neighbours.
+    Only the operator knows the length of its prefix inside the /48, and for each length RFC 6052,
+    section 2.2, puts the IPv4 address elsewhere. One in 0.0.0.0/8 cannot be meant; if all are, the
+    IPv6 address counts as reserved like its neighbours.
     """
     joined = (bits >> 64 << 56) | (bits & (1 << 56) - 1)  # without bits 64 to 71, always zero
-    wide = [_ipv4(joined >> shift) for shift in (40, 32, 24)]  # prefixes of 48, 56, 64 bits
-    return [one for one in (*wide, _ipv4(bits)) if one not in _THIS_NETWORK]
+    candidates = [_ipv4(joined >> shift) for shift in (40, 32, 24)]  # prefixes of 48, 56, 64 bits
+    candidates.append(_ipv4(bits))  # a prefix of 96 bits
+    return [address for address in candidates if address not in _THIS_NETWORK]
 
 
 def _ipv4(bits: int) -> IPv4Address:
@@ -179,14 +181,14 @@ def check_url(
     allowed: Networks | None,
     ports: Container[int] | None = None,
 ) -> list[FieldError]:
-    """What is wrong with a URL we shall be asked to call; `ports` None means any port.
+    """What is wrong with a URL that is to be called, as errors at the JSON Pointer `pointer`.
 
-    A literal address is judged here, unless `allowed` is None; a name only when it is dialled,
-    by what it resolves to.
+    `ports` None means any port. A literal address is checked against `allowed`, unless that is
+    None; a name only when it is dialled, by the addresses that it resolves to.
     """
     if len(url) > MAX_URL:
         return [FieldError(pointer, "url_too_long", f"at most {MAX_URL} characters")]
-    if any(not sign.isprintable() or sign in " \\" for sign in url):
+    if any(not character.isprintable() or character in " \\" for character in url):
         message = "no spaces, control characters or backslashes"
         return [FieldError(pointer, "url_malformed", message)]
     try:
@@ -224,7 +226,7 @@ def _port_problem(port: int, ports: Container[int] | None) -> _Problem | None:
     return None
 
 
-@lru_cache(maxsize=1024)  # media come from few hosts, and this is most of what a URL costs
+@lru_cache(maxsize=1024)  # URLs name few hosts, and this is most of what a check costs
 def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
     try:
         address = _literal_address(host)
@@ -237,10 +239,10 @@ def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
 
 
 def _literal_address(host: str) -> Address | None:
-    """The address a host is, None if it is a name; ValueError if it is neither.
+    """The address that a host is, None if it is a name; ValueError if it is neither.
 
     A host whose last label is a number is an address to every resolver (WHATWG URL, "ends in a
-    number"), in decimal, octal and hexadecimal spellings: only the plain one is taken.
+    number"), in decimal, octal or hexadecimal: only the dotted decimal form is taken.
     """
     if host.startswith("["):
         return _parse_address(IPv6Address, host[1:-1])
@@ -261,10 +263,8 @@ def _parse_address(kind: type[Address], text: str) -> Address:
 
 
 def _to_idna(host: str) -> str:
-    """The host in the letters DNS knows (IDNA): wide digits and dots hide no address.
-
-    Labels are at most 63 characters after this.
-    """
+    """The host in ASCII (IDNA), its labels of at most 63 characters: after this full-width
+    digits and dots hide no address."""
     try:
         return host.encode("idna").decode()
     except UnicodeError:
