@@ -1,4 +1,4 @@
-"""What is fetched for a look: the whole of it, from where the caller said, or a reason."""
+"""Fetching media: the whole file from the URL that was given, or a reason why not."""
 
 import asyncio
 import socket
@@ -39,7 +39,7 @@ def chunked(body: bytes) -> bytes:
     return CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 
-async def test_it_comes_whole_and_in_pieces() -> None:
+async def test_a_file_comes_whole_and_in_pieces() -> None:
     body = bytes(range(256)) * 300
     assert await fetched_bytes(http_response(body)) == body
     assert await fetched_bytes(chunked(body)) == body
@@ -47,7 +47,7 @@ async def test_it_comes_whole_and_in_pieces() -> None:
     assert await fetched_bytes(http_response()) == b""
 
 
-async def test_it_is_asked_for_plainly_and_as_it_is() -> None:
+async def test_a_request_is_plain_and_asks_for_no_encoding() -> None:
     async with media_server(http_response(b"x")) as host:
         await fetch_media(host.url + PATH)
     (head,) = host.request_heads
@@ -62,23 +62,23 @@ async def test_it_is_asked_for_plainly_and_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("form", [http_response, chunked, lambda body: START + b"\r\n" + body])
-async def test_the_limit_is_taken_and_one_byte_more_is_not(form: object) -> None:
+async def test_a_file_at_the_limit_comes_and_one_byte_more_does_not(form: object) -> None:
     assert callable(form)
     assert len(await fetched_bytes(form(bytes(MAX_BYTES)))) == MAX_BYTES
-    taken = CollectedBody()
+    body = CollectedBody()
     async with media_server(form(bytes(MAX_BYTES + 1))) as host:
-        assert code_of(await fetch_media(host.url + PATH, taken.feed)) == "too_large"
-    assert len(taken.data) <= MAX_BYTES
+        assert code_of(await fetch_media(host.url + PATH, body.feed)) == "too_large"
+    assert len(body.data) <= MAX_BYTES
 
 
 async def test_ten_million_bytes_pass_and_one_more_does_not() -> None:
     assert len(await fetched_bytes(http_response(bytes(10_000_000)), most=10_000_000)) == 10_000_000
     async with media_server(chunked(bytes(10_000_001))) as host:
-        came = await fetch_media(host.url + PATH, most=10_000_000)
-    assert came == FetchFailure("too_large", "has more than 10,000,000 bytes (10 MB)")
+        result = await fetch_media(host.url + PATH, most=10_000_000)
+    assert result == FetchFailure("too_large", "has more than 10,000,000 bytes (10 MB)")
 
 
-async def test_what_says_that_it_is_too_large_is_not_read() -> None:
+async def test_a_body_declared_too_large_is_not_read() -> None:
     left = asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,12 +92,12 @@ async def test_what_says_that_it_is_too_large_is_not_read() -> None:
             await left.wait()
 
 
-async def test_no_more_is_fetched_than_is_wanted() -> None:
-    taken = CollectedBody(max_bytes=1)
+async def test_no_more_is_fetched_than_the_consumer_wants() -> None:
+    body = CollectedBody(max_bytes=1)
     async with media_server(http_response(bytes(MAX_BYTES))) as host:
-        came = await fetch_media(host.url + PATH, taken.feed)
-    assert isinstance(came, Fetched)
-    assert came.size == len(taken.data) <= MAX_PIECE < MAX_BYTES
+        result = await fetch_media(host.url + PATH, body.feed)
+    assert isinstance(result, Fetched)
+    assert result.size == len(body.data) <= MAX_PIECE < MAX_BYTES
 
 
 STATUSES = {
@@ -108,14 +108,15 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(one, name) for name, many in STATUSES.items() for one in many]
+    ("status", "expected"),
+    [(status, code) for code, statuses in STATUSES.items() for status in statuses],
 )
 async def test_a_status_says_why_it_does_not_come(status: int, expected: str) -> None:
     bare = f"HTTP/1.1 {status} x\r\nConnection: close\r\n\r\n".encode()
     async with media_server(bare) as host:
-        came = await fetch_media(host.url + PATH)
-    assert code_of(came) == expected
-    assert str(status) in str(came)
+        result = await fetch_media(host.url + PATH)
+    assert code_of(result) == expected
+    assert str(status) in str(result)
 
 
 async def test_a_host_that_is_not_there_may_come_back() -> None:
@@ -131,10 +132,10 @@ async def test_a_certificate_that_is_not_trusted_is_not_accepted(tmp_path: Path)
     serving, _ = tls_contexts("sub.test", tmp_path)
     async with media_server(http_response(b"x"), serving) as host:
         url = host.url.replace("http://127.0.0.1", "https://sub.test") + PATH
-        came = await fetch_media(
+        result = await fetch_media(
             url, by=Fetcher(AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.1"])))
         )
-    assert "TLS" in str(came)
+    assert "TLS" in str(result)
     assert host.request_heads == []
 
 
@@ -148,15 +149,15 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_followed(status: int) -> None:
-    taken = CollectedBody()
+    body = CollectedBody()
     async with media_server(http_response(b"here")) as second:
         pages = {
             PATH: redirect_to("/b?c=d", status),
             "/b?c=d": redirect_to(f"{second.url}/e", status),
         }
         async with media_server(pages) as first:
-            assert await fetch_media(first.url + PATH, taken.feed) == Fetched(4)
-    assert taken.data == b"here"
+            assert await fetch_media(first.url + PATH, body.feed) == Fetched(4)
+    assert body.data == b"here"
     assert [head.split()[1] for head in second.request_heads] == ["/e"]
 
 

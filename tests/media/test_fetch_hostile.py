@@ -81,7 +81,7 @@ async def test_what_is_wrapping_more_than_body_is_cut(start: bytes, part: bytes)
     assert await failure_code(send_at_once_endlessly(start, part)) in {"unreachable", "protocol"}
 
 
-async def test_who_is_slow_for_long_is_given_up_before_the_time_is_up(
+async def test_a_host_slower_than_the_least_rate_is_given_up_before_the_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(media_fetch, "MIN_RATE_AFTER", 0.1)
@@ -102,10 +102,10 @@ async def test_less_than_was_said_is_not_taken_for_the_whole(page: bytes) -> Non
 
 
 async def test_of_more_than_was_said_nothing_is_taken_beyond_it() -> None:
-    taken = CollectedBody()
+    body = CollectedBody()
     async with media_server(http_response(b"four and more", length=4)) as host:
-        await fetch_media(host.url + PATH, taken.feed)
-    assert taken.data in {b"four", b""}, "the rest may show in time that this is not HTTP"
+        await fetch_media(host.url + PATH, body.feed)
+    assert body.data in {b"four", b""}, "the rest may show in time that this is not HTTP"
 
 
 ENDLESS_HEADS: dict[str, bytes | Script] = {
@@ -154,15 +154,20 @@ async def test_a_status_that_needs_no_body_stands_whatever_is_odd_about_it() -> 
 async def test_what_comes_compressed_is_not_unpacked(encoding: str) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     packed = http_response(bomb, headers=f"Content-Encoding: {encoding}\r\n")
-    taken = CollectedBody()
+    body = CollectedBody()
     async with media_server(packed) as host:
-        assert code_of(await fetch_media(host.url + PATH, taken.feed)) == "encoded"
-    assert taken.data == b""
+        assert code_of(await fetch_media(host.url + PATH, body.feed)) == "encoded"
+    assert body.data == b""
 
 
-@pytest.mark.parametrize("said", ["identity", "aws-chunked", "none", "binary", "UTF-8", "", " , "])
-async def test_a_word_that_names_no_coding_changes_nothing(said: str) -> None:
-    assert await fetched_bytes(http_response(b"x", headers=f"Content-Encoding: {said}\r\n")) == b"x"
+@pytest.mark.parametrize(
+    "encoding", ["identity", "aws-chunked", "none", "binary", "UTF-8", "", " , "]
+)
+async def test_a_word_that_names_no_coding_changes_nothing(encoding: str) -> None:
+    assert (
+        await fetched_bytes(http_response(b"x", headers=f"Content-Encoding: {encoding}\r\n"))
+        == b"x"
+    )
 
 
 async def test_a_coding_is_found_in_any_header_line() -> None:

@@ -220,7 +220,7 @@ def test_parts_that_do_not_fit_together_are_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, *range(0xC9, 0xCC), 0xCD, 0xCE, 0xCF])
-def test_a_jpeg_that_few_decoders_take_is_refused(marker: int) -> None:
+def test_a_jpeg_of_a_rare_kind_is_refused(marker: int) -> None:
     assert code(jpeg(frame(marker), SCAN)) == "coding"
     assert code(jpeg(frame(precision=12), SCAN)) == "coding"
 
@@ -261,14 +261,14 @@ def test_a_damaged_real_image_never_raises(real: bytes, changes: list[tuple[int,
     assert isinstance(inspect(bytes(data)), Image | Defect)
 
 
-def seen_by_pillow(data: bytes) -> tuple[str | None, tuple[int, int]] | None:
-    """Kind and size; None if it takes it for none of the two, or cannot read its pixels."""
+def read_by_pillow(data: bytes) -> tuple[str | None, tuple[int, int]] | None:
+    """Format and size; None if it takes it for none of the two, or cannot read its pixels."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Pillow.open(io.BytesIO(data), formats=("JPEG", "PNG")) as one:
-                one.load()
-                return one.format, one.size
+            with Pillow.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                image.load()
+                return image.format, image.size
     except (OSError, SyntaxError, ValueError):
         return None
 
@@ -284,6 +284,6 @@ def test_what_pillow_takes_too_has_the_size_that_it_says(
     data = bytearray(real)
     for at, value in changes:
         data[at % len(data)] = value
-    found, theirs = inspect(bytes(data)), seen_by_pillow(bytes(data))
+    found, theirs = inspect(bytes(data)), read_by_pillow(bytes(data))
     if isinstance(found, Image) and theirs is not None:
         assert theirs == (found.format.upper(), (found.width, found.height))

@@ -1,4 +1,4 @@
-"""Media are kept once, for as long as somebody needs them, whoever races whom."""
+"""Images in Base64 are stored once, for as long as an unfinished subject needs them."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ def image(frontal: str, refer: str) -> dict[str, Any]:
     return {"frontal_image": frontal, "refer_images": [{"image_url": refer}]}
 
 
-async def kept(api: Api) -> int:
+async def stored_count(api: Api) -> int:
     return len(await fetch(api.resources, "SELECT hash FROM media"))
 
 
@@ -32,21 +32,21 @@ async def cancel(api: Api, subject: dict[str, Any]) -> None:
 async def test_media_are_kept_once_per_content(api: Api) -> None:
     await api.create(element_image_list=image(*PICTURES))
     await api.create(element_image_list=image(*reversed(PICTURES)))
-    assert await kept(api) == 2
+    assert await stored_count(api) == 2
     assert len(await fetch(api.resources, "SELECT hash FROM subject_media")) == 4
 
 
-async def test_media_are_dropped_once_no_unfinished_subject_needs_them(
+async def test_images_are_deleted_once_no_unfinished_subject_needs_them(
     api: Api, clock: Clock
 ) -> None:
     first, second = [await api.create(element_image_list=image(*PICTURES)) for _ in range(2)]
     clock.advance(AGE.total_seconds())
     await cancel(api, first)
     await prune.prune(api.resources)
-    assert await kept(api) == 2, "the second still needs them"
+    assert await stored_count(api) == 2, "the second still needs them"
     await cancel(api, second)
     await prune.prune(api.resources)
-    assert await kept(api) == 0
+    assert await stored_count(api) == 0
 
 
 async def test_media_just_brought_are_not_dropped_before_they_are_needed(
@@ -55,10 +55,10 @@ async def test_media_just_brought_are_not_dropped_before_they_are_needed(
     subject = await api.create(element_image_list=image(*PICTURES))
     await cancel(api, subject)
     await prune.prune(api.resources)
-    assert await kept(api) == 2
+    assert await stored_count(api) == 2
     clock.advance(601)
     await prune.prune(api.resources)
-    assert await kept(api) == 0
+    assert await stored_count(api) == 0
 
 
 async def test_media_that_a_new_subject_brings_again_are_not_dropped_under_it(
@@ -73,7 +73,7 @@ async def test_media_that_a_new_subject_brings_again_are_not_dropped_under_it(
         pruning = asyncio.create_task(prune.prune(resources))
         await wait_until_blocked(resources)
     await pruning
-    assert await kept(api) == 2
+    assert await stored_count(api) == 2
 
 
 async def test_media_that_are_just_being_dropped_are_brought_again(api: Api, clock: Clock) -> None:
@@ -86,6 +86,6 @@ async def test_media_that_are_just_being_dropped_are_brought_again(api: Api, clo
         creating = asyncio.create_task(api.create(element_image_list=image(*PICTURES)))
         await wait_until_blocked(resources)
     subject = await creating
-    assert await kept(api) == 2
+    assert await stored_count(api) == 2
     async with resources.database.autocommit() as tx:
         assert len(await inline_media.by_subject(tx, subject["id"])) == 2

@@ -1,4 +1,4 @@
-"""Where media stand in a document, and what is said of bad ones."""
+"""Which media a request refers to, and the errors and warnings about them."""
 
 from service.media.domain.defects import Defect
 from service.media.domain.references import (
@@ -35,61 +35,66 @@ def test_media_are_named_as_in_the_request() -> None:
     assert list(media_references({})) == []
 
 
-def test_only_what_is_given_by_url_is_to_be_looked_at() -> None:
+def test_only_media_given_by_url_are_to_be_fetched() -> None:
     mixed = request_body()
     mixed["element_image_list"]["refer_images"].append({"image_url": "https://a.test/2"})
     video = request_body(
         reference_type="video_refer",
         element_video_list={"refer_videos": [{"video_url": "https://a.test/3"}]},
     )
-    found = [has_media_urls(check(body).document) for body in (mixed, video, request_body())]
-    assert found == [True, True, False]
-    urls = [one.url for body in (mixed, video) for one in media_references(check(body).document)]
+    needs_fetch = [has_media_urls(check(body).document) for body in (mixed, video, request_body())]
+    assert needs_fetch == [True, True, False]
+    documents = [check(body).document for body in (mixed, video)]
+    urls = [media.url for document in documents for media in media_references(document)]
     assert urls == [None, None, "https://a.test/2", "https://a.test/3"]
 
 
 def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
-    found = [
+    defects = [
         MediaDefect("a", Defect("unreachable", "could not be fetched"), transient=True),
         MediaDefect("b", Defect("too_small", "is 1 x 1 pixels")),
         MediaDefect("c", duplicate_defect("b")),
     ]
-    assert media_error(found) == {
+    assert media_error(defects) == {
         "code": "media_too_small",
         "message": "b is 1 x 1 pixels. c must differ from b, and has the same content. "
         "a could not be fetched",
     }
-    assert media_error(found[:1])["code"] == "media_unreachable"
+    assert media_error(defects[:1])["code"] == "media_unreachable"
 
 
-def seen(frontal: str, *others: str) -> tuple[list[str], list[str]]:
-    """What is found, and warned of, where these letters are contents; one in capitals stands in the
-    document as it is, any other by a URL of its own, but for that of its digit, if it has one."""
+def duplicates(frontal: str, *others: str) -> tuple[list[str], list[str]]:
+    """The fields with defects and the pointers of warnings.
+
+    Each name is an image with its letter for content: in capitals it is given by content, else by
+    URL, which is that of its digit if it has one, else its own.
+    """
     images = []
     for place, name in enumerate((frontal, *others)):
         field = f"refer/{place}" if place else FRONTAL_IMAGE
         content = name[0].lower()
         url = None if name[0].isupper() else f"https://a.test/{name[1:] or f'at-{place}'}"
         images.append((MediaReference(field, "image", url, None if url else content), content))
-    found, warnings = compare_images(images)
-    assert {one.code for one in warnings} <= {"duplicate_image"}
-    assert all(f"{one.pointer[1:]} has the same content as" in one.message for one in warnings)
-    return [one.field for one in found], [one.pointer for one in warnings]
+    defects, warnings = compare_images(images)
+    assert {warning.code for warning in warnings} <= {"duplicate_image"}
+    for warning in warnings:
+        assert f"{warning.pointer[1:]} has the same content as" in warning.message
+    return [defect.field for defect in defects], [warning.pointer for warning in warnings]
 
 
 def test_what_has_the_frontal_images_content_is_wrong_and_what_has_anothers_is_warned_of() -> None:
-    assert seen("a", "b", "c") == ([], [])
-    assert seen("a", "b", "a") == (["refer/2"], [])
-    assert seen("A", "b", "a") == (["refer/2"], [])
-    assert seen("a", "A", "b") == (["refer/1"], [])
-    assert seen("a", "b", "b", "b") == ([], ["/refer/2", "/refer/3"])
-    assert seen("a", "B", "b") == ([], ["/refer/2"])
-    assert seen("a", "b", "B") == ([], ["/refer/2"])
-    assert seen("a", "b", "b", "a") == (["refer/3"], ["/refer/2"])
+    assert duplicates("a", "b", "c") == ([], [])
+    assert duplicates("a", "b", "a") == (["refer/2"], [])
+    assert duplicates("A", "b", "a") == (["refer/2"], [])
+    assert duplicates("a", "A", "b") == (["refer/1"], [])
+    assert duplicates("a", "b", "b", "b") == ([], ["/refer/2", "/refer/3"])
+    assert duplicates("a", "B", "b") == ([], ["/refer/2"])
+    assert duplicates("a", "b", "B") == ([], ["/refer/2"])
+    assert duplicates("a", "b", "b", "a") == (["refer/3"], ["/refer/2"])
 
 
 def test_what_the_document_names_twice_is_not_warned_of_again() -> None:
-    assert seen("a", "b1", "b1") == ([], [])
-    assert seen("a", "B", "B") == ([], [])
-    assert seen("a", "b1", "b2", "b1") == ([], ["/refer/2"])
-    assert seen("a", "b1", "B", "B") == ([], ["/refer/2"])
+    assert duplicates("a", "b1", "b1") == ([], [])
+    assert duplicates("a", "B", "B") == ([], [])
+    assert duplicates("a", "b1", "b2", "b1") == ([], ["/refer/2"])
+    assert duplicates("a", "b1", "B", "B") == ([], ["/refer/2"])

@@ -1,4 +1,4 @@
-"""Videos: both sides of every limit on real films, held against what PyAV says of them."""
+"""Videos: both sides of every limit on real files, held against what PyAV says of them."""
 
 import struct
 from fractions import Fraction
@@ -23,27 +23,27 @@ HALF_TURN = tuple(-number for number in NOT_ROTATED[:8]) + NOT_ROTATED[8:]
 SLANTED = (46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30)
 STRETCHED = (65536, 0, 0, 0, 49152, 0, 0, 0, 1 << 30)
 FRAGMENTS = "frag_keyframe+empty_moov"
-FILMS: list[dict[str, Any]] = [
+SPECS: list[dict[str, Any]] = [
     {},
     {"flags": "faststart"},
-    {"flags": "faststart", "between": 2, "sound": 4},
-    {"between": 2},
-    {"between": 2, "flags": "negative_cts_offsets"},
+    {"flags": "faststart", "b_frames": 2, "audio_seconds": 4},
+    {"b_frames": 2},
+    {"b_frames": 2, "flags": "negative_cts_offsets"},
     {"codec": "mpeg4"},
     {"start": Fraction(3, 2)},
-    {"sound": 4},
+    {"audio_seconds": 4},
     {"flags": "prefer_icc+write_colr"},
     {"flags": "hybrid_fragmented"},
     {"flags": "frag_keyframe"},
     {"flags": "frag_keyframe", "start": 2},
     {"flags": FRAGMENTS},
-    {"flags": FRAGMENTS, "between": 2},
-    {"flags": FRAGMENTS + "+delay_moov", "between": 2, "sound": 4},
+    {"flags": FRAGMENTS, "b_frames": 2},
+    {"flags": FRAGMENTS + "+delay_moov", "b_frames": 2, "audio_seconds": 4},
     {"flags": FRAGMENTS + "+default_base_moof+frag_every_frame"},
-    {"flags": FRAGMENTS + "+default_base_moof+frag_every_frame", "sound": 4},
+    {"flags": FRAGMENTS + "+default_base_moof+frag_every_frame", "audio_seconds": 4},
     {"flags": FRAGMENTS + "+omit_tfhd_offset+separate_moof"},
     {"flags": "dash"},
-    {"flags": "dash+global_sidx", "sound": 4},
+    {"flags": "dash+global_sidx", "audio_seconds": 4},
 ]
 
 
@@ -52,8 +52,8 @@ def tilted(matrix: tuple[int, ...], data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
-@pytest.mark.parametrize("how", FILMS, ids=str)
-def test_a_real_film_is_measured_as_pyav_measures_it(kind: str, how: dict[str, Any]) -> None:
+@pytest.mark.parametrize("how", SPECS, ids=str)
+def test_a_real_video_is_measured_as_pyav_measures_it(kind: str, how: dict[str, Any]) -> None:
     data = video_file(kind=kind, **how)
     finding, video = read_by_pyav(data), inspect(data)
     assert isinstance(video, Video)
@@ -94,11 +94,11 @@ def test_any_other_size_and_any_pixel_that_is_not_square_is_refused(
     size: tuple[int, int],
     pixel: Fraction | int,
 ) -> None:
-    flaw = inspect(video_file(1, size, pixel_aspect=pixel))
-    assert isinstance(flaw, Defect)
-    assert flaw.code == "resolution"
+    defect = inspect(video_file(1, size, pixel_aspect=pixel))
+    assert isinstance(defect, Defect)
+    assert defect.code == "resolution"
     shown = f"{size[0]} x {size[1]}" if pixel == 1 else f"{Fraction(pixel).numerator}:"
-    assert shown in flaw.message
+    assert shown in defect.message
 
 
 @pytest.mark.parametrize("size", [FULL_HD, FULL_HD[::-1]])
@@ -106,7 +106,7 @@ def test_any_other_size_and_any_pixel_that_is_not_square_is_refused(
     ("matrix", "turned"),
     [(NOT_ROTATED, 0), (ROTATED_LEFT, 90), (HALF_TURN, 180), (ROTATED_RIGHT, 270)],
 )
-def test_a_film_is_as_wide_and_high_as_its_matrix_shows_it(
+def test_a_video_is_as_wide_and_high_as_its_matrix_shows_it(
     size: tuple[int, int],
     matrix: tuple[int, ...],
     turned: int,
@@ -119,7 +119,7 @@ def test_a_film_is_as_wide_and_high_as_its_matrix_shows_it(
 
 
 @pytest.mark.parametrize("matrix", [SLANTED, STRETCHED])
-def test_a_film_shown_slanted_or_stretched_is_refused(matrix: tuple[int, ...]) -> None:
+def test_a_video_shown_slanted_or_stretched_is_refused(matrix: tuple[int, ...]) -> None:
     assert defect_code(tilted(matrix, video_file())) == "resolution"
 
 
@@ -196,7 +196,7 @@ def test_time_before_the_first_picture_counts_for_the_file_and_not_for_the_pictu
 
 def test_pictures_that_come_late_for_their_order_count_like_time_before_the_first() -> None:
     """Two B-frames and no edit list to hide them: here one second. PyAV counts it as picture."""
-    how: dict[str, Any] = {"flags": "dash+global_sidx", "between": 2}
+    how: dict[str, Any] = {"flags": "dash+global_sidx", "b_frames": 2}
     data = video_file(**how)
     assert inspect(data) == Video("mp4", *FULL_HD, read_by_pyav(data).seconds - 1)
     assert defect_code(video_file(8, **how)) == "duration"
@@ -230,21 +230,21 @@ def test_two_hundred_million_bytes_are_taken_and_one_more_is_not() -> None:
     assert reader.finish() == TOO_LARGE
 
 
-def test_a_part_that_ends_too_late_is_known_before_it_is_read() -> None:
+def test_a_box_that_ends_too_late_is_known_before_it_is_read() -> None:
     data = video_file()
-    for size, flaw in ((MAX_BYTES - len(data), False), (MAX_BYTES - len(data) + 1, True)):
+    for size, too_large in ((MAX_BYTES - len(data), False), (MAX_BYTES - len(data) + 1, True)):
         for begun in (b"mdat", b"free"):
             start = data if begun == b"mdat" else data[: data.index(b"moov") - 4]
             more = struct.pack(">I4s", size + len(data) - len(start), begun)
             reader = VideoInspector()
             reader.feed(start + more)
-            assert (reader.defect is not None) == flaw
-            assert defect_code(start + more) == ("too_large" if flaw else "truncated")
+            assert (reader.defect is not None) == too_large
+            assert defect_code(start + more) == ("too_large" if too_large else "truncated")
 
 
 @pytest.mark.parametrize("how", [{}, {"flags": "faststart"}, {"flags": FRAGMENTS}], ids=str)
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
-def test_a_film_cut_before_its_last_samples_end_is_cut_short(
+def test_a_video_cut_before_its_last_samples_end_is_cut_short(
     kind: str,
     how: dict[str, Any],
 ) -> None:
@@ -255,8 +255,12 @@ def test_a_film_cut_before_its_last_samples_end_is_cut_short(
     assert defect_code(data[:last]) == "good"
 
 
-def test_what_is_wrong_with_a_film_whose_header_comes_first_is_known_before_its_samples() -> None:
-    wrong: list[dict[str, Any]] = [{"size": (1280, 720)}, {"seconds": 9}, {"codec": "", "sound": 4}]
+def test_what_is_wrong_with_a_video_whose_header_comes_first_is_known_before_its_samples() -> None:
+    wrong: list[dict[str, Any]] = [
+        {"size": (1280, 720)},
+        {"seconds": 9},
+        {"codec": "", "audio_seconds": 4},
+    ]
     for how in wrong:
         data = video_file(flags="faststart", **how)
         reader = VideoInspector()
@@ -267,5 +271,5 @@ def test_what_is_wrong_with_a_film_whose_header_comes_first_is_known_before_its_
 
 @pytest.mark.parametrize("piece", [1, 7, 64, 4096])
 def test_pieces_of_any_size_give_the_same_finding(piece: int) -> None:
-    for how in FILMS[:2] + FILMS[-4:]:
+    for how in SPECS[:2] + SPECS[-4:]:
         assert inspect(video_file(**how), piece) == inspect(video_file(**how))

@@ -1,4 +1,4 @@
-"""Videos, box by box: what a file may be made of, and what is refused, with words that say why."""
+"""Videos, box by box: what a file may be made of, and what is refused, and why."""
 
 import struct
 from fractions import Fraction
@@ -137,7 +137,7 @@ def test_whatever_a_file_may_be_made_of_is_read(data: bytes) -> None:
         (box(b"pnot", bytes(12)), "mov"),
     ],
 )
-def test_mp4_and_mov_are_told_by_their_brands_or_by_how_they_begin(ftyp: bytes, kind: str) -> None:
+def test_mp4_and_mov_are_recognised_by_their_brands_or_first_bytes(ftyp: bytes, kind: str) -> None:
     video = inspect(ftyp + MDAT + moov_box(trak_box(minf_box(at=len(ftyp) + 8))))
     assert isinstance(video, Video)
     assert video.format == kind
@@ -158,7 +158,7 @@ def test_mp4_and_mov_are_told_by_their_brands_or_by_how_they_begin(ftyp: bytes, 
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"<html>", "XML or HTML"),
         (b"#EXTM3U\n", "a playlist"),
-        (b"some words, no film", "something else"),
+        (b"some words, no video", "something else"),
         (box(b"styp", b"msdh\0\0\0\0"), "a part of a stream, without its beginning"),
         (moof_box(trun_box(4)), "a part of a stream, without its beginning"),
         (box(b"ftyp", b"3gp5\0\0\0\0dash3gp5"), "3GPP"),

@@ -1,4 +1,4 @@
-"""Videos that mean harm: whatever the bytes, a finding comes out, soon and out of little memory."""
+"""Hostile videos: whatever the bytes, inspection ends with a result, soon and in little memory."""
 
 import struct
 import tracemalloc
@@ -33,9 +33,9 @@ def test_what_is_skipped_is_never_held() -> None:
     tracemalloc.start()
     for _ in range(149):
         reader.feed(piece)
-    _, most = tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 10_000
+    assert peak < 10_000
     assert reader.finish() == Defect("truncated", "is cut short")
 
 
@@ -47,10 +47,10 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
     while reader.defect is None:
         reader.feed(piece)
         fed += len(piece)
-    kept, most = tracemalloc.get_traced_memory()
+    kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert fed <= MAX_KEPT_BYTES + len(piece) < MAX_BYTES
-    assert most < 2 * MAX_KEPT_BYTES
+    assert peak < 2 * MAX_KEPT_BYTES
     assert kept < 10_000
     assert defect_code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.defect.code == "damaged"
 
@@ -72,7 +72,7 @@ BEHIND = [
 
 
 @pytest.mark.parametrize("behind", BEHIND, ids=repr)
-def test_what_stands_behind_a_film_is_not_looked_at(behind: bytes) -> None:
+def test_bytes_behind_a_video_are_ignored(behind: bytes) -> None:
     for flags in ("", "faststart", FRAGMENTS, "frag_keyframe", "dash"):
         data = video_file(flags=flags)
         assert inspect(data + behind) == inspect(data), flags
@@ -81,7 +81,7 @@ def test_what_stands_behind_a_film_is_not_looked_at(behind: bytes) -> None:
 
 @pytest.mark.parametrize("flags", ["", "faststart", FRAGMENTS])
 @pytest.mark.parametrize("kind", [b"mdat", b"moof", b"moov"])
-def test_a_part_of_a_film_that_is_cut_off_is_missed_wherever_it_stands(
+def test_a_required_box_that_is_cut_off_is_missed_wherever_it_stands(
     kind: bytes,
     flags: str,
 ) -> None:
@@ -95,7 +95,7 @@ IN_TRACK = b"trak", b"mdia", b"minf", b"stbl"
 
 
 def grown(data: bytes, more: bytes, *around: bytes) -> bytes:
-    """A film with `more` at the end of the box that is found through these ones."""
+    """A video with `more` at the end of the box that is found through these ones."""
     if not around:
         return data + more
     at = data.index(around[0]) - 4
@@ -128,10 +128,10 @@ def test_what_is_not_needed_of_a_header_is_skipped_wherever_it_stands(
     for at in range(0, len(larger), 1 << 16):
         reader.feed(larger[at : at + (1 << 16)])
     finding = reader.finish()
-    _, most = tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert finding == inspect(data) == Video("mp4", 1920, 1080, Fraction(4))
-    assert most < 300_000
+    assert peak < 300_000
 
 
 REAL = [video_file(3, flags=flags) for flags in ("", "faststart", FRAGMENTS)]
@@ -186,7 +186,7 @@ def test_boxes_put_together_at_random_never_raise(parts: list[bytes]) -> None:
     st.integers(0, 200),
     CUTS,
 )
-def test_a_film_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pieces(
+def test_a_video_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pieces(
     real: bytes,
     changes: list[tuple[int, int]],
     cut: int,
@@ -203,7 +203,7 @@ def test_a_film_with_bytes_changed_or_cut_off_never_raises_nor_depends_on_the_pi
 
 
 @given(st.sampled_from(REAL), st.text(st.characters(codec="ascii")), CUTS)
-def test_text_behind_a_film_changes_nothing(real: bytes, text: str, cuts: list[int]) -> None:
+def test_text_behind_a_video_changes_nothing(real: bytes, text: str, cuts: list[int]) -> None:
     behind = text.encode()
     assume(not any(behind[4:8] and kind.startswith(behind[4:8]) for kind in REQUIRED_BOXES))
     assume(behind[:1] > b"\2")  # the size of a box that is not all there

@@ -1,4 +1,4 @@
-"""The provider's client against a real socket: what it sends, and what each code comes to."""
+"""The provider's client against a real socket: what it sends, and which outcome each code has."""
 
 import json
 
@@ -33,7 +33,7 @@ from tests.support.provider_client import (
 )
 from tests.support.raw_servers import envelope_response, raw_server
 from tests.support.simulator import PATH
-from tests.support.task_records import BIG, ELEMENT, NEWER, OLDER
+from tests.support.task_records import BIG, CURRENT_RECORD, ELEMENT, LEGACY_RECORD
 
 
 async def test_a_create_is_posted_and_its_record_read() -> None:
@@ -53,7 +53,10 @@ async def test_a_create_is_posted_and_its_record_read() -> None:
 
 
 async def test_a_look_up_names_the_task_in_the_path_and_keeps_every_digit() -> None:
-    async with provider_client(envelope_response(0, "SUCCEED", OLDER)) as (provider, server):
+    async with provider_client(envelope_response(0, "SUCCEED", LEGACY_RECORD)) as (
+        provider,
+        server,
+    ):
         answer = await provider.look_up("sub_01")
         await provider.look_up("sub_01")
         assert server.connections == 1
@@ -73,8 +76,8 @@ async def test_a_base_url_may_end_in_a_slash_and_an_id_cannot_leave_the_path() -
     assert server.requests[0].line == f"GET {PATH}/..%2Fa%20b%3Fc%2F%C3%A9 HTTP/1.1"
 
 
-async def test_the_newer_shape_is_read_in_an_envelope_too() -> None:
-    answer = await look_up_answer(envelope_response(0, "", NEWER))
+async def test_the_current_shape_is_read_in_an_envelope_too() -> None:
+    answer = await look_up_answer(envelope_response(0, "", CURRENT_RECORD))
     assert isinstance(answer, TaskFound)
     assert answer.report.status is TaskStatus.SUCCEEDED
 
@@ -118,7 +121,7 @@ def test_no_code_of_the_table_is_left_out_of_the_tests() -> None:
 
 
 @pytest.mark.parametrize(("code", "status", "expected"), CREATE_ANSWERS)
-async def test_a_look_up_is_never_refused_it_only_leaves_doubt(
+async def test_a_look_up_is_never_refused_only_unknown(
     code: int, status: int, expected: CreateOutcome
 ) -> None:
     answer = await look_up_answer(envelope_response(code, "words", status=status))
@@ -139,7 +142,7 @@ async def test_two_1201_answers_mean_something_else() -> None:
     assert isinstance(await look_up_answer(other), OutcomeUnknown)
 
 
-async def test_success_is_told_by_the_code_not_by_the_status() -> None:
+async def test_success_depends_on_the_code_not_on_the_http_status() -> None:
     assert isinstance(
         await create_answer(envelope_response(0, "", TASK_RECORD, status=500)), Accepted
     )
@@ -181,7 +184,7 @@ async def test_retry_after_is_honoured_within_bounds(
         TASK_RECORD | {"task_info": {"external_task_id": "sub_02"}},
     ],
 )
-async def test_success_without_a_record_of_our_task_is_in_doubt(data: object) -> None:
+async def test_success_without_a_record_of_our_task_is_unknown(data: object) -> None:
     assert isinstance(await create_answer(envelope_response(0, "", data)), OutcomeUnknown)
     assert isinstance(await look_up_answer(envelope_response(0, "", data)), OutcomeUnknown)
 

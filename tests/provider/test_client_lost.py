@@ -1,4 +1,4 @@
-"""The provider's client where answers are lost, late or garbage: doubt, and no exception."""
+"""The provider's client where answers are lost, late or unreadable: nothing is raised."""
 
 import asyncio
 import gzip
@@ -107,7 +107,9 @@ LOST: dict[str, bytes | Script] = {
 
 
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST)
-async def test_an_answer_that_is_lost_or_unreadable_leaves_doubt(answer: bytes | Script) -> None:
+async def test_the_outcome_of_an_answer_that_is_lost_or_unreadable_is_unknown(
+    answer: bytes | Script,
+) -> None:
     for outcome in (await create_answer(answer), await look_up_answer(answer)):
         assert isinstance(outcome, OutcomeUnknown)
         assert outcome.reason

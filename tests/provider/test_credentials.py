@@ -1,4 +1,4 @@
-"""Keys and tokens: what is sent, when it is minted anew, and that no secret shows."""
+"""API keys and JWTs: what is sent, when a token is renewed, and that no secret shows."""
 
 import asyncio
 import base64
@@ -41,7 +41,9 @@ async def test_a_pair_of_keys_signs_a_token_and_keeps_it_until_shortly_before_it
         for seconds in (0, 1499, 1500):
             clock.now = NOW + timedelta(seconds=seconds)
             await provider.create(CREATE_BODY)
-    first, again, fresh = (claims_of(one.headers["authorization"]) for one in server.requests)
+    first, again, fresh = (
+        claims_of(request.headers["authorization"]) for request in server.requests
+    )
     assert first == {"iss": "access", "exp": second + 1800, "nbf": second - 5}
     assert again == first
     assert fresh["exp"] == second + 1500 + 1800
@@ -60,7 +62,7 @@ async def test_a_refused_token_is_minted_anew_once(code: int) -> None:
         server,
     ):
         assert isinstance(await provider.create(CREATE_BODY), Accepted)
-        first, second = (claims_of(one.headers["authorization"]) for one in server.requests)
+        first, second = (claims_of(request.headers["authorization"]) for request in server.requests)
         assert second["exp"] == first["exp"] + 1
     refused = envelope_response(code, "token", status=401)
     async with provider_client(refused, credentials=KEY_PAIR) as (provider, server):
@@ -81,7 +83,7 @@ async def test_calls_refused_together_share_the_new_token() -> None:
     async with provider_client(*answers, credentials=KEY_PAIR, clock=clock) as (provider, server):
         outcomes = await asyncio.gather(provider.create(CREATE_BODY), provider.create(CREATE_BODY))
     assert {type(outcome) for outcome in outcomes} == {Accepted}
-    tokens = [one.headers["authorization"] for one in server.requests]
+    tokens = [request.headers["authorization"] for request in server.requests]
     assert tokens[0] == tokens[1] != tokens[2] == tokens[3]
 
 

@@ -42,8 +42,8 @@ def deflated(content: bytes, bits: int) -> bytes:
 READABLE = {
     "gzip": http_response(gzip.compress(RAW), headers="content-encoding: gzip\r\n"),
     "x-gzip": http_response(gzip.compress(RAW), headers="content-encoding: X-GZIP\r\n"),
-    "gzip that is not said": http_response(gzip.compress(RAW)),
-    "gzip that is only said": http_response(RAW, headers="content-encoding: gzip\r\n"),
+    "undeclared gzip": http_response(gzip.compress(RAW)),
+    "declared gzip that is none": http_response(RAW, headers="content-encoding: gzip\r\n"),
     "gzip and a mark": http_response(
         gzip.compress(BOM + RAW), headers="content-encoding: gzip\r\n"
     ),
@@ -52,7 +52,7 @@ READABLE = {
     "deflate without zlib's": http_response(
         deflated(RAW, -15), headers="content-encoding: Deflate\r\n"
     ),
-    "deflate that is only said": http_response(RAW, headers="content-encoding: deflate\r\n"),
+    "declared deflate that is none": http_response(RAW, headers="content-encoding: deflate\r\n"),
     "a mark": http_response(BOM + RAW),
     "a character set": http_response(RAW, headers="content-encoding: utf-8\r\n"),
     "blanks around": http_response(b"\r\n " + RAW + b"\n"),
@@ -62,7 +62,7 @@ READABLE = {
 
 
 @pytest.mark.parametrize("kind", READABLE)
-async def test_an_answer_is_read_however_it_is_wrapped(kind: str) -> None:
+async def test_an_answer_is_read_however_it_is_encoded(kind: str) -> None:
     assert isinstance(await create_answer(READABLE[kind]), Accepted)
     assert isinstance(await look_up_answer(READABLE[kind]), TaskFound)
 
@@ -115,21 +115,21 @@ UNREADABLE = {
 @pytest.mark.parametrize("kind", UNREADABLE)
 async def test_what_nobody_can_read_is_shown_by_its_beginning(kind: str) -> None:
     answer, shown = UNREADABLE[kind]
-    for came in (await create_answer(answer), await look_up_answer(answer)):
-        assert isinstance(came, UnreadableResponse)
-        assert came.excerpt.isprintable()
-        assert len(came.excerpt) <= MAX_EXCERPT
-        assert came.excerpt[: len(shown)] == shown[:MAX_EXCERPT]
-        assert bool(came.excerpt) == bool(shown)
+    for outcome in (await create_answer(answer), await look_up_answer(answer)):
+        assert isinstance(outcome, UnreadableResponse)
+        assert outcome.excerpt.isprintable()
+        assert len(outcome.excerpt) <= MAX_EXCERPT
+        assert outcome.excerpt[: len(shown)] == shown[:MAX_EXCERPT]
+        assert bool(outcome.excerpt) == bool(shown)
 
 
 async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
     """What is shown of a page that repeats these words."""
     page = http_response(f"<p>{repeated}</p>".encode())
     async with provider_client(page, credentials=credentials) as (provider, _):
-        came = await provider.create(CREATE_BODY)
-    assert isinstance(came, UnreadableResponse)
-    return came.excerpt
+        outcome = await provider.create(CREATE_BODY)
+    assert isinstance(outcome, UnreadableResponse)
+    return outcome.excerpt
 
 
 async def test_no_secret_is_shown_that_an_answer_repeats() -> None:
@@ -147,12 +147,12 @@ async def test_the_token_in_use_is_not_shown() -> None:
         await provider.create(CREATE_BODY)
         token = server.requests[0].headers["authorization"].removeprefix("Bearer ")
         server.answers[0] = http_response(f"it was {token}.".encode())
-        came = await provider.create(CREATE_BODY)
-    assert isinstance(came, UnreadableResponse)
-    assert came.excerpt == "it was ***."
+        outcome = await provider.create(CREATE_BODY)
+    assert isinstance(outcome, UnreadableResponse)
+    assert outcome.excerpt == "it was ***."
 
 
-async def test_what_is_lost_or_in_doubt_was_not_unreadable() -> None:
+async def test_an_outcome_that_is_lost_or_unknown_was_not_unreadable() -> None:
     async def close(*_: object) -> None:
         """Hang up without a word."""
 

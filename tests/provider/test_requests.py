@@ -1,4 +1,4 @@
-"""What is said to the provider."""
+"""The body of a create, as the provider gets it."""
 
 import base64
 

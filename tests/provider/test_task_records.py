@@ -101,8 +101,8 @@ def test_an_event_reads_as_its_subject_does_now_to_the_millisecond() -> None:
         updated_at=NOW + timedelta(microseconds=987654),
         finished_at=NOW + timedelta(microseconds=987654),
     )
-    told = json.loads(subject_event(made).body)["data"]
-    assert callback_body(told, made) == orjson.dumps(task_record(made))
+    representation = json.loads(subject_event(made).body)["data"]
+    assert callback_body(representation, made) == orjson.dumps(task_record(made))
     assert (task_record(made)["created_at"], task_record(made)["updated_at"]) == (
         MOMENT + 1,
         MOMENT + 987,
@@ -110,7 +110,7 @@ def test_an_event_reads_as_its_subject_does_now_to_the_millisecond() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "sent"),
+    ("stored", "sent"),
     [
         ("7", b"7"),
         ("770000000000000001", b"770000000000000001"),
@@ -121,8 +121,8 @@ def test_an_event_reads_as_its_subject_does_now_to_the_millisecond() -> None:
         ("elm_1", b'"elm_1"'),
     ],
 )
-def test_an_element_id_is_a_number_with_all_its_digits(kept: str, sent: bytes) -> None:
-    made = body(State.SUCCEEDED, result=RESULT | {"element_id": kept})
+def test_an_element_id_is_a_number_with_all_its_digits(stored: str, sent: bytes) -> None:
+    made = body(State.SUCCEEDED, result=RESULT | {"element_id": stored})
     assert b'"element_id":' + sent + b"," in made
 
 
@@ -170,11 +170,11 @@ def test_media_are_named_by_the_providers_urls_else_by_the_callers_and_never_in_
     assert element["element_video_list"] is None
 
 
-def test_a_film_is_named_by_its_url() -> None:
-    film = {"refer_videos": [{"video_url": "https://a/1.mp4"}]}
-    document = {**make_subject().document, "element_video_list": film}
+def test_a_video_is_named_by_its_url() -> None:
+    video_list = {"refer_videos": [{"video_url": "https://a/1.mp4"}]}
+    document = {**make_subject().document, "element_video_list": video_list}
     record = json.loads(body(State.SUCCEEDED, document=document, result=RESULT))
-    assert record["task_result"]["elements"][0]["element_video_list"] == film
+    assert record["task_result"]["elements"][0]["element_video_list"] == video_list
 
 
 def test_the_public_subject_does_not_name_media() -> None:

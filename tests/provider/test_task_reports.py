@@ -1,4 +1,4 @@
-"""What the provider says: both shapes, every word, and nothing raised but Malformed."""
+"""Task reports: both shapes, every status word, and nothing raised but Malformed."""
 
 import json
 from datetime import datetime
@@ -18,15 +18,15 @@ from service.provider.domain.task_reports import (
     read_callback,
     read_task_record,
 )
-from tests.support.task_records import BIG, ELEMENT, NEWER, OLDER, RESULT
+from tests.support.task_records import BIG, CURRENT_RECORD, ELEMENT, LEGACY_RECORD, RESULT
 
 
 def raw(record: object) -> bytes:
     return json.dumps(record).encode()
 
 
-def test_the_older_shape_is_read() -> None:
-    assert read_callback(raw(OLDER)) == TaskReport(
+def test_the_legacy_shape_is_read() -> None:
+    assert read_callback(raw(LEGACY_RECORD)) == TaskReport(
         provider_task_id="831922345719271433",
         external_task_id="sub_01",
         status=TaskStatus.SUCCEEDED,
@@ -40,20 +40,24 @@ def test_the_older_shape_is_read() -> None:
     )
 
 
-def test_the_newer_shape_says_the_same_in_other_words() -> None:
-    report = read_callback(raw(NEWER))
+def test_the_current_shape_says_the_same_in_other_words() -> None:
+    report = read_callback(raw(CURRENT_RECORD))
     assert report.result is not None
     voice = {key: value for key, value in RESULT["voice"].items() if key != "owned_by"}
     tags = [{"id": "102", "name": "person", "description": "A person"}]
-    film = {"refer_videos": [{"video_url": "https://p.example.com/1.mp4"}]}
-    assert report.result == RESULT | {"voice": voice, "tags": tags, "element_video_list": film}
-    older = read_task_record(OLDER)
+    video_list = {"refer_videos": [{"video_url": "https://p.example.com/1.mp4"}]}
+    assert report.result == RESULT | {
+        "voice": voice,
+        "tags": tags,
+        "element_video_list": video_list,
+    }
+    legacy = read_task_record(LEGACY_RECORD)
     assert (report.provider_task_id, report.external_task_id, report.status) == (
-        older.provider_task_id,
-        older.external_task_id,
-        older.status,
+        legacy.provider_task_id,
+        legacy.external_task_id,
+        legacy.status,
     )
-    assert (report.created_at, report.updated_at) == (older.created_at, older.updated_at)
+    assert (report.created_at, report.updated_at) == (legacy.created_at, legacy.updated_at)
     assert report.status_word == "succeeded"
 
 
@@ -76,17 +80,17 @@ def test_the_consoles_test_callback_is_read() -> None:
         ("", None),
     ],
 )
-def test_a_word_is_known_or_parked(word: str, status: TaskStatus | None) -> None:
+def test_a_status_word_is_known_or_has_no_status(word: str, status: TaskStatus | None) -> None:
     for report in (
-        read_task_record(OLDER | {"task_status": word}),
-        read_task_record(NEWER | {"status": word}),
+        read_task_record(LEGACY_RECORD | {"task_status": word}),
+        read_task_record(CURRENT_RECORD | {"status": word}),
     ):
         assert (report.status, report.status_word) == (status, word)
         assert (report.result is not None) == (status is TaskStatus.SUCCEEDED)
 
 
 def test_a_failed_task_keeps_its_message_and_what_it_cost() -> None:
-    record = OLDER | {
+    record = LEGACY_RECORD | {
         "task_status": "failed",
         "task_status_msg": "no face\0 found\ud800" + "!" * 3000,
     }
@@ -112,7 +116,7 @@ def test_an_integer_id_keeps_every_digit() -> None:
     ],
 )
 def test_success_without_a_subject_is_no_result(result: object) -> None:
-    report = read_task_record(OLDER | {"task_result": result})
+    report = read_task_record(LEGACY_RECORD | {"task_result": result})
     assert (report.status, report.result) == (TaskStatus.SUCCEEDED, None)
 
 
@@ -123,7 +127,7 @@ def test_a_subject_is_kept_as_far_as_it_goes() -> None:
         "tag_list": [{}, 5],
     }
     report = read_task_record(
-        OLDER | {"task_result": {"elements": [{}, element]}, "final_unit_deduction": 0}
+        LEGACY_RECORD | {"task_result": {"elements": [{}, element]}, "final_unit_deduction": 0}
     )
     times = {name: RESULT[name] for name in ("provider_created_at", "provider_updated_at")}
     assert report.result == {"element_id": "x1"} | times
@@ -135,8 +139,8 @@ def test_a_subject_is_kept_as_far_as_it_goes() -> None:
             "references": [{"type": "voice", "id": 6}],
         }
     ]
-    newer = read_task_record(NEWER | {"outputs": outputs, "billing": {"unknown": True}})
-    assert newer.result == {"element_id": "5", "voice": {"voice_id": "6"}} | times
+    current = read_task_record(CURRENT_RECORD | {"outputs": outputs, "billing": {"unknown": True}})
+    assert current.result == {"element_id": "5", "voice": {"voice_id": "6"}} | times
 
 
 def test_media_are_kept_by_their_urls_alone() -> None:
@@ -150,21 +154,21 @@ def test_media_are_kept_by_their_urls_alone() -> None:
         ],
     }
     element = ELEMENT | {"element_image_list": given, "element_video_list": {"refer_videos": 5}}
-    result = read_task_record(OLDER | {"task_result": {"elements": [element]}}).result
+    result = read_task_record(LEGACY_RECORD | {"task_result": {"elements": [element]}}).result
     assert result is not None
     kept = [{"image_url": url} for url in ("HTTPS://a/1?b=c", long)]
     assert result["element_image_list"] == {"refer_images": kept}
     assert "element_video_list" not in result
 
 
-def test_the_newer_shapes_images_are_told_apart_by_their_role() -> None:
+def test_the_current_shapes_images_are_told_apart_by_their_role() -> None:
     roles = ("refer_images", "frontal_image", "")
     materials = [
         {"type": "image", "role": role, "url": f"https://a/{number}"}
         for number, role in enumerate(roles)
     ]
     outputs = [{"type": "element", "id": 5, "references": materials}]
-    result = read_task_record(NEWER | {"outputs": outputs}).result
+    result = read_task_record(CURRENT_RECORD | {"outputs": outputs}).result
     assert result is not None
     assert result["element_image_list"] == {
         "frontal_image": "https://a/1",
@@ -175,8 +179,8 @@ def test_the_newer_shapes_images_are_told_apart_by_their_role() -> None:
 @pytest.mark.parametrize("time", [None, "1781080778802", 1.5, True, -1, 10**14])
 def test_what_is_no_time_is_left_out(time: object) -> None:
     for report in (
-        read_task_record(OLDER | {"created_at": time, "updated_at": time}),
-        read_task_record(NEWER | {"create_time": time, "update_time": time}),
+        read_task_record(LEGACY_RECORD | {"created_at": time, "updated_at": time}),
+        read_task_record(CURRENT_RECORD | {"create_time": time, "update_time": time}),
     ):
         assert (report.created_at, report.updated_at) == (None, None)
         assert report.result is not None
@@ -186,8 +190,8 @@ def test_what_is_no_time_is_left_out(time: object) -> None:
 @given(st.integers(1, 10**14 - 1))
 def test_a_subject_keeps_the_providers_times_to_the_millisecond(time: int) -> None:
     for record in (
-        OLDER | {"created_at": 1, "updated_at": time},
-        NEWER | {"create_time": 1, "update_time": time},
+        LEGACY_RECORD | {"created_at": 1, "updated_at": time},
+        CURRENT_RECORD | {"create_time": 1, "update_time": time},
     ):
         result = read_task_record(record).result
         assert result is not None
@@ -199,11 +203,13 @@ def test_a_subject_keeps_the_providers_times_to_the_millisecond(time: int) -> No
 @pytest.mark.parametrize("external", [None, "", 0, "two words", "x" * 129, ["x"]])
 def test_what_is_no_external_id_is_left_out(external: object) -> None:
     assert (
-        read_task_record(OLDER | {"task_info": {"external_task_id": external}}).external_task_id
+        read_task_record(
+            LEGACY_RECORD | {"task_info": {"external_task_id": external}}
+        ).external_task_id
         is None
     )
-    assert read_task_record(OLDER | {"task_info": external}).external_task_id is None
-    assert read_task_record(NEWER | {"external_id": external}).external_task_id is None
+    assert read_task_record(LEGACY_RECORD | {"task_info": external}).external_task_id is None
+    assert read_task_record(CURRENT_RECORD | {"external_id": external}).external_task_id is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +254,16 @@ def test_a_body_that_names_no_task_or_no_status_is_malformed(body: bytes) -> Non
 
 
 KEY = st.text(max_size=3) | st.sampled_from(
-    [*OLDER, *NEWER, *ELEMENT, "external_task_id", "elements", "materials", "type", "voice_id"]
+    [
+        *LEGACY_RECORD,
+        *CURRENT_RECORD,
+        *ELEMENT,
+        "external_task_id",
+        "elements",
+        "materials",
+        "type",
+        "voice_id",
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -266,11 +281,15 @@ def test_any_body_is_a_report_or_malformed_and_nothing_else(body: bytes) -> None
     assert isinstance(report, TaskReport)
 
 
-@given(st.sampled_from([OLDER, NEWER]), st.dictionaries(KEY, JSON))
+@given(st.sampled_from([LEGACY_RECORD, CURRENT_RECORD]), st.dictionaries(KEY, JSON))
 def test_any_report_is_fit_for_the_store(good: dict[str, Any], changes: dict[str, object]) -> None:
     outputs = [{"type": "element", "id": "5"} | changes]
     elements = {"elements": [ELEMENT | changes]}
-    for record in (good | changes, NEWER | {"outputs": outputs}, OLDER | {"task_result": elements}):
+    for record in (
+        good | changes,
+        CURRENT_RECORD | {"outputs": outputs},
+        LEGACY_RECORD | {"task_result": elements},
+    ):
         try:
             report = read_task_record(record)
         except Malformed:

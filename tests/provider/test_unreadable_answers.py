@@ -1,4 +1,4 @@
-"""Answers of the provider's that nobody can read are counted over all, and readiness shows it."""
+"""Unreadable answers of the provider are counted over all workers, and readiness reports them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -26,8 +26,8 @@ from tests.support.media_host import media_host
 from tests.support.raw_servers import envelope_response, http_response, raw_server
 
 PAGE = http_response(b"<h1>It works!</h1> Bearer a-provider-key", 502)
-ABSENT = envelope_response(1201, "Task not found", status=400)
-OF_ANOTHER = envelope_response(
+NOT_FOUND = envelope_response(1201, "Task not found", status=400)
+OF_ANOTHER_TASK = envelope_response(
     0,
     data={
         "task_id": "179598315106800000",
@@ -39,44 +39,44 @@ OF_ANOTHER = envelope_response(
 )
 
 
-async def asked(resources: Resources, subject_id: str, answers: Iterable[bytes]) -> None:
-    """Look a subject up once for each answer."""
+async def look_up_with(resources: Resources, subject_id: str, answers: Iterable[bytes]) -> None:
+    """Look a subject up once for each of these answers of the provider."""
     async with resources.database.transaction() as tx:
         found = await subjects.get(tx, subject_id)
     assert found is not None
-    given = list(answers)
-    async with raw_server(given) as server:
-        theirs = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
-        for _ in given:
-            await poll.poll(replace(resources, provider=theirs), found)
-        await theirs.aclose()
+    responses = list(answers)
+    async with raw_server(responses) as server:
+        client = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
+        for _ in responses:
+            await poll.poll(replace(resources, provider=client), found)
+        await client.aclose()
 
 
 async def provider_check(resources: Resources) -> str:
     return (await readiness.check_readiness(resources)).checks["provider"]
 
 
-async def test_readiness_shows_answers_that_nobody_can_read_once_they_go_on(
-    api: Api, clock: Clock
-) -> None:
+async def test_readiness_reports_unreadable_answers_once_they_go_on(api: Api, clock: Clock) -> None:
     made = await api.create()
     first = made["created_at"]
-    await asked(api.resources, made["id"], [PAGE] * (DEGRADED_AFTER - 1))
+    await look_up_with(api.resources, made["id"], [PAGE] * (DEGRADED_AFTER - 1))
     assert await provider_check(api.resources) == "ok"
     clock.advance(60)
-    await asked(api.resources, made["id"], [PAGE])
+    await look_up_with(api.resources, made["id"], [PAGE])
     found = await readiness.check_readiness(api.resources)
     assert (found.usable, found.status) == (True, "degraded")
-    said = found.checks["provider"]
-    assert said.startswith(f"the last {DEGRADED_AFTER} answers could not be read, from {first} to ")
-    await asked(api.resources, made["id"], [ABSENT])
+    reason = found.checks["provider"]
+    assert reason.startswith(
+        f"the last {DEGRADED_AFTER} answers could not be read, from {first} to "
+    )
+    await look_up_with(api.resources, made["id"], [NOT_FOUND])
     assert await provider_check(api.resources) == "ok"
 
 
-@pytest.mark.parametrize("read", [ABSENT, envelope_response(5000, "x"), OF_ANOTHER])
-async def test_one_that_can_be_read_between_them_ends_the_row(api: Api, read: bytes) -> None:
+@pytest.mark.parametrize("read", [NOT_FOUND, envelope_response(5000, "x"), OF_ANOTHER_TASK])
+async def test_a_readable_answer_resets_the_count(api: Api, read: bytes) -> None:
     made = await api.create()
-    await asked(
+    await look_up_with(
         api.resources,
         made["id"],
         [PAGE] * (DEGRADED_AFTER - 1) + [read] + [PAGE] * (DEGRADED_AFTER - 1),
@@ -84,26 +84,26 @@ async def test_one_that_can_be_read_between_them_ends_the_row(api: Api, read: by
     assert await provider_check(api.resources) == "ok"
 
 
-async def test_readiness_shows_them_no_more_once_none_came_for_longer_than_look_ups_wait(
+async def test_readiness_reports_no_more_once_none_came_for_longer_than_look_ups_wait(
     api: Api, clock: Clock
 ) -> None:
     made = await api.create()
-    await asked(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
+    await look_up_with(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
     clock.advance(RECENT.total_seconds())
     assert await provider_check(api.resources) != "ok"
     clock.advance(1)
     assert await provider_check(api.resources) == "ok"
 
 
-async def test_what_one_worker_read_ends_the_row_of_all_within_seconds(
+async def test_a_readable_answer_resets_the_count_of_all_workers_within_seconds(
     api: Api, clock: Clock
 ) -> None:
     made = await api.create()
     other = replace(api.resources, typical_durations=TypicalDurations())
-    await asked(other, made["id"], [ABSENT])
-    await asked(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
+    await look_up_with(other, made["id"], [NOT_FOUND])
+    await look_up_with(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
     clock.advance(RESET_INTERVAL.total_seconds())
-    await asked(other, made["id"], [ABSENT])
+    await look_up_with(other, made["id"], [NOT_FOUND])
     assert await provider_check(api.resources) == "ok"
 
 
@@ -111,14 +111,14 @@ async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
     api: Api, logged: list[EventDict]
 ) -> None:
     async with media_host() as media, raw_server([PAGE]) as server:
-        theirs = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
-        resources = replace(api.resources, provider=theirs)
+        client = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
+        resources = replace(api.resources, provider=client)
         for _ in range(DEGRADED_AFTER):
             await api.create(**media.images("front", "side"))
         await fetch(resources, "UPDATE subjects SET media_check_at = NULL")
         for claimed in await submit.claim(resources, DEGRADED_AFTER):
             await submit.submit(resources, claimed)
-        await theirs.aclose()
+        await client.aclose()
     assert (await provider_check(resources)).startswith(f"the last {DEGRADED_AFTER} answers")
     lines = [line for line in logged if line.get("action") == "unreadable_answer"]
     assert len(lines) == DEGRADED_AFTER

@@ -20,7 +20,7 @@ ELEMENT: dict[str, Any] = {
     "owned_by": "7788",
     "status": "succeed",
 }
-OLDER: dict[str, Any] = {
+LEGACY_RECORD: dict[str, Any] = {
     "task_id": "831922345719271433",
     "task_status": "succeed",
     "task_status_msg": "",
@@ -30,7 +30,7 @@ OLDER: dict[str, Any] = {
     "created_at": 1781080778802,
     "updated_at": 1781080794151,
 }
-NEWER: dict[str, Any] = {
+CURRENT_RECORD: dict[str, Any] = {
     "id": "831922345719271433",
     "status": "succeeded",
     "message": "",

@@ -22,7 +22,7 @@ FILLED = """
 
 
 @pytest.mark.parametrize("waiting", [0, 10, 4000])
-async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int) -> None:
+async def test_no_plan_reads_more_subjects_than_wait(resources: Resources, waiting: int) -> None:
     await fetch(resources, FILLED, await an_account(resources, "acme"), waiting)
     now = resources.clock()
     async with resources.database.transaction() as tx:
@@ -35,7 +35,7 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         await connection.execute("ANALYZE")
-        found = [
+        subject_scans = [
             (scan["Node Type"], scan.get("Index Name"))
             for statement in statements
             for scan in table_scans(await query_plan(connection, statement))
@@ -43,19 +43,21 @@ async def test_no_plan_reads_more_than_waits(resources: Resources, waiting: int)
         ]
     finally:
         await connection.close()
-    assert len(found) > len(statements)
-    assert {index for _, index in found} == {"ix_subjects_media_check", "pk_subjects"}, found
+    assert len(subject_scans) > len(statements)
+    assert {index for _, index in subject_scans} == {"ix_subjects_media_check", "pk_subjects"}, (
+        subject_scans
+    )
 
 
-async def test_what_is_held_is_recorded_under_its_token_alone(resources: Resources) -> None:
+async def test_a_claimed_check_is_recorded_under_its_token_alone(resources: Resources) -> None:
     account = await an_account(resources, "acme")
     now = resources.clock()
     subject = make_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
     async with resources.database.transaction() as tx:
         await insert.add_subjects(tx, [subject], {subject.id})
         limits = MediaClaimLimits(1, {}, {})
-        (due,) = await media_checks.claim(tx, limits, token="lse_1", now=now, until=now)
-        assert (due.id, due.account_id, due.attempts) == (subject.id, account, 0)
+        (check,) = await media_checks.claim(tx, limits, token="lse_1", now=now, until=now)
+        assert (check.id, check.account_id, check.attempts) == (subject.id, account, 0)
         assert not await media_checks.complete(tx, subject.id, "lse_2")
         assert await media_checks.holds_lease(tx, subject.id, "lse_1")
         assert await media_checks.complete(tx, subject.id, "lse_1")

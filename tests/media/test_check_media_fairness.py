@@ -1,4 +1,4 @@
-"""Who looks at media, and when: one worker at a time, none of whose accounts waits for another."""
+"""Which worker checks which media: one at a time, and no account waits for another."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,12 +35,12 @@ SMALL = picture(size=(299, 320))
 
 @pytest.fixture
 async def media() -> AsyncIterator[MediaHost]:
-    async with media_host() as one:
-        yield one
+    async with media_host() as host:
+        yield host
 
 
-async def given(resources: Resources, name: str, media: MediaHost, *names: str) -> str:
-    """The id of an accepted subject of that account."""
+async def accepted_subject(resources: Resources, name: str, media: MediaHost, *names: str) -> str:
+    """The id of a subject of the account of this name, accepted with images by their names."""
     async with resources.database.transaction() as tx:
         account = await api_keys.ensure_account(
             tx, account_id=resources.new_id("acc"), name=name, now=resources.clock()
@@ -49,22 +49,22 @@ async def given(resources: Resources, name: str, media: MediaHost, *names: str) 
     return accepted.subject.id
 
 
-async def waiting(resources: Resources) -> set[str]:
-    """Subjects whose media are still to be looked at."""
-    found = "SELECT id FROM subjects WHERE state = 'queued' AND media_check_at IS NOT NULL"
-    return {row["id"] for row in await fetch(resources, found)}
+async def unchecked_subjects(resources: Resources) -> set[str]:
+    """The ids of subjects whose media are still to be checked."""
+    query = "SELECT id FROM subjects WHERE state = 'queued' AND media_check_at IS NOT NULL"
+    return {row["id"] for row in await fetch(resources, query)}
 
 
-async def looked_at(resources: Resources, subject_id: str) -> None:
+async def wait_until_checked(resources: Resources, subject_id: str) -> None:
     async def is_done() -> bool:
-        return subject_id not in await waiting(resources)
+        return subject_id not in await unchecked_subjects(resources)
 
     await wait_until(is_done)
 
 
 @asynccontextmanager
-async def draining(resources: Resources) -> AsyncIterator[None]:
-    """A worker's part that looks, woken by its timer; what it has begun is cut off at the end."""
+async def checking_worker(resources: Resources) -> AsyncIterator[None]:
+    """The worker's loop of media checks, woken by its timer; at the end it is canceled."""
     loop: WorkLoop[ClaimedMediaCheck] = worker.make_work_loops(resources)[Work.CHECK_MEDIA]
     running = asyncio.create_task(loop.run(0.01))
     try:
@@ -75,10 +75,10 @@ async def draining(resources: Resources) -> AsyncIterator[None]:
         await loop.finish(0)
 
 
-async def asked(media: MediaHost, start: str, times: int) -> bool:
-    """Whether what begins so was asked for so often."""
+async def requested(media: MediaHost, prefix: str, times: int) -> bool:
+    """Whether files with names of this prefix were requested so often."""
     return (
-        sum(count for name, count in media.request_counts.items() if name.startswith(start))
+        sum(count for name, count in media.request_counts.items() if name.startswith(prefix))
         == times
     )
 
@@ -87,25 +87,25 @@ def outcomes(logged: list[EventDict]) -> list[object]:
     return [line["outcome"] for line in logged if line.get("action") == "media_looked_at"]
 
 
-async def test_workers_at_once_look_at_each_subject_once(
+async def test_workers_at_once_check_each_subject_once(
     resources: Resources, media: MediaHost
 ) -> None:
     names = [f"{number}" for number in range(24)]
     media.files |= {name: picture(shade=10 + int(name)) for name in names}
-    made = {await given(resources, f"a{name}", media, name, "front") for name in names}
-    lookers = [MediaChecker(resources) for _ in range(4)]
+    ids = {await accepted_subject(resources, f"a{name}", media, name, "front") for name in names}
+    checkers = [MediaChecker(resources) for _ in range(4)]
 
-    async def work(looker: MediaChecker) -> None:
-        while claimed := await looker.claim(PLACES):
-            await asyncio.gather(*(looker.check(one) for one in claimed))
+    async def work(checker: MediaChecker) -> None:
+        while claimed := await checker.claim(PLACES):
+            await asyncio.gather(*(checker.check(check) for check in claimed))
 
-    await asyncio.gather(*(work(looker) for looker in lookers))
-    assert await waiting(resources) == set()
+    await asyncio.gather(*(work(checker) for checker in checkers))
+    assert await unchecked_subjects(resources) == set()
     assert {name: media.request_counts[name] for name in names} == dict.fromkeys(names, 1)
-    assert media.request_counts["front"] == len(made)
+    assert media.request_counts["front"] == len(ids)
 
 
-async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
+async def test_a_check_of_a_dead_worker_is_made_after_its_lease(
     api: Api, media: MediaHost, clock: Clock
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
@@ -121,18 +121,18 @@ async def test_what_a_dead_worker_held_is_looked_at_after_its_lease(
     assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"
 
 
-async def test_who_looks_no_more_ends_nothing(api: Api, media: MediaHost) -> None:
+async def test_a_check_that_lost_its_lease_ends_no_subject(api: Api, media: MediaHost) -> None:
     """The token is checked under the lock that the end is written under."""
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     (claimed,) = await MediaChecker(api.resources).claim(PLACES)
-    news = StatusUpdate(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
+    refused = StatusUpdate(Signal.REFUSED, error={"code": "media_not_found", "message": "gone"})
     async with api.resources.database.autocommit() as tx:
         assert await media_checks.complete(tx, subject_id, claimed.lease.token)
-    outcome = await transition(
-        api.resources, subject_id, news, TransitionGuard(media_token=claimed.lease.token)
+    result = await transition(
+        api.resources, subject_id, refused, TransitionGuard(media_token=claimed.lease.token)
     )
-    assert outcome is not None
-    assert outcome.ignored is Ignored.LATE
+    assert result is not None
+    assert result.ignored is Ignored.LATE
     assert (await api.read(subject_id))["state"] == "queued"
 
 
@@ -145,7 +145,7 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
     media.held = {"side"}
     stopped = MediaChecker(api.resources)
     (claimed,) = await stopped.claim(PLACES)
-    looking = asyncio.create_task(stopped.check(claimed))
+    checking = asyncio.create_task(stopped.check(claimed))
     await media.wait_for_request("side")
     media.held = set()
     lapsed = timedelta(seconds=api.resources.settings.lease)
@@ -156,18 +156,18 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
     before = await fetch(api.resources, "SELECT * FROM subjects")
     media.files["side"] = late
     media.gate.set()
-    await looking
+    await checking
     assert await fetch(api.resources, "SELECT * FROM subjects") == before
     assert outcomes(logged) == ["good", "late"]
     assert await api.violations() == []
 
 
-async def test_a_subject_canceled_while_it_is_looked_at_stays_canceled(
+async def test_a_subject_canceled_while_its_media_are_checked_stays_canceled(
     api: Api, provider: SimulatorClient, media: MediaHost, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held = {"front"}
-    async with draining(api.resources):
+    async with checking_worker(api.resources):
         await media.wait_for_request("front")
         answer = await api.http.post(f"/v1/subjects/{subject_id}/cancel")
         assert (answer.status_code, answer.json()["state"]) == (200, "canceled")
@@ -185,12 +185,12 @@ async def _any(values: list[object]) -> bool:
     return bool(values)
 
 
-async def test_the_deadline_ends_a_subject_while_it_is_looked_at(
+async def test_the_deadline_ends_a_subject_while_its_media_are_checked(
     api: Api, media: MediaHost, clock: Clock, logged: list[EventDict]
 ) -> None:
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held, media.files["side"] = {"front"}, SMALL
-    async with draining(api.resources):
+    async with checking_worker(api.resources):
         await media.wait_for_request("front")
         clock.advance(api.resources.settings.task_deadline)
         await expired_leases_and_deadlines.sweep(api.resources)
@@ -205,18 +205,18 @@ async def test_the_deadline_ends_a_subject_while_it_is_looked_at(
 async def test_an_account_whose_media_hang_keeps_nobody_else_waiting(
     resources: Resources, media: MediaHost
 ) -> None:
-    """No timer runs out here: only the gate, which stays shut, could let its looks end."""
+    """No timer runs out here: only the gate, which stays shut, could let its checks end."""
     names = [f"tarpit{number}" for number in range(50)]
     media.held = set(names)
     for name in names:
-        await given(resources, "slow", media, name, "front")
-    async with draining(resources):
-        await wait_until(lambda: asked(media, "tarpit", PLACES // 2))
+        await accepted_subject(resources, "slow", media, name, "front")
+    async with checking_worker(resources):
+        await wait_until(lambda: requested(media, "tarpit", PLACES // 2))
         for number in range(3):
-            other = await given(resources, f"other{number}", media, "front", "side")
-            await looked_at(resources, other)
-        assert await asked(media, "tarpit", PLACES // 2), "and no more than these"
-        assert len(await waiting(resources)) == len(names)
+            other = await accepted_subject(resources, f"other{number}", media, "front", "side")
+            await wait_until_checked(resources, other)
+        assert await requested(media, "tarpit", PLACES // 2), "and no more than these"
+        assert len(await unchecked_subjects(resources)) == len(names)
 
 
 async def test_several_such_accounts_leave_a_place_to_others_too(
@@ -225,42 +225,45 @@ async def test_several_such_accounts_leave_a_place_to_others_too(
     slow = [f"slow{number}" for number in range(3)]
     media.held = {f"{name}-{number}" for name in slow for number in range(10)}
     for held in sorted(media.held):
-        await given(resources, held.partition("-")[0], media, held, "front")
-    async with draining(resources):
+        await accepted_subject(resources, held.partition("-")[0], media, held, "front")
+    async with checking_worker(resources):
 
         async def all_begun() -> bool:
             return {name.partition("-")[0] for name in media.request_counts} >= set(slow)
 
         await wait_until(all_begun)
-        other = await given(resources, "other", media, "front", "side")
-        await looked_at(resources, other)
+        other = await accepted_subject(resources, "other", media, "front", "side")
+        await wait_until_checked(resources, other)
 
 
 async def test_one_place_is_taken_in_turns(resources: Resources, media: MediaHost) -> None:
     for number in range(30):
-        await given(resources, "long", media, f"{number}", "front")
-    short = {await given(resources, "short", media, f"s{number}", "front") for number in range(5)}
-    looker = MediaChecker(resources)
+        await accepted_subject(resources, "long", media, f"{number}", "front")
+    short = {
+        await accepted_subject(resources, "short", media, f"s{number}", "front")
+        for number in range(5)
+    }
+    checker = MediaChecker(resources)
     turns = 0
-    while short & await waiting(resources):
-        (claimed,) = await looker.claim(1)
-        await looker.check(claimed)
+    while short & await unchecked_subjects(resources):
+        (claimed,) = await checker.claim(1)
+        await checker.check(claimed)
         turns += 1
     assert turns < 35, "a long queue is not worked off before a short one, whose turn is by lot"
 
 
-async def test_of_one_account_the_oldest_is_looked_at_first(
+async def test_of_one_account_the_oldest_is_checked_first(
     resources: Resources, media: MediaHost, clock: Clock
 ) -> None:
-    made = []
+    ids = []
     for _ in range(6):
-        made.append(await given(resources, "one", media, "front", "side"))
+        ids.append(await accepted_subject(resources, "one", media, "front", "side"))
         clock.advance(1)
-    claimed = [await MediaChecker(resources).claim(1) for _ in made]
-    assert [one.subject.id for part in claimed for one in part] == made
+    claimed = [await MediaChecker(resources).claim(1) for _ in ids]
+    assert [check.subject.id for checks in claimed for check in checks] == ids
 
 
-async def test_a_worker_that_ends_gives_back_what_it_looks_at(
+async def test_a_worker_that_ends_releases_its_checks(
     api: Api, media: MediaHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "STOP_TIME", 0.05)
