@@ -1,4 +1,4 @@
-"""What operators see of callbacks: those of every account, what became of each, and no secret."""
+"""Operators list and read the callbacks of every account, and see no secret."""
 
 import base64
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from tests.support.callbacks import TASK_ID, older_callback, signed_headers, url
 from tests.support.clock import Clock
 from tests.support.database import fetch
 
-ANOTHER = format_whsec(b"not the secret that is in force")
-SHARED = "the-secret-of-a-relay"
-NOTHING = "cbk_00000000000000000000000000"
+OTHER_SECRET = format_whsec(b"not the secret that is in force")
+SHARED_SECRET = "the-secret-of-a-relay"
+UNKNOWN_ID = "cbk_00000000000000000000000000"
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ async def page(api: Api, **params: str) -> dict[str, Any]:
 
 
 async def verdicts(api: Api, **params: str) -> list[str]:
-    return [one["verdict"] for one in (await page(api, **params))["data"]]
+    return [callback["verdict"] for callback in (await page(api, **params))["data"]]
 
 
-async def several(api: Api, clock: Clock) -> str:
+async def four_callbacks(api: Api, clock: Clock) -> str:
     """One applied, one repeated, one rejected, one unknown, in this order; the subject's id."""
     subject_id: str = (await api.create())["id"]
     path, body = (
@@ -68,7 +68,7 @@ async def several(api: Api, clock: Clock) -> str:
     clock.advance(1)
     await post(api, path, body, "msg_2")
     clock.advance(1)
-    await post(api, path, body, "msg_3", ANOTHER)
+    await post(api, path, body, "msg_3", OTHER_SECRET)
     clock.advance(1)
     await post(api, "", older_callback(None, task="7"), "msg_4")
     return subject_id
@@ -77,9 +77,9 @@ async def several(api: Api, clock: Clock) -> str:
 async def test_callbacks_are_listed_the_newest_first_with_what_became_of_them(
     api: Api, clock: Clock
 ) -> None:
-    subject_id = await several(api, clock)
+    subject_id = await four_callbacks(api, clock)
     read = await page(api)
-    assert [one["verdict"] for one in read["data"]] == [
+    assert [callback["verdict"] for callback in read["data"]] == [
         *("unknown", "rejected", "repeated", "applied")
     ]
     assert read["counts"] == dict.fromkeys(COUNTED, 0) | dict.fromkeys(
@@ -104,7 +104,7 @@ async def test_callbacks_are_listed_the_newest_first_with_what_became_of_them(
 
 
 async def test_a_list_is_narrowed_by_each_filter_and_by_all(api: Api, clock: Clock) -> None:
-    subject_id = await several(api, clock)
+    subject_id = await four_callbacks(api, clock)
     assert await verdicts(api, verdict="rejected") == ["rejected"]
     assert await verdicts(api, verdict="applied") == ["applied"]
     assert await verdicts(api, subject=subject_id) == ["rejected", "repeated", "applied"]
@@ -115,16 +115,16 @@ async def test_a_list_is_narrowed_by_each_filter_and_by_all(api: Api, clock: Clo
 
 
 async def test_pages_join(api: Api, clock: Clock) -> None:
-    await several(api, clock)
-    seen: list[str] = []
+    await four_callbacks(api, clock)
+    verdicts_read: list[str] = []
     cursor: dict[str, str] = {}
     while True:
         read = await page(api, limit="3", **cursor)
-        seen += [one["verdict"] for one in read["data"]]
+        verdicts_read += [callback["verdict"] for callback in read["data"]]
         if read["next_cursor"] is None:
             break
         cursor = {"cursor": read["next_cursor"]}
-    assert seen == ["unknown", "rejected", "repeated", "applied"]
+    assert verdicts_read == ["unknown", "rejected", "repeated", "applied"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ async def test_a_filter_that_is_wrong_or_unknown_is_named(
 ) -> None:
     answer = await api.http.get(f"/v1/callbacks?{query}")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
-    assert {one["pointer"] for one in answer.json()["errors"]} == pointers
+    assert {error["pointer"] for error in answer.json()["errors"]} == pointers
 
 
 async def test_the_verdicts_are_those_that_the_table_allows(api: Api) -> None:
@@ -155,7 +155,7 @@ async def test_the_verdicts_are_those_that_the_table_allows(api: Api) -> None:
 
 
 async def test_one_callback_is_shown_with_its_headers_and_its_body(api: Api, clock: Clock) -> None:
-    subject_id = await several(api, clock)
+    subject_id = await four_callbacks(api, clock)
     (listed,) = (await page(api, verdict="rejected"))["data"]
     answer = await api.http.get(f"/v1/callbacks/{listed['id']}")
     assert answer.status_code == 200
@@ -178,18 +178,18 @@ async def test_a_body_that_is_no_text_is_shown_as_bytes_too(api: Api) -> None:
 
 
 async def test_what_is_not_there_is_not_found(api: Api) -> None:
-    for name in (NOTHING, "x", "%00", "%F0%9F%8E%AC"):
+    for name in (UNKNOWN_ID, "x", "%00", "%F0%9F%8E%AC"):
         for method, path in (("GET", ""), ("POST", "/reverify")):
             answer = await api.http.request(method, f"/v1/callbacks/{name}{path}")
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 async def test_only_what_was_rejected_or_unknown_is_verified_again(api: Api, clock: Clock) -> None:
-    await several(api, clock)
+    await four_callbacks(api, clock)
     answered = {}
-    for one in (await page(api))["data"]:
-        answer = await api.http.post(f"/v1/callbacks/{one['id']}/reverify")
-        answered[one["verdict"]] = (answer.status_code, answer.json().get("code"))
+    for callback in (await page(api))["data"]:
+        answer = await api.http.post(f"/v1/callbacks/{callback['id']}/reverify")
+        answered[callback["verdict"]] = (answer.status_code, answer.json().get("code"))
     assert answered == {
         "applied": (409, "not_rejected"),
         "repeated": (409, "not_rejected"),
@@ -199,14 +199,14 @@ async def test_only_what_was_rejected_or_unknown_is_verified_again(api: Api, clo
 
 
 async def test_an_operator_of_one_account_sees_the_callbacks_of_all(api: Api, clock: Clock) -> None:
-    subject_id = await several(api, clock)
+    subject_id = await four_callbacks(api, clock)
     key = await api_keys.create(api.resources, "other", ["operator"])
-    lacking = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    key_without_scope = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     (listed,) = (await page(api, verdict="applied"))["data"]
     calls = [("GET", ""), ("GET", f"/{listed['id']}"), ("POST", f"/{listed['id']}/reverify")]
     for method, path in calls:
-        for one, expected in ((key, {200, 409}), (lacking, {403})):
-            headers = {"authorization": f"Bearer {one}"}
+        for api_key, expected in ((key, {200, 409}), (key_without_scope, {403})):
+            headers = {"authorization": f"Bearer {api_key}"}
             answer = await api.http.request(method, f"/v1/callbacks{path}", headers=headers)
             assert answer.status_code in expected
             assert (subject_id in answer.text) == (answer.status_code == 200)
@@ -215,25 +215,25 @@ async def test_an_operator_of_one_account_sees_the_callbacks_of_all(api: Api, cl
 async def test_no_secret_and_no_address_is_shown_or_logged(
     api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
-    subject_id = await several(api, clock)
+    subject_id = await four_callbacks(api, clock)
     ours = url_token(api.resources, subject_id)
     body = older_callback(subject_id)
     good = signed_headers(body, clock())
     await api.http.post(f"/callbacks/{ours}x", content=body, headers=good)
     for _ in range(2):
         await api.http.post(
-            f"/callbacks/relay/{ours}", content=body, headers={"x-relay-secret": SHARED}
+            f"/callbacks/relay/{ours}", content=body, headers={"x-relay-secret": SHARED_SECRET}
         )
-        await webhook_secrets.add(api.resources, "relay", SHARED)
-    await webhook_secrets.add(api.resources, "provider", ANOTHER)
+        await webhook_secrets.add(api.resources, "relay", SHARED_SECRET)
+    await webhook_secrets.add(api.resources, "provider", OTHER_SECRET)
     listed = (await page(api))["data"]
-    assert {one["verdict"] for one in listed} >= {"hint", "rejected", "applied"}
+    assert {callback["verdict"] for callback in listed} >= {"hint", "rejected", "applied"}
     answers = [await api.http.get("/v1/callbacks")]
-    for one in listed:
-        answers.append(await api.http.get(f"/v1/callbacks/{one['id']}"))
-        answers.append(await api.http.post(f"/v1/callbacks/{one['id']}/reverify"))
+    for callback in listed:
+        answers.append(await api.http.get(f"/v1/callbacks/{callback['id']}"))
+        answers.append(await api.http.post(f"/v1/callbacks/{callback['id']}/reverify"))
     mac, signature = ours.rpartition(".")[2], good["webhook-signature"].removeprefix("v1,")
-    hidden = [mac, signature, SHARED, ANOTHER, WEBHOOK_SECRET, SECRET_KEY]
+    hidden = [mac, signature, SHARED_SECRET, OTHER_SECRET, WEBHOOK_SECRET, SECRET_KEY]
     for answer in answers:
         assert secrets_in(answer.text, *hidden) == []
     for line in logged:

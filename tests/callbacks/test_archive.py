@@ -29,11 +29,13 @@ async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) 
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         for statement in statements:
-            looks = list(table_scans(await query_plan(connection, statement)))
-            assert looks, statement
-            assert all(bounded(one) or one["Node Type"] == "Bitmap Heap Scan" for one in looks), (
+            scans = list(table_scans(await query_plan(connection, statement)))
+            assert scans, statement
+            assert all(
+                bounded(scan) or scan["Node Type"] == "Bitmap Heap Scan" for scan in scans
+            ), (
                 statement,
-                looks,
+                scans,
             )
     finally:
         await connection.close()

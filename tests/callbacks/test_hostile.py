@@ -70,7 +70,9 @@ HOSTILE = {
     "braces": "{body}{0.__class__}",
     "JSON": '{"webhook-id": null}',
 }
-SEPARATORS = {one.source: "," if one.source == "body-only" else " " for one in WITH_SIGNATURE}
+SEPARATORS = {
+    delivery.source: "," if delivery.source == "body-only" else " " for delivery in WITH_SIGNATURE
+}
 
 
 @pytest.mark.parametrize("hostile", list(HOSTILE))
@@ -89,8 +91,10 @@ def test_a_hostile_signature_after_a_good_one_does_no_harm(
 ) -> None:
     good, separator = delivery.headers[delivery.signature], SEPARATORS[delivery.source]
     received = dict(delivery.headers) | {delivery.signature: good + separator + HOSTILE[hostile]}
-    got = verify_signature(delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
-    assert got == delivery.message_id
+    message_id = verify_signature(
+        delivery.scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID
+    )
+    assert message_id == delivery.message_id
 
 
 @pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
@@ -146,8 +150,8 @@ def test_what_no_encoder_takes_is_not_taken_for_a_question_mark() -> None:
 
 
 TEXT = st.text(st.characters())
-NAMES = sorted({name for one in VERIFIABLE for name in one.headers})
-GENUINE = sorted({value for one in VERIFIABLE for value in one.headers.values()})
+NAMES = sorted({name for delivery in VERIFIABLE for name in delivery.headers})
+GENUINE = sorted({value for delivery in VERIFIABLE for value in delivery.headers.values()})
 CHANGES = st.dictionaries(
     st.sampled_from(NAMES) | TEXT,
     TEXT | st.sampled_from(GENUINE) | st.sampled_from(list(HOSTILE.values())),
@@ -171,11 +175,11 @@ def test_nothing_but_what_was_signed_is_believed_and_nothing_else_is_raised(
     scheme = delivery.scheme
     received = (dict(delivery.headers) if from_genuine else {}) | changes
     try:
-        got = verify_signature(scheme, delivery.keys, received, body, NOW, task_id=task_id)
+        message_id = verify_signature(scheme, delivery.keys, received, body, NOW, task_id=task_id)
     except SignatureError:
         assert delivery is not UNSIGNED_CALLBACK
         return
-    assert got == delivery.message_id
+    assert message_id == delivery.message_id
     assert body == BODY or not scheme.covers_body
     assert task_id == TASK_ID or not scheme.signs_task_id
     for name, value in delivery.headers.items():
@@ -183,12 +187,12 @@ def test_nothing_but_what_was_signed_is_believed_and_nothing_else_is_raised(
 
 
 @given(st.sampled_from([*VERIFIABLE, UNSIGNED_CALLBACK]), CHANGES)
-def test_whatever_the_headers_what_is_kept_of_them_fits_any_store(
+def test_whatever_the_headers_what_is_retained_of_them_can_be_stored(
     delivery: SignedCallback, changes: dict[str, str]
 ) -> None:
-    kept = retained_headers(delivery.scheme, dict(delivery.headers) | changes, b"a key of ours")
-    assert set(kept) <= set(delivery.headers)
-    for value in kept.values():
+    retained = retained_headers(delivery.scheme, dict(delivery.headers) | changes, b"a key of ours")
+    assert set(retained) <= set(delivery.headers)
+    for value in retained.values():
         assert "\0" not in value
         assert value.encode().decode() == value
 
@@ -199,13 +203,13 @@ def test_a_genuine_signature_among_any_garbage_passes(data: st.DataObject) -> No
     scheme, separator = delivery.scheme, SEPARATORS[delivery.source]
     assert isinstance(scheme, Hmac | Ed25519)
     garbage = TEXT | TEXT.map(lambda text: scheme.label + text) | st.sampled_from(GENUINE)
-    beside = st.lists(garbage.map(lambda text: text.replace(separator, "")), max_size=15)
-    before = data.draw(beside)
-    after = data.draw(beside)[: MAX_SIGNATURES - 1 - len(before)]
+    other_signatures = st.lists(garbage.map(lambda text: text.replace(separator, "")), max_size=15)
+    before = data.draw(other_signatures)
+    after = data.draw(other_signatures)[: MAX_SIGNATURES - 1 - len(before)]
     listed = separator.join([*before, delivery.headers[delivery.signature], *after])
     received = dict(delivery.headers) | {delivery.signature: listed}
-    got = verify_signature(scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
-    assert got == delivery.message_id
+    message_id = verify_signature(scheme, delivery.keys, received, BODY, NOW, task_id=TASK_ID)
+    assert message_id == delivery.message_id
 
 
 @given(st.binary(min_size=1), TEXT)

@@ -1,4 +1,4 @@
-"""Callbacks: applied once, and kept, whatever their order, their number and their claims."""
+"""Callbacks are stored and applied once, whatever their order, number and claims."""
 
 import asyncio
 from collections import Counter
@@ -58,7 +58,7 @@ async def verdict(api: Api, subject_id: str | None, body: bytes, message_id: str
     return str(answer.json()["verdict"])
 
 
-async def kept(api: Api) -> list[dict[str, Any]]:
+async def stored_callbacks(api: Api) -> list[dict[str, Any]]:
     return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY dedup_key")
 
 
@@ -100,20 +100,20 @@ async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -
     body = older_callback(subject_id)
     copies = (verdict(api, subject_id, body) for _ in range(COPIES))
     assert Counter(await asyncio.gather(*copies)) == {"applied": 1, "repeated": COPIES - 1}
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     assert (row["times_received"], row["verdict"], row["body"]) == (COPIES, "applied", body)
     assert await api.event_types(subject_id) == ["queued", "submitted", "succeeded"]
 
 
-async def test_the_same_news_under_other_ids_is_applied_once_and_all_kept(api: Api) -> None:
+async def test_the_same_report_under_other_ids_is_applied_once_and_all_stored(api: Api) -> None:
     subject_id = await submitted(api)
     body = older_callback(subject_id)
-    sent = (verdict(api, subject_id, body, f"msg_{number}") for number in range(9))
-    assert Counter(await asyncio.gather(*sent)) == {"applied": 1, "repeated": 8}
-    assert len(await kept(api)) == 9
+    messages = (verdict(api, subject_id, body, f"msg_{number}") for number in range(9))
+    assert Counter(await asyncio.gather(*messages)) == {"applied": 1, "repeated": 8}
+    assert len(await stored_callbacks(api)) == 9
 
 
-async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(api: Api) -> None:
+async def test_what_comes_late_or_contradicts_is_stored_and_changes_nothing(api: Api) -> None:
     for number, (first, then, expected) in enumerate(OUT_OF_ORDER):
         subject_id = await submitted(api, str(number))
         messages = [f"{number}_1", f"{number}_2"]
@@ -123,7 +123,7 @@ async def test_what_comes_late_or_contradicts_is_kept_and_changes_nothing(api: A
         body = older_callback(subject_id, then, str(number))
         assert await verdict(api, subject_id, body, messages[1]) == expected
         assert await api.read(subject_id) == before
-        verdicts = {row["dedup_key"]: row["verdict"] for row in await kept(api)}
+        verdicts = {row["dedup_key"]: row["verdict"] for row in await stored_callbacks(api)}
         assert [verdicts[message] for message in messages] == ["applied", expected]
     assert await api.violations() == []
 
@@ -155,8 +155,8 @@ async def test_a_body_that_names_another_subject_than_its_address_moves_neither(
     assert await verdict(api, first, older_callback(second)) == "mismatch"
     assert await verdict(api, first, older_callback(first, task=OTHER_TASK), "msg_2") == "mismatch"
     assert await verdict(api, first, older_callback(None, task=OTHER_TASK), "msg_3") == "mismatch"
-    assert [await state(api, one) for one in (first, second)] == ["submitted"] * 2
-    assert {row["subject_id"] for row in await kept(api)} == {first}
+    assert [await state(api, subject_id) for subject_id in (first, second)] == ["submitted"] * 2
+    assert {row["subject_id"] for row in await stored_callbacks(api)} == {first}
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -170,7 +170,7 @@ async def test_a_body_that_names_another_subjects_task_moves_neither(
     assert await state(api, early) == "queued"
 
 
-async def test_a_callback_about_nothing_we_know_is_kept(api: Api) -> None:
+async def test_a_callback_about_nothing_we_know_is_stored(api: Api) -> None:
     nobody = "sub_00000000000000000000000000"
     assert await verdict(api, nobody, older_callback(nobody)) == "unknown"
     assert (
@@ -178,7 +178,7 @@ async def test_a_callback_about_nothing_we_know_is_kept(api: Api) -> None:
         == "unknown"
     )
     assert await verdict(api, None, older_callback(nobody), "msg_3") == "unknown"
-    assert [row["subject_id"] for row in await kept(api)] == [nobody, None, None]
+    assert [row["subject_id"] for row in await stored_callbacks(api)] == [nobody, None, None]
 
 
 @pytest.mark.parametrize("by", ["external id", "task"])
@@ -206,7 +206,7 @@ async def test_what_nothing_can_be_made_of_is_parked_and_the_provider_asked(
     assert await state(api, subject_id) == "submitted"
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "succeeded"
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     assert "nothing can be made of the status" in row["reason"]
 
 
@@ -238,20 +238,20 @@ async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_
     subject_id = await submitted(api)
     assert await verdict(api, None, body) == "applied"
     assert await verdict(api, None, body) == "repeated"
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     assert (row["verdict"], row["reason"], row["times_received"]) == ("applied", None, 3)
     assert row["subject_id"] == subject_id
     assert await state(api, subject_id) == "succeeded"
 
 
-async def test_a_message_that_went_astray_is_taken_at_its_own_address(api: Api) -> None:
-    stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
+async def test_a_message_that_went_astray_is_applied_at_its_own_address(api: Api) -> None:
+    other_id, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
     body = older_callback(subject_id)
-    assert await verdict(api, stranger, body) == "mismatch"
+    assert await verdict(api, other_id, body) == "mismatch"
     assert await verdict(api, subject_id, body) == "applied"
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 2)
-    assert await state(api, stranger) == "submitted"
+    assert await state(api, other_id) == "submitted"
 
 
 async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_called(
@@ -262,14 +262,16 @@ async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_c
     good = older_callback(subject_id, updated_at=1_781_080_794_151)
     bad = older_callback(subject_id, "failed", updated_at=1_781_080_794_152)
     later = older_callback(subject_id, "failed", updated_at=1_781_080_794_153)
-    sent = [good, good, bad, bad, later]
-    verdicts = [await verdict(api, subject_id, body, f"msg_{at}") for at, body in enumerate(sent)]
+    messages = [good, good, bad, bad, later]
+    verdicts = [
+        await verdict(api, subject_id, body, f"msg_{at}") for at, body in enumerate(messages)
+    ]
     assert verdicts == ["applied", "repeated", "anomaly", "repeated", "anomaly"]
-    assert [row["verdict"] for row in await kept(api)] == verdicts
+    assert [row["verdict"] for row in await stored_callbacks(api)] == verdicts
     assert await state(api, subject_id) == "succeeded"
 
 
-async def test_other_bytes_under_the_id_of_a_message_are_kept_and_judged_by_themselves(
+async def test_other_bytes_under_the_id_of_a_message_are_stored_and_decided_by_themselves(
     api: Api,
 ) -> None:
     """Whatever was answered with success is in the table to the letter."""
@@ -278,14 +280,14 @@ async def test_other_bytes_under_the_id_of_a_message_are_kept_and_judged_by_them
     verdicts = [await verdict(api, subject_id, body) for body in (*bodies, *bodies)]
     assert verdicts[:3] == ["applied", "applied", "anomaly"]
     assert verdicts[3] == "repeated"
-    rows = await kept(api)
+    rows = await stored_callbacks(api)
     assert sorted(row["body"] for row in rows) == sorted(bodies)
     assert [row["times_received"] for row in rows] == [2, 2, 2]
     assert {row["dedup_key"].partition("#")[0] for row in rows} == {"msg_1"}
     assert await state(api, subject_id) == "succeeded"
 
 
-async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers_time(
+async def test_reports_that_arrive_together_are_applied_in_the_order_of_the_providers_time(
     api: Api,
 ) -> None:
     subject_id = await submitted(api)
@@ -301,25 +303,29 @@ async def test_news_that_arrives_together_is_taken_in_the_order_of_the_providers
     assert await api.event_types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
 
 
-async def test_a_copy_that_went_astray_in_the_same_batch_is_in_nobodys_way(api: Api) -> None:
-    stranger, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
+async def test_a_copy_that_went_astray_in_the_same_batch_does_no_harm(api: Api) -> None:
+    other_id, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
     now, body = api.resources.clock(), older_callback(subject_id)
     callbacks = [
         verify(
             api.resources,
             RawCallback(
-                "provider", url_token(api.resources, one), signed_headers(body, now), body, now
+                "provider",
+                url_token(api.resources, addressed_id),
+                signed_headers(body, now),
+                body,
+                now,
             ),
         )
-        for one in (stranger, subject_id, subject_id)
+        for addressed_id in (other_id, subject_id, subject_id)
     ]
     results = await ingest.ingest(api.resources, callbacks)
     assert [result.verdict for result in results] == ["mismatch", "applied", "repeated"]
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 3)
 
 
-async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api: Api) -> None:
+async def test_other_bytes_under_the_same_id_at_the_same_moment_are_stored_too(api: Api) -> None:
     """Neither sees the other before it is committed."""
     now, bodies = (
         api.resources.clock(),
@@ -339,4 +345,4 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_kept_too(api
             later = asyncio.create_task(batcher.submit(second))
             await wait_until_blocked(api.resources)
         assert (await later).verdict == "unknown"
-    assert sorted(row["body"] for row in await kept(api)) == sorted(bodies)
+    assert sorted(row["body"] for row in await stored_callbacks(api)) == sorted(bodies)

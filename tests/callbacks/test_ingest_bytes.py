@@ -1,4 +1,4 @@
-"""Whatever the bytes: a callback is taken, or refused by one of two errors; nothing else."""
+"""Whatever the bytes, a callback is stored, or refused by one of two errors; nothing else."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from tests.support.callbacks import (
 from tests.support.database import fetch
 from tests.support.subjects import make_subject
 
-modest = settings(
+few_examples = settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -43,17 +43,17 @@ values = st.recursive(
 )
 changes = st.dictionaries(st.sampled_from(NAMES), values, max_size=3)
 # What HTTP lets through in a header's value.
-heard = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
+header_values = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
 header_names = st.sampled_from(
     ["webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "user-agent"]
 )
 
 
-async def taken(
-    resources: Resources, where: str | None, headers: dict[str, str], body: bytes
+async def ingested(
+    resources: Resources, token: str | None, headers: dict[str, str], body: bytes
 ) -> str | None:
     """The verdict; None where it was refused as it may be."""
-    raw = RawCallback("provider", where, headers, body, resources.clock())
+    raw = RawCallback("provider", token, headers, body, resources.clock())
     (result,) = await ingest.ingest(resources, [verify(resources, raw)])
     return None if result.refusal else result.verdict
 
@@ -69,7 +69,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     return subject.id
 
 
-@modest
+@few_examples
 @given(changed=changes, write=st.sampled_from([older_callback, newer_callback]))
 @example(changed={"task_status": "thinking\0"}, write=older_callback)
 @example(changed={"task_status": "failed", "task_status_msg": "\ud800\0"}, write=older_callback)
@@ -85,33 +85,33 @@ async def test_a_signed_record_with_anything_in_it_is_taken_or_malformed(
     good = json.loads(write(subject_id, task=subject_id))
     body = json.dumps(good | changed).encode()
     headers = signed_headers(body, resources.clock(), f"msg_{subject_id}")
-    verdict = await taken(resources, url_token(resources, subject_id), headers, body)
+    verdict = await ingested(resources, url_token(resources, subject_id), headers, body)
     assert verdict in {None, "applied", "parked", "mismatch", "repeated"}
-    kept = await fetch(
+    stored = await fetch(
         resources, "SELECT * FROM callbacks WHERE dedup_key = $1", f"msg_{subject_id}"
     )
-    assert [row["body"] for row in kept] == ([] if verdict is None else [body])
+    assert [row["body"] for row in stored] == ([] if verdict is None else [body])
     assert await audit.run_audit(resources) == []
 
 
-@modest
+@few_examples
 @given(body=st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
 async def test_signed_bytes_of_any_kind_are_taken_or_malformed(
     resources: Resources, body: bytes
 ) -> None:
     headers = signed_headers(body, resources.clock(), f"msg_{hashlib.sha256(body).hexdigest()}")
-    assert await taken(resources, None, headers, body) in {None, "unknown", "repeated"}
+    assert await ingested(resources, None, headers, body) in {None, "unknown", "repeated"}
 
 
-@modest
-@given(where=st.none() | st.text(max_size=60), headers=st.dictionaries(header_names, heard))
+@few_examples
+@given(token=st.none() | st.text(max_size=60), headers=st.dictionaries(header_names, header_values))
 async def test_headers_and_addresses_of_any_kind_are_refused_by_their_own_error(
-    resources: Resources, where: str | None, headers: dict[str, str]
+    resources: Resources, token: str | None, headers: dict[str, str]
 ) -> None:
     body = older_callback("sub_1", task=TASK_ID)
-    assert await taken(resources, where, headers, body) is None
+    assert await ingested(resources, token, headers, body) is None
     good = signed_headers(body, resources.clock()) | {"content-type": "x", "user-agent": "y"}
-    beside = {
+    plain_headers = {
         name: text for name, text in headers.items() if name in {"content-type", "user-agent"}
     }
-    assert await taken(resources, None, good | beside, body) in {"unknown", "repeated"}
+    assert await ingested(resources, None, good | plain_headers, body) in {"unknown", "repeated"}

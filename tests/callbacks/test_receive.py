@@ -1,4 +1,4 @@
-"""What the provider is answered: 200 once it is durable, else 400, 401, 413 or 503."""
+"""The answers to POST /callbacks: 200 once it is durable, else 400, 401, 413 or 503."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ from tests.support.callbacks import newer_callback, older_callback, signed_heade
 from tests.support.database import fetch
 from tests.support.http_server import http_server
 
-ANOTHER = format_whsec(b"another key than the provider's")
+OTHER_SECRET = format_whsec(b"another key than the provider's")
 MALFORMED = (
     b"",
     b"{",
@@ -53,8 +53,8 @@ async def post(
     return await api.http.post(path, content=body, headers=given)
 
 
-async def kept(api: Api) -> int:
-    """How many were believed."""
+async def count_accepted(api: Api) -> int:
+    """The number of stored callbacks that were not rejected."""
     return len(await fetch(api.resources, "SELECT id FROM callbacks WHERE verdict <> 'rejected'"))
 
 
@@ -75,7 +75,7 @@ async def test_a_forged_address_is_refused(api: Api) -> None:
         "/callbacks/x",
     ):
         assert (await post(api, forged, body)).status_code == 401, forged
-    assert await kept(api) == 0
+    assert await count_accepted(api) == 0
 
 
 async def test_a_signature_that_is_missing_wrong_or_old_is_refused(api: Api) -> None:
@@ -85,7 +85,7 @@ async def test_a_signature_that_is_missing_wrong_or_old_is_refused(api: Api) -> 
     stale = now - timedelta(seconds=TIMESTAMP_TOLERANCE + 2)
     cases = [{name: good[name] for name in good if name != missing} for missing in good]
     cases += [
-        signed_headers(body, now, secret=ANOTHER),
+        signed_headers(body, now, secret=OTHER_SECRET),
         signed_headers(body + b" ", now),
         signed_headers(body, stale),
     ]
@@ -96,7 +96,7 @@ async def test_a_signature_that_is_missing_wrong_or_old_is_refused(api: Api) -> 
         answer = await api.http.post(path, content=body, headers=raw)  # type: ignore[arg-type]
         assert answer.status_code == 401, headers
         assert answer.json()["code"] == "signature"
-    assert await kept(api) == 0
+    assert await count_accepted(api) == 0
 
 
 async def test_a_body_that_is_no_task_record_is_malformed(api: Api) -> None:
@@ -104,7 +104,7 @@ async def test_a_body_that_is_no_task_record_is_malformed(api: Api) -> None:
     for body in MALFORMED:
         answer = await post(api, path, body)
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), body[:50]
-    assert await kept(api) == 0
+    assert await count_accepted(api) == 0
 
 
 async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -> None:
@@ -120,7 +120,7 @@ async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -
         path, content=unannounced(), headers=signed_headers(fits, api.resources.clock())
     )
     assert answer.status_code == 413
-    assert await kept(api) == 0
+    assert await count_accepted(api) == 0
     assert (await post(api, path, fits)).status_code == 200
 
 
@@ -130,7 +130,7 @@ async def test_an_encoded_body_is_malformed(api: Api) -> None:
     assert (await post(api, path, body, headers)).status_code == 400
 
 
-async def test_a_body_that_breaks_off_is_kept_by_nobody(api: Api) -> None:
+async def test_a_body_that_breaks_off_is_not_stored(api: Api) -> None:
     path, body = await address(api)
     host, _, port = str(api.http.base_url).removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -143,17 +143,17 @@ async def test_a_body_that_breaks_off_is_kept_by_nobody(api: Api) -> None:
     writer.close()
     await writer.wait_closed()
     assert (await api.http.get("/healthz")).status_code == 200
-    assert await kept(api) == 0
+    assert await count_accepted(api) == 0
 
 
 async def test_what_is_answered_200_is_in_the_table_bytes_and_all(api: Api) -> None:
     path, body = await address(api)
     bodies = [body, b" " + body, newer_callback(None, "submitted", task="7", outputs=[])]
     headers = {"content-type": "application/json; charset=utf-8", "user-agent": "ü" * 600}
-    for number, one in enumerate(bodies):
-        raw = signed_headers(one, api.resources.clock(), f"msg_{number}") | headers
+    for number, body in enumerate(bodies):
+        raw = signed_headers(body, api.resources.clock(), f"msg_{number}") | headers
         latin = {name: value.encode("latin-1") for name, value in raw.items()}
-        answer = await api.http.post("/callbacks", content=one, headers=latin)  # type: ignore[arg-type]
+        answer = await api.http.post("/callbacks", content=body, headers=latin)  # type: ignore[arg-type]
         assert answer.status_code == 200
     rows = await fetch(api.resources, "SELECT * FROM callbacks ORDER BY dedup_key")
     assert [row["body"] for row in rows] == bodies
@@ -167,7 +167,7 @@ async def test_what_is_answered_200_is_in_the_table_bytes_and_all(api: Api) -> N
 async def test_one_slash_behind_an_address_makes_no_other_of_it(api: Api) -> None:
     path, body = await address(api)
     answers = [await post(api, f"{path}{slash}", body) for slash in ("/", "", "//")]
-    assert [one.status_code for one in answers] == [200, 200, 404]
+    assert [answer.status_code for answer in answers] == [200, 200, 404]
     (row,) = await fetch(api.resources, "SELECT verdict, times_received FROM callbacks")
     assert row == {"verdict": "applied", "times_received": 2}
     assert (await post(api, "/callbacks/", newer_callback(None, task="8"))).json() == {
@@ -186,46 +186,48 @@ async def test_a_byte_order_mark_is_passed_over_and_signed_with_the_rest(api: Ap
     assert row["body"] == marked
 
 
-async def test_callbacks_of_many_subjects_at_once_are_all_answered_and_all_kept(api: Api) -> None:
+async def test_callbacks_of_many_subjects_at_once_are_all_answered_and_all_stored(api: Api) -> None:
     """Two writers, batches that share subjects and messages, in every order."""
     subjects = [(await api.create())["id"] for _ in range(4)]
     named = [
         (
-            f"/callbacks/{url_token(api.resources, one)}",
-            older_callback(one, word, task=one[4:]),
-            f"{one}{word}",
+            f"/callbacks/{url_token(api.resources, subject_id)}",
+            older_callback(subject_id, word, task=subject_id[4:]),
+            f"{subject_id}{word}",
         )
-        for one in subjects
+        for subject_id in subjects
         for word in ("submitted", "processing", "succeed")
     ]
     nobodys = [
         ("/callbacks", newer_callback(None, "submitted", task=f"{n}1"), f"console_{n}")
         for n in range(8)
     ]
-    sent = [*named, *nobodys] * 6
-    sent[::2] = reversed(sent[::2])
+    messages = [*named, *nobodys] * 6
+    messages[::2] = reversed(messages[::2])
 
-    async def one(path: str, body: bytes, message_id: str) -> int:
+    async def post_message(path: str, body: bytes, message_id: str) -> int:
         headers = signed_headers(body, api.resources.clock(), message_id)
         return (await post(api, path, body, headers)).status_code
 
-    assert Counter(await asyncio.gather(*(one(*each) for each in sent))) == {200: len(sent)}
+    assert Counter(await asyncio.gather(*(post_message(*message) for message in messages))) == {
+        200: len(messages)
+    }
     rows = await fetch(api.resources, "SELECT dedup_key, times_received FROM callbacks")
     assert {row["dedup_key"]: row["times_received"] for row in rows} == {
         message_id: 6 for _, _, message_id in [*named, *nobodys]
     }
-    assert {(await api.read(one))["state"] for one in subjects} == {"succeeded"}
+    assert {(await api.read(subject_id))["state"] for subject_id in subjects} == {"succeeded"}
     assert await api.violations() == []
 
 
 @asynccontextmanager
 async def without_postgres(api: Api) -> AsyncIterator[httpx.AsyncClient]:
-    """The same application while Postgres is away."""
+    """A client of the application while Postgres is away."""
     nowhere = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     app = build(replace(api.resources, database=nowhere))
     async with (
-        http_server(app) as there,
-        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
+        http_server(app) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
     ):
         yield http
     await nowhere.close()
@@ -253,10 +255,12 @@ async def test_a_refusal_holds_no_body_once_it_is_answered(api: Api) -> None:
     gc.disable()
     try:
         for number in range(3):
-            forged = signed_headers(body, api.resources.clock(), f"msg_{number}", secret=ANOTHER)
+            forged = signed_headers(
+                body, api.resources.clock(), f"msg_{number}", secret=OTHER_SECRET
+            )
             assert (await post(api, path, body, forged)).status_code == 401
         for malformed in (b"{}", b"{", b"\xff", b"[" * 1000):
             assert (await post(api, path, malformed)).status_code == 400
-        assert [one for one in gc.get_objects() if isinstance(one, RawCallback)] == []
+        assert [found for found in gc.get_objects() if isinstance(found, RawCallback)] == []
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""Each source of callbacks has an address and a way to sign of its own; neither is ever guessed."""
+"""Each source of callbacks has its own address and signature scheme; neither is guessed."""
 
 from dataclasses import replace
 
@@ -41,13 +41,15 @@ def clock() -> Clock:
     return Clock(NOW)
 
 
-async def post(api: Api, path: str, one: SignedCallback) -> httpx.Response:
-    return await api.http.post(path, content=BODY, headers={"authorization": "", **one.headers})
+async def post(api: Api, path: str, callback: SignedCallback) -> httpx.Response:
+    return await api.http.post(
+        path, content=BODY, headers={"authorization": "", **callback.headers}
+    )
 
 
-async def known(api: Api, one: SignedCallback) -> None:
-    if one.secret:
-        await webhook_secrets.add(api.resources, one.source, one.secret)
+async def add_secret(api: Api, callback: SignedCallback) -> None:
+    if callback.secret:
+        await webhook_secrets.add(api.resources, callback.source, callback.secret)
 
 
 async def at_subject(api: Api, source: str) -> str:
@@ -56,30 +58,32 @@ async def at_subject(api: Api, source: str) -> str:
     return f"/callbacks/{source}/{url_token(api.resources, subject_id)}"
 
 
-@pytest.mark.parametrize("one", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
+@pytest.mark.parametrize("callback", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
 async def test_a_source_is_believed_as_far_as_it_vouches_for_the_body(
-    api: Api, one: SignedCallback
+    api: Api, callback: SignedCallback
 ) -> None:
-    path = await at_subject(api, one.source)
-    if one.secret:
-        assert (await post(api, path, one)).status_code == 401, "no secret is known yet"
-    await known(api, one)
-    answer = await post(api, path, one)
+    path = await at_subject(api, callback.source)
+    if callback.secret:
+        assert (await post(api, path, callback)).status_code == 401, "no secret is known yet"
+    await add_secret(api, callback)
+    answer = await post(api, path, callback)
     # The body says that it succeeded, and not as what: whoever is believed has the provider asked.
-    expected = "hint" if one.source in HINTS else "parked"
+    expected = "hint" if callback.source in HINTS else "parked"
     assert (answer.status_code, answer.json()) == (200, {"verdict": expected})
-    answer = await post(api, f"/callbacks/{one.source}", one)
+    answer = await post(api, f"/callbacks/{callback.source}", callback)
     assert (answer.status_code, answer.json()) == (200, {"verdict": "unknown"})
 
 
-@pytest.mark.parametrize("one", VERIFIABLE, ids=source_of)
-async def test_what_one_source_signs_is_nothing_at_another(api: Api, one: SignedCallback) -> None:
+@pytest.mark.parametrize("callback", VERIFIABLE, ids=source_of)
+async def test_what_one_source_signs_is_nothing_at_another(
+    api: Api, callback: SignedCallback
+) -> None:
     for other in (*VERIFIABLE, relay()):
-        await known(api, other)
-    others = [other.source for other in VERIFIABLE if dict(other.headers) != dict(one.headers)]
+        await add_secret(api, other)
+    others = [other.source for other in VERIFIABLE if dict(other.headers) != dict(callback.headers)]
     for source in ["provider", *others]:
         path = await at_subject(api, source)
-        assert (await post(api, path, one)).status_code == 401, source
+        assert (await post(api, path, callback)).status_code == 401, source
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ async def test_what_one_source_signs_is_nothing_at_another(api: Api, one: Signed
     ],
 )
 async def test_an_address_that_is_none_of_ours_is_refused(api: Api, path: str, status: int) -> None:
-    await known(api, relay())
+    await add_secret(api, relay())
     assert (await post(api, path, relay())).status_code == status
 
 
@@ -141,7 +145,7 @@ async def test_a_source_without_a_subject_is_a_source_too(api: Api) -> None:
     assert row == {"source": "later", "token": None}
 
 
-async def test_a_secret_that_cannot_be_opened_lets_nothing_pass(
+async def test_a_secret_that_cannot_be_decrypted_lets_nothing_pass(
     resources: Resources, logged: list[EventDict]
 ) -> None:
     """As after a change of SECRET_KEY: its source signs, and what is not signed is no hint."""

@@ -1,4 +1,4 @@
-"""What is rejected is kept, bounded, and never in the way of what is genuine."""
+"""Rejected callbacks are stored, bounded, and never in the way of genuine ones."""
 
 import json
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.http_server import http_server
 
-FORGED = format_whsec(b"a secret that somebody made up")
-SHARED = "the-secret-of-a-relay"
+FORGED_SECRET = format_whsec(b"a secret that somebody made up")
+SHARED_SECRET = "the-secret-of-a-relay"
 
 
 @pytest.fixture
@@ -40,24 +40,24 @@ def scopes() -> Sequence[str]:
 async def forge(
     api: Api, path: str, body: bytes, message_id: str = "msg_1", **headers: str
 ) -> httpx.Response:
-    forged = signed_headers(body, api.resources.clock(), message_id, FORGED) | headers
+    forged = signed_headers(body, api.resources.clock(), message_id, FORGED_SECRET) | headers
     answer = await api.http.post(f"/callbacks/{path}", content=body, headers=forged)
     assert answer.status_code == 401
     return answer
 
 
-async def kept(api: Api) -> list[dict[str, Any]]:
+async def stored_callbacks(api: Api) -> list[dict[str, Any]]:
     return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY id")
 
 
-async def test_identical_copies_are_kept_once_and_counted(api: Api) -> None:
+async def test_identical_copies_are_stored_once_and_counted(api: Api) -> None:
     subject_id = (await api.create())["id"]
     path, body = url_token(api.resources, subject_id), older_callback(subject_id)
     for _ in range(3):
         await forge(api, path, body)
     await forge(api, path, body + b" ")
     await forge(api, path, body, "msg_2")
-    rows = await kept(api)
+    rows = await stored_callbacks(api)
     assert sorted(row["times_received"] for row in rows) == [1, 1, 3]
     assert {row["verdict"] for row in rows} == {"rejected"}
     assert {row["reason"] for row in rows} == {"no signature matches"}
@@ -65,7 +65,7 @@ async def test_identical_copies_are_kept_once_and_counted(api: Api) -> None:
 
 
 @pytest.mark.parametrize("bound", ["MAX_UNTRUSTED", "MAX_UNTRUSTED_BYTES"])
-async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
+async def test_a_flood_of_forgeries_deletes_only_its_own_oldest(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     subject_id = (await api.create())["id"]
@@ -78,32 +78,32 @@ async def test_a_flood_of_forgeries_lets_go_of_its_own_oldest_alone(
     for number in range(8):
         clock.advance(0.001)
         await forge(api, f"{subject_id}.forged", body, f"forged_{number}")
-    messages = [json.loads(row["headers"])["webhook-id"] for row in await kept(api)]
+    messages = [json.loads(row["headers"])["webhook-id"] for row in await stored_callbacks(api)]
     assert messages == ["genuine_0", "genuine_1", "forged_5", "forged_6", "forged_7"]
 
 
-async def test_of_a_large_one_to_no_address_of_ours_only_the_beginning_is_kept(api: Api) -> None:
+async def test_of_a_large_body_to_no_address_of_ours_only_the_beginning_is_stored(api: Api) -> None:
     subject_id = (await api.create())["id"]
     body = older_callback(subject_id, padding="x" * MAX_UNADDRESSED_BODY)
     await forge(api, url_token(api.resources, subject_id), body)
     await forge(api, f"{subject_id}.forged", body)
-    rows = {row["verification"]: row for row in await kept(api)}
+    rows = {row["verification"]: row for row in await stored_callbacks(api)}
     assert rows["address"]["body"] == body
     assert rows["none"]["body"] == body[:MAX_UNADDRESSED_BODY]
     assert rows["none"]["reason"].endswith("only its first 64000 bytes are kept")
 
 
-async def test_what_is_refused_has_a_line_of_its_own(
+async def test_what_is_untrusted_has_a_batcher_of_its_own(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no more of it may wait, what is genuine is taken all the same."""
     monkeypatch.setattr(batchers, "MAX_UNTRUSTED", 0)
     async with (
-        http_server(app.build(resources)) as there,
-        httpx.AsyncClient(base_url=there, trust_env=False, timeout=30) as http,
+        http_server(app.build(resources)) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
     ):
         body = older_callback(None)
-        for secret, status in ((FORGED, 503), (WEBHOOK_SECRET, 200)):
+        for secret, status in ((FORGED_SECRET, 503), (WEBHOOK_SECRET, 200)):
             headers = signed_headers(body, resources.clock(), secret=secret)
             answer = await http.post("/callbacks", content=body, headers=headers)
             assert answer.status_code == status
@@ -119,39 +119,39 @@ async def test_a_forgery_with_the_id_of_a_genuine_one_is_not_in_its_way(api: Api
     assert answer.json() == {"verdict": "applied"}
     await forge(api, path, older_callback(subject_id, "failed"))
     assert (await api.read(subject_id))["state"] == "succeeded"
-    rows = [(row["verdict"], row["times_received"]) for row in await kept(api)]
+    rows = [(row["verdict"], row["times_received"]) for row in await stored_callbacks(api)]
     assert sorted(rows) == [("applied", 1), ("rejected", 1), ("rejected", 2)]
 
 
-async def test_a_shared_secret_is_kept_veiled_and_known_again_however_often_it_was_refused(
+async def test_a_shared_secret_is_stored_hashed_and_verified_again_however_often_it_was_refused(
     api: Api,
 ) -> None:
     subject_id = (await api.create())["id"]
     path = f"/callbacks/relay/{url_token(api.resources, subject_id)}"
     body = older_callback(subject_id)
-    answer = await api.http.post(path, content=body, headers={"x-relay": SHARED})
+    answer = await api.http.post(path, content=body, headers={"x-relay": SHARED_SECRET})
     assert answer.status_code == 401
-    (row,) = await kept(api)
-    assert SHARED not in str(row)
+    (row,) = await stored_callbacks(api)
+    assert SHARED_SECRET not in str(row)
     for _ in range(2):
         answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
         assert answer.json()["reason"] == "no secret is known for this source"
     await webhook_secrets.add(api.resources, "relay", "another-secret-of-the-relay")
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert answer.json()["reason"] == "the shared secret does not match"
-    await webhook_secrets.add(api.resources, "relay", SHARED)
+    await webhook_secrets.add(api.resources, "relay", SHARED_SECRET)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert (answer.status_code, answer.json()["verdict"]) == (200, "hint")
-    assert SHARED not in answer.text
+    assert SHARED_SECRET not in answer.text
 
 
-async def test_what_came_to_a_forged_address_is_never_taken(api: Api) -> None:
+async def test_what_came_to_a_forged_address_is_never_accepted(api: Api) -> None:
     subject_id = (await api.create())["id"]
     body = older_callback(subject_id)
     good = signed_headers(body, api.resources.clock())
     answer = await api.http.post(f"/callbacks/{subject_id}.x", content=body, headers=good)
     assert answer.status_code == 401
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert (answer.status_code, answer.json()["reason"]) == (409, "this address is not one of ours")
 
@@ -161,6 +161,6 @@ async def test_one_that_is_signed_but_malformed_stays_rejected(api: Api) -> None
     headers = signed_headers(body, api.resources.clock())
     answer = await api.http.post("/callbacks", content=body, headers=headers)
     assert answer.status_code == 400
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert (answer.status_code, answer.json()["reason"]) == (409, "task_status is not a word")

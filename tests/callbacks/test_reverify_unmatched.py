@@ -1,4 +1,4 @@
-"""What told of a task that nobody knew is taken up once the task is known."""
+"""A callback of an unknown task is applied once the task is known."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,11 +37,11 @@ def scopes() -> Sequence[str]:
     return api_keys.SCOPES
 
 
-async def kept(api: Api) -> list[dict[str, Any]]:
+async def stored_callbacks(api: Api) -> list[dict[str, Any]]:
     return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY id")
 
 
-async def test_a_callback_for_a_task_nobody_knew_is_taken_up_once_the_task_is_known(
+async def test_a_callback_for_a_task_nobody_knew_is_applied_once_the_task_is_known(
     api: Api, provider: SimulatorClient
 ) -> None:
     await provider.admin("faults", {"lose": True})
@@ -61,19 +61,21 @@ async def test_a_callback_for_a_task_nobody_knew_is_taken_up_once_the_task_is_kn
     await fetch(api.resources, done, task)
     await api.work(Work.SUBMIT)
     assert (await api.read(subject_id))["state"] == "succeeded"
-    (row,) = await kept(api)
+    (row,) = await stored_callbacks(api)
     assert (row["verdict"], row["subject_id"], row["times_received"]) == ("applied", subject_id, 1)
     assert await api.violations() == []
 
 
-async def unknown(api: Api, task: str, message_id: str, word: str = "succeed", **more: Any) -> None:  # noqa: ANN401
-    body = older_callback(None, word, task=task, **more)
+async def post_unknown(
+    api: Api, task: str, message_id: str, status: str = "succeed", **changes: object
+) -> None:
+    body = older_callback(None, status, task=task, **changes)
     headers = signed_headers(body, api.resources.clock(), message_id)
     answer = await api.http.post("/callbacks", content=body, headers=headers)
     assert answer.json() == {"verdict": "unknown"}
 
 
-async def appeared(api: Api, task: str) -> str:
+async def submitted(api: Api, task: str) -> str:
     subject_id: str = (await api.create())["id"]
     await transition(
         api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task)
@@ -82,61 +84,67 @@ async def appeared(api: Api, task: str) -> str:
 
 
 async def verdicts(api: Api) -> dict[str, str]:
-    return {row["dedup_key"]: row["verdict"] for row in await kept(api)}
+    return {row["dedup_key"]: row["verdict"] for row in await stored_callbacks(api)}
 
 
-async def test_one_that_came_more_than_an_hour_before_is_not_taken_up(
+async def test_one_that_came_more_than_an_hour_before_is_not_applied(
     api: Api, clock: Clock
 ) -> None:
-    await unknown(api, TASK_ID, "old")
+    await post_unknown(api, TASK_ID, "old")
     clock.advance(reverify.MAX_UNMATCHED_AGE.total_seconds())
-    await unknown(api, "2", "young")
+    await post_unknown(api, "2", "young")
     clock.advance(0.001)
-    held = [await appeared(api, TASK_ID), await appeared(api, "2")]
+    subject_ids = [await submitted(api, TASK_ID), await submitted(api, "2")]
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"old": "unknown", "young": "applied"}
-    assert [(await api.read(one))["state"] for one in held] == ["submitted", "succeeded"]
+    assert [(await api.read(subject_id))["state"] for subject_id in subject_ids] == [
+        "submitted",
+        "succeeded",
+    ]
 
 
-async def test_those_taken_up_are_applied_in_the_order_of_the_providers_time(api: Api) -> None:
-    await unknown(api, TASK_ID, "second", updated_at=2000)
-    await unknown(api, TASK_ID, "first", "processing", updated_at=1000)
-    subject_id = await appeared(api, TASK_ID)
+async def test_unmatched_callbacks_are_applied_in_the_order_of_the_providers_time(api: Api) -> None:
+    await post_unknown(api, TASK_ID, "second", updated_at=2000)
+    await post_unknown(api, TASK_ID, "first", "processing", updated_at=1000)
+    subject_id = await submitted(api, TASK_ID)
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"second": "applied", "first": "applied"}
     assert await api.event_types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
 
 
-async def test_workers_that_take_up_the_same_at_once_apply_it_once(api: Api) -> None:
+async def test_workers_that_verify_the_same_again_at_once_apply_it_once(api: Api) -> None:
     for number in range(4):
-        await unknown(api, str(number + 1), f"msg_{number}")
-    held = [await appeared(api, str(number + 1)) for number in range(4)]
+        await post_unknown(api, str(number + 1), f"msg_{number}")
+    subject_ids = [await submitted(api, str(number + 1)) for number in range(4)]
     await asyncio.gather(*(reverify.reverify_unmatched(api.resources) for _ in range(4)))
     assert set((await verdicts(api)).values()) == {"applied"}
-    assert {row["times_received"] for row in await kept(api)} == {1}
-    for one in held:
-        assert await api.event_types(one) == ["queued", "submitted", "succeeded"]
+    assert {row["times_received"] for row in await stored_callbacks(api)} == {1}
+    for subject_id in subject_ids:
+        assert await api.event_types(subject_id) == ["queued", "submitted", "succeeded"]
 
 
-async def test_a_fault_in_one_does_not_keep_the_others_from_being_taken_up(
+async def test_a_fault_in_one_does_not_keep_the_others_from_being_applied(
     api: Api, logged: list[EventDict]
 ) -> None:
-    await unknown(api, "1", "bad")
-    await unknown(api, "2", "good")
-    held = [await appeared(api, "1"), await appeared(api, "2")]
+    await post_unknown(api, "1", "bad")
+    await post_unknown(api, "2", "good")
+    subject_ids = [await submitted(api, "1"), await submitted(api, "2")]
     await fetch(api.resources, POISON)
     await fetch(api.resources, ON_CALLBACKS)
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"bad": "unknown", "good": "applied"}
-    assert [(await api.read(one))["state"] for one in held] == ["submitted", "succeeded"]
+    assert [(await api.read(subject_id))["state"] for subject_id in subject_ids] == [
+        "submitted",
+        "succeeded",
+    ]
     (fault,) = [line for line in logged if line.get("action") == "fault"]
     logged.remove(fault)
 
 
-async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api) -> None:
-    await unknown(api, TASK_ID, "msg_1")
+async def test_an_unsigned_one_that_matches_later_has_the_provider_asked(api: Api) -> None:
+    await post_unknown(api, TASK_ID, "msg_1")
     await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
-    subject_id = await appeared(api, TASK_ID)
+    subject_id = await submitted(api, TASK_ID)
     woken: list[Work] = []
     api.resources.worker_notifier.listen(woken.append)
     await reverify.reverify_unmatched(api.resources)
@@ -146,19 +154,19 @@ async def test_an_unsigned_one_that_is_taken_up_has_the_provider_asked(api: Api)
 
 
 @pytest.mark.parametrize(("verification", "expected"), [("signed", "applied"), ("none", "hint")])
-async def test_an_unknown_one_may_be_judged_again_on_demand(
+async def test_an_unknown_one_may_be_decided_again_on_demand(
     api: Api, verification: str, expected: str, clock: Clock
 ) -> None:
-    await unknown(api, TASK_ID, "msg_1")
+    await post_unknown(api, TASK_ID, "msg_1")
     (row,) = await fetch(
         api.resources, "UPDATE callbacks SET verification = $1 RETURNING id", verification
     )
-    again = f"/v1/callbacks/{row['id']}/reverify"
-    answer = await api.http.post(again)
+    path = f"/v1/callbacks/{row['id']}/reverify"
+    answer = await api.http.post(path)
     assert (answer.status_code, answer.json()["verdict"]) == (200, "unknown")
     clock.advance(7200)
-    await appeared(api, TASK_ID)
-    assert (await api.http.post(again)).json()["verdict"] == expected
-    answer = await api.http.post(again)
+    await submitted(api, TASK_ID)
+    assert (await api.http.post(path)).json()["verdict"] == expected
+    answer = await api.http.post(path)
     assert (answer.status_code, answer.json()["code"]) == (409, "not_rejected")
     assert answer.json()["verdict"] == expected

@@ -1,4 +1,4 @@
-"""Schemes: each deliverer's own signatures are believed, and none of another kind."""
+"""Signature verification: the signatures of each scheme are accepted, and no others."""
 
 import base64
 import hashlib
@@ -77,7 +77,9 @@ def test_every_deliverer_is_believed_as_it_signs(delivery: SignedCallback) -> No
 
 
 def test_every_source_of_the_example_has_its_deliverer() -> None:
-    assert {one.source for one in (*VERIFIABLE, UNSIGNED_CALLBACK)} == set(SOURCES) - {"provider"}
+    assert {delivery.source for delivery in (*VERIFIABLE, UNSIGNED_CALLBACK)} == set(SOURCES) - {
+        "provider"
+    }
 
 
 @pytest.mark.parametrize("delivery", WITH_SIGNATURE, ids=source_of)
@@ -101,8 +103,11 @@ def test_without_a_secret_nothing_is_believed(delivery: SignedCallback) -> None:
 @pytest.mark.parametrize(
     ("delivery", "covers", "reads"),
     [
-        *((one, one.source != "kie", one.source == "kie") for one in WITH_SIGNATURE),
-        *((one, False, False) for one in (*WITH_SHARED_SECRET, UNSIGNED_CALLBACK)),
+        *(
+            (delivery, delivery.source != "kie", delivery.source == "kie")
+            for delivery in WITH_SIGNATURE
+        ),
+        *((delivery, False, False) for delivery in (*WITH_SHARED_SECRET, UNSIGNED_CALLBACK)),
     ],
 )
 def test_a_scheme_says_what_its_signature_covers(
@@ -128,7 +133,9 @@ def test_a_signed_task_must_be_the_one_the_body_names() -> None:
 
 @pytest.mark.parametrize("seconds", [-300.001, 300.001, 1e8, -1e8])
 @pytest.mark.parametrize(
-    "delivery", [one for one in WITH_SIGNATURE if one is not WITH_SIGNATURE[-1]], ids=source_of
+    "delivery",
+    [delivery for delivery in WITH_SIGNATURE if delivery is not WITH_SIGNATURE[-1]],
+    ids=source_of,
 )
 def test_a_signed_time_must_be_near(delivery: SignedCallback, seconds: float) -> None:
     late = NOW + timedelta(seconds=seconds)
@@ -137,16 +144,19 @@ def test_a_signed_time_must_be_near(delivery: SignedCallback, seconds: float) ->
             delivery.scheme, delivery.keys, delivery.headers, BODY, late, task_id=TASK_ID
         )
     near = NOW + timedelta(seconds=min(300, max(-300, seconds)))
-    got = verify_signature(
+    message_id = verify_signature(
         delivery.scheme, delivery.keys, delivery.headers, BODY, near, task_id=TASK_ID
     )
-    assert got == delivery.message_id
+    assert message_id == delivery.message_id
 
 
 def test_where_no_time_is_signed_none_is_asked_for() -> None:
-    one = body_only()
+    delivery = body_only()
     years_later = NOW + timedelta(days=3650)
-    assert verify_signature(one.scheme, one.keys, one.headers, BODY, years_later) is None
+    assert (
+        verify_signature(delivery.scheme, delivery.keys, delivery.headers, BODY, years_later)
+        is None
+    )
 
 
 def test_the_published_package_and_v1_believe_each_other() -> None:
@@ -160,7 +170,7 @@ def test_the_published_package_and_v1_believe_each_other() -> None:
 
 
 def test_a_signature_counts_under_its_own_label_alone() -> None:
-    v1, v1a = (one.headers["webhook-signature"] for one in (relay(), asymmetric()))
+    v1, v1a = (delivery.headers["webhook-signature"] for delivery in (relay(), asymmetric()))
     v3 = wavespeed().headers["webhook-signature"]
     for other in ("v1a,", "v2,", "V1,", "v1", "v1, ", "v11,", ",", ""):
         with pytest.raises(SignatureError):
@@ -174,7 +184,7 @@ def test_a_signature_counts_under_its_own_label_alone() -> None:
         assert believed(delivery, {"webhook-signature": f"{v3} {v1a} {v1}"}) == "msg_1"
 
 
-def test_a_public_key_is_never_taken_for_a_secret() -> None:
+def test_a_public_key_is_never_accepted_for_a_secret() -> None:
     made = base64_of(hmac.digest(PUBLIC_KEY, SIGNED_CONTENT, "sha256"))
     for label in ("v1,", "v1a,"):
         with pytest.raises(SignatureError):
@@ -232,40 +242,40 @@ def test_a_shared_secret_is_the_whole_of_it(
 
 
 @pytest.mark.parametrize("delivery", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
-def test_what_is_kept_is_enough_to_verify_again_and_no_secret(delivery: SignedCallback) -> None:
+def test_what_is_stored_is_enough_to_verify_again_and_no_secret(delivery: SignedCallback) -> None:
     noise = {"cookie": "noise", "authorization": "noise"} | dict(delivery.headers)
-    kept = retained_headers(delivery.scheme, noise, HASH_KEY)
-    assert set(kept) == set(delivery.headers)
-    assert delivery.secret not in " ".join(kept.values()) or not delivery.secret
-    again = verify_signature(
-        delivery.scheme, delivery.keys, kept, BODY, NOW, task_id=TASK_ID, hash_key=HASH_KEY
+    retained = retained_headers(delivery.scheme, noise, HASH_KEY)
+    assert set(retained) == set(delivery.headers)
+    assert delivery.secret not in " ".join(retained.values()) or not delivery.secret
+    message_id = verify_signature(
+        delivery.scheme, delivery.keys, retained, BODY, NOW, task_id=TASK_ID, hash_key=HASH_KEY
     )
-    assert again == delivery.message_id
+    assert message_id == delivery.message_id
 
 
 @pytest.mark.parametrize("delivery", WITH_SHARED_SECRET, ids=source_of)
-def test_a_hashed_secret_counts_only_where_it_was_kept(delivery: SignedCallback) -> None:
-    kept = retained_headers(delivery.scheme, delivery.headers, HASH_KEY)
+def test_a_hashed_secret_counts_only_where_it_was_stored(delivery: SignedCallback) -> None:
+    retained = retained_headers(delivery.scheme, delivery.headers, HASH_KEY)
     with pytest.raises(SignatureError):
-        verify_signature(delivery.scheme, delivery.keys, kept, BODY, NOW)
+        verify_signature(delivery.scheme, delivery.keys, retained, BODY, NOW)
     with pytest.raises(SignatureError):
         verify_signature(
             delivery.scheme, delivery.keys, delivery.headers, BODY, NOW, hash_key=HASH_KEY
         )
     with pytest.raises(SignatureError):
         verify_signature(
-            delivery.scheme, [b"another-shared-secret"], kept, BODY, NOW, hash_key=HASH_KEY
+            delivery.scheme, [b"another-shared-secret"], retained, BODY, NOW, hash_key=HASH_KEY
         )
 
 
 @pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
-def test_a_header_that_cannot_be_kept_whole_is_left_out(delivery: SignedCallback) -> None:
+def test_a_header_that_cannot_be_stored_whole_is_left_out(delivery: SignedCallback) -> None:
     for name in delivery.headers:
         for value in ("x" * (MAX_RETAINED + 1), "nul\0", "half \udcff"):
-            kept = retained_headers(
+            retained = retained_headers(
                 delivery.scheme, dict(delivery.headers) | {name: value}, HASH_KEY
             )
-            assert set(kept) == set(delivery.headers) - {name}
+            assert set(retained) == set(delivery.headers) - {name}
         longest = dict(delivery.headers) | {name: "x" * MAX_RETAINED}
         assert set(retained_headers(delivery.scheme, longest, HASH_KEY)) == set(delivery.headers)
     assert retained_headers(delivery.scheme, {}, HASH_KEY) == {}
@@ -301,7 +311,7 @@ def test_the_presets_are_what_is_published() -> None:
     }
     assert verify_signature(V1, [read_secret(V1, vendor)], received, body, NOW) == "9876543210"
     kinds: list[Scheme] = [V1, V1A, SharedSecret(), UNSIGNED]
-    assert [type(one) for one in kinds[:2]] == [Hmac, Ed25519]
+    assert [type(scheme) for scheme in kinds[:2]] == [Hmac, Ed25519]
     assert len(set(kinds)) == len(kinds)
 
 

@@ -1,4 +1,4 @@
-"""The setting that describes sources: read whole, or refused in one line that says why."""
+"""The setting that describes sources is read whole, or refused in one line that says why."""
 
 import json
 from collections.abc import Mapping
@@ -167,9 +167,9 @@ def test_a_bad_description_is_refused_by_source_field_and_rule(
 def test_a_message_is_short_however_long_what_it_speaks_of() -> None:
     long = "x" * 99999
     for text in (f'{{"{long}": 1}}', f'{{"a": {{"scheme": "v1", "{long}": "x"}}}}'):
-        got = read(text)
-        assert isinstance(got, ValueError)
-        assert len(str(got)) < 200
+        sources = read(text)
+        assert isinstance(sources, ValueError)
+        assert len(str(sources)) < 200
     with pytest.raises(ValueError, match=r"^a: must be a JSON object$"):
         read_sources('{"a": ' + "9" * 5000 + "}")
 
@@ -205,12 +205,12 @@ def test_whatever_the_description_it_is_read_or_a_value_error_in_one_line(
 
 
 def check(text: str) -> None:
-    got = read(text)
-    if isinstance(got, ValueError):
-        assert str(got).isprintable()
-        assert not isinstance(got, UnicodeError | json.JSONDecodeError)
+    sources = read(text)
+    if isinstance(sources, ValueError):
+        assert str(sources).isprintable()
+        assert not isinstance(sources, UnicodeError | json.JSONDecodeError)
     else:
-        assert PROVIDER in got
+        assert PROVIDER in sources
 
 
 def read(text: str) -> Mapping[str, Scheme] | ValueError:

@@ -1,4 +1,4 @@
-"""Callback secrets come and go while all runs on: at once, in every process, refusing nothing."""
+"""Webhook secrets rotate while all runs: at once, in every process, rejecting nothing."""
 
 import asyncio
 import hashlib
@@ -74,14 +74,14 @@ async def test_a_secret_is_in_force_everywhere_as_soon_as_it_is_added_and_until_
     api: Api, elsewhere: Resources
 ) -> None:
     provider = await caller(api)
-    assert [await provider.send(one) for one in (None, OLD)] == [200, 200], "all are hints"
+    assert [await provider.send(secret) for secret in (None, OLD)] == [200, 200], "all are hints"
     old, _ = await webhook_secrets.add(elsewhere, "provider", OLD)
-    assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 401]
+    assert [await provider.send(secret) for secret in (None, OLD, NEW)] == [401, 200, 401]
     await webhook_secrets.add(elsewhere, "provider", NEW)
-    assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 200, 200]
+    assert [await provider.send(secret) for secret in (None, OLD, NEW)] == [401, 200, 200]
     assert old.id is not None
     await webhook_secrets.remove(elsewhere, old.id)
-    assert [await provider.send(one) for one in (None, OLD, NEW)] == [401, 401, 200]
+    assert [await provider.send(secret) for secret in (None, OLD, NEW)] == [401, 401, 200]
 
 
 @pytest.mark.parametrize(
@@ -164,17 +164,19 @@ async def test_a_rotation_under_load_refuses_nothing_that_is_signed_with_a_secre
         assert (answered[name, OLD], answered[name, NEW]) == (old_statuses, new_statuses), name
     assert answered["adding", OLD] <= {200}
     assert answered["removing", NEW] <= {200}
-    number, taken = await reverify.reverify_all(elsewhere, "provider")
-    assert 0 < taken < number, "what the new secret had signed too early; not what the old had late"
+    verified, accepted = await reverify.reverify_all(elsewhere, "provider")
+    assert 0 < accepted < verified, (
+        "what the new secret had signed too early; not what the old had late"
+    )
     left = await fetch(
         api.resources, "SELECT sum(times_received) AS n FROM callbacks WHERE verdict = 'rejected'"
     )
-    assert left[0]["n"] == number - taken
-    kept = await fetch(api.resources, "SELECT sum(times_received) AS n FROM callbacks")
-    assert kept[0]["n"] == provider.number, "nothing is lost"
+    assert left[0]["n"] == verified - accepted
+    received = await fetch(api.resources, "SELECT sum(times_received) AS n FROM callbacks")
+    assert received[0]["n"] == provider.number, "nothing is lost"
 
 
-async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
+async def test_secrets_are_encrypted_known_by_their_fingerprints_and_stored_once(
     api: Api, elsewhere: Resources
 ) -> None:
     assert await webhook_secrets.list_secrets(elsewhere) == []
@@ -184,8 +186,8 @@ async def test_secrets_are_sealed_known_by_their_fingerprints_and_kept_once(
     assert added.fingerprint != hashlib.sha256(parse_whsec(OLD)).hexdigest()[:12], (
         "not to be guessed"
     )
-    again, new = await webhook_secrets.add(api.resources, "provider", OLD)
-    assert (again, new) == (added, False)
+    secret, new = await webhook_secrets.add(api.resources, "provider", OLD)
+    assert (secret, new) == (added, False)
     other, _ = await webhook_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
     assert await webhook_secrets.list_secrets(api.resources) == [added, other]
     assert other.fingerprint != added.fingerprint
@@ -211,7 +213,8 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
 
 async def test_who_removes_the_last_secret_of_a_source_is_told(elsewhere: Resources) -> None:
     ids = [
-        (await webhook_secrets.add(elsewhere, "provider", one))[0].id or "" for one in (OLD, NEW)
+        (await webhook_secrets.add(elsewhere, "provider", secret))[0].id or ""
+        for secret in (OLD, NEW)
     ]
     await webhook_secrets.add(elsewhere, "relay", "a-text-for-the-relay")
     removed, last = await webhook_secrets.remove(elsewhere, ids[0])
@@ -225,7 +228,7 @@ async def test_two_who_remove_the_same_at_once_remove_it_once(elsewhere: Resourc
     secret, _ = await webhook_secrets.add(elsewhere, "provider", OLD)
     removals = (webhook_secrets.remove(elsewhere, secret.id or "") for _ in range(4))
     outcomes = await asyncio.gather(*removals, return_exceptions=True)
-    assert [isinstance(one, NotFound) for one in outcomes].count(False) == 1
+    assert [isinstance(outcome, NotFound) for outcome in outcomes].count(False) == 1
 
 
 @pytest.mark.parametrize(

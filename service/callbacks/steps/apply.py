@@ -23,7 +23,7 @@ from service.subjects.store.transitions import Transition
 
 @dataclass(frozen=True, slots=True)
 class CallbackResult:
-    """What became of a callback."""
+    """What became of a callback, for its sender, the database and the log."""
 
     verdict: Verdict  # as it is stored and answered
     reason: str | None = None  # why it is this verdict, in words; None: the verdict says it

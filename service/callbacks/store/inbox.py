@@ -24,7 +24,7 @@ ReportKey = tuple[str, str, datetime]  # the task id, its status, and the provid
 class StoredCallback:
     """A callback as it is written, with what became of it."""
 
-    callback: Callback
+    callback: Callback  # as it was verified or refused
     subject_id: str | None  # the subject it is about; None if that is not known
     verdict: Verdict  # what became of it
     reason: str | None  # why it is this verdict, in words; None: the verdict says it
