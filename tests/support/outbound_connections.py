@@ -29,7 +29,7 @@ async def open_sender(
 
         async def post(host: str, port: int) -> AttemptOutcome:
             url = f"http://{host}:{port}/hook"
-            return await sender.post(url, {}, b"{}", TIMEOUT, allowlist_only=inward)
+            return await sender.post(url, {}, b"{}", TIMEOUT, only_allowed_networks=inward)
 
         async def publish(host: str, port: int) -> AttemptOutcome:
             scheme = "nats" if kind == "nats" else "redis"

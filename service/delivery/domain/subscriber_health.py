@@ -44,7 +44,7 @@ class SubscriberHealth:
     """The circuit breaker, rate limit and notices of one subscriber, as the row of
     `subscriber_health` holds them. A healthy subscriber has only its id."""
 
-    subscriber_id: str
+    subscriber_id: str  # whose health it is
     current_rate: float | None = None  # deliveries a second; None if there is no limit
     rate_changed_at: datetime | None = None  # None if the rate has never changed
     # Nothing is claimed before this time: earlier claims have used up the rate until then, or the
@@ -64,7 +64,7 @@ class SubscriberHealth:
 class AttemptResult:
     """What one attempt says of the subscriber's health."""
 
-    succeeded: bool
+    succeeded: bool  # the subscriber is fine, as far as this attempt shows
     at: datetime  # when the attempt ended
     overloaded: bool = False  # the subscriber asked for less, or was too slow
     retry_after: float | None = None  # seconds that it asked to be left alone; None if it did not

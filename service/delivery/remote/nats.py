@@ -10,12 +10,11 @@ import secrets
 import ssl
 from collections.abc import Mapping
 from itertools import count
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 
 from service.delivery.remote.stream_connection import (
-    ConnectionClosed,
     ProtocolError,
     ServerRefusal,
     StreamConnection,
@@ -23,7 +22,6 @@ from service.delivery.remote.stream_connection import (
     StreamServer,
     decode_text,
 )
-from service.kit.network.ssrf_guard import AddressGuard
 
 MAX_PAYLOAD: Final = 1_048_576  # bytes of a message; the server's own default
 SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
@@ -38,6 +36,8 @@ class NatsConnection(StreamConnection):
     """A connection to a NATS server. Acknowledgements come to an inbox of the connection's own,
     under a number for each publish."""
 
+    implicit_tls = False
+
     def __init__(self) -> None:
         super().__init__()
         self._inbox = b"_INBOX." + secrets.token_hex(11).encode()
@@ -46,20 +46,6 @@ class NatsConnection(StreamConnection):
         self._info = self._future()
         self._pong: asyncio.Future[bytes] | None = None
         self._max_payload = MAX_PAYLOAD
-
-    @classmethod
-    async def open(cls, guard: AddressGuard, server: StreamServer, tls: ssl.SSLContext) -> Self:
-        """A connection after sign-in; the caller bounds the time.
-
-        OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.
-        """
-        connection = await guard.dial(cls, server.host, server.port)
-        try:
-            await connection._handshake(server, tls)  # noqa: SLF001 - its own
-        except BaseException:
-            connection.close(ConnectionClosed())
-            raise
-        return connection
 
     async def publish(self, channel: str, message: StreamMessage) -> bytes:
         """Publish a message to the subject `channel`, and return the acknowledgement.
@@ -89,7 +75,7 @@ class NatsConnection(StreamConnection):
         control = b"HPUB %b %b %d %d" % (channel.encode(), reply_to, len(headers), size)
         return b"%b\r\n%b%b\r\n" % (control, headers, message.body)
 
-    async def _handshake(self, server: StreamServer, tls: ssl.SSLContext) -> None:
+    async def sign_in(self, server: StreamServer, tls: ssl.SSLContext) -> None:
         info = _parse_object(await self._info)
         if server.encrypted or info.get("tls_required"):
             if not (info.get("tls_required") or info.get("tls_available")):

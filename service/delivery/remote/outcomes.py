@@ -39,9 +39,9 @@ class Published:
     body: bytes  # the acknowledgement, in the server's own form: where in the stream it is
     latency: float  # seconds until the acknowledgement
 
-    delivered: ClassVar[bool] = True
+    delivered: ClassVar[bool] = True  # the stream has it
     status: ClassVar[None] = None  # streams have none
-    error: ClassVar[None] = None
+    error: ClassVar[None] = None  # it was delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Failed:
     detail: str  # for people; it names no URL
     latency: float  # seconds until it failed
 
-    delivered: ClassVar[bool] = False
+    delivered: ClassVar[bool] = False  # as far as is known
     status: ClassVar[None] = None  # there was no answer
     body: ClassVar[bytes] = b""  # there was no answer
 
@@ -71,7 +71,7 @@ class NotSent:
 
     detail: str  # for people
 
-    delivered: ClassVar[bool] = False
+    delivered: ClassVar[bool] = False  # nothing was sent
     status: ClassVar[None] = None  # there was no answer
     body: ClassVar[bytes] = b""  # there was no answer
     latency: ClassVar[float] = 0.0  # seconds

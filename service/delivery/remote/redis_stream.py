@@ -13,10 +13,9 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from typing import Final, Self
+from typing import Final
 
 from service.delivery.remote.stream_connection import (
-    ConnectionClosed,
     ProtocolError,
     ServerRefusal,
     StreamConnection,
@@ -24,7 +23,6 @@ from service.delivery.remote.stream_connection import (
     StreamServer,
     decode_text,
 )
-from service.kit.network.ssrf_guard import AddressGuard
 
 ENTRY_ID: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")  # redis.io, "Redis Streams"
 # Error codes that another server of the same name, or this one later, may not give: dial anew.
@@ -35,26 +33,18 @@ REDIRECTIONS: Final = ("MOVED", "ASK")  # these name an address that is not for 
 class RedisConnection(StreamConnection):
     """A connection to a Redis server. Replies come in the order of the commands."""
 
+    implicit_tls = True
+
     def __init__(self) -> None:
         super().__init__()
         self._pending: deque[asyncio.Future[bytes]] = deque()
 
-    @classmethod
-    async def open(cls, guard: AddressGuard, server: StreamServer, tls: ssl.SSLContext) -> Self:
-        """A connection after sign-in; the caller bounds the time.
-
-        OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.
-        """
-        connection = await guard.dial(
-            cls, server.host, server.port, tls if server.encrypted else None
-        )
-        try:
-            for command in _handshake_commands(server):
-                await connection._execute(command)  # noqa: SLF001 - its own
-        except BaseException:
-            connection.close(ConnectionClosed())
-            raise
-        return connection
+    async def sign_in(self, server: StreamServer, tls: ssl.SSLContext) -> None:  # noqa: ARG002 - is under TLS already
+        if server.username is not None or server.password is not None:
+            user = [] if server.username is None else [server.username.encode()]
+            await self._execute([b"AUTH", *user, (server.password or "").encode()])
+        if server.database:
+            await self._execute([b"SELECT", b"%d" % server.database])
 
     async def publish(self, channel: str, message: StreamMessage) -> bytes:
         """Add a message to the stream at the key `channel`, and return the id of its entry."""
@@ -108,16 +98,6 @@ class RedisConnection(StreamConnection):
         return ServerRefusal(
             f"{code}: the key is on another server" if code in REDIRECTIONS else text
         )
-
-
-def _handshake_commands(server: StreamServer) -> list[list[bytes]]:
-    commands = []
-    if server.username is not None or server.password is not None:
-        user = [] if server.username is None else [server.username.encode()]
-        commands.append([b"AUTH", *user, (server.password or "").encode()])
-    if server.database:
-        commands.append([b"SELECT", b"%d" % server.database])
-    return commands
 
 
 def _encode_command(command: list[bytes]) -> bytes:

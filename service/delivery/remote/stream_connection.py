@@ -9,7 +9,9 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import ClassVar, Final, Self, cast
+
+from service.kit.network.ssrf_guard import AddressGuard
 
 MAX_LINE: Final = 65_536  # bytes; a NATS server in a large cluster names all others in its INFO
 MAX_REPLY: Final = 8192  # bytes; an acknowledgement is a line
@@ -34,7 +36,7 @@ class StreamServer:
 
     scheme: str  # nats, tls, redis or rediss
     host: str  # a name or an address
-    port: int
+    port: int  # of TCP
     database: int  # number of a Redis database; 0 for NATS
     username: str | None  # None if there is none, or a token instead
     password: str | None = field(repr=False)  # a token if there is no username; None if neither
@@ -58,6 +60,8 @@ class StreamMessage:
 class StreamConnection(asyncio.Protocol, ABC):
     """A connection over which many publishes may be under way."""
 
+    implicit_tls: ClassVar[bool]  # whether TLS begins before the protocol, or by a message of it
+
     def __init__(self) -> None:
         self.draining = False  # what is under way may still end well; nothing new is published
         self.closed_by: Exception | None = None  # None while the connection is open
@@ -69,6 +73,25 @@ class StreamConnection(asyncio.Protocol, ABC):
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._futures: set[asyncio.Future[bytes]] = set()
+
+    @classmethod
+    async def open(cls, guard: AddressGuard, server: StreamServer, tls: ssl.SSLContext) -> Self:
+        """A connection after sign-in; the caller bounds the time.
+
+        OSError, ConnectionClosed, ProtocolError or ServerRefusal if there is none.
+        """
+        tls_at_once = tls if cls.implicit_tls and server.encrypted else None
+        connection = await guard.dial(cls, server.host, server.port, tls_at_once)
+        try:
+            await connection.sign_in(server, tls)
+        except BaseException:
+            connection.close(ConnectionClosed())
+            raise
+        return connection
+
+    @abstractmethod
+    async def sign_in(self, server: StreamServer, tls: ssl.SSLContext) -> None:
+        """Sign in; under TLS from here on, if the server is encrypted and `implicit_tls` is not."""
 
     @abstractmethod
     async def publish(self, channel: str, message: StreamMessage) -> bytes:

@@ -42,7 +42,7 @@ class WebhookSender:
     def __init__(self, guard: AddressGuard, *, tls: ssl.SSLContext | None = None) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
         self._session = guard.session({}, timeout, tls)
-        self._allowlist_session = guard.only_allowed_networks().session({}, timeout)
+        self._allowed_networks_session = guard.only_allowed_networks().session({}, timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,7 +53,7 @@ class WebhookSender:
     async def aclose(self) -> None:
         """Close every connection; nothing is sent after this."""
         await self._session.close()
-        await self._allowlist_session.close()
+        await self._allowed_networks_session.close()
 
     async def post(
         self,
@@ -62,11 +62,11 @@ class WebhookSender:
         body: bytes,
         timeout_seconds: float,
         *,
-        allowlist_only: bool = False,
+        only_allowed_networks: bool = False,
     ) -> Answered | Failed:
         """Send a message once, within `timeout_seconds` from name to last byte.
 
-        If `allowlist_only`, it goes only to addresses in the networks that are allowed although
+        If `only_allowed_networks`, it goes only to addresses in networks that are allowed although
         private.
 
         Once a status has come it stands, even if the rest breaks off or never ends. A kept
@@ -75,7 +75,7 @@ class WebhookSender:
         """
         started = perf_counter()  # a loop's own clock may count whole milliseconds (uvloop)
         body_read = bytearray()
-        session = self._allowlist_session if allowlist_only else self._session
+        session = self._allowed_networks_session if only_allowed_networks else self._session
         response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(timeout_seconds):

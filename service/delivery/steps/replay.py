@@ -33,7 +33,7 @@ class ReplayRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay did, or would do."""
+    """How many deliveries a replay has sent, or would send."""
 
     count: int  # deliveries that were made, or begin their schedule again
     dry_run: bool  # whether they were only counted

@@ -22,7 +22,7 @@ from service.subscribers.domain.subscriber_rules import UNENCRYPTED_SCHEMES
 class OutgoingMessage:
     """An event on its way to one subscriber."""
 
-    event_id: str
+    event_id: str  # goes out in the header webhook-id
     type: str  # the event's
     body: bytes  # the exact bytes that are signed and sent
     attempt_id: str  # of this attempt; goes out in the header callsheet-attempt
@@ -48,7 +48,7 @@ async def send(
             headers,
             message.body,
             settings.timeout,
-            allowlist_only=_allowlist_only(resources, settings),
+            only_allowed_networks=_only_allowed_networks(resources, settings),
         )
     return await resources.stream_publisher.publish(
         settings.url,
@@ -59,12 +59,11 @@ async def send(
     )
 
 
-def _allowlist_only(resources: Resources, settings: SendSettings) -> bool:
+def _only_allowed_networks(resources: Resources, settings: SendSettings) -> bool:
     """Whether the message must not leave the allowed networks, as it is not encrypted. A request's
     callback_url may be http anywhere: it is not the URL of the subscriber that stands for it."""
-    return (
-        not resources.settings.allow_http and urlsplit(settings.url).scheme in UNENCRYPTED_SCHEMES
-    )
+    unencrypted = urlsplit(settings.url).scheme in UNENCRYPTED_SCHEMES
+    return unencrypted and not resources.settings.allow_http
 
 
 async def _provider_callback(resources: Resources, event_body: bytes) -> bytes:

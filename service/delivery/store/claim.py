@@ -23,21 +23,21 @@ class DueDelivery:
     """A delivery that this worker has claimed, with all that an attempt at it needs."""
 
     id: str  # the delivery's
-    subscriber_id: str
+    subscriber_id: str  # whom it goes to
     # Of one ordering key and subscriber, at most one delivery is under way at a time. It is the id
     # of the event's subject, or the event's own if it tells of none.
     ordering_key: str
     sequence: int  # the place of its event among those with this ordering key
-    event_id: str
+    event_id: str  # what it tells of
     type: str  # the event's
     body: bytes  # the exact bytes of the event
     url: str | None  # the request's own callback_url; None if it goes to the subscriber's URL
     attempts: int  # recorded until now
     attempts_at_replay: int  # of these, before its last replay: the schedule begins after them
-    subscriber_version: int
+    subscriber_version: int  # raised with every change of the subscriber
     at_limit: bool  # this claim took as many as its subscriber may have: there may be more
     _: KW_ONLY
-    lease: Lease
+    lease: Lease  # under which this worker has it
     settings: SendSettings | None = None  # None if the subscriber's secrets cannot be decrypted
 
     @property

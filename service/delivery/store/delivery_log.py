@@ -21,7 +21,7 @@ class AttemptView:
     """A recorded attempt as its account sees it."""
 
     number: int  # from 1 on, over all replays of its delivery
-    started_at: datetime
+    started_at: datetime  # when it began
     status: int | None  # HTTP status; None if there was none
     latency_ms: float  # milliseconds until the answer, or the failure
     error: str | None  # why it failed, in words; None if it was delivered
@@ -33,14 +33,14 @@ class DeliveryView:
     """A delivery as its account sees it, and its ordering key."""
 
     id: str  # the delivery's
-    event_id: str
-    subscriber_id: str
+    event_id: str  # what it tells of
+    subscriber_id: str  # whom it goes to
     type: str  # the event's
     state: str  # a DeliveryState
     # When the next attempt begins; None while one is under way, while an earlier delivery of the
     # same ordering key is pending, and once it has ended.
     due_at: datetime | None
-    created_at: datetime
+    created_at: datetime  # when the event, or the replay, made it
     ordering_key: str  # the id of the event's subject, or the event's own if it tells of none
     attempts: Sequence[AttemptView] = field(kw_only=True)  # the last MAX_ATTEMPTS, oldest first
 
@@ -52,7 +52,7 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """What a list of deliveries is narrowed to."""
+    """Which of a subscriber's deliveries a page lists."""
 
     state: str | None = None  # a DeliveryState; None for any
     event_id: str | None = None  # None for any

@@ -22,9 +22,9 @@ class ReplayTarget:
     """A subscriber that events are replayed to."""
 
     id: str  # the subscriber's
-    account_id: str
-    type: SubscriberType
-    state: SubscriberState
+    account_id: str  # the subscriber's account
+    type: SubscriberType  # none are replayed to a callback subscriber
+    state: SubscriberState  # none are replayed to a disabled one
     ordering: Ordering  # whether a subject's events are sent in sequence
 
 
@@ -32,7 +32,7 @@ class ReplayTarget:
 class ReplayWindow:
     """The events of an account that a replay has still to look through."""
 
-    account_id: str
+    account_id: str  # whose feed it is
     since: datetime  # they were created at this time or later
     until: datetime  # they were created before this time
     after: Position  # they stand after this position in the account's feed

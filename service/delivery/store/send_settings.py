@@ -24,7 +24,7 @@ class SendSettingsRow:
     """The columns of a subscriber that sending needs; `SendSettings` has them decrypted."""
 
     id: str  # the subscriber's
-    account_id: str
+    account_id: str  # the subscriber's account
     type: str  # a SubscriberType
     url: str  # of an endpoint, or of a stream's server
     channel: str | None  # of a stream; None over HTTP

@@ -1,7 +1,7 @@
 """Circuit breakers, rate limits and notices of subscribers; one without a row is healthy."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import text
 
@@ -10,8 +10,7 @@ from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.event import HealthNotice
 
-_NAMES = ", ".join(field.name for field in fields(SubscriberHealth))
-_COLUMNS = {
+_COLUMNS = {  # of SubscriberHealth, in the order of its fields
     "subscriber_id": "text",
     "current_rate": "float",
     "rate_changed_at": "timestamptz",
@@ -35,8 +34,8 @@ _ENSURE = text("""
     ON CONFLICT DO NOTHING
 """)
 _LOCK = text(f"""
-    SELECT {_NAMES} FROM subscriber_health WHERE subscriber_id = ANY (CAST(:ids AS text[]))
-    ORDER BY subscriber_id FOR UPDATE
+    SELECT {", ".join(_COLUMNS)} FROM subscriber_health
+    WHERE subscriber_id = ANY (CAST(:ids AS text[])) ORDER BY subscriber_id FOR UPDATE
 """)  # noqa: S608 - only our own column names are put in
 _WRITE = text(f"""
     UPDATE subscriber_health h SET {", ".join(f"{name} = n.{name}" for name in _COLUMNS)}
@@ -70,8 +69,8 @@ async def write(tx: Connection, changed: Sequence[SubscriberHealth]) -> None:
 class PendingNotice:
     """A notice of a subscriber's health that its account has not been given yet."""
 
-    account_id: str
-    subscriber_id: str
+    account_id: str  # who is notified
+    subscriber_id: str  # whose health it is about
     sequence: int  # the number of this notice among the subscriber's, from 1
     status: HealthNotice  # what it says
     reason: str | None  # in words; None if it gives none
