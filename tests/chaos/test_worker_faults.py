@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, World, quick_stack, until
-from tests.delivery.test_deliver import Backend, backend
+from tests.support.deliveries import ScriptedSubscriber, scripted_subscriber
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ async def test_a_worker_stopped_between_claim_and_call_does_not_call_when_it_res
 
 
 @asynccontextmanager
-async def slow_backend(world: World) -> AsyncIterator[Backend]:
+async def slow_subscriber(world: World) -> AsyncIterator[ScriptedSubscriber]:
     """A subscriber that is told of the next subject once, and answers when its gate opens."""
-    async with backend(200) as slow:
+    async with scripted_subscriber(200) as slow:
         slow.gate = gate = asyncio.Event()
         wishes = {"url": slow.url, "event_types": ["subject.queued"], "timeout": 30}
         made = await world.http.post("/v1/subscribers", json=wishes)
@@ -109,7 +109,7 @@ async def slow_backend(world: World) -> AsyncIterator[Backend]:
 
 async def test_what_a_killed_worker_was_delivering_is_delivered_by_another(world: World) -> None:
     killed, other = world.stack.child("worker"), world.stack.add("worker-4", "worker")
-    async with slow_backend(world) as slow:
+    async with slow_subscriber(world) as slow:
         await world.ended(await world.create("killed in a delivery"))
         await until_got(slow, 1)
         await world.one_lease()
@@ -120,8 +120,8 @@ async def test_what_a_killed_worker_was_delivering_is_delivered_by_another(world
         finally:
             other.stop()
             killed.start()
-        assert len(slow.got) == 2
-        assert len(set(slow.got)) == 1
+        assert len(slow.event_ids) == 2
+        assert len(set(slow.event_ids)) == 1
     assert world.violations() == "0 violations"
 
 
@@ -129,7 +129,7 @@ async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it
     world: World,
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-5", "worker")
-    async with slow_backend(world) as slow:
+    async with slow_subscriber(world) as slow:
         slow.gate = None
         async with world.locked(
             "previous_signing_keys"
@@ -146,7 +146,7 @@ async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it
         finally:
             stopped.send(signal.SIGCONT)
             other.stop()
-        assert len(slow.got) == 1
+        assert len(slow.event_ids) == 1
     assert world.violations() == "0 violations"
 
 
@@ -156,7 +156,7 @@ async def test_a_delivery_longer_than_a_lease_is_made_once_while_its_worker_live
     other = world.stack.add("worker-6", "worker")
     other.start()
     try:
-        async with slow_backend(world) as slow:
+        async with slow_subscriber(world) as slow:
             gate = slow.gate
             await world.ended(await world.create("delivered slowly"))
             await until_got(slow, 1)
@@ -164,15 +164,15 @@ async def test_a_delivery_longer_than_a_lease_is_made_once_while_its_worker_live
             assert gate is not None
             gate.set()
             await until(world.none_waits)
-            assert len(slow.got) == 1
+            assert len(slow.event_ids) == 1
     finally:
         other.stop()
     assert world.violations() == "0 violations"
 
 
-async def until_got(slow: Backend, count: int) -> None:
+async def until_got(slow: ScriptedSubscriber, count: int) -> None:
     async def has_got() -> bool:
-        return len(slow.got) >= count
+        return len(slow.event_ids) >= count
 
     await until(has_got)
 

@@ -1,16 +1,10 @@
-"""What becomes of a delivery: delivered, tried again, dead with its reason, or no longer wanted."""
+"""What becomes of a delivery: delivered, retried, dead with its reason, or canceled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from sqlalchemy import delete
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from structlog.typing import EventDict
 
 from service.delivery.cache.send_settings import SendSettingsCache
@@ -24,46 +18,22 @@ from service.subscribers.steps import manage
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked
-from tests.support.http_server import http_server
+from tests.support.deliveries import (
+    CLOSED_PORT,
+    create_subjects,
+    deliveries_of,
+    scripted_subscriber,
+)
 from tests.support.waiting import wait_until
-from tests.support.webhook_receiver import WebhookReceiver
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 SCHEDULE = (5.0, 300.0)
-LEASE = 30.0  # seconds; as it is if nothing is set
-
-
-@dataclass
-class Backend:
-    """A subscriber that answers as it is told; the next request as soon as `gate` opens, if it is
-    shut."""
-
-    answer: Callable[[], Response]
-    url: str = ""
-    got: list[str] = field(default_factory=list)
-    gate: asyncio.Event | None = None
-
-    def answer_with(self, status: int) -> None:
-        self.answer = lambda: Response(status_code=status)
-
-    async def take(self, request: Request) -> Response:
-        self.got.append(request.headers["webhook-id"])
-        answer, gate, self.gate = self.answer, self.gate, None
-        if gate is not None:
-            await gate.wait()
-        return answer()
-
-
-@asynccontextmanager
-async def backend(status: int, **headers: str) -> AsyncIterator[Backend]:
-    one = Backend(lambda: Response("no" * 9, status, headers))
-    app = Starlette(routes=[Route("/hook", one.take, methods=["POST"])])
-    async with http_server(app) as address:
-        one.url = f"{address}/hook"
-        yield one
+LEASE = 30.0  # seconds; the default
+DAY = 86_400.0  # seconds
 
 
 def scheduled(api: Api) -> Api:
-    """The same with a short schedule."""
+    """The API with the delivery schedule SCHEDULE."""
     resources = api.resources
     settings = replace(resources.settings, delivery_schedule=SCHEDULE)
     cache = SendSettingsCache(settings, resources.encryptor)
@@ -75,17 +45,11 @@ async def submitted(api: Api, subject_id: str) -> None:
     await transition(api.resources, subject_id, news)
 
 
-async def listed(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:
-    """The subscriber's deliveries, each subject's in sequence."""
-    page = await api.http.get(f"/v1/subscribers/{subscriber['id']}/deliveries")
-    return sorted(page.json()["data"], key=lambda one: str(one["event_id"]))
-
-
 async def test_a_delivery_is_tried_by_the_schedule_and_then_dead_with_its_reasons(
     api: Api, clock: Clock
 ) -> None:
     api = scheduled(api)
-    async with backend(500) as refusing:
+    async with scripted_subscriber(500) as refusing:
         made = await api.subscribe(refusing.url)
         subject = await api.create()
         await submitted(api, subject["id"])
@@ -94,45 +58,45 @@ async def test_a_delivery_is_tried_by_the_schedule_and_then_dead_with_its_reason
             await api.work(Work.DELIVER)
             clock.advance(0.1)
             await api.work(Work.DELIVER)
-        first, second = await listed(api, made)
+        first, second = await deliveries_of(api, made)
         assert first["state"] == "dead"
         assert [attempt["error"] for attempt in first["attempts"]] == ["status 500"] * 3
         assert first["next_attempt_at"] is None
         assert second["next_attempt_at"] is not None, "after a dead one the next goes on"
-        assert len(set(refusing.got[:3])) == 1, "each attempt bears the same id"
+        assert len(set(refusing.event_ids[:3])) == 1, "each attempt bears the same id"
     assert await api.violations() == []
 
 
 async def test_a_retry_after_puts_the_next_attempt_off(api: Api, clock: Clock) -> None:
     api = scheduled(api)
-    async with backend(429, **{"retry-after": "100"}) as busy:
+    async with scripted_subscriber(429, **{"retry-after": "100"}) as busy:
         await api.subscribe(busy.url)
         await api.create()
         await api.work(Work.DELIVER)
         clock.advance(99)
         await api.work(Work.DELIVER)
-        assert len(busy.got) == 1
+        assert len(busy.event_ids) == 1
         clock.advance(1)
         await api.work(Work.DELIVER)
-        assert len(busy.got) == 2
+        assert len(busy.event_ids) == 2
 
 
 async def test_a_retry_after_beside_another_failure_says_nothing(api: Api, clock: Clock) -> None:
     api = scheduled(api)
-    async with backend(500, **{"retry-after": "100"}) as broken:
+    async with scripted_subscriber(500, **{"retry-after": "100"}) as broken:
         await api.subscribe(broken.url)
         await api.create()
         await api.work(Work.DELIVER)
         clock.advance(5)
         await api.work(Work.DELIVER)
-        assert len(broken.got) == 2
+        assert len(broken.event_ids) == 2
 
 
 async def test_an_answer_that_never_comes_is_an_attempt_too(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009/nobody")
     await api.create()
     await api.work(Work.DELIVER)
-    (delivery,) = await listed(api, made)
+    (delivery,) = await deliveries_of(api, made)
     (attempt,) = delivery["attempts"]
     assert (attempt["status"], attempt["error"].partition(":")[0]) == (None, "connect")
     assert (delivery["state"], attempt["latency_ms"] >= 0) == ("pending", True)
@@ -141,18 +105,21 @@ async def test_an_answer_that_never_comes_is_an_attempt_too(api: Api) -> None:
 async def test_gone_disables_the_subscriber_and_cancels_what_waits(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
-    async with backend(410) as gone:
+    async with scripted_subscriber(410) as gone:
         made, other = await api.subscribe(gone.url), await api.subscribe(subscriber.url)
         subject = await api.create()
         await submitted(api, subject["id"])
         await api.work(Work.DELIVER)
         shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
         assert (shown["state"], shown["disabled_reason"]) == ("disabled", "it answered 410 Gone")
-        assert [delivery["state"] for delivery in await listed(api, made)] == ["dead", "canceled"]
+        assert [delivery["state"] for delivery in await deliveries_of(api, made)] == [
+            "dead",
+            "canceled",
+        ]
         await api.create()
         await api.work(Work.DELIVER)
-        assert len(gone.got) == 1
-    assert {delivery["state"] for delivery in await listed(api, other)} == {"delivered"}
+        assert len(gone.event_ids) == 1
+    assert {delivery["state"] for delivery in await deliveries_of(api, other)} == {"delivered"}
     assert await api.violations() == []
 
 
@@ -160,7 +127,7 @@ async def test_the_log_names_the_subject_of_an_event_that_has_one(
     api: Api, subscriber: WebhookReceiver, logged: list[EventDict]
 ) -> None:
     await api.subscribe(subscriber.url)
-    async with backend(410) as gone:
+    async with scripted_subscriber(410) as gone:
         await api.subscribe(gone.url)
         subject = await api.create()
         await api.work(Work.DELIVER)
@@ -175,12 +142,12 @@ async def test_the_log_names_the_subject_of_an_event_that_has_one(
 async def test_many_who_hear_gone_at_once_do_not_lock_each_other_out(
     api: Api, logged: list[EventDict]
 ) -> None:
-    async with backend(410) as gone:
+    async with scripted_subscriber(410) as gone:
         made = await api.subscribe(gone.url)
         for _ in range(12):
             await api.create()
         await api.work(Work.DELIVER)
-        states = {delivery["state"] for delivery in await listed(api, made)}
+        states = {delivery["state"] for delivery in await deliveries_of(api, made)}
     assert states <= {"dead", "canceled"}
     assert [line for line in logged if line.get("action") == "unrecorded"] == []
 
@@ -189,21 +156,21 @@ async def test_a_result_that_comes_after_the_lease_is_fenced_off(
     api: Api, clock: Clock, logged: list[EventDict]
 ) -> None:
     ours, theirs = Deliverer(api.resources), Deliverer(api.resources)
-    async with backend(500) as slow:
+    async with scripted_subscriber(500) as slow:
         made = await api.subscribe(slow.url)
         await api.create()
         (stale,) = await ours.claim(10)
         slow.gate = gate = asyncio.Event()
         late = asyncio.create_task(ours.deliver(stale))
-        await wait_until(lambda: len(slow.got) == 1)
+        await wait_until(lambda: len(slow.event_ids) == 1)
         clock.advance(LEASE)
-        slow.answer = Response
+        slow.response = Response
         (fresh,) = await theirs.claim(10)
         await theirs.deliver(fresh)
         gate.set()
         await late
-        assert len(slow.got) == 2, "at least once"
-    (delivery,) = await listed(api, made)
+        assert len(slow.event_ids) == 2, "at least once"
+    (delivery,) = await deliveries_of(api, made)
     assert (delivery["state"], len(delivery["attempts"])) == ("delivered", 1)
     attempts = [line for line in logged if line.get("action") == "delivery_attempted"]
     assert [(line["status"], line["fenced"]) for line in attempts] == [(200, False), (500, True)]
@@ -246,3 +213,48 @@ async def test_a_subscriber_removed_while_an_event_is_written_harms_nobody(api: 
         await wait_until_blocked(resources)
     assert (await creating)["state"] == "queued"
     assert await fetch(resources, "SELECT * FROM deliveries") == []
+
+
+async def test_without_an_order_the_events_of_a_subject_do_not_wait_for_each_other(
+    api: Api, clock: Clock
+) -> None:
+    async with scripted_subscriber(500) as failing:
+        await api.subscribe(failing.url, order="none")
+        (subject_id,) = await create_subjects(api, 1)
+        await api.http.post(f"/v1/subjects/{subject_id}/cancel")
+        await api.work(Work.DELIVER)
+        assert len(failing.event_ids) == 2
+    assert await api.violations() == []
+    clock.advance(DAY)
+
+
+async def test_subscribers_that_filter_hear_only_of_what_they_asked_for(api: Api) -> None:
+    async with (
+        webhook_receiver() as first,
+        webhook_receiver() as other,
+        webhook_receiver() as third,
+    ):
+        await api.subscribe(first.url, reference_types=["video_refer"])
+        await api.subscribe(other.url, tags=["o_102", "o_108"])
+        await api.subscribe(third.url, tags=["o_101"], reference_types=["image_refer"])
+        await api.create(tag_list=[{"tag_id": "o_108"}, {"tag_id": "o_103"}])
+        await api.create(tag_list=[{"tag_id": "o_101"}])
+        await api.create(tag_list=[])
+        await api.work(Work.DELIVER)
+        assert [len(some.requests) for some in (first, other, third)] == [0, 1, 1]
+    assert await api.violations() == []
+
+
+async def test_subjects_are_accepted_while_subscribers_are_deleted(api: Api) -> None:
+    async def come_and_go() -> None:
+        for _ in range(8):
+            made = await api.subscribe(CLOSED_PORT)
+            answer = await api.http.delete(f"/v1/subscribers/{made['id']}")
+            assert answer.status_code == 204
+
+    async def many(stem: int) -> None:
+        for number in range(10):
+            await api.create(name=f"{stem} {number}")
+
+    await asyncio.gather(come_and_go(), come_and_go(), *(many(stem) for stem in range(3)))
+    assert await api.violations() == []

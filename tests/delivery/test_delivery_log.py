@@ -35,9 +35,9 @@ async def through(api: Api, subscriber: dict[str, Any], **params: str) -> list[s
     cursor: str | None = ""
     while cursor is not None:
         given = params | ({"cursor": cursor} if cursor else {})
-        one = await page(api, subscriber, **given)
-        found += [delivery["id"] for delivery in one["data"]]
-        cursor = one["next_cursor"]
+        listed_page = await page(api, subscriber, **given)
+        found += [delivery["id"] for delivery in listed_page["data"]]
+        cursor = listed_page["next_cursor"]
     return found
 
 
@@ -117,13 +117,13 @@ async def test_pages_join_without_a_seam_while_deliveries_are_added(api: Api, cl
     found: list[str] = []
     cursor: dict[str, str] = {}
     while True:
-        one = await page(api, made, limit="2", **cursor)
-        found += [delivery["id"] for delivery in one["data"]]
+        listed_page = await page(api, made, limit="2", **cursor)
+        found += [delivery["id"] for delivery in listed_page["data"]]
         clock.advance(1)
         await api.create()
-        if one["next_cursor"] is None:
+        if listed_page["next_cursor"] is None:
             break
-        cursor = {"cursor": one["next_cursor"]}
+        cursor = {"cursor": listed_page["next_cursor"]}
     assert found == expected
 
 

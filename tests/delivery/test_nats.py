@@ -61,7 +61,7 @@ async def test_an_event_published_again_is_in_the_stream_once(nats_server: Serve
     async with jetstream(nats_server.url) as stream:
         receipts = [receipt_of(await publish(nats_server.url)) for _ in range(2)]
         assert (await stream.stream_info("TOLD")).state.messages == 1
-    assert [orjson.loads(one).get("duplicate", False) for one in receipts] == [False, True]
+    assert [orjson.loads(receipt).get("duplicate", False) for receipt in receipts] == [False, True]
 
 
 async def test_a_subject_that_no_stream_takes_is_refused(nats_server: Server) -> None:
@@ -131,7 +131,7 @@ async def test_a_subject_that_may_not_be_published_leaves_the_others_alone(
             )
         )
     await client.close()
-    assert [type(one) for one in attempts] == [Published, Failed, Published]
+    assert [type(attempt) for attempt in attempts] == [Published, Failed, Published]
     assert reason_of(attempts[1]) == "refused"
     assert names.lookups == ["sub.test"]
 
@@ -157,10 +157,10 @@ async def test_a_message_too_large_for_the_server_spoils_nothing(tmp_path: Path)
         async with jetstream(server.url), StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             large = stream_message("evt_2", padding="x" * 2048)
             attempts = [
-                await streams.publish(server.url, NO_CREDENTIALS, "told.all", one, TIMEOUT)
-                for one in (stream_message("evt_1"), large, stream_message("evt_3"))
+                await streams.publish(server.url, NO_CREDENTIALS, "told.all", message, TIMEOUT)
+                for message in (stream_message("evt_1"), large, stream_message("evt_3"))
             ]
-    assert [type(one) for one in attempts] == [Published, Failed, Published]
+    assert [type(attempt) for attempt in attempts] == [Published, Failed, Published]
     assert reason_of(attempts[1]) == "refused"
 
 
@@ -172,12 +172,12 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
         async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for event, act in [("1", server.kill), ("2", server.start), ("2", server.kill)]:
-                one = stream_message(event)
+                message = stream_message(event)
                 attempts.append(
-                    await streams.publish(server.url, NO_CREDENTIALS, "told.a", one, TIMEOUT)
+                    await streams.publish(server.url, NO_CREDENTIALS, "told.a", message, TIMEOUT)
                 )
                 act()
-    assert [type(one) for one in attempts] == [Published, Failed, Published]
+    assert [type(attempt) for attempt in attempts] == [Published, Failed, Published]
     assert reason_of(attempts[1]) in {"reset", "connect"}
     assert orjson.loads(receipt_of(attempts[2]))["seq"] == 2
 
@@ -198,7 +198,7 @@ async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> 
             )
         )
         kept = (await stream.stream_info("TOLD")).state.messages
-    assert {orjson.loads(receipt_of(one))["seq"] for one in attempts} == set(range(1, 201))
+    assert {orjson.loads(receipt_of(attempt))["seq"] for attempt in attempts} == set(range(1, 201))
     assert kept == 200
     assert names.lookups == ["sub.test"]
 
@@ -219,7 +219,7 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
                     f"nats://other.test:{port}",
                 )
             ]
-    assert [reason_of(one) for one in reasons] == ["refused", "refused", "tls", "tls"]
+    assert [reason_of(attempt) for attempt in reasons] == ["refused", "refused", "tls", "tls"]
 
 
 async def test_credentials_are_not_said_in_the_clear_to_a_server_that_should_have_tls(

@@ -139,12 +139,12 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
         async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for act in (server.kill, server.start, server.kill):
-                one = await streams.publish(
+                attempt = await streams.publish(
                     server.url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT
                 )
-                attempts.append(one)
+                attempts.append(attempt)
                 act()
-    assert [type(one) for one in attempts] == [Published, Failed, Published]
+    assert [type(attempt) for attempt in attempts] == [Published, Failed, Published]
     assert reason_of(attempts[1]) in {"reset", "connect"}
 
 
@@ -164,8 +164,8 @@ async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -
             )
         )
         kept = await client.xrange("told.all")
-    assert {receipt_of(one) for one in attempts} == {id_ for id_, _ in kept}
-    assert {fields[b"id"] for _, fields in kept} == {b"evt_%d" % one for one in range(200)}
+    assert {receipt_of(attempt) for attempt in attempts} == {id_ for id_, _ in kept}
+    assert {fields[b"id"] for _, fields in kept} == {b"evt_%d" % number for number in range(200)}
     assert len(kept) == 200
     assert names.lookups == ["sub.test"]
 
@@ -199,8 +199,8 @@ async def test_a_server_that_has_become_a_replica_is_dialled_anew() -> None:
         address = url.replace("http://127.0.0.1", "redis://sub.test").removesuffix("/hook")
         async with StreamPublisher(AddressGuard(LOOPBACK, names)) as streams:
             for _ in range(2):
-                one = await streams.publish(
+                attempt = await streams.publish(
                     address, NO_CREDENTIALS, "told", stream_message(), TIMEOUT
                 )
-                assert reason_of(one) == "refused"
+                assert reason_of(attempt) == "refused"
     assert names.lookups == ["sub.test"] * 2

@@ -45,8 +45,8 @@ async def test_missing_is_what_was_never_delivered_older_than_the_subscriber_inc
     assert await replay_count(api, made, "missing") == 4
     assert await replay_count(api, made, "missing") == 0, "they are on their way"
     await deliver_all(api, clock)
-    for one in subjects:
-        assert [at for id_, at in received_events(subscriber) if id_ == one["id"]] == [1, 2]
+    for subject in subjects:
+        assert [at for id_, at in received_events(subscriber) if id_ == subject["id"]] == [1, 2]
     assert await replay_count(api, made, "missing") == 0, "they have been delivered"
     assert await replay_count(api, made, "failed") == 0
     assert await api.violations() == []
@@ -181,15 +181,15 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
 ) -> None:
     made = await api.subscribe(subscriber.url)
     other = await api.subscribe(subscriber.url, tags=["o_101"])
-    for one in (made, other):
+    for subscriber_made in (made, other):
         await fetch(
             api.resources,
             "INSERT INTO events"
             " (id, about_subscriber_id, account_id, sequence, type, body, created_at)"
             " SELECT 'evt_about_' || id, id, account_id, 1,"
             " 'callsheet.subscriber.failing', $2, $3 FROM subscribers WHERE id = $1",
-            one["id"],
-            json.dumps({"type": "told", "data": {"about": one["id"]}}).encode(),
+            subscriber_made["id"],
+            json.dumps({"type": "told", "data": {"about": subscriber_made["id"]}}).encode(),
             clock.now,
         )
     clock.advance(1)

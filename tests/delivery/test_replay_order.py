@@ -86,8 +86,8 @@ async def test_in_chunks_the_order_and_the_count_are_the_same(
 ) -> None:
     monkeypatch.setattr(replay, "CHUNK", 2)
     subjects = [await api.create() for _ in range(3)]
-    for one in subjects:
-        await add_two_events(api, one["id"])
+    for subject in subjects:
+        await add_two_events(api, subject["id"])
     clock.advance(1)
     made = await api.subscribe(subscriber.url)
     assert await replay_count(api, made, "missing", dry_run=True) == 9
@@ -99,8 +99,8 @@ async def test_in_chunks_the_order_and_the_count_are_the_same(
     ]
     assert due == [1, 1, 1]
     await deliver_all(api, clock)
-    for one in subjects:
-        assert [at for id_, at in received_events(subscriber) if id_ == one["id"]] == [1, 2, 3]
+    for subject in subjects:
+        assert [at for id_, at in received_events(subscriber) if id_ == subject["id"]] == [1, 2, 3]
 
 
 async def test_replays_at_once_send_each_event_once(

@@ -35,4 +35,4 @@ async def test_no_statement_that_sends_anew_reads_a_whole_table(
         await all_of_it(api, subscriber, clock)
     for tables in (EMPTIED, FILLED):
         wrong = await unbounded(api.resources, tables, statements)
-        assert not [one for one in wrong if not one.startswith(LISTED)], "\n".join(wrong)
+        assert not [plan for plan in wrong if not plan.startswith(LISTED)], "\n".join(wrong)

@@ -24,14 +24,16 @@ async def test_what_has_ended_is_sent_anew_one_by_one(
     await deliver_all(api, clock)
     dead, delivered = await delivery_rows(api, made)
     assert (dead["state"], delivered["state"]) == ("dead", "delivered")
-    for one in (dead, delivered):
-        answer = await resend(api, one["id"])
+    for delivery in (dead, delivered):
+        answer = await resend(api, delivery["id"])
         assert answer.status_code == 202
         shown = answer.json()
-        assert (shown["id"], shown["state"]) == (one["id"], "pending")
-        assert len(shown["attempts"]) == one["attempts"]
-    assert [one["due_at"] for one in await delivery_rows(api, made)] == [clock.now, None]
-    assert [one["replayed_at"] for one in await delivery_rows(api, made)] == [clock.now] * 2
+        assert (shown["id"], shown["state"]) == (delivery["id"], "pending")
+        assert len(shown["attempts"]) == delivery["attempts"]
+    assert [delivery["due_at"] for delivery in await delivery_rows(api, made)] == [clock.now, None]
+    assert [delivery["replayed_at"] for delivery in await delivery_rows(api, made)] == [
+        clock.now
+    ] * 2
     subscriber.requests.clear()
     await deliver_all(api, clock)
     assert [at for _, at in received_events(subscriber)] == [1, 2]
@@ -47,11 +49,11 @@ async def test_what_waits_for_a_later_try_is_due_now_and_what_waits_its_turn_sta
     await api.work(Work.DELIVER)
     first, second = await delivery_rows(api, made)
     assert first["due_at"] > clock.now
-    for one in (second, first):
-        assert (await resend(api, one["id"])).json()["state"] == "pending"
+    for delivery in (second, first):
+        assert (await resend(api, delivery["id"])).json()["state"] == "pending"
     found = await delivery_rows(api, made)
-    assert [one["due_at"] for one in found] == [clock.now, None]
-    assert [one["replayed_at"] for one in found] == [None, None]
+    assert [delivery["due_at"] for delivery in found] == [clock.now, None]
+    assert [delivery["replayed_at"] for delivery in found] == [None, None]
     await deliver_all(api, clock)
     assert [at for _, at in received_events(subscriber)] == [1, 1, 2]
     assert await api.violations() == []

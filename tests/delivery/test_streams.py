@@ -49,10 +49,10 @@ class Stream:
 
 @asynccontextmanager
 async def stream() -> AsyncIterator[Stream]:
-    one = Stream()
-    async with scripted_server(one.serve) as url:
-        one.url = url.replace("http", "redis").removesuffix("/hook")
-        yield one
+    server = Stream()
+    async with scripted_server(server.serve) as url:
+        server.url = url.replace("http", "redis").removesuffix("/hook")
+        yield server
 
 
 async def test_a_connection_is_kept_for_the_next_and_closed_when_unused() -> None:
@@ -183,7 +183,7 @@ async def test_at_the_end_every_connection_is_closed_and_nothing_more_is_publish
         waiting = asyncio.ensure_future(
             streams.publish(server.url, ("a", "b"), "told.silence", stream_message(), TIMEOUT)
         )
-        while not any(b"told.silence" in one for one in server.heard):  # noqa: ASYNC110 - a server's
+        while not any(b"told.silence" in command for command in server.heard):  # noqa: ASYNC110 - a server's
             await asyncio.sleep(0.01)
         await streams.aclose()
         assert reason_of(await waiting) == "reset"

@@ -95,8 +95,8 @@ async def test_many_that_hang_do_not_keep_another_of_the_same_host_waiting() -> 
         hanging = [sender.post(f"{url}/slow", {}, b"", 60) for _ in range(100)]
         slow = [asyncio.create_task(post) for post in hanging]
         assert isinstance(await sender.post(url, {}, b"", TIMEOUT), Answered)
-        for one in slow:
-            one.cancel()
+        for request in slow:
+            request.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
 
 

@@ -54,7 +54,10 @@ async def test_a_connection_with_a_cut_answer_is_not_used_again() -> None:
 
     async with scripted_server(script) as url, WebhookSender(AddressGuard(LOOPBACK)) as sender:
         bodies = [await sender.post(url, {}, b"{}", TIMEOUT) for _ in range(2)]
-    assert [one.body.strip() for one in bodies if isinstance(one, Answered)] == [b"1", b"2"]
+    assert [answer.body.strip() for answer in bodies if isinstance(answer, Answered)] == [
+        b"1",
+        b"2",
+    ]
 
 
 @pytest.mark.parametrize(

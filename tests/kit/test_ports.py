@@ -1,4 +1,4 @@
-"""ALLOWED_PORTS holds wherever a URL is given; tests/delivery/test_outlets.py has the dial."""
+"""ALLOWED_PORTS holds wherever a URL is given; tests/delivery/test_ssrf.py has the dial."""
 
 from typing import Any
 

@@ -23,10 +23,10 @@ from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from service.worker import keep_leases, make_work_loops
-from tests.delivery.test_deliver import backend
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
+from tests.support.deliveries import scripted_subscriber
 from tests.support.media_host import media_host
 from tests.support.simulator import SimulatorClient
 from tests.support.waiting import wait_until
@@ -213,7 +213,7 @@ async def test_media_are_not_fetched_once_the_lease_ran_out(
 
 
 async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Clock) -> None:
-    async with backend(200) as slow:
+    async with scripted_subscriber(200) as slow:
         await api.subscribe(slow.url)
         await api.create()
         slow.gate = gate = asyncio.Event()
@@ -236,7 +236,7 @@ async def test_a_renewal_that_fails_is_made_again(
 ) -> None:
     quick = replace(api.resources, settings=replace(api.resources.settings, lease=0.2))
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
-    async with backend(200) as slow:
+    async with scripted_subscriber(200) as slow:
         await api.subscribe(slow.url)
         await api.create()
         slow.gate = gate = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Promise 10 of service/README.md, for webhooks and streams alike."""
+"""SSRF: no address that must not be dialled is dialled, by webhooks or streams (promise 10)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -94,10 +94,10 @@ async def test_the_address_that_was_checked_is_the_one_dialled(
 async def test_no_refused_address_is_dialled(
     kind: str, refused: list[str], allowed: Networks
 ) -> None:
-    names = Resolver(*([one] for one in refused))
+    names = Resolver(*([address] for address in refused))
     async with open_sender(kind, AddressGuard(allowed, names)) as send:
         attempts = [await send("sub.test", 8000) for _ in refused]
-    assert [reason_of(one) for one in attempts] == ["blocked"] * len(refused)
+    assert [reason_of(attempt) for attempt in attempts] == ["blocked"] * len(refused)
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)
@@ -109,8 +109,10 @@ async def test_a_literal_address_is_judged_where_nothing_resolves_it(kind: str, 
 
 @pytest.mark.parametrize("addresses", [PUBLIC, ALLOWLIST_ONLY])
 async def test_an_address_that_may_be_dialled_is_given_to_be_dialled(addresses: list[str]) -> None:
-    guard = AddressGuard(ALL_NETWORKS, Resolver(*([one] for one in addresses)))
-    assert [await guard.resolve("sub.test") for _ in addresses] == [[one] for one in addresses]
+    guard = AddressGuard(ALL_NETWORKS, Resolver(*([address] for address in addresses)))
+    assert [await guard.resolve("sub.test") for _ in addresses] == [
+        [address] for address in addresses
+    ]
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)

@@ -1,0 +1,201 @@
+"""What follows when a subscriber fails, recovers or is gone: notices, and disabling."""
+
+import asyncio
+from collections import Counter
+
+import orjson
+from structlog.typing import EventDict
+
+from service.delivery.steps import health_events
+from service.delivery.store import record as record_store
+from service.job_queue import Work
+from service.subjects.domain.event import event_id
+from tests.support.api import Api
+from tests.support.clock import Clock
+from tests.support.database import fetch, wait_until_blocked
+from tests.support.deliveries import (
+    CLOSED_PORT,
+    create_subjects,
+    deliver_repeatedly,
+    deliveries_of,
+    events_of_type,
+    scripted_subscriber,
+)
+from tests.support.webhook_receiver import WebhookReceiver
+
+DAY = 86_400.0  # seconds
+
+
+async def test_an_account_hears_of_a_subscriber_that_fails_and_of_its_recovery(
+    api: Api, clock: Clock, subscriber: WebhookReceiver
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.failing"])
+    hears_all = await api.subscribe(subscriber.url, tags=["o_108"], reference_types=["video_refer"])
+    async with scripted_subscriber(500) as failing:
+        made = await api.subscribe(failing.url, schedule=[DAY / 2] * 9)
+        await create_subjects(api, 1)
+        await api.work(Work.DELIVER)
+        clock.advance(DAY / 2 + 1)
+        await api.work(Work.DELIVER)
+        (event,) = await events_of_type(api, "callsheet.subscriber.failing")
+        assert (event["data"]["subscriber_id"], event["data"]["sequence"]) == (made["id"], 1)
+        failing.answer_with(200)
+        clock.advance(DAY / 2 + 1)
+        await api.work(Work.DELIVER)
+        await api.work(Work.DELIVER)
+    (recovered,) = await events_of_type(api, "callsheet.subscriber.recovered")
+    assert recovered["data"]["sequence"] == 2
+    types = Counter(orjson.loads(body)["type"] for _, body in subscriber.requests)
+    assert types == {"callsheet.subscriber.failing": 2, "callsheet.subscriber.recovered": 1}
+    assert len(await deliveries_of(api, hears_all)) == 2, "filters by subject do not concern these"
+    assert {delivery["type"].partition(".")[0] for delivery in await deliveries_of(api, made)} == {
+        "subject"
+    }
+    assert await api.violations() == []
+
+
+async def test_days_of_nothing_but_failures_disable_a_subscriber(
+    api: Api, clock: Clock, subscriber: WebhookReceiver
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
+    async with scripted_subscriber(500) as failing:
+        made = await api.subscribe(failing.url, schedule=[DAY / 2] * 20)
+        await create_subjects(api, 1)
+        for _ in range(14):
+            await api.work(Work.DELIVER)
+            clock.advance(DAY / 2 * 1.01)
+        shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
+        assert shown["state"] == "disabled"
+        assert shown["disabled_reason"].startswith("it has failed since ")
+        assert {delivery["state"] for delivery in await deliveries_of(api, made)} == {"canceled"}
+        await create_subjects(api, 1)
+        sent = len(failing.event_ids)
+        await api.work(Work.DELIVER)
+        assert len(failing.event_ids) == sent
+    assert len(await events_of_type(api, "callsheet.subscriber.disabled")) == 1
+    assert [orjson.loads(body)["data"]["reason"] for _, body in subscriber.requests] == [
+        shown["disabled_reason"]
+    ]
+    assert await api.violations() == []
+
+
+async def test_one_success_in_all_those_days_keeps_it(api: Api, clock: Clock) -> None:
+    async with scripted_subscriber(500) as failing:
+        made = await api.subscribe(failing.url, schedule=[DAY / 2] * 20)
+        await create_subjects(api, 1)
+        for turn in range(12):
+            if turn == 6:
+                failing.answer_with(200)
+                await create_subjects(api, 1)
+            await api.work(Work.DELIVER)
+            failing.answer_with(500)
+            clock.advance(DAY / 2 * 1.01)
+        shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
+        assert shown["state"] == "active"
+
+
+async def test_subscribers_that_are_gone_together_are_all_disabled_and_told_of(
+    api: Api, subscriber: WebhookReceiver, logged: list[EventDict]
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
+    async with scripted_subscriber(410) as gone:
+        made = [await api.subscribe(f"{gone.url}?{number}") for number in range(12)]
+        await create_subjects(api, 2)
+        await deliver_repeatedly(api)
+    for gone_subscriber in made:
+        shown = (await api.http.get(f"/v1/subscribers/{gone_subscriber['id']}")).json()
+        assert (shown["state"], shown["disabled_reason"]) == ("disabled", "it answered 410 Gone")
+    told = await events_of_type(api, "callsheet.subscriber.disabled")
+    assert {event["data"]["subscriber_id"] for event in told} == {
+        subscriber["id"] for subscriber in made
+    }
+    assert len(told) == len(made) == len(subscriber.requests)
+    assert [line for line in logged if line.get("action") == "unavailable"] == []
+
+
+async def test_what_nobody_lived_to_tell_is_told_by_the_sweep(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
+    await api.subscribe(subscriber.url, event_types=["callsheet.subscriber.disabled"])
+    made = await api.subscribe(CLOSED_PORT)
+    await create_subjects(api, 1)
+    died = """INSERT INTO subscriber_health (subscriber_id, status, status_since, reason)
+        VALUES ($1, 'disabled', now(), 'it answered 410 Gone')"""
+    await fetch(api.resources, died, made["id"])
+    for _ in range(2):
+        await health_events.sweep(api.resources)
+    await api.work(Work.DELIVER)
+    shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
+    assert shown["state"] == "disabled"
+    assert [delivery["state"] for delivery in await deliveries_of(api, made)] == ["canceled"]
+    assert (
+        len(subscriber.requests)
+        == len(await events_of_type(api, "callsheet.subscriber.disabled"))
+        == 1
+    )
+
+
+# The id of the first event that is to tell of this subscriber is taken.
+STUCK = """
+    INSERT INTO events (id, account_id, about_subscriber_id, sequence, type, body, created_at)
+    SELECT $2, account_id, id, 1, 'other', '{"type":"other"}', created_at
+    FROM subscribers WHERE id = $1
+"""
+
+
+async def test_what_cannot_be_told_of_one_is_told_of_the_others_and_recorded_once(
+    api: Api, logged: list[EventDict]
+) -> None:
+    async with scripted_subscriber(410) as gone:
+        made = [await api.subscribe(f"{gone.url}?{number}") for number in range(3)]
+        await fetch(api.resources, STUCK, made[0]["id"], event_id(made[0]["id"], 1))
+        await create_subjects(api, 1)
+        await api.work(Work.DELIVER)
+    told = await events_of_type(api, "callsheet.subscriber.disabled")
+    assert {event["data"]["subscriber_id"] for event in told} == {
+        subscriber["id"] for subscriber in made[1:]
+    }
+    attempts = [line for line in logged if line.get("action") == "delivery_attempted"]
+    assert [line["fenced"] for line in attempts] == [False] * 3
+    assert [line.get("action") for line in logged].count("fault") == 1
+    logged.clear()
+
+
+async def test_one_that_cannot_be_told_of_keeps_the_sweep_from_none_of_the_others(
+    api: Api, logged: list[EventDict]
+) -> None:
+    made = sorted([(await api.subscribe(CLOSED_PORT))["id"] for _ in range(3)])
+    await create_subjects(api, 1)
+    for subscriber_id in made:
+        died = (
+            "INSERT INTO subscriber_health (subscriber_id, status, status_since, reason)"
+            " VALUES ($1, $2, now(), 'gone')"
+        )
+        await fetch(api.resources, died, subscriber_id, "disabled")
+    await fetch(api.resources, STUCK, made[0], event_id(made[0], 1))
+    await health_events.sweep(api.resources)
+    told = await events_of_type(api, "callsheet.subscriber.disabled")
+    assert [event["data"]["subscriber_id"] for event in told] == made[1:]
+    left = "SELECT subscriber_id FROM deliveries WHERE state = 'pending'"
+    assert await fetch(api.resources, left) == []
+    assert [line.get("action") for line in logged].count("fault") == 1
+    logged.clear()
+
+
+async def test_one_made_active_again_while_its_deliveries_are_canceled_misses_nothing(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
+    made = await api.subscribe(subscriber.url)
+    (subject_id,) = await create_subjects(api, 1)
+    disabled = "UPDATE subscribers SET state = 'disabled' WHERE id = $1"
+    await fetch(api.resources, disabled, made["id"])
+    async with api.resources.database.transaction() as tx:
+        assert await record_store.cancel_waiting(tx, api.resources.clock(), 10) == 1
+        path = f"/v1/subscribers/{made['id']}"
+        activating = asyncio.create_task(api.http.patch(path, json={"state": "active"}))
+        await wait_until_blocked(api.resources)
+    assert (await activating).status_code == 200
+    await api.http.post(f"/v1/subjects/{subject_id}/cancel")
+    await api.work(Work.DELIVER)
+    assert len(subscriber.requests) == 1
+    assert await api.violations() == []
