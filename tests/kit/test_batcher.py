@@ -125,7 +125,7 @@ async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[Event
 async def test_whoever_stopped_waiting_is_passed_over(item: int, expected: object) -> None:
     store = Store()
     async with Batcher(store.write, writers=1) as batcher:
-        gone, stays = (asyncio.create_task(batcher.submit(one)) for one in (1, item))
+        gone, stays = (asyncio.create_task(batcher.submit(number)) for number in (1, item))
         await asyncio.sleep(0)
         gone.cancel()
         store.gate.set()

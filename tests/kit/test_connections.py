@@ -42,25 +42,25 @@ CHECKED = PoolTimeouts(check_after=0, check=0.2)  # as if every connection had l
 
 @each_connection_kind
 async def test_a_connection_that_was_forgotten_while_idle_costs_seconds(
-    forgetful: tuple[str, TcpProxy], use: ReadBackendPid
+    proxied_database: tuple[str, TcpProxy], use: ReadBackendPid
 ) -> None:
-    url, way = forgetful
-    async with open_database(url, CHECKED) as one:
-        before = await use(one)
-        way.blackhole()
+    url, proxy = proxied_database
+    async with open_database(url, CHECKED) as database:
+        before = await use(database)
+        proxy.blackhole()
         async with asyncio.timeout(SOON):
-            assert await use(one) != before
+            assert await use(database) != before
 
 
 async def test_all_connections_forgotten_at_once_cost_no_more(
-    forgetful: tuple[str, TcpProxy],
+    proxied_database: tuple[str, TcpProxy],
 ) -> None:
-    url, way = forgetful
-    async with open_database(url, CHECKED) as one:
-        before = await asyncio.gather(*(pid_in_transaction(one) for _ in range(8)))
-        way.blackhole()
+    url, proxy = proxied_database
+    async with open_database(url, CHECKED) as database:
+        before = await asyncio.gather(*(pid_in_transaction(database) for _ in range(8)))
+        proxy.blackhole()
         async with asyncio.timeout(SOON):
-            after = await asyncio.gather(*(pid_in_transaction(one) for _ in range(8)))
+            after = await asyncio.gather(*(pid_in_transaction(database) for _ in range(8)))
     assert not set(before) & set(after)
 
 
@@ -68,28 +68,28 @@ async def test_all_connections_forgotten_at_once_cost_no_more(
 async def test_an_idle_connection_that_answers_is_used_again(
     database_url: str, use: ReadBackendPid
 ) -> None:
-    async with open_database(database_url, CHECKED) as one:
-        assert await use(one) == await use(one)
+    async with open_database(database_url, CHECKED) as database:
+        assert await use(database) == await use(database)
 
 
 @each_connection_kind
 async def test_a_connection_is_replaced_at_a_certain_age(
     database_url: str, use: ReadBackendPid
 ) -> None:
-    async with open_database(database_url) as one:
-        assert await use(one) == await use(one)
-    async with open_database(database_url, PoolTimeouts(max_age=0)) as one:
-        assert await use(one) != await use(one)
+    async with open_database(database_url) as database:
+        assert await use(database) == await use(database)
+    async with open_database(database_url, PoolTimeouts(max_age=0)) as database:
+        assert await use(database) != await use(database)
 
 
 @each_connection_kind
 async def test_a_connection_that_is_closed_while_idle_is_replaced_unnoticed(
     database_url: str, use: ReadBackendPid
 ) -> None:
-    async with open_database(database_url) as one:
-        pid = await use(one)
+    async with open_database(database_url) as database:
+        pid = await use(database)
         await execute(database_url, f"SELECT pg_terminate_backend({pid}, 5000)")
-        assert await use(one) != pid
+        assert await use(database) != pid
 
 
 @pytest.mark.parametrize("loop", [asyncio, uvloop], ids=["asyncio", "uvloop"])
@@ -105,7 +105,9 @@ def test_both_ends_look_whether_the_other_is_there(
             ours = [own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
             ours += [own.getsockopt(socket.IPPROTO_TCP, option) for option in known]
             settings = ("idle", "interval", "count")
-            theirs = [await connection.fetchval(f"SHOW tcp_keepalives_{one}") for one in settings]
+            theirs = [
+                await connection.fetchval(f"SHOW tcp_keepalives_{setting}") for setting in settings
+            ]
             return ours, theirs
         finally:
             await connection.close()
@@ -121,48 +123,48 @@ async def test_a_session_that_can_only_read_is_let_go_of(
     postgres_server: Server, database_url: str, write: Callable[[Database, str], Awaitable[None]]
 ) -> None:
     name = database_url.rpartition("/")[2]
-    async with open_database(database_url) as one:
+    async with open_database(database_url) as database:
         await execute(postgres_server.url, READ_ONLY.format(name))
         with pytest.raises(Unavailable):
-            await write(one, "too early")
+            await write(database, "too early")
         await execute(postgres_server.url, WRITABLE.format(name))
-        await write(one, "in time")
+        await write(database, "in time")
 
 
 async def test_a_database_that_is_closed_is_unavailable_and_comes_back(
     postgres_server: Server, database_url: str
 ) -> None:
     name = database_url.rpartition("/")[2]
-    async with open_database(database_url) as one:
-        pid = await pid_in_transaction(one)
+    async with open_database(database_url) as database:
+        pid = await pid_in_transaction(database)
         await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await execute(postgres_server.url, f"SELECT pg_terminate_backend({pid}, 5000)")
         for use in (pid_in_transaction, pid_in_autocommit, pid_in_relaxed):
             with pytest.raises(Unavailable):
-                await use(one)
+                await use(database)
         with pytest.raises(Unavailable):
             await listen(database_url, "c", lambda _: None)
         with pytest.raises(Unavailable):
             await asyncio.to_thread(migrate, database_url)
         await execute(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         for use in (pid_in_transaction, pid_in_autocommit, pid_in_relaxed):
-            assert await use(one)
+            assert await use(database)
 
 
-Way = Callable[[], AbstractAsyncContextManager[Any]]
+Connect = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 async def test_errors_that_are_not_of_postgres_stay_what_they_are(database_url: str) -> None:
-    async def fail(way: Way, error: Exception) -> None:
-        async with way() as tx:
+    async def fail(connection: Connect, error: Exception) -> None:
+        async with connection() as tx:
             await tx.execute(BACKEND_PID, {})
             raise error
 
-    async with open_database(database_url) as one:
-        for way in (one.transaction, one.autocommit, one.relaxed):
+    async with open_database(database_url) as database:
+        for connection in (database.transaction, database.autocommit, database.relaxed):
             for error in (OSError("a disk"), TimeoutError("of another's"), ConnectionError("cut")):
                 with pytest.raises(type(error)) as caught:
-                    await fail(way, error)
+                    await fail(connection, error)
                 assert caught.value is error
 
 
@@ -178,7 +180,7 @@ async def test_a_statement_is_compiled_once_whatever_its_values_are(
         return whole(self, *given, **named)
 
     monkeypatch.setattr(ClauseElement, "compile", counting)
-    async with open_database(database_url) as one, one.autocommit() as tx:
+    async with open_database(database_url) as database, database.autocommit() as tx:
         for _ in range(2):
             for name in names:
                 assert await tx.scalar(text(f"SELECT 1 AS {name}")) == 1
@@ -190,34 +192,34 @@ async def test_what_is_kept_of_statements_has_a_bound(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_connection, "MAX_COMPILED", 3)
-    async with open_database(database_url) as one, one.autocommit() as tx:
+    async with open_database(database_url) as database, database.autocommit() as tx:
         for number in range(10):
             assert await tx.scalar(text(f"SELECT {number}")) == number
             assert len(database_connection._compiled) <= 3  # noqa: SLF001 - no other way to it
 
 
 async def test_a_connection_that_breaks_in_use_is_unavailable(
-    forgetful: tuple[str, TcpProxy],
+    proxied_database: tuple[str, TcpProxy],
 ) -> None:
-    url, relayed = forgetful
+    url, relayed = proxied_database
 
-    async def ask_twice(way: Way, *, cut: bool) -> None:
-        async with way() as tx:
+    async def ask_twice(connection: Connect, *, cut: bool) -> None:
+        async with connection() as tx:
             await tx.execute(BACKEND_PID, {})
             if cut:
                 relayed.reset()
             await tx.execute(BACKEND_PID, {})
 
-    async with open_database(url) as one:
-        for way in (one.transaction, one.autocommit, one.relaxed):
+    async with open_database(url) as database:
+        for connection in (database.transaction, database.autocommit, database.relaxed):
             with pytest.raises(Unavailable):
-                await ask_twice(way, cut=True)
-            await ask_twice(way, cut=False)
+                await ask_twice(connection, cut=True)
+            await ask_twice(connection, cut=False)
 
 
 async def test_a_parameter_of_a_wrong_type_is_a_fault_and_no_outage(database_url: str) -> None:
-    async with open_database(database_url) as one:
+    async with open_database(database_url) as database:
         with pytest.raises(Exception, match="invalid input for query argument") as caught:
-            async with one.transaction() as tx:
+            async with database.transaction() as tx:
                 await tx.execute(text("SELECT CAST(:n AS int)"), {"n": "no number"})
     assert not isinstance(caught.value, Unavailable)

@@ -24,11 +24,11 @@ TERMINATE = (
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
-    one = Database(url)
+    database = Database(url)
     try:
-        yield one
+        yield database
     finally:
-        await one.close()
+        await database.close()
 
 
 async def add_account(resources: Resources, name: str) -> None:
@@ -74,12 +74,12 @@ async def test_what_cannot_be_reached_or_entered_is_unavailable(database_url: st
         f"{user.rpartition(':')[0]}:wrong@{place}",
         database(database_url, "callsheet_no_such"),
     ):
-        async with opened(url) as one:
+        async with opened(url) as unreachable:
             with pytest.raises(Unavailable):
-                async with one.transaction():
+                async with unreachable.transaction():
                     pass
             with pytest.raises(Unavailable):
-                async with one.autocommit():
+                async with unreachable.autocommit():
                     pass
 
 
@@ -161,5 +161,5 @@ async def test_an_error_does_not_show_its_parameters(resources: Resources) -> No
 
 
 async def test_an_address_may_say_how_to_encrypt_as_postgres_does(database_url: str) -> None:
-    async with opened(f"{database_url}?sslmode=disable") as one, one.transaction() as tx:
+    async with opened(f"{database_url}?sslmode=disable") as database, database.transaction() as tx:
         assert await tx.scalar(text("SELECT 1")) == 1

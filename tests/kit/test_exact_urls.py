@@ -86,7 +86,7 @@ async def test_the_provider_is_called_in_the_letters_of_its_url() -> None:
         finally:
             await provider.aclose()
     path = "/%7Ea%2Fb/%2E%2E/v1/general/advanced-custom-elements/ours%2F%257E"
-    assert [one.line for one in server.requests] == [f"GET {path} HTTP/1.1"]
+    assert [request.line for request in server.requests] == [f"GET {path} HTTP/1.1"]
 
 
 ESCAPED = [

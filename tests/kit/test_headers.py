@@ -28,7 +28,7 @@ BODY = request_body()
 @pytest.mark.parametrize("blank", [" ", "\t", " \t "])
 async def test_a_key_with_a_blank_behind_it_is_the_same_key(api: Api, blank: str) -> None:
     answers = [await post(api, ("Idempotency-Key", text)) for text in ("key-1", f"key-1{blank}")]
-    assert [one.status for one in answers] == [202, 200]
+    assert [answer.status for answer in answers] == [202, 200]
     assert answers[0].json()["id"] == answers[1].json()["id"]
 
 
@@ -52,7 +52,7 @@ async def test_two_keys_are_refused_and_one_said_twice_is_one(api: Api, path: st
     assert await fetch(api.resources, "SELECT id FROM subjects") == []
     same = [("Idempotency-Key", "a"), ("Idempotency-Key", "a ")]
     made = [await post(api, *lines, path=path) for lines in (same, same[:1])]
-    assert [one.status < 300 for one in made] == [True, True]
+    assert [answer.status < 300 for answer in made] == [True, True]
     assert len(await fetch(api.resources, "SELECT id FROM subjects")) == 1
 
 

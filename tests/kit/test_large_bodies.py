@@ -36,8 +36,8 @@ from tests.support.waiting import wait_until
 
 
 async def test_a_small_body_stays_in_memory_and_a_larger_one_is_read_from_disk() -> None:
-    held = LargeBodyReader()
-    async with body_server(held) as http:
+    reader = LargeBodyReader()
+    async with body_server(reader) as http:
         for size, large in (
             (2, False),
             (MAX_IN_MEMORY, False),
@@ -46,17 +46,17 @@ async def test_a_small_body_stays_in_memory_and_a_larger_one_is_read_from_disk()
         ):
             answer = await http.post("/", content=json_text(size))
             assert answer.json() == {"large": large, "made": size - 2}
-    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
+    assert (reader.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_a_byte_beyond_the_limit_is_refused_whether_or_not_it_was_announced() -> None:
-    held = LargeBodyReader()
-    async with body_server(held) as http:
+    reader = LargeBodyReader()
+    async with body_server(reader) as http:
         announced = await http.post("/", content=json_text(LIMIT + 1))
         counted = await http.post("/", content=in_chunks(json_text(LIMIT + 1)))
         assert announced.status_code == counted.status_code == 413
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
-    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
+    assert (reader.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_a_body_announced_too_large_is_refused_before_any_of_it_comes() -> None:
@@ -99,7 +99,7 @@ async def test_four_whole_images_in_base64_fit_and_a_fifth_does_not(api: Api) ->
         tag_list=[{"tag_id": "o_101"}] * 100,
         callback_url="http://127.0.0.1/" + "x" * 8000,
         external_task_id="\U0001f3ad" * 256,
-        element_image_list=image_list(*(b64encode(one).decode() for one in whole[:4])),
+        element_image_list=image_list(*(b64encode(image).decode() for image in whole[:4])),
     )
     body = json.dumps(most).encode()
     padded = body.ljust(MAX_SUBJECT_BODY)
@@ -127,81 +127,81 @@ async def peak(http: httpx.AsyncClient, senders: int) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        assert {one.status_code for one in answers} == {200}
+        assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_a_connection_cut_while_it_sends_leaves_nothing_behind() -> None:
-    held = LargeBodyReader()
-    async with body_server(held) as http:
+    reader = LargeBodyReader()
+    async with body_server(reader) as http:
         writers = [await start_request(http, LIMIT, b" " * 1_000_000) for _ in range(5)]
-        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 5)
+        await wait_until(lambda: reader.spool_slots.in_use == open_temporary_files() == 5)
         for writer in writers:
             writer.close()
-        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 0)
+        await wait_until(lambda: reader.spool_slots.in_use == open_temporary_files() == 0)
 
 
 async def test_a_client_that_leaves_while_it_waits_gives_up_its_turn_and_its_file() -> None:
-    held, hold, has_place = LargeBodyReader(), asyncio.Event(), threading.Event()
-    async with body_server(held, lambda _value: has_place.set(), hold) as http:
+    reader, hold, has_place = LargeBodyReader(), asyncio.Event(), threading.Event()
+    async with body_server(reader, lambda _value: has_place.set(), hold) as http:
         first = asyncio.create_task(http.post("/", content=json_text(LIMIT)))
         await wait_until(has_place.is_set)
         waiting = await start_request(http, LIMIT, json_text(LIMIT))
-        await wait_until(lambda: held.spool_slots.in_use == 2)
+        await wait_until(lambda: reader.spool_slots.in_use == 2)
         last = asyncio.create_task(http.post("/", content=json_text(LIMIT)))
-        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 3)
+        await wait_until(lambda: reader.spool_slots.in_use == open_temporary_files() == 3)
         waiting.close()
-        await wait_until(lambda: held.spool_slots.in_use == open_temporary_files() == 2)
+        await wait_until(lambda: reader.spool_slots.in_use == open_temporary_files() == 2)
         hold.set()
         assert (await first).status_code == (await last).status_code == 200
-    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
+    assert (reader.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 async def test_small_ones_are_answered_while_large_ones_wait_for_a_place() -> None:
-    held, checked = LargeBodyReader(), threading.Event()
+    reader, checked = LargeBodyReader(), threading.Event()
 
     def make(value: str) -> int:
         return len(value) if len(value) < MAX_IN_MEMORY else checked.wait() and 0
 
-    async with body_server(held, make) as http:
+    async with body_server(reader, make) as http:
         large = [asyncio.create_task(http.post("/", content=json_text(LIMIT))) for _ in range(3)]
-        await wait_until(lambda: held.spool_slots.in_use == 3)
+        await wait_until(lambda: reader.spool_slots.in_use == 3)
         assert (await http.post("/", content=json_text(5))).json()["made"] == 3
-        assert not any(one.done() for one in large)
+        assert not any(request.done() for request in large)
         checked.set()
-        assert {(await one).status_code for one in large} == {200}
+        assert {(await request).status_code for request in large} == {200}
 
 
 async def test_one_more_than_may_be_on_disk_is_told_to_come_again() -> None:
-    held = LargeBodyReader(spool_slots=Limiter(1, 1))
-    async with body_server(held) as http:
+    reader = LargeBodyReader(spool_slots=Limiter(1, 1))
+    async with body_server(reader) as http:
         slow = await start_request(http, LIMIT, b" " * 1_000_000)
-        await wait_until(lambda: held.spool_slots.in_use == 1)
+        await wait_until(lambda: reader.spool_slots.in_use == 1)
         answer = await http.post("/", content=json_text(LIMIT))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert (await http.post("/", content=json_text(MAX_IN_MEMORY))).status_code == 200
         slow.close()
-        await wait_until(lambda: held.spool_slots.in_use == 0)
+        await wait_until(lambda: reader.spool_slots.in_use == 0)
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
 
 
 async def test_an_account_that_sends_slowly_leaves_places_to_the_others() -> None:
-    held = LargeBodyReader(spool_slots=Limiter(3, 2))
-    async with body_server(held) as http:
+    reader = LargeBodyReader(spool_slots=Limiter(3, 2))
+    async with body_server(reader) as http:
         slow = [await start_request(http, LIMIT, b" " * 1_000_000) for _ in range(2)]
-        await wait_until(lambda: held.spool_slots.in_use == 2)
+        await wait_until(lambda: reader.spool_slots.in_use == 2)
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 503
         other = await http.post("/", content=json_text(LIMIT), headers={"account": "other"})
         assert other.status_code == 200
-        for one in slow:
-            one.close()
-        await wait_until(lambda: held.spool_slots.in_use == 0)
+        for writer in slow:
+            writer.close()
+        await wait_until(lambda: reader.spool_slots.in_use == 0)
 
 
 async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logged: list[EventDict]
 ) -> None:
-    held = LargeBodyReader()
-    async with body_server(held) as http:
+    reader = LargeBodyReader()
+    async with body_server(reader) as http:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 503
         monkeypatch.undo()
@@ -211,9 +211,9 @@ async def test_a_disk_that_takes_nothing_is_said_to_be_for_now(
             assert (await http.post("/", content=json_text(LIMIT))).status_code == 503
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert [one["action"] for one in logged] == ["body_not_spooled"] * 2
+        assert [line["action"] for line in logged] == ["body_not_spooled"] * 2
         assert (await http.post("/", content=json_text(LIMIT))).status_code == 200
-    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
+    assert (reader.spool_slots.in_use, open_temporary_files()) == (0, 0)
 
 
 class Precious:
@@ -241,26 +241,26 @@ async def test_an_error_holds_nothing_of_the_body_it_is_about() -> None:
     finally:
         gc.enable()
     assert isinstance(kept[0], Invalid)
-    assert [one() for one in seen] == [None]
+    assert [reference() for reference in seen] == [None]
     assert isinstance(broken, Malformed)
     assert broken.__context__ is None
 
 
 async def test_cancelled_it_keeps_its_place_until_its_thread_is_done() -> None:
-    held, checked = LargeBodyReader(), threading.Event()
+    reader, checked = LargeBodyReader(), threading.Event()
     started = threading.Event()
 
     def make(_value: object) -> None:
         started.set()
         checked.wait()
 
-    task = asyncio.create_task(refusal_of(held, make, json_text(LIMIT)))
+    task = asyncio.create_task(refusal_of(reader, make, json_text(LIMIT)))
     await wait_until(started.is_set)
     task.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (task.done(), held.spool_slots.in_use, open_temporary_files()) == (False, 1, 1)
+    assert (task.done(), reader.spool_slots.in_use, open_temporary_files()) == (False, 1, 1)
     checked.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (held.spool_slots.in_use, open_temporary_files()) == (0, 0)
+    assert (reader.spool_slots.in_use, open_temporary_files()) == (0, 0)

@@ -28,42 +28,42 @@ WAITING = text("SELECT 1 FROM pg_locks WHERE NOT granted")
 
 
 async def test_no_more_connections_are_opened_than_were_given(database_url: str) -> None:
-    made = Database(database_url, 5)
+    database = Database(database_url, 5)
     try:
         async with asyncio.timeout(SOON):
             pids = await asyncio.gather(
-                *(pid_in_transaction(made) for _ in range(10)),
-                *(pid_in_relaxed(made) for _ in range(10)),
+                *(pid_in_transaction(database) for _ in range(10)),
+                *(pid_in_relaxed(database) for _ in range(10)),
             )
     finally:
-        await made.close()
+        await database.close()
     assert len(set(pids)) <= 5 - 1  # one is the listener's
 
 
 async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
-    made = Database(database_url, 4, PoolTimeouts(acquire=0.1))
-    async with made.transaction():
+    database = Database(database_url, 4, PoolTimeouts(acquire=0.1))
+    async with database.transaction():
         for use in (pid_in_transaction, pid_in_autocommit):
             with pytest.raises(Unavailable):
-                await use(made)
-    await made.close()
+                await use(database)
+    await database.close()
 
 
 async def test_connections_are_had_in_the_order_in_which_they_are_asked_for(
     database_url: str,
 ) -> None:
-    made, order = Database(database_url, 3 + PLACES), list[int]()
+    database, order = Database(database_url, 3 + PLACES), list[int]()
 
     async def use(name: int) -> None:
         for _ in range(ROUNDS):
-            async with made.transaction() as tx:
+            async with database.transaction() as tx:
                 await tx.execute(text("SELECT 1"))
             order.append(name)
 
     await asyncio.gather(*(use(name) for name in range(PLACES)))  # all are opened
     order.clear()
     await asyncio.gather(*(use(name) for name in range(USERS)))
-    await made.close()
+    await database.close()
     had, ahead = Counter(dict.fromkeys(range(USERS), 0)), 0
     for name in order[: USERS * ROUNDS // 2]:  # while all still ask
         had[name] += 1
@@ -72,23 +72,23 @@ async def test_connections_are_had_in_the_order_in_which_they_are_asked_for(
 
 
 async def test_a_transaction_that_is_broken_off_at_its_end_ends_its_session(
-    forgetful: tuple[str, TcpProxy],
+    proxied_database: tuple[str, TcpProxy],
 ) -> None:
     """Nobody knows whether it was committed, and nobody else may go on in it."""
-    url, way = forgetful
+    url, proxy = proxied_database
 
     async def commit_into_silence(used: Database) -> None:
         async with used.transaction() as tx:
             await tx.execute(INSERT_ACCOUNT, {"id": "a"})
-            way.blackhole()
+            proxy.blackhole()
 
-    async with open_database(url) as one:
-        before = await pid_in_transaction(one)
+    async with open_database(url) as database:
+        before = await pid_in_transaction(database)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await commit_into_silence(one)
+                await commit_into_silence(database)
         async with asyncio.timeout(SOON):
-            assert await pid_in_transaction(one) != before
+            assert await pid_in_transaction(database) != before
 
 
 async def test_a_statement_that_is_broken_off_is_given_up_by_postgres_too(
@@ -110,37 +110,37 @@ async def test_a_statement_that_is_broken_off_is_given_up_by_postgres_too(
 
 
 async def test_one_that_is_not_waited_for_while_it_is_checked_is_ended(
-    forgetful: tuple[str, TcpProxy],
+    proxied_database: tuple[str, TcpProxy],
 ) -> None:
-    url, way = forgetful
-    async with open_database(url, PoolTimeouts(check_after=0, check=SOON)) as one:
-        async with one.autocommit() as tx:
+    url, proxy = proxied_database
+    async with open_database(url, PoolTimeouts(check_after=0, check=SOON)) as database:
+        async with database.autocommit() as tx:
             before = await tx.scalar(BACKEND_PID)
-        way.blackhole()
+        proxy.blackhole()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await pid_in_autocommit(one)
+                await pid_in_autocommit(database)
         assert tx._driver.is_closed()  # noqa: SLF001 - no other way to it
-        assert await pid_in_autocommit(one) != before
+        assert await pid_in_autocommit(database) != before
 
 
 async def test_a_pool_that_is_closed_ends_what_is_in_use_when_it_is_put_back(
     database_url: str,
 ) -> None:
-    made = Database(database_url)
-    await pid_in_autocommit(made)  # one lies idle
-    async with made.autocommit() as tx:
+    database = Database(database_url)
+    await pid_in_autocommit(database)  # one lies idle
+    async with database.autocommit() as tx:
         pid = int(await tx.scalar(BACKEND_PID))
-        await made.close()
+        await database.close()
         assert int(await tx.scalar(BACKEND_PID)) == pid
     assert tx._driver.is_closed()  # noqa: SLF001 - no other way to it
 
 
 async def test_one_that_is_forgotten_does_not_hold_up_the_end(
-    forgetful: tuple[str, TcpProxy],
+    proxied_database: tuple[str, TcpProxy],
 ) -> None:
-    url, way = forgetful
+    url, proxy = proxied_database
     async with asyncio.timeout(SOON):
-        async with open_database(url, PoolTimeouts(check=0.2)) as one:
-            await pid_in_autocommit(one)
-            way.blackhole()
+        async with open_database(url, PoolTimeouts(check=0.2)) as database:
+            await pid_in_autocommit(database)
+            proxy.blackhole()

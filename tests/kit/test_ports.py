@@ -30,5 +30,5 @@ async def test_a_url_may_name_only_the_ports_of_the_setting(
     answer = await api.http.post(path, json={k: v for k, v in body.items() if v is not None})
     assert answer.status_code == 422, answer.text
     assert (pointer, "url_port") in {
-        (one["pointer"], one["code"]) for one in answer.json()["errors"]
+        (error["pointer"], error["code"]) for error in answer.json()["errors"]
     }

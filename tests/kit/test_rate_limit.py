@@ -1,4 +1,4 @@
-"""A rate is kept whatever is asked for and whoever's clock is wrong."""
+"""A rate limit holds, whatever is asked for and whoever's clock is wrong."""
 
 from datetime import datetime, timedelta
 
@@ -34,14 +34,14 @@ def test_the_wait_is_for_as_many_as_are_wanted_or_as_there_ever_are() -> None:
 def test_no_second_sees_more_than_what_was_saved_and_what_the_rate_gives(
     rate: int, asked: list[tuple[float, int]]
 ) -> None:
-    now, until, spent = NOW, None, list[tuple[datetime, int]]()
+    now, used_until, spent = NOW, None, list[tuple[datetime, int]]()
     for pause, wanted in asked:
         now += timedelta(seconds=pause)
-        budget = RateLimit(rate, until)
-        count = min(wanted, budget.available(now))
-        until = budget.spend(count, now)
+        limit = RateLimit(rate, used_until)
+        count = min(wanted, limit.available(now))
+        used_until = limit.spend(count, now)
         spent.append((now, count))
-        within = [one for at, one in spent if at > now - timedelta(seconds=1)]
+        within = [count for at, count in spent if at > now - timedelta(seconds=1)]
         assert sum(within) <= 2 * rate
     whole = (now - NOW).total_seconds()
     assert sum(count for _, count in spent) <= rate * (whole + 1) + 1
@@ -58,7 +58,7 @@ def test_who_waits_gets_what_it_waited_for(rate: int, wanted: int) -> None:
 def test_a_clock_that_was_ahead_stops_nothing_for_longer_than_a_second(
     rate: int, ahead: float
 ) -> None:
-    budget = RateLimit(rate, after(ahead))
-    assert budget.available(NOW) == 0
-    assert budget.wait(1, NOW) <= 1
-    assert RateLimit(rate, budget.spend(0, NOW)).available(after(1)) == rate
+    limit = RateLimit(rate, after(ahead))
+    assert limit.available(NOW) == 0
+    assert limit.wait(1, NOW) <= 1
+    assert RateLimit(rate, limit.spend(0, NOW)).available(after(1)) == rate

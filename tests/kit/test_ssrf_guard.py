@@ -261,7 +261,7 @@ async def test_names_that_hang_take_nothing_from_those_that_are_known(
     await asyncio.sleep(0)
     try:
         assert await guard.resolve("well.example") == ["127.0.0.1"]
-        assert not any(one.done() for one in hanging)
+        assert not any(look_up.done() for look_up in hanging)
     finally:
         gate.set()
         await asyncio.gather(*hanging)

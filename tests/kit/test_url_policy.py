@@ -79,7 +79,7 @@ def test_an_ipv4_address_is_judged_the_same_in_every_disguise(
         IPv6Address(0x2001 << 112 | 0x08080808 << 64 | (~bits & 0xFFFFFFFF)),
     ]
     bare = blocked_reason(address, allowed) is None
-    assert [blocked_reason(one, allowed) is None for one in disguises] == [bare] * 4
+    assert [blocked_reason(address, allowed) is None for address in disguises] == [bare] * 4
 
 
 LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215
@@ -99,7 +99,7 @@ def test_what_python_calls_local_is_never_free(address: Address) -> None:
 
 def test_networks_stand_between_commas_or_spaces() -> None:
     networks = parse_networks(" 10.0.0.0/8,fd00::/8\n192.168.1.7 ")
-    assert [str(one) for one in networks] == ["10.0.0.0/8", "fd00::/8", "192.168.1.7/32"]
+    assert [str(network) for network in networks] == ["10.0.0.0/8", "fd00::/8", "192.168.1.7/32"]
     assert parse_networks("") == ()
 
 
@@ -117,8 +117,8 @@ def codes(
     ports: Ports | None = None,
 ) -> list[str]:
     found = check_url(url, pointer="/url", https_only=https_only, allowed=allowed, ports=ports)
-    assert all(one.pointer == "/url" and one.message for one in found)
-    return [one.code for one in found]
+    assert all(error.pointer == "/url" and error.message for error in found)
+    return [error.code for error in found]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_only_the_ports_of_the_setting_may_be_named() -> None:
 
 def test_ports_stand_between_commas_or_spaces_alone_or_as_ranges() -> None:
     ports = parse_ports(" 80,443 1024-65535,7-7")
-    among = [one for one in (1, 7, 80, 81, 443, 1023, 1024, 65535, 65536) if one in ports]
+    among = [port for port in (1, 7, 80, 81, 443, 1023, 1024, 65535, 65536) if port in ports]
     assert among == [7, 80, 443, 1024, 65535]
 
 

@@ -12,17 +12,17 @@ from tests.support.request_bodies import check, field_errors, image_url_body, vi
 
 @pytest.mark.parametrize(("name", "limit"), [("element_name", 20), ("element_description", 100)])
 def test_characters_are_code_points_after_composition(name: str, limit: int) -> None:
-    for one in ("x", "\U0001d4b3", "e\u0301", "각", "\u03b1\u0313\u0301\u0345"):
-        request = check(image_url_body(**{name: one * limit}))
-        assert request.document[name] == unicodedata.normalize("NFC", one * limit)
-        assert field_errors(image_url_body(**{name: one * limit + "x"})) == [
+    for character in ("x", "\U0001d4b3", "e\u0301", "각", "\u03b1\u0313\u0301\u0345"):
+        request = check(image_url_body(**{name: character * limit}))
+        assert request.document[name] == unicodedata.normalize("NFC", character * limit)
+        assert field_errors(image_url_body(**{name: character * limit + "x"})) == [
             (f"/{name}", "too_long")
         ]
 
 
 def test_no_character_composes_from_more_than_the_shortcut_reckons_with() -> None:
     every = (chr(number) for number in range(sys.maxunicode + 1))
-    assert max(len(unicodedata.normalize("NFD", one)) for one in every) == MAX_COMPOSED
+    assert max(len(unicodedata.normalize("NFD", character)) for character in every) == MAX_COMPOSED
 
 
 @pytest.mark.parametrize(

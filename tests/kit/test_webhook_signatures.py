@@ -241,7 +241,7 @@ def test_a_public_key_is_shown_and_named_as_the_published_one() -> None:
 def test_each_seed_adds_a_signature_after_those_of_the_secrets() -> None:
     seeds = [SEED, b"s" * 32]
     both = signature_headers([KEY, OTHER], "msg_1", AT, BODY, seeds=seeds)
-    labels = [one.partition(",")[0] for one in both["webhook-signature"].split(" ")]
+    labels = [signature.partition(",")[0] for signature in both["webhook-signature"].split(" ")]
     assert labels == ["v1", "v1", "v1a", "v1a"]
     assert both["webhook-signature"].startswith(GOOD + " ")
     for seed in seeds:
