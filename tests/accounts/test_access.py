@@ -82,7 +82,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-async def ours(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
+async def own_ids(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     """Ids of things of our account, by the name they have in a path."""
     made, subject = await api.subscribe(subscriber.url), await api.create()
     body = older_callback(None, task="7")
@@ -119,7 +119,7 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> None:
 
 
 def is_envelope(answer: httpx.Response, code: str) -> None:
-    """The same refusal on the provider's own paths."""
+    """A refusal on the provider's own paths, in its envelope."""
     status, codes = ENVELOPED[code]
     assert answer.status_code == status, (answer.request.url, answer.text)
     assert answer.headers["content-type"] == "application/json"
@@ -137,12 +137,12 @@ def test_every_route_is_in_the_table() -> None:
     assert walked == set(NEEDS)
 
 
-async def test_without_a_good_key_nothing_is_shown(api: Api, ours: dict[str, str]) -> None:
+async def test_without_a_good_key_nothing_is_shown(api: Api, own_ids: dict[str, str]) -> None:
     key = api.http.headers["authorization"].removeprefix("Bearer ")
     wrong = [None, "", "Bearer", "Bearer x", f"Basic {key}", f"Bearer {key}x", key]
     for method, path in GUARDED:
         for authorization in wrong:
-            answer = await call(api, method, path, ours, authorization)
+            answer = await call(api, method, path, own_ids, authorization)
             is_problem(answer, 401, "unauthorized")
             assert answer.headers["www-authenticate"] == "Bearer"
 
@@ -154,35 +154,37 @@ async def test_bytes_that_are_no_text_are_no_key(api: Api) -> None:
 
 
 async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
-    api: Api, ours: dict[str, str]
+    api: Api, own_ids: dict[str, str]
 ) -> None:
     for (method, path), scope in sorted(GUARDED.items()):
         others = [name for name in SCOPES if name not in {scope, "operator"}]
         lacking = await api_keys.create(api.resources, "acme", others)
-        is_problem(await call(api, method, path, ours, f"Bearer {lacking}"), 403, "forbidden")
+        is_problem(await call(api, method, path, own_ids, f"Bearer {lacking}"), 403, "forbidden")
     for (method, path), scope in sorted(GUARDED.items(), reverse=True):  # GET before DELETE
         enough = await api_keys.create(api.resources, "acme", [scope])
-        answer = await call(api, method, path, ours, f"bearer  {enough}")
+        answer = await call(api, method, path, own_ids, f"bearer  {enough}")
         assert answer.status_code < 300, (method, path, answer.text)
 
 
-async def test_another_account_finds_nothing_of_ours(api: Api, ours: dict[str, str]) -> None:
+async def test_another_account_finds_nothing_of_ours(api: Api, own_ids: dict[str, str]) -> None:
     before = await fetch(api.resources, "SELECT * FROM subjects")
     key = f"Bearer {await api_keys.create(api.resources, 'other', DEFAULT_SCOPES)}"
     for (method, path), scope in GUARDED.items():
         if scope == "operator":  # nobody else may ask at all
             continue
-        answer = await call(api, method, path, ours, key)
+        answer = await call(api, method, path, own_ids, key)
         if "{" in path:
             is_problem(answer, 404, "not_found")
-        assert not [secret for secret in ours.values() if secret in answer.text], path
-    after = await fetch(api.resources, "SELECT * FROM subjects WHERE id = $1", ours["subject_id"])
+        assert not [secret for secret in own_ids.values() if secret in answer.text], path
+    after = await fetch(
+        api.resources, "SELECT * FROM subjects WHERE id = $1", own_ids["subject_id"]
+    )
     assert after == before
     assert (
-        await call(api, "GET", "/v1/subscribers/{subscriber_id}", ours, None)
+        await call(api, "GET", "/v1/subscribers/{subscriber_id}", own_ids, None)
     ).status_code == 401
-    mine = await api.http.get(f"/v1/subscribers/{ours['subscriber_id']}")
-    assert mine.json()["state"] == "active"
+    subscriber_answer = await api.http.get(f"/v1/subscribers/{own_ids['subscriber_id']}")
+    assert subscriber_answer.json()["state"] == "active"
 
 
 async def operator(api: Api) -> str:
@@ -191,44 +193,46 @@ async def operator(api: Api) -> str:
 
 
 async def test_an_operator_opens_everything_of_every_account(
-    api: Api, ours: dict[str, str]
+    api: Api, own_ids: dict[str, str]
 ) -> None:
     key = await operator(api)
     for method, path in sorted(GUARDED.keys() - OWN, reverse=True):  # GET before DELETE
-        answer = await call(api, method, path, ours, key)
+        answer = await call(api, method, path, own_ids, key)
         assert answer.status_code < 300, (method, path, answer.text)
 
 
 async def test_every_answer_to_an_operator_names_the_account(
-    api: Api, ours: dict[str, str]
+    api: Api, own_ids: dict[str, str]
 ) -> None:
     key = await operator(api)
     unnamed = {"/v1/capabilities"}  # of no account, as callbacks are that tell of no subject
     for method, path in sorted(GUARDED.keys() - OWN, reverse=True):
         if method == "DELETE" or path in unnamed or path.startswith("/v1/callbacks"):
             continue
-        body = (await call(api, method, path, ours, key)).json()
+        body = (await call(api, method, path, own_ids, key)).json()
         shown = body.get("data", body)
         shown = shown if isinstance(shown, list) else [shown]
         assert shown, path
         assert {entry["account"] for entry in shown} == {"acme"}, (path, body)
 
 
-async def test_nobody_else_is_told_of_accounts(api: Api, ours: dict[str, str]) -> None:
+async def test_nobody_else_is_told_of_accounts(api: Api, own_ids: dict[str, str]) -> None:
     key = api.http.headers["authorization"]
     for (method, path), scope in sorted(GUARDED.items(), reverse=True):
         if scope != "operator":
-            assert '"account"' not in (await call(api, method, path, ours, key)).text
+            assert '"account"' not in (await call(api, method, path, own_ids, key)).text
 
 
-async def test_an_operator_makes_nothing_in_any_account(api: Api, ours: dict[str, str]) -> None:
+async def test_an_operator_makes_nothing_in_any_account(api: Api, own_ids: dict[str, str]) -> None:
     key = await operator(api)
     for method, path in OWN:
-        is_problem(await call(api, method, path, ours, key), 403, "forbidden")
+        is_problem(await call(api, method, path, own_ids, key), 403, "forbidden")
 
 
-async def test_an_operator_finds_nothing_where_nothing_is(api: Api, ours: dict[str, str]) -> None:
-    key, nothing = await operator(api), dict.fromkeys(ours, "sub_nothing")
+async def test_an_operator_finds_nothing_where_nothing_is(
+    api: Api, own_ids: dict[str, str]
+) -> None:
+    key, nothing = await operator(api), dict.fromkeys(own_ids, "sub_nothing")
     for method, path in GUARDED:
         if "{" in path:
             answer = await call(api, method, path, nothing, key)
@@ -236,16 +240,16 @@ async def test_an_operator_finds_nothing_where_nothing_is(api: Api, ours: dict[s
 
 
 async def test_an_operator_finds_no_subscriber_that_nobody_made(
-    api: Api, ours: dict[str, str]
+    api: Api, own_ids: dict[str, str]
 ) -> None:
     await api.create(callback_url="http://127.0.0.1:65009/called")
     (row,) = await fetch(api.resources, "SELECT id FROM subscribers WHERE type = 'callback'")
-    hidden, key = ours | {"subscriber_id": row["id"]}, await operator(api)
+    hidden, key = own_ids | {"subscriber_id": row["id"]}, await operator(api)
     for method, path in GUARDED:
         if "{subscriber_id}" in path:
             is_problem(await call(api, method, path, hidden, key), 404, "not_found")
-    listed = (await call(api, "GET", "/v1/subscribers", ours, key)).json()["data"]
-    assert [entry["id"] for entry in listed] == [ours["subscriber_id"]]
+    listed = (await call(api, "GET", "/v1/subscribers", own_ids, key)).json()["data"]
+    assert [entry["id"] for entry in listed] == [own_ids["subscriber_id"]]
 
 
 async def test_what_is_open_needs_no_key(api: Api) -> None:

@@ -102,8 +102,8 @@ async def test_one_account_s_requests_cost_the_others_nothing(api: Api) -> None:
         " WHERE name = 'acme'",  # what the account may ask for is used up for so long
     )
     assert (await api.http.get("/v1/subjects")).status_code == 429
-    theirs = await api.http.get("/v1/subjects", headers={"authorization": f"Bearer {other}"})
-    assert theirs.status_code == 200
+    other_answer = await api.http.get("/v1/subjects", headers={"authorization": f"Bearer {other}"})
+    assert other_answer.status_code == 200
 
 
 async def pause(resources: Resources, seconds: float) -> None:
@@ -117,9 +117,9 @@ async def pause(resources: Resources, seconds: float) -> None:
 
 @RATE
 async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resources) -> None:
-    mine = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
-    theirs = await api_keys.create(resources, "other", api_keys.DEFAULT_SCOPES)
-    digests = [authenticate.key_digest(key) for key in (*mine * 6, theirs, "csk_none")]
+    own_keys = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
+    other_key = await api_keys.create(resources, "other", api_keys.DEFAULT_SCOPES)
+    digests = [authenticate.key_digest(key) for key in (*own_keys * 6, other_key, "csk_none")]
     found = await authenticate.authenticate_batch(resources, digests)
     kinds = [type(caller).__name__ for caller in found]
     assert kinds == ["Caller"] * 10 + ["TooMany"] * 2 + ["Caller", "Unauthorized"]
@@ -185,8 +185,8 @@ async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> No
     assert (await api.http.post("/v1/subjects", json=request_body())).status_code == 202
     other = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {other}"}
-    theirs = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
-    assert theirs.status_code == 202
+    other_answer = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
+    assert other_answer.status_code == 202
 
 
 @QUEUE

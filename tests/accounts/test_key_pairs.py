@@ -37,13 +37,13 @@ async def pair(api: Api) -> KeyPair:
     return await api_keys.create_pair(api.resources, "acme", DEFAULT_SCOPES)
 
 
-async def asked(api: Api, path: str, sent: str) -> httpx.Response:
+async def get_with_token(api: Api, path: str, sent: str) -> httpx.Response:
     return await api.http.get(path, headers={"authorization": f"Bearer {sent}"})
 
 
 async def codes(api: Api, sent: str) -> tuple[int, str, int, int]:
     """Statuses and codes on a path of ours and on the provider's; 0 for a success."""
-    ours, theirs = await asked(api, OURS, sent), await asked(api, PATH, sent)
+    ours, theirs = await get_with_token(api, OURS, sent), await get_with_token(api, PATH, sent)
     return ours.status_code, ours.json().get("code", ""), theirs.status_code, theirs.json()["code"]
 
 
@@ -67,8 +67,8 @@ async def test_the_command_prints_both_alone_on_the_last_two_lines_and_they_open
     assert made.access_key.startswith("csa_")
     assert made.secret_key.startswith("css_")
     assert done.stdout.count(made.access_key) == done.stdout.count(made.secret_key) == 1
-    assert len((await asked(api, OURS, of(made, clock))).json()["data"]) == 1
-    assert (await asked(api, "/v1/subscribers", of(made, clock))).status_code == 403
+    assert len((await get_with_token(api, OURS, of(made, clock))).json()["data"]) == 1
+    assert (await get_with_token(api, "/v1/subscribers", of(made, clock))).status_code == 403
     listed = (await run(environ, "keys", "list")).stdout
     assert made.access_key[:12] in listed
     assert f"\n{first.removeprefix('id  ')} " in f"\n{listed}"
@@ -146,14 +146,14 @@ async def test_what_proves_nothing_is_refused_whatever_it_is(
 async def test_of_a_key_that_is_none_no_more_is_said_or_done_than_of_a_wrong_signature(
     api: Api, pair: KeyPair, clock: Clock
 ) -> None:
-    await asked(api, OURS, of(pair, clock, exp=0))  # a new connection asks for more
-    told = []
+    await get_with_token(api, OURS, of(pair, clock, exp=0))  # a new connection asks for more
+    observed = []
     for access_key in (pair.access_key, "csa_nobody"):
         wrong = access_token(access_key, "css_wrong", clock().timestamp())
         with executed_statements() as statements:
-            answer = await asked(api, OURS, wrong)
-        told.append((answer.status_code, answer.json(), statements))
-    assert told[0] == told[1]
+            answer = await get_with_token(api, OURS, wrong)
+        observed.append((answer.status_code, answer.json(), statements))
+    assert observed[0] == observed[1]
     (row,) = await fetch(
         api.resources, "SELECT last_used_at FROM api_keys WHERE secret IS NOT NULL"
     )
@@ -200,9 +200,9 @@ async def test_requests_of_a_pair_count_as_others_do_but_not_those_it_did_not_si
 ) -> None:
     for _ in range(3):
         wrong = access_token(pair.access_key, "css_wrong", clock().timestamp())
-        assert (await asked(api, OURS, wrong)).status_code == 401
-    assert (await asked(api, OURS, of(pair, clock))).status_code == 200
-    assert (await asked(api, OURS, of(pair, clock))).status_code == 429
+        assert (await get_with_token(api, OURS, wrong)).status_code == 401
+    assert (await get_with_token(api, OURS, of(pair, clock))).status_code == 200
+    assert (await get_with_token(api, OURS, of(pair, clock))).status_code == 429
 
 
 async def test_what_comes_together_is_told_apart(api: Api, pair: KeyPair, clock: Clock) -> None:

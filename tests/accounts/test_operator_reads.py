@@ -120,8 +120,10 @@ async def test_what_several_accounts_call_the_same_is_found_of_each(
     await api.create(external_task_id="another-name")
     listed = await walked(operator, "/v1/subjects", external_task_id="one-name")
     assert {entry["id"] for entry in listed} == made
-    mine = await entries(operator, "/v1/subjects", external_task_id="one-name", account="acme")
-    assert [entry["account"] for entry in mine] == ["acme"]
+    own_entries = await entries(
+        operator, "/v1/subjects", external_task_id="one-name", account="acme"
+    )
+    assert [entry["account"] for entry in own_entries] == ["acme"]
     assert await entries(operator, "/v1/subjects", external_task_id="no-name") == []
     canceled = {"external_task_id": "one-name", "state": "canceled"}
     assert await entries(operator, "/v1/subjects", **canceled) == []
@@ -199,9 +201,9 @@ async def test_one_feed_has_every_accounts_events_in_order(
     seen = await walked(operator, "/v1/events")
     assert [entry["data"]["id"] for entry in seen] == made
     assert [entry["account"] for entry in seen] == ["acme", "other", "other", "acme"]
-    mine = await entries(api, "/v1/events")
+    own_entries = await entries(api, "/v1/events")
     assert [entry for entry in seen if entry["account"] == "acme"] == [
-        {"account": "acme", **entry} for entry in mine
+        {"account": "acme", **entry} for entry in own_entries
     ]
 
 

@@ -31,22 +31,22 @@ MATERIALS = ("element_image_list", "element_video_list")
 
 
 @dataclass
-class Story:
+class TaskRun:
     """What the client saw."""
 
     created: dict[str, Any]
     ended: dict[str, Any]
     page: list[dict[str, Any]]
-    told: list[dict[str, Any]] = field(default_factory=list)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
 
 
 @pytest.fixture
-async def theirs(provider: SimulatorClient) -> ApiConfig:
+async def provider_api(provider: SimulatorClient) -> ApiConfig:
     return ApiConfig(str(provider.http.base_url), API_KEY, WEBHOOK_SECRET)
 
 
 @pytest.fixture
-async def ours(api: Api) -> ApiConfig:
+async def callsheet_api(api: Api) -> ApiConfig:
     key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
     secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
     return ApiConfig(str(api.http.base_url), key, secret)
@@ -58,10 +58,10 @@ async def media() -> AsyncIterator[MediaHost]:
         yield host
 
 
-async def story(there: ApiConfig, body: dict[str, Any]) -> Story:
+async def run_task(there: ApiConfig, body: dict[str, Any]) -> TaskRun:
     """Create a subject, poll it to its end, find it in the list, and take its callbacks."""
-    async with provider_api_client(there) as caller, webhook_receiver() as callbacks:
-        body = body | {"external_task_id": "mine-1", "callback_url": callbacks.url}
+    async with provider_api_client(there) as caller, webhook_receiver() as receiver:
+        body = body | {"external_task_id": "mine-1", "callback_url": receiver.url}
         created = await caller.create(body)
         assert set(created) == CREATED
         assert created["task_info"] == {"external_task_id": "mine-1"}
@@ -69,14 +69,14 @@ async def story(there: ApiConfig, body: dict[str, Any]) -> Story:
         assert ended == await caller.query("mine-1")
         page = await caller.page(pageNum=1, pageSize=30)
         assert ended in page
-        told = await caller.verified_callbacks(callbacks)
-        assert {body["task_id"] for body in told} == {created["task_id"]}
-        assert told[-1]["task_status"] == ended["task_status"]
-        return Story(created, ended, page, told)
+        callbacks = await caller.verified_callbacks(receiver)
+        assert {body["task_id"] for body in callbacks} == {created["task_id"]}
+        assert callbacks[-1]["task_status"] == ended["task_status"]
+        return TaskRun(created, ended, page, callbacks)
 
 
-def is_the_same(there: Story, here: Story) -> None:
-    """The same names and types everywhere, and the same values where they are the client's."""
+def assert_same_run(there: TaskRun, here: TaskRun) -> None:
+    """Both runs have equal names and types, and equal values where the client gave them."""
     assert json_shape(here.created) == json_shape(there.created)
     assert json_shape(here.ended) == json_shape(there.ended)
     assert (here.ended["task_status"], here.created["task_status"]) == ("succeed", "submitted")
@@ -84,58 +84,60 @@ def is_the_same(there: Story, here: Story) -> None:
     for name in ("element_name", "element_description", "reference_type", "tag_list", "status"):
         assert element[name] == expected[name]
     assert isinstance(element["element_id"], int)
-    last, expected = here.told[-1], there.told[-1]
+    last, expected = here.callbacks[-1], there.callbacks[-1]
     assert json_shape(last) == json_shape(expected)
     assert last["task_result"]["elements"][0]["element_id"] == element["element_id"]
 
 
 async def test_images_by_url(
-    api: Api, ours: ApiConfig, theirs: ApiConfig, media: MediaHost
+    api: Api, callsheet_api: ApiConfig, provider_api: ApiConfig, media: MediaHost
 ) -> None:
     body = request_body(**media.images("front", "side"))
     async with running_worker(api.resources.settings):
-        here = await story(ours, body)
-    there = await story(theirs, body)
-    is_the_same(there, here)
+        here = await run_task(callsheet_api, body)
+    there = await run_task(provider_api, body)
+    assert_same_run(there, here)
     (element,), (expected,) = (run.ended["task_result"]["elements"] for run in (here, there))
     assert [element[name] for name in MATERIALS] == [expected[name] for name in MATERIALS]
 
 
-async def test_images_as_base64(api: Api, ours: ApiConfig, theirs: ApiConfig) -> None:
+async def test_images_as_base64(
+    api: Api, callsheet_api: ApiConfig, provider_api: ApiConfig
+) -> None:
     async with running_worker(api.resources.settings):
-        here = await story(ours, request_body())
-    is_the_same(await story(theirs, request_body()), here)
+        here = await run_task(callsheet_api, request_body())
+    assert_same_run(await run_task(provider_api, request_body()), here)
 
 
 async def test_a_video_with_a_voice(
-    api: Api, ours: ApiConfig, theirs: ApiConfig, media: MediaHost
+    api: Api, callsheet_api: ApiConfig, provider_api: ApiConfig, media: MediaHost
 ) -> None:
     body = request_body(
         **media.video("film"), element_image_list=None, element_voice_id="829836802793406000"
     )
     async with running_worker(api.resources.settings):
-        here = await story(ours, body)
-    is_the_same(await story(theirs, body), here)
+        here = await run_task(callsheet_api, body)
+    assert_same_run(await run_task(provider_api, body), here)
 
 
 async def test_what_fails_says_why(
-    api: Api, ours: ApiConfig, theirs: ApiConfig, provider: SimulatorClient
+    api: Api, callsheet_api: ApiConfig, provider_api: ApiConfig, provider: SimulatorClient
 ) -> None:
     await provider.admin("faults", {"fail": "no face was found", "times": 2})
     async with running_worker(api.resources.settings):
-        here = await story(ours, request_body())
-    there = await story(theirs, request_body())
+        here = await run_task(callsheet_api, request_body())
+    there = await run_task(provider_api, request_body())
     assert json_shape(here.ended) == json_shape(there.ended)
-    for task in (here.ended, here.told[-1], there.ended):
+    for task in (here.ended, here.callbacks[-1], there.ended):
         assert (task["task_status"], task["task_status_msg"]) == ("failed", "no face was found")
 
 
 async def test_before_anything_is_sent_a_task_reads_submitted(
-    ours: ApiConfig, theirs: ApiConfig, provider: SimulatorClient
+    callsheet_api: ApiConfig, provider_api: ApiConfig, provider: SimulatorClient
 ) -> None:
     await provider.admin("settings", {"processing_after": 600.0, "finished_after": 600.0})
     seen = []
-    for there in (ours, theirs):
+    for there in (callsheet_api, provider_api):
         async with provider_api_client(there) as caller:
             made = await caller.create(request_body())
             read = await caller.query(made["task_id"])
@@ -148,8 +150,8 @@ async def test_before_anything_is_sent_a_task_reads_submitted(
     assert seen[0] == seen[1]
 
 
-async def test_a_canceled_one_reads_failed(api: Api, ours: ApiConfig) -> None:
-    async with provider_api_client(ours) as caller:
+async def test_a_canceled_one_reads_failed(api: Api, callsheet_api: ApiConfig) -> None:
+    async with provider_api_client(callsheet_api) as caller:
         made = await caller.create(request_body(external_task_id="mine"))
         await api.http.post(f"/v1/subjects/{made['task_id']}/cancel")
         read = await caller.query("mine")
@@ -161,9 +163,9 @@ async def names(caller: ProviderApiClient, **query: int) -> list[str]:
 
 
 async def test_pages_are_numbered_and_the_newest_come_first(
-    ours: ApiConfig, theirs: ApiConfig, clock: Clock
+    callsheet_api: ApiConfig, provider_api: ApiConfig, clock: Clock
 ) -> None:
-    for there in (ours, theirs):
+    for there in (callsheet_api, provider_api):
         async with provider_api_client(there) as caller:
             assert await caller.page() == []
             for number in range(32):
@@ -177,8 +179,8 @@ async def test_pages_are_numbered_and_the_newest_come_first(
             assert await caller.page(pageNum=1000, pageSize=500) == []
 
 
-async def test_slashes_at_the_end_and_in_ids_are_borne(ours: ApiConfig) -> None:
-    async with provider_api_client(ours) as caller:
+async def test_slashes_at_the_end_and_in_ids_are_borne(callsheet_api: ApiConfig) -> None:
+    async with provider_api_client(callsheet_api) as caller:
         answer = await caller.http.post(f"{PATH}/", json=request_body(external_task_id="a/b%c?d#/"))
         made = answer.json()["data"]
         assert await caller.query(made["task_id"] + "/") == await caller.query(made["task_id"])
@@ -188,8 +190,8 @@ async def test_slashes_at_the_end_and_in_ids_are_borne(ours: ApiConfig) -> None:
         assert (await caller.http.get(f"{PATH}/?pageSize=1")).json()["data"] == [read]
 
 
-async def test_our_id_goes_before_another_s_external_one(ours: ApiConfig) -> None:
-    async with provider_api_client(ours) as caller:
+async def test_our_id_goes_before_another_s_external_one(callsheet_api: ApiConfig) -> None:
+    async with provider_api_client(callsheet_api) as caller:
         first = await caller.create(request_body())
         second = await caller.create(request_body(external_task_id=first["task_id"]))
         assert (await caller.query(first["task_id"]))["task_info"] == {"external_task_id": ""}
@@ -198,10 +200,10 @@ async def test_our_id_goes_before_another_s_external_one(ours: ApiConfig) -> Non
         }
 
 
-async def test_we_may_be_our_own_provider(api: Api, ours: ApiConfig, clock: Clock) -> None:
+async def test_we_may_be_our_own_provider(api: Api, callsheet_api: ApiConfig, clock: Clock) -> None:
     """Our client, which branches on codes and on two messages, understands our answers."""
     body = request_body(external_task_id="sub_1", callback_url="http://127.0.0.1:65009/")
-    remote = ProviderClient(ours.base_url, ApiKey(ours.key), 30.0, clock)
+    remote = ProviderClient(callsheet_api.base_url, ApiKey(callsheet_api.key), 30.0, clock)
     try:
         assert isinstance(await remote.look_up("sub_1"), TaskNotFound)
         made = await remote.create(body)

@@ -62,7 +62,7 @@ def created(**changes: object) -> Mistake:
     return call
 
 
-def asked(method: str, path: str) -> Mistake:
+def request_without_body(method: str, path: str) -> Mistake:
     async def call(http: httpx.AsyncClient) -> httpx.Response:
         return await http.request(method, path)
 
@@ -70,7 +70,7 @@ def asked(method: str, path: str) -> Mistake:
 
 
 def repeated(**changes: object) -> Mistake:
-    """The same external id once more, whatever else is asked for."""
+    """An external id that is taken is refused, whatever else the request says."""
 
     async def call(http: httpx.AsyncClient) -> httpx.Response:
         first = await http.post(PATH, json=TAKEN)
@@ -100,11 +100,16 @@ MISTAKES: dict[str, tuple[Mistake, int, int, str]] = {  # HTTP status, code, wha
     "a page in words": (get(f"{PATH}?pageNum=one"), 400, 1201, "pageNum must be"),
     "an empty page": (get(f"{PATH}?pageSize=0"), 400, 1201, "pageSize must be"),
     "a page too large": (get(f"{PATH}?pageSize=501"), 400, 1201, "pageSize must be"),
-    "no such method": (asked("PUT", PATH), 404, 1202, "PUT"),
-    "nor of a task": (asked("DELETE", f"{PATH}/x"), 404, 1202, "DELETE"),
-    "nor with a slash": (asked("PATCH", f"{PATH}/"), 404, 1202, "PATCH"),
+    "no such method": (request_without_body("PUT", PATH), 404, 1202, "PUT"),
+    "nor of a task": (request_without_body("DELETE", f"{PATH}/x"), 404, 1202, "DELETE"),
+    "nor with a slash": (request_without_body("PATCH", f"{PATH}/"), 404, 1202, "PATCH"),
     "no such path": (get("/v1/general/nothing"), 404, 1203, "/v1/general/nothing"),
-    "another path": (asked("POST", "/v1/general/delete-elements"), 404, 1203, "POST"),
+    "another path": (
+        request_without_body("POST", "/v1/general/delete-elements"),
+        404,
+        1203,
+        "POST",
+    ),
 }
 
 
@@ -162,11 +167,11 @@ async def test_an_account_knows_nothing_of_another_s_ids(api: Api) -> None:
     for name in (made["task_id"], "taken"):
         is_refused(await api.http.get(f"{PATH}/{name}", headers=headers), 400, 1201)
     assert data_of(await api.http.get(PATH, headers=headers)) == []
-    theirs = data_of(await api.http.post(PATH, json=TAKEN, headers=headers))
-    assert theirs["task_id"] != made["task_id"]
-    for mine, headers_ in ((made, {}), (theirs, headers)):
+    other_task = data_of(await api.http.post(PATH, json=TAKEN, headers=headers))
+    assert other_task["task_id"] != made["task_id"]
+    for task, headers_ in ((made, {}), (other_task, headers)):
         read = data_of(await api.http.get(f"{PATH}/taken", headers=headers_))
-        assert read["task_id"] == mine["task_id"]
+        assert read["task_id"] == task["task_id"]
 
 
 @pytest.mark.parametrize("name", ["%00", "a%00b", "%ff", "%ed%a0%80", "..%2F..", "x" * 5000])

@@ -61,7 +61,7 @@ async def codes(resources: Resources, url: str, **fields: object) -> set[str]:
 
 
 def resolving(resources: Resources, *, allow_http: bool = False) -> Resources:
-    """The same, where names resolve as NAMES says."""
+    """The resources with a name resolution that NAMES gives."""
 
     async def lookup(host: str) -> Sequence[str]:
         if host not in NAMES:

@@ -73,7 +73,7 @@ async def test_a_new_subscriber_is_shown_with_its_secret_this_once(
 
 
 async def test_whatever_is_asked_for_is_shown(api: Api) -> None:
-    asked = {
+    given = {
         "url": "nats://127.0.0.1:4222",
         "type": "nats",
         "channel": "callsheet.events",
@@ -90,10 +90,10 @@ async def test_whatever_is_asked_for_is_shown(api: Api) -> None:
         "order": "none",
         "signatures": ["v1", "v1a"],
     }
-    made = (await post(api, **asked, username="ada", password="hidden")).json()
+    made = (await post(api, **given, username="ada", password="hidden")).json()
     shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
     masked = {"X-Team": "casting", "Authorization": "***"}
-    assert {name: shown[name] for name in asked} == asked | {"headers": masked}
+    assert {name: shown[name] for name in given} == given | {"headers": masked}
     assert not {"username", "password", "secret"} & shown.keys()
     (key,) = shown["public_keys"]
     assert key["key"].startswith("whpk_")

@@ -45,7 +45,7 @@ def words(subscriber: WebhookReceiver) -> list[str]:
     return [json.loads(body)["task_status"] for _, body in subscriber.requests]
 
 
-async def told(api: Api, subscriber: WebhookReceiver, count: int) -> None:
+async def wait_for_callbacks(api: Api, subscriber: WebhookReceiver, count: int) -> None:
     """Deliver until so many have come."""
 
     async def enough() -> bool:
@@ -62,16 +62,23 @@ async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
     assert "warnings" not in made
     await api.work()
     subject = await api.wait_until_finished(made["id"])
-    await told(api, subscriber, len(await api.event_types(made["id"])) - 1)
+    await wait_for_callbacks(api, subscriber, len(await api.event_types(made["id"])) - 1)
     assert words(subscriber)[0] in {"submitted", "processing"}
     assert words(subscriber)[-1] == "succeed"
-    theirs = (await provider.http.get(f"{PATH}/{subject['provider_task_id']}")).json()["data"]
-    ours = json.loads(subscriber.requests[-1][1])
-    assert set(ours) == set(theirs)
-    assert {name for name in theirs if ours[name] != theirs[name]} <= OWN | {"task_result"}
-    assert (ours["task_id"], ours["task_info"]) == (made["id"], {"external_task_id": "mine"})
-    (element,), (theirs_element,) = (task["task_result"]["elements"] for task in (ours, theirs))
-    assert element == theirs_element
+    answer = await provider.http.get(f"{PATH}/{subject['provider_task_id']}")
+    provider_task = answer.json()["data"]
+    callback_body = json.loads(subscriber.requests[-1][1])
+    assert set(callback_body) == set(provider_task)
+    different = {name for name in provider_task if callback_body[name] != provider_task[name]}
+    assert different <= OWN | {"task_result"}
+    assert (callback_body["task_id"], callback_body["task_info"]) == (
+        made["id"],
+        {"external_task_id": "mine"},
+    )
+    (element,), (provider_element,) = (
+        task["task_result"]["elements"] for task in (callback_body, provider_task)
+    )
+    assert element == provider_element
     assert element["element_image_list"]["frontal_image"].startswith("https://")
     assert element["element_video_list"] is None
     assert [event["sequence"] for event in await sent_in_order(api)] == list(
@@ -95,9 +102,9 @@ async def test_what_fails_is_said_in_the_providers_words(
     made = await api.create(callback_url=subscriber.url)
     await api.work()
     await api.wait_until_finished(made["id"])
-    await told(api, subscriber, len(await api.event_types(made["id"])) - 1)
-    ours = json.loads(subscriber.requests[-1][1])
-    assert (ours["task_status"], ours["task_status_msg"]) == (
+    await wait_for_callbacks(api, subscriber, len(await api.event_types(made["id"])) - 1)
+    callback_body = json.loads(subscriber.requests[-1][1])
+    assert (callback_body["task_status"], callback_body["task_status_msg"]) == (
         "failed",
         "no face was found",
     )
@@ -108,7 +115,7 @@ async def test_it_is_signed_with_the_secret_of_its_account(
 ) -> None:
     made = await api.create(callback_url=subscriber.url)
     await api.http.post(f"/v1/subjects/{made['id']}/cancel")
-    await told(api, subscriber, 1)
+    await wait_for_callbacks(api, subscriber, 1)
     secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
     ((headers, body),) = subscriber.requests
     Webhook(secret).verify(body, headers)
@@ -155,7 +162,7 @@ async def test_first_uses_that_come_together_settle_on_one_subscriber(
     assert [subject["callback_subscriber_id"] for subject in subjects] == [hidden["id"]] * 8
     for subject in made:
         await api.http.post(f"/v1/subjects/{subject['id']}/cancel")
-    await told(api, subscriber, 8)
+    await wait_for_callbacks(api, subscriber, 8)
     assert {json.loads(body)["task_id"] for _, body in subscriber.requests} == {
         subject["id"] for subject in made
     }
@@ -168,7 +175,7 @@ async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: WebhookR
         await api.http.post(f"/v1/subjects/{made['id']}/cancel")
     urls = await fetch(api.resources, "SELECT url FROM deliveries ORDER BY created_at, id")
     assert {row["url"] for row in urls} == {subscriber.url + path for path in paths}
-    await told(api, subscriber, 2)
+    await wait_for_callbacks(api, subscriber, 2)
 
 
 async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
@@ -198,13 +205,13 @@ async def test_one_delivery_is_seen_and_sent_anew(
     made = await api.create(callback_url=subscriber.url)
     await api.http.post(f"/v1/subjects/{made['id']}/cancel")
     subscriber.answers.append(410)
-    await told(api, subscriber, 1)
+    await wait_for_callbacks(api, subscriber, 1)
     (row,) = await fetch(api.resources, "SELECT id FROM deliveries")
     path = f"/v1/deliveries/{row['id']}"
     assert (await api.http.get(path)).json()["state"] == "dead"
     clock.advance(1)
     assert (await api.http.post(f"{path}/resend")).status_code == 202
-    await told(api, subscriber, 2)
+    await wait_for_callbacks(api, subscriber, 2)
     assert (await api.http.get(path)).json()["state"] == "delivered"
     assert [hidden["state"] for hidden in await hidden_subscribers(api)] == ["active"]
 

@@ -40,13 +40,13 @@ EACH = 8  # deliveries taken in each stage of a rotation
 async def test_published_verifiers_believe_a_delivery_before_and_during_a_rotation(
     api: Api,
 ) -> None:
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url)
-        theirs.secrets = [made["secret"]]
-        first = await deliver_event(api, theirs)
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url)
+        receiver.secrets = [made["secret"]]
+        first = await deliver_event(api, receiver)
         new = (await rotate_secret(api, made))["secret"]
         assert new != made["secret"]
-        second = await deliver_event(api, theirs)
+        second = await deliver_event(api, receiver)
     for (headers, body), secrets in ((first, [made["secret"]]), (second, [made["secret"], new])):
         for secret in secrets:
             Webhook(secret).verify(body, headers)  # or it raises
@@ -56,20 +56,21 @@ async def test_published_verifiers_believe_a_delivery_before_and_during_a_rotati
 async def test_v1a_verifies_by_the_keys_shown_and_by_the_published_ones(
     api: Api, clock: Clock
 ) -> None:
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url, signatures=BOTH)
-        theirs.secrets = [made["secret"]]
-        first = await deliver_event(api, theirs)
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url, signatures=BOTH)
+        receiver.secrets = [made["secret"]]
+        first = await deliver_event(api, receiver)
         rotated = await rotate_secret(api, made)
-        second = await deliver_event(api, theirs)
+        second = await deliver_event(api, receiver)
     (old,) = made["public_keys"]
     assert [key["kid"] for key in rotated["public_keys"][1:]] == [old["kid"]]
     new = rotated["public_keys"][0]
-    for got, shown in ((first, [old]), (second, [old, new])):
+    for request, shown in ((first, [old]), (second, [old, new])):
         for key in shown:
             public = read_secret(V1A, key["key"])
             assert (
-                verification.verify_signature(V1A, [public], *got, clock()) == got[0]["webhook-id"]
+                verification.verify_signature(V1A, [public], *request, clock())
+                == request[0]["webhook-id"]
             )
     published = {key["kid"]: key for key in await published_keys(api)}
     assert published.keys() == {old["kid"], new["kid"]}
@@ -92,35 +93,36 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
         while not over:
             await api.work(Work.DELIVER)
 
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url, signatures=BOTH)
-        theirs.secrets = [made["secret"]]
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url, signatures=BOTH)
+        receiver.secrets = [made["secret"]]
 
-        async def some() -> None:
-            target = len(theirs.accepted) + EACH
+        async def deliver_some() -> None:
+            target = len(receiver.accepted) + EACH
 
             async def enough() -> bool:
-                return len(theirs.accepted) >= target
+                return len(receiver.accepted) >= target
 
             await wait_until(enough, 20)
 
-        hands = [asyncio.create_task(run()) for run in (worker, *[creator] * CREATORS)]
-        await some()
+        workers = [asyncio.create_task(run()) for run in (worker, *[creator] * CREATORS)]
+        await deliver_some()
         new = (await rotate_secret(api, made, overlap=60))["secret"]
-        await some()  # it knows the old one alone
-        theirs.secrets.append(new)
-        await some()
+        await deliver_some()  # it knows the old one alone
+        receiver.secrets.append(new)
+        await deliver_some()
         clock.advance(61)
-        theirs.secrets = [new]
-        before = len(theirs.accepted)
-        await some()
+        receiver.secrets = [new]
+        before = len(receiver.accepted)
+        await deliver_some()
         over = True
-        await asyncio.gather(*hands)
-        assert theirs.refused == []
+        await asyncio.gather(*workers)
+        assert receiver.refused == []
     rows = await fetch(api.resources, "SELECT status, error FROM attempts")
     assert {(row["status"], row["error"]) for row in rows} == {(200, None)}
     assert not any(
-        verifies_with_secret(made["secret"], got, clock()) for got in theirs.accepted[before:]
+        verifies_with_secret(made["secret"], request, clock())
+        for request in receiver.accepted[before:]
     )
     assert await api.violations() == []
 
@@ -128,60 +130,64 @@ async def test_a_rotation_under_load_has_no_delivery_refused(api: Api, clock: Cl
 async def test_the_old_secret_signs_until_the_overlap_is_over_and_then_no_more(
     api: Api, clock: Clock
 ) -> None:
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url, signatures=BOTH)
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url, signatures=BOTH)
         new = (await rotate_secret(api, made, overlap=100))["secret"]
-        theirs.secrets = [new]
+        receiver.secrets = [new]
         clock.advance(99.9)
-        got = await deliver_event(api, theirs)
-        assert verifies_with_secret(made["secret"], got, clock())
+        request = await deliver_event(api, receiver)
+        assert verifies_with_secret(made["secret"], request, clock())
         assert len(await published_keys(api)) == 2
         clock.advance(0.1)
-        got = await deliver_event(api, theirs)
-        assert not verifies_with_secret(made["secret"], got, clock())
-        assert [got[0]["webhook-signature"].count(version) for version in ("v1,", "v1a,")] == [1, 1]
+        request = await deliver_event(api, receiver)
+        assert not verifies_with_secret(made["secret"], request, clock())
+        assert [request[0]["webhook-signature"].count(version) for version in ("v1,", "v1a,")] == [
+            1,
+            1,
+        ]
         (left,) = await published_keys(api)
-        assert verifies_with_key(left, got)
+        assert verifies_with_key(left, request)
         assert left["kid"] != made["public_keys"][0]["kid"]
 
 
 async def test_without_an_overlap_the_old_secret_signs_no_more(api: Api, clock: Clock) -> None:
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url)
-        theirs.secrets = [(await rotate_secret(api, made, overlap=0))["secret"]]
-        got = await deliver_event(api, theirs)
-        assert not verifies_with_secret(made["secret"], got, clock())
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url)
+        receiver.secrets = [(await rotate_secret(api, made, overlap=0))["secret"]]
+        request = await deliver_event(api, receiver)
+        assert not verifies_with_secret(made["secret"], request, clock())
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 
 async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clock: Clock) -> None:
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url, signatures=BOTH)
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url, signatures=BOTH)
         secrets = [made["secret"]]
         for _ in range(MAX_PREVIOUS_KEYS + 2):
             clock.advance(1)
             secrets.append((await rotate_secret(api, made))["secret"])
-        theirs.secrets = [secrets[-1]]
-        got = await deliver_event(api, theirs)
-        assert [verifies_with_secret(secret, got, clock()) for secret in secrets] == [False] * 2 + [
-            True
-        ] * 6
-        assert got[0]["webhook-signature"].count("v1a,") == MAX_PREVIOUS_KEYS + 1
+        receiver.secrets = [secrets[-1]]
+        request = await deliver_event(api, receiver)
+        assert [verifies_with_secret(secret, request, clock()) for secret in secrets] == [
+            False
+        ] * 2 + [True] * 6
+        assert request[0]["webhook-signature"].count("v1a,") == MAX_PREVIOUS_KEYS + 1
     assert len(await published_keys(api)) == MAX_PREVIOUS_KEYS + 1
 
 
 async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clock: Clock) -> None:
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url)
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url)
         second = (await rotate_secret(api, made, overlap=1000))["secret"]
         clock.advance(1)
         third = (await rotate_secret(api, made, overlap=10))["secret"]
         clock.advance(10)
         fourth = (await rotate_secret(api, made, overlap=10))["secret"]
-        theirs.secrets = [fourth]
-        got = await deliver_event(api, theirs)
+        receiver.secrets = [fourth]
+        request = await deliver_event(api, receiver)
         signing_now = [
-            verifies_with_secret(secret, got, clock()) for secret in (made["secret"], second, third)
+            verifies_with_secret(secret, request, clock())
+            for secret in (made["secret"], second, third)
         ]
     assert signing_now == [True, False, True]
     rows = await fetch(api.resources, "SELECT id FROM previous_signing_keys")
@@ -189,17 +195,17 @@ async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clo
 
 
 async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -> None:
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url, signatures=BOTH)
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url, signatures=BOTH)
         answers = await asyncio.gather(
             *(rotate_secret(api, made) for _ in range(MAX_PREVIOUS_KEYS))
         )
         secrets = [made["secret"], *(answer["secret"] for answer in answers)]
-        theirs.secrets = secrets
-        got = await deliver_event(api, theirs)
+        receiver.secrets = secrets
+        request = await deliver_event(api, receiver)
     assert len(set(secrets)) == len(secrets)
-    assert all(verifies_with_secret(secret, got, clock()) for secret in secrets)
-    assert all(verifies_with_key(key, got) for key in await published_keys(api))
+    assert all(verifies_with_secret(secret, request, clock()) for secret in secrets)
+    assert all(verifies_with_key(key, request) for key in await published_keys(api))
     (row,) = await fetch(api.resources, "SELECT version FROM subscribers")
     assert row["version"] == 1 + MAX_PREVIOUS_KEYS
 
@@ -242,14 +248,14 @@ async def test_a_rotation_mends_what_cannot_be_opened(
     api: Api, logged: list[EventDict], clock: Clock
 ) -> None:
     """As after SECRET_KEY was lost: the new secret signs, and nothing keeps it from doing so."""
-    async with verifying_receiver(api) as theirs:
-        made = await api.subscribe(theirs.url, signatures=BOTH)
+    async with verifying_receiver(api) as receiver:
+        made = await api.subscribe(receiver.url, signatures=BOTH)
         await rotate_secret(api, made)
         clock.advance(1)
         for table in ("subscribers", "previous_signing_keys"):
             await fetch(api.resources, f"UPDATE {table} SET seed = '\\x0102'")  # noqa: S608 - ours
-        theirs.secrets = [(await rotate_secret(api, made))["secret"]]
-        await deliver_event(api, theirs)
+        receiver.secrets = [(await rotate_secret(api, made))["secret"]]
+        await deliver_event(api, receiver)
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
     assert [line["action"] for line in logged].count("secret_sealed") == 2
 

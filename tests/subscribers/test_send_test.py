@@ -33,8 +33,8 @@ async def tried(api: Api, subscriber_id: str) -> httpx.Response:
 async def test_a_test_is_a_signed_event_like_any_other(
     api: Api, subscriber: WebhookReceiver, clock: Clock, state: str
 ) -> None:
-    asked = {"headers": {"X-Team": "a b", "Authorization": HIDDEN}, "signatures": ["v1", "v1a"]}
-    made = await api.subscribe(subscriber.url, **asked)
+    given = {"headers": {"X-Team": "a b", "Authorization": HIDDEN}, "signatures": ["v1", "v1a"]}
+    made = await api.subscribe(subscriber.url, **given)
     await fetch(api.resources, "UPDATE subscribers SET state = $1", state)
     before = await everything(api)
     answer = (await tried(api, made["id"])).json()

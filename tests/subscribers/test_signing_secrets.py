@@ -119,17 +119,17 @@ async def test_an_overlap_and_a_secret_that_are_null_are_left_out(api: Api, cloc
 
 
 async def test_a_secret_of_the_callers_own_is_taken(api: Api, clock: Clock) -> None:
-    async with verifying_receiver(api, GIVEN) as theirs:
-        made = await api.subscribe(theirs.url)
+    async with verifying_receiver(api, GIVEN) as receiver:
+        made = await api.subscribe(receiver.url)
         assert (await rotate_secret(api, made, secret=GIVEN, overlap=604800)) == {
             "id": made["id"],
             "secret": GIVEN,
         }
         await api.create()
         await api.work()
-        assert theirs.refused == []
-        assert all(verifies_with_secret(GIVEN, got, clock()) for got in theirs.accepted)
-        assert theirs.accepted
+        assert receiver.refused == []
+        assert all(verifies_with_secret(GIVEN, request, clock()) for request in receiver.accepted)
+        assert receiver.accepted
 
 
 async def test_what_is_not_the_accounts_or_no_subscriber_of_its_own_is_not_found(
@@ -186,8 +186,8 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
     await api.create()
     (event,) = await fetch(api.resources, "SELECT id, type, body FROM events")
     message = OutgoingMessage(event["id"], event["type"], event["body"], "dlv_1.1")
-    async with verifying_receiver(api, old) as theirs:
-        await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, theirs.url, clock())
+    async with verifying_receiver(api, old) as receiver:
+        await fetch(api.resources, FOR_CALLBACKS, "sbr_1", account, receiver.url, clock())
         await fetch(api.resources, FOR_CALLBACKS, "sbr_2", account, UNUSED_URL, clock())
 
         async def sent() -> None:
@@ -197,7 +197,7 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
                 api.resources.database, wanted, clock()
             )
             await send(api.resources, known["sbr_1"], message, clock())
-            assert theirs.refused == []
+            assert receiver.refused == []
 
         await sent()
         answer = await api.http.post(f"{SECRET}/rotate", json={"overlap": 100})
@@ -205,13 +205,13 @@ async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, cloc
         new = answer.json()["secret"]
         assert (await api.http.get(SECRET)).json() == {"secret": new}
         await sent()
-        theirs.secrets = [new]
+        receiver.secrets = [new]
         await sent()
         clock.advance(100)
         await sent()
         by = [
-            [verifies_with_secret(secret, got, clock()) for secret in (old, new)]
-            for got in theirs.accepted
+            [verifies_with_secret(secret, request, clock()) for secret in (old, new)]
+            for request in receiver.accepted
         ]
     assert by[1:] == [[True, True], [True, True], [False, True]]
     versions = await fetch(api.resources, "SELECT DISTINCT version FROM subscribers")

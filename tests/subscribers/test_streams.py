@@ -77,11 +77,11 @@ async def test_a_stream_gets_what_a_webhook_would_in_order_and_signed(
     subscriber = await api.subscribe(url, type=kind, channel=CHANNEL, headers={"x-own": "1"})
     subject_id = await made_and_canceled(api)
     await delivered(api, subscriber, 2)
-    got = await (in_nats(url) if kind == "nats" else in_redis(url))
+    messages = await (in_nats(url) if kind == "nats" else in_redis(url))
     page = (await api.http.get(f"/v1/subjects/{subject_id}/events")).json()["data"]
-    assert [headers["webhook-id"] for headers, _ in got] == [event["id"] for event in page]
-    assert [orjson.loads(body)["type"] for _, body in got] == TYPES
-    for headers, body in got:
+    assert [headers["webhook-id"] for headers, _ in messages] == [event["id"] for event in page]
+    assert [orjson.loads(body)["type"] for _, body in messages] == TYPES
+    for headers, body in messages:
         Webhook(subscriber["secret"]).verify(body, dict(headers))
         assert headers["content-type"] == "application/json"
         assert headers["x-own"] == "1"
@@ -98,9 +98,9 @@ async def test_a_stream_gets_cloudevents_if_asked_for(
     subscriber = await api.subscribe(url, type=kind, channel=CHANNEL, format="cloudevents")
     subject_id = await made_and_canceled(api)
     await delivered(api, subscriber, 2)
-    got = await (in_nats(url) if kind == "nats" else in_redis(url))
+    messages = await (in_nats(url) if kind == "nats" else in_redis(url))
     page = (await api.http.get(f"/v1/subjects/{subject_id}/events")).json()["data"]
-    for (headers, body), shown in zip(got, page, strict=True):
+    for (headers, body), shown in zip(messages, page, strict=True):
         Webhook(subscriber["secret"]).verify(body, dict(headers))
         event = orjson.loads(body)
         assert headers["content-type"] == "application/cloudevents+json"
@@ -127,9 +127,9 @@ async def test_a_stream_that_was_away_gets_all_in_order_and_nothing_twice(
         server.start()
         clock.advance(60)
         await delivered(api, subscriber, 2)
-        got = await in_nats(server.url)
-    assert [orjson.loads(body)["type"] for _, body in got] == TYPES
-    assert {orjson.loads(body)["data"]["id"] for _, body in got} == {first}
+        messages = await in_nats(server.url)
+    assert [orjson.loads(body)["type"] for _, body in messages] == TYPES
+    assert {orjson.loads(body)["data"]["id"] for _, body in messages} == {first}
 
 
 async def test_the_signature_is_of_the_attempt(

@@ -54,7 +54,7 @@ def test_a_url_is_all_that_is_needed() -> None:
 
 
 def test_everything_is_read_as_it_is_kept() -> None:
-    asked = body(
+    given_body = body(
         "nats",
         event_types=[*EVENT_TYPES, EVENT_TYPES[0]],
         reference_types=["image_refer"],
@@ -72,7 +72,7 @@ def test_everything_is_read_as_it_is_kept() -> None:
         password="p",
         description="",
     )
-    assert read_create(asked, RULES) == asked | {
+    assert read_create(given_body, RULES) == given_body | {
         "event_types": EVENT_TYPES,
         "reference_types": ("image_refer",),
         "tags": ("o_108", "o_101"),
