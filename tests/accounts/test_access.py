@@ -137,7 +137,9 @@ def test_every_route_is_in_the_table() -> None:
     assert walked == set(NEEDS)
 
 
-async def test_without_a_good_key_nothing_is_shown(api: Api, own_ids: dict[str, str]) -> None:
+async def test_without_a_valid_key_every_route_answers_401(
+    api: Api, own_ids: dict[str, str]
+) -> None:
     key = api.http.headers["authorization"].removeprefix("Bearer ")
     wrong = [None, "", "Bearer", "Bearer x", f"Basic {key}", f"Bearer {key}x", key]
     for method, path in GUARDED:
@@ -147,13 +149,13 @@ async def test_without_a_good_key_nothing_is_shown(api: Api, own_ids: dict[str, 
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_bytes_that_are_no_text_are_no_key(api: Api) -> None:
+async def test_a_key_of_bytes_that_are_no_text_is_refused(api: Api) -> None:
     for raw in (b"Bearer \xff\xfe", b"Bearer \xe4\xf6", b"\xff"):
         answer = await api.http.get("/v1/subjects", headers={b"authorization": raw})
         is_problem(answer, 401, "unauthorized")
 
 
-async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
+async def test_a_key_permits_what_its_scopes_permit_and_nothing_else(
     api: Api, own_ids: dict[str, str]
 ) -> None:
     for (method, path), scope in sorted(GUARDED.items()):
@@ -192,7 +194,7 @@ async def operator(api: Api) -> str:
     return f"Bearer {await api_keys.create(api.resources, 'operations', ['operator'])}"
 
 
-async def test_an_operator_opens_everything_of_every_account(
+async def test_an_operator_may_use_everything_of_every_account(
     api: Api, own_ids: dict[str, str]
 ) -> None:
     key = await operator(api)
@@ -216,14 +218,16 @@ async def test_every_answer_to_an_operator_names_the_account(
         assert {entry["account"] for entry in shown} == {"acme"}, (path, body)
 
 
-async def test_nobody_else_is_told_of_accounts(api: Api, own_ids: dict[str, str]) -> None:
+async def test_only_operators_see_names_of_accounts(api: Api, own_ids: dict[str, str]) -> None:
     key = api.http.headers["authorization"]
     for (method, path), scope in sorted(GUARDED.items(), reverse=True):
         if scope != "operator":
             assert '"account"' not in (await call(api, method, path, own_ids, key)).text
 
 
-async def test_an_operator_makes_nothing_in_any_account(api: Api, own_ids: dict[str, str]) -> None:
+async def test_an_operator_creates_nothing_in_another_account(
+    api: Api, own_ids: dict[str, str]
+) -> None:
     key = await operator(api)
     for method, path in OWN:
         is_problem(await call(api, method, path, own_ids, key), 403, "forbidden")
@@ -239,9 +243,7 @@ async def test_an_operator_finds_nothing_where_nothing_is(
             is_problem(answer, 404, "not_found")
 
 
-async def test_an_operator_finds_no_subscriber_that_nobody_made(
-    api: Api, own_ids: dict[str, str]
-) -> None:
+async def test_an_operator_sees_no_hidden_subscriber(api: Api, own_ids: dict[str, str]) -> None:
     await api.create(callback_url="http://127.0.0.1:65009/called")
     (row,) = await fetch(api.resources, "SELECT id FROM subscribers WHERE type = 'callback'")
     hidden, key = own_ids | {"subscriber_id": row["id"]}, await operator(api)

@@ -1,4 +1,4 @@
-"""A token is good if it is signed with HS256 by the secret key, and now is its time."""
+"""An access token is valid if the secret key signed it with HS256 and it is within its times."""
 
 import base64
 from typing import Any
@@ -40,7 +40,7 @@ def test_a_token_as_the_provider_s_clients_make_it_is_good() -> None:
         ({"exp": 1e300}, None),
     ],
 )
-def test_at_another_time_it_is_not_and_that_is_said(
+def test_an_early_or_expired_token_is_refused_with_its_reason(
     claims: dict[str, object], time: str | None
 ) -> None:
     found = flaw(good(**claims))
@@ -52,14 +52,14 @@ def test_a_clock_may_be_a_little_ahead() -> None:
     assert flaw(good(nbf=NOW + 10, exp=NOW + 3610)) is None
 
 
-def test_nothing_is_said_of_one_that_somebody_else_signed() -> None:
+def test_a_token_with_a_wrong_signature_is_refused_without_a_reason() -> None:
     for claims in ({}, {"exp": 1}, {"nbf": NOW + 60}):
         found = flaw(good(**claims), "css_another")
         assert found is not None
         assert (found.time_error, str(found)) == (None, str(Unauthorized()))
 
 
-def test_any_change_of_a_token_spoils_it() -> None:
+def test_any_change_of_a_token_invalidates_it() -> None:
     header, claims, signature = good().split(".")
     longer = encoded_part({"iss": ACCESS, "exp": NOW + 3000})
     spoilt = base64.urlsafe_b64encode(b"\0" * 32).decode().rstrip("=")

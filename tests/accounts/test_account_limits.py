@@ -1,4 +1,4 @@
-"""What one account may ask for: so many requests a second, so many queued; whoever counts."""
+"""Limits of one account over all processes: requests per second, and requests in the queue."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ from tests.support.database import executed_statements, fetch, wait_until_blocke
 from tests.support.http_server import http_server
 from tests.support.request_bodies import request_body
 
-FEW = 3
+QUEUE_LIMIT = 3
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ RATE = pytest.mark.parametrize(
     indirect=True,
 )
 QUEUE = pytest.mark.parametrize(
-    "environ", [{"CALLSHEET_MAX_QUEUED_PER_ACCOUNT": str(FEW)}], indirect=True
+    "environ", [{"CALLSHEET_MAX_QUEUED_PER_ACCOUNT": str(QUEUE_LIMIT)}], indirect=True
 )
 
 
 @RATE
-async def test_a_second_s_worth_may_come_at_once_over_all_processes(api: Api) -> None:
+async def test_one_second_of_requests_may_come_in_a_burst_over_all_processes(api: Api) -> None:
     key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
         for _ in range(2):
@@ -94,7 +94,7 @@ async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: C
 
 
 @RATE
-async def test_one_account_s_requests_cost_the_others_nothing(api: Api) -> None:
+async def test_the_rate_limit_is_per_account(api: Api) -> None:
     other = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
     await fetch(
         api.resources,
@@ -126,7 +126,7 @@ async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resourc
 
 
 @pytest.mark.parametrize("environ", [{"CALLSHEET_REQUESTS_PER_SECOND": "0.1"}], indirect=True)
-async def test_a_rate_below_one_lets_one_pass_and_says_how_long_to_wait(
+async def test_a_rate_below_one_grants_one_request_and_then_sends_retry_after(
     resources: Resources,
 ) -> None:
     digest = authenticate.key_digest(
@@ -142,7 +142,7 @@ async def test_a_rate_below_one_lets_one_pass_and_says_how_long_to_wait(
     assert isinstance(third, Caller)
 
 
-async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
+async def test_a_claim_that_waits_for_an_account_locks_none_after_it(
     resources: Resources,
 ) -> None:
     """Accounts are locked in one order, by claims as by those who count requests: so none of them
@@ -173,7 +173,7 @@ async def test_a_claim_that_waits_for_an_account_holds_none_behind_it(
 @QUEUE
 async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> None:
     first = await api.create(external_task_id="first")
-    for _ in range(FEW - 1):
+    for _ in range(QUEUE_LIMIT - 1):
         await api.create()
     answer = await api.http.post("/v1/subjects", json=request_body())
     assert answer.status_code == 429
@@ -202,13 +202,16 @@ async def test_a_queue_is_never_fuller_than_allowed_however_many_processes_fill_
                 for _ in range(20)
             )
         )
-    assert Counter(answer.status_code for answer in answers) == {202: FEW, 429: 40 - FEW}
-    assert len(await fetch(api.resources, "SELECT id FROM subjects")) == FEW
+    assert Counter(answer.status_code for answer in answers) == {
+        202: QUEUE_LIMIT,
+        429: 40 - QUEUE_LIMIT,
+    }
+    assert len(await fetch(api.resources, "SELECT id FROM subjects")) == QUEUE_LIMIT
 
 
 @QUEUE
 async def test_equal_requests_take_up_one_place_of_a_queue(api: Api) -> None:
-    for _ in range(FEW - 1):
+    for _ in range(QUEUE_LIMIT - 1):
         await api.create()
     key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
@@ -245,8 +248,8 @@ async def test_a_long_queue_that_is_full_is_not_counted_for_each_who_comes(
 
 
 @QUEUE
-async def test_equal_ones_that_come_together_take_up_one_place(api: Api) -> None:
-    for _ in range(FEW - 1):
+async def test_equal_requests_in_one_batch_take_up_one_place(api: Api) -> None:
+    for _ in range(QUEUE_LIMIT - 1):
         await api.create()
     body = request_body(external_task_id="mine")
     answer = await api.http.post("/v1/subjects/batch", json={"subjects": [body, body, body]})
@@ -255,16 +258,18 @@ async def test_equal_ones_that_come_together_take_up_one_place(api: Api) -> None
 
 @QUEUE
 async def test_a_batch_fills_the_queue_and_the_rest_of_it_is_refused(api: Api) -> None:
-    bodies = [request_body() for _ in range(FEW + 2)]
+    bodies = [request_body() for _ in range(QUEUE_LIMIT + 2)]
     answer = await api.http.post("/v1/subjects/batch", json={"subjects": bodies})
     data: list[dict[str, Any]] = answer.json()["data"]
-    assert [entry["status"] for entry in data] == [202] * FEW + [429] * 2
+    assert [entry["status"] for entry in data] == [202] * QUEUE_LIMIT + [429] * 2
     assert data[-1]["problem"]["code"] == "queue_full"
 
 
 @QUEUE
-async def test_a_request_refused_for_its_queue_binds_no_key(api: Api, account: str) -> None:
-    for _ in range(FEW):
+async def test_a_request_refused_by_a_full_queue_keeps_no_idempotency_key(
+    api: Api, account: str
+) -> None:
+    for _ in range(QUEUE_LIMIT):
         await api.create()
     with pytest.raises(TooManyRequests):
         await accept_request(api.resources, account, request_body(), "key")

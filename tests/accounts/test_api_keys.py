@@ -1,4 +1,4 @@
-"""Keys for callers: shown once, kept as a hash, good for their scopes as long as they last."""
+"""API keys: shown once, stored as a hash, valid for their scopes until they expire or are revoked."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ async def caller(resources: Resources, key: str) -> Caller | None:
     return found if isinstance(found, Caller) else None
 
 
-async def test_a_key_opens_its_account_for_its_scopes(resources: Resources) -> None:
+async def test_a_key_authenticates_its_account_with_its_scopes(resources: Resources) -> None:
     key = await api_keys.create(resources, "acme", ["subjects:read", "subjects:read", "operator"])
     found = await caller(resources, key)
     assert found is not None
@@ -43,7 +43,7 @@ async def test_the_key_itself_is_not_kept(resources: Resources) -> None:
     assert len(row["prefix"]) < 16
 
 
-async def test_an_expired_key_opens_nothing(resources: Resources, clock: Clock) -> None:
+async def test_an_expired_key_is_refused(resources: Resources, clock: Clock) -> None:
     key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
     for seconds, state in ((0, "active"), (3599.999, "active"), (0.001, "expired")):
         clock.advance(seconds)
@@ -114,7 +114,9 @@ async def test_keys_are_listed_the_oldest_first_and_by_their_account(
     assert not any(key in str(found) for key in made)
 
 
-async def test_its_last_use_is_known_to_the_minute(resources: Resources, clock: Clock) -> None:
+async def test_the_last_use_of_a_key_is_known_to_the_minute(
+    resources: Resources, clock: Clock
+) -> None:
     key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
     first = clock()
     await caller(resources, key)
@@ -142,7 +144,7 @@ async def test_its_last_use_is_known_to_the_minute(resources: Resources, clock: 
         ("acme", ["operator"], "", {"expires_in"}),
     ],
 )
-async def test_a_key_that_cannot_be_made_says_why(
+async def test_an_invalid_key_request_names_every_error(
     resources: Resources, account: str, scopes: list[str], expires_in: str | None, codes: set[str]
 ) -> None:
     with pytest.raises(Invalid) as caught:

@@ -1,4 +1,4 @@
-"""A client that has an access key and a secret key signs in with both, on every path of ours."""
+"""A client with a key pair signs in with access tokens, on every path."""
 
 import httpx
 import pytest
@@ -110,7 +110,7 @@ async def test_a_token_is_good_in_its_time_on_every_path(
     assert (await codes(api, kept))[-1] == 1004
 
 
-async def test_what_proves_nothing_is_refused_whatever_it_is(
+async def test_a_credential_that_proves_nothing_is_refused(
     api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     other = await api_keys.create_pair(api.resources, "other", DEFAULT_SCOPES)
@@ -143,7 +143,7 @@ async def test_what_proves_nothing_is_refused_whatever_it_is(
             assert answer.json()["code"] in {"unauthorized", 1002}
 
 
-async def test_of_a_key_that_is_none_no_more_is_said_or_done_than_of_a_wrong_signature(
+async def test_an_unknown_key_cannot_be_told_from_a_wrong_signature(
     api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     await get_with_token(api, OURS, of(pair, clock, exp=0))  # a new connection asks for more
@@ -160,7 +160,7 @@ async def test_of_a_key_that_is_none_no_more_is_said_or_done_than_of_a_wrong_sig
     assert row["last_used_at"] is None
 
 
-async def test_a_pair_that_is_revoked_or_has_expired_opens_nothing_at_once(
+async def test_a_revoked_or_expired_key_pair_is_refused_at_once(
     api: Api, clock: Clock, environ: dict[str, str]
 ) -> None:
     pair, short = [
@@ -181,7 +181,7 @@ async def test_a_pair_that_is_revoked_or_has_expired_opens_nothing_at_once(
     assert await codes(api, of(short, clock)) == REFUSED
 
 
-async def test_the_secret_key_is_kept_sealed_and_the_access_key_as_its_hash(
+async def test_the_secret_key_is_stored_encrypted_and_the_access_key_as_its_hash(
     api: Api, pair: KeyPair, clock: Clock, logged: list[EventDict]
 ) -> None:
     await codes(api, of(pair, clock))
@@ -195,7 +195,7 @@ async def test_the_secret_key_is_kept_sealed_and_the_access_key_as_its_hash(
 
 
 @pytest.mark.parametrize("environ", [{"CALLSHEET_REQUESTS_PER_SECOND": "0.1"}], indirect=True)
-async def test_requests_of_a_pair_count_as_others_do_but_not_those_it_did_not_sign(
+async def test_only_requests_with_a_valid_signature_count_against_the_rate_limit(
     api: Api, pair: KeyPair, clock: Clock
 ) -> None:
     for _ in range(3):
@@ -205,7 +205,9 @@ async def test_requests_of_a_pair_count_as_others_do_but_not_those_it_did_not_si
     assert (await get_with_token(api, OURS, of(pair, clock))).status_code == 429
 
 
-async def test_what_comes_together_is_told_apart(api: Api, pair: KeyPair, clock: Clock) -> None:
+async def test_credentials_in_one_batch_are_verified_one_by_one(
+    api: Api, pair: KeyPair, clock: Clock
+) -> None:
     key = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     now = clock().timestamp()
     given = [
@@ -224,7 +226,7 @@ async def test_what_comes_together_is_told_apart(api: Api, pair: KeyPair, clock:
     assert names == ["acme", "other", None, None, None, "acme"]
 
 
-async def test_a_pair_outlives_a_change_of_the_key_that_seals_it(
+async def test_a_key_pair_survives_a_rotation_of_the_encryption_key(
     pair: KeyPair, environ: dict[str, str], logged: list[EventDict]
 ) -> None:
     changed = environ | {"CALLSHEET_SECRET_KEY": NEXT_KEY}

@@ -113,7 +113,7 @@ async def test_states_and_tags_hold_over_every_account(
     assert {entry["id"] for entry in listed} == {tagged[0], tagged[2], tagged[3]}
 
 
-async def test_what_several_accounts_call_the_same_is_found_of_each(
+async def test_an_external_id_of_several_accounts_is_found_in_each(
     api: Api, other: Api, operator: Api
 ) -> None:
     made = {(await caller.create(external_task_id="one-name"))["id"] for caller in (api, other)}
@@ -171,7 +171,7 @@ async def test_an_operator_finds_another_accounts_task_by_our_id_alone(
     assert "not found" in answer.json()["message"]
 
 
-async def test_an_account_that_is_none_is_named_beside_all_else_that_is_wrong(
+async def test_an_unknown_account_is_reported_with_all_other_errors(
     operator: Api,
 ) -> None:
     for path in (*LISTS, "/v1/callbacks"):
@@ -182,7 +182,7 @@ async def test_an_account_that_is_none_is_named_beside_all_else_that_is_wrong(
             assert pointers == {"/account", "/colour"}
 
 
-async def test_who_is_no_operator_may_name_its_own_account_alone(api: Api, other: Api) -> None:
+async def test_other_callers_may_name_their_own_account_alone(api: Api, other: Api) -> None:
     await other.create()
     for path in LISTS:
         assert await entries(api, path, account="acme") == await entries(api, path)
@@ -207,7 +207,7 @@ async def test_one_feed_has_every_accounts_events_in_order(
     ]
 
 
-async def test_an_operator_mends_what_is_another_accounts(
+async def test_an_operator_may_change_what_another_account_owns(
     api: Api, operator: Api, subscriber: WebhookReceiver
 ) -> None:
     made, subject = await api.subscribe(subscriber.url), await api.create()
@@ -227,7 +227,7 @@ async def test_an_operator_mends_what_is_another_accounts(
     assert (await api.http.get(path)).status_code == 404
 
 
-async def test_who_is_operator_and_caller_creates_in_its_own_account(api: Api) -> None:
+async def test_an_operator_with_other_scopes_creates_in_its_own_account(api: Api) -> None:
     async with client(api, "operations", api_keys.SCOPES) as both:
         made = await both.create()
         assert made["account"] == "operations"

@@ -1,4 +1,4 @@
-"""What the provider's own paths answer reads as the provider's answers do."""
+"""Envelopes, error codes and records of the provider's own paths are as the provider's."""
 
 import json
 from typing import Any
@@ -86,7 +86,7 @@ def test_a_key_that_is_missing_or_wrong_is_told_apart_as_the_provider_does(
     assert envelopes.error_code(Unauthorized(), header) == refused.value.code
 
 
-def test_a_message_holds_every_finding() -> None:
+def test_a_message_has_every_field_error() -> None:
     errors = [FieldError("/a", "x", "a must be b"), FieldError("/c/0", "y", "c/0 must be d")]
     message = envelopes.error_message(Invalid(errors))
     assert message == "/a: a must be b; /c/0: c/0 must be d"

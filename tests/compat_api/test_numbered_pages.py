@@ -18,7 +18,7 @@ MANY = """
 """
 
 
-async def test_pages_join_without_a_seam_and_the_newest_come_first(resources: Resources) -> None:
+async def test_pages_overlap_nowhere_and_the_newest_come_first(resources: Resources) -> None:
     for statement in MANY.split(";"):
         await fetch(resources, statement)
     newest = [f"sub_{number:04}" for number in reversed(range(1200))]

@@ -179,7 +179,7 @@ async def test_pages_are_numbered_and_the_newest_come_first(
             assert await caller.page(pageNum=1000, pageSize=500) == []
 
 
-async def test_slashes_at_the_end_and_in_ids_are_borne(callsheet_api: ApiConfig) -> None:
+async def test_slashes_at_the_end_and_in_ids_are_accepted(callsheet_api: ApiConfig) -> None:
     async with provider_api_client(callsheet_api) as caller:
         answer = await caller.http.post(f"{PATH}/", json=request_body(external_task_id="a/b%c?d#/"))
         made = answer.json()["data"]
@@ -190,7 +190,7 @@ async def test_slashes_at_the_end_and_in_ids_are_borne(callsheet_api: ApiConfig)
         assert (await caller.http.get(f"{PATH}/?pageSize=1")).json()["data"] == [read]
 
 
-async def test_our_id_goes_before_another_s_external_one(callsheet_api: ApiConfig) -> None:
+async def test_our_id_takes_precedence_over_an_external_id(callsheet_api: ApiConfig) -> None:
     async with provider_api_client(callsheet_api) as caller:
         first = await caller.create(request_body())
         second = await caller.create(request_body(external_task_id=first["task_id"]))
@@ -229,9 +229,7 @@ UNSET: dict[str, object] = {
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
-async def test_what_a_client_did_not_set_and_what_nobody_knows_is_left_aside(
-    api: Api, path: str
-) -> None:
+async def test_unset_and_unknown_fields_are_ignored(api: Api, path: str) -> None:
     images = request_body()["element_image_list"]
     assert isinstance(images, dict)
     others = [{"image_url": image["image_url"], "mask": None} for image in images["refer_images"]]
@@ -258,7 +256,7 @@ async def test_what_is_not_set_and_needed_is_refused_in_the_envelope(api: Api) -
     assert answer.json()["message"] == "/element_name: element_name is required"
 
 
-async def test_on_our_own_paths_a_member_that_nobody_knows_is_refused(api: Api) -> None:
+async def test_on_our_own_paths_an_unknown_field_is_refused(api: Api) -> None:
     answer = await api.http.post("/v1/subjects", json=request_body() | {"model_name": "kling-v1"})
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/model_name"]

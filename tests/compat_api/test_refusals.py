@@ -179,7 +179,7 @@ async def test_no_id_is_more_than_unknown(api: Api, name: str) -> None:
     is_refused(await api.http.get(f"{PATH}/{name}"), 400, 1201)
 
 
-async def test_what_comes_again_under_its_idempotency_key_is_answered_again(api: Api) -> None:
+async def test_a_repeated_idempotency_key_gets_the_first_answer(api: Api) -> None:
     headers = {"idempotency-key": "k1"}
     first, again = [
         data_of(await api.http.post(PATH, json=TAKEN, headers=headers)) for _ in range(2)
@@ -209,7 +209,7 @@ async def strict(api: Api) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-async def test_too_many_are_told_when_to_come_again(
+async def test_too_many_requests_get_retry_after(
     strict: httpx.AsyncClient, provider: SimulatorClient
 ) -> None:
     data_of(await strict.post(PATH, json=request_body()))

@@ -1,4 +1,4 @@
-"""What the provider's clients did not set, and what nobody knows, is as if it had not been sent."""
+"""Fields that the provider's clients did not set, and unknown ones, are as if they were not sent."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def test_each_field_of_the_rules_is_known() -> None:
 @pytest.mark.parametrize(
     "name", sorted(request_rules.READERS.keys() - {*REQUIRED, "element_image_list"})
 )
-def test_an_optional_field_that_is_not_set_is_left_aside(name: str, unset: object) -> None:
+def test_an_unset_optional_field_is_dropped(name: str, unset: object) -> None:
     """Whatever is written in its place."""
     body = request_body()
     body.pop(name, None)
@@ -44,7 +44,7 @@ def test_an_optional_field_that_is_not_set_is_left_aside(name: str, unset: objec
 
 @pytest.mark.parametrize("unset", UNSET)
 @pytest.mark.parametrize("name", [*REQUIRED, "element_image_list"])
-def test_a_required_field_that_is_not_set_is_missed(name: str, unset: object) -> None:
+def test_an_unset_required_field_is_reported(name: str, unset: object) -> None:
     with pytest.raises(Invalid) as refused:
         accepted(request_body() | {name: unset})
     assert [(error.pointer, error.code) for error in refused.value.errors] == [
@@ -53,7 +53,7 @@ def test_a_required_field_that_is_not_set_is_missed(name: str, unset: object) ->
 
 
 @pytest.mark.parametrize("unset", UNSET)
-def test_what_is_not_set_within_others_is_left_aside_too(unset: Any) -> None:  # noqa: ANN401
+def test_unset_fields_inside_others_are_dropped_too(unset: Any) -> None:  # noqa: ANN401
     plain = accepted(request_body())
     images = request_body()["element_image_list"]
     more = [*images["refer_images"], unset, {"image_url": unset}, {"image_url": unset, "x": 1}]
@@ -71,7 +71,7 @@ def test_what_is_not_set_within_others_is_left_aside_too(unset: Any) -> None:  #
 
 
 @pytest.mark.parametrize("unset", UNSET)
-def test_a_list_of_nothing_that_is_set_is_missed(unset: object) -> None:
+def test_a_list_of_unset_entries_is_reported(unset: object) -> None:
     for images in (
         {"frontal_image": unset, "refer_images": unset},
         {"refer_images": [{"image_url": unset}]},
@@ -86,7 +86,7 @@ def test_a_list_of_nothing_that_is_set_is_missed(unset: object) -> None:
     assert pointers == ["/element_image_list/refer_images"]
 
 
-def test_what_nobody_knows_is_left_aside_wherever_it_stands() -> None:
+def test_unknown_fields_are_dropped_at_any_depth() -> None:
     strange = {"model_name": "kling-v1", "watermark_info": {"enabled": False}, "": 0}
     images = request_body()["element_image_list"]
     others = [image | strange for image in images["refer_images"]]
@@ -98,7 +98,7 @@ def test_what_nobody_knows_is_left_aside_wherever_it_stands() -> None:
     assert accepted(body) == accepted(A_VIDEO)
 
 
-def test_what_is_set_stays_as_it_is() -> None:
+def test_fields_that_are_set_stay_as_they_are() -> None:
     assert drop_unset(A_VIDEO) == {
         name: value for name, value in A_VIDEO.items() if value is not None
     }
@@ -122,7 +122,7 @@ def test_what_is_set_stays_as_it_is() -> None:
         (request_body(callback_url=0), "/callback_url"),
     ],
 )
-def test_what_is_of_another_type_is_refused_as_ever(body: object, pointer: str) -> None:
+def test_values_of_a_wrong_type_are_left_to_validation(body: object, pointer: str) -> None:
     with pytest.raises(Invalid) as refused:
         accepted(body)
     assert pointer in {error.pointer for error in refused.value.errors}

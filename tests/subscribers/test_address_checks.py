@@ -1,4 +1,4 @@
-"""Which URLs subscribers may have: judged by their text, and by what their names resolve to."""
+"""Which URLs subscribers may have: checked as text, and by the addresses that names resolve to."""
 
 import socket
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ def resolving(resources: Resources, *, allow_http: bool = False) -> Resources:
     return replace(resources, settings=changed, guard=guard)
 
 
-async def test_a_name_is_judged_by_what_it_resolves_to(api: Api) -> None:
+async def test_a_host_name_is_checked_by_the_addresses_it_resolves_to(api: Api) -> None:
     resources = resolving(api.resources)
     assert await codes(resources, "http://inside.example/") == set()
     assert await codes(resources, "https://outside.example/") == set()
@@ -82,7 +82,7 @@ async def test_a_name_is_judged_by_what_it_resolves_to(api: Api) -> None:
     assert await codes(resources, "https://both.example/") == {"url_blocked"}
 
 
-async def test_plain_http_is_for_what_is_inside_unless_it_is_allowed(api: Api) -> None:
+async def test_plain_http_is_for_private_networks_unless_the_setting_allows_it(api: Api) -> None:
     resources = resolving(api.resources)
     for name in ("outside", "later", "halfway"):
         assert await codes(resources, f"http://{name}.example/") == {"url_scheme"}, name
@@ -91,7 +91,7 @@ async def test_plain_http_is_for_what_is_inside_unless_it_is_allowed(api: Api) -
         assert await codes(allowing, f"http://{name}.example/") == set(), name
 
 
-async def test_a_stream_is_judged_as_any_other_target_is(api: Api) -> None:
+async def test_the_url_of_a_stream_is_checked_as_any_other(api: Api) -> None:
     resources = resolving(api.resources)
     for kind, plain, encrypted in (("nats", "nats", "tls"), ("redis_stream", "redis", "rediss")):
         fields = {"type": kind, "channel": "ours"}
@@ -118,7 +118,7 @@ async def tried(resources: Resources, url: str, guard: AddressGuard, **fields: o
         return (await send_test.send_test(turned, row["id"], subscriber.id)).error or ""
 
 
-async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api: Api) -> None:
+async def test_a_name_that_becomes_public_later_is_sent_nothing_unencrypted(api: Api) -> None:
     """No port is open to this guard: where the address may be called, it says so of the port."""
 
     def turning() -> AddressGuard:
@@ -143,7 +143,7 @@ async def test_a_name_that_leads_outward_later_is_sent_nothing_in_plain_text(api
         assert "port" in await tried(api.resources, url, turning(), **fields), url
 
 
-async def test_a_callback_url_may_lead_outward_in_plain_text(api: Api) -> None:
+async def test_a_callback_url_may_be_public_and_unencrypted(api: Api) -> None:
     outside = AddressGuard((), Resolver(["93.184.215.14"]), ports=parse_ports("1"))
     subject_id = (await api.create(callback_url="http://outside.example/hook"))["id"]
     submitted = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")

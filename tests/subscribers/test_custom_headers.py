@@ -1,4 +1,4 @@
-"""A subscriber's own headers: names, values, their number and size, and how they are shown."""
+"""Custom headers of a subscriber: names, values, number, size, and masks for secrets."""
 
 import pytest
 
@@ -29,12 +29,12 @@ def field_errors(headers: object) -> list[tuple[str, str]]:
         {"accept": "*/*", "Cookie": "a=b; c=d", "hostess": "x", "content": "x"},
     ],
 )
-def test_what_is_a_header_may_be_one(headers: dict[str, str]) -> None:
+def test_valid_headers_are_accepted(headers: dict[str, str]) -> None:
     assert field_errors(headers) == []
 
 
 @pytest.mark.parametrize("name", NEITHER_YOURS_NOR_OURS)
-def test_what_is_of_the_message_or_ours_is_refused(name: str) -> None:
+def test_headers_of_the_message_and_reserved_ones_are_refused(name: str) -> None:
     assert field_errors({name: "x"}) == [(f"/headers/{name}", "header_not_allowed")]
 
 
@@ -67,7 +67,7 @@ def test_a_pointer_to_a_strange_name_is_escaped() -> None:
     assert field_errors({"a/b": "x"}) == [("/headers/a~1b", "header_name")]
 
 
-def test_secrets_are_shown_as_a_mask() -> None:
+def test_secrets_are_masked() -> None:
     secret = ("Authorization", "Cookie", "X-Api-Key", "x-token", "Client-Secret", "my-PASSWORD")
     assert mask_secrets(dict.fromkeys((*secret, "X-Signature", "X-Auth"), "hidden")) == (
         dict.fromkeys((*secret, "X-Signature", "X-Auth"), MASK)

@@ -1,4 +1,4 @@
-"""A subscriber goes with all that waits for it, whatever is under way meanwhile."""
+"""Deleting a subscriber deletes its deliveries, whatever is under way meanwhile."""
 
 import asyncio
 from typing import Any
@@ -35,7 +35,7 @@ async def left(api: Api) -> int:
     return int(row["count"])
 
 
-async def test_a_deep_backlog_goes_part_by_part(api: Api) -> None:
+async def test_a_long_backlog_is_deleted_in_batches(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009", rate=1)
     await api.create()
     await backlog(api, made, DELETE_BATCH_SIZE + 1)
@@ -46,7 +46,7 @@ async def test_a_deep_backlog_goes_part_by_part(api: Api) -> None:
         assert await fetch(api.resources, f"SELECT * FROM {table}") == []  # noqa: S608 - ours
 
 
-async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
+async def test_deleting_a_subscriber_cannot_deadlock_with_recorders(api: Api) -> None:
     """Somebody holds a delivery, as a record does, and then health: first come, first served."""
     made = await api.subscribe("http://127.0.0.1:65009", rate=1)
     await api.create()
@@ -65,7 +65,7 @@ async def test_removal_waits_for_nobody_who_may_wait_for_it(api: Api) -> None:
     assert await left(api) == 0
 
 
-async def test_what_is_made_active_again_while_it_is_removed_goes_all_the_same(api: Api) -> None:
+async def test_a_subscriber_enabled_while_it_is_deleted_is_deleted_all_the_same(api: Api) -> None:
     """With what was made for it meanwhile, which somebody holds who then takes its health."""
     made = await api.subscribe("http://127.0.0.1:65009", rate=1)
     resources = api.resources
@@ -84,7 +84,7 @@ async def test_what_is_made_active_again_while_it_is_removed_goes_all_the_same(a
     assert await fetch(resources, "SELECT id FROM subscribers") == []
 
 
-async def test_removing_while_deliveries_are_made_and_recorded_harms_nobody(
+async def test_deleting_while_deliveries_are_made_and_recorded_breaks_no_promise(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     doomed = [await api.subscribe(subscriber.url) for _ in range(6)]
@@ -107,7 +107,7 @@ async def test_removing_while_deliveries_are_made_and_recorded_harms_nobody(
     assert await api.violations() == []
 
 
-async def test_the_same_removed_twice_at_once_is_gone_once(api: Api) -> None:
+async def test_a_subscriber_deleted_twice_at_once_is_deleted_once(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009")
     path = f"/v1/subscribers/{made['id']}"
     answers = await asyncio.gather(*(api.http.delete(path) for _ in range(4)))

@@ -1,4 +1,4 @@
-"""/v1/subscribers: made, shown, listed and removed, and what was delivered to one."""
+"""/v1/subscribers: create, read, list, delete, and the deliveries of a subscriber."""
 
 import asyncio
 import json
@@ -116,7 +116,7 @@ async def test_a_secret_may_be_given(api: Api) -> None:
     assert api.resources.encryptor.decrypt(row["secret"], made["id"]) == b"ABC" * 8
 
 
-async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:
+async def test_the_number_of_subscribers_of_an_account_is_limited(api: Api) -> None:
     settings = replace(api.resources.settings, max_subscribers_per_account=2)
     few = replace(api.resources, settings=settings)
     (row,) = await fetch(few, "SELECT id FROM accounts")
@@ -139,7 +139,7 @@ async def test_an_account_has_so_many_subscribers_and_no_more(api: Api) -> None:
     await manage.create(few, other["id"], body)
 
 
-async def test_what_stands_for_callback_urls_is_nobodys_subscriber(api: Api) -> None:
+async def test_hidden_subscribers_are_not_shown_or_changed(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009")
     await fetch(api.resources, "UPDATE subscribers SET type = 'callback'")
     path = f"/v1/subscribers/{made['id']}"
@@ -154,7 +154,9 @@ async def test_what_stands_for_callback_urls_is_nobodys_subscriber(api: Api) -> 
     assert len(await fetch(api.resources, "SELECT id FROM subscribers")) == 1
 
 
-async def test_a_subscriber_whose_secrets_cannot_be_opened_is_shown_without(api: Api) -> None:
+async def test_a_subscriber_whose_headers_cannot_be_decrypted_is_shown_without_them(
+    api: Api,
+) -> None:
     made = await api.subscribe("http://127.0.0.1:65009", headers={"X-A": "b"})
     await fetch(api.resources, "UPDATE subscribers SET headers = secret")
     path = f"/v1/subscribers/{made['id']}"
@@ -171,7 +173,7 @@ async def test_two_subscribers_have_different_secrets(api: Api) -> None:
     assert len(secrets) == 3
 
 
-async def test_a_removed_subscriber_is_gone_with_what_waited_for_it(
+async def test_a_deleted_subscriber_is_gone_with_its_deliveries(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.subscribe(subscriber.url)

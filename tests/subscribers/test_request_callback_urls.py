@@ -1,4 +1,4 @@
-"""A request's own callback_url is told of its subject as the provider would tell of it."""
+"""A request's own callback_url is sent what the provider would send it."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ async def wait_for_callbacks(api: Api, subscriber: WebhookReceiver, count: int) 
     await wait_until(enough)
 
 
-async def test_it_is_told_what_the_provider_tells_in_its_words_and_in_order(
+async def test_a_callback_url_is_sent_what_the_provider_would_send_in_order(
     api: Api, provider: SimulatorClient, subscriber: WebhookReceiver
 ) -> None:
     made = await api.create(callback_url=subscriber.url, external_task_id="mine")
@@ -95,7 +95,7 @@ async def sent_in_order(api: Api) -> list[dict[str, Any]]:
     )
 
 
-async def test_what_fails_is_said_in_the_providers_words(
+async def test_a_failure_has_the_providers_message(
     api: Api, provider: SimulatorClient, subscriber: WebhookReceiver
 ) -> None:
     await provider.admin("faults", {"fail": "no face was found"})
@@ -110,7 +110,7 @@ async def test_what_fails_is_said_in_the_providers_words(
     )
 
 
-async def test_it_is_signed_with_the_secret_of_its_account(
+async def test_what_a_callback_url_is_sent_is_signed_with_its_accounts_secret(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.create(callback_url=subscriber.url)
@@ -127,7 +127,7 @@ async def test_it_is_signed_with_the_secret_of_its_account(
     assert json.loads(body)["task_status_msg"] == "canceled"
 
 
-async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
+async def test_urls_of_one_origin_share_a_subscriber_and_accounts_never_do(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     for path in ("/one", "/two?for=a#b"):
@@ -153,7 +153,7 @@ async def test_urls_of_one_origin_share_a_lane_and_accounts_never_do(
     assert all(row["account_id"] == row["of"] for row in named)
 
 
-async def test_first_uses_that_come_together_settle_on_one_subscriber(
+async def test_concurrent_first_uses_create_one_subscriber(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await asyncio.gather(*(api.create(callback_url=subscriber.url) for _ in range(8)))
@@ -178,7 +178,7 @@ async def test_each_url_is_called_at_its_own_path(api: Api, subscriber: WebhookR
     await wait_for_callbacks(api, subscriber, 2)
 
 
-async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
+async def test_a_hidden_subscriber_is_sent_nothing_else_and_is_not_shown(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.create(callback_url=subscriber.url)
@@ -199,7 +199,7 @@ async def test_its_lane_hears_of_nothing_else_and_is_not_seen(
     assert [answer.status_code for answer in answers] == [404] * 3
 
 
-async def test_one_delivery_is_seen_and_sent_anew(
+async def test_a_delivery_to_a_callback_url_is_shown_and_can_be_sent_again(
     api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     made = await api.create(callback_url=subscriber.url)
@@ -216,7 +216,7 @@ async def test_one_delivery_is_seen_and_sent_anew(
     assert [hidden["state"] for hidden in await hidden_subscribers(api)] == ["active"]
 
 
-async def test_a_process_of_before_could_not_send_to_it(
+async def test_a_hidden_subscriber_has_no_url_that_can_be_sent_to(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     await api.create(callback_url=subscriber.url)
@@ -237,12 +237,12 @@ async def test_a_url_that_must_not_be_called_is_refused(api: Api, url: str, code
     assert await hidden_subscribers(api) == []
 
 
-async def test_plain_http_is_taken_as_the_provider_takes_it(api: Api) -> None:
+async def test_a_callback_url_may_be_plain_http_as_at_the_provider(api: Api) -> None:
     await api.create(callback_url="http://outside.example/hook")
     assert len(await hidden_subscribers(api)) == 1
 
 
-async def test_a_request_that_came_before_makes_no_subscriber(api: Api, account: str) -> None:
+async def test_a_repeated_request_creates_no_subscriber(api: Api, account: str) -> None:
     await api.create(external_task_id="mine")
     body = request_body(external_task_id="mine", callback_url="https://example.com/done")
     with pytest.raises(Exception, match="used before"):
@@ -265,7 +265,7 @@ def test_an_origin_is_a_host_and_a_port(url: str, origin: str) -> None:
     assert origin_of(url) == origin
 
 
-async def test_a_move_that_makes_no_event_makes_no_call(
+async def test_a_transition_without_an_event_makes_no_delivery(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     made = await api.create(callback_url=subscriber.url)

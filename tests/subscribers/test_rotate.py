@@ -1,4 +1,4 @@
-"""A subscriber's secret rotates while deliveries go on; what is signed always verifies."""
+"""Secret rotation while deliveries go on: every signature verifies."""
 
 import asyncio
 from datetime import timedelta
@@ -37,7 +37,7 @@ CREATORS = 3
 EACH = 8  # deliveries taken in each stage of a rotation
 
 
-async def test_published_verifiers_believe_a_delivery_before_and_during_a_rotation(
+async def test_published_verifiers_accept_deliveries_before_and_during_a_rotation(
     api: Api,
 ) -> None:
     async with verifying_receiver(api) as receiver:
@@ -159,7 +159,9 @@ async def test_without_an_overlap_the_old_secret_signs_no_more(api: Api, clock: 
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 
-async def test_of_many_rotations_the_youngest_retired_secrets_sign(api: Api, clock: Clock) -> None:
+async def test_after_many_rotations_the_newest_previous_secrets_sign(
+    api: Api, clock: Clock
+) -> None:
     async with verifying_receiver(api) as receiver:
         made = await api.subscribe(receiver.url, signatures=BOTH)
         secrets = [made["secret"]]
@@ -194,7 +196,7 @@ async def test_a_shorter_overlap_does_not_cut_an_earlier_one_short(api: Api, clo
     assert len(rows) == 2, "the rotation itself forgets what signs no more"
 
 
-async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -> None:
+async def test_concurrent_rotations_take_effect_one_after_the_other(api: Api, clock: Clock) -> None:
     async with verifying_receiver(api) as receiver:
         made = await api.subscribe(receiver.url, signatures=BOTH)
         answers = await asyncio.gather(
@@ -210,7 +212,7 @@ async def test_rotations_at_once_all_win_in_some_order(api: Api, clock: Clock) -
     assert row["version"] == 1 + MAX_PREVIOUS_KEYS
 
 
-async def test_a_rotation_and_a_removal_at_once_leave_no_half(api: Api) -> None:
+async def test_a_rotation_concurrent_with_a_deletion_leaves_nothing_behind(api: Api) -> None:
     made = await api.subscribe(UNUSED_URL, signatures=BOTH)
     path = f"/v1/subscribers/{made['id']}"
     calls = [api.http.post(f"{path}/rotate-secret") for _ in range(4)]
@@ -220,7 +222,7 @@ async def test_a_rotation_and_a_removal_at_once_leave_no_half(api: Api) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nats", "redis_stream"])
-async def test_what_is_published_onward_has_a_secret_to_rotate_too(
+async def test_a_subscriber_that_is_a_stream_rotates_its_secret_too(
     api: Api, kind: str, clock: Clock
 ) -> None:
     made = await api.subscribe(UNUSED_URL)
@@ -233,7 +235,7 @@ async def test_what_is_published_onward_has_a_secret_to_rotate_too(
     assert [key.secret for key in keys] == [parse_whsec(new), parse_whsec(made["secret"])]
 
 
-async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -> None:
+async def test_pruning_deletes_keys_that_sign_no_more(api: Api, clock: Clock) -> None:
     made = await api.subscribe(UNUSED_URL)
     await rotate_secret(api, made, overlap=10)
     clock.advance(1)
@@ -244,7 +246,7 @@ async def test_housekeeping_forgets_what_signs_no_more(api: Api, clock: Clock) -
     assert left["expires_at"] - clock() == timedelta(seconds=91)
 
 
-async def test_a_rotation_mends_what_cannot_be_opened(
+async def test_a_rotation_replaces_keys_that_cannot_be_decrypted(
     api: Api, logged: list[EventDict], clock: Clock
 ) -> None:
     """As after SECRET_KEY was lost: the new secret signs, and nothing keeps it from doing so."""
@@ -283,7 +285,7 @@ async def test_no_secret_is_logged_or_kept_in_clear(
     assert not [key for key in keys for value in kept if key in value]
 
 
-async def test_of_accounts_that_are_none_nothing_rotates(api: Api) -> None:
+async def test_an_unknown_account_has_nothing_to_rotate(api: Api) -> None:
     made = await api.subscribe(UNUSED_URL)
     with pytest.raises(NotFound):
         await subscribers_rotate.rotate(api.resources, "acc_of_nobody", made["id"], {})

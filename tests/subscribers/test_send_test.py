@@ -1,4 +1,4 @@
-"""POST /v1/subscribers/{id}/test: one signed event, sent as all others are, and what came back."""
+"""POST /v1/subscribers/{id}/test sends one signed event as every event is sent, and shows the answer."""
 
 import asyncio
 import json
@@ -86,7 +86,7 @@ async def test_a_redirect_is_a_failure_and_not_followed(
     assert subscriber.requests == []
 
 
-async def test_no_answer_is_told_with_its_reason(api: Api) -> None:
+async def test_a_test_without_an_answer_says_why(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:65009/a-hidden-path")
     shown = await tried(api, made["id"])
     answer = shown.json()
@@ -95,7 +95,7 @@ async def test_no_answer_is_told_with_its_reason(api: Api) -> None:
     assert "hidden" not in shown.text
 
 
-async def test_its_own_time_out_ends_a_test(api: Api) -> None:
+async def test_a_test_ends_at_the_subscribers_own_timeout(api: Api) -> None:
     async with scripted_server(never_respond) as url:
         made = await api.subscribe(url)
         await fetch(api.resources, "UPDATE subscribers SET timeout = 0.2")
@@ -110,7 +110,9 @@ async def test_an_address_that_became_private_is_not_called(api: Api) -> None:
     assert (answer["delivered"], answer["error"].partition(":")[0]) == (False, "blocked")
 
 
-async def test_a_change_is_heeded_by_the_next_test(api: Api, subscriber: WebhookReceiver) -> None:
+async def test_a_change_takes_effect_at_the_next_test(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
     made = await api.subscribe(subscriber.url)
     await tried(api, made["id"])
     async with webhook_receiver() as other:
@@ -148,7 +150,7 @@ async def test_few_tests_of_one_account_run_at_once(api: Api) -> None:
     assert (await tried(api, made["id"])).status_code == 200, "there is room again"
 
 
-def test_one_account_leaves_places_for_others_and_all_together_have_so_many() -> None:
+def test_tests_are_limited_per_account_and_in_all() -> None:
     limiter = Limiter(3, 2)
     with limiter.slot("a"), limiter.slot("a"):
         with pytest.raises(Unavailable), limiter.slot("a"):
@@ -159,7 +161,7 @@ def test_one_account_leaves_places_for_others_and_all_together_have_so_many() ->
             pass
 
 
-def test_a_place_is_free_again_however_it_was_left() -> None:
+def test_a_slot_is_free_again_however_a_test_ends() -> None:
     limiter = Limiter(1, 1)
     with pytest.raises(ZeroDivisionError), limiter.slot("a"):
         raise ZeroDivisionError
@@ -177,8 +179,8 @@ async def test_nothing_secret_is_logged_of_a_test(
     assert made["secret"].removeprefix("whsec_") not in text
 
 
-async def test_a_name_that_changed_its_mind_is_not_followed(api: Api) -> None:
-    """Where the sender is the one that all deliveries have, so is its guard."""
+async def test_a_name_that_resolves_differently_later_is_checked_again(api: Api) -> None:
+    """A test is sent by the sender that all deliveries have, behind the same SSRF guard."""
     made = await api.subscribe("http://127.0.0.1:65009")
     await fetch(api.resources, "UPDATE subscribers SET url = 'https://lan.example'")
     (row,) = await fetch(api.resources, "SELECT account_id FROM subscribers")

@@ -1,4 +1,4 @@
-"""Rotations as they are asked for, the account's own secret, and the public keys for all."""
+"""Routes of secret rotation, of the account's secret for callback_urls, and of the JWKS."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -78,7 +78,7 @@ async def account_of(api: Api) -> str:
         (None, {"": "wrong_type"}),
     ],
 )
-async def test_a_wish_that_breaks_rules_is_refused_with_all_of_them(
+async def test_an_invalid_rotation_names_every_error(
     api: Api, body: object, errors: dict[str, str]
 ) -> None:
     made = await api.subscribe(UNUSED_URL)
@@ -118,7 +118,7 @@ async def test_an_overlap_and_a_secret_that_are_null_are_left_out(api: Api, cloc
     assert (row["expires_at"] - clock()).total_seconds() == 86400
 
 
-async def test_a_secret_of_the_callers_own_is_taken(api: Api, clock: Clock) -> None:
+async def test_a_rotation_may_bring_its_own_secret(api: Api, clock: Clock) -> None:
     async with verifying_receiver(api, GIVEN) as receiver:
         made = await api.subscribe(receiver.url)
         assert (await rotate_secret(api, made, secret=GIVEN, overlap=604800)) == {
@@ -145,7 +145,7 @@ async def test_what_is_not_the_accounts_or_no_subscriber_of_its_own_is_not_found
     assert (await api.http.post("/v1/subscribers/%00/rotate-secret")).status_code == 404
 
 
-async def test_the_accounts_secret_is_made_at_the_first_look_and_stays(api: Api) -> None:
+async def test_the_accounts_secret_is_created_when_first_read_and_stays(api: Api) -> None:
     answers = await asyncio.gather(*(api.http.get(SECRET) for _ in range(8)))
     (secret,) = {answer.json()["secret"] for answer in answers}
     assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
@@ -156,7 +156,7 @@ async def test_the_accounts_secret_is_made_at_the_first_look_and_stays(api: Api)
 
 
 @pytest.mark.parametrize("end", ["committed", "rolled back"])
-async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
+async def test_concurrent_first_uses_of_the_accounts_secret_get_one_secret(
     api: Api, end: str
 ) -> None:
     """Of two transactions that find none, the second gets the first one's; or makes it itself, if
@@ -180,7 +180,7 @@ async def test_whoever_needs_the_accounts_secret_waits_until_it_is_decided(
     assert format_whsec(api.resources.encryptor.decrypt(kept, account)) == secret
 
 
-async def test_the_accounts_secret_rotates_and_senders_hear_of_it(api: Api, clock: Clock) -> None:
+async def test_the_accounts_secret_rotates_and_senders_read_it_anew(api: Api, clock: Clock) -> None:
     account = await account_of(api)
     old = (await api.http.get(SECRET)).json()["secret"]
     await api.create()
@@ -224,7 +224,7 @@ async def test_an_account_without_a_secret_rotates_to_its_first(api: Api) -> Non
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
 
 
-async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
+async def test_concurrent_rotations_of_the_accounts_secret_lose_no_key(
     api: Api, clock: Clock
 ) -> None:
     account = await account_of(api)
@@ -239,7 +239,7 @@ async def test_rotations_of_the_accounts_secret_at_once_lose_nothing(
     assert {key.secret for key in found.keys} == {parse_whsec(secret) for secret in secrets}
 
 
-async def test_the_public_keys_are_open_to_all_and_may_be_kept(api: Api) -> None:
+async def test_the_jwks_needs_no_key_and_may_be_cached(api: Api) -> None:
     made = await api.subscribe(UNUSED_URL, signatures=["v1", "v1a"])
     await api.subscribe(UNUSED_URL)
     async with httpx.AsyncClient(base_url=api.http.base_url, trust_env=False, timeout=30) as http:

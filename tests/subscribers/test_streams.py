@@ -1,4 +1,4 @@
-"""Subscribers that are streams: the same engine, the same bytes and signatures, another way out."""
+"""Subscribers that are streams get the same bodies and signatures as webhooks."""
 
 import asyncio
 from collections.abc import Mapping
@@ -112,7 +112,7 @@ async def test_a_stream_gets_cloudevents_if_asked_for(
         assert (event["time"], event["data"]) == (shown["timestamp"], shown["data"])
 
 
-async def test_a_stream_that_was_away_gets_all_in_order_and_nothing_twice(
+async def test_a_stream_that_was_unreachable_gets_all_in_order_and_nothing_twice(
     api: Api, clock: Clock, tmp_path: Path
 ) -> None:
     with nats(tmp_path) as server:

@@ -1,4 +1,4 @@
-"""What a subscriber may be: both sides of every limit, and everything wrong said at once."""
+"""Validation of subscribers: both sides of every limit, and every error at once."""
 
 from functools import partial
 from typing import Any
@@ -53,7 +53,7 @@ def test_a_url_is_all_that_is_needed() -> None:
     }
 
 
-def test_everything_is_read_as_it_is_kept() -> None:
+def test_every_field_is_read_into_its_stored_form() -> None:
     given_body = body(
         "nats",
         event_types=[*EVENT_TYPES, EVENT_TYPES[0]],

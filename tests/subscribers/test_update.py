@@ -1,4 +1,4 @@
-"""PATCH /v1/subscribers/{id}: what is given changes, and nothing else."""
+"""PATCH /v1/subscribers/{id} changes the given fields and nothing else."""
 
 import asyncio
 import json
@@ -160,10 +160,10 @@ async def test_credentials_change_one_by_one(api: Api) -> None:
     made = await api.subscribe("nats://127.0.0.1", type="nats", channel="a", username="ada")
 
     async def kept() -> object:
-        sealed = (await row(api))["credentials"]
+        encrypted = (await row(api))["credentials"]
         opened = (
-            api.resources.encryptor.decrypt(sealed, f"{made['id']} credentials")
-            if sealed
+            api.resources.encryptor.decrypt(encrypted, f"{made['id']} credentials")
+            if encrypted
             else b"{}"
         )
         return json.loads(opened)
@@ -195,7 +195,7 @@ async def test_a_public_key_is_made_once_and_shown_while_it_signs(api: Api) -> N
     assert shown["public_keys"][1] == key, "it still signs, beside the new one"
 
 
-async def test_what_it_hears_is_as_it_is_since_that_changed(api: Api) -> None:
+async def test_the_audit_starts_again_when_filters_change(api: Api) -> None:
     made = await api.subscribe(NOBODY, event_types=["subject.failed"])
 
     async def since() -> int:
@@ -236,7 +236,7 @@ async def test_a_paused_subscriber_gets_what_it_missed_once_it_is_active(
 
 
 @pytest.mark.parametrize("state", ["active", "paused"])
-async def test_a_disabled_subscriber_comes_back_as_well(api: Api, clock: Clock, state: str) -> None:
+async def test_enabling_a_subscriber_resets_its_health(api: Api, clock: Clock, state: str) -> None:
     made = await api.subscribe(NOBODY, rate=5)
     before = (await row(api))["audited_from_xid"]
     async with api.resources.database.transaction() as tx:
@@ -262,7 +262,7 @@ async def test_a_disabled_subscriber_comes_back_as_well(api: Api, clock: Clock, 
     assert {name: kept[name] for name in clean} == clean
 
 
-async def test_a_pause_is_no_failure_and_ends_as_well(api: Api) -> None:
+async def test_resuming_a_paused_subscriber_resets_its_health(api: Api) -> None:
     made = await api.subscribe(NOBODY, concurrency=2)
     await fetch(
         api.resources,
@@ -280,7 +280,7 @@ async def test_a_pause_is_no_failure_and_ends_as_well(api: Api) -> None:
     assert {name: kept[name] for name in clean} == clean
 
 
-async def test_changes_at_once_lose_nothing(api: Api) -> None:
+async def test_concurrent_changes_lose_nothing(api: Api) -> None:
     made = await api.subscribe("nats://127.0.0.1", type="nats", channel="a")
     changes: list[dict[str, object]] = [
         {"username": "ada"},
@@ -307,7 +307,7 @@ async def changed_only(api: Api, made: dict[str, Any], fields: dict[str, object]
     assert answer.status_code == 200, answer.text
 
 
-async def test_a_change_waits_for_whoever_holds_the_lane_and_harms_it_not(api: Api) -> None:
+async def test_a_change_waits_for_whoever_has_locked_the_health(api: Api) -> None:
     """As a worker does that disables: the health first, then the subscriber."""
     made = await api.subscribe(NOBODY, rate=1)
     async with api.resources.database.transaction() as tx:
@@ -319,7 +319,7 @@ async def test_a_change_waits_for_whoever_holds_the_lane_and_harms_it_not(api: A
     assert (await row(api))["state"] == "active"
 
 
-async def test_a_change_of_what_is_being_removed_finds_nothing(api: Api) -> None:
+async def test_a_change_of_a_subscriber_being_deleted_is_not_found(api: Api) -> None:
     for body in ({"description": "x"}, {"state": "active"}):
         path = f"/v1/subscribers/{(await api.subscribe(NOBODY))['id']}"
         answers = await asyncio.gather(

@@ -26,7 +26,7 @@ class UnverifiedToken:
     expires_at: float  # the claim exp, in Unix seconds
     not_before: float | None  # the claim nbf, in Unix seconds; None: valid at once
     signing_input: bytes = field(repr=False)  # header and claims as they were sent
-    signature: bytes = field(repr=False)
+    signature: bytes = field(repr=False)  # HMAC-SHA256 of the signing input, not checked yet
 
 
 def is_access_token(text: str) -> bool:

@@ -40,7 +40,7 @@ class KeyPair:
 class ApiKeyView:
     """An API key as lists show it, without the key itself."""
 
-    key: ApiKey
+    key: ApiKey  # what is stored of it
     state: str  # active, expired or revoked
 
 

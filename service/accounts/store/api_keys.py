@@ -14,11 +14,11 @@ from service.schema.accounts import accounts, api_keys
 class ApiKey:
     """What is stored of an API key or a key pair, without its hash and its secret key."""
 
-    id: str
+    id: str  # key_…
     prefix: str  # the first characters of the key, by which its owner recognizes it
-    account_name: str
-    scopes: list[str]
-    created_at: datetime
+    account_name: str  # of the account that it belongs to
+    scopes: list[str]  # what it permits
+    created_at: datetime  # by our clock
     expires_at: datetime | None  # None: it does not expire
     revoked_at: datetime | None  # None: it is not revoked
     last_used_at: datetime | None  # to the minute; None: it was never used

@@ -16,12 +16,12 @@ LAST_USED_RESOLUTION = timedelta(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request, and with which scopes."""
+    """The account that makes a request, and the scopes that its key has."""
 
-    key_id: str
+    key_id: str  # of the API key or key pair
     account_id: str  # of the key; for an operator, of the account it acts in
-    account_name: str
-    scopes: frozenset[str]
+    account_name: str  # of that account
+    scopes: frozenset[str]  # of the key
 
     @property
     def is_operator(self) -> bool:
@@ -38,7 +38,7 @@ class Caller:
 class KeyOwner:
     """What is known of an API key, or of the access key of a key pair."""
 
-    caller: Caller
+    caller: Caller  # who makes a request with this key
     secret: bytes | None = field(repr=False)  # the pair's encrypted secret key; None: an API key
     last_used_is_stale: bool  # last_used_at lies further back than LAST_USED_RESOLUTION
 

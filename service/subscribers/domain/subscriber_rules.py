@@ -62,7 +62,7 @@ _PATH_RULE: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class UrlRules:
-    """What the settings allow of URLs."""
+    """Which URLs of subscribers the settings allow."""
 
     allowed_networks: url_policy.Networks  # private networks that may be dialled all the same
     allowed_ports: Container[int] | None = None  # None: any

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 class SubscriberView:
     """A subscriber as its account may see it."""
 
-    subscriber: Subscriber
+    subscriber: Subscriber  # the stored row, with its encrypted fields
     headers: Mapping[str, str] | None  # secrets masked; None: they cannot be decrypted
     public_keys: tuple[bytes, ...]  # that verify its v1a signatures, the one in force first
 

@@ -35,7 +35,7 @@ MAX_PUBLISHED_KEYS = 1000  # public keys in force, and as many previous ones
 class RotatedKeys:
     """A subscriber's new secret, and the public keys that its signatures may be verified with."""
 
-    subscriber_id: str
+    subscriber_id: str  # whose keys they are
     secret: str = field(repr=False)  # whsec_…
     public_keys: tuple[bytes, ...]  # the new one first, then previous ones; empty without v1a
 

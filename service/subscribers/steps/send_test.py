@@ -20,8 +20,8 @@ MAX_TESTS_PER_ACCOUNT = 2  # of those; a test may take half a minute
 class TestResult:
     """The outcome of sending a test event."""
 
-    event_id: str
-    delivered: bool
+    event_id: str  # evt_test…; no such event is stored
+    delivered: bool  # whether the subscriber took it
     status: int | None  # of the HTTP response; None: there was none
     latency: float  # seconds
     error: str | None  # why it failed, as a sentence; None: it was delivered

@@ -16,8 +16,8 @@ AccountOrigin = tuple[str, str]  # an account's id, and the origin of callback_u
 class NewSubscriber:
     """A hidden subscriber that is to be added."""
 
-    id: str
-    account_id: str
+    id: str  # sbr_…
+    account_id: str  # of the account whose requests name the callback_urls
     origin: str  # its URL: `callback://host:port`
     secret: bytes = field(repr=False)  # encrypted; signs nothing: the account's secret does
 

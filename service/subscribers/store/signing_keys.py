@@ -26,9 +26,9 @@ class SigningKeys:
 class PreviousSigningKey:
     """Keys that a rotation has replaced, and that sign beside the new ones for a while."""
 
-    id: str
-    owner_id: str  # of a subscriber, or of an account
-    keys: SigningKeys
+    id: str  # key_…; sorts by age
+    owner_id: str  # the id of a subscriber or of an account
+    keys: SigningKeys  # encrypted for that owner still
     expires_at: datetime  # until when they sign
 
 

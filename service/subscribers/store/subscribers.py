@@ -24,29 +24,29 @@ class Subscriber:
     """A row of `subscribers`, and the limits from its row of `subscriber_health`. The default of a
     field is what it has where a request does not set it."""
 
-    id: str
-    account_id: str
-    type: SubscriberType
-    url: str
+    id: str  # sbr_…; sorts by age
+    account_id: str  # of the account whose events it is sent
+    type: SubscriberType  # how it is reached
+    url: str  # a webhook's address, or a stream's server
     channel: str | None = None  # the subject of a NATS stream, the key of a Redis stream
     credentials: bytes | None = field(default=None, repr=False)  # of a stream's server, encrypted
-    description: str = ""
+    description: str = ""  # the account's own words, kept as they are
     event_types: tuple[str, ...] | None = None  # None: all
     reference_types: tuple[str, ...] | None = None  # None: all
     tags: tuple[str, ...] | None = None  # an event needs one of these; None: any or none
     headers: bytes | None = field(default=None, repr=False)  # custom headers, encrypted
     timeout: float | None = None  # seconds; None: as the setting says
     schedule: tuple[float, ...] | None = None  # seconds between attempts; None: as the setting says
-    ordering: Ordering = Ordering.PER_SUBJECT
-    format: Format = Format.STANDARD
-    signatures: tuple[str, ...] = ("v1",)
-    state: SubscriberState = SubscriberState.ACTIVE
+    ordering: Ordering = Ordering.PER_SUBJECT  # in which order events are sent
+    format: Format = Format.STANDARD  # in which format
+    signatures: tuple[str, ...] = ("v1",)  # or v1 and v1a, as Standard Webhooks has them
+    state: SubscriberState = SubscriberState.ACTIVE  # whether events are sent
     disabled_reason: str | None = None  # None unless the state is disabled
     secret: bytes = field(repr=False)  # encrypted; signs v1
     seed: bytes | None = field(default=None, repr=False)  # encrypted; None: v1a was never asked for
     public_key: bytes | None = None  # of the seed, 32 bytes
     version: int = 1  # raised with every change that a sender must know of
-    created_at: datetime
+    created_at: datetime  # by our clock
     concurrency: int | None = None  # deliveries at a time; None: no limit of its own
     max_rate: float | None = None  # deliveries a second; None: no limit
 
