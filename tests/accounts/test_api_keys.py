@@ -1,4 +1,4 @@
-"""API keys: shown once, stored as a hash, valid for their scopes until they expire or are revoked."""
+"""API keys: shown once, stored as a hash, valid for their scopes until expired or revoked."""
 
 from datetime import timedelta
 

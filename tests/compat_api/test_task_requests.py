@@ -1,4 +1,4 @@
-"""Fields that the provider's clients did not set, and unknown ones, are as if they were not sent."""
+"""Fields that the provider's clients did not set, and unknown ones, count as not sent."""
 
 from typing import Any
 

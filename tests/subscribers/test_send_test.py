@@ -1,4 +1,4 @@
-"""POST /v1/subscribers/{id}/test sends one signed event as every event is sent, and shows the answer."""
+"""POST /v1/subscribers/{id}/test sends one signed event as any other, and shows the answer."""
 
 import asyncio
 import json
