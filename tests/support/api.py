@@ -17,13 +17,13 @@ from tests.support.request_bodies import request_body
 
 @dataclass
 class Api:
-    """A caller of the account acme, and the hands of a worker."""
+    """A caller of the account acme, who can also do a worker's work."""
 
     resources: Resources
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient  # with the key of the account
 
     async def create(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-        """An accepted subject."""
+        """Create a subject; `changes` are to the fields of the request."""
         answer = await self.http.post("/v1/subjects", json=request_body(**changes))
         assert answer.status_code == 202, answer.text
         body: dict[str, Any] = answer.json()
@@ -36,10 +36,10 @@ class Api:
     async def event_types(self, subject_id: str) -> list[str]:
         """The types of a subject's events, in sequence."""
         page = (await self.http.get(f"/v1/subjects/{subject_id}/events")).json()
-        assert [one["data"]["sequence"] for one in page["data"]] == [
+        assert [event["data"]["sequence"] for event in page["data"]] == [
             number + 1 for number in range(len(page["data"]))
         ]
-        return [one["type"].removeprefix("subject.") for one in page["data"]]
+        return [event["type"].removeprefix("subject.") for event in page["data"]]
 
     async def subscribe(self, url: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
         answer = await self.http.post("/v1/subscribers", json={"url": url, **fields})
@@ -48,7 +48,7 @@ class Api:
         return body
 
     async def work(self, *kinds: Work) -> None:
-        """Do once what a worker does when woken: all kinds, or those given."""
+        """Do what is due of these kinds of work, or of all kinds, and of the sweep."""
         loops = make_work_loops(self.resources)
         await expired_leases_and_deadlines.sweep(self.resources)
         for kind in kinds or Work:

@@ -19,7 +19,7 @@ ELEMENT_ID = "770000000000000001"
 def older_callback(
     subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
-    """A task record in the legacy shape, as a callback bears it."""
+    """Body of a callback in the legacy shape (rule P71)."""
     body: dict[str, object] = {"task_id": task, "task_status": status, "task_status_msg": ""}
     if subject_id is not None:
         body["task_info"] = {"external_task_id": subject_id}
@@ -31,7 +31,7 @@ def older_callback(
 def newer_callback(
     subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
-    """The same in the current shape."""
+    """Body of a callback in the current shape (rule P72)."""
     body: dict[str, object] = {"id": task, "message": "", "outputs": []}
     body["status"] = {"succeed": "succeeded"}.get(status, status)
     if subject_id is not None:
@@ -44,18 +44,18 @@ def newer_callback(
 def signed_headers(
     body: bytes, at: datetime, message_id: str = "msg_1", secret: str = WEBHOOK_SECRET
 ) -> dict[str, str]:
-    """The headers of a signed callback."""
+    """Headers of a callback that is signed at this time."""
     keys = [parse_whsec(secret)]
     return webhook_signatures.signature_headers(keys, message_id, int(at.timestamp()), body)
 
 
 def url_token(resources: Resources, subject_id: str) -> str:
-    """The token in the address that the provider is given for this subject."""
+    """The token in the callback URL that the provider is given for this subject."""
     return callback_token(resources.callback_key, subject_id)
 
 
 async def accept_request(
     resources: Resources, account_id: str, body: object, key: str | None = None
 ) -> Accepted:
-    """Have a subject created as by POST /v1/subjects, in a transaction of its own."""
+    """Create a subject as POST /v1/subjects does, in a transaction of its own."""
     return await accept(resources, validate(resources.settings, account_id, body, key))

@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 
 async def fetch(resources: Resources, statement: str, *values: object) -> list[dict[str, Any]]:
-    """Rows, read or changed on a connection of the test's own."""
+    """Run a statement on a connection of its own; its rows."""
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         return [dict(row) for row in await connection.fetch(statement, *values)]
@@ -26,7 +26,7 @@ async def fetch(resources: Resources, statement: str, *values: object) -> list[d
 
 
 async def wait_until_blocked(resources: Resources, count: int = 1) -> None:
-    """Wait until so many sessions wait for a lock that another holds."""
+    """Wait until `count` sessions wait for a lock that another one holds."""
     waiting = (
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -45,40 +45,40 @@ SCAN_NODES = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
 def executed_statements() -> Iterator[list[str]]:
     """The statements executed while the block runs, in order."""
     statements: list[str] = []
-    whole = Connection.execute
+    execute = Connection.execute
 
-    async def listened_to(
+    async def logged_execute(
         self: Connection, clause: ClauseElement, values: Mapping[str, Any] = MappingProxyType({})
     ) -> Sequence[Any]:
         with self._driver.query_logger(lambda record: statements.append(record.query)):
-            return await whole(self, clause, values)
+            return await execute(self, clause, values)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Connection, "execute", listened_to)
+        patch.setattr(Connection, "execute", logged_execute)
         yield statements
 
 
 async def query_plan(connection: asyncpg.Connection, statement: str) -> dict[str, Any]:
-    """The plan that serves whatever the parameters are, as the service has Postgres make it."""
+    """The generic plan of a statement, made with the planner settings of the service."""
     for name, value in PLANNER_SETTINGS.items():
         await connection.execute(f"SET {name} = {value}")
-    await connection.execute(f"PREPARE asked AS {statement}")
+    await connection.execute(f"PREPARE planned AS {statement}")
     try:
         count = await connection.fetchval(
-            "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'asked'"
+            "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'planned'"
         )
         values = ", ".join(["NULL"] * count)
         given = f"({values})" if count else ""
-        found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{given}")
+        found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned{given}")
     finally:
-        await connection.execute("DEALLOCATE asked")
+        await connection.execute("DEALLOCATE planned")
     explained: dict[str, Any] = orjson.loads(found)[0]["Plan"]
     return explained
 
 
 def table_scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every place in a plan where rows of a table are looked for."""
+    """Every node of a plan that scans a table."""
     if node["Node Type"] in SCAN_NODES:
         yield node
-    for below in node.get("Plans", ()):
-        yield from table_scans(below)
+    for child in node.get("Plans", ()):
+        yield from table_scans(child)

@@ -1,4 +1,4 @@
-"""Each way in which Postgres is used: what reads, what writes, and all that open connections."""
+"""Each kind of connection of `Database`: what reads with it, what writes, what opens it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,30 +21,30 @@ ReadBackendPid = Callable[[Database], Awaitable[int]]
 
 @asynccontextmanager
 async def open_database(url: str, timeouts: PoolTimeouts | None = None) -> AsyncIterator[Database]:
-    made = Database(url, timeouts=timeouts)
+    database = Database(url, timeouts=timeouts)
     try:
-        yield made
+        yield database
     finally:
-        await made.close()
+        await database.close()
 
 
-async def pid_in_transaction(used: Database) -> int:
-    async with used.transaction() as tx:
+async def pid_in_transaction(database: Database) -> int:
+    async with database.transaction() as tx:
         return int(await tx.scalar(BACKEND_PID))
 
 
-async def pid_in_rolled_back_transaction(used: Database) -> int:
-    async with used.transaction(commit=False) as tx:
+async def pid_in_rolled_back_transaction(database: Database) -> int:
+    async with database.transaction(commit=False) as tx:
         return int(await tx.scalar(BACKEND_PID))
 
 
-async def pid_in_autocommit(used: Database) -> int:
-    async with used.autocommit() as tx:
+async def pid_in_autocommit(database: Database) -> int:
+    async with database.autocommit() as tx:
         return int(await tx.scalar(BACKEND_PID))
 
 
-async def pid_in_relaxed(used: Database) -> int:
-    async with used.relaxed() as tx:
+async def pid_in_relaxed(database: Database) -> int:
+    async with database.relaxed() as tx:
         return int(await tx.scalar(BACKEND_PID))
 
 
@@ -56,23 +56,23 @@ each_connection_kind = pytest.mark.parametrize(
 )
 
 
-async def insert_in_transaction(used: Database, name: str) -> None:
-    async with used.transaction() as tx:
+async def insert_in_transaction(database: Database, name: str) -> None:
+    async with database.transaction() as tx:
         await tx.execute(INSERT_ACCOUNT, {"id": name})
 
 
-async def insert_in_autocommit(used: Database, name: str) -> None:
-    async with used.autocommit() as tx:
+async def insert_in_autocommit(database: Database, name: str) -> None:
+    async with database.autocommit() as tx:
         await tx.execute(INSERT_ACCOUNT, {"id": name})
 
 
-async def insert_in_relaxed(used: Database, name: str) -> None:
-    async with used.relaxed() as tx:
+async def insert_in_relaxed(database: Database, name: str) -> None:
+    async with database.relaxed() as tx:
         await tx.execute(INSERT_ACCOUNT, {"id": name})
 
 
 async def wait_until_listening(url: str) -> None:
-    """Wait until a listener listens there."""
+    """Return once a listener listens on the database at this URL."""
     listening = asyncio.Event()
     task = asyncio.ensure_future(listen(url, "c", lambda _: listening.set()))
     waiting = asyncio.ensure_future(listening.wait())
@@ -80,16 +80,16 @@ async def wait_until_listening(url: str) -> None:
     try:
         assert listening.is_set(), task.exception()
     finally:
-        for one in (task, waiting):
-            one.cancel()
+        for started in (task, waiting):
+            started.cancel()
             with suppress(asyncio.CancelledError, Unavailable):
-                await one
+                await started
 
 
 async def open_all_connection_kinds(url: str, timeouts: PoolTimeouts | None = None) -> None:
-    """All who open connections take this URL: transactions, the listener, the migrations."""
-    async with open_database(url, timeouts) as one:
-        await insert_in_transaction(one, url)
-        await insert_in_relaxed(one, f"{url} 2")
+    """Open every kind of connection with this URL: transactions, the listener, the migrations."""
+    async with open_database(url, timeouts) as database:
+        await insert_in_transaction(database, url)
+        await insert_in_relaxed(database, f"{url} 2")
     await wait_until_listening(url)
     await asyncio.to_thread(migrate, url)

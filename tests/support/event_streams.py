@@ -25,7 +25,7 @@ TIMEOUT = 10.0  # seconds until what must come has come
 
 @dataclass
 class WebServer:
-    """A server in this process; `closed` as at shutdown."""
+    """The web application behind a server in this process."""
 
     port: int
     app: Any = field(repr=False)
@@ -33,7 +33,7 @@ class WebServer:
 
 @asynccontextmanager
 async def web_server(resources: Resources) -> AsyncIterator[WebServer]:
-    """On a free port."""
+    """The web application on a free port, with the shutdown of production."""
     app = build(resources)
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, http=BoundedHttpProtocol, log_config=None
@@ -52,7 +52,7 @@ async def web_server(resources: Resources) -> AsyncIterator[WebServer]:
 
 @dataclass
 class SSEFrame:
-    """One event of a stream."""
+    """One server-sent event."""
 
     id: str
     type: str
@@ -60,7 +60,7 @@ class SSEFrame:
 
 
 class SSEReader:
-    """One open stream."""
+    """A reader of one open event stream."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
@@ -88,15 +88,15 @@ class SSEReader:
         return [await self.frame() for _ in range(count)]
 
     async def rest(self) -> list[SSEFrame]:
-        """What comes until the end."""
-        found: list[SSEFrame] = []
+        """All events until the stream ends."""
+        frames: list[SSEFrame] = []
         with suppress(EOFError, ConnectionError):
             while True:
-                found.append(await self.frame())
-        return found
+                frames.append(await self.frame())
+        return frames
 
     async def chunk(self) -> None:
-        """One piece of the body, as chunked encoding has them."""
+        """Read one chunk of the body; EOFError at its end."""
         try:
             size = int(await self._reader.readuntil(b"\r\n"), 16)
             body = (await self._reader.readexactly(size + 2))[:-2]
@@ -109,7 +109,7 @@ class SSEReader:
             self._frames += self._read(block)
 
     def _read(self, block: bytes) -> Iterator[SSEFrame]:
-        """As the HTML standard has it: an id counts even where nothing is told."""
+        """Parse a block as the HTML standard says: an id counts even without data."""
         fields: dict[str, str] = {}
         for line in block.decode().split("\n"):
             name, _, value = line.partition(":")
@@ -129,13 +129,15 @@ class SSEReader:
 async def open_stream(
     port: int, path: str, key: str, *, narrow: bool = False, **headers: str
 ) -> AsyncIterator[SSEReader]:
-    """A stream, once its head has come; `narrow`: little fits on its way."""
-    wire = socket.socket()
+    """Open a stream, and read its head; `narrow` shrinks the buffers on the way."""
+    connection = socket.socket()
     if narrow:
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    wire.setblocking(False)  # noqa: FBT003 - the standard library's
-    await asyncio.get_running_loop().sock_connect(wire, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=wire, limit=1024 if narrow else 65_536)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.setblocking(False)  # noqa: FBT003 - the standard library's
+    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(
+        sock=connection, limit=1024 if narrow else 65_536
+    )
     given = {"host": "x", "accept": "text/event-stream", "authorization": f"Bearer {key}"}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
@@ -157,7 +159,7 @@ LISTEN_SESSIONS = """
 
 @dataclass
 class FeedApi:
-    """An account, its key, and a server."""
+    """An account, its key, and a server of the web application."""
 
     resources: Resources
     account: str
@@ -179,11 +181,11 @@ class FeedApi:
             return await http.get(url, params=params, headers=headers)
 
     async def is_listening(self) -> bool:
-        """Whether the server hears what Postgres notifies."""
+        """Whether the server listens for notifications of Postgres."""
         return bool(await fetch(self.resources, LISTEN_SESSIONS, listen.APPLICATION_NAME))
 
     def reader_count(self) -> int:
-        """How many streams and long polls the server has."""
+        """Number of streams and long polls that are open."""
         return len(list(self.web.app.state.hub.readers()))
 
 
@@ -195,5 +197,5 @@ async def feed_api(resources: Resources, account: str) -> AsyncIterator[FeedApi]
 
 
 def subject_ids(frames: Sequence[SSEFrame]) -> list[str]:
-    """Whom the frames are about."""
+    """The subject of each frame."""
     return [frame.data["data"]["id"] for frame in frames]

@@ -1,4 +1,4 @@
-"""Addresses that may be dialled, that may if allowed, and that never may: all rules and edges."""
+"""IP addresses of each `AddressClass`, with the edges of each network."""
 
 from service.kit.network.url_policy import parse_networks
 

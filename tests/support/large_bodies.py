@@ -28,12 +28,12 @@ Transform = Callable[[Any], Any]
 
 
 def json_text(size: int) -> bytes:
-    """A JSON string of so many bytes."""
+    """A JSON string of `size` bytes."""
     return b'"' + b"x" * (size - 2) + b'"'
 
 
 def open_temporary_files() -> int:
-    """Files of this process that have no name and a large body in them."""
+    """Number of open files of this process that have no name and hold a large body."""
     found = 0
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - one of them is the listing's own
         try:
@@ -50,7 +50,7 @@ def open_temporary_files() -> int:
 async def body_server(
     held: LargeBodyReader, make: Transform = len, hold: asyncio.Event | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A server that answers with what is made of a body; it keeps its place until `hold` is set."""
+    """A client of a server that answers with what `make` gives for a body, once `hold` is set."""
 
     async def answer(request: Request) -> Response:
         async with large_bodies.read(request, LIMIT, request.headers.get("account", "acc")) as body:
@@ -73,7 +73,7 @@ async def body_server(
 
 
 def request_head(length: int) -> bytes:
-    """Of a request whose body has so many bytes."""
+    """The head of a request whose body has `length` bytes."""
     lines = (
         "POST / HTTP/1.1",
         "host: x",
@@ -84,27 +84,27 @@ def request_head(length: int) -> bytes:
 
 
 async def start_request(http: httpx.AsyncClient, length: int, sent: bytes) -> asyncio.StreamWriter:
-    """A connection whose request has come so far."""
+    """A connection on which the head and this part of the body were sent."""
     _, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
     writer.write(request_head(length) + sent)
     return writer
 
 
 async def in_chunks(content: bytes) -> AsyncIterator[bytes]:
-    """Copies, as they come from a network; whoever sends at the same time gets on alike."""
+    """The content in chunks; other tasks run after each."""
     for at in range(0, len(content), 50_000):
         yield content[at : at + 50_000]
         await asyncio.sleep(0)
 
 
 async def refusal_of(held: LargeBodyReader, make: Transform, content: bytes) -> CallsheetError:
-    """What a body is refused with, that has come whole from a client who stays."""
-    turns = iter([content])
+    """The error by which a body is refused whose client stays connected."""
+    chunks = iter([content])
     for_ever = asyncio.Event()
 
     async def receive() -> Message:
-        for one in turns:
-            return {"type": "http.request", "body": one, "more_body": False}
+        for chunk in chunks:
+            return {"type": "http.request", "body": chunk, "more_body": False}
         await for_ever.wait()
         raise AssertionError
 

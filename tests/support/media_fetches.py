@@ -1,4 +1,4 @@
-"""Scripted hosts of media, and what came of fetching from them."""
+"""Scripted media servers, and the results of fetching from them."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ PATH = f"/{SECRET}/a.png?signature={SECRET}"
 
 @dataclass
 class CollectedBody:
-    """What a feed was given; it wants `enough` bytes at most."""
+    """A feed that keeps the pieces of a body; it wants `max_bytes` at most, None for all."""
 
     max_bytes: int | None = None
     pieces: list[bytes] = field(default_factory=list)
@@ -34,17 +34,17 @@ class CollectedBody:
 
 @dataclass
 class MediaServer:
-    """`heads` are those of the requests it got, in lower case."""
+    """A running media server."""
 
     url: str
-    request_heads: list[str] = field(default_factory=list)
+    request_heads: list[str] = field(default_factory=list)  # in lower case
 
 
 @asynccontextmanager
 async def media_server(
     pages: Mapping[str, bytes | Script] | bytes | Script, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[MediaServer]:
-    """A host that answers by path, or to all alike, one request a connection."""
+    """A server that answers by path, or every request alike, one request a connection."""
     heads: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,7 +77,7 @@ async def fetch_media(
     most: int = MAX_BYTES,
     seconds: float = TIMEOUT,
 ) -> Fetched | FetchFailure:
-    """What came of it; `by` is closed after that."""
+    """Fetch once; `by` is closed after that."""
     async with by or Fetcher(AddressGuard(LOOPBACK)) as fetcher:
         came = await fetcher.fetch(
             url, feed or CollectedBody().feed, max_bytes=most, timeout_seconds=seconds
@@ -91,7 +91,7 @@ async def fetch_media(
 
 
 async def fetched_bytes(page: bytes | Script, most: int = MAX_BYTES) -> bytes:
-    """The bytes that came."""
+    """The bytes of a fetch that succeeds."""
     taken = CollectedBody()
     async with media_server(page) as host:
         came = await fetch_media(host.url + PATH, taken.feed, most=most)
@@ -102,7 +102,7 @@ async def fetched_bytes(page: bytes | Script, most: int = MAX_BYTES) -> bytes:
 async def failure_code(
     page: bytes | Script, by: Fetcher | None = None, seconds: float = TIMEOUT
 ) -> str:
-    """The code of why it did not come."""
+    """The code of a fetch that fails."""
     async with media_server(page) as host:
         return code_of(await fetch_media(host.url + PATH, by=by, seconds=seconds))
 

@@ -1,4 +1,4 @@
-"""A host of media on loopback that serves what a test puts there, and holds back what it says."""
+"""A media server on loopback that serves the files of a test, and can hold back answers."""
 
 import asyncio
 from collections import Counter
@@ -24,14 +24,14 @@ VIDEO_FILE = VIDEO.read_bytes()  # 1920 x 1080, 5 s
 
 @dataclass
 class MediaHost:
-    """`files` are bodies, or statuses without one, by name; a name in `held` is answered once the
-    gate is open. `asked` counts requests by name."""
+    """A media server that a test can change while it runs."""
 
     url: str = ""
+    # By name: a body, or a status without one.
     files: dict[str, bytes | int] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)  # names that are answered once `gate` is set
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    request_counts: Counter[str] = field(default_factory=Counter)
+    request_counts: Counter[str] = field(default_factory=Counter)  # by name
 
     async def serve(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -44,9 +44,9 @@ class MediaHost:
         return Response(found)
 
     def images(self, *names: str) -> dict[str, Any]:
-        """Fields of a request: the first is the frontal image."""
+        """The field of a create request with these images; the first is the frontal one."""
         frontal, *others = (f"{self.url}/{name}?secret=1" for name in names)
-        refer = [{"image_url": one} for one in others]
+        refer = [{"image_url": url} for url in others]
         return {"element_image_list": {"frontal_image": frontal, "refer_images": refer}}
 
     def video(self, name: str) -> dict[str, Any]:
@@ -65,28 +65,30 @@ class MediaHost:
 
 @asynccontextmanager
 async def media_host() -> AsyncIterator[MediaHost]:
-    """With two good pictures, "front" and "side", and a good film."""
-    one = MediaHost(files={"front": picture(shade=1), "side": picture(shade=2), "film": VIDEO_FILE})
-    app = Starlette(routes=[Route("/{name}", one.serve)])
+    """A media host with two valid images, "front" and "side", and a valid video, "film"."""
+    host = MediaHost(
+        files={"front": picture(shade=1), "side": picture(shade=2), "film": VIDEO_FILE}
+    )
+    app = Starlette(routes=[Route("/{name}", host.serve)])
     async with http_server(app) as address:
-        one.url = address
-        yield one
-        one.gate.set()
+        host.url = address
+        yield host
+        host.gate.set()
 
 
 def padded_jpeg(data: bytes, size: int) -> bytes:
-    """A JPEG, made as large by what comes after its end."""
+    """A JPEG of `size` bytes, by zeros after its end."""
     return data + bytes(size - len(data))
 
 
 def padded_video(size: int) -> bytes:
-    """A good film of so many bytes, most of them in a box that says nothing."""
+    """A valid video of `size` bytes, most of them in a `free` box."""
     empty = size - len(VIDEO_FILE)
     return VIDEO_FILE + empty.to_bytes(4, "big") + b"free" + bytes(empty - 8)
 
 
 async def media_row(resources: Resources, subject_id: str) -> dict[str, Any]:
-    """What the queue knows of a subject's media."""
+    """The columns of a subject's media check."""
     found = await fetch(
         resources,
         "SELECT state, media_check_at, media_lease_token, media_check_attempts"

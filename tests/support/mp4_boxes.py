@@ -6,7 +6,7 @@ from tests.support.videos import FULL_HD
 
 
 def patch_box(data: bytes, kind: bytes, at: int, new: bytes) -> bytes:
-    """The same with `new` in the content of its first box of a kind, from byte `at` on."""
+    """The file with `new` in the content of its first box of this kind, from byte `at` on."""
     at += data.index(kind) + 4
     return data[:at] + new + data[at + len(new) :]
 
@@ -17,7 +17,7 @@ def box(kind: bytes, *parts: bytes) -> bytes:
 
 
 def large_box(kind: bytes, *parts: bytes) -> bytes:
-    """The same with 64 bits of size."""
+    """A box with a 64-bit size."""
     body = b"".join(parts)
     return struct.pack(">I4sQ", 1, kind, len(body) + 16) + body
 
@@ -27,11 +27,11 @@ ROTATED_LEFT = (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
 ROTATED_RIGHT = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 FTYP = box(b"ftyp", b"isom\0\0\2\0isommp42")
 MDAT = box(b"mdat", bytes(64))
-TIMESCALE = 600  # of the sketches, for movie and track
+TIMESCALE = 600  # ticks a second, of movies and tracks
 
 
 def full_box(kind: bytes, version: int, *words: int | bytes) -> bytes:
-    """A full box of 32-bit numbers, and bytes as they are."""
+    """A full box whose content is these 32-bit numbers, and bytes as they are."""
     parts = (word if isinstance(word, bytes) else struct.pack(">I", word) for word in words)
     return box(kind, bytes((version, 0, 0, 0)), *parts)
 

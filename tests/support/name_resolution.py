@@ -1,4 +1,4 @@
-"""Names that resolve as a test says, and certificates for them."""
+"""Host names that resolve as a test says, and certificates for them."""
 
 import ssl
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ LOOPBACK_ONE_ADDRESS = parse_networks("127.0.0.1/32")  # so that the rest of loo
 
 
 class Resolver:
-    """A resolver that gives each answer once, the last one for ever, and counts the questions."""
+    """A resolver that gives each answer once, and the last one for ever."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
-        self.lookups: list[str] = []
+        self.lookups: list[str] = []  # the hosts that were resolved
 
     async def __call__(self, host: str) -> Sequence[str]:
         self.lookups.append(host)

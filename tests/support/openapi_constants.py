@@ -1,4 +1,4 @@
-"""What the code says of limits and words, by the place in the document where it stands."""
+"""The limits and words of the code, by the place in the OpenAPI document that states them."""
 
 import re
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""Every way out of the service that strangers choose the address of, as one kind of function."""
+"""The senders whose address a subscriber chooses, each as a function of host and port."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,8 +20,8 @@ SENDER_KINDS = ("webhook", "nats", "redis_stream")
 async def open_sender(
     kind: str, guard: AddressGuard, *, inward: bool = False
 ) -> AsyncIterator[Send]:
-    """No stream's connection is kept, so each publish dials; a webhook's server has to hang up. All
-    is sent in plain text; if `inward`, to allowed networks only."""
+    """A function that sends once. Each publish opens a connection of its own; a webhook's server
+    has to close its. All is sent in plain text; if `inward`, to allowed networks only."""
     async with (
         WebhookSender(guard) as sender,
         StreamPublisher(guard, allow_plaintext=not inward, idle_seconds=0) as streams,

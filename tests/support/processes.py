@@ -1,4 +1,4 @@
-"""Looks from outside: which processes are there, and a supervisor of its own to be ended."""
+"""Processes as a test sees them from outside: whether one is there, and programs to end."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ TIMEOUT = 20.0  # seconds until a test gives up
 
 
 def is_gone(pid: int) -> bool:
-    """Whether no such process is there, or only its entry, which whoever adopted it has not read
-    (the first process of a container may never do so).
+    """Whether the process has ended; also if it is a zombie, which the first process of a container
+    may never reap.
     """
     try:
         os.kill(pid, 0)
@@ -23,11 +23,12 @@ def is_gone(pid: int) -> bool:
 
 
 def file_contains(file: Path, text: str) -> bool:
+    """Whether the file is there and has the text in it."""
     return file.exists() and text in file.read_text()
 
 
 def start_program(script: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A Python program in a process of its own, and the first line it prints."""
+    """Start a Python script as a process; the process, and the first line it prints."""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", script, *arguments],
         stdout=subprocess.PIPE,

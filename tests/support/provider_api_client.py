@@ -1,5 +1,5 @@
-"""A back end written for the provider, from rules P1 to P25 alone: it knows a base URL, a key and a
-webhook secret, and nothing of us."""
+"""A client of the provider's API, written from rules P1 to P25 alone: it knows a base URL, a key
+and a webhook secret, and nothing of us."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ TIMEOUT = 20.0  # seconds; never waited for by a test that passes
 
 @dataclass(frozen=True)
 class ApiConfig:
-    """What the client is configured with; `secret` is what callbacks are signed with."""
+    """What a client of the provider is configured with."""
 
     base_url: str
     key: str
-    secret: str
+    secret: str  # that callbacks are signed with, whsec_…
 
 
 @dataclass
@@ -41,7 +41,7 @@ class ProviderApiClient:
         return task
 
     async def query(self, name: str) -> dict[str, Any]:
-        """By the task's id, or by the client's own."""
+        """The task with this id, the provider's or the client's own."""
         task: dict[str, Any] = data_of(await self.http.get(f"{PATH}/{name}"))
         return task
 
@@ -58,13 +58,13 @@ class ProviderApiClient:
         return tasks
 
     async def verified_callbacks(self, callbacks: WebhookReceiver) -> list[dict[str, Any]]:
-        """The callbacks of one task, verified, once the last has come."""
+        """The verified callbacks of one task, once the final one has come."""
 
         def records() -> list[dict[str, Any]]:
             return [json.loads(body) for _, body in callbacks.requests]
 
         await wait_until(
-            lambda: any(one["task_status"] in FINAL_STATUSES for one in records()), TIMEOUT
+            lambda: any(record["task_status"] in FINAL_STATUSES for record in records()), TIMEOUT
         )
         for headers, body in callbacks.requests:
             Webhook(self.config.secret).verify(body, headers)
@@ -81,7 +81,7 @@ async def provider_api_client(there: ApiConfig) -> AsyncIterator[ProviderApiClie
 
 
 def data_of(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
-    """`data` of a success: `code == 0` is the only test of it."""
+    """`data` of a successful response, by `code` 0."""
     body = answer.json()
     assert (answer.status_code, body["code"]) == (200, 0), body
     assert set(body) == {"code", "message", "request_id", "data"}
@@ -90,7 +90,7 @@ def data_of(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
 
 
 def json_shape(value: object) -> object:
-    """Names and types, without the values."""
+    """The JSON with the name of its type in place of each value."""
     match value:
         case dict():
             return {name: json_shape(member) for name, member in sorted(value.items())}

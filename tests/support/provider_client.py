@@ -1,4 +1,4 @@
-"""A client of the provider, the server it talks to, and one good create between them."""
+"""Our client of the provider, on a raw server that gives the answers of a test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +31,7 @@ async def provider_client(
     timeout: float = 30.0,  # noqa: ASYNC109 - the provider's own
     clock: Clock | None = None,
 ) -> AsyncIterator[tuple[ProviderClient, RawServer]]:
+    """Our client, and the server that gives it these answers."""
     async with raw_server(answers) as server:
         provider = ProviderClient(server.url, credentials, timeout, clock or Clock(NOW))
         try:
@@ -40,10 +41,12 @@ async def provider_client(
 
 
 async def create_answer(*answers: bytes | Script, **how: Any) -> CreateOutcome:  # noqa: ANN401
+    """What our client makes of these answers to a create."""
     async with provider_client(*answers, **how) as (provider, _):
         return await provider.create(CREATE_BODY)
 
 
 async def look_up_answer(*answers: bytes | Script, **how: Any) -> LookUpOutcome:  # noqa: ANN401
+    """What our client makes of these answers to a look-up."""
     async with provider_client(*answers, **how) as (provider, _):
         return await provider.look_up("sub_01")

@@ -1,4 +1,4 @@
-"""A request as bytes on a bare socket: client libraries mend what they send."""
+"""HTTP requests as bytes on a socket: client libraries correct what they send."""
 
 import asyncio
 import json
@@ -25,9 +25,9 @@ class Answer:
 async def exchange(
     http: httpx.AsyncClient, method: str, path: str, lines: Lines = (), body: bytes = b""
 ) -> Answer:
-    """What the server of this client answers to these header lines, blanks and repeats and all.
+    """Send these header lines as they are to the client's server; the response.
 
-    Host, the client's key, Content-Length and `Connection: close` are added to them.
+    Host, the client's key, Content-Length and `Connection: close` are added.
     """
     where = urlsplit(str(http.base_url))
     ours = [("host", where.netloc), ("connection", "close")]

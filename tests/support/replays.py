@@ -1,4 +1,4 @@
-"""Asking for deliveries anew, and looking at what became of them."""
+"""Replays of deliveries: how they are requested, and what is delivered."""
 
 import json
 from typing import Any
@@ -19,10 +19,10 @@ LONG_AGO = "2020-01-01T00:00:00Z"
 
 
 async def subject_with_two_events(api: Api, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A subject with two events."""
+    """Create a subject that has two events."""
     subject = await api.create(**changes)
-    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject["id"])
-    await transition(api.resources, subject["id"], news)
+    update = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject["id"])
+    await transition(api.resources, subject["id"], update)
     return subject
 
 
@@ -34,7 +34,7 @@ async def request_replay(
 
 
 async def replay_count(api: Api, subscriber: dict[str, Any], only: str, **body: object) -> int:
-    """How many were sent anew."""
+    """Request a replay; how many deliveries it makes due."""
     answer = await request_replay(api, subscriber, only, **body)
     dry_run = body.get("dry_run", False)
     assert answer.status_code == (200 if dry_run else 202), answer.text
@@ -44,14 +44,14 @@ async def replay_count(api: Api, subscriber: dict[str, Any], only: str, **body: 
 
 
 async def deliver_all(api: Api, clock: Clock) -> None:
-    """Deliver until nothing is due any more, and later tries too."""
+    """Deliver until nothing is due, retries included."""
     for _ in range(6):
         await api.work(Work.DELIVER)
         clock.advance(2)
 
 
 async def delivery_rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, Any]]:
-    """Its deliveries, each subject's in sequence."""
+    """The subscriber's deliveries, those of a subject in sequence."""
     return await fetch(
         api.resources,
         "SELECT * FROM deliveries WHERE subscriber_id = $1 ORDER BY ordering_key, sequence",
@@ -60,13 +60,13 @@ async def delivery_rows(api: Api, subscriber: dict[str, Any]) -> list[dict[str, 
 
 
 def received_events(subscriber: WebhookReceiver) -> list[tuple[str, int]]:
-    """What came: of which subject, and which of its events."""
+    """The subject and the sequence of each event received."""
     bodies = [json.loads(body)["data"] for _, body in subscriber.requests]
-    return [(one["id"], one["sequence"]) for one in bodies]
+    return [(event["id"], event["sequence"]) for event in bodies]
 
 
 async def add_two_events(api: Api, subject_id: str) -> None:
-    """Two more events."""
+    """Add two more events to the subject."""
     await transition(
         api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
     )

@@ -1,5 +1,5 @@
-"""What schemathesis, run as a process of its own, makes of the formats that only we know, and of
-rules that no schema can say. It loads this as its hooks."""
+"""Hooks of schemathesis, which runs as a process of its own: values for our own formats, and rules
+that no schema can express."""
 
 import base64
 import re
@@ -55,7 +55,7 @@ schemathesis.openapi.format(
 def before_call(
     _context: schemathesis.HookContext, case: schemathesis.Case[Any], _kwargs: dict[str, Any]
 ) -> None:
-    """No page is held open; and what keeps the schema keeps the rules beyond it too."""
+    """Keep requests from waiting, and make valid ones keep the rules beyond the schema."""
     if WAIT.fullmatch(str(case.query.get("wait"))):
         case.query["wait"] = 0
     if case.meta is not None and case.meta.generation.mode.is_negative:
@@ -65,13 +65,13 @@ def before_call(
     if case.path in LISTS and "cursor" in case.query:
         case.query["cursor"] = CURSOR
     if "Cancel-After" in case.headers:
-        case.headers["Cancel-After"] = "1h"  # not nothing, and no longer than the settings allow
+        case.headers["Cancel-After"] = "1h"  # above 0, and no longer than the settings allow
     if isinstance(case.body, dict):
         case.body = _make_consistent(case, _with_known_hosts(case.body))
 
 
 def _make_consistent(case: schemathesis.Case[Any], body: dict[str, Any]) -> dict[str, Any]:
-    """The body with what goes together."""
+    """The body with fields that match each other."""
     if body.get("reference_type") == IMAGE:
         _with_distinct_images(body["element_image_list"])
     if "since" in body:
@@ -80,17 +80,17 @@ def _make_consistent(case: schemathesis.Case[Any], body: dict[str, Any]) -> dict
         case.headers.pop("Idempotency-Key", None)
         body["external_task_id"] = f"n-{next(_numbers)}"
     if case.method == "PATCH":  # what else it may be depends on what it is
-        body = {name: one for name, one in body.items() if name in ANY_TYPE}
+        body = {name: value for name, value in body.items() if name in ANY_TYPE}
     return body
 
 
 def _with_known_hosts(value: object) -> Any:  # noqa: ANN401
-    """The same with hosts that are some, and with whole numbers written as such."""
+    """The JSON with URLs of an unused port, and with whole numbers as integers."""
     match value:
         case dict():
-            return {name: _with_known_hosts(one) for name, one in value.items()}
+            return {name: _with_known_hosts(member) for name, member in value.items()}
         case list():
-            return [_with_known_hosts(one) for one in value]
+            return [_with_known_hosts(item) for item in value]
         case str():
             return AUTHORITY.sub(rf"\g<1>{NOBODY}", value)
         case float() if value.is_integer():
@@ -100,8 +100,8 @@ def _with_known_hosts(value: object) -> Any:  # noqa: ANN401
 
 
 def _with_distinct_images(images: dict[str, Any]) -> None:
-    """The images of a subject are some, and differ from each other."""
+    """Give the subject images that are valid and differ from each other."""
     if not AUTHORITY.match(images["frontal_image"]):
         images["frontal_image"] = IMAGES[next(_numbers) % len(IMAGES)]
-    for one in images["refer_images"]:
-        one["image_url"] = f"https://{NOBODY}/{next(_numbers)}.png"
+    for image in images["refer_images"]:
+        image["image_url"] = f"https://{NOBODY}/{next(_numbers)}.png"

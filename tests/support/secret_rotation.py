@@ -1,4 +1,4 @@
-"""A subscriber that believes what its secrets verify, and looks public keys up as anybody may."""
+"""Secret rotation: a receiver that verifies by several secrets, rotations, and published keys."""
 
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -28,7 +28,7 @@ SignedRequest = tuple[dict[str, str], bytes]
 
 @dataclass
 class VerifyingReceiver:
-    """It takes what one of its secrets verifies, and refuses the rest with 401."""
+    """A receiver that accepts what one of its secrets verifies, and answers 401 to the rest."""
 
     clock: Callable[[], datetime]
     url: str = ""
@@ -45,15 +45,15 @@ class VerifyingReceiver:
 
 @asynccontextmanager
 async def verifying_receiver(api: Api, *secrets: str) -> AsyncIterator[VerifyingReceiver]:
-    one = VerifyingReceiver(api.resources.clock, secrets=list(secrets))
-    app = Starlette(routes=[Route("/hook", one.receive, methods=["POST"])])
+    receiver = VerifyingReceiver(api.resources.clock, secrets=list(secrets))
+    app = Starlette(routes=[Route("/hook", receiver.receive, methods=["POST"])])
     async with http_server(app) as address:
-        one.url = f"{address}/hook"
-        yield one
+        receiver.url = f"{address}/hook"
+        yield receiver
 
 
 def verifies_with_secret(secret: str, got: SignedRequest, now: datetime) -> bool:
-    """Whether one of the v1 signatures is by this secret."""
+    """Whether a v1 signature of the request is by this secret."""
     try:
         verify_v1([parse_whsec(secret)], *got, now)
     except SignatureError:
@@ -62,12 +62,12 @@ def verifies_with_secret(secret: str, got: SignedRequest, now: datetime) -> bool
 
 
 def verifies_with_key(key: Mapping[str, str], got: SignedRequest) -> bool:
-    """Whether one of the v1a signatures is by this key of a JWKS; without any code of ours."""
+    """Whether a v1a signature of the request is by this key of a JWKS; without code of ours."""
     headers, body = got
     public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "="))
     content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    for one in headers["webhook-signature"].split(" "):
-        label, _, signature = one.partition(",")
+    for labelled in headers["webhook-signature"].split(" "):
+        label, _, signature = labelled.partition(",")
         if label == "v1a":
             try:
                 public.verify(base64.b64decode(signature), content)
@@ -77,10 +77,12 @@ def verifies_with_key(key: Mapping[str, str], got: SignedRequest) -> bool:
     return False
 
 
-async def rotate_secret(api: Api, subscriber: Mapping[str, Any], **wish: object) -> dict[str, Any]:
-    """The answer to a rotation."""
+async def rotate_secret(
+    api: Api, subscriber: Mapping[str, Any], **options: object
+) -> dict[str, Any]:
+    """Rotate the subscriber's secret; the body of the response."""
     path = f"/v1/subscribers/{subscriber['id']}/rotate-secret"
-    answer = await api.http.post(path, json=wish)
+    answer = await api.http.post(path, json=options)
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     body: dict[str, Any] = answer.json()
@@ -88,7 +90,7 @@ async def rotate_secret(api: Api, subscriber: Mapping[str, Any], **wish: object)
 
 
 async def published_keys(api: Api) -> list[dict[str, str]]:
-    """The public keys that are published."""
+    """The public keys of the JWKS."""
     answer = await api.http.get("/.well-known/jwks.json")
     assert answer.status_code == 200, answer.text
     keys: list[dict[str, str]] = answer.json()["keys"]
@@ -96,7 +98,7 @@ async def published_keys(api: Api) -> list[dict[str, str]]:
 
 
 async def deliver_event(api: Api, backend: VerifyingReceiver) -> SignedRequest:
-    """One more event, delivered and taken."""
+    """Create a subject and deliver its event; the request that was accepted."""
     await api.create()
     count = len(backend.accepted)
     await api.work(Work.DELIVER)

@@ -1,4 +1,4 @@
-"""Callbacks as several deliverers sign them, made without the code that verifies them."""
+"""Callbacks as several providers sign them, made without the code that verifies them."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from service.callbacks.domain.signature_schemes import Scheme, read_secret
 from service.callbacks.domain.sources import read_sources
 
-# As an operator would write it; the deliverers are those of rule P77.
+# As an operator would write it; the sources are those of rule P77.
 SETTING = r"""{
   "relay": {"scheme": "v1"},
   "asymmetric": {"scheme": "v1a"},
@@ -49,13 +49,13 @@ SIGNED_CONTENT = f"msg_1.{TIMESTAMP}.".encode() + BODY
 
 @dataclass(frozen=True)
 class SignedCallback:
-    """A genuine callback: its source, the secret's text, the headers, and the id they carry."""
+    """A genuine callback."""
 
-    source: str
-    secret: str
+    source: str  # by its name in SETTING
+    secret: str  # as an operator writes it; empty for none
     headers: Mapping[str, str]
-    message_id: str | None = None
-    signature: str = ""  # the header that lists signatures
+    message_id: str | None = None  # that the headers carry
+    signature: str = ""  # name of the header that lists signatures
 
     @property
     def scheme(self) -> Scheme:
@@ -141,5 +141,5 @@ UNSIGNED_CALLBACK = SignedCallback("old", "", {})
 
 
 def source_of(delivery: SignedCallback) -> str:
-    """For the names of parametrized tests."""
+    """The source, as the id of a parametrized test."""
     return delivery.source

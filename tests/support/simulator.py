@@ -25,12 +25,12 @@ NEVER_FINISH = Settings(processing_after=600, finished_after=600)
 
 @dataclass
 class SimulatorClient:
-    """The simulator as its callers see it."""
+    """A client of the simulator, with its API key."""
 
     http: httpx.AsyncClient
 
     async def create(self, **changes: object) -> httpx.Response:
-        """A valid create, with changes."""
+        """Create a task; `changes` are to the fields of a valid request."""
         return await self.http.post(PATH, json=request_body(**changes))
 
     async def query(self, name: str) -> httpx.Response:
@@ -45,7 +45,7 @@ class SimulatorClient:
         return read
 
     async def wait_until_finished(self, name: str) -> dict[str, Any]:
-        """The record, once the task has ended."""
+        """Query the task until it has ended; its record."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             record: dict[str, Any] = (await self.query(name)).json()["data"]

@@ -1,4 +1,4 @@
-"""What is published to a stream, and the published clients' own view of what came of it."""
+"""Messages published to NATS and Redis streams, and what their own clients read of them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,24 +18,28 @@ MESSAGE_HEADERS = {"webhook-signature": "v1,c2lnbmF0dXJl", "content-type": "appl
 
 
 def stream_message(id_: str = "evt_1", **headers: str) -> StreamMessage:
+    """A message to publish."""
     return StreamMessage(id_, "subject.succeeded", MESSAGE_HEADERS | headers, MESSAGE_BODY)
 
 
 async def publish(  # noqa: PLR0913 - what a test does not say is the usual
     url: str,
-    one: StreamMessage | None = None,
+    message: StreamMessage | None = None,
     *,
     channel: str = "told.all",
     credentials: tuple[str | None, str | None] = NO_CREDENTIALS,
     seconds: float = TIMEOUT,
     guard: AddressGuard | None = None,
 ) -> AttemptOutcome:
-    """Over a connection of its own."""
+    """Publish one message over a connection of its own."""
     async with StreamPublisher(guard or AddressGuard(LOOPBACK)) as streams:
-        return await streams.publish(url, credentials, channel, one or stream_message(), seconds)
+        return await streams.publish(
+            url, credentials, channel, message or stream_message(), seconds
+        )
 
 
 def receipt_of(attempt: AttemptOutcome) -> bytes:
+    """The receipt of a publish that succeeded."""
     assert isinstance(attempt, Published), attempt
     assert attempt.latency >= 0
     return attempt.body
@@ -45,7 +49,7 @@ def receipt_of(attempt: AttemptOutcome) -> bytes:
 async def jetstream(
     url: str, subjects: Sequence[str] = ("told.>",)
 ) -> AsyncIterator[JetStreamContext]:
-    """The published client, on a server that now has an empty stream TOLD of these subjects."""
+    """A client of nats-py, on a server with an empty stream TOLD of these subjects."""
     client = await nats.connect(url)
     stream = client.jetstream()
     await stream.add_stream(name="TOLD", subjects=list(subjects))

@@ -17,7 +17,7 @@ from tests.support.api import Api
 
 
 async def add_subject(tx: Connection, resources: Resources, account_id: str) -> Subject:
-    """A subject and its event, not committed yet."""
+    """Add a subject and its event, without a commit."""
     subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
     assert await insert.add_subjects(tx, [subject])
     await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
@@ -30,11 +30,11 @@ async def add_committed_subject(resources: Resources, account_id: str) -> Subjec
 
 
 async def add_large_events(resources: Resources, account_id: str, count: int, size: int) -> None:
-    """So many events about no subject, of so many bytes each."""
-    one = resources.new_id("sbr")
+    """Add `count` events about a subscriber, of `size` bytes each."""
+    subscriber_id = resources.new_id("sbr")
     made = [
         subscriber_event(
-            account_id, one, n, HealthNotice.FAILING, resources.clock(), why="x" * size
+            account_id, subscriber_id, n, HealthNotice.FAILING, resources.clock(), why="x" * size
         )
         for n in range(1, count + 1)
     ]
@@ -49,7 +49,7 @@ def ids_of(*made: Subject) -> list[str]:
 RESULT = {"element_id": "7"}
 ERROR = {"code": "provider_refused", "message": "no", "provider_code": 1301}
 
-# How a queued subject gets into each state: the signals it is given.
+# The signals that bring a queued subject, or a submitted subscriber_id, to each state.
 SIGNALS: dict[State, list[StatusUpdate]] = {
     State.QUEUED: [],
     State.SUBMITTING: [],
@@ -63,14 +63,14 @@ SIGNALS: dict[State, list[StatusUpdate]] = {
 
 
 async def subject_in_state(api: Api, state: State) -> str:
-    """The id of a subject in that state."""
+    """Create a subject and bring it to this state; its id."""
     subject_id: str = (await api.create())["id"]
     if state is State.CANCELED:
         await api.http.post(f"/v1/subjects/{subject_id}/cancel")
     elif state is not State.QUEUED:
         await submit.claim(api.resources, 1)
-    for news in SIGNALS[state]:
-        await transition(api.resources, subject_id, news)
+    for update in SIGNALS[state]:
+        await transition(api.resources, subject_id, update)
     assert (await api.read(subject_id))["state"] == state
     return subject_id
 
@@ -79,7 +79,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 def make_subject(**changes: Any) -> Subject:  # noqa: ANN401
-    """A queued image subject, but for the changes."""
+    """A queued image subject, with changes to its fields."""
     values: dict[str, Any] = {
         "id": "sub_00000000000000000000000001",
         "account_id": "acc_1",

@@ -22,7 +22,7 @@ FULL_HD = (1920, 1080)
 
 @dataclass(frozen=True)
 class PyAVReading:
-    """What PyAV says of a film."""
+    """What PyAV reads in a video file."""
 
     width: int
     height: int
@@ -32,21 +32,21 @@ class PyAVReading:
 
 @dataclass(frozen=True)
 class VideoSpec:
-    """`flags` are the muxer's, `between` the B-frames, `pixel` is width by height."""
+    """What to encode."""
 
     seconds: Fraction | int = 4
     size: tuple[int, int] = FULL_HD
-    kind: str = "mp4"
-    codec: str = "libx264"
-    flags: str = ""
+    kind: str = "mp4"  # the container
+    codec: str = "libx264"  # empty for no video track
+    flags: str = ""  # of the muxer
     b_frames: int = 0
-    start: Fraction | int = 0
+    start: Fraction | int = 0  # seconds
     audio_seconds: Fraction | int = 0
-    pixel_aspect: Fraction | int = 1
+    pixel_aspect: Fraction | int = 1  # width by height
 
 
 def video_file(seconds: Fraction | int = 4, size: tuple[int, int] = FULL_HD, **how: Any) -> bytes:  # noqa: ANN401
-    """A grey film by a `Recipe`."""
+    """A grey video; `how` are further fields of `VideoSpec`."""
     return _encoded(VideoSpec(seconds, size, **how))
 
 
@@ -116,7 +116,7 @@ def _mux_audio(out: av.container.OutputContainer, seconds: Fraction) -> None:
 
 
 def read_by_pyav(data: bytes) -> PyAVReading:
-    """What PyAV finds in a film, its first picture decoded."""
+    """What PyAV reads in a video file, its first frame decoded."""
     with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         assert stream.duration is not None
@@ -127,7 +127,7 @@ def read_by_pyav(data: bytes) -> PyAVReading:
 
 
 def inspect(data: bytes, piece: int | None = None) -> Video | Defect:
-    """What our own reader finds, fed in pieces of this size."""
+    """What our own reader finds when it is fed pieces of this size, or all at once."""
     reader = VideoInspector()
     for at in range(0, len(data), piece or max(1, len(data))):
         reader.feed(data[at : at + (piece or len(data))])
@@ -135,6 +135,6 @@ def inspect(data: bytes, piece: int | None = None) -> Video | Defect:
 
 
 def defect_code(data: bytes) -> str:
-    """The code of its flaw; `good` if it has none."""
-    flaw = inspect(data)
-    return flaw.code if isinstance(flaw, Defect) else "good"
+    """The code of the video's defect; `good` if it has none."""
+    result = inspect(data)
+    return result.code if isinstance(result, Defect) else "good"

@@ -7,6 +7,7 @@ from tests.support.raw_servers import LOOPBACK, TIMEOUT, Script, scripted_server
 
 
 async def post_webhook(url: str, seconds: float = TIMEOUT, **headers: str) -> AttemptOutcome:
+    """Post an empty event once."""
     async with WebhookSender(AddressGuard(LOOPBACK)) as sender:
         return await sender.post(url, headers, b"{}", seconds)
 

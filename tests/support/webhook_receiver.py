@@ -15,10 +15,11 @@ from tests.support.waiting import wait_until
 
 @dataclass
 class WebhookReceiver:
-    """Takes callbacks; `answers` are the statuses to give first, then always 200."""
+    """A receiver that answers 200, unless `answers` has another status."""
 
     url: str = ""
-    answers: list[int] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)  # statuses of the next requests
+    # Headers and body of each request, oldest first.
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
     async def receive(self, request: Request) -> Response:
@@ -26,16 +27,16 @@ class WebhookReceiver:
         return Response(status_code=self.answers.pop(0) if self.answers else 200)
 
     async def wait_for(self, count: int) -> list[tuple[dict[str, str], bytes]]:
-        """What came, once so many have come."""
+        """All requests, once there are `count`."""
         await wait_until(lambda: len(self.requests) >= count)
         return self.requests
 
 
 @asynccontextmanager
 async def webhook_receiver(*answers: int) -> AsyncIterator[WebhookReceiver]:
-    """A receiver on loopback."""
-    one = WebhookReceiver(answers=list(answers))
-    app = Starlette(routes=[Route("/{rest:path}", one.receive, methods=["POST"])])
+    """A running receiver; `answers` are the statuses it gives first."""
+    receiver = WebhookReceiver(answers=list(answers))
+    app = Starlette(routes=[Route("/{rest:path}", receiver.receive, methods=["POST"])])
     async with http_server(app) as address:
-        one.url = f"{address}/callback"
-        yield one
+        receiver.url = f"{address}/callback"
+        yield receiver

@@ -1,4 +1,4 @@
-"""Tiny packages in a folder that pip takes for an index."""
+"""Small wheels in a folder, and the lock file that lists them."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ TAG = "py3-none-any"
 
 
 def build_wheel(folder: Path, name: str, version: str, metadata: Sequence[str] = ()) -> Path:
-    """A package with one empty module; `metadata` are more of its lines, as `Requires-Dist: …`."""
+    """Build a wheel with one empty module; `metadata` are more lines, as `Requires-Dist: …`."""
     about = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": "",
@@ -34,7 +34,7 @@ def _digest(text: str) -> str:
 
 
 def lock_text(*wheels: Path) -> str:
-    """The text of a lock that lists these."""
+    """The text of a lock file that lists these wheels."""
     return "".join(_pin(each) for each in wheels)
 
 

@@ -14,12 +14,12 @@ from service.settings import Settings
 from tests.support.api import Api
 from tests.support.waiting import wait_until
 
-NEVER_SWEEP = 3600.0  # seconds: the timers are as good as switched off
+NEVER_SWEEP = 3600.0  # seconds: longer than any test
 
 
 @asynccontextmanager
 async def running_worker(settings: Settings) -> AsyncIterator[asyncio.Event]:
-    """A worker in this process, and the event that stops it."""
+    """Run a worker in this process; yields the event that stops it."""
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(settings, stop))
     try:
@@ -30,7 +30,7 @@ async def running_worker(settings: Settings) -> AsyncIterator[asyncio.Event]:
 
 
 async def wait_until_listening(settings: Settings) -> None:
-    """Wait until a worker listens on the wake channel."""
+    """Return once a worker listens on the wake channel."""
     pool = await create_pool(redis_settings(settings.redis_url))
     channel = wake_channel(settings.queue_name)
 
@@ -44,8 +44,10 @@ async def wait_until_listening(settings: Settings) -> None:
 
 
 def logged_actions(logged: list[EventDict]) -> list[object]:
+    """The action of each log line."""
     return [line.get("action") for line in logged]
 
 
 def settings_without_sweeps(api: Api) -> Settings:
+    """The settings, with sweeps so rare that none runs."""
     return replace(api.resources.settings, sweep_interval=NEVER_SWEEP)
