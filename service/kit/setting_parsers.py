@@ -5,7 +5,6 @@ which may be a secret.
 """
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -142,7 +141,7 @@ def secret_key(value: str) -> bytes:
         raise ValueError(f"is empty: it {rule}, as `openssl rand -base64 32` makes them")
     try:
         key = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise ValueError(rule) from None
     if len(key) != SECRET_KEY_BYTES:
         raise ValueError(rule)

@@ -8,33 +8,21 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from service.kit.errors import (
-    CallsheetError,
-    Conflict,
-    Forbidden,
-    Invalid,
-    Malformed,
-    NotFound,
-    SignatureError,
-    TooLarge,
-    TooManyRequests,
-    Unauthorized,
-    Unavailable,
-    UnsupportedMedia,
-)
+from service.kit import errors
+from service.kit.errors import CallsheetError
 
 STATUS: Mapping[type[CallsheetError], int] = {
-    Malformed: 400,
-    Unauthorized: 401,
-    SignatureError: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    TooLarge: 413,
-    UnsupportedMedia: 415,
-    Invalid: 422,
-    TooManyRequests: 429,
-    Unavailable: 503,
+    errors.Malformed: 400,
+    errors.Unauthorized: 401,
+    errors.SignatureError: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.Invalid: 422,
+    errors.TooManyRequests: 429,
+    errors.Unavailable: 503,
 }
 
 JSON = "application/json"
@@ -84,7 +72,7 @@ def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:
 def error_response(error: CallsheetError) -> Response:
     """The response that tells a caller of an error."""
     response = problem_response(status_of(error), error.code, str(error), _extra(error))
-    if isinstance(error, TooManyRequests):
+    if isinstance(error, errors.TooManyRequests):
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     return response
 
@@ -100,6 +88,6 @@ def status_of(error: CallsheetError) -> int:
 
 
 def _extra(error: CallsheetError) -> dict[str, Any]:
-    if isinstance(error, Invalid):
+    if isinstance(error, errors.Invalid):
         return {"errors": error.errors}
-    return dict(error.extra) if isinstance(error, Conflict) else {}
+    return dict(error.extra) if isinstance(error, errors.Conflict) else {}

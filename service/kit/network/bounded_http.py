@@ -11,8 +11,10 @@ chunks of one byte with long chunk extensions, which count towards no bound of a
 
 import re
 from asyncio import AbstractEventLoop
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, TypedDict, cast
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
@@ -23,25 +25,16 @@ from multidict import CIMultiDict, CIMultiDictProxy
 MAX_HEAD: Final = 65_536  # bytes before the body begins, interim responses included
 MAX_FRAMING_BYTES: Final = 262_144  # of chunks, beside as many bytes as the body has itself
 
-_HEAD_END: Final = re.compile(
-    rb"(\n\r?\n)[\r\n]*"
-)  # RFC 9112, 2.2: a line feed alone may end a line
+# RFC 9112, 2.2: a line feed alone may end a line.
+_HEAD_END: Final = re.compile(rb"(\n\r?\n)[\r\n]*")
 _HTTP_PREFIX: Final = b"HTTP/"
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)(?: ([^\r\n]*))?\r?\n")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 
-
-class HeadLimits(TypedDict):
-    """The bounds of aiohttp's client on a head, as arguments of ClientSession."""
-
-    max_line_size: int  # bytes of the status line
-    max_field_size: int  # bytes of a header
-    max_headers: int  # number of headers
-
-
-HEAD_LIMITS: Final = HeadLimits(  # so that nothing but MOST_HEAD binds
-    max_line_size=MAX_HEAD, max_field_size=MAX_HEAD, max_headers=MAX_HEAD
+# Arguments of ClientSession: its own bounds on a head, so wide that MAX_HEAD alone counts.
+HEAD_LIMITS: Final[Mapping[str, Any]] = MappingProxyType(
+    dict.fromkeys(("max_line_size", "max_field_size", "max_headers"), MAX_HEAD)
 )
 
 

@@ -25,9 +25,7 @@ from service.kit.network.url_policy import Networks, blocked_reason, in_networks
 DEFAULT_HEADERS: Final = {"User-Agent": "Callsheet", "Accept-Encoding": "identity"}
 RESOLVE_SECONDS: Final = 5.0  # one try of a usual stub resolver
 MAX_ADDRESSES: Final = 8  # of a name that are dialled; all are checked
-LOOKUP_THREADS: Final = (
-    32  # look-ups at a time, apart from the loop's own pool, which is small and shared
-)
+LOOKUP_THREADS: Final = 32  # look-ups at a time; the event loop's own pool is small and shared
 # An unused connection is kept for less than servers usually keep it (Node, Apache, uvicorn: 5 s),
 # so that a request seldom meets one that is just being closed.
 IDLE_SECONDS: Final = 4.0
@@ -64,7 +62,7 @@ class AddressGuard:
         self._allowed = allowed
         self._ports = ports
         self._lookup = lookup or _threaded_lookup()
-        self._seconds = resolve_seconds
+        self._resolve_seconds = resolve_seconds
         self._lookups: dict[str, asyncio.Future[Sequence[str]]] = {}
         self._only_allowed = False
 
@@ -86,7 +84,7 @@ class AddressGuard:
         Nothing is cached: the next call resolves the name again.
         """
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._resolve_seconds):
                 addresses = await asyncio.shield(self._look_up(host))
         except TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
