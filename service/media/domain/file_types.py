@@ -10,6 +10,7 @@ from typing import Literal
 from service.media.domain.defects import TRUNCATED, Defect, InvalidMedia
 
 VideoFormat = Literal["mp4", "mov"]
+Signatures = Iterable[tuple[str, int, bytes | tuple[bytes, ...]]]  # format, offset, any of these
 
 # MOV files older than `ftyp` begin with one of the others.
 FIRST_BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
@@ -20,22 +21,17 @@ MOV_BRAND = b"qt  "
 ISO_BRANDS = frozenset(b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1".split())
 MP4_BRANDS = frozenset({*b"isoa isob isoc dash cmfc".split(), b"M4V ", b"M4VH", b"M4VP"})
 MAX_BRANDS = 100  # ours; real files name three to eight
-FOREIGN_BRAND_PREFIXES = (  # format, beginning of the first brand
-    ("3GPP", b"3g"),
-    ("HEIC", b"he"),
-    ("HEIC or AVIF", b"mif1"),
-    ("HEIC or AVIF", b"msf1"),
-    ("AVIF", b"avi"),
-    ("M4A", b"M4A"),
-    ("M4A", b"M4B"),
-    ("Flash Video", b"F4"),
-    ("Flash Video", b"f4"),
-    ("JPEG 2000", b"jp"),
-    ("JPEG 2000", b"mj"),
-    ("a camera's raw image", b"crx"),
+FOREIGN_BRAND_PREFIXES = (  # format, beginnings of the first brand
+    ("3GPP", (b"3g",)),
+    ("HEIC", (b"he",)),
+    ("HEIC or AVIF", (b"mif1", b"msf1")),
+    ("AVIF", (b"avi",)),
+    ("M4A", (b"M4A", b"M4B")),
+    ("Flash Video", (b"F4", b"f4")),
+    ("JPEG 2000", (b"jp", b"mj")),
+    ("a camera's raw image", (b"crx",)),
 )
-STREAM_SEGMENT = "a part of a stream, without its beginning"
-FOREIGN_SIGNATURES = (  # format, offset, bytes: so that the message can name what it is instead
+FOREIGN_SIGNATURES: Signatures = (  # so that the message can name what a file is instead
     ("WebM or Matroska", 0, b"\x1a\x45\xdf\xa3"),
     ("AVI", 8, b"AVI "),
     ("WebP", 8, b"WEBP"),
@@ -48,18 +44,17 @@ FOREIGN_SIGNATURES = (  # format, offset, bytes: so that the message can name wh
     ("JPEG", 0, b"\xff\xd8\xff"),
     ("PNG", 0, b"\x89PNG"),
     ("JPEG 2000", 4, b"jP  "),
-    (STREAM_SEGMENT, 4, b"styp"),
-    (STREAM_SEGMENT, 4, b"moof"),
+    ("a part of a stream, without its beginning", 4, (b"styp", b"moof")),
     ("a playlist", 0, b"#EXTM3U"),
     ("PDF", 0, b"%PDF"),
     ("XML or HTML", 0, b"<"),
 )
 
 
-def name_by_signature(data: bytes, signatures: Iterable[tuple[str, int, bytes]]) -> str:
-    """Name the format of a file, for a message, by (format, offset, bytes) signatures;
-    "something else" if none fits, "empty" without data."""
-    names = (name for name, offset, mark in signatures if data.startswith(mark, offset))
+def name_by_signature(data: bytes, signatures: Signatures) -> str:
+    """Name the format of a file for a message: "something else" if no signature fits, "empty"
+    without data."""
+    names = (name for name, offset, marks in signatures if data.startswith(marks, offset))
     return next(names, "something else" if data else "empty")
 
 
@@ -84,8 +79,8 @@ def format_of_brands(ftyp: bytes) -> VideoFormat:
     brands = {major, *(others[at : at + 4] for at in range(0, len(others), 4))}
     if brands & ISO_BRANDS:
         return "mp4"
-    for name, prefix in FOREIGN_BRAND_PREFIXES:
-        if major.startswith(prefix):
+    for name, prefixes in FOREIGN_BRAND_PREFIXES:
+        if major.startswith(prefixes):
             raise _wrong_type(name)
     if brands & MP4_BRANDS:
         return "mp4"

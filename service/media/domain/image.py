@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from service.media.domain.defects import TRUNCATED, Defect, InvalidMedia
-from service.media.domain.file_types import name_by_signature
+from service.media.domain.file_types import Signatures, name_by_signature
 
 MAX_BYTES = 10_000_000  # rule P16
 MIN_SIDE = 300  # pixels; rule P16
@@ -25,12 +25,11 @@ MAX_PARTS = 50_000  # ours: segments or chunks; 10 MB in libpng's usual chunks a
 
 JPEG_SIGNATURE = b"\xff\xd8"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-FOREIGN_SIGNATURES = (  # format, offset, bytes: so that the message can name what it is instead
+FOREIGN_SIGNATURES: Signatures = (  # so that the message can name what a file is instead
     ("GIF", 0, b"GIF8"),
     ("WebP", 8, b"WEBP"),
     ("BMP", 0, b"BM"),
-    ("TIFF", 0, b"II*\0"),
-    ("TIFF", 0, b"MM\0*"),
+    ("TIFF", 0, (b"II*\0", b"MM\0*")),
     ("HEIC, AVIF or a video", 4, b"ftyp"),
     ("PDF", 0, b"%PDF"),
     ("XML or HTML", 0, b"<"),
@@ -79,7 +78,7 @@ TOO_LARGE = Defect("too_large", f"has more than {MAX_BYTES:,} bytes (10 MB)")
 class Image:
     """A JPEG or PNG that keeps every limit."""
 
-    format: Literal["jpeg", "png"]
+    format: Literal["jpeg", "png"]  # by content
     width: int  # pixels, as stored
     height: int  # pixels, as stored
 

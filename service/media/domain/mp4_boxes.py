@@ -78,7 +78,7 @@ class BoxBudget:
 class Box:
     """An outermost box that is complete."""
 
-    type: bytes
+    type: bytes  # four letters: b"moov"
     body: bytearray  # what is selected of its content; empty if the box is not selected
 
 
@@ -86,7 +86,7 @@ class Box:
 class _OpenBox:
     """A box whose header has come."""
 
-    type: bytes
+    type: bytes  # four letters
     remaining: int | None  # bytes that are to come; None: up to the file's end
     kept: bool = False  # it is selected; any other is skipped
     walked: bool = False  # of its content the selected boxes are kept, not every byte

@@ -66,18 +66,18 @@ class VisualSampleEntry:
 
 @dataclass(slots=True)
 class Track:
-    """One track of a movie."""
+    """One track of a movie, with the samples of the fragments read so far."""
 
     handler: bytes  # what it holds: b"vide", b"soun", …
     timescale: int  # units a second, in which all times of the track are
     matrix: tuple[int, ...]  # 8.3.2 tkhd: how its picture is turned
     edits: list[tuple[int, int]]  # duration in the movie's timescale, media time in the track's
     sample_entries: list[VisualSampleEntry]  # empty unless it is a video track
-    sample_count: int
+    sample_count: int  # so far
     duration: int  # of all samples together
     declared_end: int  # the latest end that any of its boxes states
     composition_offset: int  # from the first sample's decoding to its composition
-    first_decode_time: int = 0
+    first_decode_time: int = 0  # of its first sample
     last_chunk_offset: int = 0  # bytes from the file's start to the last chunk of samples
     default_sample_duration: int | None = None  # in fragments; None: the track has none
 

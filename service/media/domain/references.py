@@ -9,7 +9,6 @@ from service.media.domain.defects import Defect
 
 MediaKind = Literal["image", "video"]
 FRONTAL_IMAGE = "element_image_list/frontal_image"
-DUPLICATE = "duplicate"
 DUPLICATE_IMAGE = "duplicate_image"  # the code of an error or a warning for the caller
 
 
@@ -18,17 +17,17 @@ class MediaReference:
     """An image or a video of a request, given by URL or by content."""
 
     field: str  # its place: element_image_list/refer_images/0/image_url
-    kind: MediaKind
+    kind: MediaKind  # what it must be
     url: str | None  # None: it is given by content
     content_hash: str | None  # SHA-256 of the content, hex; None: it is given by URL
 
 
 @dataclass(frozen=True, slots=True)
 class MediaDefect:
-    """What is wrong with one of a request's media."""
+    """A defect of one of a request's media, and where the request refers to it."""
 
     field: str  # that of its MediaReference
-    defect: Defect
+    defect: Defect  # why it cannot be sent
     transient: bool = False  # it may be gone the next time
 
 
@@ -84,14 +83,10 @@ def compare_images(
         name = image.url or content_hash
         original = first_with.setdefault(content_hash, image)
         if original is not image and original.field == FRONTAL_IMAGE:
-            defects.append(MediaDefect(image.field, duplicate_defect(original.field)))
+            message = f"must differ from {original.field}, and has the same content"
+            defects.append(MediaDefect(image.field, Defect("duplicate", message)))
         elif original is not image and name not in names:
             message = f"{image.field} has the same content as {original.field}"
             warnings.append(FieldError(f"/{image.field}", DUPLICATE_IMAGE, message))
         names.add(name)
     return defects, warnings
-
-
-def duplicate_defect(original: str) -> Defect:
-    """The defect of an image with the same content as the one in the field `original`."""
-    return Defect(DUPLICATE, f"must differ from {original}, and has the same content")

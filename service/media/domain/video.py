@@ -47,7 +47,7 @@ NO_VIDEO = Defect("no_video", "has no video track with a picture in it")
 class Video:
     """An MP4 or MOV that keeps every limit."""
 
-    format: VideoFormat
+    format: VideoFormat  # by its brands
     width: int  # pixels as shown, after rotation
     height: int  # pixels as shown, after rotation
     seconds: Fraction  # that its picture is shown

@@ -116,10 +116,6 @@ class Fetcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close every connection."""
         await self._session.close()
 
     async def fetch(

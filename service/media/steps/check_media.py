@@ -41,9 +41,9 @@ RETRY_DELAYS = (1.0, 5.0, 25.0)  # seconds after each check that found media out
 class ClaimedMediaCheck:
     """A subject whose media one worker is to check."""
 
-    subject: DueMediaCheck
+    subject: DueMediaCheck  # as it was when it was claimed
     lease: Lease  # its outcome is recorded under this lease
-    claimed_at: datetime
+    claimed_at: datetime  # for the log: how long the check takes
 
 
 class MediaChecker:
@@ -112,9 +112,9 @@ async def _check(resources: Resources, claimed: ClaimedMediaCheck) -> None:
 class _MediaCheck:
     """One check of one subject's media, as far as it has come."""
 
-    resources: Resources
-    claimed: ClaimedMediaCheck
-    defects: list[MediaDefect] = field(default_factory=list)
+    resources: Resources  # of the worker
+    claimed: ClaimedMediaCheck  # what is checked, under which lease
+    defects: list[MediaDefect] = field(default_factory=list)  # found so far
     fetched: int = 0  # how many URLs
     size: int = 0  # bytes read of them all
     images: list[tuple[MediaReference, str]] = field(default_factory=list)  # with content's SHA-256

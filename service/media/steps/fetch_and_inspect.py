@@ -14,7 +14,7 @@ from service.resources import Resources
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is known of a file behind a URL."""
+    """What fetching and inspecting a file behind a URL has shown."""
 
     size: int  # bytes that were read
     defect: Defect | None = None  # None: it is good

@@ -21,7 +21,7 @@ class DueMediaCheck:
     """A queued subject whose media are due to be checked."""
 
     id: str  # the subject's
-    account_id: str
+    account_id: str  # whose subject it is
     document: Mapping[str, Any]  # the request
     attempts: int  # checks so far that found media out of reach
 

@@ -13,8 +13,8 @@ class Limit:
 
     when: str  # what else the request has; "default": nothing that another limit names
     subjects: int  # of both kinds together
-    image_subjects: int
-    video_subjects: int
+    image_subjects: int  # of these, those shown by images
+    video_subjects: int  # of these, those shown by a video
     images_and_image_subjects: int | None  # with reference images; None: no such limit
 
 
@@ -23,7 +23,7 @@ class PerRequest:
     """The limits of a model; a request must keep one of those for what it has."""
 
     most: int  # subjects in any request
-    limits: tuple[Limit, ...]
+    limits: tuple[Limit, ...]  # several may be for the same `when`
     note: str  # all of it in words
 
 
@@ -35,7 +35,7 @@ class Model:
     aliases: tuple[str, ...]  # its other names
     image_subject: bool  # it takes those with the reference type image_refer
     video_subject: bool  # it takes those with the reference type video_refer
-    subjects_per_request: PerRequest
+    subjects_per_request: PerRequest  # how many it takes at once
 
 
 NO_SUBJECTS = PerRequest(0, (), "takes no subjects")

@@ -45,13 +45,13 @@ STATUS_WORDS = MappingProxyType(  # rule P30
 class TaskReport:
     """What the provider says of one task; all times are of its clock."""
 
-    provider_task_id: str
+    provider_task_id: str  # the id that the provider gave it
     external_task_id: str | None  # the id that we gave it; None: the report has none
     status: TaskStatus | None  # None: the word is unknown
     status_word: str  # the status in the provider's spelling
     message: str  # why it failed, among others; "": the report has none
-    created_at: datetime | None
-    updated_at: datetime | None
+    created_at: datetime | None  # None: the report has no such time
+    updated_at: datetime | None  # None: the report has no such time
     result: dict[str, Any] | None  # of `results.read_result`; None: no success, or without an id
     final_unit_deduction: str | None  # what it cost (rule P35); None: the report does not say
 
@@ -60,11 +60,11 @@ class TaskReport:
 class _FieldNames:
     """The names of a task record's members in one shape."""
 
-    task_id: str
-    status: str
-    message: str
-    created_at: str
-    updated_at: str
+    task_id: str  # the provider's id
+    status: str  # one of STATUS_WORDS
+    message: str  # why the task failed
+    created_at: str  # Unix milliseconds
+    updated_at: str  # Unix milliseconds
 
 
 # Rules P71 and P72.

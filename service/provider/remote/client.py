@@ -54,9 +54,9 @@ EXPIRED_TOKEN_CODES = frozenset({1003, 1004})  # rule P47
 class _Envelope:
     """An answer that could be read (rule P6)."""
 
-    code: int
-    message: str
-    data: object
+    code: int  # 0: success
+    message: str  # cut and cleaned
+    data: object  # as it came; None: it has none
     retry_after: float  # seconds, from the header; 0: it has none
     content: bytes  # the whole body, decompressed
 

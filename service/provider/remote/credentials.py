@@ -21,7 +21,7 @@ RENEWAL_MARGIN = 300  # seconds before its end from which a token is not used an
 class ApiKey:
     """An API key, sent as it is (rule P40); raises ValueError if no header may hold it."""
 
-    key: str = field(repr=False)
+    key: str = field(repr=False)  # visible ASCII
 
     def __post_init__(self) -> None:
         _check_header_safe("an API key", self.key)

@@ -14,14 +14,14 @@ from service.provider.domain.task_reports import TaskReport
 class Accepted:
     """A create succeeded: the provider has the task."""
 
-    report: TaskReport
+    report: TaskReport  # what it says of the task
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFound:
     """A look-up found the task."""
 
-    report: TaskReport
+    report: TaskReport  # what the provider says of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TaskNotFound:
 class Refused:
     """A create was refused, and would be again."""
 
-    provider_code: int
+    provider_code: int  # rules P46 to P60
     message: str  # the provider's: why
 
 
@@ -61,7 +61,7 @@ class RetryLater:
 class ProviderStopped:
     """Nothing was created, and nothing will be until a person sees to the account or the key."""
 
-    provider_code: int
+    provider_code: int  # rules P46 to P60
     message: str  # the provider's
 
 
@@ -69,7 +69,7 @@ class ProviderStopped:
 class OutcomeUnknown:
     """Nobody knows whether the call succeeded: look the task up before anything else."""
 
-    reason: str
+    reason: str  # a part of a sentence for the log
     # An answer came and could be read, but says no more than that.
     was_readable: bool = field(default=False, kw_only=True)
 
@@ -86,7 +86,7 @@ LookUpOutcome = TaskFound | TaskNotFound | RetryLater | ProviderStopped | Outcom
 
 
 class CodeAction(Enum):
-    """What to do about a code that is not 0."""
+    """What to do about an error code, by the outcome that it leads to."""
 
     STOP = auto()  # ProviderStopped
     REFUSE = auto()  # Refused
@@ -94,40 +94,21 @@ class CodeAction(Enum):
     LOOK_UP = auto()  # OutcomeUnknown
 
 
-CODE_ACTIONS = MappingProxyType(  # rules P46 to P60
-    {
-        1000: CodeAction.STOP,
-        1001: CodeAction.STOP,
-        1002: CodeAction.STOP,
-        1003: CodeAction.STOP,  # after one renewed token
-        1004: CodeAction.STOP,  # likewise
-        1100: CodeAction.STOP,
-        1101: CodeAction.STOP,
-        1102: CodeAction.STOP,
-        1103: CodeAction.REFUSE,
-        1200: CodeAction.REFUSE,
-        1201: CodeAction.REFUSE,  # but for rules P51 and P52, in ProviderClient
-        1202: CodeAction.REFUSE,
-        1203: CodeAction.REFUSE,
-        1300: CodeAction.REFUSE,
-        1301: CodeAction.REFUSE,
-        1302: CodeAction.DEFER,
-        1303: CodeAction.DEFER,
-        1304: CodeAction.STOP,
-        5000: CodeAction.LOOK_UP,
-        5001: CodeAction.DEFER,
-        5002: CodeAction.LOOK_UP,
-    }
+CODE_ACTIONS = MappingProxyType(  # rules P46 to P60; P42, P51 and P52 are in ProviderClient
+    dict.fromkeys((1000, 1001, 1002, 1003, 1004, 1100, 1101, 1102, 1304), CodeAction.STOP)
+    | dict.fromkeys((1103, 1200, 1201, 1202, 1203, 1300, 1301), CodeAction.REFUSE)
+    | dict.fromkeys((1302, 1303, 5001), CodeAction.DEFER)
+    | dict.fromkeys((5000, 5002), CodeAction.LOOK_UP)
 )
-CODE_CLASS_ACTIONS = (
-    MappingProxyType(  # by the first two digits of a code that nobody knows: rule P61
-        {
-            10: CodeAction.STOP,  # sign-in: nothing was created, and trying on may lock the key
-            11: CodeAction.STOP,  # the account: the subject waits, and readiness says so
-            12: CodeAction.REFUSE,  # the request: sent again it would be refused again
-            13: CodeAction.DEFER,  # limits: waiting loses nothing before the deadline
-        }  # any other is looked up, which costs nothing and doubles nothing
-    )
+# By the first two digits of a code that nobody knows: rule P61. Any other is looked up, which costs
+# nothing and doubles nothing.
+CODE_CLASS_ACTIONS = MappingProxyType(
+    {
+        10: CodeAction.STOP,  # sign-in: nothing was created, and trying on may lock the key
+        11: CodeAction.STOP,  # the account: the subject waits, and readiness says so
+        12: CodeAction.REFUSE,  # the request: sent again it would be refused again
+        13: CodeAction.DEFER,  # limits: waiting loses nothing before the deadline
+    }
 )
 
 
