@@ -39,15 +39,15 @@ class Resources:
     webhook_secrets: WebhookSecretCache
     test_slots: Limiter
     queue_limit: QueueLimit
-    callback_keys: tuple[bytes, ...] = field(repr=False)  # make callback addresses unforgeable
+    callback_token_keys: tuple[bytes, ...] = field(repr=False)  # sign tokens in callback URLs
     clock: Callable[[], datetime]  # the time, aware and in UTC
     random: Callable[[], float]  # a random number in [0, 1)
     random_bytes: Callable[[int], bytes]  # so many random bytes, fit for secrets
 
     @property
-    def callback_key(self) -> bytes:
-        """What new callback addresses are made with; those of the other keys are known too."""
-        return self.callback_keys[0]
+    def callback_token_key(self) -> bytes:
+        """The key that new tokens are made with; tokens of the other keys stay valid."""
+        return self.callback_token_keys[0]
 
     def new_id(self, prefix: str) -> str:
         return ids.new_id(prefix, self.clock(), self.random_bytes(ids.RANDOM_BYTES))

@@ -91,7 +91,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 webhook_secrets=WebhookSecretCache(settings, vault),
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
-                callback_keys=vault.derive_all("callback addresses"),
+                callback_token_keys=vault.derive_all("callback addresses"),
                 clock=utc_now,
                 random=_RANDOM.random,
                 random_bytes=RandomBuffer(),

@@ -30,12 +30,11 @@ callbacks = Table(
     Column("reason", Text),
     Column("times_received", Integer, nullable=False, server_default="1"),
     Column("received_at", Time, nullable=False),
-    # What vouches for it: a signature over its bytes, an address only the provider knows, nothing.
-    Column("verification", Text, nullable=False),
-    Column("task_id", Id),  # what it says: of which task, which word, and the provider's time
-    Column("status", Text),
-    Column("provider_updated_at", Time),
-    Column("token", Id),  # of its address, kept with what was rejected
+    Column("verification", Text, nullable=False),  # what proves where it comes from
+    Column("task_id", Id),  # the provider's task; null if it was rejected
+    Column("status", Text),  # the provider's word for the task's status; null if it was rejected
+    Column("provider_updated_at", Time),  # the provider's time of that status
+    Column("token", Id),  # that of a rejected one's address, if it names no subject
     Column("size", Integer, nullable=False),  # bytes of the body
     UniqueConstraint("source", "dedup_key"),
     CheckConstraint(f"verdict IN ({one_of(Verdict)})", name="verdict"),
@@ -44,7 +43,7 @@ callbacks = Table(
     Index("ix_callbacks_received_at", "received_at"),
     Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
     Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),
-    Index(  # what anybody can make us keep, and is bounded for it
+    Index(  # what anybody can make us store, and is bounded
         "ix_callbacks_untrusted",
         "verification",
         "id",
@@ -58,7 +57,7 @@ webhook_secrets = Table(  # beside those of the settings; the version is in prov
     metadata,
     Column("id", Id, primary_key=True),
     Column("source", Text, nullable=False),
-    Column("fingerprint", Text, nullable=False),  # to know it by, without showing it
+    Column("fingerprint", Text, nullable=False),  # tells it from others, without showing it
     Column("secret", LargeBinary, nullable=False),  # encrypted: kit/crypto/encryption.py
     Column("created_at", Time, nullable=False),
     UniqueConstraint("source", "fingerprint"),

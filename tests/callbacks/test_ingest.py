@@ -25,6 +25,7 @@ from tests.support.callbacks import (
     newer_callback,
     older_callback,
     signed_headers,
+    stored_callbacks,
     url_token,
 )
 from tests.support.clock import Clock
@@ -56,10 +57,6 @@ async def verdict(api: Api, subject_id: str | None, body: bytes, message_id: str
     answer = await call_back(api, subject_id, body, message_id)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["verdict"])
-
-
-async def stored_callbacks(api: Api) -> list[dict[str, Any]]:
-    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY dedup_key")
 
 
 async def submitted(api: Api, task: str = TASK_ID) -> str:
@@ -173,12 +170,11 @@ async def test_a_body_that_names_another_subjects_task_moves_neither(
 async def test_a_callback_about_nothing_we_know_is_stored(api: Api) -> None:
     nobody = "sub_00000000000000000000000000"
     assert await verdict(api, nobody, older_callback(nobody)) == "unknown"
-    assert (
-        await verdict(api, None, newer_callback(None, "submitted", outputs=[]), "msg_2")
-        == "unknown"
-    )
+    test_message = newer_callback(None, "submitted", outputs=[])
+    assert await verdict(api, None, test_message, "msg_2") == "unknown"
     assert await verdict(api, None, older_callback(nobody), "msg_3") == "unknown"
-    assert [row["subject_id"] for row in await stored_callbacks(api)] == [nobody, None, None]
+    rows = await stored_callbacks(api, order="dedup_key")
+    assert [row["subject_id"] for row in rows] == [nobody, None, None]
 
 
 @pytest.mark.parametrize("by", ["external id", "task"])
@@ -267,7 +263,8 @@ async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_c
         await verdict(api, subject_id, body, f"msg_{at}") for at, body in enumerate(messages)
     ]
     assert verdicts == ["applied", "repeated", "anomaly", "repeated", "anomaly"]
-    assert [row["verdict"] for row in await stored_callbacks(api)] == verdicts
+    rows = await stored_callbacks(api, order="dedup_key")
+    assert [row["verdict"] for row in rows] == verdicts
     assert await state(api, subject_id) == "succeeded"
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +11,13 @@ from service.callbacks.steps import reverify, webhook_secrets
 from service.kit.crypto.key_formats import format_whsec
 from service.subjects.store import subjects
 from tests.support.api import Api
-from tests.support.callbacks import newer_callback, older_callback, signed_headers, url_token
+from tests.support.callbacks import (
+    newer_callback,
+    older_callback,
+    signed_headers,
+    stored_callbacks,
+    url_token,
+)
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked
 
@@ -40,10 +45,6 @@ async def post(
 def success_body(subject_id: str) -> bytes:
     """Good news, of a task of this subject's own."""
     return older_callback(subject_id, task=subject_id.removeprefix("sub_"))
-
-
-async def stored_callbacks(api: Api) -> list[dict[str, Any]]:
-    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY id")
 
 
 async def rejected(api: Api, message_id: str = "msg_1") -> tuple[str, str]:

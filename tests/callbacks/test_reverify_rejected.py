@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import httpx
 import pytest
@@ -15,9 +14,8 @@ from service.kit.crypto.key_formats import format_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.callbacks import older_callback, signed_headers, stored_callbacks, url_token
 from tests.support.clock import Clock
-from tests.support.database import fetch
 from tests.support.http_server import http_server
 
 FORGED_SECRET = format_whsec(b"a secret that somebody made up")
@@ -44,10 +42,6 @@ async def forge(
     answer = await api.http.post(f"/callbacks/{path}", content=body, headers=forged)
     assert answer.status_code == 401
     return answer
-
-
-async def stored_callbacks(api: Api) -> list[dict[str, Any]]:
-    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY id")
 
 
 async def test_identical_copies_are_stored_once_and_counted(api: Api) -> None:

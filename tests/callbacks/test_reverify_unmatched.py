@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from structlog.typing import EventDict
@@ -14,7 +13,13 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from tests.support.api import Api
-from tests.support.callbacks import TASK_ID, newer_callback, older_callback, signed_headers
+from tests.support.callbacks import (
+    TASK_ID,
+    newer_callback,
+    older_callback,
+    signed_headers,
+    stored_callbacks,
+)
 from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.simulator import SimulatorClient
@@ -35,10 +40,6 @@ ON_CALLBACKS = (
 def scopes() -> Sequence[str]:
     """An operator's, beside those of its account."""
     return api_keys.SCOPES
-
-
-async def stored_callbacks(api: Api) -> list[dict[str, Any]]:
-    return await fetch(api.resources, "SELECT * FROM callbacks ORDER BY id")
 
 
 async def test_a_callback_for_a_task_nobody_knew_is_applied_once_the_task_is_known(

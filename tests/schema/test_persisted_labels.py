@@ -97,7 +97,7 @@ async def test_keys_are_derived_under_labels_that_never_change(
     assert found
     assert expected.startswith(found)
     ours = hmac.digest(settings.secret_key, b"callback addresses", hashlib.sha256)
-    assert resources.callback_key == ours
+    assert resources.callback_token_key == ours
 
 
 async def test_callbacks_without_a_message_id_are_known_again_by_what_they_hold(

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from typing import Any
 
 from service.callbacks.domain.url_tokens import callback_token
 from service.intake.domain.create_request import Accepted
@@ -11,6 +12,8 @@ from service.kit.crypto import webhook_signatures
 from service.kit.crypto.key_formats import parse_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
+from tests.support.api import Api
+from tests.support.database import fetch
 
 TASK_ID = "880000000000000001"
 ELEMENT_ID = "770000000000000001"
@@ -51,7 +54,7 @@ def signed_headers(
 
 def url_token(resources: Resources, subject_id: str) -> str:
     """The token in the callback URL that the provider is given for this subject."""
-    return callback_token(resources.callback_key, subject_id)
+    return callback_token(resources.callback_token_key, subject_id)
 
 
 async def accept_request(
@@ -59,3 +62,8 @@ async def accept_request(
 ) -> Accepted:
     """Create a subject as POST /v1/subjects does, in a transaction of its own."""
     return await accept(resources, validate(resources.settings, account_id, body, key))
+
+
+async def stored_callbacks(api: Api, order: str = "id") -> list[dict[str, Any]]:
+    """All rows of `callbacks`, in the order of this column."""
+    return await fetch(api.resources, f"SELECT * FROM callbacks ORDER BY {order}")  # noqa: S608 - our own word

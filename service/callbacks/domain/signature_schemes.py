@@ -231,24 +231,15 @@ def _check_choice(field_name: str, word: str, words: Collection[str]) -> None:
     require(word in words, f"{field_name} must be one of {', '.join(words)}")
 
 
-V1 = Hmac(
-    id_header="webhook-id",
-    timestamp_header="webhook-timestamp",
-    signature_header="webhook-signature",
-    signed="{id}.{timestamp}.{body}",
-    encoding="base64",
-    label="v1,",
-    key="whsec",
-)
-V1A = Ed25519(
-    id_header="webhook-id",
-    timestamp_header="webhook-timestamp",
-    signature_header="webhook-signature",
-    signed="{id}.{timestamp}.{body}",
-    encoding="base64",
-    label="v1a,",
-    key="whpk",
-)
+STANDARD_WEBHOOKS = {
+    "id_header": "webhook-id",
+    "timestamp_header": "webhook-timestamp",
+    "signature_header": "webhook-signature",
+    "signed": "{id}.{timestamp}.{body}",
+    "encoding": "base64",
+}
+V1 = Hmac(**STANDARD_WEBHOOKS, label="v1,", key="whsec")
+V1A = Ed25519(**STANDARD_WEBHOOKS, label="v1a,", key="whpk")
 UNSIGNED = Unsigned()
 
 

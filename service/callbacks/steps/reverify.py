@@ -125,7 +125,7 @@ def _callback_of(resources: Resources, record: CallbackRecord) -> Callback:
     """The stored callback as if it were received now, but with its id and its time of receipt."""
     summary, token = record.summary, record.token
     if token is None and summary.subject_id is not None:
-        token = callback_token(resources.callback_key, summary.subject_id)
+        token = callback_token(resources.callback_token_key, summary.subject_id)
     raw = RawCallback(
         summary.source, token, record.headers, record.body, summary.received_at, secrets_hashed=True
     )

@@ -36,7 +36,7 @@ def verify(resources: Resources, raw: RawCallback) -> Callback:
 
 def _subject_id(resources: Resources, token: str) -> str | None:
     """The subject that a token names, whichever of our keys made it; None if none did."""
-    named = (subject_id_of(key, token) for key in resources.callback_keys)
+    named = (subject_id_of(key, token) for key in resources.callback_token_keys)
     return next((subject_id for subject_id in named if subject_id is not None), None)
 
 

@@ -111,7 +111,7 @@ async def _create_body(resources: Resources, subject: Subject) -> dict[str, Any]
     if requests.has_inline(subject.document):
         async with resources.database.autocommit() as tx:
             images = await inline_media.by_subject(tx, subject.id)
-    token = callback_token(resources.callback_key, subject.id)
+    token = callback_token(resources.callback_token_key, subject.id)
     return requests.create_body(
         subject.document,
         images,
