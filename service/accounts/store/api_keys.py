@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.schema.accounts import accounts, api_keys
+from service.schema.accounts import api_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +23,23 @@ class ApiKey:
     last_used_at: datetime | None  # to the minute; None: it was never used
 
 
+_ENSURE_ACCOUNT = text("""
+    INSERT INTO accounts (id, name, created_at) VALUES (:id, :name, :now)
+    ON CONFLICT (name) DO UPDATE SET name = excluded.name  -- or nothing would be returned
+    RETURNING id
+""")
+_ACCOUNT_ID = text("SELECT id FROM accounts WHERE name = :name")
+
+
 async def ensure_account(tx: Connection, *, account_id: str, name: str, now: datetime) -> str:
     """The id of the account of this name, which is created with `account_id` if there is none."""
-    statement = (
-        upsert(accounts)
-        .values(id=account_id, name=name, created_at=now)
-        .on_conflict_do_update(index_elements=["name"], set_={"name": name})  # else nothing returns
-        .returning(accounts.c.id)
-    )
-    return str(await tx.scalar(statement))
+    return str(await tx.scalar(_ENSURE_ACCOUNT, {"id": account_id, "name": name, "now": now}))
 
 
 async def account_id_by_name(tx: Connection, name: str) -> str | None:
     """The id of the account of this name; None if there is none."""
-    statement = select(accounts.c.id).where(accounts.c.name == name)
-    id_: str | None = await tx.scalar(statement)
-    return id_
+    account_id: str | None = await tx.scalar(_ACCOUNT_ID, {"name": name})
+    return account_id
 
 
 async def add(  # noqa: PLR0913 - one row's worth
@@ -72,33 +72,30 @@ async def add(  # noqa: PLR0913 - one row's worth
     )
 
 
-_KEYS = select(
-    api_keys.c.id,
-    api_keys.c.prefix,
-    accounts.c.name,
-    api_keys.c.scopes,
-    api_keys.c.created_at,
-    api_keys.c.expires_at,
-    api_keys.c.revoked_at,
-    api_keys.c.last_used_at,
-).join(accounts, accounts.c.id == api_keys.c.account_id)
+_KEYS = """
+    SELECT k.id, k.prefix, a.name, k.scopes, k.created_at, k.expires_at, k.revoked_at,
+        k.last_used_at
+    FROM api_keys k JOIN accounts a ON a.id = k.account_id
+"""
+_LIST = text(f"{_KEYS} ORDER BY k.created_at, k.id")
+_LIST_OF_ACCOUNT = text(f"{_KEYS} WHERE a.name = :account ORDER BY k.created_at, k.id")
+_GET = text(f"{_KEYS} WHERE k.id = :id")
+_REVOKE = text("UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL")
 
 
 async def list_keys(tx: Connection, account: str | None = None) -> list[ApiKey]:
     """All keys, revoked ones too, the oldest first; with `account`, those of that account."""
-    statement = _KEYS.order_by(api_keys.c.created_at, api_keys.c.id)
-    if account is not None:
-        statement = statement.where(accounts.c.name == account)
-    return [ApiKey(*row) for row in await tx.execute(statement)]
+    if account is None:
+        return [ApiKey(*row) for row in await tx.execute(_LIST)]
+    return [ApiKey(*row) for row in await tx.execute(_LIST_OF_ACCOUNT, {"account": account})]
 
 
 async def get(tx: Connection, key_id: str) -> ApiKey | None:
     """The key of this id; None if there is none."""
-    row = await tx.first(_KEYS.where(api_keys.c.id == key_id))
+    row = await tx.first(_GET, {"id": key_id})
     return None if row is None else ApiKey(*row)
 
 
 async def revoke(tx: Connection, key_id: str, now: datetime) -> None:
     """Revoke the key of this id; one that is revoked already keeps its time."""
-    not_revoked = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
-    await tx.execute(update(api_keys).where(*not_revoked).values(revoked_at=now))
+    await tx.execute(_REVOKE, {"id": key_id, "now": now})

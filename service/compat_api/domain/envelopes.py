@@ -9,20 +9,7 @@ from typing import Any
 import orjson
 
 from service.kit import errors
-from service.kit.errors import (
-    CallsheetError,
-    Conflict,
-    Forbidden,
-    Invalid,
-    Malformed,
-    NotFound,
-    SignatureError,
-    TooLarge,
-    TooManyRequests,
-    Unauthorized,
-    Unavailable,
-    UnsupportedMedia,
-)
+from service.kit.errors import CallsheetError
 from service.provider.domain.task_records import task_record
 from service.subjects.domain.subject import Subject
 
@@ -36,17 +23,17 @@ INTERNAL_ERROR = 5000
 
 ERROR_CODES: Mapping[type[CallsheetError], int] = MappingProxyType(
     {
-        Malformed: MALFORMED_BODY,
-        Unauthorized: INVALID_CREDENTIAL,
-        SignatureError: INVALID_CREDENTIAL,
-        Forbidden: 1103,
-        NotFound: INVALID_PARAMETER,  # rule P52: an unknown id is an invalid parameter
-        Conflict: INVALID_PARAMETER,
-        TooLarge: INVALID_PARAMETER,
-        UnsupportedMedia: INVALID_PARAMETER,
-        Invalid: INVALID_PARAMETER,
-        TooManyRequests: TOO_MANY_REQUESTS,
-        Unavailable: 5001,
+        errors.Malformed: MALFORMED_BODY,
+        errors.Unauthorized: INVALID_CREDENTIAL,
+        errors.SignatureError: INVALID_CREDENTIAL,
+        errors.Forbidden: 1103,
+        errors.NotFound: INVALID_PARAMETER,  # rule P52: an unknown id is an invalid parameter
+        errors.Conflict: INVALID_PARAMETER,
+        errors.TooLarge: INVALID_PARAMETER,
+        errors.UnsupportedMedia: INVALID_PARAMETER,
+        errors.Invalid: INVALID_PARAMETER,
+        errors.TooManyRequests: TOO_MANY_REQUESTS,
+        errors.Unavailable: 5001,
     }
 )
 TOKEN_TIME_CODES = MappingProxyType(
@@ -75,11 +62,11 @@ HTTP_STATUS: Mapping[int, int] = MappingProxyType(
 
 def error_code(error: CallsheetError, authorization: str | None = None) -> int:
     """The provider's code for an error; `authorization` is the request's header of that name."""
-    if isinstance(error, Unauthorized):
+    if isinstance(error, errors.Unauthorized):
         return TOKEN_TIME_CODES.get(error.time_error or "") or _credential_code(authorization)
-    if isinstance(error, TooManyRequests) and error.code == errors.QUEUE_FULL:
+    if isinstance(error, errors.TooManyRequests) and error.code == errors.QUEUE_FULL:
         return QUEUE_FULL
-    if isinstance(error, Invalid) and any(
+    if isinstance(error, errors.Invalid) and any(
         (field.pointer, field.code) == ("", "wrong_type") for field in error.errors
     ):
         return MALFORMED_BODY  # the body is no JSON object
@@ -97,7 +84,7 @@ def _credential_code(authorization: str | None) -> int:
 
 def error_message(error: CallsheetError) -> str:
     """The message of an error. It names all fields in error: the envelope has no list of them."""
-    if isinstance(error, Invalid):
+    if isinstance(error, errors.Invalid):
         return "; ".join(f"{field.pointer}: {field.message}" for field in error.errors)
     return str(error)
 

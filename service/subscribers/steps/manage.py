@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
-from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -36,19 +35,11 @@ SAME_NAMED_COLUMNS = (
 )
 FILTERS = ("event_types", "reference_types", "tags", "ordering")  # what the audit judges by
 # Health without failures. A pause ends in it too: its time is no time of failures.
-HEALTHY: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "failures": 0,
-        "failing_since": None,
-        "circuit_open_until": None,
-        "failed_probes": 0,
-        "current_rate": None,
-        "status": None,
-        "status_since": None,
-        "reason": None,
-        "notified_status": None,
-    }
-)
+HEALTHY: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("failures", "failed_probes"), 0),
+    **dict.fromkeys(("failing_since", "circuit_open_until", "current_rate"), None),
+    **dict.fromkeys(("status", "status_since", "reason", "notified_status"), None),
+}
 
 
 async def create(resources: Resources, account_id: str, body: object) -> tuple[Subscriber, str]:

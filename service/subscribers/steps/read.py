@@ -35,11 +35,6 @@ async def get_subscriber(resources: Resources, account_id: str, subscriber_id: s
     return subscriber
 
 
-async def get_view(resources: Resources, account_id: str, subscriber_id: str) -> SubscriberView:
-    """An account's subscriber as it may be shown. NotFound if it has none of this id."""
-    return await view(resources, await get_subscriber(resources, account_id, subscriber_id))
-
-
 async def page(
     resources: Resources, account_id: str | None, below: str | None, limit: int
 ) -> tuple[list[SubscriberView], bool]:

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import select, text, update
+from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.schema.subscribers import previous_signing_keys, subscribers
-from service.subscribers.domain.subscriber import SubscriberType
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +30,32 @@ class PreviousSigningKey:
     expires_at: datetime  # until when they sign
 
 
+_LOCK = text("""
+    SELECT secret, seed, public_key FROM subscribers
+    WHERE account_id = :account_id AND id = :id AND type <> 'callback' FOR NO KEY UPDATE
+""")
+_REPLACE = text("""
+    UPDATE subscribers
+    SET secret = :secret, seed = :seed, public_key = :public_key, version = version + 1
+    WHERE id = :id RETURNING signatures
+""")
+
+
 async def lock(tx: Connection, account_id: str, subscriber_id: str) -> SigningKeys | None:
     """Lock a subscriber's row until this transaction ends, and give its keys.
 
     None if the account has no such subscriber. The hidden ones of callback_urls do not count: their
     account signs for them.
     """
-    statement = (
-        select(subscribers.c.secret, subscribers.c.seed, subscribers.c.public_key)
-        .where(
-            subscribers.c.account_id == account_id,
-            subscribers.c.id == subscriber_id,
-            subscribers.c.type != SubscriberType.CALLBACK,
-        )
-        .with_for_update(key_share=True)
-    )
-    row = await tx.first(statement)
+    row = await tx.first(_LOCK, {"account_id": account_id, "id": subscriber_id})
     return None if row is None else SigningKeys(*row)
 
 
 async def replace(tx: Connection, subscriber_id: str, keys: SigningKeys) -> bool:
     """Put other keys in force for a subscriber, whose row is locked; whether it is sent v1a
     signatures."""
-    statement = (
-        update(subscribers)
-        .where(subscribers.c.id == subscriber_id)
-        .values(
-            secret=keys.secret,
-            seed=keys.seed,
-            public_key=keys.public_key,
-            version=subscribers.c.version + 1,
-        )
-        .returning(subscribers.c.signatures)
-    )
-    return "v1a" in await tx.scalar(statement)
+    values = {"id": subscriber_id, "secret": keys.secret, "seed": keys.seed}
+    return "v1a" in await tx.scalar(_REPLACE, values | {"public_key": keys.public_key})
 
 
 _PREVIOUS_KEYS = text("""
@@ -83,18 +73,23 @@ async def previous_keys(tx: Connection, owner_id: str) -> list[PreviousSigningKe
     ]
 
 
+_ADD_PREVIOUS = text("""
+    INSERT INTO previous_signing_keys (id, owner_id, secret, seed, public_key, expires_at)
+    VALUES (:id, :owner_id, :secret, :seed, :public_key, :expires_at)
+""")
+
+
 async def add_previous(tx: Connection, previous: PreviousSigningKey) -> None:
     """Write keys that a rotation replaces."""
-    await tx.execute(
-        previous_signing_keys.insert().values(
-            id=previous.id,
-            owner_id=previous.owner_id,
-            secret=previous.keys.secret,
-            seed=previous.keys.seed,
-            public_key=previous.keys.public_key,
-            expires_at=previous.expires_at,
-        )
-    )
+    values = {
+        "id": previous.id,
+        "owner_id": previous.owner_id,
+        "secret": previous.keys.secret,
+        "seed": previous.keys.seed,
+        "public_key": previous.keys.public_key,
+        "expires_at": previous.expires_at,
+    }
+    await tx.execute(_ADD_PREVIOUS, values)
 
 
 _DELETE_PREVIOUS = text("DELETE FROM previous_signing_keys WHERE id = ANY (CAST(:ids AS text[]))")

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import FromClause, Select, delete, func, insert, select, text, update
+from sqlalchemy import FromClause, Select, insert, select, text, update
 
 from service.kit.database.connection import Connection, Row
-from service.schema.accounts import accounts
 from service.schema.deliveries import subscriber_health
-from service.schema.subscribers import previous_signing_keys, subscribers
+from service.schema.subscribers import subscribers
 from service.subscribers.domain.subscriber import Format, Ordering, SubscriberState, SubscriberType
 
 
@@ -108,16 +107,16 @@ async def page(
     return [_subscriber(row) for row in await tx.execute(statement)]
 
 
+_LOCK_ACCOUNT = text("SELECT id FROM accounts WHERE id = :account_id FOR NO KEY UPDATE")
+_COUNT = text("""
+    SELECT count(*) FROM subscribers WHERE account_id = :account_id AND type <> 'callback'
+""")
+
+
 async def count_for_update(tx: Connection, account_id: str) -> int:
     """The number of an account's subscribers; until this transaction ends, nobody else adds one."""
-    account = select(accounts.c.id).where(accounts.c.id == account_id)
-    await tx.execute(account.with_for_update(key_share=True))
-    count = (
-        select(func.count())
-        .select_from(subscribers)
-        .where(subscribers.c.account_id == account_id, text("type <> 'callback'"))
-    )
-    return int(await tx.scalar(count))
+    await tx.execute(_LOCK_ACCOUNT, {"account_id": account_id})
+    return int(await tx.scalar(_COUNT, {"account_id": account_id}))
 
 
 async def update_subscriber(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
@@ -130,12 +129,20 @@ async def update_subscriber(tx: Connection, subscriber_id: str, values: dict[str
     )
 
 
+_LOCK = text("SELECT id FROM subscribers WHERE id = :id FOR NO KEY UPDATE")
+_LOCK_HEALTH = text(
+    "SELECT subscriber_id FROM subscriber_health WHERE subscriber_id = :id FOR UPDATE"
+)
+
+
+async def lock(tx: Connection, subscriber_id: str) -> None:
+    """Lock a subscriber's row until this transaction ends."""
+    await tx.execute(_LOCK, {"id": subscriber_id})
+
+
 async def lock_health(tx: Connection, subscriber_id: str) -> None:
     """Lock the row of a subscriber's health until this transaction ends."""
-    row = select(subscriber_health.c.subscriber_id).where(
-        subscriber_health.c.subscriber_id == subscriber_id
-    )
-    await tx.execute(row.with_for_update())
+    await tx.execute(_LOCK_HEALTH, {"id": subscriber_id})
 
 
 # Whoever writes events has a transaction id before it looks for subscribers. So a transaction with
@@ -162,12 +169,6 @@ async def update_health(tx: Connection, subscriber_id: str, values: dict[str, An
         .where(subscriber_health.c.subscriber_id == subscriber_id)
         .values(**values)
     )
-
-
-async def lock(tx: Connection, subscriber_id: str) -> None:
-    """Lock a subscriber's row until this transaction ends."""
-    row = select(subscribers.c.id).where(subscribers.c.id == subscriber_id)
-    await tx.execute(row.with_for_update(key_share=True))
 
 
 # Deliveries whose attempts are being recorded are left for the next time: so this never waits for
@@ -203,6 +204,8 @@ async def wait_for_recorders(tx: Connection, subscriber_id: str) -> bool:
 
 _LOCK_FOR_DELETE = text("SELECT id FROM subscribers WHERE id = :id FOR UPDATE")
 _FIND_DELIVERY = text("SELECT id FROM deliveries WHERE subscriber_id = :id LIMIT 1")
+_DELETE = text("DELETE FROM subscribers WHERE id = :id")
+_DELETE_PREVIOUS_KEYS = text("DELETE FROM previous_signing_keys WHERE owner_id = :id")
 
 
 async def delete_subscriber(tx: Connection, subscriber_id: str) -> bool:
@@ -213,19 +216,12 @@ async def delete_subscriber(tx: Connection, subscriber_id: str) -> bool:
     await tx.execute(_LOCK_FOR_DELETE, values)  # waits for whoever is adding deliveries
     if await tx.first(_FIND_DELIVERY, values) is not None:
         return False
-    await tx.execute(delete(subscribers).where(subscribers.c.id == subscriber_id))
-    await tx.execute(
-        delete(previous_signing_keys).where(previous_signing_keys.c.owner_id == subscriber_id)
-    )
+    await tx.execute(_DELETE, values)
+    await tx.execute(_DELETE_PREVIOUS_KEYS, values)
     return True
 
 
-_ENUMS = {
-    "type": SubscriberType,
-    "state": SubscriberState,
-    "ordering": Ordering,
-    "format": Format,
-}
+_ENUMS = {"type": SubscriberType, "state": SubscriberState, "ordering": Ordering, "format": Format}
 
 
 def _subscriber(row: Row) -> Subscriber:

@@ -43,7 +43,10 @@ async def read(request: Request) -> Response:
     """GET /v1/subscribers/{subscriber_id}"""
     caller = await authorize(request, SCOPE)
     subscriber_id = path_parameter(request, "subscriber_id")
-    view = await subscribers_read.get_view(resources(request), caller.account_id, subscriber_id)
+    subscriber = await subscribers_read.get_subscriber(
+        resources(request), caller.account_id, subscriber_id
+    )
+    view = await subscribers_read.view(resources(request), subscriber)
     return json_response(_representation(view) | caller.account_field)
 
 
