@@ -60,17 +60,17 @@ def lost(logged: list[EventDict]) -> int:
 async def test_a_wake_reaches_whoever_listens_and_leaves_nothing_behind(
     valkey_server: Server, redis: ArqRedis
 ) -> None:
-    async with WorkerNotifier(valkey_server.url, NAME) as one, wakes(redis) as next_wake:
+    async with WorkerNotifier(valkey_server.url, NAME) as notifier, wakes(redis) as next_wake:
         for work in Work:
-            one.wake(work)
+            notifier.wake(work)
             assert (await next_wake())["data"] == work.encode()
         assert await redis.keys() == []
 
 
 async def test_wakes_that_gather_are_sent_together(valkey_server: Server, redis: ArqRedis) -> None:
-    async with WorkerNotifier(valkey_server.url, NAME) as one, wakes(redis) as next_wake:
+    async with WorkerNotifier(valkey_server.url, NAME) as notifier, wakes(redis) as next_wake:
         for work in (Work.SUBMIT, Work.DELIVER, Work.SUBMIT):
-            one.wake(work)
+            notifier.wake(work)
         assert set((await next_wake())["data"].split(b",")) == {b"submit", b"deliver"}
 
 
@@ -87,11 +87,11 @@ def test_what_is_published_stays_as_it_is() -> None:
     assert wake_channel("callsheet") == "callsheet:doorbell"
 
 
-async def test_this_process_hears_its_own_wakes_without_redis() -> None:
+async def test_this_process_gets_its_own_wakes_without_redis() -> None:
     heard: list[Work] = []
-    async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", NAME) as one:
-        one.listen(heard.append)
-        one.wake(Work.RECONCILE)
+    async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", NAME) as notifier:
+        notifier.listen(heard.append)
+        notifier.wake(Work.RECONCILE)
         assert heard == [Work.RECONCILE]
 
 
@@ -100,33 +100,33 @@ async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
 ) -> None:
     _ = impatient
     with valkey(tmp_path / "valkey") as server:
-        async with WorkerNotifier(server.url, NAME) as one:
-            assert await one.reachable()
+        async with WorkerNotifier(server.url, NAME) as notifier:
+            assert await notifier.reachable()
             server.kill()
-            assert not await one.reachable()
-            one.wake(Work.SUBMIT)
+            assert not await notifier.reachable()
+            notifier.wake(Work.SUBMIT)
             await wait_until(lambda: lost(logged) > 0)
             server.start()
-            assert await one.reachable()
+            assert await notifier.reachable()
             async with await _pool(server) as back, wakes(back) as next_wake:
-                one.wake(Work.DELIVER)
+                notifier.wake(Work.DELIVER)
                 heard = await next_wake()
                 assert heard["data"] == b"deliver", "what was lost is not sent later"
 
 
-async def test_a_redis_that_hangs_is_as_good_as_away(
+async def test_a_redis_that_hangs_counts_as_unreachable(
     tmp_path: Path, impatient: None, logged: list[EventDict]
 ) -> None:
     _ = impatient
     with valkey(tmp_path / "valkey") as server:
-        async with WorkerNotifier(server.url, NAME) as one:
-            assert await one.reachable()
+        async with WorkerNotifier(server.url, NAME) as notifier:
+            assert await notifier.reachable()
             server.child.send(signal.SIGSTOP)
-            assert not await one.reachable()
-            one.wake(Work.SUBMIT)
+            assert not await notifier.reachable()
+            notifier.wake(Work.SUBMIT)
             await wait_until(lambda: lost(logged) > 0)
             server.child.send(signal.SIGCONT)
-            assert await one.reachable()
+            assert await notifier.reachable()
 
 
 async def _pool(server: Server) -> ArqRedis:
@@ -137,9 +137,9 @@ async def test_all_connections_are_closed_at_the_end(
     valkey_server: Server, redis: ArqRedis
 ) -> None:
     before = len(await redis.client_list())
-    async with WorkerNotifier(valkey_server.url, NAME) as one:
-        one.wake(Work.SUBMIT)
-        assert all(await asyncio.gather(*(one.reachable() for _ in range(5))))
+    async with WorkerNotifier(valkey_server.url, NAME) as notifier:
+        notifier.wake(Work.SUBMIT)
+        assert all(await asyncio.gather(*(notifier.reachable() for _ in range(5))))
         assert len(await redis.client_list()) > before
 
     async def closed() -> bool:
@@ -157,15 +157,15 @@ async def test_a_socket_and_the_number_of_a_database_are_taken(
         path = Path(folder) / "of redis"
         async with (
             tcp_proxy(port, path),
-            WorkerNotifier(f"unix://{quote(str(path))}?db=7", NAME) as one,
+            WorkerNotifier(f"unix://{quote(str(path))}?db=7", NAME) as notifier,
         ):
-            assert await one.reachable()
+            assert await notifier.reachable()
             assert "7" in {client["db"] for client in await redis.client_list()}
 
 
-async def test_a_queue_that_was_never_opened_is_closed_all_the_same() -> None:
-    one = WorkerNotifier("redis://127.0.0.1:1/0", NAME)
-    await one.__aexit__()
+async def test_a_notifier_that_was_never_opened_can_be_closed() -> None:
+    notifier = WorkerNotifier("redis://127.0.0.1:1/0", NAME)
+    await notifier.__aexit__()
 
 
 def test_a_job_as_arq_writes_it_is_read() -> None:

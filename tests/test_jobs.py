@@ -1,4 +1,4 @@
-"""Requests that other back ends enqueue: put off as long as it must be, and created once."""
+"""The arq job create_subject: deferred for as long as it must be, and creates once."""
 
 import asyncio
 from dataclasses import replace
@@ -28,23 +28,25 @@ from tests.support.request_bodies import request_body
 from tests.support.waiting import wait_until
 from tests.support.worker import running_worker, settings_without_sweeps
 
-OFTEN = 0.05
+SOON = 0.05
 DAY = 86_400  # seconds
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that was put off is run again at once."""
-    monkeypatch.setattr(accept, "QUEUE_FULL_RETRY_AFTER", OFTEN)
-    monkeypatch.setattr(jobs, "UNAVAILABLE_RETRY_DELAY", OFTEN)
+    """A deferred job is run again soon."""
+    monkeypatch.setattr(accept, "QUEUE_FULL_RETRY_AFTER", SOON)
+    monkeypatch.setattr(jobs, "UNAVAILABLE_RETRY_DELAY", SOON)
 
 
-async def put_off(redis: ArqRedis, job_id: str, logged: list[EventDict], times: int) -> None:
-    """Wait until this job was put off so many times more."""
+async def wait_until_deferred(
+    redis: ArqRedis, job_id: str, logged: list[EventDict], times: int
+) -> None:
+    """Wait until this job was deferred so many times more."""
 
     def count() -> int:
-        return len([one for one in logged if one.get("action") == "job_put_off"])
+        return len([line for line in logged if line.get("action") == "job_put_off"])
 
     before = count()
     await wait_until(lambda: count() >= before + times)
@@ -64,9 +66,9 @@ async def test_a_job_waits_however_long_the_queue_is_full_and_is_made_once_there
     async with running_worker(settings):
         job = await redis.enqueue_job("create_subject", "acme", request_body())
         assert job is not None
-        await put_off(redis, job.job_id, logged, 1)
+        await wait_until_deferred(redis, job.job_id, logged, 1)
         await redis.set(retry_key_prefix + job.job_id, jobs.MAX_TRIES - 1)
-        await put_off(redis, job.job_id, logged, 3)
+        await wait_until_deferred(redis, job.job_id, logged, 3)
         await api.http.post(f"/v1/subjects/{first['id']}/cancel")
         result = await job.result(timeout=10, poll_delay=0.01)
     assert result["subject"]["state"] == "queued"
@@ -82,9 +84,9 @@ async def test_a_job_waits_however_long_postgres_is_away(
     running = asyncio.create_task(keep_connected(resources, taking))
     job = await redis.enqueue_job("create_subject", "acme", request_body())
     assert job is not None
-    await put_off(redis, job.job_id, logged, 1)
+    await wait_until_deferred(redis, job.job_id, logged, 1)
     await redis.set(retry_key_prefix + job.job_id, jobs.MAX_TRIES - 1)
-    await put_off(redis, job.job_id, logged, 3)
+    await wait_until_deferred(redis, job.job_id, logged, 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await away.close()
@@ -92,7 +94,7 @@ async def test_a_job_waits_however_long_postgres_is_away(
         assert "subject" in await job.result(timeout=10, poll_delay=0.01)
 
 
-async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_up(
+async def test_a_job_that_waits_for_postgres_is_deferred_before_its_timeout(
     api: Api,
     redis: ArqRedis,
     impatient: None,
@@ -100,14 +102,14 @@ async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_u
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _ = impatient
-    monkeypatch.setattr(jobs, "CREATE_TIMEOUT", OFTEN)
+    monkeypatch.setattr(jobs, "CREATE_TIMEOUT", SOON)
     connection = await asyncpg.connect(api.resources.settings.database_url)
     async with running_worker(settings_without_sweeps(api)):
         async with connection.transaction():
             await connection.execute("LOCK TABLE subjects IN ACCESS EXCLUSIVE MODE")
             job = await redis.enqueue_job("create_subject", "acme", request_body())
             assert job is not None
-            await put_off(redis, job.job_id, logged, 2)
+            await wait_until_deferred(redis, job.job_id, logged, 2)
         await connection.close()
         monkeypatch.setattr(jobs, "CREATE_TIMEOUT", 10.0)
         assert "subject" in await job.result(timeout=10, poll_delay=0.01)
@@ -123,7 +125,7 @@ async def test_a_job_that_postgres_keeps_waiting_is_put_off_before_its_time_is_u
         (3600, 60, 60),  # whoever enqueued it wants it made within the hour, or not at all
     ],
 )
-async def test_a_job_that_is_put_off_does_not_expire_unless_it_was_given_less_than_a_day(
+async def test_a_deferred_job_does_not_expire_unless_it_was_given_less_than_a_day(
     api: Api, redis: ArqRedis, lifetime: int, left: int, then: int
 ) -> None:
     resources = replace(api.resources, queue_limit=QueueLimit(0))
@@ -136,7 +138,7 @@ async def test_a_job_that_is_put_off_does_not_expire_unless_it_was_given_less_th
     assert then - 30 < await redis.ttl(key) <= then
 
 
-async def test_a_job_that_never_expires_goes_on_not_to(api: Api, redis: ArqRedis) -> None:
+async def test_a_job_without_expiry_keeps_none(api: Api, redis: ArqRedis) -> None:
     resources = replace(api.resources, queue_limit=QueueLimit(0))
     enqueued = utc_now() - timedelta(days=3)
     context = {"job_id": "for ever", "redis": redis, "enqueue_time": enqueued}
@@ -146,7 +148,7 @@ async def test_a_job_that_never_expires_goes_on_not_to(api: Api, redis: ArqRedis
     assert await redis.ttl(job_key_prefix + "for ever") == -1
 
 
-async def test_a_job_that_ends_its_worker_each_time_is_given_up_after_so_many_starts(
+async def test_a_job_that_kills_its_worker_each_time_is_given_up_after_some_tries(
     api: Api, redis: ArqRedis
 ) -> None:
     """What was put off is not counted among them, so that is not what this bounds."""
@@ -190,7 +192,7 @@ async def test_what_is_wrong_with_an_enqueued_request_is_its_result(
             job = await redis.enqueue_job("create_subject", account, request)
             assert job is not None
             error = (await job.result(timeout=10, poll_delay=0.01))["error"]
-            codes.append((error["code"], [one["pointer"] for one in error.get("errors", [])]))
+            codes.append((error["code"], [error["pointer"] for error in error.get("errors", [])]))
         assert codes == [
             ("invalid", ["/element_name"]),
             ("not_found", []),

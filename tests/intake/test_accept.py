@@ -74,14 +74,14 @@ async def test_equal_requests_that_do_not_come_together_make_one_subject(
         assert len({each.subject.id for each in accepted}) == 1
 
 
-async def test_of_different_requests_at_once_under_one_name_one_is_accepted(api: Api) -> None:
+async def test_of_different_requests_at_once_with_one_external_id_one_is_accepted(api: Api) -> None:
     bodies = [request_body(f"Ada {n}", external_task_id="mine") for n in range(10)]
     answers = await asyncio.gather(*(post(api, body) for body in bodies))
     assert Counter(answer.status_code for answer in answers) == {202: 1, 409: 9}
     assert await counts(api) == [1, 1, 0]
 
 
-async def test_another_request_under_the_same_name_is_a_conflict(api: Api) -> None:
+async def test_another_request_with_the_same_external_id_is_a_conflict(api: Api) -> None:
     assert (await post(api, request_body(external_task_id="mine"), "key")).status_code == 202
     other = request_body("Eve", external_task_id="mine")
     problem(await post(api, other), 409, "external_task_id_taken")
@@ -111,7 +111,7 @@ async def test_a_field_that_is_null_does_not_make_another_request(api: Api) -> N
     assert first.json() == second.json(), "nor is anything said to be ignored"
 
 
-async def test_accounts_do_not_share_names_or_keys(api: Api) -> None:
+async def test_accounts_do_not_share_external_ids_or_idempotency_keys(api: Api) -> None:
     await fetch(
         api.resources, "INSERT INTO accounts (id, name, created_at) VALUES ('o', 'other', now())"
     )
@@ -121,7 +121,7 @@ async def test_accounts_do_not_share_names_or_keys(api: Api) -> None:
     assert theirs.created
 
 
-async def test_a_key_is_forgotten_after_a_day(api: Api, clock: Clock) -> None:
+async def test_an_idempotency_key_is_forgotten_after_a_day(api: Api, clock: Clock) -> None:
     assert (await post(api, request_body(), "key")).status_code == 202
     clock.advance(DAY - 1)
     problem(await post(api, request_body("Eve"), "key"), 409, "idempotency_key_reused")
@@ -144,7 +144,7 @@ async def test_a_key_is_bound_by_a_repeated_request_too(api: Api) -> None:
     problem(await post(api, request_body("Eve"), "key"), 409, "idempotency_key_reused")
 
 
-async def test_a_key_that_is_none_is_refused(api: Api) -> None:
+async def test_a_bad_idempotency_key_is_refused(api: Api) -> None:
     for key in (b"", b"x" * 256, b"a\tb", b"\xe4"):
         raw = {b"idempotency-key": key}
         answer = await api.http.post("/v1/subjects", json=request_body(), headers=raw)
@@ -209,7 +209,9 @@ async def test_a_key_that_is_no_text_is_refused(api: Api) -> None:
         assert [error["code"] for error in refused["error"]["errors"]] == ["idempotency_key"]
 
 
-async def test_those_of_one_key_that_come_together_follow_the_first(api: Api, account: str) -> None:
+async def test_requests_of_one_key_that_arrive_together_follow_the_first(
+    api: Api, account: str
+) -> None:
     """In one transaction; but one whose leader was refused is decided by itself."""
     await api.create(external_task_id="taken")
 
@@ -235,7 +237,7 @@ async def test_those_of_one_key_that_come_together_follow_the_first(api: Api, ac
     assert await counts(api) == [4, 4, 2]
 
 
-async def test_requests_are_told_apart_from_those_whose_keys_they_share_a_moment_with(
+async def test_a_failed_later_round_does_not_fail_the_requests_that_are_committed(
     api: Api, account: str
 ) -> None:
     """What breaks off a later round is not told to those of the first, which are committed."""
@@ -261,7 +263,7 @@ async def test_requests_are_told_apart_from_those_whose_keys_they_share_a_moment
     assert await counts(api) == [2, 2, 0]
 
 
-async def test_a_fault_in_a_later_round_makes_nothing_of_the_first_anew(
+async def test_a_fault_in_a_later_round_creates_no_subject_of_the_first_again(
     api: Api, account: str, logged: list[EventDict]
 ) -> None:
     """Nothing but its key would tell that a request was made before; and one has none."""

@@ -59,7 +59,7 @@ async def test_each_is_answered_by_itself_in_the_order_given(api: Api) -> None:
     assert not await api.violations()
 
 
-async def test_equal_ones_in_a_batch_are_one_subject(api: Api) -> None:
+async def test_equal_requests_in_a_batch_make_one_subject(api: Api) -> None:
     body = request_body(external_task_id="mine")
     data = await posted(api, [body, body, request_body("Eve", external_task_id="mine"), body])
     assert statuses(data) == [202, 200, 409, 200]
@@ -79,7 +79,9 @@ async def test_a_batch_sent_again_makes_nothing_new(api: Api) -> None:
     assert await count(api, "subjects") == 5
 
 
-async def test_batches_that_share_names_wait_for_each_other_and_never_deadlock(api: Api) -> None:
+async def test_batches_that_share_external_ids_wait_for_each_other_and_never_deadlock(
+    api: Api,
+) -> None:
     bodies = [request_body(external_task_id=f"mine-{n}") for n in range(20)]
     orders = [bodies if n % 2 else list(reversed(bodies)) for n in range(10)]
     answers = await asyncio.gather(*(posted(api, order) for order in orders))
@@ -100,7 +102,7 @@ async def test_batches_that_call_back_to_the_same_hosts_never_deadlock(api: Api)
     assert origins == [f"callback://h{n}.example:443" for n in range(8)]
 
 
-async def test_a_hundred_are_taken_and_one_more_is_not(api: Api) -> None:
+async def test_a_batch_has_at_most_a_hundred_requests(api: Api) -> None:
     body = request_body()
     data = await posted(api, [body] * 100)
     assert statuses(data) == [202] * 100

@@ -10,7 +10,7 @@ from tests.support.request_bodies import request_body
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600)])
-async def test_a_request_that_takes_longer_than_it_may_fails(
+async def test_a_subject_fails_when_cancel_after_has_passed(
     api: Api, clock: Clock, text: str, seconds: int
 ) -> None:
     answer = await api.http.post(
@@ -31,35 +31,35 @@ async def test_a_request_that_takes_longer_than_it_may_fails(
     }
 
 
-async def test_what_is_no_duration_is_refused_by_its_name(api: Api) -> None:
+async def test_a_bad_cancel_after_is_refused(api: Api) -> None:
     for text in (b"", b"0", b"-1", b"1.5", b"soon", b"90 s", b"5d5", b"9" * 400, b"\xd9\xa1"):
         headers = {b"cancel-after": text}
         answer = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
         assert answer.status_code == 422, text
-        (found,) = answer.json()["errors"]
-        assert found["code"] == "cancel_after"
-        assert found["message"].startswith("Cancel-After ")
+        (error,) = answer.json()["errors"]
+        assert error["code"] == "cancel_after"
+        assert error["message"].startswith("Cancel-After ")
     assert not await fetch(api.resources, "SELECT id FROM subjects")
 
 
-async def test_nobody_may_take_longer_than_the_service_allows(api: Api) -> None:
-    most = int(api.resources.settings.task_deadline)
-    for seconds, status in ((most, 202), (most + 1, 422)):
+async def test_cancel_after_may_not_exceed_the_task_deadline(api: Api) -> None:
+    longest = int(api.resources.settings.task_deadline)
+    for seconds, status in ((longest, 202), (longest + 1, 422)):
         headers = {"cancel-after": str(seconds)}
         answer = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
         assert answer.status_code == status
 
 
-async def test_every_mistake_is_told_of_at_once(api: Api) -> None:
+async def test_broken_headers_and_body_are_reported_at_once(api: Api) -> None:
     headers = {"cancel-after": "soon", "idempotency-key": "x" * 256}
     answer = await api.http.post(
         "/v1/subjects", json=request_body(element_name=""), headers=headers
     )
-    codes = {one["code"] for one in answer.json()["errors"]}
+    codes = {error["code"] for error in answer.json()["errors"]}
     assert codes == {"cancel_after", "idempotency_key", "blank"}
 
 
-async def test_a_request_sent_again_keeps_the_time_it_had(api: Api) -> None:
+async def test_a_repeated_request_keeps_the_first_cancel_after(api: Api) -> None:
     body = request_body(external_task_id="mine")
     for text, status in (("90", 202), ("300", 200)):
         answer = await api.http.post("/v1/subjects", json=body, headers={"cancel-after": text})

@@ -30,22 +30,25 @@ async def models(api: Api) -> dict[str, dict[str, Any]]:
     answer = await api.http.get("/v1/capabilities")
     assert answer.status_code == 200
     assert set(answer.json()) == {"data"}
-    return {one["model"]: one for one in answer.json()["data"]}
+    return {model["model"]: model for model in answer.json()["data"]}
 
 
-async def test_the_map_is_the_providers(api: Api) -> None:
-    found = await models(api)
-    takes = {name: (one["image_subject"], one["video_subject"]) for name, one in found.items()}
-    assert takes == TAKES
-    assert {name: one["aliases"] for name, one in found.items() if one["aliases"]} == {
-        "kling-v3-omni": ["kling-video-o3"]
+async def test_capabilities_are_those_of_the_provider(api: Api) -> None:
+    models_by_name = await models(api)
+    takes = {
+        name: (model["image_subject"], model["video_subject"])
+        for name, model in models_by_name.items()
     }
+    assert takes == TAKES
+    assert {
+        name: model["aliases"] for name, model in models_by_name.items() if model["aliases"]
+    } == {"kling-v3-omni": ["kling-video-o3"]}
 
 
 async def test_limits_can_be_read_by_machines(api: Api) -> None:
-    found = await models(api)
-    per_request = {name: one["subjects_per_request"] for name, one in found.items()}
-    assert {name: one["most"] for name, one in per_request.items()} == {
+    models_by_name = await models(api)
+    per_request = {name: limits["subjects_per_request"] for name, limits in models_by_name.items()}
+    assert {name: limits["most"] for name, limits in per_request.items()} == {
         "kling-video-o1": 7,
         "kling-v3-omni": 7,
         "kling-v3": 3,
@@ -53,7 +56,9 @@ async def test_limits_can_be_read_by_machines(api: Api) -> None:
         "kling-v2-6": 0,
         "kling-v2-5-turbo": 0,
     }
-    assert [one for one in per_request["kling-v3-omni"]["limits"] if one["video_subjects"]] == [
+    assert [
+        limit for limit in per_request["kling-v3-omni"]["limits"] if limit["video_subjects"]
+    ] == [
         {
             "when": "default",
             "subjects": 7,
@@ -71,16 +76,16 @@ async def test_limits_can_be_read_by_machines(api: Api) -> None:
     ]
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda one: str(one.model))
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: str(model.model))
 def test_no_limit_contradicts_its_model(model: model_capabilities.Model) -> None:
     limits = model.subjects_per_request.limits
-    assert model.subjects_per_request.most == max((one.subjects for one in limits), default=0)
-    assert any(one.image_subjects for one in limits) == model.image_subject
-    assert any(one.video_subjects for one in limits) == model.video_subject
-    for one in limits:
-        assert one.when in WHEN
-        assert max(one.image_subjects, one.video_subjects) <= one.subjects
-        assert one.subjects <= one.image_subjects + one.video_subjects
+    assert model.subjects_per_request.most == max((limit.subjects for limit in limits), default=0)
+    assert any(limit.image_subjects for limit in limits) == model.image_subject
+    assert any(limit.video_subjects for limit in limits) == model.video_subject
+    for limit in limits:
+        assert limit.when in WHEN
+        assert max(limit.image_subjects, limit.video_subjects) <= limit.subjects
+        assert limit.subjects <= limit.image_subjects + limit.video_subjects
     assert model.subjects_per_request.note
 
 
@@ -88,26 +93,28 @@ async def test_a_query_parameter_is_refused(api: Api) -> None:
     assert (await api.http.get("/v1/capabilities?model=x")).status_code == 422
 
 
-@pytest.mark.parametrize("kind", [IMAGE, VIDEO])
-def test_a_subject_that_was_made_names_what_takes_it_and_so_does_its_event(kind: str) -> None:
-    document = {**make_subject().document, "reference_type": kind}
+@pytest.mark.parametrize("reference_type", [IMAGE, VIDEO])
+def test_a_succeeded_subject_and_its_event_list_the_models_that_take_it(
+    reference_type: str,
+) -> None:
+    document = {**make_subject().document, "reference_type": reference_type}
     made = make_subject(
         document=document, state=State.SUCCEEDED, result={"element_id": "1"}, finished_at=NOW
     )
     names = public_subject(made)["usable_with"]
-    assert names == list(MODELS_BY_REFERENCE_TYPE[kind])
+    assert names == list(MODELS_BY_REFERENCE_TYPE[reference_type])
     assert json.loads(subject_event(made).body)["data"]["usable_with"] == names
-    assert ("kling-video-o1" in names) == (kind == IMAGE)
+    assert ("kling-video-o1" in names) == (reference_type == IMAGE)
     assert {"kling-v3-omni", "kling-video-o3", "kling-v3"} <= set(names)
     assert "kling-v3-turbo" not in names
 
 
-@pytest.mark.parametrize("state", [one for one in State if one is not State.SUCCEEDED])
-def test_what_was_not_made_is_usable_with_nothing(state: State) -> None:
+@pytest.mark.parametrize("state", [state for state in State if state is not State.SUCCEEDED])
+def test_a_subject_that_has_not_succeeded_is_usable_with_none(state: State) -> None:
     assert public_subject(make_subject(state=state))["usable_with"] is None
 
 
-async def test_it_is_in_the_answer_once_the_subject_has_succeeded(api: Api) -> None:
+async def test_usable_with_is_set_once_the_subject_has_succeeded(api: Api) -> None:
     made = await api.create()
     assert made["usable_with"] is None
     await api.work(Work.SUBMIT)

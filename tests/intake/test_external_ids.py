@@ -31,7 +31,7 @@ async def named(api: Api, name: str) -> Any:  # noqa: ANN401 - any JSON
 
 async def listed(api: Api, name: str) -> list[str]:
     answer = await api.http.get("/v1/subjects", params={"external_task_id": name})
-    return [one["id"] for one in answer.json()["data"]]
+    return [subject["id"] for subject in answer.json()["data"]]
 
 
 @pytest.mark.parametrize("name", IDS)

@@ -7,7 +7,7 @@ from service.intake.store import insert
 from service.media.store import media_checks
 from service.media.store.media_checks import MediaClaimLimits
 from service.resources import Resources
-from tests.submission.test_claim import an_account
+from tests.submission.test_claim import create_account
 from tests.support.database import executed_statements, fetch, query_plan, table_scans
 from tests.support.subjects import make_subject
 
@@ -23,7 +23,7 @@ FILLED = """
 
 @pytest.mark.parametrize("waiting", [0, 10, 4000])
 async def test_no_plan_reads_more_subjects_than_wait(resources: Resources, waiting: int) -> None:
-    await fetch(resources, FILLED, await an_account(resources, "acme"), waiting)
+    await fetch(resources, FILLED, await create_account(resources, "acme"), waiting)
     now = resources.clock()
     async with resources.database.transaction() as tx:
         with executed_statements() as statements:
@@ -50,7 +50,7 @@ async def test_no_plan_reads_more_subjects_than_wait(resources: Resources, waiti
 
 
 async def test_a_claimed_check_is_recorded_under_its_token_alone(resources: Resources) -> None:
-    account = await an_account(resources, "acme")
+    account = await create_account(resources, "acme")
     now = resources.clock()
     subject = make_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
     async with resources.database.transaction() as tx:

@@ -91,7 +91,7 @@ def a_lease_from(api: Api) -> datetime:
 
 
 @each_kind
-async def test_whatever_is_claimed_is_free_again_after_one_lease(
+async def test_any_claimed_work_is_free_again_after_one_lease(
     api: Api, clock: Clock, kind: Kind
 ) -> None:
     lease = await held(api, kind)
@@ -102,7 +102,7 @@ async def test_whatever_is_claimed_is_free_again_after_one_lease(
     assert not lease.outlasts(clock())
 
 
-async def test_a_look_up_whose_worker_died_is_made_by_another_after_one_lease(
+async def test_a_poll_whose_worker_died_is_made_by_another_after_one_lease(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("faults", {"lose": True})
@@ -114,9 +114,7 @@ async def test_a_look_up_whose_worker_died_is_made_by_another_after_one_lease(
 
 
 @each_kind
-async def test_what_is_renewed_is_held_for_another_lease(
-    api: Api, clock: Clock, kind: Kind
-) -> None:
+async def test_a_renewed_lease_lasts_a_whole_lease_more(api: Api, clock: Clock, kind: Kind) -> None:
     lease = await held(api, kind)
     for _ in range(3):
         clock.advance(SHORT)
@@ -129,7 +127,7 @@ async def test_what_is_renewed_is_held_for_another_lease(
 
 
 @each_kind
-async def test_what_ran_out_is_not_renewed(api: Api, clock: Clock, kind: Kind) -> None:
+async def test_an_expired_lease_is_not_renewed(api: Api, clock: Clock, kind: Kind) -> None:
     lease = await held(api, kind)
     end = lease.until
     clock.advance(api.resources.settings.lease)
@@ -149,7 +147,7 @@ async def taken_up(api: Api, kind: Kind) -> Lease:
 
 
 @each_kind
-async def test_what_another_has_taken_up_is_renewed_by_that_one_alone(
+async def test_a_lease_that_another_has_taken_up_is_renewed_by_that_one_alone(
     api: Api, clock: Clock, kind: Kind
 ) -> None:
     stale = await held(api, kind)
@@ -186,7 +184,7 @@ async def test_a_row_that_somebody_writes_keeps_the_others_waiting_for_nothing(
 
 
 @each_kind
-async def test_what_could_not_be_renewed_is_not_thought_to_be(
+async def test_a_lease_that_could_not_be_renewed_keeps_its_end(
     api: Api, clock: Clock, kind: Kind
 ) -> None:
     lease = await held(api, kind)
@@ -212,7 +210,7 @@ async def test_media_are_not_fetched_once_the_lease_ran_out(
     assert logged[-1]["outcome"] == "late"
 
 
-async def test_what_a_drain_acts_on_is_known_until_it_ends(api: Api, clock: Clock) -> None:
+async def test_a_work_loop_holds_its_leases_until_the_work_ends(api: Api, clock: Clock) -> None:
     async with scripted_subscriber(200) as slow:
         await api.subscribe(slow.url)
         await api.create()

@@ -44,7 +44,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
     }
 
 
-async def queued(api: Api, count: int) -> None:
+async def create_queued(api: Api, count: int) -> None:
     """So many queued subjects, whose media were looked at: copies of one, for speed."""
     async with media_host() as media:
         await api.create(**media.images("front", "side"))
@@ -53,56 +53,58 @@ async def queued(api: Api, count: int) -> None:
     await fetch(api.resources, COPY_EVENTS)
 
 
-async def sent(api: Api, provider: SimulatorClient, count: int, **fault: object) -> None:
+async def create_submitted(
+    api: Api, provider: SimulatorClient, count: int, **fault: object
+) -> None:
     """So many submitted subjects whose callbacks are lost."""
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None} | fault)
-    await queued(api, count)
+    await create_queued(api, count)
     await api.work(Work.SUBMIT)
-    assert await states(api) == {"submitted": count}
+    assert await state_counts(api) == {"submitted": count}
 
 
-async def states(api: Api) -> dict[str, int]:
+async def state_counts(api: Api) -> dict[str, int]:
     rows = await fetch(api.resources, "SELECT state, count(*) FROM subjects GROUP BY state")
     return {row["state"]: row["count"] for row in rows}
 
 
-async def counts(provider: SimulatorClient) -> dict[str, int]:
-    read: dict[str, int] = (await provider.ledger("nobody's"))["counts"]
-    return read
+async def simulator_counts(provider: SimulatorClient) -> dict[str, int]:
+    counts: dict[str, int] = (await provider.ledger("nobody's"))["counts"]
+    return counts
 
 
-async def none_runs(provider: SimulatorClient) -> bool:
-    return (await counts(provider))["running"] == 0
+async def no_task_runs(provider: SimulatorClient) -> bool:
+    return (await simulator_counts(provider))["running"] == 0
 
 
-async def claimed(api: Api, limit: int) -> list[str]:
-    return [one.id for one in await poll.claim(api.resources, limit)]
+async def claim_polls(api: Api, limit: int) -> list[str]:
+    return [subject.id for subject in await poll.claim(api.resources, limit)]
 
 
 async def test_with_callbacks_wholly_absent_a_thousand_subjects_all_end(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    await sent(api, provider, MANY)
-    await wait_until(lambda: none_runs(provider))
+    await create_submitted(api, provider, MANY)
+    await wait_until(lambda: no_task_runs(provider))
     clock.advance(DEFAULT_DURATIONS["image_refer"] - 1)
-    asked = []
-    while "submitted" in await states(api):
+    polls_per_second = []
+    while "submitted" in await state_counts(api):
         clock.advance(1)
-        before = (await counts(provider)).get("lookups_found", 0)
+        before = (await simulator_counts(provider)).get("lookups_found", 0)
         await api.work(Work.RECONCILE)
-        asked.append((await counts(provider))["lookups_found"] - before)
-        assert asked[-1] <= RATE
-    assert await states(api) == {"succeeded": MANY}
-    assert asked == [RATE] * (MANY // RATE)
-    assert (await counts(provider)).get("callbacks_answered", 0) == 0
+        polls_per_second.append((await simulator_counts(provider))["lookups_found"] - before)
+        assert polls_per_second[-1] <= RATE
+    assert await state_counts(api) == {"succeeded": MANY}
+    assert polls_per_second == [RATE] * (MANY // RATE)
+    assert (await simulator_counts(provider)).get("callbacks_answered", 0) == 0
     assert await api.violations() == []
 
 
 async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     api: Api, provider: SimulatorClient
 ) -> None:
-    await sent(api, provider, 3 * LOOK_UPS)
+    await create_submitted(api, provider, 3 * LOOK_UPS)
     settings = replace(api.resources.settings, polls_per_second=LOOK_UPS)
     resources = replace(api.resources, settings=settings, clock=utc_now)
     await fetch(resources, "UPDATE subjects SET next_poll_at = now() - interval '1 minute'")
@@ -110,34 +112,34 @@ async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     running = asyncio.create_task(loop.run(interval=3600))
 
     async def all_ended() -> bool:
-        return "submitted" not in await states(api)
+        return "submitted" not in await state_counts(api)
 
     await wait_until(all_ended)
     loop.stop()
     await running
 
 
-async def test_workers_share_the_rate_and_the_longest_overdue_go_first(
+async def test_workers_share_the_rate_and_the_longest_overdue_are_polled_first(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    await sent(api, provider, RATE + 20)
+    await create_submitted(api, provider, RATE + 20)
     overdue = (
         "UPDATE subjects SET next_poll_at = $1::timestamptz - right(id, 4)::int * '1 s'::interval"
     )
     await fetch(api.resources, overdue + " WHERE id LIKE 'sub_0000%'", clock())
-    taken = await asyncio.gather(*(claimed(api, RATE) for _ in range(4)))
-    assert sorted(id_ for part in taken for id_ in part) == [
+    batches = await asyncio.gather(*(claim_polls(api, RATE) for _ in range(4)))
+    assert sorted(id_ for batch in batches for id_ in batch) == [
         f"sub_{number:026}" for number in range(21, RATE + 21)
     ]
-    assert await claimed(api, 1) == []
+    assert await claim_polls(api, 1) == []
     clock.advance(0.1)
-    assert len(await claimed(api, RATE)) == RATE // 10
+    assert len(await claim_polls(api, RATE)) == RATE // 10
 
 
-async def test_hints_that_gather_cost_one_look_up_and_no_place_among_those_that_wait(
+async def test_hints_about_one_subject_cost_one_poll_and_do_not_push_others_back(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    await sent(api, provider, 2)
+    await create_submitted(api, provider, 2)
     first, second = [row["id"] for row in await fetch(api.resources, "SELECT id FROM subjects")]
 
     async def hint(subject_id: str) -> None:
@@ -149,15 +151,15 @@ async def test_hints_that_gather_cost_one_look_up_and_no_place_among_those_that_
     for _ in range(3):
         await hint(second)
         await hint(first)
-    assert await claimed(api, 1) == [first]
-    assert await claimed(api, RATE) == [second]
-    assert await claimed(api, RATE) == []
+    assert await claim_polls(api, 1) == [first]
+    assert await claim_polls(api, RATE) == [second]
+    assert await claim_polls(api, RATE) == []
 
 
-async def test_what_is_called_back_is_not_asked_for(
+async def test_a_subject_that_was_called_back_about_is_not_polled(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    await sent(api, provider, 3)
+    await create_submitted(api, provider, 3)
     ended, moved, silent = sorted(
         row["id"] for row in await fetch(api.resources, "SELECT id FROM subjects")
     )
@@ -165,22 +167,22 @@ async def test_what_is_called_back_is_not_asked_for(
     result = {"element_id": "1"}
     await transition(api.resources, ended, StatusUpdate(Signal.SUCCEEDED, result=result))
     await transition(api.resources, moved, StatusUpdate(Signal.PROCESSING))
-    assert await claimed(api, RATE) == [silent]
+    assert await claim_polls(api, RATE) == [silent]
 
 
-async def test_where_nothing_is_due_nothing_is_written(api: Api, provider: SimulatorClient) -> None:
-    await sent(api, provider, 1)
+async def test_nothing_is_written_when_no_poll_is_due(api: Api, provider: SimulatorClient) -> None:
+    await create_submitted(api, provider, 1)
     before = await fetch(
         api.resources, "SELECT xmin::text, poll_rate_used_until FROM provider_state"
     )
-    assert await claimed(api, RATE) == []
+    assert await claim_polls(api, RATE) == []
     after = await fetch(
         api.resources, "SELECT xmin::text, poll_rate_used_until FROM provider_state"
     )
     assert before == after
 
 
-async def spacing(api: Api, clock: Clock) -> float:
+async def first_poll_delay(api: Api, clock: Clock) -> float:
     """Seconds until the one subject that is sent now would be asked for."""
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
@@ -190,24 +192,24 @@ async def spacing(api: Api, clock: Clock) -> float:
     return seconds
 
 
-async def test_what_was_learnt_is_taken_over_where_subjects_are_claimed(
+async def test_learnt_durations_are_taken_over_when_subjects_are_claimed(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("settings", {"fetch_media": False})
     await provider.admin("faults", {"lose": True, "times": None})
-    assert await spacing(api, clock) == DEFAULT_DURATIONS["image_refer"]
+    assert await first_poll_delay(api, clock) == DEFAULT_DURATIONS["image_refer"]
     await fetch(
         api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
     )
-    assert await spacing(api, clock) == 42.5
+    assert await first_poll_delay(api, clock) == 42.5
     assert (
         api.resources.typical_durations.typical("video_refer") == DEFAULT_DURATIONS["video_refer"]
     )
     await fetch(api.resources, "UPDATE provider_state SET typical_durations = NULL")
-    assert await spacing(api, clock) == DEFAULT_DURATIONS["image_refer"]
+    assert await first_poll_delay(api, clock) == DEFAULT_DURATIONS["image_refer"]
 
 
-async def test_a_setting_wins_over_what_was_learnt(
+async def test_the_setting_wins_over_a_learnt_duration(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("settings", {"fetch_media": False})
@@ -216,5 +218,5 @@ async def test_a_setting_wins_over_what_was_learnt(
         api.resources, """UPDATE provider_state SET typical_durations = '{"image_refer": 42.5}'"""
     )
     settings = replace(api.resources.settings, poll_after=2.0)
-    told = replace(api, resources=replace(api.resources, settings=settings))
-    assert await spacing(told, clock) == 2
+    configured = replace(api, resources=replace(api.resources, settings=settings))
+    assert await first_poll_delay(configured, clock) == 2

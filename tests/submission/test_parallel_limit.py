@@ -35,11 +35,13 @@ class Simulation:
     """
 
     given: Callable[[float], int]
-    most: int
+    configured: int
     seed: int
     learnt: ParallelLimit | None = None
     running: list[float] = field(default_factory=list)  # when each ends
-    hearing: list[tuple[float, float]] = field(default_factory=list)  # refusals: heard, sent
+    refusals_under_way: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # refusals: heard, sent
     moments: list[Moment] = field(default_factory=list)
 
     def run(self, seconds: float) -> list[Moment]:
@@ -53,43 +55,45 @@ class Simulation:
         return self.moments
 
     def _hear(self, at: float) -> int:
-        heard = [sent for due, sent in self.hearing if due <= at]
-        self.hearing = [one for one in self.hearing if one[0] > at]
-        for sent in heard:
+        refused_at = [sent for due, sent in self.refusals_under_way if due <= at]
+        self.refusals_under_way = [
+            refusal for refusal in self.refusals_under_way if refusal[0] > at
+        ]
+        for sent in refused_at:
             self.learnt = after_refusal(
                 self.learnt,
-                self.most,
+                self.configured,
                 running=len(self.running),
                 sent_at=NOW + timedelta(seconds=sent),
                 now=NOW + timedelta(seconds=at),
             )
-        return len(heard)
+        return len(refused_at)
 
     def _send(self, at: float, rng: random.Random) -> int:
-        allowed = current_limit(self.learnt, self.most, NOW + timedelta(seconds=at))
-        free = max(0, allowed - len(self.running) - len(self.hearing))
+        allowed = current_limit(self.learnt, self.configured, NOW + timedelta(seconds=at))
+        free = max(0, allowed - len(self.running) - len(self.refusals_under_way))
         for _ in range(free):
             if len(self.running) < self.given(at):
                 self.running.append(at + TRIP + rng.uniform(1, 3))
             else:
-                self.hearing.append((at + TRIP, at))
+                self.refusals_under_way.append((at + TRIP, at))
         return free
 
 
-def mean(moments: list[Moment], what: str) -> float:
-    return sum(float(getattr(one, what)) for one in moments) / len(moments)
+def mean(moments: list[Moment], field_name: str) -> float:
+    return sum(float(getattr(moment, field_name)) for moment in moments) / len(moments)
 
 
 def between(moments: list[Moment], start: float, end: float) -> list[Moment]:
-    return [one for one in moments if start <= one.at < end]
+    return [moment for moment in moments if start <= moment.at < end]
 
 
-def stairs(*steps: tuple[float, int]) -> Callable[[float], int]:
+def stepwise(*steps: tuple[float, int]) -> Callable[[float], int]:
     """From each time on, so many places."""
     return lambda at: [count for since, count in steps if since <= at][-1]
 
 
-def shared(total: int, seed: int) -> Callable[[float], int]:
+def left_by_others(total: int, seed: int) -> Callable[[float], int]:
     """What other clients leave of a pack: they take a few places more or fewer every second."""
     rng = random.Random(seed)  # noqa: S311 - a simulation that can be repeated
     taken = [total // 3]
@@ -102,7 +106,7 @@ def shared(total: int, seed: int) -> Callable[[float], int]:
 @pytest.mark.parametrize("scale", [1, 4, 50])
 def test_it_settles_near_what_a_provider_gives_whose_limit_moves(seed: int, scale: int) -> None:
     moves = [(0.0, 6), (60.0, 20), (120.0, 3), (180.0, 12), (240.0, 20)]
-    given = stairs(*[(since, count * scale) for since, count in moves])
+    given = stepwise(*[(since, count * scale) for since, count in moves])
     moments = Simulation(given, 20 * scale, seed).run(300)
     for since, _ in moves:
         settled = between(moments, since + SETTLED, since + 60)
@@ -111,26 +115,26 @@ def test_it_settles_near_what_a_provider_gives_whose_limit_moves(seed: int, scal
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_settles_near_what_other_clients_leave_of_a_pack(seed: int) -> None:
-    moments = between(Simulation(shared(20, seed), 20, seed).run(600), SETTLED, 600)
+    moments = between(Simulation(left_by_others(20, seed), 20, seed).run(600), SETTLED, 600)
     assert mean(moments, "running") >= 0.8 * mean(moments, "given")
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_refusals_stay_rare_once_it_has_settled(seed: int) -> None:
     for total in (2, 8, 20):
-        moments = between(Simulation(shared(total, seed), 20, seed).run(600), SETTLED, 600)
-        assert sum(one.refused for one in moments) <= len(moments) * STEP, "not one a second"
+        moments = between(Simulation(left_by_others(total, seed), 20, seed).run(600), SETTLED, 600)
+        assert sum(moment.refused for moment in moments) <= len(moments) * STEP, "not one a second"
 
 
 def test_a_provider_that_gives_nothing_is_asked_at_most_once_a_second_and_again_when_it_does() -> (
     None
 ):
-    moments = Simulation(stairs((0, 10), (60, 0), (180, 10)), 20, seed=1).run(240)
+    moments = Simulation(stepwise((0, 10), (60, 0), (180, 10)), 20, seed=1).run(240)
     nothing = between(moments, 60 + SETTLED, 180)
-    asked = [one.at for one in nothing if one.sent]
-    assert sum(one.sent for one in nothing) == len(asked), "one at a time"
-    assert all(later - earlier >= 1 for earlier, later in pairwise(asked))
-    assert len(asked) > 60, "and it is not given up"
+    asked_at = [moment.at for moment in nothing if moment.sent]
+    assert sum(moment.sent for moment in nothing) == len(asked_at), "one at a time"
+    assert all(later - earlier >= 1 for earlier, later in pairwise(asked_at))
+    assert len(asked_at) > 60, "and it is not given up"
     assert mean(between(moments, 180 + SETTLED, 240), "running") >= 7.5
 
 
@@ -138,10 +142,10 @@ def test_a_provider_that_gives_nothing_is_asked_at_most_once_a_second_and_again_
 def test_it_never_exceeds_the_most_and_never_starves(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - a simulation that can be repeated
     steps = [(float(since), rng.randint(1, 30)) for since in range(0, 600, 5)]
-    moments = Simulation(stairs(*steps), 20, seed).run(600)
-    assert max(one.running for one in moments) <= 20
+    moments = Simulation(stepwise(*steps), 20, seed).run(600)
+    assert max(moment.running for moment in moments) <= 20
     for start in range(0, 600, 10):
-        assert max(one.running for one in between(moments, start, start + 10)) > 0
+        assert max(moment.running for moment in between(moments, start, start + 10)) > 0
 
 
 def test_one_stray_refusal_costs_half_of_the_places_at_most_and_for_seconds_only() -> None:
@@ -167,9 +171,10 @@ def test_refusals_of_what_was_sent_before_the_last_one_was_heard_are_one_signal(
 
 
 def test_within_a_second_of_a_refusal_nothing_is_added_and_then_one_may_always_go() -> None:
-    none = ParallelLimit(0, NOW)
+    nothing_allowed = ParallelLimit(0, NOW)
     assert [
-        current_limit(none, 20, NOW + timedelta(seconds=at)) for at in (0, 0.9, 1, 1.9, 2, 3)
+        current_limit(nothing_allowed, 20, NOW + timedelta(seconds=at))
+        for at in (0, 0.9, 1, 1.9, 2, 3)
     ] == [
         *(0, 0, 1),
         *(1, 1, 2),

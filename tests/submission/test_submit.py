@@ -17,7 +17,7 @@ from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.subjects.store import subjects as subject_store
 from service.submission.steps import submit
-from service.submission.store import provider_state as store
+from service.submission.store import provider_state
 from service.wiring import open_resources
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -26,11 +26,11 @@ from tests.support.media_host import media_host
 from tests.support.request_bodies import request_body
 from tests.support.simulator import PATH, SimulatorClient
 
-NEVER = {"lose": True, "processing_after": 600, "finished_after": 600}
+NEVER_ENDS = {"lose": True, "processing_after": 600, "finished_after": 600}
 
 
 async def creates(provider: SimulatorClient, subject_id: str | None = None) -> list[str]:
-    return [one["outcome"] for one in (await provider.ledger(subject_id))["creates"]]
+    return [create["outcome"] for create in (await provider.ledger(subject_id))["creates"]]
 
 
 async def state(api: Api, subject_id: str) -> str:
@@ -42,24 +42,24 @@ async def states(api: Api) -> list[str]:
     return [row["state"] for row in rows]
 
 
-async def mute(provider: SimulatorClient) -> None:
+async def never_end_tasks(provider: SimulatorClient) -> None:
     """Tasks are accepted, never end, and nobody is called back."""
-    await provider.admin("faults", NEVER | {"times": None})
+    await provider.admin("faults", NEVER_ENDS | {"times": None})
 
 
-async def learnt(api: Api) -> int | None:
+async def learnt_limit(api: Api) -> int | None:
     """The limit as it was learnt last."""
     async with api.resources.database.autocommit() as tx:
-        limit = (await store.read(tx)).parallel_limit
+        limit = (await provider_state.read(tx)).parallel_limit
     return None if limit is None else limit.tasks
 
 
-def narrow(api: Api, places: int) -> Api:
-    settings = replace(api.resources.settings, provider_parallel=places)
+def with_parallel_limit(api: Api, limit: int) -> Api:
+    settings = replace(api.resources.settings, provider_parallel=limit)
     return replace(api, resources=replace(api.resources, settings=settings))
 
 
-async def test_a_subject_given_by_urls_goes_as_it_came(api: Api) -> None:
+async def test_a_subject_with_media_by_url_is_sent_with_those_urls(api: Api) -> None:
     async with media_host() as media:
         subject = await api.create(**media.images("front", "side"))
         await api.work(Work.CHECK_MEDIA)
@@ -76,11 +76,11 @@ async def test_a_subject_is_claimed_also_while_its_delivery_is_recorded(api: Api
     assert claimed.subject.id == subject["id"]
 
 
-async def test_the_provider_never_has_more_than_its_places(
+async def test_the_provider_never_has_more_tasks_than_the_parallel_limit(
     api: Api, provider: SimulatorClient
 ) -> None:
-    api = narrow(api, 3)
-    await mute(provider)
+    api = with_parallel_limit(api, 3)
+    await never_end_tasks(provider)
     for _ in range(5):
         await api.create()
     for _ in range(3):
@@ -95,12 +95,12 @@ async def test_the_provider_never_has_more_than_its_places(
 
 
 @pytest.mark.parametrize("code", [1000, 1102, 1304])
-async def test_a_stopped_provider_is_probed_once_a_minute_until_it_goes_on(
+async def test_a_stopped_provider_is_probed_once_a_minute_until_it_answers(
     api: Api, provider: SimulatorClient, clock: Clock, code: int
 ) -> None:
     await provider.admin("faults", {"code": code, "times": None})
     subjects = [(await api.create())["id"] for _ in range(4)]
-    await narrow(api, 1).work(Work.SUBMIT)
+    await with_parallel_limit(api, 1).work(Work.SUBMIT)
     assert len(await creates(provider)) == 1
     ready = await api.http.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
@@ -135,11 +135,11 @@ async def test_a_probe_that_is_refused_for_its_own_sake_shows_that_it_goes_on(
     assert (await api.http.get("/readyz")).json()["status"] == "ready"
 
 
-async def test_a_probe_takes_no_place_that_is_not_free(
+async def test_no_probe_is_sent_at_the_parallel_limit(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    api = narrow(api, 2)
-    await mute(provider)
+    api = with_parallel_limit(api, 2)
+    await never_end_tasks(provider)
     await api.create()
     await api.work(Work.SUBMIT)
     await provider.http.delete("/_simulator/faults")
@@ -158,17 +158,17 @@ async def test_a_probe_takes_no_place_that_is_not_free(
 async def test_the_providers_own_limit_is_learnt_and_tried_again_within_seconds(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    api = narrow(api, 8)
-    await mute(provider)
+    api = with_parallel_limit(api, 8)
+    await never_end_tasks(provider)
     await provider.admin("settings", {"parallel": 3})
     for _ in range(8):
         await api.create()
     await api.work(Work.SUBMIT)
     assert await states(api) == ["queued"] * 5 + ["submitted"] * 3
-    assert await learnt(api) == 4, "one step, however many were refused at once"
+    assert await learnt_limit(api) == 4, "one step, however many were refused at once"
     clock.advance(2)
     await api.work(Work.SUBMIT)
-    assert await learnt(api) == 2, "a part of the three that ran"
+    assert await learnt_limit(api) == 2, "a part of the three that ran"
     refused = (await creates(provider)).count("refused")
     clock.advance(0.9)
     await api.work(Work.SUBMIT)
@@ -183,11 +183,11 @@ async def test_the_providers_own_limit_is_learnt_and_tried_again_within_seconds(
 async def test_one_stray_refusal_for_too_many_tasks_slows_the_rest_for_seconds_only(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    api = narrow(api, 20)
+    api = with_parallel_limit(api, 20)
     await provider.admin("faults", {"code": 1303})
     await api.create()
     await api.work(Work.SUBMIT)
-    await mute(provider)
+    await never_end_tasks(provider)
     for _ in range(29):
         await api.create()
     await api.work(Work.SUBMIT)
@@ -198,7 +198,7 @@ async def test_one_stray_refusal_for_too_many_tasks_slows_the_rest_for_seconds_o
     assert (await creates(provider)).count("refused") == 1
 
 
-async def test_what_was_refused_for_too_many_tasks_waits_for_a_place_not_longer_each_time(
+async def test_a_task_refused_at_the_parallel_limit_does_not_wait_longer_each_time(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     await provider.admin("settings", {"parallel": 0})
@@ -225,10 +225,10 @@ async def test_all_workers_share_what_is_learnt_of_the_limit(
     assert len(claimed) == 5
 
 
-async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_cannot_be(
+async def test_the_answer_about_a_subject_is_written_even_if_what_it_says_of_the_provider_cannot_be(
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
-    await provider.admin("faults", [{"code": 1102}, NEVER])
+    await provider.admin("faults", [{"code": 1102}, NEVER_ENDS])
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
     clock.advance(60)
@@ -242,7 +242,7 @@ async def test_what_became_of_a_subject_is_written_even_if_what_was_learnt_canno
 @pytest.mark.parametrize(
     ("code", "column"), [(1102, "stopped_code"), (1303, "observed_parallel_limit")]
 )
-async def test_what_holds_up_all_is_known_before_the_move_that_wakes_whoever_claims(
+async def test_a_stop_is_known_before_the_transition_that_wakes_the_claiming_loop(
     api: Api, provider: SimulatorClient, code: int, column: str
 ) -> None:
     await provider.admin("faults", [{"code": code, "http_status": 429}])
@@ -252,8 +252,8 @@ async def test_what_holds_up_all_is_known_before_the_move_that_wakes_whoever_cla
         await subject_store.lock(tx, subject_id)
         submitting = asyncio.create_task(submit.submit(api.resources, claimed))
         await wait_until_blocked(api.resources)
-        [[learnt]] = await fetch(api.resources, f"SELECT {column} FROM provider_state")  # noqa: S608
-        assert learnt is not None
+        [[learnt_limit]] = await fetch(api.resources, f"SELECT {column} FROM provider_state")  # noqa: S608
+        assert learnt_limit is not None
     await submitting
     assert await state(api, subject_id) == "queued"
 
@@ -275,10 +275,10 @@ async def test_nothing_is_sent_when_the_lease_might_run_out_under_the_call(
 
 
 @pytest.mark.parametrize("answer", ["garbage", "truncated", "drop"])
-async def test_an_answer_nobody_can_read_is_looked_up(
+async def test_an_unreadable_answer_is_polled_for(
     api: Api, provider: SimulatorClient, answer: str
 ) -> None:
-    await provider.admin("faults", NEVER | {"answer": answer})
+    await provider.admin("faults", NEVER_ENDS | {"answer": answer})
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
     assert await state(api, subject_id) == "unconfirmed"
@@ -287,10 +287,10 @@ async def test_an_answer_nobody_can_read_is_looked_up(
     assert await creates(provider) == ["accepted"]
 
 
-async def test_an_answer_with_a_word_nobody_knows_is_looked_up(
+async def test_an_answer_with_an_unknown_status_is_polled_for(
     api: Api, provider: SimulatorClient
 ) -> None:
-    await provider.admin("faults", NEVER | {"words": {"submitted": "thinking"}})
+    await provider.admin("faults", NEVER_ENDS | {"words": {"submitted": "thinking"}})
     subject_id = (await api.create())["id"]
     await api.work(Work.SUBMIT)
     assert await state(api, subject_id) == "unconfirmed"
@@ -298,10 +298,10 @@ async def test_an_answer_with_a_word_nobody_knows_is_looked_up(
     assert await state(api, subject_id) == "unconfirmed", "it is not guessed"
 
 
-async def test_what_the_provider_has_already_is_looked_up_not_sent_again(
+async def test_a_task_that_the_provider_has_already_is_polled_not_sent_again(
     api: Api, provider: SimulatorClient
 ) -> None:
-    await mute(provider)
+    await never_end_tasks(provider)
     subject_id = (await api.create())["id"]
     sent = await provider.http.post(PATH, json=request_body(external_task_id=subject_id))
     assert sent.status_code == 200
@@ -317,14 +317,17 @@ async def test_a_task_that_is_another_subjects_says_nothing_about_this_one(
     api: Api, logged: list[EventDict]
 ) -> None:
     first, second = [(await api.create())["id"] for _ in range(2)]
-    news = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
+    update = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
     await submit.claim(api.resources, 2)
-    await transition(api.resources, first, news)
-    await transition(api.resources, second, news)
-    assert [await state(api, one) for one in (first, second)] == ["submitted", "unconfirmed"]
+    await transition(api.resources, first, update)
+    await transition(api.resources, second, update)
+    assert [await state(api, subject_id) for subject_id in (first, second)] == [
+        "submitted",
+        "unconfirmed",
+    ]
     (line,) = [line for line in logged if line.get("action") == "task_of_another"]
     assert (line["subject"], line["owner"]) == (second, first)
 
 
-async def test_news_of_a_subject_nobody_has_is_nobodys_news(api: Api) -> None:
+async def test_an_update_of_an_unknown_subject_is_ignored(api: Api) -> None:
     assert await transition(api.resources, "sub_none", StatusUpdate(Signal.LOST)) is None

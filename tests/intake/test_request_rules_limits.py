@@ -306,9 +306,9 @@ def test_an_unknown_field_is_refused_by_name_wherever_it_stands(
 ) -> None:
     with pytest.raises(Invalid) as raised:
         check(body)
-    [one] = raised.value.errors
-    assert (one.pointer, one.code) == (pointer, "unknown_field")
-    assert one.message == f"{pointer[1:]} is not a known field; did you mean {near}?"
+    [error] = raised.value.errors
+    assert (error.pointer, error.code) == (pointer, "unknown_field")
+    assert error.message == f"{pointer[1:]} is not a known field; did you mean {near}?"
 
 
 def spoilt(real: bytes) -> st.SearchStrategy[bytes]:
@@ -325,4 +325,4 @@ def test_any_bytes_in_base64_are_an_image_or_a_finding_about_it(data: bytes) -> 
     try:
         assert list(check(inline(data)).inline_images.values()) == [data]
     except Invalid as invalid:
-        assert {one.pointer for one in invalid.errors} == {FRONTAL}  # noqa: PT017
+        assert {error.pointer for error in invalid.errors} == {FRONTAL}  # noqa: PT017

@@ -15,11 +15,11 @@ async def test_a_renewal_finds_each_row_by_its_id(resources: Resources) -> None:
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         await connection.execute(FILLED)
-        (renewal,) = [one for one in statements if "lease_until" in one]
-        found = list(table_scans(await query_plan(connection, renewal)))
+        (renewal,) = [statement for statement in statements if "lease_until" in statement]
+        scans = list(table_scans(await query_plan(connection, renewal)))
     finally:
         await connection.close()
     # A bitmap is made of ids that are given; what each lease's row is sought by is its condition.
-    sought = {scan["Index Name"] for scan in found if scan["Node Type"] != "Bitmap Heap Scan"}
-    assert sought == {"pk_subjects", "pk_deliveries"}
-    assert {scan["Relation Name"] for scan in found} == {"subjects", "deliveries"}
+    indexes = {scan["Index Name"] for scan in scans if scan["Node Type"] != "Bitmap Heap Scan"}
+    assert indexes == {"pk_subjects", "pk_deliveries"}
+    assert {scan["Relation Name"] for scan in scans} == {"subjects", "deliveries"}
