@@ -57,10 +57,10 @@ def make_work_loops(resources: Resources) -> WorkLoops:
     """One work loop for each kind of work, notified by this process's own steps too."""
     settings = resources.settings
     deliverer = deliver.Deliverer(resources)
-    looker = check_media.MediaChecker(resources)
+    checker = check_media.MediaChecker(resources)
     loops: WorkLoops = {
         Work.CHECK_MEDIA: WorkLoop(
-            "check_media", looker.claim, looker.check, settings.media_concurrency
+            "check_media", checker.claim, checker.check, settings.media_concurrency
         ),
         Work.SUBMIT: WorkLoop(
             "submit",

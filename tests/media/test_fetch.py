@@ -10,7 +10,8 @@ import pytest
 from service.kit.network.ports import parse_ports
 from service.kit.network.ssrf_guard import AddressGuard
 from service.local.ports import free_port
-from service.media.remote.fetch import MAX_PIECE, MAX_REDIRECTS, Fetched, Fetcher, FetchFailure
+from service.media.domain.defects import Defect
+from service.media.remote.fetch import MAX_PIECE, MAX_REDIRECTS, Fetched, Fetcher
 from tests.support.media_fetches import (
     MAX_BYTES,
     PATH,
@@ -75,7 +76,7 @@ async def test_ten_million_bytes_pass_and_one_more_does_not() -> None:
     assert len(await fetched_bytes(http_response(bytes(10_000_000)), most=10_000_000)) == 10_000_000
     async with media_server(chunked(bytes(10_000_001))) as host:
         result = await fetch_media(host.url + PATH, most=10_000_000)
-    assert result == FetchFailure("too_large", "has more than 10,000,000 bytes (10 MB)")
+    assert result == Defect("too_large", "has more than 10,000,000 bytes (10 MB)")
 
 
 async def test_a_body_declared_too_large_is_not_read() -> None:

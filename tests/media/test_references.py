@@ -50,7 +50,7 @@ def test_only_media_given_by_url_are_to_be_fetched() -> None:
 
 def test_an_error_begins_with_what_stays_and_names_each_field() -> None:
     defects = [
-        MediaDefect("a", Defect("unreachable", "could not be fetched"), transient=True),
+        MediaDefect("a", Defect("unreachable", "could not be fetched", transient=True)),
         MediaDefect("b", Defect("too_small", "is 1 x 1 pixels")),
         MediaDefect("c", Defect("duplicate", "must differ from b")),
     ]

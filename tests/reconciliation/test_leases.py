@@ -202,10 +202,10 @@ async def test_media_are_not_fetched_once_the_lease_ran_out(
 ) -> None:
     async with media_host() as media:
         await api.create(**media.images("front", "side"))
-        looker = MediaChecker(api.resources)
-        (claimed,) = await looker.claim(PLACES)
+        checker = MediaChecker(api.resources)
+        (claimed,) = await checker.claim(PLACES)
         clock.advance(api.resources.settings.lease)
-        await looker.check(claimed)
+        await checker.check(claimed)
         assert media.request_counts.total() == 0
     assert logged[-1]["outcome"] == "late"
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from service.kit.network.ssrf_guard import AddressGuard
-from service.media.remote.fetch import MAX_PIECE, Fetched, Fetcher, FetchFailure
+from service.media.domain.defects import Defect
+from service.media.remote.fetch import MAX_PIECE, Fetched, Fetcher
 from tests.support.raw_servers import LOOPBACK, TIMEOUT, Script, http_response, scripted_server
 
 MAX_BYTES = 100_000  # bytes that these tests take
@@ -76,13 +77,13 @@ async def fetch_media(
     *,
     most: int = MAX_BYTES,
     seconds: float = TIMEOUT,
-) -> Fetched | FetchFailure:
+) -> Fetched | Defect:
     """Fetch once; `by` is closed after that."""
     async with by or Fetcher(AddressGuard(LOOPBACK)) as fetcher:
         came = await fetcher.fetch(
             url, feed or CollectedBody().feed, max_bytes=most, timeout_seconds=seconds
         )
-    if isinstance(came, FetchFailure):
+    if isinstance(came, Defect):
         assert came.message.isprintable()
         assert SECRET not in came.message
         assert "127.0.0.1" not in came.message
@@ -107,6 +108,6 @@ async def failure_code(
         return code_of(await fetch_media(host.url + PATH, by=by, seconds=seconds))
 
 
-def code_of(came: Fetched | FetchFailure) -> str:
-    assert isinstance(came, FetchFailure), came
+def code_of(came: Fetched | Defect) -> str:
+    assert isinstance(came, Defect), came
     return came.code

@@ -28,7 +28,6 @@ class MediaDefect:
 
     field: str  # that of its MediaReference
     defect: Defect  # why it cannot be sent
-    transient: bool = False  # it may be gone the next time
 
 
 def media_references(document: Mapping[str, Any]) -> Iterator[MediaReference]:
@@ -60,7 +59,7 @@ def _reference(field: str, kind: MediaKind, value: str | Mapping[str, str]) -> M
 def media_error(defects: Sequence[MediaDefect]) -> dict[str, object]:
     """The error of a subject whose media are bad: the code of the first lasting defect, and the
     messages of all. No URL is named: it may hold a secret."""
-    lasting_first = sorted(defects, key=lambda defect: defect.transient)
+    lasting_first = sorted(defects, key=lambda media: media.defect.transient)
     return {
         "code": f"media_{lasting_first[0].defect.code}",
         "message": ". ".join(f"{media.field} {media.defect.message}" for media in lasting_first),

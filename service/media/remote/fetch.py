@@ -21,6 +21,7 @@ from service.kit.network.bounded_http import UnreadableAnswer
 from service.kit.network.exact_urls import exact_url, redirect_target
 from service.kit.network.ssrf_guard import AddressGuard, BlockedAddress
 from service.kit.network.url_policy import check_url
+from service.media.domain.defects import Defect
 
 MAX_PIECE: Final = 65_536  # bytes handed on at a time
 MAX_REDIRECTS: Final = 5  # ours; storage services need one or two
@@ -46,37 +47,23 @@ class Fetched:
     size: int  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FetchFailure:
-    """A file that did not come."""
-
-    # One of unreachable, not_found, refused, blocked, redirect, encoded, protocol, url, too_large.
-    code: str
-    # Completes a sentence about the file; names neither its URL nor what the host answered, but for
-    # the HTTP status.
-    message: str
-    transient: bool = False  # it may come the next time
-
-
-def _unreachable(reason: str) -> FetchFailure:
-    return FetchFailure("unreachable", f"could not be fetched: {reason}", transient=True)
+def _unreachable(reason: str) -> Defect:
+    return Defect("unreachable", f"could not be fetched: {reason}", transient=True)
 
 
 TIMED_OUT: Final = _unreachable("it took too long")
 _CONNECTION_LOST: Final = _unreachable("the connection ended before its last byte")
-_TOO_MANY_REDIRECTS: Final = FetchFailure(
-    "redirect", f"is redirected more than {MAX_REDIRECTS} times"
-)
-_NO_LOCATION: Final = FetchFailure("redirect", "is redirected, but not said where to")
-_TLS_DOWNGRADE: Final = FetchFailure("redirect", "is redirected from https to http")
-_INVALID_URL: Final = FetchFailure("url", "is not a URL that can be asked for")
-_NOT_HTTP: Final = FetchFailure("protocol", "could not be fetched: the answer is not HTTP")
-_ENCODED: Final = FetchFailure(
+_TOO_MANY_REDIRECTS: Final = Defect("redirect", f"is redirected more than {MAX_REDIRECTS} times")
+_NO_LOCATION: Final = Defect("redirect", "is redirected, but not said where to")
+_TLS_DOWNGRADE: Final = Defect("redirect", "is redirected from https to http")
+_INVALID_URL: Final = Defect("url", "is not a URL that can be asked for")
+_NOT_HTTP: Final = Defect("protocol", "could not be fetched: the answer is not HTTP")
+_ENCODED: Final = Defect(
     "encoded", "could not be fetched: it comes compressed, though that was not asked for"
 )
 
 # What aiohttp and asyncio raise, subclasses first.
-_FAILURES: Final[tuple[tuple[type[Exception], FetchFailure | str], ...]] = (
+_FAILURES: Final[tuple[tuple[type[Exception], Defect | str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "its host name cannot be resolved"),
     (aiohttp.ClientSSLError, "TLS with its host fails"),
     (aiohttp.ClientConnectorError, "no connection"),
@@ -120,11 +107,12 @@ class Fetcher:
 
     async def fetch(
         self, url: str, consume: Consumer, *, max_bytes: int, timeout_seconds: float
-    ) -> Fetched | FetchFailure:
+    ) -> Fetched | Defect:
         """GET a file within `timeout_seconds`, from resolving its host to its last byte.
 
         `consume` gets the bytes in order, in pieces of at most MAX_PIECE; of a file with more than
-        `max_bytes`, no more than those.
+        `max_bytes`, no more than those. What it returns names neither the URL nor what the host
+        answered, but for the HTTP status: either may hold a secret.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -134,10 +122,10 @@ class Fetcher:
 
     async def _follow_redirects(
         self, url: str, consume: Consumer, max_bytes: int
-    ) -> Fetched | FetchFailure:
+    ) -> Fetched | Defect:
         for _ in range(1 + MAX_REDIRECTS):
             response = await self._get(url)
-            if isinstance(response, FetchFailure):
+            if isinstance(response, Defect):
                 return response
             # Closing ends the connection, unless the answer was read to its end and it went back.
             with closing(response):
@@ -145,12 +133,12 @@ class Fetcher:
                     failure = _response_failure(response, max_bytes)
                     return failure or await _read_body(response.content, consume, max_bytes)
                 target = _redirect_target(url, response.headers.get("Location"))
-            if isinstance(target, FetchFailure):
+            if isinstance(target, Defect):
                 return target
             url = target
         return _TOO_MANY_REDIRECTS
 
-    async def _get(self, url: str) -> aiohttp.ClientResponse | FetchFailure:
+    async def _get(self, url: str) -> aiohttp.ClientResponse | Defect:
         """The head of a response. The address that the guard judges is the one that is dialled."""
         if check_url(url, pointer="", https_only=False, allowed=None):
             return _INVALID_URL
@@ -160,7 +148,7 @@ class Fetcher:
             return _failure(error)
 
 
-def _redirect_target(url: str, location: str | None) -> str | FetchFailure:
+def _redirect_target(url: str, location: str | None) -> str | Defect:
     """The URL that a redirect from `url` leads to.
 
     From https to http none is followed: whoever gave us https was promised that nobody on the way
@@ -172,17 +160,15 @@ def _redirect_target(url: str, location: str | None) -> str | FetchFailure:
         target = redirect_target(url, location)
         errors = check_url(target, pointer="", https_only=False, allowed=None)
     except ValueError:
-        return FetchFailure("redirect", "is redirected to what is not a URL")
+        return Defect("redirect", "is redirected to what is not a URL")
     if errors:
-        return FetchFailure(
-            "redirect", f"is redirected to where nothing is fetched: {errors[0].message}"
-        )
+        return Defect("redirect", f"is redirected to where nothing is fetched: {errors[0].message}")
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         return _TLS_DOWNGRADE
     return target
 
 
-def _response_failure(response: aiohttp.ClientResponse, max_bytes: int) -> FetchFailure | None:
+def _response_failure(response: aiohttp.ClientResponse, max_bytes: int) -> Defect | None:
     """Why the body of a response is not read; None: it is."""
     status = response.status
     reason = f"its host answers with HTTP status {status}"
@@ -190,7 +176,7 @@ def _response_failure(response: aiohttp.ClientResponse, max_bytes: int) -> Fetch
         return _unreachable(reason)
     if status != OK:
         code = "not_found" if status in NOT_FOUND else "refused"
-        return FetchFailure(code, f"could not be fetched: {reason}")
+        return Defect(code, f"could not be fetched: {reason}")
     if is_encoded(",".join(response.headers.getall("Content-Encoding", []))):
         return _ENCODED
     if response.content_length is not None and response.content_length > max_bytes:
@@ -200,7 +186,7 @@ def _response_failure(response: aiohttp.ClientResponse, max_bytes: int) -> Fetch
 
 async def _read_body(
     content: aiohttp.StreamReader, consume: Consumer, max_bytes: int
-) -> Fetched | FetchFailure:
+) -> Fetched | Defect:
     size, wanted = 0, True
     started = perf_counter()
     while wanted:
@@ -218,18 +204,16 @@ async def _read_body(
     return Fetched(size)
 
 
-def _too_large(max_bytes: int) -> FetchFailure:
-    return FetchFailure(
-        "too_large", f"has more than {max_bytes:,} bytes ({max_bytes // 1_000_000} MB)"
-    )
+def _too_large(max_bytes: int) -> Defect:
+    return Defect("too_large", f"has more than {max_bytes:,} bytes ({max_bytes // 1_000_000} MB)")
 
 
-def _failure(error: Exception) -> FetchFailure:
+def _failure(error: Exception) -> Defect:
     cause = getattr(error, "os_error", error)
     if isinstance(cause, BlockedAddress):
-        return FetchFailure("blocked", f"is not fetched: {cause}")
+        return Defect("blocked", f"is not fetched: {cause}")
     failure = next(failure for kind, failure in _FAILURES if isinstance(error, kind))
-    if isinstance(failure, FetchFailure):
+    if isinstance(failure, Defect):
         return failure
     errno = getattr(cause, "errno", None) or 0
     if failure == "no connection" and errno > 0:

@@ -136,8 +136,7 @@ class _MediaCheck:
         self.fetched += 1
         self.size += inspection.size
         if inspection.defect:
-            defect = MediaDefect(media.field, inspection.defect, inspection.transient)
-            self.defects.append(defect)
+            self.defects.append(MediaDefect(media.field, inspection.defect))
         elif inspection.content_hash:
             self.images.append((media, inspection.content_hash))
 
@@ -147,7 +146,7 @@ class _MediaCheck:
         self.defects += duplicates
         if not self.defects:
             return await self._complete(warnings)
-        transient = all(defect.transient for defect in self.defects)
+        transient = all(media.defect.transient for media in self.defects)
         if transient and subject.attempts < len(RETRY_DELAYS):
             wait = jittered(RETRY_DELAYS[subject.attempts], SPREAD, resources.random())
             due_at = resources.clock() + timedelta(seconds=wait)

@@ -8,7 +8,6 @@ from io import BytesIO
 from service.media.domain import image, video
 from service.media.domain.defects import Defect
 from service.media.domain.references import MediaKind
-from service.media.remote.fetch import FetchFailure
 from service.resources import Resources
 
 
@@ -18,7 +17,6 @@ class Inspection:
 
     size: int  # bytes that were read
     defect: Defect | None = None  # None: it is good
-    transient: bool = False  # the defect may be gone the next time
     content_hash: str | None = None  # SHA-256 of a good image, hex
 
 
@@ -39,8 +37,8 @@ async def _fetch_image(resources: Resources, url: str) -> Inspection:
     result = await resources.fetcher.fetch(
         url, consume, max_bytes=image.MAX_BYTES, timeout_seconds=timeout
     )
-    if isinstance(result, FetchFailure):
-        return _not_fetched(result, buffer.tell())
+    if isinstance(result, Defect):
+        return Inspection(buffer.tell(), result)
     return await asyncio.to_thread(_inspect_image, buffer.getvalue())
 
 
@@ -66,11 +64,7 @@ async def _fetch_video(resources: Resources, url: str) -> Inspection:
     result = await resources.fetcher.fetch(
         url, consume, max_bytes=video.MAX_BYTES, timeout_seconds=timeout
     )
-    if isinstance(result, FetchFailure):
-        return _not_fetched(result, size)
+    if isinstance(result, Defect):
+        return Inspection(size, result)
     found = await asyncio.to_thread(inspector.finish)
     return Inspection(result.size, found if isinstance(found, Defect) else None)
-
-
-def _not_fetched(failure: FetchFailure, size: int) -> Inspection:
-    return Inspection(size, Defect(failure.code, failure.message), failure.transient)
