@@ -16,7 +16,7 @@ from service.local.environment import environment_without_settings
 from service.local.ports import HOST, free_port
 from service.resources import Resources
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
 
 ROOT = Path(__file__).parent.parent
@@ -156,7 +156,7 @@ async def test_a_secret_that_is_added_is_in_force_at_once_and_takes_what_it_coul
     api: Api, environ: dict[str, str]
 ) -> None:
     subject_id = (await api.create())["id"]
-    path, body = f"/callbacks/{url_token(api.resources, subject_id)}", older_callback(subject_id)
+    path, body = f"/callbacks/{url_token(api.resources, subject_id)}", legacy_callback(subject_id)
     headers = signed_headers(body, api.resources.clock(), secret=ANOTHER)
     await api.http.post("/callbacks", content=body)
     assert (await api.http.post(path, content=body, headers=headers)).status_code == 401

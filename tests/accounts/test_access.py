@@ -9,7 +9,7 @@ from service.accounts.steps import api_keys
 from service.accounts.steps.api_keys import DEFAULT_SCOPES, SCOPES
 from service.app import ROUTES
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers
+from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.database import fetch
 from tests.support.request_bodies import request_body
 from tests.support.webhook_receiver import WebhookReceiver
@@ -85,7 +85,7 @@ BODIES: dict[str, dict[str, Any]] = {
 async def own_ids(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     """Ids of things of our account, by the name they have in a path."""
     made, subject = await api.subscribe(subscriber.url), await api.create()
-    body = older_callback(None, task="7")
+    body = legacy_callback(None, task="7")
     await api.http.post(
         "/callbacks", content=body, headers=signed_headers(body, api.resources.clock())
     )

@@ -11,7 +11,7 @@ from service.accounts.steps import api_keys
 from service.kit.database import bounded_scan
 from service.status.store import subject_lists
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.request_bodies import request_body
@@ -247,12 +247,12 @@ async def test_callbacks_are_of_the_account_of_their_subject(
 ) -> None:
     for number, caller in enumerate((api, other)):
         subject_id = (await caller.create())["id"]
-        body = older_callback(subject_id, task=f"88{number}")
+        body = legacy_callback(subject_id, task=f"88{number}")
         path = f"/callbacks/{url_token(api.resources, subject_id)}"
         headers = signed_headers(body, api.resources.clock(), f"msg_{number}")
         assert (await api.http.post(path, content=body, headers=headers)).status_code == 200
         clock.advance(1)
-    stray = older_callback(None, task="7")
+    stray = legacy_callback(None, task="7")
     headers = signed_headers(stray, api.resources.clock(), "msg_stray")
     await api.http.post("/callbacks", content=stray, headers=headers)
     listed = await walked(operator, "/v1/callbacks")

@@ -16,7 +16,7 @@ from service.kit.crypto.key_formats import format_whsec
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET
 from tests.contract.test_secrecy import plain, secrets_in
 from tests.support.api import Api
-from tests.support.callbacks import TASK_ID, older_callback, signed_headers, url_token
+from tests.support.callbacks import TASK_ID, legacy_callback, signed_headers, url_token
 from tests.support.clock import Clock
 from tests.support.database import fetch
 
@@ -62,7 +62,7 @@ async def four_callbacks(api: Api, clock: Clock) -> str:
     subject_id: str = (await api.create())["id"]
     path, body = (
         f"/{url_token(api.resources, subject_id)}",
-        older_callback(subject_id, updated_at=1000),
+        legacy_callback(subject_id, updated_at=1000),
     )
     await post(api, path, body)
     clock.advance(1)
@@ -70,7 +70,7 @@ async def four_callbacks(api: Api, clock: Clock) -> str:
     clock.advance(1)
     await post(api, path, body, "msg_3", OTHER_SECRET)
     clock.advance(1)
-    await post(api, "", older_callback(None, task="7"), "msg_4")
+    await post(api, "", legacy_callback(None, task="7"), "msg_4")
     return subject_id
 
 
@@ -98,7 +98,7 @@ async def test_callbacks_are_listed_the_newest_first_with_what_became_of_them(
         "status": "succeed",
         "provider_time": "1970-01-01T00:00:01.000Z",
         "seen": 1,
-        "size": len(older_callback(subject_id, updated_at=1000)),
+        "size": len(legacy_callback(subject_id, updated_at=1000)),
         "received_at": (await api.read(subject_id))["finished_at"],
     }
 
@@ -160,7 +160,7 @@ async def test_one_callback_is_shown_with_its_headers_and_its_body(api: Api, clo
     answer = await api.http.get(f"/v1/callbacks/{listed['id']}")
     assert answer.status_code == 200
     whole = answer.json()
-    assert whole.pop("body") == older_callback(subject_id, updated_at=1000).decode()
+    assert whole.pop("body") == legacy_callback(subject_id, updated_at=1000).decode()
     headers = whole.pop("headers")
     assert whole == listed
     assert headers["webhook-id"] == "msg_3"
@@ -217,7 +217,7 @@ async def test_no_secret_and_no_address_is_shown_or_logged(
 ) -> None:
     subject_id = await four_callbacks(api, clock)
     ours = url_token(api.resources, subject_id)
-    body = older_callback(subject_id)
+    body = legacy_callback(subject_id)
     good = signed_headers(body, clock())
     await api.http.post(f"/callbacks/{ours}x", content=body, headers=good)
     for _ in range(2):

@@ -22,8 +22,8 @@ from tests.support.api import Api
 from tests.support.callbacks import (
     ELEMENT_ID,
     TASK_ID,
-    newer_callback,
-    older_callback,
+    current_callback,
+    legacy_callback,
     signed_headers,
     stored_callbacks,
     url_token,
@@ -72,7 +72,7 @@ async def state(api: Api, subject_id: str) -> str:
     return str((await api.read(subject_id))["state"])
 
 
-@pytest.mark.parametrize("write", [older_callback, newer_callback])
+@pytest.mark.parametrize("write", [legacy_callback, current_callback])
 async def test_callbacks_of_either_shape_walk_a_subject_to_its_end(api: Api, write: Any) -> None:  # noqa: ANN401
     subject_id = (await api.create())["id"]
     for number, word in enumerate(("submitted", "processing", "succeed")):
@@ -86,7 +86,7 @@ async def test_callbacks_of_either_shape_walk_a_subject_to_its_end(api: Api, wri
 
 async def test_a_failure_carries_the_providers_words(api: Api) -> None:
     subject_id = await submitted(api)
-    body = older_callback(subject_id, "failed", task_status_msg="no face was found")
+    body = legacy_callback(subject_id, "failed", task_status_msg="no face was found")
     assert await verdict(api, subject_id, body) == "applied"
     error = (await api.read(subject_id))["error"]
     assert error == {"code": "provider_failed", "message": "no face was found"}
@@ -94,7 +94,7 @@ async def test_a_failure_carries_the_providers_words(api: Api) -> None:
 
 async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -> None:
     subject_id = await submitted(api)
-    body = older_callback(subject_id)
+    body = legacy_callback(subject_id)
     copies = (verdict(api, subject_id, body) for _ in range(COPIES))
     assert Counter(await asyncio.gather(*copies)) == {"applied": 1, "repeated": COPIES - 1}
     (row,) = await stored_callbacks(api)
@@ -104,7 +104,7 @@ async def test_copies_that_come_at_once_are_applied_once_and_counted(api: Api) -
 
 async def test_the_same_report_under_other_ids_is_applied_once_and_all_stored(api: Api) -> None:
     subject_id = await submitted(api)
-    body = older_callback(subject_id)
+    body = legacy_callback(subject_id)
     messages = (verdict(api, subject_id, body, f"msg_{number}") for number in range(9))
     assert Counter(await asyncio.gather(*messages)) == {"applied": 1, "repeated": 8}
     assert len(await stored_callbacks(api)) == 9
@@ -114,10 +114,10 @@ async def test_what_comes_late_or_contradicts_is_stored_and_changes_nothing(api:
     for number, (first, then, expected) in enumerate(OUT_OF_ORDER):
         subject_id = await submitted(api, str(number))
         messages = [f"{number}_1", f"{number}_2"]
-        body = older_callback(subject_id, first, str(number))
+        body = legacy_callback(subject_id, first, str(number))
         assert await verdict(api, subject_id, body, messages[0]) == "applied"
         before = await api.read(subject_id)
-        body = older_callback(subject_id, then, str(number))
+        body = legacy_callback(subject_id, then, str(number))
         assert await verdict(api, subject_id, body, messages[1]) == expected
         assert await api.read(subject_id) == before
         verdicts = {row["dedup_key"]: row["verdict"] for row in await stored_callbacks(api)}
@@ -128,7 +128,7 @@ async def test_what_comes_late_or_contradicts_is_stored_and_changes_nothing(api:
 async def test_a_callback_for_a_canceled_subject_is_an_anomaly(api: Api) -> None:
     subject_id = (await api.create())["id"]
     await api.http.post(f"/v1/subjects/{subject_id}/cancel")
-    assert await verdict(api, subject_id, older_callback(subject_id)) == "anomaly"
+    assert await verdict(api, subject_id, legacy_callback(subject_id)) == "anomaly"
     assert await state(api, subject_id) == "canceled"
 
 
@@ -139,7 +139,7 @@ async def test_a_callback_that_overtakes_the_answer_to_our_own_call_wins(
     subject_id = (await api.create())["id"]
     (claimed,) = await submit.claim(api.resources, 1)
     assert await state(api, subject_id) == "submitting"
-    assert await verdict(api, subject_id, older_callback(subject_id)) == "applied"
+    assert await verdict(api, subject_id, legacy_callback(subject_id)) == "applied"
     await submit.submit(api.resources, claimed)
     subject = await api.read(subject_id)
     assert (subject["state"], subject["provider_task_id"]) == ("succeeded", TASK_ID)
@@ -149,9 +149,9 @@ async def test_a_callback_that_overtakes_the_answer_to_our_own_call_wins(
 
 async def test_a_body_that_names_another_subject_than_its_address_moves_neither(api: Api) -> None:
     first, second = await submitted(api), await submitted(api, OTHER_TASK)
-    assert await verdict(api, first, older_callback(second)) == "mismatch"
-    assert await verdict(api, first, older_callback(first, task=OTHER_TASK), "msg_2") == "mismatch"
-    assert await verdict(api, first, older_callback(None, task=OTHER_TASK), "msg_3") == "mismatch"
+    assert await verdict(api, first, legacy_callback(second)) == "mismatch"
+    assert await verdict(api, first, legacy_callback(first, task=OTHER_TASK), "msg_2") == "mismatch"
+    assert await verdict(api, first, legacy_callback(None, task=OTHER_TASK), "msg_3") == "mismatch"
     assert [await state(api, subject_id) for subject_id in (first, second)] == ["submitted"] * 2
     assert {row["subject_id"] for row in await stored_callbacks(api)} == {first}
 
@@ -162,17 +162,17 @@ async def test_a_body_that_names_another_subjects_task_moves_neither(
 ) -> None:
     await submitted(api, TASK_ID)
     early = (await api.create())["id"]
-    body = older_callback(early if named else None, task=TASK_ID)
+    body = legacy_callback(early if named else None, task=TASK_ID)
     assert await verdict(api, early, body) == "mismatch"
     assert await state(api, early) == "queued"
 
 
 async def test_a_callback_about_nothing_we_know_is_stored(api: Api) -> None:
     nobody = "sub_00000000000000000000000000"
-    assert await verdict(api, nobody, older_callback(nobody)) == "unknown"
-    test_message = newer_callback(None, "submitted", outputs=[])
+    assert await verdict(api, nobody, legacy_callback(nobody)) == "unknown"
+    test_message = current_callback(None, "submitted", outputs=[])
     assert await verdict(api, None, test_message, "msg_2") == "unknown"
-    assert await verdict(api, None, older_callback(nobody), "msg_3") == "unknown"
+    assert await verdict(api, None, legacy_callback(nobody), "msg_3") == "unknown"
     rows = await stored_callbacks(api, order="dedup_key")
     assert [row["subject_id"] for row in rows] == [nobody, None, None]
 
@@ -180,7 +180,7 @@ async def test_a_callback_about_nothing_we_know_is_stored(api: Api) -> None:
 @pytest.mark.parametrize("by", ["external id", "task"])
 async def test_a_signed_callback_at_the_common_address_is_applied(api: Api, by: str) -> None:
     subject_id = await submitted(api)
-    body = older_callback(subject_id if by == "external id" else None)
+    body = legacy_callback(subject_id if by == "external id" else None)
     assert await verdict(api, None, body) == "applied"
     assert await state(api, subject_id) == "succeeded"
 
@@ -197,7 +197,8 @@ async def test_what_nothing_can_be_made_of_is_parked_and_the_provider_asked(
     task = (await api.read(subject_id))["provider_task_id"]
     await provider.wait_until_finished(subject_id)
     assert (
-        await verdict(api, subject_id, older_callback(subject_id, task=task, **changes)) == "parked"
+        await verdict(api, subject_id, legacy_callback(subject_id, task=task, **changes))
+        == "parked"
     )
     assert await state(api, subject_id) == "submitted"
     await api.work(Work.RECONCILE)
@@ -210,7 +211,7 @@ async def test_a_parked_callback_at_the_common_address_has_the_provider_asked_to
     api: Api,
 ) -> None:
     subject_id = await submitted(api)
-    assert await verdict(api, None, older_callback(subject_id, "thinking")) == "parked"
+    assert await verdict(api, None, legacy_callback(subject_id, "thinking")) == "parked"
     (row,) = await fetch(api.resources, "SELECT next_poll_at FROM subjects")
     assert row["next_poll_at"] <= api.resources.clock()
 
@@ -221,7 +222,7 @@ async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: C
     subject_id = await submitted(api)
     woken.clear()
     clock.advance(1)
-    await verdict(api, subject_id, older_callback(subject_id))
+    await verdict(api, subject_id, legacy_callback(subject_id))
     assert woken == [Work.SUBMIT]
     assert State(await state(api, subject_id)) is State.SUCCEEDED
 
@@ -229,7 +230,7 @@ async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: C
 async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_comes_again(
     api: Api,
 ) -> None:
-    body = older_callback(None, task=TASK_ID)
+    body = legacy_callback(None, task=TASK_ID)
     assert await verdict(api, None, body) == "unknown"
     subject_id = await submitted(api)
     assert await verdict(api, None, body) == "applied"
@@ -242,7 +243,7 @@ async def test_a_message_that_nothing_was_made_of_may_come_to_something_when_it_
 
 async def test_a_message_that_went_astray_is_applied_at_its_own_address(api: Api) -> None:
     other_id, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
-    body = older_callback(subject_id)
+    body = legacy_callback(subject_id)
     assert await verdict(api, other_id, body) == "mismatch"
     assert await verdict(api, subject_id, body) == "applied"
     (row,) = await stored_callbacks(api)
@@ -255,9 +256,9 @@ async def test_the_same_words_at_the_same_time_are_one_whatever_the_message_is_c
 ) -> None:
     """A contradiction that comes twice is one contradiction."""
     subject_id = await submitted(api)
-    good = older_callback(subject_id, updated_at=1_781_080_794_151)
-    bad = older_callback(subject_id, "failed", updated_at=1_781_080_794_152)
-    later = older_callback(subject_id, "failed", updated_at=1_781_080_794_153)
+    good = legacy_callback(subject_id, updated_at=1_781_080_794_151)
+    bad = legacy_callback(subject_id, "failed", updated_at=1_781_080_794_152)
+    later = legacy_callback(subject_id, "failed", updated_at=1_781_080_794_153)
     messages = [good, good, bad, bad, later]
     verdicts = [
         await verdict(api, subject_id, body, f"msg_{at}") for at, body in enumerate(messages)
@@ -273,7 +274,7 @@ async def test_other_bytes_under_the_id_of_a_message_are_stored_and_decided_by_t
 ) -> None:
     """Whatever was answered with success is in the table to the letter."""
     subject_id = await submitted(api)
-    bodies = [older_callback(subject_id, word) for word in ("processing", "succeed", "failed")]
+    bodies = [legacy_callback(subject_id, word) for word in ("processing", "succeed", "failed")]
     verdicts = [await verdict(api, subject_id, body) for body in (*bodies, *bodies)]
     assert verdicts[:3] == ["applied", "applied", "anomaly"]
     assert verdicts[3] == "repeated"
@@ -292,7 +293,7 @@ async def test_reports_that_arrive_together_are_applied_in_the_order_of_the_prov
     words = (("succeed", 2_000), ("processing", 1_000))
     callbacks = []
     for word, time in words:
-        body = older_callback(subject_id, word, updated_at=time)
+        body = legacy_callback(subject_id, word, updated_at=time)
         headers = signed_headers(body, now, f"msg_{word}")
         callbacks.append(verify(api.resources, RawCallback("provider", None, headers, body, now)))
     results = await ingest.ingest(api.resources, callbacks)
@@ -302,7 +303,7 @@ async def test_reports_that_arrive_together_are_applied_in_the_order_of_the_prov
 
 async def test_a_copy_that_went_astray_in_the_same_batch_does_no_harm(api: Api) -> None:
     other_id, subject_id = await submitted(api, OTHER_TASK), await submitted(api)
-    now, body = api.resources.clock(), older_callback(subject_id)
+    now, body = api.resources.clock(), legacy_callback(subject_id)
     callbacks = [
         verify(
             api.resources,
@@ -326,7 +327,7 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_stored_too(a
     """Neither sees the other before it is committed."""
     now, bodies = (
         api.resources.clock(),
-        [older_callback(None, task=task) for task in (TASK_ID, OTHER_TASK)],
+        [legacy_callback(None, task=task) for task in (TASK_ID, OTHER_TASK)],
     )
     first, second = (
         verify(api.resources, RawCallback("provider", None, signed_headers(body, now), body, now))

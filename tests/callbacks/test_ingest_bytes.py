@@ -22,8 +22,8 @@ from service.subjects.store import events
 from service.subjects.store.events import NewEvent
 from tests.support.callbacks import (
     TASK_ID,
-    newer_callback,
-    older_callback,
+    current_callback,
+    legacy_callback,
     signed_headers,
     url_token,
 )
@@ -35,7 +35,7 @@ few_examples = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-NAMES = tuple(json.loads(older_callback("s")) | json.loads(newer_callback("s")))
+NAMES = tuple(json.loads(legacy_callback("s")) | json.loads(current_callback("s")))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(
     scalars,
@@ -70,13 +70,14 @@ async def submitted(resources: Resources, account_id: str) -> str:
 
 
 @few_examples
-@given(changed=changes, write=st.sampled_from([older_callback, newer_callback]))
-@example(changed={"task_status": "thinking\0"}, write=older_callback)
-@example(changed={"task_status": "failed", "task_status_msg": "\ud800\0"}, write=older_callback)
-@example(changed={"task_id": 10**29, "updated_at": 10**13}, write=older_callback)
-@example(changed={"create_time": -1, "update_time": 2**63}, write=newer_callback)
+@given(changed=changes, write=st.sampled_from([legacy_callback, current_callback]))
+@example(changed={"task_status": "thinking\0"}, write=legacy_callback)
+@example(changed={"task_status": "failed", "task_status_msg": "\ud800\0"}, write=legacy_callback)
+@example(changed={"task_id": 10**29, "updated_at": 10**13}, write=legacy_callback)
+@example(changed={"create_time": -1, "update_time": 2**63}, write=current_callback)
 @example(
-    changed={"outputs": [{"type": "element", "id": "7", "name": "\0\ud800"}]}, write=newer_callback
+    changed={"outputs": [{"type": "element", "id": "7", "name": "\0\ud800"}]},
+    write=current_callback,
 )
 async def test_a_signed_record_with_anything_in_it_is_taken_or_malformed(
     resources: Resources, account: str, changed: dict[str, Any], write: Callable[..., bytes]
@@ -108,7 +109,7 @@ async def test_signed_bytes_of_any_kind_are_taken_or_malformed(
 async def test_headers_and_addresses_of_any_kind_are_refused_by_their_own_error(
     resources: Resources, token: str | None, headers: dict[str, str]
 ) -> None:
-    body = older_callback("sub_1", task=TASK_ID)
+    body = legacy_callback("sub_1", task=TASK_ID)
     assert await ingested(resources, token, headers, body) is None
     good = signed_headers(body, resources.clock()) | {"content-type": "x", "user-agent": "y"}
     plain_headers = {

@@ -5,7 +5,7 @@ import pytest
 
 from service.job_queue import Work
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, url_token
+from tests.support.callbacks import legacy_callback, url_token
 from tests.support.database import fetch
 from tests.support.simulator import SimulatorClient
 
@@ -37,7 +37,7 @@ async def test_a_hint_moves_nothing_but_has_the_provider_asked(
     await provider.wait_until_finished(subject_id)
     woken: list[Work] = []
     api.resources.worker_notifier.listen(woken.append)
-    answer = await post_unsigned(api, subject_id, older_callback(subject_id, "failed", task=task))
+    answer = await post_unsigned(api, subject_id, legacy_callback(subject_id, "failed", task=task))
     assert (answer.status_code, answer.json()) == (200, {"verdict": "hint"})
     assert (await api.read(subject_id))["state"] == "submitted"
     assert woken == [Work.RECONCILE]
@@ -52,7 +52,7 @@ async def test_a_forged_hint_costs_one_question_and_moves_nothing(
     await provider.admin("settings", {"processing_after": 600, "finished_after": 600})
     subject_id = await submitted_without_callbacks(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
-    await post_unsigned(api, subject_id, older_callback(subject_id, "succeed", task=task))
+    await post_unsigned(api, subject_id, legacy_callback(subject_id, "succeed", task=task))
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["state"] == "submitted"
     assert len((await provider.ledger(subject_id))["lookups"]) == 1
@@ -62,7 +62,7 @@ async def test_equal_hints_are_stored_once_and_counted(api: Api, provider: Simul
     subject_id = await submitted_without_callbacks(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
     bodies = [
-        older_callback(subject_id, word, task=task)
+        legacy_callback(subject_id, word, task=task)
         for word in ("processing", "succeed", "processing")
     ]
     verdicts = [(await post_unsigned(api, subject_id, body)).json()["verdict"] for body in bodies]
@@ -77,15 +77,15 @@ async def test_a_hint_needs_an_address_of_ours_all_the_same(
     api: Api, provider: SimulatorClient
 ) -> None:
     subject_id = await submitted_without_callbacks(api, provider)
-    answer = await api.http.post(f"/callbacks/{subject_id}.x", content=older_callback(subject_id))
+    answer = await api.http.post(f"/callbacks/{subject_id}.x", content=legacy_callback(subject_id))
     assert answer.status_code == 401
-    answer = await api.http.post("/callbacks", content=older_callback(None, task="7"))
+    answer = await api.http.post("/callbacks", content=legacy_callback(None, task="7"))
     assert answer.json() == {"verdict": "unknown"}
 
 
 async def test_a_hint_for_a_subject_not_sent_yet_is_only_stored(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    assert (await post_unsigned(api, subject_id, older_callback(subject_id))).json() == {
+    assert (await post_unsigned(api, subject_id, legacy_callback(subject_id))).json() == {
         "verdict": "hint"
     }
     assert (await api.read(subject_id))["state"] == "queued"

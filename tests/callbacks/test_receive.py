@@ -20,7 +20,7 @@ from service.kit.crypto.key_formats import format_whsec
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from tests.support.api import Api
-from tests.support.callbacks import newer_callback, older_callback, signed_headers, url_token
+from tests.support.callbacks import current_callback, legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
 from tests.support.http_server import http_server
 
@@ -61,7 +61,7 @@ async def count_accepted(api: Api) -> int:
 async def address(api: Api) -> tuple[str, bytes]:
     """The callback address of a new subject, and good news for it."""
     subject_id = (await api.create())["id"]
-    return f"/callbacks/{url_token(api.resources, subject_id)}", older_callback(subject_id)
+    return f"/callbacks/{url_token(api.resources, subject_id)}", legacy_callback(subject_id)
 
 
 async def test_a_forged_address_is_refused(api: Api) -> None:
@@ -148,7 +148,7 @@ async def test_a_body_that_breaks_off_is_not_stored(api: Api) -> None:
 
 async def test_what_is_answered_200_is_in_the_table_bytes_and_all(api: Api) -> None:
     path, body = await address(api)
-    bodies = [body, b" " + body, newer_callback(None, "submitted", task="7", outputs=[])]
+    bodies = [body, b" " + body, current_callback(None, "submitted", task="7", outputs=[])]
     headers = {"content-type": "application/json; charset=utf-8", "user-agent": "ü" * 600}
     for number, body in enumerate(bodies):
         raw = signed_headers(body, api.resources.clock(), f"msg_{number}") | headers
@@ -170,7 +170,7 @@ async def test_one_slash_behind_an_address_makes_no_other_of_it(api: Api) -> Non
     assert [answer.status_code for answer in answers] == [200, 200, 404]
     (row,) = await fetch(api.resources, "SELECT verdict, times_received FROM callbacks")
     assert row == {"verdict": "applied", "times_received": 2}
-    assert (await post(api, "/callbacks/", newer_callback(None, task="8"))).json() == {
+    assert (await post(api, "/callbacks/", current_callback(None, task="8"))).json() == {
         "verdict": "unknown"
     }
 
@@ -192,14 +192,14 @@ async def test_callbacks_of_many_subjects_at_once_are_all_answered_and_all_store
     named = [
         (
             f"/callbacks/{url_token(api.resources, subject_id)}",
-            older_callback(subject_id, word, task=subject_id[4:]),
+            legacy_callback(subject_id, word, task=subject_id[4:]),
             f"{subject_id}{word}",
         )
         for subject_id in subjects
         for word in ("submitted", "processing", "succeed")
     ]
     nobodys = [
-        ("/callbacks", newer_callback(None, "submitted", task=f"{n}1"), f"console_{n}")
+        ("/callbacks", current_callback(None, "submitted", task=f"{n}1"), f"console_{n}")
         for n in range(8)
     ]
     messages = [*named, *nobodys] * 6

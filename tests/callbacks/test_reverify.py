@@ -12,8 +12,8 @@ from service.kit.crypto.key_formats import format_whsec
 from service.subjects.store import subjects
 from tests.support.api import Api
 from tests.support.callbacks import (
-    newer_callback,
-    older_callback,
+    current_callback,
+    legacy_callback,
     signed_headers,
     stored_callbacks,
     url_token,
@@ -44,7 +44,7 @@ async def post(
 
 def success_body(subject_id: str) -> bytes:
     """Good news, of a task of this subject's own."""
-    return older_callback(subject_id, task=subject_id.removeprefix("sub_"))
+    return legacy_callback(subject_id, task=subject_id.removeprefix("sub_"))
 
 
 async def rejected(api: Api, message_id: str = "msg_1") -> tuple[str, str]:
@@ -130,7 +130,7 @@ async def test_one_that_names_no_subject_may_be_verified_at_once_with_copies_of_
     api: Api,
 ) -> None:
     """Nothing orders these but the unique key."""
-    body = newer_callback(None, "submitted", outputs=[])
+    body = current_callback(None, "submitted", outputs=[])
     await post(api, None, body)
     (row,) = await stored_callbacks(api)
     await add_secret(api)

@@ -14,7 +14,7 @@ from service.kit.crypto.key_formats import format_whsec
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, stored_callbacks, url_token
+from tests.support.callbacks import legacy_callback, signed_headers, stored_callbacks, url_token
 from tests.support.clock import Clock
 from tests.support.http_server import http_server
 
@@ -46,7 +46,7 @@ async def forge(
 
 async def test_identical_copies_are_stored_once_and_counted(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    path, body = url_token(api.resources, subject_id), older_callback(subject_id)
+    path, body = url_token(api.resources, subject_id), legacy_callback(subject_id)
     for _ in range(3):
         await forge(api, path, body)
     await forge(api, path, body + b" ")
@@ -63,7 +63,7 @@ async def test_a_flood_of_forgeries_deletes_only_its_own_oldest(
     api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     subject_id = (await api.create())["id"]
-    body = older_callback(subject_id)
+    body = legacy_callback(subject_id)
     monkeypatch.setattr(ingest, bound, 3 if bound == "MAX_UNTRUSTED" else 3 * len(body))
     path = url_token(api.resources, subject_id)
     for number in range(2):
@@ -78,7 +78,7 @@ async def test_a_flood_of_forgeries_deletes_only_its_own_oldest(
 
 async def test_of_a_large_body_to_no_address_of_ours_only_the_beginning_is_stored(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    body = older_callback(subject_id, padding="x" * MAX_UNADDRESSED_BODY)
+    body = legacy_callback(subject_id, padding="x" * MAX_UNADDRESSED_BODY)
     await forge(api, url_token(api.resources, subject_id), body)
     await forge(api, f"{subject_id}.forged", body)
     rows = {row["verification"]: row for row in await stored_callbacks(api)}
@@ -96,7 +96,7 @@ async def test_what_is_untrusted_has_a_batcher_of_its_own(
         http_server(app.build(resources)) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
     ):
-        body = older_callback(None)
+        body = legacy_callback(None)
         for secret, status in ((FORGED_SECRET, 503), (WEBHOOK_SECRET, 200)):
             headers = signed_headers(body, resources.clock(), secret=secret)
             answer = await http.post("/callbacks", content=body, headers=headers)
@@ -105,13 +105,13 @@ async def test_what_is_untrusted_has_a_batcher_of_its_own(
 
 async def test_a_forgery_with_the_id_of_a_genuine_one_is_not_in_its_way(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    path, body = url_token(api.resources, subject_id), older_callback(subject_id)
-    await forge(api, path, older_callback(subject_id, "failed"))
+    path, body = url_token(api.resources, subject_id), legacy_callback(subject_id)
+    await forge(api, path, legacy_callback(subject_id, "failed"))
     await forge(api, path, body)
     genuine = signed_headers(body, api.resources.clock())
     answer = await api.http.post(f"/callbacks/{path}", content=body, headers=genuine)
     assert answer.json() == {"verdict": "applied"}
-    await forge(api, path, older_callback(subject_id, "failed"))
+    await forge(api, path, legacy_callback(subject_id, "failed"))
     assert (await api.read(subject_id))["state"] == "succeeded"
     rows = [(row["verdict"], row["times_received"]) for row in await stored_callbacks(api)]
     assert sorted(rows) == [("applied", 1), ("rejected", 1), ("rejected", 2)]
@@ -122,7 +122,7 @@ async def test_a_shared_secret_is_stored_hashed_and_verified_again_however_often
 ) -> None:
     subject_id = (await api.create())["id"]
     path = f"/callbacks/relay/{url_token(api.resources, subject_id)}"
-    body = older_callback(subject_id)
+    body = legacy_callback(subject_id)
     answer = await api.http.post(path, content=body, headers={"x-relay": SHARED_SECRET})
     assert answer.status_code == 401
     (row,) = await stored_callbacks(api)
@@ -141,7 +141,7 @@ async def test_a_shared_secret_is_stored_hashed_and_verified_again_however_often
 
 async def test_what_came_to_a_forged_address_is_never_accepted(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    body = older_callback(subject_id)
+    body = legacy_callback(subject_id)
     good = signed_headers(body, api.resources.clock())
     answer = await api.http.post(f"/callbacks/{subject_id}.x", content=body, headers=good)
     assert answer.status_code == 401

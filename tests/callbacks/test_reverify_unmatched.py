@@ -15,8 +15,8 @@ from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.callbacks import (
     TASK_ID,
-    newer_callback,
-    older_callback,
+    current_callback,
+    legacy_callback,
     signed_headers,
     stored_callbacks,
 )
@@ -51,7 +51,7 @@ async def test_a_callback_for_a_task_nobody_knew_is_applied_once_the_task_is_kno
     task = (await api.read(subject_id))["provider_task_id"]
     undone = "UPDATE subjects SET provider_task_id = NULL RETURNING id"  # as before the answer came
     await fetch(api.resources, undone)
-    body = newer_callback(None, task=task)
+    body = current_callback(None, task=task)
     answer = await api.http.post(
         "/callbacks", content=body, headers=signed_headers(body, api.resources.clock())
     )
@@ -70,7 +70,7 @@ async def test_a_callback_for_a_task_nobody_knew_is_applied_once_the_task_is_kno
 async def post_unknown(
     api: Api, task: str, message_id: str, status: str = "succeed", **changes: object
 ) -> None:
-    body = older_callback(None, status, task=task, **changes)
+    body = legacy_callback(None, status, task=task, **changes)
     headers = signed_headers(body, api.resources.clock(), message_id)
     answer = await api.http.post("/callbacks", content=body, headers=headers)
     assert answer.json() == {"verdict": "unknown"}

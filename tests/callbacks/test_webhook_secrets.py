@@ -18,7 +18,7 @@ from service.resources import Resources
 from service.settings import Settings
 from service.wiring import open_resources
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
 from tests.support.signed_callbacks import WHPK
 from tests.support.waiting import wait_until
@@ -57,7 +57,7 @@ class Caller:
     async def send(self, secret: str | None) -> int:
         """One message more about the subject; the status."""
         self.number += 1
-        body = older_callback(self._subject_id, "processing", updated_at=self.number)
+        body = legacy_callback(self._subject_id, "processing", updated_at=self.number)
         headers = {}
         if secret is not None:
             now = self._api.resources.clock()

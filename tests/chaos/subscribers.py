@@ -13,13 +13,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 HOST = "127.0.0.1"
 ABORTING = struct.pack("ii", 1, 0)  # SO_LINGER for no time: closing then resets the connection
-SLOWLY = 0.1  # seconds between two bytes
-LATE = 0.2  # seconds until an answer that takes long
-MUCH = b"more " * 20_000
+BYTE_INTERVAL = 0.1  # seconds between two bytes
+ANSWER_DELAY = 0.2  # seconds until an answer that takes long
+LARGE_PIECE = b"more " * 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class Behavior:
     """How one request is treated: what is said at once, and what is done then; `accepts`, if that
     is a 2xx. What is done tells whether another request is heard out."""
 
@@ -28,18 +28,18 @@ class Manner:
     accepts: bool = False
 
 
-async def _stay(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def _keep_open(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     await writer.drain()
     return True
 
 
-async def _stay_later(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    await asyncio.sleep(LATE)
+async def _answer_late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    await asyncio.sleep(ANSWER_DELAY)
     writer.write(ACCEPT.says)
     return True
 
 
-async def _part(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def _close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     await writer.drain()
     return False
 
@@ -57,36 +57,38 @@ async def _hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> bool:
 
 async def _trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     while True:
-        await asyncio.sleep(SLOWLY)
+        await asyncio.sleep(BYTE_INTERVAL)
         writer.write(b".")
         await writer.drain()
 
 
 async def _pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     while True:
-        writer.write(MUCH)
+        writer.write(LARGE_PIECE)
         await writer.drain()
 
 
-def saying(status: int, *fields: str) -> Manner:
+def respond_with(status: int, *fields: str) -> Behavior:
     lines = [f"HTTP/1.1 {status} Said", "content-length: 0", *fields, "", ""]
-    return Manner("\r\n".join(lines).encode(), _stay, accepts=200 <= status < 300)
+    return Behavior("\r\n".join(lines).encode(), _keep_open, accepts=200 <= status < 300)
 
 
-ACCEPT = saying(204)
-ACCEPT_LATE = Manner(b"", _stay_later, accepts=True)  # done at once, but said so later
-FAIL = saying(500)
-TOO_MANY = saying(429, "retry-after: 1")
-UNAVAILABLE = saying(503, "retry-after: 1")
-GONE = saying(410)
-ELSEWHERE = saying(307, "location: /elsewhere")
-HANG = Manner(b"", _hang)
-RESET = Manner(b"", _reset)
-BREAK_OFF = Manner(b"HTTP/1.1 20", _part)
-TRICKLE_HEAD = Manner(b"HTTP/1.1 200 OK\r\nslow: ", _trickle)
+ACCEPT = respond_with(204)
+ACCEPT_LATE = Behavior(b"", _answer_late, accepts=True)  # done at once, but said so later
+FAIL = respond_with(500)
+TOO_MANY = respond_with(429, "retry-after: 1")
+UNAVAILABLE = respond_with(503, "retry-after: 1")
+GONE = respond_with(410)
+ELSEWHERE = respond_with(307, "location: /elsewhere")
+HANG = Behavior(b"", _hang)
+RESET = Behavior(b"", _reset)
+BREAK_OFF = Behavior(b"HTTP/1.1 20", _close)
+TRICKLE_HEAD = Behavior(b"HTTP/1.1 200 OK\r\nslow: ", _trickle)
 # With the status it is accepted, whatever becomes of the rest.
-TRICKLE_BODY = Manner(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", _trickle, accepts=True)
-ENDLESS = Manner(b"HTTP/1.1 200 OK\r\n\r\n", _pour, accepts=True)
+TRICKLE_BODY = Behavior(
+    b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", _trickle, accepts=True
+)
+ENDLESS = Behavior(b"HTTP/1.1 200 OK\r\n\r\n", _pour, accepts=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Subscriber:
     """`wishes` are the fields it subscribes with. It treats each request in the next of its
     `manners`, until it is `calm`: then it accepts all."""
 
-    def __init__(self, name: str, manners: Iterator[Manner], **wishes: object) -> None:
+    def __init__(self, name: str, manners: Iterator[Behavior], **wishes: object) -> None:
         self.name = name
         self.wishes = wishes
         self.id = self.secret = ""
@@ -163,7 +165,7 @@ class Subscriber:
         writer.write(manner.says)
         return await manner.then(reader, writer)
 
-    def _arrival(self, path: str, fields: dict[str, str], body: bytes, manner: Manner) -> Arrival:
+    def _arrival(self, path: str, fields: dict[str, str], body: bytes, manner: Behavior) -> Arrival:
         event = orjson.loads(body)
         return Arrival(
             event_id=fields["webhook-id"],

@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 
 from service.local.stack import Stack
-from tests.chaos.sender import Posted, Sender
-from tests.chaos.world import Hearing, World, durable_stack, hearing, until
+from tests.chaos.sender import CallbackSender, PostedCallback
+from tests.chaos.world import (
+    FlakyReceiver,
+    RunningService,
+    durable_stack_with_short_leases,
+    flaky_receiver,
+    until,
+)
 from tests.support.request_bodies import request_body
 
 SEED = 20261123
@@ -27,7 +33,7 @@ TROUBLES: tuple[tuple[float, dict[str, object]], ...] = (
     (0.25, {"before_answer": 1, "delay": 0.2, "reorder": False}),
     (0.15, {"forge": True}),
     (0.05, {"skew": 900}),
-    (0.3, {"shape": "newer"}),
+    (0.3, {"shape": "current"}),
     (0.2, {"fail": "the face is not to be seen"}),
 )
 # Who falls, blow by blow; two at once fall at once.
@@ -51,7 +57,9 @@ SETTINGS = {
 
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with durable_stack(tmp_path_factory.mktemp("callback storm"), **SETTINGS) as one:
+    with durable_stack_with_short_leases(
+        tmp_path_factory.mktemp("callback storm"), **SETTINGS
+    ) as one:
         yield one
 
 
@@ -75,14 +83,14 @@ def rules(rng: random.Random) -> dict[str, dict[str, object]]:
     return made
 
 
-async def create(world: World, names: Sequence[str], made: dict[str, str]) -> None:
+async def create(world: RunningService, names: Sequence[str], made: dict[str, str]) -> None:
     """One subject after the other, each until it is accepted; their names by their ids."""
     body = request_body()
     for name in names:
         made[await world.accepted(body | {"element_name": name}, key=name)] = name
 
 
-async def blow(stack: Stack, sender: Sender, rng: random.Random) -> None:
+async def blow(stack: Stack, sender: CallbackSender, rng: random.Random) -> None:
     """Every so often somebody falls, in the middle of the callbacks, and gets up again."""
     for fallen in BLOWS:
         await sender.go_on(BETWEEN)
@@ -90,7 +98,9 @@ async def blow(stack: Stack, sender: Sender, rng: random.Random) -> None:
         await asyncio.gather(*(asyncio.to_thread(stack.child(name).restart) for name in fallen))
 
 
-async def storm(world: World, heard: Hearing, sender: Sender, rng: random.Random) -> dict[str, str]:
+async def storm(
+    world: RunningService, heard: FlakyReceiver, sender: CallbackSender, rng: random.Random
+) -> dict[str, str]:
     """The names of the subjects that were made in it, by their ids; all have ended."""
     made: dict[str, str] = {}
     names = [f"subject {number}" for number in range(SUBJECTS)]
@@ -113,7 +123,7 @@ async def storm(world: World, heard: Hearing, sender: Sender, rng: random.Random
     return made
 
 
-async def everyone(world: World) -> dict[str, dict[str, Any]]:
+async def everyone(world: RunningService) -> dict[str, dict[str, Any]]:
     """All subjects, as their caller sees them."""
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
@@ -125,7 +135,7 @@ async def everyone(world: World) -> dict[str, dict[str, Any]]:
     return {one["id"]: one for one in found}
 
 
-async def ends_at_the_provider(world: World) -> dict[str, tuple[str, str, str | None]]:
+async def ends_at_the_provider(world: RunningService) -> dict[str, tuple[str, str, str | None]]:
     """Its task, how that ended and what came of it, for each subject."""
     tasks = await world.asked(pageNum=1, pageSize=500)
     return {
@@ -140,10 +150,10 @@ async def ends_at_the_provider(world: World) -> dict[str, tuple[str, str, str | 
     }
 
 
-def by_provider(book: dict[str, Any], forgers: set[str]) -> list[Posted]:
+def by_provider(book: dict[str, Any], forgers: set[str]) -> list[PostedCallback]:
     """What the provider itself posted; of the subjects of `forgers`, nothing genuine."""
     return [
-        Posted(
+        PostedCallback(
             kind="forged by the provider" if one["external_task_id"] in forgers else "the provider",
             id=one["id"],
             sha256=one["sha256"],
@@ -155,7 +165,7 @@ def by_provider(book: dict[str, Any], forgers: set[str]) -> list[Posted]:
     ]
 
 
-def unfitting(posted: list[Posted]) -> Counter[tuple[str, int | None]]:
+def unfitting(posted: list[PostedCallback]) -> Counter[tuple[str, int | None]]:
     """Answers that should not have been; no answer, or a 503, may be anybody's."""
     return Counter(
         (one.kind, one.answer)
@@ -164,7 +174,7 @@ def unfitting(posted: list[Posted]) -> Counter[tuple[str, int | None]]:
     )
 
 
-def forgotten(posted: list[Posted], kept: list[dict[str, Any]]) -> set[Posted]:
+def forgotten(posted: list[PostedCallback], kept: list[dict[str, Any]]) -> set[PostedCallback]:
     """What got a 200 and is not there, with other bytes, or counted less often than answered."""
     answered = Counter(one.id for one in posted if one.answer == 200)
     seen = {(row["dedup_key"], row["sha256"]): row["times_received"] for row in kept}
@@ -175,7 +185,7 @@ def forgotten(posted: list[Posted], kept: list[dict[str, Any]]) -> set[Posted]:
     }
 
 
-def believed(posted: list[Posted], kept: list[dict[str, Any]]) -> set[Posted]:
+def believed(posted: list[PostedCallback], kept: list[dict[str, Any]]) -> set[PostedCallback]:
     """What was forged and was taken for more than that."""
     taken = {(row["dedup_key"], row["sha256"]) for row in kept}
     genuine = {(one.id, one.sha256) for one in posted if one.genuine}
@@ -187,11 +197,11 @@ async def test_after_a_storm_of_callbacks_what_got_a_200_is_kept_and_no_lie_is_b
     running: Stack,
 ) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
-    async with World.of(running) as world, hearing(world) as heard:
+    async with RunningService.of(running) as world, flaky_receiver(world) as heard:
         faults = rules(rng)
         await world.faults(list(faults.values()))
         await world.settings(callback_retries=[0.5, 1, 2, 4])
-        sender = Sender(world, heard, rng)
+        sender = CallbackSender(world, heard, rng)
         made = await storm(world, heard, sender, rng)
         await until(world.none_waits)
 

@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from service.local.stack import Stack
-from tests.chaos.world import World, quick_stack
+from tests.chaos.world import RunningService, stack_with_short_leases
 from tests.support.media_host import MediaHost, media_host
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with quick_stack(tmp_path_factory.mktemp("chaos")) as one:
+    with stack_with_short_leases(tmp_path_factory.mktemp("chaos")) as one:
         yield one
 
 
 @pytest.fixture
-async def world(running: Stack) -> AsyncIterator[World]:
-    async with World.of(running) as one:
+async def world(running: Stack) -> AsyncIterator[RunningService]:
+    async with RunningService.of(running) as one:
         yield one
 
 
@@ -30,7 +30,7 @@ async def media() -> AsyncIterator[MediaHost]:
 
 
 async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
-    world: World, media: MediaHost
+    world: RunningService, media: MediaHost
 ) -> None:
     subject = await world.create("killed", **media.images("front", "side"))
     await media.wait_for_request("front")
@@ -45,7 +45,7 @@ async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
 
 
 async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
-    world: World, media: MediaHost
+    world: RunningService, media: MediaHost
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-2", "worker")
     subject = await world.create("stopped", **media.images("front", "side"))
@@ -73,7 +73,7 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
 
 
 async def test_a_look_longer_than_a_lease_is_made_once_while_its_worker_lives(
-    world: World, media: MediaHost
+    world: RunningService, media: MediaHost
 ) -> None:
     other = world.stack.add("worker-3", "worker")
     other.start()

@@ -15,7 +15,7 @@ import pytest
 from service.kit.crypto import webhook_signatures
 from service.kit.crypto.key_formats import parse_whsec
 from service.local.stack import Stack, stack
-from tests.chaos.world import QUICK, World, until
+from tests.chaos.world import SHORT_LEASES, RunningService, until
 from tests.support.request_bodies import request_body
 from tests.support.webhook_receiver import webhook_receiver
 
@@ -31,7 +31,11 @@ WRITTEN = 15  # subjects and callbacks promised between one restart and the next
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # Durable: what is promised must outlive the server, as it does where it matters.
-    settings = {**QUICK, "CALLSHEET_DELIVERY_TIMEOUT": "1", "CALLSHEET_DELIVERY_SCHEDULE": "1,1,1"}
+    settings = {
+        **SHORT_LEASES,
+        "CALLSHEET_DELIVERY_TIMEOUT": "1",
+        "CALLSHEET_DELIVERY_SCHEDULE": "1,1,1",
+    }
     with stack(tmp_path_factory.mktemp("postgres faults"), settings, keep=False) as one:
         yield one
 
@@ -40,7 +44,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 class Load:
     """Callers and a provider who write as fast as they are answered; what they were promised."""
 
-    world: World
+    world: RunningService
     subjects: list[str] = field(default_factory=list)
     callbacks: list[str] = field(default_factory=list)
     strange: list[int] = field(default_factory=list)
@@ -97,7 +101,7 @@ async def missing(running: Stack, load: Load) -> dict[str, list[str]]:
 @pytest.mark.timeout(150)
 async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(running: Stack) -> None:
     pids = [running.child(name).pid for name in ("web", "worker")]
-    async with World.of(running) as world, webhook_receiver() as subscriber:
+    async with RunningService.of(running) as world, webhook_receiver() as subscriber:
         answer = await world.http.post("/v1/subscribers", json={"url": subscriber.url})
         assert answer.status_code == 201, answer.text
         quick = {"processing_after": 0.1, "finished_after": 0.2}
@@ -148,7 +152,7 @@ async def test_a_postgres_that_only_reads_for_a_while_costs_only_that_while(
 ) -> None:
     """A failover: no process is restarted, and no session stays as it was opened meanwhile."""
     pids = [running.child(name).pid for name in ("web", "worker")]
-    async with World.of(running) as world:
+    async with RunningService.of(running) as world:
         quick = {"processing_after": 0.1, "finished_after": 0.2}
         await world.settings(**quick)
         before = await world.create()

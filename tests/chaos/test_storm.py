@@ -10,7 +10,7 @@ import pytest
 
 from service.local.processes import Child
 from service.local.stack import Stack
-from tests.chaos.world import LEASE, World, hearing, quick_stack, until
+from tests.chaos.world import LEASE, RunningService, flaky_receiver, stack_with_short_leases, until
 from tests.support.request_bodies import request_body
 
 SEED = 20261122
@@ -58,14 +58,14 @@ async def blow(stack: Stack, rng: random.Random, workers: Sequence[Child]) -> No
 
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with quick_stack(tmp_path_factory.mktemp("storm"), **SETTINGS) as one:
+    with stack_with_short_leases(tmp_path_factory.mktemp("storm"), **SETTINGS) as one:
         yield one
 
 
 @pytest.mark.timeout(150)
 async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
-    async with World.of(running) as world, hearing(world) as heard:
+    async with RunningService.of(running) as world, flaky_receiver(world) as heard:
         for name, rule in TROUBLES.items():
             if rule:
                 await world.fault(element_name=name, times=None, **rule)

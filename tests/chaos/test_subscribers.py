@@ -16,8 +16,14 @@ from redis.asyncio import Redis
 from service.local.processes import Child
 from service.local.stack import Stack
 from tests.chaos import subscribers as sub
-from tests.chaos.subscribers import Manner, Subscriber, too_early
-from tests.chaos.world import LEASE, PATIENCE, World, durable_stack, until
+from tests.chaos.subscribers import Behavior, Subscriber, too_early
+from tests.chaos.world import (
+    LEASE,
+    SERVICE_TIMEOUT,
+    RunningService,
+    durable_stack_with_short_leases,
+    until,
+)
 from tests.support.request_bodies import request_body
 
 SEED = 20261124
@@ -28,7 +34,7 @@ FAILS = "fails"  # the name of those of which nothing becomes
 BETWEEN = 40  # events that a healthy subscriber takes between two blows
 SENT_LEAST = 3  # attempts that are under way when a worker is stopped
 TIMEOUT = 1.0
-LONG = 2 * PATIENCE  # seconds; what a worker holds that is killed last is free after a lease
+LONG = 2 * SERVICE_TIMEOUT  # seconds; what a worker holds that is killed last is free after a lease
 SETTINGS = {
     "provider_parallel": "1000",
     "delivery_timeout": str(TIMEOUT),
@@ -59,11 +65,11 @@ Held = tuple[str, str, str]  # a subscriber, an event, and the token of the clai
 
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with durable_stack(tmp_path_factory.mktemp("subscribers"), **SETTINGS) as one:
+    with durable_stack_with_short_leases(tmp_path_factory.mktemp("subscribers"), **SETTINGS) as one:
         yield one
 
 
-def sometimes(rng: random.Random, share: float, *manners: Manner) -> Iterator[Manner]:
+def sometimes(rng: random.Random, share: float, *manners: Behavior) -> Iterator[Behavior]:
     """One of these, with probability `share`; otherwise it accepts."""
     while True:
         yield rng.choice(manners) if rng.random() < share else sub.ACCEPT
@@ -91,7 +97,7 @@ def crowd(rng: random.Random) -> dict[str, Subscriber]:
 
 
 @asynccontextmanager
-async def subscribed(world: World, some: Mapping[str, Subscriber]) -> AsyncIterator[None]:
+async def subscribed(world: RunningService, some: Mapping[str, Subscriber]) -> AsyncIterator[None]:
     try:
         for one in some.values():
             await one.open()
@@ -108,7 +114,9 @@ async def subscribed(world: World, some: Mapping[str, Subscriber]) -> AsyncItera
 class Storm:
     """What befalls the service, and `down`; how subjects are made meanwhile."""
 
-    def __init__(self, world: World, some: Mapping[str, Subscriber], rng: random.Random) -> None:
+    def __init__(
+        self, world: RunningService, some: Mapping[str, Subscriber], rng: random.Random
+    ) -> None:
         self._world, self._some, self._rng = world, some, rng
         self._over = False
         self.made: list[str] = []
@@ -217,7 +225,7 @@ def repeated(one: Subscriber) -> int:
     return len(one.accepted) - len({each.event_id for each in one.accepted})
 
 
-async def everything_is_told(world: World) -> dict[str, bytes]:
+async def everything_is_told(world: RunningService) -> dict[str, bytes]:
     """The events of all subjects, once these have ended and no delivery waits."""
 
     async def have_ended() -> bool:
@@ -245,7 +253,7 @@ async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_
 ) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
     some = crowd(rng)
-    async with World.of(running) as world, subscribed(world, some):
+    async with RunningService.of(running) as world, subscribed(world, some):
         await world.settings(processing_after=0.3, finished_after=0.8)
         await world.fault(element_name=FAILS, times=None, fail="the face is not to be seen")
         storm = Storm(world, some, rng)

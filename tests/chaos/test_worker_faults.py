@@ -9,24 +9,24 @@ import pytest
 from redis.asyncio import Redis
 
 from service.local.stack import Stack
-from tests.chaos.world import LEASE, World, quick_stack, until
+from tests.chaos.world import LEASE, RunningService, stack_with_short_leases, until
 from tests.support.deliveries import ScriptedSubscriber, scripted_subscriber
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with quick_stack(tmp_path_factory.mktemp("chaos")) as one:
+    with stack_with_short_leases(tmp_path_factory.mktemp("chaos")) as one:
         yield one
 
 
 @pytest.fixture
-async def world(running: Stack) -> AsyncIterator[World]:
-    async with World.of(running) as one:
+async def world(running: Stack) -> AsyncIterator[RunningService]:
+    async with RunningService.of(running) as one:
         yield one
 
 
 async def test_a_worker_killed_before_it_could_record_leaves_one_create_and_an_ended_subject(
-    world: World,
+    world: RunningService,
 ) -> None:
     await world.fault(element_name="killed", delay=30)
     subject = await world.create("killed")
@@ -39,7 +39,7 @@ async def test_a_worker_killed_before_it_could_record_leaves_one_create_and_an_e
 
 
 async def test_a_worker_killed_while_no_callback_comes_leaves_it_to_the_look_up(
-    world: World,
+    world: RunningService,
 ) -> None:
     await world.fault(element_name="killed mute", delay=30, lose=True)
     subject = await world.create("killed mute")
@@ -50,7 +50,7 @@ async def test_a_worker_killed_while_no_callback_comes_leaves_it_to_the_look_up(
 
 
 async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_when_it_resumes(
-    world: World,
+    world: RunningService,
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-2", "worker")
     await world.fault(element_name="stopped", delay=LEASE / 2, lose=True)
@@ -70,7 +70,7 @@ async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_when_it_resumes(
 
 
 async def test_a_worker_stopped_between_claim_and_call_does_not_call_when_it_resumes(
-    world: World,
+    world: RunningService,
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-3", "worker")
     stopped.stop()
@@ -93,7 +93,7 @@ async def test_a_worker_stopped_between_claim_and_call_does_not_call_when_it_res
 
 
 @asynccontextmanager
-async def slow_subscriber(world: World) -> AsyncIterator[ScriptedSubscriber]:
+async def slow_subscriber(world: RunningService) -> AsyncIterator[ScriptedSubscriber]:
     """A subscriber that is told of the next subject once, and answers when its gate opens."""
     async with scripted_subscriber(200) as slow:
         slow.gate = gate = asyncio.Event()
@@ -107,7 +107,9 @@ async def slow_subscriber(world: World) -> AsyncIterator[ScriptedSubscriber]:
             await world.http.delete(f"/v1/subscribers/{made.json()['id']}")
 
 
-async def test_what_a_killed_worker_was_delivering_is_delivered_by_another(world: World) -> None:
+async def test_what_a_killed_worker_was_delivering_is_delivered_by_another(
+    world: RunningService,
+) -> None:
     killed, other = world.stack.child("worker"), world.stack.add("worker-4", "worker")
     async with slow_subscriber(world) as slow:
         await world.ended(await world.create("killed in a delivery"))
@@ -126,7 +128,7 @@ async def test_what_a_killed_worker_was_delivering_is_delivered_by_another(world
 
 
 async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it_resumes(
-    world: World,
+    world: RunningService,
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-5", "worker")
     async with slow_subscriber(world) as slow:
@@ -151,7 +153,7 @@ async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it
 
 
 async def test_a_delivery_longer_than_a_lease_is_made_once_while_its_worker_lives(
-    world: World,
+    world: RunningService,
 ) -> None:
     other = world.stack.add("worker-6", "worker")
     other.start()
@@ -177,7 +179,7 @@ async def until_got(slow: ScriptedSubscriber, count: int) -> None:
     await until(has_got)
 
 
-async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: World) -> None:
+async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: RunningService) -> None:
     valkey = world.stack.child("valkey")
     subjects = [await world.create(f"before {number}") for number in range(3)]
     async with Redis.from_url(world.stack.env["CALLSHEET_REDIS_URL"]) as redis:

@@ -25,14 +25,14 @@ from tests.support.request_bodies import request_body
 from tests.support.simulator import PATH
 
 LEASE = 3  # seconds: what a dead worker held is taken up after this
-QUICK = {
+SHORT_LEASES = {
     "CALLSHEET_LEASE": str(LEASE),
     "CALLSHEET_POLL_AFTER": "1",
     "CALLSHEET_NOT_FOUND_GRACE": "1",
     "CALLSHEET_SWEEP_INTERVAL": "0.2",
 }
-AGAIN = 0.2  # seconds before a caller who got no answer asks again
-PATIENCE = 40.0  # seconds until something must have come about
+RETRY_INTERVAL = 0.2  # seconds before a caller who got no answer asks again
+SERVICE_TIMEOUT = 40.0  # seconds until something must have come about
 LEASES = """
     SELECT lease_token AS token, lease_until AS until FROM subjects WHERE state = 'submitting'
     UNION SELECT media_lease_token, media_check_at FROM subjects
@@ -46,7 +46,7 @@ BLOCKED = """
 
 
 @dataclass
-class World:
+class RunningService:
     """Bound to one running stack."""
 
     stack: Stack
@@ -74,7 +74,7 @@ class World:
 
     async def accepted(self, body: Mapping[str, Any], key: str) -> str:
         """The id of a subject, however often it takes to get an answer."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + SERVICE_TIMEOUT
         while time.monotonic() < deadline:
             with suppress(httpx.TransportError):
                 answer = await self.http.post(
@@ -83,7 +83,7 @@ class World:
                 assert answer.status_code in {200, 202, 503}, answer.text
                 if answer.is_success:
                     return str(answer.json()["id"])
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(RETRY_INTERVAL)
         raise AssertionError(key)
 
     async def read(self, subject_id: str) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class World:
         return [line for line in lines if '"action":"fault"' in line]
 
 
-class Hearing:
+class FlakyReceiver:
     """A subscriber that refuses one request in five, and remembers what it took: the sequences of
     each subject as they came, and the subject as it was last."""
 
@@ -251,15 +251,15 @@ class Hearing:
 
 
 @asynccontextmanager
-async def hearing(world: World) -> AsyncIterator[Hearing]:
-    one = Hearing()
+async def flaky_receiver(world: RunningService) -> AsyncIterator[FlakyReceiver]:
+    one = FlakyReceiver()
     async with http_server(Starlette(routes=[Route("/", one.hear, methods=["POST"])])) as address:
         answer = await world.http.post("/v1/subscribers", json={"url": address})
         assert answer.status_code == 201, answer.text
         yield one
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = SERVICE_TIMEOUT) -> None:
     """Wait until it holds; fail if it never does."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
@@ -269,14 +269,14 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = PATIE
 
 
 @contextmanager
-def quick_stack(folder: Path, **settings: str) -> Iterator[Stack]:
+def stack_with_short_leases(folder: Path, **settings: str) -> Iterator[Stack]:
     """Everything running, with short leases; nothing of it is left at the end."""
     with stack(folder, _quick(settings), durable=False, keep=False) as running:
         yield running
 
 
 @contextmanager
-def durable_stack(folder: Path, **settings: str) -> Iterator[Stack]:
+def durable_stack_with_short_leases(folder: Path, **settings: str) -> Iterator[Stack]:
     """The same, for tests that cut Postgres off: what was promised must outlive the server, as it
     does where it matters.
     """
@@ -285,4 +285,4 @@ def durable_stack(folder: Path, **settings: str) -> Iterator[Stack]:
 
 
 def _quick(settings: Mapping[str, str]) -> dict[str, str]:
-    return QUICK | {f"CALLSHEET_{name.upper()}": value for name, value in settings.items()}
+    return SHORT_LEASES | {f"CALLSHEET_{name.upper()}": value for name, value in settings.items()}

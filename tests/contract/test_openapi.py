@@ -15,7 +15,7 @@ from service.app import ROUTES
 from service.openapi.routes import document
 from tests.accounts.test_access import NEEDS, OWN
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
 from tests.support.webhook_receiver import WebhookReceiver
 
@@ -174,7 +174,7 @@ def examples() -> Iterator[Example]:
 async def make(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     """Something of each kind, by its name in a path: the ids in the document are made up."""
     made, subject = await api.subscribe(subscriber.url), await api.create()
-    body = older_callback(None, task="7")
+    body = legacy_callback(None, task="7")
     await api.http.post(
         "/callbacks", content=body, headers=signed_headers(body, api.resources.clock())
     )

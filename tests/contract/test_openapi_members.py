@@ -13,7 +13,7 @@ from service.subjects.domain.lifecycle import State
 from service.submission.steps import submit
 from tests.contract.test_openapi import CALLBACKS, CALLS, DOCUMENT, examples, found, make
 from tests.support.api import Api
-from tests.support.callbacks import ELEMENT_ID, older_callback, signed_headers
+from tests.support.callbacks import ELEMENT_ID, legacy_callback, signed_headers
 from tests.support.database import fetch
 from tests.support.request_bodies import request_body
 from tests.support.subjects import subject_in_state
@@ -114,7 +114,7 @@ def members(answer: httpx.Response, call: Schema) -> set[str]:
 
 async def called_back(api: Api, subject_id: str) -> None:
     """A subject that the provider has made, with all that it may say of it."""
-    body = older_callback(subject_id, **TASK)
+    body = legacy_callback(subject_id, **TASK)
     headers = signed_headers(body, api.resources.clock(), f"msg_{subject_id}")
     assert (await api.http.post("/callbacks", content=body, headers=headers)).is_success
 

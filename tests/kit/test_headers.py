@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
 from tests.support.raw_http import Answer, Lines, exchange
 from tests.support.request_bodies import request_body
@@ -101,7 +101,7 @@ async def callback(api: Api, *lines: tuple[str, str], body: bytes | None = None)
     """Good news at the address of a new subject, signed where the lines do not say how."""
     subject_id = (await api.create())["id"]
     path = f"/callbacks/{url_token(api.resources, subject_id)}"
-    body = body or older_callback(subject_id)
+    body = body or legacy_callback(subject_id)
     good = signed_headers(body, api.resources.clock(), subject_id)
     given: Lines = [(name, text.format(**good)) for name, text in lines]
     rest = [(name, text) for name, text in good.items() if name not in dict(lines)]

@@ -45,7 +45,7 @@ async def test_every_status_is_called_back_about_signed_in_the_older_shape() -> 
 async def test_the_newer_shape_names_things_otherwise() -> None:
     async with (
         webhook_receiver() as back,
-        simulator(replace(FINISH_AT_ONCE, shape="newer")) as remote,
+        simulator(replace(FINISH_AT_ONCE, shape="current")) as remote,
     ):
         answer = await remote.create(external_task_id="a", callback_url=back.url)
         got = await back.wait_for(3)
@@ -62,7 +62,7 @@ async def test_the_newer_shape_names_things_otherwise() -> None:
 
 async def test_one_task_may_have_a_shape_of_its_own() -> None:
     async with webhook_receiver() as back, simulator() as remote:
-        await remote.admin("faults", {"shape": "newer"})
+        await remote.admin("faults", {"shape": "current"})
         await remote.create(callback_url=back.url)
         got = await back.wait_for(3)
     assert statuses(got)[2] == "succeeded"

@@ -79,7 +79,7 @@ async def test_a_video_by_address_is_judged(name: str, end: str, said: str) -> N
 
 
 async def test_a_video_subject_shows_its_video_and_voice_in_both_shapes() -> None:
-    settings = replace(FINISH_AT_ONCE, shape="newer")
+    settings = replace(FINISH_AT_ONCE, shape="current")
     async with files(mp4=MP4) as address, webhook_receiver() as back, simulator(settings) as remote:
         changes = video_fields(f"{address}/mp4") | {"element_voice_id": "v1"}
         await remote.create(external_task_id="a", callback_url=back.url, **changes)

@@ -25,7 +25,7 @@ from service.subscribers.store.signing_keys import SigningKeys
 from service.wiring import open_resources
 from tests.conftest import SECRET_KEY
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers, url_token
+from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch, wait_until_blocked
 from tests.support.http_server import http_server
 from tests.support.secret_rotation import (
@@ -81,7 +81,7 @@ async def restarted(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Api]:
 
 async def call_back(api: Api, subject_id: str, name: str, number: int) -> int:
     """The status that a signed callback to the address of this name gets."""
-    body = older_callback(subject_id, "processing", updated_at=number)
+    body = legacy_callback(subject_id, "processing", updated_at=number)
     headers = signed_headers(body, api.resources.clock(), f"msg_{number}", ADDED)
     return (await api.http.post(f"/callbacks/{name}", content=body, headers=headers)).status_code
 
@@ -258,7 +258,7 @@ async def test_a_kept_callback_with_a_shared_secret_can_be_verified_under_the_ne
     for number, secret in enumerate((SHARED, "another-secret-altogether")):
         answer = await api.http.post(
             path,
-            content=older_callback(subject, "processing", updated_at=number),
+            content=legacy_callback(subject, "processing", updated_at=number),
             headers={"x-webhook-secret": secret},
         )
         assert answer.status_code == 401

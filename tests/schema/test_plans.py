@@ -12,7 +12,7 @@ from service.operations.steps import prune
 from service.reconciliation.steps import learn_durations, renew_leases
 from service.resources import Resources
 from tests.support.api import Api
-from tests.support.callbacks import older_callback, signed_headers
+from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.database import executed_statements, query_plan, table_scans
 from tests.support.simulator import SimulatorClient
 from tests.support.webhook_receiver import WebhookReceiver
@@ -123,7 +123,7 @@ def a_callback(resources: Resources, body: bytes, message_id: str) -> RawCallbac
 
 def batch(resources: Resources, name: str, size: int) -> list[Callback]:
     """Callbacks that have arrived together."""
-    bodies = [older_callback(None, task=f"{name}{number}") for number in range(size)]
+    bodies = [legacy_callback(None, task=f"{name}{number}") for number in range(size)]
     return [
         verify(resources, a_callback(resources, body, f"{name}_{at}"))
         for at, body in enumerate(bodies)
@@ -148,7 +148,7 @@ async def test_a_batch_takes_as_many_statements_as_one_callback(
     for size in (3, 1, 2, 20):  # the first finds out on its new connection what types there are
         ids = [(await api.create())["id"] for _ in range(size)]
         callbacks = [
-            verify(api.resources, a_callback(api.resources, older_callback(one, task=one), one))
+            verify(api.resources, a_callback(api.resources, legacy_callback(one, task=one), one))
             for one in ids
         ]
         with executed_statements() as statements:

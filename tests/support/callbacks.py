@@ -19,7 +19,7 @@ TASK_ID = "880000000000000001"
 ELEMENT_ID = "770000000000000001"
 
 
-def older_callback(
+def legacy_callback(
     subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
     """Body of a callback in the legacy shape (rule P71)."""
@@ -31,7 +31,7 @@ def older_callback(
     return json.dumps(body | changes).encode()
 
 
-def newer_callback(
+def current_callback(
     subject_id: str | None, status: str = "succeed", task: str = TASK_ID, **changes: object
 ) -> bytes:
     """Body of a callback in the current shape (rule P72)."""

@@ -84,7 +84,7 @@ def _with_faults(media: str) -> list[Character]:
             "Lou",
             "called back before the submission is answered",
             _base64_images("Lou", "JPEG"),
-            {"before_answer": 3, "shape": "newer"},
+            {"before_answer": 3, "shape": "current"},
         ),
     ]
 

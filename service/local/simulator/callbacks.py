@@ -80,7 +80,7 @@ class CallbackSender:
     def send_test(self, url: str) -> None:
         """Send the callback of the console's test button, about no task there is (rule P76)."""
         now = time.time_ns() // 1_000_000
-        task = Task(str(self.new_id()), {"callback_url": url}, now, now, Fault(shape="newer"))
+        task = Task(str(self.new_id()), {"callback_url": url}, now, now, Fault(shape="current"))
         self.background.start(self._send(self._callback_about(task)))
 
     def _is_lost(self, task: Task) -> bool:

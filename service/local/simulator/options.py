@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-CallbackShape = Literal["older", "newer"]
+CallbackShape = Literal["legacy", "current"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Settings:
 
     processing_after: float = 1.0  # from creation
     finished_after: float = 2.0  # from creation
-    shape: CallbackShape = "older"  # of callbacks; rules P71, P72
+    shape: CallbackShape = "legacy"  # of callbacks; rules P71, P72
     sign: bool = True  # sign callbacks, if there is a webhook secret
     parallel: int | None = None  # running tasks, above which 429/1303 is answered; None: no limit
     rate: float | None = None  # requests a second, above which 429/1302 is answered; None: no limit

@@ -17,7 +17,7 @@ TAG_NAMES = {  # rule P23
     "o_107": "effect",
     "o_108": "other",
 }
-NEWER_STATUSES = {"succeed": "succeeded"}
+CURRENT_STATUSES = {"succeed": "succeeded"}
 OWNER = "simulator"
 
 
@@ -37,8 +37,8 @@ def created_record(task: Task) -> dict[str, Any]:
     }
 
 
-def older_record(task: Task) -> dict[str, Any]:
-    """`data` of the response to a query, and the body of a callback in the older shape."""
+def legacy_record(task: Task) -> dict[str, Any]:
+    """`data` of the response to a query, and the body of a callback in the legacy shape."""
     record = {**created_record(task), "task_status_msg": task.message}
     if task.status == "succeed":
         record["task_result"] = {"elements": [_element(task)]}
@@ -46,11 +46,11 @@ def older_record(task: Task) -> dict[str, Any]:
     return record
 
 
-def newer_record(task: Task) -> dict[str, Any]:
-    """The body of a callback in the newer shape."""
+def current_record(task: Task) -> dict[str, Any]:
+    """The body of a callback in the current shape."""
     record: dict[str, Any] = {
         "id": task.id,
-        "status": task.fault.words.get(task.status, NEWER_STATUSES.get(task.status, task.status)),
+        "status": task.fault.words.get(task.status, CURRENT_STATUSES.get(task.status, task.status)),
         "message": task.message,
         "create_time": task.created_at,
         "update_time": task.updated_at,
@@ -66,7 +66,7 @@ def newer_record(task: Task) -> dict[str, Any]:
 
 def callback_record(task: Task, shape: CallbackShape) -> dict[str, Any]:
     """The body of a callback in this shape."""
-    return newer_record(task) if shape == "newer" else older_record(task)
+    return current_record(task) if shape == "current" else legacy_record(task)
 
 
 def tags(task: Task) -> list[dict[str, str]]:

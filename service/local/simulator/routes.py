@@ -60,7 +60,7 @@ async def query_task(request: Request) -> Response:
     _record_look_up(
         provider, "found", external, fault, task_id=task.id, status=records.status_word(task)
     )
-    return await responses.with_fault(fault, 200, codes.success_body(records.older_record(task)))
+    return await responses.with_fault(fault, 200, codes.success_body(records.legacy_record(task)))
 
 
 async def list_tasks(request: Request) -> Response:
@@ -75,7 +75,7 @@ async def list_tasks(request: Request) -> Response:
         size = _page_parameter(request, "pageSize", PAGE_SIZES, DEFAULT_PAGE_SIZE)
     except Refusal as refused:
         return await _refusal_response(refused, fault)
-    page = [records.older_record(task) for task in provider.tasks.page(number, size)]
+    page = [records.legacy_record(task) for task in provider.tasks.page(number, size)]
     return await responses.with_fault(fault, 200, codes.success_body(page))
 
 
