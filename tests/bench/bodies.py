@@ -162,10 +162,10 @@ def _memory(pid: int, name: str) -> float:
 def _files(pid: int) -> list[int]:
     """The sizes of the files without a name that a process has open."""
     found = []
-    for one in Path(f"/proc/{pid}/fd").iterdir():
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            if "(deleted)" in os.readlink(one):  # noqa: PTH115 - what it names is no path
-                found.append(one.stat().st_size)
+            if "(deleted)" in os.readlink(descriptor):  # noqa: PTH115 - what it names is no path
+                found.append(descriptor.stat().st_size)
         except FileNotFoundError:  # closed meanwhile
             continue
     return found

@@ -76,7 +76,9 @@ def _by_table(laws: Sequence[_Law]) -> dict[str, list[str]]:
 async def _in_two(url: str, statements: Mapping[str, Sequence[str]]) -> None:
     """The table with the most to do on one connection, all others meanwhile on another."""
     largest = next(iter(statements))
-    rest = [one for table, some in statements.items() if table != largest for one in some]
+    rest = [
+        statement for table, some in statements.items() if table != largest for statement in some
+    ]
     async with asyncio.TaskGroup() as group:
         group.create_task(_all(url, statements[largest]))
         group.create_task(_all(url, rest))

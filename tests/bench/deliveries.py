@@ -91,7 +91,7 @@ def _backlog(running: Stack, taking: Sinks) -> None:
 
 
 def _ratio(some: Sequence[float], base: Sequence[float]) -> float:
-    return median(one / other for one, other in zip(some, base, strict=True))
+    return median(rate / other for rate, other in zip(some, base, strict=True))
 
 
 def _ours(running: Stack, taking: Sinks, count: int, measured: int | None = None) -> float:
@@ -180,13 +180,13 @@ def _subscribers(running: Stack, urls: Sequence[str]) -> list[tuple[str, str]]:
     """One for each sink: its account's id, and its own."""
     headers = {"authorization": f"Bearer {running.make_key(ACCOUNT)}"}
     url, made = running.env["CALLSHEET_DATABASE_URL"], []
-    for one in urls:
+    for url in urls:
         answer = httpx.post(
-            f"{running.base_url}/v1/subscribers", json={"url": one}, headers=headers
+            f"{running.base_url}/v1/subscribers", json={"url": url}, headers=headers
         )
         made.append(answer.raise_for_status().json()["id"])
     account = value(url, "SELECT account_id FROM subscribers LIMIT 1")
-    return [(str(account), one) for one in made]
+    return [(str(account), url) for url in made]
 
 
 async def _fill(url: str, subscribers: Sequence[tuple[str, str]], count: int) -> list[str]:

@@ -67,7 +67,7 @@ def _print(delays: Delays) -> None:
         f"{'':24}{'p50':>9}{'p99':>9}   p99 of each round"
     )
     for name, rounds in delays.items():
-        found = quantiles([one for some in rounds for one in some], n=100)
+        found = quantiles([delay for some in rounds for delay in some], n=100)
         each = ", ".join(f"{_p99(some):.1f}" for some in rounds)
         print(f"{name:24}{found[49]:9.1f}{found[98]:9.1f}   {each}")
     ratio = median(

@@ -58,12 +58,12 @@ def with_history() -> None:
 
 async def _in_turn(targets: Sequence[Target]) -> dict[str, list[Measured]]:
     """Every second round goes backwards, so that a steady drift is nobody's advantage."""
-    warm = {one.name: await measure(one, WARM_UP) for one in targets}
+    warm = {server.name: await measure(server, WARM_UP) for server in targets}
     counts = {name: _count(measured) for name, measured in warm.items()}
-    results: dict[str, list[Measured]] = {one.name: [] for one in targets}
+    results: dict[str, list[Measured]] = {server.name: [] for server in targets}
     for number in range(ROUNDS):
-        for one in targets[:: -1 if number % 2 else 1]:
-            results[one.name].append(await measure(one, counts[one.name]))
+        for server in targets[:: -1 if number % 2 else 1]:
+            results[server.name].append(await measure(server, counts[server.name]))
     return results
 
 

@@ -71,9 +71,11 @@ def _made(url: str, key: str) -> list[str]:
             for _ in range(SUBJECTS // 100)
         ]
     made = [
-        one["subject"]["id"] for each in answers for one in each.raise_for_status().json()["data"]
+        result["subject"]["id"]
+        for each in answers
+        for result in each.raise_for_status().json()["data"]
     ]
-    return [f"/v1/subjects/{one}" for one in made]
+    return [f"/v1/subjects/{subject_id}" for subject_id in made]
 
 
 def _head(method: str, path: str, key: str, length: int | None = None) -> bytes:
@@ -97,17 +99,17 @@ def _row(title: str, web: Target, bare: Target, requests: Sequence[bytes], aim: 
     rates: dict[str, list[float]] = {web.name: [], bare.name: []}
     spent: list[tuple[float, float]] = []
     counts = {}
-    for one in (web, bare):
-        warm = drive("127.0.0.1", one.port, _many(requests, WARM_UP), CONNECTIONS)
-        counts[one.name] = min(MOST, max(WARM_UP, int(warm.rate * SECONDS)))
+    for server in (web, bare):
+        warm = drive("127.0.0.1", server.port, _many(requests, WARM_UP), CONNECTIONS)
+        counts[server.name] = min(MOST, max(WARM_UP, int(warm.rate * SECONDS)))
     for number in range(ROUNDS):
-        for one in (web, bare)[:: -1 if number % 2 else 1]:
-            count = counts[one.name]
-            before = usage(one.pid, one.postgres)
-            driven = drive("127.0.0.1", one.port, _many(requests, count), CONNECTIONS)
-            after = usage(one.pid, one.postgres)
-            rates[one.name].append(driven.rate)
-            if one is web and before and after:
+        for server in (web, bare)[:: -1 if number % 2 else 1]:
+            count = counts[server.name]
+            before = usage(server.pid, server.postgres)
+            driven = drive("127.0.0.1", server.port, _many(requests, count), CONNECTIONS)
+            after = usage(server.pid, server.postgres)
+            rates[server.name].append(driven.rate)
+            if server is web and before and after:
                 parts = (after.web - before.web, after.postgres - before.postgres)
                 spent.append((parts[0] * 1e6 / count, parts[1] * 1e6 / count))
     _show(title, rates[web.name], rates[bare.name], f"aim {aim}", spent)
@@ -124,7 +126,7 @@ def _show(
     aim: str,
     spent: Sequence[tuple[float, float]] = (),
 ) -> None:
-    ratio = median(one / other for one, other in zip(own, bare, strict=True))
+    ratio = median(rate / other for rate, other in zip(own, bare, strict=True))
     cpu = ", ".join(f"{median(part):.0f}" for part in zip(*spent, strict=True))
     print(f"{title:36}{median(own):9,.0f}{median(bare):9,.0f}{ratio:8.2f}   {cpu}  {aim}")
 
@@ -133,12 +135,12 @@ def _heavy_row(web: Target, bare: Target, key: str) -> None:
     """Four images of 2 MB each in Base64, no two of all alike."""
     rates: dict[str, list[float]] = {web.name: [], bare.name: []}
     for number in range(ROUNDS):
-        for one in (web, bare)[:: -1 if number % 2 else 1]:
-            rates[one.name].append(_heavy(one, key, number))
+        for server in (web, bare)[:: -1 if number % 2 else 1]:
+            rates[server.name].append(_heavy(server, key, number))
     _show("accept one with four 2 MB images", rates[web.name], rates[bare.name], "no aim")
 
 
-def _heavy(one: Target, key: str, number: int) -> float:
+def _heavy(server: Target, key: str, number: int) -> float:
     """Accepted a second."""
     tail = base64.b64encode(_picture())
     start = perf_counter()
@@ -146,7 +148,7 @@ def _heavy(one: Target, key: str, number: int) -> float:
     def send(turn: int) -> None:
         pieces = list(_pieces(f"{number}-{turn}", tail))
         length = sum(map(len, pieces))
-        connection = HTTPConnection("127.0.0.1", one.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
         with closing(connection):
             headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
             headers["content-length"] = str(length)

@@ -100,7 +100,7 @@ async def accepted_to_provider(stack: Stack, samples: int, rate: float) -> list[
 
         await _each(create, samples, rate)
         received = await caller.receipts(accepted)
-    return [(received[one] - at) * 1000 for one, at in accepted.items()]
+    return [(received[subject_id] - at) * 1000 for subject_id, at in accepted.items()]
 
 
 async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> list[float]:
@@ -119,8 +119,8 @@ async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> lis
     async with http_server(app) as address, _Caller(stack, "callbacks") as caller:
         await caller.set_provider(fetch_media=False, processing_after=3600, finished_after=3600)
         made = [await caller.create(number) for number in range(samples)]
-        await caller.receipts([one["id"] for one in made])
-        known = [await caller.submitted(one["id"]) for one in made]
+        await caller.receipts([subject["id"] for subject in made])
+        known = [await caller.submitted(subject["id"]) for subject in made]
         await caller.subscribe(address + "/", ["subject.processing"])
 
         async def call_back(number: int) -> None:
@@ -130,7 +130,7 @@ async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> lis
 
         await _each(call_back, samples, rate)
         await wait_until(lambda: len(got) == samples, PATIENCE)
-    return [(got[one] - at) * 1000 for one, at in sent.items()]
+    return [(got[subject_id] - at) * 1000 for subject_id, at in sent.items()]
 
 
 async def _each(act: Callable[[int], Coroutine[Any, Any, None]], samples: int, rate: float) -> None:
@@ -206,7 +206,7 @@ class _Caller:
                 url = f"{self._stack.simulator_url}/_simulator/ledger"
                 async with self._http.get(url) as answer:
                     creates = (await answer.json())["creates"]
-                received = {one["external_task_id"]: one["at"] for one in creates}
+                received = {create["external_task_id"]: create["at"] for create in creates}
                 if received.keys() >= set(subjects):
                     return received
                 await asyncio.sleep(0.2)

@@ -108,16 +108,16 @@ class Arrival:
 
 
 class Subscriber:
-    """`wishes` are the fields it subscribes with. It treats each request in the next of its
-    `manners`, until it is `calm`: then it accepts all."""
+    """`fields` are the fields it subscribes with. It treats each request in the next of its
+    `behaviors`, until it is `calm`: then it accepts all."""
 
-    def __init__(self, name: str, manners: Iterator[Behavior], **wishes: object) -> None:
+    def __init__(self, name: str, behaviors: Iterator[Behavior], **fields: object) -> None:
         self.name = name
-        self.wishes = wishes
+        self.fields = fields
         self.id = self.secret = ""
         self.calm = False
         self.arrivals: list[Arrival] = []
-        self._manners = manners
+        self._manners = behaviors
         self._port = 0
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
@@ -128,11 +128,11 @@ class Subscriber:
 
     @property
     def accepted(self) -> list[Arrival]:
-        return [one for one in self.arrivals if one.accepted]
+        return [arrival for arrival in self.arrivals if arrival.accepted]
 
     async def open(self) -> None:
         """At the port it had before, if it had one."""
-        self._server = await asyncio.start_server(self._take, HOST, self._port)
+        self._server = await asyncio.start_server(self._accept_connection, HOST, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -144,28 +144,34 @@ class Subscriber:
             task.cancel()
         await asyncio.gather(*self._busy)
 
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._converse(reader, writer))
+    def _accept_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
         self._busy.add(task)
         task.add_done_callback(self._busy.discard)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._hear(reader, writer):
+            while await self._handle_request(reader, writer):
                 pass
         writer.transport.abort()
 
-    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _handle_request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         fields = dict(line.lower().split(": ", 1) for line in lines if line)
         exact = dict(line.split(": ", 1) for line in lines if line)
         body = await reader.readexactly(int(fields["content-length"]))
-        manner = ACCEPT if self.calm else next(self._manners)
-        self.arrivals.append(self._arrival(first.split()[1], exact, body, manner))
-        writer.write(manner.says)
-        return await manner.then(reader, writer)
+        behavior = ACCEPT if self.calm else next(self._manners)
+        self.arrivals.append(self._arrival(first.split()[1], exact, body, behavior))
+        writer.write(behavior.says)
+        return await behavior.then(reader, writer)
 
-    def _arrival(self, path: str, fields: dict[str, str], body: bytes, manner: Behavior) -> Arrival:
+    def _arrival(
+        self, path: str, fields: dict[str, str], body: bytes, behavior: Behavior
+    ) -> Arrival:
         event = orjson.loads(body)
         return Arrival(
             event_id=fields["webhook-id"],
@@ -175,7 +181,7 @@ class Subscriber:
             path=path,
             body=body,
             at=monotonic(),
-            accepted=manner.accepts,
+            accepted=behavior.accepts,
             genuine=_verifies(self.secret, body, fields),
         )
 
@@ -193,9 +199,9 @@ def too_early(arrivals: Iterable[Arrival]) -> list[tuple[str, bool]]:
     was accepted itself."""
     accepted: set[tuple[str | None, int]] = set()
     early = []
-    for one in arrivals:
-        if one.sequence > 1 and (one.subject_id, one.sequence - 1) not in accepted:
-            early.append((one.event_id, one.accepted))
-        if one.accepted:
-            accepted.add((one.subject_id, one.sequence))
+    for arrival in arrivals:
+        if arrival.sequence > 1 and (arrival.subject_id, arrival.sequence - 1) not in accepted:
+            early.append((arrival.event_id, arrival.accepted))
+        if arrival.accepted:
+            accepted.add((arrival.subject_id, arrival.sequence))
     return early

@@ -59,8 +59,8 @@ SETTINGS = {
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with durable_stack_with_short_leases(
         tmp_path_factory.mktemp("callback storm"), **SETTINGS
-    ) as one:
-        yield one
+    ) as started:
+        yield started
 
 
 def rules(rng: random.Random) -> dict[str, dict[str, object]]:
@@ -87,13 +87,13 @@ async def create(world: RunningService, names: Sequence[str], made: dict[str, st
     """One subject after the other, each until it is accepted; their names by their ids."""
     body = request_body()
     for name in names:
-        made[await world.accepted(body | {"element_name": name}, key=name)] = name
+        made[await world.create_until_accepted(body | {"element_name": name}, key=name)] = name
 
 
 async def blow(stack: Stack, sender: CallbackSender, rng: random.Random) -> None:
     """Every so often somebody falls, in the middle of the callbacks, and gets up again."""
     for fallen in BLOWS:
-        await sender.go_on(BETWEEN)
+        await sender.wait_for_more(BETWEEN)
         await asyncio.sleep(rng.uniform(0.5, 1.5))
         await asyncio.gather(*(asyncio.to_thread(stack.child(name).restart) for name in fallen))
 
@@ -109,17 +109,19 @@ async def storm(
         return len(made) >= SUBJECTS / 3
 
     async def all_have_ended() -> bool:
-        return len(made) == SUBJECTS and all(heard.has_end(one) for one in made)
+        return len(made) == SUBJECTS and all(
+            heard.has_final_state(subject_id) for subject_id in made
+        )
 
     async with asyncio.TaskGroup() as group:
         for first in range(CALLERS):
             group.create_task(create(world, names[first::CALLERS], made))
-        sending = [group.create_task(sender.send_for_ever()) for _ in range(SENDERS)]
+        sending = [group.create_task(sender.send_until_cancelled()) for _ in range(SENDERS)]
         await until(many_are_made)
         await blow(world.stack, sender, rng)
         await until(all_have_ended)
-        for one in sending:
-            one.cancel()
+        for task in sending:
+            task.cancel()
     return made
 
 
@@ -132,12 +134,12 @@ async def everyone(world: RunningService) -> dict[str, dict[str, Any]]:
         page = (await world.http.get(f"/v1/subjects?limit=200{after}")).json()
         found += page["data"]
         cursor = page["next_cursor"]
-    return {one["id"]: one for one in found}
+    return {subject["id"]: subject for subject in found}
 
 
 async def ends_at_the_provider(world: RunningService) -> dict[str, tuple[str, str, str | None]]:
     """Its task, how that ended and what came of it, for each subject."""
-    tasks = await world.asked(pageNum=1, pageSize=500)
+    tasks = await world.provider_records(pageNum=1, pageSize=500)
     return {
         task["task_info"]["external_task_id"]: (
             task["task_id"],
@@ -154,42 +156,45 @@ def by_provider(book: dict[str, Any], forgers: set[str]) -> list[PostedCallback]
     """What the provider itself posted; of the subjects of `forgers`, nothing genuine."""
     return [
         PostedCallback(
-            kind="forged by the provider" if one["external_task_id"] in forgers else "the provider",
-            id=one["id"],
-            sha256=one["sha256"],
-            genuine=one["external_task_id"] not in forgers,
-            answer=one["answer"] if one["outcome"] == "answered" else None,
+            kind="forged by the provider"
+            if callback["external_task_id"] in forgers
+            else "the provider",
+            id=callback["id"],
+            sha256=callback["sha256"],
+            genuine=callback["external_task_id"] not in forgers,
+            answer=callback["answer"] if callback["outcome"] == "answered" else None,
         )
-        for one in book["callbacks"]
-        if one["outcome"] != "lost"
+        for callback in book["callbacks"]
+        if callback["outcome"] != "lost"
     ]
 
 
 def unfitting(posted: list[PostedCallback]) -> Counter[tuple[str, int | None]]:
     """Answers that should not have been; no answer, or a 503, may be anybody's."""
     return Counter(
-        (one.kind, one.answer)
-        for one in posted
-        if one.answer not in {200 if one.genuine else 401, 503, None}
+        (callback.kind, callback.answer)
+        for callback in posted
+        if callback.answer not in {200 if callback.genuine else 401, 503, None}
     )
 
 
 def forgotten(posted: list[PostedCallback], kept: list[dict[str, Any]]) -> set[PostedCallback]:
     """What got a 200 and is not there, with other bytes, or counted less often than answered."""
-    answered = Counter(one.id for one in posted if one.answer == 200)
+    answered = Counter(callback.id for callback in posted if callback.answer == 200)
     seen = {(row["dedup_key"], row["sha256"]): row["times_received"] for row in kept}
     return {
-        one
-        for one in posted
-        if one.answer == 200 and seen.get((one.id, one.sha256), 0) < answered[one.id]
+        callback
+        for callback in posted
+        if callback.answer == 200
+        and seen.get((callback.id, callback.sha256), 0) < answered[callback.id]
     }
 
 
 def believed(posted: list[PostedCallback], kept: list[dict[str, Any]]) -> set[PostedCallback]:
     """What was forged and was taken for more than that."""
     taken = {(row["dedup_key"], row["sha256"]) for row in kept}
-    genuine = {(one.id, one.sha256) for one in posted if one.genuine}
-    return {one for one in posted if (one.id, one.sha256) in taken - genuine}
+    genuine = {(callback.id, callback.sha256) for callback in posted if callback.genuine}
+    return {callback for callback in posted if (callback.id, callback.sha256) in taken - genuine}
 
 
 @pytest.mark.timeout(150)
@@ -197,32 +202,40 @@ async def test_after_a_storm_of_callbacks_what_got_a_200_is_kept_and_no_lie_is_b
     running: Stack,
 ) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
-    async with RunningService.of(running) as world, flaky_receiver(world) as heard:
+    async with RunningService.open(running) as world, flaky_receiver(world) as heard:
         faults = rules(rng)
-        await world.faults(list(faults.values()))
-        await world.settings(callback_retries=[0.5, 1, 2, 4])
+        await world.add_faults(list(faults.values()))
+        await world.change_simulator_settings(callback_retries=[0.5, 1, 2, 4])
         sender = CallbackSender(world, heard, rng)
         made = await storm(world, heard, sender, rng)
-        await until(world.none_waits)
+        await until(world.no_delivery_pending)
 
         subjects = await everyone(world)
         assert {
-            id_: (one["provider_task_id"], one["state"], (one["subject"] or {}).get("element_id"))
-            for id_, one in subjects.items()
+            id_: (
+                subject["provider_task_id"],
+                subject["state"],
+                (subject["subject"] or {}).get("element_id"),
+            )
+            for id_, subject in subjects.items()
         } == await ends_at_the_provider(world)
         assert [
-            id_ for id_, one in subjects.items() if not heard.in_order(id_, one["version"])
+            id_
+            for id_, subject in subjects.items()
+            if not heard.is_in_order(id_, subject["version"])
         ] == []
 
         book = await world.ledger()
         forgers = {id_ for id_, name in made.items() if {"forge", "skew"} & set(faults[name])}
         posted = sender.posted + by_provider(book, forgers)
-        kept = await world.rows(KEPT)
+        kept = await world.fetch(KEPT)
         assert unfitting(posted) == {}
         assert forgotten(posted, kept) == set()
         assert believed(posted, kept) == set()
         # The storm was one: each kind of callback had its answer, and so many never came.
-        answers = {one.kind: one.answer for one in posted if one.answer in {200, 401}}
+        answers = {
+            callback.kind: callback.answer for callback in posted if callback.answer in {200, 401}
+        }
         assert set(answers) == {*sender.writers, "the provider", "forged by the provider"}
         assert book["counts"]["callbacks_lost"] == pytest.approx(3 * SUBJECTS * LOST, abs=1)
         assert world.violations() == "0 violations"

@@ -12,21 +12,21 @@ from tests.support.media_host import MediaHost, media_host
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack_with_short_leases(tmp_path_factory.mktemp("chaos")) as one:
-        yield one
+    with stack_with_short_leases(tmp_path_factory.mktemp("chaos")) as started:
+        yield started
 
 
 @pytest.fixture
 async def world(running: Stack) -> AsyncIterator[RunningService]:
-    async with RunningService.of(running) as one:
-        yield one
+    async with RunningService.open(running) as service:
+        yield service
 
 
 @pytest.fixture
 async def media() -> AsyncIterator[MediaHost]:
-    async with media_host() as one:
-        one.held = {"front"}
-        yield one
+    async with media_host() as host:
+        host.held = {"front"}
+        yield host
 
 
 async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
@@ -34,13 +34,13 @@ async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
 ) -> None:
     subject = await world.create("killed", **media.images("front", "side"))
     await media.wait_for_request("front")
-    await world.one_lease()
+    await world.only_lease()
     world.stack.child("worker").kill()
     media.held = set()
-    assert await world.creates(subject) == []
+    assert await world.create_outcomes(subject) == []
     world.stack.child("worker").start()
-    assert (await world.ended(subject))["state"] == "succeeded"
-    assert await world.creates(subject) == ["accepted"]
+    assert (await world.wait_until_finished(subject))["state"] == "succeeded"
+    assert await world.create_outcomes(subject) == ["accepted"]
     assert world.violations() == "0 violations"
 
 
@@ -54,21 +54,21 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
     media.held = set()
     other.start()
     try:
-        assert (await world.ended(subject))["state"] == "succeeded"
+        assert (await world.wait_until_finished(subject))["state"] == "succeeded"
     finally:
         media.files["front"] = 404
         media.gate.set()
         stopped.send(signal.SIGCONT)
         other.stop()
-    await world.says(stopped, "media_looked_at")
+    await world.wait_for_log(stopped, "media_looked_at")
     assert media.request_counts["side"] == 2, (
         "by another worker and the provider, not by the stopped one"
     )
     after = await world.create("after the stop", **media.images("side", "again"))
-    assert (await world.ended(after))["error"]["code"] == "media_not_found"
+    assert (await world.wait_until_finished(after))["error"]["code"] == "media_not_found"
     assert (await world.read(subject))["state"] == "succeeded"
-    assert await world.creates(subject) == ["accepted"]
-    assert await world.creates(after) == []
+    assert await world.create_outcomes(subject) == ["accepted"]
+    assert await world.create_outcomes(after) == []
     assert world.violations() == "0 violations"
 
 
@@ -80,9 +80,9 @@ async def test_a_look_longer_than_a_lease_is_made_once_while_its_worker_lives(
     try:
         subject = await world.create("long", **media.images("front", "side"))
         await media.wait_for_request("front")
-        await world.outlived(*await world.one_lease())
+        await world.wait_until_renewed(*await world.only_lease())
         media.gate.set()
-        assert (await world.ended(subject))["state"] == "succeeded"
+        assert (await world.wait_until_finished(subject))["state"] == "succeeded"
     finally:
         other.stop()
     assert media.request_counts == {"front": 2, "side": 2}, "by one worker, and by the provider"

@@ -36,8 +36,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "CALLSHEET_DELIVERY_TIMEOUT": "1",
         "CALLSHEET_DELIVERY_SCHEDULE": "1,1,1",
     }
-    with stack(tmp_path_factory.mktemp("postgres faults"), settings, keep=False) as one:
-        yield one
+    with stack(tmp_path_factory.mktemp("postgres faults"), settings, keep=False) as started:
+        yield started
 
 
 @dataclass
@@ -101,7 +101,7 @@ async def missing(running: Stack, load: Load) -> dict[str, list[str]]:
 @pytest.mark.timeout(150)
 async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(running: Stack) -> None:
     pids = [running.child(name).pid for name in ("web", "worker")]
-    async with RunningService.of(running) as world, webhook_receiver() as subscriber:
+    async with RunningService.open(running) as world, webhook_receiver() as subscriber:
         answer = await world.http.post("/v1/subscribers", json={"url": subscriber.url})
         assert answer.status_code == 201, answer.text
         quick = {"processing_after": 0.1, "finished_after": 0.2}
@@ -121,8 +121,8 @@ async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(runni
 
         assert load.strange == []
         assert await missing(running, load) == {"subjects": [], "callbacks": []}
-        for one in load.subjects:
-            assert (await world.ended(one))["state"] == "succeeded"
+        for subject_id in load.subjects:
+            assert (await world.wait_until_finished(subject_id))["state"] == "succeeded"
 
         async def has_heard_all() -> bool:
             told = {orjson.loads(body)["data"]["id"] for _, body in subscriber.requests}
@@ -152,9 +152,9 @@ async def test_a_postgres_that_only_reads_for_a_while_costs_only_that_while(
 ) -> None:
     """A failover: no process is restarted, and no session stays as it was opened meanwhile."""
     pids = [running.child(name).pid for name in ("web", "worker")]
-    async with RunningService.of(running) as world:
+    async with RunningService.open(running) as world:
         quick = {"processing_after": 0.1, "finished_after": 0.2}
-        await world.settings(**quick)
+        await world.change_simulator_settings(**quick)
         before = await world.create()
         load = Load(world)
 
@@ -182,8 +182,8 @@ async def test_a_postgres_that_only_reads_for_a_while_costs_only_that_while(
                 task.cancel()
         assert load.strange == []
         assert await missing(running, load) == {"subjects": [], "callbacks": []}
-        for one in (before, *load.subjects):
-            assert (await world.ended(one))["state"] == "succeeded"
+        for subject_id in (before, *load.subjects):
+            assert (await world.wait_until_finished(subject_id))["state"] == "succeeded"
         assert world.violations() == "0 violations"
     assert [running.child(name).pid for name in ("web", "worker")] == pids
     assert running.supervisor.ended() == []

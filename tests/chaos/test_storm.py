@@ -41,14 +41,14 @@ SETTINGS = {
 
 async def blow(stack: Stack, rng: random.Random, workers: Sequence[Child]) -> None:
     """One thing goes wrong and, where it must, is put right."""
-    one = rng.choice(workers)
+    worker = rng.choice(workers)
     match rng.choice(["kill worker", "stop worker", "kill web", "kill valkey"]):
         case "kill worker":
-            await asyncio.to_thread(one.restart)
+            await asyncio.to_thread(worker.restart)
         case "stop worker":
-            one.send(signal.SIGSTOP)
+            worker.send(signal.SIGSTOP)
             await asyncio.sleep(LEASE * rng.uniform(0.2, 1.3))
-            one.send(signal.SIGCONT)
+            worker.send(signal.SIGCONT)
         case "kill web":
             await asyncio.to_thread(stack.child("web").restart)
         case _:
@@ -58,17 +58,17 @@ async def blow(stack: Stack, rng: random.Random, workers: Sequence[Child]) -> No
 
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack_with_short_leases(tmp_path_factory.mktemp("storm"), **SETTINGS) as one:
-        yield one
+    with stack_with_short_leases(tmp_path_factory.mktemp("storm"), **SETTINGS) as started:
+        yield started
 
 
 @pytest.mark.timeout(150)
 async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
-    async with RunningService.of(running) as world, flaky_receiver(world) as heard:
+    async with RunningService.open(running) as world, flaky_receiver(world) as heard:
         for name, rule in TROUBLES.items():
             if rule:
-                await world.fault(element_name=name, times=None, **rule)
+                await world.add_fault(element_name=name, times=None, **rule)
         workers = [running.child("worker"), running.add("worker-2", "worker")]
         workers[1].start()
         names = [list(TROUBLES)[number % len(TROUBLES)] for number in range(SUBJECTS)]
@@ -78,7 +78,7 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
             """A subject every so often, as long as the storm blows."""
             made = {}
             for number, name in enumerate(names):
-                made[await world.accepted(request_body(name), f"key-{number}")] = name
+                made[await world.create_until_accepted(request_body(name), f"key-{number}")] = name
                 await asyncio.sleep(0.1)
             return made
 
@@ -88,20 +88,24 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         made = await loading
         assert len(made) == SUBJECTS
 
-        subjects = {one: await world.ended(one) for one in made}
-        await until(world.none_waits)
-        states = {one: subject["state"] for one, subject in subjects.items()}
-        assert states == {one: ENDS.get(name, "succeeded") for one, name in made.items()}
+        subjects = {subject_id: await world.wait_until_finished(subject_id) for subject_id in made}
+        await until(world.no_delivery_pending)
+        states = {subject_id: subject["state"] for subject_id, subject in subjects.items()}
+        assert states == {
+            subject_id: ENDS.get(name, "succeeded") for subject_id, name in made.items()
+        }
         book = await world.ledger()
         creates = [
-            one["external_task_id"] for one in book["creates"] if one["outcome"] == "accepted"
+            create["external_task_id"]
+            for create in book["creates"]
+            if create["outcome"] == "accepted"
         ]
         assert len(creates) == len(set(creates))
         assert book["counts"]["peak_running"] <= PARALLEL
         disordered = {
-            one: heard.taken[one]
-            for one, subject in subjects.items()
-            if not heard.in_order(one, subject["version"])
+            subject_id: heard.accepted[subject_id]
+            for subject_id, subject in subjects.items()
+            if not heard.is_in_order(subject_id, subject["version"])
         }
         assert disordered == {}
         assert world.violations() == "0 violations"

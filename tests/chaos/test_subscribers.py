@@ -65,18 +65,20 @@ Held = tuple[str, str, str]  # a subscriber, an event, and the token of the clai
 
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with durable_stack_with_short_leases(tmp_path_factory.mktemp("subscribers"), **SETTINGS) as one:
-        yield one
+    with durable_stack_with_short_leases(
+        tmp_path_factory.mktemp("subscribers"), **SETTINGS
+    ) as started:
+        yield started
 
 
-def sometimes(rng: random.Random, share: float, *manners: Behavior) -> Iterator[Behavior]:
+def sometimes(rng: random.Random, share: float, *behaviors: Behavior) -> Iterator[Behavior]:
     """One of these, with probability `share`; otherwise it accepts."""
     while True:
-        yield rng.choice(manners) if rng.random() < share else sub.ACCEPT
+        yield rng.choice(behaviors) if rng.random() < share else sub.ACCEPT
 
 
 def crowd(rng: random.Random) -> dict[str, Subscriber]:
-    """By their names."""
+    """The subscribers by name."""
     well = repeat(sub.ACCEPT)
     gone = chain(repeat(sub.ACCEPT, 60), repeat(sub.GONE))
     rambling = (sub.ACCEPT_LATE, sub.TRICKLE_HEAD, sub.TRICKLE_BODY, sub.ENDLESS, sub.ELSEWHERE)
@@ -93,22 +95,22 @@ def crowd(rng: random.Random) -> dict[str, Subscriber]:
         Subscriber("two at once", sometimes(rng, 0.05, sub.FAIL), concurrency=2),
         Subscriber("at a rate", sometimes(rng, 0.05, sub.FAIL), rate=60),
     ]
-    return {one.name: one for one in made}
+    return {subscriber.name: subscriber for subscriber in made}
 
 
 @asynccontextmanager
 async def subscribed(world: RunningService, some: Mapping[str, Subscriber]) -> AsyncIterator[None]:
     try:
-        for one in some.values():
-            await one.open()
-            wishes = {"url": one.url, "description": one.name, **one.wishes}
-            answer = await world.http.post("/v1/subscribers", json=wishes)
+        for subscriber in some.values():
+            await subscriber.open()
+            fields = {"url": subscriber.url, "description": subscriber.name, **subscriber.fields}
+            answer = await world.http.post("/v1/subscribers", json=fields)
             assert answer.status_code == 201, answer.text
-            one.id, one.secret = answer.json()["id"], answer.json()["secret"]
+            subscriber.id, subscriber.secret = answer.json()["id"], answer.json()["secret"]
         yield
     finally:
-        for one in some.values():
-            await one.close()
+        for subscriber in some.values():
+            await subscriber.close()
 
 
 class Storm:
@@ -152,15 +154,17 @@ class Storm:
             await self._go_on()
             await asyncio.to_thread(first.restart)
             self._over = True
-        for one in self._some.values():
-            one.calm = True
+        for subscriber in self._some.values():
+            subscriber.calm = True
 
     async def _create(self, number: int) -> None:
         body = request_body()
         while len(self.made) < LEAST or not self._over:
             name = FAILS if self._rng.random() < 0.2 else "Ada"
             key = f"{number}-{len(self.made)}"
-            self.made.append(await self._world.accepted(body | {"element_name": name}, key))
+            self.made.append(
+                await self._world.create_until_accepted(body | {"element_name": name}, key)
+            )
             await asyncio.sleep(self._rng.uniform(0, 2 * PAUSE))
 
     async def _go_on(self) -> None:
@@ -181,8 +185,12 @@ class Storm:
         while True:
             worker.send(signal.SIGSTOP)
             held = await self._held()
-            came = {(one.id, each.event_id) for one in self._some.values() for each in one.arrivals}
-            if sum(one[:2] in came for one in held) >= SENT_LEAST:
+            came = {
+                (subscriber.id, each.event_id)
+                for subscriber in self._some.values()
+                for each in subscriber.arrivals
+            }
+            if sum(row[:2] in came for row in held) >= SENT_LEAST:
                 return held
             worker.send(signal.SIGCONT)
             await asyncio.sleep(self._rng.uniform(0, 0.05))
@@ -190,7 +198,7 @@ class Storm:
     async def _held(self) -> set[Held]:
         return {
             (row["subscriber_id"], row["event_id"], row["lease_token"])
-            for row in await self._world.rows(HELD)
+            for row in await self._world.fetch(HELD)
         }
 
     async def _are_free(self, held: set[Held]) -> bool:
@@ -202,7 +210,7 @@ class Storm:
         gone = self._some["gone"]
 
         async def has_said_so() -> bool:
-            return any(not one.accepted for one in gone.arrivals)
+            return any(not arrival.accepted for arrival in gone.arrivals)
 
         async def is_disabled() -> bool:
             answer = await self._world.http.get(f"/v1/subscribers/{gone.id}")
@@ -213,36 +221,37 @@ class Storm:
         self.gone_at, gone.calm = monotonic(), True
 
 
-def unheard(one: Subscriber, events: Mapping[str, bytes]) -> set[str]:
+def unheard(subscriber: Subscriber, events: Mapping[str, bytes]) -> set[str]:
     """Events that it has not accepted, or not with the bytes that were written."""
     return events.keys() - {
-        each.event_id for each in one.accepted if each.body == events[each.event_id]
+        each.event_id for each in subscriber.accepted if each.body == events[each.event_id]
     }
 
 
-def repeated(one: Subscriber) -> int:
+def repeated(subscriber: Subscriber) -> int:
     """How often it accepted what it had accepted before."""
-    return len(one.accepted) - len({each.event_id for each in one.accepted})
+    return len(subscriber.accepted) - len({each.event_id for each in subscriber.accepted})
 
 
 async def everything_is_told(world: RunningService) -> dict[str, bytes]:
     """The events of all subjects, once these have ended and no delivery waits."""
 
     async def have_ended() -> bool:
-        return not await world.rows(UNFINISHED)
+        return not await world.fetch(UNFINISHED)
 
     await until(have_ended)
     with suppress(AssertionError):
-        await until(world.none_waits, LONG)
-    assert await world.rows(WAITING) == []
-    return {row["id"]: row["body"] for row in await world.rows(EVENTS)}
+        await until(world.no_delivery_pending, LONG)
+    assert await world.fetch(WAITING) == []
+    return {row["id"]: row["body"] for row in await world.fetch(EVENTS)}
 
 
 def report(some: Mapping[str, Subscriber], events: int) -> str:
     lines = [
-        f"{name:16}{len(one.arrivals):6} attempts came,{len(one.accepted):6} accepted, "
-        f"{repeated(one):4} of them again"
-        for name, one in some.items()
+        f"{name:16}{len(subscriber.arrivals):6} attempts came,"
+        f"{len(subscriber.accepted):6} accepted, "
+        f"{repeated(subscriber):4} of them again"
+        for name, subscriber in some.items()
     ]
     return "\n".join([f"\n{events} events", *lines, ""])
 
@@ -253,24 +262,32 @@ async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_
 ) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
     some = crowd(rng)
-    async with RunningService.of(running) as world, subscribed(world, some):
-        await world.settings(processing_after=0.3, finished_after=0.8)
-        await world.fault(element_name=FAILS, times=None, fail="the face is not to be seen")
+    async with RunningService.open(running) as world, subscribed(world, some):
+        await world.change_simulator_settings(processing_after=0.3, finished_after=0.8)
+        await world.add_fault(element_name=FAILS, times=None, fail="the face is not to be seen")
         storm = Storm(world, some, rng)
         await storm.blow()
         events = await everything_is_told(world)
         with capsys.disabled():
             sys.stdout.write(report(some, len(events)))
 
-        live = [one for name, one in some.items() if name != "gone"]
-        assert {one.name: missed for one in live if (missed := unheard(one, events))} == {}
-        ordered = [one for one in live if one.name != "without order"]
-        assert {one.name: early for one in ordered if (early := too_early(one.arrivals))} == {}
-        came = [one for each in some.values() for one in each.arrivals]
-        assert {(one.path, one.genuine) for one in came} == {("/hook", True)}
+        live = [subscriber for name, subscriber in some.items() if name != "gone"]
+        assert {
+            subscriber.name: missed
+            for subscriber in live
+            if (missed := unheard(subscriber, events))
+        } == {}
+        ordered = [subscriber for subscriber in live if subscriber.name != "without order"]
+        assert {
+            subscriber.name: early
+            for subscriber in ordered
+            if (early := too_early(subscriber.arrivals))
+        } == {}
+        came = [arrival for each in some.values() for arrival in each.arrivals]
+        assert {(arrival.path, arrival.genuine) for arrival in came} == {("/hook", True)}
         gone = some["gone"].arrivals
-        assert too_early(takewhile(lambda one: one.accepted, gone)) == []
-        assert [one for one in gone if one.at > storm.gone_at + LEASE + TIMEOUT] == []
+        assert too_early(takewhile(lambda arrival: arrival.accepted, gone)) == []
+        assert [arrival for arrival in gone if arrival.at > storm.gone_at + LEASE + TIMEOUT] == []
         assert world.violations() == "0 violations"
         assert world.faults_logged() == []
     assert [child.command.name for child in running.supervisor.ended()] == []

@@ -15,57 +15,57 @@ from tests.support.deliveries import ScriptedSubscriber, scripted_subscriber
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack_with_short_leases(tmp_path_factory.mktemp("chaos")) as one:
-        yield one
+    with stack_with_short_leases(tmp_path_factory.mktemp("chaos")) as started:
+        yield started
 
 
 @pytest.fixture
 async def world(running: Stack) -> AsyncIterator[RunningService]:
-    async with RunningService.of(running) as one:
-        yield one
+    async with RunningService.open(running) as service:
+        yield service
 
 
 async def test_a_worker_killed_before_it_could_record_leaves_one_create_and_an_ended_subject(
     world: RunningService,
 ) -> None:
-    await world.fault(element_name="killed", delay=30)
+    await world.add_fault(element_name="killed", delay=30)
     subject = await world.create("killed")
-    await world.received(subject)
+    await world.wait_for_create_call(subject)
     world.stack.child("worker").kill()
     world.stack.child("worker").start()
-    assert (await world.ended(subject))["state"] == "succeeded"
-    assert await world.creates(subject) == ["accepted"]
+    assert (await world.wait_until_finished(subject))["state"] == "succeeded"
+    assert await world.create_outcomes(subject) == ["accepted"]
     assert world.violations() == "0 violations"
 
 
 async def test_a_worker_killed_while_no_callback_comes_leaves_it_to_the_look_up(
     world: RunningService,
 ) -> None:
-    await world.fault(element_name="killed mute", delay=30, lose=True)
+    await world.add_fault(element_name="killed mute", delay=30, lose=True)
     subject = await world.create("killed mute")
-    await world.received(subject)
+    await world.wait_for_create_call(subject)
     world.stack.child("worker").restart()
-    assert (await world.ended(subject))["state"] == "succeeded"
-    assert await world.creates(subject) == ["accepted"]
+    assert (await world.wait_until_finished(subject))["state"] == "succeeded"
+    assert await world.create_outcomes(subject) == ["accepted"]
 
 
 async def test_a_worker_stopped_beyond_its_lease_is_fenced_off_when_it_resumes(
     world: RunningService,
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-2", "worker")
-    await world.fault(element_name="stopped", delay=LEASE / 2, lose=True)
+    await world.add_fault(element_name="stopped", delay=LEASE / 2, lose=True)
     subject = await world.create("stopped")
-    await world.received(subject)
+    await world.wait_for_create_call(subject)
     stopped.send(signal.SIGSTOP)
     other.start()
     try:
-        assert (await world.ended(subject))["state"] == "succeeded"
+        assert (await world.wait_until_finished(subject))["state"] == "succeeded"
     finally:
         stopped.send(signal.SIGCONT)
         other.stop()
     after = await world.create("after the stop")
-    assert (await world.ended(after))["state"] == "succeeded"
-    assert await world.creates(subject) == ["accepted"]
+    assert (await world.wait_until_finished(after))["state"] == "succeeded"
+    assert await world.create_outcomes(subject) == ["accepted"]
     assert world.violations() == "0 violations"
 
 
@@ -77,18 +77,18 @@ async def test_a_worker_stopped_between_claim_and_call_does_not_call_when_it_res
     subject = await world.create("claimed")
     async with world.locked("subject_media"):  # read between the claim and the call
         stopped.start()
-        await world.one_lease()
+        await world.only_lease()
         await until(world.waits_for_lock)
         stopped.send(signal.SIGSTOP)
     other.start()
     try:
-        assert (await world.ended(subject))["state"] == "succeeded"
+        assert (await world.wait_until_finished(subject))["state"] == "succeeded"
         stopped.send(signal.SIGCONT)
-        await world.says(stopped, "lease_ran_out")
+        await world.wait_for_log(stopped, "lease_ran_out")
     finally:
         stopped.send(signal.SIGCONT)
         other.stop()
-    assert await world.creates(subject) == ["accepted"]
+    assert await world.create_outcomes(subject) == ["accepted"]
     assert world.violations() == "0 violations"
 
 
@@ -112,13 +112,13 @@ async def test_what_a_killed_worker_was_delivering_is_delivered_by_another(
 ) -> None:
     killed, other = world.stack.child("worker"), world.stack.add("worker-4", "worker")
     async with slow_subscriber(world) as slow:
-        await world.ended(await world.create("killed in a delivery"))
+        await world.wait_until_finished(await world.create("killed in a delivery"))
         await until_got(slow, 1)
-        await world.one_lease()
+        await world.only_lease()
         killed.kill()
         other.start()
         try:
-            await until(world.none_waits)
+            await until(world.no_delivery_pending)
         finally:
             other.stop()
             killed.start()
@@ -142,9 +142,9 @@ async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it
         other.start()
         try:
             await until_got(slow, 1)
-            await until(world.none_waits)
+            await until(world.no_delivery_pending)
             stopped.send(signal.SIGCONT)
-            await world.says(stopped, "lease_spent")
+            await world.wait_for_log(stopped, "lease_spent")
         finally:
             stopped.send(signal.SIGCONT)
             other.stop()
@@ -160,12 +160,12 @@ async def test_a_delivery_longer_than_a_lease_is_made_once_while_its_worker_live
     try:
         async with slow_subscriber(world) as slow:
             gate = slow.gate
-            await world.ended(await world.create("delivered slowly"))
+            await world.wait_until_finished(await world.create("delivered slowly"))
             await until_got(slow, 1)
-            await world.outlived(*await world.one_lease())
+            await world.wait_until_renewed(*await world.only_lease())
             assert gate is not None
             gate.set()
-            await until(world.none_waits)
+            await until(world.no_delivery_pending)
             assert len(slow.event_ids) == 1
     finally:
         other.stop()
@@ -190,7 +190,7 @@ async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: RunningSe
     ready = await world.http.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     for subject in subjects:
-        assert (await world.ended(subject))["state"] == "succeeded"
+        assert (await world.wait_until_finished(subject))["state"] == "succeeded"
     valkey.start()
 
     async def is_ready() -> bool:
@@ -198,5 +198,5 @@ async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: RunningSe
 
     await until(is_ready)
     again = await world.create("back")
-    assert (await world.ended(again))["state"] == "succeeded"
+    assert (await world.wait_until_finished(again))["state"] == "succeeded"
     assert world.violations() == "0 violations"

@@ -1,4 +1,4 @@
-"""The whole service in processes of its own, a caller, and a look behind the provider's curtain."""
+"""The whole service as processes, a caller of it, and the simulator's view of what it did."""
 
 import asyncio
 import time
@@ -47,14 +47,14 @@ BLOCKED = """
 
 @dataclass
 class RunningService:
-    """Bound to one running stack."""
+    """A running stack and a caller of it; durations are seconds."""
 
     stack: Stack
     http: httpx.AsyncClient
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, running: Stack) -> AsyncIterator[Self]:
+    async def open(cls, running: Stack) -> AsyncIterator[Self]:
         key = running.make_key("acme")
         async with httpx.AsyncClient(
             base_url=running.base_url,
@@ -67,13 +67,13 @@ class RunningService:
             yield cls(running, http)
 
     async def create(self, name: str = "Ada", **changes: object) -> str:
-        """The id of an accepted subject."""
+        """Create a subject; its id."""
         answer = await self.http.post("/v1/subjects", json=request_body(name, **changes))
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
-    async def accepted(self, body: Mapping[str, Any], key: str) -> str:
-        """The id of a subject, however often it takes to get an answer."""
+    async def create_until_accepted(self, body: Mapping[str, Any], key: str) -> str:
+        """Create a subject, retried until it is accepted; its id."""
         deadline = time.monotonic() + SERVICE_TIMEOUT
         while time.monotonic() < deadline:
             with suppress(httpx.TransportError):
@@ -90,7 +90,7 @@ class RunningService:
         read: dict[str, Any] = (await self.http.get(f"/v1/subjects/{subject_id}")).json()
         return read
 
-    async def ended(self, subject_id: str) -> dict[str, Any]:
+    async def wait_until_finished(self, subject_id: str) -> dict[str, Any]:
         """The subject, once it has ended."""
         found: dict[str, Any] = {}
 
@@ -102,28 +102,28 @@ class RunningService:
         await until(has_ended)
         return found
 
-    async def fault(self, **rule: object) -> None:
+    async def add_fault(self, **rule: object) -> None:
         answer = await self.http.post(f"{self.stack.simulator_url}/_simulator/faults", json=rule)
         assert answer.status_code == 200, answer.text
 
-    async def faults(self, rules: Sequence[Mapping[str, object]]) -> None:
+    async def add_faults(self, rules: Sequence[Mapping[str, object]]) -> None:
         url = f"{self.stack.simulator_url}/_simulator/faults"
         answer = await self.http.post(url, json=rules)
         assert answer.status_code == 200, answer.text
 
-    async def settings(self, **changes: object) -> None:
-        """Of the simulator."""
+    async def change_simulator_settings(self, **changes: object) -> None:
+        """Change settings of the simulator."""
         url = f"{self.stack.simulator_url}/_simulator/settings"
         answer = await self.http.post(url, json=changes)
         assert answer.status_code == 200, answer.text
 
     async def ledger(self) -> dict[str, Any]:
-        """Everything the provider was asked and told."""
+        """Every create, look-up and callback that the simulator has seen."""
         answer = await self.http.get(f"{self.stack.simulator_url}/_simulator/ledger")
         read: dict[str, Any] = answer.json()
         return read
 
-    async def asked(self, path: str = "", **params: int) -> Any:  # noqa: ANN401 - a record, or a list of them
+    async def provider_records(self, path: str = "", **params: int) -> Any:  # noqa: ANN401 - a record, or a list of them
         """What the provider itself says of its tasks, in the legacy shape."""
         key = self.stack.env["CALLSHEET_PROVIDER_API_KEY"]
         answer = await self.http.get(
@@ -134,8 +134,8 @@ class RunningService:
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
-    async def rows(self, statement: str) -> list[dict[str, Any]]:
-        """A look into the database, on a connection of its own."""
+    async def fetch(self, statement: str) -> list[dict[str, Any]]:
+        """Run a statement on a connection of its own; its rows."""
         connection = await asyncpg.connect(self.stack.env["CALLSHEET_DATABASE_URL"])
         try:
             return [dict(row) for row in await connection.fetch(statement)]
@@ -144,7 +144,7 @@ class RunningService:
 
     @asynccontextmanager
     async def locked(self, table: str) -> AsyncIterator[None]:
-        """Nobody else reads the table while the block runs."""
+        """Lock the table against all reads while the block runs."""
         connection = await asyncpg.connect(self.stack.env["CALLSHEET_DATABASE_URL"])
         try:
             async with connection.transaction():
@@ -154,21 +154,20 @@ class RunningService:
             await connection.close()
 
     async def waits_for_lock(self) -> bool:
-        """Whether somebody waits for such a lock."""
-        return bool(await self.rows(BLOCKED))
+        """Whether a session waits for a lock."""
+        return bool(await self.fetch(BLOCKED))
 
-    async def leases(self) -> dict[str, datetime]:
-        """The ends of all that is held, by token."""
-        return {row["token"]: row["until"] for row in await self.rows(LEASES)}
+    async def lease_ends(self) -> dict[str, datetime]:
+        """When each lease ends, by its token."""
+        return {row["token"]: row["until"] for row in await self.fetch(LEASES)}
 
-    async def one_lease(self) -> tuple[str, datetime]:
-        """The token and the end of the only one, once there is one; it lies in the time of one
-        lease."""
+    async def only_lease(self) -> tuple[str, datetime]:
+        """The token and the end of the only lease, once there is one."""
         found: dict[str, datetime] = {}
 
         async def is_held() -> bool:
             nonlocal found
-            found = await self.leases()
+            found = await self.lease_ends()
             return bool(found)
 
         await until(is_held)
@@ -176,38 +175,38 @@ class RunningService:
         assert end <= datetime.now(UTC) + timedelta(seconds=LEASE)  # noqa: TID251 - the workers' clock
         return token, end
 
-    async def outlived(self, token: str, end: datetime) -> None:
-        """Wait until its holder has renewed a lease for so long that it is a whole one longer."""
+    async def wait_until_renewed(self, token: str, end: datetime) -> None:
+        """Wait until the lease is renewed to end a whole lease later."""
 
         async def is_longer() -> bool:
-            return (await self.leases())[token] > end + timedelta(seconds=LEASE)
+            return (await self.lease_ends())[token] > end + timedelta(seconds=LEASE)
 
         await until(is_longer)
 
-    async def none_waits(self) -> bool:
+    async def no_delivery_pending(self) -> bool:
         """Whether every delivery has ended."""
-        return not await self.rows("SELECT FROM deliveries WHERE state = 'pending' LIMIT 1")
+        return not await self.fetch("SELECT FROM deliveries WHERE state = 'pending' LIMIT 1")
 
-    async def creates(self, subject_id: str) -> list[str]:
-        """What became of each create call that the provider received for a subject."""
+    async def create_outcomes(self, subject_id: str) -> list[str]:
+        """The outcome of each create call that the provider received for the subject."""
         answer = await self.http.get(
             f"{self.stack.simulator_url}/_simulator/ledger",
             params={"external_task_id": subject_id},
         )
-        return [one["outcome"] for one in answer.json()["creates"]]
+        return [create["outcome"] for create in answer.json()["creates"]]
 
-    async def received(self, subject_id: str) -> None:
+    async def wait_for_create_call(self, subject_id: str) -> None:
         """Wait until the provider has received the create call."""
 
         async def has_received() -> bool:
-            return bool(await self.creates(subject_id))
+            return bool(await self.create_outcomes(subject_id))
 
         await until(has_received)
 
     def violations(self) -> str:
         return self.stack.call("audit").strip()
 
-    async def says(self, worker: Child, action: str) -> None:
+    async def wait_for_log(self, worker: Child, action: str) -> None:
         """Wait until a worker has logged that action."""
 
         async def has_said() -> bool:
@@ -216,7 +215,7 @@ class RunningService:
         await until(has_said)
 
     def faults_logged(self) -> list[str]:
-        """Errors of our own, which are caught and only logged."""
+        """The log lines of unexpected errors, which are caught and only logged."""
         logs = self.stack.supervisor.logs.glob("w*.log")  # of webs and workers
         lines = [line for log in logs for line in log.read_text().splitlines()]
         return [line for line in lines if '"action":"fault"' in line]
@@ -227,36 +226,38 @@ class FlakyReceiver:
     each subject as they came, and the subject as it was last."""
 
     def __init__(self) -> None:
-        self.taken: defaultdict[str, list[int]] = defaultdict(list)
-        self.last: dict[str, dict[str, Any]] = {}
+        self.accepted: defaultdict[str, list[int]] = defaultdict(list)
+        self.last_states: dict[str, dict[str, Any]] = {}
         self._asked = 0
 
-    async def hear(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         data = orjson.loads(await request.body())["data"]
         self._asked += 1
         if self._asked % 5 == 0:
             return Response(status_code=500)
-        self.taken[data["id"]].append(data["sequence"])
-        self.last[data["id"]] = data
+        self.accepted[data["id"]].append(data["sequence"])
+        self.last_states[data["id"]] = data
         return Response(status_code=200)
 
-    def has_end(self, subject_id: str) -> bool:
-        """Whether it has been told how that subject ended."""
-        return bool(self.last.get(subject_id, {}).get("finished_at"))
+    def has_final_state(self, subject_id: str) -> bool:
+        """Whether the event of the subject's end was received."""
+        return bool(self.last_states.get(subject_id, {}).get("finished_at"))
 
-    def in_order(self, subject_id: str, version: int) -> bool:
+    def is_in_order(self, subject_id: str, version: int) -> bool:
         """Each event once or more, none after a later one."""
-        taken = self.taken[subject_id]
+        taken = self.accepted[subject_id]
         return taken == sorted(taken) and set(taken) == set(range(1, version + 1))
 
 
 @asynccontextmanager
 async def flaky_receiver(world: RunningService) -> AsyncIterator[FlakyReceiver]:
-    one = FlakyReceiver()
-    async with http_server(Starlette(routes=[Route("/", one.hear, methods=["POST"])])) as address:
+    receiver = FlakyReceiver()
+    async with http_server(
+        Starlette(routes=[Route("/", receiver.receive, methods=["POST"])])
+    ) as address:
         answer = await world.http.post("/v1/subscribers", json={"url": address})
         assert answer.status_code == 201, answer.text
-        yield one
+        yield receiver
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = SERVICE_TIMEOUT) -> None:
@@ -270,16 +271,14 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = SERVI
 
 @contextmanager
 def stack_with_short_leases(folder: Path, **settings: str) -> Iterator[Stack]:
-    """Everything running, with short leases; nothing of it is left at the end."""
+    """A stack with short leases, deleted at the end."""
     with stack(folder, _quick(settings), durable=False, keep=False) as running:
         yield running
 
 
 @contextmanager
 def durable_stack_with_short_leases(folder: Path, **settings: str) -> Iterator[Stack]:
-    """The same, for tests that cut Postgres off: what was promised must outlive the server, as it
-    does where it matters.
-    """
+    """A stack with short leases whose Postgres is durable, for tests that kill it."""
     with stack(folder, _quick(settings), keep=False) as running:
         yield running
 

@@ -48,10 +48,10 @@ def row(name: str, *states: str) -> Row:
 def heard(*parts: Row) -> Backend:
     """A back end that heard all of it."""
     backend = Backend(failed_on_purpose=1)
-    for one in parts:
-        backend.received[one.subject_id or ""] = [
+    for row in parts:
+        backend.received[row.subject_id or ""] = [
             ReceivedEvent(0.0, given["id"], given["type"], given["data"]["sequence"])
-            for given in one.events
+            for given in row.events
         ]
     return backend
 
@@ -59,8 +59,8 @@ def heard(*parts: Row) -> Backend:
 def ledger(*ids: str, lookups: tuple[str, ...] = ()) -> dict[str, Any]:
     """The simulator's, with one create for each id."""
     return {
-        "creates": [{"external_task_id": one} for one in ids],
-        "lookups": [{"external_task_id": one, "outcome": "found"} for one in lookups],
+        "creates": [{"external_task_id": id_} for id_ in ids],
+        "lookups": [{"external_task_id": id_, "outcome": "found"} for id_ in lookups],
         "counts": {"peak_running": 1},
     }
 

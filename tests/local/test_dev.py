@@ -109,9 +109,9 @@ def worker_in(folder: Path) -> int:
     return next(pid for pid, words in running_in(folder).items() if "service worker" in words)
 
 
-def same_everywhere(one: Dev) -> list[str]:
+def same_everywhere(dev_run: Dev) -> list[str]:
     """The greeting without the simulator's address, which is another one at every start."""
-    return [line for line in one.greeting.splitlines() if not line.startswith("Simulator")]
+    return [line for line in dev_run.greeting.splitlines() if not line.startswith("Simulator")]
 
 
 def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Path) -> None:

@@ -27,7 +27,7 @@ async def test_a_trailing_slash_makes_no_difference(end: str) -> None:
         created = await remote.http.post(PATH + end, json=request_body(external_task_id="x"))
         listed = await remote.http.get(PATH + end)
         queried = await remote.http.get(f"{PATH}/x{end}")
-    assert [one.status_code for one in (created, listed, queried)] == [200, 200, 200]
+    assert [response.status_code for response in (created, listed, queried)] == [200, 200, 200]
 
 
 async def test_a_task_is_found_by_both_ids_and_ends_with_an_element() -> None:
@@ -114,9 +114,9 @@ async def test_the_list_is_paged_newest_first_within_bounds() -> None:
             await remote.create(external_task_id=f"n-{index}")
         first = await remote.http.get(PATH, params={"pageNum": 1, "pageSize": 2})
         second = await remote.http.get(PATH, params={"pageNum": 2, "pageSize": 2})
-    ids = [one["task_info"]["external_task_id"] for one in first.json()["data"]]
+    ids = [task["task_info"]["external_task_id"] for task in first.json()["data"]]
     assert ids == ["n-2", "n-1"]
-    assert [one["task_info"]["external_task_id"] for one in second.json()["data"]] == ["n-0"]
+    assert [task["task_info"]["external_task_id"] for task in second.json()["data"]] == ["n-0"]
 
 
 @pytest.mark.parametrize("query", ["pageNum=0", "pageNum=1001", "pageSize=501", "pageSize=x"])
@@ -138,7 +138,7 @@ async def test_running_tasks_above_the_limit_are_refused_and_the_peak_is_known()
         await remote.admin("settings", {"parallel": 2})
         answers = [await remote.create() for _ in range(3)]
         ledger = await remote.ledger()
-    assert [one.json()["code"] for one in answers] == [0, 0, 1303]
+    assert [response.json()["code"] for response in answers] == [0, 0, 1303]
     assert answers[2].status_code == 429
     assert (ledger["counts"]["running"], ledger["counts"]["peak_running"]) == (2, 2)
 

@@ -71,5 +71,7 @@ async def test_every_call_needs_it() -> None:
         answers = [await remote.create(), await remote.query("x"), await remote.http.get(PATH)]
         minted = token(exp=time.time() + 60, nbf=time.time() - 5)
         let_in = await remote.http.get(PATH, headers={"authorization": f"Bearer {minted}"})
-    assert [(one.status_code, one.json()["code"]) for one in answers] == [(401, 1001)] * 3
+    assert [(response.status_code, response.json()["code"]) for response in answers] == [
+        (401, 1001)
+    ] * 3
     assert let_in.status_code == 200

@@ -56,7 +56,10 @@ async def test_the_newer_shape_names_things_otherwise() -> None:
     [output] = last["outputs"]
     assert (output["type"], output["element_type"]) == ("element", "multi_image_elements")
     assert isinstance(output["id"], int)
-    assert [one["role"] for one in output["materials"]] == ["frontal_image", "refer_images"]
+    assert [material["role"] for material in output["materials"]] == [
+        "frontal_image",
+        "refer_images",
+    ]
     assert "task_id" not in last
 
 
@@ -108,7 +111,7 @@ async def test_lost_callbacks_never_come_and_the_task_ends_all_the_same() -> Non
         await remote.create(external_task_id="some", callback_url=back.url)
         await remote.wait_until_finished("all")
         got = await back.wait_for(1)
-        lost = [one["outcome"] for one in (await remote.ledger("all"))["callbacks"]]
+        lost = [entry["outcome"] for entry in (await remote.ledger("all"))["callbacks"]]
     assert lost == ["lost"] * 3
     assert [json.loads(body)["task_info"]["external_task_id"] for _, body in got] == ["some"]
     assert statuses(got) == ["succeed"]
@@ -141,9 +144,9 @@ async def test_a_forged_or_skewed_callback_does_not_verify(fault: dict[str, obje
         await remote.admin("faults", fault)
         await remote.create(callback_url=back.url)
         got = await back.wait_for(3)
-    for one in got:
+    for request in got:
         with pytest.raises(SignatureError):
-            verified([one])
+            verified([request])
 
 
 async def test_callbacks_can_come_before_the_answer_to_create() -> None:

@@ -136,7 +136,7 @@ async def test_look_ups_fail_too(on: str) -> None:
         await remote.admin("faults", {"on": on, "code": 5000})
         path = f"{PATH}/a" if on == "query" else PATH
         answers = [await remote.http.get(path) for _ in range(2)]
-    assert [one.json()["code"] for one in answers] == [5000, 0]
+    assert [response.json()["code"] for response in answers] == [5000, 0]
 
 
 async def test_an_answer_waits_for_no_callbacks_if_there_are_none() -> None:
@@ -178,5 +178,5 @@ async def test_rules_are_added_in_a_list_shown_and_taken_away() -> None:
     async with simulator() as remote:
         shown = await remote.admin("faults", [{"lose": True, "times": None}, {"words": {"a": "b"}}])
         gone = await remote.http.delete("/_simulator/faults")
-    assert [one["lose"] for one in shown.json()] == [True, False]
+    assert [fault["lose"] for fault in shown.json()] == [True, False]
     assert gone.json() == []

@@ -16,7 +16,7 @@ async def test_of_all_tasks_together_the_given_share_of_callbacks_is_lost() -> N
             await remote.create(external_task_id=f"task-{number}", callback_url=back.url)
             await remote.wait_until_finished(f"task-{number}")
         got = await back.wait_for(21)
-        outcomes = [one["outcome"] for one in (await remote.ledger())["callbacks"]]
+        outcomes = [entry["outcome"] for entry in (await remote.ledger())["callbacks"]]
     assert outcomes.count("lost") == 9
     assert len(got) == 21
     assert len({json.loads(body)["task_id"] for _, body in got}) == TASKS
@@ -38,4 +38,4 @@ async def test_the_ledger_knows_every_attempt_by_its_id_and_its_bytes() -> None:
         while len(entries) < 4:
             entries = (await remote.ledger("a"))["callbacks"]
     came = [(headers["webhook-id"], hashlib.sha256(body).hexdigest()) for headers, body in got]
-    assert sorted((one["id"], one["sha256"]) for one in entries) == sorted(came)
+    assert sorted((entry["id"], entry["sha256"]) for entry in entries) == sorted(came)
