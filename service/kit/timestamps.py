@@ -47,8 +47,8 @@ def to_milliseconds(moment: datetime) -> int:
 def parse_duration(text: str, max_seconds: float) -> float:
     """The seconds of a duration such as 90, 90s, 5m, 1h or 2d; ValueError, with the rule, for
     anything else, and for what is not from 1 to `max_seconds`."""
-    found = DURATION.fullmatch(text)
-    seconds = int(found[1]) * UNIT_SECONDS[found[2]] if found else 0
+    match = DURATION.fullmatch(text)
+    seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
     if not 1 <= seconds <= max_seconds:
         raise ValueError(
             f"must be a time as 90, 90s, 5m, 1h or 2d, from 1 to {max_seconds:.0f} seconds"

@@ -1,34 +1,23 @@
-"""Transactions are whole; what passes is told from what is a fault of ours."""
+"""Transactions are whole; transient errors are told apart from faults of ours."""
 
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
 from service.accounts.store import api_keys
-from service.kit.database.database import Database
 from service.kit.errors import Unavailable
 from service.local.ports import free_port
 from service.resources import Resources
 from tests.conftest import WEBHOOK_SECRET, database
 from tests.support.database import fetch
+from tests.support.database_access import open_database
 
 TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
-    database = Database(url)
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 async def add_account(resources: Resources, name: str) -> None:
@@ -74,7 +63,7 @@ async def test_what_cannot_be_reached_or_entered_is_unavailable(database_url: st
         f"{user.rpartition(':')[0]}:wrong@{place}",
         database(database_url, "callsheet_no_such"),
     ):
-        async with opened(url) as unreachable:
+        async with open_database(url) as unreachable:
             with pytest.raises(Unavailable):
                 async with unreachable.transaction():
                     pass
@@ -83,7 +72,7 @@ async def test_what_cannot_be_reached_or_entered_is_unavailable(database_url: st
                     pass
 
 
-async def look_up_in_haste(resources: Resources) -> None:
+async def look_up_with_lock_timeout(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
         await tx.execute(text("SET LOCAL lock_timeout = '10ms'"))
         await api_keys.account_id_by_name(tx, "a")
@@ -93,10 +82,10 @@ async def test_a_lock_that_is_not_had_in_time_is_unavailable(resources: Resource
     async with resources.database.transaction() as holder:
         await holder.execute(text("LOCK TABLE accounts"))
         with pytest.raises(Unavailable):
-            await look_up_in_haste(resources)
+            await look_up_with_lock_timeout(resources)
 
 
-async def look_up_while_cut_off(resources: Resources) -> None:
+async def look_up_after_termination(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
         await fetch(resources, TERMINATE)
         await api_keys.account_id_by_name(tx, "a")
@@ -105,7 +94,7 @@ async def look_up_while_cut_off(resources: Resources) -> None:
 async def test_connections_that_were_cut_are_replaced(resources: Resources) -> None:
     await add_account(resources, "a")
     with pytest.raises(Unavailable):
-        await look_up_while_cut_off(resources)
+        await look_up_after_termination(resources)
     await add_account(resources, "b")
 
 
@@ -161,5 +150,8 @@ async def test_an_error_does_not_show_its_parameters(resources: Resources) -> No
 
 
 async def test_an_address_may_say_how_to_encrypt_as_postgres_does(database_url: str) -> None:
-    async with opened(f"{database_url}?sslmode=disable") as database, database.transaction() as tx:
+    async with (
+        open_database(f"{database_url}?sslmode=disable") as database,
+        database.transaction() as tx,
+    ):
         assert await tx.scalar(text("SELECT 1")) == 1

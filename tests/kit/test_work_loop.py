@@ -1,4 +1,4 @@
-"""A work loop does what is due, so much at a time; one piece's trouble is not another's."""
+"""A work loop does what is due, so much at a time; one item's fault is not another's."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,13 +14,13 @@ from tests.support.waiting import wait_until
 OFTEN, NEVER = 0.001, 3600.0
 
 
-class Pile:
-    """Pieces of work, numbered; `gate` lets those under way end."""
+class WorkItems:
+    """Items of work, numbered; `gate` lets those in progress end."""
 
     def __init__(self, count: int) -> None:
         self.left = list(range(count))
         self.handling: set[int] = set()
-        self.widest = 0
+        self.max_at_once = 0
         self.done: list[int] = []
         self.gate = asyncio.Event()
 
@@ -28,18 +28,18 @@ class Pile:
         taken, self.left = self.left[:limit], self.left[limit:]
         return taken
 
-    async def handle(self, piece: int) -> None:
-        self.handling.add(piece)
-        self.widest = max(self.widest, len(self.handling))
+    async def handle(self, item: int) -> None:
+        self.handling.add(item)
+        self.max_at_once = max(self.max_at_once, len(self.handling))
         await self.gate.wait()
-        self.handling.remove(piece)
-        self.done.append(piece)
+        self.handling.remove(item)
+        self.done.append(item)
 
 
 def loop_of(
-    pile: Pile, concurrency: int, handle: Callable[[int], Awaitable[None]] | None = None
+    items: WorkItems, concurrency: int, handle: Callable[[int], Awaitable[None]] | None = None
 ) -> WorkLoop[int]:
-    return WorkLoop("pile", pile.claim, handle or pile.handle, concurrency)
+    return WorkLoop("pile", items.claim, handle or items.handle, concurrency)
 
 
 def actions(logged: list[EventDict]) -> list[object]:
@@ -47,29 +47,29 @@ def actions(logged: list[EventDict]) -> list[object]:
 
 
 async def test_no_more_than_its_concurrency_is_under_way_at_once() -> None:
-    pile = Pile(20)
-    loop = loop_of(pile, 4)
+    items = WorkItems(20)
+    loop = loop_of(items, 4)
     draining = asyncio.create_task(loop.drain())
-    await wait_until(lambda: len(pile.handling) == 4)
-    pile.gate.set()
+    await wait_until(lambda: len(items.handling) == 4)
+    items.gate.set()
     await draining
     await loop.finish(10)
-    assert (sorted(pile.done), pile.widest) == (list(range(20)), 4)
+    assert (sorted(items.done), items.max_at_once) == (list(range(20)), 4)
 
 
-async def test_a_fault_in_one_piece_does_not_stop_the_others(logged: list[EventDict]) -> None:
-    pile = Pile(5)
-    pile.gate.set()
+async def test_a_fault_in_one_item_does_not_stop_the_others(logged: list[EventDict]) -> None:
+    items = WorkItems(5)
+    items.gate.set()
 
-    async def handle(piece: int) -> None:
-        if piece == 1:
+    async def handle(item: int) -> None:
+        if item == 1:
             raise LookupError("a fault")
-        await pile.handle(piece)
+        await items.handle(item)
 
-    loop = loop_of(pile, 2, handle)
+    loop = loop_of(items, 2, handle)
     await loop.drain()
     await loop.finish(10)
-    assert sorted(pile.done) == [0, 2, 3, 4]
+    assert sorted(items.done) == [0, 2, 3, 4]
     (line,) = logged
     assert (line["action"], line["loop"]) == ("fault", "pile")
     logged.clear()
@@ -81,9 +81,9 @@ async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_
     async def handle(_piece: int) -> None:
         raise Unavailable from ConnectionResetError("the server\nwent away")
 
-    pile = loop_of(Pile(2), 2, handle)
-    await pile.drain()
-    await pile.finish(10)
+    loop = loop_of(WorkItems(2), 2, handle)
+    await loop.drain()
+    await loop.finish(10)
     assert actions(logged) == ["unrecorded"] * 2
     assert {line["error"] for line in logged} == {"ConnectionResetError: the server"}
 
@@ -92,17 +92,17 @@ async def test_a_claim_that_fails_for_now_is_made_again(
     logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work_loop, "ERROR_PAUSE", 0.0)
-    pile = Pile(3)
-    pile.gate.set()
+    items = WorkItems(3)
+    items.gate.set()
     failures = [Unavailable(), Unavailable()]
 
     async def claim(limit: int) -> Sequence[int]:
         if failures:
             raise failures.pop()
-        return await pile.claim(limit)
+        return await items.claim(limit)
 
-    running = asyncio.create_task(WorkLoop("pile", claim, pile.handle, 2).run(OFTEN))
-    await wait_until(lambda: len(pile.done) == 3)
+    running = asyncio.create_task(WorkLoop("pile", claim, items.handle, 2).run(OFTEN))
+    await wait_until(lambda: len(items.done) == 3)
     running.cancel()
     assert actions(logged) == ["unavailable"] * 2
 
@@ -118,7 +118,7 @@ async def test_a_fault_in_claiming_does_not_end_it(
             raise failures.pop()
         return []
 
-    loop = WorkLoop("pile", claim, Pile(0).handle, 2)
+    loop = WorkLoop("pile", claim, WorkItems(0).handle, 2)
     running = asyncio.create_task(loop.run(OFTEN))
     await wait_until(lambda: not failures)
     loop.stop()
@@ -130,27 +130,27 @@ async def test_a_fault_in_claiming_does_not_end_it(
 
 async def test_it_works_when_notified_and_by_itself_from_time_to_time() -> None:
     for tick, notified in ((NEVER, True), (OFTEN, False)):
-        pile = Pile(0)
-        pile.gate.set()
-        loop = loop_of(pile, 2)
+        items = WorkItems(0)
+        items.gate.set()
+        loop = loop_of(items, 2)
         running = asyncio.create_task(loop.run(tick))
         for number in range(3):
-            pile.left.append(number)
+            items.left.append(number)
             if notified:
                 loop.notify()
-            await wait_until(lambda number=number, pile=pile: pile.done[-1:] == [number])  # type: ignore[misc]
+            await wait_until(lambda number=number, items=items: items.done[-1:] == [number])  # type: ignore[misc]
         running.cancel()
 
 
 async def test_what_is_under_way_at_the_end_may_finish_but_not_for_ever() -> None:
-    pile = Pile(2)
-    loop = loop_of(pile, 3)
+    items = WorkItems(2)
+    loop = loop_of(items, 3)
     await loop.drain()
-    await wait_until(lambda: len(pile.handling) == 2)
+    await wait_until(lambda: len(items.handling) == 2)
     await loop.finish(0.01)
-    assert pile.done == []
+    assert items.done == []
     await loop.finish(0.01)
 
 
 async def test_nothing_under_way_is_finished_at_once() -> None:
-    await loop_of(Pile(0), 2).finish(NEVER)
+    await loop_of(WorkItems(0), 2).finish(NEVER)

@@ -92,5 +92,5 @@ def _compile_for_driver(clause: ClauseElement, values: Mapping[str, Any]) -> tup
         if len(_compiled) >= MAX_COMPILED:
             _compiled.clear()
         compiled = _compiled[key.key] = clause.compile(dialect=_DIALECT, cache_key=key)
-    given = compiled.construct_params(values, extracted_parameters=key.bindparams)
-    return compiled.string, [given[name] for name in compiled.positiontup]
+    parameters = compiled.construct_params(values, extracted_parameters=key.bindparams)
+    return compiled.string, [parameters[name] for name in compiled.positiontup]

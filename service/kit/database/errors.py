@@ -92,5 +92,5 @@ def _server_and_database(url: str) -> str:
 
 
 def _address(host: str | None, port: int | None) -> str:
-    shown = "the usual place" if host is None else f"[{host}]" if ":" in host else host
-    return shown if port is None else f"{shown}:{port}"
+    name = "the usual place" if host is None else f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"

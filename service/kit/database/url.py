@@ -85,12 +85,12 @@ def _query_parameters(url: str) -> dict[str, str]:
     """The query parameters; of a name that comes twice the last value, as the driver takes it."""
     query = urlsplit(url).query
     try:
-        found = parse_qs(query, strict_parsing=True) if query else {}
+        values_by_name = parse_qs(query, strict_parsing=True) if query else {}
     except ValueError:
         raise ValueError(
             f"must have name=value behind the ?, and {PERCENT_ENCODING_RULE}"
         ) from None
-    return {name: values[-1] for name, values in found.items()}
+    return {name: values[-1] for name, values in values_by_name.items()}
 
 
 def _check_parameters(parameters: dict[str, str]) -> None:

@@ -168,18 +168,18 @@ class _Captured:
 async def _run_in_thread(threads: Executor | None, work: Callable[[], T]) -> T:
     """The result of `work`, done in one of these threads, or for None in any. If it is cancelled it
     waits all the same: the file is in use."""
-    running = asyncio.get_running_loop().run_in_executor(threads, _capture, work)
+    future = asyncio.get_running_loop().run_in_executor(threads, _capture, work)
     try:
-        done = await asyncio.shield(running)
+        outcome = await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait((running,))
+        await asyncio.wait((future,))
         raise
-    if not isinstance(done, _Captured):
-        return done
+    if not isinstance(outcome, _Captured):
+        return outcome
     try:
-        raise done.error
+        raise outcome.error
     finally:
-        del done, running  # each refers to the error, and the error to this frame
+        del outcome, future  # each refers to the error, and the error to this frame
 
 
 def _capture(work: Callable[[], T]) -> T | _Captured:

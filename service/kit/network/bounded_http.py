@@ -141,18 +141,18 @@ class BoundedResponseHandler(ResponseHandler):
 
 def _salvage_head(head: bytes) -> RawResponseMessage | None:
     """What can be read in a head that is malformed; None if it has no status."""
-    found = _STATUS.match(head)
-    if found is None:
+    match = _STATUS.match(head)
+    if match is None:
         return None
     fields = CIMultiDict[str]()
-    for line in head[found.end() :].splitlines():
+    for line in head[match.end() :].splitlines():
         name, colon, value = line.partition(b":")
         if colon and _NAME.fullmatch(name):
             fields.add(name.decode(), _decode(value.strip(b" \t")))
     return RawResponseMessage(
         version=HttpVersion11,
-        code=int(found[1]),
-        reason=_decode(found[2] or b""),
+        code=int(match[1]),
+        reason=_decode(match[2] or b""),
         headers=CIMultiDictProxy(fields),
         raw_headers=(),
         should_close=True,
