@@ -9,9 +9,6 @@ from structlog.typing import EventDict
 from service.accounts.steps import api_keys
 from service.callbacks.steps import reverify
 from service.job_queue import Work
-from service.subjects.domain.lifecycle import Signal
-from service.subjects.domain.subject import StatusUpdate
-from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.callbacks import (
     TASK_ID,
@@ -22,6 +19,7 @@ from tests.support.callbacks import (
 )
 from tests.support.clock import Clock
 from tests.support.database import fetch
+from tests.support.ingestion import submitted_subject
 from tests.support.simulator import SimulatorClient
 
 POISON = """
@@ -76,14 +74,6 @@ async def post_unknown(
     assert answer.json() == {"verdict": "unknown"}
 
 
-async def submitted(api: Api, task: str) -> str:
-    subject_id: str = (await api.create())["id"]
-    await transition(
-        api.resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=task)
-    )
-    return subject_id
-
-
 async def verdicts(api: Api) -> dict[str, str]:
     return {row["dedup_key"]: row["verdict"] for row in await stored_callbacks(api)}
 
@@ -95,7 +85,7 @@ async def test_one_that_came_more_than_an_hour_before_is_not_applied(
     clock.advance(reverify.MAX_UNMATCHED_AGE.total_seconds())
     await post_unknown(api, "2", "young")
     clock.advance(0.001)
-    subject_ids = [await submitted(api, TASK_ID), await submitted(api, "2")]
+    subject_ids = [await submitted_subject(api, TASK_ID), await submitted_subject(api, "2")]
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"old": "unknown", "young": "applied"}
     assert [(await api.read(subject_id))["state"] for subject_id in subject_ids] == [
@@ -107,7 +97,7 @@ async def test_one_that_came_more_than_an_hour_before_is_not_applied(
 async def test_unmatched_callbacks_are_applied_in_the_order_of_the_providers_time(api: Api) -> None:
     await post_unknown(api, TASK_ID, "second", updated_at=2000)
     await post_unknown(api, TASK_ID, "first", "processing", updated_at=1000)
-    subject_id = await submitted(api, TASK_ID)
+    subject_id = await submitted_subject(api, TASK_ID)
     await reverify.reverify_unmatched(api.resources)
     assert await verdicts(api) == {"second": "applied", "first": "applied"}
     assert await api.event_types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
@@ -116,7 +106,7 @@ async def test_unmatched_callbacks_are_applied_in_the_order_of_the_providers_tim
 async def test_workers_that_verify_the_same_again_at_once_apply_it_once(api: Api) -> None:
     for number in range(4):
         await post_unknown(api, str(number + 1), f"msg_{number}")
-    subject_ids = [await submitted(api, str(number + 1)) for number in range(4)]
+    subject_ids = [await submitted_subject(api, str(number + 1)) for number in range(4)]
     await asyncio.gather(*(reverify.reverify_unmatched(api.resources) for _ in range(4)))
     assert set((await verdicts(api)).values()) == {"applied"}
     assert {row["times_received"] for row in await stored_callbacks(api)} == {1}
@@ -129,7 +119,7 @@ async def test_a_fault_in_one_does_not_keep_the_others_from_being_applied(
 ) -> None:
     await post_unknown(api, "1", "bad")
     await post_unknown(api, "2", "good")
-    subject_ids = [await submitted(api, "1"), await submitted(api, "2")]
+    subject_ids = [await submitted_subject(api, "1"), await submitted_subject(api, "2")]
     await fetch(api.resources, POISON)
     await fetch(api.resources, ON_CALLBACKS)
     await reverify.reverify_unmatched(api.resources)
@@ -145,7 +135,7 @@ async def test_a_fault_in_one_does_not_keep_the_others_from_being_applied(
 async def test_an_unsigned_one_that_matches_later_has_the_provider_asked(api: Api) -> None:
     await post_unknown(api, TASK_ID, "msg_1")
     await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
-    subject_id = await submitted(api, TASK_ID)
+    subject_id = await submitted_subject(api, TASK_ID)
     woken: list[Work] = []
     api.resources.worker_notifier.listen(woken.append)
     await reverify.reverify_unmatched(api.resources)
@@ -166,7 +156,7 @@ async def test_an_unknown_one_may_be_decided_again_on_demand(
     answer = await api.http.post(path)
     assert (answer.status_code, answer.json()["verdict"]) == (200, "unknown")
     clock.advance(7200)
-    await submitted(api, TASK_ID)
+    await submitted_subject(api, TASK_ID)
     assert (await api.http.post(path)).json()["verdict"] == expected
     answer = await api.http.post(path)
     assert (answer.status_code, answer.json()["code"]) == (409, "not_rejected")
