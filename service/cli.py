@@ -31,7 +31,8 @@ PACKAGES = {"PIL": "pillow"}  # as the lock names what is imported under another
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. What is wrong with the settings is said in one line."""
+    """Run one command and return its exit code. A setting that is missing or wrong is reported in
+    one line."""
     given = parser().parse_args(arguments)
     try:
         return COMMANDS[given.command](given)
@@ -44,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except Invalid as error:
-        for one in error.errors:
-            print(one.message, file=sys.stderr)
+        for field_error in error.errors:
+            print(field_error.message, file=sys.stderr)
         return 2
     except Unavailable as error:
         print(failure_reason(error, read_settings(os.environ).database_url), file=sys.stderr)
@@ -121,10 +122,10 @@ async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
 
 @_with_resources
 async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
-    found = await api_keys.list_keys(resources, given.account)
-    width = max((len(one.key.account_name) for one in found), default=0)
-    for one in found:
-        print(_key_line(one, width))
+    views = await api_keys.list_keys(resources, given.account)
+    width = max((len(view.key.account_name) for view in views), default=0)
+    for view in views:
+        print(_key_line(view, width))
     return 0
 
 
@@ -147,7 +148,7 @@ def _key_line(one: api_keys.ApiKeyView, width: int) -> str:
 @_with_resources
 async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
     secret, new = await webhook_secrets.add(resources, given.source, _secret(given.secret))
-    print(_line(secret), "added" if new else "was there already")
+    print(_secret_line(secret), "added" if new else "was there already")
     number, taken = await reverify.reverify_all(resources, given.source)
     print(f"{number} rejected callbacks were verified again, {taken} taken")
     return 0
@@ -167,21 +168,21 @@ def _secret(given: str | None) -> str:
 
 @_with_resources
 async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int:
-    for one in await webhook_secrets.list_secrets(resources):
-        print(_line(one), format_rfc3339(one.created_at) or "-")
+    for secret in await webhook_secrets.list_secrets(resources):
+        print(_secret_line(secret), format_rfc3339(secret.created_at) or "-")
     return 0
 
 
 @_with_resources
 async def _secrets_remove(resources: Resources, given: argparse.Namespace) -> int:
     secret, last = await webhook_secrets.remove(resources, given.id)
-    print(_line(secret), "removed")
+    print(_secret_line(secret), "removed")
     if last:
         print(_warning(secret.source), file=sys.stderr)
     return 0
 
 
-def _line(secret: webhook_secrets.SecretView) -> str:
+def _secret_line(secret: webhook_secrets.SecretView) -> str:
     return f"{secret.id or 'settings':30} {secret.source:12} {secret.fingerprint}"
 
 
@@ -196,26 +197,26 @@ def _warning(source: str) -> str:
 
 @_with_resources
 async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
-    done, settings = await reencrypt.reencrypt(resources), resources.settings
-    for one in done.unopened:
-        print(f"no key opens the {one}", file=sys.stderr)
-    print(f"{done.anew} sealed anew, {len(done.unopened)} could not be opened")
-    if settings.previous_secret_keys and not done.unopened:
+    report, settings = await reencrypt.reencrypt(resources), resources.settings
+    for column_and_row in report.undecryptable:
+        print(f"no key opens the {column_and_row}", file=sys.stderr)
+    print(f"{report.reencrypted} sealed anew, {len(report.undecryptable)} could not be opened")
+    if settings.previous_secret_keys and not report.undecryptable:
         print(
             "PREVIOUS_SECRET_KEYS are needed for callback addresses still: "
             f"until {settings.task_deadline:g} seconds (TASK_DEADLINE) "
             "after the last process with another SECRET_KEY has ended"
         )
-    return 1 if done.unopened else 0
+    return 1 if report.undecryptable else 0
 
 
 @_with_resources
 async def _audit(resources: Resources, _given: argparse.Namespace) -> int:
-    found = await audit.run_audit(resources)
-    for one in found:
-        print(f"promise {one.promise}: {one.rule}: {one.subject}")
-    print(f"{len(found)} violations")
-    return 1 if found else 0
+    violations = await audit.run_audit(resources)
+    for violation in violations:
+        print(f"promise {violation.promise}: {violation.rule}: {violation.about}")
+    print(f"{len(violations)} violations")
+    return 1 if violations else 0
 
 
 # The local tools need packages that production does not install, so they are imported when asked.

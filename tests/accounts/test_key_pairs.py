@@ -246,5 +246,5 @@ async def test_a_key_pair_survives_a_rotation_of_the_encryption_key(
     assert [line["action"] for line in logged if line.get("key")] == ["secret_sealed"]
     async with open_resources(read_settings(changing)) as resources:
         done = await reencrypt.reencrypt(resources)
-    assert (done.anew, done.unopened) == (1, [])
+    assert (done.reencrypted, done.undecryptable) == (1, [])
     assert await opens(changed)

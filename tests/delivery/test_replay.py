@@ -201,7 +201,7 @@ async def test_what_is_about_another_subscriber_is_sent_and_what_is_about_itself
     (row,) = await delivery_rows(api, made)
     assert row["ordering_key"] == row["event_id"]
     assert row["due_at"] == clock.now
-    missed = [violation.subject for violation in await api.violations()]
+    missed = [violation.about for violation in await api.violations()]
     assert missed == [f"evt_about_{made['id']} to {other['id']}"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.job_queue import Work
-from service.operations.store.audit import MOST, QUESTIONS
+from service.operations.store.audit import MAX_VIOLATIONS, RULES
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
@@ -14,7 +14,7 @@ from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.webhook_receiver import WebhookReceiver
 
-# Each breaks a promise that no constraint can keep; the number is that of QUESTIONS.
+# Each breaks a promise that no constraint can keep; the number is that of RULES.
 BREAKS = {
     0: "DELETE FROM events WHERE sequence = 2",
     1: "UPDATE events SET type = 'subject.succeeded' WHERE sequence = 1",
@@ -40,7 +40,7 @@ async def story(api: Api, subscriber: WebhookReceiver) -> None:
     assert len(subscriber.requests) == 3
 
 
-@pytest.mark.parametrize("number", range(len(QUESTIONS)))
+@pytest.mark.parametrize("number", range(len(RULES)))
 async def test_each_broken_promise_is_found(
     api: Api, subscriber: WebhookReceiver, number: int
 ) -> None:
@@ -48,7 +48,7 @@ async def test_each_broken_promise_is_found(
     assert await api.violations() == []
     await fetch(api.resources, BREAKS[number])
     rules = {(one.promise, one.rule) for one in await api.violations()}
-    assert (QUESTIONS[number].promise, QUESTIONS[number].rule) in rules
+    assert (RULES[number].promise, RULES[number].text) in rules
 
 
 async def test_of_one_kind_only_so_many_are_shown(api: Api) -> None:
@@ -60,9 +60,9 @@ async def test_of_one_kind_only_so_many_are_shown(api: Api) -> None:
         " SELECT 'sub_' || n, account_id, fingerprint, document, tags, 'queued', 1,"
         " now(), now(), now(), now() FROM subjects, generate_series(1, $2) n WHERE id = $1",
         subject["id"],
-        MOST + 1,
+        MAX_VIOLATIONS + 1,
     )
-    assert len(await api.violations()) == MOST
+    assert len(await api.violations()) == MAX_VIOLATIONS
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_a_delivery_is_missed_only_where_the_event_was_wanted(
     await api.create()
     assert await api.violations() == []
     await fetch(api.resources, "DELETE FROM deliveries")
-    assert [one.rule for one in await api.violations()] == [QUESTIONS[3].rule] * missed
+    assert [one.rule for one in await api.violations()] == [RULES[3].text] * missed
 
 
 async def test_what_is_about_a_subscriber_is_missed_by_the_others_only(
@@ -101,7 +101,7 @@ async def test_what_is_about_a_subscriber_is_missed_by_the_others_only(
         clock.now,
     )
     (missed,) = await api.violations()
-    assert missed.subject == f"{event[0]['id']} to {other['id']}"
+    assert missed.about == f"{event[0]['id']} to {other['id']}"
 
 
 async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sent_anew(
@@ -109,7 +109,7 @@ async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sen
 ) -> None:
     await story(api, subscriber)
     await fetch(api.resources, BREAKS[5])
-    broken = [QUESTIONS[5].rule]
+    broken = [RULES[5].text]
     assert [one.rule for one in await api.violations()] == broken
     excused = (
         "UPDATE subscribers SET ordering = 'none'",

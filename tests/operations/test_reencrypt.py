@@ -132,7 +132,7 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
             await told.http.delete(f"/v1/subscribers/{other['id']}")
             await believing(told, theirs, made, new)
             done = await reencrypt.reencrypt(changed.resources)
-            assert (done.anew, done.unopened) == (7, [])
+            assert (done.reencrypted, done.undecryptable) == (7, [])
             await believing(told, theirs, made, new)
             assert (await told.http.get("/v1/account/callback-secret")).json() == account
         async with restarted(api, environ | ALONE) as alone:
@@ -140,7 +140,7 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
             assert (await alone.http.get("/v1/account/callback-secret")).json() == account
             assert await call_back(alone, subject, new_name, 10) == 200
             assert await call_back(alone, subject, old_name, 11) == 401
-            assert await reencrypt.reencrypt(alone.resources) == reencrypt.Reencrypted()
+            assert await reencrypt.reencrypt(alone.resources) == reencrypt.ReencryptionReport()
         assert theirs.refused == []
     rows = await fetch(api.resources, "SELECT DISTINCT version FROM subscribers")
     assert rows == [{"version": 2}], "what was opened before is good still"
@@ -153,9 +153,9 @@ async def test_reencrypting_amid_rotations_leaves_nothing_under_the_old_key(
     async with restarted(api, environ | CHANGED) as changed:
         turns = [rotate_secret(changed, one) for one in made for _ in range(3)]
         done, *_ = await asyncio.gather(reencrypt.reencrypt(changed.resources), *turns)
-    assert done.unopened == []
+    assert done.undecryptable == []
     async with process(api, environ | ALONE) as alone:
-        assert await reencrypt.reencrypt(alone) == reencrypt.Reencrypted()
+        assert await reencrypt.reencrypt(alone) == reencrypt.ReencryptionReport()
         wanted = {one["id"]: 4 for one in made}
         known = await alone.send_settings.get_many(alone.database, wanted, alone.clock())
         assert [len(one.keys) for one in known.values()] == [4] * 4
@@ -174,7 +174,7 @@ async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
             await wait_until_blocked(api.resources)
             keys = SigningKeys(vault.encrypt(b"the new key", bound), None, None)
             await signing_keys.replace(tx, made["id"], keys)
-        assert (await reencrypting).anew == 1
+        assert (await reencrypting).reencrypted == 1
     (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")
     assert changed.encryptor.decrypt(row["secret"], bound) == b"the new key"
     assert changed.encryptor.reencrypt(row["secret"], bound) is None
@@ -186,7 +186,7 @@ async def test_who_stands_for_callback_urls_has_nothing_of_its_own_to_seal(
     await api.subscribe(UNUSED_URL)
     await fetch(api.resources, "UPDATE subscribers SET type = 'callback', secret = ''")
     async with process(api, environ | CHANGED) as changed:
-        assert await reencrypt.reencrypt(changed) == reencrypt.Reencrypted()
+        assert await reencrypt.reencrypt(changed) == reencrypt.ReencryptionReport()
 
 
 async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
@@ -204,12 +204,12 @@ async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
             await wait_until_blocked(api.resources)
             broken.cancel()
             await asyncio.wait([broken])
-        left = (await reencrypt.reencrypt(alone)).unopened
+        left = (await reencrypt.reencrypt(alone)).undecryptable
         assert left == [
             f"secret of previous_signing_keys key_{BATCH + number:03}" for number in range(10)
         ]
-        assert (await reencrypt.reencrypt(changed)).anew == 10
-        assert await reencrypt.reencrypt(alone) == reencrypt.Reencrypted()
+        assert (await reencrypt.reencrypt(changed)).reencrypted == 10
+        assert await reencrypt.reencrypt(alone) == reencrypt.ReencryptionReport()
 
 
 async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed(

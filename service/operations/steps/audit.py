@@ -1,4 +1,4 @@
-"""Holding the live database to its promises."""
+"""Audit: looks for broken promises in the live database."""
 
 from service.operations.store import audit
 from service.operations.store.audit import Violation
@@ -6,6 +6,6 @@ from service.resources import Resources
 
 
 async def run_audit(resources: Resources) -> list[Violation]:
-    """Every violation of promises 1, 4 and 6."""
+    """The violations of promises 1, 4 and 6 of service/README.md."""
     async with resources.database.transaction() as tx:
         return await audit.violations(tx)

@@ -1,5 +1,4 @@
-"""Once a minute, Redis or no Redis: what nobody needs is forgotten, in small batches; from the rest
-we learn."""
+"""Pruning: once a minute one worker deletes old rows, and learns how long tasks take."""
 
 from datetime import timedelta
 
@@ -12,33 +11,31 @@ from service.reconciliation.steps.learn_durations import learn
 from service.resources import Resources
 from service.subscribers.store import signing_keys
 
-EVERY = timedelta(minutes=1)
-BATCH = 1000
-
-
-MEDIA_GRACE = timedelta(minutes=10)  # media just brought may be about to be needed
+INTERVAL = timedelta(minutes=1)
+BATCH = 1000  # callbacks that one transaction deletes
+MEDIA_GRACE = timedelta(minutes=10)  # media just uploaded may be about to be used
 
 
 async def sweep(resources: Resources) -> None:
-    """Prune and learn, if no worker has done so within the minute."""
+    """Prune, and learn the usual durations, unless a worker has done so within INTERVAL."""
     async with resources.database.autocommit() as tx:
-        due = await housekeeping.begin_housekeeping(tx, resources.clock(), EVERY)
+        due = await housekeeping.begin_housekeeping(tx, resources.clock(), INTERVAL)
     if due:
         await prune(resources)
         await learn(resources)
 
 
 async def prune(resources: Resources) -> None:
-    """Drop media of ended subjects, old idempotency keys, keys that sign no more, and old raw
-    callbacks."""
+    """Delete media of ended subjects, old idempotency keys, expired signing keys, and callbacks
+    older than the setting RETENTION_CALLBACKS_DAYS."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
         await inline_media.unlink_finished(tx)
         await inline_media.delete_unused(tx, now - MEDIA_GRACE)
         await idempotency.prune(tx, now - KEY_TTL)
         await signing_keys.delete_expired(tx, now)
-    kept_since = now - timedelta(days=resources.settings.retention_callbacks_days)
+    oldest = now - timedelta(days=resources.settings.retention_callbacks_days)
     while True:
         async with resources.database.transaction() as tx:
-            if await inbox.prune(tx, kept_since, BATCH) < BATCH:
+            if await inbox.prune(tx, oldest, BATCH) < BATCH:
                 return

@@ -1,4 +1,4 @@
-"""How we are: what is usable, and what only waits."""
+"""Readiness: whether Postgres, Redis and the provider can be used."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,48 +17,50 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`checks` says of each part, in words, how it is; "ok" if all is well."""
+    """The result of a readiness check."""
 
-    checks: dict[str, str]
+    checks: dict[str, str]  # for postgres, redis and provider: "ok", or what is wrong, in words
 
     @property
     def usable(self) -> bool:
+        """Whether requests can be served: all that is needed is Postgres."""
         return self.checks["postgres"] == "ok"
 
     @property
     def status(self) -> str:
+        """`ready`, `degraded` (work waits, and nothing is lost) or `unavailable`."""
         if not self.usable:
             return "unavailable"
         return "ready" if set(self.checks.values()) == {"ok"} else "degraded"
 
 
 async def check_readiness(resources: Resources) -> Health:
-    """Try what is needed of Postgres and Redis, and read whether the provider is stopped. Whatever
-    goes wrong in it is a finding."""
-    (postgres, stopped), heard = await asyncio.gather(
+    """Use Postgres and Redis as requests do, and read whether submission is stopped. Whatever fails
+    is part of the result."""
+    (postgres, provider), reachable = await asyncio.gather(
         _postgres(resources), resources.worker_notifier.reachable()
     )
-    redis = "ok" if heard else "cannot be reached: work is swept up"
-    return Health({"postgres": postgres, "redis": redis, "provider": stopped})
+    redis = "ok" if reachable else "cannot be reached: work is swept up"
+    return Health({"postgres": postgres, "redis": redis, "provider": provider})
 
 
 async def _postgres(resources: Resources) -> tuple[str, str]:
-    """How Postgres is, and the provider as Postgres has it. What is written is rolled back."""
-    failing, stopped = "cannot be reached", "ok"
+    """What the checks of Postgres and of the provider say. What is written is rolled back."""
+    failing, provider = "cannot be reached", "ok"
     try:
         async with resources.database.transaction(commit=False) as tx:
             failing = "cannot be written to"
             id_ = resources.new_id("rdy")
             await api_keys.ensure_account(tx, account_id=id_, name=id_, now=resources.clock())
             state = await provider_state.read(tx)
-            garbled = degraded_reason(await unreadable_answers.read_count(tx), resources.clock())
+            unreadable = degraded_reason(await unreadable_answers.read_count(tx), resources.clock())
     except Unavailable as error:
-        return TABLES_MISSING if str(error) == TABLES_MISSING else failing, stopped
+        return TABLES_MISSING if str(error) == TABLES_MISSING else failing, provider
     except Exception:
         log.exception("health", action="fault")
-        return "cannot be used, see the log: has `callsheet migrate` run?", stopped
+        return "cannot be used, see the log: has `callsheet migrate` run?", provider
     if state.stopped_code is not None:
-        stopped = f"submission is stopped by the provider's code {state.stopped_code}"
-    elif garbled is not None:
-        stopped = garbled
-    return "ok", stopped
+        provider = f"submission is stopped by the provider's code {state.stopped_code}"
+    elif unreadable is not None:
+        provider = unreadable
+    return "ok", provider

@@ -1,4 +1,4 @@
-"""After a change of SECRET_KEY: all that an earlier one sealed is sealed under the present one.
+"""Encryption key rotation: encrypts all stored secrets anew under the present SECRET_KEY.
 
 So a key is changed with nothing refused: put the new one into every process's PREVIOUS_SECRET_KEYS;
 then make it their SECRET_KEY and the earlier one their PREVIOUS_SECRET_KEYS; reencrypt; drop the
@@ -15,7 +15,7 @@ from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.database.connection import Connection
 from service.operations.store import encrypted_columns
 from service.operations.store.encrypted_columns import (
-    SHELVES,
+    ALL,
     WEBHOOK_SECRETS,
     EncryptedColumns,
     Row,
@@ -23,72 +23,76 @@ from service.operations.store.encrypted_columns import (
 from service.resources import Resources
 
 BATCH = 50  # rows held at once, for some milliseconds
-WHOLE = frozenset({"secret", "callback_url_secret"})  # columns whose name is not in what binds them
+# Columns whose name is not in their encryption context: an owner has one of them.
+WITHOUT_PURPOSE = frozenset({"secret", "callback_url_secret"})
 
 
 @dataclass(slots=True)
-class Reencrypted:
-    """How many values were sealed anew, and each column and row that no key known here opens."""
+class ReencryptionReport:
+    """What a run has done."""
 
-    anew: int = 0
-    unopened: list[str] = field(default_factory=list)
+    reencrypted: int = 0  # how many values were encrypted anew
+    # Column, table and id of each value that no key known here decrypts.
+    undecryptable: list[str] = field(default_factory=list)
 
 
-async def reencrypt(resources: Resources) -> Reencrypted:
-    """All there is, in small transactions while everything runs; safe to run again, also after it
-    broke off. Every process must know the present key: what is sealed anew opens under it alone."""
-    done = Reencrypted()
-    for shelf in SHELVES:
+async def reencrypt(resources: Resources) -> ReencryptionReport:
+    """Encrypt anew what an earlier key encrypted, in small transactions, while everything runs;
+    safe to run again, also after it was interrupted. Every process must know the present key
+    before, since only that key decrypts the new values."""
+    report = ReencryptionReport()
+    for columns in ALL:
         after: str | None = ""
         while after is not None:
-            after = await _batch(resources, shelf, after, done)
-    return done
+            after = await _batch(resources, columns, after, report)
+    return report
 
 
 async def _batch(
-    resources: Resources, shelf: EncryptedColumns, after: str, done: Reencrypted
+    resources: Resources, columns: EncryptedColumns, after: str, report: ReencryptionReport
 ) -> str | None:
-    """The id that the next batch begins after; None if there is none."""
-    anew, unopened = 0, list[str]()
+    """Encrypt a batch anew; the id after which the next batch begins, None if this is the last."""
+    reencrypted, undecryptable = 0, list[str]()
     async with resources.database.transaction() as tx:
-        rows = await encrypted_columns.page(tx, shelf, after, BATCH)
+        rows = await encrypted_columns.page(tx, columns, after, BATCH)
         for row in rows:
-            changed, lost = _sealed_anew(resources, shelf, row)
+            changed, failed = _reencrypted(resources, columns, row)
             if changed:
-                await encrypted_columns.put(tx, shelf, row.id, changed)
-            if changed and shelf is WEBHOOK_SECRETS:
-                await _mark(tx, resources, row)
-            anew += len(changed)
-            unopened += [f"{name} of {shelf.table.name} {row.id}" for name in lost]
-    done.anew += anew
-    done.unopened += unopened
+                await encrypted_columns.update_row(tx, columns, row.id, changed)
+            if changed and columns is WEBHOOK_SECRETS:
+                await _update_fingerprint(tx, resources, row)
+            reencrypted += len(changed)
+            undecryptable += [f"{name} of {columns.table.name} {row.id}" for name in failed]
+    report.reencrypted += reencrypted
+    report.undecryptable += undecryptable
     return rows[-1].id if len(rows) == BATCH else None
 
 
-def _sealed_anew(
-    resources: Resources, shelf: EncryptedColumns, row: Row
+def _reencrypted(
+    resources: Resources, columns: EncryptedColumns, row: Row
 ) -> tuple[dict[str, bytes], list[str]]:
-    """What changes, by column; and the columns that cannot be opened."""
-    changed, lost = {}, []
+    """The new values that differ, by column; and the columns that cannot be decrypted."""
+    changed, failed = {}, []
     for name, value in row.values.items():
         try:
-            anew = resources.encryptor.reencrypt(value, _bound_to(resources, shelf, row, name))
+            new = resources.encryptor.reencrypt(value, _context(resources, columns, row, name))
         except DecryptionError:
-            lost.append(name)
+            failed.append(name)
             continue
-        if anew is not None:
-            changed[name] = anew
-    return changed, lost
+        if new is not None:
+            changed[name] = new
+    return changed, failed
 
 
-def _bound_to(resources: Resources, shelf: EncryptedColumns, row: Row, column: str) -> str:
-    if shelf is WEBHOOK_SECRETS:
+def _context(resources: Resources, columns: EncryptedColumns, row: Row, column: str) -> str:
+    if columns is WEBHOOK_SECRETS:
         return resources.webhook_secrets.encryption_context(row.owner, row.id)
-    return encryption_context(row.owner, "" if column in WHOLE else column)
+    return encryption_context(row.owner, "" if column in WITHOUT_PURPOSE else column)
 
 
-async def _mark(tx: Connection, resources: Resources, row: Row) -> None:
-    """Its fingerprint is by SECRET_KEY too: by another, the same secret could be added twice."""
-    bound = _bound_to(resources, WEBHOOK_SECRETS, row, "secret")
-    key = resources.encryptor.decrypt(row.values["secret"], bound)
-    await encrypted_columns.mark(tx, row, webhook_secrets.fingerprint(resources, key))
+async def _update_fingerprint(tx: Connection, resources: Resources, row: Row) -> None:
+    """Compute a webhook secret's fingerprint under the present SECRET_KEY: under another one, the
+    same secret could be added twice."""
+    context = _context(resources, WEBHOOK_SECRETS, row, "secret")
+    key = resources.encryptor.decrypt(row.values["secret"], context)
+    await encrypted_columns.set_fingerprint(tx, row, webhook_secrets.fingerprint(resources, key))

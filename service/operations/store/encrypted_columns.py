@@ -1,4 +1,4 @@
-"""All that is kept sealed, table by table, to be sealed anew where it stands."""
+"""All columns that are encrypted at rest, table by table, read and written for key rotation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,27 +14,27 @@ from service.subscribers.domain.subscriber import SubscriberType
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncryptedColumns:
-    """A table's sealed columns, and the column that says whom they are sealed for."""
+    """The encrypted columns of one table."""
 
     table: Table
-    owner: str
-    columns: tuple[str, ...]
-    where: ColumnElement[bool] = field(default_factory=true)
+    owner: str  # the column with the owner's id, to which the values are bound
+    columns: tuple[str, ...]  # the names of the encrypted columns
+    where: ColumnElement[bool] = field(default_factory=true)  # the rows that have such values
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row's sealed values by their columns; those that are null are left out."""
+    """The encrypted values of one row."""
 
     id: str
-    owner: str
-    values: Mapping[str, bytes] = field(repr=False)
+    owner: str  # the id of whom the values are encrypted for
+    values: Mapping[str, bytes] = field(repr=False)  # by column; null ones are left out
 
 
 WEBHOOK_SECRETS = EncryptedColumns(webhook_secrets, "source", ("secret",))
-# The retired ones last: a key that is retired meanwhile goes from a row above, which is held then,
-# to the end of theirs, and is met at the one or at the other.
-SHELVES = (
+# Previous signing keys come last: a key that is rotated meanwhile moves from a row above, which is
+# locked then, to the end of that table, and is met in one of the two places.
+ALL = (
     WEBHOOK_SECRETS,
     EncryptedColumns(
         subscribers,
@@ -48,37 +48,38 @@ SHELVES = (
 )
 
 
-async def page(tx: Connection, shelf: EncryptedColumns, after: str, limit: int) -> list[Row]:
-    """The next rows by id, held until this transaction ends."""
-    table = shelf.table.c
-    wanted = [table[name] for name in shelf.columns]
+async def page(tx: Connection, columns: EncryptedColumns, after: str, limit: int) -> list[Row]:
+    """The next rows by id, at most `limit`, locked until this transaction ends."""
+    table = columns.table.c
+    values = [table[name] for name in columns.columns]
     statement = (
-        select(table.id, table[shelf.owner].label("owner"), *wanted)
-        .where(table.id > after, shelf.where)
+        select(table.id, table[columns.owner].label("owner"), *values)
+        .where(table.id > after, columns.where)
         .order_by(table.id)
         .limit(limit)
         .with_for_update(key_share=True)
     )
-    found = []
-    for id_, owner, *sealed in await tx.execute(statement):
-        named = zip(shelf.columns, sealed, strict=True)
-        found.append(Row(id_, owner, {name: one for name, one in named if one is not None}))
-    return found
+    rows = []
+    for id_, owner, *encrypted in await tx.execute(statement):
+        by_column = dict(zip(columns.columns, encrypted, strict=True))
+        present = {name: value for name, value in by_column.items() if value is not None}
+        rows.append(Row(id_, owner, present))
+    return rows
 
 
-async def put(
-    tx: Connection, shelf: EncryptedColumns, id_: str, values: Mapping[str, bytes]
+async def update_row(
+    tx: Connection, columns: EncryptedColumns, id_: str, values: Mapping[str, bytes]
 ) -> None:
-    """The caller holds the row. What is sealed stays the same, so whoever has opened it need not
-    hear of this: no version is raised."""
-    await tx.execute(update(shelf.table).where(shelf.table.c.id == id_).values(dict(values)))
+    """Write new encrypted values to a row that the caller has locked. What they decrypt to is the
+    same, so no version is raised: processes that have decrypted it need not read it again."""
+    await tx.execute(update(columns.table).where(columns.table.c.id == id_).values(dict(values)))
 
 
-async def mark(tx: Connection, row: Row, fingerprint: str) -> None:
+async def set_fingerprint(tx: Connection, row: Row, fingerprint: str) -> None:
     """Give a webhook secret its fingerprint under another key. Where a process that did not know
     of it yet has added the same secret once more, that one goes."""
     secret = webhook_secrets.c
-    twin = (secret.source == row.owner, secret.fingerprint == fingerprint, secret.id != row.id)
-    await tx.execute(delete(webhook_secrets).where(*twin))
-    marked = update(webhook_secrets).where(secret.id == row.id).values(fingerprint=fingerprint)
-    await tx.execute(marked)
+    duplicate = (secret.source == row.owner, secret.fingerprint == fingerprint, secret.id != row.id)
+    await tx.execute(delete(webhook_secrets).where(*duplicate))
+    statement = update(webhook_secrets).where(secret.id == row.id)
+    await tx.execute(statement.values(fingerprint=fingerprint))

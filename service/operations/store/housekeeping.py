@@ -1,5 +1,4 @@
-"""What all workers must know of the provider: whether it is stopped, its parallel limit, how often
-it is asked, and how long its tasks take."""
+"""Which worker does the housekeeping: one of them in each interval."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +6,7 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 
-# A moment of a clock that was ahead is not believed: it would put housekeeping off for as long.
+# A start in the future was written by a wrong clock, and would delay housekeeping: it is ignored.
 _BEGIN_HOUSEKEEPING = text("""
     UPDATE provider_state SET housekeeping_started_at = :now
     WHERE housekeeping_started_at IS NULL OR housekeeping_started_at <= :since
@@ -17,6 +16,6 @@ _BEGIN_HOUSEKEEPING = text("""
 
 
 async def begin_housekeeping(tx: Connection, now: datetime, every: timedelta) -> bool:
-    """Whether it is the caller's to do: once in so long a time, of all who ask one is told so."""
+    """Whether the caller is to do it: true for one caller in each interval `every`."""
     values = {"now": now, "since": now - every, "until": now + every}
     return await tx.first(_BEGIN_HOUSEKEEPING, values) is not None

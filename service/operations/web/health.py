@@ -1,4 +1,4 @@
-"""Liveness and readiness, open to all."""
+"""Health checks, open to all: /healthz (liveness) and /readyz (readiness)."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,12 +9,12 @@ from service.request_context import resources
 
 
 async def healthz(_request: Request) -> Response:
-    """The process answers."""
+    """200 as long as the process answers."""
     return json_response({"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
-    """503 without a usable Postgres; degraded, yet 200, where work only waits."""
+    """503 if Postgres cannot be used; 200 otherwise, also if the process is degraded."""
     found = await readiness.check_readiness(resources(request))
     return json_response(
         {"status": found.status, "checks": found.checks}, 200 if found.usable else 503
