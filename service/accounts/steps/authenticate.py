@@ -55,13 +55,13 @@ async def authenticate_batch(
     rate = resources.settings.requests_per_second
     digests = [_lookup_digest(credential) for credential in credentials]
     async with resources.database.relaxed() as tx:
-        found = await authentication.owners_by_digest(tx, list(dict.fromkeys(digests)), now)
+        key_owners = await authentication.owners_by_digest(tx, list(dict.fromkeys(digests)), now)
         results = [
-            _verify(resources, credential, found.get(digest), now)
+            _verify(resources, credential, key_owners.get(digest), now)
             for credential, digest in zip(credentials, digests, strict=True)
         ]
         verified = {result.key_id for result in results if isinstance(result, Caller)}
-        stale = {owner.caller.key_id for owner in found.values() if owner.last_used_is_stale}
+        stale = {owner.caller.key_id for owner in key_owners.values() if owner.last_used_is_stale}
         if just_used := verified & stale:
             await authentication.set_last_used(tx, sorted(just_used), now)
         return results if rate is None else await _apply_rate_limit(tx, results, rate)

@@ -21,5 +21,6 @@ async def list_tasks(
     """Page `number` (from 1) of an account's subjects (None: of all accounts), the newest first."""
     async with resources.database.autocommit() as tx:
         ids = await numbered_pages.subject_ids(tx, account_id, number, size)
-        found = await subjects.by_ids(tx, ids)
-    return [found[id_] for id_ in ids if id_ in found]  # a subject may have been deleted meanwhile
+        subjects_by_id = await subjects.by_ids(tx, ids)
+    # A subject may have been deleted meanwhile.
+    return [subjects_by_id[id_] for id_ in ids if id_ in subjects_by_id]

@@ -75,13 +75,13 @@ def read_create(body: object, rules: UrlRules) -> dict[str, Any]:
     error.
     """
     context = ValidationContext()
-    given = validation.body_fields(context, body, sorted({*FIELD_NAMES, "type", "secret"}))
-    validation.require(context, "", given, ("url",))
-    type_ = validation.one_of(context, "/type", given.pop("type", WEBHOOK), TYPES)
+    raw_fields = validation.body_fields(context, body, sorted({*FIELD_NAMES, "type", "secret"}))
+    validation.require(context, "", raw_fields, ("url",))
+    type_ = validation.one_of(context, "/type", raw_fields.pop("type", WEBHOOK), TYPES)
     if type_ in (NATS, REDIS):
-        validation.require(context, "", given, ("channel",))
+        validation.require(context, "", raw_fields, ("channel",))
     readers = {**_readers(type_, rules), "secret": _read_secret}
-    fields = validation.read_fields(context, given, readers)
+    fields = validation.read_fields(context, raw_fields, readers)
     context.raise_errors()
     return {"type": type_} | fields
 
@@ -94,18 +94,18 @@ def read_change(body: object, type_: str, rules: UrlRules) -> dict[str, Any]:
     """
     context, known = ValidationContext(), sorted({*FIELD_NAMES, "state", "type", "secret"})
     body_fields = validation.body_fields(context, body, known, nulls=True)
-    given = {
+    raw_fields = {
         name: value
         for name, value in body_fields.items()
         if value is not None or name not in _WITHOUT_DEFAULT
     }
-    if "type" in given:
+    if "type" in raw_fields:
         context.add_error("/type", "not_changeable", "cannot be changed: make another subscriber")
-    if "secret" in given:
+    if "secret" in raw_fields:
         rule = "is changed by POST /v1/subscribers/{id}/rotate-secret alone"
         context.add_error("/secret", "not_changeable", rule)
     readers = {**_readers(type_, rules), "state": _read_state}
-    fields = validation.read_fields(context, given, readers)
+    fields = validation.read_fields(context, raw_fields, readers)
     context.raise_errors()
     return fields
 

@@ -45,17 +45,17 @@ HEALTHY: Final[Mapping[str, Any]] = {
 async def create(resources: Resources, account_id: str, body: object) -> tuple[Subscriber, str]:
     """Create a subscriber from a JSON body; its secret (whsec_…) beside it, which is shown this
     once. Invalid with every error."""
-    given = subscriber_rules.read_create(body, _url_rules(resources))
-    await _check_address(resources, given["url"])
-    secret = given.get("secret") or resources.random_bytes(SECRET_BYTES)
+    fields = subscriber_rules.read_create(body, _url_rules(resources))
+    await _check_address(resources, fields["url"])
+    secret = fields.get("secret") or resources.random_bytes(SECRET_BYTES)
     subscriber_id = resources.new_id("sbr")
     subscriber = Subscriber(
         id=subscriber_id,
         account_id=account_id,
         secret=resources.encryptor.encrypt(secret, encryption_context(subscriber_id)),
         created_at=resources.clock(),
-        **_columns(resources, subscriber_id, given),
-        **_limits(given),
+        **_columns(resources, subscriber_id, fields),
+        **_limits(fields),
     )
     most = resources.settings.max_subscribers_per_account
     async with resources.database.transaction() as tx:
@@ -75,10 +75,10 @@ async def update(
     NotFound if the account has no such subscriber; Invalid with every error.
     """
     type_ = (await get_subscriber(resources, account_id, subscriber_id)).type
-    given = subscriber_rules.read_change(body, type_, _url_rules(resources))
-    if "url" in given:
-        await _check_address(resources, given["url"])
-    touches_health = bool(given.keys() & {"concurrency", "rate", "state"})
+    fields = subscriber_rules.read_change(body, type_, _url_rules(resources))
+    if "url" in fields:
+        await _check_address(resources, fields["url"])
+    touches_health = bool(fields.keys() & {"concurrency", "rate", "state"})
     if touches_health:  # in a transaction of its own: to add the row locks the subscriber
         async with resources.database.autocommit() as tx:
             await subscriber_health.ensure(tx, [subscriber_id])
@@ -89,7 +89,7 @@ async def update(
         before = await subscribers.get(tx, account_id, subscriber_id)
         if before is None:
             raise NotFound
-        after = await _apply_update(resources, tx, before, given)
+        after = await _apply_update(resources, tx, before, fields)
     await _start_audit(resources, after)
     if touches_health:
         resources.worker_notifier.wake(Work.DELIVER)
@@ -97,20 +97,20 @@ async def update(
 
 
 async def _apply_update(
-    resources: Resources, tx: Connection, before: Subscriber, given: Mapping[str, Any]
+    resources: Resources, tx: Connection, before: Subscriber, fields: Mapping[str, Any]
 ) -> Subscriber:
     """The subscriber after the change; its row, and the one of its health, are locked."""
-    columns = _columns(resources, before.id, given, before)
-    if "state" in given:
-        columns |= {"state": given["state"], "disabled_reason": None}
-    enabled = before.state is SubscriberState.DISABLED and "state" in given
+    columns = _columns(resources, before.id, fields, before)
+    if "state" in fields:
+        columns |= {"state": fields["state"], "disabled_reason": None}
+    enabled = before.state is SubscriberState.DISABLED and "state" in fields
     filters = {name: getattr(before, name) for name in FILTERS}
     if enabled or any(columns.get(name, value) != value for name, value in filters.items()):
         columns |= {"audited_from_xid": None, "audited_until_xid": None}
     await subscribers.update_subscriber(tx, before.id, columns)
-    active = given.get("state") == SubscriberState.ACTIVE
+    active = fields.get("state") == SubscriberState.ACTIVE
     resumed = before.state is SubscriberState.PAUSED and active
-    health = {**_limits(given), **(HEALTHY if enabled or resumed else {})}
+    health = {**_limits(fields), **(HEALTHY if enabled or resumed else {})}
     if health:
         await subscribers.update_health(tx, before.id, health)
     after = await subscribers.get(tx, before.account_id, before.id)
@@ -166,29 +166,29 @@ def _url_rules(resources: Resources) -> UrlRules:
 def _columns(
     resources: Resources,
     subscriber_id: str,
-    given: Mapping[str, Any],
+    fields: Mapping[str, Any],
     before: Subscriber | None = None,
 ) -> dict[str, Any]:
     """The given fields as columns of the subscriber's row, without its limits."""
-    columns = {name: given[name] for name in SAME_NAMED_COLUMNS if name in given}
-    if "order" in given:
-        columns["ordering"] = given["order"]
-    if "headers" in given:
-        columns["headers"] = _encrypt_json(resources, subscriber_id, "headers", given["headers"])
-    credentials = {name: given[name] for name in ("username", "password") if name in given}
+    columns = {name: fields[name] for name in SAME_NAMED_COLUMNS if name in fields}
+    if "order" in fields:
+        columns["ordering"] = fields["order"]
+    if "headers" in fields:
+        columns["headers"] = _encrypt_json(resources, subscriber_id, "headers", fields["headers"])
+    credentials = {name: fields[name] for name in ("username", "password") if name in fields}
     if credentials:
         stored = (decrypt_texts(resources, before, "credentials") if before else None) or {}
         merged = {name: text for name, text in (stored | credentials).items() if text is not None}
         columns["credentials"] = _encrypt_json(resources, subscriber_id, "credentials", merged)
-    if "v1a" in given.get("signatures", ()) and (before is None or before.seed is None):
+    if "v1a" in fields.get("signatures", ()) and (before is None or before.seed is None):
         columns["seed"], columns["public_key"] = new_ed25519_key(resources, subscriber_id)
     return columns
 
 
-def _limits(given: Mapping[str, Any]) -> dict[str, Any]:
+def _limits(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The given limits as columns of the row of the subscriber's health."""
     columns = {"concurrency": "concurrency", "rate": "max_rate"}
-    return {column: given[name] for name, column in columns.items() if name in given}
+    return {column: fields[name] for name, column in columns.items() if name in fields}
 
 
 def _encrypt_json(

@@ -47,8 +47,8 @@ async def page(
 
 async def view(resources: Resources, subscriber: Subscriber) -> SubscriberView:
     """A subscriber as it may be shown."""
-    (shown,) = await _views(resources, [subscriber])
-    return shown
+    (subscriber_view,) = await _views(resources, [subscriber])
+    return subscriber_view
 
 
 async def _views(resources: Resources, rows: Sequence[Subscriber]) -> list[SubscriberView]:

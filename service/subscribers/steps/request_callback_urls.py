@@ -15,18 +15,20 @@ from service.subscribers.store.request_callback_urls import AccountOrigin, NewSu
 
 
 async def ensure_callback_url_subscribers(
-    tx: Connection, resources: Resources, wanted: Sequence[AccountOrigin]
+    tx: Connection, resources: Resources, origins: Sequence[AccountOrigin]
 ) -> dict[AccountOrigin, str]:
     """The subscriber's id of each account and origin, which come sorted. A missing subscriber is
     created in this transaction, and so is its account's secret for callback_urls."""
-    found = await request_callback_urls.subscriber_ids(tx, wanted) if wanted else {}
-    missing = [account_origin for account_origin in wanted if account_origin not in found]
+    ids = await request_callback_urls.subscriber_ids(tx, origins) if origins else {}
+    missing = [account_origin for account_origin in origins if account_origin not in ids]
     if not missing:
-        return found
+        return ids
     for account_id in sorted({account_id for account_id, _ in missing}):
         await ensure_callback_url_secret(tx, resources, account_id)
-    new = [_new_subscriber(resources, account_id, origin) for account_id, origin in missing]
-    return found | await request_callback_urls.add_subscribers(tx, new, resources.clock())
+    new_subscribers = [
+        _new_subscriber(resources, account_id, origin) for account_id, origin in missing
+    ]
+    return ids | await request_callback_urls.add_subscribers(tx, new_subscribers, resources.clock())
 
 
 def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:

@@ -44,30 +44,30 @@ _ADD_SUBSCRIBERS = text("""
 
 
 async def subscriber_ids(
-    tx: Connection, wanted: Sequence[AccountOrigin]
+    tx: Connection, origins: Sequence[AccountOrigin]
 ) -> dict[AccountOrigin, str]:
     """The subscriber's id of each account and origin that has one already."""
     values = {
-        "accounts": [account_id for account_id, _ in wanted],
-        "origins": [origin for _, origin in wanted],
+        "accounts": [account_id for account_id, _ in origins],
+        "origins": [origin for _, origin in origins],
     }
     return {(row[0], row[1]): str(row[2]) for row in await tx.execute(_SUBSCRIBER_IDS, values)}
 
 
 async def add_subscribers(
-    tx: Connection, new: Sequence[NewSubscriber], now: datetime
+    tx: Connection, new_subscribers: Sequence[NewSubscriber], now: datetime
 ) -> dict[AccountOrigin, str]:
     """Write the subscribers whose account and origin have none yet; the subscriber's id of each
     account and origin then. Of concurrent transactions the first writes, and the others wait for
     its commit."""
     values = {
-        "ids": [subscriber.id for subscriber in new],
-        "accounts": [subscriber.account_id for subscriber in new],
-        "origins": [subscriber.origin for subscriber in new],
-        "secrets": [subscriber.secret for subscriber in new],
+        "ids": [subscriber.id for subscriber in new_subscribers],
+        "accounts": [subscriber.account_id for subscriber in new_subscribers],
+        "origins": [subscriber.origin for subscriber in new_subscribers],
+        "secrets": [subscriber.secret for subscriber in new_subscribers],
         "now": now,
     }
     await tx.execute(_ADD_SUBSCRIBERS, values)
     return await subscriber_ids(
-        tx, [(subscriber.account_id, subscriber.origin) for subscriber in new]
+        tx, [(subscriber.account_id, subscriber.origin) for subscriber in new_subscribers]
     )

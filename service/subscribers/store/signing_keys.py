@@ -139,8 +139,8 @@ async def previous_public_keys(
     tx: Connection, subscriber_ids: Sequence[str], now: datetime
 ) -> dict[str, list[bytes]]:
     """The previous public keys that still sign, by the subscriber's id, the newest first."""
-    found: dict[str, list[bytes]] = {}
+    public_keys_by_id: dict[str, list[bytes]] = {}
     values = {"ids": subscriber_ids, "now": now}
     for subscriber_id, public_key in await tx.execute(_PREVIOUS_PUBLIC_KEYS, values):
-        found.setdefault(subscriber_id, []).append(public_key)
-    return found
+        public_keys_by_id.setdefault(subscriber_id, []).append(public_key)
+    return public_keys_by_id

@@ -62,8 +62,8 @@ def _select(source: FromClause) -> Select[Any]:
         *(source.c[name] for name in _COLUMNS),
         *(subscriber_health.c[name] for name in _LIMITS),
     )
-    found = select(*columns).select_from(source)
-    return found.outerjoin(subscriber_health, subscriber_health.c.subscriber_id == source.c.id)
+    query = select(*columns).select_from(source)
+    return query.outerjoin(subscriber_health, subscriber_health.c.subscriber_id == source.c.id)
 
 
 _SELECT = _select(subscribers).where(text("subscribers.type <> 'callback'"))

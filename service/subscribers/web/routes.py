@@ -40,7 +40,7 @@ async def create(request: Request) -> Response:
 
 
 async def read(request: Request) -> Response:
-    """GET /v1/subscribers/{subscriber_id}"""
+    """GET /v1/subscribers/{subscriber_id}: one subscriber, without secrets."""
     caller = await authorize(request, SCOPE)
     subscriber_id = path_parameter(request, "subscriber_id")
     subscriber = await subscribers_read.get_subscriber(
@@ -65,7 +65,7 @@ async def list_subscribers(request: Request) -> Response:
 
 
 async def update(request: Request) -> Response:
-    """PATCH /v1/subscribers/{subscriber_id}"""
+    """PATCH /v1/subscribers/{subscriber_id}: the subscriber as it is after the change."""
     caller = await authorize(request, SCOPE)
     subscriber_id = path_parameter(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
