@@ -34,7 +34,7 @@ SAME_NAMED_COLUMNS = (
     *("timeout", "schedule", "format", "signatures"),
 )
 FILTERS = ("event_types", "reference_types", "tags", "ordering")  # what the audit judges by
-# Health without failures. A pause ends in it too: its time is no time of failures.
+# Health after a subscriber is enabled or resumed: the time before counts as no time of failures.
 HEALTHY: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("failures", "failed_probes"), 0),
     **dict.fromkeys(("failing_since", "circuit_open_until", "current_rate"), None),
@@ -57,10 +57,10 @@ async def create(resources: Resources, account_id: str, body: object) -> tuple[S
         **_columns(resources, subscriber_id, fields),
         **_limits(fields),
     )
-    most = resources.settings.max_subscribers_per_account
+    maximum = resources.settings.max_subscribers_per_account
     async with resources.database.transaction() as tx:
-        if await subscribers.count_for_update(tx, account_id) >= most:
-            rule = f"an account has at most {most} subscribers"
+        if await subscribers.count_for_update(tx, account_id) >= maximum:
+            rule = f"an account has at most {maximum} subscribers"
             raise Invalid([FieldError("", "too_many_subscribers", rule)])
         await subscribers.add(tx, subscriber)
     await _start_audit(resources, subscriber)
