@@ -112,7 +112,7 @@ def _check_dimensions(image: Image) -> Image | Defect:
     if long * MAX_RATIO[1] > short * MAX_RATIO[0]:
         return Defect("ratio", f"{size}; the aspect ratio must be between 1:2.5 and 2.5:1")
     if short * long > MAX_PIXELS:
-        return Defect("too_many_pixels", f"{size}; at most {MAX_PIXELS:,} in all can be taken")
+        return Defect("too_many_pixels", f"{size}; at most {MAX_PIXELS:,} in all are allowed")
     return image
 
 

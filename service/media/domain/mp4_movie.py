@@ -128,7 +128,7 @@ def read_moov(budget: BoxBudget, data: memoryview) -> Movie:
     boxes = list(budget.children(data))
     types = [box_type for box_type, _ in boxes]
     if b"cmov" in types:
-        raise damaged("its header is compressed (cmov), which no longer is read")
+        raise damaged("its header is compressed (cmov), which is not supported")
     if b"mvhd" not in types:
         raise damaged("its header (moov) has no mvhd box")
     mvhd = boxes[types.index(b"mvhd")][1]
@@ -146,7 +146,7 @@ def read_moov(budget: BoxBudget, data: memoryview) -> Movie:
 def _timescale_and_duration(body: memoryview) -> tuple[int, int]:
     timescale, duration = unpack_versioned(body, TIMESCALE_AND_DURATION)
     if timescale == 0:
-        raise damaged("it counts time in units of 1/0 s")
+        raise damaged("its timescale is 0")
     return timescale, _known_duration(duration)
 
 

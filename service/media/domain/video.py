@@ -39,7 +39,7 @@ SELECTED_BOXES = {
 }
 REQUIRED_BOXES = (b"ftyp", b"moov", b"moof", b"mdat")  # any other may be cut short
 TOO_LARGE = Defect("too_large", f"has more than {MAX_BYTES:,} bytes (200 MB)")
-DECLARED_TOO_LARGE = Defect("too_large", f"says that it has more than {MAX_BYTES:,} bytes (200 MB)")
+DECLARED_TOO_LARGE = Defect("too_large", f"declares more than {MAX_BYTES:,} bytes (200 MB)")
 NO_VIDEO = Defect("no_video", "has no video track with a picture in it")
 
 
@@ -195,7 +195,7 @@ def _displayed_size(track: Track) -> tuple[int, int]:
         raise damaged("its video track does not say its size")
     (width, height), *others = {(entry.width, entry.height) for entry in track.sample_entries}
     if others:
-        raise _wrong_resolution("changes its size on the way")
+        raise _wrong_resolution("changes its size between pictures")
     for across, down in (entry.pixel_aspect for entry in track.sample_entries):
         if not _is_square(across, down):
             raise _wrong_resolution(f"has pixels of {across}:{down}; they must be square")
@@ -221,7 +221,7 @@ def _is_quarter_turn(matrix: tuple[int, ...]) -> bool:
         return b > 0
     if (b, c) == (0, 0) and a == d:
         return False
-    raise _wrong_resolution("is turned by less than a quarter, or stretched, when shown")
+    raise _wrong_resolution("is rotated by no multiple of 90 degrees, or stretched, when shown")
 
 
 def _wrong_resolution(message: str) -> InvalidMedia:

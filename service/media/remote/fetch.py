@@ -54,12 +54,12 @@ def _unreachable(reason: str) -> Defect:
 TIMED_OUT: Final = _unreachable("it took too long")
 _CONNECTION_LOST: Final = _unreachable("the connection ended before its last byte")
 _TOO_MANY_REDIRECTS: Final = Defect("redirect", f"is redirected more than {MAX_REDIRECTS} times")
-_NO_LOCATION: Final = Defect("redirect", "is redirected, but not said where to")
+_NO_LOCATION: Final = Defect("redirect", "is redirected without a Location header")
 _TLS_DOWNGRADE: Final = Defect("redirect", "is redirected from https to http")
-_INVALID_URL: Final = Defect("url", "is not a URL that can be asked for")
+_INVALID_URL: Final = Defect("url", "is not a URL that can be requested")
 _NOT_HTTP: Final = Defect("protocol", "could not be fetched: the answer is not HTTP")
 _ENCODED: Final = Defect(
-    "encoded", "could not be fetched: it comes compressed, though that was not asked for"
+    "encoded", "could not be fetched: the answer is compressed, although that was not requested"
 )
 
 # What aiohttp and asyncio raise, subclasses first.
@@ -160,9 +160,11 @@ def _redirect_target(url: str, location: str | None) -> str | Defect:
         target = redirect_target(url, location)
         errors = check_url(target, pointer="", https_only=False, allowed=None)
     except ValueError:
-        return Defect("redirect", "is redirected to what is not a URL")
+        return Defect("redirect", "is redirected to something that is not a URL")
     if errors:
-        return Defect("redirect", f"is redirected to where nothing is fetched: {errors[0].message}")
+        return Defect(
+            "redirect", f"is redirected to a URL that is not fetched: {errors[0].message}"
+        )
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         return _TLS_DOWNGRADE
     return target

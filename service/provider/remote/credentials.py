@@ -42,7 +42,7 @@ class KeyPair:
 def _check_header_safe(name: str, value: str) -> None:
     """Refuse what would break a header, and then stand in the error about it."""
     if not (value.isascii() and value.isprintable() and value and " " not in value):
-        msg = f"{name} is visible ASCII characters"
+        msg = f"{name} must be visible ASCII characters"
         raise ValueError(msg)
 
 
