@@ -231,14 +231,13 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text()),
         sa.Column("times_received", sa.Integer(), nullable=False, server_default="1"),
         sa.Column("received_at", TIME, nullable=False),
-        # What vouches for it: a signature over its bytes, an address only the provider knows,
-        # nothing.
+        # What proves where it comes from.
         sa.Column("verification", sa.Text(), nullable=False),
-        # What it says: of which task, which word, and the provider's time.
+        # What it reports: the provider's task, its status, and the provider's time of that.
         sa.Column("task_id", ID),
         sa.Column("status", sa.Text()),
         sa.Column("provider_updated_at", TIME),
-        # Of its address, kept with what was rejected.
+        # That of a rejected one's address, if it names no subject.
         sa.Column("token", ID),
         # Bytes of the body.
         sa.Column("size", sa.Integer(), nullable=False),
@@ -280,9 +279,9 @@ def upgrade() -> None:
         "webhook_secrets",
         sa.Column("id", ID, primary_key=True),
         sa.Column("source", sa.Text(), nullable=False),
-        # To know it by, without showing it.
+        # Tells it from others, without showing it.
         sa.Column("fingerprint", sa.Text(), nullable=False),
-        # Encrypted: steps/vault.py.
+        # Encrypted: kit/crypto/encryption.py.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.UniqueConstraint("source", "fingerprint"),
