@@ -1,4 +1,4 @@
-"""The application: its routes, and what answers where none of them does."""
+"""The ASGI application: its list of routes, and the responses to errors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,7 +37,8 @@ log = structlog.get_logger()
 
 
 class ExactRoute(Route):
-    """A path that another route's would match as well: it takes no methods but these."""
+    """A route whose path matches another route's pattern too: it answers all methods of that path,
+    so that the other never does."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
@@ -95,7 +96,7 @@ ROUTES = [
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    """What follows feeds, and what gathers, is at work as long as the application is up."""
+    """The event hub and the batchers run as long as the application does."""
     async with app.state.hub, app.state.batchers.open():
         yield
 
@@ -121,25 +122,24 @@ def build(resources: Resources) -> Starlette:
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    refused = cast("CallsheetError", error)  # it is registered for these
-    return error_response(refused)
+    return error_response(cast("CallsheetError", error))  # it is registered for these
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
-    lost = cast("HTTPException", error)  # likewise
-    code = {404: "not_found", 405: "method_not_allowed"}.get(lost.status_code, "http_error")
-    response = problem_response(lost.status_code, code, lost.detail)
-    response.headers.update(lost.headers or {})
-    if lost.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+    not_routed = cast("HTTPException", error)  # it is registered for these
+    code = {404: "not_found", 405: "method_not_allowed"}.get(not_routed.status_code, "http_error")
+    response = problem_response(not_routed.status_code, code, not_routed.detail)
+    response.headers.update(not_routed.headers or {})
+    if not_routed.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["allow"] = ", ".join(sorted(_methods(request)))
     return response
 
 
 def _methods(request: Request) -> set[str]:
-    """All that its path takes; a route knows of its own alone."""
-    paths = (one.path for one in ROUTES if one.matches(request.scope)[0] is not Match.NONE)
-    path = next(paths)
-    return {method for one in ROUTES if one.path == path for method in one.methods or ()}
+    """All methods of the request's path, which may have several routes."""
+    matching = (route for route in ROUTES if route.matches(request.scope)[0] is not Match.NONE)
+    path = next(matching).path
+    return {method for route in ROUTES if route.path == path for method in route.methods or ()}
 
 
 async def _fault(request: Request, error: Exception) -> Response:

@@ -26,8 +26,8 @@ from service.wiring import open_resources, start_logging, warn_of_unknown_variab
 Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
 SCOPES_WIDTH = len(",".join(api_keys.SCOPES))
-MAX_SECRET = 10_000  # bytes read of what can only be a secret
-PACKAGES = {"PIL": "pillow"}  # as the lock names what is imported under another name
+MAX_SECRET = 10_000  # bytes read from standard input
+PACKAGES = {"PIL": "pillow"}  # packages that are imported under another name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +64,7 @@ def _settings() -> Settings:
 
 
 def _with_resources(step: Step) -> Command:
-    """The command that runs this step."""
+    """The command that runs a step with resources that are open meanwhile."""
 
     def command(given: argparse.Namespace) -> int:
         async def run() -> int:
@@ -136,13 +136,14 @@ async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
     return 0
 
 
-def _key_line(one: api_keys.ApiKeyView, width: int) -> str:
-    """Without the key; `width` is that of the longest account's name beside it."""
-    key, scopes = one.key, ",".join(one.key.scopes)
+def _key_line(view: api_keys.ApiKeyView, width: int) -> str:
+    """A line about an API key, without the key; `width` is that of the longest account name in the
+    list."""
+    key, scopes = view.key, ",".join(view.key.scopes)
     times = (format_rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
     created, expires, used = (f"{moment:24}" for moment in times)
     known = f"{key.id:30} {key.prefix:12} {key.account_name:{width}} {scopes:{SCOPES_WIDTH}}"
-    return f"{known} created {created} expires {expires} used {used} {one.state}"
+    return f"{known} created {created} expires {expires} used {used} {view.state}"
 
 
 @_with_resources
@@ -155,7 +156,8 @@ async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
 
 
 def _secret(given: str | None) -> str:
-    """As it was given; else from standard input, so that no history and no process list has it."""
+    """The secret that was given; without one, or for `-`, it is read from standard input, so that
+    no shell history and no list of processes has it."""
     if given not in {None, "-"}:
         return str(given)
     if sys.stdin.isatty():
@@ -219,7 +221,7 @@ async def _audit(resources: Resources, _given: argparse.Namespace) -> int:
     return 1 if violations else 0
 
 
-# The local tools need packages that production does not install, so they are imported when asked.
+# The local tools need packages that production does not install, so they are imported late.
 
 
 def _dev(given: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What the steps work with: opened in wiring.py, handed down, never looked up."""
+"""Resources: what all steps of a process share. wiring.py opens them, and they are handed down."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,17 +27,17 @@ class Resources:
 
     settings: Settings
     database: Database
-    worker_notifier: WorkerNotifier
+    worker_notifier: WorkerNotifier  # wakes workers over Redis
     provider: ProviderClient
-    guard: AddressGuard
+    guard: AddressGuard  # against SSRF: no request goes out but through it
     webhook_sender: WebhookSender
     stream_publisher: StreamPublisher
-    fetcher: Fetcher
-    encryptor: Encryptor
+    fetcher: Fetcher  # of media
+    encryptor: Encryptor  # of secrets at rest
     send_settings: SendSettingsCache
     typical_durations: TypicalDurations
-    webhook_secrets: WebhookSecretCache
-    test_slots: Limiter
+    webhook_secrets: WebhookSecretCache  # that verify callbacks
+    test_slots: Limiter  # of tests of subscribers at once
     queue_limit: QueueLimit
     callback_token_keys: tuple[bytes, ...] = field(repr=False)  # sign tokens in callback URLs
     clock: Callable[[], datetime]  # the time, aware and in UTC
@@ -50,9 +50,10 @@ class Resources:
         return self.callback_token_keys[0]
 
     def new_id(self, prefix: str) -> str:
+        """A new id that sorts by its time, such as `sub_…` for the prefix `sub`."""
         return ids.new_id(prefix, self.clock(), self.random_bytes(ids.RANDOM_BYTES))
 
 
 def end_of_lease(resources: Resources, now: datetime) -> datetime:
-    """When a lease ends that is taken or renewed now."""
+    """The time at which a lease ends that is taken or renewed now."""
     return now + timedelta(seconds=resources.settings.lease)

@@ -1,4 +1,4 @@
-"""The web process: uvicorn over the application, until it is told to stop."""
+"""The web process: uvicorn serves the application until it is told to stop."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from service.wiring import open_resources, tune_garbage_collector
 
 log = structlog.get_logger()
 
-GRACE = 15  # seconds that requests under way get at shutdown
+SHUTDOWN_TIMEOUT = 15  # seconds that requests in progress get at shutdown
 KEEP_ALIVE = 75  # seconds; more than proxies commonly keep theirs, so that they close first
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: its own way kills the process before we can close."""
+    """uvicorn without its signal handlers, which would end the process before we can close."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -30,14 +30,14 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await super().startup(sockets)
-        except SystemExit:  # its way to say that it could not bind: it would end the event loop
+        except SystemExit:  # uvicorn could not bind; this would end the event loop
             self.should_exit = True
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
     """Serve until `stop` is set; False if it could not start."""
     tune_garbage_collector()
-    open_files()
+    raise_open_files_limit()
     async with open_resources(settings) as resources:
         app = build(resources)
         config = uvicorn.Config(
@@ -49,10 +49,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
             lifespan="on",
             proxy_headers=False,
             access_log=False,
-            log_config=None,  # its words go out as ours do, one JSON object a line
+            log_config=None,  # it logs through our own configuration, one JSON object a line
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         )
         server = Server(config)
         serving = asyncio.create_task(server.serve())
@@ -67,8 +67,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         return server.started
 
 
-def open_files() -> None:
-    """As many as we may: each stream is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS has no end here, and means 10,240
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def raise_open_files_limit() -> None:
+    """Let the process open as many files as it may: each stream is one."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says infinity, and allows 10,240
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -33,39 +33,39 @@ from service.resources import Resources
 from service.settings import Settings, unknown_variables
 from service.subscribers.steps.send_test import MAX_TESTS, MAX_TESTS_PER_ACCOUNT
 
-BUFFER_BYTES = 1024  # fetched at a time
-COLLECT_AFTER = (10_000, 50, 100)  # objects; collections of the young; of the middle-aged
+RANDOM_BUFFER_BYTES = 1024  # fetched at a time
+GC_THRESHOLDS = (10_000, 50, 100)  # of the three generations: see gc.set_threshold
 log = structlog.get_logger()
 _RANDOM = random.SystemRandom()
 
 
 def utc_now() -> datetime:
-    """The clock: aware, UTC, in the milliseconds that are shown, so that what is stored, shown and
-    compared is the same. Hosts are expected to keep time together to about a second."""
+    """The clock: aware, in UTC, in whole milliseconds as they are shown, so that what is stored,
+    shown and compared is the same. Clocks of hosts should differ by a second at most."""
     now = datetime.now(UTC)  # noqa: TID251 - the one place that may
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 class RandomBuffer:
-    """Random bytes of the system's, fetched many at a time: a call to it for every id costs a
-    twentieth of what a callback does."""
+    """Random bytes of the system, fetched many at a time: a system call for every id would cost a
+    twentieth of a callback's time."""
 
     def __init__(self) -> None:
         self._left = b""
 
     def __call__(self, count: int) -> bytes:
         if len(self._left) < count:
-            self._left = secrets.token_bytes(max(count, BUFFER_BYTES))
+            self._left = secrets.token_bytes(max(count, RANDOM_BUFFER_BYTES))
         taken, self._left = self._left[:count], self._left[count:]
         return taken
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """All that the steps need, opened and closed together; nothing is dialled before its use."""
+    """Open and close all resources together; nothing is connected to before its first use."""
     database = Database(settings.database_url, settings.database_pool)
     guard = AddressGuard(settings.allowed_private_targets, ports=settings.allowed_ports)
-    vault = Encryptor(settings.secret_key, secrets.token_bytes, settings.previous_secret_keys)
+    encryptor = Encryptor(settings.secret_key, secrets.token_bytes, settings.previous_secret_keys)
     provider = ProviderClient(
         settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
     )
@@ -85,13 +85,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 webhook_sender=sender,
                 stream_publisher=streams,
                 fetcher=fetcher,
-                encryptor=vault,
-                send_settings=SendSettingsCache(settings, vault),
+                encryptor=encryptor,
+                send_settings=SendSettingsCache(settings, encryptor),
                 typical_durations=TypicalDurations(),
-                webhook_secrets=WebhookSecretCache(settings, vault),
+                webhook_secrets=WebhookSecretCache(settings, encryptor),
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
-                callback_token_keys=vault.derive_all("callback addresses"),
+                callback_token_keys=encryptor.derive_all("callback addresses"),
                 clock=utc_now,
                 random=_RANDOM.random,
                 random_bytes=RandomBuffer(),
@@ -108,7 +108,7 @@ def _credentials(settings: Settings) -> ApiKey | KeyPair:
 
 
 def start_logging(level: str) -> None:
-    """One JSON object a line on standard error, of our own and of the libraries' alike."""
+    """Log one JSON object a line to standard error, from our code and from libraries."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -134,13 +134,14 @@ def start_logging(level: str) -> None:
 
 
 def warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
-    """One log line for each variable that looks like a setting and is none; never its value."""
+    """Log each environment variable that looks like a setting and is none; never its value."""
     for name, nearest in unknown_variables(environ).items():
         log.warning("settings", action="unknown_setting", name=name, nearest=nearest)
 
 
 def _line(line: EventDict, **options: Any) -> bytes:  # noqa: ANN401
-    """One log line as JSON; in the standard library's slower way if it holds broken text."""
+    """A log line as JSON; by the slower standard library if it has text that is not valid
+    Unicode."""
     try:
         return orjson.dumps(line, **options)
     except TypeError:
@@ -148,9 +149,9 @@ def _line(line: EventDict, **options: Any) -> bytes:  # noqa: ANN401
 
 
 def tune_garbage_collector() -> None:
-    """What was imported stays, so the collector need not go through it; and what a request or a
-    delivery makes is gone by itself. By default the collector takes a tenth of the time, and most
-    of what the slowest answers wait for."""
+    """Make the garbage collector run rarely, and skip what was imported, since that stays. What a
+    request or a delivery makes is freed by reference counts. With Python's defaults the collector
+    takes a tenth of the time, and most of what the slowest responses wait for."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,4 +1,4 @@
-"""The worker: drains its work loops, woken over Redis, and by a timer when nobody wakes it.
+"""The worker process: runs its work loops, woken over Redis, and by a timer if nobody wakes it.
 
 A wake says only that there may be work; what it is, and whose turn, is read from Postgres.
 """
@@ -39,15 +39,19 @@ from service.wiring import open_resources, tune_garbage_collector
 
 log = structlog.get_logger()
 
-LOOK_UPS = 8  # at once in one worker; the provider does not charge for them
-DETACHED = 1000  # deliveries that wait for a slow subscriber; each is a connection and its buffers
-POLL_DELAY = 0.5  # seconds between looks into Redis while no wake comes; arq's own default
-STOP_TIME = 5.0  # seconds that a claim under way gets at the end
+POLL_CONCURRENCY = 8  # polls at once in one worker; the provider does not charge for them
+MAX_DETACHED = 1000  # deliveries that wait for slow subscribers; each has a connection
+ARQ_POLL_DELAY = 0.5  # seconds between arq's reads of its queue; arq's own default
+STOP_TIMEOUT = 5.0  # seconds that a claim in progress gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
-JOB_TIME = 60.0  # seconds that arq gives a job; one that takes longer is given up
-RENEWALS = 3  # of a lease in its time: if one fails, the work is ours still
-LEASED = (Work.CHECK_MEDIA, Work.SUBMIT, Work.DELIVER)  # a look-up changes nothing: no token
-# Each has a loop of its own: one that fails, or takes long, keeps none of the others waiting.
+JOB_TIMEOUT = 60.0  # seconds until arq cancels a job
+RENEWALS = 3  # of a lease before it would end: one may fail
+LEASED = (
+    Work.CHECK_MEDIA,
+    Work.SUBMIT,
+    Work.DELIVER,
+)  # a poll changes nothing: no lease
+# Each is a task of its own, so that one that fails or takes long delays no other.
 SWEEPS = (expired_leases_and_deadlines.sweep, health_events.sweep, prune.sweep)
 
 WorkLoops = Mapping[Work, WorkLoop[Any]]
@@ -72,14 +76,14 @@ def make_work_loops(resources: Resources) -> WorkLoops:
             "reconcile",
             partial(poll.claim, resources),
             partial(poll.poll, resources),
-            LOOK_UPS,
+            POLL_CONCURRENCY,
         ),
         Work.DELIVER: WorkLoop(
             "deliver",
             deliverer.claim,
             deliverer.deliver,
             settings.delivery_concurrency,
-            detached=DETACHED,
+            detached=MAX_DETACHED,
         ),
     }
     resources.worker_notifier.listen(lambda work: loops[work].notify())
@@ -106,22 +110,22 @@ def _named(message: dict[str, Any]) -> list[Work]:
     return [work for work in Work if work in named]
 
 
-def make_listener(resources: Resources, pool: ArqRedis) -> ArqWorker:
+def make_arq_worker(resources: Resources, pool: ArqRedis) -> ArqWorker:
     """An arq worker over an open connection, for the jobs that other back ends enqueue."""
-    creation = func(
+    job = func(
         _coroutine(partial(create_subject, resources)),
         name="create_subject",
         keep_result=RESULT_TTL,
         max_tries=MAX_TRIES,
     )
     return ArqWorker(
-        [creation],
+        [job],
         queue_name=resources.worker_notifier.name,
         redis_pool=pool,
         handle_signals=False,
-        poll_delay=POLL_DELAY,
+        poll_delay=ARQ_POLL_DELAY,
         max_jobs=100,
-        job_timeout=JOB_TIME,
+        job_timeout=JOB_TIMEOUT,
         keep_result=0,
         job_deserializer=read_job,
         log_results=False,
@@ -135,22 +139,20 @@ def _coroutine(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkerCorou
 
 async def run_arq(resources: Resources, pool: ArqRedis) -> None:
     """Run arq's worker; it ends at the first error of Redis."""
-    listener = make_listener(resources, pool)
+    arq_worker = make_arq_worker(resources, pool)
     try:
-        await listener.async_run()
+        await arq_worker.async_run()
     finally:
         with contextlib.suppress(*REDIS_ERRORS):
             async with asyncio.timeout(REDIS_TIMEOUT):  # a Redis that hangs must not keep us
-                await listener.close()
+                await arq_worker.close()
 
 
 async def keep_connected(
     resources: Resources, use: Callable[[ArqRedis], Coroutine[Any, Any, None]]
 ) -> None:
-    """Use a connection to Redis, and a new one whenever that ended; the timers go on meanwhile.
-
-    Whoever writes to our Redis may have left there what arq cannot read: that must not end us.
-    """
+    """Use a connection to Redis, and a new one whenever it ends. Nothing that is found in Redis
+    ends the worker, even if arq cannot read it."""
     settings, name = redis_settings(resources.settings.redis_url), resources.worker_notifier.name
     task = asyncio.current_task()
     while not (task and task.cancelling()):  # also if closing broke off what had canceled it
@@ -165,7 +167,7 @@ async def keep_connected(
         except REDIS_ERRORS as error:
             log.warning("worker", action="redis_away", error=repr(error))
         except asyncio.CancelledError:
-            # Of a job that arq cut off while it closed; only what cancels ourselves ends us.
+            # arq canceled a job while it closed; only a cancellation of this task ends it.
             if task and task.cancelling():
                 raise
             log.warning("worker", action="redis_away", error="a job was cut off")
@@ -175,7 +177,7 @@ async def keep_connected(
 
 
 async def drop_unreadable(pool: ArqRedis, name: str) -> None:
-    """Take ids that are no text out of our queue: arq would stumble over them for ever."""
+    """Remove job ids that are not text from our queue: arq would fail on them again and again."""
     for job_id in await pool.zrange(name, 0, -1):
         try:
             job_id.decode()
@@ -187,76 +189,79 @@ async def drop_unreadable(pool: ArqRedis, name: str) -> None:
 async def sweep_periodically(
     resources: Resources, sweep: Callable[[Resources], Coroutine[Any, Any, None]]
 ) -> None:
-    """Sweep again and again, Redis or no Redis."""
+    """Run a sweep every SWEEP_INTERVAL, whatever it raises and whether or not Redis can be
+    reached."""
     while True:
         try:
             await sweep(resources)
         except Unavailable as error:
             log.warning("worker", action="sweep_failed", error=error.reason)
-        except Exception:  # what cannot be swept must not end the process
+        except Exception:
             log.exception("worker", action="fault")
         await asyncio.sleep(resources.settings.sweep_interval)
 
 
 async def keep_leases(resources: Resources, loops: WorkLoops) -> None:
-    """Renew the leases of all that is under way, so that they are over soon after our death."""
+    """Renew the leases of all work in progress, several times before they would end: if the process
+    dies, they end soon after."""
     while True:
         await asyncio.sleep(resources.settings.lease / RENEWALS)
-        held = [piece.lease for work in LEASED for piece in loops[work].in_progress]
+        leases = [item.lease for work in LEASED for item in loops[work].in_progress]
         try:
-            await renew_leases.renew(resources, held)
+            await renew_leases.renew(resources, leases)
         except Unavailable as error:
             log.warning("worker", action="leases_not_renewed", error=error.reason)
-        except Exception:  # the next time may go better
+        except Exception:
             log.exception("worker", action="fault")
 
 
 async def finish(loops: WorkLoops, lease: float) -> None:
-    """Let what is under way end. A look may take minutes, and is given back when it is cut off."""
-    patience = {work: STOP_TIME if work is Work.CHECK_MEDIA else lease for work in loops}
-    await asyncio.gather(*(loop.finish(patience[work]) for work, loop in loops.items()))
+    """Wait for work in progress. A check of media may take minutes; when its time is up, it is
+    canceled and given back."""
+    timeouts = {work: STOP_TIMEOUT if work is Work.CHECK_MEDIA else lease for work in loops}
+    await asyncio.gather(*(loop.finish(timeouts[work]) for work, loop in loops.items()))
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Work until `stop` is set; then claim nothing more, and let what is under way end."""
+    """Work until `stop` is set; then claim nothing more, and wait for work in progress."""
     tune_garbage_collector()
     async with open_resources(settings) as resources:
         loops = make_work_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
-        hearing = partial(listen_for_wakes, resources.worker_notifier.name, loops)
-        taking = partial(run_arq, resources)
-        watches = [
-            asyncio.create_task(keep_connected(resources, hearing)),
-            asyncio.create_task(keep_connected(resources, taking)),
+        listening = partial(listen_for_wakes, resources.worker_notifier.name, loops)
+        taking_jobs = partial(run_arq, resources)
+        watchers = [
+            asyncio.create_task(keep_connected(resources, listening)),
+            asyncio.create_task(keep_connected(resources, taking_jobs)),
             *(asyncio.create_task(sweep_periodically(resources, sweep)) for sweep in SWEEPS),
         ]
-        keeping = asyncio.create_task(keep_leases(resources, loops))
+        renewing = asyncio.create_task(keep_leases(resources, loops))
         stopped = asyncio.create_task(stop.wait())
         log.info("worker", action="started")
         try:
-            # A task that ends by itself is a fault: better to end the process, and say why.
-            running = [stopped, keeping, *tasks, *watches]
+            # A task that ends by itself is a fault: the process ends, and its error is raised.
+            running = [stopped, renewing, *tasks, *watchers]
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             for loop in loops.values():
                 loop.stop()
-            for task in (stopped, *watches):
+            for task in (stopped, *watchers):
                 task.cancel()
-            await asyncio.wait(tasks, timeout=STOP_TIME)
+            await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(stopped, *tasks, *watches, return_exceptions=True)
+            await asyncio.gather(stopped, *tasks, *watchers, return_exceptions=True)
             await finish(loops, settings.lease)
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
             log.info("worker", action="stopped")
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
+    """An event that is set by SIGTERM or SIGINT."""
     stop = asyncio.Event()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(one, stop.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     return stop

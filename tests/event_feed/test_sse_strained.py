@@ -165,7 +165,7 @@ async def test_at_shutdown_streams_and_long_polls_end_at_once(world: FeedApi) ->
 async def test_the_process_stops_at_once_however_many_streams_are_open(
     world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "GRACE", 600)  # what uvicorn would wait for them
+    monkeypatch.setattr(server, "SHUTDOWN_TIMEOUT", 600)  # what uvicorn would wait for them
     here, stop = replace(world.resources.settings, port=free_port()), asyncio.Event()
     running = asyncio.create_task(server.run(here, stop))
     world.web.port = here.port

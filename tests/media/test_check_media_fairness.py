@@ -266,7 +266,7 @@ async def test_of_one_account_the_oldest_is_checked_first(
 async def test_a_worker_that_ends_releases_its_checks(
     api: Api, media: MediaHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "STOP_TIME", 0.05)
+    monkeypatch.setattr(worker, "STOP_TIMEOUT", 0.05)
     subject_id = (await api.create(**media.images("front", "side")))["id"]
     media.held = {"front"}
     stop = asyncio.Event()

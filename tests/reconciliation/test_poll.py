@@ -13,7 +13,7 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
 from service.wiring import utc_now
-from service.worker import LOOK_UPS, make_work_loops
+from service.worker import POLL_CONCURRENCY, make_work_loops
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
@@ -104,8 +104,8 @@ async def test_with_callbacks_wholly_absent_a_thousand_subjects_all_end(
 async def test_a_backlog_is_worked_off_at_the_rate_without_a_sweep(
     api: Api, provider: SimulatorClient
 ) -> None:
-    await create_submitted(api, provider, 3 * LOOK_UPS)
-    settings = replace(api.resources.settings, polls_per_second=LOOK_UPS)
+    await create_submitted(api, provider, 3 * POLL_CONCURRENCY)
+    settings = replace(api.resources.settings, polls_per_second=POLL_CONCURRENCY)
     resources = replace(api.resources, settings=settings, clock=utc_now)
     await fetch(resources, "UPDATE subjects SET next_poll_at = now() - interval '1 minute'")
     loop = make_work_loops(resources)[Work.RECONCILE]
