@@ -179,11 +179,9 @@ class StreamConnection(asyncio.Protocol, ABC):
 
     def _resolve(self, future: asyncio.Future[bytes], answer: bytes | Exception) -> None:
         self._unsolicited = 0
-        if future.done():  # whoever waited has given up
-            return
         if isinstance(answer, Exception):
             _fail(future, answer)
-        else:
+        elif not future.done():  # else nobody waits for it any more
             future.set_result(answer)
 
     def _peek_line(self) -> bytes | None:

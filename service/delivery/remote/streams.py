@@ -10,7 +10,6 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from functools import cached_property
 from time import perf_counter
 from types import MappingProxyType
@@ -35,14 +34,13 @@ from service.kit.network.url_policy import STREAM_PORTS
 IDLE_SECONDS: Final = 60.0  # an unused connection is kept; servers keep theirs for minutes
 MAX_CONNECTIONS: Final = 256  # in the pool; those in use may be more
 
-_OPENERS: Final = MappingProxyType[
-    str, Callable[[AddressGuard, StreamServer, ssl.SSLContext], Awaitable[StreamConnection]]
-](
+# By the URL's scheme.
+_PROTOCOLS: Final = MappingProxyType[str, type[StreamConnection]](
     {
-        "nats": NatsConnection.open,
-        "tls": NatsConnection.open,
-        "redis": RedisConnection.open,
-        "rediss": RedisConnection.open,
+        "nats": NatsConnection,
+        "tls": NatsConnection,
+        "redis": RedisConnection,
+        "rediss": RedisConnection,
     }
 )
 # Most particular first.
@@ -119,7 +117,7 @@ class StreamPublisher:
 
     async def _dial(self, server: StreamServer) -> StreamConnection:
         guard = self._guard if server.encrypted else self._plaintext_guard
-        return await _OPENERS[server.scheme](guard, server, self._tls)
+        return await _PROTOCOLS[server.scheme].open(guard, server, self._tls)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

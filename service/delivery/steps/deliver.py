@@ -61,11 +61,7 @@ class Deliverer:
         outcome: AttemptOutcome = NotSent(str(DecryptionError()))
         if delivery.settings is not None:
             message = OutgoingMessage(
-                delivery.event_id,
-                delivery.type,
-                delivery.body,
-                delivery.attempt_id,
-                delivery.url,
+                delivery.event_id, delivery.type, delivery.body, delivery.attempt_id, delivery.url
             )
             outcome = await send(resources, delivery.settings, message, started_at)
         await self._recorder.record(delivery, outcome, started_at)
