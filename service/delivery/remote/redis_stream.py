@@ -88,7 +88,7 @@ class RedisConnection(StreamConnection):
         if self._pending:
             self._resolve(self._pending.popleft(), answer)
         elif isinstance(answer, ServerRefusal):
-            raise answer  # too many clients, for one
+            raise answer  # as when the server has too many clients
         else:
             raise ProtocolError("the server sent a reply that nobody asked for")
 

@@ -213,7 +213,7 @@ class StreamConnection(asyncio.Protocol, ABC):
 def _fail(future: asyncio.Future[bytes], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # seen, though nobody may be waiting any more
+        future.exception()  # else asyncio would log it if nobody is left to retrieve it
 
 
 def decode_text(raw: bytes) -> str:

@@ -21,7 +21,8 @@ class _PooledConnection:
         self.users = 0
         self.draining = False
         self.idle_timer: asyncio.TimerHandle | None = None
-        opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen
+        # Else asyncio would log an error that nobody was left to retrieve.
+        opening.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     @property
     def usable(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from service.delivery.domain.delivery_state import ENDED
 from service.delivery.store import delivery_log as delivery_log_store
@@ -16,9 +17,13 @@ from service.kit.errors import Conflict, FieldError, Invalid, NotFound
 from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import Reader, ValidationContext
 from service.resources import Resources
-from service.subscribers.domain.subscriber import SubscriberState, SubscriberType
+from service.subscribers.domain.subscriber import SubscriberState
+from service.subscribers.store import subscribers
+from service.subscribers.store.subscribers import Subscriber
 
 CHUNK = 1000  # events of one transaction; it locks their subjects for some hundredths of a second
+
+Target = TypeVar("Target", ReplayTarget, Subscriber)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,7 @@ async def replay_events(
     """
     request = validate_replay(body, resources.clock())
     async with resources.database.transaction() as tx:
-        to = _sendable(await replay_store.get_target(tx, subscriber_id), account_id)
-        if to.type is SubscriberType.CALLBACK:  # nobody made it, and it asks for nothing
-            raise NotFound
+        _sendable(await subscribers.get(tx, account_id, subscriber_id), account_id)
         rest = await replay_store.find_window(tx, account_id, request.since, request.until)
     count = 0
     replay_chunk = _count_chunk if request.dry_run else _send_chunk
@@ -122,8 +125,8 @@ def _found(delivery: DeliveryView | None) -> DeliveryView:
     return delivery
 
 
-def _sendable(target: ReplayTarget | None, account_id: str) -> ReplayTarget:
-    """The target; NotFound if it is no subscriber of this account, Conflict if it is disabled."""
+def _sendable(target: Target | None, account_id: str) -> Target:
+    """The subscriber; NotFound if it is not this account's, Conflict if it is disabled."""
     if target is None or target.account_id != account_id:
         raise NotFound
     if target.state is SubscriberState.DISABLED:

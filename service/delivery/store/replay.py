@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from service.delivery.domain.delivery_state import ENDED, DeliveryState
 from service.event_feed.store.feed import Position
-from service.kit.database.connection import Connection, Row
+from service.kit.database.connection import Connection
 from service.subjects.store.events import WANTS_EVENT
-from service.subscribers.domain.subscriber import Ordering, SubscriberState, SubscriberType
+from service.subscribers.domain.subscriber import Ordering, SubscriberState
 
 # Far more than the clocks of our processes differ by, and than a transaction lasts: an event that
 # is that much older was written before.
@@ -23,7 +23,6 @@ class ReplayTarget:
 
     id: str  # the subscriber's
     account_id: str  # the subscriber's account
-    type: SubscriberType  # none are replayed to a callback subscriber
     state: SubscriberState  # none are replayed to a disabled one
     ordering: Ordering  # whether a subject's events are sent in sequence
 
@@ -48,20 +47,15 @@ class ReplayChunk:
     rest: ReplayWindow | None  # what is left of the window; None if nothing is
 
 
-_TARGET = "SELECT id, account_id, type, state, ordering FROM subscribers WHERE id = :id"
-_GET_TARGET = text(_TARGET)
-_LOCK_TARGET = text(f"{_TARGET} FOR SHARE")
+_LOCK_TARGET = text("""
+    SELECT id, account_id, state, ordering FROM subscribers WHERE id = :id FOR SHARE
+""")
 # Recording a delivery locks its subject FOR KEY SHARE: without this lock, a delivery that ends
 # meanwhile would not see what is made to wait behind it. Subjects come before the subscriber, in
 # the order of their ids, as everywhere.
 _LOCK_SUBJECTS = text("""
     SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR UPDATE
 """)
-
-
-async def get_target(tx: Connection, subscriber_id: str) -> ReplayTarget | None:
-    """The subscriber; None if there is none."""
-    return _target(await tx.first(_GET_TARGET, {"id": subscriber_id}))
 
 
 async def lock_target(
@@ -71,16 +65,11 @@ async def lock_target(
     no delivery of theirs is recorded. None if the subscriber is gone."""
     if subject_ids:
         await tx.execute(_LOCK_SUBJECTS, {"ids": list(subject_ids)})
-    return _target(await tx.first(_LOCK_TARGET, {"id": subscriber_id}))
-
-
-def _target(row: Row | None) -> ReplayTarget | None:
+    row = await tx.first(_LOCK_TARGET, {"id": subscriber_id})
     if row is None:
         return None
-    id_, account_id, type_, state, ordering = row
-    return ReplayTarget(
-        id_, account_id, SubscriberType(type_), SubscriberState(state), Ordering(ordering)
-    )
+    id_, account_id, state, ordering = row
+    return ReplayTarget(id_, account_id, SubscriberState(state), Ordering(ordering))
 
 
 # No index has the times. A feed has its events nearly in their order, so a time is found by binary
