@@ -69,7 +69,7 @@ async def test_plain_text_leaves_the_allowed_networks_where_the_setting_says_so(
     environ |= {"CALLSHEET_ALLOW_HTTP": allowed, "CALLSHEET_ALLOWED_PORTS": "443"}
     async with open_resources(read_settings(environ)) as resources:
         attempt = await resources.stream_publisher.publish(
-            "nats://93.184.215.14", NO_CREDENTIALS, "told", stream_message(), TIMEOUT
+            "nats://93.184.215.14", NO_CREDENTIALS, "events", stream_message(), TIMEOUT
         )
     assert isinstance(attempt, Failed)
     assert reason in attempt.detail

@@ -50,7 +50,7 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
             await loop.finish(0)
 
 
-async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
+async def test_a_subscribers_concurrency_limit_is_kept(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, concurrency=2)
@@ -58,8 +58,8 @@ async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
     deliverers = [Deliverer(api.resources) for _ in range(6)]
     claimed = [
         delivery
-        for some in await asyncio.gather(*(c.claim(8) for c in deliverers))
-        for delivery in some
+        for claim in await asyncio.gather(*(each.claim(8) for each in deliverers))
+        for delivery in claim
     ]
     assert len(claimed) == 2
     assert await deliverers[0].claim(8) == []
@@ -67,7 +67,7 @@ async def test_no_more_are_under_way_at_once_than_a_subscriber_asks_for(
     assert len(await deliverers[0].claim(8)) == 1
 
 
-async def test_no_more_are_sent_in_a_second_than_a_subscriber_asks_for(
+async def test_a_subscribers_rate_limit_is_kept(
     api: Api, clock: Clock, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, rate=2)
@@ -80,35 +80,35 @@ async def test_no_more_are_sent_in_a_second_than_a_subscriber_asks_for(
     assert sent == [2, 2, 3, 4, 6]
 
 
-async def test_claims_at_once_keep_to_the_rate_together(api: Api) -> None:
+async def test_concurrent_claims_keep_to_the_rate_limit_together(api: Api) -> None:
     await api.subscribe(CLOSED_PORT, rate=3)
     await create_subjects(api, 9)
     claims = await asyncio.gather(*(Deliverer(api.resources).claim(9) for _ in range(6)))
     assert sum(map(len, claims)) == 3
 
 
-async def test_a_breaker_opens_and_one_probe_at_a_time_finds_out(api: Api, clock: Clock) -> None:
+async def test_a_circuit_breaker_opens_and_lets_one_probe_through_at_a_time(
+    api: Api, clock: Clock
+) -> None:
     async with scripted_subscriber(500) as failing:
-        made = await api.subscribe(failing.url, schedule=[1, 3600])
+        subscription = await api.subscribe(failing.url, schedule=[1, 3600])
         await create_subjects(api, 2 * INITIAL_CONCURRENCY + 5)
         await deliver_repeatedly(api)
         sent = len(failing.event_ids)
-        assert (await health_of(api, made))["circuit_open_until"] is not None
+        assert (await health_of(api, subscription))["circuit_open_until"] is not None
         await api.work(Work.DELIVER)
         assert len(failing.event_ids) == sent, "nothing is sent while it is open"
         clock.advance(2 * MIN_OPEN)
         claims = await asyncio.gather(*(Deliverer(api.resources).claim(9) for _ in range(6)))
-        (probe,) = [delivery for some in claims for delivery in some]
+        (probe,) = [delivery for claim in claims for delivery in claim]
         await Deliverer(api.resources).deliver(probe)
-        health = await health_of(api, made)
+        health = await health_of(api, subscription)
         assert (health["failed_probes"], health["circuit_open_until"] > clock.now) == (1, True)
 
 
-async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
-    api: Api, clock: Clock
-) -> None:
+async def test_after_recovery_missed_deliveries_are_sent_in_order(api: Api, clock: Clock) -> None:
     async with scripted_subscriber(503) as shaky:
-        made = await api.subscribe(shaky.url, schedule=[1, 36_000])
+        subscription = await api.subscribe(shaky.url, schedule=[1, 36_000])
         ids = await create_subjects(api, OPEN_AFTER + 2)
         for subject_id in ids:
             await api.http.post(f"/v1/subjects/{subject_id}/cancel")
@@ -116,7 +116,9 @@ async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
         clock.advance(1.5)
         await api.work(Work.DELIVER)
         waiting = [
-            delivery for delivery in await deliveries_of(api, made) if delivery["next_attempt_at"]
+            delivery
+            for delivery in await deliveries_of(api, subscription)
+            if delivery["next_attempt_at"]
         ]
         assert len(waiting) == len(ids)
         shaky.answer_with(200)
@@ -124,7 +126,9 @@ async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
         for _ in range(12):
             clock.advance(6)
             await api.work(Work.DELIVER)
-        assert {delivery["state"] for delivery in await deliveries_of(api, made)} == {"delivered"}
+        assert {delivery["state"] for delivery in await deliveries_of(api, subscription)} == {
+            "delivered"
+        }
         sequences = Counter[str]()
         for event_id in shaky.event_ids:
             stem, _, sequence = event_id.rpartition("_")
@@ -133,9 +137,11 @@ async def test_what_it_missed_comes_by_itself_and_in_order_once_it_is_well(
     assert await api.violations() == []
 
 
-async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> None:
+async def test_a_subscriber_that_recovers_is_sent_to_slowly_at_first(
+    api: Api, clock: Clock
+) -> None:
     async with scripted_subscriber(500) as shaky:
-        made = await api.subscribe(shaky.url)
+        subscription = await api.subscribe(shaky.url)
         await create_subjects(api, 60)
         await deliver_repeatedly(api)
         shaky.answer_with(200)
@@ -143,13 +149,13 @@ async def test_a_lane_that_comes_back_begins_slowly(api: Api, clock: Clock) -> N
         clock.advance(6)
         await api.work(Work.DELIVER)
         assert len(shaky.event_ids) == 1
-        health = await health_of(api, made)
+        health = await health_of(api, subscription)
         assert (health["circuit_open_until"], health["current_rate"]) == (None, RECOVERY_RATE)
         await deliver_repeatedly(api)
         assert len(shaky.event_ids) == 1 + RECOVERY_RATE
 
 
-async def test_a_worker_whose_clock_was_wrong_shuts_no_lane_for_long(
+async def test_a_worker_whose_clock_was_wrong_pauses_no_subscriber_for_long(
     api: Api, clock: Clock, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url, rate=1)

@@ -17,19 +17,17 @@ from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
 
-NOBODY = "http://127.0.0.1:65009"
+CLOSED_PORT = "http://127.0.0.1:65009"
 LEASE = timedelta(seconds=30)
 
 
-async def claimed(
-    resources: Resources, lease: str = "lse_1", limit: int = 100
-) -> list[DueDelivery]:
+async def claim(resources: Resources, lease: str = "lse_1", limit: int = 100) -> list[DueDelivery]:
     limits = ClaimLimits(lease, resources.clock() + LEASE, limit, 100, 100, ())
     async with resources.database.relaxed() as tx:
         return await claim_due(tx, limits, resources.clock())
 
 
-async def recorded(
+async def record(
     resources: Resources, due: DueDelivery, state: DeliveryState = DeliveryState.DELIVERED
 ) -> tuple[bool, bool]:
     """Whether it was ours to record, and whether another is due now."""
@@ -42,62 +40,62 @@ async def recorded(
     return due.id in ours, bool(following)
 
 
-async def submitted(resources: Resources, subject_id: str) -> None:
+async def submit(resources: Resources, subject_id: str) -> None:
     """A second event."""
     await transition(
         resources, subject_id, StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
     )
 
 
-def sequences(found: Sequence[DueDelivery]) -> list[int]:
-    return [due.sequence for due in found]
+def sequences(due_by_subscriber: Sequence[DueDelivery]) -> list[int]:
+    return [due.sequence for due in due_by_subscriber]
 
 
-async def test_claimants_at_once_never_share_a_delivery(api: Api) -> None:
+async def test_concurrent_claims_never_share_a_delivery(api: Api) -> None:
     for _ in range(3):
-        await api.subscribe(NOBODY)
+        await api.subscribe(CLOSED_PORT)
     for _ in range(4):
         await api.create()
     batches = await asyncio.gather(
-        *(claimed(api.resources, f"lse_{number}", 3) for number in range(8))
+        *(claim(api.resources, f"lse_{number}", 3) for number in range(8))
     )
-    rest = await claimed(api.resources)
+    rest = await claim(api.resources)
     counts = Counter(due.id for batch in [*batches, rest] for due in batch)
     assert len(counts) == 12
     assert set(counts.values()) == {1}
 
 
 async def test_the_second_event_waits_until_the_first_has_ended(api: Api, clock: Clock) -> None:
-    await api.subscribe(NOBODY)
+    await api.subscribe(CLOSED_PORT)
     subject = await api.create()
-    (first,) = await claimed(api.resources)
-    await submitted(api.resources, subject["id"])
-    assert await claimed(api.resources) == []
-    assert await recorded(api.resources, first, state=DeliveryState.PENDING) == (True, False)
-    assert await claimed(api.resources) == [], "the first is not done with"
+    (first,) = await claim(api.resources)
+    await submit(api.resources, subject["id"])
+    assert await claim(api.resources) == []
+    assert await record(api.resources, first, state=DeliveryState.PENDING) == (True, False)
+    assert await claim(api.resources) == [], "the first is not done with"
     clock.advance(5)
-    (first,) = await claimed(api.resources)
+    (first,) = await claim(api.resources)
     assert (first.sequence, first.attempts) == (1, 1)
-    assert await recorded(api.resources, first) == (True, True)
-    assert sequences(await claimed(api.resources)) == [2]
+    assert await record(api.resources, first) == (True, True)
+    assert sequences(await claim(api.resources)) == [2]
 
 
 async def test_other_subjects_do_not_wait(api: Api) -> None:
-    await api.subscribe(NOBODY)
+    await api.subscribe(CLOSED_PORT)
     first = await api.create()
-    await claimed(api.resources)
-    await submitted(api.resources, first["id"])
+    await claim(api.resources)
+    await submit(api.resources, first["id"])
     other = await api.create()
-    assert [due.ordering_key for due in await claimed(api.resources)] == [other["id"]]
+    assert [due.ordering_key for due in await claim(api.resources)] == [other["id"]]
 
 
 async def test_a_record_under_another_token_writes_nothing(api: Api) -> None:
-    await api.subscribe(NOBODY)
+    await api.subscribe(CLOSED_PORT)
     subject = await api.create()
-    await submitted(api.resources, subject["id"])
-    (due,) = await claimed(api.resources)
+    await submit(api.resources, subject["id"])
+    (due,) = await claim(api.resources)
     of_another = replace(due, lease=replace(due.lease, token="lse_other"))
-    assert await recorded(api.resources, of_another) == (False, False)
+    assert await record(api.resources, of_another) == (False, False)
     assert await fetch(api.resources, "SELECT * FROM attempts") == []
     rows = await fetch(
         api.resources, "SELECT state, attempts, lease_token FROM deliveries ORDER BY sequence"
@@ -108,34 +106,34 @@ async def test_a_record_under_another_token_writes_nothing(api: Api) -> None:
     ]
 
 
-async def test_a_lapsed_claim_is_due_again_and_its_claimant_fenced_off(
+async def test_a_claim_whose_lease_ran_out_is_due_again_and_its_worker_fenced_off(
     api: Api, clock: Clock
 ) -> None:
-    await api.subscribe(NOBODY)
+    await api.subscribe(CLOSED_PORT)
     await api.create()
-    (stale,) = await claimed(api.resources, "lse_old")
+    (stale,) = await claim(api.resources, "lse_old")
     clock.advance(LEASE.total_seconds() - 1)
-    assert await claimed(api.resources) == []
+    assert await claim(api.resources) == []
     clock.advance(1)
-    (fresh,) = await claimed(api.resources, "lse_new")
+    (fresh,) = await claim(api.resources, "lse_new")
     assert fresh.id == stale.id
-    assert await recorded(api.resources, stale) == (False, False)
-    assert await recorded(api.resources, fresh) == (True, False)
+    assert await record(api.resources, stale) == (False, False)
+    assert await record(api.resources, fresh) == (True, False)
     assert await api.violations() == []
 
 
 async def test_an_event_written_while_the_one_before_it_is_recorded_is_never_stuck(
     api: Api,
 ) -> None:
-    await api.subscribe(NOBODY)
+    await api.subscribe(CLOSED_PORT)
     subjects = [(await api.create())["id"] for _ in range(25)]
-    due = await claimed(api.resources)
+    due = await claim(api.resources)
     assert len(due) == len(subjects)
     await asyncio.gather(
-        *(recorded(api.resources, delivery) for delivery in due),
-        *(submitted(api.resources, subject) for subject in subjects),
+        *(record(api.resources, delivery) for delivery in due),
+        *(submit(api.resources, subject) for subject in subjects),
     )
-    second = await claimed(api.resources)
+    second = await claim(api.resources)
     assert sorted(due.ordering_key for due in second) == sorted(subjects)
     assert set(sequences(second)) == {2}
     assert await api.violations() == []
@@ -144,12 +142,12 @@ async def test_an_event_written_while_the_one_before_it_is_recorded_is_never_stu
 async def test_only_active_subscribers_are_served(api: Api) -> None:
     made = {}
     for state in ("active", "paused", "disabled"):
-        made[state] = (await api.subscribe(f"{NOBODY}/{state}"))["id"]
+        made[state] = (await api.subscribe(f"{CLOSED_PORT}/{state}"))["id"]
         await fetch(
             api.resources, "UPDATE subscribers SET state = $1 WHERE id = $2", state, made[state]
         )
     await api.create()
-    assert [due.subscriber_id for due in await claimed(api.resources)] == [made["active"]]
+    assert [due.subscriber_id for due in await claim(api.resources)] == [made["active"]]
     states = await fetch(
         api.resources,
         "SELECT s.state FROM deliveries d JOIN subscribers s ON s.id = d.subscriber_id"
@@ -157,14 +155,17 @@ async def test_only_active_subscribers_are_served(api: Api) -> None:
     )
     assert [row["state"] for row in states] == ["active", "paused"], "what is paused is kept"
     await fetch(api.resources, "UPDATE subscribers SET state = 'active'")
-    assert [due.subscriber_id for due in await claimed(api.resources)] == [made["paused"]]
+    assert [due.subscriber_id for due in await claim(api.resources)] == [made["paused"]]
 
 
-async def test_a_subscriber_is_sent_the_types_it_wants(api: Api) -> None:
-    wanted = ["subject.canceled", "subject.failed"]
-    ends = await api.subscribe(f"{NOBODY}/ends", event_types=wanted)
-    everything = await api.subscribe(f"{NOBODY}/all")
+async def test_a_subscriber_is_sent_only_its_event_types(api: Api) -> None:
+    ends_only = ["subject.canceled", "subject.failed"]
+    ends = await api.subscribe(f"{CLOSED_PORT}/ends", event_types=ends_only)
+    everything = await api.subscribe(f"{CLOSED_PORT}/all")
     subject = await api.create()
     await api.http.post(f"/v1/subjects/{subject['id']}/cancel")
-    found = {(due.subscriber_id, due.type) for due in await claimed(api.resources)}
-    assert found == {(ends["id"], "subject.canceled"), (everything["id"], "subject.queued")}
+    due_by_subscriber = {(due.subscriber_id, due.type) for due in await claim(api.resources)}
+    assert due_by_subscriber == {
+        (ends["id"], "subject.canceled"),
+        (everything["id"], "subject.queued"),
+    }

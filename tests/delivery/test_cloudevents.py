@@ -24,7 +24,10 @@ SUBSCRIBER = "sbr_00000000000000000000000001"
 TIME = "2026-11-22T12:00:00.000Z"
 EVENTS = [
     *(subject_event(make_subject(state=state, updated_at=NOW)) for state in SUBJECT_EVENT_TYPES),
-    *(subscriber_event("acc_1", SUBSCRIBER, 1, told, NOW, reason="why") for told in HealthNotice),
+    *(
+        subscriber_event("acc_1", SUBSCRIBER, 1, notice, NOW, reason="why")
+        for notice in HealthNotice
+    ),
 ]
 BODIES = {event.type: event.body for event in EVENTS}
 BODIES[TEST_EVENT_TYPE] = event_body(TEST_EVENT_TYPE, NOW, {"subscriber_id": SUBSCRIBER})

@@ -45,12 +45,12 @@ async def submitted(api: Api, subject_id: str) -> None:
     await transition(api.resources, subject_id, news)
 
 
-async def test_a_delivery_is_tried_by_the_schedule_and_then_dead_with_its_reasons(
+async def test_a_delivery_is_retried_by_its_schedule_and_then_dead_with_its_reasons(
     api: Api, clock: Clock
 ) -> None:
     api = scheduled(api)
     async with scripted_subscriber(500) as refusing:
-        made = await api.subscribe(refusing.url)
+        subscription = await api.subscribe(refusing.url)
         subject = await api.create()
         await submitted(api, subject["id"])
         for wait in (0.0, *SCHEDULE):
@@ -58,7 +58,7 @@ async def test_a_delivery_is_tried_by_the_schedule_and_then_dead_with_its_reason
             await api.work(Work.DELIVER)
             clock.advance(0.1)
             await api.work(Work.DELIVER)
-        first, second = await deliveries_of(api, made)
+        first, second = await deliveries_of(api, subscription)
         assert first["state"] == "dead"
         assert [attempt["error"] for attempt in first["attempts"]] == ["status 500"] * 3
         assert first["next_attempt_at"] is None
@@ -81,7 +81,7 @@ async def test_a_retry_after_puts_the_next_attempt_off(api: Api, clock: Clock) -
         assert len(busy.event_ids) == 2
 
 
-async def test_a_retry_after_beside_another_failure_says_nothing(api: Api, clock: Clock) -> None:
+async def test_a_retry_after_beside_another_status_is_ignored(api: Api, clock: Clock) -> None:
     api = scheduled(api)
     async with scripted_subscriber(500, **{"retry-after": "100"}) as broken:
         await api.subscribe(broken.url)
@@ -92,11 +92,11 @@ async def test_a_retry_after_beside_another_failure_says_nothing(api: Api, clock
         assert len(broken.event_ids) == 2
 
 
-async def test_an_answer_that_never_comes_is_an_attempt_too(api: Api) -> None:
-    made = await api.subscribe("http://127.0.0.1:65009/nobody")
+async def test_a_time_out_is_recorded_as_an_attempt(api: Api) -> None:
+    subscription = await api.subscribe("http://127.0.0.1:65009/nobody")
     await api.create()
     await api.work(Work.DELIVER)
-    (delivery,) = await deliveries_of(api, made)
+    (delivery,) = await deliveries_of(api, subscription)
     (attempt,) = delivery["attempts"]
     assert (attempt["status"], attempt["error"].partition(":")[0]) == (None, "connect")
     assert (delivery["state"], attempt["latency_ms"] >= 0) == ("pending", True)
@@ -106,13 +106,13 @@ async def test_gone_disables_the_subscriber_and_cancels_what_waits(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     async with scripted_subscriber(410) as gone:
-        made, other = await api.subscribe(gone.url), await api.subscribe(subscriber.url)
+        subscription, other = await api.subscribe(gone.url), await api.subscribe(subscriber.url)
         subject = await api.create()
         await submitted(api, subject["id"])
         await api.work(Work.DELIVER)
-        shown = (await api.http.get(f"/v1/subscribers/{made['id']}")).json()
+        shown = (await api.http.get(f"/v1/subscribers/{subscription['id']}")).json()
         assert (shown["state"], shown["disabled_reason"]) == ("disabled", "it answered 410 Gone")
-        assert [delivery["state"] for delivery in await deliveries_of(api, made)] == [
+        assert [delivery["state"] for delivery in await deliveries_of(api, subscription)] == [
             "dead",
             "canceled",
         ]
@@ -139,15 +139,13 @@ async def test_the_log_names_the_subject_of_an_event_that_has_one(
     }
 
 
-async def test_many_who_hear_gone_at_once_do_not_lock_each_other_out(
-    api: Api, logged: list[EventDict]
-) -> None:
+async def test_many_410_answers_at_once_do_not_deadlock(api: Api, logged: list[EventDict]) -> None:
     async with scripted_subscriber(410) as gone:
-        made = await api.subscribe(gone.url)
+        subscription = await api.subscribe(gone.url)
         for _ in range(12):
             await api.create()
         await api.work(Work.DELIVER)
-        states = {delivery["state"] for delivery in await deliveries_of(api, made)}
+        states = {delivery["state"] for delivery in await deliveries_of(api, subscription)}
     assert states <= {"dead", "canceled"}
     assert [line for line in logged if line.get("action") == "unrecorded"] == []
 
@@ -157,7 +155,7 @@ async def test_a_result_that_comes_after_the_lease_is_fenced_off(
 ) -> None:
     ours, theirs = Deliverer(api.resources), Deliverer(api.resources)
     async with scripted_subscriber(500) as slow:
-        made = await api.subscribe(slow.url)
+        subscription = await api.subscribe(slow.url)
         await api.create()
         (stale,) = await ours.claim(10)
         slow.gate = gate = asyncio.Event()
@@ -170,7 +168,7 @@ async def test_a_result_that_comes_after_the_lease_is_fenced_off(
         gate.set()
         await late
         assert len(slow.event_ids) == 2, "at least once"
-    (delivery,) = await deliveries_of(api, made)
+    (delivery,) = await deliveries_of(api, subscription)
     assert (delivery["state"], len(delivery["attempts"])) == ("delivered", 1)
     attempts = [line for line in logged if line.get("action") == "delivery_attempted"]
     assert [(line["status"], line["fenced"]) for line in attempts] == [(200, False), (500, True)]
@@ -194,21 +192,21 @@ async def test_a_subscriber_removed_while_it_is_written_to_harms_nobody(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     deliverer = Deliverer(api.resources)
-    made = await api.subscribe(subscriber.url)
+    subscription = await api.subscribe(subscriber.url)
     await api.create()
     (claimed,) = await deliverer.claim(10)
     account = (await fetch(api.resources, "SELECT account_id FROM subscribers"))[0]["account_id"]
-    await manage.delete(api.resources, account, made["id"])
+    await manage.delete(api.resources, account, subscription["id"])
     await deliverer.deliver(claimed)
     assert await fetch(api.resources, "SELECT * FROM deliveries") == []
     assert await fetch(api.resources, "SELECT * FROM attempts") == []
 
 
 async def test_a_subscriber_removed_while_an_event_is_written_harms_nobody(api: Api) -> None:
-    made = await api.subscribe("http://127.0.0.1:65009")
+    subscription = await api.subscribe("http://127.0.0.1:65009")
     resources = api.resources
     async with resources.database.transaction() as tx:
-        await tx.execute(delete(subscribers).where(subscribers.c.id == made["id"]))
+        await tx.execute(delete(subscribers).where(subscribers.c.id == subscription["id"]))
         creating = asyncio.create_task(api.create())
         await wait_until_blocked(resources)
     assert (await creating)["state"] == "queued"
@@ -228,7 +226,7 @@ async def test_without_an_order_the_events_of_a_subject_do_not_wait_for_each_oth
     clock.advance(DAY)
 
 
-async def test_subscribers_that_filter_hear_only_of_what_they_asked_for(api: Api) -> None:
+async def test_subscribers_are_sent_only_what_their_filters_match(api: Api) -> None:
     async with (
         webhook_receiver() as first,
         webhook_receiver() as other,
@@ -241,15 +239,15 @@ async def test_subscribers_that_filter_hear_only_of_what_they_asked_for(api: Api
         await api.create(tag_list=[{"tag_id": "o_101"}])
         await api.create(tag_list=[])
         await api.work(Work.DELIVER)
-        assert [len(some.requests) for some in (first, other, third)] == [0, 1, 1]
+        assert [len(receiver.requests) for receiver in (first, other, third)] == [0, 1, 1]
     assert await api.violations() == []
 
 
 async def test_subjects_are_accepted_while_subscribers_are_deleted(api: Api) -> None:
     async def come_and_go() -> None:
         for _ in range(8):
-            made = await api.subscribe(CLOSED_PORT)
-            answer = await api.http.delete(f"/v1/subscribers/{made['id']}")
+            subscription = await api.subscribe(CLOSED_PORT)
+            answer = await api.http.delete(f"/v1/subscribers/{subscription['id']}")
             assert answer.status_code == 204
 
     async def many(stem: int) -> None:

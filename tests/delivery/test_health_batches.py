@@ -1,5 +1,5 @@
-"""The health that is stored is what all results make of it, in the order of their records: however
-they were batched, and however it stood when their deliveries were claimed."""
+"""The stored health is what all results make of it in the order of their records, however they were
+batched, and whatever it was when their deliveries were claimed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,22 +29,22 @@ from tests.support.webhook_receiver import WebhookReceiver
 
 THRESHOLDS = FailureThresholds(failing_after=30, disable_after=60)
 LONG_AGO = timedelta(days=1)  # how fast the subscriber answers is forgotten
-WELL, FAILED = Answered(204, None, b"", 0.0), Answered(500, None, b"", 0.0)
-LATE = Failed("timeout", "no answer", 0.0)
-BURDENED = Answered(503, "7", b"", 0.0)
+SUCCEEDED, FAILED = Answered(204, None, b"", 0.0), Answered(500, None, b"", 0.0)
+TIMED_OUT = Failed("timeout", "no answer", 0.0)
+OVERLOADED = Answered(503, "7", b"", 0.0)
 GONE = Answered(410, None, b"", 0.0)
-attempts = st.sampled_from([WELL, FAILED, LATE, BURDENED, Published(b"", 0.0)])
+attempts = st.sampled_from([SUCCEEDED, FAILED, TIMED_OUT, OVERLOADED, Published(b"", 0.0)])
 seconds = st.integers(0, 100)  # at which an attempt ended
-flights = st.lists(
+batch_lists = st.lists(
     st.lists(st.tuples(attempts | st.just(GONE), seconds), min_size=1, max_size=5),
     min_size=1,
     max_size=12,
 )
-IN_FLIGHT = """
-    WITH made AS (
+CLAIM_NEW_DELIVERIES = """
+    WITH new_subscriber AS (
         INSERT INTO subscribers (id, account_id, url, state, secret, created_at)
         VALUES ($1, $2, 'http://127.0.0.1:65009', 'active', '', now()) RETURNING id
-    ), told AS (
+    ), operational_events AS (
         INSERT INTO events
             (id, account_id, about_subscriber_id, sequence, type, body, created_at)
         SELECT $1 || n, $2, 'sbr_another', 1, 'callsheet.subscriber.failing', '', now()
@@ -53,17 +53,20 @@ IN_FLIGHT = """
     )
     INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, due_at,
         lease_token, created_at)
-    SELECT told.id, told.id, made.id, told.id, 1, 'pending', now(), 'lse_1', now() FROM made, told
+    SELECT e.id, e.id, s.id, e.id, 1, 'pending', now(), 'lse_1', now()
+    FROM new_subscriber s, operational_events e
     RETURNING id
 """
 
-Flight = Sequence[Sequence[tuple[AttemptOutcome, int]]]
+Batches = Sequence[Sequence[tuple[AttemptOutcome, int]]]
 
 
-async def in_flight(resources: Resources, account_id: str, count: int) -> list[DueDelivery]:
-    """Deliveries to a new subscriber, which is well, all claimed at once."""
+async def claim_new_deliveries(
+    resources: Resources, account_id: str, count: int
+) -> list[DueDelivery]:
+    """Deliveries to a new subscriber, which is healthy, all claimed at once."""
     subscriber_id = resources.new_id("sbr")
-    rows = await fetch(resources, IN_FLIGHT, subscriber_id, account_id, count)
+    rows = await fetch(resources, CLAIM_NEW_DELIVERIES, subscriber_id, account_id, count)
     return [
         DueDelivery(
             id=row["id"],
@@ -101,14 +104,14 @@ async def stored(resources: Resources, subscriber_id: str) -> SubscriberHealth:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(flight=flights)
-@example(flight=[[(FAILED, 0)], [(WELL, 1)]])
-@example(flight=[*[[(FAILED, 0)], [(WELL, 0)]] * OPEN_AFTER])
-@example(flight=[[(FAILED, 0)] * OPEN_AFTER, [(WELL, 1)]])
-@example(flight=[[(BURDENED, 0)], *[[(WELL, second)] for second in range(1, 20)]])
-@example(flight=[[(FAILED, 0)], [(FAILED, 40)], [(WELL, 50)]])
+@given(outcomes=batch_lists)
+@example(outcomes=[[(FAILED, 0)], [(SUCCEEDED, 1)]])
+@example(outcomes=[*[[(FAILED, 0)], [(SUCCEEDED, 0)]] * OPEN_AFTER])
+@example(outcomes=[[(FAILED, 0)] * OPEN_AFTER, [(SUCCEEDED, 1)]])
+@example(outcomes=[[(OVERLOADED, 0)], *[[(SUCCEEDED, second)] for second in range(1, 20)]])
+@example(outcomes=[[(FAILED, 0)], [(FAILED, 40)], [(SUCCEEDED, 50)]])
 async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
-    resources: Resources, account: str, flight: Flight
+    resources: Resources, account: str, outcomes: Batches
 ) -> None:
     patient = replace(
         resources.settings,
@@ -116,10 +119,10 @@ async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
         disable_after=THRESHOLDS.disable_after,
     )
     recorder = AttemptRecorder(replace(resources, settings=patient))
-    waiting = iter(await in_flight(resources, account, sum(map(len, flight))))
+    waiting = iter(await claim_new_deliveries(resources, account, sum(map(len, outcomes))))
     batches = [
         [attempted(resources, next(waiting), outcome, second) for outcome, second in batch]
-        for batch in flight
+        for batch in outcomes
     ]
     health = SubscriberHealth(batches[0][0].delivery.subscriber_id)
     random = resources.random()
@@ -130,20 +133,20 @@ async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
         assert await stored(resources, health.subscriber_id) == health
 
 
-async def test_failures_that_are_not_in_a_row_open_no_breaker(
+async def test_failures_that_are_not_in_a_row_open_no_circuit_breaker(
     resources: Resources, account: str
 ) -> None:
     """One in ten of a hundred under way at once, each recorded by itself."""
     recorder = AttemptRecorder(resources)
-    due = await in_flight(resources, account, 120)
+    due = await claim_new_deliveries(resources, account, 120)
     for number, delivery in enumerate(due):
-        outcome = WELL if number % 10 else FAILED
+        outcome = SUCCEEDED if number % 10 else FAILED
         await recorder.write([attempted(resources, delivery, outcome, 0)])
     health = await stored(resources, due[0].subscriber_id)
     assert (health.failures, health.circuit_open_until) == (0, None)
 
 
-async def test_what_goes_well_where_all_is_well_touches_no_health(
+async def test_a_success_of_a_healthy_subscriber_touches_no_health(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     """Neither locked nor written: those who record to one that is well do not wait for each

@@ -31,7 +31,7 @@ accounts {
     jetstream: enabled
     users: [
       {user: all, password: "all s3cret"}
-      {user: some, password: "some s3cret", permissions: {publish: {deny: "told.not"}}}
+      {user: some, password: "some s3cret", permissions: {publish: {deny: "events.not"}}}
       {user: deaf, password: "deaf s3cret", permissions: {subscribe: {deny: ">"}}}
     ]
   }
@@ -48,11 +48,11 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         yield server
 
 
-async def test_what_is_published_is_in_the_stream_to_the_byte(nats_server: Server) -> None:
+async def test_a_message_is_in_the_stream_to_the_byte(nats_server: Server) -> None:
     async with jetstream(nats_server.url) as stream:
         got = receipt_of(await publish(nats_server.url, stream_message("evt_7")))
-        kept = await stream.get_last_msg("TOLD", "told.all")
-    assert orjson.loads(got) == {"stream": "TOLD", "seq": 1}
+        kept = await stream.get_last_msg("EVENTS", "events.all")
+    assert orjson.loads(got) == {"stream": "EVENTS", "seq": 1}
     assert kept.data == MESSAGE_BODY
     assert kept.headers == MESSAGE_HEADERS | {"Nats-Msg-Id": "evt_7"}
 
@@ -60,40 +60,40 @@ async def test_what_is_published_is_in_the_stream_to_the_byte(nats_server: Serve
 async def test_an_event_published_again_is_in_the_stream_once(nats_server: Server) -> None:
     async with jetstream(nats_server.url) as stream:
         receipts = [receipt_of(await publish(nats_server.url)) for _ in range(2)]
-        assert (await stream.stream_info("TOLD")).state.messages == 1
+        assert (await stream.stream_info("EVENTS")).state.messages == 1
     assert [orjson.loads(receipt).get("duplicate", False) for receipt in receipts] == [False, True]
 
 
 async def test_a_subject_that_no_stream_takes_is_refused(nats_server: Server) -> None:
-    attempt = await publish(nats_server.url, channel="heard.by.nobody")
+    attempt = await publish(nats_server.url, channel="no.stream")
     assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
     assert attempt.detail == "no stream takes this subject"
 
 
-async def test_who_hears_without_keeping_does_not_acknowledge(nats_server: Server) -> None:
+async def test_a_plain_subscriber_of_the_subject_does_not_acknowledge(nats_server: Server) -> None:
     client = await published.connect(nats_server.url)
-    await client.subscribe("heard.only")
+    await client.subscribe("plain.subject")
     await client.flush()
-    attempt = await publish(nats_server.url, channel="heard.only", seconds=SHORT_TIMEOUT)
+    attempt = await publish(nats_server.url, channel="plain.subject", seconds=SHORT_TIMEOUT)
     await client.close()
     assert reason_of(attempt) == "timeout"
 
 
-async def test_who_answers_something_else_does_not_acknowledge(nats_server: Server) -> None:
+async def test_a_reply_of_another_shape_is_no_acknowledgement(nats_server: Server) -> None:
     client = await published.connect(nats_server.url)
 
     async def thank(message: Msg) -> None:
         await message.respond(b'{"thanks": true}')
 
-    await client.subscribe("heard.only", cb=thank)
+    await client.subscribe("plain.subject", cb=thank)
     await client.flush()
-    attempt = await publish(nats_server.url, channel="heard.only")
+    attempt = await publish(nats_server.url, channel="plain.subject")
     await client.close()
     assert reason_of(attempt) == "protocol"
 
 
-async def test_what_a_stream_refuses_is_refused_in_its_words(nats_server: Server) -> None:
+async def test_a_streams_refusal_is_quoted(nats_server: Server) -> None:
     async with jetstream(nats_server.url):
         attempt = await publish(
             nats_server.url, stream_message(**{"Nats-Expected-Stream": "OTHER"})
@@ -115,19 +115,21 @@ async def test_wrong_credentials_are_refused(
     assert attempt.detail == "Authorization Violation"
 
 
-async def test_a_subject_that_may_not_be_published_leaves_the_others_alone(
+async def test_a_subject_without_permission_leaves_the_others_alone(
     guarded_server: Server,
 ) -> None:
-    some = ("some", "some s3cret")
+    credentials = ("some", "some s3cret")
     client = await published.connect(guarded_server.url, user="all", password="all s3cret")
-    await client.jetstream().add_stream(name="TOLD", subjects=["told.>"])
+    await client.jetstream().add_stream(name="EVENTS", subjects=["events.>"])
     names = Resolver(["127.0.0.1"])
     url = guarded_server.url.replace("127.0.0.1", "sub.test")
     async with StreamPublisher(AddressGuard(LOOPBACK, names)) as streams:
         attempts = await asyncio.gather(
             *(
-                streams.publish(url, some, channel, stream_message(f"evt_{channel}"), TIMEOUT)
-                for channel in ("told.a", "told.not", "told.b")
+                streams.publish(
+                    url, credentials, channel, stream_message(f"evt_{channel}"), TIMEOUT
+                )
+                for channel in ("events.a", "events.not", "events.b")
             )
         )
     await client.close()
@@ -136,7 +138,7 @@ async def test_a_subject_that_may_not_be_published_leaves_the_others_alone(
     assert names.lookups == ["sub.test"]
 
 
-async def test_who_may_not_hear_the_acknowledgement_is_told_so(guarded_server: Server) -> None:
+async def test_a_user_without_permission_for_its_inbox_is_refused(guarded_server: Server) -> None:
     attempt = await publish(guarded_server.url, credentials=("deaf", "deaf s3cret"))
     assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
@@ -157,24 +159,24 @@ async def test_a_message_too_large_for_the_server_spoils_nothing(tmp_path: Path)
         async with jetstream(server.url), StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             large = stream_message("evt_2", padding="x" * 2048)
             attempts = [
-                await streams.publish(server.url, NO_CREDENTIALS, "told.all", message, TIMEOUT)
+                await streams.publish(server.url, NO_CREDENTIALS, "events.all", message, TIMEOUT)
                 for message in (stream_message("evt_1"), large, stream_message("evt_3"))
             ]
     assert [type(attempt) for attempt in attempts] == [Published, Failed, Published]
     assert reason_of(attempts[1]) == "refused"
 
 
-async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None:
+async def test_a_server_that_was_restarted_is_sent_the_next_message(tmp_path: Path) -> None:
     with nats(tmp_path) as server:
         client = await published.connect(server.url)
-        await client.jetstream().add_stream(name="TOLD", subjects=["told.>"])
+        await client.jetstream().add_stream(name="EVENTS", subjects=["events.>"])
         await client.close()
         async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for event, act in [("1", server.kill), ("2", server.start), ("2", server.kill)]:
                 message = stream_message(event)
                 attempts.append(
-                    await streams.publish(server.url, NO_CREDENTIALS, "told.a", message, TIMEOUT)
+                    await streams.publish(server.url, NO_CREDENTIALS, "events.a", message, TIMEOUT)
                 )
                 act()
     assert [type(attempt) for attempt in attempts] == [Published, Failed, Published]
@@ -182,7 +184,7 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
     assert orjson.loads(receipt_of(attempts[2]))["seq"] == 2
 
 
-async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> None:
+async def test_two_hundred_publishes_at_once_share_one_connection(nats_server: Server) -> None:
     names = Resolver(["127.0.0.1"])
     url = nats_server.url.replace("127.0.0.1", "sub.test")
     async with (
@@ -192,18 +194,18 @@ async def test_two_hundred_at_once_share_one_connection(nats_server: Server) -> 
         attempts = await asyncio.gather(
             *(
                 streams.publish(
-                    url, NO_CREDENTIALS, "told.all", stream_message(f"evt_{number}"), TIMEOUT
+                    url, NO_CREDENTIALS, "events.all", stream_message(f"evt_{number}"), TIMEOUT
                 )
                 for number in range(200)
             )
         )
-        kept = (await stream.stream_info("TOLD")).state.messages
+        kept = (await stream.stream_info("EVENTS")).state.messages
     assert {orjson.loads(receipt_of(attempt))["seq"] for attempt in attempts} == set(range(1, 201))
     assert kept == 200
     assert names.lookups == ["sub.test"]
 
 
-async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
+async def test_the_certificate_is_verified_by_name(tmp_path: Path) -> None:
     _, trusting = tls_contexts("sub.test", tmp_path)
     both = str(tmp_path / "both.pem")
     guard = AddressGuard(LOOPBACK, Resolver(["127.0.0.1"]))
@@ -211,7 +213,7 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
         port = server.url.rpartition(":")[2]
         async with StreamPublisher(guard, tls=trusting) as streams:
             reasons = [
-                await streams.publish(url, NO_CREDENTIALS, "told.all", stream_message(), TIMEOUT)
+                await streams.publish(url, NO_CREDENTIALS, "events.all", stream_message(), TIMEOUT)
                 for url in (
                     f"tls://sub.test:{port}",
                     f"nats://sub.test:{port}",
@@ -222,7 +224,7 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
     assert [reason_of(attempt) for attempt in reasons] == ["refused", "refused", "tls", "tls"]
 
 
-async def test_credentials_are_not_said_in_the_clear_to_a_server_that_should_have_tls(
+async def test_credentials_are_not_sent_in_plain_text_to_a_server_that_should_have_tls(
     guarded_server: Server,
 ) -> None:
     url = guarded_server.url.replace("nats", "tls")
@@ -232,12 +234,12 @@ async def test_credentials_are_not_said_in_the_clear_to_a_server_that_should_hav
 @pytest.mark.parametrize(
     "channel", ["", "a b", "a..b", ".a", "a.", "a.*", ">", "a\r\nPUB x 0\r\n", "a\tb"]
 )
-async def test_what_is_no_subject_is_not_said(nats_server: Server, channel: str) -> None:
+async def test_a_channel_that_is_no_subject_is_not_sent(nats_server: Server, channel: str) -> None:
     assert reason_of(await publish(nats_server.url, channel=channel)) == "request"
 
 
 @pytest.mark.parametrize(("name", "value"), [("a", "b\r\nc: d"), ("a:b", "c"), ("a b", "c")])
-async def test_headers_that_would_break_the_message_are_not_said(
+async def test_headers_that_would_break_the_message_are_not_sent(
     nats_server: Server, name: str, value: str
 ) -> None:
     assert reason_of(await publish(nats_server.url, stream_message(**{name: value}))) == "request"

@@ -45,7 +45,7 @@ def decided(outcome: AttemptOutcome) -> AttemptRecord:
         (Failed("dns", "no such name", 0.25), None, "dns: no such name", b""),
     ],
 )
-def test_what_came_of_it_is_recorded_in_words(
+def test_an_outcome_is_recorded_in_words(
     outcome: AttemptOutcome, status: int | None, error: str | None, response_body: bytes
 ) -> None:
     attempt = decided(outcome)
@@ -55,7 +55,7 @@ def test_what_came_of_it_is_recorded_in_words(
     assert attempt.due_at == (NOW + timedelta(seconds=5) if error else None)
 
 
-def test_what_was_not_sent_is_tried_again_and_says_nothing_of_the_subscriber() -> None:
+def test_a_message_that_was_not_sent_is_retried_and_leaves_health_alone() -> None:
     attempt = decided(NotSent("it cannot be opened"))
     assert (attempt.status, attempt.error) == (None, "secret: it cannot be opened")
     assert (attempt.latency_ms, attempt.response_body) == (0, b"")

@@ -28,7 +28,7 @@ from tests.support.webhook_attempts import reason_of
 async def reading(url: str) -> AsyncIterator[Redis]:
     """The published client, on a server without the key."""
     async with Redis.from_url(url) as client:
-        await client.delete("told.all")
+        await client.delete("events.all")
         yield client
 
 
@@ -42,10 +42,10 @@ def answering(answer: bytes) -> Script:
     return script
 
 
-async def test_what_is_published_is_in_the_stream_to_the_byte(valkey_server: Server) -> None:
+async def test_a_message_is_in_the_stream_to_the_byte(valkey_server: Server) -> None:
     async with reading(valkey_server.url) as client:
         got = receipt_of(await publish(valkey_server.url, stream_message("evt_7")))
-        kept = await client.xrange("told.all")
+        kept = await client.xrange("events.all")
     fields = {name.encode(): value.encode() for name, value in MESSAGE_HEADERS.items()}
     known = {b"id": b"evt_7", b"type": b"subject.succeeded", b"body": MESSAGE_BODY}
     assert kept == [(got, fields | known)]
@@ -57,16 +57,16 @@ async def test_an_event_published_again_is_there_again_under_the_same_id(
     async with reading(valkey_server.url) as client:
         for _ in range(2):
             receipt_of(await publish(valkey_server.url, stream_message("evt_7")))
-        kept = await client.xrange("told.all")
+        kept = await client.xrange("events.all")
     assert [fields[b"id"] for _, fields in kept] == [b"evt_7"] * 2
 
 
-async def test_an_own_header_cannot_pass_for_the_id_or_the_body(valkey_server: Server) -> None:
+async def test_a_custom_header_cannot_replace_the_id_or_the_body(valkey_server: Server) -> None:
     async with reading(valkey_server.url) as client:
         receipt_of(
             await publish(valkey_server.url, stream_message("evt_7", id="x", type="x", body="x"))
         )
-        [(_, fields)] = await client.xrange("told.all")
+        [(_, fields)] = await client.xrange("events.all")
     assert (fields[b"id"], fields[b"type"], fields[b"body"]) == (
         b"evt_7",
         b"subject.succeeded",
@@ -76,9 +76,9 @@ async def test_an_own_header_cannot_pass_for_the_id_or_the_body(valkey_server: S
 
 async def test_a_key_that_is_no_stream_is_refused(valkey_server: Server) -> None:
     async with reading(valkey_server.url) as client:
-        await client.set("told.all", "x")
+        await client.set("events.all", "x")
         attempt = await publish(valkey_server.url)
-        await client.delete("told.all")
+        await client.delete("events.all")
     assert reason_of(attempt) == "refused"
     assert isinstance(attempt, Failed)
     assert attempt.detail.startswith("WRONGTYPE")
@@ -88,8 +88,8 @@ async def test_the_path_of_the_url_is_the_number_of_the_database(valkey_server: 
     second = valkey_server.url.removesuffix("/0") + "/2"
     async with reading(valkey_server.url) as first, reading(second) as client:
         receipt_of(await publish(second))
-        assert await client.xlen("told.all") == 1
-        assert await first.xlen("told.all") == 0
+        assert await client.xlen("events.all") == 1
+        assert await first.xlen("events.all") == 0
     assert reason_of(await publish(valkey_server.url.removesuffix("/0") + "/99999")) == "refused"
 
 
@@ -104,14 +104,14 @@ async def test_the_path_of_the_url_is_the_number_of_the_database(valkey_server: 
         (("acme", "s3cret"), ""),
     ],
 )
-async def test_credentials_open_what_they_are_for(
+async def test_credentials_are_used_to_sign_in(
     tmp_path: Path, credentials: tuple[str | None, str | None], outcome: str
 ) -> None:
     with valkey(tmp_path) as server:
         async with reading(server.url) as client:
             for name, command in (("acme", "+xadd"), ("reader", "+xread")):
                 await client.acl_setuser(
-                    name, enabled=True, passwords=["+s3cret"], keys=["told.*"], commands=[command]
+                    name, enabled=True, passwords=["+s3cret"], keys=["events.*"], commands=[command]
                 )
             await client.acl_setuser("default", enabled=True, passwords=["+other"], nopass=False)
         attempt = await publish(server.url, credentials=credentials)
@@ -134,13 +134,13 @@ async def test_a_password_that_the_server_repeats_is_not_kept() -> None:
     assert "acme" not in str(attempt)
 
 
-async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None:
+async def test_a_server_that_was_restarted_is_sent_the_next_message(tmp_path: Path) -> None:
     with valkey(tmp_path) as server:
         async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
             attempts = []
             for act in (server.kill, server.start, server.kill):
                 attempt = await streams.publish(
-                    server.url, NO_CREDENTIALS, "told", stream_message(), TIMEOUT
+                    server.url, NO_CREDENTIALS, "events", stream_message(), TIMEOUT
                 )
                 attempts.append(attempt)
                 act()
@@ -148,7 +148,7 @@ async def test_a_server_that_comes_back_has_the_next_one(tmp_path: Path) -> None
     assert reason_of(attempts[1]) in {"reset", "connect"}
 
 
-async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -> None:
+async def test_two_hundred_publishes_at_once_share_one_connection(valkey_server: Server) -> None:
     names = Resolver(["127.0.0.1"])
     url = valkey_server.url.replace("127.0.0.1", "sub.test")
     async with (
@@ -158,19 +158,19 @@ async def test_two_hundred_at_once_share_one_connection(valkey_server: Server) -
         attempts = await asyncio.gather(
             *(
                 streams.publish(
-                    url, NO_CREDENTIALS, "told.all", stream_message(f"evt_{number}"), TIMEOUT
+                    url, NO_CREDENTIALS, "events.all", stream_message(f"evt_{number}"), TIMEOUT
                 )
                 for number in range(200)
             )
         )
-        kept = await client.xrange("told.all")
+        kept = await client.xrange("events.all")
     assert {receipt_of(attempt) for attempt in attempts} == {id_ for id_, _ in kept}
     assert {fields[b"id"] for _, fields in kept} == {b"evt_%d" % number for number in range(200)}
     assert len(kept) == 200
     assert names.lookups == ["sub.test"]
 
 
-async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
+async def test_the_certificate_is_verified_by_name(tmp_path: Path) -> None:
     serving, trusting = tls_contexts("sub.test", tmp_path)
     guard = AddressGuard(LOOPBACK, Resolver(["127.0.0.1"]))
     async with scripted_server(answering(b"$3\r\n1-1\r\n"), tls=serving) as url:
@@ -178,7 +178,7 @@ async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
         async with StreamPublisher(guard, tls=trusting) as streams:
             attempts = [
                 await streams.publish(
-                    f"rediss://{host}:{port}", NO_CREDENTIALS, "told", stream_message(), TIMEOUT
+                    f"rediss://{host}:{port}", NO_CREDENTIALS, "events", stream_message(), TIMEOUT
                 )
                 for host in ("sub.test", "other.test")
             ]
@@ -200,7 +200,7 @@ async def test_a_server_that_has_become_a_replica_is_dialled_anew() -> None:
         async with StreamPublisher(AddressGuard(LOOPBACK, names)) as streams:
             for _ in range(2):
                 attempt = await streams.publish(
-                    address, NO_CREDENTIALS, "told", stream_message(), TIMEOUT
+                    address, NO_CREDENTIALS, "events", stream_message(), TIMEOUT
                 )
                 assert reason_of(attempt) == "refused"
     assert names.lookups == ["sub.test"] * 2

@@ -26,24 +26,24 @@ from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import WebhookReceiver
 
 
-async def test_what_waits_behind_what_is_sent_anew_waits_in_order(
+async def test_deliveries_behind_a_replayed_one_wait_in_order(
     api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    made = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
+    subscription = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
     subject = await api.create()
     subscriber.answers += [500, 500]
     await deliver_all(api, clock)
     await add_two_events(api, subject["id"])
     subscriber.answers.append(500)
     await api.work(Work.DELIVER)
-    before = await delivery_rows(api, made)
+    before = await delivery_rows(api, subscription)
     assert [(delivery["state"], delivery["due_at"] is None) for delivery in before] == [
         ("dead", True),
         ("pending", False),
         ("pending", True),
     ]
-    assert await replay_count(api, made, "failed") == 1
-    after = await delivery_rows(api, made)
+    assert await replay_count(api, subscription, "failed") == 1
+    after = await delivery_rows(api, subscription)
     assert [delivery["due_at"] for delivery in after] == [clock.now, None, None]
     subscriber.requests.clear()
     await deliver_all(api, clock)
@@ -51,37 +51,37 @@ async def test_what_waits_behind_what_is_sent_anew_waits_in_order(
     assert await api.violations() == []
 
 
-async def test_what_is_under_way_is_let_be(
+async def test_a_delivery_under_way_is_left_alone(
     api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    made = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
+    subscription = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
     subject = await api.create()
     subscriber.answers += [500, 500]
     await deliver_all(api, clock)
     await add_two_events(api, subject["id"])
     claimed = await Deliverer(api.resources).claim(10)
     assert [delivery.sequence for delivery in claimed] == [2]
-    leased = (await delivery_rows(api, made))[1]
-    assert await replay_count(api, made, "failed") == 1
-    after = await delivery_rows(api, made)
+    leased = (await delivery_rows(api, subscription))[1]
+    assert await replay_count(api, subscription, "failed") == 1
+    after = await delivery_rows(api, subscription)
     assert after[1] == leased
     assert [delivery["due_at"] for delivery in after] == [clock.now, leased["due_at"], None]
     assert (await resend(api, leased["id"])).status_code == 202
-    assert (await delivery_rows(api, made))[1] == leased
+    assert (await delivery_rows(api, subscription))[1] == leased
 
 
 async def test_without_order_all_are_due_at_once(api: Api, clock: Clock) -> None:
     await subject_with_two_events(api)
     clock.advance(1)
-    made = await api.subscribe("http://127.0.0.1:9999", order="none")
-    assert await replay_count(api, made, "missing") == 2
-    assert [delivery["due_at"] for delivery in await delivery_rows(api, made)] == [
+    subscription = await api.subscribe("http://127.0.0.1:9999", order="none")
+    assert await replay_count(api, subscription, "missing") == 2
+    assert [delivery["due_at"] for delivery in await delivery_rows(api, subscription)] == [
         clock.now,
         clock.now,
     ]
 
 
-async def test_in_chunks_the_order_and_the_count_are_the_same(
+async def test_replaying_in_chunks_changes_neither_order_nor_count(
     api: Api, subscriber: WebhookReceiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "CHUNK", 2)
@@ -89,12 +89,12 @@ async def test_in_chunks_the_order_and_the_count_are_the_same(
     for subject in subjects:
         await add_two_events(api, subject["id"])
     clock.advance(1)
-    made = await api.subscribe(subscriber.url)
-    assert await replay_count(api, made, "missing", dry_run=True) == 9
-    assert await replay_count(api, made, "missing") == 9
+    subscription = await api.subscribe(subscriber.url)
+    assert await replay_count(api, subscription, "missing", dry_run=True) == 9
+    assert await replay_count(api, subscription, "missing") == 9
     due = [
         delivery["sequence"]
-        for delivery in await delivery_rows(api, made)
+        for delivery in await delivery_rows(api, subscription)
         if delivery["due_at"] is not None
     ]
     assert due == [1, 1, 1]
@@ -103,26 +103,26 @@ async def test_in_chunks_the_order_and_the_count_are_the_same(
         assert [at for id_, at in received_events(subscriber) if id_ == subject["id"]] == [1, 2, 3]
 
 
-async def test_replays_at_once_send_each_event_once(
+async def test_concurrent_replays_send_each_event_once(
     api: Api, subscriber: WebhookReceiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "CHUNK", 3)
     for _ in range(5):
         await subject_with_two_events(api)
     clock.advance(1)
-    made = await api.subscribe(subscriber.url)
-    counts = await asyncio.gather(*(replay_count(api, made, "missing") for _ in range(4)))
+    subscription = await api.subscribe(subscriber.url)
+    counts = await asyncio.gather(*(replay_count(api, subscription, "missing") for _ in range(4)))
     assert sum(counts) == 10
     await deliver_all(api, clock)
     assert len(subscriber.requests) == len(set(received_events(subscriber))) == 10
     assert await api.violations() == []
 
 
-async def test_a_replay_waits_for_what_is_just_being_recorded(api: Api, clock: Clock) -> None:
+async def test_a_replay_waits_for_an_attempt_that_is_being_recorded(api: Api, clock: Clock) -> None:
     """Else what it puts behind a delivery that ends meanwhile would wait forever."""
     subject = await subject_with_two_events(api)
     clock.advance(1)
-    made = await api.subscribe("http://127.0.0.1:9999")
+    subscription = await api.subscribe("http://127.0.0.1:9999")
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         async with (
@@ -130,52 +130,56 @@ async def test_a_replay_waits_for_what_is_just_being_recorded(api: Api, clock: C
         ):  # as subjects/store/subjects.py has it for those who record
             held = "SELECT 1 FROM subjects WHERE id = $1 FOR KEY SHARE"
             await connection.execute(held, subject["id"])
-            asked = asyncio.create_task(replay_count(api, made, "missing"))
+            replaying = asyncio.create_task(replay_count(api, subscription, "missing"))
             await wait_until_blocked(api.resources)
-            assert not asked.done()
-        assert await asked == 2
+            assert not replaying.done()
+        assert await replaying == 2
     finally:
         await connection.close()
 
 
-async def test_replays_while_deliveries_end_leave_nothing_behind(
+async def test_replays_while_deliveries_end_leave_none_pending(
     api: Api, subscriber: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "CHUNK", 2)
-    made = await api.subscribe(subscriber.url)
+    subscription = await api.subscribe(subscriber.url)
     for _ in range(6):
         subject = await api.create()
         await add_two_events(api, subject["id"])
     await asyncio.gather(
         api.work(Work.DELIVER),
-        *(replay_count(api, made, "all") for _ in range(3)),
+        *(replay_count(api, subscription, "all") for _ in range(3)),
         api.work(Work.DELIVER),
     )
 
     async def ended() -> bool:
         await api.work(Work.DELIVER)
-        return {delivery["state"] for delivery in await delivery_rows(api, made)} == {"delivered"}
+        return {delivery["state"] for delivery in await delivery_rows(api, subscription)} == {
+            "delivered"
+        }
 
     await wait_until(ended)
     assert await api.violations() == []
     assert set(received_events(subscriber)) == {
         (delivery["ordering_key"], delivery["sequence"])
-        for delivery in await delivery_rows(api, made)
+        for delivery in await delivery_rows(api, subscription)
     }
 
 
 async def test_a_subscriber_removed_meanwhile_ends_the_replay(api: Api, clock: Clock) -> None:
     subject = await subject_with_two_events(api)
     clock.advance(1)
-    made = await api.subscribe("http://127.0.0.1:9999")
+    subscription = await api.subscribe("http://127.0.0.1:9999")
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         async with connection.transaction():
             held = "SELECT 1 FROM subjects WHERE id = $1 FOR KEY SHARE"
             await connection.execute(held, subject["id"])
-            asked = asyncio.create_task(request_replay(api, made, "missing"))
+            replaying = asyncio.create_task(request_replay(api, subscription, "missing"))
             await wait_until_blocked(api.resources)
-            assert (await api.http.delete(f"/v1/subscribers/{made['id']}")).status_code == 204
-        assert (await asked).status_code == 404
+            assert (
+                await api.http.delete(f"/v1/subscribers/{subscription['id']}")
+            ).status_code == 204
+        assert (await replaying).status_code == 404
     finally:
         await connection.close()

@@ -13,8 +13,8 @@ async def all_of_it(api: Api, subscriber: WebhookReceiver, clock: Clock) -> None
     """Every kind of replay, one delivery sent anew, a callback_url, and the lists."""
     await api.create(callback_url=subscriber.url)
     clock.advance(1)
-    made = await api.subscribe(subscriber.url)
-    path = f"/v1/subscribers/{made['id']}"
+    subscription = await api.subscribe(subscriber.url)
+    path = f"/v1/subscribers/{subscription['id']}"
     for only in ("all", "missing", "failed"):
         for dry_run in (True, False):
             body = {"since": "2020-01-01T00:00:00Z", "only": only, "dry_run": dry_run}
@@ -28,7 +28,7 @@ async def all_of_it(api: Api, subscriber: WebhookReceiver, clock: Clock) -> None
     assert (await api.http.post(f"/v1/deliveries/{delivery['id']}/resend")).is_success
 
 
-async def test_no_statement_that_sends_anew_reads_a_whole_table(
+async def test_no_statement_of_a_replay_or_a_list_reads_a_whole_table(
     api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
     with executed_statements() as statements:

@@ -15,14 +15,14 @@ from tests.support.replays import (
 from tests.support.webhook_receiver import WebhookReceiver
 
 
-async def test_what_has_ended_is_sent_anew_one_by_one(
+async def test_an_ended_delivery_is_resent(
     api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    made = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
+    subscription = await api.subscribe(subscriber.url, schedule=ONE_RETRY)
     await subject_with_two_events(api)
     subscriber.answers += [500, 500]
     await deliver_all(api, clock)
-    dead, delivered = await delivery_rows(api, made)
+    dead, delivered = await delivery_rows(api, subscription)
     assert (dead["state"], delivered["state"]) == ("dead", "delivered")
     for delivery in (dead, delivered):
         answer = await resend(api, delivery["id"])
@@ -30,8 +30,11 @@ async def test_what_has_ended_is_sent_anew_one_by_one(
         shown = answer.json()
         assert (shown["id"], shown["state"]) == (delivery["id"], "pending")
         assert len(shown["attempts"]) == delivery["attempts"]
-    assert [delivery["due_at"] for delivery in await delivery_rows(api, made)] == [clock.now, None]
-    assert [delivery["replayed_at"] for delivery in await delivery_rows(api, made)] == [
+    assert [delivery["due_at"] for delivery in await delivery_rows(api, subscription)] == [
+        clock.now,
+        None,
+    ]
+    assert [delivery["replayed_at"] for delivery in await delivery_rows(api, subscription)] == [
         clock.now
     ] * 2
     subscriber.requests.clear()
@@ -40,31 +43,31 @@ async def test_what_has_ended_is_sent_anew_one_by_one(
     assert await api.violations() == []
 
 
-async def test_what_waits_for_a_later_try_is_due_now_and_what_waits_its_turn_stays(
+async def test_a_retry_is_due_now_and_a_delivery_behind_another_stays_there(
     api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    made = await api.subscribe(subscriber.url)
+    subscription = await api.subscribe(subscriber.url)
     await subject_with_two_events(api)
     subscriber.answers.append(500)
     await api.work(Work.DELIVER)
-    first, second = await delivery_rows(api, made)
+    first, second = await delivery_rows(api, subscription)
     assert first["due_at"] > clock.now
     for delivery in (second, first):
         assert (await resend(api, delivery["id"])).json()["state"] == "pending"
-    found = await delivery_rows(api, made)
-    assert [delivery["due_at"] for delivery in found] == [clock.now, None]
-    assert [delivery["replayed_at"] for delivery in found] == [None, None]
+    deliveries = await delivery_rows(api, subscription)
+    assert [delivery["due_at"] for delivery in deliveries] == [clock.now, None]
+    assert [delivery["replayed_at"] for delivery in deliveries] == [None, None]
     await deliver_all(api, clock)
     assert [at for _, at in received_events(subscriber)] == [1, 1, 2]
     assert await api.violations() == []
 
 
-async def test_to_a_disabled_subscriber_nothing_is_sent_anew(api: Api, clock: Clock) -> None:
-    made = await api.subscribe("http://127.0.0.1:9999")
+async def test_nothing_is_resent_to_a_disabled_subscriber(api: Api, clock: Clock) -> None:
+    subscription = await api.subscribe("http://127.0.0.1:9999")
     await subject_with_two_events(api)
     await fetch(api.resources, "UPDATE subscribers SET state = 'disabled'")
-    (first, _) = await delivery_rows(api, made)
+    (first, _) = await delivery_rows(api, subscription)
     refused = await resend(api, first["id"])
     assert (refused.status_code, refused.json()["code"]) == (409, "subscriber_disabled")
     clock.advance(1)
-    assert (await delivery_rows(api, made))[0] == first
+    assert (await delivery_rows(api, subscription))[0] == first

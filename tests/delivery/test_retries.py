@@ -9,11 +9,11 @@ from service.delivery.domain.retries import retry_delay
 
 NEARLY_ONE = 1 - 2**-53
 
-random = st.floats(0, 1, exclude_max=True)
+random_numbers = st.floats(0, 1, exclude_max=True)
 
 
 def test_a_delivery_is_tried_again_after_each_entry() -> None:
-    waits = [retry_delay(SCHEDULE, made, 0.5, None) for made in range(1, 11)]
+    waits = [retry_delay(SCHEDULE, attempts_made, 0.5, None) for attempts_made in range(1, 11)]
     assert waits == [*SCHEDULE, None]
 
 
@@ -33,7 +33,7 @@ def test_the_wait_is_moved_by_a_fifth_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "asked", "wait"),
+    ("attempts_made", "retry_after", "wait"),
     [
         (1, 0, 5),  # never sooner than planned
         (1, 2, 5),
@@ -47,17 +47,20 @@ def test_the_wait_is_moved_by_a_fifth_at_most() -> None:
     ],
 )
 def test_retry_after_puts_an_attempt_off_within_bounds(
-    made: int, asked: float, wait: float | None
+    attempts_made: int, retry_after: float, wait: float | None
 ) -> None:
-    assert retry_delay(SCHEDULE, made, 0.5, asked) == wait
+    assert retry_delay(SCHEDULE, attempts_made, 0.5, retry_after) == wait
 
 
 @given(
-    st.lists(st.floats(0, 1e9), max_size=10), st.integers(1, 12), random, st.none() | st.floats(0)
+    st.lists(st.floats(0, 1e9), max_size=10),
+    st.integers(1, 12),
+    random_numbers,
+    st.none() | st.floats(0),
 )
 def test_a_delivery_never_waits_beyond_its_bounds(
-    schedule: list[float], made: int, random: float, asked: float | None
+    schedule: list[float], attempts_made: int, random: float, retry_after: float | None
 ) -> None:
-    wait = retry_delay(schedule, made, random, asked)
-    assert (wait is None) == (made > len(schedule))
+    wait = retry_delay(schedule, attempts_made, random, retry_after)
+    assert (wait is None) == (attempts_made > len(schedule))
     assert 0 <= (wait or 0) <= max(3600, *(2 * entry for entry in schedule), 0)

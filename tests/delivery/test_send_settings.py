@@ -14,13 +14,13 @@ from tests.support.deliveries import (
 from tests.support.webhook_receiver import webhook_receiver
 
 
-async def test_a_secret_that_cannot_be_opened_is_an_attempt_with_its_reason(api: Api) -> None:
-    made = await api.subscribe(CLOSED_PORT, timeout=1)
+async def test_a_secret_that_cannot_be_decrypted_is_recorded_as_an_attempt(api: Api) -> None:
+    subscription = await api.subscribe(CLOSED_PORT, timeout=1)
     spoilt = "UPDATE subscribers SET secret = decode(repeat('00', 40), 'hex') RETURNING id"
     await fetch(api.resources, spoilt)
     await api.create()
     await api.work(Work.DELIVER)
-    (delivery,) = await deliveries_of(api, made)
+    (delivery,) = await deliveries_of(api, subscription)
     (attempt,) = delivery["attempts"]
     assert attempt["error"] == "secret: The secret cannot be opened: was SECRET_KEY changed?"
     assert delivery["state"] == "pending"
@@ -28,7 +28,7 @@ async def test_a_secret_that_cannot_be_opened_is_an_attempt_with_its_reason(api:
     assert await fetch(api.resources, sql) == [], "the fault is ours"
 
 
-async def test_more_subscribers_than_are_remembered_are_all_written_to(
+async def test_more_subscribers_than_are_cached_are_all_sent_to(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send_settings, "MAX_CACHED", 1)

@@ -33,7 +33,7 @@ async def served(kind: str, nats_url: str, valkey_url: str) -> AsyncIterator[int
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)
-async def test_a_name_that_turns_inward_is_refused_at_the_next_dial(
+async def test_a_name_that_turns_to_a_private_address_is_refused_at_the_next_dial(
     kind: str, nats_server: Server, valkey_server: Server
 ) -> None:
     names = Resolver(["127.0.0.1"], ["127.0.0.2"])
@@ -49,7 +49,7 @@ async def test_a_name_that_turns_inward_is_refused_at_the_next_dial(
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)
-async def test_a_name_that_turns_outward_is_sent_no_plain_text(
+async def test_a_name_that_turns_to_a_public_address_is_sent_no_plain_text(
     kind: str, nats_server: Server, valkey_server: Server
 ) -> None:
     names = Resolver(["127.0.0.1"], ["127.0.0.1", "93.184.215.14"])
@@ -66,7 +66,7 @@ async def test_a_name_that_turns_outward_is_sent_no_plain_text(
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)
-async def test_plain_text_goes_outward_where_that_is_allowed(kind: str) -> None:
+async def test_plain_text_goes_to_public_addresses_where_that_is_allowed(kind: str) -> None:
     guard = AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["93.184.215.14"]), ports=parse_ports("443"))
     async with open_sender(kind, guard) as send:
         refused = await send("sub.test", 8000)

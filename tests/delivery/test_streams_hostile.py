@@ -53,7 +53,7 @@ async def test_a_server_that_does_not_answer_times_out(scheme: str, kind: str) -
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_one_that_is_silent_times_out(scheme: str) -> None:
+async def test_a_silent_server_times_out(scheme: str) -> None:
     assert await failed(scheme, never_respond, SHORT_TIMEOUT) == "timeout"
 
 
@@ -83,7 +83,7 @@ NOT_REDIS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", NOT_NATS)
-async def test_what_is_not_nats_is_told_from_it(kind: str) -> None:
+async def test_what_is_not_nats_is_a_protocol_error(kind: str) -> None:
     assert await failed("nats", send_at_once(NOT_NATS[kind])) == "protocol"
 
 
@@ -92,7 +92,7 @@ async def test_a_server_that_takes_no_headers_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", NOT_REDIS)
-async def test_what_is_not_redis_is_told_from_it(kind: str) -> None:
+async def test_what_is_not_redis_is_a_protocol_error(kind: str) -> None:
     assert await failed("redis", send_at_once(NOT_REDIS[kind])) == "protocol"
 
 
@@ -108,7 +108,7 @@ ENDLESS: dict[tuple[str, str], Script] = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-async def test_a_server_that_talks_without_end_is_cut(kind: tuple[str, str]) -> None:
+async def test_a_server_that_sends_without_end_is_cut_off(kind: tuple[str, str]) -> None:
     connections = itertools.count()
     cut = asyncio.Event()
 
@@ -120,7 +120,7 @@ async def test_a_server_that_talks_without_end_is_cut(kind: tuple[str, str]) -> 
             cut.set()
 
     async with scripted_server(script) as url, StreamPublisher(AddressGuard(LOOPBACK)) as streams:
-        await streams.publish(at(url, kind[0]), NO_CREDENTIALS, "told", stream_message(), TIMEOUT)
+        await streams.publish(at(url, kind[0]), NO_CREDENTIALS, "events", stream_message(), TIMEOUT)
         async with asyncio.timeout(TIMEOUT):
             await cut.wait()
     assert next(connections) == 1
@@ -170,7 +170,7 @@ async def test_the_addresses_that_a_server_names_are_never_dialled() -> None:
             ):
                 for _ in range(2):
                     attempt = await streams.publish(
-                        at(url, scheme), NO_CREDENTIALS, "told", stream_message(), SHORT_TIMEOUT
+                        at(url, scheme), NO_CREDENTIALS, "events", stream_message(), SHORT_TIMEOUT
                     )
                     assert reason_of(attempt) in {"reset", "refused", "timeout"}
                     assert address not in str(attempt)
@@ -185,7 +185,7 @@ FRAGMENTS = st.sampled_from(
         b"PING\r\n",
         b"PONG\r\n",
         b"+OK\r\n",
-        b"-ERR 'Permissions Violation for Publish to \"told\"'\r\n",
+        b"-ERR 'Permissions Violation for Publish to \"events\"'\r\n",
         b"-ERR\r\n",
         b"-\xff\xfe\r\n",
         b"MSG _INBOX.x 1 3\r\nabc\r\n",
@@ -200,10 +200,10 @@ FRAGMENTS = st.sampled_from(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @settings(max_examples=100, deadline=None)
-@given(said=st.lists(FRAGMENTS | st.binary(max_size=20), max_size=8).map(b"".join))
-async def test_whatever_a_server_says_comes_out_as_a_value(scheme: str, said: bytes) -> None:
+@given(data=st.lists(FRAGMENTS | st.binary(max_size=20), max_size=8).map(b"".join))
+async def test_whatever_a_server_sends_the_outcome_is_a_value(scheme: str, data: bytes) -> None:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
+        writer.write(data)
         writer.write_eof()
         await writer.drain()
 

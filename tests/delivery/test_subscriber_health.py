@@ -26,35 +26,35 @@ from tests.support.subjects import NOW
 
 DAY = 86_400.0
 THRESHOLDS = FailureThresholds(failing_after=DAY / 2, disable_after=5 * DAY)
-HALF = 0.5  # the random number that leaves a delay as it is
+NO_JITTER = 0.5  # the random number that leaves a delay as it is
 
 
-def after(seconds: float, **what: object) -> AttemptResult:
-    values = {"succeeded": False, "at": NOW + timedelta(seconds=seconds)} | what
+def after(seconds: float, **changes: object) -> AttemptResult:
+    values = {"succeeded": False, "at": NOW + timedelta(seconds=seconds)} | changes
     return AttemptResult(**values)  # type: ignore[arg-type]
 
 
 def applied(
     health: SubscriberHealth, *results: AttemptResult, throughput: float = 100.0
 ) -> SubscriberHealth:
-    return apply_results(health, results, throughput, THRESHOLDS, HALF)
+    return apply_results(health, results, throughput, THRESHOLDS, NO_JITTER)
 
 
-WELL = SubscriberHealth("sbr_1")
-OPEN = applied(WELL, *[after(0)] * OPEN_AFTER)
+HEALTHY = SubscriberHealth("sbr_1")
+OPEN = applied(HEALTHY, *[after(0)] * OPEN_AFTER)
 
 
-def test_what_goes_well_leaves_health_as_it_is() -> None:
-    assert applied(WELL, after(0, succeeded=True), after(1, succeeded=True)) == WELL
+def test_successes_leave_health_as_it_is() -> None:
+    assert applied(HEALTHY, after(0, succeeded=True), after(1, succeeded=True)) == HEALTHY
 
 
 def test_one_success_ends_a_row_of_failures() -> None:
-    failed = applied(WELL, *[after(0)] * (OPEN_AFTER - 1))
+    failed = applied(HEALTHY, *[after(0)] * (OPEN_AFTER - 1))
     assert (failed.failures, failed.failing_since, failed.circuit_open_until) == (9, NOW, None)
-    assert applied(failed, after(1, succeeded=True)) == WELL
+    assert applied(failed, after(1, succeeded=True)) == HEALTHY
 
 
-def test_many_failures_in_a_row_open_the_breaker() -> None:
+def test_many_failures_in_a_row_open_the_circuit_breaker() -> None:
     assert OPEN.circuit_open_until == NOW + timedelta(seconds=MIN_OPEN)
     assert OPEN.failures == OPEN_AFTER
 
@@ -75,7 +75,7 @@ def test_each_probe_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() -
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60, MAX_OPEN]
 
 
-def test_a_probe_that_goes_well_closes_it_and_the_rate_begins_slowly() -> None:
+def test_a_probe_that_succeeds_closes_it_and_the_rate_begins_slowly() -> None:
     health = applied(OPEN, after(2, succeeded=True))
     assert (health.circuit_open_until, health.failures, health.current_rate) == (
         None,
@@ -89,26 +89,26 @@ def test_a_probe_that_goes_well_closes_it_and_the_rate_begins_slowly() -> None:
 
 
 @pytest.mark.parametrize("throughput", [0.0, 1.0, 80.0, 1e9])
-def test_an_overburdened_subscriber_is_slowed_from_what_it_answered(
+def test_an_overloaded_subscriber_is_slowed_down_from_its_throughput(
     throughput: float,
 ) -> None:
-    health = applied(WELL, after(0, overloaded=True), throughput=throughput)
+    health = applied(HEALTHY, after(0, overloaded=True), throughput=throughput)
     assert health.current_rate == max(MIN_RATE, min(throughput, MAX_RATE) / 2)
 
 
 def test_many_answers_of_one_moment_slow_it_down_once() -> None:
-    health = applied(WELL, *[after(0, overloaded=True)] * 5)
+    health = applied(HEALTHY, *[after(0, overloaded=True)] * 5)
     assert health.current_rate == 50
     assert applied(health, after(1, overloaded=True)).current_rate == 25
 
 
 def test_other_failures_do_not_slow_it_down() -> None:
-    assert applied(WELL, after(0)).current_rate is None
+    assert applied(HEALTHY, after(0)).current_rate is None
 
 
-@pytest.mark.parametrize(("asked", "pause"), [(7.0, 7.0), (1e9, MAX_PAUSE)])
-def test_retry_after_pauses_a_subscriber_but_not_for_ever(asked: float, pause: float) -> None:
-    health = applied(WELL, after(0, overloaded=True, retry_after=asked))
+@pytest.mark.parametrize(("retry_after", "pause"), [(7.0, 7.0), (1e9, MAX_PAUSE)])
+def test_retry_after_pauses_a_subscriber_but_not_for_ever(retry_after: float, pause: float) -> None:
+    health = applied(HEALTHY, after(0, overloaded=True, retry_after=retry_after))
     assert health.rate_limited_until == NOW + timedelta(seconds=pause)
 
 
@@ -124,7 +124,7 @@ def test_retry_after_pauses_a_subscriber_but_not_for_ever(asked: float, pause: f
         ([6 * 24, 11 * 24], HealthNotice.DISABLED),
     ],
 )
-def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
+def test_an_account_is_notified_first_and_then_the_subscriber_is_disabled(
     hours: list[float], expected: HealthNotice | None
 ) -> None:
     health = applied(OPEN, *[after(hour * 3600) for hour in hours])
@@ -132,7 +132,7 @@ def test_an_account_is_told_first_and_then_the_subscriber_is_disabled(
     assert health.reason == (expected and f"it has failed since {format_rfc3339(NOW)}")
 
 
-def test_a_success_after_it_was_told_of_is_told_too() -> None:
+def test_a_success_after_a_notice_is_a_notice_too() -> None:
     failing = applied(OPEN, after(DAY / 2))
     health = applied(failing, after(DAY, succeeded=True))
     assert (health.status, health.status_since, health.reason) == (
@@ -151,7 +151,7 @@ GONE = after(0, gone=True)
 )
 def test_gone_disables_whatever_comes_before_and_after_it(others: list[AttemptResult]) -> None:
     for results in ([GONE, *others], [*others, GONE]):
-        health = applied(WELL, *results)
+        health = applied(HEALTHY, *results)
         assert (health.status, health.reason) == (HealthNotice.DISABLED, "it answered 410 Gone")
 
 
@@ -166,11 +166,11 @@ results = st.builds(
 
 
 @given(st.lists(results, max_size=40), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
-def test_whatever_comes_health_keeps_within_its_bounds(
-    found: list[AttemptResult], throughput: float, random: float
+def test_whatever_the_results_health_keeps_within_its_bounds(
+    results: list[AttemptResult], throughput: float, random: float
 ) -> None:
-    health = WELL
-    for result in sorted(found, key=lambda result: result.at):
+    health = HEALTHY
+    for result in sorted(results, key=lambda result: result.at):
         health = apply_results(health, [result], throughput, THRESHOLDS, random)
         assert (health.failures > 0) == (health.failing_since is not None)
         assert health.current_rate is None or MIN_RATE <= health.current_rate <= MAX_RATE

@@ -162,7 +162,7 @@ async def test_a_server_that_does_not_speak_tls_fails_at_tls() -> None:
         "http://127.1/hook",
     ],
 )
-async def test_what_is_no_url_cannot_be_sent(url: str) -> None:
+async def test_what_is_no_url_cannot_be_sent_to(url: str) -> None:
     assert reason_of(await post_webhook(url)) == "request"
 
 

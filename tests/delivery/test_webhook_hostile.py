@@ -143,7 +143,7 @@ FRAGMENTS = st.sampled_from(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(FRAGMENTS | st.binary(max_size=20), max_size=8).map(b"".join))
-async def test_whatever_a_subscriber_says_comes_out_as_a_value(answer: bytes) -> None:
+async def test_whatever_a_subscriber_answers_the_outcome_is_a_value(answer: bytes) -> None:
     async with scripted_server(respond(answer)) as url:
         attempt = await post_webhook(url)
     assert isinstance(attempt, Answered | Failed)

@@ -34,6 +34,8 @@ async def open_sender(
         async def publish(host: str, port: int) -> AttemptOutcome:
             scheme = "nats" if kind == "nats" else "redis"
             url = f"{scheme}://{host}:{port}"
-            return await streams.publish(url, NO_CREDENTIALS, "told.all", stream_message(), TIMEOUT)
+            return await streams.publish(
+                url, NO_CREDENTIALS, "events.all", stream_message(), TIMEOUT
+            )
 
         yield post if kind == "webhook" else publish

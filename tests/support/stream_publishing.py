@@ -26,7 +26,7 @@ async def publish(  # noqa: PLR0913 - what a test does not say is the usual
     url: str,
     message: StreamMessage | None = None,
     *,
-    channel: str = "told.all",
+    channel: str = "events.all",
     credentials: tuple[str | None, str | None] = NO_CREDENTIALS,
     seconds: float = TIMEOUT,
     guard: AddressGuard | None = None,
@@ -47,14 +47,14 @@ def receipt_of(attempt: AttemptOutcome) -> bytes:
 
 @asynccontextmanager
 async def jetstream(
-    url: str, subjects: Sequence[str] = ("told.>",)
+    url: str, subjects: Sequence[str] = ("events.>",)
 ) -> AsyncIterator[JetStreamContext]:
-    """A client of nats-py, on a server with an empty stream TOLD of these subjects."""
+    """A client of nats-py, on a server with an empty stream EVENTS of these subjects."""
     client = await nats.connect(url)
     stream = client.jetstream()
-    await stream.add_stream(name="TOLD", subjects=list(subjects))
+    await stream.add_stream(name="EVENTS", subjects=list(subjects))
     try:
         yield stream
     finally:
-        await stream.delete_stream("TOLD")
+        await stream.delete_stream("EVENTS")
         await client.close()
