@@ -76,6 +76,7 @@ class NatsConnection(StreamConnection):
         return b"%b\r\n%b%b\r\n" % (control, headers, message.body)
 
     async def sign_in(self, server: StreamServer, tls: ssl.SSLContext) -> None:
+        """Read the server's INFO, go on under TLS if it is wanted, and send CONNECT."""
         info = _parse_object(await self._info)
         if server.encrypted or info.get("tls_required"):
             if not (info.get("tls_required") or info.get("tls_available")):

@@ -40,6 +40,7 @@ class RedisConnection(StreamConnection):
         self._pending: deque[asyncio.Future[bytes]] = deque()
 
     async def sign_in(self, server: StreamServer, tls: ssl.SSLContext) -> None:  # noqa: ARG002 - is under TLS already
+        """Send AUTH and SELECT, as far as the server's URL and credentials ask for them."""
         if server.username is not None or server.password is not None:
             user = [] if server.username is None else [server.username.encode()]
             await self._execute([b"AUTH", *user, (server.password or "").encode()])

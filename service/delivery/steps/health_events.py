@@ -29,10 +29,8 @@ async def after_health_change(
 ) -> None:
     """Log a change of health, and do what follows from it. It never raises: the attempts are
     recorded, and the sweep does what was left undone."""
-    if (
-        after.circuit_open_until != before.circuit_open_until
-        or after.current_rate != before.current_rate
-    ):
+    limits_before = before.circuit_open_until, before.current_rate
+    if (after.circuit_open_until, after.current_rate) != limits_before:
         log.info(
             "subscriber_health",
             action="subscriber_health_changed",

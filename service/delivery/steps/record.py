@@ -62,12 +62,12 @@ def decide(
     result = _result(outcome, ended_at, shared=delivery.shared)
     state, due_at = DeliveryState.DELIVERED, None
     if not outcome.delivered:
+        state = DeliveryState.DEAD
         attempts_made = delivery.attempts - delivery.attempts_at_replay + 1
         retry_after = None if result is None else result.retry_after
-        gone = outcome.status == GONE
-        delay = None if gone else retry_delay(schedule, attempts_made, random, retry_after)
-        state = DeliveryState.DEAD if delay is None else DeliveryState.PENDING
-        due_at = None if delay is None else ended_at + timedelta(seconds=delay)
+        delay = retry_delay(schedule, attempts_made, random, retry_after)
+        if delay is not None and outcome.status != GONE:
+            state, due_at = DeliveryState.PENDING, ended_at + timedelta(seconds=delay)
     return AttemptRecord(
         delivery,
         started_at,
