@@ -19,22 +19,22 @@ class Subject:
     document: Mapping[str, Any]  # the validated request, as CreateRequest.document
     state: State  # lifecycle.py says what moves it on
     version: int  # counts the events of the subject, from 1
-    provider_task_id: str | None  # None until the provider has answered
-    provider_updated_at: datetime | None  # newest the provider reported, by its clock; None: none
-    result: Mapping[str, Any] | None  # what the provider made; None unless succeeded
-    error: Mapping[str, Any] | None  # `code`, `message` and perhaps more; None unless failed
-    lease_token: str | None  # under which a worker has claimed it; None unless submitting
-    lease_until: datetime | None  # when that lease ends
-    attempts: int  # submissions begun
-    claimed_at: datetime | None  # when the newest submission began; None before the first
     available_at: datetime  # not claimed before this, while queued
-    poll_count: int  # polls since its state changed
-    next_poll_at: datetime | None  # when the provider is polled; None: no poll is wanted
     deadline: datetime  # it fails when it has not ended by then
-    callback_subscriber_id: str | None  # the hidden subscriber of its callback_url; None: has none
     created_at: datetime  # when the request was accepted
     updated_at: datetime  # when the state changed last
-    finished_at: datetime | None  # None until the state is terminal
+    provider_task_id: str | None = None  # None until the provider has answered
+    provider_updated_at: datetime | None = None  # the newest it reported, by its own clock
+    result: Mapping[str, Any] | None = None  # what the provider made; None unless succeeded
+    error: Mapping[str, Any] | None = None  # `code`, `message` and perhaps more; None unless failed
+    lease_token: str | None = None  # under which a worker has claimed it; None unless submitting
+    lease_until: datetime | None = None  # when that lease ends
+    attempts: int = 0  # submissions begun
+    claimed_at: datetime | None = None  # when the newest submission began; None before the first
+    poll_count: int = 0  # polls since its state changed
+    next_poll_at: datetime | None = None  # when the provider is polled; None: no poll is wanted
+    callback_subscriber_id: str | None = None  # the hidden subscriber of its callback_url
+    finished_at: datetime | None = None  # None until the state is terminal
     warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.FieldError; None: none
 
     @property
@@ -53,7 +53,7 @@ class StatusUpdate:
     """Something learnt about a subject: a signal, and what came with it."""
 
     signal: Signal  # what was learnt
-    provider_task_id: str | None = None  # None: the news did not name it
+    provider_task_id: str | None = None  # None: it was not named
     provider_updated_at: datetime | None = None  # by the provider's clock; None: it did not say
     result: Mapping[str, Any] | None = None  # with SUCCEEDED: what the provider made
     error: Mapping[str, Any] | None = None  # with FAILED, REFUSED, DEADLINE: why

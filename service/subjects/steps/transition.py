@@ -65,9 +65,9 @@ class TransitionGuard:
     """Fencing: what must still hold under a subject's lock for an update to count; nothing by
     default."""
 
-    lease_token: str | None = None  # the subject is claimed under this token; None: not asked
-    media_token: str | None = None  # its media check is claimed under this token; None: not asked
-    attempt: int | None = None  # no submission was begun after this one; None: not asked
+    lease_token: str | None = None  # the subject is claimed under this token; None: any
+    media_token: str | None = None  # its media check is claimed under this token; None: any
+    attempt: int | None = None  # no submission was begun after this one; None: any
 
     async def rejects(self, tx: Connection, subject: Subject) -> bool:
         """Whether it does not hold any more; the caller has the subject's lock."""

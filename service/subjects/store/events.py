@@ -132,22 +132,14 @@ def event_values(new: Sequence[NewEvent]) -> dict[str, Any]:
 
 
 def _row(new_event: NewEvent) -> dict[str, Any]:
-    event = new_event.event
-    callback_subscriber_id, callback_url = new_event.callback or (None, None)
-    return {
-        "id": event.id,
-        "subject_id": event.subject_id,
-        "account_id": event.account_id,
-        "sequence": event.sequence,
-        "type": event.type,
-        "created_at": event.created_at,
+    subscriber_id, url = new_event.callback or (None, None)
+    others = {
         "delivery_id_prefix": new_event.delivery_id_prefix,
-        "reference_type": event.reference_type,
-        "tags": event.tags,
-        "about_subscriber_id": event.about_subscriber_id,
-        "callback_subscriber_id": callback_subscriber_id,
-        "callback_url": callback_url,
+        "callback_subscriber_id": subscriber_id,
+        "callback_url": url,
     }
+    event = new_event.event
+    return others | {name: getattr(event, name) for name in _COLUMNS if name not in others}
 
 
 async def append(tx: Connection, new: Sequence[NewEvent]) -> int:

@@ -49,8 +49,8 @@ async def get(tx: Connection, subject_id: str, account_id: str | None = None) ->
 
 async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
     """The subjects that have these ids of ours, by id."""
-    found = [subject_of(row) for row in await tx.execute(_BY_IDS, {"ids": ids})]
-    return {subject.id: subject for subject in found}
+    rows = await tx.execute(_BY_IDS, {"ids": ids})
+    return {subject.id: subject for subject in map(subject_of, rows)}
 
 
 async def by_account_and_id(
@@ -58,9 +58,11 @@ async def by_account_and_id(
 ) -> list[Subject | None]:
     """The subject of each account id and subject id, in the order given; None where the account
     has no subject of this id."""
-    found = await by_ids(tx, [id_ for _, id_ in wanted])
+    subjects_by_id = await by_ids(tx, [id_ for _, id_ in wanted])
     return [
-        subject if (subject := found.get(id_)) and subject.account_id == account_id else None
+        subject
+        if (subject := subjects_by_id.get(id_)) and subject.account_id == account_id
+        else None
         for account_id, id_ in wanted
     ]
 
@@ -73,7 +75,7 @@ async def by_external_id(
         "accounts": [account_id for account_id, _ in wanted],
         "external_ids": [external_id for _, external_id in wanted],
     }
-    found = [subject_of(row) for row in await tx.execute(_BY_EXTERNAL_ID, values)]
+    found = map(subject_of, await tx.execute(_BY_EXTERNAL_ID, values))
     return {(subject.account_id, str(subject.external_task_id)): subject for subject in found}
 
 
