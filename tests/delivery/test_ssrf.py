@@ -1,21 +1,22 @@
 """SSRF: no address that must not be dialled is dialled, by webhooks or streams (promise 10)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
-from service.delivery.remote.outcomes import Answered, Failed, Published
+from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed, Published
+from service.delivery.remote.streams import StreamPublisher
+from service.delivery.remote.webhook import WebhookSender
 from service.kit.network.ports import parse_ports
 from service.kit.network.ssrf_guard import AddressGuard
 from service.kit.network.url_policy import Networks
 from service.local.server import Server
 from tests.support.ip_addresses import ALL_NETWORKS, ALLOWLIST_ONLY, FORBIDDEN, PUBLIC
 from tests.support.name_resolution import LOOPBACK_ONE_ADDRESS, LOOPBACK_V4_AND_V6, Resolver
-from tests.support.outbound_connections import SENDER_KINDS, open_sender
-from tests.support.raw_servers import respond, scripted_server
-from tests.support.stream_publishing import jetstream
+from tests.support.raw_servers import TIMEOUT, respond, scripted_server
+from tests.support.stream_publishing import NO_CREDENTIALS, jetstream, stream_message
 from tests.support.webhook_attempts import reason_of
 
 
@@ -30,6 +31,39 @@ async def served(kind: str, nats_url: str, valkey_url: str) -> AsyncIterator[int
             yield urlsplit(nats_url).port or 0
     else:
         yield urlsplit(valkey_url).port or 0
+
+
+SENDER_KINDS = ("webhook", "nats", "redis_stream")
+
+
+Send = Callable[
+    [str, int], Awaitable[AttemptOutcome]
+]  # to this host (in brackets, if need be) and port
+
+
+@asynccontextmanager
+async def open_sender(
+    kind: str, guard: AddressGuard, *, inward: bool = False
+) -> AsyncIterator[Send]:
+    """A function that sends once. Each publish opens a connection of its own; a webhook's server
+    has to close its. All is sent in plain text; if `inward`, to allowed networks only."""
+    async with (
+        WebhookSender(guard) as sender,
+        StreamPublisher(guard, allow_plaintext=not inward, idle_seconds=0) as streams,
+    ):
+
+        async def post(host: str, port: int) -> AttemptOutcome:
+            url = f"http://{host}:{port}/hook"
+            return await sender.post(url, {}, b"{}", TIMEOUT, only_allowed_networks=inward)
+
+        async def publish(host: str, port: int) -> AttemptOutcome:
+            scheme = "nats" if kind == "nats" else "redis"
+            url = f"{scheme}://{host}:{port}"
+            return await streams.publish(
+                url, NO_CREDENTIALS, "events.all", stream_message(), TIMEOUT
+            )
+
+        yield post if kind == "webhook" else publish
 
 
 @pytest.mark.parametrize("kind", SENDER_KINDS)
