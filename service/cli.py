@@ -9,7 +9,6 @@ from getpass import getpass
 
 import uvloop
 
-from service import server, worker
 from service.accounts.steps import api_keys
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.steps import reverify, webhook_secrets
@@ -82,6 +81,8 @@ def _in_loop(work: Coroutine[None, None, int]) -> int:
 
 
 def _web(_given: argparse.Namespace) -> int:
+    from service import server, worker  # noqa: PLC0415 - half of what `--help` would wait for
+
     settings = _settings()
 
     async def run() -> int:
@@ -91,6 +92,8 @@ def _web(_given: argparse.Namespace) -> int:
 
 
 def _worker(_given: argparse.Namespace) -> int:
+    from service import worker  # noqa: PLC0415 - likewise
+
     settings = _settings()
 
     async def run() -> int:

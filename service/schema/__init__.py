@@ -1,6 +1,6 @@
-"""The tables, with the constraints that keep the law whoever writes. Migrations lead here.
+"""The tables in Postgres, with the constraints that hold whoever writes; migrations lead to them.
 
-Whoever imports any of them has them all: `metadata` is always whole.
+Importing any of them imports all, so `metadata` is always complete.
 """
 
 from service.schema import accounts, callbacks, deliveries, events, provider, subjects, subscribers

@@ -1,4 +1,4 @@
-"""Who may call, and with which keys."""
+"""Accounts, and the API keys and key pairs of their callers."""
 
 from sqlalchemy import Column, ForeignKey, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -25,7 +25,7 @@ api_keys = Table(
     # SHA-256 of the whole key; of a pair, of its access key.
     Column("hash", LargeBinary, nullable=False, unique=True),
     Column("secret", LargeBinary),  # of a pair: its secret key, encrypted
-    Column("prefix", Text, nullable=False),  # its first characters, to know it by
+    Column("prefix", Text, nullable=False),  # its first characters, by which people recognise it
     Column("scopes", ARRAY(Text), nullable=False),
     Column("created_at", Time, nullable=False),
     Column("expires_at", Time),

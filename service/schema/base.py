@@ -1,6 +1,6 @@
-"""What the tables are made of.
+"""Column types and naming rules that all tables share.
 
-Identifiers are text that sorts by age (kit/ids.py), compared byte by byte (collation "C").
+Ids are text that sorts by age (kit/ids.py) and is compared byte by byte (collation "C").
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ Time = DateTime(timezone=True)
 
 
 class TransactionId(UserDefinedType[int]):
-    """Postgres' xid8: the transaction that wrote a row, for feeds that lose nothing."""
+    """Postgres' type xid8: the id of a transaction, which orders the event feeds."""
 
     cache_ok = True
 
@@ -32,6 +32,6 @@ class TransactionId(UserDefinedType[int]):
 
 
 def one_of(words: Iterable[StrEnum]) -> str:
-    """Words as SQL has them, behind IN. What seeks them must say so, to be served by a partial
-    index."""
+    """Words as an SQL list, to stand behind IN. A query must list the same ones to be served by a
+    partial index on them."""
     return ", ".join(f"'{word}'" for word in sorted(words))

@@ -1,4 +1,4 @@
-"""Callbacks as they came, and the secrets that verify them."""
+"""Raw callbacks of the provider and other sources, and the webhook secrets that verify them."""
 
 from sqlalchemy import (
     CheckConstraint,

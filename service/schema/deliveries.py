@@ -1,4 +1,4 @@
-"""What each subscriber is sent, how each attempt went, and how the subscriber does."""
+"""Deliveries of events to subscribers, their attempts, and the health of each subscriber."""
 
 from sqlalchemy import (
     Boolean,
@@ -19,27 +19,32 @@ from service.delivery.domain.delivery_state import DeliveryState
 from service.schema.base import Id, Time, TransactionId, metadata, one_of
 from service.subjects.domain.event import HealthNotice
 
-subscriber_health = Table(  # how a subscriber's deliveries may flow; no row: freely
+# Circuit breaker and rate of a subscriber; no row: it is healthy, without limits.
+subscriber_health = Table(
     "subscriber_health",
     metadata,
     Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), primary_key=True),
-    Column("concurrency", Integer),  # as its account asked: deliveries at once
-    Column("max_rate", Float),  # as its account asked: deliveries a second
-    Column("current_rate", Float),  # deliveries a second it seems to bear; null: no bound is known
+    Column(
+        "concurrency", Integer
+    ),  # the most deliveries at once that the account allows; null: no limit
+    Column(
+        "max_rate", Float
+    ),  # the most deliveries a second that the account allows; null: no limit
+    Column("current_rate", Float),  # deliveries a second that it seems to take; null: not limited
     Column("rate_changed_at", Time),
-    Column("rate_limited_until", Time),  # claims so far use up the rate until then
-    # The last claim under limits: one that overlaps must wait.
+    Column("rate_limited_until", Time),  # the claims so far use up the rate until then
+    # The transaction of the last claim under limits: a claim that overlaps with it must wait.
     Column("last_claim_xid", TransactionId),
-    Column("failures", Integer, nullable=False, server_default="0"),  # in a row
-    Column("failing_since", Time),  # when the first of these was
-    # Set: the circuit breaker is open, and from then on lets one probe through at a time.
+    Column("failures", Integer, nullable=False, server_default="0"),  # consecutive ones
+    Column("failing_since", Time),  # the time of the first of them
+    # Not null: the circuit breaker is open, and from this time on lets one probe through at a time.
     Column("circuit_open_until", Time),
     Column("failed_probes", Integer, nullable=False, server_default="0"),  # since it opened
-    Column("status", Text),  # what the account is to be told of it: failing, disabled, recovered
+    Column("status", Text),  # of which the account is to be notified: a HealthNotice
     Column("status_since", Time),
-    Column("reason", Text),  # of that status, in words
-    Column("notified_status", Text),  # what the account was last told
-    Column("sequence", Integer, nullable=False, server_default="0"),  # how often it was told
+    Column("reason", Text),  # of the status, in words
+    Column("notified_status", Text),  # of which the account was last notified
+    Column("sequence", Integer, nullable=False, server_default="0"),  # of its last event about it
     CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
     CheckConstraint(f"status IN ({one_of(HealthNotice)})", name="status"),
     Index(
@@ -55,16 +60,16 @@ deliveries = Table(
     Column("id", Id, primary_key=True),
     Column("event_id", Id, ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
     Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False),
-    # What is told in sequence: the subject's id; of an event about none, the event's own.
+    # Deliveries with the same key are sent in order: the subject's id; else the event's own id.
     Column("ordering_key", Id, nullable=False),
     Column("sequence", Integer, nullable=False),
-    Column("url", Text),  # the callback_url, where the subscriber stands for several
+    Column("url", Text),  # the callback_url, if its subscriber is a hidden one of callback_urls
     Column("state", Text, nullable=False),
-    # Null while pending: an earlier event of the same subject is still on its way there.
+    # Null while pending: it waits for a delivery of an earlier event of the same subject.
     Column("due_at", Time),
     Column("lease_token", Id),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    # When it was last replayed, and how many attempts there were by then: its schedule begins anew.
+    # When it was last replayed, and its attempts by then; its schedule began anew.
     Column("replayed_at", Time),
     Column("attempts_at_replay", Integer, nullable=False, server_default="0"),
     Column("created_at", Time, nullable=False),

@@ -1,4 +1,4 @@
-"""What the world is told of, in the order in which it happened."""
+"""Events, in the order in which the event feeds have them."""
 
 from sqlalchemy import (
     BigInteger,
@@ -21,15 +21,15 @@ events = Table(
     "events",
     metadata,
     Column("id", Id, primary_key=True),
-    # Null: it is about a subscriber, as callsheet.subscriber.failing.
+    # Null: it is about a subscriber, such as callsheet.subscriber.failing.
     Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE")),
-    # The subscriber it is about, which may be gone; null where it is about a subject.
+    # The subscriber that it is about, which may have been deleted; null: it is about a subject.
     Column("about_subscriber_id", Id),
     Column("account_id", Id, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # the exact bytes that are signed and sent
-    # A feed ordered by position alone would lose rows that commit late; see event_feed/store.
+    # A feed ordered by position alone would miss what commits late: see event_feed/store/feed.py.
     Column("xid", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("position", BigInteger, Identity(always=True), nullable=False),
     Column("created_at", Time, nullable=False),
@@ -37,7 +37,7 @@ events = Table(
     CheckConstraint("sequence >= 1", name="sequence"),
     CheckConstraint("num_nonnulls(subject_id, about_subscriber_id) = 1", name="about"),
     Index("ix_events_feed", "account_id", "xid", "position"),
-    # Of every account. Its condition always holds, and only what seeks them all says so: an
-    # account's feed would pass over all the others' events in it.
+    # For the feed of every account. Its condition always holds, and only that feed's query has it:
+    # an account's feed must not be read by this index.
     Index("ix_events_all", "xid", "position", postgresql_where=text("position > 0")),
 )

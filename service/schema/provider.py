@@ -1,22 +1,22 @@
-"""What all workers must know of the provider."""
+"""What all workers must know of the provider: one row."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.schema.base import Time, metadata
 
-provider_state = Table(  # one row: what all workers must know of the provider
+provider_state = Table(
     "provider_state",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("stopped_code", Integer),  # set: nothing is submitted but one probe a minute
+    Column("stopped_code", Integer),  # not null: only one probe a minute is submitted
     Column("stopped_message", Text),
     Column("next_probe_at", Time),
     Column(
         "observed_parallel_limit", Integer
     ),  # from code 1303: submission/domain/parallel_limit.py
     Column("parallel_limit_observed_at", Time),
-    # Raised with every change of webhook_secrets: what was checked under another is checked anew.
+    # Raised with every change of webhook_secrets: what was verified under another is verified anew.
     Column("secrets_version", BigInteger, nullable=False, server_default="0"),
     Column(
         "typical_durations", JSONB(none_as_null=True)
@@ -24,7 +24,7 @@ provider_state = Table(  # one row: what all workers must know of the provider
     Column(
         "poll_rate_used_until", Time
     ),  # look-ups made so far use up the permitted rate until then
-    # Answers in a row that nobody could read; when the first and the newest of them came.
+    # Consecutive answers that could not be read; when the first and the last of them came.
     Column("unreadable_answers", BigInteger, nullable=False, server_default="0"),
     Column("unreadable_since", Time),
     Column("last_unreadable_at", Time),

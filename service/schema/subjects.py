@@ -1,4 +1,4 @@
-"""Subjects, what came with their requests, and the keys that make a repeat harmless."""
+"""Subjects, their media, and the idempotency keys of the requests that created them."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -25,7 +25,7 @@ subjects = Table(
     Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
     Column("external_task_id", Id),
     Column("fingerprint", Text, nullable=False),
-    Column("document", JSONB, nullable=False),  # what was asked for; media by hash
+    Column("document", JSONB, nullable=False),  # the request; its Base64 media by hash
     Column("tags", ARRAY(Text), nullable=False),
     Column("state", Text, nullable=False),
     Column("version", Integer, nullable=False),  # the sequence of its last event
@@ -41,13 +41,13 @@ subjects = Table(
     Column("poll_count", Integer, nullable=False, server_default="0"),
     Column("next_poll_at", Time),
     Column("deadline", Time, nullable=False),
-    Column("callback_subscriber_id", Id),  # the subscriber that stands for its callback_url
-    # When media given by URL are to be looked at, or until when the holder of the token does; null:
-    # there is nothing to look at, or it was found good.
+    Column("callback_subscriber_id", Id),  # the hidden subscriber of its callback_url
+    # When its media given by URL are to be checked, or until when the lease of that check runs;
+    # null: there are none, or they were found good.
     Column("media_check_at", Time),
     Column("media_lease_token", Id),
     Column("media_check_attempts", SmallInteger, nullable=False, server_default="0"),
-    Column("warnings", JSONB(none_as_null=True)),  # what breaks no rule; null: nothing
+    Column("warnings", JSONB(none_as_null=True)),  # null: there are none
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),
@@ -76,14 +76,14 @@ subjects = Table(
         "id",
         postgresql_where=text("state = 'queued'"),
     ),
-    Index(  # of the queue, what may be submitted
+    Index(  # the queue of what may be submitted
         "ix_subjects_ready",
         "account_id",
         "available_at",
         "id",
         postgresql_where=text("state = 'queued' AND media_check_at IS NULL"),
     ),
-    Index(  # and what has media to be looked at first
+    Index(  # the queue of what has media to be checked first
         "ix_subjects_media_check",
         "account_id",
         "media_check_at",
@@ -98,8 +98,8 @@ subjects = Table(
     Index("ix_subjects_poll", "next_poll_at", postgresql_where=text("next_poll_at IS NOT NULL")),
     Index("ix_subjects_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
     Index("ix_subjects_list", "account_id", "created_at", "id"),
-    # Of every account. Its condition holds of every external id, and only what seeks them all says
-    # so: an account's would be sought among all that are the same.
+    # For the list of every account. Its condition holds for every external id, and only that list's
+    # query has it: an account's list must not be read by this index.
     Index(
         "ix_subjects_external_task_id",
         "external_task_id",

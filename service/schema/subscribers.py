@@ -1,4 +1,4 @@
-"""Who is told, where, and signed with what."""
+"""Subscribers, and the previous signing keys that sign beside the new ones for a while."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -22,17 +22,16 @@ subscribers = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
-    # `callback` ones stand for all callback_urls of an account at one origin; nobody made them, and
-    # they hear of no event but those of the subjects that name them
-    # (subjects.callback_subscriber_id).
+    # One of type `callback` is hidden: it stands for all callback_urls of an account at one origin,
+    # and gets only the events of subjects that name it (subjects.callback_subscriber_id).
     Column("type", Text, nullable=False, server_default="webhook"),
     Column("url", Text, nullable=False),
-    Column("channel", Text),  # the subject of a NATS stream, the key of a Redis one
+    Column("channel", Text),  # the subject of a NATS stream, the key of a Redis stream
     Column("credentials", LargeBinary),  # for these; encrypted
     Column("description", Text, nullable=False, server_default=""),
     Column("event_types", ARRAY(Text)),  # null: all
     Column("reference_types", ARRAY(Text)),  # null: all
-    Column("tags", ARRAY(Text)),  # null: all; else one of these is enough
+    Column("tags", ARRAY(Text)),  # null: all; one of them is enough
     Column("headers", LargeBinary),  # encrypted
     Column("timeout", Float),  # seconds; null: as the setting says
     Column("schedule", ARRAY(Float)),  # seconds; null: as the setting says
@@ -44,11 +43,11 @@ subscribers = Table(
     Column("secret", LargeBinary, nullable=False),  # encrypted, as the next
     Column("seed", LargeBinary),  # of its ed25519 key, once v1a was asked for
     Column("public_key", LargeBinary),
-    # Raised with every change of what a sender must know: what it has kept is then read anew.
+    # Raised with every change that a sender must know: caches then read it again.
     Column("version", Integer, nullable=False, server_default="1"),
-    # What the audit may hold it to: all that transactions above `audited_from_xid` wrote was judged
-    # by its filters and order as they are now (null: not known of any), up to `audited_until_xid`
-    # (null: without an end), from where on it was, or may have been, disabled.
+    # The events that the audit checks: of transactions above `audited_from_xid`, since when its
+    # filters and ordering are as they are now (null: none), and below `audited_until_xid`,
+    # since when it was, or may have been, disabled (null: all).
     Column("audited_from_xid", TransactionId),
     Column("audited_until_xid", TransactionId),
     Column("created_at", Time, nullable=False),
@@ -65,7 +64,7 @@ subscribers = Table(
         unique=True,
         postgresql_where=text("type = 'callback'"),
     ),
-    Index(  # those of every account that somebody made
+    Index(  # those of every account, without the hidden ones
         "ix_subscribers_made",
         "id",
         postgresql_where=text("type IN ('webhook', 'nats', 'redis_stream')"),
@@ -73,7 +72,7 @@ subscribers = Table(
     Index("ix_subscribers_public", "id", postgresql_where=text("public_key IS NOT NULL")),
 )
 
-# Of subscribers, and of accounts for their callback_urls: for a while they sign beside the new one.
+# The owner is a subscriber, or an account (whose key signs what goes to callback_urls).
 previous_signing_keys = Table(
     "previous_signing_keys",
     metadata,
