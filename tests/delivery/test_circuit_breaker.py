@@ -107,8 +107,8 @@ async def test_a_circuit_breaker_opens_and_lets_one_probe_through_at_a_time(
 
 
 async def test_after_recovery_missed_deliveries_are_sent_in_order(api: Api, clock: Clock) -> None:
-    async with scripted_subscriber(503) as shaky:
-        subscription = await api.subscribe(shaky.url, schedule=[1, 36_000])
+    async with scripted_subscriber(503) as unstable:
+        subscription = await api.subscribe(unstable.url, schedule=[1, 36_000])
         ids = await create_subjects(api, OPEN_AFTER + 2)
         for subject_id in ids:
             await api.http.post(f"/v1/subjects/{subject_id}/cancel")
@@ -121,8 +121,8 @@ async def test_after_recovery_missed_deliveries_are_sent_in_order(api: Api, cloc
             if delivery["next_attempt_at"]
         ]
         assert len(waiting) == len(ids)
-        shaky.answer_with(200)
-        shaky.event_ids.clear()
+        unstable.answer_with(200)
+        unstable.event_ids.clear()
         for _ in range(12):
             clock.advance(6)
             await api.work(Work.DELIVER)
@@ -130,7 +130,7 @@ async def test_after_recovery_missed_deliveries_are_sent_in_order(api: Api, cloc
             "delivered"
         }
         sequences = Counter[str]()
-        for event_id in shaky.event_ids:
+        for event_id in unstable.event_ids:
             stem, _, sequence = event_id.rpartition("_")
             sequences[stem] += 1
             assert sequences[stem] == int(sequence)
@@ -140,19 +140,19 @@ async def test_after_recovery_missed_deliveries_are_sent_in_order(api: Api, cloc
 async def test_a_subscriber_that_recovers_is_sent_to_slowly_at_first(
     api: Api, clock: Clock
 ) -> None:
-    async with scripted_subscriber(500) as shaky:
-        subscription = await api.subscribe(shaky.url)
+    async with scripted_subscriber(500) as unstable:
+        subscription = await api.subscribe(unstable.url)
         await create_subjects(api, 60)
         await deliver_repeatedly(api)
-        shaky.answer_with(200)
-        shaky.event_ids.clear()
+        unstable.answer_with(200)
+        unstable.event_ids.clear()
         clock.advance(6)
         await api.work(Work.DELIVER)
-        assert len(shaky.event_ids) == 1
+        assert len(unstable.event_ids) == 1
         health = await health_of(api, subscription)
         assert (health["circuit_open_until"], health["current_rate"]) == (None, RECOVERY_RATE)
         await deliver_repeatedly(api)
-        assert len(shaky.event_ids) == 1 + RECOVERY_RATE
+        assert len(unstable.event_ids) == 1 + RECOVERY_RATE
 
 
 async def test_a_worker_whose_clock_was_wrong_pauses_no_subscriber_for_long(

@@ -41,8 +41,8 @@ def scheduled(api: Api) -> Api:
 
 
 async def submitted(api: Api, subject_id: str) -> None:
-    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
-    await transition(api.resources, subject_id, news)
+    update = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject_id)
+    await transition(api.resources, subject_id, update)
 
 
 async def test_a_delivery_is_retried_by_its_schedule_and_then_dead_with_its_reasons(

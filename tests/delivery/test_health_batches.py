@@ -113,12 +113,12 @@ async def stored(resources: Resources, subscriber_id: str) -> SubscriberHealth:
 async def test_health_is_what_the_results_make_of_it_however_they_are_batched(
     resources: Resources, account: str, outcomes: Batches
 ) -> None:
-    patient = replace(
+    with_thresholds = replace(
         resources.settings,
         failing_after=THRESHOLDS.failing_after,
         disable_after=THRESHOLDS.disable_after,
     )
-    recorder = AttemptRecorder(replace(resources, settings=patient))
+    recorder = AttemptRecorder(replace(resources, settings=with_thresholds))
     waiting = iter(await claim_new_deliveries(resources, account, sum(map(len, outcomes))))
     batches = [
         [attempted(resources, next(waiting), outcome, second) for outcome, second in batch]

@@ -83,10 +83,10 @@ async def test_a_plain_subscriber_of_the_subject_does_not_acknowledge(nats_serve
 async def test_a_reply_of_another_shape_is_no_acknowledgement(nats_server: Server) -> None:
     client = await published.connect(nats_server.url)
 
-    async def thank(message: Msg) -> None:
+    async def reply(message: Msg) -> None:
         await message.respond(b'{"thanks": true}')
 
-    await client.subscribe("plain.subject", cb=thank)
+    await client.subscribe("plain.subject", cb=reply)
     await client.flush()
     attempt = await publish(nats_server.url, channel="plain.subject")
     await client.close()

@@ -167,14 +167,14 @@ async def test_a_replay_keeps_to_the_subscribers_filters(api: Api, clock: Clock,
     await subject_with_two_events(api, tag_list=[{"tag_id": "o_102"}, {"tag_id": "o_104"}])
     await subject_with_two_events(api, tag_list=[])
     clock.advance(1)
-    wishes: list[tuple[dict[str, Any], int]] = [
+    requests: list[tuple[dict[str, Any], int]] = [
         ({}, 5),
         ({"event_types": ["subject.submitted"]}, 2),
         ({"reference_types": ["video_refer"]}, 1),
         ({"tags": ["o_103", "o_104"]}, 3),
         ({"tags": ["o_104"], "event_types": ["subject.queued"]}, 1),
     ]
-    for request, count in wishes:
+    for request, count in requests:
         subscription = await api.subscribe("http://127.0.0.1:9999", **request)
         assert await replay_count(api, subscription, only, dry_run=True) == count, request
         assert await replay_count(api, subscription, only) == count, request

@@ -59,7 +59,7 @@ def pieces(answer: bytes, how: str) -> Iterator[bytes]:
     return iter((answer,))
 
 
-def saying_in_pieces(answer: bytes, how: str) -> Script:
+def respond_in_pieces(answer: bytes, how: str) -> Script:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         for piece in pieces(answer, how):
@@ -80,7 +80,7 @@ LONG = 1000  # bytes: what has more takes too long byte by byte
 )
 async def test_a_status_stands_whatever_is_odd_behind_it(kind: str, how: str) -> None:
     answer = await answered_attempt(
-        saying_in_pieces(b"HTTP/1.1 200 OK\r\n" + ODD[kind], how), SHORT_TIMEOUT
+        respond_in_pieces(b"HTTP/1.1 200 OK\r\n" + ODD[kind], how), SHORT_TIMEOUT
     )
     assert answer.status == 200
     assert answer.body in {b"ok", b""}
@@ -101,7 +101,7 @@ async def test_retry_after_is_read_from_an_odd_head() -> None:
 
 async def test_a_broken_body_is_not_waited_for() -> None:
     """The connection stays open on their side, and the time-out is far away."""
-    script = saying_in_pieces(b"HTTP/1.1 200 OK\r\n" + ODD["a chunk that is none"], "in one piece")
+    script = respond_in_pieces(b"HTTP/1.1 200 OK\r\n" + ODD["a chunk that is none"], "in one piece")
     async with asyncio.timeout(TIMEOUT / 2):
         assert (await answered_attempt(script, TIMEOUT)).status == 200
 
@@ -155,8 +155,8 @@ ODD_INTERIM = b"HTTP/1.1 103 Early Hints\r\n: odd\r\n\r\n"
 @pytest.mark.parametrize("how", ["in one piece", "byte by byte"])
 async def test_an_interim_answer_is_passed_over_however_odd_it_is(how: str) -> None:
     answer = ODD_INTERIM * 3 + b"\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok"
-    found = await answered_attempt(saying_in_pieces(answer, how))
-    assert (found.status, found.body) == (201, b"ok")
+    attempt = await answered_attempt(respond_in_pieces(answer, how))
+    assert (attempt.status, attempt.body) == (201, b"ok")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_an_odd_head_is_as_long_as_any_at_most(answer: bytes) -> None:
 
 async def test_an_odd_head_that_does_not_end_is_no_answer() -> None:
     assert await failure_reason(respond(b"HTTP/1.1 200 OK\r\n: odd\r\nConte")) == "reset"
-    script = saying_in_pieces(b"HTTP/1.1 200 OK\r\n: odd\r\nConte", "in one piece")
+    script = respond_in_pieces(b"HTTP/1.1 200 OK\r\n: odd\r\nConte", "in one piece")
     assert await failure_reason(script, SHORT_TIMEOUT) == "timeout"
 
 
