@@ -122,7 +122,7 @@ async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resourc
     digests = [authenticate.key_digest(key) for key in (*own_keys * 6, other_key, "csk_none")]
     found = await authenticate.authenticate_batch(resources, digests)
     kinds = [type(caller).__name__ for caller in found]
-    assert kinds == ["Caller"] * 10 + ["TooMany"] * 2 + ["Caller", "Unauthorized"]
+    assert kinds == ["Caller"] * 10 + ["TooManyRequests"] * 2 + ["Caller", "Unauthorized"]
 
 
 @pytest.mark.parametrize("environ", [{"CALLSHEET_REQUESTS_PER_SECOND": "0.1"}], indirect=True)
