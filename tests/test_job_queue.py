@@ -88,11 +88,11 @@ def test_what_is_published_stays_as_it_is() -> None:
 
 
 async def test_this_process_gets_its_own_wakes_without_redis() -> None:
-    heard: list[Work] = []
+    wakes: list[Work] = []
     async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", NAME) as notifier:
-        notifier.listen(heard.append)
+        notifier.listen(wakes.append)
         notifier.wake(Work.RECONCILE)
-        assert heard == [Work.RECONCILE]
+        assert wakes == [Work.RECONCILE]
 
 
 async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
@@ -110,8 +110,8 @@ async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
             assert await notifier.reachable()
             async with await _pool(server) as back, wakes(back) as next_wake:
                 notifier.wake(Work.DELIVER)
-                heard = await next_wake()
-                assert heard["data"] == b"deliver", "what was lost is not sent later"
+                message = await next_wake()
+                assert message["data"] == b"deliver", "what was lost is not sent later"
 
 
 async def test_a_redis_that_hangs_counts_as_unreachable(

@@ -240,7 +240,7 @@ async def test_requests_of_one_key_that_arrive_together_follow_the_first(
 async def test_a_failed_later_round_does_not_fail_the_requests_that_are_committed(
     api: Api, account: str
 ) -> None:
-    """What breaks off a later round is not told to those of the first, which are committed."""
+    """The first round is committed: only the requests of the later one are unavailable."""
     await api.create(external_task_id="taken")
     bodies = [("k", {"external_task_id": "taken", "element_name": "Eve"}), (None, {}), ("k", {})]
     requests = [

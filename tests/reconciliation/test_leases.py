@@ -1,4 +1,4 @@
-"""Whatever a worker holds is its own for one lease, which it renews; what ran out is others'."""
+"""Claimed work of every kind belongs to one worker for one lease, which it renews."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -49,53 +49,52 @@ async def deliveries(resources: Resources) -> list[Lease]:
 
 
 @dataclass(frozen=True)
-class Kind:
+class WorkKind:
     """One kind of work: how it is claimed, and where the end of its lease is written."""
 
     claim: Callable[[Resources], Awaitable[list[Lease]]]
-    ends: str
+    end_query: str
 
     async def end_of(self, api: Api, lease: Lease) -> datetime:
-        (row,) = await fetch(api.resources, f"{self.ends} WHERE id = $1", lease.id)
+        (row,) = await fetch(api.resources, f"{self.end_query} WHERE id = $1", lease.id)
         end: datetime = row["lease_end"]
         return end
 
 
-KINDS = {
-    "submission": Kind(submissions, "SELECT lease_until AS lease_end FROM subjects"),
-    "media check": Kind(media_checks, "SELECT media_check_at AS lease_end FROM subjects"),
-    "delivery": Kind(deliveries, "SELECT due_at AS lease_end FROM deliveries"),
+WORK_KINDS = {
+    "submission": WorkKind(submissions, "SELECT lease_until AS lease_end FROM subjects"),
+    "media check": WorkKind(media_checks, "SELECT media_check_at AS lease_end FROM subjects"),
+    "delivery": WorkKind(deliveries, "SELECT due_at AS lease_end FROM deliveries"),
 }
-each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+each_kind = pytest.mark.parametrize("kind", WORK_KINDS.values(), ids=WORK_KINDS.keys())
 
 
-async def create(api: Api, kind: Kind) -> None:
-    """One piece of work of that kind; what a subscriber's and a medium's time-outs are is no
-    matter."""
-    if kind is KINDS["delivery"]:
+async def create(api: Api, kind: WorkKind) -> None:
+    """Create work of this kind; its subscriber or media never answer."""
+    if kind is WORK_KINDS["delivery"]:
         await api.subscribe(NOBODY, timeout=30)
     urls = {"frontal_image": NOBODY, "refer_images": [{"image_url": f"{NOBODY}/other"}]}
-    given = {"element_image_list": urls} if kind is KINDS["media check"] else {}
+    given = {"element_image_list": urls} if kind is WORK_KINDS["media check"] else {}
     await api.create(**given)
 
 
-async def held(api: Api, kind: Kind) -> Lease:
+async def claim_work(api: Api, kind: WorkKind) -> Lease:
     await create(api, kind)
     (lease,) = await kind.claim(api.resources)
     return lease
 
 
-def a_lease_from(api: Api) -> datetime:
-    """The end of one that is taken at this moment."""
+def end_of_new_lease(api: Api) -> datetime:
+    """When a lease ends that begins now."""
     return api.resources.clock() + timedelta(seconds=api.resources.settings.lease)
 
 
 @each_kind
 async def test_any_claimed_work_is_free_again_after_one_lease(
-    api: Api, clock: Clock, kind: Kind
+    api: Api, clock: Clock, kind: WorkKind
 ) -> None:
-    lease = await held(api, kind)
-    assert await kind.end_of(api, lease) == lease.until == a_lease_from(api)
+    lease = await claim_work(api, kind)
+    assert await kind.end_of(api, lease) == lease.until == end_of_new_lease(api)
     clock.advance(api.resources.settings.lease - 0.1)
     assert lease.outlasts(clock())
     clock.advance(0.1)
@@ -110,16 +109,18 @@ async def test_a_poll_whose_worker_died_is_made_by_another_after_one_lease(
     await api.work(Work.SUBMIT)
     clock.advance(3600)
     (asked,) = await poll.claim(api.resources, PLACES)
-    assert asked.next_poll_at == a_lease_from(api)
+    assert asked.next_poll_at == end_of_new_lease(api)
 
 
 @each_kind
-async def test_a_renewed_lease_lasts_a_whole_lease_more(api: Api, clock: Clock, kind: Kind) -> None:
-    lease = await held(api, kind)
+async def test_a_renewed_lease_lasts_a_whole_lease_more(
+    api: Api, clock: Clock, kind: WorkKind
+) -> None:
+    lease = await claim_work(api, kind)
     for _ in range(3):
         clock.advance(SHORT)
         await renew_leases.renew(api.resources, [lease])
-        assert await kind.end_of(api, lease) == lease.until == a_lease_from(api)
+        assert await kind.end_of(api, lease) == lease.until == end_of_new_lease(api)
     clock.advance(SHORT)
     await expired_leases_and_deadlines.sweep(api.resources)
     assert await kind.claim(api.resources) == [], "nobody else takes it"
@@ -127,8 +128,8 @@ async def test_a_renewed_lease_lasts_a_whole_lease_more(api: Api, clock: Clock, 
 
 
 @each_kind
-async def test_an_expired_lease_is_not_renewed(api: Api, clock: Clock, kind: Kind) -> None:
-    lease = await held(api, kind)
+async def test_an_expired_lease_is_not_renewed(api: Api, clock: Clock, kind: WorkKind) -> None:
+    lease = await claim_work(api, kind)
     end = lease.until
     clock.advance(api.resources.settings.lease)
     await renew_leases.renew(api.resources, [lease])
@@ -136,8 +137,8 @@ async def test_an_expired_lease_is_not_renewed(api: Api, clock: Clock, kind: Kin
     assert not lease.outlasts(clock())
 
 
-async def taken_up(api: Api, kind: Kind) -> Lease:
-    """What ran out, held by somebody else."""
+async def taken_up(api: Api, kind: WorkKind) -> Lease:
+    """An expired lease whose work another worker has claimed."""
     await expired_leases_and_deadlines.sweep(api.resources)
     (subject,) = await fetch(api.resources, "SELECT id, state FROM subjects")
     if subject["state"] == "unconfirmed":
@@ -148,9 +149,9 @@ async def taken_up(api: Api, kind: Kind) -> Lease:
 
 @each_kind
 async def test_a_lease_that_another_has_taken_up_is_renewed_by_that_one_alone(
-    api: Api, clock: Clock, kind: Kind
+    api: Api, clock: Clock, kind: WorkKind
 ) -> None:
-    stale = await held(api, kind)
+    stale = await claim_work(api, kind)
     end = stale.until
     clock.advance(api.resources.settings.lease)
     fresh = await taken_up(api, kind)
@@ -158,36 +159,36 @@ async def test_a_lease_that_another_has_taken_up_is_renewed_by_that_one_alone(
     clock.advance(SHORT)
     await renew_leases.renew(api.resources, [stale])
     assert stale.until == end
-    assert await kind.end_of(api, fresh) == fresh.until < a_lease_from(api)
+    assert await kind.end_of(api, fresh) == fresh.until < end_of_new_lease(api)
     await renew_leases.renew(api.resources, [stale, fresh])
     assert stale.until == end
-    assert await kind.end_of(api, fresh) == fresh.until == a_lease_from(api)
+    assert await kind.end_of(api, fresh) == fresh.until == end_of_new_lease(api)
 
 
 @each_kind
 async def test_a_row_that_somebody_writes_keeps_the_others_waiting_for_nothing(
-    api: Api, clock: Clock, kind: Kind
+    api: Api, clock: Clock, kind: WorkKind
 ) -> None:
     await create(api, kind)
     await create(api, kind)
     written, other = (await kind.claim(api.resources))[:2]
     end = written.until
     clock.advance(SHORT)
-    table = kind.ends.rpartition(" ")[2]
+    table = kind.end_query.rpartition(" ")[2]
     async with api.resources.database.transaction() as tx:
         locked = text(f"SELECT FROM {table} WHERE id = :id FOR UPDATE")
         await tx.execute(locked, {"id": written.id})
         await renew_leases.renew(api.resources, [written, other])
-    assert (written.until, other.until) == (end, a_lease_from(api))
+    assert (written.until, other.until) == (end, end_of_new_lease(api))
     await renew_leases.renew(api.resources, [written, other])
-    assert written.until == a_lease_from(api), "the next time"
+    assert written.until == end_of_new_lease(api), "the next time"
 
 
 @each_kind
 async def test_a_lease_that_could_not_be_renewed_keeps_its_end(
-    api: Api, clock: Clock, kind: Kind
+    api: Api, clock: Clock, kind: WorkKind
 ) -> None:
-    lease = await held(api, kind)
+    lease = await claim_work(api, kind)
     end = lease.until
     clock.advance(SHORT)
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")

@@ -31,7 +31,7 @@ class Moment:
 class Simulation:
     """A provider that gives us `given(seconds)` places, and a client that always has more to send.
 
-    A task is decided on when it is sent, and what was decided is heard of a TRIP later.
+    The provider decides on a task when it is sent; the client gets its answer a TRIP later.
     """
 
     given: Callable[[float], int]
@@ -41,7 +41,7 @@ class Simulation:
     running: list[float] = field(default_factory=list)  # when each ends
     refusals_under_way: list[tuple[float, float]] = field(
         default_factory=list
-    )  # refusals: heard, sent
+    )  # each: when the answer comes, when the task was sent
     moments: list[Moment] = field(default_factory=list)
 
     def run(self, seconds: float) -> list[Moment]:
@@ -160,13 +160,15 @@ def test_it_steps_down_to_a_part_of_what_ran_when_it_was_refused() -> None:
 
 
 def test_refusals_of_what_was_sent_before_the_last_one_was_heard_are_one_signal() -> None:
-    heard = NOW + timedelta(seconds=0.2)
-    first = after_refusal(None, 20, running=10, sent_at=NOW, now=heard)
+    refused_at = NOW + timedelta(seconds=0.2)
+    first = after_refusal(None, 20, running=10, sent_at=NOW, now=refused_at)
     for later in range(1, 30):
-        now = heard + timedelta(milliseconds=later)
+        now = refused_at + timedelta(milliseconds=later)
         assert after_refusal(first, 20, running=later, sent_at=NOW, now=now) == first
-    again = heard + timedelta(seconds=1.5)
-    second = after_refusal(first, 20, running=4, sent_at=heard + timedelta(seconds=1), now=again)
+    again = refused_at + timedelta(seconds=1.5)
+    second = after_refusal(
+        first, 20, running=4, sent_at=refused_at + timedelta(seconds=1), now=again
+    )
     assert second == ParallelLimit(5, again)
 
 

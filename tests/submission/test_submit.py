@@ -86,10 +86,10 @@ async def test_the_provider_never_has_more_tasks_than_the_parallel_limit(
     for _ in range(3):
         await api.work(Work.SUBMIT)
     assert await states(api) == ["queued"] * 2 + ["submitted"] * 3
-    held = (await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'submitted'"))[0][
-        "id"
-    ]
-    await transition(api.resources, held, StatusUpdate(Signal.FAILED, error={"code": "x"}))
+    submitted_id = (
+        await fetch(api.resources, "SELECT id FROM subjects WHERE state = 'submitted'")
+    )[0]["id"]
+    await transition(api.resources, submitted_id, StatusUpdate(Signal.FAILED, error={"code": "x"}))
     await api.work(Work.SUBMIT)
     assert await states(api) == ["failed", "queued"] + ["submitted"] * 3
 

@@ -1,7 +1,7 @@
 """Idempotency keys: an accepted request binds its key to the subject that it made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, text
@@ -68,13 +68,7 @@ async def lock_and_read(
 async def bind(tx: Connection, bindings: Mapping[AccountAndKey, Binding], now: datetime) -> None:
     """Bind keys, or bind expired ones anew; the caller holds their locks."""
     values = [
-        {
-            "account_id": account_id,
-            "key": key,
-            "fingerprint": binding.fingerprint,
-            "subject_id": binding.subject_id,
-            "created_at": now,
-        }
+        {"account_id": account_id, "key": key, **asdict(binding), "created_at": now}
         for (account_id, key), binding in bindings.items()
     ]
     await tx.execute(_BIND, {"bindings": encode_rows(values)})
