@@ -1,4 +1,4 @@
-"""A real Postgres and a real Valkey for the session; a database of its own for each test."""
+"""Fixtures: real Postgres, Valkey and NATS servers for the session, a database for each test."""
 
 import asyncio
 import itertools
@@ -61,7 +61,7 @@ def logged() -> Iterator[list[EventDict]]:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of our own, with the migrated template in it."""
+    """A Postgres with the migrated template database in it."""
     folder = tmp_path_factory.mktemp("postgres")
     with postgres(folder, durable=False, keep=False) as server:
         asyncio.run(execute(server.url, f"CREATE DATABASE {TEMPLATE}"))
@@ -83,7 +83,7 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 async def database_url(postgres_server: Server) -> AsyncIterator[str]:
-    """A fresh copy of the template; gone after the test."""
+    """The URL of a copy of the template database, dropped after the test."""
     name = f"callsheet_{next(_numbers)}"
     await execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield database(postgres_server.url, name)
@@ -91,12 +91,12 @@ async def database_url(postgres_server: Server) -> AsyncIterator[str]:
 
 
 def database(url: str, name: str) -> str:
-    """The same server, another database."""
+    """The URL of another database on the same server."""
     return f"{url.rpartition('/')[0]}/{name}"
 
 
 async def execute(url: str, statement: str) -> None:
-    """One statement on a connection of its own."""
+    """Execute a statement on a connection of its own."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
@@ -106,26 +106,26 @@ async def execute(url: str, statement: str) -> None:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[SimulatorClient]:
-    """The provider's stand-in, on a real socket; its tasks end at once."""
+    """A client of the provider simulator, whose tasks end at once."""
     async with simulator(FINISH_AT_ONCE, webhook_secret=WEBHOOK_SECRET) as remote:
         yield remote
 
 
 @pytest.fixture
 async def subscriber() -> AsyncIterator[WebhookReceiver]:
-    """Somebody who takes what is delivered."""
-    async with webhook_receiver() as one:
-        yield one
+    """A webhook receiver that answers 200."""
+    async with webhook_receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture
 def environ(database_url: str, valkey_server: Server, provider: SimulatorClient) -> dict[str, str]:
-    """Settings, as the environment gives them."""
+    """The environment variables of the settings."""
     return {
         "CALLSHEET_DATABASE_URL": database_url,
         "CALLSHEET_REDIS_URL": valkey_server.url,
         "CALLSHEET_QUEUE_NAME": database_url.rpartition("/")[2],
-        "CALLSHEET_PUBLIC_URL": "http://127.0.0.1:65009",  # nobody there, unless a test says so
+        "CALLSHEET_PUBLIC_URL": "http://127.0.0.1:65009",  # an unused port
         "CALLSHEET_SECRET_KEY": SECRET_KEY,
         "CALLSHEET_PROVIDER_URL": str(provider.http.base_url),
         "CALLSHEET_PROVIDER_API_KEY": "a-provider-key",
@@ -163,13 +163,13 @@ async def account(resources: Resources) -> str:
 
 @pytest.fixture
 def scopes() -> Sequence[str]:
-    """What the caller may do: all that an account's own may. Tests of operators have another."""
+    """The scopes of the caller's key: those of a key by default. Operators' tests override it."""
     return api_keys.DEFAULT_SCOPES
 
 
 @pytest.fixture
 async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api"]:
-    """Our own web application on a real socket; the provider reaches it at its callback URLs."""
+    """A caller of the web application, which the provider reaches at its callback URLs."""
     app = build(resources)
     async with http_server(app, BoundedHttpProtocol) as address:
         reachable = replace(resources, settings=replace(resources.settings, public_url=address))
@@ -184,7 +184,7 @@ async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api
 
 @pytest.fixture
 async def redis(settings: Settings) -> AsyncIterator[ArqRedis]:
-    """As another back end would open it, with arq's own defaults."""
+    """The Redis pool of another back end, with arq's own defaults."""
     pool = await create_pool(
         RedisSettings.from_dsn(settings.redis_url), default_queue_name=settings.queue_name
     )

@@ -45,19 +45,19 @@ def row(name: str, *states: str) -> Row:
     return Row(CHARACTERS[name], 202, {"id": subject_id}, subject, events, len(events))
 
 
-def heard(*parts: Row) -> Backend:
-    """A back end that heard all of it."""
+def backend_with(*rows: Row) -> Backend:
+    """A back end that received every event of these rows."""
     backend = Backend(failed_on_purpose=1)
-    for row in parts:
+    for row in rows:
         backend.received[row.subject_id or ""] = [
-            ReceivedEvent(0.0, given["id"], given["type"], given["data"]["sequence"])
-            for given in row.events
+            ReceivedEvent(0.0, event["id"], event["type"], event["data"]["sequence"])
+            for event in row.events
         ]
     return backend
 
 
 def ledger(*ids: str, lookups: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The simulator's, with one create for each id."""
+    """A ledger of the simulator with one create for each id, and these look-ups."""
     return {
         "creates": [{"external_task_id": id_} for id_ in ids],
         "lookups": [{"external_task_id": id_, "outcome": "found"} for id_ in lookups],
@@ -74,12 +74,12 @@ def test_all_holds_when_everything_went_as_foretold() -> None:
     ada, hana = row("Ada", "queued", "succeeded"), row("Hana", "queued", "succeeded")
     progress = Progress([ada, hana], repeat_gave_same_subject=True)
     seen = ledger("sub_Ada", "sub_Hana", lookups=("sub_Hana",))
-    assert broken(progress, heard(ada, hana), seen) == []
+    assert broken(progress, backend_with(ada, hana), seen) == []
 
 
 def test_each_thing_that_went_wrong_is_named() -> None:
     ada, hana = row("Ada", "queued", "failed"), row("Hana", "queued", "succeeded")
-    backend = heard(ada)
+    backend = backend_with(ada)
     backend.unverified, backend.failed_on_purpose = 1, 0
     seen = ledger("sub_Ada", "sub_Ada", "sub_Hana")
     seen["counts"]["peak_running"] = 2
@@ -114,7 +114,7 @@ def test_a_gap_in_the_sequence_is_noticed() -> None:
     ada = row("Ada", "queued", "succeeded")
     ada.events[1]["data"]["sequence"] = 3
     sentences = broken(
-        Progress([ada], repeat_gave_same_subject=True), heard(ada), ledger("sub_Ada")
+        Progress([ada], repeat_gave_same_subject=True), backend_with(ada), ledger("sub_Ada")
     )
     assert sentences == ["in the order of their sequence, from 1 and without a gap"]
 
@@ -133,7 +133,7 @@ def test_the_report_shows_what_did_not_hold() -> None:
     ada.subject["error"] = {"code": "provider_failed", "message": "no face"}
     progress = Progress([ada, Row(CHARACTERS["Bo"])])
     report.print_timelines(console, progress)
-    report.print_deliveries(console, progress, heard(ada))
+    report.print_deliveries(console, progress, backend_with(ada))
     assert report.print_checks(console, [("one", True), ("two", False)]) == ["two"]
     text = console.export_text()
     assert "queued 0.00, submitted 1.00, failed 2.00: no face" in text

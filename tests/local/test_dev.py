@@ -105,13 +105,13 @@ def running_in(folder: Path) -> dict[int, str]:
     return found
 
 
-def worker_in(folder: Path) -> int:
+def worker_pid(folder: Path) -> int:
     return next(pid for pid, words in running_in(folder).items() if "service worker" in words)
 
 
-def same_everywhere(dev_run: Dev) -> list[str]:
-    """The greeting without the simulator's address, which is another one at every start."""
-    return [line for line in dev_run.greeting.splitlines() if not line.startswith("Simulator")]
+def lines_without_simulator(started: Dev) -> list[str]:
+    """The greeting without the simulator's address, which changes with every start."""
+    return [line for line in started.greeting.splitlines() if not line.startswith("Simulator")]
 
 
 def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Path) -> None:
@@ -124,13 +124,13 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
         assert first.keys_listed().count("development") == 1
         assert (folder / "env").stat().st_mode & 0o777 == 0o600
         assert run(folder, port) == 1  # refused, while the first has the folder
-        os.kill(worker_in(folder), signal.SIGKILL)
+        os.kill(worker_pid(folder), signal.SIGKILL)
         assert "worker was ended by SIGKILL" in first.next_line_with("worker")
         first.next_line_with("worker is up again")
         first.process.kill()
         assert wait_until(lambda: not running_in(folder), TIMEOUT)
     with dev(folder, port) as second:
-        assert same_everywhere(second) == same_everywhere(first)
+        assert lines_without_simulator(second) == lines_without_simulator(first)
         assert created.json()["id"] in second.seen()
         second.process.send_signal(signal.SIGINT)
         assert second.next_line_with("stopped") == "stopped\n"
