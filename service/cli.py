@@ -81,7 +81,7 @@ def _in_loop(work: Coroutine[None, None, int]) -> int:
 
 
 def _web(_given: argparse.Namespace) -> int:
-    from service import server, worker  # noqa: PLC0415 - half of what `--help` would wait for
+    from service import server, worker  # noqa: PLC0415 - a quarter of the time of other commands
 
     settings = _settings()
 
@@ -92,7 +92,7 @@ def _web(_given: argparse.Namespace) -> int:
 
 
 def _worker(_given: argparse.Namespace) -> int:
-    from service import worker  # noqa: PLC0415 - likewise
+    from service import worker  # noqa: PLC0415 - see _web
 
     settings = _settings()
 
