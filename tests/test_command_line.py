@@ -108,7 +108,7 @@ async def test_keys_are_rotated_while_the_service_runs(api: Api, environ: dict[s
 async def statuses(api: Api, made: list[str]) -> list[int]:
     """What a caller with each of these keys is answered."""
     headers = [{"authorization": f"Bearer {key}"} for key in made]
-    return [(await api.http.get("/v1/subjects", headers=one)).status_code for one in headers]
+    return [(await api.http.get("/v1/subjects", headers=header)).status_code for header in headers]
 
 
 async def test_a_key_that_is_none_cannot_be_revoked(environ: dict[str, str]) -> None:

@@ -136,7 +136,7 @@ async def test_a_browser_shows_the_page_and_asks_nobody_else(api: Api, tmp_path:
     html, requests = await browse(f"{address}/docs", tmp_path)
     shows_the_document(seen(html))
     assert f"{address}/docs" in requests
-    assert not [one for one in requests if not one.startswith(f"{address}/")]
+    assert not [url for url in requests if not url.startswith(f"{address}/")]
 
 
 @pytest.mark.timeout(120)
@@ -186,4 +186,4 @@ def requested(log: dict[str, Any]) -> list[str]:
         for one in log["events"]
         if (one["source"]["type"], one["type"]) == (source, start) and "params" in one
     ]
-    return [one["url"] for one in begun if OURS in one.get("network_isolation_key", "")]
+    return [request["url"] for request in begun if OURS in request.get("network_isolation_key", "")]

@@ -81,7 +81,7 @@ async def test_a_lost_answer_is_looked_up_and_nothing_is_sent_twice(
     await api.work()
     assert (await api.read(subject["id"]))["state"] == "succeeded"
     ledger = await provider.ledger(subject["id"])
-    assert [one["outcome"] for one in ledger["creates"]] == ["accepted"]
+    assert [create["outcome"] for create in ledger["creates"]] == ["accepted"]
 
 
 @pytest.mark.parametrize("code", [1302, 1303, 5001])

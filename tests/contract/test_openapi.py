@@ -42,7 +42,7 @@ def found(part: dict[str, Any]) -> dict[str, Any]:
 
 def fits(value: object, schema: dict[str, Any]) -> None:
     whole = {"components": DOCUMENT["components"], **schema}
-    errors = [str(one) for one in jsonschema_rs.iter_errors(whole, value)]
+    errors = [str(error) for error in jsonschema_rs.iter_errors(whole, value)]
     assert not errors, errors
 
 
@@ -116,7 +116,7 @@ def test_it_has_every_route_and_no_other() -> None:
 def test_each_call_needs_the_scope_that_the_table_says() -> None:
     needs = {(method, written(path)): scope for (method, path), scope in NEEDS.items()}
     for method, path, call in CALLS:
-        scopes = [scope for one in call["security"] for scope in one["key"]]
+        scopes = [scope for requirement in call["security"] for scope in requirement["key"]]
         needed = None if path in CALLBACKS else needs[method, path]
         or_operator = [] if (method, path) in OWN else ["operator"]
         assert scopes == (list(dict.fromkeys([needed, *or_operator])) if needed else []), path
@@ -153,9 +153,17 @@ class Example:
 
     def request(self, api: Api, things: dict[str, str]) -> httpx.Request:
         parameters = map(found, self.call.get("parameters", ()))
-        given = [one for one in parameters if "example" in one and self.first]
-        headers = {one["name"]: str(one["example"]) for one in given if one["in"] == "header"}
-        query = {one["name"]: one["example"] for one in given if one["in"] == "query"}
+        given = [parameter for parameter in parameters if "example" in parameter and self.first]
+        headers = {
+            parameter["name"]: str(parameter["example"])
+            for parameter in given
+            if parameter["in"] == "header"
+        }
+        query = {
+            parameter["name"]: parameter["example"]
+            for parameter in given
+            if parameter["in"] == "query"
+        }
         path = self.path.format(**things)
         return api.http.build_request(
             self.method, path, params=query, headers=headers, json=self.body
@@ -166,7 +174,9 @@ def examples() -> Iterator[Example]:
     """Of a call that takes no body, the call."""
     for method, path, call in CALLS:
         content = call.get("requestBody", {}).get("content", {})
-        bodies = [one["value"] for media in content.values() for one in media["examples"].values()]
+        bodies = [
+            example["value"] for media in content.values() for example in media["examples"].values()
+        ]
         for number, body in enumerate(bodies or [None]):
             yield Example(method, path, call, body, first=number == 0)
 

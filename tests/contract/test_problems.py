@@ -65,7 +65,7 @@ async def test_json_that_is_no_object_breaks_the_rules(api: Api) -> None:
         for path in ("/v1/subjects", "/v1/subscribers"):
             answer = await api.http.post(path, content=body, headers=headers)
             is_problem(answer, 422, "invalid")
-            assert [one["pointer"] for one in answer.json()["errors"]] == [""]
+            assert [error["pointer"] for error in answer.json()["errors"]] == [""]
 
 
 async def test_every_broken_rule_has_a_pointer_a_code_and_a_message(api: Api) -> None:
@@ -73,13 +73,13 @@ async def test_every_broken_rule_has_a_pointer_a_code_and_a_message(api: Api) ->
     answer = await api.http.post("/v1/subjects", json=body)
     is_problem(answer, 422, "invalid")
     errors = answer.json()["errors"]
-    assert {one["pointer"] for one in errors} == {
+    assert {error["pointer"] for error in errors} == {
         "/element_name",
         "/tag_list/0/tag_id",
         "/tag_list/1/tag",
         "/tag_list/1/tag_id",
     }
-    assert all(one["code"] and one["message"] for one in errors)
+    assert all(error["code"] and error["message"] for error in errors)
 
 
 async def test_a_body_beyond_the_bound_is_too_large_announced_or_not(api: Api) -> None:

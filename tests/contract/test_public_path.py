@@ -75,4 +75,6 @@ async def test_the_provider_calls_back_under_the_path(behind: Api) -> None:
     ended = await behind.wait_until_finished(answer.json()["id"])
     assert ended["state"] == "succeeded"
     came = await fetch(behind.resources, "SELECT verification, verdict FROM callbacks")
-    assert {(one["verification"], one["verdict"]) for one in came} >= {("signed", "applied")}
+    assert {(callback["verification"], callback["verdict"]) for callback in came} >= {
+        ("signed", "applied")
+    }

@@ -30,8 +30,8 @@ BEYOND = Position(10**17, 1)
 
 @pytest.fixture
 async def hub(resources: Resources) -> AsyncIterator[EventHub]:
-    async with EventHub(resources) as one:
-        yield one
+    async with EventHub(resources) as hub:
+        yield hub
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ async def test_what_may_not_be_shown_yet_is_looked_for_again_without_a_notice(
             made = await add_committed_subject(resources, account)
 
             async def looked() -> bool:
-                return len([one for one in statements if "LATERAL" in one]) > 1
+                return len([statement for statement in statements if "LATERAL" in statement]) > 1
 
             await wait_until(looked)
             assert not task.done()
@@ -129,7 +129,7 @@ async def test_an_account_that_nobody_follows_is_not_asked_for(
         made = await add_committed_subject(resources, account)
         assert await task == ids(made)
         await add_committed_subject(resources, account)
-    assert all(other["id"] not in one for one in statements)
+    assert all(other["id"] not in statement for statement in statements)
     assert list(hub.readers()) == []
 
 

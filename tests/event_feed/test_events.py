@@ -70,7 +70,7 @@ async def test_the_feed_is_read_on_from_its_cursor_and_shows_each_event_once(api
         read = await page(api, "/v1/events", limit=2, **cursor)
         seen += [(event["data"]["id"], event["data"]["sequence"]) for event in read["data"]]
         cursor = {"after": read["next_cursor"]}
-    assert seen == [(one, number) for one in subjects for number in (1, 2, 3)]
+    assert seen == [(subject, number) for subject in subjects for number in (1, 2, 3)]
     subjects.append(await ended(api))
     read = await page(api, "/v1/events", **cursor)
     assert [event["data"]["id"] for event in read["data"]] == subjects[-1:] * 3

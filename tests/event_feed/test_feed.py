@@ -193,7 +193,7 @@ async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(
             await replay_store.find_window(tx, account, resources.clock(), resources.clock())
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
-        asked = [one for one in statements if "FROM events" in one]
+        asked = [statement for statement in statements if "FROM events" in statement]
         assert len(asked) == 2
         for statement in asked:
             assert (

@@ -20,8 +20,8 @@ from tests.support.subjects import add_committed_subject, add_large_events, add_
 
 @pytest.fixture
 async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
-    async with feed_api(resources, account) as one:
-        yield one
+    async with feed_api(resources, account) as world:
+        yield world
 
 
 async def test_an_event_comes_as_the_feed_shows_it(world: FeedApi) -> None:
@@ -50,7 +50,7 @@ async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
         await transition(world.resources, before.id, news)
         assert subject_ids(await account.frames(2)) == ids_of(after, before)
         frames = await subject.frames(2)
-        assert [(one.id, one.type) for one in frames] == [
+        assert [(frame.id, frame.type) for frame in frames] == [
             ("1", "subject.queued"),
             ("2", "subject.submitted"),
         ]
@@ -98,7 +98,7 @@ async def test_a_history_longer_than_a_page_joins_what_is_live_without_a_seam(
     async with asyncio.TaskGroup() as group, world.stream("/v1/events?after=0-0") as reader:
         group.create_task(world.add_subjects(20))
         frames = await reader.frames(27)
-    everything = [one["id"] for one in await fetch(world.resources, "SELECT id FROM subjects")]
+    everything = [row["id"] for row in await fetch(world.resources, "SELECT id FROM subjects")]
     assert sorted(subject_ids(frames)) == sorted(everything)
     assert subject_ids(frames)[:7] == ids_of(*made)
 

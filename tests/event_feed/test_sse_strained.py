@@ -30,8 +30,8 @@ STREAMS = 50
 
 @pytest.fixture
 async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
-    async with feed_api(resources, account) as one:
-        yield one
+    async with feed_api(resources, account) as world:
+        yield world
 
 
 async def test_a_comment_comes_while_nothing_happens(world: FeedApi) -> None:

@@ -47,7 +47,7 @@ async def test_each_broken_promise_is_found(
     await story(api, subscriber)
     assert await api.violations() == []
     await fetch(api.resources, BREAKS[number])
-    rules = {(one.promise, one.rule) for one in await api.violations()}
+    rules = {(violation.promise, violation.rule) for violation in await api.violations()}
     assert (RULES[number].promise, RULES[number].text) in rules
 
 
@@ -84,7 +84,7 @@ async def test_a_delivery_is_missed_only_where_the_event_was_wanted(
     await api.create()
     assert await api.violations() == []
     await fetch(api.resources, "DELETE FROM deliveries")
-    assert [one.rule for one in await api.violations()] == [RULES[3].text] * missed
+    assert [violation.rule for violation in await api.violations()] == [RULES[3].text] * missed
 
 
 async def test_what_is_about_a_subscriber_is_missed_by_the_others_only(
@@ -110,7 +110,7 @@ async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sen
     await story(api, subscriber)
     await fetch(api.resources, BREAKS[5])
     broken = [RULES[5].text]
-    assert [one.rule for one in await api.violations()] == broken
+    assert [violation.rule for violation in await api.violations()] == broken
     excused = (
         "UPDATE subscribers SET ordering = 'none'",
         "UPDATE subscribers SET ordering = 'per_subject', audited_from_xid = NULL",
@@ -119,6 +119,6 @@ async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sen
         await fetch(api.resources, change)
         assert await api.violations() == []
     await fetch(api.resources, "UPDATE subscribers SET audited_from_xid = '1'")
-    assert [one.rule for one in await api.violations()] == broken
+    assert [violation.rule for violation in await api.violations()] == broken
     await fetch(api.resources, "UPDATE deliveries SET replayed_at = now() WHERE sequence = 1")
     assert await api.violations() == []

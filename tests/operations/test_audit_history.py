@@ -170,7 +170,7 @@ async def test_after_any_history_nothing_is_missed_and_all_of_what_is_lost_is(
     sql = "DELETE FROM deliveries RETURNING event_id, subscriber_id"
     lost = {(row["event_id"], row["subscriber_id"]) for row in await fetch(api.resources, sql)}
     assert told <= lost
-    missed = {(one.rule, one.about) for one in await api.violations()}
+    missed = {(violation.rule, violation.about) for violation in await api.violations()}
     wanted = {subject for rule, subject in missed if rule == RULES[3].text}
     assert wanted == {f"{event} to {id_}" for event, id_ in told}
     sql = "SELECT id FROM events WHERE subject_id = ANY ($1) AND sequence > 1"
@@ -187,7 +187,7 @@ async def test_what_a_paused_subscriber_lost_is_missed(api: Api) -> None:
         await api.create(name=f"{number}")
     assert await api.violations() == []
     await fetch(api.resources, "DELETE FROM deliveries")
-    assert [one.rule for one in await api.violations()] == [RULES[3].text] * 4
+    assert [violation.rule for violation in await api.violations()] == [RULES[3].text] * 4
 
 
 async def test_what_happens_while_subscribers_come_change_and_go_is_no_violation(

@@ -90,8 +90,8 @@ async def believing(api: Api, theirs: VerifyingReceiver, made: Mapping[str, Any]
     """One delivery: by all that signed before the change, and as the headers were."""
     got = await deliver_event(api, theirs)
     now = api.resources.clock()
-    assert all(verifies_with_secret(one, got, now) for one in (made["secret"], new))
-    assert [verifies_with_key(one, got) for one in await published_keys(api)] == [True, True]
+    assert all(verifies_with_secret(secret, got, now) for secret in (made["secret"], new))
+    assert [verifies_with_key(key, got) for key in await published_keys(api)] == [True, True]
     assert got[0]["x-own"] == "a header of its own"
 
 
@@ -151,14 +151,14 @@ async def test_reencrypting_amid_rotations_leaves_nothing_under_the_old_key(
 ) -> None:
     made = [await api.subscribe(UNUSED_URL, signatures=["v1", "v1a"]) for _ in range(4)]
     async with restarted(api, environ | CHANGED) as changed:
-        turns = [rotate_secret(changed, one) for one in made for _ in range(3)]
+        turns = [rotate_secret(changed, subscriber) for subscriber in made for _ in range(3)]
         done, *_ = await asyncio.gather(reencrypt.reencrypt(changed.resources), *turns)
     assert done.undecryptable == []
     async with process(api, environ | ALONE) as alone:
         assert await reencrypt.reencrypt(alone) == reencrypt.ReencryptionReport()
-        wanted = {one["id"]: 4 for one in made}
+        wanted = {subscriber["id"]: 4 for subscriber in made}
         known = await alone.send_settings.get_many(alone.database, wanted, alone.clock())
-        assert [len(one.keys) for one in known.values()] == [4] * 4
+        assert [len(settings.keys) for settings in known.values()] == [4] * 4
 
 
 async def test_reencrypting_waits_for_a_change_and_never_undoes_it(

@@ -23,7 +23,7 @@ async def page(api: Api, path: str = "/v1/subjects", **params: str) -> dict[str,
 
 
 async def ids(api: Api, **params: str) -> list[str]:
-    return [one["id"] for one in (await page(api, **params))["data"]]
+    return [subject["id"] for subject in (await page(api, **params))["data"]]
 
 
 async def test_the_newest_come_first(api: Api, clock: Clock) -> None:
@@ -51,7 +51,7 @@ async def test_a_cursor_neither_skips_nor_repeats_while_rows_are_added(
     cursor: dict[str, str] = {}
     while True:
         read = await page(api, path, limit="2", **cursor)
-        seen += [one["id"] for one in read["data"]]
+        seen += [subject["id"] for subject in read["data"]]
         if read["next_cursor"] is None:
             break
         cursor = {"cursor": read["next_cursor"]}
@@ -65,7 +65,7 @@ async def walk(api: Api, **params: str) -> list[str]:
     seen: list[str] = []
     while True:
         read = await page(api, limit="3", **params)
-        seen += [one["id"] for one in read["data"]]
+        seen += [subject["id"] for subject in read["data"]]
         if read["next_cursor"] is None:
             return seen
         params["cursor"] = read["next_cursor"]
@@ -157,7 +157,7 @@ async def test_every_parameter_that_is_wrong_or_unknown_is_named(api: Api) -> No
     for path, query, pointers in WRONG:
         answer = await api.http.get(f"{path}?{query}")
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), query
-        assert {one["pointer"] for one in answer.json()["errors"]} == pointers
+        assert {error["pointer"] for error in answer.json()["errors"]} == pointers
 
 
 def encoded(text: str) -> str:

@@ -17,8 +17,8 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
-    async with feed_api(resources, account) as one:
-        yield one
+    async with feed_api(resources, account) as world:
+        yield world
 
 
 async def page(world: FeedApi, path: str, **params: object) -> dict[str, Any]:

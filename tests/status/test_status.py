@@ -40,7 +40,7 @@ async def tag(api: Api, subject_id: str) -> str:
 async def test_each_state_has_a_tag_of_its_own(api: Api) -> None:
     tags = [await tag(api, await subject_in_state(api, state)) for state in BACKWARDS]
     assert len(set(tags)) == len(State)
-    assert all(one.startswith('W/"') for one in tags)
+    assert all(tag.startswith('W/"') for tag in tags)
 
 
 async def test_what_returns_to_a_state_does_not_return_to_its_tag(api: Api) -> None:
@@ -192,7 +192,7 @@ async def test_a_place_counts_what_is_queued_before_it_in_its_own_account(
 
 
 async def positions(api: Api, ids: Sequence[str]) -> list[int | None]:
-    queues = [(await api.read(one)).get("queue") for one in ids]
+    queues = [(await api.read(id_)).get("queue") for id_ in ids]
     return [queue and queue["position"] for queue in queues]
 
 
@@ -211,10 +211,12 @@ async def test_places_that_are_asked_for_together_are_those_asked_for_one_by_one
         clock.advance(number % 3)  # several of one moment, which their ids put in order
     async with api.resources.database.transaction() as tx:
         account = (await api.http.get("/v1/subjects")).json()["data"]
-        asked = [found for one in account if (found := await subjects.get(tx, one["id"]))]
+        asked = [found for row in account if (found := await subjects.get(tx, row["id"]))]
     asked[3:3] = [make_subject(state=State.SUBMITTING), asked[0]]
     together = await status_read.queue_positions(api.resources, asked)
-    one_by_one = [(await status_read.queue_positions(api.resources, [one]))[0] for one in asked]
+    one_by_one = [
+        (await status_read.queue_positions(api.resources, [subject]))[0] for subject in asked
+    ]
     assert together == one_by_one == [8, 8, 8, None, 8, 8, 8, 7, 6, 5, 4, 3, 2, 1]
     failed = make_subject(state=State.FAILED)
     assert await status_read.queue_positions(api.resources, [failed]) == [None]
@@ -234,7 +236,7 @@ async def test_a_place_is_found_by_the_index_of_the_queue_from_one_to_the_next(a
     subject_id = (await api.create())["id"]
     with executed_statements() as statements:
         await api.read(subject_id)
-    (statement,) = [one for one in statements if "lag(" in one]
+    (statement,) = [statement for statement in statements if "lag(" in statement]
     connection = await asyncpg.connect(api.resources.settings.database_url)
     try:
         await connection.execute(FILLED)
@@ -258,7 +260,7 @@ async def test_many_who_read_at_once_are_each_answered_with_what_they_asked_for(
     for _ in range(20):
         made.append((await api.create())["id"])
         clock.advance(1)
-    answers = await asyncio.gather(*(api.read(one) for one in made * 3))
+    answers = await asyncio.gather(*(api.read(id_) for id_ in made * 3))
     assert [body["id"] for body in answers] == made * 3
     assert [body["queue"]["position"] for body in answers[:20]] == list(range(1, 21))
 
@@ -267,7 +269,7 @@ async def test_a_parameter_that_is_not_known_is_refused(api: Api) -> None:
     subject_id = (await api.create())["id"]
     answer = await api.http.get(f"/v1/subjects/{subject_id}?wait=5")
     errors: list[dict[str, Any]] = answer.json()["errors"]
-    assert (answer.status_code, [one["pointer"] for one in errors]) == (422, ["/wait"])
+    assert (answer.status_code, [error["pointer"] for error in errors]) == (422, ["/wait"])
 
 
 async def test_what_has_ended_is_not_sent_twice(api: Api) -> None:

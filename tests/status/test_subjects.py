@@ -90,11 +90,11 @@ async def test_of_many_who_cancel_at_once_each_is_answered_and_one_did_it(api: A
 
 async def test_what_is_canceled_while_it_is_claimed_is_one_or_the_other(api: Api) -> None:
     made = [(await api.create())["id"] for _ in range(10)]
-    canceling = [api.http.post(f"/v1/subjects/{one}/cancel") for one in made]
+    canceling = [api.http.post(f"/v1/subjects/{id_}/cancel") for id_ in made]
     claimed, answers = await asyncio.gather(
         submit.claim(api.resources, 10), asyncio.gather(*canceling)
     )
-    with_us = {one.subject.id for one in claimed}
+    with_us = {claimed_subject.subject.id for claimed_subject in claimed}
     for subject_id, answer in zip(made, answers, strict=True):
         if subject_id in with_us:
             assert (answer.status_code, answer.json()["state"]) == (409, "submitting")

@@ -27,8 +27,8 @@ SUCCEEDED = StatusUpdate(Signal.SUCCEEDED, provider_task_id="7", result={"elemen
 
 @pytest.fixture
 async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
-    async with feed_api(resources, account) as one:
-        yield one
+    async with feed_api(resources, account) as world:
+        yield world
 
 
 async def look(world: FeedApi, subject_id: str, *headers: tuple[str, str]) -> httpx.Response:
@@ -205,7 +205,9 @@ async def test_where_there_is_no_place_to_wait_in_it_is_answered_at_once(
 
 async def test_more_wait_than_there_are_connections_to_postgres(world: FeedApi) -> None:
     made = await world.add_subjects(40)
-    tasks = [asyncio.create_task(look(world, one.id, ("prefer", "wait=60"))) for one in made]
+    tasks = [
+        asyncio.create_task(look(world, subject.id, ("prefer", "wait=60"))) for subject in made
+    ]
     await wait_until(lambda: world.reader_count() == len(made))
     assert (await look(world, made[0].id)).json()["state"] == State.QUEUED
     for one in made:
