@@ -113,12 +113,12 @@ def _migrate(_given: argparse.Namespace) -> int:
 async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
     scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
     key_id = resources.new_id("key")
-    asked = (given.account, scopes, given.expires_in, key_id)
+    key_options = (given.account, scopes, given.expires_in, key_id)
     if given.pair:
-        pair = await api_keys.create_pair(resources, *asked)
+        pair = await api_keys.create_pair(resources, *key_options)
         made = [pair.access_key, pair.secret_key]
     else:
-        made = [await api_keys.create(resources, *asked)]
+        made = [await api_keys.create(resources, *key_options)]
     print(f"id  {key_id}", *made, sep="\n")
     return 0
 

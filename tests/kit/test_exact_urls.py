@@ -103,18 +103,18 @@ ESCAPED = [
 ]
 
 
-@pytest.mark.parametrize(("location", "asked"), ESCAPED)
+@pytest.mark.parametrize(("location", "requested"), ESCAPED)
 async def test_what_a_location_may_not_have_is_escaped_as_browsers_do(
-    location: str, asked: str
+    location: str, requested: str
 ) -> None:
-    async with media_server({PATH: redirect_to(location), asked: http_response(b"x")}) as host:
+    async with media_server({PATH: redirect_to(location), requested: http_response(b"x")}) as host:
         assert await fetch_media(host.url + PATH) == Fetched(1)
     async with (
         media_server(http_response(b"x")) as other,
         media_server(redirect_to(other.url + location.strip())) as host,
     ):
         assert await fetch_media(host.url + PATH) == Fetched(1)
-    assert [head.split()[1] for head in other.request_heads] == [asked.lower()]
+    assert [head.split()[1] for head in other.request_heads] == [requested.lower()]
 
 
 async def test_what_a_callers_url_may_not_have_is_escaped_in_utf_8() -> None:
@@ -200,12 +200,12 @@ TEXTS = st.text(st.characters(codec="latin-1") | st.sampled_from("/?#%;:@.[]\\ "
 @given(TEXTS)
 def test_whatever_a_location_says_what_is_asked_for_is_one_line_of_ascii(location: str) -> None:
     try:
-        asked = exact_url(redirect_target("http://sub.test/a/b?c", location)).raw_path_qs
+        requested = exact_url(redirect_target("http://sub.test/a/b?c", location)).raw_path_qs
     except ValueError:
         return
-    assert asked.startswith("/")
-    assert asked.isascii()
-    assert not set(asked) & set(map(chr, [*range(0x21), 0x7F]))
+    assert requested.startswith("/")
+    assert requested.isascii()
+    assert not set(requested) & set(map(chr, [*range(0x21), 0x7F]))
 
 
 @given(st.text(st.sampled_from("azAZ09-._~:/?[]@!$&'()*+,;=%")))

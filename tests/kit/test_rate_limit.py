@@ -32,10 +32,10 @@ def test_the_wait_is_for_as_many_as_are_wanted_or_as_there_ever_are() -> None:
 
 @given(rates, st.lists(st.tuples(st.floats(0, 3), st.integers(0, 300)), max_size=50))
 def test_no_second_sees_more_than_what_was_saved_and_what_the_rate_gives(
-    rate: int, asked: list[tuple[float, int]]
+    rate: int, uses: list[tuple[float, int]]
 ) -> None:
     now, used_until, spent = NOW, None, list[tuple[datetime, int]]()
-    for pause, wanted in asked:
+    for pause, wanted in uses:
         now += timedelta(seconds=pause)
         limit = RateLimit(rate, used_until)
         count = min(wanted, limit.available(now))

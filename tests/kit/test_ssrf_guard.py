@@ -120,14 +120,14 @@ async def test_another_address_of_the_name_is_tried_when_one_does_not_listen() -
 
 async def test_the_certificate_is_asked_for_by_name(tmp_path: Path) -> None:
     serving, trusting = tls_contexts("sub.test", tmp_path)
-    asked: list[str | None] = []
-    serving.sni_callback = lambda _, name, __: asked.append(name)
+    lookups: list[str | None] = []
+    serving.sni_callback = lambda _, name, __: lookups.append(name)
     async with answering(tls=serving) as (port, heads):
         guard = AddressGuard(LOOPBACK_V4_AND_V6, Resolver(["127.0.0.1"]))
         assert await get(guard, f"https://sub.test:{port}/", trusting) == 200
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await get(guard, f"https://other.test:{port}/", trusting)
-    assert asked == ["sub.test", "other.test"]
+    assert lookups == ["sub.test", "other.test"]
     assert len(heads) == 1
 
 
@@ -177,12 +177,12 @@ class Stuck:
     """A resolver that does not answer until it is let go, and then does not know the name."""
 
     def __init__(self) -> None:
-        self.asked: list[asyncio.Task[object] | None] = []
+        self.lookups: list[asyncio.Task[object] | None] = []
         self.begun = asyncio.Event()
         self.free = asyncio.Event()
 
     async def __call__(self, host: str) -> Sequence[str]:
-        self.asked.append(asyncio.current_task())
+        self.lookups.append(asyncio.current_task())
         self.begun.set()
         await self.free.wait()
         raise socket.gaierror(socket.EAI_NONAME, f"{host} is not known")
@@ -195,7 +195,7 @@ async def test_a_name_that_hangs_is_given_up_and_asked_for_once_at_a_time() -> N
     failures = await asyncio.gather(*waits, return_exceptions=True)
     assert {str(failure) for failure in failures} == {str(failures[0])}
     assert "no answer in time" in str(failures[0])
-    assert len(stuck.asked) == 1
+    assert len(stuck.lookups) == 1
 
 
 async def test_one_who_stops_waiting_stops_nobody_else() -> None:
@@ -210,7 +210,7 @@ async def test_one_who_stops_waiting_stops_nobody_else() -> None:
     stuck.free.set()
     with pytest.raises(socket.gaierror, match="is not known"):
         await patient
-    assert len(stuck.asked) == 1
+    assert len(stuck.lookups) == 1
 
 
 async def test_an_answer_that_nobody_waited_for_goes_unnoticed() -> None:
@@ -218,16 +218,16 @@ async def test_an_answer_that_nobody_waited_for_goes_unnoticed() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     stuck = Stuck()
-    guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck, resolve_seconds=0.01)
+    guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck, resolve_seconds=0.2)
     with pytest.raises(socket.gaierror, match="no answer in time"):
         await guard.resolve("sub.test")
     stuck.free.set()
-    await asyncio.wait([asked for asked in stuck.asked if asked])
-    stuck.asked.clear()
+    await asyncio.wait([lookup for lookup in stuck.lookups if lookup])
+    stuck.lookups.clear()
     gc.collect()
     with pytest.raises(socket.gaierror, match="is not known"):
         await guard.resolve("sub.test")
-    assert len(stuck.asked) == 1
+    assert len(stuck.lookups) == 1
     assert complaints == []
 
 
@@ -236,9 +236,9 @@ async def test_a_look_up_stopped_at_shutdown_stops_who_waits_for_it() -> None:
     guard = AddressGuard(LOOPBACK_V4_AND_V6, stuck)
     waiting = asyncio.ensure_future(guard.resolve("sub.test"))
     await stuck.begun.wait()
-    for asked in stuck.asked:
-        assert asked
-        assert asked.cancel()
+    for lookup in stuck.lookups:
+        assert lookup
+        assert lookup.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 

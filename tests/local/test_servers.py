@@ -45,7 +45,7 @@ def folder() -> Iterator[Path]:
             pass  # deleted, wherever it had to be
 
 
-async def ask(url: str, sql: str) -> object:
+async def run_sql(url: str, sql: str) -> object:
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
     async with engine.begin() as connection:
         answer = await connection.execute(text(sql))
@@ -71,7 +71,7 @@ async def test_postgres_starts_and_has_what_we_need(folder: Path) -> None:
             "max_connections": "200",
             "TimeZone": "UTC",
         }.items():
-            assert await ask(server.url, f"SELECT current_setting('{name}')") == value
+            assert await run_sql(server.url, f"SELECT current_setting('{name}')") == value
         pid = server.child.pid
     assert is_gone(pid)
 
@@ -80,32 +80,32 @@ async def test_postgres_wants_the_password(folder: Path) -> None:
     with postgres(folder) as server:
         port = urlsplit(server.url).port
         with pytest.raises(Exception, match="password authentication failed"):
-            await ask(f"postgresql://callsheet:wrong@127.0.0.1:{port}/postgres", "SELECT 1")
+            await run_sql(f"postgresql://callsheet:wrong@127.0.0.1:{port}/postgres", "SELECT 1")
 
 
 async def test_postgres_crashes_and_comes_back_on_the_same_port_and_data(folder: Path) -> None:
     with postgres(folder) as server:
-        await ask(server.url, "CREATE TABLE told (what text)")
-        await ask(server.url, "INSERT INTO told VALUES ('kept')")
+        await run_sql(server.url, "CREATE TABLE told (what text)")
+        await run_sql(server.url, "INSERT INTO told VALUES ('kept')")
         server.kill()
         with pytest.raises(OSError, match="Connect call failed"):
-            await ask(server.url, "SELECT 1")
+            await run_sql(server.url, "SELECT 1")
         server.start()
-        assert await ask(server.url, "SELECT what FROM told") == "kept"
+        assert await run_sql(server.url, "SELECT what FROM told") == "kept"
         os.kill(server.child.pid, signal.SIGKILL)
         assert wait_until(server.child.has_ended, TIMEOUT)
         server.restart()
-        assert await ask(server.url, "SELECT what FROM told") == "kept"
+        assert await run_sql(server.url, "SELECT what FROM told") == "kept"
     with postgres(folder) as server:
-        assert await ask(server.url, "SELECT what FROM told") == "kept"
-        await ask(server.url, "DROP TABLE told")
+        assert await run_sql(server.url, "SELECT what FROM told") == "kept"
+        await run_sql(server.url, "DROP TABLE told")
 
 
 async def test_a_folder_in_use_is_refused_and_its_server_goes_on(folder: Path) -> None:
     with postgres(folder) as server:
         with pytest.raises(LocalError, match="is in use by another run"), postgres(folder):
             pass
-        assert await ask(server.url, "SELECT 1") == 1
+        assert await run_sql(server.url, "SELECT 1") == 1
 
 
 async def test_kill_9_of_the_supervisor_ends_postgres_and_the_data_is_used_again(
@@ -115,7 +115,7 @@ async def test_kill_9_of_the_supervisor_ends_postgres_and_the_data_is_used_again
     supervisor.kill()
     supervisor.communicate()
     with postgres(folder) as server:
-        assert await ask(server.url, "SELECT 1") == 1
+        assert await run_sql(server.url, "SELECT 1") == 1
     assert is_gone(int(line.split()[0]))
 
 
@@ -127,7 +127,7 @@ async def test_a_server_that_outlived_its_supervisor_is_ended_first(folder: Path
     supervisor.communicate()
     assert not is_gone(pid)
     with postgres(folder) as server:
-        assert await ask(server.url, "SELECT 1") == 1
+        assert await run_sql(server.url, "SELECT 1") == 1
     assert is_gone(pid)
 
 
@@ -139,7 +139,7 @@ async def test_a_stale_pid_file_that_names_a_living_process_harms_nobody(folder:
     lines = stale.read_text().splitlines()
     stale.write_text("\n".join([str(os.getpid()), *lines[1:], ""]))
     with postgres(folder) as server:
-        assert await ask(server.url, "SELECT 1") == 1
+        assert await run_sql(server.url, "SELECT 1") == 1
 
 
 async def test_a_folder_closed_to_others_serves_and_is_left_closed(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_a_folder_closed_to_others_serves_and_is_left_closed(tmp_path: Pat
     closed.mkdir(mode=0o700)
     with postgres(closed / "postgres", durable=False, keep=False) as server:
         data = server.child.command.folder
-        assert await ask(server.url, "SELECT current_setting('fsync')") == "off"
+        assert await run_sql(server.url, "SELECT current_setting('fsync')") == "off"
     assert closed.stat().st_mode & 0o777 == 0o700
     assert data.is_relative_to(closed) or not data.exists()
 
@@ -164,7 +164,7 @@ async def test_a_cluster_that_was_broken_off_is_made_anew(tmp_path: Path) -> Non
     (tmp_path / "data.new").mkdir()
     (tmp_path / "data.new" / "PG_VERSION").write_text("1")
     with postgres(tmp_path, durable=False, keep=False) as server:
-        assert await ask(server.url, "SELECT 1") == 1
+        assert await run_sql(server.url, "SELECT 1") == 1
 
 
 def test_without_any_postgres_the_error_is_one_line_that_helps(tmp_path: Path) -> None:
