@@ -1,5 +1,5 @@
-"""How migrations run: one process at a time, each migration its own transaction, never waiting
-long for a lock that a busy table holds."""
+"""Runs migrations: one process at a time, each migration in its own transaction, and none waits
+long for a lock on a busy table."""
 
 import asyncio
 import time
@@ -15,15 +15,15 @@ from service.kit.database.errors import as_unavailable, is_transient
 from service.schema import metadata
 
 DIALECT = "postgresql+asyncpg://"
-# Other processes that migrate wait here; the number is arbitrary, and only ours.
+# The advisory lock of the process that migrates; the number is arbitrary.
 MIGRATION_LOCK = 0x6D696772_61746573
 # A migration that cannot have its lock gives up rather than hold up everybody who queues behind.
 LOCK_TIMEOUT = "5s"
-LOOK_AGAIN = 0.2  # seconds
+LOCK_RETRY_DELAY = 0.2  # seconds
 
 
 def run(connection: Connection) -> None:
-    _take_turns(connection)
+    _acquire_migration_lock(connection)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()
     context.configure(
@@ -37,18 +37,18 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-def _take_turns(connection: Connection) -> None:
-    """Wait for whoever migrates, without a transaction open: an index that is built while others
-    write waits for all of those, and each would wait for the other."""
+def _acquire_migration_lock(connection: Connection) -> None:
+    """Wait until no other process migrates, without an open transaction: an index that is built
+    CONCURRENTLY waits for all open transactions, so the two would wait for each other."""
     while True:
-        taken = connection.execute(
+        result = connection.execute(
             text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}
         )
-        mine = taken.scalar_one()
+        acquired = result.scalar_one()
         connection.commit()
-        if mine:
+        if acquired:
             return
-        time.sleep(LOOK_AGAIN)
+        time.sleep(LOCK_RETRY_DELAY)
 
 
 async def main() -> None:

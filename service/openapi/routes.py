@@ -1,4 +1,4 @@
-"""/openapi.json, which is openapi.yaml in this folder, and /docs, which shows it by page.html."""
+"""GET /openapi.json, which serves openapi.yaml, and GET /docs, which shows it by page.html."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ from service.status.web.conditional import parse_if_none_match
 
 FOLDER = Path(__file__).parent
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a PyYAML without libyaml has no C loader
-WRITTEN: Mapping[str, Any] = yaml.load((FOLDER / "openapi.yaml").read_bytes(), LOADER)  # noqa: S506 - both loaders are safe ones
+SOURCE: Mapping[str, Any] = yaml.load((FOLDER / "openapi.yaml").read_bytes(), LOADER)  # noqa: S506 - both loaders are safe ones
 HTML = "text/html; charset=utf-8"
 POLICY = (
     "default-src 'none'; style-src {style}; "
@@ -30,12 +30,12 @@ POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class CachedDocument:
-    """Bytes that stay as they are, and how they are answered."""
+    """A response that is always the same for one set of settings."""
 
     body: bytes
-    kind: str  # the media type
-    tag: str  # the entity tag, without its quotes
-    headers: Mapping[str, str]  # what else is said of them
+    media_type: str
+    tag: str  # the ETag, without its quotes
+    headers: Mapping[str, str]  # further headers of the response
 
 
 async def openapi(request: Request) -> Response:
@@ -49,14 +49,14 @@ async def docs(request: Request) -> Response:
 
 
 def document(root: str = "", *, allow_voice_for_images: bool = False) -> dict[str, Any]:
-    """The document as it is served. `root` is the path that callers have before all of ours;
+    """The document as it is served. `root` is the path of PUBLIC_URL, which is before all paths;
     `allow_voice_for_images` is the setting of that name, on which one schema depends."""
-    components = WRITTEN["components"]
+    components = SOURCE["components"]
     schemas = components["schemas"]
     if allow_voice_for_images:
         schemas = schemas | {"ImageVoice": schemas["Voice"]}
     return {
-        **WRITTEN,
+        **SOURCE,
         "servers": [{"url": root or "/"}],
         "components": components | {"schemas": schemas},
     }
@@ -79,17 +79,17 @@ def _page(*, allow_voice_for_images: bool) -> CachedDocument:
 
 
 def page(shown: Mapping[str, Any]) -> str:
-    """A document in HTML: no script, and nothing fetched from anywhere."""
+    """A document as an HTML page without scripts, which fetches nothing."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["json"] = _indented
     template = environment.from_string((FOLDER / "page.html").read_text())
-    return template.render(document=shown, found=lambda part: _found(shown, part))
+    return template.render(document=shown, found=lambda part: _resolved(shown, part))
 
 
-def _found(shown: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a reference leads to; a part that is none is itself."""
+def _resolved(shown: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a document that a `$ref` leads to; a part without one is returned itself."""
     if "$ref" not in part:
         return part
     _, _, kind, name = part["$ref"].split("/")
@@ -102,19 +102,19 @@ def _indented(value: object) -> str:
 
 
 def _style_hash(html: str) -> str:
-    """What a Content-Security-Policy names the page's style by."""
+    """The hash by which a Content-Security-Policy allows the page's style."""
     _, _, rest = html.partition("<style>")
     style, _, _ = rest.partition("</style>")
     digest = hashlib.sha256(style.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _cached(body: bytes, kind: str, headers: Mapping[str, str]) -> CachedDocument:
-    return CachedDocument(body, kind, hashlib.sha256(body).hexdigest(), headers)
+def _cached(body: bytes, media_type: str, headers: Mapping[str, str]) -> CachedDocument:
+    return CachedDocument(body, media_type, hashlib.sha256(body).hexdigest(), headers)
 
 
 def _answer(request: Request, cached: CachedDocument) -> Response:
     headers = {**cached.headers, "etag": f'"{cached.tag}"', "cache-control": "no-cache"}
     if parse_if_none_match(request.headers).matches(cached.tag):
         return Response(None, 304, headers)
-    return Response(cached.body, 200, headers, cached.kind)
+    return Response(cached.body, 200, headers, cached.media_type)
