@@ -1,4 +1,4 @@
-"""What can be written behind `callsheet`: every command, its options, and what `--help` says.
+"""The arguments of `callsheet`: every command, its options, and what `--help` says of them.
 
 `parser()` only reads. Its result names the command, as `keys create`, in `command`.
 """
@@ -127,7 +127,7 @@ def _local_commands(command: Add) -> None:
     simulator.add_argument(
         "--webhook-secret",
         type=_webhook_secret,
-        help="what it signs callbacks with, whsec_…; left out: it does not sign",
+        help="the secret, whsec_…, that it signs callbacks with; left out: it does not sign",
     )
     simulator.add_argument(
         "--access-key", help="with --secret-key: it takes tokens that are signed with this pair too"
@@ -156,7 +156,7 @@ def _keys_commands(command: Add) -> None:
     create.add_argument(
         "--scopes",
         default=",".join(api_keys.DEFAULT_SCOPES),
-        help=f"what the key opens, separated by commas, of {', '.join(api_keys.SCOPES)} "
+        help=f"the scopes of the key, separated by commas, of {', '.join(api_keys.SCOPES)} "
         "(default: %(default)s)",
     )
     create.add_argument(
@@ -167,7 +167,7 @@ def _keys_commands(command: Add) -> None:
         "do, and print one a line",
     )
     create.add_argument(
-        "--expires-in", help="how long it opens that, as 90d, 12h or 30m; left out: for ever"
+        "--expires-in", help="how long the key is valid, as 90d, 12h or 30m; left out: for ever"
     )
     listed = action(
         "list",
@@ -177,7 +177,7 @@ def _keys_commands(command: Add) -> None:
     listed.add_argument("--account", help="the account whose keys are listed; left out: of all")
     revoke = action(
         "revoke",
-        "Revoke an API key, so that it opens nothing any more, at once",
+        "Revoke an API key at once, so that every request with it is refused",
         "callsheet keys revoke key_01ka2v6r3n8x5q9w7e4t1y0z2m",
     )
     revoke.add_argument("id", help="the key's id, as `callsheet keys list` shows it")
@@ -192,7 +192,7 @@ def _secrets_commands(command: Add) -> None:
     action = _commands(group, "ACTION")
     add = action(
         "add",
-        "Put a secret in force at once, and verify again the callbacks that were rejected",
+        "Add a secret, which is valid at once, and verify again the callbacks that were rejected",
         "callsheet secrets add --source relay < secret.txt",
     )
     add.add_argument(
@@ -208,12 +208,12 @@ def _secrets_commands(command: Add) -> None:
     )
     action(
         "list",
-        "List the secrets in force, each by its id, source and fingerprint",
+        "List the valid secrets, each by its id, source and fingerprint",
         "callsheet secrets list",
     )
     remove = action(
         "remove",
-        "Remove a secret, so that it verifies nothing any more, at once",
+        "Remove a secret at once, so that it verifies no callback any more",
         "callsheet secrets remove sec_01ka2v6r3n8x5q9w7e4t1y0z2m",
     )
     remove.add_argument("id", help="the secret's id, as `callsheet secrets list` shows it")
