@@ -205,7 +205,7 @@ async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
     report, settings = await reencrypt.reencrypt(resources), resources.settings
     for column_and_row in report.undecryptable:
         print(f"no key opens the {column_and_row}", file=sys.stderr)
-    print(f"{report.reencrypted} sealed anew, {len(report.undecryptable)} could not be opened")
+    print(f"{report.reencrypted} encrypted anew, {len(report.undecryptable)} could not be opened")
     if settings.previous_secret_keys and not report.undecryptable:
         print(
             "PREVIOUS_SECRET_KEYS are needed for callback addresses still: "

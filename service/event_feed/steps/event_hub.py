@@ -1,6 +1,6 @@
 """Event hub: reads the new events of each followed account once, and pushes them to all readers.
 
-Postgres' NOTIFY wakes it; a read each second, while there are readers, finds what no notice told.
+Postgres NOTIFY wakes it; a read each second, while there are readers, finds what NOTIFY missed.
 """
 
 import asyncio
