@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from service.batchers import make_batchers
 from service.callbacks.web import admin
 from service.callbacks.web.receive import CallbackEndpoint
 from service.compat_api.web import routes
@@ -28,6 +27,7 @@ from service.kit.http.large_bodies import LargeBodyReader
 from service.kit.http.responses import error_response, problem_response
 from service.openapi import routes as openapi
 from service.operations.web import health
+from service.request_batchers import make_batchers
 from service.resources import Resources
 from service.status.web import routes as status_routes
 from service.subscribers.web import routes as subscribers_routes

@@ -153,5 +153,5 @@ class WorkerNotifier:
                 await self._publish(unsent)
             except REDIS_ERRORS as error:
                 # Dropped: the sweeps find the work, and a backlog of wakes would help nobody.
-                log.warning("queue", action="wake_lost", error=type(error).__name__)
+                log.warning("worker_notifier", action="wake_lost", error=type(error).__name__)
                 await asyncio.sleep(RETRY_DELAY)

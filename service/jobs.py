@@ -82,7 +82,7 @@ async def _extend_job(context: dict[str, Any], reason: str) -> None:
         remaining = timedelta(milliseconds=await redis.pttl(key))
         if timedelta() < remaining < DEFAULT_JOB_TTL <= remaining + age + CLOCK_SKEW:
             await redis.pexpire(key, DEFAULT_JOB_TTL)
-    log.info("worker", action="job_put_off", job=context["job_id"], reason=reason)
+    log.info("worker", action="job_deferred", job=context["job_id"], reason=reason)
 
 
 def _error_body(error: CallsheetError) -> dict[str, Any]:

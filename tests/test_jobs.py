@@ -46,7 +46,7 @@ async def wait_until_deferred(
     """Wait until this job was deferred so many times more."""
 
     def count() -> int:
-        return len([line for line in logged if line.get("action") == "job_put_off"])
+        return len([line for line in logged if line.get("action") == "job_deferred"])
 
     before = count()
     await wait_until(lambda: count() >= before + times)

@@ -162,7 +162,7 @@ async def test_it_stays_up_while_postgres_is_away(
     settings: Settings, redis: ArqRedis, logged: list[EventDict]
 ) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
-    expected = {"sweep_failed", "unavailable", "job_put_off"}
+    expected = {"sweep_failed", "unavailable", "job_deferred"}
     async with running_worker(replace(settings, database_url=url, sweep_interval=OFTEN)):
         await wait_until_listening(settings)
         await redis.enqueue_job("create_subject", "acme", request_body())

@@ -243,7 +243,7 @@ async def test_a_key_pair_survives_a_rotation_of_the_encryption_key(
 
     assert await opens(changing)
     assert not await opens(changed)
-    assert [line["action"] for line in logged if line.get("key")] == ["secret_sealed"]
+    assert [line["action"] for line in logged if line.get("key")] == ["secret_unreadable"]
     async with open_resources(read_settings(changing)) as resources:
         done = await reencrypt.reencrypt(resources)
     assert (done.reencrypted, done.undecryptable) == (1, [])

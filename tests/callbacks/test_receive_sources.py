@@ -158,4 +158,4 @@ async def test_a_secret_that_cannot_be_decrypted_lets_nothing_pass(
     async with given.database.autocommit() as tx:
         await given.webhook_secrets.refresh(tx)
     assert str(verify(given, unsigned).refusal) == "no secret is known for this source"
-    assert [line["action"] for line in logged] == ["secret_sealed"]
+    assert [line["action"] for line in logged] == ["secret_unreadable"]

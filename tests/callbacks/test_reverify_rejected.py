@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from service import app, batchers
+from service import app, request_batchers
 from service.accounts.steps import api_keys
 from service.callbacks.steps import ingest, webhook_secrets
 from service.callbacks.steps.verify import MAX_UNADDRESSED_BODY
@@ -91,7 +91,7 @@ async def test_what_is_untrusted_has_a_batcher_of_its_own(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no more of it may wait, what is genuine is taken all the same."""
-    monkeypatch.setattr(batchers, "MAX_UNTRUSTED", 0)
+    monkeypatch.setattr(request_batchers, "MAX_UNTRUSTED", 0)
     async with (
         http_server(app.build(resources)) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,

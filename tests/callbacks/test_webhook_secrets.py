@@ -208,7 +208,7 @@ async def test_a_public_key_never_becomes_the_secret_of_an_hmac(
         async with elsewhere.database.autocommit() as tx:
             await known.refresh(tx)
         assert len(known.scheme_and_keys("ed")[1]) == count
-    assert [line["action"] for line in logged] == ["secret_sealed"]
+    assert [line["action"] for line in logged] == ["secret_unreadable"]
 
 
 async def test_who_removes_the_last_secret_of_a_source_is_told(elsewhere: Resources) -> None:

@@ -60,7 +60,7 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
         media.gate.set()
         stopped.send(signal.SIGCONT)
         other.stop()
-    await world.wait_for_log(stopped, "media_looked_at")
+    await world.wait_for_log(stopped, "media_checked")
     assert media.request_counts["side"] == 2, (
         "by another worker and the provider, not by the stopped one"
     )

@@ -84,7 +84,7 @@ async def test_a_worker_stopped_between_claim_and_call_does_not_call_when_it_res
     try:
         assert (await world.wait_until_finished(subject))["state"] == "succeeded"
         stopped.send(signal.SIGCONT)
-        await world.wait_for_log(stopped, "lease_ran_out")
+        await world.wait_for_log(stopped, "lease_expired")
     finally:
         stopped.send(signal.SIGCONT)
         other.stop()
@@ -144,7 +144,7 @@ async def test_a_worker_stopped_between_claim_and_delivery_sends_nothing_when_it
             await until_got(slow, 1)
             await until(world.no_delivery_pending)
             stopped.send(signal.SIGCONT)
-            await world.wait_for_log(stopped, "lease_spent")
+            await world.wait_for_log(stopped, "lease_expired")
         finally:
             stopped.send(signal.SIGCONT)
             other.stop()

@@ -49,11 +49,17 @@ def test_ids_begin_with_the_same_prefixes() -> None:
 def test_log_lines_say_the_same_actions() -> None:
     assert found(r'action="(\w+)"') >= {
         *("answer_lost", "callback_kept", "callback_refused", "delivery_attempted", "fault"),
-        *("goes_on", "health_events_put_off", "job_dropped", "job_put_off", "lease_ran_out"),
-        *("lease_spent", "leases_not_renewed", "media_looked_at", "no_answer", "not_listening"),
+        *("resumed", "health_events_deferred", "job_dropped", "job_deferred", "lease_expired"),
+        *("lease_expired", "leases_not_renewed", "media_checked", "no_answer", "not_listening"),
         *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
-        *("stopped", "stream_broken_off", "subscriber_health_changed", "sweep_failed"),
-        *("task_of_another", "transition", "unavailable", "unknown_setting", "unknown_status"),
+        *("stopped", "stream_aborted", "subscriber_health_changed", "sweep_failed"),
+        *(
+            "provider_task_conflict",
+            "transition",
+            "unavailable",
+            "unknown_setting",
+            "unknown_status",
+        ),
         *("unreadable_answer", "wake_lost"),
     }
     assert found(r'action=f"(\w+)\{') == {"subscriber_"}

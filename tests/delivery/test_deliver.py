@@ -147,7 +147,7 @@ async def test_many_410_answers_at_once_do_not_deadlock(api: Api, logged: list[E
         await api.work(Work.DELIVER)
         states = {delivery["state"] for delivery in await deliveries_of(api, subscription)}
     assert states <= {"dead", "canceled"}
-    assert [line for line in logged if line.get("action") == "unrecorded"] == []
+    assert [line for line in logged if line.get("action") == "result_not_recorded"] == []
 
 
 async def test_a_result_that_comes_after_the_lease_is_fenced_off(

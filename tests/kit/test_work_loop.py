@@ -84,7 +84,7 @@ async def test_what_could_not_be_recorded_is_left_to_its_lease_and_the_cause_is_
     loop = loop_of(WorkItems(2), 2, handle)
     await loop.drain()
     await loop.finish(10)
-    assert actions(logged) == ["unrecorded"] * 2
+    assert actions(logged) == ["result_not_recorded"] * 2
     assert {line["error"] for line in logged} == {"ConnectionResetError: the server"}
 
 

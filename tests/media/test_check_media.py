@@ -68,7 +68,7 @@ async def test_good_images_by_url_are_checked_and_then_sent(
         "media_lease_token": None,
         "media_check_attempts": 0,
     }
-    (line,) = [line for line in logged if line.get("action") == "media_looked_at"]
+    (line,) = [line for line in logged if line.get("action") == "media_checked"]
     assert (line["outcome"], line["fetched"], line["found"]) == ("good", 2, [])
     assert line["bytes"] == len(picture(shade=1)) + len(picture(shade=2))
     await api.work(Work.SUBMIT)
@@ -151,7 +151,7 @@ async def test_a_file_that_is_no_video_is_read_no_further_than_shows_it(
 ) -> None:
     media.files["bad"] = padded_jpeg(picture(), 50_000_000)
     assert (await media_failure(api, provider, **media.video("bad")))[0] == "media_wrong_type"
-    (line,) = [line for line in logged if line.get("action") == "media_looked_at"]
+    (line,) = [line for line in logged if line.get("action") == "media_checked"]
     assert line["bytes"] < 1_000_000
 
 

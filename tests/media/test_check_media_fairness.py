@@ -84,7 +84,7 @@ async def requested(media: MediaHost, prefix: str, times: int) -> bool:
 
 
 def outcomes(logged: list[EventDict]) -> list[object]:
-    return [line["outcome"] for line in logged if line.get("action") == "media_looked_at"]
+    return [line["outcome"] for line in logged if line.get("action") == "media_checked"]
 
 
 async def test_workers_at_once_check_each_subject_once(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.job_queue import Work
-from service.operations.store.audit import MAX_VIOLATIONS, RULES
+from service.operations.store.audit_rules import MAX_VIOLATIONS, RULES
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition

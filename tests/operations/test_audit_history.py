@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.delivery.store import subscriber_health
-from service.operations.store.audit import RULES
+from service.operations.store.audit_rules import RULES
 from service.subjects.domain.event import HealthNotice, subscriber_event
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate

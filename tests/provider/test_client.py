@@ -7,12 +7,10 @@ import pytest
 from service.provider.domain.task_reports import TaskStatus
 from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ApiKey
+from service.provider.remote.error_codes import CODE_ACTIONS, CODE_CLASS_ACTIONS, CodeAction
 from service.provider.remote.outcomes import (
-    CODE_ACTIONS,
-    CODE_CLASS_ACTIONS,
     Accepted,
     AlreadyExists,
-    CodeAction,
     CreateOutcome,
     OutcomeUnknown,
     ProviderStopped,

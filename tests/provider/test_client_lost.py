@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from service.provider.remote.client import MAX_CONNECTIONS, MAX_RESPONSE_BYTES, ProviderClient
 from service.provider.remote.credentials import ApiKey
+from service.provider.remote.error_codes import CODE_ACTIONS
 from service.provider.remote.outcomes import (
-    CODE_ACTIONS,
     Accepted,
     CreateOutcome,
     LookUpOutcome,

@@ -139,6 +139,6 @@ async def test_a_count_that_cannot_be_kept_costs_no_answer(
     await away.close()
     assert [line["action"] for line in logged if line["event"] == "provider"] == [
         "unreadable_answer",
-        "not_counted",
-        "not_counted",
+        "answer_not_counted",
+        "answer_not_counted",
     ]

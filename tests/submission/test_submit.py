@@ -131,7 +131,7 @@ async def test_a_probe_that_is_refused_for_its_own_sake_shows_that_it_goes_on(
     clock.advance(60)
     await api.work(Work.SUBMIT)
     assert await state(api, subject_id) == "failed"
-    assert "goes_on" in [line.get("action") for line in logged]
+    assert "resumed" in [line.get("action") for line in logged]
     assert (await api.http.get("/readyz")).json()["status"] == "ready"
 
 
@@ -267,7 +267,7 @@ async def test_nothing_is_sent_when_the_lease_might_run_out_under_the_call(
     clock.advance(settings.lease - settings.provider_timeout + 0.1)
     await submit.submit(api.resources, claimed)
     assert await creates(provider) == []
-    assert "lease_ran_out" in [line.get("action") for line in logged]
+    assert "lease_expired" in [line.get("action") for line in logged]
     assert await state(api, subject_id) == "submitting", "until the lease has ended"
     clock.advance(settings.provider_timeout)
     await expired_leases_and_deadlines.sweep(api.resources)
@@ -325,7 +325,7 @@ async def test_a_task_that_is_another_subjects_says_nothing_about_this_one(
         "submitted",
         "unconfirmed",
     ]
-    (line,) = [line for line in logged if line.get("action") == "task_of_another"]
+    (line,) = [line for line in logged if line.get("action") == "provider_task_conflict"]
     assert (line["subject"], line["owner"]) == (second, first)
 
 

@@ -259,7 +259,7 @@ async def test_a_rotation_replaces_keys_that_cannot_be_decrypted(
         receiver.secrets = [(await rotate_secret(api, made))["secret"]]
         await deliver_event(api, receiver)
     assert await fetch(api.resources, "SELECT id FROM previous_signing_keys") == []
-    assert [line["action"] for line in logged].count("secret_sealed") == 2
+    assert [line["action"] for line in logged].count("secret_unreadable") == 2
 
 
 async def test_no_secret_is_logged_or_kept_in_clear(

@@ -8,7 +8,7 @@ import httpx
 
 from service.job_queue import Work
 from service.operations.steps import audit
-from service.operations.store.audit import Violation
+from service.operations.store.audit_rules import Violation
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
 from service.worker import make_work_loops

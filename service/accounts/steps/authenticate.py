@@ -99,7 +99,8 @@ def _secret_key(resources: Resources, owner: KeyOwner | None) -> bytes | None:
     try:
         return resources.encryptor.decrypt(owner.secret, encryption_context(owner.caller.key_id))
     except DecryptionError as error:
-        log.error("callers", action="secret_sealed", key=owner.caller.key_id, error=str(error))  # noqa: TRY400 - no traceback is needed
+        key_id = owner.caller.key_id
+        log.warning("authentication", action="secret_unreadable", key=key_id, error=str(error))
         return None
 
 

@@ -76,6 +76,6 @@ class WebhookSecretCache:
             return [self._encryptor.decrypt(secret.secret, context)]
         except DecryptionError as error:
             log.error(  # noqa: TRY400 - no traceback is needed
-                "webhook_secrets", action="secret_sealed", secret=secret.id, error=str(error)
+                "webhook_secrets", action="secret_unreadable", secret=secret.id, error=str(error)
             )
             return []

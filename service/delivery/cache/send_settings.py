@@ -46,7 +46,7 @@ class SendSettingsCache:
                     found[row.id] = self.decrypt(row)
                 except DecryptionError as error:
                     fields = {"subscriber": row.id, "error": str(error)}
-                    log.warning("send_settings", action="secret_sealed", **fields)
+                    log.warning("send_settings", action="secret_unreadable", **fields)
             if len(self._cached) > MAX_CACHED:
                 self._cached.clear()
             self._cached |= found

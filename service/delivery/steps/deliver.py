@@ -56,7 +56,7 @@ class Deliverer:
         is sent if the lease is over."""
         resources, started_at = self._resources, self._resources.clock()
         if not delivery.lease.outlasts(started_at):
-            log.warning("delivery", action="lease_spent", delivery=delivery.id)
+            log.warning("delivery", action="lease_expired", delivery=delivery.id)
             return
         outcome: AttemptOutcome = NotSent(str(DecryptionError()))
         if delivery.settings is not None:

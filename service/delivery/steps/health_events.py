@@ -46,7 +46,7 @@ async def after_health_change(
             await _notify(resources, after.subscriber_id)
     except Unavailable as error:
         fields = {"subscriber": after.subscriber_id, "error": repr(error.__cause__)}
-        log.warning("subscriber_health", action="health_events_put_off", **fields)
+        log.warning("subscriber_health", action="health_events_deferred", **fields)
     except Exception:
         log.exception("subscriber_health", action="fault", subscriber=after.subscriber_id)
 

@@ -218,9 +218,9 @@ class EventHub:
         try:
             await self._read(accounts)
         except Unavailable as error:
-            log.warning("feed", action="look_failed", error=repr(error.__cause__))
+            log.warning("event_feed", action="read_failed", error=repr(error.__cause__))
         except Exception:
-            log.exception("feed", action="fault")
+            log.exception("event_feed", action="fault")
 
     async def _read(self, accounts: set[str | None]) -> None:
         """One query for all of these accounts, and one for the feed of every account."""
@@ -248,9 +248,9 @@ class EventHub:
             try:
                 await listen(self._url, NOTIFY_CHANNEL, self._on_notice)
             except Unavailable as error:
-                log.warning("feed", action="not_listening", error=repr(error.__cause__))
+                log.warning("event_feed", action="not_listening", error=repr(error.__cause__))
             except Exception:
-                log.exception("feed", action="fault")
+                log.exception("event_feed", action="fault")
             await asyncio.sleep(RECONNECT_DELAY)
 
     async def _tick_loop(self) -> None:
@@ -266,4 +266,4 @@ def _tick_safely(reader: FeedReader, now: float) -> None:
     try:
         reader.tick(now)
     except Exception:
-        log.exception("feed", action="fault")
+        log.exception("event_feed", action="fault")

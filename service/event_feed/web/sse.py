@@ -155,7 +155,7 @@ class SSEStream(FeedReader):
         try:
             await self._send_all()
         except Unavailable as error:
-            log.warning("stream", action="stream_broken_off", error=repr(error.__cause__))
+            log.warning("stream", action="stream_aborted", error=repr(error.__cause__))
             self._ended = True
         except Exception:
             log.exception("stream", action="fault")

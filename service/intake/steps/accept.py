@@ -30,7 +30,7 @@ from service.resources import Resources
 from service.subjects.domain.event import subject_event
 from service.subjects.store import events, subjects
 from service.subjects.store.events import NewEvent
-from service.subscribers.steps.request_callback_urls import (
+from service.subscribers.steps.callback_url_subscribers import (
     ensure_callback_url_subscribers,
     origin_of,
 )

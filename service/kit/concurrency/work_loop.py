@@ -130,6 +130,8 @@ class WorkLoop(Generic[T]):
         try:
             await self._handle(item)
         except Unavailable as error:
-            log.warning("work_loop", action="unrecorded", loop=self.name, error=error.reason)
+            log.warning(
+                "work_loop", action="result_not_recorded", loop=self.name, error=error.reason
+            )
         except Exception:  # a fault of ours in one item must not stop the others
             log.exception("work_loop", action="fault", loop=self.name)

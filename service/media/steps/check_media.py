@@ -96,7 +96,7 @@ async def _check(resources: Resources, claimed: ClaimedMediaCheck) -> None:
         raise
     log.info(
         "media",
-        action="media_looked_at",
+        action="media_checked",
         subject=claimed.subject.id,
         account=claimed.subject.account_id,
         outcome=outcome,

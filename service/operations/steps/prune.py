@@ -6,7 +6,7 @@ from service.callbacks.store import inbox
 from service.intake.steps.accept import KEY_TTL
 from service.intake.store import idempotency
 from service.media.store import inline_media
-from service.operations.store import housekeeping
+from service.operations.store import prune as prune_store
 from service.reconciliation.steps.learn_durations import learn
 from service.resources import Resources
 from service.subscribers.store import signing_keys
@@ -19,7 +19,7 @@ MEDIA_GRACE = timedelta(minutes=10)  # media just uploaded may be about to be us
 async def sweep(resources: Resources) -> None:
     """Prune, and learn the usual durations, unless a worker has done so within INTERVAL."""
     async with resources.database.autocommit() as tx:
-        due = await housekeeping.begin_housekeeping(tx, resources.clock(), INTERVAL)
+        due = await prune_store.begin_housekeeping(tx, resources.clock(), INTERVAL)
     if due:
         await prune(resources)
         await learn(resources)

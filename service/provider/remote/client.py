@@ -22,11 +22,11 @@ from service.kit.timestamps import parse_retry_after
 from service.provider.domain.requests import PATH
 from service.provider.domain.task_reports import TaskReport, parse_json_object, read_task_record
 from service.provider.remote.credentials import ApiKey, BearerToken, KeyPair
+from service.provider.remote.error_codes import CodeAction, action_for_code
 from service.provider.remote.lenient_parsing import decompress, log_excerpt, read_code
 from service.provider.remote.outcomes import (
     Accepted,
     AlreadyExists,
-    CodeAction,
     CreateOutcome,
     LookUpOutcome,
     OutcomeUnknown,
@@ -36,7 +36,6 @@ from service.provider.remote.outcomes import (
     TaskFound,
     TaskNotFound,
     UnreadableResponse,
-    action_for_code,
 )
 
 MAX_RESPONSE_BYTES = 1_000_000  # as it came, and decompressed

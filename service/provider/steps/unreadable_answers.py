@@ -56,7 +56,7 @@ async def count_answer(
                 await unreadable_answer_store.reset(tx)
     except Unavailable as error:
         cache.readable_until = None
-        log.warning("provider", action="not_counted", error=error.reason)
+        log.warning("provider", action="answer_not_counted", error=error.reason)
 
 
 def _was_readable(outcome: CreateOutcome | LookUpOutcome) -> bool:

@@ -74,13 +74,13 @@ def _status_update(
             update = status_update(report)
             if update is None:
                 log.warning(
-                    "look_up", action="unknown_status", subject=subject.id, word=report.status_word
+                    "poll", action="unknown_status", subject=subject.id, word=report.status_word
                 )
             return update
         case TaskNotFound():
             return _task_not_found(resources, subject)
         case RetryLater() | ProviderStopped() | OutcomeUnknown():
-            log.warning("look_up", action="no_answer", subject=subject.id, answer=repr(answer))
+            log.warning("poll", action="no_answer", subject=subject.id, answer=repr(answer))
             return None
         case _:
             assert_never(answer)

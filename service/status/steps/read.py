@@ -10,7 +10,7 @@ from service.status.store import subject_lists
 from service.status.store.subject_lists import SubjectFilter
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
-from service.subjects.store import subjects
+from service.subjects.store import subjects as subjects_subjects
 
 MAX_POSITION = 10_000  # in the queue; it stands for all positions from there on. Our own figure
 
@@ -18,7 +18,7 @@ MAX_POSITION = 10_000  # in the queue; it stands for all positions from there on
 async def get_subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
     """A subject of an account; NotFound if this account has no such subject."""
     async with resources.database.autocommit() as tx:
-        subject = await subjects.get(tx, subject_id, account_id)
+        subject = await subjects_subjects.get(tx, subject_id, account_id)
     if subject is None:
         raise NotFound
     return subject
@@ -30,7 +30,7 @@ async def get_subjects(
     """The subject of each pair of account id and subject id; None if that account has no such
     subject."""
     async with resources.database.autocommit() as tx:
-        return await subjects.by_account_and_id(tx, ids)
+        return await subjects_subjects.by_account_and_id(tx, ids)
 
 
 async def queue_positions(resources: Resources, subjects: Sequence[Subject]) -> list[int | None]:

@@ -141,7 +141,9 @@ async def _without_foreign_task(
     owner = await subjects.id_by_provider_task(tx, task)
     if owner is None:
         return update
-    log.error("subject", action="task_of_another", subject=subject.id, task=task, owner=owner)
+    log.error(
+        "subject", action="provider_task_conflict", subject=subject.id, task=task, owner=owner
+    )
     return StatusUpdate(Signal.LOST)
 
 

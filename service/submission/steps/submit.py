@@ -89,7 +89,7 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
     # Else another worker could poll for it, and find nothing, while the call is on its way.
     timeout = timedelta(seconds=resources.settings.provider_timeout)
     if not claimed.lease.outlasts(resources.clock() + timeout):
-        log.warning("submission", action="lease_ran_out", subject=subject.id)
+        log.warning("submission", action="lease_expired", subject=subject.id)
         return
     answer = await resources.provider.create(body)
     now = resources.clock()
@@ -159,7 +159,7 @@ async def _learn_about_provider(
         case Accepted() | AlreadyExists() | Refused() if claimed.is_probe:
             async with resources.database.transaction() as tx:
                 await provider_state.resume(tx)
-            log.info("submission", action="goes_on")
+            log.info("submission", action="resumed")
             resources.worker_notifier.wake(Work.SUBMIT)
         case OutcomeUnknown(reason):
             log.warning(

@@ -81,7 +81,7 @@ def decrypt_texts(
         context = encryption_context(subscriber.id, column)
         decrypted = resources.encryptor.decrypt(encrypted, context)
     except DecryptionError as error:
-        log.warning("subscribed", action="secret_sealed", what=column, error=str(error))
+        log.warning("subscribers", action="secret_unreadable", what=column, error=str(error))
         return None
     texts: dict[str, str] = orjson.loads(decrypted)
     return texts

@@ -182,6 +182,6 @@ def _can_decrypt(resources: Resources, owner_id: str, keys: SigningKeys) -> bool
         if keys.seed is not None:
             encryptor.decrypt(keys.seed, encryption_context(owner_id, "seed"))
     except DecryptionError as error:
-        log.warning("signing", action="secret_sealed", owner=owner_id, error=str(error))
+        log.warning("signing", action="secret_unreadable", owner=owner_id, error=str(error))
         return False
     return True

@@ -14,7 +14,7 @@ from service.kit.errors import Invalid
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
-from service.subscribers.steps.request_callback_urls import origin_of
+from service.subscribers.steps.callback_url_subscribers import origin_of
 from tests.support.api import Api
 from tests.support.callbacks import accept_request
 from tests.support.clock import Clock

@@ -10,8 +10,8 @@ from service.kit.database.connection import Connection
 from service.kit.network.url_policy import DEFAULT_PORTS
 from service.resources import Resources
 from service.subscribers.steps.rotate import ensure_callback_url_secret
-from service.subscribers.store import request_callback_urls
-from service.subscribers.store.request_callback_urls import AccountOrigin, NewSubscriber
+from service.subscribers.store import callback_url_subscribers
+from service.subscribers.store.callback_url_subscribers import AccountOrigin, NewSubscriber
 
 
 async def ensure_callback_url_subscribers(
@@ -19,7 +19,7 @@ async def ensure_callback_url_subscribers(
 ) -> dict[AccountOrigin, str]:
     """The subscriber's id of each account and origin, which come sorted. A missing subscriber is
     created in this transaction, and so is its account's secret for callback_urls."""
-    ids = await request_callback_urls.subscriber_ids(tx, origins) if origins else {}
+    ids = await callback_url_subscribers.subscriber_ids(tx, origins) if origins else {}
     missing = [account_origin for account_origin in origins if account_origin not in ids]
     if not missing:
         return ids
@@ -28,7 +28,9 @@ async def ensure_callback_url_subscribers(
     new_subscribers = [
         _new_subscriber(resources, account_id, origin) for account_id, origin in missing
     ]
-    return ids | await request_callback_urls.add_subscribers(tx, new_subscribers, resources.clock())
+    return ids | await callback_url_subscribers.add_subscribers(
+        tx, new_subscribers, resources.clock()
+    )
 
 
 def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:
