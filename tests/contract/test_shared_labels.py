@@ -48,7 +48,7 @@ def test_ids_begin_with_the_same_prefixes() -> None:
 
 def test_log_lines_say_the_same_actions() -> None:
     assert found(r'action="(\w+)"') >= {
-        *("answer_lost", "callback_kept", "callback_refused", "delivery_attempted", "fault"),
+        *("answer_lost", "callback_refused", "callback_stored", "delivery_attempted", "fault"),
         *("resumed", "health_events_deferred", "job_dropped", "job_deferred", "lease_expired"),
         *("lease_expired", "leases_not_renewed", "media_checked", "no_answer", "not_listening"),
         *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),

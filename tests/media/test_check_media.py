@@ -69,7 +69,7 @@ async def test_good_images_by_url_are_checked_and_then_sent(
         "media_check_attempts": 0,
     }
     (line,) = [line for line in logged if line.get("action") == "media_checked"]
-    assert (line["outcome"], line["fetched"], line["found"]) == ("good", 2, [])
+    assert (line["outcome"], line["fetched"], line["found"]) == ("passed", 2, [])
     assert line["bytes"] == len(picture(shade=1)) + len(picture(shade=2))
     await api.work(Work.SUBMIT)
     assert (await api.wait_until_finished(subject_id))["state"] == "succeeded"

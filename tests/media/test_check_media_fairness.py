@@ -158,7 +158,7 @@ async def test_a_stopped_worker_that_comes_late_changes_nothing(
     media.gate.set()
     await checking
     assert await fetch(api.resources, "SELECT * FROM subjects") == before
-    assert outcomes(logged) == ["good", "late"]
+    assert outcomes(logged) == ["passed", "lease_lost"]
     assert await api.violations() == []
 
 
@@ -173,7 +173,7 @@ async def test_a_subject_canceled_while_its_media_are_checked_stays_canceled(
         assert (answer.status_code, answer.json()["state"]) == (200, "canceled")
         media.gate.set()
         await wait_until(lambda: _any(outcomes(logged)))
-    assert outcomes(logged) == ["late"]
+    assert outcomes(logged) == ["lease_lost"]
     assert media.request_counts["side"] == 0, "the rest is not fetched any more"
     await api.work()
     assert (await api.read(subject_id))["state"] == "canceled"
@@ -198,7 +198,7 @@ async def test_the_deadline_ends_a_subject_while_its_media_are_checked(
         media.gate.set()
         await wait_until(lambda: _any(outcomes(logged)))
     # Its lease is over by then too: the same worker may have taken it up anew, as late.
-    assert set(outcomes(logged)) == {"late"}
+    assert set(outcomes(logged)) == {"lease_lost"}
     assert (await api.read(subject_id))["error"]["code"] == "deadline_exceeded"
 
 

@@ -122,7 +122,7 @@ async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
     assert (await provider_check(resources)).startswith(f"the last {DEGRADED_AFTER} answers")
     lines = [line for line in logged if line.get("action") == "unreadable_answer"]
     assert len(lines) == DEGRADED_AFTER
-    assert lines[0]["beginning"] == "<h1>It works!</h1> Bearer ***"
+    assert lines[0]["excerpt"] == "<h1>It works!</h1> Bearer ***"
     assert "HTTP 502" in lines[0]["reason"]
     assert not any("a-provider-key" in str(line) for line in logged)
     states = await fetch(resources, "SELECT DISTINCT state FROM subjects")

@@ -208,7 +208,7 @@ async def test_media_are_not_fetched_once_the_lease_ran_out(
         clock.advance(api.resources.settings.lease)
         await checker.check(claimed)
         assert media.request_counts.total() == 0
-    assert logged[-1]["outcome"] == "late"
+    assert logged[-1]["outcome"] == "lease_lost"
 
 
 async def test_a_work_loop_holds_its_leases_until_the_work_ends(api: Api, clock: Clock) -> None:

@@ -111,7 +111,7 @@ async def test_an_unknown_status_is_logged_and_polled_again(
     await api.work(Work.RECONCILE)
     assert await state(api, subject_id) == "submitted"
     (line,) = [line for line in logged if line.get("action") == "unknown_status"]
-    assert line["word"] == "pondering"
+    assert line["status"] == "pondering"
 
 
 async def test_a_provider_that_forgets_an_accepted_task_changes_nothing(

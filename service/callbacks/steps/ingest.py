@@ -113,12 +113,12 @@ def log_and_wake(
         return
     log.info(
         "callback",
-        action="callback_kept",
+        action="callback_stored",
         callback=callback.id,
         source=callback.raw.source,
         subject=callback.subject_id,
         provider_task=callback.task_id,
-        word=callback.status,
+        status=callback.status,
         verdict=result.verdict,
         reason=result.reason,
     )

@@ -100,7 +100,7 @@ async def _check(resources: Resources, claimed: ClaimedMediaCheck) -> None:
         subject=claimed.subject.id,
         account=claimed.subject.account_id,
         outcome=outcome,
-        tries=claimed.subject.attempts,
+        attempts=claimed.subject.attempts,
         fetched=check.fetched,
         bytes=check.size,
         found=[f"{media.field}: {media.defect.code}" for media in check.defects],
@@ -120,14 +120,14 @@ class _MediaCheck:
     images: list[tuple[MediaReference, str]] = field(default_factory=list)  # with content's SHA-256
 
     async def run(self) -> str:
-        """Check all media and record the outcome, which is returned for the log: `good`, `bad`,
-        `later` (to be tried again), or `late` (the lease was lost, nothing is recorded)."""
+        """Check all media and record the outcome, which is returned for the log: `passed`,
+        `refused`, `deferred` (to be tried again), or `lease_lost` (nothing is recorded)."""
         for media in media_references(self.claimed.subject.document):
             if media.content_hash:
                 self.images.append((media, media.content_hash))
             elif media.url:
                 if not await self._holds_lease():
-                    return "late"
+                    return "lease_lost"
                 await self._inspect(media, media.url)
         return await self._record()
 
@@ -150,20 +150,20 @@ class _MediaCheck:
         if transient and subject.attempts < len(RETRY_DELAYS):
             wait = jittered(RETRY_DELAYS[subject.attempts], SPREAD, resources.random())
             due_at = resources.clock() + timedelta(seconds=wait)
-            return "later" if await self.release(due_at, counts=True) else "late"
+            return "deferred" if await self.release(due_at, counts=True) else "lease_lost"
         refused = StatusUpdate(Signal.REFUSED, error=media_error(self.defects))
         guard = TransitionGuard(media_token=self.claimed.lease.token)
         result = await transition(resources, subject.id, refused, guard)
-        return "bad" if result is not None and result.ignored is None else "late"
+        return "refused" if result is not None and result.ignored is None else "lease_lost"
 
     async def _complete(self, warnings: Sequence[FieldError]) -> str:
         lease = self.claimed.lease
         async with self.resources.database.autocommit() as tx:
             completed = await media_checks.complete(tx, lease.id, lease.token, warnings)
         if not completed:
-            return "late"
+            return "lease_lost"
         self.resources.worker_notifier.wake(Work.SUBMIT)
-        return "good"
+        return "passed"
 
     async def _holds_lease(self) -> bool:
         """Whether the check may go on. The first URL is fetched by what is known since the claim;

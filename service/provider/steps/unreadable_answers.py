@@ -45,7 +45,7 @@ async def count_answer(
                 action="unreadable_answer",
                 subject=subject_id,
                 reason=outcome.reason,
-                beginning=outcome.excerpt,
+                excerpt=outcome.excerpt,
             )
             cache.readable_until = None
             async with resources.database.autocommit() as tx:

@@ -74,7 +74,7 @@ def _status_update(
             update = status_update(report)
             if update is None:
                 log.warning(
-                    "poll", action="unknown_status", subject=subject.id, word=report.status_word
+                    "poll", action="unknown_status", subject=subject.id, status=report.status_word
                 )
             return update
         case TaskNotFound():

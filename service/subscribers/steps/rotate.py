@@ -67,7 +67,7 @@ async def rotate(
         encrypted = resources.encryptor.encrypt(secret, encryption_context(subscriber_id))
         keys = SigningKeys(encrypted, seed, public_key)
         v1a = await signing_keys.replace(tx, subscriber_id, keys)
-    log.info("signing", action="secret_rotated", subscriber=subscriber_id, retired=len(previous))
+    log.info("signing", action="secret_rotated", subscriber=subscriber_id, previous=len(previous))
     in_force = (keys, *(key.keys for key in previous)) if v1a else ()
     public_keys = tuple(key.public_key for key in in_force if key.public_key is not None)
     return RotatedKeys(subscriber_id, format_whsec(secret), public_keys)
