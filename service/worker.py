@@ -46,13 +46,10 @@ STOP_TIMEOUT = 5.0  # seconds that a claim in progress gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
 JOB_TIMEOUT = 60.0  # seconds until arq cancels a job
 RENEWALS = 3  # of a lease before it would end: one may fail
-LEASED = (
-    Work.CHECK_MEDIA,
-    Work.SUBMIT,
-    Work.DELIVER,
-)  # a poll changes nothing: no lease
+# A poll changes nothing: no lease.
+LEASED = (Work.CHECK_MEDIA, Work.SUBMIT, Work.DELIVER)
 # Each is a task of its own, so that one that fails or takes long delays no other.
-SWEEPS = (expired_leases_and_deadlines.sweep, health_events.sweep, prune.sweep)
+SWEEPS = (expired_leases_and_deadlines.sweep, health_events.sweep, prune.run_if_due)
 
 WorkLoops = Mapping[Work, WorkLoop[Any]]
 

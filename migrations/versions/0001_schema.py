@@ -80,7 +80,7 @@ def upgrade() -> None:
         sa.Column("unreadable_since", TIME),
         sa.Column("last_unreadable_at", TIME),
         # When it was last begun, by whichever worker.
-        sa.Column("housekeeping_started_at", TIME),
+        sa.Column("pruning_started_at", TIME),
         sa.CheckConstraint("id = 1", name="one_row"),
     )
     op.create_table(

@@ -71,7 +71,7 @@ async def outdated(api: Api) -> int:
 async def test_of_all_workers_one_keeps_house_once_a_minute(api: Api, clock: Clock) -> None:
     async def keep_house() -> int:
         """How many keys are left once all have swept."""
-        await asyncio.gather(*(prune.sweep(api.resources) for _ in range(4)))
+        await asyncio.gather(*(prune.run_if_due(api.resources) for _ in range(4)))
         return len(await fetch(api.resources, "SELECT key FROM idempotency_keys"))
 
     assert await outdated(api) == 1
@@ -83,12 +83,12 @@ async def test_of_all_workers_one_keeps_house_once_a_minute(api: Api, clock: Clo
     assert await keep_house() == 0
 
 
-async def test_a_clock_that_was_ahead_puts_no_housekeeping_off(api: Api, clock: Clock) -> None:
+async def test_a_clock_that_was_ahead_puts_no_pruning_off(api: Api, clock: Clock) -> None:
     clock.advance(DAY)
-    await prune.sweep(api.resources)
+    await prune.run_if_due(api.resources)
     clock.advance(-DAY)
     assert await outdated(api) == 1
-    await prune.sweep(api.resources)
+    await prune.run_if_due(api.resources)
     assert await fetch(api.resources, "SELECT key FROM idempotency_keys") == []
 
 

@@ -16,10 +16,10 @@ BATCH = 1000  # callbacks that one transaction deletes
 MEDIA_GRACE = timedelta(minutes=10)  # media just uploaded may be about to be used
 
 
-async def sweep(resources: Resources) -> None:
+async def run_if_due(resources: Resources) -> None:
     """Prune, and learn the usual durations, unless a worker has done so within INTERVAL."""
     async with resources.database.autocommit() as tx:
-        due = await prune_store.begin_housekeeping(tx, resources.clock(), INTERVAL)
+        due = await prune_store.start_if_due(tx, resources.clock(), INTERVAL)
     if due:
         await prune(resources)
         await learn(resources)

@@ -1,4 +1,4 @@
-"""Which worker does the housekeeping: one of them in each interval."""
+"""Which worker prunes: one of them in each interval."""
 
 from datetime import datetime, timedelta
 
@@ -6,16 +6,16 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 
-# A start in the future was written by a wrong clock, and would delay housekeeping: it is ignored.
-_BEGIN_HOUSEKEEPING = text("""
-    UPDATE provider_state SET housekeeping_started_at = :now
-    WHERE housekeeping_started_at IS NULL OR housekeeping_started_at <= :since
-    OR housekeeping_started_at > :until
+# A start in the future was written by a wrong clock, and would delay pruning: it is ignored.
+_START_IF_DUE = text("""
+    UPDATE provider_state SET pruning_started_at = :now
+    WHERE pruning_started_at IS NULL OR pruning_started_at <= :since
+    OR pruning_started_at > :until
     RETURNING id
 """)
 
 
-async def begin_housekeeping(tx: Connection, now: datetime, every: timedelta) -> bool:
-    """Whether the caller is to do it: true for one caller in each interval `every`."""
+async def start_if_due(tx: Connection, now: datetime, every: timedelta) -> bool:
+    """Whether the caller is to prune: true for one caller in each interval `every`."""
     values = {"now": now, "since": now - every, "until": now + every}
-    return await tx.first(_BEGIN_HOUSEKEEPING, values) is not None
+    return await tx.first(_START_IF_DUE, values) is not None
