@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from service.callbacks.web import admin
 from service.callbacks.web.receive import CallbackEndpoint
-from service.compat_api.web import routes
+from service.compat_api.web import routes as compat_api_routes
 from service.delivery.web import routes as delivery_routes
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.web import routes as event_feed_routes
@@ -48,12 +48,12 @@ class ExactRoute(Route):
 ROUTES = [
     Route("/v1/subjects", intake_routes.create, methods=["POST"]),
     ExactRoute("/v1/subjects/batch", intake_routes.create_batch, methods=["POST"]),
-    Route("/v1/subjects", status_routes.page_of, methods=["GET"]),
+    Route("/v1/subjects", status_routes.list_subjects, methods=["GET"]),
     Route("/v1/subjects/{subject_id}", status_routes.read, methods=["GET"]),
-    Route("/v1/subjects/{subject_id}/cancel", status_routes.cancel_one, methods=["POST"]),
-    Route("/v1/subjects/{subject_id}/events", event_feed_routes.of_subject, methods=["GET"]),
+    Route("/v1/subjects/{subject_id}/cancel", status_routes.cancel, methods=["POST"]),
+    Route("/v1/subjects/{subject_id}/events", event_feed_routes.subject_events, methods=["GET"]),
     Route("/v1/subjects/{subject_id}/deliveries", delivery_routes.list_of_subject, methods=["GET"]),
-    Route("/v1/events", event_feed_routes.of_account, methods=["GET"]),
+    Route("/v1/events", event_feed_routes.account_events, methods=["GET"]),
     Route("/v1/subscribers", subscribers_routes.create, methods=["POST"]),
     Route("/v1/subscribers", subscribers_routes.list_subscribers, methods=["GET"]),
     Route("/v1/subscribers/{subscriber_id}", subscribers_routes.read, methods=["GET"]),
@@ -86,7 +86,7 @@ ROUTES = [
     Route("/v1/callbacks/{callback_id}", admin.get_callback, methods=["GET"]),
     Route("/v1/callbacks/{callback_id}/reverify", admin.reverify_callback, methods=["POST"]),
     Route("/v1/capabilities", intake_routes.capabilities, methods=["GET"]),
-    *routes.ROUTES,
+    *compat_api_routes.ROUTES,
     Route("/healthz", health.healthz, methods=["GET"]),
     Route("/readyz", health.readyz, methods=["GET"]),
     Route("/openapi.json", openapi.openapi, methods=["GET"]),

@@ -28,9 +28,8 @@ class Batchers:
     """The batchers that one process opens, one for each kind of work."""
 
     callbacks: Batcher[Callback, CallbackResult]  # those that are verified
-    untrusted_callbacks: Batcher[
-        Callback, CallbackResult
-    ]  # those that anybody could have sent: see Callback.untrusted
+    # Those that anybody could have sent: see Callback.untrusted.
+    untrusted_callbacks: Batcher[Callback, CallbackResult]
     creates: CreateBatcher  # requests to create a subject, unless their media are large
     callers: CallerBatcher  # who calls, by API key or token
     subjects: Batcher[tuple[str, str], Subject | None]  # by account and id; None: not found

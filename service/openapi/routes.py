@@ -39,11 +39,13 @@ class CachedDocument:
 
 
 async def openapi(request: Request) -> Response:
+    """The OpenAPI document as JSON, or 304 if the caller has it."""
     settings, root = resources(request).settings, public_path(request, "/").removesuffix("/")
     return _answer(request, _json(root, allow_voice_for_images=settings.allow_voice_for_images))
 
 
 async def docs(request: Request) -> Response:
+    """The OpenAPI document as an HTML page, or 304 if the caller has it."""
     settings = resources(request).settings
     return _answer(request, _page(allow_voice_for_images=settings.allow_voice_for_images))
 

@@ -24,12 +24,10 @@ subscriber_health = Table(
     "subscriber_health",
     metadata,
     Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), primary_key=True),
-    Column(
-        "concurrency", Integer
-    ),  # the most deliveries at once that the account allows; null: no limit
-    Column(
-        "max_rate", Float
-    ),  # the most deliveries a second that the account allows; null: no limit
+    # The most deliveries at once that the account allows; null: no limit.
+    Column("concurrency", Integer),
+    # The most deliveries a second that the account allows; null: no limit.
+    Column("max_rate", Float),
     Column("current_rate", Float),  # deliveries a second that it seems to take; null: not limited
     Column("rate_changed_at", Time),
     Column("rate_limited_until", Time),  # the claims so far use up the rate until then

@@ -9,9 +9,8 @@ from sqlalchemy import text
 from service.kit.database.connection import Connection
 
 OPERATOR = "operator"  # the scope of those who see every account
-LAST_USED_RESOLUTION = timedelta(
-    minutes=1
-)  # last_used_at moves in steps: no write on every request
+# last_used_at moves in steps: no write on every request.
+LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,14 @@ from service.subjects.domain.event import feed_entry
 MAX_WAIT = 999_999_999  # seconds; what is too long is capped, not refused
 
 
-async def of_subject(request: Request) -> Response | SSEStream:
+async def subject_events(request: Request) -> Response | SSEStream:
     caller = await authorize(request, "subjects:read")
     account = caller.account_name if caller.is_operator else None
     feed = Feed(caller.account_id, path_parameter(request, "subject_id"), account)
     return await _answer(request, feed, Query(request))
 
 
-async def of_account(request: Request) -> Response | SSEStream:
+async def account_events(request: Request) -> Response | SSEStream:
     caller, query = await authorize(request, "subjects:read"), Query(request)
     account_id = await account_filter(request, caller, query)
     account = query.text("account") if caller.is_operator else None
@@ -45,9 +45,8 @@ async def _answer(request: Request, feed: Feed, query: Query) -> Response | SSES
     wait = capped_wait(query.integer("wait", 0, 0, MAX_WAIT))
     query.finish()
     if wants_stream(",".join(request.headers.getlist("accept"))):
-        after = (
-            single_header(request.headers, "last-event-id") or after
-        )  # an empty one stands for none
+        # An empty Last-Event-ID stands for none.
+        after = single_header(request.headers, "last-event-id") or after
         return await _stream(request, feed, _place(after, feed.subject_id))
     return await _page(request, feed, _place(after, feed.subject_id) or START, limit, wait)
 

@@ -65,9 +65,8 @@ def validate_many(
         try:
             requests.append(validate(settings, account_id, body, key, cancel_after))
         except Invalid as error:
-            requests.append(
-                Invalid(error.errors)
-            )  # a new one: the frames of the caught one hold the body
+            # A new one: the frames of the caught one hold the body.
+            requests.append(Invalid(error.errors))
     return requests
 
 

@@ -13,8 +13,6 @@ from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import ValidationContext
 
 MAX_SMALL_BODY = 64_000  # bytes of a body that carries no files
-
-
 MAX_CURSOR = 100  # characters
 MAX_DIGITS = 9  # of an integer in a query
 MAX_LIMIT = 200  # rows of one page

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from service.kit.database.bounded_scan import ListPosition
 from service.kit.errors import NotFound
 from service.resources import Resources
-from service.status.store import queue_positions as queue_positions_store
+from service.status.store import queue_positions as queue_position_store
 from service.status.store import subject_lists
 from service.status.store.subject_lists import SubjectFilter
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
-from service.subjects.store import subjects as subjects_subjects
+from service.subjects.store import subjects as subject_store
 
 MAX_POSITION = 10_000  # in the queue; it stands for all positions from there on. Our own figure
 
@@ -18,7 +18,7 @@ MAX_POSITION = 10_000  # in the queue; it stands for all positions from there on
 async def get_subject(resources: Resources, account_id: str, subject_id: str) -> Subject:
     """A subject of an account; NotFound if this account has no such subject."""
     async with resources.database.autocommit() as tx:
-        subject = await subjects_subjects.get(tx, subject_id, account_id)
+        subject = await subject_store.get(tx, subject_id, account_id)
     if subject is None:
         raise NotFound
     return subject
@@ -30,7 +30,7 @@ async def get_subjects(
     """The subject of each pair of account id and subject id; None if that account has no such
     subject."""
     async with resources.database.autocommit() as tx:
-        return await subjects_subjects.by_account_and_id(tx, ids)
+        return await subject_store.by_account_and_id(tx, ids)
 
 
 async def queue_positions(resources: Resources, subjects: Sequence[Subject]) -> list[int | None]:
@@ -40,7 +40,7 @@ async def queue_positions(resources: Resources, subjects: Sequence[Subject]) -> 
     if not queued:
         return [None] * len(subjects)
     async with resources.database.autocommit() as tx:
-        positions = await queue_positions_store.positions(tx, queued, MAX_POSITION)
+        positions = await queue_position_store.positions(tx, queued, MAX_POSITION)
     return [positions.get(subject.id) for subject in subjects]
 
 

@@ -18,7 +18,7 @@ from service.kit.http.cursors import decode_cursor, encode_cursor
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
 from service.kit.http.responses import json_response, page
 from service.request_context import resources
-from service.status.steps import cancel
+from service.status.steps import cancel as cancel_steps
 from service.status.steps import read as status_read
 from service.status.steps.long_poll import LongPoll
 from service.status.store.subject_lists import SubjectFilter
@@ -50,28 +50,31 @@ async def read(request: Request) -> Response:
     seconds = preferred_wait(request.headers)
     if seconds is not None:
         long_poll = LongPoll(request.app.state.hub, subject, read_again)
-        done = partial(_is_news, if_none_match.or_present(subject))
+        done = partial(_is_done, if_none_match.or_present(subject))
         later = await _wait(request, long_poll, done, capped_wait(seconds))
         seconds, subject = (None, subject) if later is None else (seconds, later)
     return await _answer(request, caller, subject, if_none_match, seconds)
 
 
-async def page_of(request: Request) -> Response:
-    caller, given = await authorize(request, "subjects:read"), resources(request)
+async def list_subjects(request: Request) -> Response:
+    caller, app_resources = await authorize(request, "subjects:read"), resources(request)
     query = Query(request)
     subject_filter = _subject_filter(query)
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_filter(request, caller, query)
     query.finish()
-    found, below = await status_read.subjects_page(given, account_id, subject_filter, limit)
-    of = await authenticate.account_fields(given, caller, {subject.account_id for subject in found})
-    shown = [public_subject(subject) | of.get(subject.account_id, {}) for subject in found]
+    found, below = await status_read.subjects_page(app_resources, account_id, subject_filter, limit)
+    account_ids = {subject.account_id for subject in found}
+    account_fields = await authenticate.account_fields(app_resources, caller, account_ids)
+    shown = [
+        public_subject(subject) | account_fields.get(subject.account_id, {}) for subject in found
+    ]
     return page(shown, below and encode_cursor(*below))
 
 
-async def cancel_one(request: Request) -> Response:
+async def cancel(request: Request) -> Response:
     caller = await authorize(request, "subjects:write")
-    subject = await cancel.cancel(
+    subject = await cancel_steps.cancel(
         resources(request), caller.account_id, path_parameter(request, "subject_id")
     )
     return json_response(public_subject(subject) | caller.account_field)
@@ -88,7 +91,7 @@ async def _read(request: Request, account_id: str, subject_id: str) -> Subject:
     return found
 
 
-def _is_news(if_none_match: IfNoneMatch, subject: Subject) -> bool:
+def _is_done(if_none_match: IfNoneMatch, subject: Subject) -> bool:
     """Whether there is nothing to wait for: it has ended, or is not what the caller has."""
     return subject.finished_at is not None or not if_none_match.matches_subject(subject)
 

@@ -12,9 +12,8 @@ class State(StrEnum):
     """Where a subject is. The comment says what moves it on."""
 
     QUEUED = "queued"  # a worker claims it, once the provider has a slot free
-    SUBMITTING = (
-        "submitting"  # claimed under a lease: the provider's answer, or the end of the lease
-    )
+    # Claimed under a lease: the provider's answer, or the end of the lease.
+    SUBMITTING = "submitting"
     UNCONFIRMED = "unconfirmed"  # sent, and the answer was lost: a poll by our id
     SUBMITTED = "submitted"  # the provider has it: its callback, or our poll
     PROCESSING = "processing"  # the provider works on it: its callback, or our poll

@@ -30,7 +30,7 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import TransitionGuard, transition
 from service.submission.domain.parallel_limit import after_refusal, current_limit
-from service.submission.store import claim as submission_claim
+from service.submission.store import claim as claim_store
 from service.submission.store import provider_state
 from service.submission.store.provider_state import ProviderState
 
@@ -62,9 +62,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
         limit = min(limit, _free_slots(resources, state, now))
         if limit <= 0:
             return []
-        claimed = await submission_claim.claim(
-            tx, now=now, lease_until=until, token=token, limit=limit
-        )
+        claimed = await claim_store.claim(tx, now=now, lease_until=until, token=token, limit=limit)
         is_probe = state.stopped_code is not None
         if is_probe and claimed:
             await provider_state.set_next_probe(tx, now + PROBE_INTERVAL)
