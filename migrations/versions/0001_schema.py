@@ -136,7 +136,7 @@ def upgrade() -> None:
         sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
         sa.CheckConstraint("version >= 1 AND attempts >= 0 AND poll_count >= 0", name="counts"),
         sa.CheckConstraint(
-            "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
+            "(next_poll_at IS NOT NULL) = (state IN ('processing', 'submitted', 'unconfirmed'))",
             name="poll",
         ),
         sa.CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),

@@ -16,7 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.schema.base import Id, Time, metadata, one_of
-from service.subjects.domain.lifecycle import RANK, TERMINAL, WITH_PROVIDER
+from service.subjects.domain.lifecycle import POLLED, RANK, TERMINAL, WITH_PROVIDER
 
 subjects = Table(
     "subjects",
@@ -64,10 +64,7 @@ subjects = Table(
     CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="result"),
     CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
     CheckConstraint("version >= 1 AND attempts >= 0 AND poll_count >= 0", name="counts"),
-    CheckConstraint(
-        "(next_poll_at IS NOT NULL) = (state IN ('unconfirmed', 'submitted', 'processing'))",
-        name="poll",
-    ),
+    CheckConstraint(f"(next_poll_at IS NOT NULL) = (state IN ({one_of(POLLED)}))", name="poll"),
     CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),
     Index(
         "ix_subjects_queued",

@@ -131,7 +131,7 @@ DOCUMENTED: dict[str, Rules] = {
     "listTasks.pageSize": number_range(1, routes.MAX_PAGE_SIZE, default=routes.DEFAULT_PAGE_SIZE),
     "CreatedTask.task_status": one_of(set(STATUS_OF_STATE.values())),
     "Task.task_status": one_of(set(STATUS_OF_STATE.values())),
-    "Element.status": one_of([STATUS_OF_STATE["succeeded"]]),
+    "Element.status": one_of([STATUS_OF_STATE[State.SUCCEEDED]]),
     "Verdict": one_of(list(Verdict)),
     "Callback.trust": one_of(list(Verification)),
     "WholeCallback.trust": one_of(list(Verification)),

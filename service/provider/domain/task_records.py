@@ -15,21 +15,22 @@ import orjson
 
 from service.kit.timestamps import to_milliseconds
 from service.provider.domain.results import read_image_list, read_video_list
+from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
 from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 
 DECIMAL = re.compile(r"[1-9][0-9]*")
-STATUS_OF_STATE = MappingProxyType(  # by subject state
+STATUS_OF_STATE: Mapping[State, str] = MappingProxyType(
     {
-        "queued": "submitted",
-        "submitting": "submitted",
-        "unconfirmed": "submitted",
-        "submitted": "submitted",
-        "processing": "processing",
-        "succeeded": "succeed",
-        "failed": "failed",
-        "canceled": "failed",
+        State.QUEUED: "submitted",
+        State.SUBMITTING: "submitted",
+        State.UNCONFIRMED: "submitted",
+        State.SUBMITTED: "submitted",
+        State.PROCESSING: "processing",
+        State.SUCCEEDED: "succeed",
+        State.FAILED: "failed",
+        State.CANCELED: "failed",
     }
 )
 
@@ -57,11 +58,11 @@ def _record(
     created_at: datetime,
     updated_at: datetime,
 ) -> dict[str, Any]:
-    state, error = representation["state"], representation["error"] or {}
+    state, error = State(representation["state"]), representation["error"] or {}
     record: dict[str, Any] = {
         "task_id": representation["id"],
         "task_status": STATUS_OF_STATE[state],
-        "task_status_msg": "canceled" if state == "canceled" else error.get("message", ""),
+        "task_status_msg": "canceled" if state is State.CANCELED else error.get("message", ""),
         "task_info": {"external_task_id": representation["external_task_id"] or ""},
         "created_at": to_milliseconds(created_at),
         "updated_at": to_milliseconds(updated_at),

@@ -54,6 +54,9 @@ TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED})
 # These count towards the provider's parallel limit: from the claim to the end.
 WITH_PROVIDER = frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED, State.PROCESSING})
 
+# The provider is polled about these: it has them, or may have them.
+POLLED = WITH_PROVIDER - {State.SUBMITTING}
+
 # The provider has accepted these, and will call back.
 CALLED_BACK = frozenset({State.SUBMITTED, State.PROCESSING})
 

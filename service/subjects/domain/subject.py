@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from service.subjects.domain.lifecycle import TERMINAL, WITH_PROVIDER, Signal, State, makes_event
+from service.subjects.domain.lifecycle import POLLED, TERMINAL, Signal, State, makes_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ def apply_update(
     subject, at once if None. `updated_at` never goes back, whatever clock is behind."""
     now = max(now, before.updated_at)
     provider_times = (before.provider_updated_at, update.provider_updated_at)
-    is_polled = state in WITH_PROVIDER and state is not State.SUBMITTING
     return replace(
         before,
         state=state,
@@ -84,7 +83,7 @@ def apply_update(
         lease_until=None,
         available_at=update.retry_at or before.available_at,
         poll_count=0,
-        next_poll_at=(next_poll_at or now) if is_polled else None,
+        next_poll_at=(next_poll_at or now) if state in POLLED else None,
         updated_at=now,
         finished_at=now if state in TERMINAL else None,
     )
