@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from service.callbacks.domain.callback import Callback, Verification
 from service.callbacks.domain.verdicts import UNDECIDED, Verdict
-from service.callbacks.store.inbox import BatchContext, StoredCallback
+from service.callbacks.store.inbox import BatchContext, CallbackToStore
 from service.kit.errors import CallsheetError
 from service.kit.timestamps import EPOCH
 from service.provider.domain.report_to_signal import status_update
@@ -54,7 +54,7 @@ class CallbackBatch:
         }
         self._context = context
         self._reported = set(context.reported)
-        self._stored: dict[tuple[str, str], StoredCallback] = {}  # by source and dedup key
+        self._to_store: dict[tuple[str, str], CallbackToStore] = {}  # by source and dedup key
         self._events: dict[str, list[NewEvent]] = {}  # by subject id
 
     def apply_all(self, callbacks: Sequence[Callback]) -> list[CallbackResult]:
@@ -69,10 +69,10 @@ class CallbackBatch:
         results = {index: self._apply(callback) for index, callback in ordered}
         return [results[index] for index in range(len(callbacks))]
 
-    def stored(self) -> list[StoredCallback]:
+    def to_store(self) -> list[CallbackToStore]:
         """The callbacks to store, duplicates folded; ordered by their keys, so that two batches
         with duplicates of the same never wait for each other."""
-        return [self._stored[key] for key in sorted(self._stored)]
+        return [self._to_store[key] for key in sorted(self._to_store)]
 
     def transitions(self) -> list[Transition]:
         """The transitions to write: one for each subject that moved, however often it did."""
@@ -85,17 +85,17 @@ class CallbackBatch:
     def _apply(self, callback: Callback) -> CallbackResult:
         callback = self._with_distinct_key(callback)
         key = (callback.raw.source, callback.dedup_key)
-        earlier = self._stored.get(key)
+        earlier = self._to_store.get(key)
         refused = callback.refusal is not None
         times_received = callback.times_received + (earlier.times_received if earlier else 0)
         if earlier is not None and (refused or earlier.verdict not in UNDECIDED):
-            self._stored[key] = replace(earlier, times_received=times_received)
+            self._to_store[key] = replace(earlier, times_received=times_received)
             return REPEATED if callback.refusal is None else _rejected(callback.refusal)
         subject = self._subject(callback)
         decided = key in self._context.digests and key not in self._context.undecided
         result = REPEATED if decided and not refused else self._decide(subject, callback)
         subject_id = subject.id if subject else callback.subject_id
-        self._stored[key] = StoredCallback(
+        self._to_store[key] = CallbackToStore(
             callback, subject_id, result.verdict, result.reason, times_received
         )
         if result.transition is not None:
@@ -108,10 +108,10 @@ class CallbackBatch:
         """The callback, under a key of its own if another body came under the same message id: both
         are stored, since every body that is answered with success must be."""
         key = (callback.raw.source, callback.dedup_key)
-        if key not in self._stored and key not in self._context.digests:
+        if key not in self._to_store and key not in self._context.digests:
             return callback
         digest = sha256(callback.body).digest()
-        earlier = self._stored.get(key)
+        earlier = self._to_store.get(key)
         if earlier:
             same = earlier.callback.body == callback.body
         else:

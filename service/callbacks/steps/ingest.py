@@ -91,7 +91,7 @@ async def store_and_apply(
         raise SecretsChanged
     batch = CallbackBatch(resources, locked, context)
     results = batch.apply_all(callbacks)
-    deliveries = await transitions.write(tx, batch.transitions(), batch.stored())
+    deliveries = await transitions.write(tx, batch.transitions(), batch.to_store())
     for verification in {callback.verification for callback in callbacks if callback.untrusted}:
         await inbox.trim(tx, verification, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
     await polls.schedule(tx, batch.subjects_to_poll, resources.clock())

@@ -21,8 +21,8 @@ ReportKey = tuple[str, str, datetime]  # the task id, its status, and the provid
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCallback:
-    """A callback as it is written, with what became of it."""
+class CallbackToStore:
+    """A callback that is to be written, with what became of it."""
 
     callback: Callback  # as it was verified or refused
     subject_id: str | None  # the subject it is about; None if that is not known
@@ -44,18 +44,18 @@ class BatchContext:
 
 
 _CONTEXT = text(f"""
-    -- 1. What all callbacks need.
+    -- 1 what all callbacks need
     SELECT 'state' AS kind, secrets_version, typical_durations, CAST(NULL AS text) AS source,
         CAST(NULL AS text) AS dedup_key, CAST(NULL AS text) AS verdict,
         CAST(NULL AS bytea) AS digest, CAST(NULL AS text) AS task_id,
         CAST(NULL AS text) AS status, CAST(NULL AS timestamptz) AS provider_updated_at
     FROM provider_state WHERE id = 1
-    -- 2. What is stored under the same keys.
+    -- 2 what is stored under the same keys
     UNION ALL
     SELECT 'stored', NULL, NULL, source, dedup_key, verdict, sha256(body), NULL, NULL, NULL
     FROM callbacks
     WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
-    -- 3. What has been reported of the subjects.
+    -- 3 what has been reported of the subjects
     UNION ALL
     SELECT 'report', NULL, NULL, NULL, NULL, NULL, NULL, task_id, status, provider_updated_at
     FROM callbacks
@@ -125,26 +125,26 @@ async def batch_context(
     )
 
 
-def store_parameters(callbacks: Sequence[StoredCallback]) -> dict[str, Any]:
+def store_parameters(callbacks: Sequence[CallbackToStore]) -> dict[str, Any]:
     """The parameters of STORE, for callbacks that are ordered by their keys, each key once."""
     return {
-        "callback_rows": encode_rows([_row(stored) for stored in callbacks]),
-        "callback_bodies": [stored.callback.body for stored in callbacks],
+        "callback_rows": encode_rows([_row(to_store) for to_store in callbacks]),
+        "callback_bodies": [to_store.callback.body for to_store in callbacks],
     }
 
 
-def _row(stored: StoredCallback) -> dict[str, Any]:
-    callback = stored.callback
+def _row(to_store: CallbackToStore) -> dict[str, Any]:
+    callback = to_store.callback
     return {
         "id": callback.id,
         "source": callback.raw.source,
         "dedup_key": callback.dedup_key,
-        "subject_id": stored.subject_id,
+        "subject_id": to_store.subject_id,
         "headers": callback.headers,
-        "verdict": stored.verdict,
-        "reason": stored.reason,
+        "verdict": to_store.verdict,
+        "reason": to_store.reason,
         "received_at": callback.raw.received_at,
-        "times_received": stored.times_received,
+        "times_received": to_store.times_received,
         "verification": callback.verification,
         "task_id": callback.task_id,
         "status": callback.status,

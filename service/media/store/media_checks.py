@@ -40,7 +40,7 @@ class MediaClaimLimits:
 # more of the queue than it takes; IS TRUE keeps that index out where ids are known.
 _CLAIM = text("""
     WITH RECURSIVE
-    -- 1. The accounts that have checks waiting.
+    -- 1 the accounts that have checks waiting
     waiting AS (
         (
             SELECT account_id FROM subjects
@@ -56,7 +56,7 @@ _CLAIM = text("""
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
     ),
-    -- 2. The oldest due checks of each account, with their places in its order.
+    -- 2 the oldest due checks of each account, with their places in its order
     candidates AS (
         SELECT s.id, w.account_id, coalesce(c.under_way, 0) AS under_way, c.capacity,
             row_number() OVER (
@@ -74,8 +74,8 @@ _CLAIM = text("""
         ) s
         WHERE s.media_check_at <= :now
     ),
-    -- 3. Those to claim, from accounts in turns. Whose turn it is among equals is drawn anew by the
-    --    token's hash: nobody waits behind another's backlog, and nothing has to be kept about it.
+    -- 3 those to claim, from accounts in turns. Whose turn it is among equals is drawn anew by the
+    -- token's hash: nobody waits behind another's backlog, and nothing has to be kept about it
     locked AS (
         SELECT id FROM subjects
         WHERE (state = 'queued' AND media_check_at <= :now) IS TRUE AND id IN (
@@ -85,7 +85,7 @@ _CLAIM = text("""
         )
         FOR NO KEY UPDATE SKIP LOCKED
     )
-    -- 4. The claim.
+    -- 4 the claim
     UPDATE subjects SET media_lease_token = :token, media_check_at = :until
     WHERE id IN (SELECT id FROM locked)
     RETURNING id, account_id, document, media_check_attempts

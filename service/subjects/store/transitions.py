@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from service.callbacks.store import inbox
-from service.callbacks.store.inbox import StoredCallback
+from service.callbacks.store.inbox import CallbackToStore
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.subject import Subject
@@ -57,7 +57,7 @@ _WRITE = text(f"""
 
 
 async def write(
-    tx: Connection, transitions: Sequence[Transition], callbacks: Sequence[StoredCallback] = ()
+    tx: Connection, transitions: Sequence[Transition], callbacks: Sequence[CallbackToStore] = ()
 ) -> int:
     """Write transitions, each of another subject, and store callbacks, each of another
     deduplication key; return how many deliveries that made.
