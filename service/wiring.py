@@ -27,7 +27,7 @@ from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
 from service.provider.remote.client import ProviderClient
-from service.provider.remote.credentials import ApiKey, KeyPair
+from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.resources import Resources
 from service.settings import Settings, unknown_variables
@@ -101,10 +101,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         await database.close()
 
 
-def _credentials(settings: Settings) -> ApiKey | KeyPair:
+def _credentials(settings: Settings) -> ProviderApiKey | ProviderKeyPair:
     if settings.provider_api_key:
-        return ApiKey(settings.provider_api_key)
-    return KeyPair(settings.provider_access_key, settings.provider_secret_key)
+        return ProviderApiKey(settings.provider_api_key)
+    return ProviderKeyPair(settings.provider_access_key, settings.provider_secret_key)
 
 
 def start_logging(level: str) -> None:

@@ -9,8 +9,8 @@ from service.accounts.steps.api_keys import DEFAULT_SCOPES, KeyPair
 from service.accounts.store.authentication import Caller
 from service.operations.steps import reencrypt
 from service.provider.remote.client import ProviderClient
-from service.provider.remote.credentials import KeyPair as provider_credentials_KeyPair
-from service.provider.remote.outcomes import Accepted, TaskFound
+from service.provider.remote.credentials import ProviderKeyPair
+from service.provider.remote.outcomes import TaskAccepted, TaskFound
 from service.settings import read_settings
 from service.wiring import open_resources
 from tests.conftest import SECRET_KEY
@@ -88,10 +88,10 @@ async def test_a_client_that_knows_the_pair_and_the_base_url_creates_and_follows
 
 
 async def test_our_own_client_of_the_provider_can_be_such_a_client(api: Api, pair: KeyPair) -> None:
-    credentials = provider_credentials_KeyPair(pair.access_key, pair.secret_key)
+    credentials = ProviderKeyPair(pair.access_key, pair.secret_key)
     remote = ProviderClient(str(api.http.base_url), credentials, 30.0, api.resources.clock)
     try:
-        assert isinstance(await remote.create(request_body(external_task_id="sub_1")), Accepted)
+        assert isinstance(await remote.create(request_body(external_task_id="sub_1")), TaskAccepted)
         assert isinstance(await remote.look_up("sub_1"), TaskFound)
     finally:
         await remote.aclose()

@@ -9,8 +9,8 @@ import pytest
 
 from service.accounts.steps import api_keys
 from service.provider.remote.client import ProviderClient
-from service.provider.remote.credentials import ApiKey
-from service.provider.remote.outcomes import Accepted, AlreadyExists, TaskFound, TaskNotFound
+from service.provider.remote.credentials import ProviderApiKey
+from service.provider.remote.outcomes import AlreadyExists, TaskAccepted, TaskFound, TaskNotFound
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
 from tests.support.clock import Clock
@@ -203,11 +203,11 @@ async def test_our_id_takes_precedence_over_an_external_id(callsheet_api: ApiCon
 async def test_we_may_be_our_own_provider(api: Api, callsheet_api: ApiConfig, clock: Clock) -> None:
     """Our client, which branches on codes and on two messages, understands our answers."""
     body = request_body(external_task_id="sub_1", callback_url="http://127.0.0.1:65009/")
-    remote = ProviderClient(callsheet_api.base_url, ApiKey(callsheet_api.key), 30.0, clock)
+    remote = ProviderClient(callsheet_api.base_url, ProviderApiKey(callsheet_api.key), 30.0, clock)
     try:
         assert isinstance(await remote.look_up("sub_1"), TaskNotFound)
         made = await remote.create(body)
-        assert isinstance(made, Accepted)
+        assert isinstance(made, TaskAccepted)
         assert isinstance(await remote.create(body), AlreadyExists)
         found = await remote.look_up("sub_1")
         assert isinstance(found, TaskFound)

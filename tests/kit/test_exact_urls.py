@@ -12,7 +12,7 @@ from service.kit.network.exact_urls import exact_url, redirect_target
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetched, Fetcher
 from service.provider.remote.client import ProviderClient
-from service.provider.remote.credentials import ApiKey
+from service.provider.remote.credentials import ProviderApiKey
 from tests.support.clock import Clock
 from tests.support.media_fetches import PATH, code_of, fetch_media, media_server, redirect_to
 from tests.support.name_resolution import LOOPBACK_ONE_ADDRESS, Resolver
@@ -80,7 +80,7 @@ async def test_subscribers_are_posted_to_in_the_letters_they_gave(letters: str) 
 async def test_the_provider_is_called_in_the_letters_of_its_url() -> None:
     async with raw_server([envelope_response(0, "", TASK_RECORD)]) as server:
         url = f"{server.url}/%7Ea%2Fb/%2E%2E/"
-        provider = ProviderClient(url, ApiKey("sk-secret"), 30.0, Clock(NOW))
+        provider = ProviderClient(url, ProviderApiKey("sk-secret"), 30.0, Clock(NOW))
         try:
             await provider.look_up("ours/%7E")
         finally:

@@ -6,16 +6,16 @@ import pytest
 
 from service.provider.domain.task_reports import TaskStatus
 from service.provider.remote.client import ProviderClient
-from service.provider.remote.credentials import ApiKey
+from service.provider.remote.credentials import ProviderApiKey
 from service.provider.remote.error_codes import CODE_ACTIONS, CODE_CLASS_ACTIONS, CodeAction
 from service.provider.remote.outcomes import (
-    Accepted,
     AlreadyExists,
     CreateOutcome,
     OutcomeUnknown,
     ProviderStopped,
     Refused,
     RetryLater,
+    TaskAccepted,
     TaskFound,
     TaskNotFound,
 )
@@ -37,7 +37,7 @@ from tests.support.task_records import BIG, CURRENT_RECORD, ELEMENT, LEGACY_RECO
 async def test_a_create_is_posted_and_its_record_read() -> None:
     async with provider_client(CREATED) as (provider, server):
         answer = await provider.create(CREATE_BODY)
-    assert isinstance(answer, Accepted)
+    assert isinstance(answer, TaskAccepted)
     assert answer.report.provider_task_id == "831922345719271433"
     assert (answer.report.external_task_id, answer.report.status) == (
         "sub_01",
@@ -68,7 +68,7 @@ async def test_a_look_up_names_the_task_in_the_path_and_keeps_every_digit() -> N
 
 async def test_a_base_url_may_end_in_a_slash_and_an_id_cannot_leave_the_path() -> None:
     async with raw_server([CREATED]) as server:
-        provider = ProviderClient(server.url + "/", ApiKey("k"), 30.0, Clock(NOW))
+        provider = ProviderClient(server.url + "/", ProviderApiKey("k"), 30.0, Clock(NOW))
         await provider.look_up("../a b?c/é")
         await provider.aclose()
     assert server.requests[0].line == f"GET {PATH}/..%2Fa%20b%3Fc%2F%C3%A9 HTTP/1.1"
@@ -142,7 +142,7 @@ async def test_two_1201_answers_mean_something_else() -> None:
 
 async def test_success_depends_on_the_code_not_on_the_http_status() -> None:
     assert isinstance(
-        await create_answer(envelope_response(0, "", TASK_RECORD, status=500)), Accepted
+        await create_answer(envelope_response(0, "", TASK_RECORD, status=500)), TaskAccepted
     )
 
 
@@ -189,5 +189,5 @@ async def test_success_without_a_record_of_our_task_is_unknown(data: object) -> 
 
 async def test_a_record_that_does_not_repeat_our_id_is_believed() -> None:
     record = {"task_id": "1", "task_status": "submitted"}
-    assert isinstance(await create_answer(envelope_response(0, "", record)), Accepted)
+    assert isinstance(await create_answer(envelope_response(0, "", record)), TaskAccepted)
     assert isinstance(await look_up_answer(envelope_response(0, "", record)), TaskFound)

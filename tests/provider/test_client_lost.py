@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.provider.remote.client import MAX_CONNECTIONS, MAX_RESPONSE_BYTES, ProviderClient
-from service.provider.remote.credentials import ApiKey
+from service.provider.remote.credentials import ProviderApiKey
 from service.provider.remote.error_codes import CODE_ACTIONS
 from service.provider.remote.outcomes import (
-    Accepted,
     CreateOutcome,
     LookUpOutcome,
     OutcomeUnknown,
     RetryLater,
+    TaskAccepted,
 )
 from tests.support.clock import Clock
 from tests.support.provider_client import (
@@ -118,7 +118,7 @@ async def test_the_outcome_of_an_answer_that_is_lost_or_unreadable_is_unknown(
 
 async def test_the_largest_answer_is_read() -> None:
     whole = CREATED.partition(b"\r\n\r\n")[2].ljust(MAX_RESPONSE_BYTES)
-    assert isinstance(await create_answer(http_response(whole)), Accepted)
+    assert isinstance(await create_answer(http_response(whole)), TaskAccepted)
 
 
 @pytest.mark.parametrize("answer", [silence, trickle])
@@ -144,7 +144,7 @@ async def test_a_refused_connection_means_nothing_was_sent() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        provider = ProviderClient(url, ApiKey("k"), 30.0, Clock(NOW))
+        provider = ProviderClient(url, ProviderApiKey("k"), 30.0, Clock(NOW))
         for answer in (await provider.create(CREATE_BODY), await provider.look_up("x")):
             assert isinstance(answer, RetryLater)
             assert (answer.provider_code, answer.retry_after, answer.at_parallel_limit) == (
@@ -178,7 +178,7 @@ async def test_a_call_can_be_cancelled() -> None:
 async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert isinstance(await create_answer(CREATED), Accepted)
+    assert isinstance(await create_answer(CREATED), TaskAccepted)
 
 
 @settings(max_examples=60, deadline=None)

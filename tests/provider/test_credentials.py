@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.provider.remote.credentials import ApiKey, KeyPair
-from service.provider.remote.outcomes import Accepted, ProviderStopped
+from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
+from service.provider.remote.outcomes import ProviderStopped, TaskAccepted
 from tests.support.clock import Clock
 from tests.support.provider_client import CREATE_BODY, CREATED, KEY_PAIR, NOW, provider_client
 from tests.support.raw_servers import envelope_response
@@ -61,7 +61,7 @@ async def test_a_refused_token_is_minted_anew_once(code: int) -> None:
         provider,
         server,
     ):
-        assert isinstance(await provider.create(CREATE_BODY), Accepted)
+        assert isinstance(await provider.create(CREATE_BODY), TaskAccepted)
         first, second = (claims_of(request.headers["authorization"]) for request in server.requests)
         assert second["exp"] == first["exp"] + 1
     refused = envelope_response(code, "token", status=401)
@@ -82,7 +82,7 @@ async def test_calls_refused_together_share_the_new_token() -> None:
     answers = (refuse, refuse, CREATED)
     async with provider_client(*answers, credentials=KEY_PAIR, clock=clock) as (provider, server):
         outcomes = await asyncio.gather(provider.create(CREATE_BODY), provider.create(CREATE_BODY))
-    assert {type(outcome) for outcome in outcomes} == {Accepted}
+    assert {type(outcome) for outcome in outcomes} == {TaskAccepted}
     tokens = [request.headers["authorization"] for request in server.requests]
     assert tokens[0] == tokens[1] != tokens[2] == tokens[3]
 
@@ -98,13 +98,17 @@ async def test_an_api_key_that_is_refused_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize("bad", ["", "two words", "line\nbreak", "sch\xf6n", "\udcff"])
 def test_a_key_that_would_break_a_header_is_refused_unrepeated(bad: str) -> None:
-    for make in (ApiKey, lambda key: KeyPair(key, "s"), lambda key: KeyPair("a", key)):
+    for make in (
+        ProviderApiKey,
+        lambda key: ProviderKeyPair(key, "s"),
+        lambda key: ProviderKeyPair("a", key),
+    ):
         with pytest.raises(ValueError, match="visible ASCII") as raised:
             make(bad)
         assert not bad or bad not in str(raised.value)
 
 
 def test_secrets_do_not_show() -> None:
-    shown = repr(ApiKey("sk-secret")) + repr(KeyPair("access", "hidden"))
+    shown = repr(ProviderApiKey("sk-secret")) + repr(ProviderKeyPair("access", "hidden"))
     assert "sk-secret" not in shown
     assert "hidden" not in shown

@@ -7,14 +7,14 @@ import zlib
 import pytest
 
 from service.provider.remote.client import MAX_RESPONSE_BYTES
-from service.provider.remote.credentials import ApiKey, KeyPair
+from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
 from service.provider.remote.lenient_parsing import MAX_EXCERPT
 from service.provider.remote.outcomes import (
-    Accepted,
     OutcomeUnknown,
     ProviderStopped,
     Refused,
     RetryLater,
+    TaskAccepted,
     TaskFound,
     TaskNotFound,
     UnreadableResponse,
@@ -63,7 +63,7 @@ READABLE = {
 
 @pytest.mark.parametrize("kind", READABLE)
 async def test_an_answer_is_read_however_it_is_encoded(kind: str) -> None:
-    assert isinstance(await create_answer(READABLE[kind]), Accepted)
+    assert isinstance(await create_answer(READABLE[kind]), TaskAccepted)
     assert isinstance(await look_up_answer(READABLE[kind]), TaskFound)
 
 
@@ -84,7 +84,7 @@ async def test_what_is_large_once_unpacked_is_not_unpacked_to_its_end(pack: obje
     assert callable(pack)
     headers = "content-encoding: deflate\r\n"
     whole = await create_answer(http_response(pack(RAW.ljust(MAX_RESPONSE_BYTES)), headers=headers))
-    assert isinstance(whole, Accepted)
+    assert isinstance(whole, TaskAccepted)
     for size in (MAX_RESPONSE_BYTES + 1, 50_000_000):
         answer = await create_answer(http_response(pack(RAW.ljust(size)), headers=headers))
         assert isinstance(answer, UnreadableResponse)
@@ -123,7 +123,7 @@ async def test_what_nobody_can_read_is_shown_by_its_beginning(kind: str) -> None
         assert bool(outcome.excerpt) == bool(shown)
 
 
-async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
+async def shown(repeated: str, credentials: ProviderApiKey | ProviderKeyPair) -> str:
     """What is shown of a page that repeats these words."""
     page = http_response(f"<p>{repeated}</p>".encode())
     async with provider_client(page, credentials=credentials) as (provider, _):
@@ -133,10 +133,12 @@ async def shown(repeated: str, credentials: ApiKey | KeyPair) -> str:
 
 
 async def test_no_secret_is_shown_that_an_answer_repeats() -> None:
-    assert await shown("Bearer sk-1!", ApiKey("sk-1")) == "<p>Bearer ***!</p>"
-    assert await shown("short and access", KeyPair("access", "short")) == "<p>*** and ***</p>"
+    assert await shown("Bearer sk-1!", ProviderApiKey("sk-1")) == "<p>Bearer ***!</p>"
+    assert (
+        await shown("short and access", ProviderKeyPair("access", "short")) == "<p>*** and ***</p>"
+    )
     url = "https://us.example/callbacks/abcdef?sig=a%2Fb"
-    assert await shown(f'"{url}", {url}', ApiKey("k")) == '<p>"…", …</p>'
+    assert await shown(f'"{url}", {url}', ProviderApiKey("k")) == '<p>"…", …</p>'
 
 
 async def test_the_token_in_use_is_not_shown() -> None:

@@ -10,7 +10,7 @@ from service.kit.database.database import Database
 from service.local.ports import free_port
 from service.operations.steps import readiness
 from service.provider.remote.client import ProviderClient
-from service.provider.remote.credentials import ApiKey
+from service.provider.remote.credentials import ProviderApiKey
 from service.provider.remote.outcomes import TaskNotFound, UnreadableResponse
 from service.provider.steps import unreadable_answers
 from service.provider.steps.unreadable_answers import DEGRADED_AFTER, RECENT, RESET_INTERVAL
@@ -46,7 +46,7 @@ async def look_up_with(resources: Resources, subject_id: str, answers: Iterable[
     assert found is not None
     responses = list(answers)
     async with raw_server(responses) as server:
-        client = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, resources.clock)
+        client = ProviderClient(server.url, ProviderApiKey("a-provider-key"), 30.0, resources.clock)
         for _ in responses:
             await poll.poll(replace(resources, provider=client), found)
         await client.aclose()
@@ -111,7 +111,9 @@ async def test_answers_to_creates_count_too_and_are_logged_without_our_key(
     api: Api, logged: list[EventDict]
 ) -> None:
     async with media_host() as media, raw_server([PAGE]) as server:
-        client = ProviderClient(server.url, ApiKey("a-provider-key"), 30.0, api.resources.clock)
+        client = ProviderClient(
+            server.url, ProviderApiKey("a-provider-key"), 30.0, api.resources.clock
+        )
         resources = replace(api.resources, provider=client)
         for _ in range(DEGRADED_AFTER):
             await api.create(**media.images("front", "side"))

@@ -60,7 +60,7 @@ async def test_deleting_a_subscriber_cannot_deadlock_with_recorders(api: Api) ->
         assert await left(api) == 1
         (row,) = await fetch(resources, "SELECT state, disabled_reason FROM subscribers")
         assert (row["state"], row["disabled_reason"]) == ("disabled", manage.REMOVAL_REASON)
-        await subscribers.lock_health(tx, made["id"])
+        await subscribers.lock_health_row(tx, made["id"])
     assert (await removing).status_code == 204
     assert await left(api) == 0
 
@@ -71,14 +71,14 @@ async def test_a_subscriber_enabled_while_it_is_deleted_is_deleted_all_the_same(
     resources = api.resources
     async with resources.database.transaction() as recording:
         async with resources.database.transaction() as tx:
-            await subscribers.lock_health(tx, made["id"])
+            await subscribers.lock_health_row(tx, made["id"])
             removing = asyncio.create_task(api.http.delete(f"/v1/subscribers/{made['id']}"))
             await wait_until_blocked(resources)
             await fetch(resources, "UPDATE subscribers SET state = 'active'")
             await api.create()
             await recording.execute(text("SELECT id FROM deliveries FOR UPDATE"))
         await wait_until_blocked(resources)
-        await subscribers.lock_health(recording, made["id"])
+        await subscribers.lock_health_row(recording, made["id"])
     assert (await removing).status_code == 204
     assert await left(api) == 0
     assert await fetch(resources, "SELECT id FROM subscribers") == []

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.provider.remote.client import ProviderClient
-from service.provider.remote.credentials import ApiKey, KeyPair
+from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
 from service.provider.remote.outcomes import CreateOutcome, LookUpOutcome
 from tests.support.clock import Clock
 from tests.support.raw_servers import RawServer, Script, envelope_response, raw_server
 
 NOW = datetime(2026, 6, 10, 8, 39, 54, 151000, tzinfo=UTC)
-KEY_PAIR = KeyPair("access", "its-own-characters")
+KEY_PAIR = ProviderKeyPair("access", "its-own-characters")
 CREATE_BODY = {"element_name": "Mira", "external_task_id": "sub_01", "callback_url": "http://us/cb"}
 TASK_RECORD = {
     "task_id": "831922345719271433",
@@ -27,7 +27,7 @@ CREATED = envelope_response(0, "SUCCEED", TASK_RECORD)
 @asynccontextmanager
 async def provider_client(
     *answers: bytes | Script,
-    credentials: ApiKey | KeyPair = ApiKey("sk-secret"),  # noqa: B008 - frozen
+    credentials: ProviderApiKey | ProviderKeyPair = ProviderApiKey("sk-secret"),  # noqa: B008 - frozen
     timeout: float = 30.0,  # noqa: ASYNC109 - the provider's own
     clock: Clock | None = None,
 ) -> AsyncIterator[tuple[ProviderClient, RawServer]]:

@@ -12,8 +12,8 @@ from typing import Final
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every such secret begins with
 PUBLIC_KEY_PREFIX: Final = "whpk_"
-SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
-OTHER_SECRET_BYTES: Final = range(16, 513)  # of other schemes: from 128 bits, beyond guessing
+SECRET_SIZES: Final = range(24, 65)  # bytes; Standard Webhooks, "Signature scheme"
+OTHER_SECRET_SIZES: Final = range(16, 513)  # bytes, of other schemes: 128 bits are beyond guessing
 PUBLIC_KEY_BYTES: Final = 32  # RFC 8032, section 5.1.5
 PLAIN_TEXT: Final = re.compile(r"[!-~]{16,512}")
 URL_SAFE_TO_STANDARD: Final = str.maketrans("-_", "+/")  # RFC 4648, section 5 to section 4
@@ -26,7 +26,7 @@ KeyParser = Callable[[str], bytes]
 def parse_whsec(text: str) -> bytes:
     """The key of a `whsec_…` text, padded or not."""
     what = "a webhook secret"
-    return _check_size(_after_prefix(SECRET_PREFIX, text, what), SECRET_BYTES, what)
+    return _check_size(_after_prefix(SECRET_PREFIX, text, what), SECRET_SIZES, what)
 
 
 def format_whsec(key: bytes) -> str:
@@ -47,11 +47,11 @@ def parse_plain_text(text: str) -> bytes:
 
 
 def _parse_base64_secret(text: str) -> bytes:
-    return _check_size(_decode_base64(text, "a key"), OTHER_SECRET_BYTES, "a key")
+    return _check_size(_decode_base64(text, "a key"), OTHER_SECRET_SIZES, "a key")
 
 
 def _parse_hex_secret(text: str) -> bytes:
-    return _check_size(_decode_hex(text), OTHER_SECRET_BYTES, "a key")
+    return _check_size(_decode_hex(text), OTHER_SECRET_SIZES, "a key")
 
 
 def _parse_whpk(text: str) -> bytes:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.kit.text import encode_base64url
 
-SECRET_BYTES = 32  # of new secrets; as many as HMAC-SHA256 puts out: RFC 2104, section 3
+NEW_SECRET_BYTES = 32  # of new secrets; as many as HMAC-SHA256 puts out: RFC 2104, section 3
 SEED_BYTES = 32  # RFC 8032, section 5.1.5
 MAX_LOADED_KEYS = 4096  # private keys; loading one takes as long as signing with it
 

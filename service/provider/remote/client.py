@@ -21,11 +21,10 @@ from service.kit.text import clean_text
 from service.kit.timestamps import parse_retry_after
 from service.provider.domain.requests import PATH
 from service.provider.domain.task_reports import TaskReport, parse_json_object, read_task_record
-from service.provider.remote.credentials import ApiKey, BearerToken, KeyPair
+from service.provider.remote.credentials import BearerToken, ProviderApiKey, ProviderKeyPair
 from service.provider.remote.error_codes import CodeAction, action_for_code
 from service.provider.remote.lenient_parsing import decompress, log_excerpt, read_code
 from service.provider.remote.outcomes import (
-    Accepted,
     AlreadyExists,
     CreateOutcome,
     LookUpOutcome,
@@ -33,6 +32,7 @@ from service.provider.remote.outcomes import (
     ProviderStopped,
     Refused,
     RetryLater,
+    TaskAccepted,
     TaskFound,
     TaskNotFound,
     UnreadableResponse,
@@ -70,7 +70,7 @@ class ProviderClient:
     def __init__(
         self,
         url: str,
-        credentials: ApiKey | KeyPair,
+        credentials: ProviderApiKey | ProviderKeyPair,
         timeout: float,
         clock: Callable[[], datetime],
     ) -> None:
@@ -109,7 +109,7 @@ class ProviderClient:
             return answer
         if answer.code == 0:
             report = self._read_report(answer, body.get("external_task_id"))
-            return Accepted(report) if isinstance(report, TaskReport) else report
+            return TaskAccepted(report) if isinstance(report, TaskReport) else report
         if answer.code == INVALID_PARAMETERS_CODE and "already exists" in answer.message.casefold():
             return AlreadyExists(answer.message)
         return _outcome_of_code(answer) or Refused(answer.code, answer.message)

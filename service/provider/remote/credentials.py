@@ -18,7 +18,7 @@ RENEWAL_MARGIN = 300  # seconds before its end from which a token is not used an
 
 
 @dataclass(frozen=True, slots=True)
-class ApiKey:
+class ProviderApiKey:
     """An API key, sent as it is (rule P40); raises ValueError if no header may hold it."""
 
     key: str = field(repr=False)  # visible ASCII
@@ -28,7 +28,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyPair:
+class ProviderKeyPair:
     """A pair of keys for JWTs (rule P41); raises ValueError unless they are visible ASCII."""
 
     access_key: str  # names us
@@ -49,7 +49,9 @@ def _check_header_safe(name: str, value: str) -> None:
 class BearerToken:
     """The token behind `Authorization: Bearer`: the API key, or a JWT that is renewed in time."""
 
-    def __init__(self, credentials: ApiKey | KeyPair, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, credentials: ProviderApiKey | ProviderKeyPair, clock: Callable[[], datetime]
+    ) -> None:
         self._credentials = credentials
         self._clock = clock
         self._jwt = ""
@@ -57,7 +59,7 @@ class BearerToken:
 
     def value(self) -> str:
         """A token that is valid for some minutes more."""
-        if isinstance(self._credentials, ApiKey):
+        if isinstance(self._credentials, ProviderApiKey):
             return self._credentials.key
         now = self._clock().timestamp()
         if now >= self._renew_at:
@@ -67,7 +69,7 @@ class BearerToken:
 
     def redact(self, text: str) -> str:
         """Replace our keys and our token in a text by ***, as an answer may repeat them."""
-        if isinstance(self._credentials, ApiKey):
+        if isinstance(self._credentials, ProviderApiKey):
             secrets = [self._credentials.key]
         else:
             pair = self._credentials
@@ -81,14 +83,14 @@ class BearerToken:
 
         Several calls may be refused at once: the first mints for all of them.
         """
-        if isinstance(self._credentials, ApiKey):
+        if isinstance(self._credentials, ProviderApiKey):
             return None
         if self._jwt == refused:
             self._renew_at = 0.0
         return self.value()
 
 
-def mint_jwt(pair: KeyPair, now: int) -> str:
+def mint_jwt(pair: ProviderKeyPair, now: int) -> str:
     """Make a JWT (RFC 7519, HS256) with the claims of rule P41; `now` in Unix seconds."""
     header = _encode_part({"alg": "HS256", "typ": "JWT"})
     claims = _encode_part(

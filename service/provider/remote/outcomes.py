@@ -9,7 +9,7 @@ from service.provider.domain.task_reports import TaskReport
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class TaskAccepted:
     """A create succeeded: the provider has the task."""
 
     report: TaskReport  # what it says of the task
@@ -79,5 +79,7 @@ class UnreadableResponse(OutcomeUnknown):
     excerpt: str  # its beginning, without secrets, for the log
 
 
-CreateOutcome = Accepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
+CreateOutcome = (
+    TaskAccepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
+)
 LookUpOutcome = TaskFound | TaskNotFound | RetryLater | ProviderStopped | OutcomeUnknown

@@ -16,13 +16,13 @@ from service.media.store import inline_media
 from service.provider.domain import requests
 from service.provider.domain.report_to_signal import status_update
 from service.provider.remote.outcomes import (
-    Accepted,
     AlreadyExists,
     CreateOutcome,
     OutcomeUnknown,
     ProviderStopped,
     Refused,
     RetryLater,
+    TaskAccepted,
 )
 from service.provider.steps import unreadable_answers
 from service.resources import Resources, end_of_lease
@@ -123,7 +123,7 @@ def _status_update(
 ) -> StatusUpdate:
     """What an answer says of the subject."""
     match answer:
-        case Accepted(report):
+        case TaskAccepted(report):
             return status_update(report) or StatusUpdate(Signal.LOST)
         case AlreadyExists() | OutcomeUnknown():  # an earlier answer was lost, or this one was
             return StatusUpdate(Signal.LOST)
@@ -154,7 +154,7 @@ async def _learn_about_provider(
             log.error("submission", action="stopped", provider_code=code, message=message)
         case RetryLater(at_parallel_limit=True):
             await _learn_limit(resources, claimed.subject, now)
-        case Accepted() | AlreadyExists() | Refused() if claimed.is_probe:
+        case TaskAccepted() | AlreadyExists() | Refused() if claimed.is_probe:
             async with resources.database.transaction() as tx:
                 await provider_state.resume(tx)
             log.info("submission", action="resumed")

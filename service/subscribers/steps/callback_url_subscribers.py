@@ -35,7 +35,7 @@ async def ensure_callback_url_subscribers(
 
 def _new_subscriber(resources: Resources, account_id: str, origin: str) -> NewSubscriber:
     id_ = resources.new_id("sbr")
-    secret = resources.random_bytes(webhook_signatures.SECRET_BYTES)
+    secret = resources.random_bytes(webhook_signatures.NEW_SECRET_BYTES)
     encrypted = resources.encryptor.encrypt(secret, encryption_context(id_))
     return NewSubscriber(id_, account_id, origin, encrypted)
 

@@ -12,7 +12,7 @@ from service.delivery.store import subscriber_health
 from service.job_queue import Work
 from service.kit.crypto.encryption import encryption_context
 from service.kit.crypto.key_formats import format_whsec
-from service.kit.crypto.webhook_signatures import SECRET_BYTES
+from service.kit.crypto.webhook_signatures import NEW_SECRET_BYTES
 from service.kit.database.connection import Connection
 from service.kit.errors import FieldError, Invalid, NotFound, Unavailable
 from service.kit.network.ssrf_guard import BlockedAddress
@@ -47,7 +47,7 @@ async def create(resources: Resources, account_id: str, body: object) -> tuple[S
     once. Invalid with every error."""
     fields = subscriber_rules.read_create(body, _url_rules(resources))
     await _check_address(resources, fields["url"])
-    secret = fields.get("secret") or resources.random_bytes(SECRET_BYTES)
+    secret = fields.get("secret") or resources.random_bytes(NEW_SECRET_BYTES)
     subscriber_id = resources.new_id("sbr")
     subscriber = Subscriber(
         id=subscriber_id,
@@ -84,7 +84,7 @@ async def update(
             await subscriber_health.ensure(tx, [subscriber_id])
     async with resources.database.transaction() as tx:
         if touches_health:
-            await subscribers.lock_health(tx, subscriber_id)
+            await subscribers.lock_health_row(tx, subscriber_id)
         await subscribers.lock(tx, subscriber_id)
         before = await subscribers.get(tx, account_id, subscriber_id)
         if before is None:

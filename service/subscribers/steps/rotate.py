@@ -10,7 +10,7 @@ import structlog
 from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.crypto.key_formats import format_whsec, parse_whsec
 from service.kit.crypto.webhook_signatures import (
-    SECRET_BYTES,
+    NEW_SECRET_BYTES,
     SEED_BYTES,
     jwk,
     public_key_from_seed,
@@ -55,7 +55,7 @@ async def rotate(
     the oldest is dropped. NotFound if the account has no such subscriber; Invalid with every error.
     """
     request = _read_request(body)
-    secret = request.secret or resources.random_bytes(SECRET_BYTES)
+    secret = request.secret or resources.random_bytes(NEW_SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await signing_keys.lock(tx, account_id, subscriber_id)
         if old is None:
@@ -77,7 +77,7 @@ async def rotate_callback_url_secret(resources: Resources, account_id: str, body
     """Give an account a new secret (whsec_…) for its callback_urls; until the overlap has passed
     the old one signs beside it. Invalid with every error."""
     request = _read_request(body)
-    secret = request.secret or resources.random_bytes(SECRET_BYTES)
+    secret = request.secret or resources.random_bytes(NEW_SECRET_BYTES)
     async with resources.database.transaction() as tx:
         old = await callback_url_secret.get(tx, account_id, for_update=True)
         if old is not None:
@@ -106,7 +106,7 @@ async def ensure_callback_url_secret(
     encrypted = await callback_url_secret.get(tx, account_id)
     if encrypted is None:
         encrypted = resources.encryptor.encrypt(
-            resources.random_bytes(SECRET_BYTES), encryption_context(account_id)
+            resources.random_bytes(NEW_SECRET_BYTES), encryption_context(account_id)
         )
         encrypted = await callback_url_secret.set_if_missing(tx, account_id, encrypted)
     return encrypted

@@ -140,7 +140,7 @@ async def lock(tx: Connection, subscriber_id: str) -> None:
     await tx.execute(_LOCK, {"id": subscriber_id})
 
 
-async def lock_health(tx: Connection, subscriber_id: str) -> None:
+async def lock_health_row(tx: Connection, subscriber_id: str) -> None:
     """Lock the row of a subscriber's health until this transaction ends."""
     await tx.execute(_LOCK_HEALTH, {"id": subscriber_id})
 
@@ -212,7 +212,7 @@ async def delete_subscriber(tx: Connection, subscriber_id: str) -> bool:
     """Delete a subscriber with its health and its previous signing keys, unless it has deliveries;
     whether it was deleted. Whoever records a delivery may hold it and wait for the health."""
     values = {"id": subscriber_id}
-    await lock_health(tx, subscriber_id)
+    await lock_health_row(tx, subscriber_id)
     await tx.execute(_LOCK_FOR_DELETE, values)  # waits for whoever is adding deliveries
     if await tx.first(_FIND_DELIVERY, values) is not None:
         return False
