@@ -14,7 +14,7 @@ from tests.bench.load import Faulty
 from tests.bench.streams import streams
 
 ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
-    "latency": (latencies, "how long news takes, from end to end; half a minute"),
+    "latency": (latencies, "how long updates take, from end to end; half a minute"),
     "intake": (intake, "taking requests in and reading them; a minute"),
     "bodies": (bodies, "memory of web under fifty large requests at once; a minute and a half"),
     "deliveries": (deliveries, "deliveries of one worker; a minute and a half"),

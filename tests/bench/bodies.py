@@ -24,7 +24,7 @@ IMAGE_BYTES = 10_000_000  # rule P16
 ACCOUNT = "bodies"
 SEGMENT = 65_000  # bytes of one of a JPEG's comments
 PATIENCE = 300.0  # seconds until something must have come about
-OFTEN = 0.01  # seconds between two looks at /healthz
+OFTEN = 0.01  # seconds between two GETs of /healthz
 RESET_PEAK = "5"  # proc(5), clear_refs
 
 
@@ -38,9 +38,7 @@ def bodies() -> None:
         body = Path(folder) / "body"
         body.write_bytes(_body())
         load = Load(running, running.make_key(ACCOUNT), body, running.child("web").pid)
-        print(
-            f"\nbodies of {body.stat().st_size:,} bytes to one web process, as it is seen by /proc"
-        )
+        print(f"\nbodies of {body.stat().st_size:,} bytes to one web process, by /proc")
         print(f"{'':24}{'MB before':>10}{'peak':>7}{'after':>7}{'s':>7}  /healthz worst; answers")
         load.row("one alone", lambda: load.send(1))
         load.row(f"{SENDERS} at once", lambda: load.send(SENDERS))
@@ -71,13 +69,17 @@ class Load:
         before = _memory(self.pid, "VmRSS")
         Path(f"/proc/{self.pid}/clear_refs").write_text(RESET_PEAK)
         began = time.perf_counter()
-        with _looking(self.running.base_url) as seen:
+        with _health_check_times(self.running.base_url) as check_times:
             answers = work()
         took = time.perf_counter() - began
         peak, after = _memory(self.pid, "VmHWM"), _memory(self.pid, "VmRSS")
-        told = ", ".join(f"{count} x {status}" for status, count in answers.items())
+        statuses = ", ".join(f"{count} x {status}" for status, count in answers.items())
         figures = f"{before:10.0f}{peak:7.0f}{after:7.0f}{took:7.1f}"
-        print(f"{title:24}{figures}  {max(seen) * 1000:.0f} ms of {len(seen)}; {told}", flush=True)
+        print(
+            f"{title:24}{figures}  {max(check_times) * 1000:.0f} ms of {len(check_times)};"
+            f" {statuses}",
+            flush=True,
+        )
 
     def send(self, count: int) -> Counter[str]:
         """So many at once, from the same file, so that no memory goes to it here."""
@@ -131,22 +133,22 @@ def _status(wire: socket.socket) -> str:
 
 
 @contextmanager
-def _looking(url: str) -> Iterator[list[float]]:
-    """How long each look at /healthz takes meanwhile, in seconds."""
-    seen: list[float] = []
+def _health_check_times(url: str) -> Iterator[list[float]]:
+    """How long each GET of /healthz takes meanwhile, in seconds."""
+    check_times: list[float] = []
     enough = threading.Event()
 
-    def look() -> None:
+    def check() -> None:
         while not enough.wait(OFTEN):
             began = time.perf_counter()
             with urlopen(f"{url}/healthz", timeout=PATIENCE) as answer:  # noqa: S310 - our own
                 answer.read()
-            seen.append(time.perf_counter() - began)
+            check_times.append(time.perf_counter() - began)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=check)
     thread.start()
     try:
-        yield seen
+        yield check_times
     finally:
         enough.set()
         thread.join()

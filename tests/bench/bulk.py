@@ -10,7 +10,7 @@ from tests.bench.database import connected
 MEMORY = "SET maintenance_work_mem = '512MB'"  # of this session: what an index is sorted in
 
 # Constraints come with the indexes that serve them; foreign keys of others point at these tables.
-_LAWS = """
+_CONSTRAINTS = """
     SELECT kind, relation, name, definition FROM (
         SELECT c.contype::text AS kind, c.conrelid::regclass::text AS relation, c.conname AS name,
             pg_get_constraintdef(c.oid) AS definition
@@ -23,12 +23,12 @@ _LAWS = """
         FROM pg_index i WHERE i.indrelid = ANY (CAST($1::text[] AS regclass[]))
         AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid
             AND c.contype IN ('p', 'u'))
-    ) laws ORDER BY kind, relation, name
+    ) constraints ORDER BY kind, relation, name
 """
 
 
 @dataclass(frozen=True, slots=True)
-class _Law:
+class _Constraint:
     """A constraint (kind p, u or f) or an index that serves none (kind i)."""
 
     kind: str
@@ -52,24 +52,26 @@ async def fill(url: str, statements: Mapping[str, Sequence[str]]) -> None:
     in the way; then have every table vacuumed and analysed, and all of it on the disk."""
     tables = list(statements)
     async with connected(url) as connection:
-        laws = await _laws(connection, tables)
-        for law in laws:  # foreign keys come first in the order of their letters
-            await connection.execute(law.drop())
+        constraints = await _constraints(connection, tables)
+        for constraint in constraints:  # foreign keys come first in the order of their letters
+            await connection.execute(constraint.drop())
         await _in_two(url, statements)
-        await _in_two(url, _by_table([law for law in laws if law.kind != "f"]))
-        for law in laws:
-            if law.kind == "f":
-                await connection.execute(law.make())
-        if laws != await _laws(connection, tables):
+        await _in_two(
+            url, _by_table([constraint for constraint in constraints if constraint.kind != "f"])
+        )
+        for constraint in constraints:
+            if constraint.kind == "f":
+                await connection.execute(constraint.make())
+        if constraints != await _constraints(connection, tables):
             raise RuntimeError("the tables are not as they were")
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CHECKPOINT")
 
 
-def _by_table(laws: Sequence[_Law]) -> dict[str, list[str]]:
+def _by_table(constraints: Sequence[_Constraint]) -> dict[str, list[str]]:
     made: dict[str, list[str]] = {}
-    for law in sorted(laws, key=lambda law: law.kind == "i"):
-        made.setdefault(law.relation, []).append(law.make())
+    for constraint in sorted(constraints, key=lambda constraint: constraint.kind == "i"):
+        made.setdefault(constraint.relation, []).append(constraint.make())
     return made
 
 
@@ -91,5 +93,5 @@ async def _all(url: str, statements: Sequence[str]) -> None:
             await connection.execute(statement)
 
 
-async def _laws(connection: Any, tables: list[str]) -> list[_Law]:  # noqa: ANN401 - asyncpg has no types
-    return [_Law(*row) for row in await connection.fetch(_LAWS, tables)]
+async def _constraints(connection: Any, tables: list[str]) -> list[_Constraint]:  # noqa: ANN401 - asyncpg has no types
+    return [_Constraint(*row) for row in await connection.fetch(_CONSTRAINTS, tables)]

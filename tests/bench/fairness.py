@@ -17,7 +17,7 @@ from service.local.stack import Stack, stack
 from tests.bench.database import connected
 from tests.bench.latency import paced, request
 from tests.bench.load import Faulty
-from tests.bench.sink import Sinks, sinks
+from tests.bench.receiver import Receivers, receivers
 
 ROUNDS = 4  # of each kind
 HEALTHY = 50  # subscribers; the issue's figure
@@ -25,7 +25,7 @@ RATE = 20.0  # subjects a second: times HEALTHY deliveries
 WARMING = 10  # subjects of a round that are not counted: its worker has yet to begin
 COUNTED = 120
 PATIENCE = 30.0  # seconds until all is delivered
-LOOK = 0.1  # seconds between looks
+INTERVAL = 0.1  # seconds between two queries
 ACCOUNT = "fairness"
 TYPES = ["subject.queued"]
 AIM = 1.1
@@ -53,10 +53,10 @@ def fairness() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         stack(Path(folder) / "stack", SETTINGS, keep=False) as running,
-        sinks(HEALTHY, 1) as taking,
+        receivers(HEALTHY, 1) as receiving,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        delays = runner.run(_measured(running, taking))
+        delays = runner.run(_measured(running, receiving))
     _print(delays)
 
 
@@ -80,7 +80,7 @@ def _p99(delays: Sequence[float]) -> float:
     return quantiles(delays, n=100)[98]
 
 
-async def _measured(running: Stack, taking: Sinks) -> Delays:
+async def _measured(running: Stack, receiving: Receivers) -> Delays:
     """Milliseconds, by kind and round."""
     found: dict[str, list[list[float]]] = {WITHOUT: [], WITH: []}
     headers = {"authorization": f"Bearer {running.make_key(ACCOUNT)}"}
@@ -89,10 +89,10 @@ async def _measured(running: Stack, taking: Sinks) -> Delays:
         async with http.post(provider, json=PROVIDER) as answer:
             answer.raise_for_status()
         await _create(http, 0)
-        healthy = [await _subscribe(http, url) for url in taking.urls]
+        healthy = [await _subscribe(http, url) for url in receiving.urls]
         for number in range(ROUNDS):
             for name in list(found)[:: -1 if number % 2 else 1]:
-                url = taking.hanging[0] if name == WITH else None
+                url = receiving.hanging[0] if name == WITH else None
                 found[name].append(await _round(running, http, healthy, url))
     return found
 
@@ -127,7 +127,7 @@ async def _delivered(connection: Any, subscribers: Sequence[str]) -> None:  # no
     while await connection.fetchval(WAITING, subscribers):
         if monotonic() > deadline:
             raise Faulty("deliveries to the healthy ones did not end")
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(INTERVAL)
 
 
 async def _load(http: aiohttp.ClientSession, count: int) -> None:

@@ -11,7 +11,15 @@ from service.subjects.domain.subject import Subject
 from service.wiring import utc_now
 from tests.bench import bulk
 from tests.bench.database import connected
-from tests.bench.lives import COLUMNS, MOMENT, RECORD, event_sql, insert, subject, subjects_sql
+from tests.bench.subject_rows import (
+    COLUMNS,
+    MOMENT,
+    RECORD,
+    event_sql,
+    insert,
+    subject_states,
+    subjects_sql,
+)
 
 SUBJECTS = 1_000_000
 SPAN = timedelta(days=30)  # over which they were made, the last an hour ago
@@ -23,13 +31,13 @@ _TIME = " || ".join(
     f"substr('{ALPHABET}', ((ms >> {shift}) & 31)::int + 1, 1)" for shift in range(45, -1, -5)
 )
 _MAKE = f"""
-    INSERT INTO bench_lives
+    INSERT INTO bench_subjects
     SELECT n, ($1::text[])[n % cardinality($1) + 1], ($2::text[])[n % cardinality($1) + 1],
         {_TIME} || substr(md5(n::text), 1, 16), (ms << 22)::text, to_timestamp(ms / 1000.0),
         to_char(to_timestamp(ms / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
     FROM (
         SELECT n, $3::bigint + n * $4::bigint / $5 AS ms FROM generate_series(0, $5::int - 1) n
-    ) lives
+    ) numbered
 """  # noqa: S608 - our own text
 
 
@@ -48,12 +56,12 @@ async def fill(url: str, accounts: Sequence[tuple[str, str]], count: int = SUBJE
     span = int(SPAN.total_seconds() * 1000)
     first = int((utc_now() - RECENT - SPAN).timestamp() * 1000)
     async with connected(url) as connection:
-        await connection.execute(f"CREATE UNLOGGED TABLE bench_lives ({COLUMNS})")
+        await connection.execute(f"CREATE UNLOGGED TABLE bench_subjects ({COLUMNS})")
         ids, subscribers = zip(*accounts, strict=True)
         await connection.execute(_MAKE, ids, subscribers, first, span, count)
-        await connection.execute("ANALYZE bench_lives")
+        await connection.execute("ANALYZE bench_subjects")
         await bulk.fill(url, _statements())
-        await connection.execute("DROP TABLE bench_lives")
+        await connection.execute("DROP TABLE bench_subjects")
         size = await connection.fetchval("SELECT pg_database_size(current_database())")
         wal = await connection.fetchval("SELECT sum(size)::bigint FROM pg_ls_waldir()")
     return Filled(perf_counter() - began, size, wal)
@@ -61,12 +69,12 @@ async def fill(url: str, accounts: Sequence[tuple[str, str]], count: int = SUBJE
 
 def _statements() -> dict[str, list[str]]:
     """By table, the one with the most to do first."""
-    life = subject()
+    states = subject_states()
     return {
-        "events": [event_sql(moment) for moment in life],
+        "events": [event_sql(state) for state in states],
         "callbacks": [insert("callbacks", _callback())],
-        "subjects": [subjects_sql(life[-1])],
-        "deliveries": [insert("deliveries", _delivery(life[-1]))],
+        "subjects": [subjects_sql(states[-1])],
+        "deliveries": [insert("deliveries", _delivery(states[-1]))],
         "attempts": [insert("attempts", _attempt())],
     }
 

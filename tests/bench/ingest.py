@@ -8,8 +8,8 @@ from service.local.stack import Stack
 from tests.bench import history
 from tests.bench.database import value
 from tests.bench.measure import ACCOUNT, CONNECTIONS, Measured, Target, measure
-from tests.bench.places import listener, rival, second, serving, target
 from tests.bench.report import ratio, show
+from tests.bench.servers import baseline, listener, second, serving, target
 from tests.bench.signed import BODY_BYTES
 
 ROUNDS = 3
@@ -24,8 +24,8 @@ def ingest() -> None:
     """`callsheet web`, a floor that only verifies, and the plain way that does all of the work."""
     with (
         serving() as running,
-        rival(running, "floor") as floor,
-        rival(running, "plain") as plain,
+        baseline(running, "floor") as floor,
+        baseline(running, "plain") as plain,
     ):
         targets = [
             replace(floor, database_url=None),

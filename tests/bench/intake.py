@@ -19,7 +19,7 @@ from tests.bench.cpu import usage
 from tests.bench.database import execute
 from tests.bench.load import Faulty, drive
 from tests.bench.measure import Target
-from tests.bench.places import rival, serving, target
+from tests.bench.servers import baseline, serving, target
 
 ACCOUNT = "intake"
 CONNECTIONS = 64
@@ -38,7 +38,7 @@ READ, ACCEPT = 0.5, 0.25  # of the bare handler's rate; the issue's aims
 
 def intake() -> None:
     """`read a subject`, `accept an image subject by URL`, `accept one with four 2 MB images`."""
-    with serving() as running, rival(running, "bare") as bare:
+    with serving() as running, baseline(running, "bare") as bare:
         web, key = target(running, "web"), running.make_key(ACCOUNT)
         paths = _made(running.base_url, key)
         execute(running.env["CALLSHEET_DATABASE_URL"], ENDED)

@@ -1,4 +1,4 @@
-"""How long news takes: from a caller to the provider, and from the provider to a subscriber."""
+"""How long updates take: from a caller to the provider, and from the provider to a subscriber."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ from starlette.routing import Route
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.crypto.webhook_signatures import signature_headers
 from service.local.stack import Stack, stack
-from tests.bench.floor import floor
+from tests.bench.minimum_cost import minimum_cost
 from tests.support.http_server import http_server
 from tests.support.request_bodies import picture
 from tests.support.waiting import wait_until
@@ -54,14 +54,14 @@ def latencies() -> None:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         url = running.env["CALLSHEET_DATABASE_URL"]
-        floors = runner.run(floor(url, SAMPLES, RATE))
+        floors = runner.run(minimum_cost(url, SAMPLES, RATE))
         rows = {
             "accepted → provider has it": runner.run(accepted_to_provider(running, SAMPLES, RATE)),
             "callback received → subscriber has it": runner.run(
                 callback_to_subscriber(running, SAMPLES, RATE)
             ),
         }
-        again = runner.run(floor(url, SAMPLES, RATE))
+        again = runner.run(minimum_cost(url, SAMPLES, RATE))
     _print(floors + again, rows)
 
 

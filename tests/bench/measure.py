@@ -1,4 +1,4 @@
-"""One measurement: callbacks sent to a server as fast as it answers, and its work looked at."""
+"""One measurement: callbacks sent to a server as fast as it answers, and its work checked."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -12,20 +12,20 @@ from service.kit.timestamps import format_rfc3339
 from service.wiring import utc_now
 from tests.bench.cpu import usage
 from tests.bench.database import connected
-from tests.bench.lives import COLUMNS, event_sql, subject, subjects_sql
 from tests.bench.load import Driven, Faulty, drive
 from tests.bench.signed import prepared
+from tests.bench.subject_rows import COLUMNS, event_sql, subject_states, subjects_sql
 
 CONNECTIONS = 64
 ACCOUNT = "ingest"
 TABLES = "subjects, events, callbacks, deliveries"
 AGE = timedelta(seconds=12)  # of a subject when its callback comes
 
-Lives = list[tuple[str, str]]
+SubjectIds = list[tuple[str, str]]
 
-# What must be there afterwards, for each: the end, told once to the one subscriber.
+# What must be there afterwards, for each: its end, and one delivery of it to the only subscriber.
 _DONE = """
-    SELECT count(*) FROM bench_lives l JOIN subjects s ON s.id = 'sub_' || l.stem
+    SELECT count(*) FROM bench_subjects l JOIN subjects s ON s.id = 'sub_' || l.stem
     WHERE s.state = 'succeeded' AND s.version = 3 AND s.provider_task_id = l.task
     AND s.result ->> 'element_id' = '829836802793406551'
     AND (SELECT count(*) FROM callbacks c WHERE c.subject_id = s.id AND c.verdict = 'applied') = 1
@@ -72,29 +72,29 @@ class Measured:
 
 async def measure(target: Target, count: int) -> Measured:
     """Faulty if a callback was not answered 200, or not everything was done that it asks for."""
-    lives = _lives(count)
+    subject_ids = _new_subject_ids(count)
     if target.database_url is None:
-        return _measured(target, lives)
-    async with _written(target.database_url, lives) as connection:
-        measured = _measured(target, lives)
+        return _measured(target, subject_ids)
+    async with _written(target.database_url, subject_ids) as connection:
+        measured = _measured(target, subject_ids)
         done = await connection.fetchval(_DONE)
-    if done != len(lives):
-        raise Faulty(f"{target.name} did the work of {done} callbacks out of {len(lives)}")
+    if done != len(subject_ids):
+        raise Faulty(f"{target.name} did the work of {done} callbacks out of {len(subject_ids)}")
     return measured
 
 
-def _measured(target: Target, lives: Lives) -> Measured:
-    requests = prepared(target.secret, target.port, lives)
+def _measured(target: Target, subject_ids: SubjectIds) -> Measured:
+    requests = prepared(target.secret, target.port, subject_ids)
     before = usage(target.pid, target.postgres)
     driven = drive("127.0.0.1", target.port, requests, CONNECTIONS)
     after = usage(target.pid, target.postgres)
     if before is None or after is None:
         return Measured(driven, None)
     spent = (after.web - before.web, after.postgres - before.postgres, driven.cpu)
-    return Measured(driven, Cpu(*(seconds * 1e6 / len(lives) for seconds in spent)))
+    return Measured(driven, Cpu(*(seconds * 1e6 / len(subject_ids) for seconds in spent)))
 
 
-def _lives(count: int) -> Lives:
+def _new_subject_ids(count: int) -> SubjectIds:
     """Stems and provider tasks, both in the order of time as real ones are."""
     now = utc_now()
     task = int(now.timestamp() * 1000) << 22
@@ -103,18 +103,18 @@ def _lives(count: int) -> Lives:
 
 
 @asynccontextmanager
-async def _written(database_url: str, lives: Lives) -> AsyncIterator[Any]:
+async def _written(database_url: str, subject_ids: SubjectIds) -> AsyncIterator[Any]:
     """A connection to a database where these are submitted, and nothing is left to be written."""
     async with connected(database_url) as connection:
         await connection.execute("CHECKPOINT")
-        await connection.execute(f"CREATE TEMP TABLE bench_lives ({COLUMNS})")
+        await connection.execute(f"CREATE TEMP TABLE bench_subjects ({COLUMNS})")
         account = await connection.fetchval("SELECT id FROM accounts WHERE name = $1", ACCOUNT)
         at = utc_now() - AGE
-        told = format_rfc3339(at)
-        records = [(n, account, None, *life, at, told) for n, life in enumerate(lives)]
-        await connection.copy_records_to_table("bench_lives", records=records)
-        queued, submitted, _ = subject()
+        at_text = format_rfc3339(at)
+        records = [(n, account, None, *ids, at, at_text) for n, ids in enumerate(subject_ids)]
+        await connection.copy_records_to_table("bench_subjects", records=records)
+        queued, submitted, _ = subject_states()
         for statement in (subjects_sql(submitted), event_sql(queued), event_sql(submitted)):
             await connection.execute(statement)
-        await connection.execute(f"ANALYZE bench_lives, {TABLES}")
+        await connection.execute(f"ANALYZE bench_subjects, {TABLES}")
         yield connection

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.crypto.webhook_signatures import signature_headers
-from tests.bench.lives import RECORD
+from tests.bench.subject_rows import RECORD
 
 BODY_BYTES = 1000
 
 
-def prepared(secret: str, port: int, lives: Sequence[tuple[str, str]]) -> list[bytes]:
+def prepared(secret: str, port: int, subject_ids: Sequence[tuple[str, str]]) -> list[bytes]:
     """The requests, whole, for subjects given as (stem, task): signed now, so use them soon."""
     key, now = parse_whsec(secret), int(time.time())
     begin = f"POST /callbacks HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json"
-    return [_request(begin, key, now, stem, task) for stem, task in lives]
+    return [_request(begin, key, now, stem, task) for stem, task in subject_ids]
 
 
 def _request(begin: str, key: bytes, now: int, stem: str, task: str) -> bytes:

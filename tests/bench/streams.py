@@ -1,4 +1,4 @@
-"""Open event streams: what one costs the web process, and how soon the last of many hears."""
+"""Open event streams: what each costs the web process, and how soon all have an event."""
 
 import asyncio
 import resource
@@ -23,7 +23,7 @@ IDLE = 12.0  # seconds; each stream gets a comment meanwhile
 PATIENCE = 30.0  # seconds until something must have come
 ACCOUNT = "streams"
 MOST = 65_536  # bytes read at once
-OPENED, TOLD = b"\nid: ", b"\nevent: "  # what the opening and an event have in them, each once
+OPENED, EVENT = b"\nid: ", b"\nevent: "  # what the opening and an event have in them, each once
 WRITE = """
     WITH written AS (
         INSERT INTO events
@@ -52,7 +52,7 @@ def streams() -> None:
         took = time.perf_counter() - began
         each = (_resident(running) - before) / STREAMS
         idle = _idle(running, wires)
-        reached, cpu = asyncio.run(_tell(running, wires))
+        reached, cpu = asyncio.run(_publish_events(running, wires))
         began = time.perf_counter()
         running.child("web").stop()
         stopped = time.perf_counter() - began
@@ -80,12 +80,12 @@ def _open(opened: ExitStack, running: Stack, key: str) -> list[socket.socket]:
         ]
         for wire in some:
             wire.sendall(request)
-        _hear(some, OPENED)
+        _read_until(some, OPENED)
         wires += some
     return wires
 
 
-async def _tell(running: Stack, wires: list[socket.socket]) -> tuple[list[float], float]:
+async def _publish_events(running: Stack, wires: list[socket.socket]) -> tuple[list[float], float]:
     """Milliseconds from each commit to the last stream; microseconds of CPU."""
     url = running.env["CALLSHEET_DATABASE_URL"]
     reached, before = [], _cpu(running)
@@ -94,7 +94,7 @@ async def _tell(running: Stack, wires: list[socket.socket]) -> tuple[list[float]
         for number in range(1, EVENTS + 1):
             await connection.execute(WRITE, account, number)
             committed = time.perf_counter()
-            _hear(wires, TOLD)
+            _read_until(wires, EVENT)
             reached.append((time.perf_counter() - committed) * 1000)
     return reached, (_cpu(running) - before) / (EVENTS * len(wires)) * 1e6
 
@@ -110,7 +110,7 @@ def _idle(running: Stack, wires: list[socket.socket]) -> float:
     return share
 
 
-def _hear(wires: list[socket.socket], awaited: bytes) -> None:
+def _read_until(wires: list[socket.socket], awaited: bytes) -> None:
     """Read each until it has that; Faulty if it ends, or it does not come."""
     deadline = time.perf_counter() + PATIENCE
     with DefaultSelector() as waiting:
@@ -128,7 +128,7 @@ def _hear(wires: list[socket.socket], awaited: bytes) -> None:
                 else:
                     waiting.modify(wire, EVENT_READ, (wire, has))
             if not ready or time.perf_counter() > deadline:
-                raise Faulty(f"{left} of {len(wires)} streams did not hear {awaited!r}")
+                raise Faulty(f"{left} of {len(wires)} streams did not receive {awaited!r}")
 
 
 def _cpu(running: Stack) -> float:

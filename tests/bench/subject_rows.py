@@ -1,7 +1,7 @@
-"""Subjects as the service would have left them, written by SQL: as many as a benchmark needs.
+"""Rows of subjects as the service would have left them, written by SQL in bulk.
 
 What a row holds is taken from the service's own values, with holes for what differs from subject
-to subject: one statement then fills them from each row of the table `bench_lives`.
+to subject: one statement then fills them from each row of the table `bench_subjects`.
 """
 
 import json
@@ -20,7 +20,7 @@ from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
 
 COLUMNS = """
     n int, account text, subscriber text, stem text COLLATE "C", task text COLLATE "C",
-    at timestamptz, told text
+    at timestamptz, at_text text
 """
 MOMENT = datetime(2001, 2, 3, 4, 5, 6, 789000, tzinfo=UTC)  # stands for `at`
 HOLES = {
@@ -28,7 +28,7 @@ HOLES = {
     "{subscriber}": "subscriber",
     "{stem}": "stem",  # of all ids: what follows the prefix
     "{task}": "task",
-    "2001-02-03T04:05:06.789Z": "told",  # `at` as the contract writes it
+    "2001-02-03T04:05:06.789Z": "at_text",  # `at` as format_rfc3339() writes it
 }
 _HOLE = re.compile("(" + "|".join(map(re.escape, HOLES)) + ")")
 
@@ -52,8 +52,8 @@ RECORD: dict[str, Any] = {  # the legacy shape: rule P71
 }
 
 
-def subject() -> list[Subject]:
-    """A subject's life, with holes: queued, submitted, succeeded."""
+def subject_states() -> list[Subject]:
+    """One subject as it is after each move, with holes: queued, submitted, succeeded."""
     queued = Subject(
         id="sub_{stem}",
         account_id="{account}",
@@ -89,22 +89,22 @@ def subject() -> list[Subject]:
 
 
 def subjects_sql(last: Subject) -> str:
-    """Writes each as it is after all."""
+    """A statement that writes each subject in this state, the last of its states."""
     row = {field.name: getattr(last, field.name) for field in fields(Subject)}
     return insert("subjects", row | {"tags": "{}"})
 
 
-def event_sql(moment: Subject) -> str:
-    """Writes the event that told of each when it was so."""
-    event = subject_event(moment)
+def event_sql(subject: Subject) -> str:
+    """A statement that writes, for each subject, the event of its move to this state."""
+    event = subject_event(subject)
     row = {field.name: getattr(event, field.name) for field in fields(event)}
     return insert("events", {name: row[name] for name in row if name in events.c})
 
 
 def insert(table: str, row: Mapping[str, object]) -> str:
-    """Writes this row for every life, its holes filled."""
+    """A statement that writes this row for each subject, its holes filled."""
     values = ", ".join(_sql(value) for value in row.values())
-    return f"INSERT INTO {table} ({', '.join(row)}) SELECT {values} FROM bench_lives"  # noqa: S608 - our own
+    return f"INSERT INTO {table} ({', '.join(row)}) SELECT {values} FROM bench_subjects"  # noqa: S608 - our own
 
 
 def _sql(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The servers that callbacks are sent to: the service, its rivals, and the service once more."""
+"""The servers that are measured: the service, its baselines, and a second web process."""
 
 import sys
 import tempfile
@@ -17,7 +17,7 @@ from service.local.waiting import http_status
 from tests.bench.database import execute, value
 from tests.bench.measure import ACCOUNT, Target
 
-UP = {HTTPStatus.OK, HTTPStatus.METHOD_NOT_ALLOWED}  # what a rival that is up says to a GET
+UP = {HTTPStatus.OK, HTTPStatus.METHOD_NOT_ALLOWED}  # what a baseline that is up says to a GET
 
 
 @contextmanager
@@ -54,12 +54,12 @@ def second(running: Stack) -> Iterator[Stack]:
 
 
 @contextmanager
-def rival(running: Stack, name: str) -> Iterator[Target]:
-    """One of the servers of `rivals.py`."""
+def baseline(running: Stack, name: str) -> Iterator[Target]:
+    """One of the servers of `web_baselines.py`."""
     port = free_port()
     command = Command(
         name=name,
-        argv=[sys.executable, "-P", "-m", "tests.bench.rivals", name, str(port)],
+        argv=[sys.executable, "-P", "-m", "tests.bench.web_baselines", name, str(port)],
         env=running.env,
         folder=running.folder,
         is_ready=lambda _pid: http_status(f"http://{HOST}:{port}/callbacks") in UP,

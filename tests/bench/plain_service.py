@@ -1,6 +1,6 @@
 """Callback ingest the plain way: SQLAlchemy Core, one transaction for each request.
 
-It leaves the same rows as the service does. It logs nothing and wakes nobody, in its favour.
+It leaves the same rows as the service does. It logs nothing and notifies no worker, in its favour.
 """
 
 import secrets
@@ -30,11 +30,11 @@ from service.subjects.domain.subject import Subject, apply_update
 from service.wiring import utc_now
 
 SOURCE = "provider"
-KEPT_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
+STORED_HEADERS = ("content-type", "user-agent", "webhook-id", "webhook-timestamp")
 COLUMNS = [subjects.c[field.name] for field in fields(Subject)]
 
 
-class Plain:
+class PlainService:
     """The handler and its engine, whose pool is the default one."""
 
     def __init__(self, database_url: str, keys: Sequence[bytes]) -> None:
@@ -42,15 +42,17 @@ class Plain:
         self._engine = create_async_engine(url)
         self._keys = keys
 
-    async def take(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         now = utc_now()
         body = await request.body()
         message = verify_v1(self._keys, request.headers, body, now)
         report = read_callback(body)
-        headers = {name: request.headers[name] for name in KEPT_HEADERS if name in request.headers}
+        headers = {
+            name: request.headers[name] for name in STORED_HEADERS if name in request.headers
+        }
         row = _row(message, headers, body, report, now)
         async with self._engine.begin() as tx:
-            if await _keep(tx, row):
+            if await _store_callback(tx, row):
                 await _apply(tx, row["id"], report, now)
         return Response()
 
@@ -75,25 +77,25 @@ def _row(
     }
 
 
-async def _keep(tx: AsyncConnection, row: dict[str, Any]) -> bool:
-    """False if it was here before."""
+async def _store_callback(tx: AsyncConnection, row: dict[str, Any]) -> bool:
+    """False if the callback was stored before."""
     statement = upsert(callbacks).on_conflict_do_nothing().returning(callbacks.c.id)
     return (await tx.execute(statement, row)).first() is not None
 
 
 async def _apply(tx: AsyncConnection, callback_id: str, report: TaskReport, now: datetime) -> None:
-    before, news = await _locked(tx, report), status_update(report)
-    if before is None or news is None:
-        await _judge(tx, callback_id, "unknown" if before is None else "parked")
+    before, reported = await _locked(tx, report), status_update(report)
+    if before is None or reported is None:
+        await _set_verdict(tx, callback_id, "unknown" if before is None else "parked")
         return
-    decision = decide(before.state, news.signal)
+    decision = decide(before.state, reported.signal)
     if isinstance(decision, Ignored):
-        await _judge(tx, callback_id, decision.value)
+        await _set_verdict(tx, callback_id, decision.value)
         return
-    after = apply_update(before, decision, news, now)
+    after = apply_update(before, decision, reported, now)
     await _move(tx, before, after)
     if after.version != before.version:
-        await _tell(tx, subject_event(after), now)
+        await _write_event(tx, subject_event(after), now)
 
 
 async def _locked(tx: AsyncConnection, report: TaskReport) -> Subject | None:
@@ -102,7 +104,7 @@ async def _locked(tx: AsyncConnection, report: TaskReport) -> Subject | None:
     return None if row is None else Subject(**{**row, "state": State(row["state"])})
 
 
-async def _judge(tx: AsyncConnection, callback_id: str, verdict: str) -> None:
+async def _set_verdict(tx: AsyncConnection, callback_id: str, verdict: str) -> None:
     statement = update(callbacks).where(callbacks.c.id == callback_id).values(verdict=verdict)
     await tx.execute(statement)
 
@@ -116,8 +118,8 @@ async def _move(tx: AsyncConnection, before: Subject, after: Subject) -> None:
     await tx.execute(update(subjects).where(subjects.c.id == before.id).values(**changed))
 
 
-async def _tell(tx: AsyncConnection, event: Event, now: datetime) -> None:
-    """The event, and a delivery to each who listens: due now, unless an earlier one is pending."""
+async def _write_event(tx: AsyncConnection, event: Event, now: datetime) -> None:
+    """Write the event, and a delivery to each subscriber: due now, unless an earlier one waits."""
     row = {field.name: getattr(event, field.name) for field in fields(event)}
     await tx.execute(insert(events), row)
     behind = exists().where(
@@ -133,7 +135,7 @@ async def _tell(tx: AsyncConnection, event: Event, now: datetime) -> None:
             "id": _new_id("dlv", now),
             "event_id": event.id,
             "subscriber_id": subscriber_id,
-            "subject_id": event.subject_id,
+            "ordering_key": event.subject_id or event.id,
             "sequence": event.sequence,
             "state": "pending",
             "due_at": None if is_behind else event.created_at,

@@ -1,4 +1,4 @@
-"""What `web` is held against, as processes: `python -m tests.bench.rivals NAME PORT`.
+"""What `web` is compared with, as processes: `python -m tests.bench.web_baselines NAME PORT`.
 
 Of callbacks, `floor` verifies the signature and answers 200; `plain` does all of the work, the
 plain way. Both run under uvicorn as `web` does (service/server.py). `bare` reads the body of
@@ -23,7 +23,7 @@ from service.kit.crypto.key_formats import parse_whsec
 from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.server import KEEP_ALIVE
 from service.wiring import tune_garbage_collector, utc_now
-from tests.bench.plain import Plain
+from tests.bench.plain_service import PlainService
 
 KEYS = [parse_whsec(secret) for secret in os.environ["CALLSHEET_WEBHOOK_SECRETS"].split()]
 
@@ -46,7 +46,10 @@ async def bare(_scope: Scope, receive: Receive, send: Send) -> None:
 def application(name: str) -> ASGIApp:
     if name == "bare":
         return bare
-    handlers = {"floor": floor, "plain": Plain(os.environ["CALLSHEET_DATABASE_URL"], KEYS).take}
+    handlers = {
+        "floor": floor,
+        "plain": PlainService(os.environ["CALLSHEET_DATABASE_URL"], KEYS).receive,
+    }
     return Starlette(routes=[Route("/callbacks", handlers[name], methods=["POST"])])
 
 

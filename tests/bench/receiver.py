@@ -1,4 +1,4 @@
-"""Somebody who takes deliveries, and does no more: `python -m tests.bench.sink PORTS HANGING`.
+"""Webhook receivers that only answer 200: `python -m tests.bench.receiver PORTS HANGING`.
 
 Listens on so many ports, and on so many more where it never answers; prints them, and then for each
 line that it is sent how many deliveries have come since the last line, and when the last one came.
@@ -18,26 +18,25 @@ import uvloop
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 LENGTH = b"content-length:"
 PATIENCE = 120.0  # seconds until everything expected must be there
-LOOK = 0.02  # seconds between looks
 
 
-class Taken:
+class Received:
     """How many, and when the first and the last of them came; in seconds of no particular clock."""
 
     def __init__(self) -> None:
         self.count, self.first, self.last = 0, 0.0, 0.0
 
-    def one(self) -> None:
+    def add(self) -> None:
         self.last = perf_counter()
         self.first = self.first or self.last
         self.count += 1
 
 
-class Sink(asyncio.Protocol):
+class ReceiverProtocol(asyncio.Protocol):
     """Answers each whole request, unless it hangs."""
 
-    def __init__(self, taken: Taken, *, hangs: bool) -> None:
-        self._taken = taken
+    def __init__(self, received: Received, *, hangs: bool) -> None:
+        self._received = received
         self._hangs = hangs
         self._begun = b""
 
@@ -53,59 +52,59 @@ class Sink(asyncio.Protocol):
                 return
             self._begun = self._begun[end + 4 + length :]
             if not self._hangs:
-                self._taken.one()
+                self._received.add()
                 self._transport.write(ANSWER)  # type: ignore[attr-defined]
 
 
 async def main(ports: int, hanging: int) -> None:
-    taken = Taken()
+    received = Received()
     loop = asyncio.get_running_loop()
     made = [
-        await loop.create_server(lambda: Sink(taken, hangs=False), "127.0.0.1")
+        await loop.create_server(lambda: ReceiverProtocol(received, hangs=False), "127.0.0.1")
         for _ in range(ports)
     ]
     made += [
-        await loop.create_server(lambda: Sink(taken, hangs=True), "127.0.0.1")
+        await loop.create_server(lambda: ReceiverProtocol(received, hangs=True), "127.0.0.1")
         for _ in range(hanging)
     ]
     print(json.dumps([server.sockets[0].getsockname()[1] for server in made]), flush=True)
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        print(json.dumps([taken.count, taken.first, taken.last]), flush=True)
+        print(json.dumps([received.count, received.first, received.last]), flush=True)
         if line.strip() == b"forget":
-            taken.__init__()  # type: ignore[misc]
+            received.__init__()  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
-class Sinks:
-    """A process that takes deliveries at `urls`, and hears of those at `hanging` without a word."""
+class Receivers:
+    """A process that answers deliveries at `urls`, and never answers those at `hanging`."""
 
     process: "subprocess.Popen[str]"
     urls: tuple[str, ...]
     hanging: tuple[str, ...]
 
-    def ask(self, word: str = "look") -> tuple[int, float, float]:
+    def ask(self, command: str = "count") -> tuple[int, float, float]:
         """How many came, and when the first and the last did; "forget" begins anew."""
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(word + "\n")
+        self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         count, first, last = json.loads(self.process.stdout.readline())
         return count, first, last
 
 
 @contextmanager
-def sinks(ports: int, hanging: int = 0) -> Iterator[Sinks]:
+def receivers(ports: int, hanging: int = 0) -> Iterator[Receivers]:
     """The process of this module, as long as the block lasts."""
-    command = [sys.executable, "-P", "-m", "tests.bench.sink", str(ports), str(hanging)]
+    command = [sys.executable, "-P", "-m", "tests.bench.receiver", str(ports), str(hanging)]
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         urls = [f"http://127.0.0.1:{port}/" for port in json.loads(process.stdout.readline())]
         try:
-            yield Sinks(process, tuple(urls[:ports]), tuple(urls[ports:]))
+            yield Receivers(process, tuple(urls[:ports]), tuple(urls[ports:]))
         finally:
             process.kill()
 

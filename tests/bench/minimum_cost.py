@@ -1,6 +1,6 @@
 """The least that one accepted and forwarded message can cost here: one commit and one POST.
 
-Run as a program (by itself, see `_sink`) it is the server that the POSTs go to.
+Run as a program (by itself, see `_receiver`) it is the server that the POSTs go to.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ import uvicorn
 BODY: Final = b"x" * 1000  # 1 kB, as in every row of the benchmark
 
 
-async def floor(database_url: str, samples: int, rate: float) -> list[float]:
+async def minimum_cost(database_url: str, samples: int, rate: float) -> list[float]:
     """Milliseconds of each commit + POST, one after another, begun `rate` times a second.
 
     The commit is one INSERT of 1 kB in a transaction of its own, as durable as the server has
     it; the POST is 1 kB over a connection kept open, to another process that answers 200.
     """
     async with (
-        _sink() as url,
+        _receiver() as url,
         _table(database_url) as insert,
         aiohttp.ClientSession(trust_env=False) as session,
     ):
@@ -70,7 +70,7 @@ async def _table(database_url: str) -> AsyncIterator[Callable[[bytes], Awaitable
 
 
 @asynccontextmanager
-async def _sink() -> AsyncIterator[str]:
+async def _receiver() -> AsyncIterator[str]:
     """The server below in a process of its own; its socket is open before it starts."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number = listening.fileno()

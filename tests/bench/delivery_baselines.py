@@ -1,4 +1,4 @@
-"""What deliveries are held against, as processes: `python -m tests.bench.carriers NAME …`.
+"""What deliveries are compared with: `python -m tests.bench.delivery_baselines NAME …`.
 
 `bare URLS COUNT` posts signed bytes with the service's own HTTP client and does no more. `plain` is
 an arq worker that makes each delivery a job of its own, the plain way.

@@ -1,0 +1,46 @@
+"""The plain service that `make bench` compares with writes the same rows as Callsheet does."""
+
+from starlette.requests import Request
+
+from service.kit.crypto.key_formats import parse_whsec
+from service.wiring import utc_now
+from tests.bench.plain_service import PlainService
+from tests.conftest import WEBHOOK_SECRET
+from tests.support.api import Api
+from tests.support.callbacks import legacy_callback, signed_headers
+from tests.support.database import fetch
+from tests.support.ingestion import post_callback, state_of, submitted_subject
+
+ROWS = """
+    SELECT e.type, e.sequence, d.ordering_key = e.subject_id AS is_ordered, d.state, c.verdict
+    FROM events e JOIN deliveries d ON d.event_id = e.id JOIN callbacks c USING (subject_id)
+    WHERE e.subject_id = $1 AND e.type = 'subject.succeeded'
+"""
+
+
+async def test_the_plain_service_writes_the_rows_that_callsheet_writes(
+    api: Api, database_url: str
+) -> None:
+    url = "http://127.0.0.1:65009/"
+    (await api.http.post("/v1/subscribers", json={"url": url})).raise_for_status()
+    by_callsheet, by_plain_service = [
+        await submitted_subject(api, task) for task in ("task_1", "task_2")
+    ]
+    await post_callback(api, by_callsheet, legacy_callback(by_callsheet, task="task_1"))
+    body = legacy_callback(by_plain_service, task="task_2")
+    service = PlainService(database_url, [parse_whsec(WEBHOOK_SECRET)])
+    answer = await service.receive(_request(body))
+    assert answer.status_code == 200
+    assert await state_of(api, by_plain_service) == "succeeded"
+    rows = await fetch(api.resources, ROWS, by_plain_service)
+    assert len(rows) == 1
+    assert rows == await fetch(api.resources, ROWS, by_callsheet)
+
+
+def _request(body: bytes) -> Request:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body}
+
+    signed = signed_headers(body, utc_now(), "msg_2").items()
+    headers = [(name.lower().encode(), value.encode()) for name, value in signed]
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
