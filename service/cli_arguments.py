@@ -90,7 +90,7 @@ def _local_commands(command: Add) -> None:
     dev = command(
         "dev",
         "Run the whole service in this terminal, with a simulated provider and data that is kept",
-        "callsheet dev --port 9000",
+        "callsheet dev --port 8080",
     )
     dev.add_argument(
         "--data",

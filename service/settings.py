@@ -83,13 +83,16 @@ class Settings:
         "https://api-singapore.klingai.com", parse.url("http", "https"), "The provider's base URL."
     )
     provider_api_key: str = _setting(
-        "", parse.credential, "The provider's API key; or give the next two.", repr=False
+        "",
+        parse.credential,
+        "The provider's API key; or give PROVIDER_ACCESS_KEY and PROVIDER_SECRET_KEY.",
+        repr=False,
     )
     provider_access_key: str = _setting(
         "", parse.credential, "The provider's access key, where it issues key pairs.", repr=False
     )
     provider_secret_key: str = _setting(
-        "", parse.credential, "The secret key of the same pair.", repr=False
+        "", parse.credential, "The secret key that belongs to PROVIDER_ACCESS_KEY.", repr=False
     )
     provider_parallel: int = _setting(
         "10",
@@ -139,7 +142,7 @@ class Settings:
     poll_after: float | None = _setting(
         "",
         parse.optional(parse.seconds(0.1, 86400)),
-        "Seconds without news of a task until the provider is polled for it. Empty: the usual "
+        "Seconds without a callback until the provider is polled for a task. Empty: the typical "
         "duration of such tasks.",
     )
     polls_per_second: int = _setting(
@@ -176,13 +179,13 @@ class Settings:
     failing_after: float = _setting(
         "43200",
         parse.seconds(0.1, 30 * 86400),
-        "Seconds in which all deliveries to a subscriber have failed until its account is told "
-        "that it is failing.",
+        "Seconds in which all deliveries to a subscriber have failed until its account is "
+        "notified that it is failing.",
     )
     disable_after: float = _setting(
         "432000",
         parse.seconds(0.1, 30 * 86400),
-        "Seconds from then until the subscriber is disabled, if its deliveries still fail.",
+        "Seconds from that notice until the subscriber is disabled, if its deliveries still fail.",
     )
     delivery_concurrency: int = _setting(
         "256", parse.integer(1, 10_000), "The most delivery attempts at once in one worker."
@@ -217,13 +220,13 @@ class Settings:
     allow_voice_for_images: bool = _setting(
         "false",
         parse.boolean,
-        "Whether image subjects may bind a voice: true or false. The provider allows it since "
-        "2026-03-23, though its page on creating subjects does not.",
+        "Whether image subjects may bind a voice: true or false. The provider has allowed it "
+        "since 2026-03-23, though its page on creating subjects does not.",
     )
     sweep_interval: float = _setting(
         "1",
         parse.seconds(0.05, 3600),
-        "Seconds from one look of a worker for work that nobody woke it for to the next.",
+        "Seconds between a worker's checks for work that no wake announced.",
     )
     retention_callbacks_days: int = _setting(
         "35", parse.integer(1, 3650), "Days that raw callbacks are kept."

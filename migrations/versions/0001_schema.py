@@ -1,10 +1,9 @@
-"""Every table, in the order of the flow: who calls, what they ask for, what the provider says, and
-what subscribers are told.
+"""Every table, in the order of the flow: accounts, subjects, callbacks, events, deliveries.
 
 Revision ID: 0001
 Revises:
 
-What the tables are is said in service/schema, which a test holds to this.
+What each column means is in service/schema; a test compares the two.
 """
 
 import sqlalchemy as sa
@@ -35,11 +34,8 @@ def upgrade() -> None:
         "accounts",
         sa.Column("id", ID, primary_key=True),
         sa.Column("name", sa.Text(), unique=True, nullable=False),
-        # When a subject of this account was last claimed: accounts take turns.
         sa.Column("last_claimed_at", TIME),
-        # Encrypted; signs what goes to callback_urls.
         sa.Column("callback_url_secret", sa.LargeBinary()),
-        # Requests made so far use up the permitted rate until then.
         sa.Column("rate_used_until", TIME),
         sa.Column("created_at", TIME, nullable=False),
     )
@@ -47,11 +43,8 @@ def upgrade() -> None:
         "api_keys",
         sa.Column("id", ID, primary_key=True),
         sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
-        # SHA-256 of the whole key; of a pair, of its access key.
         sa.Column("hash", sa.LargeBinary(), unique=True, nullable=False),
-        # Of a pair: its secret key, encrypted.
         sa.Column("secret", sa.LargeBinary()),
-        # Its first characters, to know it by.
         sa.Column("prefix", sa.Text(), nullable=False),
         sa.Column("scopes", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
@@ -59,27 +52,20 @@ def upgrade() -> None:
         sa.Column("revoked_at", TIME),
         sa.Column("last_used_at", TIME),
     )
-    # One row: what all workers must know of the provider.
     op.create_table(
         "provider_state",
         sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
-        # Set: nothing is submitted but one probe a minute.
         sa.Column("stopped_code", sa.Integer()),
         sa.Column("stopped_message", sa.Text()),
         sa.Column("next_probe_at", TIME),
-        # From code 1303: core/parallel_limit.py.
         sa.Column("observed_parallel_limit", sa.Integer()),
         sa.Column("parallel_limit_observed_at", TIME),
-        # Raised with every change of webhook_secrets: what was checked under another is checked
-        # anew.
         sa.Column("secrets_version", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("typical_durations", postgresql.JSONB()),
         sa.Column("poll_rate_used_until", TIME),
-        # Answers in a row that nobody could read; when the first and the newest of them came.
         sa.Column("unreadable_answers", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("unreadable_since", TIME),
         sa.Column("last_unreadable_at", TIME),
-        # When it was last begun, by whichever worker.
         sa.Column("pruning_started_at", TIME),
         sa.CheckConstraint("id = 1", name="one_row"),
     )
@@ -89,11 +75,9 @@ def upgrade() -> None:
         sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
         sa.Column("external_task_id", ID),
         sa.Column("fingerprint", sa.Text(), nullable=False),
-        # What was asked for; media by hash.
         sa.Column("document", postgresql.JSONB(), nullable=False),
         sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        # The sequence of its last event.
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("provider_task_id", ID, unique=True),
         sa.Column("provider_updated_at", TIME),
@@ -107,14 +91,10 @@ def upgrade() -> None:
         sa.Column("poll_count", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("next_poll_at", TIME),
         sa.Column("deadline", TIME, nullable=False),
-        # The subscriber that stands for its callback_url.
         sa.Column("callback_subscriber_id", ID),
-        # When media given by URL are to be looked at, or until when the holder of the token does;
-        # null: there is nothing to look at, or it was found good.
         sa.Column("media_check_at", TIME),
         sa.Column("media_lease_token", ID),
         sa.Column("media_check_attempts", sa.SmallInteger(), nullable=False, server_default="0"),
-        # What breaks no rule; null: nothing.
         sa.Column("warnings", postgresql.JSONB()),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
@@ -194,12 +174,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "media",
-        # SHA-256 of the bytes, in hex.
         sa.Column("hash", sa.Text(), primary_key=True),
         sa.Column("bytes", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
     )
-    # Which unfinished subject needs which media; gone when it ends.
     op.create_table(
         "subject_media",
         sa.Column(
@@ -231,15 +209,11 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text()),
         sa.Column("times_received", sa.Integer(), nullable=False, server_default="1"),
         sa.Column("received_at", TIME, nullable=False),
-        # What proves where it comes from.
         sa.Column("verification", sa.Text(), nullable=False),
-        # What it reports: the provider's task, its status, and the provider's time of that.
         sa.Column("task_id", ID),
         sa.Column("status", sa.Text()),
         sa.Column("provider_updated_at", TIME),
-        # That of a rejected one's address, if it names no subject.
         sa.Column("token", ID),
-        # Bytes of the body.
         sa.Column("size", sa.Integer(), nullable=False),
         sa.UniqueConstraint("source", "dedup_key"),
         sa.CheckConstraint(
@@ -274,14 +248,11 @@ def upgrade() -> None:
         ["verdict", "id"],
         postgresql_where=sa.text("verdict <> 'applied'"),
     )
-    # Beside those of the settings; the version is in provider_state.
     op.create_table(
         "webhook_secrets",
         sa.Column("id", ID, primary_key=True),
         sa.Column("source", sa.Text(), nullable=False),
-        # Tells it from others, without showing it.
         sa.Column("fingerprint", sa.Text(), nullable=False),
-        # Encrypted: kit/crypto/encryption.py.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.UniqueConstraint("source", "fingerprint"),
@@ -289,16 +260,12 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("id", ID, primary_key=True),
-        # Null: it is about a subscriber, as callsheet.subscriber.failing.
         sa.Column("subject_id", ID, sa.ForeignKey("subjects.id", ondelete="CASCADE")),
-        # The subscriber it is about, which may be gone; null where it is about a subject.
         sa.Column("about_subscriber_id", ID),
         sa.Column("account_id", ID, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
-        # The exact bytes that are signed and sent.
         sa.Column("body", sa.LargeBinary(), nullable=False),
-        # A feed ordered by position alone would lose rows that commit late; see store/feed.py.
         sa.Column(
             "xid", TransactionId(), nullable=False, server_default=sa.text("pg_current_xact_id()")
         ),
@@ -308,8 +275,6 @@ def upgrade() -> None:
         sa.CheckConstraint("sequence >= 1", name="sequence"),
         sa.CheckConstraint("num_nonnulls(subject_id, about_subscriber_id) = 1", name="about"),
     )
-    # Of every account. Its condition always holds, and only what seeks them all says so: an
-    # account's feed would pass over all the others' events in it.
     op.create_index(
         "ix_events_all", "events", ["xid", "position"], postgresql_where=sa.text("position > 0")
     )
@@ -318,44 +283,26 @@ def upgrade() -> None:
         "subscribers",
         sa.Column("id", ID, primary_key=True),
         sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), nullable=False),
-        # `callback` ones stand for all callback_urls of an account at one origin; nobody made
-        # them, and they hear of no event but those of the subjects that name them
-        # (subjects.callback_subscriber_id).
         sa.Column("type", sa.Text(), nullable=False, server_default="webhook"),
         sa.Column("url", sa.Text(), nullable=False),
-        # The subject of a NATS stream, the key of a Redis one.
         sa.Column("channel", sa.Text()),
-        # For these; encrypted.
         sa.Column("credentials", sa.LargeBinary()),
         sa.Column("description", sa.Text(), nullable=False, server_default=""),
-        # Null: all.
         sa.Column("event_types", postgresql.ARRAY(sa.Text())),
-        # Null: all.
         sa.Column("reference_types", postgresql.ARRAY(sa.Text())),
-        # Null: all; else one of these is enough.
         sa.Column("tags", postgresql.ARRAY(sa.Text())),
-        # Encrypted.
         sa.Column("headers", sa.LargeBinary()),
-        # Seconds; null: as the setting says.
         sa.Column("timeout", sa.Float()),
-        # Seconds; null: as the setting says.
         sa.Column("schedule", postgresql.ARRAY(sa.Float())),
         sa.Column("ordering", sa.Text(), nullable=False, server_default="per_subject"),
         sa.Column("format", sa.Text(), nullable=False, server_default="standard"),
         sa.Column("signatures", postgresql.ARRAY(sa.Text()), nullable=False, server_default="{v1}"),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("disabled_reason", sa.Text()),
-        # Encrypted, as the next.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
-        # Of its ed25519 key, once v1a was asked for.
         sa.Column("seed", sa.LargeBinary()),
         sa.Column("public_key", sa.LargeBinary()),
-        # Raised with every change of what a sender must know: what it has kept is then read anew.
         sa.Column("version", sa.Integer(), nullable=False, server_default="1"),
-        # What the audit may hold it to: all that transactions above `audited_from_xid` wrote was
-        # judged by its filters and order as they are now (null: not known of any), up to
-        # `audited_until_xid` (null: without an end), from where on it was, or may have been,
-        # disabled.
         sa.Column("audited_from_xid", TransactionId()),
         sa.Column("audited_until_xid", TransactionId()),
         sa.Column("created_at", TIME, nullable=False),
@@ -394,14 +341,12 @@ def upgrade() -> None:
         "previous_signing_keys",
         sa.Column("id", ID, primary_key=True),
         sa.Column("owner_id", ID, nullable=False),
-        # Encrypted, as the next.
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("seed", sa.LargeBinary()),
         sa.Column("public_key", sa.LargeBinary()),
         sa.Column("expires_at", TIME, nullable=False),
     )
     op.create_index("ix_previous_signing_keys_owner", "previous_signing_keys", ["owner_id"])
-    # How a subscriber's deliveries may flow; no row: freely.
     op.create_table(
         "subscriber_health",
         sa.Column(
@@ -410,33 +355,20 @@ def upgrade() -> None:
             sa.ForeignKey("subscribers.id", ondelete="CASCADE"),
             primary_key=True,
         ),
-        # As its account asked: deliveries at once.
         sa.Column("concurrency", sa.Integer()),
-        # As its account asked: deliveries a second.
         sa.Column("max_rate", sa.Float()),
-        # Deliveries a second it seems to bear; null: no bound is known.
         sa.Column("current_rate", sa.Float()),
         sa.Column("rate_changed_at", TIME),
-        # Claims so far use up the rate until then.
         sa.Column("rate_limited_until", TIME),
-        # The last claim under limits: one that overlaps must wait.
         sa.Column("last_claim_xid", TransactionId()),
-        # In a row.
         sa.Column("failures", sa.Integer(), nullable=False, server_default="0"),
-        # When the first of these was.
         sa.Column("failing_since", TIME),
-        # Set: the circuit breaker is open, and from then on lets one probe through at a time.
         sa.Column("circuit_open_until", TIME),
-        # Since it opened.
         sa.Column("failed_probes", sa.Integer(), nullable=False, server_default="0"),
-        # What the account is to be told of it: failing, disabled, recovered.
         sa.Column("status", sa.Text()),
         sa.Column("status_since", TIME),
-        # Of that status, in words.
         sa.Column("reason", sa.Text()),
-        # What the account was last told.
         sa.Column("notified_status", sa.Text()),
-        # How often it was told.
         sa.Column("sequence", sa.Integer(), nullable=False, server_default="0"),
         sa.CheckConstraint("(failures > 0) = (failing_since IS NOT NULL)", name="failing"),
         sa.CheckConstraint("status IN ('disabled', 'failing', 'recovered')", name="status"),
@@ -454,18 +386,13 @@ def upgrade() -> None:
         sa.Column(
             "subscriber_id", ID, sa.ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False
         ),
-        # What is told in sequence: the subject's id; of an event about none, the event's own.
         sa.Column("ordering_key", ID, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
-        # The callback_url, where the subscriber stands for several.
         sa.Column("url", sa.Text()),
         sa.Column("state", sa.Text(), nullable=False),
-        # Null while pending: an earlier event of the same subject is still on its way there.
         sa.Column("due_at", TIME),
         sa.Column("lease_token", ID),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
-        # When it was last replayed, and how many attempts there were by then: its schedule begins
-        # anew.
         sa.Column("replayed_at", TIME),
         sa.Column("attempts_at_replay", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("created_at", TIME, nullable=False),
@@ -503,7 +430,6 @@ def upgrade() -> None:
         ),
         sa.Column("number", sa.Integer(), primary_key=True),
         sa.Column("started_at", TIME, nullable=False),
-        # HTTP status; null: no answer.
         sa.Column("status", sa.Integer()),
         sa.Column("latency_ms", sa.Float(), nullable=False),
         sa.Column("error", sa.Text()),

@@ -1,6 +1,6 @@
 """Webhooks: one signed POST to a subscriber, bounded in time and size, without redirects.
 
-Whatever comes back is a value; 410 Gone and Retry-After are for steps/record.py to judge.
+Whatever comes back is a value; delivery/steps/record.py decides what follows from it.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Recording attempts in batches: retry, dead or delivered, and the health of their subscribers.
 
-410 Gone, Retry-After and time-outs are judged here.
+What follows from 410 Gone, Retry-After and time-outs is decided here.
 """
 
 import asyncio

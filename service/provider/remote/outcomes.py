@@ -1,7 +1,4 @@
-"""Outcomes of calls to the provider, as values; and its error codes, with what to do about each.
-
-The codes are in service/provider/README.md, rules P45 to P62.
-"""
+"""Outcomes of calls to the provider, as values; error_codes.py says which code leads to which."""
 
 from dataclasses import dataclass, field
 
