@@ -9,6 +9,7 @@ from getpass import getpass
 
 import uvloop
 
+from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.steps import reverify, webhook_secrets
@@ -24,7 +25,7 @@ from service.wiring import open_resources, start_logging, warn_of_unknown_variab
 
 Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
-SCOPES_WIDTH = len(",".join(api_keys.SCOPES))
+SCOPES_WIDTH = len(",".join(SCOPES))
 MAX_SECRET = 10_000  # bytes read from standard input
 PACKAGES = {"PIL": "pillow"}  # packages that are imported under another name
 

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from service.accounts.steps import api_keys
+from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.callbacks.domain.sources import PROVIDER
 from service.kit import setting_parsers
 from service.kit.crypto.key_formats import parse_whsec
@@ -155,8 +155,8 @@ def _keys_commands(command: Add) -> None:
     )
     create.add_argument(
         "--scopes",
-        default=",".join(api_keys.DEFAULT_SCOPES),
-        help=f"the scopes of the key, separated by commas, of {', '.join(api_keys.SCOPES)} "
+        default=",".join(DEFAULT_SCOPES),
+        help=f"the scopes of the key, separated by commas, of {', '.join(SCOPES)} "
         "(default: %(default)s)",
     )
     create.add_argument(

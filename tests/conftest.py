@@ -12,6 +12,7 @@ import structlog
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from structlog.typing import EventDict
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.accounts.steps import api_keys
 from service.accounts.store import api_keys as api_key_store
 from service.app import build
@@ -154,7 +155,7 @@ async def resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources
 @pytest.fixture
 async def account(resources: Resources) -> str:
     """The id of an account with a key."""
-    await api_keys.create(resources, "acme", api_keys.SCOPES)
+    await api_keys.create(resources, "acme", SCOPES)
     async with resources.database.transaction() as tx:
         found = await api_key_store.account_id_by_name(tx, "acme")
     assert found is not None
@@ -164,7 +165,7 @@ async def account(resources: Resources) -> str:
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """The scopes of the caller's key: those of a key by default. Operators' tests override it."""
-    return api_keys.DEFAULT_SCOPES
+    return DEFAULT_SCOPES
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.accounts.steps import api_keys
-from service.accounts.steps.api_keys import DEFAULT_SCOPES, SCOPES
 from service.app import ROUTES
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers

@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys, authenticate
 from service.accounts.store.authentication import Caller
 from service.app import build
@@ -62,7 +63,7 @@ QUEUE = pytest.mark.parametrize(
 
 @RATE
 async def test_one_second_of_requests_may_come_in_a_burst_over_all_processes(api: Api) -> None:
-    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "acme", DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
         for _ in range(2):
             begun = monotonic()
@@ -82,9 +83,7 @@ async def test_one_second_of_requests_may_come_in_a_burst_over_all_processes(api
 
 @RATE
 async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: Clock) -> None:
-    digest = authenticate.key_digest(
-        await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
-    )
+    digest = authenticate.key_digest(await api_keys.create(api.resources, "acme", DEFAULT_SCOPES))
     clock.advance(3600)
     ahead = await authenticate.authenticate_batch(api.resources, [digest] * RATE_LIMIT)
     clock.advance(-3600)
@@ -95,7 +94,7 @@ async def test_a_process_whose_clock_is_behind_is_not_starved(api: Api, clock: C
 
 @RATE
 async def test_the_rate_limit_is_per_account(api: Api) -> None:
-    other = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    other = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     await fetch(
         api.resources,
         "UPDATE accounts SET rate_used_until = clock_timestamp() + interval '1 minute'"
@@ -117,8 +116,8 @@ async def pause(resources: Resources, seconds: float) -> None:
 
 @RATE
 async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resources) -> None:
-    own_keys = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
-    other_key = await api_keys.create(resources, "other", api_keys.DEFAULT_SCOPES)
+    own_keys = [await api_keys.create(resources, "acme", DEFAULT_SCOPES) for _ in range(2)]
+    other_key = await api_keys.create(resources, "other", DEFAULT_SCOPES)
     digests = [authenticate.key_digest(key) for key in (*own_keys * 6, other_key, "csk_none")]
     found = await authenticate.authenticate_batch(resources, digests)
     kinds = [type(caller).__name__ for caller in found]
@@ -129,9 +128,7 @@ async def test_keys_looked_up_together_are_counted_one_by_one(resources: Resourc
 async def test_a_rate_below_one_grants_one_request_and_then_sends_retry_after(
     resources: Resources,
 ) -> None:
-    digest = authenticate.key_digest(
-        await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
-    )
+    digest = authenticate.key_digest(await api_keys.create(resources, "acme", DEFAULT_SCOPES))
     (first,) = await authenticate.authenticate_batch(resources, [digest])
     assert isinstance(first, Caller)
     (refused,) = await authenticate.authenticate_batch(resources, [digest])
@@ -147,9 +144,7 @@ async def test_a_claim_that_waits_for_an_account_locks_none_after_it(
 ) -> None:
     """Accounts are locked in one order, by claims as by those who count requests: so none of them
     waits for another crosswise."""
-    made = [
-        await api_keys.create(resources, f"account-{n}", api_keys.DEFAULT_SCOPES) for n in range(4)
-    ]
+    made = [await api_keys.create(resources, f"account-{n}", DEFAULT_SCOPES) for n in range(4)]
     known = await authenticate.authenticate_batch(
         resources, [authenticate.key_digest(key) for key in made]
     )
@@ -183,7 +178,7 @@ async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> No
     assert (again.status_code, again.json()["id"]) == (200, first["id"])
     assert (await api.http.post(f"/v1/subjects/{first['id']}/cancel")).status_code == 200
     assert (await api.http.post("/v1/subjects", json=request_body())).status_code == 202
-    other = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    other = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {other}"}
     other_answer = await api.http.post("/v1/subjects", json=request_body(), headers=headers)
     assert other_answer.status_code == 202
@@ -193,7 +188,7 @@ async def test_a_full_queue_refuses_what_is_new_and_nothing_else(api: Api) -> No
 async def test_a_queue_is_never_fuller_than_allowed_however_many_processes_fill_it(
     api: Api,
 ) -> None:
-    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "acme", DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
         answers = await asyncio.gather(
             *(
@@ -213,7 +208,7 @@ async def test_a_queue_is_never_fuller_than_allowed_however_many_processes_fill_
 async def test_equal_requests_take_up_one_place_of_a_queue(api: Api) -> None:
     for _ in range(QUEUE_LIMIT - 1):
         await api.create()
-    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "acme", DEFAULT_SCOPES)
     async with second(api.resources, key) as other:
         body = request_body(external_task_id="mine")
         answers = await asyncio.gather(

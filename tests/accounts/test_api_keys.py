@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys, authenticate
 from service.accounts.store.authentication import Caller
 from service.kit.errors import Invalid, NotFound
@@ -28,7 +29,7 @@ async def test_a_key_authenticates_its_account_with_its_scopes(resources: Resour
 
 async def test_an_account_may_have_several_keys(resources: Resources) -> None:
     found = [
-        await caller(resources, await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES))
+        await caller(resources, await api_keys.create(resources, "acme", DEFAULT_SCOPES))
         for _ in range(2)
     ]
     assert len({caller.account_id for caller in found if caller}) == 1
@@ -36,7 +37,7 @@ async def test_an_account_may_have_several_keys(resources: Resources) -> None:
 
 
 async def test_the_key_itself_is_not_kept(resources: Resources) -> None:
-    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(resources, "acme", DEFAULT_SCOPES)
     (row,) = await fetch(resources, "SELECT * FROM api_keys")
     assert key not in str(row)
     assert key.startswith(row["prefix"])
@@ -44,7 +45,7 @@ async def test_the_key_itself_is_not_kept(resources: Resources) -> None:
 
 
 async def test_an_expired_key_is_refused(resources: Resources, clock: Clock) -> None:
-    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
+    key = await api_keys.create(resources, "acme", DEFAULT_SCOPES, "1h")
     for seconds, state in ((0, "active"), (3599.999, "active"), (0.001, "expired")):
         clock.advance(seconds)
         assert (await caller(resources, key) is None) == (state == "expired")
@@ -65,13 +66,13 @@ async def test_an_expired_key_is_refused(resources: Resources, clock: Clock) -> 
 async def test_a_key_lasts_as_long_as_is_said(
     resources: Resources, clock: Clock, text: str | None, life: timedelta | None
 ) -> None:
-    await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, text)
+    await api_keys.create(resources, "acme", DEFAULT_SCOPES, text)
     (listed,) = await api_keys.list_keys(resources)
     assert listed.key.expires_at == (None if life is None else clock() + life)
 
 
 async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
-    old, new = [await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES) for _ in range(2)]
+    old, new = [await api_keys.create(resources, "acme", DEFAULT_SCOPES) for _ in range(2)]
     assert await caller(resources, old) is not None
     assert await caller(resources, new) is not None
     first = next(
@@ -85,7 +86,7 @@ async def test_keys_are_rotated_without_a_gap(resources: Resources) -> None:
 
 
 async def test_a_key_stays_revoked_since_the_first_time(resources: Resources, clock: Clock) -> None:
-    await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES, "1h")
+    await api_keys.create(resources, "acme", DEFAULT_SCOPES, "1h")
     (listed,) = await api_keys.list_keys(resources)
     at = clock()
     for _ in range(2):
@@ -117,7 +118,7 @@ async def test_keys_are_listed_the_oldest_first_and_by_their_account(
 async def test_the_last_use_of_a_key_is_known_to_the_minute(
     resources: Resources, clock: Clock
 ) -> None:
-    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(resources, "acme", DEFAULT_SCOPES)
     first = clock()
     await caller(resources, key)
     clock.advance(60)

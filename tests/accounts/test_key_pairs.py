@@ -4,8 +4,9 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys, authenticate
-from service.accounts.steps.api_keys import DEFAULT_SCOPES, KeyPair
+from service.accounts.steps.api_keys import KeyPair
 from service.accounts.store.authentication import Caller
 from service.operations.steps import reencrypt
 from service.provider.remote.client import ProviderClient

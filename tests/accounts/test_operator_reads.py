@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.accounts.steps import api_keys
 from service.kit.database import bounded_scan
 from service.status.store import subject_lists
@@ -24,7 +25,7 @@ LISTS = ("/v1/subjects", "/v1/subscribers", "/v1/events")
 @pytest.fixture
 async def other(api: Api) -> AsyncIterator[Api]:
     """A caller of another account."""
-    async with client(api, "other", api_keys.DEFAULT_SCOPES) as other:
+    async with client(api, "other", DEFAULT_SCOPES) as other:
         yield other
 
 
@@ -228,7 +229,7 @@ async def test_an_operator_may_change_what_another_account_owns(
 
 
 async def test_an_operator_with_other_scopes_creates_in_its_own_account(api: Api) -> None:
-    async with client(api, "operations", api_keys.SCOPES) as both:
+    async with client(api, "operations", SCOPES) as both:
         made = await both.create()
         assert made["account"] == "operations"
         batch = (

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.accounts.steps import api_keys
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import webhook_secrets
@@ -28,7 +29,7 @@ UNKNOWN_ID = "cbk_00000000000000000000000000"
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """An operator's, beside those of its account."""
-    return api_keys.SCOPES
+    return SCOPES
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ async def test_only_what_was_rejected_or_unknown_is_verified_again(api: Api, clo
 async def test_an_operator_of_one_account_sees_the_callbacks_of_all(api: Api, clock: Clock) -> None:
     subject_id = await four_callbacks(api, clock)
     key = await api_keys.create(api.resources, "other", ["operator"])
-    key_without_scope = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    key_without_scope = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     (listed,) = (await page(api, verdict="applied"))["data"]
     calls = [("GET", ""), ("GET", f"/{listed['id']}"), ("POST", f"/{listed['id']}/reverify")]
     for method, path in calls:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from service.accounts.steps import api_keys
+from service.accounts.domain.scopes import SCOPES
 from service.callbacks.steps import reverify, webhook_secrets
 from service.kit.crypto.key_formats import format_whsec
 from service.subjects.store import subjects
@@ -27,7 +27,7 @@ OTHER_SECRET = format_whsec(b"a secret that is not known yet")
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """An operator's, beside those of its account."""
-    return api_keys.SCOPES
+    return SCOPES
 
 
 async def post(

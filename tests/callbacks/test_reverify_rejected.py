@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service import app, request_batchers
-from service.accounts.steps import api_keys
+from service.accounts.domain.scopes import SCOPES
 from service.callbacks.steps import ingest, webhook_secrets
 from service.callbacks.steps.verify import MAX_UNADDRESSED_BODY
 from service.kit.crypto.key_formats import format_whsec
@@ -32,7 +32,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """An operator's, beside those of its account."""
-    return api_keys.SCOPES
+    return SCOPES
 
 
 async def forge(

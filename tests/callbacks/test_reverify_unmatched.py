@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from structlog.typing import EventDict
 
-from service.accounts.steps import api_keys
+from service.accounts.domain.scopes import SCOPES
 from service.callbacks.steps import reverify
 from service.job_queue import Work
 from tests.support.api import Api
@@ -37,7 +37,7 @@ ON_CALLBACKS = (
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """An operator's, beside those of its account."""
-    return api_keys.SCOPES
+    return SCOPES
 
 
 async def test_a_callback_for_a_task_nobody_knew_is_applied_once_the_task_is_known(

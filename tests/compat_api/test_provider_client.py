@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ProviderApiKey
@@ -47,7 +48,7 @@ async def provider_api(provider: SimulatorClient) -> ApiConfig:
 
 @pytest.fixture
 async def callsheet_api(api: Api) -> ApiConfig:
-    key = await api_keys.create(api.resources, "acme", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "acme", DEFAULT_SCOPES)
     secret = (await api.http.get("/v1/account/callback-secret")).json()["secret"]
     return ApiConfig(str(api.http.base_url), key, secret)
 

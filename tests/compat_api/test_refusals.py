@@ -8,6 +8,7 @@ import httpx
 import pytest
 from structlog.typing import EventDict
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.app import build
 from service.intake.cache.queue_limit import QueueLimit
@@ -162,7 +163,7 @@ async def test_a_key_without_the_scope_has_no_right(api: Api) -> None:
 
 async def test_an_account_knows_nothing_of_another_s_ids(api: Api) -> None:
     made = data_of(await api.http.post(PATH, json=TAKEN))
-    key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     for name in (made["task_id"], "taken"):
         is_refused(await api.http.get(f"{PATH}/{name}", headers=headers), 400, 1201)

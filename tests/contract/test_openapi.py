@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from service.accounts.steps import api_keys
+from service.accounts.domain.scopes import SCOPES
 from service.app import ROUTES
 from service.openapi.routes import document
 from tests.accounts.test_access import NEEDS, OWN
@@ -138,7 +138,7 @@ def test_a_setting_changes_the_one_rule_that_depends_on_it() -> None:
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """Enough for every call."""
-    return api_keys.SCOPES
+    return SCOPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from service.accounts.domain import access_tokens
-from service.accounts.steps import api_keys
+from service.accounts.domain.scopes import SCOPES
 from service.callbacks.domain.sources import SOURCE_NAME
 from service.callbacks.store.archive import COUNTED, MAX_COUNTED
 from service.callbacks.web import receive
@@ -228,7 +228,7 @@ def test_each_scope_is_needed_somewhere_and_no_other() -> None:
         for alternative in call["security"]
         for scope in alternative["key"]
     }
-    assert needed == set(api_keys.SCOPES)
+    assert needed == set(SCOPES)
 
 
 @pytest.mark.parametrize(

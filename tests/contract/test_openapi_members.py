@@ -7,7 +7,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from service.accounts.steps import api_keys
+from service.accounts.domain.scopes import SCOPES
 from service.job_queue import Work
 from service.subjects.domain.lifecycle import State
 from service.submission.steps import submit
@@ -54,7 +54,7 @@ TOO_MANY = {"$ref": "#/components/schemas/TooMany"}
 @pytest.fixture
 def scopes() -> Sequence[str]:
     """An operator's too: answers to them name the account."""
-    return api_keys.SCOPES
+    return SCOPES
 
 
 def named(schema: Schema, place: str) -> tuple[Schema, str]:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.app import build
 from service.kit.http.connection_limits import BoundedHttpProtocol
@@ -39,7 +40,7 @@ async def behind(resources: Resources) -> AsyncIterator[Api]:
     async with http_server(proxied(app), BoundedHttpProtocol) as address:
         settings = replace(resources.settings, public_url=address + ROOT)
         app.state.resources = reachable = replace(resources, settings=settings)
-        key = await api_keys.create(reachable, "acme", api_keys.SCOPES)
+        key = await api_keys.create(reachable, "acme", SCOPES)
         headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(
             base_url=address + ROOT, headers=headers, trust_env=False, timeout=30

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service import server
+from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.local.ports import free_port
 from service.settings import Settings, read_settings
@@ -24,7 +25,7 @@ ROOM = {"CALLSHEET_MAX_SUBSCRIBERS_PER_ACCOUNT": "100000"}
 async def test_schemathesis_finds_nothing(environ: dict[str, str]) -> None:
     settings = replace(read_settings(environ | ROOM), port=free_port())
     async with open_resources(settings) as resources:
-        key = await api_keys.create(resources, "acme", api_keys.SCOPES)
+        key = await api_keys.create(resources, "acme", SCOPES)
     stop = asyncio.Event()
     running = asyncio.create_task(server.run(settings, stop))
     await wait_until(lambda: listens(settings))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.delivery.steps import replay
 from tests.support.api import Api
@@ -138,7 +139,7 @@ async def test_no_event_of_the_time_asked_for_is_left_out_although_the_feed_is_d
     """Each event is of a transaction of its own, and some were written minutes after they were
     made; between them are those of another account."""
     subscription = await api.subscribe("http://127.0.0.1:9999")
-    await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     start = clock.now
     for number in range(120):
         await fetch(api.resources, EVENT, number, start, number * 7 % 10)
@@ -236,7 +237,7 @@ async def test_another_accounts_subscribers_and_deliveries_are_not_found(
     subscription = await api.subscribe("http://127.0.0.1:9999")
     await replay_count(api, subscription, "missing")
     (delivery, _) = await delivery_rows(api, subscription)
-    key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     body = {"since": LONG_AGO, "only": "all"}
     answers = [

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from structlog.typing import EventDict
 
+from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.event_feed.steps import event_hub, feed_reader
 from service.event_feed.steps.event_hub import EventHub
@@ -121,7 +122,7 @@ async def test_what_may_not_be_shown_yet_is_looked_for_again_without_a_notice(
 async def test_an_account_that_nobody_follows_is_not_asked_for(
     hub: EventHub, resources: Resources, account: str
 ) -> None:
-    await api_keys.create(resources, "other", api_keys.SCOPES)
+    await api_keys.create(resources, "other", SCOPES)
     (other,) = await fetch(resources, "SELECT id FROM accounts WHERE name = 'other'")
     task = await waiting(hub, account)
     with executed_statements() as statements:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
-from service.accounts.steps.api_keys import DEFAULT_SCOPES
 from service.event_feed.web.content_negotiation import wants_stream
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate

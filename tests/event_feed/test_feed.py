@@ -7,6 +7,7 @@ import orjson
 import pytest
 from sqlalchemy import text
 
+from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.accounts.store import api_keys as api_key_store
 from service.delivery.store import replay as replay_store
@@ -86,7 +87,7 @@ async def test_pages_of_any_size_join_without_a_seam(resources: Resources, accou
 
 async def another(resources: Resources) -> str:
     """The id of another account."""
-    await api_keys.create(resources, "other", api_keys.SCOPES)
+    await api_keys.create(resources, "other", SCOPES)
     async with resources.database.transaction() as tx:
         other = await api_key_store.account_id_by_name(tx, "other")
     assert other is not None

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.resources import Resources
 from tests.support.database import fetch
@@ -74,7 +75,7 @@ async def of_operator(world: FeedApi) -> FeedApi:
 
 async def second(resources: Resources) -> str:
     """The id of another account."""
-    await api_keys.create(resources, "other", api_keys.DEFAULT_SCOPES)
+    await api_keys.create(resources, "other", DEFAULT_SCOPES)
     (row,) = await fetch(resources, "SELECT id FROM accounts WHERE name = 'other'")
     return str(row["id"])
 

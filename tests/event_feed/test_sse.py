@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.event_feed.steps import event_hub, feed_reader
 from service.resources import Resources
@@ -153,7 +154,7 @@ async def test_a_reader_who_comes_again_after_a_restart_misses_nothing(world: Fe
 
 
 async def test_another_accounts_events_never_come(world: FeedApi) -> None:
-    await api_keys.create(world.resources, "other", api_keys.DEFAULT_SCOPES)
+    await api_keys.create(world.resources, "other", DEFAULT_SCOPES)
     (other,) = await fetch(world.resources, "SELECT id FROM accounts WHERE name = 'other'")
     theirs = await add_committed_subject(world.resources, other["id"])
     async with world.stream() as now, world.stream("/v1/events?after=0-0") as all_of_it:

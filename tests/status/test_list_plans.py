@@ -8,6 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.accounts.steps import api_keys
 from service.callbacks.domain.verdicts import Verdict
 from tests.schema.test_plans import EMPTIED, FILLED
@@ -88,7 +89,7 @@ async def got(http: httpx.AsyncClient, path: str, **params: str) -> Any:  # noqa
 
 @pytest.mark.parametrize("operator", [False, True])
 async def test_no_list_reads_on_for_ever(api: Api, *, operator: bool) -> None:
-    scopes = api_keys.SCOPES if operator else api_keys.DEFAULT_SCOPES
+    scopes = SCOPES if operator else DEFAULT_SCOPES
     key = await api_keys.create(api.resources, "acme", scopes)
     for number in range(2):
         await api.subscribe("http://127.0.0.1:65009")

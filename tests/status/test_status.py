@@ -11,6 +11,7 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.status.steps import read as status_read
 from service.status.web.conditional import parse_if_none_match, retry_after
@@ -176,7 +177,7 @@ def test_the_bounds_of_coming_back_are_kept_at_any_age() -> None:
 async def test_a_place_counts_what_is_queued_before_it_in_its_own_account(
     api: Api, clock: Clock
 ) -> None:
-    key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     other = {"authorization": f"Bearer {key}"}
     await api.http.post("/v1/subjects", json=request_body(), headers=other)
     made = []

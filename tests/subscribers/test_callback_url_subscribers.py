@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.delivery.remote.outcomes import Failed
 from service.job_queue import Work
@@ -137,7 +138,7 @@ async def test_urls_of_one_origin_share_a_subscriber_and_accounts_never_do(
         "/callback"
     )
     assert (hidden["event_types"], hidden["state"]) == ([], "active")
-    key = await api_keys.create(api.resources, "other", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
     headers = {"authorization": f"Bearer {key}"}
     answer = await api.http.post(
         "/v1/subjects", json=request_body(callback_url=subscriber.url), headers=headers

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.job_queue import Work
 from service.kit.crypto.webhook_signatures import jwk_thumbprint, public_key_from_seed
@@ -134,7 +135,7 @@ async def test_the_number_of_subscribers_of_an_account_is_limited(api: Api) -> N
     assert len(listed) == 2
     await manage.delete(few, row["id"], listed[0]["id"])
     await manage.create(few, row["id"], body)
-    await api_keys.create(few, "other", api_keys.SCOPES)
+    await api_keys.create(few, "other", SCOPES)
     (other,) = await fetch(few, "SELECT id FROM accounts WHERE name = 'other'")
     await manage.create(few, other["id"], body)
 

@@ -8,8 +8,8 @@ import httpx
 import orjson
 import pytest
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
-from service.accounts.steps.api_keys import DEFAULT_SCOPES
 from service.delivery.steps.send import OutgoingMessage, send
 from service.kit.crypto.key_formats import format_whsec, parse_whsec
 from service.kit.crypto.webhook_signatures import jwk

@@ -11,6 +11,7 @@ import httpx
 import orjson
 import uvicorn
 
+from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.app import build
 from service.kit.database import listen
@@ -191,7 +192,7 @@ class FeedApi:
 
 @asynccontextmanager
 async def feed_api(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
-    key = await api_keys.create(resources, "acme", api_keys.DEFAULT_SCOPES)
+    key = await api_keys.create(resources, "acme", DEFAULT_SCOPES)
     async with web_server(resources) as server:
         yield FeedApi(resources, account, key, server)
 

@@ -6,11 +6,12 @@ A key is shown once. Only its hash is stored, and of a key pair the encrypted se
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 
+from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps.authenticate import key_digest
 from service.accounts.store import api_keys
 from service.accounts.store.api_keys import ApiKey
-from service.accounts.store.authentication import OPERATOR
 from service.kit.crypto.encryption import encryption_context
 from service.kit.errors import FieldError, Invalid, NotFound
 from service.kit.text import encode_base64url
@@ -22,8 +23,6 @@ ACCESS_KEY_BYTES = 16
 API_KEY_PREFIX = "csk_"
 ACCESS_KEY_PREFIX, SECRET_KEY_PREFIX = "csa_", "css_"  # of a key pair
 SHOWN_PREFIX_LENGTH = 12  # characters of a key that lists show
-DEFAULT_SCOPES = ("subjects:read", "subjects:write", "subscribers")
-SCOPES = (*DEFAULT_SCOPES, OPERATOR)
 MAX_ACCOUNT_NAME = 100
 MAX_LIFETIME = timedelta(days=3650)  # of a key that expires at all; our own rule
 
@@ -36,12 +35,20 @@ class KeyPair:
     secret_key: str = field(repr=False)  # signs the tokens
 
 
+class ApiKeyState(StrEnum):
+    """Whether an API key is accepted."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKeyView:
     """An API key as lists show it, without the key itself."""
 
     key: ApiKey  # what is stored of it
-    state: str  # active, expired or revoked
+    state: ApiKeyState  # now
 
 
 async def create(
@@ -156,6 +163,6 @@ def _expires_at(text: str | None, now: datetime, errors: list[FieldError]) -> da
 
 def _view(key: ApiKey, now: datetime) -> ApiKeyView:
     if key.revoked_at is not None:
-        return ApiKeyView(key, "revoked")
+        return ApiKeyView(key, ApiKeyState.REVOKED)
     expired = key.expires_at is not None and key.expires_at <= now
-    return ApiKeyView(key, "expired" if expired else "active")
+    return ApiKeyView(key, ApiKeyState.EXPIRED if expired else ApiKeyState.ACTIVE)

@@ -14,8 +14,9 @@ import structlog
 
 from service.accounts.domain import access_tokens
 from service.accounts.domain.access_tokens import UnverifiedToken
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.store import api_keys, authentication, owners, rate_limit
-from service.accounts.store.authentication import OPERATOR, Caller, KeyOwner
+from service.accounts.store.authentication import Caller, KeyOwner
 from service.kit.concurrency.batcher import Batcher
 from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.database.connection import Connection
@@ -127,7 +128,7 @@ async def _apply_rate_limit(
 
 
 async def authenticate(
-    batcher: CallerBatcher, text: str, scope: str, *, allow_operator: bool = True
+    batcher: CallerBatcher, text: str, scope: KeyScope, *, allow_operator: bool = True
 ) -> Caller:
     """The caller that an API key or access token belongs to, if its scopes permit the call.
 
@@ -137,7 +138,7 @@ async def authenticate(
     caller = await batcher.submit(parse_credential(text))
     if isinstance(caller, CallsheetError):
         raise caller
-    sufficient = {scope, OPERATOR} if allow_operator else {scope}
+    sufficient = {scope, KeyScope.OPERATOR} if allow_operator else {scope}
     if caller.scopes.isdisjoint(sufficient):
         raise Forbidden(f"This key lacks the scope {scope}.")
     return caller
@@ -165,7 +166,7 @@ async def readable_account_id(resources: Resources, caller: Caller, name: str) -
     if name == caller.account_name:
         return caller.account_id
     if not caller.is_operator:
-        raise Forbidden(f"Only a key with the scope {OPERATOR} sees other accounts.")
+        raise Forbidden(f"Only a key with the scope {KeyScope.OPERATOR} sees other accounts.")
     return await account_id_by_name(resources, name)
 
 

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
+from service.accounts.domain.scopes import KeyScope
 from service.kit.database.connection import Connection
 
-OPERATOR = "operator"  # the scope of those who see every account
 # last_used_at moves in steps: no write on every request.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 
@@ -25,7 +25,7 @@ class Caller:
     @property
     def is_operator(self) -> bool:
         """Whether the caller has the scope `operator`, and so sees every account."""
-        return OPERATOR in self.scopes
+        return KeyScope.OPERATOR in self.scopes
 
     @property
     def account_field(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from starlette.requests import Request
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.store.owners import OWNED_PATH_PARAMETERS
@@ -11,7 +12,7 @@ from service.kit.http.requests import Query, path_parameter
 from service.request_context import resources
 
 
-async def authorize(request: Request, scope: str, *, allow_operator: bool = True) -> Caller:
+async def authorize(request: Request, scope: KeyScope, *, allow_operator: bool = True) -> Caller:
     """Who makes this request, by `Authorization: Bearer` with an API key or access token.
 
     The scope `operator` permits the call too, unless `allow_operator` is false; an operator acts in

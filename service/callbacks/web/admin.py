@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.accounts.store.authentication import OPERATOR
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.web.authorize import account_filter, authorize
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import read
@@ -21,7 +21,7 @@ from service.request_context import resources
 
 async def list_callbacks(request: Request) -> Response:
     """GET /v1/callbacks: a page of callbacks, newest first, and how many there are by verdict."""
-    caller = await authorize(request, OPERATOR)
+    caller = await authorize(request, KeyScope.OPERATOR)
     query = Query(request)
     verdict = query.text("verdict", frozenset(Verdict))
     criteria = CallbackFilter(
@@ -41,14 +41,14 @@ async def list_callbacks(request: Request) -> Response:
 
 async def get_callback(request: Request) -> Response:
     """GET /v1/callbacks/{callback_id}: one callback with its headers and body."""
-    await authorize(request, OPERATOR)
+    await authorize(request, KeyScope.OPERATOR)
     callback_id = path_parameter(request, "callback_id")
     return await _whole(request, await read.get_callback(resources(request), callback_id))
 
 
 async def reverify_callback(request: Request) -> Response:
     """POST /v1/callbacks/{callback_id}/reverify: the callback as it is stored afterwards."""
-    await authorize(request, OPERATOR)
+    await authorize(request, KeyScope.OPERATOR)
     callback_id = path_parameter(request, "callback_id")
     return await _whole(request, await reverify(resources(request), callback_id))
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import account_filter, authorize
@@ -77,7 +78,7 @@ async def create(request: Request) -> dict[str, Any]:
     An external id that is taken is refused, even by an equal request, as the provider does; but a
     repeated idempotency key gets the answer of before.
     """
-    caller = await authorize(request, "subjects:write", allow_operator=False)
+    caller = await authorize(request, KeyScope.SUBJECTS_WRITE, allow_operator=False)
     settings, account_id = resources(request).settings, caller.account_id
     key = single_header(request.headers, "idempotency-key")
 
@@ -92,7 +93,7 @@ async def create(request: Request) -> dict[str, Any]:
 @enveloped
 async def read(request: Request) -> dict[str, Any]:
     """One task by our id or the account's external id (rule P3); `data` is that of rule P9."""
-    caller = await authorize(request, "subjects:read")
+    caller = await authorize(request, KeyScope.SUBJECTS_READ)
     task_id = _task_id(request)
     subject = None
     if task_id is not None:
@@ -126,7 +127,7 @@ def _task_id(request: Request) -> str | None:
 @enveloped
 async def list_tasks(request: Request) -> list[dict[str, Any]]:
     """A page of tasks by its number, the newest first (rule P4)."""
-    caller = await authorize(request, "subjects:read")
+    caller = await authorize(request, KeyScope.SUBJECTS_READ)
     query = Query(request)
     number = query.integer("pageNum", 1, 1, MAX_PAGE_NUMBER)
     size = query.integer("pageSize", DEFAULT_PAGE_SIZE, 1, MAX_PAGE_SIZE)

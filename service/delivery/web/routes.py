@@ -5,6 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.web.authorize import authorize
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.steps import delivery_log
@@ -24,13 +25,12 @@ from service.kit.text import escape_unprintable
 from service.kit.timestamps import format_rfc3339
 from service.request_context import resources
 
-SCOPE = "subscribers"
 STATES = frozenset(DeliveryState)
 
 
 async def list_of_subscriber(request: Request) -> Response:
     """GET /v1/subscribers/{subscriber_id}/deliveries: a page, by `state` or `event_id`."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     query = Query(request)
     filters = DeliveryFilter(
         state=query.text("state", STATES),
@@ -49,7 +49,7 @@ async def list_of_subscriber(request: Request) -> Response:
 
 async def list_of_subject(request: Request) -> Response:
     """GET /v1/subjects/{subject_id}/deliveries: all of them, on one page."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     Query(request).finish()
     deliveries = await delivery_log.list_of_subject(
         resources(request), caller.account_id, path_parameter(request, "subject_id")
@@ -59,7 +59,7 @@ async def list_of_subject(request: Request) -> Response:
 
 async def get(request: Request) -> Response:
     """GET /v1/deliveries/{delivery_id}: with what its attempts were answered."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     delivery = await delivery_log.get(
         resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
@@ -68,7 +68,7 @@ async def get(request: Request) -> Response:
 
 async def resend(request: Request) -> Response:
     """POST /v1/deliveries/{delivery_id}/resend: 202, and the delivery."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     delivery = await replay_steps.resend(
         resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
@@ -77,7 +77,7 @@ async def resend(request: Request) -> Response:
 
 async def replay(request: Request) -> Response:
     """POST /v1/subscribers/{subscriber_id}/replay: 202, or 200 if it is a dry run, and how many."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     body = await read_json(request, MAX_SMALL_BODY)
     result = await replay_steps.replay_events(
         resources(request), caller.account_id, path_parameter(request, "subscriber_id"), body

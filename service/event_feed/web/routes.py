@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.web.authorize import account_filter, authorize
 from service.event_feed.steps import read
 from service.event_feed.steps.event_hub import EventHub
@@ -26,14 +27,14 @@ MAX_WAIT = 999_999_999  # seconds; what is too long is capped, not refused
 
 
 async def subject_events(request: Request) -> Response | SSEStream:
-    caller = await authorize(request, "subjects:read")
+    caller = await authorize(request, KeyScope.SUBJECTS_READ)
     account = caller.account_name if caller.is_operator else None
     feed = Feed(caller.account_id, path_parameter(request, "subject_id"), account)
     return await _answer(request, feed, Query(request))
 
 
 async def account_events(request: Request) -> Response | SSEStream:
-    caller, query = await authorize(request, "subjects:read"), Query(request)
+    caller, query = await authorize(request, KeyScope.SUBJECTS_READ), Query(request)
     account_id = await account_filter(request, caller, query)
     account = query.text("account") if caller.is_operator else None
     return await _answer(request, Feed(account_id, account=account), query)

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import authorize
 from service.intake.domain.create_request import Accepted, CreateRequest, CreateResult
@@ -29,14 +30,14 @@ MAX_SUBJECT_BODY = 4 * 13_333_336 + MAX_SMALL_BODY
 
 async def capabilities(request: Request) -> Response:
     """GET /v1/capabilities: the models, and the reference types that each takes."""
-    await authorize(request, "subjects:read")
+    await authorize(request, KeyScope.SUBJECTS_READ)
     Query(request).finish()
     return json_response({"data": MODELS})
 
 
 async def create(request: Request) -> Response:
     """POST /v1/subjects: 202 with the new subject, or 200 with that of an equal earlier request."""
-    caller = await authorize(request, "subjects:write", allow_operator=False)
+    caller = await authorize(request, KeyScope.SUBJECTS_WRITE, allow_operator=False)
     settings = resources(request).settings
     parse = partial(validate, settings, caller.account_id, **_headers(request))
     accepted = await accept_body(request, caller.account_id, parse)
@@ -58,7 +59,7 @@ async def accept_body(
 async def create_batch(request: Request) -> Response:
     """POST /v1/subjects/batch: 207 with a result for each request, in the order given. Those that
     are accepted are so in one transaction."""
-    caller = await authorize(request, "subjects:write", allow_operator=False)
+    caller = await authorize(request, KeyScope.SUBJECTS_WRITE, allow_operator=False)
     settings = resources(request).settings
     parse = partial(_validate_batch, settings, caller.account_id, **_headers(request))
     async with large_bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:

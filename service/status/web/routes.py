@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import account_filter, authorize
@@ -43,7 +44,7 @@ CACHE_CONTROL = "private, no-cache"
 async def read(request: Request) -> Response:
     """Answer at once; with Prefer: wait, once the subject's ETag is none of those in If-None-Match,
     or (without that header) once it has changed."""
-    caller = await authorize(request, "subjects:read")
+    caller = await authorize(request, KeyScope.SUBJECTS_READ)
     Query(request).finish()
     read_again = partial(_read, request, caller.account_id, path_parameter(request, "subject_id"))
     subject, if_none_match = await read_again(), parse_if_none_match(request.headers)
@@ -57,7 +58,7 @@ async def read(request: Request) -> Response:
 
 
 async def list_subjects(request: Request) -> Response:
-    caller, app_resources = await authorize(request, "subjects:read"), resources(request)
+    caller, app_resources = await authorize(request, KeyScope.SUBJECTS_READ), resources(request)
     query = Query(request)
     subject_filter = _subject_filter(query)
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
@@ -73,7 +74,7 @@ async def list_subjects(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    caller = await authorize(request, "subjects:write")
+    caller = await authorize(request, KeyScope.SUBJECTS_WRITE)
     subject = await cancel_steps.cancel(
         resources(request), caller.account_id, path_parameter(request, "subject_id")
     )

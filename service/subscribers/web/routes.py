@@ -5,6 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.web.authorize import account_filter, authorize
 from service.kit.crypto.key_formats import format_whpk
@@ -24,12 +25,10 @@ from service.subscribers.steps import manage, send_test
 from service.subscribers.steps import read as subscribers_read
 from service.subscribers.steps.read import SubscriberView
 
-SCOPE = "subscribers"
-
 
 async def create(request: Request) -> Response:
     """POST /v1/subscribers: 201 with the new subscriber, and its secret this once."""
-    caller = await authorize(request, SCOPE, allow_operator=False)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS, allow_operator=False)
     body = await read_json(request, MAX_SMALL_BODY)
     subscriber, secret = await manage.create(resources(request), caller.account_id, body)
     location = public_path(request, f"/v1/subscribers/{subscriber.id}")
@@ -41,7 +40,7 @@ async def create(request: Request) -> Response:
 
 async def read(request: Request) -> Response:
     """GET /v1/subscribers/{subscriber_id}: one subscriber, without secrets."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     subscriber = await subscribers_read.get_subscriber(
         resources(request), caller.account_id, subscriber_id
@@ -52,7 +51,7 @@ async def read(request: Request) -> Response:
 
 async def list_subscribers(request: Request) -> Response:
     """GET /v1/subscribers: a page, the newest first; `cursor` is the last id of the page before."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     query = Query(request)
     below, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_filter(request, caller, query)
@@ -66,7 +65,7 @@ async def list_subscribers(request: Request) -> Response:
 
 async def update(request: Request) -> Response:
     """PATCH /v1/subscribers/{subscriber_id}: the subscriber as it is after the change."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
     subscriber = await manage.update(resources(request), caller.account_id, subscriber_id, body)
@@ -76,7 +75,7 @@ async def update(request: Request) -> Response:
 
 async def delete(request: Request) -> Response:
     """DELETE /v1/subscribers/{subscriber_id}: 204 once its deliveries are deleted too."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     await manage.delete(resources(request), caller.account_id, subscriber_id)
     return Response(status_code=204)
@@ -84,7 +83,7 @@ async def delete(request: Request) -> Response:
 
 async def send_test_event(request: Request) -> Response:
     """POST /v1/subscribers/{subscriber_id}/test: the outcome of one attempt."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     result = await send_test.send_test(resources(request), caller.account_id, subscriber_id)
     answer = {

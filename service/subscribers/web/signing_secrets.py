@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.accounts.domain.scopes import KeyScope
 from service.accounts.web.authorize import authorize
 from service.kit.crypto.key_formats import format_whpk
 from service.kit.crypto.webhook_signatures import jwk_thumbprint
@@ -17,14 +18,13 @@ from service.kit.http.responses import json_response
 from service.request_context import resources
 from service.subscribers.steps import rotate as subscribers_rotate
 
-SCOPE = "subscribers"
 NO_STORE = {"cache-control": "no-store"}
 CACHEABLE = {"cache-control": "public, max-age=300"}  # far less than the shortest usual overlap
 
 
 async def rotate_secret(request: Request) -> Response:
     """POST /v1/subscribers/{subscriber_id}/rotate-secret: the new secret, and with v1a the keys."""
-    caller = await authorize(request, SCOPE)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     rotated = await subscribers_rotate.rotate(
         resources(request), caller.account_id, subscriber_id, await _read_options(request)
@@ -39,14 +39,14 @@ async def rotate_secret(request: Request) -> Response:
 
 async def read_callback_secret(request: Request) -> Response:
     """GET /v1/account/callback-secret: what signs for the account's callback_urls."""
-    caller = await authorize(request, SCOPE, allow_operator=False)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS, allow_operator=False)
     secret = await subscribers_rotate.get_callback_url_secret(resources(request), caller.account_id)
     return json_response({"secret": secret} | caller.account_field, headers=NO_STORE)
 
 
 async def rotate_callback_secret(request: Request) -> Response:
     """POST /v1/account/callback-secret/rotate: the new secret."""
-    caller = await authorize(request, SCOPE, allow_operator=False)
+    caller = await authorize(request, KeyScope.SUBSCRIBERS, allow_operator=False)
     secret = await subscribers_rotate.rotate_callback_url_secret(
         resources(request), caller.account_id, await _read_options(request)
     )
