@@ -185,7 +185,7 @@ async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeat
             seen += [event.id for event in batch.events]
         await asyncio.sleep(0)
     assert seen == ids(*made)
-    assert await beside.next_batch() is None, "what is before its place is not for it"
+    assert await beside.next_batch() is None, "what is before its position is not for it"
     hub.leave(beside)
     hub.leave(follower)
 

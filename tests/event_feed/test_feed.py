@@ -30,7 +30,7 @@ async def read_on(
     resources: Resources, account_id: str, seen: list[StoredEvent], limit: int = 100
 ) -> None:
     """Add to `seen` what comes after it."""
-    after = seen[-1].place if seen else START
+    after = seen[-1].position if seen else START
     seen += await read.feed(resources, account_id, after, limit)
 
 
@@ -110,16 +110,17 @@ async def test_the_news_of_many_accounts_are_their_feeds(
     resources: Resources, account: str
 ) -> None:
     other = await another(resources)
-    places: dict[str, Position] = {}
+    positions: dict[str, Position] = {}
     for one in (account, other):
         await add_committed_subject(resources, one)
-        places[one] = (await read.feed(resources, one, START, 1))[-1].place
+        positions[one] = (await read.feed(resources, one, START, 1))[-1].position
         for _ in range(3):
             await add_committed_subject(resources, one)
     async with resources.database.autocommit() as tx:
-        found = await feed.updates(tx, [*places.items(), ("acc_none", START)], 2)
+        found = await feed.updates(tx, [*positions.items(), ("acc_none", START)], 2)
     assert found == {
-        one: FeedUpdate(await read.feed(resources, one, place, 2)) for one, place in places.items()
+        one: FeedUpdate(await read.feed(resources, one, position, 2))
+        for one, position in positions.items()
     }
 
 

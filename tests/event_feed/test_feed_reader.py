@@ -61,7 +61,7 @@ async def test_one_who_is_told_too_much_while_reading_reads_again(
     database = [batch(number).events[0] for number in range(1, 5)]
 
     async def read(_: FeedReader) -> list[StoredEvent]:
-        found = [event for event in database if event.place > slow.after]
+        found = [event for event in database if event.position > slow.after]
         if len(database) < 40:
             told = [batch(number) for number in range(len(database) + 1, len(database) + 20)]
             database.extend(batch.events[0] for batch in told)

@@ -168,7 +168,7 @@ async def read_chunk(
         "since": window.since,
         "until": window.until,
         "xid": str(window.after.xid),
-        "position": window.after.position,
+        "position": window.after.number,
         "last_xid": str(window.last_xid),
         "limit": limit,
     }

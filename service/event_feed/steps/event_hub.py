@@ -39,12 +39,12 @@ TICK_INTERVAL = 1.0  # seconds from one group to the next
 
 class AccountFeed:
     """The readers of one account's feed and of its subjects' feeds, or of the feed of every
-    account; and the place up to which events were pushed to them."""
+    account; and the position up to which events were pushed to them."""
 
-    __slots__ = ("place", "readers")
+    __slots__ = ("position", "readers")
 
-    def __init__(self, place: Position) -> None:
-        self.place = place
+    def __init__(self, position: Position) -> None:
+        self.position = position
         self.readers: dict[str | None, set[FeedReader]] = {}  # by subject; None: all subjects
 
     def add(self, reader: FeedReader) -> None:
@@ -57,11 +57,11 @@ class AccountFeed:
             self.readers.pop(reader.subject_id, None)
 
     def publish(self, events: Sequence[StoredEvent]) -> None:
-        """Push the events that come after `place` to whoever reads them."""
-        new = [event for event in events if event.place > self.place]
+        """Push the events that come after `position` to whoever reads them."""
+        new = [event for event in events if event.position > self.position]
         if not new:
             return
-        self.place = new[-1].place
+        self.position = new[-1].position
         feeds: dict[str | None, list[StoredEvent]] = {None: new}
         for event in new:
             if event.subject_id in self.readers and event.subject_id is not None:
@@ -116,7 +116,7 @@ class EventHub:
         account_feed = self._feeds[account_id]
         account_feed.add(reader)
         self._tick_groups[self._reader_count % TICK_GROUPS].add(reader)
-        reader.enter(account_feed.place, self._read_page)
+        reader.enter(account_feed.position, self._read_page)
         self._wake.set()
 
     def leave(self, reader: FeedReader) -> None:
@@ -145,7 +145,7 @@ class EventHub:
             yield from group
 
     async def now(self) -> Position:
-        """The place after all events that are shown at present."""
+        """The position after all events that are shown at present."""
         async with self._catching_up, self._database.autocommit() as tx:
             return await feed.now(tx)
 
@@ -224,10 +224,10 @@ class EventHub:
 
     async def _read(self, accounts: set[str | None]) -> None:
         """One query for all of these accounts, and one for the feed of every account."""
-        places = {account_id: self._feeds[account_id].place for account_id in accounts}
-        every = places.pop(None, None)
+        positions = {account_id: self._feeds[account_id].position for account_id in accounts}
+        every = positions.pop(None, None)
         async with self._database.autocommit() as tx:
-            if named := [(id_, place) for id_, place in places.items() if id_ is not None]:
+            if named := [(id_, position) for id_, position in positions.items() if id_ is not None]:
                 for account_id, update in (await feed.updates(tx, named, PAGE)).items():
                     self._publish(account_id, update)
             if every is not None:

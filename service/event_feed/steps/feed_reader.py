@@ -1,4 +1,5 @@
-"""Reads an event feed from a place on: first pages from Postgres, then live batches, without a gap.
+"""Reads an event feed after a position: first pages from Postgres, then live batches, without a
+gap.
 
 Long polls and streams (SSE) are both feed readers.
 """
@@ -33,11 +34,11 @@ class Batch:
             self._encoded[encode] = encode(self.events)
         return self._encoded[encode]
 
-    def after(self, place: Position) -> "Batch | None":
-        """The events of this batch that come after a place; None if there are none."""
-        if self.events[0].place > place:
+    def after(self, position: Position) -> "Batch | None":
+        """The events of this batch that come after a position; None if there are none."""
+        if self.events[0].position > position:
             return self
-        later = [event for event in self.events if event.place > place]
+        later = [event for event in self.events if event.position > position]
         return Batch(later) if later else None
 
 
@@ -46,7 +47,7 @@ class FeedReader:
 
     While it reads a page from Postgres it keeps the live batches that come meanwhile. A page that
     is not full holds all events published before the reading began, so the kept batches join on
-    to it: an event that is in both is dropped by its place.
+    to it: an event that is in both is dropped by its position.
     """
 
     __slots__ = (
@@ -62,7 +63,7 @@ class FeedReader:
     def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
         self.account_id = account_id  # None: every account
         self.subject_id = subject_id  # None: all of the account's subjects
-        self.after = after  # the place of the last event that was taken
+        self.after = after  # the position of the last event that was taken
         self._read_page: ReadPage | None = None  # None: it has not entered a feed
         self._behind = True  # there may be events in Postgres that no live batch will bring
         self._pending: list[Batch] | None = None  # live batches to take; None: they are not kept
@@ -94,7 +95,7 @@ class FeedReader:
         while self._behind or self._pending:
             batch = await self._next_page() if self._behind else self._next_pending()
             if batch is not None:
-                self.after = batch.events[-1].place
+                self.after = batch.events[-1].position
                 return batch
         return None
 
@@ -129,7 +130,7 @@ class FeedReader:
 
 
 class BatchWaiter(FeedReader):
-    """Waits for the first events after a place: one long poll."""
+    """Waits for the first events after a position: one long poll."""
 
     def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
         super().__init__(account_id, subject_id, after)
@@ -162,4 +163,4 @@ class BatchWaiter(FeedReader):
 
 def in_subject_feed(event: StoredEvent) -> StoredEvent:
     """An event of an account's feed as its subject's feed has it: placed by its sequence."""
-    return replace(event, place=Position(0, event.sequence))
+    return replace(event, position=Position(0, event.sequence))

@@ -20,10 +20,10 @@ from service.schema.events import events
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in a feed: a reader has taken all events up to it."""
+    """A position in a feed: a reader has taken all events up to it."""
 
     xid: int  # the transaction id of an event in an account's feed; 0 in a subject's feed
-    position: int  # events.position in an account's feed; the event's sequence in a subject's feed
+    number: int  # events.position in an account's feed; the event's sequence in a subject's feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class StoredEvent:
     type: str
     sequence: int
     body: bytes  # the JSON that is signed and sent
-    place: Position  # in the feed that it was read from
+    position: Position  # in the feed that it was read from
     account: str | None = None  # its account's name; None but in the feed of every account
 
 
-_PLACES = {"account_id": "text", "xid": "text", "position": "bigint"}
+_AFTER = {"account_id": "text", "xid": "text", "position": "bigint"}
 _COLUMNS = "id, subject_id, type, sequence, body, CAST(CAST(xid AS text) AS bigint), position"
 _FEED = text(f"""
     SELECT {_COLUMNS}
@@ -52,15 +52,15 @@ _FEED = text(f"""
 BODY = 4  # the index of the body in _COLUMNS
 # An event that is committed but may not be shown yet comes without its body.
 _UPDATES = text(f"""
-    SELECT places.account_id, e.id, e.subject_id, e.type, e.sequence,
+    SELECT after.account_id, e.id, e.subject_id, e.type, e.sequence,
         CASE WHEN e.shown THEN e.body END, CAST(CAST(e.xid AS text) AS bigint), e.position
-    FROM {from_rows("places", _PLACES)}
+    FROM {from_rows("after", _AFTER)}
     CROSS JOIN LATERAL (
         SELECT *, xid < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM events
-        WHERE account_id = places.account_id
-        AND (xid, position) > (CAST(places.xid AS xid8), places.position)
+        WHERE account_id = after.account_id
+        AND (xid, position) > (CAST(after.xid AS xid8), after.position)
         ORDER BY xid, position LIMIT :limit
-    ) e ORDER BY places.account_id, e.xid, e.position
+    ) e ORDER BY after.account_id, e.xid, e.position
 """)  # noqa: S608 - likewise
 # The condition on the position always holds: the index of all events is found by it.
 _UPDATES_OF_ALL = text("""
@@ -80,14 +80,14 @@ _NOW = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) A
 async def feed(
     tx: Connection, account_id: str | None, after: Position, limit: int
 ) -> list[StoredEvent]:
-    """The next events of an account after a place, oldest first; at most `limit`. Without an
+    """The next events of an account after a position, oldest first; at most `limit`. Without an
     account: those of every account."""
     if account_id is None:
         return (await updates_of_all(tx, after, limit)).events
     values = {
         "account_id": account_id,
         "xid": str(after.xid),
-        "position": after.position,
+        "position": after.number,
         "limit": limit,
     }
     return [_event(row) for row in await tx.execute(_FEED, values)]
@@ -96,8 +96,8 @@ async def feed(
 async def of_subject(
     tx: Connection, subject_id: str, after: Position, limit: int
 ) -> list[StoredEvent]:
-    """The next events of a subject after a place, in sequence; at most `limit`. The subject's row
-    lock orders their commits, so all that is committed is shown."""
+    """The next events of a subject after a position, in sequence; at most `limit`. The subject's
+    row lock orders their commits, so all that is committed is shown."""
     statement = (
         select(
             events.c.id,
@@ -108,7 +108,7 @@ async def of_subject(
             text("0"),
             events.c.sequence,
         )
-        .where(events.c.subject_id == subject_id, events.c.sequence > after.position)
+        .where(events.c.subject_id == subject_id, events.c.sequence > after.number)
         .order_by(events.c.sequence)
         .limit(limit)
     )
@@ -116,38 +116,38 @@ async def of_subject(
 
 
 async def now(tx: Connection) -> Position:
-    """The place, in any account's feed, after all events that are shown at present."""
+    """The position, in any account's feed, after all events that are shown at present."""
     return Position(await tx.scalar(_NOW), 0)
 
 
 @dataclass(slots=True)
 class FeedUpdate:
-    """The events of a feed after a place."""
+    """The events of a feed after a position."""
 
     events: list[StoredEvent] = field(default_factory=list)  # oldest first
     hidden: bool = False  # more events are committed, but may not be shown yet
 
 
 async def updates(
-    tx: Connection, places: Sequence[tuple[str, Position]], limit: int
+    tx: Connection, positions: Sequence[tuple[str, Position]], limit: int
 ) -> dict[str, FeedUpdate]:
-    """What the feeds of many accounts have after a place each, by account id, each at most `limit`
-    events; an account without new events is left out."""
+    """What the feeds of many accounts have after a position each, by account id, each at most
+    `limit` events; an account without new events is left out."""
     after = [
-        {"account_id": account_id, "xid": str(place.xid), "position": place.position}
-        for account_id, place in places
+        {"account_id": account_id, "xid": str(position.xid), "position": position.number}
+        for account_id, position in positions
     ]
     found: dict[str, FeedUpdate] = {}
     for account_id, *row in await tx.execute(
-        _UPDATES, {"places": encode_rows(after), "limit": limit}
+        _UPDATES, {"after": encode_rows(after), "limit": limit}
     ):
         _add(found.setdefault(account_id, FeedUpdate()), row)
     return found
 
 
 async def updates_of_all(tx: Connection, after: Position, limit: int) -> FeedUpdate:
-    """What the feed of every account has after a place; at most `limit` events."""
-    values = {"xid": str(after.xid), "position": after.position, "limit": limit}
+    """What the feed of every account has after a position; at most `limit` events."""
+    values = {"xid": str(after.xid), "position": after.number, "limit": limit}
     update = FeedUpdate()
     for row in await tx.execute(_UPDATES_OF_ALL, values):
         _add(update, row)

@@ -1,4 +1,4 @@
-"""Cursors: places in an event feed as clients keep them, and send them back in `after` and
+"""Cursors: positions in an event feed as clients keep them, and send them back in `after` and
 Last-Event-ID."""
 
 import re
@@ -11,13 +11,13 @@ SUBJECT_CURSOR = re.compile(r"()(\d{1,7})", re.ASCII)  # the sequence of an even
 MAX_SEQUENCE = 1_000_000
 
 
-def shown(place: Position, *, of_subject: bool) -> str:
-    """A place as a cursor of a subject's feed, or of any other feed."""
-    return str(place.position) if of_subject else f"{place.xid}-{place.position}"
+def shown(position: Position, *, of_subject: bool) -> str:
+    """A position as a cursor of a subject's feed, or of any other feed."""
+    return str(position.number) if of_subject else f"{position.xid}-{position.number}"
 
 
 def read(cursor: str, *, of_subject: bool) -> Position:
-    """The place that a cursor stands for; Malformed if no feed of this kind gave it."""
+    """The position that a cursor stands for; Malformed if no feed of this kind gave it."""
     match = (SUBJECT_CURSOR if of_subject else ACCOUNT_CURSOR).fullmatch(cursor)
     if match is None or (of_subject and int(match[2]) > MAX_SEQUENCE):
         raise Malformed("this cursor is not one of ours")

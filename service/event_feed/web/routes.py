@@ -48,17 +48,17 @@ async def _answer(request: Request, feed: Feed, query: Query) -> Response | SSES
     if wants_stream(",".join(request.headers.getlist("accept"))):
         # An empty Last-Event-ID stands for none.
         after = single_header(request.headers, "last-event-id") or after
-        return await _stream(request, feed, _place(after, feed.subject_id))
-    return await _page(request, feed, _place(after, feed.subject_id) or START, limit, wait)
+        return await _stream(request, feed, _position(after, feed.subject_id))
+    return await _page(request, feed, _position(after, feed.subject_id) or START, limit, wait)
 
 
-def _place(cursor: str | None, subject_id: str | None) -> Position | None:
+def _position(cursor: str | None, subject_id: str | None) -> Position | None:
     return None if cursor is None else cursors.read(cursor, of_subject=subject_id is not None)
 
 
 async def _stream(request: Request, feed: Feed, after: Position | None) -> SSEStream:
-    """A stream from a place on; None: from the subject's first event, or in other feeds from
-    now."""
+    """A stream of what comes after a position; None: from the subject's first event, or in other
+    feeds from now."""
     hub = _hub(request)
     if feed.account_id is not None and feed.subject_id is not None:
         await status_read.get_subject(resources(request), feed.account_id, feed.subject_id)
@@ -80,7 +80,7 @@ async def _page(request: Request, feed: Feed, after: Position, limit: int, wait:
     if not found and wait:
         waiter = BatchWaiter(feed.account_id, feed.subject_id, after)
         found = (await _hub(request).wait(waiter, wait))[:limit]
-    last = found[-1].place if found else after
+    last = found[-1].position if found else after
     shown = [feed_entry(event.id, event.body, feed.account or event.account) for event in found]
     response = raw_page(shown, cursors.shown(last, of_subject=feed.subject_id is not None))
     if _hub(request).closed:

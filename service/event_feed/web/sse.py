@@ -44,7 +44,7 @@ def encode(
     event's own, if it has one."""
     pieces, piece = [], b""
     for event in events:
-        cursor = cursors.shown(event.place, of_subject=of_subject).encode()
+        cursor = cursors.shown(event.position, of_subject=of_subject).encode()
         data = feed_entry(event.id, event.body, account or event.account)
         piece += b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, event.type.encode(), data)
         if len(piece) >= MIN_PIECE:

@@ -161,9 +161,9 @@ def _subject_filter(query: Query) -> SubjectFilter:
 
 
 def _below(cursor: str | None) -> tuple[datetime, str] | None:
-    """The place that a cursor stands for; Malformed if no list of subjects gave it. The subject
+    """The position that a cursor stands for; Malformed if no list of subjects gave it. The subject
     that it names need not exist any more."""
-    place = decode_cursor(cursor)
-    if place and (not place[1].startswith("sub_") or encode_cursor(*place) != cursor):
+    position = decode_cursor(cursor)
+    if position and (not position[1].startswith("sub_") or encode_cursor(*position) != cursor):
         raise Malformed("this cursor is not one of ours")
-    return place
+    return position
