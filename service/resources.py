@@ -16,6 +16,7 @@ from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
+from service.provider.cache.unreadable_answers import UnreadableAnswerThrottle
 from service.provider.remote.client import ProviderClient
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.settings import Settings
@@ -36,6 +37,7 @@ class Resources:
     encryptor: Encryptor  # of secrets at rest
     send_settings: SendSettingsCache
     typical_durations: TypicalDurations
+    unreadable_answer_throttle: UnreadableAnswerThrottle
     webhook_secrets: WebhookSecretCache  # that verify callbacks
     test_slots: Limiter  # of tests of subscribers at once
     queue_limit: QueueLimit

@@ -26,6 +26,7 @@ from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
+from service.provider.cache.unreadable_answers import UnreadableAnswerThrottle
 from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
 from service.reconciliation.cache.typical_durations import TypicalDurations
@@ -88,6 +89,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 encryptor=encryptor,
                 send_settings=SendSettingsCache(settings, encryptor),
                 typical_durations=TypicalDurations(),
+                unreadable_answer_throttle=UnreadableAnswerThrottle(),
                 webhook_secrets=WebhookSecretCache(settings, encryptor),
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),

@@ -9,12 +9,12 @@ from structlog.typing import EventDict
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from service.operations.steps import readiness
+from service.provider.cache.unreadable_answers import RESET_INTERVAL, UnreadableAnswerThrottle
 from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ProviderApiKey
 from service.provider.remote.outcomes import TaskNotFound, UnreadableResponse
 from service.provider.steps import unreadable_answers
-from service.provider.steps.unreadable_answers import DEGRADED_AFTER, RECENT, RESET_INTERVAL
-from service.reconciliation.cache.typical_durations import TypicalDurations
+from service.provider.steps.unreadable_answers import DEGRADED_AFTER, RECENT
 from service.reconciliation.steps import poll
 from service.resources import Resources
 from service.subjects.store import subjects
@@ -99,7 +99,7 @@ async def test_a_readable_answer_resets_the_count_of_all_workers_within_seconds(
     api: Api, clock: Clock
 ) -> None:
     made = await api.create()
-    other = replace(api.resources, typical_durations=TypicalDurations())
+    other = replace(api.resources, unreadable_answer_throttle=UnreadableAnswerThrottle())
     await look_up_with(other, made["id"], [NOT_FOUND])
     await look_up_with(api.resources, made["id"], [PAGE] * DEGRADED_AFTER)
     clock.advance(RESET_INTERVAL.total_seconds())

@@ -25,9 +25,6 @@ log = structlog.get_logger()
 
 DEGRADED_AFTER = 5  # in a row; rule P97: a gateway that restarts gives a page of its own at times
 RECENT = timedelta(minutes=10)  # longer than any subject waits for its next look-up
-# A process that has read an answer resets the count at most once in this time: a statement for each
-# answer would cost more than it is worth.
-RESET_INTERVAL = timedelta(seconds=10)
 
 
 async def count_answer(
@@ -37,7 +34,7 @@ async def count_answer(
 
     Never raises Unavailable: the outcome matters more than the count.
     """
-    now, cache = resources.clock(), resources.typical_durations
+    now, throttle = resources.clock(), resources.unreadable_answer_throttle
     try:
         if isinstance(outcome, UnreadableResponse):
             log.warning(
@@ -47,15 +44,14 @@ async def count_answer(
                 reason=outcome.reason,
                 excerpt=outcome.excerpt,
             )
-            cache.readable_until = None
+            throttle.clear()
             async with resources.database.autocommit() as tx:
                 await unreadable_answer_store.increment(tx, now)
-        elif _was_readable(outcome) and not (cache.readable_until and now < cache.readable_until):
-            cache.readable_until = now + RESET_INTERVAL
+        elif _was_readable(outcome) and throttle.take_reset(now):
             async with resources.database.autocommit() as tx:
                 await unreadable_answer_store.reset(tx)
     except Unavailable as error:
-        cache.readable_until = None
+        throttle.clear()
         log.warning("provider", action="answer_not_counted", error=error.reason)
 
 

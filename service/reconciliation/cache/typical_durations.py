@@ -1,8 +1,6 @@
-"""How long tasks typically take, and whether the provider's answers can be read, as this process
-knows it."""
+"""How long tasks typically take, as this process knows it."""
 
 from collections.abc import Mapping
-from datetime import datetime
 
 # Seconds by reference type, until something is learnt: rule P37.
 DEFAULT_DURATIONS: Mapping[str, float] = {"image_refer": 5.0, "video_refer": 15.0}
@@ -13,8 +11,6 @@ class TypicalDurations:
 
     def __init__(self) -> None:
         self._durations = DEFAULT_DURATIONS
-        # Until when readable answers need not be recorded again; None: the next one must be.
-        self.readable_until: datetime | None = None
 
     def update(self, learnt: Mapping[str, float] | None) -> None:
         """Take over learnt seconds by reference type; None: nothing was learnt yet."""
