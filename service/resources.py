@@ -26,21 +26,21 @@ from service.settings import Settings
 class Resources:
     """What the steps of one process share."""
 
-    settings: Settings
-    database: Database
+    settings: Settings  # from the environment
+    database: Database  # connections to Postgres
     worker_notifier: WorkerNotifier  # wakes workers over Redis
-    provider: ProviderClient
+    provider: ProviderClient  # creates and looks up its tasks
     guard: AddressGuard  # against SSRF: no request goes out but through it
-    webhook_sender: WebhookSender
-    stream_publisher: StreamPublisher
+    webhook_sender: WebhookSender  # delivers events over HTTP
+    stream_publisher: StreamPublisher  # delivers events to Redis and NATS
     fetcher: Fetcher  # of media
     encryptor: Encryptor  # of secrets at rest
-    send_settings: SendSettingsCache
-    typical_durations: TypicalDurations
-    unreadable_answer_throttle: UnreadableAnswerThrottle
+    send_settings: SendSettingsCache  # how to send to each subscriber
+    typical_durations: TypicalDurations  # of tasks: when to poll first
+    unreadable_answer_throttle: UnreadableAnswerThrottle  # bounds how often the count is reset
     webhook_secrets: WebhookSecretCache  # that verify callbacks
     test_slots: Limiter  # of tests of subscribers at once
-    queue_limit: QueueLimit
+    queue_limit: QueueLimit  # how many subjects of an account may wait
     callback_token_keys: tuple[bytes, ...] = field(repr=False)  # sign tokens in callback URLs
     clock: Callable[[], datetime]  # the time, aware and in UTC
     random: Callable[[], float]  # a random number in [0, 1)

@@ -31,12 +31,12 @@ class Command:
     """A program, and how it is started and stopped. Durations are seconds."""
 
     name: str  # of the process and of its log
-    argv: Sequence[str]
+    argv: Sequence[str]  # the program and its arguments
     env: Mapping[str, str] = field(repr=False)  # all variables of the process
     folder: Path  # working directory
     is_ready: Callable[[int], bool] = _ready_at_once  # takes the process id
     user: User | None = None  # to run as; None for the current one
-    stop_signal: signal.Signals = signal.SIGTERM
+    stop_signal: signal.Signals = signal.SIGTERM  # asks it to end
     kill_signal: signal.Signals = signal.SIGKILL  # ends it as a fault would
     parent_death_signal: signal.Signals = signal.SIGKILL  # sent when we end ourselves (Linux)
     start_timeout: float = 30.0  # until it is ready, or has ended if it is run once

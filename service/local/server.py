@@ -20,7 +20,7 @@ class Server:
     """A running server, which a test can kill and start again on the same port and data."""
 
     url: str = field(repr=False)  # with the password, where there is one
-    child: Child
+    child: Child  # its process
 
     def kill(self) -> None:
         """Kill it as a fault would: Valkey by SIGKILL, Postgres by SIGQUIT (immediate)."""

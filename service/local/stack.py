@@ -34,11 +34,11 @@ PRIVATE_TARGETS = "127.0.0.0/8,::1/128"
 class Stack:
     """A running service."""
 
-    supervisor: Supervisor
+    supervisor: Supervisor  # starts, watches and ends the processes
     folder: Path  # of data, secrets and logs
     env: Mapping[str, str] = field(repr=False)  # variables of its commands, settings included
     base_url: str  # of the web process
-    simulator_url: str
+    simulator_url: str  # of the provider simulator
 
     def child(self, name: str) -> Child:
         """The process of this name: `postgres` and `valkey` (unless given by URL), `simulator`,

@@ -17,7 +17,7 @@ UNPRIVILEGED = ("nobody", "daemon", "postgres")
 class User:
     """A user of the machine, by ids."""
 
-    uid: int
+    uid: int  # of the user
     gid: int  # of the group
 
     def can_run(self, *command: str) -> bool:

@@ -32,8 +32,8 @@ POLICY = (
 class CachedDocument:
     """A response that is always the same for one set of settings."""
 
-    body: bytes
-    media_type: str
+    body: bytes  # of the response
+    media_type: str  # its Content-Type
     tag: str  # the ETag, without its quotes
     headers: Mapping[str, str]  # further headers of the response
 

@@ -36,7 +36,7 @@ class DueDelivery:
     attempts_at_replay: int  # of these, before its last replay: the schedule begins after them
     subscriber_version: int  # raised with every change of the subscriber
     at_limit: bool  # this claim took as many as its subscriber may have: there may be more
-    _: KW_ONLY
+    _: KW_ONLY  # what follows is given by name
     lease: Lease  # under which this worker has it
     settings: SendSettings | None = None  # None if the subscriber's secrets cannot be decrypted
 

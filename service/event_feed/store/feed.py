@@ -30,10 +30,10 @@ class Position:
 class StoredEvent:
     """An event as it is stored."""
 
-    id: str
+    id: str  # as its consumers see it: `evt_…`
     subject_id: str | None  # None: it is about a subscriber
-    type: str
-    sequence: int
+    type: str  # such as subject.succeeded
+    sequence: int  # among the events of its subject or subscriber, from 1
     body: bytes  # the JSON that is signed and sent
     position: Position  # in the feed that it was read from
     account: str | None = None  # its account's name; None but in the feed of every account

@@ -162,7 +162,7 @@ def _load(file: io.FileIO) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    error: Exception
+    error: Exception  # that `work` raised
 
 
 async def _run_in_thread(threads: Executor | None, work: Callable[[], T]) -> T:

@@ -30,7 +30,7 @@ class ReceivedEvent:
     """One delivery that verified and was answered 200."""
 
     received_at: float  # Unix seconds
-    event_id: str
+    event_id: str  # header `webhook-id`
     type: str  # `subject.` and the state
     sequence: int  # of the event among those of its subject, from 1
 

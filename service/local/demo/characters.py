@@ -13,7 +13,7 @@ Body = dict[str, Any]
 class Character:
     """One subject that the demo asks for."""
 
-    name: str
+    name: str  # by which the demo speaks of it
     description: str  # what is special about it, for people
     body: Body = field(repr=False)  # of the create request
     fault: Mapping[str, object] | None = None  # that the simulator commits; None for none

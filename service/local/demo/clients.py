@@ -19,7 +19,7 @@ def http_client(address: str, key: str = "") -> httpx.AsyncClient:
 class CallsheetClient:
     """A client of Callsheet's public API."""
 
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient  # made by `http_client`
 
     async def subscribe(self, url: str) -> Json:
         """Create a subscriber to all events; the answer alone holds its `secret`."""
@@ -47,7 +47,7 @@ class CallsheetClient:
 class SimulatorClient:
     """A client of the simulator's admin paths."""
 
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient  # made by `http_client`
 
     async def change_settings(self, **settings: object) -> None:
         """Change fields of the simulator's `Settings`."""

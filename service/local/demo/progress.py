@@ -15,7 +15,7 @@ REFUSED = "refused"
 class Row:
     """What became of one character's request."""
 
-    character: Character
+    character: Character  # what was asked for
     status: int | None = None  # HTTP status of the answer to the create; None until it came
     answer: Json = field(default_factory=dict)  # body of the answer to the create
     subject: Json = field(default_factory=dict)  # as last read from the API

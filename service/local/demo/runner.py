@@ -21,8 +21,8 @@ SIMULATOR_TIMES = {"processing_after": 0.6, "finished_after": 1.5}  # seconds fr
 class DemoResult:
     """What the checks and the report are made from."""
 
-    progress: Progress
-    backend: Backend
+    progress: Progress  # of every character, as the API showed it
+    backend: Backend  # with the deliveries that it received
     ledger: Json  # the simulator's: every create, look-up and callback
 
 

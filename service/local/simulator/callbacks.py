@@ -24,12 +24,12 @@ from service.local.simulator.tasks import Task
 class Callback:
     """One message: its body and its id are the same in every attempt."""
 
-    url: str
+    url: str  # the task's callback_url
     id: str  # header `webhook-id`
-    body: bytes
+    body: bytes  # the JSON that is sent
     status: str  # of the task, as the body has it
-    task_id: str
-    external_task_id: str = ""
+    task_id: str  # the simulator's id of the task
+    external_task_id: str = ""  # the caller's id of the task; empty: none was given
     fault: Fault = NO_FAULT  # of the task
 
 
@@ -37,9 +37,9 @@ class Callback:
 class CallbackQueue:
     """The callbacks of one task, whose first attempts are made one after the other."""
 
-    waiting: deque[Callback] = field(default_factory=deque)
+    waiting: deque[Callback] = field(default_factory=deque)  # not attempted yet, in order
     held: list[Callback] = field(default_factory=list)  # until the last one, for `reorder`
-    is_sending: bool = False
+    is_sending: bool = False  # whether `waiting` is being sent
     # Released once for each callback, after its first attempt or when it is lost.
     attempted: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
@@ -48,12 +48,12 @@ class CallbackQueue:
 class CallbackSender:
     """Sends the callbacks of all tasks."""
 
-    session: aiohttp.ClientSession
-    background: Background
-    ledger: Ledger
+    session: aiohttp.ClientSession  # sends the requests
+    background: Background  # runs the sending, so that no request waits for it
+    ledger: Ledger  # where each attempt is recorded
     key: bytes | None  # the webhook secret; None: nothing is signed
     settings: Callable[[], Settings]  # called anew for each callback
-    new_id: Callable[[], int]
+    new_id: Callable[[], int]  # makes ids, as tasks have them
     lost_share_due: float = 0.0  # sum of `lose_share` so far; a callback is lost when it reaches 1
 
     def enqueue(self, queue: CallbackQueue, task: Task) -> None:

@@ -15,7 +15,7 @@ class Fault:
     """One rule of `POST /_simulator/faults`; a field that is left out stays normal."""
 
     # Which calls.
-    on: FaultedCall = "create"
+    on: FaultedCall = "create"  # `query` is a look-up of one task
     element_name: str | None = None  # of the create request, exactly; None matches all
     external_task_id: str | None = None  # of the task, exactly; None matches all
     times: int | None = 1  # how many calls at most; None for all
@@ -38,7 +38,7 @@ class Fault:
     reorder: bool = False  # send the last callback first
     callback_delay: float = 0.0  # seconds before each first attempt
     forge: bool = False  # sign with another key
-    unsigned: bool = False
+    unsigned: bool = False  # send no signature
     skew: float = 0.0  # seconds added to the signed timestamp
     contradict: bool = False  # after the final callback, send the opposite one
     shape: CallbackShape | None = None  # None for that of the settings
@@ -65,7 +65,7 @@ NO_FAULT = Fault()
 
 @dataclass(slots=True)
 class _ActiveFault:
-    fault: Fault
+    fault: Fault  # the rule as it was posted
     remaining: float  # calls that it still applies to; infinity for all
     share_due: float = 0.0  # sum of `share` over the calls that matched; applies when it reaches 1
 

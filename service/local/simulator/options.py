@@ -19,7 +19,7 @@ class Settings:
     rate: float | None = None  # requests a second, above which 429/1302 is answered; None: no limit
     # Waits before the second attempt of a callback, the third, and so on.
     callback_retries: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
-    callback_timeout: float = 10.0
+    callback_timeout: float = 10.0  # until an attempt at a callback has failed
     fetch_media: bool = True  # download media given by URL, and fail the task if it is invalid
 
 

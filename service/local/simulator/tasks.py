@@ -17,7 +17,7 @@ class Task:
     request: dict[str, Any]  # body of the create, with URLs in place of Base64
     created_at: int  # Unix milliseconds
     updated_at: int  # Unix milliseconds
-    fault: Fault = NO_FAULT
+    fault: Fault = NO_FAULT  # the rule that the create matched
     status: str = "submitted"  # rule P30
     message: str = ""  # why it failed
     element_id: int | None = None  # None until it succeeds
@@ -48,10 +48,10 @@ class TaskStore:
     """All tasks of the account."""
 
     by_id: dict[str, Task] = field(default_factory=dict)  # oldest first
-    by_external_id: dict[str, Task] = field(default_factory=dict)
+    by_external_id: dict[str, Task] = field(default_factory=dict)  # the caller's ids
     running: int = 0  # tasks that have not ended
     peak_running: int = 0  # the most there were at once
-    _last_id: int = 0
+    _last_id: int = 0  # the highest id given so far; the next is higher
 
     def new_id(self) -> int:
         """A new id of 18 digits, above 2**53: the millisecond, and a count within it."""

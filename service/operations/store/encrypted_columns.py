@@ -16,7 +16,7 @@ from service.subscribers.domain.subscriber import SubscriberType
 class EncryptedColumns:
     """The encrypted columns of one table."""
 
-    table: Table
+    table: Table  # the table they are in
     owner: str  # the column with the owner's id, to which the values are bound
     columns: tuple[str, ...]  # the names of the encrypted columns
     where: ColumnElement[bool] = field(default_factory=true)  # the rows that have such values
@@ -26,7 +26,7 @@ class EncryptedColumns:
 class Row:
     """The encrypted values of one row."""
 
-    id: str
+    id: str  # its primary key
     owner: str  # the id of whom the values are encrypted for
     values: Mapping[str, bytes] = field(repr=False)  # by column; null ones are left out
 

@@ -45,8 +45,8 @@ _HAS_EXTERNAL_ID = "subjects.external_task_id > ''"
 class SubjectFilter:
     """Which subjects a list has; None stands for any."""
 
-    state: State | None = None
-    external_task_id: str | None = None
+    state: State | None = None  # that the subject is in now
+    external_task_id: str | None = None  # the caller's own id for the subject
     tag: str | None = None  # the id of a tag
     created_after: datetime | None = None  # itself excluded
     created_before: datetime | None = None  # itself excluded
