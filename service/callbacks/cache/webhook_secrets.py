@@ -9,7 +9,7 @@ import structlog
 from service.callbacks.domain import verification
 from service.callbacks.domain.signature_schemes import UNSIGNED, V1, Scheme
 from service.callbacks.domain.sources import PROVIDER
-from service.callbacks.store import webhook_secrets as store
+from service.callbacks.store import webhook_secrets as webhook_secret_store
 from service.callbacks.store.webhook_secrets import WebhookSecret
 from service.kit.crypto.encryption import DecryptionError, Encryptor
 from service.kit.database.connection import Connection
@@ -64,7 +64,7 @@ class WebhookSecretCache:
     async def refresh(self, tx: Connection) -> None:
         """Read the secrets in force. One that cannot be decrypted verifies nothing, but counts:
         its source signs."""
-        self.version, added = await store.current(tx)
+        self.version, added = await webhook_secret_store.current(tx)
         keys = {source: list(secrets) for source, secrets in self._from_settings.items()}
         for secret in added:
             keys.setdefault(secret.source, []).extend(self._decrypted(secret))

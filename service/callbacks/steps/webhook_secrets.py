@@ -8,7 +8,7 @@ from datetime import datetime
 
 from service.callbacks.domain.signature_schemes import read_secret
 from service.callbacks.domain.sources import PROVIDER
-from service.callbacks.store import webhook_secrets as store
+from service.callbacks.store import webhook_secrets as webhook_secret_store
 from service.callbacks.store.webhook_secrets import WebhookSecret
 from service.kit.database.connection import Connection
 from service.kit.errors import FieldError, Invalid, NotFound
@@ -45,7 +45,7 @@ async def add(resources: Resources, source: str, text: str) -> tuple[SecretView,
     fingerprints = _fingerprints(resources, key)
     async with resources.database.transaction() as tx:
         existing = await _find(tx, source, fingerprints)
-        new = existing is None and await store.add(tx, secret)
+        new = existing is None and await webhook_secret_store.add(tx, secret)
         in_force = existing or await _find(tx, source, fingerprints)
     return _view(in_force or secret), new
 
@@ -53,7 +53,7 @@ async def add(resources: Resources, source: str, text: str) -> tuple[SecretView,
 async def list_secrets(resources: Resources) -> list[SecretView]:
     """The secrets of the settings, then those added, oldest first."""
     async with resources.database.autocommit() as tx:
-        _, added = await store.current(tx)
+        _, added = await webhook_secret_store.current(tx)
     return [*_from_settings(resources), *map(_view, added)]
 
 
@@ -61,11 +61,11 @@ async def remove(resources: Resources, secret_id: str) -> tuple[SecretView, bool
     """Put a secret out of force; and whether it was the last of its source. NotFound if there is
     no secret of this id."""
     async with resources.database.transaction() as tx:
-        _, before = await store.current(tx)
+        _, before = await webhook_secret_store.current(tx)
         removed = next((secret for secret in before if secret.id == secret_id), None)
-        if removed is None or not await store.remove(tx, secret_id):
+        if removed is None or not await webhook_secret_store.remove(tx, secret_id):
             raise NotFound("there is no secret of this id; see: callsheet secrets list")
-        _, after = await store.current(tx)
+        _, after = await webhook_secret_store.current(tx)
     left = [*map(_view, after), *_from_settings(resources)]
     return _view(removed), all(secret.source != removed.source for secret in left)
 
@@ -82,7 +82,7 @@ def _read_secret(resources: Resources, source: str, text: str) -> bytes:
 
 
 async def _find(tx: Connection, source: str, fingerprints: Sequence[str]) -> WebhookSecret | None:
-    _, secrets = await store.current(tx)
+    _, secrets = await webhook_secret_store.current(tx)
     matching = (s for s in secrets if s.source == source and s.fingerprint in fingerprints)
     return next(matching, None)
 
