@@ -44,9 +44,9 @@ def test_a_command_says_in_one_sentence_what_it_does(command: argparse.ArgumentP
 def test_a_list_of_commands_says_of_each_what_it_does(command: argparse.ArgumentParser) -> None:
     for action in command._actions:  # noqa: SLF001
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            said = {each.dest: each.help for each in action._choices_actions}  # noqa: SLF001
+            said = {choice.dest: choice.help for choice in action._choices_actions}  # noqa: SLF001
             assert {name: f"{help_}." for name, help_ in said.items()} == {
-                name: each.description for name, each in below(command).items()
+                name: subcommand.description for name, subcommand in below(command).items()
             }
 
 
@@ -74,5 +74,5 @@ def test_a_command_has_an_example_that_runs_it(command: argparse.ArgumentParser)
 
 
 def test_every_command_that_can_be_given_is_run_by_something() -> None:
-    given = {each.prog.partition(" ")[2] for each in walked(parser()) if not below(each)}
+    given = {command.prog.partition(" ")[2] for command in walked(parser()) if not below(command)}
     assert given == set(COMMANDS)

@@ -42,7 +42,7 @@ def _digest(text: str) -> str:
 
 def lock_text(*wheels: Path) -> str:
     """The text of a lock file that lists these wheels."""
-    return "".join(_pin(each) for each in wheels)
+    return "".join(_pin(wheel) for wheel in wheels)
 
 
 def _pin(path: Path) -> str:

@@ -16,7 +16,7 @@ from arq.connections import ArqRedis, create_pool
 from arq.jobs import serialize_job
 from structlog.typing import EventDict
 
-from service import job_queue as module
+from service import job_queue
 from service.job_queue import Work, WorkerNotifier, read_job, redis_settings, wake_channel
 from service.local.ports import free_port
 from service.local.server import Server
@@ -30,7 +30,7 @@ NAME = "a queue of the test's own"
 
 @pytest.fixture
 async def redis(valkey_server: Server) -> AsyncIterator[ArqRedis]:
-    """A look at Redis itself, with nothing in it."""
+    """An empty Redis, read and written directly."""
     pool = await create_pool(redis_settings(valkey_server.url), default_queue_name=NAME)
     await pool.flushall()
     yield pool
@@ -40,8 +40,8 @@ async def redis(valkey_server: Server) -> AsyncIterator[ArqRedis]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is tried again at once, and given up on soon."""
-    monkeypatch.setattr(module, "RETRY_DELAY", 0.01)
-    monkeypatch.setattr(module, "REDIS_TIMEOUT", 0.2)
+    monkeypatch.setattr(job_queue, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(job_queue, "REDIS_TIMEOUT", 0.2)
 
 
 @asynccontextmanager

@@ -47,13 +47,15 @@ def closure(lines: Iterable[str]) -> set[str]:
     """What these requirements come to, by what is installed here, on whatever platform."""
     names: set[str] = set()
     waiting = [(requirement.name, requirement.extras) for requirement in read(lines)]
-    seen: list[tuple[str, set[str]]] = []
+    visited: list[tuple[str, set[str]]] = []
     while waiting:
         name, extras = waiting.pop()
         names.add(canonicalize_name(name))
-        if (name, extras) not in seen:
-            seen.append((name, extras))
-            waiting += [(each.name, each.extras) for each in needs(name, extras)]
+        if (name, extras) not in visited:
+            visited.append((name, extras))
+            waiting += [
+                (requirement.name, requirement.extras) for requirement in needs(name, extras)
+            ]
     return names
 
 
@@ -111,7 +113,7 @@ def test_a_package_has_the_same_version_in_every_lock() -> None:
 
 @pytest.mark.parametrize("name", ["aiohttp", "arq", "uvicorn"])
 def test_whose_private_parts_are_used_is_bounded_to_a_minor_release(name: str) -> None:
-    requirement = next(each for each in read(NEEDED) if each.name == name)
+    requirement = next(entry for entry in read(NEEDED) if entry.name == name)
     (version,) = locked("requirements.lock")[name]
     major, minor, _ = version.release
     assert version in requirement.specifier

@@ -20,8 +20,8 @@ def here(settings: Settings) -> Settings:
 
 
 def listens(settings: Settings) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex((settings.host, settings.port)) == 0
+    with socket.socket() as probe:
+        return probe.connect_ex((settings.host, settings.port)) == 0
 
 
 async def test_it_serves_until_it_is_told_to_stop(here: Settings) -> None:

@@ -37,13 +37,13 @@ def read(**changes: str | None) -> Settings:
 def test_the_example_lists_every_setting_with_its_default_and_meaning() -> None:
     blocks = EXAMPLE.read_text().strip().split("\n\n")[1:]
     assert len(blocks) == len(fields(Settings))
-    for one, block in zip(fields(Settings), blocks, strict=True):
+    for setting, block in zip(fields(Settings), blocks, strict=True):
         *comment, line = block.splitlines()
-        default = one.metadata["default"]
+        default = setting.metadata["default"]
         name, _, text = line.removeprefix("#").partition("=")
-        assert name == variable(one)
+        assert name == variable(setting)
         meaning = " ".join(part.removeprefix("# ") for part in comment)
-        assert meaning.removesuffix(" Must be given.") == one.metadata["meaning"]
+        assert meaning.removesuffix(" Must be given.") == setting.metadata["meaning"]
         assert meaning.endswith(" Must be given.") == (default is None)
         assert default is None or text == default
 

@@ -89,11 +89,11 @@ async def own_ids(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     await api.http.post(
         "/callbacks", content=body, headers=signed_headers(body, api.resources.clock())
     )
-    (kept,) = await fetch(api.resources, "SELECT id FROM callbacks")
+    (callback,) = await fetch(api.resources, "SELECT id FROM callbacks")
     (delivery,) = await fetch(api.resources, "SELECT id FROM deliveries")
     ids = dict.fromkeys(("subject_id", "task_id"), subject["id"])
     ids["subscriber_id"] = made["id"]
-    return ids | {"callback_id": kept["id"], "delivery_id": delivery["id"]}
+    return ids | {"callback_id": callback["id"], "delivery_id": delivery["id"]}
 
 
 async def call(

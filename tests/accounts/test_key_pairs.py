@@ -106,9 +106,9 @@ async def test_a_token_is_good_in_its_time_on_every_path(
     assert await codes(api, of(pair, clock, nbf=now + 60)) == (401, "unauthorized", 401, 1003)
     assert await codes(api, of(pair, clock, exp=now - 1)) == (401, "unauthorized", 401, 1004)
     assert await codes(api, of(pair, clock, exp=now + 86_400)) == REFUSED
-    kept = of(pair, clock)
+    token = of(pair, clock)
     clock.advance(1801)
-    assert (await codes(api, kept))[-1] == 1004
+    assert (await codes(api, token))[-1] == 1004
 
 
 async def test_a_credential_that_proves_nothing_is_refused(
@@ -187,9 +187,9 @@ async def test_the_secret_key_is_stored_encrypted_and_the_access_key_as_its_hash
 ) -> None:
     await codes(api, of(pair, clock))
     (row,) = await fetch(api.resources, "SELECT * FROM api_keys WHERE secret IS NOT NULL")
-    kept = str(row)
-    assert pair.access_key not in kept
-    assert pair.secret_key not in kept
+    stored = str(row)
+    assert pair.access_key not in stored
+    assert pair.secret_key not in stored
     assert pair.secret_key.encode() not in row["secret"]
     assert pair.secret_key not in repr(pair)
     assert pair.secret_key not in str(logged)

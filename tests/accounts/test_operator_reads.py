@@ -55,13 +55,13 @@ async def entries(api: Api, path: str, **params: str) -> list[dict[str, Any]]:
 
 async def walked(api: Api, path: str, **params: str) -> list[dict[str, Any]]:
     """All pages of two, in their order."""
-    seen: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     while True:
         answer = (await api.http.get(path, params={"limit": "2", **params})).json()
-        seen += answer["data"]
+        entries += answer["data"]
         cursor = answer["next_cursor"]
         if cursor is None or (path == "/v1/events" and not answer["data"]):
-            return seen
+            return entries
         params["after" if path == "/v1/events" else "cursor"] = cursor
 
 
@@ -199,11 +199,11 @@ async def test_one_feed_has_every_accounts_events_in_order(
     api: Api, other: Api, operator: Api, clock: Clock
 ) -> None:
     made = await several(api, other, clock)
-    seen = await walked(operator, "/v1/events")
-    assert [entry["data"]["id"] for entry in seen] == made
-    assert [entry["account"] for entry in seen] == ["acme", "other", "other", "acme"]
+    all_entries = await walked(operator, "/v1/events")
+    assert [entry["data"]["id"] for entry in all_entries] == made
+    assert [entry["account"] for entry in all_entries] == ["acme", "other", "other", "acme"]
     own_entries = await entries(api, "/v1/events")
-    assert [entry for entry in seen if entry["account"] == "acme"] == [
+    assert [entry for entry in all_entries if entry["account"] == "acme"] == [
         {"account": "acme", **entry} for entry in own_entries
     ]
 

@@ -68,8 +68,8 @@ def _print(delays: Delays) -> None:
     )
     for name, rounds in delays.items():
         found = quantiles([delay for some in rounds for delay in some], n=100)
-        each = ", ".join(f"{_p99(some):.1f}" for some in rounds)
-        print(f"{name:24}{found[49]:9.1f}{found[98]:9.1f}   {each}")
+        percentiles = ", ".join(f"{_p99(some):.1f}" for some in rounds)
+        print(f"{name:24}{found[49]:9.1f}{found[98]:9.1f}   {percentiles}")
     ratio = median(
         _p99(some) / _p99(base) for some, base in zip(delays[WITH], delays[WITHOUT], strict=True)
     )

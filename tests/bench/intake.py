@@ -72,8 +72,8 @@ def _made(url: str, key: str) -> list[str]:
         ]
     made = [
         result["subject"]["id"]
-        for each in answers
-        for result in each.raise_for_status().json()["data"]
+        for answer in answers
+        for result in answer.raise_for_status().json()["data"]
     ]
     return [f"/v1/subjects/{subject_id}" for subject_id in made]
 

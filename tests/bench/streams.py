@@ -50,14 +50,14 @@ def streams() -> None:
         began = time.perf_counter()
         wires = _open(opened, running, key)
         took = time.perf_counter() - began
-        each = (_resident(running) - before) / STREAMS
+        bytes_per_stream = (_resident(running) - before) / STREAMS
         idle = _idle(running, wires)
         reached, cpu = asyncio.run(_publish_events(running, wires))
         began = time.perf_counter()
         running.child("web").stop()
         stopped = time.perf_counter() - began
     print(f"\n{STREAMS:,} streams of one account, one web process; opened in {took:.1f} s")
-    print(f"memory for each: {each / 1000:.1f} kB")
+    print(f"memory for each: {bytes_per_stream / 1000:.1f} kB")
     print(f"idle, with comments: {idle:.1%} of one CPU")
     print(
         f"an event of 1 kB, from its commit to the last of them: median {median(reached):.0f} ms,"

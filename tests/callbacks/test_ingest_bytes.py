@@ -64,8 +64,8 @@ async def submitted(resources: Resources, account_id: str) -> str:
     async with resources.database.transaction() as tx:
         assert await insert.add_subjects(tx, [subject])
         await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
-    news = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
-    await transition(resources, subject.id, news)
+    update = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
+    await transition(resources, subject.id, update)
     return subject.id
 
 

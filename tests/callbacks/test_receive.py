@@ -59,7 +59,7 @@ async def count_accepted(api: Api) -> int:
 
 
 async def address(api: Api) -> tuple[str, bytes]:
-    """The callback address of a new subject, and good news for it."""
+    """The callback address of a new subject, and a body that reports its success."""
     subject_id = (await api.create())["id"]
     return f"/callbacks/{url_token(api.resources, subject_id)}", legacy_callback(subject_id)
 

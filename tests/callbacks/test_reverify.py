@@ -43,12 +43,12 @@ async def post(
 
 
 def success_body(subject_id: str) -> bytes:
-    """Good news, of a task of this subject's own."""
+    """Body of a callback that reports success, of a task of this subject's own."""
     return legacy_callback(subject_id, task=subject_id.removeprefix("sub_"))
 
 
 async def rejected(api: Api, message_id: str = "msg_1") -> tuple[str, str]:
-    """The ids of a subject, and of good news of it that was not believed."""
+    """The ids of a subject, and of its rejected callback, which reports success."""
     subject_id = (await api.create())["id"]
     assert (await post(api, subject_id, success_body(subject_id), message_id)).status_code == 401
     (row,) = await fetch(

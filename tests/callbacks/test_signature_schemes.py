@@ -59,21 +59,21 @@ from tests.support.signed_callbacks import (
 HASH_KEY = b"a key of ours"
 
 
-def believed(
+def verified_id(
     delivery: SignedCallback,
     changes: Mapping[str, str] = MappingProxyType({}),
     *,
     body: bytes = BODY,
     task_id: str = TASK_ID,
 ) -> str | None:
-    """Verify a delivery with some of its headers changed."""
+    """Verify a delivery with some of its headers changed; its message id."""
     received = {**delivery.headers, **changes}
     return verify_signature(delivery.scheme, delivery.keys, received, body, NOW, task_id=task_id)
 
 
 @pytest.mark.parametrize("delivery", [*VERIFIABLE, UNSIGNED_CALLBACK], ids=source_of)
-def test_every_deliverer_is_believed_as_it_signs(delivery: SignedCallback) -> None:
-    assert believed(delivery) == delivery.message_id
+def test_every_source_is_verified_as_it_signs(delivery: SignedCallback) -> None:
+    assert verified_id(delivery) == delivery.message_id
 
 
 def test_every_source_of_the_example_has_its_deliverer() -> None:
@@ -117,16 +117,16 @@ def test_a_scheme_says_what_its_signature_covers(
     assert delivery.scheme.signs_task_id is reads
     if covers:
         with pytest.raises(SignatureError):
-            believed(delivery, body=BODY + b" ")
+            verified_id(delivery, body=BODY + b" ")
     else:
-        assert believed(delivery, body=BODY + b" ") == delivery.message_id
+        assert verified_id(delivery, body=BODY + b" ") == delivery.message_id
 
 
 def test_a_signed_task_must_be_the_one_the_body_names() -> None:
     with pytest.raises(SignatureError, match="no signature matches"):
-        believed(kie(), task_id="task_2")
+        verified_id(kie(), task_id="task_2")
     with pytest.raises(SignatureError, match="names no task"):
-        believed(kie(), task_id="")
+        verified_id(kie(), task_id="")
     with pytest.raises(SignatureError, match="names no task"):
         verify_signature(kie().scheme, kie().keys, kie().headers, BODY, NOW)
 
@@ -174,21 +174,21 @@ def test_a_signature_counts_under_its_own_label_alone() -> None:
     v3 = wavespeed().headers["webhook-signature"]
     for other in ("v1a,", "v2,", "V1,", "v1", "v1, ", "v11,", ",", ""):
         with pytest.raises(SignatureError):
-            believed(relay(), {"webhook-signature": other + v1.removeprefix("v1,")})
+            verified_id(relay(), {"webhook-signature": other + v1.removeprefix("v1,")})
     with pytest.raises(SignatureError):
-        believed(asymmetric(), {"webhook-signature": "v1," + v1a.removeprefix("v1a,")})
+        verified_id(asymmetric(), {"webhook-signature": "v1," + v1a.removeprefix("v1a,")})
     for other in ("v1,", "v3", ""):
         with pytest.raises(SignatureError):
-            believed(wavespeed(), {"webhook-signature": other + v3.removeprefix("v3,")})
+            verified_id(wavespeed(), {"webhook-signature": other + v3.removeprefix("v3,")})
     for delivery in (relay(), asymmetric(), wavespeed()):
-        assert believed(delivery, {"webhook-signature": f"{v3} {v1a} {v1}"}) == "msg_1"
+        assert verified_id(delivery, {"webhook-signature": f"{v3} {v1a} {v1}"}) == "msg_1"
 
 
 def test_a_public_key_is_never_accepted_for_a_secret() -> None:
     made = base64_of(hmac.digest(PUBLIC_KEY, SIGNED_CONTENT, "sha256"))
     for label in ("v1,", "v1a,"):
         with pytest.raises(SignatureError):
-            believed(asymmetric(), {"webhook-signature": label + made})
+            verified_id(asymmetric(), {"webhook-signature": label + made})
     v1a = asymmetric().headers["webhook-signature"]
     for signature in (v1a, "v1," + v1a.removeprefix("v1a,")):
         with pytest.raises(SignatureError):
@@ -197,9 +197,9 @@ def test_a_public_key_is_never_accepted_for_a_secret() -> None:
 
 def test_hex_is_read_in_either_case_and_base64_in_its_one_spelling() -> None:
     digits = wavespeed().headers["webhook-signature"].removeprefix("v3,")
-    assert believed(wavespeed(), {"webhook-signature": "v3," + digits.upper()}) == "msg_1"
+    assert verified_id(wavespeed(), {"webhook-signature": "v3," + digits.upper()}) == "msg_1"
     with pytest.raises(SignatureError):
-        believed(wavespeed(), {"webhook-signature": "V3," + digits})
+        verified_id(wavespeed(), {"webhook-signature": "V3," + digits})
     for delivery in (relay(), asymmetric()):
         text = delivery.headers["webhook-signature"]
         last = text.rstrip("=")[-1]
@@ -208,7 +208,7 @@ def test_hex_is_read_in_either_case_and_base64_in_its_one_spelling() -> None:
         same = base64.b64decode(sibling.partition(",")[2])
         assert same == base64.b64decode(text.partition(",")[2])
         with pytest.raises(SignatureError):
-            believed(delivery, {"webhook-signature": sibling})
+            verified_id(delivery, {"webhook-signature": sibling})
 
 
 def test_a_key_of_another_length_matches_nothing() -> None:
@@ -236,7 +236,7 @@ def test_a_shared_secret_is_the_whole_of_it(
     delivery: SignedCallback, header: str, value: str
 ) -> None:
     with pytest.raises(SignatureError, match="does not match"):
-        believed(delivery, {header: value})
+        verified_id(delivery, {header: value})
     keys = [b"another-shared-secret", *delivery.keys]
     assert verify_signature(delivery.scheme, keys, delivery.headers, BODY, NOW) is None
 

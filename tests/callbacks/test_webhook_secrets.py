@@ -107,7 +107,13 @@ async def test_a_secret_opens_after_the_class_of_its_scheme_was_renamed(
     class Renamed(Hmac):
         pass
 
-    renamed = Renamed(**{each.name: getattr(V1, each.name) for each in fields(V1) if each.init})
+    renamed = Renamed(
+        **{
+            attribute.name: getattr(V1, attribute.name)
+            for attribute in fields(V1)
+            if attribute.init
+        }
+    )
     await webhook_secrets.add(resources, "provider", OLD)
     changed = replace(settings, callback_sources={"provider": renamed})
     cache = WebhookSecretCache(changed, resources.encryptor)

@@ -1,5 +1,5 @@
 """Callbacks lost, repeated, turned round, early and forged, from a seed, while the web is killed
-again and again and Postgres is cut off: what got a 200 is kept, and nothing false is believed."""
+repeatedly and Postgres is cut off: what got a 200 is stored, and nothing forged is accepted."""
 
 import asyncio
 import random
@@ -36,13 +36,13 @@ TROUBLES: tuple[tuple[float, dict[str, object]], ...] = (
     (0.3, {"shape": "current"}),
     (0.2, {"fail": "the face is not to be seen"}),
 )
-# Who falls, blow by blow; two at once fall at once.
-BLOWS = (
+# The processes that are restarted, one after another; those listed together at once.
+RESTARTS = (
     *(("web",), ("web",), ("web", "postgres"), ("web",)),
     *(("postgres",), ("web",), ("web",), ("web",)),
 )
-BETWEEN = 15  # callbacks that get a 200 between two blows, at least
-KEPT = """
+BETWEEN = 15  # callbacks that get a 200 between two restarts, at least
+STORED = """
     SELECT dedup_key, encode(sha256(body), 'hex') AS sha256, times_received FROM callbacks
     WHERE verdict <> 'rejected'
 """
@@ -90,16 +90,16 @@ async def create(world: RunningService, names: Sequence[str], made: dict[str, st
         made[await world.create_until_accepted(body | {"element_name": name}, key=name)] = name
 
 
-async def blow(stack: Stack, sender: CallbackSender, rng: random.Random) -> None:
-    """Every so often somebody falls, in the middle of the callbacks, and gets up again."""
-    for fallen in BLOWS:
+async def restart_processes(stack: Stack, sender: CallbackSender, rng: random.Random) -> None:
+    """Restart processes now and then, in the middle of the callbacks."""
+    for names in RESTARTS:
         await sender.wait_for_more(BETWEEN)
         await asyncio.sleep(rng.uniform(0.5, 1.5))
-        await asyncio.gather(*(asyncio.to_thread(stack.child(name).restart) for name in fallen))
+        await asyncio.gather(*(asyncio.to_thread(stack.child(name).restart) for name in names))
 
 
 async def storm(
-    world: RunningService, heard: FlakyReceiver, sender: CallbackSender, rng: random.Random
+    world: RunningService, receiver: FlakyReceiver, sender: CallbackSender, rng: random.Random
 ) -> dict[str, str]:
     """The names of the subjects that were made in it, by their ids; all have ended."""
     made: dict[str, str] = {}
@@ -110,7 +110,7 @@ async def storm(
 
     async def all_have_ended() -> bool:
         return len(made) == SUBJECTS and all(
-            heard.has_final_state(subject_id) for subject_id in made
+            receiver.has_final_state(subject_id) for subject_id in made
         )
 
     async with asyncio.TaskGroup() as group:
@@ -118,15 +118,15 @@ async def storm(
             group.create_task(create(world, names[first::CALLERS], made))
         sending = [group.create_task(sender.send_until_cancelled()) for _ in range(SENDERS)]
         await until(many_are_made)
-        await blow(world.stack, sender, rng)
+        await restart_processes(world.stack, sender, rng)
         await until(all_have_ended)
         for task in sending:
             task.cancel()
     return made
 
 
-async def everyone(world: RunningService) -> dict[str, dict[str, Any]]:
-    """All subjects, as their caller sees them."""
+async def all_subjects(world: RunningService) -> dict[str, dict[str, Any]]:
+    """All subjects by id, as their caller reads them."""
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -169,8 +169,8 @@ def by_provider(book: dict[str, Any], forgers: set[str]) -> list[PostedCallback]
     ]
 
 
-def unfitting(posted: list[PostedCallback]) -> Counter[tuple[str, int | None]]:
-    """Answers that should not have been; no answer, or a 503, may be anybody's."""
+def wrong_answers(posted: list[PostedCallback]) -> Counter[tuple[str, int | None]]:
+    """How often each wrong answer was given; no answer, or a 503, is never wrong."""
     return Counter(
         (callback.kind, callback.answer)
         for callback in posted
@@ -178,39 +178,45 @@ def unfitting(posted: list[PostedCallback]) -> Counter[tuple[str, int | None]]:
     )
 
 
-def forgotten(posted: list[PostedCallback], kept: list[dict[str, Any]]) -> set[PostedCallback]:
-    """What got a 200 and is not there, with other bytes, or counted less often than answered."""
+def lost_callbacks(
+    posted: list[PostedCallback], stored: list[dict[str, Any]]
+) -> set[PostedCallback]:
+    """Callbacks that got a 200 and are not stored with their bytes, or counted too seldom."""
     answered = Counter(callback.id for callback in posted if callback.answer == 200)
-    seen = {(row["dedup_key"], row["sha256"]): row["times_received"] for row in kept}
+    times_received = {(row["dedup_key"], row["sha256"]): row["times_received"] for row in stored}
     return {
         callback
         for callback in posted
         if callback.answer == 200
-        and seen.get((callback.id, callback.sha256), 0) < answered[callback.id]
+        and times_received.get((callback.id, callback.sha256), 0) < answered[callback.id]
     }
 
 
-def believed(posted: list[PostedCallback], kept: list[dict[str, Any]]) -> set[PostedCallback]:
-    """What was forged and was taken for more than that."""
-    taken = {(row["dedup_key"], row["sha256"]) for row in kept}
+def accepted_forgeries(
+    posted: list[PostedCallback], stored: list[dict[str, Any]]
+) -> set[PostedCallback]:
+    """Forged callbacks that are stored as genuine ones."""
+    stored_keys = {(row["dedup_key"], row["sha256"]) for row in stored}
     genuine = {(callback.id, callback.sha256) for callback in posted if callback.genuine}
-    return {callback for callback in posted if (callback.id, callback.sha256) in taken - genuine}
+    return {
+        callback for callback in posted if (callback.id, callback.sha256) in stored_keys - genuine
+    }
 
 
 @pytest.mark.timeout(150)
-async def test_after_a_storm_of_callbacks_what_got_a_200_is_kept_and_no_lie_is_believed(
+async def test_after_a_storm_of_callbacks_what_got_a_200_is_stored_and_no_forgery_accepted(
     running: Stack,
 ) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
-    async with RunningService.open(running) as world, flaky_receiver(world) as heard:
+    async with RunningService.open(running) as world, flaky_receiver(world) as receiver:
         faults = rules(rng)
         await world.add_faults(list(faults.values()))
         await world.change_simulator_settings(callback_retries=[0.5, 1, 2, 4])
-        sender = CallbackSender(world, heard, rng)
-        made = await storm(world, heard, sender, rng)
+        sender = CallbackSender(world, receiver, rng)
+        made = await storm(world, receiver, sender, rng)
         await until(world.no_delivery_pending)
 
-        subjects = await everyone(world)
+        subjects = await all_subjects(world)
         assert {
             id_: (
                 subject["provider_task_id"],
@@ -222,16 +228,16 @@ async def test_after_a_storm_of_callbacks_what_got_a_200_is_kept_and_no_lie_is_b
         assert [
             id_
             for id_, subject in subjects.items()
-            if not heard.is_in_order(id_, subject["version"])
+            if not receiver.is_in_order(id_, subject["version"])
         ] == []
 
         book = await world.ledger()
         forgers = {id_ for id_, name in made.items() if {"forge", "skew"} & set(faults[name])}
         posted = sender.posted + by_provider(book, forgers)
-        kept = await world.fetch(KEPT)
-        assert unfitting(posted) == {}
-        assert forgotten(posted, kept) == set()
-        assert believed(posted, kept) == set()
+        stored = await world.fetch(STORED)
+        assert wrong_answers(posted) == {}
+        assert lost_callbacks(posted, stored) == set()
+        assert accepted_forgeries(posted, stored) == set()
         # The storm was one: each kind of callback had its answer, and so many never came.
         answers = {
             callback.kind: callback.answer for callback in posted if callback.answer in {200, 401}

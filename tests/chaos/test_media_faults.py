@@ -1,4 +1,4 @@
-"""Workers killed, stopped and resumed while they look at media: one look counts, none is lost."""
+"""Workers killed, stopped and resumed while they check media: one check counts, none is lost."""
 
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -29,7 +29,7 @@ async def media() -> AsyncIterator[MediaHost]:
         yield host
 
 
-async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
+async def test_the_media_that_a_killed_worker_was_checking_are_checked_again(
     world: RunningService, media: MediaHost
 ) -> None:
     subject = await world.create("killed", **media.images("front", "side"))
@@ -44,7 +44,7 @@ async def test_what_a_killed_worker_was_looking_at_is_looked_at_again(
     assert world.violations() == "0 violations"
 
 
-async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
+async def test_a_worker_stopped_in_a_media_check_is_fenced_off_when_it_resumes(
     world: RunningService, media: MediaHost
 ) -> None:
     stopped, other = world.stack.child("worker"), world.stack.add("worker-2", "worker")
@@ -72,7 +72,7 @@ async def test_a_worker_stopped_in_a_look_is_fenced_off_when_it_resumes(
     assert world.violations() == "0 violations"
 
 
-async def test_a_look_longer_than_a_lease_is_made_once_while_its_worker_lives(
+async def test_a_media_check_longer_than_a_lease_is_made_once_while_its_worker_lives(
     world: RunningService, media: MediaHost
 ) -> None:
     other = world.stack.add("worker-3", "worker")

@@ -124,11 +124,11 @@ async def test_postgres_cut_off_under_load_costs_nothing_that_was_promised(runni
         for subject_id in load.subjects:
             assert (await world.wait_until_finished(subject_id))["state"] == "succeeded"
 
-        async def has_heard_all() -> bool:
-            told = {orjson.loads(body)["data"]["id"] for _, body in subscriber.requests}
-            return told >= set(load.subjects)
+        async def has_received_all() -> bool:
+            received_ids = {orjson.loads(body)["data"]["id"] for _, body in subscriber.requests}
+            return received_ids >= set(load.subjects)
 
-        await until(has_heard_all)
+        await until(has_received_all)
         assert world.violations() == "0 violations"
     assert [running.child(name).pid for name in ("web", "worker")] == pids
     assert running.supervisor.ended() == []

@@ -15,7 +15,7 @@ from tests.support.request_bodies import request_body
 
 SEED = 20261122
 SUBJECTS = 60
-BLOWS = 8
+FAULTS = 8
 PARALLEL = 6
 # Every kind of trouble by the name of the subjects that meet it: the first of the provider's rules
 # that matches a call is the only one.
@@ -39,8 +39,8 @@ SETTINGS = {
 }
 
 
-async def blow(stack: Stack, rng: random.Random, workers: Sequence[Child]) -> None:
-    """One thing goes wrong and, where it must, is put right."""
+async def cause_fault(stack: Stack, rng: random.Random, workers: Sequence[Child]) -> None:
+    """Kill or stop one process, and start it again or resume it."""
     worker = rng.choice(workers)
     match rng.choice(["kill worker", "stop worker", "kill web", "kill valkey"]):
         case "kill worker":
@@ -65,7 +65,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.mark.timeout(150)
 async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
-    async with RunningService.open(running) as world, flaky_receiver(world) as heard:
+    async with RunningService.open(running) as world, flaky_receiver(world) as receiver:
         for name, rule in TROUBLES.items():
             if rule:
                 await world.add_fault(element_name=name, times=None, **rule)
@@ -75,7 +75,7 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         rng.shuffle(names)
 
         async def load() -> dict[str, str]:
-            """A subject every so often, as long as the storm blows."""
+            """A subject every so often, as long as the storm lasts."""
             made = {}
             for number, name in enumerate(names):
                 made[await world.create_until_accepted(request_body(name), f"key-{number}")] = name
@@ -83,8 +83,8 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
             return made
 
         loading = asyncio.create_task(load())
-        for _ in range(BLOWS):
-            await blow(running, rng, workers)
+        for _ in range(FAULTS):
+            await cause_fault(running, rng, workers)
         made = await loading
         assert len(made) == SUBJECTS
 
@@ -103,9 +103,9 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         assert len(creates) == len(set(creates))
         assert book["counts"]["peak_running"] <= PARALLEL
         disordered = {
-            subject_id: heard.accepted[subject_id]
+            subject_id: receiver.accepted[subject_id]
             for subject_id, subject in subjects.items()
-            if not heard.is_in_order(subject_id, subject["version"])
+            if not receiver.is_in_order(subject_id, subject["version"])
         }
         assert disordered == {}
         assert world.violations() == "0 violations"

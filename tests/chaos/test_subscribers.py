@@ -27,11 +27,11 @@ from tests.chaos.world import (
 from tests.support.request_bodies import request_body
 
 SEED = 20261124
-CALLERS = 4  # who create subjects, as long as the storm blows
+CALLERS = 4  # who create subjects, as long as the storm lasts
 PAUSE = 0.6  # seconds between two of one caller's, on average
 LEAST = 100  # subjects that they make
 FAILS = "fails"  # the name of those of which nothing becomes
-BETWEEN = 40  # events that a healthy subscriber takes between two blows
+BETWEEN = 40  # events that a healthy subscriber takes between two faults
 SENT_LEAST = 3  # attempts that are under way when a worker is stopped
 TIMEOUT = 1.0
 LONG = 2 * SERVICE_TIMEOUT  # seconds; what a worker holds that is killed last is free after a lease
@@ -77,7 +77,7 @@ def sometimes(rng: random.Random, share: float, *behaviors: Behavior) -> Iterato
         yield rng.choice(behaviors) if rng.random() < share else sub.ACCEPT
 
 
-def crowd(rng: random.Random) -> dict[str, Subscriber]:
+def make_subscribers(rng: random.Random) -> dict[str, Subscriber]:
     """The subscribers by name."""
     well = repeat(sub.ACCEPT)
     gone = chain(repeat(sub.ACCEPT, 60), repeat(sub.GONE))
@@ -99,9 +99,11 @@ def crowd(rng: random.Random) -> dict[str, Subscriber]:
 
 
 @asynccontextmanager
-async def subscribed(world: RunningService, some: Mapping[str, Subscriber]) -> AsyncIterator[None]:
+async def subscribed(
+    world: RunningService, subscribers: Mapping[str, Subscriber]
+) -> AsyncIterator[None]:
     try:
-        for subscriber in some.values():
+        for subscriber in subscribers.values():
             await subscriber.open()
             fields = {"url": subscriber.url, "description": subscriber.name, **subscriber.fields}
             answer = await world.http.post("/v1/subscribers", json=fields)
@@ -109,52 +111,52 @@ async def subscribed(world: RunningService, some: Mapping[str, Subscriber]) -> A
             subscriber.id, subscriber.secret = answer.json()["id"], answer.json()["secret"]
         yield
     finally:
-        for subscriber in some.values():
+        for subscriber in subscribers.values():
             await subscriber.close()
 
 
 class Storm:
-    """What befalls the service, and `down`; how subjects are made meanwhile."""
+    """Faults of the service and of `down`, and the subjects that are created meanwhile."""
 
     def __init__(
-        self, world: RunningService, some: Mapping[str, Subscriber], rng: random.Random
+        self, world: RunningService, subscribers: Mapping[str, Subscriber], rng: random.Random
     ) -> None:
-        self._world, self._some, self._rng = world, some, rng
+        self._world, self._subscribers, self._rng = world, subscribers, rng
         self._over = False
         self.made: list[str] = []
         self.gone_at = float("inf")
 
-    async def blow(self) -> None:
-        """Until all blows have fallen, each in the middle of deliveries; then all is calm."""
+    async def run(self) -> None:
+        """Cause all faults, each in the middle of deliveries; then let every subscriber accept."""
         stack = self._world.stack
         first, second = stack.child("worker"), stack.add("worker-2", "worker")
-        down = self._some["down"]
+        down = self._subscribers["down"]
         async with asyncio.TaskGroup() as group:
             for number in range(CALLERS):
                 group.create_task(self._create(number))
-            group.create_task(self._notice_the_gone())
-            await self._go_on()
+            group.create_task(self._wait_until_gone_is_disabled())
+            await self._wait_for_more_events()
             held = await self._stopped(first)
             second.start()
             await down.close()
-            await self._go_on()
+            await self._wait_for_more_events()
             await asyncio.to_thread(second.restart)
-            await self._go_on()
+            await self._wait_for_more_events()
             async with Redis.from_url(stack.env["CALLSHEET_REDIS_URL"]) as redis:
                 await redis.flushall()
             await asyncio.to_thread(stack.child("postgres").restart)
             await down.open()
-            await self._go_on()
+            await self._wait_for_more_events()
             await asyncio.to_thread(second.restart)
             await until(lambda: self._are_free(held))
-            await self._go_on()
+            await self._wait_for_more_events()
             first.send(signal.SIGCONT)
-            await self._go_on()
+            await self._wait_for_more_events()
             await asyncio.to_thread(stack.child("postgres").restart)
-            await self._go_on()
+            await self._wait_for_more_events()
             await asyncio.to_thread(first.restart)
             self._over = True
-        for subscriber in self._some.values():
+        for subscriber in self._subscribers.values():
             subscriber.calm = True
 
     async def _create(self, number: int) -> None:
@@ -167,10 +169,10 @@ class Storm:
             )
             await asyncio.sleep(self._rng.uniform(0, 2 * PAUSE))
 
-    async def _go_on(self) -> None:
+    async def _wait_for_more_events(self) -> None:
         """Wait until so many more events have been taken, and a moment. Of what workers held that
         were killed or stopped, nothing is taken before their leases are over."""
-        healthy = self._some["healthy"]
+        healthy = self._subscribers["healthy"]
         least = len(healthy.arrivals) + BETWEEN
 
         async def is_enough() -> bool:
@@ -186,9 +188,9 @@ class Storm:
             worker.send(signal.SIGSTOP)
             held = await self._held()
             came = {
-                (subscriber.id, each.event_id)
-                for subscriber in self._some.values()
-                for each in subscriber.arrivals
+                (subscriber.id, arrival.event_id)
+                for subscriber in self._subscribers.values()
+                for arrival in subscriber.arrivals
             }
             if sum(row[:2] in came for row in held) >= SENT_LEAST:
                 return held
@@ -205,35 +207,37 @@ class Storm:
         """Whether all of these leases are over: what a stopped worker held, others may take up."""
         return not held & await self._held()
 
-    async def _notice_the_gone(self) -> None:
-        """Once it is disabled, it would take what still came."""
-        gone = self._some["gone"]
+    async def _wait_until_gone_is_disabled(self) -> None:
+        """Wait until `gone` is disabled; from then on it would accept whatever still came."""
+        gone = self._subscribers["gone"]
 
-        async def has_said_so() -> bool:
+        async def has_answered_gone() -> bool:
             return any(not arrival.accepted for arrival in gone.arrivals)
 
         async def is_disabled() -> bool:
             answer = await self._world.http.get(f"/v1/subscribers/{gone.id}")
             return answer.is_success and bool(answer.json()["state"] == "disabled")
 
-        await until(has_said_so)
+        await until(has_answered_gone)
         await until(is_disabled)
         self.gone_at, gone.calm = monotonic(), True
 
 
-def unheard(subscriber: Subscriber, events: Mapping[str, bytes]) -> set[str]:
-    """Events that it has not accepted, or not with the bytes that were written."""
+def events_not_accepted(subscriber: Subscriber, events: Mapping[str, bytes]) -> set[str]:
+    """Ids of events that it has not accepted, or not with the bytes that were written."""
     return events.keys() - {
-        each.event_id for each in subscriber.accepted if each.body == events[each.event_id]
+        arrival.event_id
+        for arrival in subscriber.accepted
+        if arrival.body == events[arrival.event_id]
     }
 
 
 def repeated(subscriber: Subscriber) -> int:
     """How often it accepted what it had accepted before."""
-    return len(subscriber.accepted) - len({each.event_id for each in subscriber.accepted})
+    return len(subscriber.accepted) - len({arrival.event_id for arrival in subscriber.accepted})
 
 
-async def everything_is_told(world: RunningService) -> dict[str, bytes]:
+async def wait_for_all_events(world: RunningService) -> dict[str, bytes]:
     """The events of all subjects, once these have ended and no delivery waits."""
 
     async def have_ended() -> bool:
@@ -246,12 +250,12 @@ async def everything_is_told(world: RunningService) -> dict[str, bytes]:
     return {row["id"]: row["body"] for row in await world.fetch(EVENTS)}
 
 
-def report(some: Mapping[str, Subscriber], events: int) -> str:
+def report(subscribers: Mapping[str, Subscriber], events: int) -> str:
     lines = [
         f"{name:16}{len(subscriber.arrivals):6} attempts came,"
         f"{len(subscriber.accepted):6} accepted, "
         f"{repeated(subscriber):4} of them again"
-        for name, subscriber in some.items()
+        for name, subscriber in subscribers.items()
     ]
     return "\n".join([f"\n{events} events", *lines, ""])
 
@@ -261,21 +265,21 @@ async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_
     running: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(SEED)  # noqa: S311 - the same storm every time
-    some = crowd(rng)
-    async with RunningService.open(running) as world, subscribed(world, some):
+    subscribers = make_subscribers(rng)
+    async with RunningService.open(running) as world, subscribed(world, subscribers):
         await world.change_simulator_settings(processing_after=0.3, finished_after=0.8)
         await world.add_fault(element_name=FAILS, times=None, fail="the face is not to be seen")
-        storm = Storm(world, some, rng)
-        await storm.blow()
-        events = await everything_is_told(world)
+        storm = Storm(world, subscribers, rng)
+        await storm.run()
+        events = await wait_for_all_events(world)
         with capsys.disabled():
-            sys.stdout.write(report(some, len(events)))
+            sys.stdout.write(report(subscribers, len(events)))
 
-        live = [subscriber for name, subscriber in some.items() if name != "gone"]
+        live = [subscriber for name, subscriber in subscribers.items() if name != "gone"]
         assert {
             subscriber.name: missed
             for subscriber in live
-            if (missed := unheard(subscriber, events))
+            if (missed := events_not_accepted(subscriber, events))
         } == {}
         ordered = [subscriber for subscriber in live if subscriber.name != "without order"]
         assert {
@@ -283,9 +287,9 @@ async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_
             for subscriber in ordered
             if (early := too_early(subscriber.arrivals))
         } == {}
-        came = [arrival for each in some.values() for arrival in each.arrivals]
+        came = [arrival for subscriber in subscribers.values() for arrival in subscriber.arrivals]
         assert {(arrival.path, arrival.genuine) for arrival in came} == {("/hook", True)}
-        gone = some["gone"].arrivals
+        gone = subscribers["gone"].arrivals
         assert too_early(takewhile(lambda arrival: arrival.accepted, gone)) == []
         assert [arrival for arrival in gone if arrival.at > storm.gone_at + LEASE + TIMEOUT] == []
         assert world.violations() == "0 violations"

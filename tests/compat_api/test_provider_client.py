@@ -137,7 +137,7 @@ async def test_before_anything_is_sent_a_task_reads_submitted(
     callsheet_api: ApiConfig, provider_api: ApiConfig, provider: SimulatorClient
 ) -> None:
     await provider.admin("settings", {"processing_after": 600.0, "finished_after": 600.0})
-    seen = []
+    shapes = []
     for there in (callsheet_api, provider_api):
         async with provider_api_client(there) as caller:
             made = await caller.create(request_body())
@@ -147,8 +147,8 @@ async def test_before_anything_is_sent_a_task_reads_submitted(
                 "submitted",
                 {"external_task_id": ""},
             )
-            seen.append(json_shape(read))
-    assert seen[0] == seen[1]
+            shapes.append(json_shape(read))
+    assert shapes[0] == shapes[1]
 
 
 async def test_a_canceled_one_reads_failed(api: Api, callsheet_api: ApiConfig) -> None:

@@ -36,7 +36,7 @@ PROSE, RULES = ("summary", "description"), ("pattern", "format")
 OURS = "http://127.0.0.1"  # the site of whatever is served here
 
 
-class Seen(HTMLParser):
+class PageReader(HTMLParser):
     """The text of a page, and whatever in it a browser would fetch, run or send."""
 
     def __init__(self) -> None:
@@ -57,17 +57,17 @@ class Seen(HTMLParser):
         self.text.append(data)
 
 
-def seen(html: str) -> Seen:
-    page = Seen()
+def read_page(html: str) -> PageReader:
+    page = PageReader()
     page.feed(html)
     return page
 
 
-def told_in(part: object) -> Iterator[str]:
+def texts_in(part: object) -> Iterator[str]:
     """Every text for people in a part of the document, and the name of every member."""
     if isinstance(part, list):
         for entry in part:
-            yield from told_in(entry)
+            yield from texts_in(entry)
     if isinstance(part, dict):
         yield from (
             part[name].replace("`", "") for name in PROSE if isinstance(part.get(name), str)
@@ -77,10 +77,10 @@ def told_in(part: object) -> Iterator[str]:
             yield from part["properties"]
         for name, value in part.items():
             if name not in {"example", "value"}:
-                yield from told_in(value)
+                yield from texts_in(value)
 
 
-def shows_the_document(page: Seen) -> None:
+def shows_the_document(page: PageReader) -> None:
     text = "".join(page.text)
     described = document()
     for path, methods in described["paths"].items():
@@ -94,8 +94,8 @@ def shows_the_document(page: Seen) -> None:
         assert scheme["description"].replace("`", "") in text
     assert "Authorization: Bearer <key>" in text
     words = " ".join(text.split())
-    for told in told_in({name: described[name] for name in ("paths", "components")}):
-        assert " ".join(told.split()) in words
+    for text_of_member in texts_in({name: described[name] for name in ("paths", "components")}):
+        assert " ".join(text_of_member.split()) in words
     assert "A pilot in a red jacket" in text
 
 
@@ -108,7 +108,7 @@ async def test_the_page_is_whole_in_itself(api: Api) -> None:
         r"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         policy,
     )
-    page = seen(answer.text)
+    page = read_page(answer.text)
     assert not page.fetched
     assert not page.tags & {"script", "link", "img", "iframe", "object", "form", "base"}
     shows_the_document(page)
@@ -134,7 +134,7 @@ async def test_both_are_asked_for_again_only_when_they_have_changed(api: Api) ->
 async def test_a_browser_shows_the_page_and_asks_nobody_else(api: Api, tmp_path: Path) -> None:
     address = str(api.http.base_url).rstrip("/")
     html, requests = await browse(f"{address}/docs", tmp_path)
-    shows_the_document(seen(html))
+    shows_the_document(read_page(html))
     assert f"{address}/docs" in requests
     assert not [url for url in requests if not url.startswith(f"{address}/")]
 
@@ -182,8 +182,8 @@ def requested(log: dict[str, Any]) -> list[str]:
     source = log["constants"]["logSourceType"]["URL_REQUEST"]
     start = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
     begun = [
-        one["params"]
-        for one in log["events"]
-        if (one["source"]["type"], one["type"]) == (source, start) and "params" in one
+        event["params"]
+        for event in log["events"]
+        if (event["source"]["type"], event["type"]) == (source, start) and "params" in event
     ]
     return [request["url"] for request in begun if OURS in request.get("network_isolation_key", "")]

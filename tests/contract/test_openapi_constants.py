@@ -51,8 +51,8 @@ ELSEWHERE = re.compile(
 def rules_in(part: object, place: str) -> Iterator[tuple[str, str, object]]:
     """Each rule in a part of the document: where, its keyword, and its value."""
     if isinstance(part, list):
-        for each in part:
-            yield from rules_in(each, place)
+        for entry in part:
+            yield from rules_in(entry, place)
     if isinstance(part, dict):
         here = f"{place}.{part['name']}" if "in" in part else place
         for keyword, value in part.items():
@@ -217,7 +217,9 @@ def test_each_code_of_the_provider_is_there_by_its_status() -> None:
         for code in schema["properties"]["code"]["enum"]
     }
     nowhere = {0, envelopes.UNKNOWN_METHOD, envelopes.UNKNOWN_PATH}  # of no call that there is
-    assert described == {each for each in envelopes.HTTP_STATUS.items() if each[0] not in nowhere}
+    assert described == {
+        status for status in envelopes.HTTP_STATUS.items() if status[0] not in nowhere
+    }
 
 
 def test_each_scope_is_needed_somewhere_and_no_other() -> None:
@@ -260,7 +262,7 @@ def test_each_parameter_of_a_query_is_one_that_is_read() -> None:
         for parameter in call.get("parameters", ())
     ]
     parameters += DOCUMENT["components"]["parameters"].values()
-    described = {each["name"] for each in parameters if each.get("in") == "query"}
+    described = {parameter["name"] for parameter in parameters if parameter.get("in") == "query"}
     assert described == set(queried())
 
 
@@ -279,8 +281,8 @@ def queried() -> Iterator[str]:
 def objects(part: object, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each schema of an object with members, and where it stands."""
     if isinstance(part, list):
-        for each in part:
-            yield from objects(each, place)
+        for entry in part:
+            yield from objects(entry, place)
     if isinstance(part, dict):
         if isinstance(part.get("properties"), dict):
             yield place, part

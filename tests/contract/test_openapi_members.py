@@ -168,9 +168,9 @@ async def answers(
 async def test_each_member_of_an_answer_is_shown_by_some_answer(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
-    seen: set[str] = set()
+    observed: set[str] = set()
     async for answer, call in answers(api, subscriber):
-        seen |= members(answer, call)
+        observed |= members(answer, call)
     described = {
         place
         for _, _, call in CALLS
@@ -178,4 +178,4 @@ async def test_each_member_of_an_answer_is_shown_by_some_answer(
         for place in declared(schema, call["operationId"])
     }
     elsewhere = set(declared(TOO_MANY, ""))  # of a batch: tests/accounts/test_account_limits.py
-    assert described - seen == elsewhere
+    assert described - observed == elsewhere

@@ -58,7 +58,7 @@ async def test_a_subscribers_concurrency_limit_is_kept(
     deliverers = [Deliverer(api.resources) for _ in range(6)]
     claimed = [
         delivery
-        for claim in await asyncio.gather(*(each.claim(8) for each in deliverers))
+        for claim in await asyncio.gather(*(deliverer.claim(8) for deliverer in deliverers))
         for delivery in claim
     ]
     assert len(claimed) == 2

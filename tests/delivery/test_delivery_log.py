@@ -153,8 +153,8 @@ async def test_a_list_is_narrowed_to_a_state_and_to_an_event(
     ]
     assert await ids(api, subscription, event_id=event_id, state="canceled") == []
     assert await ids(api, subscription, event_id="evt_none") == []
-    (seen,) = (await page(api, other, event_id=event_id))["data"]
-    assert seen["subscriber_id"] == other["id"]
+    (found,) = (await page(api, other, event_id=event_id))["data"]
+    assert found["subscriber_id"] == other["id"]
 
 
 async def test_a_state_that_is_rare_is_found_over_several_pages(

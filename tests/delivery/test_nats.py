@@ -1,10 +1,12 @@
+"""Publishing to NATS streams: acknowledgements, refusals, credentials, TLS and reconnection."""
+
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import nats as published
 import orjson
 import pytest
+from nats import connect
 from nats.aio.msg import Msg
 
 from service.delivery.remote.outcomes import Failed, Published
@@ -51,10 +53,10 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 async def test_a_message_is_in_the_stream_to_the_byte(nats_server: Server) -> None:
     async with jetstream(nats_server.url) as stream:
         got = receipt_of(await publish(nats_server.url, stream_message("evt_7")))
-        kept = await stream.get_last_msg("EVENTS", "events.all")
+        stored = await stream.get_last_msg("EVENTS", "events.all")
     assert orjson.loads(got) == {"stream": "EVENTS", "seq": 1}
-    assert kept.data == MESSAGE_BODY
-    assert kept.headers == MESSAGE_HEADERS | {"Nats-Msg-Id": "evt_7"}
+    assert stored.data == MESSAGE_BODY
+    assert stored.headers == MESSAGE_HEADERS | {"Nats-Msg-Id": "evt_7"}
 
 
 async def test_an_event_published_again_is_in_the_stream_once(nats_server: Server) -> None:
@@ -72,7 +74,7 @@ async def test_a_subject_that_no_stream_takes_is_refused(nats_server: Server) ->
 
 
 async def test_a_plain_subscriber_of_the_subject_does_not_acknowledge(nats_server: Server) -> None:
-    client = await published.connect(nats_server.url)
+    client = await connect(nats_server.url)
     await client.subscribe("plain.subject")
     await client.flush()
     attempt = await publish(nats_server.url, channel="plain.subject", seconds=SHORT_TIMEOUT)
@@ -81,7 +83,7 @@ async def test_a_plain_subscriber_of_the_subject_does_not_acknowledge(nats_serve
 
 
 async def test_a_reply_of_another_shape_is_no_acknowledgement(nats_server: Server) -> None:
-    client = await published.connect(nats_server.url)
+    client = await connect(nats_server.url)
 
     async def reply(message: Msg) -> None:
         await message.respond(b'{"thanks": true}')
@@ -119,7 +121,7 @@ async def test_a_subject_without_permission_leaves_the_others_alone(
     guarded_server: Server,
 ) -> None:
     credentials = ("some", "some s3cret")
-    client = await published.connect(guarded_server.url, user="all", password="all s3cret")
+    client = await connect(guarded_server.url, user="all", password="all s3cret")
     await client.jetstream().add_stream(name="EVENTS", subjects=["events.>"])
     names = Resolver(["127.0.0.1"])
     url = guarded_server.url.replace("127.0.0.1", "sub.test")
@@ -168,7 +170,7 @@ async def test_a_message_too_large_for_the_server_spoils_nothing(tmp_path: Path)
 
 async def test_a_server_that_was_restarted_is_sent_the_next_message(tmp_path: Path) -> None:
     with nats(tmp_path) as server:
-        client = await published.connect(server.url)
+        client = await connect(server.url)
         await client.jetstream().add_stream(name="EVENTS", subjects=["events.>"])
         await client.close()
         async with StreamPublisher(AddressGuard(LOOPBACK)) as streams:
@@ -199,9 +201,9 @@ async def test_two_hundred_publishes_at_once_share_one_connection(nats_server: S
                 for number in range(200)
             )
         )
-        kept = (await stream.stream_info("EVENTS")).state.messages
+        message_count = (await stream.stream_info("EVENTS")).state.messages
     assert {orjson.loads(receipt_of(attempt))["seq"] for attempt in attempts} == set(range(1, 201))
-    assert kept == 200
+    assert message_count == 200
     assert names.lookups == ["sub.test"]
 
 

@@ -1,3 +1,5 @@
+"""Publishing to Redis streams: entries, refusals, credentials, TLS and reconnection."""
+
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,10 +47,10 @@ def answering(answer: bytes) -> Script:
 async def test_a_message_is_in_the_stream_to_the_byte(valkey_server: Server) -> None:
     async with reading(valkey_server.url) as client:
         got = receipt_of(await publish(valkey_server.url, stream_message("evt_7")))
-        kept = await client.xrange("events.all")
+        entries = await client.xrange("events.all")
     fields = {name.encode(): value.encode() for name, value in MESSAGE_HEADERS.items()}
     known = {b"id": b"evt_7", b"type": b"subject.succeeded", b"body": MESSAGE_BODY}
-    assert kept == [(got, fields | known)]
+    assert entries == [(got, fields | known)]
 
 
 async def test_an_event_published_again_is_there_again_under_the_same_id(
@@ -57,8 +59,8 @@ async def test_an_event_published_again_is_there_again_under_the_same_id(
     async with reading(valkey_server.url) as client:
         for _ in range(2):
             receipt_of(await publish(valkey_server.url, stream_message("evt_7")))
-        kept = await client.xrange("events.all")
-    assert [fields[b"id"] for _, fields in kept] == [b"evt_7"] * 2
+        entries = await client.xrange("events.all")
+    assert [fields[b"id"] for _, fields in entries] == [b"evt_7"] * 2
 
 
 async def test_a_custom_header_cannot_replace_the_id_or_the_body(valkey_server: Server) -> None:
@@ -163,10 +165,10 @@ async def test_two_hundred_publishes_at_once_share_one_connection(valkey_server:
                 for number in range(200)
             )
         )
-        kept = await client.xrange("events.all")
-    assert {receipt_of(attempt) for attempt in attempts} == {id_ for id_, _ in kept}
-    assert {fields[b"id"] for _, fields in kept} == {b"evt_%d" % number for number in range(200)}
-    assert len(kept) == 200
+        entries = await client.xrange("events.all")
+    assert {receipt_of(attempt) for attempt in attempts} == {id_ for id_, _ in entries}
+    assert {fields[b"id"] for _, fields in entries} == {b"evt_%d" % number for number in range(200)}
+    assert len(entries) == 200
     assert names.lookups == ["sub.test"]
 
 

@@ -17,10 +17,10 @@ def test_a_delivery_is_tried_again_after_each_entry() -> None:
     assert waits == [*SCHEDULE, None]
 
 
-def test_the_usual_schedule_is_the_contracts() -> None:
+def test_the_default_schedule_lasts_for_three_days() -> None:
     minute, hour = 60, 3600
-    contract = [5, 5 * minute, 30 * minute, *(n * hour for n in (2, 5, 10, 14, 20, 24))]
-    assert list(SCHEDULE) == contract
+    expected = [5, 5 * minute, 30 * minute, *(n * hour for n in (2, 5, 10, 14, 20, 24))]
+    assert list(SCHEDULE) == expected
 
 
 def test_without_a_schedule_there_is_one_attempt() -> None:

@@ -1,3 +1,5 @@
+"""Webhook requests: the bytes that are sent, and the outcome of each kind of answer or failure."""
+
 import asyncio
 import itertools
 

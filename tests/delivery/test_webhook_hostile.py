@@ -1,3 +1,5 @@
+"""Webhook receivers that answer too much, too slowly or no HTTP do not harm the sender."""
+
 import asyncio
 import gzip
 import itertools

@@ -37,13 +37,13 @@ async def hub(resources: Resources) -> AsyncIterator[EventHub]:
 
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No notice is heard."""
+    """No notice is received."""
     monkeypatch.setattr(event_hub, "NOTIFY_CHANNEL", "another_channel")
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is looked for that no notice told of."""
+    """Nothing is queried that no notice named."""
     monkeypatch.setattr(event_hub, "READ_INTERVAL", FAR)
 
 
@@ -111,10 +111,10 @@ async def test_what_may_not_be_shown_yet_is_looked_for_again_without_a_notice(
             await tx.execute(OPEN)
             made = await add_committed_subject(resources, account)
 
-            async def looked() -> bool:
+            async def has_queried() -> bool:
                 return len([statement for statement in statements if "LATERAL" in statement]) > 1
 
-            await wait_until(looked)
+            await wait_until(has_queried)
             assert not task.done()
     assert await task == ids(made)
 
@@ -152,15 +152,15 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
         async with resources.database.transaction() as second:
             await events.append(second, [moved(subject, 2)])
         await events.append(first, [moved(subject, 3)])
-    seen: list[int] = []
+    sequences: list[int] = []
 
-    async def all_seen() -> bool:
+    async def all_received() -> bool:
         while (batch := await follower.next_batch()) is not None:
-            seen.extend(event.sequence for event in batch.events)
-        return len(seen) >= 2
+            sequences.extend(event.sequence for event in batch.events)
+        return len(sequences) >= 2
 
-    await wait_until(all_seen)
-    assert seen == [2, 3]
+    await wait_until(all_received)
+    assert sequences == [2, 3]
     hub.leave(follower)
 
 
@@ -168,23 +168,23 @@ def moved(subject: Subject, version: int) -> NewEvent:
     return NewEvent(subject_event(replace(subject, version=version)), f"dlv_{version}")
 
 
-async def test_what_is_told_while_the_history_is_read_is_neither_lost_nor_repeated(
+async def test_what_is_committed_while_the_history_is_read_is_neither_lost_nor_repeated(
     hub: EventHub, resources: Resources, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every step of one who catches up, something new is told."""
+    """At every step of a reader that catches up, a new event is committed."""
     monkeypatch.setattr(feed_reader, "PAGE", 3)
     made = [await add_committed_subject(resources, account) for _ in range(5)]
     beside, follower = FeedReader(account, None, BEYOND), FeedReader(account, None, START)
     await hub.join(beside)
     await hub.join(follower)
-    seen: list[str] = []
-    while len(seen) < 20:
+    received_ids: list[str] = []
+    while len(received_ids) < 20:
         if len(made) < 20:
             made.append(await add_committed_subject(resources, account))
         if batch := await follower.next_batch():
-            seen += [event.id for event in batch.events]
+            received_ids += [event.id for event in batch.events]
         await asyncio.sleep(0)
-    assert seen == ids(*made)
+    assert received_ids == ids(*made)
     assert await beside.next_batch() is None, "what is before its position is not for it"
     hub.leave(beside)
     hub.leave(follower)
@@ -247,15 +247,15 @@ async def test_a_fault_of_one_who_follows_keeps_no_other_from_hearing_that_time_
                 raise ZeroDivisionError
 
     both = [Ticking(broken=True), Ticking(broken=False)]
-    for one in both:
-        await hub.join(one)
+    for reader in both:
+        await hub.join(reader)
 
     async def often() -> bool:
         return min(ticks.count(True), ticks.count(False)) > 1
 
     await wait_until(often)
-    for one in both:
-        hub.leave(one)
+    for reader in both:
+        hub.leave(reader)
     assert any(line.get("action") == "fault" for line in logged)
     logged[:] = [line for line in logged if line.get("action") != "fault"]
 

@@ -51,26 +51,26 @@ async def test_a_subjects_events_say_how_it_was_after_each(api: Api) -> None:
 
 async def test_a_subjects_events_are_read_on_from_a_sequence(api: Api) -> None:
     path = f"/v1/subjects/{await ended(api)}/events"
-    seen: list[int] = []
+    sequences: list[int] = []
     after = "0"
     for _ in range(4):
         read = await page(api, path, after=after, limit=1)
-        seen += [event["data"]["sequence"] for event in read["data"]]
+        sequences += [event["data"]["sequence"] for event in read["data"]]
         after = read["next_cursor"]
-    assert (seen, after) == ([1, 2, 3], "3")
+    assert (sequences, after) == ([1, 2, 3], "3")
 
 
 async def test_the_feed_is_read_on_from_its_cursor_and_shows_each_event_once(api: Api) -> None:
     assert await page(api, "/v1/events") == {"data": [], "next_cursor": "0-0"}
     subjects = [await ended(api) for _ in range(2)]
     await api_keys.create(api.resources, "other", DEFAULT_SCOPES)
-    seen: list[tuple[str, int]] = []
+    read_events: list[tuple[str, int]] = []
     cursor: dict[str, object] = {}
     for _ in range(5):
         read = await page(api, "/v1/events", limit=2, **cursor)
-        seen += [(event["data"]["id"], event["data"]["sequence"]) for event in read["data"]]
+        read_events += [(event["data"]["id"], event["data"]["sequence"]) for event in read["data"]]
         cursor = {"after": read["next_cursor"]}
-    assert seen == [(subject, number) for subject in subjects for number in (1, 2, 3)]
+    assert read_events == [(subject, number) for subject in subjects for number in (1, 2, 3)]
     subjects.append(await ended(api))
     read = await page(api, "/v1/events", **cursor)
     assert [event["data"]["id"] for event in read["data"]] == subjects[-1:] * 3

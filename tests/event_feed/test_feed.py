@@ -27,15 +27,15 @@ START = Position(0, 0)
 
 
 async def read_on(
-    resources: Resources, account_id: str, seen: list[StoredEvent], limit: int = 100
+    resources: Resources, account_id: str, read_events: list[StoredEvent], limit: int = 100
 ) -> None:
-    """Add to `seen` what comes after it."""
-    after = seen[-1].position if seen else START
-    seen += await read.feed(resources, account_id, after, limit)
+    """Add to `read_events` the events that come after them."""
+    after = read_events[-1].position if read_events else START
+    read_events += await read.feed(resources, account_id, after, limit)
 
 
-def subjects_of(seen: list[StoredEvent]) -> list[str]:
-    return [event.id.removeprefix("evt_").removesuffix("_1") for event in seen]
+def subjects_of(read_events: list[StoredEvent]) -> list[str]:
+    return [event.id.removeprefix("evt_").removesuffix("_1") for event in read_events]
 
 
 def names(*made: Subject) -> list[str]:
@@ -45,22 +45,22 @@ def names(*made: Subject) -> list[str]:
 async def test_what_commits_late_is_neither_skipped_nor_overtaken(
     resources: Resources, account: str
 ) -> None:
-    seen: list[StoredEvent] = []
+    read_events: list[StoredEvent] = []
     first = await add_committed_subject(resources, account)
     async with resources.database.transaction() as tx:
         late = await add_subject(tx, resources, account)
         early = [await add_committed_subject(resources, account) for _ in range(3)]
-        await read_on(resources, account, seen)
-        assert subjects_of(seen) == names(first), "nothing from beside the open transaction"
-    await read_on(resources, account, seen)
-    assert subjects_of(seen) == names(first, late, *early)
+        await read_on(resources, account, read_events)
+        assert subjects_of(read_events) == names(first), "nothing from beside the open transaction"
+    await read_on(resources, account, read_events)
+    assert subjects_of(read_events) == names(first, late, *early)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3)])
 async def test_each_event_is_read_once_in_whatever_order_its_writers_commit(
     resources: Resources, account: str, order: tuple[int, ...]
 ) -> None:
-    seen: list[StoredEvent] = []
+    read_events: list[StoredEvent] = []
     made: list[Subject] = []
     stacks = [AsyncExitStack() for _ in order]
     for stack in stacks:
@@ -68,9 +68,9 @@ async def test_each_event_is_read_once_in_whatever_order_its_writers_commit(
         made.append(await add_subject(tx, resources, account))
     for place in order:
         await stacks[place].aclose()
-        await read_on(resources, account, seen, limit=2)
-    await read_on(resources, account, seen)
-    assert subjects_of(seen) == names(*made)
+        await read_on(resources, account, read_events, limit=2)
+    await read_on(resources, account, read_events)
+    assert subjects_of(read_events) == names(*made)
 
 
 async def test_pages_of_any_size_join_without_a_seam(resources: Resources, account: str) -> None:
@@ -79,10 +79,10 @@ async def test_pages_of_any_size_join_without_a_seam(resources: Resources, accou
         made += [await add_subject(tx, resources, account) for _ in range(5)]
     made += [await add_committed_subject(resources, account) for _ in range(4)]
     for size in (1, 2, 3, 9):
-        seen: list[StoredEvent] = []
+        read_events: list[StoredEvent] = []
         for _ in range(len(made)):
-            await read_on(resources, account, seen, limit=size)
-        assert subjects_of(seen) == names(*made)
+            await read_on(resources, account, read_events, limit=size)
+        assert subjects_of(read_events) == names(*made)
 
 
 async def another(resources: Resources) -> str:
@@ -98,33 +98,33 @@ async def test_another_accounts_events_never_appear(resources: Resources, accoun
     other = await another(resources)
     mine = await add_committed_subject(resources, account)
     theirs = await add_committed_subject(resources, other)
-    seen: list[StoredEvent] = []
-    await read_on(resources, account, seen)
-    assert subjects_of(seen) == names(mine)
+    read_events: list[StoredEvent] = []
+    await read_on(resources, account, read_events)
+    assert subjects_of(read_events) == names(mine)
     beside: list[StoredEvent] = []
     await read_on(resources, other, beside)
     assert subjects_of(beside) == names(theirs)
 
 
-async def test_the_news_of_many_accounts_are_their_feeds(
+async def test_the_updates_of_many_accounts_are_their_feeds(
     resources: Resources, account: str
 ) -> None:
     other = await another(resources)
     positions: dict[str, Position] = {}
-    for one in (account, other):
-        await add_committed_subject(resources, one)
-        positions[one] = (await read.feed(resources, one, START, 1))[-1].position
+    for account_id in (account, other):
+        await add_committed_subject(resources, account_id)
+        positions[account_id] = (await read.feed(resources, account_id, START, 1))[-1].position
         for _ in range(3):
-            await add_committed_subject(resources, one)
+            await add_committed_subject(resources, account_id)
     async with resources.database.autocommit() as tx:
         found = await feed.updates(tx, [*positions.items(), ("acc_none", START)], 2)
     assert found == {
-        one: FeedUpdate(await read.feed(resources, one, position, 2))
-        for one, position in positions.items()
+        account_id: FeedUpdate(await read.feed(resources, account_id, position, 2))
+        for account_id, position in positions.items()
     }
 
 
-async def test_news_say_that_there_is_more_than_they_may_show(
+async def test_updates_say_that_there_is_more_than_they_may_show(
     resources: Resources, account: str
 ) -> None:
     shown = await add_committed_subject(resources, account)
@@ -132,12 +132,12 @@ async def test_news_say_that_there_is_more_than_they_may_show(
         late = await add_subject(tx, resources, account)
         await add_committed_subject(resources, account)
         async with resources.database.autocommit() as other:
-            news = (await feed.updates(other, [(account, START)], 9))[account]
-    assert (subjects_of(news.events), news.hidden) == (names(shown), True)
+            update = (await feed.updates(other, [(account, START)], 9))[account]
+    assert (subjects_of(update.events), update.hidden) == (names(shown), True)
     async with resources.database.autocommit() as tx:
-        news = (await feed.updates(tx, [(account, START)], 9))[account]
-    assert subjects_of(news.events)[:2] == names(shown, late)
-    assert not news.hidden
+        update = (await feed.updates(tx, [(account, START)], 9))[account]
+    assert subjects_of(update.events)[:2] == names(shown, late)
+    assert not update.hidden
 
 
 async def test_now_is_after_all_that_is_shown_and_before_all_that_is_not(
@@ -180,9 +180,9 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
         outcome = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
         move = Transition(outcome.before, outcome.after, outcome.events)
         await transitions.write(older, [move])
-    seen: list[StoredEvent] = []
-    await read_on(resources, account, seen)
-    assert [event.sequence for event in seen] == [1, 2, 3]
+    read_events: list[StoredEvent] = []
+    await read_on(resources, account, read_events)
+    assert [event.sequence for event in read_events] == [1, 2, 3]
 
 
 async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(

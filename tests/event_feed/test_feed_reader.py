@@ -53,7 +53,7 @@ def test_one_batch_is_taken_however_large_it_is(monkeypatch: pytest.MonkeyPatch)
     assert slow.cuts == 0
 
 
-async def test_one_who_is_told_too_much_while_reading_reads_again(
+async def test_a_reader_that_gets_too_much_while_reading_reads_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feed_reader, "MAX_PENDING_BYTES", 100)
@@ -63,17 +63,17 @@ async def test_one_who_is_told_too_much_while_reading_reads_again(
     async def read(_: FeedReader) -> list[StoredEvent]:
         found = [event for event in database if event.position > slow.after]
         if len(database) < 40:
-            told = [batch(number) for number in range(len(database) + 1, len(database) + 20)]
-            database.extend(batch.events[0] for batch in told)
-            for one in told:
-                slow.push(one)
+            batches = [batch(number) for number in range(len(database) + 1, len(database) + 20)]
+            database.extend(batch.events[0] for batch in batches)
+            for new_batch in batches:
+                slow.push(new_batch)
         return found
 
     slow.enter(Position(1, 4), read)
-    seen: list[int] = []
+    sequences: list[int] = []
     while found := await slow.next_batch():
-        seen += [event.sequence for event in found.events]
-    assert seen == list(range(1, len(database) + 1))
+        sequences += [event.sequence for event in found.events]
+    assert sequences == list(range(1, len(database) + 1))
     assert slow.cuts == 0
 
 
@@ -89,9 +89,9 @@ def test_a_batch_is_written_out_once_for_all_who_take_all_of_it() -> None:
         written.append(events)
         return [b"text"]
 
-    one = batch(1)
+    batch_of_one = batch(1)
     for _ in range(3):
-        assert one.after(START) is one
-        assert one.encoded(write) == [b"text"]
+        assert batch_of_one.after(START) is batch_of_one
+        assert batch_of_one.encoded(write) == [b"text"]
     assert len(written) == 1
-    assert one.after(Position(1, 1)) is None
+    assert batch_of_one.after(Position(1, 1)) is None

@@ -31,12 +31,15 @@ async def test_a_stream_of_every_account_tells_each_event_with_its_account(
     async with feed_api(resources, account) as world:
         operator = await of_operator(world)
         other = await second(resources)
-        async with operator.stream() as every, operator.stream("/v1/events?account=acme") as one:
+        async with (
+            operator.stream() as full_stream,
+            operator.stream("/v1/events?account=acme") as narrowed_stream,
+        ):
             made = [await add_committed_subject(resources, of) for of in (account, other, account)]
-            frames = await every.frames(3)
+            frames = await full_stream.frames(3)
             assert subject_ids(frames) == [subject.id for subject in made]
             assert [frame.data["account"] for frame in frames] == ["acme", "other", "acme"]
-            narrowed = await one.frames(2)
+            narrowed = await narrowed_stream.frames(2)
             assert narrowed == [frames[0], frames[2]]
         later = await add_committed_subject(resources, other)
         async with operator.stream(last_event_id=frames[1].id) as resumed:

@@ -47,8 +47,8 @@ async def test_the_accounts_stream_starts_now_and_a_subjects_at_its_first_event(
     path = f"/v1/subjects/{before.id}/events"
     async with world.stream() as account, world.stream(path) as subject:
         (after,) = await world.add_subjects()
-        news = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
-        await transition(world.resources, before.id, news)
+        update = StatusUpdate(Signal.SUBMITTED, provider_task_id="7")
+        await transition(world.resources, before.id, update)
         assert subject_ids(await account.frames(2)) == ids_of(after, before)
         frames = await subject.frames(2)
         assert [(frame.id, frame.type) for frame in frames] == [
@@ -111,8 +111,8 @@ async def test_what_commits_late_is_neither_missed_nor_overtaken(world: FeedApi)
             early = await world.add_subjects(3)
             page = (await world.get("/v1/events", wait="1")).json()
             assert page["data"] == [], "nothing from beside the open transaction"
-        for one in (reader, other):
-            assert subject_ids(await one.frames(4)) == ids_of(late, *early)
+        for stream in (reader, other):
+            assert subject_ids(await stream.frames(4)) == ids_of(late, *early)
 
 
 @pytest.mark.parametrize("order", [(4, 3, 2, 1, 0), (2, 0, 4, 1, 3)])
@@ -141,16 +141,16 @@ async def test_each_event_comes_once_in_whatever_order_its_writers_commit(
 async def test_a_reader_who_comes_again_after_a_restart_misses_nothing(world: FeedApi) -> None:
     async with world.stream() as reader:
         made = await world.add_subjects()
-        seen = [await reader.frame()]
+        frames = [await reader.frame()]
         world.web.app.state.hub.close()
-        seen += await reader.rest()
+        frames += await reader.rest()
     made += await world.add_subjects(2)
     async with web_server(world.resources) as restarted:
         world.web = restarted
         async with world.stream(last_event_id=reader.last_id) as again:
             made += await world.add_subjects(2)
-            seen += await again.frames(4)
-    assert subject_ids(seen) == ids_of(*made)
+            frames += await again.frames(4)
+    assert subject_ids(frames) == ids_of(*made)
 
 
 async def test_another_accounts_events_never_come(world: FeedApi) -> None:

@@ -46,7 +46,9 @@ async def test_a_comment_comes_while_nothing_happens(world: FeedApi) -> None:
 
 
 def test_each_stream_ticks_often_enough() -> None:
-    assert event_hub.TICK_GROUPS * event_hub.TICK_INTERVAL <= 14, "seconds; the contract's are 15"
+    assert event_hub.TICK_GROUPS * event_hub.TICK_INTERVAL <= 14, (
+        "a comment comes at least every 15 s"
+    )
 
 
 async def test_a_stream_ends_when_its_time_is_over_and_goes_on_anew(world: FeedApi) -> None:
@@ -68,12 +70,12 @@ async def test_a_reader_too_slow_for_what_comes_is_cut_off_and_resumes(
         for _ in range(10):
             await add_large_events(world.resources, world.account, 10, 10_000)
             await quick.frames(10)
-        seen = await slow.rest()
-    assert len(seen) < 100
+        frames = await slow.rest()
+    assert len(frames) < 100
     last = slow.last_id
     async with world.stream(last_event_id=last) as again:
-        seen += await again.frames(100 - len(seen))
-    pages = [event["data"]["sequence"] for event in (frame.data for frame in seen)]
+        frames += await again.frames(100 - len(frames))
+    pages = [event["data"]["sequence"] for event in (frame.data for frame in frames)]
     assert pages == list(range(1, 11)) * 10
 
 
@@ -135,8 +137,8 @@ async def test_there_are_no_more_streams_than_allowed(
         second.close()
 
         async def free() -> bool:
-            async with world.stream() as one:
-                return one.status == 200
+            async with world.stream() as stream:
+                return stream.status == 200
 
         await wait_until(free)
 

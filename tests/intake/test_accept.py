@@ -70,8 +70,8 @@ async def test_equal_requests_that_do_not_come_together_make_one_subject(
         accepted = await asyncio.gather(
             *(accept_request(api.resources, account, body, key) for _ in range(AT_ONCE))
         )
-        assert Counter(each.created for each in accepted) == {True: 1, False: AT_ONCE - 1}
-        assert len({each.subject.id for each in accepted}) == 1
+        assert Counter(result.created for result in accepted) == {True: 1, False: AT_ONCE - 1}
+        assert len({result.subject.id for result in accepted}) == 1
 
 
 async def test_of_different_requests_at_once_with_one_external_id_one_is_accepted(api: Api) -> None:

@@ -1,6 +1,6 @@
 """Every limit of rules P10 to P25, a row for each side of it, with real bytes.
 
-Films, which are judged behind their URLs, have their table in test_videos.py.
+Videos, which are checked behind their URLs, have their table in media/test_video.py.
 """
 
 import base64
@@ -40,7 +40,7 @@ def inline(data: bytes, prefix: str = "") -> dict[str, Any]:
     )
 
 
-def film(count: int) -> dict[str, Any]:
+def video_body(count: int) -> dict[str, Any]:
     urls = [{"video_url": f"https://e.com/{number}.mp4"} for number in range(count)]
     return video_url_body(element_video_list={"refer_videos": urls})
 
@@ -169,9 +169,9 @@ TABLE: list[tuple[int, str, dict[str, Any], tuple[str, str] | None]] = [
     ),
     (24, "a video beside images", image_url_body(element_video_list=None), None),
     (24, "images beside a video", video_url_body(element_image_list=None), None),
-    (25, "0 videos", film(0), ("/element_video_list/refer_videos", "too_few")),
-    (25, "1 video", film(1), None),
-    (25, "2 videos", film(2), ("/element_video_list/refer_videos", "too_many")),
+    (25, "0 videos", video_body(0), ("/element_video_list/refer_videos", "too_few")),
+    (25, "1 video", video_body(1), None),
+    (25, "2 videos", video_body(2), ("/element_video_list/refer_videos", "too_many")),
     (
         25,
         "an empty URL",

@@ -63,9 +63,9 @@ def test_what_an_earlier_key_sealed_opens_and_is_sealed_anew_under_the_present_o
 
 def test_a_process_that_knows_the_next_key_opens_what_is_sealed_under_it() -> None:
     """As while processes are restarted one by one, in the same form as ever."""
-    told = Encryptor(b"k" * 32, secrets.token_bytes, (b"n" * 32,))
-    assert told.decrypt(NEXT.encrypt(SECRET, "sbr_1"), "sbr_1") == SECRET
-    assert NEXT.decrypt(told.encrypt(SECRET, "sbr_1"), "sbr_1") == SECRET
+    rotating = Encryptor(b"k" * 32, secrets.token_bytes, (b"n" * 32,))
+    assert rotating.decrypt(NEXT.encrypt(SECRET, "sbr_1"), "sbr_1") == SECRET
+    assert NEXT.decrypt(rotating.encrypt(SECRET, "sbr_1"), "sbr_1") == SECRET
     assert len(NEXT.encrypt(SECRET, "sbr_1")) == len(VAULT.encrypt(SECRET, "sbr_1"))
 
 

@@ -139,7 +139,7 @@ async def test_a_body_is_refused_as_encoded_only_where_a_coding_is_named(
 
 
 async def callback(api: Api, *lines: tuple[str, str], body: bytes | None = None) -> Answer:
-    """Good news at the address of a new subject, signed where the lines do not say how."""
+    """Report success at the address of a new subject, signed where the lines do not say how."""
     subject_id = (await api.create())["id"]
     path = f"/callbacks/{url_token(api.resources, subject_id)}"
     body = body or legacy_callback(subject_id)

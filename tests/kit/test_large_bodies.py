@@ -221,11 +221,11 @@ class Precious:
 
 
 async def test_an_error_holds_nothing_of_the_body_it_is_about() -> None:
-    seen: list[weakref.ref[Precious]] = []
+    references: list[weakref.ref[Precious]] = []
 
     def check(_value: object) -> None:
         precious = Precious()
-        seen.append(weakref.ref(precious))
+        references.append(weakref.ref(precious))
         raise Invalid([FieldError("", "wrong", str(id(precious)))])
 
     def make(value: object) -> None:
@@ -236,12 +236,12 @@ async def test_an_error_holds_nothing_of_the_body_it_is_about() -> None:
 
     gc.disable()  # nothing may be left to it
     try:
-        kept = [await refusal_of(LargeBodyReader(), make, json_text(LIMIT))]
+        errors = [await refusal_of(LargeBodyReader(), make, json_text(LIMIT))]
         broken = await refusal_of(LargeBodyReader(), make, json_text(LIMIT)[:-1])
     finally:
         gc.enable()
-    assert isinstance(kept[0], Invalid)
-    assert [reference() for reference in seen] == [None]
+    assert isinstance(errors[0], Invalid)
+    assert [reference() for reference in references] == [None]
     assert isinstance(broken, Malformed)
     assert broken.__context__ is None
 

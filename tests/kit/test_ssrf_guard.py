@@ -1,3 +1,5 @@
+"""The SSRF guard: names are resolved once, their addresses checked, and only those dialled."""
+
 import asyncio
 import gc
 import socket

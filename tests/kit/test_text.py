@@ -49,6 +49,6 @@ def test_what_is_no_base64url_is_refused(text: str) -> None:
 
 @given(st.text(st.characters(), max_size=MAX_TEXT + 1))
 def test_a_text_is_cut_and_fit_for_any_store(text: str) -> None:
-    kept = clean_text(text)
-    assert len(kept) <= MAX_TEXT
-    assert "\0" not in kept.encode().decode()
+    cleaned = clean_text(text)
+    assert len(cleaned) <= MAX_TEXT
+    assert "\0" not in cleaned.encode().decode()

@@ -1,3 +1,5 @@
+"""The URL policy: which addresses, ports and URLs may be called."""
+
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import pytest

@@ -65,25 +65,27 @@ def ledger(*ids: str, lookups: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def broken(progress: Progress, backend: Backend, seen: dict[str, Any]) -> list[str]:
+def broken(progress: Progress, backend: Backend, provider_ledger: dict[str, Any]) -> list[str]:
     """The sentences that do not hold."""
-    return [sentence for sentence, holds in checks(progress, backend, seen, 1) if not holds]
+    return [
+        sentence for sentence, holds in checks(progress, backend, provider_ledger, 1) if not holds
+    ]
 
 
 def test_all_holds_when_everything_went_as_foretold() -> None:
     ada, hana = row("Ada", "queued", "succeeded"), row("Hana", "queued", "succeeded")
     progress = Progress([ada, hana], repeat_gave_same_subject=True)
-    seen = ledger("sub_Ada", "sub_Hana", lookups=("sub_Hana",))
-    assert broken(progress, backend_with(ada, hana), seen) == []
+    provider_ledger = ledger("sub_Ada", "sub_Hana", lookups=("sub_Hana",))
+    assert broken(progress, backend_with(ada, hana), provider_ledger) == []
 
 
 def test_each_thing_that_went_wrong_is_named() -> None:
     ada, hana = row("Ada", "queued", "failed"), row("Hana", "queued", "succeeded")
     backend = backend_with(ada)
     backend.unverified, backend.failed_on_purpose = 1, 0
-    seen = ledger("sub_Ada", "sub_Ada", "sub_Hana")
-    seen["counts"]["peak_running"] = 2
-    assert broken(Progress([ada, hana]), backend, seen) == [
+    provider_ledger = ledger("sub_Ada", "sub_Ada", "sub_Hana")
+    provider_ledger["counts"]["peak_running"] = 2
+    assert broken(Progress([ada, hana]), backend, provider_ledger) == [
         "Ada succeeded",
         "every accepted subject was made at the provider once, or refused by it",
         "never more than 1 subjects were with the provider at once",

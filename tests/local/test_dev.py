@@ -65,7 +65,7 @@ class Dev:
             timeout=TIMEOUT,
         ).stdout
 
-    def seen(self) -> list[str]:
+    def listed_ids(self) -> list[str]:
         """The ids that its second curl line lists."""
         words = shlex.split(self.greeting.rpartition("\n  curl -sS ")[2].partition("\n")[0])
         answer = httpx.get(words[0], headers=dict([words[2].split(": ")]))
@@ -131,7 +131,7 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
         assert wait_until(lambda: not running_in(folder), TIMEOUT)
     with dev(folder, port) as second:
         assert lines_without_simulator(second) == lines_without_simulator(first)
-        assert created.json()["id"] in second.seen()
+        assert created.json()["id"] in second.listed_ids()
         second.process.send_signal(signal.SIGINT)
         assert second.next_line_with("stopped") == "stopped\n"
         assert second.process.wait(TIMEOUT) == 0

@@ -47,11 +47,11 @@ def test_a_header_without_an_end_is_let_go_of_at_the_bound() -> None:
     while reader.defect is None:
         reader.feed(piece)
         fed += len(piece)
-    kept, peak = tracemalloc.get_traced_memory()
+    current, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert fed <= MAX_KEPT_BYTES + len(piece) < MAX_BYTES
     assert peak < 2 * MAX_KEPT_BYTES
-    assert kept < 10_000
+    assert current < 10_000
     assert defect_code(FTYP + b"\0\0\0\0moov" + bytes(fed)) == reader.defect.code == "damaged"
 
 

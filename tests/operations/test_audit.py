@@ -33,8 +33,8 @@ async def story(api: Api, subscriber: WebhookReceiver) -> None:
     """A subject with two events, delivered both; and the second to its callback_url."""
     await api.subscribe(subscriber.url)
     subject = await api.create(callback_url=subscriber.url)
-    news = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
-    await transition(api.resources, subject["id"], news)
+    update = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
+    await transition(api.resources, subject["id"], update)
     for _ in range(2):
         await api.work(Work.DELIVER)
     assert len(subscriber.requests) == 3

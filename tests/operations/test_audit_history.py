@@ -1,4 +1,4 @@
-"""Whatever became of subscribers, the audit misses what they should have been told, and no more."""
+"""Whatever became of subscribers, the audit misses what they should have been sent, and no more."""
 
 import asyncio
 import random
@@ -28,8 +28,8 @@ KINDS = (None, ["image_refer"], ["video_refer"])
 
 
 @dataclass
-class Heard:
-    """A subscriber, and the events that it has heard of with its filters as they are."""
+class SubscriberRecord:
+    """A subscriber, and the ids of the events that it should get under its present filters."""
 
     wish: dict[str, Any]
     disabled: bool = False
@@ -42,10 +42,10 @@ class History:
     def __init__(self, api: Api, seed: int) -> None:
         self.api = api
         self.rng = random.Random(seed)  # noqa: S311 - no secret
-        self.subscribers: dict[str, Heard] = {}
+        self.subscribers: dict[str, SubscriberRecord] = {}
         self.subjects: list[str] = []
         self.called_back: set[str] = set()
-        self._seen: set[str] = set()
+        self._recorded_ids: set[str] = set()
 
     async def goes_on(self) -> None:
         moves: list[Callable[[], Awaitable[None]]] = [self.subscribe, self.create]
@@ -53,9 +53,9 @@ class History:
             moves += [self.advance] * 2
         if self.subscribers:
             moves += [self.pause, self.change, self.disable, self.come_back]
-            moves += [self.remove, self.tell, self.replay, self.create]
+            moves += [self.remove, self.add_health_event, self.replay, self.create]
         await self.rng.choice(moves)()
-        await self._note()
+        await self._record_events()
 
     def any(self) -> str:
         return self.rng.choice(sorted(self.subscribers))
@@ -70,7 +70,7 @@ class History:
     async def subscribe(self) -> None:
         wish = self.wish()
         made = await self.api.subscribe(NOBODY, **wish)
-        self.subscribers[made["id"]] = Heard(wish)
+        self.subscribers[made["id"]] = SubscriberRecord(wish)
 
     async def create(self) -> None:
         tag = self.rng.choice(["o_101", "o_102", "o_104"])
@@ -96,14 +96,14 @@ class History:
         id_ = self.any()
         if self.subscribers[id_].disabled:
             await self.patch(id_, state=self.rng.choice(["paused", "active"]))
-            self.subscribers[id_] = Heard(self.subscribers[id_].wish)
+            self.subscribers[id_] = SubscriberRecord(self.subscribers[id_].wish)
 
     async def change(self) -> None:
         id_, wish = self.any(), self.wish()
         before = self.subscribers[id_]
         await self.patch(id_, **wish)
         if wish != before.wish:
-            self.subscribers[id_] = Heard(wish, before.disabled)
+            self.subscribers[id_] = SubscriberRecord(wish, before.disabled)
 
     async def disable(self) -> None:
         id_ = self.any()
@@ -122,13 +122,13 @@ class History:
         if not self.subscribers[id_].disabled:
             await replay_count(self.api, {"id": id_}, "all")
 
-    async def tell(self) -> None:
+    async def add_health_event(self) -> None:
         """An event about one of them, for the others."""
         id_ = self.any()
-        resources, told = self.api.resources, len(self._seen) + 1
+        resources, sequence = self.api.resources, len(self._recorded_ids) + 1
         (row,) = await fetch(resources, "SELECT account_id FROM subscribers WHERE id = $1", id_)
         event = subscriber_event(
-            row["account_id"], id_, told, HealthNotice.FAILING, resources.clock()
+            row["account_id"], id_, sequence, HealthNotice.FAILING, resources.clock()
         )
         async with resources.database.transaction() as tx:
             await subscriber_health.ensure(tx, [id_])
@@ -138,15 +138,15 @@ class History:
         answer = await self.api.http.patch(f"/v1/subscribers/{id_}", json=fields)
         assert answer.status_code == 200, answer.text
 
-    async def _note(self) -> None:
-        """Who hears of what is new."""
+    async def _record_events(self) -> None:
+        """Record for each new event which subscribers should get it."""
         sql = "SELECT e.*, b.tags FROM events e LEFT JOIN subjects b ON b.id = e.subject_id"
         for event in await fetch(self.api.resources, sql):
-            if event["id"] not in self._seen:
-                self._seen.add(event["id"])
-                for id_, heard in self.subscribers.items():
-                    if not heard.disabled and wants(id_, heard.wish, event):
-                        heard.events.add(event["id"])
+            if event["id"] not in self._recorded_ids:
+                self._recorded_ids.add(event["id"])
+                for id_, subscriber in self.subscribers.items():
+                    if not subscriber.disabled and wants(id_, subscriber.wish, event):
+                        subscriber.events.add(event["id"])
 
 
 def wants(id_: str, wish: dict[str, Any], event: dict[str, Any]) -> bool:
@@ -166,13 +166,17 @@ async def test_after_any_history_nothing_is_missed_and_all_of_what_is_lost_is(
     for _ in range(STEPS):
         await history.goes_on()
         assert await api.violations() == []
-    told = {(event, id_) for id_, one in history.subscribers.items() for event in one.events}
+    expected = {
+        (event, id_)
+        for id_, subscriber in history.subscribers.items()
+        for event in subscriber.events
+    }
     sql = "DELETE FROM deliveries RETURNING event_id, subscriber_id"
     lost = {(row["event_id"], row["subscriber_id"]) for row in await fetch(api.resources, sql)}
-    assert told <= lost
+    assert expected <= lost
     missed = {(violation.rule, violation.about) for violation in await api.violations()}
     wanted = {subject for rule, subject in missed if rule == RULES[3].text}
-    assert wanted == {f"{event} to {id_}" for event, id_ in told}
+    assert wanted == {f"{event} to {id_}" for event, id_ in expected}
     sql = "SELECT id FROM events WHERE subject_id = ANY ($1) AND sequence > 1"
     called = {row["id"] for row in await fetch(api.resources, sql, sorted(history.called_back))}
     to_urls = {subject for rule, subject in missed if rule == RULES[4].text}
@@ -204,12 +208,12 @@ async def test_what_happens_while_subscribers_come_change_and_go_is_no_violation
         if number % 2:
             await api.http.delete(path)
 
-    async def look() -> None:
+    async def audit() -> None:
         for _ in range(10):
             assert await api.violations() == []
 
     await asyncio.gather(
-        look(),
+        audit(),
         *(come_and_go(number) for number in range(4)),
         *(api.create(name=f"{number}") for number in range(40)),
     )

@@ -43,7 +43,7 @@ from tests.test_command_line import run
 NEXT_KEY = "dGhlIG5leHQgc2VjcmV0IGtleSwgb2YgMzIgYnl0ZXM="
 KEY, OLD_KEYS = "CALLSHEET_SECRET_KEY", "CALLSHEET_PREVIOUS_SECRET_KEYS"
 PRESENT = {KEY: SECRET_KEY}
-TOLD = {KEY: SECRET_KEY, OLD_KEYS: NEXT_KEY}
+PREPARED = {KEY: SECRET_KEY, OLD_KEYS: NEXT_KEY}
 CHANGED = {KEY: NEXT_KEY, OLD_KEYS: SECRET_KEY}
 ALONE = {KEY: NEXT_KEY}
 ADDED = format_whsec(b"a secret that was added later")
@@ -116,25 +116,30 @@ async def test_a_changed_key_refuses_nothing_while_processes_restart_or_after(
         await api.work(Work.DELIVER)
         old_name = url_token(api.resources, subject)
         async with (
-            restarted(api, environ | TOLD) as told,
+            restarted(api, environ | PREPARED) as prepared,
             restarted(api, environ | CHANGED) as changed,
         ):
             new_name = url_token(changed.resources, subject)
-            assert url_token(told.resources, subject) == old_name != new_name
-            for number, (one, name) in enumerate(
-                [(told, old_name), (told, new_name), (changed, old_name), (changed, new_name)]
+            assert url_token(prepared.resources, subject) == old_name != new_name
+            for number, (process, name) in enumerate(
+                [
+                    (prepared, old_name),
+                    (prepared, new_name),
+                    (changed, old_name),
+                    (changed, new_name),
+                ]
             ):
-                assert await call_back(one, subject, name, number) == 200
+                assert await call_back(process, subject, name, number) == 200
             assert await call_back(changed, subject, f"{new_name}x", 9) == 401
             other = await changed.subscribe(UNUSED_URL)
-            await rotate_secret(told, other)
+            await rotate_secret(prepared, other)
             await rotate_secret(changed, other)
-            await told.http.delete(f"/v1/subscribers/{other['id']}")
-            await believing(told, theirs, made, new)
+            await prepared.http.delete(f"/v1/subscribers/{other['id']}")
+            await believing(prepared, theirs, made, new)
             done = await reencrypt.reencrypt(changed.resources)
             assert (done.reencrypted, done.undecryptable) == (7, [])
-            await believing(told, theirs, made, new)
-            assert (await told.http.get("/v1/account/callback-secret")).json() == account
+            await believing(prepared, theirs, made, new)
+            assert (await prepared.http.get("/v1/account/callback-secret")).json() == account
         async with restarted(api, environ | ALONE) as alone:
             await believing(alone, theirs, made, new)
             assert (await alone.http.get("/v1/account/callback-secret")).json() == account

@@ -156,8 +156,8 @@ def test_media_are_kept_by_their_urls_alone() -> None:
     element = ELEMENT | {"element_image_list": given, "element_video_list": {"refer_videos": 5}}
     result = read_task_record(LEGACY_RECORD | {"task_result": {"elements": [element]}}).result
     assert result is not None
-    kept = [{"image_url": url} for url in ("HTTPS://a/1?b=c", long)]
-    assert result["element_image_list"] == {"refer_images": kept}
+    images = [{"image_url": url} for url in ("HTTPS://a/1?b=c", long)]
+    assert result["element_image_list"] == {"refer_images": images}
     assert "element_video_list" not in result
 
 
@@ -196,8 +196,8 @@ def test_a_subject_keeps_the_providers_times_to_the_millisecond(time: int) -> No
         result = read_task_record(record).result
         assert result is not None
         assert result["provider_created_at"] == "1970-01-01T00:00:00.001Z"
-        kept = datetime.fromisoformat(result["provider_updated_at"])
-        assert to_milliseconds(kept) == time
+        updated_at = datetime.fromisoformat(result["provider_updated_at"])
+        assert to_milliseconds(updated_at) == time
 
 
 @pytest.mark.parametrize("external", [None, "", 0, "two words", "x" * 129, ["x"]])
@@ -294,10 +294,10 @@ def test_any_report_is_fit_for_the_store(good: dict[str, Any], changes: dict[str
             report = read_task_record(record)
         except Malformed:
             continue
-        kept = orjson.dumps(
+        text = orjson.dumps(
             [report.status_word, report.message, report.result]
         )  # refuses half surrogates
-        assert b"\\u0000" not in kept
+        assert b"\\u0000" not in text
         assert report.status is None or report.status in TaskStatus
 
 

@@ -45,7 +45,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 async def create_queued(api: Api, count: int) -> None:
-    """So many queued subjects, whose media were looked at: copies of one, for speed."""
+    """So many queued subjects, whose media were checked: copies of one, for speed."""
     async with media_host() as media:
         await api.create(**media.images("front", "side"))
         await api.work(Work.CHECK_MEDIA)

@@ -103,7 +103,7 @@ async def test_keys_are_derived_under_labels_that_never_change(
 async def test_callbacks_without_a_message_id_are_known_again_by_what_they_hold(
     settings: Settings, resources: Resources
 ) -> None:
-    """Copies of what was stored before would be taken for news under another key."""
+    """Copies of what was stored before would be taken for new ones under another key."""
     raw = RawCallback("provider", None, {"user-agent": "curl"}, BODY, resources.clock())
     refused = verify(resources, raw)
     assert refused.dedup_key == (

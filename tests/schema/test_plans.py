@@ -148,8 +148,11 @@ async def test_a_batch_takes_as_many_statements_as_one_callback(
     for size in (3, 1, 2, 20):  # the first finds out on its new connection what types there are
         ids = [(await api.create())["id"] for _ in range(size)]
         callbacks = [
-            verify(api.resources, a_callback(api.resources, legacy_callback(one, task=one), one))
-            for one in ids
+            verify(
+                api.resources,
+                a_callback(api.resources, legacy_callback(subject_id, task=subject_id), subject_id),
+            )
+            for subject_id in ids
         ]
         with executed_statements() as statements:
             results = await ingest.ingest(api.resources, callbacks)

@@ -76,9 +76,9 @@ async def callbacks(http: httpx.AsyncClient) -> None:
     filters = [{"verdict": verdict.value} for verdict in Verdict]
     filters += [{}, {"source": "provider"}, {"account": "acme"}, {"subject": "sub_1"}]
     filters += [{"subject": "sub_1", "verdict": "applied", "source": "provider"}]
-    for one in filters:
-        await got(http, "/v1/callbacks", **one)
-        await got(http, "/v1/callbacks", cursor="cbk_1", **one)
+    for filter_ in filters:
+        await got(http, "/v1/callbacks", **filter_)
+        await got(http, "/v1/callbacks", cursor="cbk_1", **filter_)
 
 
 async def got(http: httpx.AsyncClient, path: str, **params: str) -> Any:  # noqa: ANN401

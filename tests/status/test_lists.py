@@ -47,27 +47,27 @@ async def test_a_cursor_neither_skips_nor_repeats_while_rows_are_added(
         return str(made["id"])
 
     before = {await add() for _ in range(7)}
-    seen: list[str] = []
+    ids: list[str] = []
     cursor: dict[str, str] = {}
     while True:
         read = await page(api, path, limit="2", **cursor)
-        seen += [subject["id"] for subject in read["data"]]
+        ids += [subject["id"] for subject in read["data"]]
         if read["next_cursor"] is None:
             break
         cursor = {"cursor": read["next_cursor"]}
         await add()
-    assert len(seen) == len(set(seen)), "none is repeated"
-    assert before <= set(seen), "none is skipped"
+    assert len(ids) == len(set(ids)), "none is repeated"
+    assert before <= set(ids), "none is skipped"
 
 
 async def walk(api: Api, **params: str) -> list[str]:
     """The ids of all pages, in their order."""
-    seen: list[str] = []
+    ids: list[str] = []
     while True:
         read = await page(api, limit="3", **params)
-        seen += [subject["id"] for subject in read["data"]]
+        ids += [subject["id"] for subject in read["data"]]
         if read["next_cursor"] is None:
-            return seen
+            return ids
         params["cursor"] = read["next_cursor"]
 
 
@@ -96,9 +96,9 @@ async def test_a_walk_among_writers_finds_each_that_was_there_once(api: Api, clo
     left = set(unmoved)
     over.set()
     await asyncio.gather(moving, *adding)
-    for seen in walks:
-        assert len(seen) == len(set(seen)), "none is repeated"
-    assert all(set(before) <= set(seen) for seen in walks[:2]), "none is skipped"
+    for ids in walks:
+        assert len(ids) == len(set(ids)), "none is repeated"
+    assert all(set(before) <= set(ids) for ids in walks[:2]), "none is skipped"
     assert left <= set(walks[2]), "nor one that stays as it was asked for"
     assert set(await walk(api, state="canceled")) == set(before)
 
@@ -209,8 +209,8 @@ async def test_a_cursor_of_another_list_is_malformed(api: Api) -> None:
     subscriber = await api.subscribe("http://127.0.0.1:65009")
     for _ in range(2):
         await api.create()
-    told = await page(api, f"/v1/subscribers/{subscriber['id']}/deliveries", limit="1")
-    answer = await api.http.get("/v1/subjects", params={"cursor": told["next_cursor"]})
+    deliveries = await page(api, f"/v1/subscribers/{subscriber['id']}/deliveries", limit="1")
+    answer = await api.http.get("/v1/subjects", params={"cursor": deliveries["next_cursor"]})
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
     feed = await page(api, "/v1/events")
     answer = await api.http.get("/v1/subjects", params={"cursor": feed["next_cursor"]})

@@ -60,8 +60,8 @@ async def test_it_gives_no_more_than_was_asked_for_and_no_less_in_the_end(world:
         made = [await add_subject(tx, world.resources, world.account) for _ in range(3)]
     first = await poll
     rest = await page(world, "/v1/events", after=first["next_cursor"], wait=60)
-    told = [event["data"]["id"] for event in first["data"] + rest["data"]]
-    assert (len(first["data"]), told) == (1, ids_of(*made))
+    received_ids = [event["data"]["id"] for event in first["data"] + rest["data"]]
+    assert (len(first["data"]), received_ids) == (1, ids_of(*made))
 
 
 async def test_one_in_vain_is_answered_with_its_own_cursor(world: FeedApi) -> None:

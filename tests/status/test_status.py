@@ -29,13 +29,15 @@ from tests.support.subjects import make_subject, subject_in_state
 BACKWARDS = tuple(reversed(State))  # else what is left in the queue would be claimed for the next
 
 
-async def look(api: Api, subject_id: str, *, method: str = "GET", **headers: str) -> httpx.Response:
+async def request_subject(
+    api: Api, subject_id: str, *, method: str = "GET", **headers: str
+) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await api.http.request(method, f"/v1/subjects/{subject_id}", headers=named)
 
 
 async def tag(api: Api, subject_id: str) -> str:
-    return (await look(api, subject_id)).headers["etag"]
+    return (await request_subject(api, subject_id)).headers["etag"]
 
 
 async def test_each_state_has_a_tag_of_its_own(api: Api) -> None:
@@ -46,28 +48,28 @@ async def test_each_state_has_a_tag_of_its_own(api: Api) -> None:
 
 async def test_what_returns_to_a_state_does_not_return_to_its_tag(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    seen = [await tag(api, subject_id)]
+    tags = [await tag(api, subject_id)]
     ways = ([Signal.DEFERRED], [Signal.LOST, Signal.ABSENT], [Signal.LOST, Signal.SUBMITTED])
     for way in ways:
         assert await submit.claim(api.resources, 1)
-        seen.append(await tag(api, subject_id))
+        tags.append(await tag(api, subject_id))
         for signal in way:
-            news = StatusUpdate(
+            update = StatusUpdate(
                 signal, provider_task_id="1" if signal is Signal.SUBMITTED else None
             )
-            await transition(api.resources, subject_id, news)
-            seen.append(await tag(api, subject_id))
-    assert len(set(seen)) == len(seen) == 9
+            await transition(api.resources, subject_id, update)
+            tags.append(await tag(api, subject_id))
+    assert len(set(tags)) == len(tags) == 9
 
 
 async def test_neither_age_nor_place_changes_the_tag(api: Api, clock: Clock) -> None:
     first = (await api.create())["id"]
     clock.advance(1)
     second = (await api.create())["id"]
-    before = await look(api, second)
+    before = await request_subject(api, second)
     clock.advance(50)
     await api.http.post(f"/v1/subjects/{first}/cancel")
-    after = await look(api, second)
+    after = await request_subject(api, second)
     assert before.json()["queue"] == {"position": 2, "age_seconds": 0}
     assert after.json()["queue"] == {"position": 1, "age_seconds": 50}
     assert before.headers["etag"] == after.headers["etag"]
@@ -75,8 +77,8 @@ async def test_neither_age_nor_place_changes_the_tag(api: Api, clock: Clock) -> 
 
 async def test_a_caller_that_has_it_already_is_sent_no_body(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    whole = await look(api, subject_id)
-    again = await look(api, subject_id, if_none_match=whole.headers["etag"])
+    whole = await request_subject(api, subject_id)
+    again = await request_subject(api, subject_id, if_none_match=whole.headers["etag"])
     assert (again.status_code, again.content) == (304, b"")
     assert "content-length" not in again.headers
     assert "content-type" not in again.headers
@@ -84,7 +86,7 @@ async def test_a_caller_that_has_it_already_is_sent_no_body(api: Api) -> None:
         assert again.headers[name] == whole.headers[name]
     assert whole.headers["cache-control"] == "private, no-cache"
     await submit.claim(api.resources, 1)
-    changed = await look(api, subject_id, if_none_match=whole.headers["etag"])
+    changed = await request_subject(api, subject_id, if_none_match=whole.headers["etag"])
     assert (changed.status_code, changed.json()["state"]) == (200, "submitting")
 
 
@@ -145,28 +147,32 @@ def header(name: str, lines: Sequence[str]) -> Headers:
 
 async def test_a_head_says_the_same_without_the_body(api: Api) -> None:
     subject_id = (await api.create())["id"]
-    whole, head = [await look(api, subject_id, method=method) for method in ("GET", "HEAD")]
+    whole, head = [
+        await request_subject(api, subject_id, method=method) for method in ("GET", "HEAD")
+    ]
     assert head.content == b""
     assert {**head.headers, "date": ""} == {**whole.headers, "date": ""}
-    had_it = await look(api, subject_id, method="HEAD", if_none_match=whole.headers["etag"])
+    had_it = await request_subject(
+        api, subject_id, method="HEAD", if_none_match=whole.headers["etag"]
+    )
     assert had_it.status_code == 304
 
 
 async def test_what_goes_on_says_when_to_come_back_and_what_has_ended_does_not(api: Api) -> None:
     for state in BACKWARDS:
-        answer = await look(api, await subject_in_state(api, state))
+        answer = await request_subject(api, await subject_in_state(api, state))
         assert ("retry-after" in answer.headers) == (state not in TERMINAL), state
 
 
 async def test_the_older_it_is_the_later_one_comes_back(api: Api, clock: Clock) -> None:
     subject_id = (await api.create())["id"]
-    seen = []
+    delays = []
     for seconds in (0, 19, 1, 100, 180, 86_400):
         clock.advance(seconds)
-        seen.append((await look(api, subject_id)).headers["retry-after"])
-    assert seen == ["1", "1", "2", "12", "30", "30"]
+        delays.append((await request_subject(api, subject_id)).headers["retry-after"])
+    assert delays == ["1", "1", "2", "12", "30", "30"]
     clock.advance(-90_000)  # another process's clock was ahead
-    assert (await look(api, subject_id)).headers["retry-after"] == "1"
+    assert (await request_subject(api, subject_id)).headers["retry-after"] == "1"
     assert (await api.read(subject_id))["queue"]["age_seconds"] == 0
 
 
@@ -242,9 +248,9 @@ async def test_a_place_is_found_by_the_index_of_the_queue_from_one_to_the_next(a
     try:
         await connection.execute(FILLED)
         read = [
-            one
-            for one in table_scans(await query_plan(connection, statement))
-            if "Relation Name" in one
+            scan
+            for scan in table_scans(await query_plan(connection, statement))
+            if "Relation Name" in scan
         ]
     finally:
         await connection.close()
@@ -276,6 +282,6 @@ async def test_a_parameter_that_is_not_known_is_refused(api: Api) -> None:
 async def test_what_has_ended_is_not_sent_twice(api: Api) -> None:
     subject_id = await subject_in_state(api, State.SUCCEEDED)
     etag = await tag(api, subject_id)
-    assert (await look(api, subject_id, if_none_match=etag)).status_code == 304
-    assert (await look(api, subject_id, if_none_match="*")).status_code == 304
-    assert (await look(api, "sub_none", if_none_match="*")).status_code == 404
+    assert (await request_subject(api, subject_id, if_none_match=etag)).status_code == 304
+    assert (await request_subject(api, subject_id, if_none_match="*")).status_code == 304
+    assert (await request_subject(api, "sub_none", if_none_match="*")).status_code == 404

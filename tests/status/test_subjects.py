@@ -27,7 +27,7 @@ async def test_an_accepted_request_is_shown_where_its_location_says(api: Api) ->
     assert (read.status_code, read.json()) == (200, body | {"queue": FIRST})
 
 
-async def test_a_new_subject_is_shown_as_the_contract_says(api: Api) -> None:
+async def test_a_new_subject_is_shown_with_all_members(api: Api) -> None:
     body = await api.create(external_task_id="mine")
     moments = [body.pop(name) for name in ("created_at", "updated_at")]
     assert all(TIME.fullmatch(moment) for moment in moments)

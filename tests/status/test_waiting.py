@@ -31,7 +31,9 @@ async def world(resources: Resources, account: str) -> AsyncIterator[FeedApi]:
         yield world
 
 
-async def look(world: FeedApi, subject_id: str, *headers: tuple[str, str]) -> httpx.Response:
+async def read_subject(
+    world: FeedApi, subject_id: str, *headers: tuple[str, str]
+) -> httpx.Response:
     key = ("authorization", f"Bearer {world.key}")
     async with httpx.AsyncClient(trust_env=False, timeout=90) as http:
         url = f"http://127.0.0.1:{world.web.port}/v1/subjects/{subject_id}"
@@ -44,7 +46,7 @@ def waiting(
 ) -> Iterator["asyncio.Task[httpx.Response]"]:
     """One who waits; gone at the end."""
     preference = ("prefer", "wait=60")
-    task = asyncio.create_task(look(world, subject_id, preference, *headers))
+    task = asyncio.create_task(read_subject(world, subject_id, preference, *headers))
     try:
         yield task
     finally:
@@ -58,8 +60,8 @@ async def waited(world: FeedApi, task: "asyncio.Task[httpx.Response]") -> httpx.
         return answer
 
 
-async def move(world: FeedApi, subject_id: str, news: StatusUpdate) -> None:
-    await transition(world.resources, subject_id, news)
+async def move(world: FeedApi, subject_id: str, update: StatusUpdate) -> None:
+    await transition(world.resources, subject_id, update)
 
 
 async def test_it_is_answered_with_the_next_change(world: FeedApi) -> None:
@@ -94,10 +96,10 @@ async def test_where_each_move_makes_an_event_nobody_looks_in_between(world: Fee
 
 async def test_one_in_vain_is_answered_with_what_there_is(world: FeedApi) -> None:
     (made,) = await world.add_subjects()
-    answer = await look(world, made.id, ("prefer", "wait=1"))
+    answer = await read_subject(world, made.id, ("prefer", "wait=1"))
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
     assert answer.headers["preference-applied"] == "wait=1"
-    answer = await look(world, made.id, ("prefer", "wait=0"))
+    answer = await read_subject(world, made.id, ("prefer", "wait=0"))
     assert answer.headers["preference-applied"] == "wait=0"
 
 
@@ -117,9 +119,9 @@ async def test_no_wait_lasts_until_a_proxy_would_cut_it(
 
 async def test_with_a_tag_it_waits_for_another(world: FeedApi) -> None:
     (made,) = await world.add_subjects()
-    etag = (await look(world, made.id)).headers["etag"]
+    etag = (await read_subject(world, made.id)).headers["etag"]
     had = ("if-none-match", etag)
-    in_vain = await look(world, made.id, had, ("prefer", "wait=1"))
+    in_vain = await read_subject(world, made.id, had, ("prefer", "wait=1"))
     assert (in_vain.status_code, in_vain.content) == (304, b"")
     assert in_vain.headers["preference-applied"] == "wait=1"
     with waiting(world, made.id, had) as task:
@@ -165,7 +167,7 @@ async def test_a_caller_that_goes_away_leaves_nothing_behind(world: FeedApi) -> 
     (made,) = await world.add_subjects()
     request = f"GET /v1/subjects/{made.id} HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n"
     request += f"authorization: Bearer {world.key}\r\n\r\n"
-    await look(world, made.id, ("prefer", "wait=1"))  # the hub is at work from now on
+    await read_subject(world, made.id, ("prefer", "wait=1"))  # the hub is at work from now on
     usual = len(asyncio.all_tasks())
     for _ in range(3):
         _, writer = await asyncio.open_connection("127.0.0.1", world.web.port)
@@ -206,12 +208,13 @@ async def test_where_there_is_no_place_to_wait_in_it_is_answered_at_once(
 async def test_more_wait_than_there_are_connections_to_postgres(world: FeedApi) -> None:
     made = await world.add_subjects(40)
     tasks = [
-        asyncio.create_task(look(world, subject.id, ("prefer", "wait=60"))) for subject in made
+        asyncio.create_task(read_subject(world, subject.id, ("prefer", "wait=60")))
+        for subject in made
     ]
     await wait_until(lambda: world.reader_count() == len(made))
-    assert (await look(world, made[0].id)).json()["state"] == State.QUEUED
-    for one in made:
-        await move(world, one.id, StatusUpdate(Signal.CANCEL))
+    assert (await read_subject(world, made[0].id)).json()["state"] == State.QUEUED
+    for subject in made:
+        await move(world, subject.id, StatusUpdate(Signal.CANCEL))
     async with asyncio.timeout(PATIENCE):
         answers = await asyncio.gather(*tasks)
     assert {answer.json()["state"] for answer in answers} == {"canceled"}

@@ -281,8 +281,8 @@ async def test_no_secret_is_logged_or_kept_in_clear(
         *await fetch(api.resources, "SELECT * FROM accounts"),
     ]
     keys = [parse_whsec(secret) for secret in secrets[:-1]]
-    kept = [value for row in rows for value in row.values() if isinstance(value, bytes)]
-    assert not [key for key in keys for value in kept if key in value]
+    stored = [value for row in rows for value in row.values() if isinstance(value, bytes)]
+    assert not [key for key in keys for value in stored if key in value]
 
 
 async def test_an_unknown_account_has_nothing_to_rotate(api: Api) -> None:

@@ -174,10 +174,10 @@ async def test_concurrent_first_uses_of_the_accounts_secret_get_one_secret(
                 raise LookupError
     secret = await second
     async with api.resources.database.autocommit() as tx:
-        kept = await callback_url_secret.get(tx, account)
-    assert (kept == made) is (end == "committed")
-    assert kept is not None
-    assert format_whsec(api.resources.encryptor.decrypt(kept, account)) == secret
+        stored = await callback_url_secret.get(tx, account)
+    assert (stored == made) is (end == "committed")
+    assert stored is not None
+    assert format_whsec(api.resources.encryptor.decrypt(stored, account)) == secret
 
 
 async def test_the_accounts_secret_rotates_and_senders_read_it_anew(api: Api, clock: Clock) -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nats as published
 import orjson
 import pytest
+from nats import connect
 from redis.asyncio import Redis
 from standardwebhooks import Webhook
 
@@ -52,7 +52,7 @@ async def in_redis(url: str) -> list[tuple[dict[str, str], bytes]]:
 
 
 async def in_nats(url: str) -> list[tuple[dict[str, str], bytes]]:
-    client = await published.connect(url)
+    client = await connect(url)
     stream = client.jetstream()
     count = (await stream.stream_info("ACME")).state.messages
     subscription = await stream.subscribe(CHANNEL, ordered_consumer=True)
@@ -63,7 +63,7 @@ async def in_nats(url: str) -> list[tuple[dict[str, str], bytes]]:
 
 
 async def add_stream(url: str) -> None:
-    client = await published.connect(url)
+    client = await connect(url)
     await client.jetstream().add_stream(name="ACME", subjects=["acme.>"])
     await client.close()
 

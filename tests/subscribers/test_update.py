@@ -159,7 +159,7 @@ async def test_a_new_url_is_judged_as_the_first_was(api: Api) -> None:
 async def test_credentials_change_one_by_one(api: Api) -> None:
     made = await api.subscribe("nats://127.0.0.1", type="nats", channel="a", username="ada")
 
-    async def kept() -> object:
+    async def stored_credentials() -> object:
         encrypted = (await row(api))["credentials"]
         opened = (
             api.resources.encryptor.decrypt(encrypted, f"{made['id']} credentials")
@@ -168,13 +168,13 @@ async def test_credentials_change_one_by_one(api: Api) -> None:
         )
         return json.loads(opened)
 
-    assert await kept() == {"username": "ada"}
+    assert await stored_credentials() == {"username": "ada"}
     await changed(api, made, password="p")
-    assert await kept() == {"username": "ada", "password": "p"}
+    assert await stored_credentials() == {"username": "ada", "password": "p"}
     await changed(api, made, username=None)
-    assert await kept() == {"password": "p"}
+    assert await stored_credentials() == {"password": "p"}
     await changed(api, made, channel="b", password=None)
-    assert await kept() == {}
+    assert await stored_credentials() == {}
     assert (await row(api))["channel"] == "b"
 
 
@@ -255,11 +255,11 @@ async def test_enabling_a_subscriber_resets_its_health(api: Api, clock: Clock, s
     clock.advance(1)
     back = await changed(api, made, state=state)
     assert (back["state"], back["disabled_reason"]) == (state, None)
-    kept = await row(api)
-    assert (kept["audited_from_xid"] > before, kept["audited_until_xid"]) == (True, None)
+    stored = await row(api)
+    assert (stored["audited_from_xid"] > before, stored["audited_until_xid"]) == (True, None)
     clean: dict[str, object] = {"failures": 0, "failed_probes": 0, "sequence": 4, "max_rate": 5}
     clean |= dict.fromkeys(CLEARED)
-    assert {name: kept[name] for name in clean} == clean
+    assert {name: stored[name] for name in clean} == clean
 
 
 async def test_resuming_a_paused_subscriber_resets_its_health(api: Api) -> None:
@@ -274,10 +274,10 @@ async def test_resuming_a_paused_subscriber_resets_its_health(api: Api) -> None:
         await changed(api, made, state=state)
         assert (await row(api))["failures"] == 1
     await changed(api, made, state="active", concurrency=4)
-    kept = await row(api)
+    stored = await row(api)
     clean: dict[str, object] = {"failures": 0, "concurrency": 4, "sequence": 1}
     clean |= dict.fromkeys(CLEARED)
-    assert {name: kept[name] for name in clean} == clean
+    assert {name: stored[name] for name in clean} == clean
 
 
 async def test_concurrent_changes_lose_nothing(api: Api) -> None:
@@ -293,12 +293,12 @@ async def test_concurrent_changes_lose_nothing(api: Api) -> None:
         {"state": "paused"},
     ]
     await asyncio.gather(*(changed_only(api, made, change) for change in changes))
-    kept = await row(api)
-    assert kept["version"] == 1 + len(changes)
-    assert (kept["timeout"], kept["max_rate"], kept["concurrency"]) == (5, 2, 3)
-    assert (kept["tags"], kept["state"]) == (["o_101"], "paused")
-    assert kept["public_key"] is not None
-    opened = api.resources.encryptor.decrypt(kept["credentials"], f"{made['id']} credentials")
+    stored = await row(api)
+    assert stored["version"] == 1 + len(changes)
+    assert (stored["timeout"], stored["max_rate"], stored["concurrency"]) == (5, 2, 3)
+    assert (stored["tags"], stored["state"]) == (["o_101"], "paused")
+    assert stored["public_key"] is not None
+    opened = api.resources.encryptor.decrypt(stored["credentials"], f"{made['id']} credentials")
     assert json.loads(opened) == {"username": "ada", "password": "p"}
 
 

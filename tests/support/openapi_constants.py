@@ -55,7 +55,7 @@ def one_of(words: Collection[str], *, or_null: bool = False) -> Rules:
 
 def checked_values(table: str, column: str) -> list[str]:
     """The words that the database takes in a column."""
-    checks = [each for each in metadata.tables[table].constraints if each.name]
+    checks = [constraint for constraint in metadata.tables[table].constraints if constraint.name]
     (text,) = [
         str(check.sqltext)
         for check in checks
@@ -122,8 +122,8 @@ DOCUMENTED: dict[str, Rules] = {
     "createSubjects.subjects": list_length(range(1, validate.MAX_BATCH + 1)),
     "State": one_of(list(State)),
     "ReferenceType": one_of([IMAGE, VIDEO]),
-    "Model.model": one_of([each.model for each in MODELS]),
-    "Model.aliases": one_of([alias for each in MODELS for alias in each.aliases]),
+    "Model.model": one_of([model.model for model in MODELS]),
+    "Model.aliases": one_of([alias for model in MODELS for alias in model.aliases]),
     **fields_of("createTask", PROVIDER_SUCCESS),
     **fields_of("listTasks", PROVIDER_SUCCESS),
     **fields_of("readTask", PROVIDER_SUCCESS),
