@@ -11,7 +11,7 @@ from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.store.archive import MAX_COUNTED
 from service.compat_api.domain import envelopes
 from service.compat_api.web import routes
-from service.delivery.store.replay import STATES as REPLAY_STATES
+from service.delivery.domain.replay_kind import ReplayKind
 from service.delivery.web import routes as delivery_routes
 from service.event_feed.web import routes as feeds
 from service.intake.domain import request_rules as rules
@@ -164,7 +164,7 @@ DOCUMENTED: dict[str, Rules] = {
     "Rate": number_range(*subscriber_rules.RATE_RANGE),
     "Schedule": number_range(0, MAX_DELAY) | list_length(subscriber_rules.SCHEDULE_LENGTH),
     "Credential": text_length(subscriber_rules.CREDENTIAL_LENGTH),
-    "Replay.only": one_of(REPLAY_STATES),
+    "Replay.only": one_of(list(ReplayKind)),
     "Rotation.overlap": number_range(0, rotate.MAX_OVERLAP, default=rotate.DEFAULT_OVERLAP),
     "DeliveryState": one_of(delivery_routes.STATES),
     "FieldErrors": list_length(range(1, validation.MAX_ERRORS + validate.MAX_HEADER_ERRORS + 1)),

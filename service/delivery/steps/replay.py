@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import TypeVar
 
 from service.delivery.domain.delivery_state import ENDED
+from service.delivery.domain.replay_kind import STATES, ReplayKind
 from service.delivery.store import delivery_log as delivery_log_store
 from service.delivery.store import replay as replay_store
 from service.delivery.store.delivery_log import DeliveryView
@@ -32,7 +32,7 @@ class ReplayRequest:
 
     since: datetime  # of events that were created at this time or later
     until: datetime  # of events that were created before this time
-    only: str  # missing, failed or all: which of these events
+    only: ReplayKind  # which of these events
     dry_run: bool  # whether they are only counted
 
 
@@ -65,7 +65,7 @@ async def replay_events(
 
 
 async def _count_chunk(
-    resources: Resources, subscriber_id: str, only: str, window: ReplayWindow
+    resources: Resources, subscriber_id: str, only: ReplayKind, window: ReplayWindow
 ) -> tuple[int, ReplayWindow | None]:
     async with resources.database.autocommit() as tx:
         chunk = await replay_store.read_chunk(tx, subscriber_id, only, window, CHUNK)
@@ -73,7 +73,7 @@ async def _count_chunk(
 
 
 async def _send_chunk(
-    resources: Resources, subscriber_id: str, only: str, window: ReplayWindow
+    resources: Resources, subscriber_id: str, only: ReplayKind, window: ReplayWindow
 ) -> tuple[int, ReplayWindow | None]:
     async with resources.database.transaction() as tx:
         chunk = await replay_store.read_chunk(tx, subscriber_id, only, window, CHUNK)
@@ -84,7 +84,7 @@ async def _send_chunk(
             tx,
             _sendable(target, window.account_id),
             chunk.event_ids,
-            states=replay_store.STATES[only],
+            states=STATES[only],
             delivery_id_prefix=resources.new_id("dlv"),
             now=resources.clock(),
         )
@@ -161,9 +161,14 @@ def _boolean(context: ValidationContext, at: str, value: object) -> bool:
     return value is True
 
 
+def _kind(context: ValidationContext, at: str, value: object) -> ReplayKind | None:
+    word = validation.one_of(context, at, value, sorted(ReplayKind))
+    return None if word is None else ReplayKind(word)
+
+
 READERS: Mapping[str, Reader] = {
     "since": _time,
     "until": _time,
-    "only": partial(validation.one_of, allowed=sorted(replay_store.STATES)),
+    "only": _kind,
     "dry_run": _boolean,
 }

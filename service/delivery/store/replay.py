@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from service.delivery.domain.delivery_state import ENDED, DeliveryState
+from service.delivery.domain.delivery_state import DeliveryState
+from service.delivery.domain.replay_kind import STATES, ReplayKind
 from service.event_feed.store.feed import Position
 from service.kit.database.connection import Connection
+from service.schema.base import one_of
 from service.subjects.store.events import WANTS_EVENT
 from service.subscribers.domain.subscriber import Ordering, SubscriberState
 
@@ -113,18 +115,15 @@ async def _xid_before(
     return low
 
 
-# The states out of which each kind of replay takes deliveries.
-STATES = {
-    "missing": (DeliveryState.DEAD, DeliveryState.CANCELED),
-    "failed": (DeliveryState.DEAD,),
-    "all": ENDED,
-}
-# Which events each kind of replay sends: `d` is their delivery to the subscriber, if there is one.
-_CONDITIONS = {
-    "missing": f"(d.id IS NULL OR d.state IN ('dead', 'canceled')) AND {WANTS_EVENT}",
-    "failed": "coalesce(d.state = 'dead', false)",
-    "all": f"(d.id IS NULL OR d.state <> 'pending') AND {WANTS_EVENT}",
-}
+def _condition(only: ReplayKind) -> str:
+    """Which events a replay of this kind sends: `d` is their delivery to the subscriber, if there
+    is one."""
+    in_states = f"d.state IN ({one_of(STATES[only])})"
+    if only is ReplayKind.FAILED:
+        return f"coalesce({in_states}, false)"
+    return f"(d.id IS NULL OR {in_states}) AND {WANTS_EVENT}"
+
+
 # As a range of pairs it is served by the index of both columns; and what is looked up for each
 # event, rather than joined, is found by its id, whatever the planner thinks of the tables' sizes.
 _DELIVERY_OF_EVENT = """
@@ -133,7 +132,8 @@ _DELIVERY_OF_EVENT = """
 """
 _CHUNKS = {
     only: text(f"""
-        SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id, {condition}
+        SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id,
+            {_condition(only)}
         -- 1 the next events of the window
         FROM (
             SELECT id, subject_id, about_subscriber_id, type, xid, position FROM events
@@ -154,12 +154,12 @@ _CHUNKS = {
         ) d ON true
         ORDER BY e.xid, e.position
     """)  # noqa: S608 - only our own words are put in
-    for only, condition in _CONDITIONS.items()
+    for only in ReplayKind
 }
 
 
 async def read_chunk(
-    tx: Connection, subscriber_id: str, only: str, window: ReplayWindow, limit: int
+    tx: Connection, subscriber_id: str, only: ReplayKind, window: ReplayWindow, limit: int
 ) -> ReplayChunk:
     """The next `limit` events of a window, as far as a replay of the kind `only` sends them."""
     values = {
@@ -247,7 +247,7 @@ async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
     to: ReplayTarget,
     event_ids: Sequence[str],
     *,
-    states: Sequence[str],
+    states: Sequence[DeliveryState],
     delivery_id_prefix: str,
     now: datetime,
 ) -> int:
