@@ -20,7 +20,7 @@ def bounded(scan: dict[str, Any]) -> bool:
 async def test_what_operators_and_sweeps_ask_for_is_found_by_an_index(api: Api) -> None:
     with executed_statements() as statements:
         async with api.resources.database.transaction() as tx:
-            await archive.page(tx, CallbackFilter(verdict=Verdict.REJECTED, before_id="cbk_1"), 50)
+            await archive.page(tx, CallbackFilter(verdict=Verdict.REJECTED, after="cbk_1"), 50)
             await archive.page(tx, CallbackFilter(subject_id="sub_1"), 50)
             await archive.counts(tx)
             await archive.rejected_ids(tx, "provider", "", 100)

@@ -77,7 +77,7 @@ class CallbackFilter:
     subject_id: str | None = None  # the subject they are about
     source: str | None = None  # the name of the source they came from
     account_id: str | None = None  # the account of the subject they are about
-    before_id: str | None = None  # the page's cursor: only ids below this one
+    after: str | None = None  # id of the last row of the page before; None: the first page
 
 
 _SUMMARY = [callbacks.c[field.name] for field in fields(CallbackSummary)]
@@ -130,8 +130,8 @@ def _newest(criteria: CallbackFilter, conditions: Conditions, most: int) -> Sele
         newest = newest.where(callbacks.c.id.in_(select(of_subject.c.id)))
     elif criteria.verdict in COUNTED:
         newest = newest.where(_VERDICT_IS[criteria.verdict])
-    if criteria.before_id is not None:
-        newest = newest.where(callbacks.c.id < criteria.before_id)
+    if criteria.after is not None:
+        newest = newest.where(callbacks.c.id < criteria.after)
     return newest.order_by(callbacks.c.id.desc()).limit(most)
 
 

@@ -28,7 +28,7 @@ async def list_callbacks(request: Request) -> Response:
         subject_id=query.text("subject"),
         source=query.text("source"),
         account_id=await account_filter(request, caller, query),
-        before_id=query.text("cursor"),
+        after=query.text("cursor"),
     )
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()

@@ -13,7 +13,7 @@ async def list_of_subscriber(
     resources: Resources,
     account_id: str,
     subscriber_id: str,
-    filters: DeliveryFilter,
+    criteria: DeliveryFilter,
     limit: int,
 ) -> tuple[list[DeliveryView], ListPosition | None]:
     """At most `limit` deliveries of a subscriber, the newest first, with their attempts, and the
@@ -22,7 +22,7 @@ async def list_of_subscriber(
     async with resources.database.transaction() as tx:
         if await subscribers.get(tx, account_id, subscriber_id) is None:
             raise NotFound
-        return await delivery_log_store.page(tx, subscriber_id, filters, limit)
+        return await delivery_log_store.page(tx, subscriber_id, criteria, limit)
 
 
 async def list_of_subject(

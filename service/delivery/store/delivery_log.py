@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import text
 
+from service.delivery.domain.delivery_state import DeliveryState
 from service.kit.database import bounded_scan
 from service.kit.database.bounded_scan import MAX_ROWS_SCANNED, ListPosition
 from service.kit.database.connection import Connection, Row
@@ -36,7 +37,7 @@ class DeliveryView:
     event_id: str  # what it tells of
     subscriber_id: str  # whom it goes to
     type: str  # the event's
-    state: str  # a DeliveryState
+    state: DeliveryState
     # When the next attempt begins; None while one is under way, while an earlier delivery of the
     # same ordering key is pending, and once it has ended.
     due_at: datetime | None
@@ -54,9 +55,9 @@ class DeliveryView:
 class DeliveryFilter:
     """Which of a subscriber's deliveries a page lists."""
 
-    state: str | None = None  # a DeliveryState; None for any
+    state: DeliveryState | None = None  # None for any
     event_id: str | None = None  # None for any
-    after: ListPosition | None = None  # the last one seen; None for the first page
+    after: ListPosition | None = None  # the last row of the page before; None: the first page
 
 
 # The columns of DeliveryView. The event is looked up for each delivery, not joined: so it is found
@@ -120,20 +121,20 @@ async def get(tx: Connection, account_id: str, delivery_id: str) -> DeliveryView
 
 
 async def page(
-    tx: Connection, subscriber_id: str, filters: DeliveryFilter, limit: int
+    tx: Connection, subscriber_id: str, criteria: DeliveryFilter, limit: int
 ) -> tuple[list[DeliveryView], ListPosition | None]:
     """At most `limit` deliveries of a subscriber, the newest first, and the position that the next
     page begins after; None at the end.
 
     Only MAX_ROWS_SCANNED are looked through, so a page may be short, or empty, and not the last.
     """
-    if filters.event_id is not None:
-        return await _by_event(tx, subscriber_id, filters), None
-    most = limit + 1 if filters.state is None else MAX_ROWS_SCANNED
-    created_at, id_ = filters.after or _NEWEST
+    if criteria.event_id is not None:
+        return await _by_event(tx, subscriber_id, criteria), None
+    most = limit + 1 if criteria.state is None else MAX_ROWS_SCANNED
+    created_at, id_ = criteria.after or _NEWEST
     values = {
         "subscriber_id": subscriber_id,
-        "state": filters.state,
+        "state": criteria.state,
         "created_at": created_at,
         "id": id_,
         "most": most,
@@ -151,15 +152,15 @@ async def by_subject(tx: Connection, subject_id: str) -> list[DeliveryView]:
 
 
 async def _by_event(
-    tx: Connection, subscriber_id: str, filters: DeliveryFilter
+    tx: Connection, subscriber_id: str, criteria: DeliveryFilter
 ) -> list[DeliveryView]:
-    """The delivery of the event to this subscriber, if there is one that passes the filters."""
-    values = {"subscriber_id": subscriber_id, "event_id": filters.event_id}
+    """The delivery of the event to this subscriber, if there is one that meets the criteria."""
+    values = {"subscriber_id": subscriber_id, "event_id": criteria.event_id}
     return [
         delivery
         for delivery in await _views(tx, await tx.execute(_BY_EVENT, values))
-        if filters.state in {None, delivery.state}
-        and (filters.after is None or delivery.position < filters.after)
+        if criteria.state in {None, delivery.state}
+        and (criteria.after is None or delivery.position < criteria.after)
     ]
 
 
@@ -172,4 +173,11 @@ async def _views(
     values = {"ids": list(attempts), "most": MAX_ATTEMPTS, "with_bodies": with_bodies}
     for delivery_id, *columns in await tx.execute(_ATTEMPTS, values) if attempts else ():
         attempts[delivery_id].insert(0, AttemptView(*columns))
-    return [DeliveryView(*row[:8], attempts=attempts[row["id"]]) for row in rows]
+    return [_view(row, attempts[row["id"]]) for row in rows]
+
+
+def _view(row: Row, attempts: Sequence[AttemptView]) -> DeliveryView:
+    id_, event_id, subscriber_id, type_, state, *rest = row[:8]
+    return DeliveryView(
+        id_, event_id, subscriber_id, type_, DeliveryState(state), *rest, attempts=attempts
+    )

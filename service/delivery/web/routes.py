@@ -32,8 +32,9 @@ async def list_of_subscriber(request: Request) -> Response:
     """GET /v1/subscribers/{subscriber_id}/deliveries: a page, by `state` or `event_id`."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     query = Query(request)
-    filters = DeliveryFilter(
-        state=query.text("state", STATES),
+    state = query.text("state", STATES)
+    criteria = DeliveryFilter(
+        state=DeliveryState(state) if state in STATES else None,
         event_id=query.text("event_id"),
         after=decode_cursor(query.text("cursor")),
     )
@@ -41,7 +42,7 @@ async def list_of_subscriber(request: Request) -> Response:
     query.finish()
     subscriber_id = path_parameter(request, "subscriber_id")
     deliveries, last = await delivery_log.list_of_subscriber(
-        resources(request), caller.account_id, subscriber_id, filters, limit
+        resources(request), caller.account_id, subscriber_id, criteria, limit
     )
     shown = [_shown(delivery) | caller.account_field for delivery in deliveries]
     return page(shown, last and encode_cursor(*last))

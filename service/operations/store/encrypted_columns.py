@@ -49,7 +49,8 @@ ALL = (
 
 
 async def page(tx: Connection, columns: EncryptedColumns, after: str, limit: int) -> list[Row]:
-    """The next rows by id, at most `limit`, locked until this transaction ends."""
+    """At most `limit` rows, in the order of their ids, behind the id `after` (empty: from the first
+    on), locked until this transaction ends."""
     table = columns.table.c
     values = [table[name] for name in columns.columns]
     statement = (

@@ -45,9 +45,9 @@ async def queue_positions(resources: Resources, subjects: Sequence[Subject]) -> 
 
 
 async def subjects_page(
-    resources: Resources, account_id: str | None, subject_filter: SubjectFilter, limit: int
+    resources: Resources, account_id: str | None, criteria: SubjectFilter, limit: int
 ) -> tuple[list[Subject], ListPosition | None]:
     """A page of an account's subjects, newest first, and where the next page begins (None: this is
     the last). Without an account: of every account's subjects."""
     async with resources.database.autocommit() as tx:
-        return await subject_lists.page(tx, account_id, subject_filter, limit)
+        return await subject_lists.page(tx, account_id, criteria, limit)

@@ -50,11 +50,11 @@ class SubjectFilter:
     tag: str | None = None  # the id of a tag
     created_after: datetime | None = None  # itself excluded
     created_before: datetime | None = None  # itself excluded
-    below: ListPosition | None = None  # the last subject of the page before; None: the first page
+    after: ListPosition | None = None  # the last row of the page before; None: the first page
 
 
 async def page(
-    tx: Connection, account_id: str | None, subject_filter: SubjectFilter, limit: int
+    tx: Connection, account_id: str | None, criteria: SubjectFilter, limit: int
 ) -> tuple[list[Subject], ListPosition | None]:
     """A page of an account's subjects and where the next page begins (None: this is the last).
     Without an account: of every account's subjects.
@@ -62,13 +62,13 @@ async def page(
     At most MAX_ROWS_SCANNED rows are scanned, so a page may be short, or empty, and not the last.
     Subjects of the same time are ordered by id, so no page skips or repeats one.
     """
-    in_range, filters = _range(account_id, subject_filter), _filters(account_id, subject_filter)
+    in_range, filters = _range(account_id, criteria), _filters(account_id, criteria)
     most = MAX_ROWS_SCANNED if filters else limit + 1
-    external_id = subject_filter.external_task_id
+    external_id = criteria.external_task_id
     if external_id is None:
         pool = _newest(account_id, in_range, filters, most)
     elif account_id is None:
-        pool = _by_external_id(external_id, subject_filter.below, in_range, filters).limit(most)
+        pool = _by_external_id(external_id, criteria.after, in_range, filters).limit(most)
     else:
         pool = _by_external_id_of_account(account_id, external_id, [*in_range, *filters])
     rows = await tx.execute(_page_rows(account_id, pool.subquery("pool"), most, limit))
@@ -86,12 +86,12 @@ def _newest(
 
 
 def _by_external_id(
-    external_id: str, below: ListPosition | None, in_range: Conditions, filters: Conditions
+    external_id: str, after: ListPosition | None, in_range: Conditions, filters: Conditions
 ) -> Select[Any]:
     """The subjects with an external id, one of each account at most, newest first, and whether each
     fits the filters. The condition is a range of pairs, so that the right index is chosen."""
     pair = tuple_(subjects.c.external_task_id, subjects.c.id)
-    last = "~" if below is None else below[1]  # every id is below the first
+    last = "~" if after is None else after[1]  # every id is below the first
     low, high = (tuple_(literal(external_id, Id), literal(id_, Id)) for id_ in ("", last))
     found = select(*COLUMNS, _fits(filters)).where(text(_HAS_EXTERNAL_ID), *in_range)
     order = (column.desc() for column in pair)
@@ -122,47 +122,45 @@ def _order(account_id: str | None, columns: Columns) -> tuple[UnaryExpression[An
     return newest if account_id is None else (columns.created_at.desc(), *newest)
 
 
-def _range(account_id: str | None, subject_filter: SubjectFilter) -> Conditions:
+def _range(account_id: str | None, criteria: SubjectFilter) -> Conditions:
     """The part of the index with the list's order in which the page is."""
     if account_id is None:
-        return _id_range(subject_filter)
-    conditions: Conditions = [subjects.c.account_id == account_id, *_time_bounds(subject_filter)]
-    if subject_filter.below is not None:
-        conditions.append(
-            tuple_(subjects.c.created_at, subjects.c.id) < tuple_(*subject_filter.below)
-        )
+        return _id_range(criteria)
+    conditions: Conditions = [subjects.c.account_id == account_id, *_time_bounds(criteria)]
+    if criteria.after is not None:
+        conditions.append(tuple_(subjects.c.created_at, subjects.c.id) < tuple_(*criteria.after))
     return conditions
 
 
-def _id_range(subject_filter: SubjectFilter) -> Conditions:
+def _id_range(criteria: SubjectFilter) -> Conditions:
     conditions: Conditions = []
-    if subject_filter.created_after is not None:
-        at = subject_filter.created_after.timestamp() - ID_TIME_MARGIN
+    if criteria.created_after is not None:
+        at = criteria.created_after.timestamp() - ID_TIME_MARGIN
         conditions.append(subjects.c.id >= first_id("sub", at))
-    if subject_filter.created_before is not None:
-        at = subject_filter.created_before.timestamp() + ID_TIME_MARGIN
+    if criteria.created_before is not None:
+        at = criteria.created_before.timestamp() + ID_TIME_MARGIN
         conditions.append(subjects.c.id < first_id("sub", at))
-    if subject_filter.below is not None:
-        conditions.append(subjects.c.id < subject_filter.below[1])
+    if criteria.after is not None:
+        conditions.append(subjects.c.id < criteria.after[1])
     return conditions
 
 
-def _time_bounds(subject_filter: SubjectFilter) -> Conditions:
+def _time_bounds(criteria: SubjectFilter) -> Conditions:
     conditions: Conditions = []
-    if subject_filter.created_after is not None:
-        conditions.append(subjects.c.created_at > subject_filter.created_after)
-    if subject_filter.created_before is not None:
-        conditions.append(subjects.c.created_at < subject_filter.created_before)
+    if criteria.created_after is not None:
+        conditions.append(subjects.c.created_at > criteria.created_after)
+    if criteria.created_before is not None:
+        conditions.append(subjects.c.created_at < criteria.created_before)
     return conditions
 
 
-def _filters(account_id: str | None, subject_filter: SubjectFilter) -> Conditions:
+def _filters(account_id: str | None, criteria: SubjectFilter) -> Conditions:
     """The conditions that are checked row by row."""
-    conditions = _time_bounds(subject_filter) if account_id is None else []
-    if subject_filter.state is not None:
-        conditions.append(subjects.c.state == subject_filter.state)
-    if subject_filter.tag is not None:
-        conditions.append(subjects.c.tags.contains([subject_filter.tag]))
+    conditions = _time_bounds(criteria) if account_id is None else []
+    if criteria.state is not None:
+        conditions.append(subjects.c.state == criteria.state)
+    if criteria.tag is not None:
+        conditions.append(subjects.c.tags.contains([criteria.tag]))
     return conditions
 
 

@@ -60,17 +60,17 @@ async def read(request: Request) -> Response:
 async def list_subjects(request: Request) -> Response:
     caller, app_resources = await authorize(request, KeyScope.SUBJECTS_READ), resources(request)
     query = Query(request)
-    subject_filter = _subject_filter(query)
+    criteria = _criteria(query)
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_filter(request, caller, query)
     query.finish()
-    found, below = await status_read.subjects_page(app_resources, account_id, subject_filter, limit)
+    found, last = await status_read.subjects_page(app_resources, account_id, criteria, limit)
     account_ids = {subject.account_id for subject in found}
     account_fields = await authenticate.account_fields(app_resources, caller, account_ids)
     shown = [
         public_subject(subject) | account_fields.get(subject.account_id, {}) for subject in found
     ]
-    return page(shown, below and encode_cursor(*below))
+    return page(shown, last and encode_cursor(*last))
 
 
 async def cancel(request: Request) -> Response:
@@ -148,7 +148,7 @@ async def _queue_position(request: Request, subject: Subject, age: float) -> dic
     return {"queue": {"position": position, "age_seconds": max(0, int(age))}}
 
 
-def _subject_filter(query: Query) -> SubjectFilter:
+def _criteria(query: Query) -> SubjectFilter:
     state = query.text("state", STATES)
     return SubjectFilter(
         state=State(state) if state in STATES else None,
@@ -156,11 +156,11 @@ def _subject_filter(query: Query) -> SubjectFilter:
         tag=query.text("tag", frozenset(TAGS)),
         created_after=query.time("created_after"),
         created_before=query.time("created_before"),
-        below=_below(query.text("cursor")),
+        after=_position(query.text("cursor")),
     )
 
 
-def _below(cursor: str | None) -> tuple[datetime, str] | None:
+def _position(cursor: str | None) -> tuple[datetime, str] | None:
     """The position that a cursor stands for; Malformed if no list of subjects gave it. The subject
     that it names need not exist any more."""
     position = decode_cursor(cursor)

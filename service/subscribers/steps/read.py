@@ -36,12 +36,12 @@ async def get_subscriber(resources: Resources, account_id: str, subscriber_id: s
 
 
 async def page(
-    resources: Resources, account_id: str | None, below: str | None, limit: int
+    resources: Resources, account_id: str | None, after: str | None, limit: int
 ) -> tuple[list[SubscriberView], bool]:
-    """At most `limit` subscribers of an account (None: of every account), the newest first, with
-    ids below `below`; and whether there are more."""
+    """At most `limit` subscribers of an account (None: of every account), the newest first, from
+    behind the id `after` on (None: from the first); and whether there are more."""
     async with resources.database.autocommit() as tx:
-        rows = await subscribers.page(tx, account_id, below=below, limit=limit + 1)
+        rows = await subscribers.page(tx, account_id, after=after, limit=limit + 1)
     return await _views(resources, rows[:limit]), len(rows) > limit
 
 

@@ -88,10 +88,10 @@ async def get(tx: Connection, account_id: str, subscriber_id: str) -> Subscriber
 
 
 async def page(
-    tx: Connection, account_id: str | None, *, below: str | None, limit: int
+    tx: Connection, account_id: str | None, *, after: str | None, limit: int
 ) -> list[Subscriber]:
-    """At most `limit` subscribers of an account (None: of every account), the newest first, with
-    ids below `below`. Ids sort by age."""
+    """At most `limit` subscribers of an account (None: of every account), the newest first, from
+    behind the id `after` on (None: from the first). Ids sort by age."""
     source: FromClause = subscribers
     if account_id is None:
         statement = _SELECT.where(text(_VISIBLE))
@@ -101,8 +101,8 @@ async def page(
         )
         source = of_account.cte("own").prefix_with("MATERIALIZED")
         statement = _select(source)
-    if below is not None:
-        statement = statement.where(source.c.id < below)
+    if after is not None:
+        statement = statement.where(source.c.id < after)
     statement = statement.order_by(source.c.id.desc()).limit(limit)
     return [_subscriber(row) for row in await tx.execute(statement)]
 

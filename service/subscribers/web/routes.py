@@ -53,10 +53,10 @@ async def list_subscribers(request: Request) -> Response:
     """GET /v1/subscribers: a page, the newest first; `cursor` is the last id of the page before."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     query = Query(request)
-    below, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    after, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     account_id = await account_filter(request, caller, query)
     query.finish()
-    views, more = await subscribers_read.page(resources(request), account_id, below, limit)
+    views, more = await subscribers_read.page(resources(request), account_id, after, limit)
     account_ids = {view.subscriber.account_id for view in views}
     fields = await authenticate.account_fields(resources(request), caller, account_ids)
     entries = [_representation(view) | fields.get(view.subscriber.account_id, {}) for view in views]
