@@ -1,9 +1,10 @@
-"""The plain service that `make bench` compares with writes the same rows as Callsheet does."""
+"""What `make bench` writes by itself: the rows of its plain service, and a long history."""
 
 from starlette.requests import Request
 
 from service.kit.crypto.key_formats import parse_whsec
 from service.wiring import utc_now
+from tests.bench import history
 from tests.bench.plain_service import PlainService
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
@@ -35,6 +36,18 @@ async def test_the_plain_service_writes_the_rows_that_callsheet_writes(
     rows = await fetch(api.resources, ROWS, by_plain_service)
     assert len(rows) == 1
     assert rows == await fetch(api.resources, ROWS, by_callsheet)
+
+
+async def test_a_filled_history_is_read_as_subjects_that_succeeded(
+    api: Api, account: str, database_url: str
+) -> None:
+    subscriber = await api.subscribe("http://127.0.0.1:65009/")
+    await history.fill(database_url, [(account, subscriber["id"])], count=10)
+    subjects = (await api.http.get("/v1/subjects")).json()["data"]
+    assert [subject["state"] for subject in subjects] == ["succeeded"] * 10
+    path = f"/v1/subscribers/{subscriber['id']}/deliveries"
+    deliveries = (await api.http.get(path)).json()["data"]
+    assert [delivery["state"] for delivery in deliveries] == ["delivered"] * 10
 
 
 def _request(body: bytes) -> Request:

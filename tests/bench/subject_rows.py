@@ -79,8 +79,8 @@ def subject_states() -> list[Subject]:
         updated_at=MOMENT,
         finished_at=None,
     )
-    taken = StatusUpdate(Signal.SUBMITTED, provider_task_id="{task}", provider_updated_at=MOMENT)
-    submitted = apply_update(queued, State.SUBMITTED, taken, MOMENT, MOMENT + timedelta(hours=1))
+    accepted = StatusUpdate(Signal.SUBMITTED, provider_task_id="{task}", provider_updated_at=MOMENT)
+    submitted = apply_update(queued, State.SUBMITTED, accepted, MOMENT, MOMENT + timedelta(hours=1))
     made = status_update(read_callback(json.dumps(RECORD).encode()))
     if made is None:
         raise ValueError(RECORD)
