@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
         needed = PACKAGES.get(name, name)
-        print(f"this needs {needed}, as requirements-local.lock lists it", file=sys.stderr)
+        print(f"This needs {needed}, as requirements-local.lock lists it.", file=sys.stderr)
         return 2
     except SettingError as error:
         print(error, file=sys.stderr)
@@ -106,7 +106,7 @@ def _worker(_given: argparse.Namespace) -> int:
 
 def _migrate(_given: argparse.Namespace) -> int:
     revision = migrate(_settings().database_url)
-    print(f"the database is up to date ({revision})")
+    print(f"The database is up to date ({revision}).")
     return 0
 
 
@@ -155,7 +155,7 @@ async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
     secret, new = await webhook_secrets.add(resources, given.source, _secret(given.secret))
     print(_secret_line(secret), "added" if new else "was there already")
     number, taken = await reverify.reverify_all(resources, given.source)
-    print(f"{number} rejected callbacks were verified again, {taken} taken")
+    print(f"{number} rejected callbacks were verified again, {taken} of them were accepted.")
     return 0
 
 
@@ -168,7 +168,9 @@ def _secret(given: str | None) -> str:
         return getpass("secret: ").strip()
     read = sys.stdin.buffer.read(MAX_SECRET).decode(errors="replace").strip()
     if not read:
-        raise Invalid([FieldError("/secret", "secret", "nothing came on standard input")])
+        raise Invalid(
+            [FieldError("/secret", "secret", "secret is required: standard input was empty")]
+        )
     return read
 
 
@@ -198,20 +200,23 @@ def _warning(source: str) -> str:
         if source == PROVIDER
         else "all its callbacks are rejected"
     )
-    return f"it was the last secret of {source}: from now on {now}"
+    return f"It was the last secret of {source}: from now on {now}."
 
 
 @_with_resources
 async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
     report, settings = await reencrypt.reencrypt(resources), resources.settings
     for column_and_row in report.undecryptable:
-        print(f"no key opens the {column_and_row}", file=sys.stderr)
-    print(f"{report.reencrypted} encrypted anew, {len(report.undecryptable)} could not be opened")
+        print(f"No key decrypts the {column_and_row}.", file=sys.stderr)
+    undecryptable = len(report.undecryptable)
+    print(
+        f"{report.reencrypted} values were encrypted anew, {undecryptable} could not be decrypted."
+    )
     if settings.previous_secret_keys and not report.undecryptable:
         print(
-            "PREVIOUS_SECRET_KEYS are needed for callback addresses still: "
-            f"until {settings.task_deadline:g} seconds (TASK_DEADLINE) "
-            "after the last process with another SECRET_KEY has ended"
+            "Callback addresses still need PREVIOUS_SECRET_KEYS. Keep them until "
+            f"{settings.task_deadline:g} seconds (TASK_DEADLINE) have passed "
+            "since the last process with another SECRET_KEY ended."
         )
     return 1 if report.undecryptable else 0
 

@@ -67,7 +67,7 @@ async def _create(
 ) -> Subject:
     account_id = await account_id_by_name(resources, account)
     if account_id is None:
-        raise NotFound("there is no account of this name")
+        raise NotFound("There is no account of this name.")
     create_request = validate(resources.settings, account_id, request, idempotency_key)
     return (await accept(resources, create_request)).subject
 

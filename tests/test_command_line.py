@@ -56,13 +56,13 @@ async def test_a_key_is_printed_alone_on_the_last_line_and_opens_its_account(
 async def test_a_scope_that_is_none_is_named(environ: dict[str, str]) -> None:
     done = await run(environ, "keys", "create", "--account", "new", "--scopes", "everything")
     assert done.returncode == 2
-    assert "'everything' is not a scope" in done.stderr
+    assert "not 'everything'" in done.stderr
     assert done.stdout == ""
 
 
 async def test_a_name_that_no_account_has_is_refused_in_one_line(environ: dict[str, str]) -> None:
     done = await run(environ, "keys", "create", "--account", "")
-    message = "the account's name has 1 to 100 printable characters\n"
+    message = "account must have 1 to 100 printable characters\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
@@ -70,7 +70,7 @@ async def test_a_time_that_a_key_cannot_last_is_refused_in_one_line(
     environ: dict[str, str],
 ) -> None:
     done = await run(environ, "keys", "create", "--account", "new", "--expires-in", "soon")
-    message = "a key may last for a time as 90d, 12h or 30m, up to 3650d\n"
+    message = "expires_in must be a time such as 90d, 12h or 30m, up to 3650d\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
@@ -113,7 +113,7 @@ async def statuses(api: Api, made: list[str]) -> list[int]:
 
 async def test_a_key_that_is_none_cannot_be_revoked(environ: dict[str, str]) -> None:
     done = await run(environ, "keys", "revoke", "key_none")
-    message = "There is no API key of this id; see: callsheet keys list\n"
+    message = "There is no API key of this id. See `callsheet keys list`.\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
 
 
@@ -167,7 +167,10 @@ async def test_a_secret_that_is_added_is_in_force_at_once_and_takes_what_it_coul
         first, last = done.stdout.splitlines()
         assert first.endswith(f" {new}")
         number, taken = counts
-        assert last == f"{number} rejected callbacks were verified again, {taken} taken"
+        assert (
+            last
+            == f"{number} rejected callbacks were verified again, {taken} of them were accepted."
+        )
     assert (await api.read(subject_id))["state"] == "succeeded"
     assert (await api.http.post(path, content=body, headers=headers)).status_code == 200
 
@@ -188,19 +191,19 @@ async def test_secrets_are_listed_without_showing_them_and_removed(
     done = await run(environ, "secrets", "remove", added[0])
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
-        "it was the last secret of relay: from now on all its callbacks are rejected\n"
+        "It was the last secret of relay: from now on all its callbacks are rejected.\n"
     )
     done = await run(environ, "secrets", "remove", added[0])
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert done.stderr.startswith("there is no secret of this id")
+    assert done.stderr.startswith("There is no webhook secret of this id.")
     assert await fetch(api.resources, "SELECT id FROM webhook_secrets") == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--source", "nobody"), "'nobody' is not a source of callbacks: provider"),
-        (("--source", "provider"), "a webhook secret is Base64 after whsec_"),
+        (("--source", "nobody"), "source must be one of provider; not 'nobody'"),
+        (("--source", "provider"), "secret is not usable: a webhook secret is Base64 after whsec_"),
     ],
 )
 async def test_a_secret_that_is_none_is_refused_in_one_line(
@@ -212,7 +215,7 @@ async def test_a_secret_that_is_none_is_refused_in_one_line(
 
 async def test_a_secret_that_does_not_come_is_missed_in_one_line(environ: dict[str, str]) -> None:
     done = await run(environ, "secrets", "add", given="")
-    message = "nothing came on standard input\n"
+    message = "secret is required: standard input was empty\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
@@ -221,7 +224,7 @@ async def test_migrating_says_which_revision_the_database_has(
 ) -> None:
     done = await run(environ, "migrate")
     (row,) = await fetch(resources, "SELECT version_num FROM alembic_version")
-    said = f"the database is up to date ({row['version_num']})\n"
+    said = f"The database is up to date ({row['version_num']}).\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
@@ -234,7 +237,7 @@ async def test_a_database_without_tables_is_said_in_one_line(
 ) -> None:
     empty = environ["CALLSHEET_DATABASE_URL"].rpartition("/")[0] + "/postgres"
     done = await run(environ | {"CALLSHEET_DATABASE_URL": empty}, *command)
-    message = "the tables are missing: run `callsheet migrate`\n"
+    message = "The tables are missing: run `callsheet migrate`.\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
 
 
@@ -341,7 +344,7 @@ async def test_a_local_command_without_its_packages_names_what_is_missing(
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line == f"this needs {package}, as requirements-local.lock lists it"
+    assert line == f"This needs {package}, as requirements-local.lock lists it."
     assert f"\n{package}==" in (ROOT / "requirements-local.lock").read_text()
 
 

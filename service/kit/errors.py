@@ -1,4 +1,4 @@
-"""Errors that callers are told of, as a tree; `kit/http/responses.py` gives each its HTTP status.
+"""Errors that callers get, as a tree; `kit/http/responses.py` gives each its HTTP status.
 
 CallsheetError
 ├── Malformed         the bytes cannot be read
@@ -17,7 +17,7 @@ CallsheetError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TABLES_MISSING = "the tables are missing: run `callsheet migrate`"  # a message of Unavailable
+TABLES_MISSING = "The tables are missing: run `callsheet migrate`."  # a message of Unavailable
 QUEUE_FULL, TOO_MANY_REQUESTS = "queue_full", "too_many_requests"  # codes of TooManyRequests
 NOT_YET, EXPIRED = "not_yet", "expired"  # values of Unauthorized.time_error
 
@@ -28,13 +28,15 @@ class FieldError:
 
     pointer: str  # JSON Pointer (RFC 6901) to the value; a query parameter is its name behind a /
     code: str  # stable name of the rule
-    message: str  # a sentence for people
+    # A clause for people, without capital and period: the field's name, and how the sentence that
+    # begins with it goes on ("tags must be an array").
+    message: str
 
 
 class CallsheetError(Exception):
     """Something was wrong with a request."""
 
-    # What callers are told is the message that is given, else the docstring of the class.
+    # Callers get the message that is given, a whole sentence, else the docstring of the class.
     code = "error"  # stable name of the problem
 
     def __init__(self, message: str | None = None) -> None:

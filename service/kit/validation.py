@@ -246,5 +246,5 @@ def url(context: ValidationContext, at: str, value: object) -> str | None:
         url, pointer=at, https_only=False, allowed=(), ports=context.ports
     ):
         if error.code != "url_address":
-            context.add_error(at, error.code, f"is not a usable URL: {error.message}")
+            context.add_error(at, error.code, error.message)
     return url

@@ -125,7 +125,7 @@ async def test_a_source_that_nobody_configured_yet_can_be_verified_later(api: Ap
     assert row == {
         "source": "later",
         "verdict": "rejected",
-        "reason": "no source of this name is configured",
+        "reason": "No source of this name is configured.",
     }
     assert await reverify.reverify_all(api.resources, "later") == (1, 0)
     sources = {**api.resources.settings.callback_sources, "later": V1}
@@ -157,5 +157,5 @@ async def test_a_secret_that_cannot_be_decrypted_lets_nothing_pass(
     await fetch(given, "UPDATE webhook_secrets SET secret = $1", b"sealed with another key")
     async with given.database.autocommit() as tx:
         await given.webhook_secrets.refresh(tx)
-    assert str(verify(given, unsigned).refusal) == "no secret is known for this source"
+    assert str(verify(given, unsigned).refusal) == "No secret is known for this source."
     assert [line["action"] for line in logged] == ["secret_unreadable"]

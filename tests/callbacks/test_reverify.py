@@ -92,8 +92,8 @@ async def test_what_is_still_not_believed_stays_as_it_is_but_for_the_reason(api:
     for _ in range(2):
         answer = await post_reverify(api, callback_id)
         assert (answer.status_code, answer.json()["code"]) == (409, "still_rejected")
-        assert answer.json()["reason"] == "no signature matches"
-    assert await stored_callbacks(api) == [before[0] | {"reason": "no signature matches"}]
+        assert answer.json()["reason"] == "No signature matches."
+    assert await stored_callbacks(api) == [before[0] | {"reason": "No signature matches."}]
 
 
 async def test_all_that_was_rejected_of_a_source_is_verified_again(

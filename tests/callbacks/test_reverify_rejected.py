@@ -54,7 +54,7 @@ async def test_identical_copies_are_stored_once_and_counted(api: Api) -> None:
     rows = await stored_callbacks(api)
     assert sorted(row["times_received"] for row in rows) == [1, 1, 3]
     assert {row["verdict"] for row in rows} == {"rejected"}
-    assert {row["reason"] for row in rows} == {"no signature matches"}
+    assert {row["reason"] for row in rows} == {"No signature matches."}
     assert {row["subject_id"] for row in rows} == {subject_id}
 
 
@@ -84,7 +84,7 @@ async def test_of_a_large_body_to_no_address_of_ours_only_the_beginning_is_store
     rows = {row["verification"]: row for row in await stored_callbacks(api)}
     assert rows["address"]["body"] == body
     assert rows["none"]["body"] == body[:MAX_UNADDRESSED_BODY]
-    assert rows["none"]["reason"].endswith("only its first 64000 bytes are kept")
+    assert rows["none"]["reason"].endswith("Only its first 64000 bytes are stored.")
 
 
 async def test_what_is_untrusted_has_a_batcher_of_its_own(
@@ -129,10 +129,10 @@ async def test_a_shared_secret_is_stored_hashed_and_verified_again_however_often
     assert SHARED_SECRET not in str(row)
     for _ in range(2):
         answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
-        assert answer.json()["reason"] == "no secret is known for this source"
+        assert answer.json()["reason"] == "No secret is known for this source."
     await webhook_secrets.add(api.resources, "relay", "another-secret-of-the-relay")
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
-    assert answer.json()["reason"] == "the shared secret does not match"
+    assert answer.json()["reason"] == "The shared secret does not match."
     await webhook_secrets.add(api.resources, "relay", SHARED_SECRET)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
     assert (answer.status_code, answer.json()["verdict"]) == (200, "hint")
@@ -147,7 +147,10 @@ async def test_what_came_to_a_forged_address_is_never_accepted(api: Api) -> None
     assert answer.status_code == 401
     (row,) = await stored_callbacks(api)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
-    assert (answer.status_code, answer.json()["reason"]) == (409, "this address is not one of ours")
+    assert (answer.status_code, answer.json()["reason"]) == (
+        409,
+        "This address was not made by this service.",
+    )
 
 
 async def test_one_that_is_signed_but_malformed_stays_rejected(api: Api) -> None:
@@ -157,4 +160,7 @@ async def test_one_that_is_signed_but_malformed_stays_rejected(api: Api) -> None
     assert answer.status_code == 400
     (row,) = await stored_callbacks(api)
     answer = await api.http.post(f"/v1/callbacks/{row['id']}/reverify")
-    assert (answer.status_code, answer.json()["reason"]) == (409, "task_status is not a word")
+    assert (answer.status_code, answer.json()["reason"]) == (
+        409,
+        "The value of task_status is not a string.",
+    )

@@ -88,7 +88,7 @@ def test_another_secret_is_not_believed_and_beside_the_right_one_does_no_harm(
 ) -> None:
     other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
     args = (delivery.headers, BODY, NOW)
-    with pytest.raises(SignatureError, match="no signature matches"):
+    with pytest.raises(SignatureError, match="No signature matches"):
         verify_signature(delivery.scheme, [other], *args, task_id=TASK_ID)
     keys = [other, *delivery.keys]
     assert verify_signature(delivery.scheme, keys, *args, task_id=TASK_ID) == delivery.message_id
@@ -96,7 +96,7 @@ def test_another_secret_is_not_believed_and_beside_the_right_one_does_no_harm(
 
 @pytest.mark.parametrize("delivery", VERIFIABLE, ids=source_of)
 def test_without_a_secret_nothing_is_believed(delivery: SignedCallback) -> None:
-    with pytest.raises(SignatureError, match="no secret is known for this source"):
+    with pytest.raises(SignatureError, match="No secret is known for this source"):
         verify_signature(delivery.scheme, [], delivery.headers, BODY, NOW, task_id=TASK_ID)
 
 
@@ -123,7 +123,7 @@ def test_a_scheme_says_what_its_signature_covers(
 
 
 def test_a_signed_task_must_be_the_one_the_body_names() -> None:
-    with pytest.raises(SignatureError, match="no signature matches"):
+    with pytest.raises(SignatureError, match="No signature matches"):
         verified_id(kie(), task_id="task_2")
     with pytest.raises(SignatureError, match="names no task"):
         verified_id(kie(), task_id="")
@@ -213,7 +213,7 @@ def test_hex_is_read_in_either_case_and_base64_in_its_one_spelling() -> None:
 
 def test_a_key_of_another_length_matches_nothing() -> None:
     for key in (b"", b"x" * 31, b"x" * 33):
-        with pytest.raises(SignatureError, match="no signature matches"):
+        with pytest.raises(SignatureError, match="No signature matches"):
             verify_signature(V1A, [key], asymmetric().headers, BODY, NOW)
     assert (
         verify_signature(V1A, [b"x" * 64, PUBLIC_KEY], asymmetric().headers, BODY, NOW) == "msg_1"

@@ -240,13 +240,17 @@ async def test_two_who_remove_the_same_at_once_remove_it_once(elsewhere: Resourc
 @pytest.mark.parametrize(
     ("source", "text", "message"),
     [
-        ("nobody", OLD, "'nobody' is not a source of callbacks: ed, open, provider, relay"),
-        ("provider", "", "a webhook secret starts with whsec_"),
-        ("provider", "whsec_MTIz", "a webhook secret has 24 to 64 bytes"),
-        ("provider", "whsec_ä", "a webhook secret is Base64 after whsec_"),
-        ("open", "x" * 20, "an unsigned source has no secret"),
-        ("relay", "short", "a secret text is 16 to 512 visible ASCII characters"),
-        ("ed", OLD, "a public key starts with whpk_"),
+        ("nobody", OLD, "source must be one of ed, open, provider, relay; not 'nobody'"),
+        ("provider", "", "secret is not usable: a webhook secret starts with whsec_"),
+        ("provider", "whsec_MTIz", "secret is not usable: a webhook secret has 24 to 64 bytes"),
+        ("provider", "whsec_ä", "secret is not usable: a webhook secret is Base64 after whsec_"),
+        ("open", "x" * 20, "secret is not usable: an unsigned source has no secret"),
+        (
+            "relay",
+            "short",
+            "secret is not usable: a secret text is 16 to 512 visible ASCII characters",
+        ),
+        ("ed", OLD, "secret is not usable: a public key starts with whpk_"),
     ],
 )
 async def test_what_is_no_secret_of_its_source_is_refused_with_the_rule(

@@ -22,7 +22,7 @@ async def test_a_secret_that_cannot_be_decrypted_is_recorded_as_an_attempt(api: 
     await api.work(Work.DELIVER)
     (delivery,) = await deliveries_of(api, subscription)
     (attempt,) = delivery["attempts"]
-    assert attempt["error"] == "secret: The secret cannot be opened: was SECRET_KEY changed?"
+    assert attempt["error"] == "secret: The secret cannot be decrypted: was SECRET_KEY changed?"
     assert delivery["state"] == "pending"
     sql = "SELECT * FROM subscriber_health WHERE failures > 0"
     assert await fetch(api.resources, sql) == [], "the fault is ours"

@@ -89,7 +89,7 @@ async def test_any_header_may_have_a_blank_behind_its_value(api: Api) -> None:
 async def test_two_keys_are_refused_and_one_said_twice_is_one(api: Api, path: str) -> None:
     two = await post(api, ("Idempotency-Key", "a"), ("Idempotency-Key", "b"), path=path)
     assert two.status == 400
-    assert b"idempotency-key is there twice, with unlike values" in two.body
+    assert b"The header idempotency-key was sent twice, with different values." in two.body
     assert await fetch(api.resources, "SELECT id FROM subjects") == []
     same = [("Idempotency-Key", "a"), ("Idempotency-Key", "a ")]
     made = [await post(api, *lines, path=path) for lines in (same, same[:1])]

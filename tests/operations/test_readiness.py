@@ -109,7 +109,7 @@ async def test_missing_tables_are_named_as_such_and_are_no_fault(
 ) -> None:
     await fetch(api.resources, f"ALTER TABLE {table} RENAME TO elsewhere")
     found = await ready(api, 503)
-    assert found["checks"]["postgres"] == "the tables are missing: run `callsheet migrate`"
+    assert found["checks"]["postgres"] == "The tables are missing: run `callsheet migrate`."
     assert not [line for line in logged if "exception" in line]
 
 

@@ -227,13 +227,16 @@ async def test_the_command_says_what_was_done_and_how_long_the_old_key_is_needed
     done = await run(environ | CHANGED, "reencrypt")
     assert (done.returncode, done.stdout) == (
         1,
-        "2 encrypted anew, 1 could not be opened\n",
+        "2 values were encrypted anew, 1 could not be decrypted.\n",
     )
-    assert f"no key opens the seed of subscribers {lost['id']}" in done.stderr
+    assert f"No key decrypts the seed of subscribers {lost['id']}" in done.stderr
     await fetch(api.resources, "UPDATE subscribers SET seed = NULL")
     done = await run(environ | CHANGED, "reencrypt")
     first, second = done.stdout.splitlines()
-    assert (done.returncode, first) == (0, "0 encrypted anew, 0 could not be opened")
+    assert (done.returncode, first) == (
+        0,
+        "0 values were encrypted anew, 0 could not be decrypted.",
+    )
     assert "86400 seconds (TASK_DEADLINE)" in second
     done = await run(environ | ALONE, "reencrypt")
     assert (done.returncode, done.stdout.splitlines()) == (0, [first])

@@ -93,7 +93,7 @@ async def _add(  # noqa: PLR0913, PLR0917 - one row's worth
 ) -> None:
     errors = _scope_errors(scopes)
     if not 0 < len(account) <= MAX_ACCOUNT_NAME or not account.isprintable():
-        rule = f"the account's name has 1 to {MAX_ACCOUNT_NAME} printable characters"
+        rule = f"account must have 1 to {MAX_ACCOUNT_NAME} printable characters"
         errors.append(FieldError("/account", "account", rule))
     now = resources.clock()
     expires_at = _expires_at(expires_in, now, errors)
@@ -136,15 +136,17 @@ async def revoke(resources: Resources, key_id: str) -> ApiKeyView:
         await api_keys.revoke(tx, key_id, resources.clock())
         key = await api_keys.get(tx, key_id)
     if key is None:
-        raise NotFound("There is no API key of this id; see: callsheet keys list")
+        raise NotFound("There is no API key of this id. See `callsheet keys list`.")
     return _view(key, resources.clock())
 
 
 def _scope_errors(scopes: Sequence[str]) -> list[FieldError]:
     if not scopes:
-        return [FieldError("/scopes", "scopes", "give at least one scope")]
+        return [FieldError("/scopes", "scopes", "scopes must name at least one scope")]
     return [
-        FieldError("/scopes", "unknown_scope", f"{scope!r} is not a scope: {', '.join(SCOPES)}")
+        FieldError(
+            "/scopes", "unknown_scope", f"scopes must be of {', '.join(SCOPES)}; not {scope!r}"
+        )
         for scope in scopes
         if scope not in SCOPES
     ]
@@ -156,7 +158,7 @@ def _expires_at(text: str | None, now: datetime, errors: list[FieldError]) -> da
     try:
         return now + timedelta(seconds=parse_duration(text, MAX_LIFETIME.total_seconds()))
     except ValueError:
-        rule = f"a key may last for a time as 90d, 12h or 30m, up to {MAX_LIFETIME.days}d"
+        rule = f"expires_in must be a time such as 90d, 12h or 30m, up to {MAX_LIFETIME.days}d"
         errors.append(FieldError("/expires_in", "expires_in", rule))
         return None
 

@@ -43,7 +43,7 @@ class WebhookSecretCache:
         source. A provider without any secret does not sign (rule P91)."""
         scheme = self._schemes.get(source)
         if scheme is None:
-            raise SignatureError("no source of this name is configured")
+            raise SignatureError("No source of this name is configured.")
         if source == PROVIDER and source not in self._keys:
             return UNSIGNED, ()
         return scheme, self._keys.get(source, ())

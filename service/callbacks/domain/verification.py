@@ -50,7 +50,7 @@ def verify_signature(  # noqa: PLR0913 - one request's worth
     if isinstance(scheme, Unsigned):
         return None
     if not keys:
-        raise SignatureError("no secret is known for this source")
+        raise SignatureError("No secret is known for this source.")
     if isinstance(scheme, SharedSecret):
         _check_shared_secret(scheme, keys, _required_header(headers, scheme.header), hash_key)
         return None
@@ -65,7 +65,7 @@ def verify_signature(  # noqa: PLR0913 - one request's worth
     for key in keys:
         if scheme.matches(key, content, signatures):
             return message_id or None
-    raise SignatureError("no signature matches")
+    raise SignatureError("No signature matches.")
 
 
 def verify_v1(
@@ -115,7 +115,7 @@ def _check_shared_secret(
             expected = keyed_hash(hash_key, expected)
         if hmac.compare_digest(_as_bytes(expected), _as_bytes(value)):
             return
-    raise SignatureError("the shared secret does not match")
+    raise SignatureError("The shared secret does not match.")
 
 
 def _message_id(scheme: Hmac | Ed25519, headers: Mapping[str, str]) -> str:
@@ -124,7 +124,7 @@ def _message_id(scheme: Hmac | Ed25519, headers: Mapping[str, str]) -> str:
         return ""
     message_id = headers.get(scheme.id_header, "")
     if not MESSAGE_ID.fullmatch(message_id):
-        raise SignatureError(f"{scheme.id_header} is missing, or no message id")
+        raise SignatureError(f"The header {scheme.id_header} is missing or is not a message id.")
     return message_id
 
 
@@ -135,9 +135,9 @@ def _timestamp(scheme: Hmac | Ed25519, headers: Mapping[str, str], now: datetime
         return b""
     text = headers.get(name, "")
     if not TIMESTAMP.fullmatch(text):
-        raise SignatureError(f"{name} is missing, or not digits, or has a zero first")
+        raise SignatureError(f"The header {name} is missing or is not a time in Unix seconds.")
     if abs(now.timestamp() - int(text)) > TIMESTAMP_TOLERANCE:
-        raise SignatureError(f"{name} is too far from now")
+        raise SignatureError(f"The time in the header {name} is too far from now.")
     return text.encode()
 
 
@@ -151,7 +151,7 @@ def _other_values(
             values[name.encode()] = hashlib.sha256(body).hexdigest().encode()
         elif name == "task_id":
             if not task_id:
-                raise SignatureError("the body names no task")
+                raise SignatureError("The body names no task.")
             values[name.encode()] = _as_bytes(task_id)
         elif name.startswith(HEADER_PLACEHOLDER):
             header = name.removeprefix(HEADER_PLACEHOLDER)
@@ -186,13 +186,13 @@ def _header_bytes(headers: Mapping[str, str], name: str) -> bytes:
     try:
         return _required_header(headers, name).encode("latin-1")  # as servers decode headers
     except UnicodeEncodeError:
-        raise SignatureError(f"{name} is not what a header holds") from None
+        raise SignatureError(f"The header {name} has characters that no header can have.") from None
 
 
 def _required_header(headers: Mapping[str, str], name: str) -> str:
     value = headers.get(name, "")
     if not value:
-        raise SignatureError(f"{name} is missing")
+        raise SignatureError(f"The header {name} is missing.")
     return value
 
 

@@ -34,7 +34,7 @@ async def reverify(resources: Resources, callback_id: str) -> CallbackRecord:
     record = await get_callback(resources, callback_id)
     verdict = record.summary.verdict
     if verdict not in REVERIFIABLE:
-        message = f"it was not rejected: its verdict is {verdict}"
+        message = f"The callback was not rejected: its verdict is {verdict}."
         raise Conflict(message, "not_rejected", verdict=verdict)
     await _refresh_secrets(resources)
     callback = await _verify_again(resources, record)

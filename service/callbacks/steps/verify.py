@@ -43,7 +43,7 @@ def _subject_id(resources: Resources, token: str) -> str | None:
 def _verified(resources: Resources, raw: RawCallback, subject_id: str | None) -> Callback:
     """The callback; SignatureError or Malformed if it must be refused."""
     if raw.token and subject_id is None:
-        raise SignatureError("this address is not one of ours")
+        raise SignatureError("This address was not made by this service.")
     secrets = resources.webhook_secrets
     scheme, keys = secrets.scheme_and_keys(raw.source)
     early_report = read_callback(raw.body) if scheme.signs_task_id else None
@@ -100,7 +100,7 @@ def _refused(
     secrets, token, body = resources.webhook_secrets, raw.token, raw.body
     if subject_id is None and len(body) > MAX_UNADDRESSED_BODY:  # or strangers could fill the disk
         body = body[:MAX_UNADDRESSED_BODY]
-        error = type(error)(f"{error}; only its first {MAX_UNADDRESSED_BODY} bytes are kept")
+        error = type(error)(f"{error} Only its first {MAX_UNADDRESSED_BODY} bytes are stored.")
     headers = {**_plain_headers(raw.headers), **secrets.retained_headers(raw.source, raw.headers)}
     identity = repr((raw.source, token, sorted(headers.items())))
     return Callback(

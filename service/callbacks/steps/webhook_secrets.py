@@ -64,7 +64,7 @@ async def remove(resources: Resources, secret_id: str) -> tuple[SecretView, bool
         _, before = await webhook_secret_store.current(tx)
         removed = next((secret for secret in before if secret.id == secret_id), None)
         if removed is None or not await webhook_secret_store.remove(tx, secret_id):
-            raise NotFound("there is no secret of this id; see: callsheet secrets list")
+            raise NotFound("There is no webhook secret of this id. See `callsheet secrets list`.")
         _, after = await webhook_secret_store.current(tx)
     left = [*map(_view, after), *_from_settings(resources)]
     return _view(removed), all(secret.source != removed.source for secret in left)
@@ -73,12 +73,12 @@ async def remove(resources: Resources, secret_id: str) -> tuple[SecretView, bool
 def _read_secret(resources: Resources, source: str, text: str) -> bytes:
     schemes = resources.settings.callback_sources
     if source not in schemes:
-        rule = f"{source!r} is not a source of callbacks: {', '.join(sorted(schemes))}"
+        rule = f"source must be one of {', '.join(sorted(schemes))}; not {source!r}"
         raise Invalid([FieldError("/source", "unknown_source", rule)])
     try:
         return read_secret(schemes[source], text)
     except ValueError as error:
-        raise Invalid([FieldError("/secret", "secret", str(error))]) from None
+        raise Invalid([FieldError("/secret", "secret", f"secret is not usable: {error}")]) from None
 
 
 async def _find(tx: Connection, source: str, fingerprints: Sequence[str]) -> WebhookSecret | None:

@@ -93,4 +93,4 @@ def _source_and_token(address: list[str]) -> tuple[str, str | None]:
         case [source, token] if SOURCE_NAME.fullmatch(source):
             return source, token
         case _:
-            raise SignatureError("no source of this name is configured")
+            raise SignatureError("No source of this name is configured.")

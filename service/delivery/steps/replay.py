@@ -130,7 +130,7 @@ def _sendable(target: Target | None, account_id: str) -> Target:
     if target is None or target.account_id != account_id:
         raise NotFound
     if target.state is SubscriberState.DISABLED:
-        message = "the subscriber is disabled: make it active first"
+        message = "The subscriber is disabled: make it active first."
         raise Conflict(message, "subscriber_disabled")
     return target
 

@@ -160,7 +160,7 @@ class EventHub:
         self._refuse_if_closed()
         full = self._reader_count >= self._max_readers
         if full or self._readers_of[account_id] >= MAX_READERS_PER_ACCOUNT:
-            raise Unavailable("too many follow already; come back later")
+            raise Unavailable("Too many event streams are open. Try again later.")
         if not self._tasks:
             loops = (self._read_loop(), self._listen_loop(), self._tick_loop())
             self._tasks = [asyncio.create_task(loop) for loop in loops]
@@ -176,7 +176,7 @@ class EventHub:
 
     def _refuse_if_closed(self) -> None:
         if self.closed:
-            raise Unavailable("this process is about to end; come again")
+            raise Unavailable("This process is about to end. Connect again.")
 
     def _on_notice(self, payload: str) -> None:
         """A notice names accounts with new events, separated by commas; empty: it may be any."""

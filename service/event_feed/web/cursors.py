@@ -20,5 +20,5 @@ def read(cursor: str, *, of_subject: bool) -> Position:
     """The position that a cursor stands for; Malformed if no feed of this kind gave it."""
     match = (SUBJECT_CURSOR if of_subject else ACCOUNT_CURSOR).fullmatch(cursor)
     if match is None or (of_subject and int(match[2]) > MAX_SEQUENCE):
-        raise Malformed("this cursor is not one of ours")
+        raise Malformed("This cursor was not made by this service.")
     return Position(int(match[1] or 0), int(match[2]))

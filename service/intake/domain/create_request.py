@@ -95,7 +95,7 @@ class PendingCreate:
         if fingerprint == self.request.fingerprint:
             self.result = Accepted(earlier, created=False)
         else:
-            message = "this Idempotency-Key was used before, with another request"
+            message = "This Idempotency-Key was used before, with another request."
             self.result = Conflict(message, "idempotency_key_reused")
 
     def answer_by_external_id(self, earlier: Subject) -> None:
@@ -103,7 +103,7 @@ class PendingCreate:
         if earlier.fingerprint == self.request.fingerprint and not self.request.must_be_new:
             self.result = Accepted(earlier, created=False)
             return
-        message = "this external_task_id was used before, with another request"
+        message = "This external_task_id was used before, with another request."
         if self.request.must_be_new:
             external_id = escape_unprintable(str(earlier.external_task_id).encode())
             message = f"external_task_id {external_id} already exists"

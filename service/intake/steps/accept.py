@@ -190,7 +190,7 @@ async def _refuse_beyond_limit(
     ]
     await _answer_by_external_id(tx, beyond)  # another may just have written them
     for create in _undecided(beyond):
-        message = f"the account has {limit.limit} subjects queued already, which is the limit"
+        message = f"The account has {limit.limit} subjects queued already, which is the limit."
         create.result = TooManyRequests(message, QUEUE_FULL, QUEUE_FULL_RETRY_AFTER)
 
 

@@ -73,13 +73,14 @@ def validate_many(
 def callback_url_errors(settings: Settings, url: str) -> list[FieldError]:
     """The rules that a callback_url breaks by its text; the addresses of its host are checked each
     time it is dialled. http is allowed, as the provider allows it."""
-    return check_url(
+    errors = check_url(
         url,
         pointer="/callback_url",
         https_only=False,
         allowed=settings.allowed_private_targets,
         ports=settings.allowed_ports,
     )
+    return [replace(error, message=f"callback_url {error.message}") for error in errors]
 
 
 def _read_headers(

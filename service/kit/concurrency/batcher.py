@@ -63,7 +63,7 @@ class Batcher(Generic[T, R]):
         it could not be stored."""
         size = self._size_of(item)
         if len(self._waiting) >= self._max_waiting or self._size + size > MAX_WAITING_BYTES:
-            raise Unavailable("too much is waiting to be stored; send it again")
+            raise Unavailable("Too much is waiting to be stored. Send it again.")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._size += size

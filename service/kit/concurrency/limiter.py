@@ -24,7 +24,7 @@ class Limiter:
     def slot(self, owner: str) -> Iterator[None]:
         """Use a slot while the context lasts; Unavailable if none is free."""
         if self.in_use >= self._slots or self._in_use[owner] >= self._slots_per_owner:
-            raise Unavailable("Too many of these are under way; try again in a moment.")
+            raise Unavailable("Too many of these are under way. Try again in a moment.")
         self._in_use[owner] += 1
         try:
             yield

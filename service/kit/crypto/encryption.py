@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION = b"\x01"
 NONCE_BYTES = 12  # NIST SP 800-38D, section 5.2.1.1
-SECRETS_AT_REST = "secrets at rest"  # purpose of the key; another text would open nothing stored
+SECRETS_AT_REST = "secrets at rest"  # purpose of the key; another text would decrypt nothing stored
 
 
 class DecryptionError(Exception):
-    """The secret cannot be opened: was SECRET_KEY changed?"""
+    """The secret cannot be decrypted: was SECRET_KEY changed?"""
 
     def __str__(self) -> str:
         return str(self.__doc__)

@@ -28,7 +28,7 @@ async def listen(url: str, channel: str, on_notification: Callable[[str], None])
             await connection.close(timeout=CHECK_TIMEOUT)
     except DRIVER_ERRORS as error:
         raise Unavailable from error
-    raise Unavailable("the connection was lost")
+    raise Unavailable("The connection was lost.")
 
 
 async def _listen(

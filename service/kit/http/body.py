@@ -26,7 +26,7 @@ class BodyReader:
 
     def __init__(self, receive: Receive, headers: Mapping[str, str], limit: int) -> None:
         if is_encoded(headers.get("content-encoding", "")):
-            raise UnsupportedMedia("send the body as it is, without Content-Encoding")
+            raise UnsupportedMedia("Send the body as it is, without Content-Encoding.")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
@@ -41,7 +41,7 @@ class BodyReader:
         while len(read) < at_least and not self.complete:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise Malformed("the body broke off")
+                raise Malformed("The body ended before all of it was sent.")
             piece = message.get("body", b"")
             self._left -= len(piece)
             if self._left < 0:
@@ -52,7 +52,7 @@ class BodyReader:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"at most {limit} bytes")
+    return TooLarge(f"The body must have at most {limit} bytes.")
 
 
 def parse_json(raw: bytes | bytearray) -> Any:  # noqa: ANN401
@@ -60,5 +60,5 @@ def parse_json(raw: bytes | bytearray) -> Any:  # noqa: ANN401
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        malformed = Malformed(f"not JSON: {error.msg} at character {error.pos}")
+        malformed = Malformed(f"The body is not JSON: {error.msg} at character {error.pos}.")
     raise malformed  # not inside `except`: its context would keep the whole document

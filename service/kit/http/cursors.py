@@ -21,8 +21,8 @@ def decode_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     try:
         text, _, id_ = decode_base64url(cursor[:MAX_CURSOR]).decode("ascii").partition(" ")
     except ValueError:
-        raise Malformed("this cursor is not one of ours") from None
+        raise Malformed("This cursor was not made by this service.") from None
     created_at = parse_rfc3339(text)
     if created_at is None or "\0" in id_:
-        raise Malformed("this cursor is not one of ours")
+        raise Malformed("This cursor was not made by this service.")
     return created_at, id_

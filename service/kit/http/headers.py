@@ -24,7 +24,7 @@ def single_header(headers: Headers, name: str) -> str | None:
     differ: which of them was meant is not guessed."""
     values = set(headers.getlist(name))
     if len(values) > 1:
-        raise Malformed(f"{name} is there twice, with unlike values")
+        raise Malformed(f"The header {name} was sent twice, with different values.")
     return next(iter(values), None)
 
 

@@ -105,7 +105,7 @@ class LargeBodyReader:
             await asyncio.wait((turn, leaving), return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
             if not turn.done():
-                raise Malformed("the client went away")
+                raise Malformed("The client disconnected.")
             yield
         finally:
             leaving.cancel()
@@ -156,7 +156,9 @@ def _load(file: io.FileIO) -> bytes:
     for at in range(0, len(raw), SCAN_STEP):
         values += sum(raw.count(start, at, at + SCAN_STEP) for start in VALUE_STARTS)
         if values > MAX_JSON_VALUES:
-            raise TooLarge(f"at most {MAX_JSON_VALUES} values, and as many commas")
+            raise TooLarge(
+                f"The body must have at most {MAX_JSON_VALUES} values, and as many commas."
+            )
     return raw
 
 

@@ -181,25 +181,26 @@ def check_url(
     allowed: Networks | None,
     ports: Container[int] | None = None,
 ) -> list[FieldError]:
-    """What is wrong with a URL that is to be called, as errors at the JSON Pointer `pointer`.
+    """What is wrong with a URL that is to be called, as errors at the JSON Pointer `pointer`; their
+    messages lack the field's name, with which the caller begins the sentence.
 
     `ports` None means any port. A literal address is checked against `allowed`, unless that is
     None; a name only when it is dialled, by the addresses that it resolves to.
     """
     if len(url) > MAX_URL:
-        return [FieldError(pointer, "url_too_long", f"at most {MAX_URL} characters")]
+        return [FieldError(pointer, "url_too_long", f"must have at most {MAX_URL} characters")]
     if any(not character.isprintable() or character in " \\" for character in url):
-        message = "no spaces, control characters or backslashes"
+        message = "must have no spaces, control characters or backslashes"
         return [FieldError(pointer, "url_malformed", message)]
     try:
         scheme, authority, *_ = urlsplit(url)
     except ValueError:
-        return [FieldError(pointer, "url_malformed", "this is not a URL")]
+        return [FieldError(pointer, "url_malformed", "must be a URL")]
     if scheme not in DEFAULT_PORTS:
-        return [FieldError(pointer, "url_scheme", "an http or https URL is needed")]
+        return [FieldError(pointer, "url_scheme", "must be an http or https URL")]
     problems = _authority_problems(scheme, authority, allowed, ports)
     if https_only and scheme != "https":
-        problems.insert(0, ("url_scheme", "an https URL is needed"))
+        problems.insert(0, ("url_scheme", "must be an https URL"))
     return [FieldError(pointer, *problem) for problem in problems if problem is not None]
 
 
@@ -210,19 +211,19 @@ def _authority_problems(
     scheme: str, authority: str, allowed: Networks | None, ports: Container[int] | None
 ) -> list[_Problem | None]:
     if "@" in authority:
-        return [("url_userinfo", "no user name or password in the URL")]
+        return [("url_userinfo", "must have no user name or password")]
     parts = _AUTHORITY.fullmatch(authority.lower())
     if parts is None:
-        return [("url_host", "a host name or an address is needed")]
+        return [("url_host", "must have a host name or an address")]
     port = int(parts["port"] or DEFAULT_PORTS[scheme])
     return [_port_problem(port, ports), _host_problem(parts["host"], allowed)]
 
 
 def _port_problem(port: int, ports: Container[int] | None) -> _Problem | None:
     if port not in range(1, MAX_PORT + 1):
-        return "url_port", f"a port is from 1 to {MAX_PORT}"
+        return "url_port", f"must have a port from 1 to {MAX_PORT}"
     if ports is not None and port not in ports:
-        return "url_port", f"port {port} is not open to URLs here"
+        return "url_port", f"must not have port {port}, which is not open to URLs here"
     return None
 
 
@@ -235,7 +236,7 @@ def _host_problem(host: str, allowed: Networks | None) -> _Problem | None:
     if address is None or allowed is None:
         return None
     reason = blocked_reason(address, allowed)
-    return ("url_address", f"this address may not be called: {reason}") if reason else None
+    return ("url_address", f"must not have this address: {reason}") if reason else None
 
 
 def _literal_address(host: str) -> Address | None:
@@ -251,7 +252,7 @@ def _literal_address(host: str) -> Address | None:
     if _NUMBER.fullmatch(labels[-1]):
         return _parse_address(IPv4Address, name)
     if len(name) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError("this is not a host name")
+        raise ValueError("must have a host name or an address")
     return None
 
 
@@ -259,7 +260,7 @@ def _parse_address(kind: type[Address], text: str) -> Address:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError("write an address as a.b.c.d or in brackets") from None
+        raise ValueError("must have its address as a.b.c.d or in brackets") from None
 
 
 def _to_idna(host: str) -> str:
@@ -268,4 +269,4 @@ def _to_idna(host: str) -> str:
     try:
         return host.encode("idna").decode()
     except UnicodeError:
-        raise ValueError("this is not a host name") from None
+        raise ValueError("must have a host name or an address") from None

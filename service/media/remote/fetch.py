@@ -163,7 +163,7 @@ def _redirect_target(url: str, location: str | None) -> str | Defect:
         return Defect("redirect", "is redirected to something that is not a URL")
     if errors:
         return Defect(
-            "redirect", f"is redirected to a URL that is not fetched: {errors[0].message}"
+            "redirect", f"is redirected to a URL that is not fetched: it {errors[0].message}"
         )
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         return _TLS_DOWNGRADE

@@ -78,9 +78,9 @@ def parse_json_object(raw: bytes) -> dict[str, object]:
     try:
         value = _DECODER.decode(raw.removeprefix(BOM_UTF8).decode())
     except (ValueError, RecursionError):
-        raise Malformed("the body is not proper JSON") from None
+        raise Malformed("The body is not proper JSON.") from None
     if not isinstance(value, dict):
-        raise Malformed("the body is not a JSON object")
+        raise Malformed("The body is not a JSON object.")
     return value
 
 
@@ -109,13 +109,13 @@ def read_task_record(data: Mapping[str, object]) -> TaskReport:
     Raises Malformed if it has no task id or no status."""
     is_legacy = "task_id" in data
     if is_legacy == ("id" in data):  # rule P73
-        raise Malformed("a task is named by task_id or by id: one of them, not both")
+        raise Malformed("The body must have either task_id or id.")
     names = LEGACY if is_legacy else CURRENT
     task_id, word = read_id(data[names.task_id]), data.get(names.status)
     if task_id is None:
-        raise Malformed(f"{names.task_id} is not an id")
+        raise Malformed(f"The value of {names.task_id} is not an id.")
     if not isinstance(word, str):
-        raise Malformed(f"{names.status} is not a word")
+        raise Malformed(f"The value of {names.status} is not a string.")
     status = STATUS_WORDS.get(word)
     task_info = as_mapping(data.get("task_info"))
     external_id = task_info.get("external_task_id") if is_legacy else data.get("external_id")

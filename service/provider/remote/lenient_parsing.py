@@ -33,7 +33,7 @@ def decompress(raw: bytes, content_encoding: str, max_bytes: int) -> bytes:
     inflated = (_inflate(raw, window_bits, max_bytes) for window_bits in attempts)
     content = next(filter(None, inflated), raw)
     if len(content) > max_bytes:
-        raise Malformed(f"it has more than {max_bytes} bytes")
+        raise Malformed(f"The body has more than {max_bytes} bytes.")
     return content
 
 
@@ -53,7 +53,7 @@ def read_code(value: object) -> int:
         return value
     if isinstance(value, str) and (match := _CODE.fullmatch(value)):
         return int(match[1])
-    raise Malformed("it has no code")
+    raise Malformed("The body has no code.")
 
 
 def log_excerpt(text: str) -> str:

@@ -17,5 +17,7 @@ async def cancel(resources: Resources, account_id: str, subject_id: str) -> Subj
         raise NotFound
     if result.ignored is Ignored.DENIED:
         state = result.after.state.value
-        raise Conflict(f"it is {state}: only a queued subject can be canceled", state=state)
+        raise Conflict(
+            f"The subject is {state}. Only a queued subject can be canceled.", state=state
+        )
     return result.after

@@ -165,5 +165,5 @@ def _position(cursor: str | None) -> tuple[datetime, str] | None:
     that it names need not exist any more."""
     position = decode_cursor(cursor)
     if position and (not position[1].startswith("sub_") or encode_cursor(*position) != cursor):
-        raise Malformed("this cursor is not one of ours")
+        raise Malformed("This cursor was not made by this service.")
     return position

@@ -119,7 +119,7 @@ def _readers(type_: str | None, rules: UrlRules) -> Mapping[str, Reader]:
         url = validation.string(context, pointer, value)
         if url is not None:
             for error in _url_errors(url, pointer, type_, rules):
-                context.add_error(pointer, error.code, f"is not usable: {error.message}")
+                context.add_error(pointer, error.code, error.message)
         return url
 
     return {**COMMON_READERS, **_READERS_OF_TYPE[type_], "url": read_url}
@@ -131,10 +131,10 @@ def _url_errors(url: str, pointer: str, type_: str, rules: UrlRules) -> list[Fie
         parts = _STREAM_URL.fullmatch(url)
         port = DEFAULT_PORTS[type_].get(parts["scheme"].lower()) if parts else None
         if parts is None or port is None:
-            rule = f"it must start with {':// or '.join(DEFAULT_PORTS[type_])}://"
+            rule = f"must start with {':// or '.join(DEFAULT_PORTS[type_])}://"
             return [FieldError(pointer, "url_scheme", rule)]
         if not _PATH[type_].fullmatch(parts["path"] or ""):
-            rule = f"its host must be followed by {_PATH_RULE[type_]}"
+            rule = f"must have {_PATH_RULE[type_]} after its host"
             return [FieldError(pointer, "url_path", rule)]
         url = f"https://{parts['host']}{parts['port'] or f':{port}'}"
     return url_policy.check_url(

@@ -60,7 +60,7 @@ async def create(resources: Resources, account_id: str, body: object) -> tuple[S
     maximum = resources.settings.max_subscribers_per_account
     async with resources.database.transaction() as tx:
         if await subscribers.count_for_update(tx, account_id) >= maximum:
-            rule = f"an account has at most {maximum} subscribers"
+            rule = f"the request goes beyond the {maximum} subscribers that an account may have"
             raise Invalid([FieldError("", "too_many_subscribers", rule)])
         await subscribers.add(tx, subscriber)
     await _start_audit(resources, subscriber)
@@ -210,7 +210,7 @@ async def _check_address(resources: Resources, url: str) -> None:
     try:
         addresses = await resources.guard.resolve(parts.hostname or "")
     except BlockedAddress as error:
-        raise Invalid([FieldError("/url", "url_blocked", str(error))]) from None
+        raise Invalid([FieldError("/url", "url_blocked", f"url is not usable: {error}")]) from None
     except OSError:
         addresses = []
     private = bool(addresses) and all(
