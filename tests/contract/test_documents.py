@@ -1,4 +1,4 @@
-"""Documents name files and folders that exist, and code cites rules that the documents have."""
+"""Documents and code name files that exist, and code cites rules that the documents have."""
 
 import re
 from pathlib import Path
@@ -19,6 +19,7 @@ DOCUMENTS = {
 QUOTED = re.compile(r"`([^`\n]+)`|\]\(([^)#\s]+)[^)]*\)")
 FILE = re.compile(r"(?:\.\./)*[\w-]+(?:/[\w.-]+)*\.(?:py|md|yaml|toml|html|lock|example)")
 FOLDER = re.compile(r"\w[\w-]*(?:/[\w-]+)*/")
+MODULE = re.compile(r"(?<![\w./*-])[a-z_]\w*(?:/\w+)+\.py\b")
 CITED = re.compile(r"\bP([1-9]\d?)\b")
 DEFINED = re.compile(r"^(?:\* \*\*|\| )P(\d+) [·|]", re.MULTILINE)
 
@@ -44,6 +45,27 @@ def test_paths_are_found_in_documents() -> None:
     text = "See `app.py`, [rules](provider/README.md), `tests/chaos/`, `GET /v1/events`, `state`."
     assert paths_in(text) == {"app.py", "provider/README.md", "tests/chaos/"}
     assert len(paths_in((PACKAGE / "README.md").read_text())) > 50
+
+
+def test_each_module_that_code_names_exists() -> None:
+    missing, found = set(), 0
+    for folder, pattern in (
+        ("service", "*.py"),
+        ("service", "*.yaml"),
+        ("tests", "*.py"),
+        ("migrations", "*.py"),
+    ):
+        for source in (ROOT / folder).rglob(pattern):
+            bases = (ROOT, PACKAGE, ROOT / "tests", source.parent, source.parent.parent)
+            named = MODULE.findall(source.read_text())
+            found += len(named)
+            missing |= {
+                (source.name, path)
+                for path in named
+                if not any((base / path).exists() for base in bases)
+            }
+    assert missing == set()
+    assert found > 20
 
 
 def test_the_map_of_the_service_names_each_folder_and_each_file_at_its_root() -> None:
