@@ -186,14 +186,15 @@ def _until(done: Callable[[], bool]) -> None:
 def _subscribers(running: Stack, urls: Sequence[str]) -> list[tuple[str, str]]:
     """One for each receiver: its account's id, and its own."""
     headers = {"authorization": f"Bearer {running.make_key(ACCOUNT)}"}
-    url, made = running.env["CALLSHEET_DATABASE_URL"], []
+    made = []
     for url in urls:
         answer = httpx.post(
             f"{running.base_url}/v1/subscribers", json={"url": url}, headers=headers
         )
         made.append(answer.raise_for_status().json()["id"])
-    account = value(url, "SELECT account_id FROM subscribers LIMIT 1")
-    return [(str(account), url) for url in made]
+    database_url = running.env["CALLSHEET_DATABASE_URL"]
+    account = value(database_url, "SELECT account_id FROM subscribers LIMIT 1")
+    return [(str(account), subscriber_id) for subscriber_id in made]
 
 
 async def _fill(url: str, subscribers: Sequence[tuple[str, str]], count: int) -> list[str]:
