@@ -78,9 +78,7 @@ def _validate_batch(
     """The request or the error of each item of a batch; Invalid if the body is no batch."""
     items: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
     if not isinstance(items, list) or not 0 < len(items) <= MAX_BATCH:
-        message = (
-            f"subjects must be an array of 1 to {MAX_BATCH} requests, and all that the body has"
-        )
+        message = f"subjects must be an array of 1 to {MAX_BATCH} requests, alone in the body"
         raise Invalid([FieldError("/subjects", "batch", message)])
     return validate_many(settings, account_id, items, **headers)
 
