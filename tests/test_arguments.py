@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.cli import COMMANDS
 from service.cli_arguments import parser
+from service.cli_commands import COMMANDS
 
 LONGEST = 100  # characters of a sentence or an example: one line
 
