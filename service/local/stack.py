@@ -108,7 +108,7 @@ def stack(
 
     `folder` keeps data, secrets and logs, for one run at a time. `settings`, by full name
     (CALLSHEET_…), override those made here: DATABASE_URL and REDIS_URL in place of servers of our
-    own (`durable` and `keep` as in `postgres`), PORT in place of a free one.
+    own (`durable` and `keep` as in `start_postgres`), PORT in place of a free one.
     """
     folder = make_folder(folder)
     given = dict(settings or {})

@@ -171,13 +171,13 @@ async def test_reencrypting_waits_for_a_change_and_never_undoes_it(
 ) -> None:
     made = await api.subscribe(UNUSED_URL)
     (account,) = await fetch(api.resources, "SELECT account_id FROM subscribers")
-    vault, bound = api.resources.encryptor, encryption_context(made["id"])
+    encryptor, bound = api.resources.encryptor, encryption_context(made["id"])
     async with process(api, environ | CHANGED) as changed:
         async with api.resources.database.transaction() as tx:
             await signing_keys.lock(tx, account["account_id"], made["id"])
             reencrypting = asyncio.create_task(reencrypt.reencrypt(changed))
             await wait_until_blocked(api.resources)
-            keys = SigningKeys(vault.encrypt(b"the new key", bound), None, None)
+            keys = SigningKeys(encryptor.encrypt(b"the new key", bound), None, None)
             await signing_keys.replace(tx, made["id"], keys)
         assert (await reencrypting).reencrypted == 1
     (row,) = await fetch(api.resources, "SELECT secret FROM subscribers")
@@ -197,9 +197,14 @@ async def test_who_stands_for_callback_urls_has_nothing_of_its_own_to_seal(
 async def test_reencrypting_that_broke_off_goes_on_when_it_is_run_again(
     api: Api, environ: dict[str, str]
 ) -> None:
-    vault, until = api.resources.encryptor, api.resources.clock()
+    encryptor, until = api.resources.encryptor, api.resources.clock()
     for number in range(BATCH + 10):
-        row = f"key_{number:03}", "own", vault.encrypt(b"a key", encryption_context("own")), until
+        row = (
+            f"key_{number:03}",
+            "own",
+            encryptor.encrypt(b"a key", encryption_context("own")),
+            until,
+        )
         await fetch(api.resources, RETIRED, *row)
     held = select(previous_signing_keys).where(previous_signing_keys.c.id == f"key_{BATCH + 1:03}")
     async with process(api, environ | CHANGED) as changed, process(api, environ | ALONE) as alone:

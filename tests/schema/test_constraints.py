@@ -48,7 +48,7 @@ DELIVERY = {
     "due_at": NOW,
     "created_at": NOW,
 }
-LANE = {"subscriber_id": "sbr_1"}
+HEALTH = {"subscriber_id": "sbr_1"}
 CALLBACK = {
     "id": "cbk_1",
     "source": "provider",
@@ -65,7 +65,7 @@ ROWS: dict[Table, dict[str, Any]] = {
     events: EVENT,
     subscribers: SUBSCRIBER,
     deliveries: DELIVERY,
-    subscriber_health: LANE,
+    subscriber_health: HEALTH,
     callbacks: CALLBACK,
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}

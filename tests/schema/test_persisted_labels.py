@@ -24,7 +24,7 @@ from service.subscribers.domain.subscriber import Format, SubscriberType
 
 KEY = b"k" * 32
 BODY = b'{"id":"1","status":"processing"}'
-VAULT = Encryptor(KEY, bytes)  # nonces of zeros: what it encrypts is the same each time
+ENCRYPTOR = Encryptor(KEY, bytes)  # nonces of zeros: what it encrypts is the same each time
 
 SECRET = bytes.fromhex(
     "010000000000000000000000000304460e99c89be622ded9de7abc4115d1069f1ce0ce9b1d596837"
@@ -75,7 +75,7 @@ async def test_what_was_encrypted_for_a_subscriber_still_opens(settings: Setting
         owner_id="sbr_1",
         keys=(EncryptedKey(SECRET, SEED, None),),
     )
-    opened = SendSettingsCache(settings, VAULT).decrypt(row)
+    opened = SendSettingsCache(settings, ENCRYPTOR).decrypt(row)
     assert (opened.username, opened.password) == ("someone", "pass word")
     assert opened.headers == {"x-tenant": "blue"}
     assert (opened.keys[0].secret, opened.keys[0].seed) == (b"signing key", b"seed of a key")
@@ -88,12 +88,12 @@ def derived(label: bytes) -> bytes:
 async def test_keys_are_derived_under_labels_that_never_change(
     settings: Settings, resources: Resources
 ) -> None:
-    cache = WebhookSecretCache(settings, VAULT)
+    cache = WebhookSecretCache(settings, ENCRYPTOR)
     assert keyed_hash(cache.hash_keys[0], "a token") == (
         hmac.digest(derived(b"kept secrets"), b"a token", hashlib.sha256).hex()
     )
     expected = hmac.digest(derived(b"fingerprints of secrets"), b"a key", hashlib.sha256).hex()
-    found = webhook_secrets.fingerprint(replace(resources, encryptor=VAULT), b"a key")
+    found = webhook_secrets.fingerprint(replace(resources, encryptor=ENCRYPTOR), b"a key")
     assert found
     assert expected.startswith(found)
     ours = hmac.digest(settings.secret_key, b"callback addresses", hashlib.sha256)
@@ -109,7 +109,7 @@ async def test_callbacks_without_a_message_id_are_known_again_by_what_they_hold(
     assert refused.dedup_key == (
         "rejected:sha256:557746b2e411b8bdf1791dc1da7312f8cbb1de20057899406622d78d02bef556"
     )
-    unsigned = WebhookSecretCache(replace(settings, webhook_secrets=()), VAULT)
+    unsigned = WebhookSecretCache(replace(settings, webhook_secrets=()), ENCRYPTOR)
     hint = verify(replace(resources, webhook_secrets=unsigned), raw)
     assert hint.dedup_key == (
         "sha256:9043a014438f5a16d482e04d59751d25083fe9fade34e1a6b7ad5bb8d262b18a"

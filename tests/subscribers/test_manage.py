@@ -100,9 +100,9 @@ async def test_whatever_is_asked_for_is_shown(api: Api) -> None:
     assert key["key"].startswith("whpk_")
     (row,) = await fetch(api.resources, "SELECT * FROM subscribers")
     assert key["kid"] == jwk_thumbprint(row["public_key"])
-    vault, id_ = api.resources.encryptor, made["id"]
-    assert public_key_from_seed(vault.decrypt(row["seed"], f"{id_} seed")) == row["public_key"]
-    assert json.loads(vault.decrypt(row["credentials"], f"{id_} credentials")) == {
+    encryptor, id_ = api.resources.encryptor, made["id"]
+    assert public_key_from_seed(encryptor.decrypt(row["seed"], f"{id_} seed")) == row["public_key"]
+    assert json.loads(encryptor.decrypt(row["credentials"], f"{id_} credentials")) == {
         "username": "ada",
         "password": "hidden",
     }

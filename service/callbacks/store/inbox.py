@@ -164,18 +164,18 @@ _TRIM = text("""
                 AND (verdict = 'rejected' OR verification = 'none')
                 WINDOW newest AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)
             ) AS untrusted
-            WHERE number > :most OR bytes > :most_bytes
+            WHERE number > :max_count OR bytes > :max_bytes
         )
         FOR UPDATE SKIP LOCKED
     )
 """)
 
 
-async def trim(tx: Connection, verification: Verification, most: int, most_bytes: int) -> None:
-    """Delete the oldest untrusted callbacks of this verification: all but the newest `most`, which
-    have at most `most_bytes` of bodies."""
+async def trim(tx: Connection, verification: Verification, max_count: int, max_bytes: int) -> None:
+    """Delete the oldest untrusted callbacks of this verification: all but the newest
+    `max_count`, which have at most `max_bytes` of bodies."""
     await tx.execute(
-        _TRIM, {"verification": verification.value, "most": most, "most_bytes": most_bytes}
+        _TRIM, {"verification": verification.value, "max_count": max_count, "max_bytes": max_bytes}
     )
 
 

@@ -124,10 +124,10 @@ class PendingCreate:
 
 
 def pending_create(
-    request: CreateRequest, id_: str, now: datetime, longest: float
+    request: CreateRequest, id_: str, now: datetime, max_seconds: float
 ) -> PendingCreate:
     """A request to decide on, with the queued subject of this id that it would make. Its deadline
-    is `longest` seconds from now, or sooner if the request says so."""
+    is `max_seconds` seconds from now, or sooner if the request says so."""
     subject = Subject(
         id=id_,
         account_id=request.account_id,
@@ -137,7 +137,7 @@ def pending_create(
         state=State.QUEUED,
         version=1,
         available_at=now,
-        deadline=now + timedelta(seconds=min(longest, request.cancel_after or longest)),
+        deadline=now + timedelta(seconds=min(max_seconds, request.cancel_after or max_seconds)),
         created_at=now,
         updated_at=now,
         warnings=[asdict(warning) for warning in request.warnings] or None,

@@ -77,9 +77,9 @@ async def accept_batch(
     idempotency key the first decides for all; if it is refused, the next is decided on, in another
     transaction. Unavailable is raised if nothing could be decided, and otherwise returned as the
     result of what could not."""
-    now, longest = resources.clock(), resources.settings.task_deadline
+    now, max_seconds = resources.clock(), resources.settings.task_deadline
     creates = [
-        pending_create(request, resources.new_id("sub"), now, longest) for request in requests
+        pending_create(request, resources.new_id("sub"), now, max_seconds) for request in requests
     ]
     undecided = await _accept_leaders(resources, creates)
     while undecided:

@@ -41,14 +41,14 @@ T = TypeVar("T")
 class Body:
     """A body that has come whole. While it is in use a large one holds a slot of those loaded."""
 
-    def __init__(self, held: bytearray | io.FileIO, threads: Executor) -> None:
-        self._held = held
+    def __init__(self, content: bytearray | io.FileIO, threads: Executor) -> None:
+        self._content = content
         self._threads = threads
 
     @property
     def large(self) -> bool:
         """Whether the body is on disk."""
-        return isinstance(self._held, io.FileIO)
+        return isinstance(self._content, io.FileIO)
 
     async def apply(self, function: Callable[[Any], T]) -> T:
         """The result of the function for the JSON value, computed in a thread if the body is large.
@@ -57,10 +57,10 @@ class Body:
         Raises what the function raises, Malformed if the body is not JSON, TooLarge if it has too
         many values, Unavailable if the disk fails.
         """
-        held = self._held
-        if isinstance(held, io.FileIO):
-            return await _run_in_thread(self._threads, lambda: function(parse_json(_load(held))))
-        return function(parse_json(held))
+        content = self._content
+        if isinstance(content, io.FileIO):
+            return await _run_in_thread(self._threads, lambda: function(parse_json(_load(content))))
+        return function(parse_json(content))
 
 
 class LargeBodyReader:

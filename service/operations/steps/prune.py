@@ -17,7 +17,7 @@ MEDIA_GRACE = timedelta(minutes=10)  # media just uploaded may be about to be us
 
 
 async def run_if_due(resources: Resources) -> None:
-    """Prune, and learn the usual durations, unless a worker has done so within INTERVAL."""
+    """Prune, and learn the typical durations, unless a worker has done so within INTERVAL."""
     async with resources.database.autocommit() as tx:
         due = await prune_store.start_if_due(tx, resources.clock(), INTERVAL)
     if due:

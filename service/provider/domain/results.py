@@ -154,7 +154,7 @@ def _read_voice(voice: Mapping[str, object], id_: str, name: str, url: str) -> d
         "trial_url": clean_text(voice.get(url)),
         "owned_by": clean_text(voice.get("owned_by")),
     }
-    return {name: value for name, value in kept.items() if value} if kept["voice_id"] else {}
+    return {key: value for key, value in kept.items() if value} if kept["voice_id"] else {}
 
 
 def _read_tags(value: object) -> list[dict[str, str]]:

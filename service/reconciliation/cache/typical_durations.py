@@ -7,14 +7,15 @@ DEFAULT_DURATIONS: Mapping[str, float] = {"image_refer": 5.0, "video_refer": 15.
 
 
 class TypicalDurations:
-    """One for each process; submission updates it from what all workers learnt."""
+    """One for each process; each claim of subjects and each batch of callbacks updates it from what
+    all workers learnt."""
 
     def __init__(self) -> None:
         self._durations = DEFAULT_DURATIONS
 
-    def update(self, learnt: Mapping[str, float] | None) -> None:
-        """Take over learnt seconds by reference type; None: nothing was learnt yet."""
-        self._durations = {**DEFAULT_DURATIONS, **(learnt or {})}
+    def update(self, durations: Mapping[str, float] | None) -> None:
+        """Take over seconds by reference type; None: nothing was learnt yet."""
+        self._durations = {**DEFAULT_DURATIONS, **(durations or {})}
 
     def typical(self, reference_type: str) -> float:
         """Seconds after which most tasks of this reference type have ended."""

@@ -25,7 +25,7 @@ _RECENT = text("""
 """)
 _SAVE = text("""
     UPDATE provider_state
-    SET typical_durations = coalesce(typical_durations, '{}') || CAST(:learnt AS jsonb)
+    SET typical_durations = coalesce(typical_durations, '{}') || CAST(:durations AS jsonb)
 """)
 
 
@@ -39,6 +39,6 @@ async def recent_durations(tx: Connection, look_back: int, samples: int) -> dict
     return dict(durations)
 
 
-async def save(tx: Connection, learnt: Mapping[str, float]) -> None:
-    """Keep learnt seconds by reference type; a type that is not among them keeps its own."""
-    await tx.execute(_SAVE, {"learnt": learnt})
+async def save(tx: Connection, durations: Mapping[str, float]) -> None:
+    """Keep seconds by reference type; a type that is not among them keeps its own."""
+    await tx.execute(_SAVE, {"durations": durations})

@@ -54,26 +54,26 @@ async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
 
 
 async def by_account_and_id(
-    tx: Connection, wanted: Sequence[tuple[str, str]]
+    tx: Connection, accounts_and_ids: Sequence[tuple[str, str]]
 ) -> list[Subject | None]:
     """The subject of each account id and subject id, in the order given; None where the account
     has no subject of this id."""
-    subjects_by_id = await by_ids(tx, [id_ for _, id_ in wanted])
+    subjects_by_id = await by_ids(tx, [id_ for _, id_ in accounts_and_ids])
     return [
         subject
         if (subject := subjects_by_id.get(id_)) and subject.account_id == account_id
         else None
-        for account_id, id_ in wanted
+        for account_id, id_ in accounts_and_ids
     ]
 
 
 async def by_external_id(
-    tx: Connection, wanted: Sequence[tuple[str, str]]
+    tx: Connection, accounts_and_external_ids: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Subject]:
     """The subject of each account id and external_task_id, where there is one."""
     values = {
-        "accounts": [account_id for account_id, _ in wanted],
-        "external_ids": [external_id for _, external_id in wanted],
+        "accounts": [account_id for account_id, _ in accounts_and_external_ids],
+        "external_ids": [external_id for _, external_id in accounts_and_external_ids],
     }
     found = map(subject_of, await tx.execute(_BY_EXTERNAL_ID, values))
     return {(subject.account_id, str(subject.external_task_id)): subject for subject in found}

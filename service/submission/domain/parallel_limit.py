@@ -24,32 +24,37 @@ class ParallelLimit:
     observed_at: datetime  # when the last refusal came
 
 
-def current_limit(learnt: ParallelLimit | None, configured: int, now: datetime) -> int:
+def current_limit(observed: ParallelLimit | None, configured: int, now: datetime) -> int:
     """How many tasks may run now: at most `configured`, and at least one but for the pause after a
     refusal.
 
     `observed_at` comes from a clock that may be ahead of ours: if it is by more than the pause, it
     is ignored, and so a wrong clock never stops submission for longer.
     """
-    if learnt is None or learnt.observed_at > now + REFUSAL_PAUSE:
+    if observed is None or observed.observed_at > now + REFUSAL_PAUSE:
         return configured
-    growing = (now - learnt.observed_at - REFUSAL_PAUSE).total_seconds()
+    growing = (now - observed.observed_at - REFUSAL_PAUSE).total_seconds()
     if growing < 0:
-        return min(configured, learnt.tasks)
-    grown = learnt.tasks + int(growing * max(MIN_GROWTH, configured / RECOVERY_TIME))
+        return min(configured, observed.tasks)
+    grown = observed.tasks + int(growing * max(MIN_GROWTH, configured / RECOVERY_TIME))
     return min(configured, max(1, grown))
 
 
 def after_refusal(
-    learnt: ParallelLimit | None, configured: int, *, running: int, sent_at: datetime, now: datetime
+    observed: ParallelLimit | None,
+    configured: int,
+    *,
+    running: int,
+    sent_at: datetime,
+    now: datetime,
 ) -> ParallelLimit:
     """The limit after a task that was sent at `sent_at` was refused, while the provider had no more
     than `running` tasks of ours.
 
     A task that was sent before the last refusal belongs to the same overload: it changes nothing.
     """
-    if learnt is not None and sent_at <= learnt.observed_at <= now + REFUSAL_PAUSE:
-        return learnt
-    limit = current_limit(learnt, configured, now)
+    if observed is not None and sent_at <= observed.observed_at <= now + REFUSAL_PAUSE:
+        return observed
+    limit = current_limit(observed, configured, now)
     lowered = max(limit * MAX_DECREASE, min(limit, running) * DECREASE)
     return ParallelLimit(int(lowered), now)
