@@ -9,7 +9,7 @@ from service.kit.database.pool import Pool, PoolTimeouts
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
-IDLE_TIMEOUT = timedelta(seconds=60)  # then a process that hangs in a transaction loses it
+IDLE_TIMEOUT = timedelta(seconds=20)  # then a process that hangs in a transaction loses it
 CONNECTIONS = 23  # of one process, the next two kinds included
 RELAXED_CONNECTIONS = 2  # for Database.relaxed
 LISTENER_CONNECTIONS = 1  # for listen(), which opens it by itself
