@@ -9,7 +9,6 @@ import contextlib
 import io
 import pickle
 from collections.abc import Callable, Collection
-from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -17,21 +16,14 @@ import structlog
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from redis.exceptions import RedisError
 
+from service.subjects.domain.work import Work
+
 log = structlog.get_logger()
 
 RETRY_DELAY = 1.0  # seconds between tries to reach Redis
 MAX_TIMESTAMP = 10**14  # milliseconds, and tries: the year 5138
 REDIS_TIMEOUT = 2.0  # seconds; a Redis that hangs counts as unreachable
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
-
-
-class Work(StrEnum):
-    """A kind of work; the values are published on the wake channel."""
-
-    CHECK_MEDIA = "check_media"
-    SUBMIT = "submit"
-    RECONCILE = "reconcile"
-    DELIVER = "deliver"
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -21,7 +21,6 @@ from service.delivery.steps import deliver, health_events
 from service.job_queue import (
     REDIS_ERRORS,
     REDIS_TIMEOUT,
-    Work,
     read_job,
     redis_settings,
     wake_channel,
@@ -34,6 +33,7 @@ from service.operations.steps import prune
 from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
 from service.resources import Resources
 from service.settings import Settings
+from service.subjects.domain.work import Work
 from service.submission.steps import submit
 from service.wiring import open_resources, tune_garbage_collector
 

@@ -17,11 +17,12 @@ from arq.jobs import serialize_job
 from structlog.typing import EventDict
 
 from service import job_queue
-from service.job_queue import Work, WorkerNotifier, read_job, redis_settings, wake_channel
+from service.job_queue import WorkerNotifier, read_job, redis_settings, wake_channel
 from service.local.ports import free_port
 from service.local.server import Server
 from service.local.valkey import valkey
 from service.settings import Settings
+from service.subjects.domain.work import Work
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import wait_until
 

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from service.delivery.remote.outcomes import Failed
-from service.job_queue import Work
 from service.local.simulator import Options, build
 from service.resources import Resources
 from service.settings import read_settings
+from service.subjects.domain.work import Work
 from service.wiring import open_resources, utc_now
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api

@@ -7,8 +7,8 @@ import pytest
 from service.callbacks.domain.callback import RawCallback
 from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
-from service.job_queue import Work
 from service.subjects.domain.lifecycle import State
+from service.subjects.domain.work import Work
 from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.callbacks import (

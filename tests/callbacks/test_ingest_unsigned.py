@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, url_token
 from tests.support.database import fetch

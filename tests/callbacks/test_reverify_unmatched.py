@@ -8,7 +8,7 @@ from structlog.typing import EventDict
 
 from service.accounts.domain.scopes import SCOPES
 from service.callbacks.steps import reverify
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.callbacks import (
     TASK_ID,

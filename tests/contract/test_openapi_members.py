@@ -8,8 +8,8 @@ import jsonschema_rs
 import pytest
 
 from service.accounts.domain.scopes import SCOPES
-from service.job_queue import Work
 from service.subjects.domain.lifecycle import State
+from service.subjects.domain.work import Work
 from service.submission.steps import submit
 from tests.contract.test_openapi import CALLBACKS, CALLS, DOCUMENT, examples, found, make
 from tests.support.api import Api

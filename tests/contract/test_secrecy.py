@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.typing import EventDict
 
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET
 from tests.support.api import Api
 from tests.support.request_bodies import request_body

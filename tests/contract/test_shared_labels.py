@@ -7,8 +7,9 @@ from pathlib import Path
 
 import service
 from service.intake.store import idempotency, insert
-from service.job_queue import Work, wake_channel
+from service.job_queue import wake_channel
 from service.subjects.domain.event import event_id
+from service.subjects.domain.work import Work
 from service.subjects.store import events
 from service.submission.store.provider_state import CLAIM_LOCK
 

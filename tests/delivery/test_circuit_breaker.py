@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from service.delivery.domain.subscriber_health import MIN_OPEN, OPEN_AFTER, RECOVERY_RATE
 from service.delivery.steps.deliver import INITIAL_CONCURRENCY, Deliverer
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from service.worker import make_work_loops
 from tests.support.api import Api
 from tests.support.clock import Clock

@@ -9,10 +9,10 @@ from structlog.typing import EventDict
 
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.steps.deliver import Deliverer
-from service.job_queue import Work
 from service.schema.subscribers import subscribers
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.subscribers.steps import manage
 from tests.support.api import Api

@@ -4,9 +4,9 @@ import asyncio
 
 import asyncpg
 
-from service.job_queue import Work
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.database import wait_until_blocked

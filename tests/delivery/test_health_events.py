@@ -8,8 +8,8 @@ from structlog.typing import EventDict
 
 from service.delivery.steps import health_events
 from service.delivery.store import record as record_store
-from service.job_queue import Work
 from service.subjects.domain.event import event_id
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked

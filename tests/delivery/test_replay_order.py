@@ -7,7 +7,7 @@ import pytest
 
 from service.delivery.steps import replay
 from service.delivery.steps.deliver import Deliverer
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import wait_until_blocked

@@ -1,6 +1,6 @@
 """One delivery sent anew."""
 
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch

@@ -3,7 +3,7 @@
 import pytest
 
 from service.delivery.cache import send_settings
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.database import fetch
 from tests.support.deliveries import (

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from service.job_queue import Work
 from service.provider.domain import model_capabilities
 from service.provider.domain.model_capabilities import MODELS, MODELS_BY_REFERENCE_TYPE
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE, VIDEO
 from service.subjects.domain.representation import public_subject
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.subjects import NOW, make_subject
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.typing import EventDict
 
-from service.job_queue import Work
 from service.media.domain.image import MAX_BYTES
 from service.media.steps.check_media import RETRY_DELAYS
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.media_host import (

@@ -11,7 +11,6 @@ from structlog.typing import EventDict
 
 from service import worker
 from service.accounts.store import api_keys
-from service.job_queue import Work
 from service.kit.concurrency.work_loop import WorkLoop
 from service.media.steps.check_media import ClaimedMediaCheck, MediaChecker
 from service.media.store import media_checks
@@ -19,6 +18,7 @@ from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Ignored, Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import TransitionGuard, transition
 from tests.support.api import Api
 from tests.support.callbacks import accept_request

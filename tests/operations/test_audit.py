@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from service.job_queue import Work
 from service.operations.store.audit_rules import MAX_VIOLATIONS, RULES
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock

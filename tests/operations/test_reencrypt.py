@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from service.app import build
 from service.callbacks.steps import reverify, webhook_secrets
-from service.job_queue import Work
 from service.kit.crypto.encryption import encryption_context
 from service.kit.crypto.key_formats import format_whsec
 from service.operations.steps import reencrypt
@@ -20,6 +19,7 @@ from service.operations.steps.reencrypt import BATCH
 from service.resources import Resources
 from service.schema.subscribers import previous_signing_keys
 from service.settings import read_settings
+from service.subjects.domain.work import Work
 from service.subscribers.store import signing_keys
 from service.subscribers.store.signing_keys import SigningKeys
 from service.wiring import open_resources

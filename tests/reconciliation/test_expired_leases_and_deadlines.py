@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 from structlog.typing import EventDict
 
-from service.job_queue import Work
 from service.kit.errors import Unavailable
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.api import Api

@@ -10,7 +10,6 @@ from sqlalchemy import text
 from structlog.typing import EventDict
 
 from service.delivery.steps.deliver import Deliverer
-from service.job_queue import Work
 from service.kit.database.database import Database
 from service.kit.errors import Unavailable
 from service.kit.leases import Lease
@@ -20,6 +19,7 @@ from service.reconciliation.steps import expired_leases_and_deadlines, poll, ren
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from service.worker import keep_leases, make_work_loops

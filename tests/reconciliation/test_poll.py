@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from service.job_queue import Work
 from service.reconciliation.cache.typical_durations import DEFAULT_DURATIONS
 from service.reconciliation.steps import poll
 from service.reconciliation.store import polls
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.wiring import utc_now
 from service.worker import POLL_CONCURRENCY, make_work_loops

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from structlog.typing import EventDict
 
-from service.job_queue import Work
 from service.reconciliation.cache.typical_durations import DEFAULT_DURATIONS
 from service.reconciliation.steps import poll
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.submission.steps import submit
 from tests.support.api import Api

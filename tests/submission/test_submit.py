@@ -9,11 +9,11 @@ from asyncpg import UndefinedColumnError
 from structlog.typing import EventDict
 
 from service.delivery.store.record import lock_subjects
-from service.job_queue import Work
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.settings import Settings
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.subjects.store import subjects as subject_store
 from service.submission.steps import submit

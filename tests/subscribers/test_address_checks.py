@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
-from service.job_queue import Work
 from service.kit.errors import Invalid
 from service.kit.network.ports import parse_ports
 from service.kit.network.ssrf_guard import AddressGuard
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.subscribers.steps import manage, send_test
 from tests.subscribers.test_manage import errors, post

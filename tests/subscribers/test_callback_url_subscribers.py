@@ -10,10 +10,10 @@ from standardwebhooks import Webhook
 from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
 from service.delivery.remote.outcomes import Failed
-from service.job_queue import Work
 from service.kit.errors import Invalid
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.subscribers.steps.callback_url_subscribers import origin_of
 from tests.support.api import Api

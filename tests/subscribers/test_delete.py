@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from service.subscribers.steps import manage
 from service.subscribers.steps.manage import DELETE_BATCH_SIZE
 from service.subscribers.store import subscribers

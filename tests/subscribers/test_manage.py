@@ -9,9 +9,9 @@ import httpx
 
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
-from service.job_queue import Work
 from service.kit.crypto.webhook_signatures import jwk_thumbprint, public_key_from_seed
 from service.kit.errors import Invalid
+from service.subjects.domain.work import Work
 from service.subscribers.steps import manage
 from tests.support.api import Api
 from tests.support.clock import Clock

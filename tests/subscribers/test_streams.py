@@ -12,9 +12,9 @@ from nats import connect
 from redis.asyncio import Redis
 from standardwebhooks import Webhook
 
-from service.job_queue import Work
 from service.local.nats import nats
 from service.local.server import Server
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
 

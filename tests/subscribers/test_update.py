@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from service.delivery.store import subscriber_health
-from service.job_queue import Work
 from service.kit.errors import Invalid
+from service.subjects.domain.work import Work
 from service.subscribers.domain import subscriber_rules
 from service.subscribers.steps import manage
 from tests.subscribers.test_address_checks import resolving

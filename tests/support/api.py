@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 
-from service.job_queue import Work
 from service.operations.steps import audit
 from service.operations.store.audit_rules import Violation
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
+from service.subjects.domain.work import Work
 from service.worker import make_work_loops
 from tests.support.request_bodies import request_body
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.job_queue import Work
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.database import fetch
 from tests.support.http_server import http_server

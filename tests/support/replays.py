@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx
 
-from service.job_queue import Work
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock

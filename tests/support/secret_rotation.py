@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.callbacks.domain.verification import verify_v1
-from service.job_queue import Work
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import SignatureError
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.http_server import http_server
 

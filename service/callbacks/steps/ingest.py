@@ -17,10 +17,10 @@ from service.callbacks.steps.apply import CallbackBatch, CallbackResult
 from service.callbacks.steps.verify import verify
 from service.callbacks.store import archive, inbox
 from service.callbacks.store.archive import CallbackSummary
-from service.job_queue import Work
 from service.kit.database.connection import Connection
 from service.reconciliation.store import polls
 from service.resources import Resources
+from service.subjects.domain.work import Work
 from service.subjects.steps import transition
 from service.subjects.store import subjects, transitions
 

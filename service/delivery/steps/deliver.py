@@ -13,9 +13,9 @@ from service.delivery.remote.outcomes import AttemptOutcome, NotSent
 from service.delivery.steps.record import AttemptRecorder
 from service.delivery.steps.send import OutgoingMessage, send
 from service.delivery.store.claim import ClaimLimits, DueDelivery, claim_due
-from service.job_queue import Work
 from service.kit.crypto.encryption import DecryptionError
 from service.resources import Resources, end_of_lease
+from service.subjects.domain.work import Work
 
 log = structlog.get_logger()
 

@@ -10,12 +10,12 @@ import structlog
 from service.delivery.domain.subscriber_health import SubscriberHealth, circuit_closed
 from service.delivery.store import record as record_store
 from service.delivery.store import subscriber_health as health_store
-from service.job_queue import Work
 from service.kit.concurrency.for_each import for_each
 from service.kit.errors import Unavailable
 from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 from service.subjects.domain.event import HealthNotice, subscriber_event
+from service.subjects.domain.work import Work
 from service.subjects.store import events
 from service.subjects.store.events import NewEvent
 

@@ -25,12 +25,12 @@ from service.delivery.steps import health_events
 from service.delivery.store import subscriber_health as health_store
 from service.delivery.store.claim import DueDelivery
 from service.delivery.store.record import AttemptRecord, record_attempts
-from service.job_queue import Work
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.errors import Unavailable
 from service.kit.timestamps import parse_retry_after
 from service.resources import Resources, end_of_lease
+from service.subjects.domain.work import Work
 
 log = structlog.get_logger()
 

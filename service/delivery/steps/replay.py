@@ -11,12 +11,12 @@ from service.delivery.store import delivery_log as delivery_log_store
 from service.delivery.store import replay as replay_store
 from service.delivery.store.delivery_log import DeliveryView
 from service.delivery.store.replay import ReplayTarget, ReplayWindow
-from service.job_queue import Work
 from service.kit import validation
 from service.kit.errors import Conflict, FieldError, Invalid, NotFound
 from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import Reader, ValidationContext
 from service.resources import Resources
+from service.subjects.domain.work import Work
 from service.subscribers.domain.subscriber import SubscriberState
 from service.subscribers.store import subscribers
 from service.subscribers.store.subscribers import Subscriber

@@ -21,13 +21,13 @@ from service.intake.domain.create_request import (
 )
 from service.intake.store import idempotency, insert
 from service.intake.store.idempotency import AccountAndKey, Binding
-from service.job_queue import Work
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.errors import QUEUE_FULL, CallsheetError, TooManyRequests, Unavailable
 from service.media.store import inline_media
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
+from service.subjects.domain.work import Work
 from service.subjects.store import events, subjects
 from service.subjects.store.events import NewEvent
 from service.subscribers.steps.callback_url_subscribers import (

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from service.job_queue import Work
 from service.kit.backoff import SPREAD, jittered
 from service.kit.errors import FieldError, Unavailable
 from service.kit.leases import Lease
@@ -30,6 +29,7 @@ from service.media.store.media_checks import DueMediaCheck, MediaClaimLimits
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import TransitionGuard, transition
 
 log = structlog.get_logger()

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import structlog
 
 from service.callbacks.domain.verdicts import Verdict
-from service.job_queue import Work
 from service.kit.database.connection import Connection
 from service.media.store import media_checks
 from service.reconciliation.domain.poll_schedule import poll_delay
@@ -16,6 +15,7 @@ from service.subjects.domain import lifecycle
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import CALLED_BACK, WITH_PROVIDER, Ignored, Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
+from service.subjects.domain.work import Work
 from service.subjects.store import subjects, transitions
 from service.subjects.store.events import NewEvent
 from service.subjects.store.transitions import Transition

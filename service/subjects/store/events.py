@@ -1,6 +1,7 @@
-"""Events, and a delivery of each to every subscriber that wants it, written together."""
+"""Events, and a delivery of each to every subscriber that wants it, written together. Event feeds
+and workers are notified by the same statement, so that they hear of it when it commits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from sqlalchemy import text
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.event import Event
+from service.subjects.domain.work import Work, encode_work
+from service.subjects.store.work import WORK_CHANNEL
 
 NOTIFY_CHANNEL = "callsheet_events"  # notified of each batch of events, for the event feed
 MAX_NOTIFY_BYTES = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
@@ -97,7 +100,7 @@ WRITE_EVENTS = f"""
             THEN NULL ELSE w.created_at END,
             w.created_at
         FROM wanted w
-        RETURNING id
+        RETURNING due_at
     ),
     -- 6 feeds are notified, once for all
     notified AS (
@@ -105,11 +108,22 @@ WRITE_EVENTS = f"""
             THEN accounts ELSE '' END)
         FROM (SELECT string_agg(DISTINCT account_id, ',') AS accounts FROM new) n
         WHERE accounts IS NOT NULL
+    ),
+    -- 7 workers are notified of deliveries that are due, and of the work that the caller names
+    announced AS (
+        SELECT pg_notify('{WORK_CHANNEL}', kinds)
+        FROM (SELECT concat_ws(',', nullif(CAST(:work AS text), ''), (
+            SELECT '{Work.DELIVER}' FROM added_deliveries WHERE due_at IS NOT NULL LIMIT 1
+        )) AS kinds) w
+        WHERE kinds <> ''
     )
 """  # noqa: S608 - only our own names are put in
 # What a statement with WRITE_EVENTS in it must select: how many deliveries were made. It selects
-# from `notified` too, since Postgres runs no SELECT in WITH that nobody reads.
-DELIVERIES_MADE = "(SELECT count(*) FROM added_deliveries) + 0 * (SELECT count(*) FROM notified)"
+# from the notifications too, since Postgres runs no SELECT in WITH that nobody reads.
+DELIVERIES_MADE = """
+    (SELECT count(*) FROM added_deliveries)
+    + 0 * ((SELECT count(*) FROM notified) + (SELECT count(*) FROM announced))
+"""
 _APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
 
 
@@ -123,9 +137,10 @@ class NewEvent:
     callback: tuple[str, str] | None = None
 
 
-def event_values(new: Sequence[NewEvent]) -> dict[str, Any]:
-    """The parameters of WRITE_EVENTS."""
+def event_values(new: Sequence[NewEvent], work: Collection[Work] = ()) -> dict[str, Any]:
+    """The parameters of WRITE_EVENTS; `work` is what there is to do beside deliveries."""
     return {
+        "work": encode_work(work),
         "new_events": encode_rows([_row(new_event) for new_event in new]),
         "event_bodies": [new_event.event.body for new_event in new],
     }
@@ -142,7 +157,8 @@ def _row(new_event: NewEvent) -> dict[str, Any]:
     return others | {name: getattr(event, name) for name in _COLUMNS if name not in others}
 
 
-async def append(tx: Connection, new: Sequence[NewEvent]) -> int:
-    """Write events and their deliveries, and return how many deliveries that made. The subjects
-    must be new in this transaction: transitions.py writes the events of older ones."""
-    return int(await tx.scalar(_APPEND, event_values(new)))
+async def append(tx: Connection, new: Sequence[NewEvent], work: Collection[Work] = ()) -> int:
+    """Write events and their deliveries, and return how many deliveries that made. Workers are
+    notified of those, and of `work`. The subjects must be new in this transaction: transitions.py
+    writes the events of older ones."""
+    return int(await tx.scalar(_APPEND, event_values(new, work)))

@@ -9,7 +9,6 @@ from typing import Any, assert_never
 import structlog
 
 from service.callbacks.domain.url_tokens import callback_token
-from service.job_queue import Work
 from service.kit.backoff import full_jitter
 from service.kit.leases import Lease
 from service.media.store import inline_media
@@ -28,6 +27,7 @@ from service.provider.steps import unreadable_answers
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
+from service.subjects.domain.work import Work
 from service.subjects.steps.transition import TransitionGuard, transition
 from service.submission.domain.parallel_limit import after_refusal, current_limit
 from service.submission.store import claim as claim_store

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.delivery.store import subscriber_health
-from service.job_queue import Work
 from service.kit.crypto.encryption import encryption_context
 from service.kit.crypto.key_formats import format_whsec
 from service.kit.crypto.webhook_signatures import NEW_SECRET_BYTES
@@ -18,6 +17,7 @@ from service.kit.errors import FieldError, Invalid, NotFound, Unavailable
 from service.kit.network.ssrf_guard import BlockedAddress
 from service.kit.network.url_policy import in_networks
 from service.resources import Resources
+from service.subjects.domain.work import Work
 from service.subscribers.domain import subscriber_rules
 from service.subscribers.domain.subscriber import SubscriberState
 from service.subscribers.domain.subscriber_rules import UNENCRYPTED_SCHEMES, UrlRules

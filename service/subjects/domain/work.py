@@ -1,0 +1,26 @@
+"""Kinds of work, which workers are notified of. What is due, and whose turn, is in Postgres."""
+
+from collections.abc import Collection
+from enum import StrEnum
+
+
+class Work(StrEnum):
+    """A kind of work; the values are the payloads of notifications."""
+
+    CHECK_MEDIA = "check_media"
+    SUBMIT = "submit"
+    RECONCILE = "reconcile"
+    DELIVER = "deliver"
+
+
+def encode_work(work: Collection[Work]) -> str:
+    """The payload that names kinds of work: with commas between them, always in the same order, as
+    Postgres sends equal notifications of one transaction once."""
+    return ",".join(kind for kind in Work if kind in work)
+
+
+def decode_work(payload: str) -> list[Work]:
+    """The kinds of work that a payload names; all of them, if it is empty. Others, which a newer
+    release may have, are passed over."""
+    named = payload.split(",") if payload else list(Work)
+    return [kind for kind in Work if kind in named]

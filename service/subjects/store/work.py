@@ -1,0 +1,16 @@
+"""NOTIFY of work, within the transaction that makes it: workers hear of it when it commits, and of
+nothing that is rolled back. What writes events notifies by itself: see events.py."""
+
+from sqlalchemy import text
+
+from service.kit.database.connection import Connection
+from service.subjects.domain.work import Work, encode_work
+
+WORK_CHANNEL = "callsheet_work"  # the payload names kinds of work, with commas between them
+
+_NOTIFY = text(f"SELECT pg_notify('{WORK_CHANNEL}', :work)")
+
+
+async def notify(tx: Connection, *work: Work) -> None:
+    """Notify all workers, when this transaction commits, that there may be work of these kinds."""
+    await tx.execute(_NOTIFY, {"work": encode_work(work)})
