@@ -5,10 +5,10 @@ It leaves the same rows as the service does. It logs nothing and notifies no wor
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import fields
 from sqlalchemy import exists, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine

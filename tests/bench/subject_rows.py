@@ -7,9 +7,10 @@ to subject: one statement then fills them from each row of the table `bench_subj
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec.structs import fields, replace
 
 from service.provider.domain.report_to_signal import status_update
 from service.provider.domain.task_reports import read_callback

@@ -1,11 +1,11 @@
 """The tables keep the law themselves: each CHECK refuses what it is there to refuse."""
 
-from dataclasses import asdict
 from itertools import takewhile
 from typing import Any
 
 import pytest
 from asyncpg import IntegrityConstraintViolationError
+from msgspec.structs import asdict
 from sqlalchemy import CheckConstraint, Table, insert
 
 from service.resources import Resources

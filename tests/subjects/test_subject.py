@@ -1,10 +1,10 @@
 """What a status update makes of a subject: version, times, result, error and the next poll."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.subjects.domain.lifecycle import RANK, Signal, State, decide
 from service.subjects.domain.subject import StatusUpdate, apply_update

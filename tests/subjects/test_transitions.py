@@ -1,8 +1,7 @@
 """Transitions are written whole or not at all, and only over the state that was read."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from service.resources import Resources
 from service.subjects.domain.event import subject_event

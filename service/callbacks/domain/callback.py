@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from service.kit.errors import Malformed, SignatureError
 from service.provider.domain.task_reports import TaskReport
 
@@ -29,8 +31,7 @@ class RawCallback:
     secrets_hashed: bool = False  # whether `headers` have keyed hashes of shared secrets
 
 
-@dataclass(frozen=True, slots=True)
-class Callback:
+class Callback(Struct, frozen=True):
     """A callback that was verified, or refused, with what it reports."""
 
     raw: RawCallback  # as it was received

@@ -4,8 +4,10 @@ Nothing is written here. Each callback of a batch is decided by what those befor
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from hashlib import sha256
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from service.callbacks.domain.callback import Callback, Verification
 from service.callbacks.domain.verdicts import UNDECIDED, Verdict
@@ -21,8 +23,7 @@ from service.subjects.store.events import NewEvent
 from service.subjects.store.transitions import Transition
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackResult:
+class CallbackResult(Struct, frozen=True):
     """What became of a callback, for its sender, the database and the log."""
 
     verdict: Verdict  # as it is stored and answered

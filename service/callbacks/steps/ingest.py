@@ -8,9 +8,9 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from service.callbacks.domain.callback import Callback
 from service.callbacks.steps.apply import CallbackBatch, CallbackResult

@@ -1,9 +1,9 @@
 """Verify stored callbacks again: those rejected for their secret, and those of unknown tasks."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import structlog
+from msgspec.structs import replace
 
 from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.domain.url_tokens import callback_token

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import delete, select, text
 
 from service.callbacks.domain.callback import Callback, Verification
@@ -20,8 +21,7 @@ from service.schema.callbacks import callbacks
 ReportKey = tuple[str, str, datetime]  # the task id, its status, and the provider's time of that
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackToStore:
+class CallbackToStore(Struct, frozen=True):
     """A callback that is to be written, with what became of it."""
 
     callback: Callback  # as it was verified or refused

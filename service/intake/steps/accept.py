@@ -7,10 +7,10 @@ the subject that it made then. Requests that arrive at the same moment share one
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
+from msgspec.structs import replace
 
 from service.intake.domain.create_request import (
     Accepted,

@@ -14,6 +14,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from msgspec import Struct
+
 from service.kit.errors import Malformed
 from service.kit.text import clean_text
 from service.kit.timestamps import from_milliseconds
@@ -41,8 +43,7 @@ STATUS_WORDS = MappingProxyType(  # rule P30
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TaskReport:
+class TaskReport(Struct, frozen=True):
     """What the provider says of one task; all times are of its clock."""
 
     provider_task_id: str  # the id that the provider gave it

@@ -2,12 +2,12 @@
 subject that callers can see, and some about the health of a subscriber."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from service.kit.timestamps import format_rfc3339
 from service.subjects.domain.lifecycle import State
@@ -35,8 +35,7 @@ class HealthNotice(StrEnum):
 SUBSCRIBER_EVENT_TYPES = tuple(f"callsheet.subscriber.{notice}" for notice in HealthNotice)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """An event about a subject or about a subscriber: one of the two ids is set."""
 
     id: str  # `evt_…`, made of the id it is about and `sequence`: see event_id()

@@ -1,15 +1,16 @@
 """A subject as a value, what can be learnt about it, and what it becomes by that."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from service.subjects.domain.lifecycle import POLLED, TERMINAL, Signal, State, makes_event
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """One row of the table `subjects`. All times are aware, in UTC."""
 
     id: str  # ours: `sub_…`; the provider has it as external_task_id
@@ -48,8 +49,7 @@ class Subject:
         return [str(entry["tag_id"]) for entry in self.document.get("tag_list", ())]
 
 
-@dataclass(frozen=True, slots=True)
-class StatusUpdate:
+class StatusUpdate(Struct, frozen=True):
     """Something learnt about a subject: a signal, and what came with it."""
 
     signal: Signal  # what was learnt

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from msgspec import Struct
 
 from service.callbacks.domain.verdicts import Verdict
 from service.kit.database.connection import Connection
@@ -23,8 +24,7 @@ from service.subjects.store.transitions import Transition
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class TransitionResult:
+class TransitionResult(Struct, frozen=True):
     """What a status update did to a subject."""
 
     before: Subject  # as it was read under its lock

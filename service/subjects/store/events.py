@@ -2,9 +2,9 @@
 and workers are notified by the same statement, so that they hear of it when it commits."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
@@ -127,8 +127,7 @@ DELIVERIES_MADE = """
 _APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(Struct, frozen=True):
     """An event to write, and whom to deliver it to beside the subscribers that want it."""
 
     event: Event  # with the body that is sent

@@ -1,9 +1,9 @@
 """Subjects, read and locked. intake/store/insert.py writes new ones, transitions.py their moves."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
+from msgspec.structs import fields
 from sqlalchemy import Select, bindparam, select, text
 
 from service.kit.database.connection import Connection

@@ -2,9 +2,9 @@
 statement guarded by what was read. Only a claim changes a subject's state otherwise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import text
 
 from service.callbacks.store import inbox
@@ -32,8 +32,7 @@ MUTABLE_COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Struct, frozen=True):
     """A subject's move from one state to another."""
 
     before: Subject  # as it was read under its lock
