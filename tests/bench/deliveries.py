@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
@@ -19,10 +20,10 @@ import httpx
 from service.kit.ids import RANDOM_BYTES, new_id
 from service.kit.timestamps import format_rfc3339
 from service.local.stack import Stack, stack
+from service.local.valkey import valkey
 from service.subjects.domain.event import subject_event
 from service.wiring import utc_now
-from tests.bench import delivery_baselines
-from tests.bench.cpu import usage
+from tests.bench import aims, cpu, delivery_baselines
 from tests.bench.database import connected, execute, value
 from tests.bench.load import Faulty
 from tests.bench.receiver import Receivers, receivers
@@ -42,6 +43,11 @@ SPREAD = 50  # receivers, where there are several
 PATIENCE = 120.0  # seconds until all must have come
 INTERVAL = 0.02  # seconds between two queries
 ACCOUNT = "deliveries"
+GONE = "TRUNCATE subjects, subscribers CASCADE"
+DONE = """
+    SELECT count(*) FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
+    WHERE d.subscriber_id = ANY ($1) AND d.state = 'delivered' AND a.delivered
+"""
 
 
 def deliveries() -> None:
@@ -64,115 +70,149 @@ def _serving() -> Iterator[Stack]:
         yield running
 
 
+@dataclass(slots=True)
+class Rounds:
+    """What each way gives in each round: deliveries per second, and CPU for each."""
+
+    rates: list[float] = field(default_factory=list)
+    spent: list[cpu.Usage] = field(default_factory=list)
+
+    def add(self, measured: tuple[float, cpu.Usage]) -> None:
+        self.rates.append(measured[0])
+        self.spent.append(measured[1])
+
+    def ratio(self, base: "Rounds") -> float:
+        """Of the rates: the median over the rounds of that in each."""
+        return median(rate / other for rate, other in zip(self.rates, base.rates, strict=True))
+
+
 def _against(running: Stack, receiving: Receivers) -> None:
     body = _body()
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], tuple[float, cpu.Usage]]] = {
         "callsheet": lambda: _ours(running, receiving, SOME),
         "bare loop": lambda: _bare(receiving, body),
         "plain way": lambda: _plain(running, receiving, PLAIN),
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    rounds = {name: Rounds() for name in ways}
     for number in range(ROUNDS):
         for name in list(ways)[:: -1 if number % 2 else 1]:
-            rates[name].append(ways[name]())
+            rounds[name].add(ways[name]())
     print(
         f"\ndeliveries of one worker to {len(receiving.urls)} local receiver(s): {len(body)} B,"
         f" signed; {SOME:,} due; medians of {ROUNDS} rounds in turn\n"
-        f"{'':16}{'per s':>8}{'x bare':>9}{'x plain':>9}"
+        f"{'':16}{'per s':>8}{'x bare':>9}{'x plain':>9}{cpu.HEAD}"
     )
-    for name, found in rates.items():
-        ratios = [_ratio(found, rates[base]) for base in ("bare loop", "plain way")]
-        print(f"{name:16}{median(found):8,.0f}{ratios[0]:9.2f}{ratios[1]:9.2f}")
+    for name, found in rounds.items():
+        ratios = [found.ratio(rounds[base]) for base in ("bare loop", "plain way")]
+        print(
+            f"{name:16}{median(found.rates):8,.0f}{ratios[0]:9.2f}{ratios[1]:9.2f}"
+            f"   {cpu.shown(found.spent)}"
+        )
+    of_bare = rounds["callsheet"].ratio(rounds["bare loop"])
+    print(f"of the bare loop: {aims.judged(of_bare, aims.DELIVERIES)}", flush=True)
 
 
 def _backlog(running: Stack, receiving: Receivers) -> None:
-    rates: dict[int, list[float]] = {SOME: [], MANY: []}
+    some, many = Rounds(), Rounds()
     for _ in range(ROUNDS):
-        for count, found in rates.items():
-            found.append(_ours(running, receiving, count, SOME))
-    longer = _ratio(rates[SOME], rates[MANY])
+        some.add(_ours(running, receiving, SOME))
+        many.add(_ours(running, receiving, MANY, SOME))
     print(
-        f"\nthe first {SOME:,} of {MANY:,} due: {median(rates[MANY]):,.0f} per s, "
-        f"{longer:.2f} times as long as of {SOME:,} (the aim: 1.25 at most)"
+        f"\nthe first {SOME:,} of {MANY:,} due: {median(many.rates):,.0f} per s,"
+        f"{cpu.HEAD}: {cpu.shown(many.spent)}\n"
+        f"all of {SOME:,}: {median(some.rates):,.0f} per s,{cpu.HEAD}: {cpu.shown(some.spent)}\n"
+        f"times as long: {aims.judged(some.ratio(many), aims.BACKLOG)}",
+        flush=True,
     )
 
 
-def _ratio(some: Sequence[float], base: Sequence[float]) -> float:
-    return median(rate / other for rate, other in zip(some, base, strict=True))
+def _ours(
+    running: Stack, receiving: Receivers, count: int, measured: int | None = None
+) -> tuple[float, cpu.Usage]:
+    """A worker that begins with so many due, of which the first are measured; then all are gone."""
+    try:
+        return delivered(running, receiving, count, measured)
+    finally:
+        execute(running.env["CALLSHEET_DATABASE_URL"], GONE)
 
 
-def _ours(running: Stack, receiving: Receivers, count: int, measured: int | None = None) -> float:
-    """Deliveries per second of a worker that begins with so many due."""
+def delivered(
+    running: Stack,
+    receiving: Receivers,
+    count: int,
+    measured: int | None = None,
+    worker_name: str = "worker",
+) -> tuple[float, cpu.Usage]:
+    """Deliveries per second of a worker that begins with so many due, and CPU for each."""
     url = running.env["CALLSHEET_DATABASE_URL"]
-    asyncio.run(_fill(url, _subscribers(running, receiving.urls), count))
+    subscribers = _subscribers(running, receiving.urls)
+    asyncio.run(_fill(url, subscribers, count))
     receiving.ask("forget")
-    worker = running.child("worker")
+    worker = running.child(worker_name)
     worker.start()
     try:
-        rate = _receiving_rate(running, receiving, measured or count)
+        processes = {"worker": worker.pid, "Postgres": running.child("postgres").pid}
+        found = _receiving_rate(processes, receiving, measured or count)
         if measured is None:
-            _settled(url, count)
+            _settled(url, subscribers, count)
     finally:
         worker.stop()
-        execute(url, "TRUNCATE subjects, subscribers CASCADE")
-    return rate
+    return found
 
 
-def _bare(receiving: Receivers, body: bytes) -> float:
+def _bare(receiving: Receivers, body: bytes) -> tuple[float, cpu.Usage]:
     receiving.ask("forget")
     command = ["bare", json.dumps(receiving.urls), str(BARE), body.decode()]
-    with _baseline(command, {}):
-        return _receiving_rate(None, receiving, BARE)
+    with _baseline(command, {}) as process:
+        return _receiving_rate({"loop": process}, receiving, BARE)
 
 
-def _plain(running: Stack, receiving: Receivers, count: int) -> float:
+def _plain(running: Stack, receiving: Receivers, count: int) -> tuple[float, cpu.Usage]:
     url = running.env["CALLSHEET_DATABASE_URL"]
-    ids = asyncio.run(_fill(url, _subscribers(running, receiving.urls), count))
-    asyncio.run(delivery_baselines.enqueue(running.env["CALLSHEET_REDIS_URL"], ids))
-    receiving.ask("forget")
-    try:
-        with _baseline(["plain"], running.env):
-            rate = _receiving_rate(None, receiving, count)
-            _settled(url, count)
-    finally:
-        execute(url, "TRUNCATE subjects, subscribers CASCADE")
-    return rate
+    subscribers = _subscribers(running, receiving.urls)
+    ids = asyncio.run(_fill(url, subscribers, count))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        valkey(Path(folder)) as redis,  # of its own: the service may have none
+    ):
+        asyncio.run(delivery_baselines.enqueue(redis.url, ids))
+        receiving.ask("forget")
+        env = {**running.env, "CALLSHEET_REDIS_URL": redis.url}
+        try:
+            with _baseline(["plain"], env) as process:
+                processes = {"worker": process, "Postgres": running.child("postgres").pid}
+                found = _receiving_rate(processes, receiving, count)
+                _settled(url, subscribers, count)
+        finally:
+            execute(url, GONE)
+    return found
 
 
 @contextmanager
-def _baseline(arguments: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
+def _baseline(arguments: Sequence[str], env: Mapping[str, str]) -> Iterator[int]:
+    """The id of its process, which is to end by itself."""
     command = [sys.executable, "-P", "-m", "tests.bench.delivery_baselines", *arguments]
     with subprocess.Popen(command, env={**os.environ, **env}) as process:  # noqa: S603
-        yield
+        yield process.pid
         if process.wait(PATIENCE):
             raise Faulty(f"{arguments[0]} ended with {process.returncode}")
 
 
-def _receiving_rate(running: Stack | None, receiving: Receivers, count: int) -> float:
-    """Per second, from the first to the last of so many."""
+def _receiving_rate(
+    processes: Mapping[str, int], receiving: Receivers, count: int
+) -> tuple[float, cpu.Usage]:
+    """Per second, from the first to the last of so many; CPU for each that came between looks."""
     _until(lambda: receiving.ask()[0] > 0)
-    began = _cpu(running)
+    came, before = receiving.ask()[0], cpu.usage(processes)
     _until(lambda: receiving.ask()[0] >= count)
-    ended = _cpu(running)
-    got, first, last = receiving.ask()
-    if began and ended:
-        worker, postgres = ((b - a) * 1e6 / got for a, b in zip(began, ended, strict=True))
-        print(f"  CPU us each: worker {worker:.0f}, Postgres {postgres:.0f}")
-    return (got - 1) / (last - first)
+    after, (got, first, last) = cpu.usage(processes), receiving.ask()
+    return (got - 1) / (last - first), cpu.each(before, after, max(got - came, 1))
 
 
-def _cpu(running: Stack | None) -> tuple[float, float] | None:
-    if running is None:
-        return None
-    found = usage(running.child("worker").pid, running.child("postgres").pid)
-    return (found.web, found.postgres) if found else None
-
-
-def _settled(url: str, count: int) -> None:
+def _settled(url: str, subscribers: Sequence[tuple[str, str]], count: int) -> None:
     """Each was delivered, by one attempt that was kept."""
-    done = """SELECT count(*) FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
-        WHERE d.state = 'delivered' AND a.delivered"""
-    _until(lambda: value(url, done) == count)
+    ids = [subscriber for _, subscriber in subscribers]
+    _until(lambda: value(url, DONE, ids) == count)
 
 
 def _until(done: Callable[[], bool]) -> None:
@@ -193,7 +233,7 @@ def _subscribers(running: Stack, urls: Sequence[str]) -> list[tuple[str, str]]:
         )
         made.append(answer.raise_for_status().json()["id"])
     database_url = running.env["CALLSHEET_DATABASE_URL"]
-    account = value(database_url, "SELECT account_id FROM subscribers LIMIT 1")
+    account = value(database_url, "SELECT id FROM accounts WHERE name = $1", ACCOUNT)
     return [(str(account), subscriber_id) for subscriber_id in made]
 
 

@@ -1,5 +1,5 @@
 """What a subscriber that hangs costs those that are well: how long their deliveries take with it
-and without it, in turn."""
+and without it, in turn, as often as it takes to tell."""
 
 import asyncio
 import tempfile
@@ -14,12 +14,15 @@ import aiohttp
 import uvloop
 
 from service.local.stack import Stack, stack
+from tests.bench import aims
 from tests.bench.database import connected
+from tests.bench.intervals import of_median
 from tests.bench.latency import paced, request
 from tests.bench.load import Faulty
 from tests.bench.receiver import Receivers, receivers
 
-ROUNDS = 4  # of each kind
+PAIRS = range(6, 21)  # of a round without and one with; fewer give no interval
+LIMIT = 300.0  # seconds after which no further pair begins
 HEALTHY = 50  # subscribers; the issue's figure
 RATE = 20.0  # subjects a second: times HEALTHY deliveries
 WARMING = 10  # subjects of a round that are not counted: its worker has yet to begin
@@ -28,7 +31,6 @@ PATIENCE = 30.0  # seconds until all is delivered
 INTERVAL = 0.1  # seconds between two queries
 ACCOUNT = "fairness"
 TYPES = ["subject.queued"]
-AIM = 1.1
 WITHOUT, WITH = "without", "with one that hangs"
 # One subject holds the provider's only place for as long as this takes: nothing but subjects being
 # queued happens.
@@ -63,17 +65,33 @@ def fairness() -> None:
 def _print(delays: Delays) -> None:
     print(
         f"\ndeliveries to {HEALTHY} healthy subscribers, {RATE * HEALTHY:.0f} a second, one worker;"
-        f"\nmilliseconds from the event to the answer; {ROUNDS} rounds of each kind in turn\n"
+        f"\nmilliseconds from the event to the answer; rounds of each kind in turn\n"
         f"{'':24}{'p50':>9}{'p99':>9}   p99 of each round"
     )
     for name, rounds in delays.items():
         found = quantiles([delay for some in rounds for delay in some], n=100)
         percentiles = ", ".join(f"{_p99(some):.1f}" for some in rounds)
         print(f"{name:24}{found[49]:9.1f}{found[98]:9.1f}   {percentiles}")
-    ratio = median(
-        _p99(some) / _p99(base) for some, base in zip(delays[WITH], delays[WITHOUT], strict=True)
+    ratios = _ratios(delays)
+    low, high = of_median(ratios) or (min(ratios), max(ratios))
+    print(
+        f"p99, times as long: {aims.judged(median(ratios), aims.FAIRNESS)}\n"
+        f"  the median of {len(ratios)} pairs is surely between {low:.2f} and {high:.2f}"
+        + ("" if _is_told(ratios) else ", which is too wide to tell: the machine is too busy")
     )
-    print(f"p99, median over the rounds: {ratio:.2f} times as long (the aim: {AIM} at most)")
+
+
+def _ratios(delays: Delays) -> list[float]:
+    """Of the p99, for each pair of rounds: how much longer with one that hangs."""
+    return [
+        _p99(some) / _p99(base) for some, base in zip(delays[WITH], delays[WITHOUT], strict=True)
+    ]
+
+
+def _is_told(ratios: Sequence[float]) -> bool:
+    """Whether all of the interval meets the aim, or none of it."""
+    interval = of_median(ratios)
+    return interval is not None and len({aims.FAIRNESS.met(end) for end in interval}) == 1
 
 
 def _p99(delays: Sequence[float]) -> float:
@@ -90,10 +108,14 @@ async def _measured(running: Stack, receiving: Receivers) -> Delays:
             answer.raise_for_status()
         await _create(http, 0)
         healthy = [await _subscribe(http, url) for url in receiving.urls]
-        for number in range(ROUNDS):
+        began = monotonic()
+        for number in range(PAIRS[-1]):
             for name in list(found)[:: -1 if number % 2 else 1]:
                 url = receiving.hanging[0] if name == WITH else None
                 found[name].append(await _round(running, http, healthy, url))
+            enough = number + 1 >= PAIRS[0] and _is_told(_ratios(found))
+            if enough or monotonic() - began > LIMIT:
+                break
     return found
 
 

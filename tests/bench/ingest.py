@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.local.stack import Stack
-from tests.bench import history
+from tests.bench import aims, cpu, history
 from tests.bench.database import value
 from tests.bench.measure import ACCOUNT, CONNECTIONS, Measured, Target, measure
 from tests.bench.report import ratio, show
@@ -17,7 +17,6 @@ SECONDS = 4.0  # about as long as each measurement takes
 WARM_UP = 1_000  # callbacks before the first round: connections, statements, pages
 COUNTS = range(1_000, 60_001)  # callbacks in one measurement
 OTHER_ACCOUNTS = 4  # which share the history
-FINE = 1.25  # times as long as on an empty database; the aim
 
 
 def ingest() -> None:
@@ -35,6 +34,11 @@ def ingest() -> None:
         results = asyncio.run(_in_turn(targets))
         _head("callback ingest", running)
     show(results, ["floor", "plain"])
+    print(f"of the floor: {aims.judged(ratio(results['web'], results['floor']), aims.INGEST)}")
+    spent = cpu.middle([measured.cpu for measured in results["web"]])
+    for process, aim in (("web", aims.INGEST_WEB), ("Postgres", aims.INGEST_POSTGRES)):
+        if process in spent:
+            print(f"CPU µs of {process} a callback: {aims.judged(spent[process], aim)}")
 
 
 def with_history() -> None:
@@ -49,7 +53,7 @@ def with_history() -> None:
     results = dict(zip(["empty", "full"], results.values(), strict=True))
     show(results, ["empty"])
     longer = ratio(results["empty"], results["full"])
-    print(f"on the full one each takes {longer:.2f} times as long (the aim: {FINE} at most)")
+    print(f"on the full one, times as long: {aims.judged(longer, aims.FINISHED_SUBJECTS)}")
     print(
         f"filled in {filled.seconds:.0f} s: {filled.database / 1e9:.1f} GB of tables and indexes, "
         f"{filled.wal / 1e9:.1f} GB of WAL"

@@ -3,19 +3,20 @@
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from itertools import cycle, islice
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 from statistics import median
 from time import perf_counter
 
 import httpx
 from PIL import Image
 
-from tests.bench.cpu import usage
+from tests.bench import aims, cpu
 from tests.bench.database import execute
 from tests.bench.load import Faulty, drive
 from tests.bench.measure import Target
@@ -33,7 +34,6 @@ HEAVY = 24  # requests with four images, of one measurement
 HEAVY_AT_ONCE = 4
 IMAGE_BYTES = 2_000_000
 SEGMENT = 60_000  # bytes of one of a JPEG's comments
-READ, ACCEPT = 0.5, 0.25  # of the bare handler's rate; the issue's aims
 
 
 def intake() -> None:
@@ -45,9 +45,9 @@ def intake() -> None:
         print(
             f"\nintake and reading; {CONNECTIONS} connections; medians of {ROUNDS} rounds in turn"
         )
-        print(f"{'':36}{'per s':>9}{'bare':>9}{'x bare':>8}   CPU µs each: web, Postgres")
-        _row("read a subject", web, bare, [_get(path, key) for path in paths], READ)
-        _row("accept an image subject by URL", web, bare, [_post(BY_URL, key)], ACCEPT)
+        print(f"{'':36}{'per s':>9}{'bare':>9}{'x bare':>8}{cpu.HEAD}")
+        _row("read a subject", web, bare, [_get(path, key) for path in paths], aims.READ)
+        _row("accept an image subject by URL", web, bare, [_post(BY_URL, key)], aims.ACCEPT_BY_URL)
         _heavy_row(web, bare, key)
 
 
@@ -94,59 +94,67 @@ def _post(body: object, key: str) -> bytes:
     return _head("POST", "/v1/subjects", key, len(text)) + text
 
 
-def _row(title: str, web: Target, bare: Target, requests: Sequence[bytes], aim: float) -> None:
+@dataclass(slots=True)
+class _Rounds:
+    """What one server gives in each round: requests a second, and CPU for each."""
+
+    server: Target
+    rates: list[float] = field(default_factory=list)
+    spent: list[cpu.Usage] = field(default_factory=list)
+
+    def add(self, count: int, send: Callable[[Target, int], float]) -> None:
+        before = cpu.usage(self.server.processes)
+        self.rates.append(send(self.server, count))
+        self.spent.append(cpu.each(before, cpu.usage(self.server.processes), count))
+
+
+def _row(title: str, web: Target, bare: Target, requests: Sequence[bytes], aim: aims.Aim) -> None:
     """Every second round goes backwards, so that a steady drift is nobody's advantage."""
-    rates: dict[str, list[float]] = {web.name: [], bare.name: []}
-    spent: list[tuple[float, float]] = []
-    counts = {}
-    for server in (web, bare):
-        warm = drive("127.0.0.1", server.port, _many(requests, WARM_UP), CONNECTIONS)
-        counts[server.name] = min(MOST, max(WARM_UP, int(warm.rate * SECONDS)))
+
+    def send(server: Target, count: int) -> float:
+        return drive("127.0.0.1", server.port, _many(requests, count), CONNECTIONS).rate
+
+    own, base = _Rounds(web), _Rounds(bare)
+    counts = [
+        min(MOST, max(WARM_UP, int(send(server, WARM_UP) * SECONDS))) for server in (web, bare)
+    ]
     for number in range(ROUNDS):
-        for server in (web, bare)[:: -1 if number % 2 else 1]:
-            count = counts[server.name]
-            before = usage(server.pid, server.postgres)
-            driven = drive("127.0.0.1", server.port, _many(requests, count), CONNECTIONS)
-            after = usage(server.pid, server.postgres)
-            rates[server.name].append(driven.rate)
-            if server is web and before and after:
-                parts = (after.web - before.web, after.postgres - before.postgres)
-                spent.append((parts[0] * 1e6 / count, parts[1] * 1e6 / count))
-    _show(title, rates[web.name], rates[bare.name], f"aim {aim}", spent)
+        for some, count in list(zip((own, base), counts, strict=True))[:: -1 if number % 2 else 1]:
+            some.add(count, send)
+    _show(title, own, base, aim)
 
 
 def _many(requests: Sequence[bytes], count: int) -> list[bytes]:
     return list(islice(cycle(requests), count))
 
 
-def _show(
-    title: str,
-    own: Sequence[float],
-    bare: Sequence[float],
-    aim: str,
-    spent: Sequence[tuple[float, float]] = (),
-) -> None:
-    ratio = median(rate / other for rate, other in zip(own, bare, strict=True))
-    cpu = ", ".join(f"{median(part):.0f}" for part in zip(*spent, strict=True))
-    print(f"{title:36}{median(own):9,.0f}{median(bare):9,.0f}{ratio:8.2f}   {cpu}  {aim}")
+def _show(title: str, own: _Rounds, bare: _Rounds, aim: aims.Aim | None) -> None:
+    ratio = median(rate / other for rate, other in zip(own.rates, bare.rates, strict=True))
+    print(
+        f"{title:36}{median(own.rates):9,.0f}{median(bare.rates):9,.0f}{ratio:8.2f}"
+        f"   {cpu.shown(own.spent)}; bare: {cpu.shown(bare.spent)}",
+        flush=True,
+    )
+    if aim is not None:
+        print(f"  x bare: {aims.judged(ratio, aim)}")
 
 
 def _heavy_row(web: Target, bare: Target, key: str) -> None:
     """Four images of 2 MB each in Base64, no two of all alike."""
-    rates: dict[str, list[float]] = {web.name: [], bare.name: []}
+    own, base = _Rounds(web), _Rounds(bare)
     for number in range(ROUNDS):
-        for server in (web, bare)[:: -1 if number % 2 else 1]:
-            rates[server.name].append(_heavy(server, key, number))
-    _show("accept one with four 2 MB images", rates[web.name], rates[bare.name], "no aim")
+        for some in (own, base)[:: -1 if number % 2 else 1]:
+            some.add(HEAVY, lambda server, _: _heavy(server, key))
+    _show("accept one with four 2 MB images", own, base, None)
 
 
-def _heavy(server: Target, key: str, number: int) -> float:
+def _heavy(server: Target, key: str) -> float:
     """Accepted a second."""
-    tail = base64.b64encode(_picture())
+    name, tail = token_hex(4), base64.b64encode(_picture())
     start = perf_counter()
 
     def send(turn: int) -> None:
-        pieces = list(_pieces(f"{number}-{turn}", tail))
+        pieces = list(_pieces(f"{name}-{turn}", tail))
         length = sum(map(len, pieces))
         connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
         with closing(connection):

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.crypto.webhook_signatures import signature_headers
 from service.local.stack import Stack, stack
+from tests.bench import aims
 from tests.bench.minimum_cost import minimum_cost
 from tests.support.http_server import http_server
 from tests.support.request_bodies import picture
@@ -30,6 +31,7 @@ RATE = 100.0  # a second
 # Every subject is with the provider at once, and nothing is asked for meanwhile.
 SETTINGS = {"CALLSHEET_PROVIDER_PARALLEL": "100000", "CALLSHEET_POLL_AFTER": "3600"}
 PATIENCE = 30.0  # seconds until the last sample must be in
+ACCEPTED, CALLED_BACK = "accepted → provider has it", "callback received → subscriber has it"
 # In Base64: given by URL, images are fetched first, which is not what is measured here. Different
 # ones, as subjects with the same image would wait for each other to be written.
 PICTURES = [base64.b64encode(picture(shade=shade)).decode() for shade in range(256)]
@@ -56,10 +58,8 @@ def latencies() -> None:
         url = running.env["CALLSHEET_DATABASE_URL"]
         floors = runner.run(minimum_cost(url, SAMPLES, RATE))
         rows = {
-            "accepted → provider has it": runner.run(accepted_to_provider(running, SAMPLES, RATE)),
-            "callback received → subscriber has it": runner.run(
-                callback_to_subscriber(running, SAMPLES, RATE)
-            ),
+            ACCEPTED: runner.run(accepted_to_provider(running, SAMPLES, RATE)),
+            CALLED_BACK: runner.run(callback_to_subscriber(running, SAMPLES, RATE)),
         }
         again = runner.run(minimum_cost(url, SAMPLES, RATE))
     _print(floors + again, rows)
@@ -72,6 +72,8 @@ def _print(floors: list[float], rows: dict[str, list[float]]) -> None:
     _row("floor: one commit + one POST", floors, base)
     for name, samples in rows.items():
         _row(name, samples, base)
+    times = median(rows[CALLED_BACK]) / base
+    print(f"{CALLED_BACK}, x floor: {aims.judged(times, aims.CALLBACK_TO_SUBSCRIBER)}")
 
 
 def _row(name: str, samples: list[float], base: float) -> None:

@@ -1,7 +1,7 @@
 """One measurement: callbacks sent to a server as fast as it answers, and its work checked."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +10,7 @@ from typing import Any
 from service.kit.ids import RANDOM_BYTES, new_id
 from service.kit.timestamps import format_rfc3339
 from service.wiring import utc_now
-from tests.bench.cpu import usage
+from tests.bench.cpu import Usage, each, usage
 from tests.bench.database import connected
 from tests.bench.load import Driven, Faulty, drive
 from tests.bench.signed import prepared
@@ -42,32 +42,22 @@ _DONE = """
 class Target:
     """A server that takes callbacks; without a database it does no more than answer.
 
-    `pid` and `postgres` are its process and the postmaster's.
+    `processes` are the ids of those that do its work, by the names that they are shown under.
     """
 
     name: str
     port: int
-    pid: int
-    postgres: int
+    processes: Mapping[str, int]
     secret: str = field(repr=False)
     database_url: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Cpu:
-    """Microseconds for each callback: the web process, Postgres, and the load itself."""
-
-    web: float
-    postgres: float
-    load: float
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
-    """What one measurement gave; no CPU times where the system does not tell."""
+    """What one measurement gave; `cpu` is microseconds for each callback, of the load too."""
 
     driven: Driven
-    cpu: Cpu | None
+    cpu: Usage
 
 
 async def measure(target: Target, count: int) -> Measured:
@@ -85,13 +75,10 @@ async def measure(target: Target, count: int) -> Measured:
 
 def _measured(target: Target, subject_ids: SubjectIds) -> Measured:
     requests = prepared(target.secret, target.port, subject_ids)
-    before = usage(target.pid, target.postgres)
+    before = usage(target.processes)
     driven = drive("127.0.0.1", target.port, requests, CONNECTIONS)
-    after = usage(target.pid, target.postgres)
-    if before is None or after is None:
-        return Measured(driven, None)
-    spent = (after.web - before.web, after.postgres - before.postgres, driven.cpu)
-    return Measured(driven, Cpu(*(seconds * 1e6 / len(subject_ids) for seconds in spent)))
+    spent = each(before, usage(target.processes), len(subject_ids))
+    return Measured(driven, {**spent, "load": driven.cpu * 1e6 / len(subject_ids)})
 
 
 def _new_subject_ids(count: int) -> SubjectIds:

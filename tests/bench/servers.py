@@ -76,8 +76,7 @@ def target(running: Stack, name: str) -> Target:
     return Target(
         name=name,
         port=int(running.base_url.rpartition(":")[2]),
-        pid=running.child(name).pid,
-        postgres=running.child("postgres").pid,
+        processes={"web": running.child(name).pid, "Postgres": running.child("postgres").pid},
         secret=running.env["CALLSHEET_WEBHOOK_SECRETS"],
         database_url=running.env["CALLSHEET_DATABASE_URL"],
     )

@@ -12,7 +12,7 @@ from selectors import EVENT_READ, DefaultSelector
 from statistics import median
 
 from service.local.stack import Stack, stack
-from tests.bench.cpu import usage
+from tests.bench import cpu
 from tests.bench.database import connected
 from tests.bench.load import Faulty
 
@@ -52,7 +52,7 @@ def streams() -> None:
         took = time.perf_counter() - began
         bytes_per_stream = (_resident(running) - before) / STREAMS
         idle = _idle(running, wires)
-        reached, cpu = asyncio.run(_publish_events(running, wires))
+        reached, spent = asyncio.run(_publish_events(running, wires))
         began = time.perf_counter()
         running.child("web").stop()
         stopped = time.perf_counter() - began
@@ -62,7 +62,8 @@ def streams() -> None:
     print(
         f"an event of 1 kB, from its commit to the last of them: median {median(reached):.0f} ms,"
     )
-    print(f"worst {max(reached):.0f} ms of {EVENTS}; {cpu:.0f} µs of CPU for each stream and event")
+    print(f"worst {max(reached):.0f} ms of {EVENTS}")
+    print(f"CPU µs for each stream and event: {cpu.shown([spent])}")
     print(f"told to stop, the process has ended all of them and itself after {stopped:.1f} s")
 
 
@@ -85,8 +86,10 @@ def _open(opened: ExitStack, running: Stack, key: str) -> list[socket.socket]:
     return wires
 
 
-async def _publish_events(running: Stack, wires: list[socket.socket]) -> tuple[list[float], float]:
-    """Milliseconds from each commit to the last stream; microseconds of CPU."""
+async def _publish_events(
+    running: Stack, wires: list[socket.socket]
+) -> tuple[list[float], cpu.Usage]:
+    """Milliseconds from each commit to the last stream; CPU for each stream and event."""
     url = running.env["CALLSHEET_DATABASE_URL"]
     reached, before = [], _cpu(running)
     async with connected(url) as connection:
@@ -96,14 +99,15 @@ async def _publish_events(running: Stack, wires: list[socket.socket]) -> tuple[l
             committed = time.perf_counter()
             _read_until(wires, EVENT)
             reached.append((time.perf_counter() - committed) * 1000)
-    return reached, (_cpu(running) - before) / (EVENTS * len(wires)) * 1e6
+    return reached, cpu.each(before, _cpu(running), EVENTS * len(wires))
 
 
 def _idle(running: Stack, wires: list[socket.socket]) -> float:
     """The share of one CPU, while nothing happens but comments."""
     before, began = _cpu(running), time.perf_counter()
     time.sleep(IDLE)
-    share = (_cpu(running) - before) / (time.perf_counter() - began)
+    spent = cpu.each(before, _cpu(running), 1).get("web", 0.0) / 1e6
+    share = spent / (time.perf_counter() - began)
     for wire in wires:
         if b":\n\n" not in wire.recv(MOST):
             raise Faulty("a stream without a comment")
@@ -131,10 +135,8 @@ def _read_until(wires: list[socket.socket], awaited: bytes) -> None:
                 raise Faulty(f"{left} of {len(wires)} streams did not receive {awaited!r}")
 
 
-def _cpu(running: Stack) -> float:
-    """Seconds; 0 where the system does not tell."""
-    used = usage(running.child("web").pid, running.child("postgres").pid)
-    return used.web if used else 0.0
+def _cpu(running: Stack) -> cpu.Usage:
+    return cpu.usage({"web": running.child("web").pid, "Postgres": running.child("postgres").pid})
 
 
 def _resident(running: Stack) -> int:

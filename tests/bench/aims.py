@@ -1,0 +1,46 @@
+"""What the figures are to reach, and how one is printed beside that. A figure that does not reach
+its aim fails nothing: machines differ, and a run on a busy one says little."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A bound of a figure; it is met on the bound too."""
+
+    bound: float
+    is_least: bool  # the figure is to be so much at least; else at most
+
+    def __str__(self) -> str:
+        return f"{'>=' if self.is_least else '<='} {self.bound:g}"
+
+    def met(self, figure: float) -> bool:
+        return figure >= self.bound if self.is_least else figure <= self.bound
+
+
+def least(bound: float) -> Aim:
+    return Aim(bound, is_least=True)
+
+
+def most(bound: float) -> Aim:
+    return Aim(bound, is_least=False)
+
+
+# Of a rate in the same run, if nothing else is said.
+INGEST = least(0.36)  # of one that only verifies
+INGEST_WEB = most(80)  # microseconds of CPU a callback, of the web process
+INGEST_POSTGRES = most(60)  # the same of Postgres
+CALLBACK_TO_SUBSCRIBER = most(3)  # times the median of one commit and one POST
+DELIVERIES = least(0.45)  # of a loop that only posts, to one receiver and to several
+FAIRNESS = most(1.1)  # times the p99 of the others without one that hangs
+READ = least(0.45)  # of a bare handler
+ACCEPT_BY_URL = least(0.25)  # the same
+FINISHED_SUBJECTS = most(1.25)  # times as long for a callback with a million of them
+BACKLOG = most(1.25)  # times as long for a delivery with 100,000 that are due
+TEN_MILLION_EVENTS = most(1.5)  # times as long with them in the tables
+
+
+def judged(figure: float, aim: Aim) -> str:
+    """The figure with its aim, as every row prints it."""
+    digits = 0 if aim.bound >= 10 else 2
+    return f"{figure:.{digits}f} (aim: {aim}): {'met' if aim.met(figure) else 'NOT met'}"
