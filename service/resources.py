@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from service.accounts.cache.key_owners import KeyOwnerCache
 from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
@@ -35,6 +36,7 @@ class Resources:
     stream_publisher: StreamPublisher  # delivers events to Redis and NATS
     fetcher: Fetcher  # of media
     encryptor: Encryptor  # of secrets at rest
+    key_owners: KeyOwnerCache  # whose keys were used just now
     send_settings: SendSettingsCache  # how to send to each subscriber
     typical_durations: TypicalDurations  # of tasks: when to poll first
     unreadable_answer_throttle: UnreadableAnswerThrottle  # bounds how often the count is reset

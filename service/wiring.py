@@ -15,6 +15,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from service.accounts.cache.key_owners import KeyOwnerCache
 from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
@@ -87,6 +88,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 stream_publisher=streams,
                 fetcher=fetcher,
                 encryptor=encryptor,
+                key_owners=KeyOwnerCache(),
                 send_settings=SendSettingsCache(settings, encryptor),
                 typical_durations=TypicalDurations(),
                 unreadable_answer_throttle=UnreadableAnswerThrottle(),

@@ -128,7 +128,7 @@ async def list_keys(resources: Resources, account: str | None = None) -> list[Ap
 
 
 async def revoke(resources: Resources, key_id: str) -> ApiKeyView:
-    """Revoke an API key: every process refuses it from its next request on.
+    """Revoke an API key: within a second, every process refuses it.
 
     A key that is revoked already stays so. NotFound if there is no key of this id.
     """

@@ -1,7 +1,8 @@
 """Authentication of requests: API keys and access tokens, scopes, and the account's rate limit.
 
-Credentials that arrive together are looked up together. An API key is sent as it is; of a key pair
-an access token is sent, which names the access key and is signed with the secret key.
+Credentials that arrive together are looked up together, and what was found of a key is remembered
+for half a second. An API key is sent as it is; of a key pair an access token is sent, which names
+the access key and is signed with the secret key.
 """
 
 import hashlib
@@ -51,8 +52,9 @@ async def authenticate_batch(
     resources: Resources, credentials: Sequence[Credential]
 ) -> list[Caller | CallsheetError]:
     """The caller of each request, by its credential, or why it is refused: Unauthorized without a
-    valid key or token, TooManyRequests beyond the account's rate limit."""
-    now = resources.clock()
+    valid key or token, TooManyRequests beyond the account's rate limit. What is found of a key that
+    was proved to be the caller's is remembered."""
+    now, looked_up_at = resources.clock(), resources.key_owners.clock()
     rate = resources.settings.requests_per_second
     digests = [_lookup_digest(credential) for credential in credentials]
     async with resources.database.relaxed() as tx:
@@ -65,6 +67,10 @@ async def authenticate_batch(
         stale = {owner.caller.key_id for owner in key_owners.values() if owner.last_used_is_stale}
         if just_used := verified & stale:
             await authentication.set_last_used(tx, sorted(just_used), now)
+        proved = {
+            digest: owner for digest, owner in key_owners.items() if owner.caller.key_id in verified
+        }
+        resources.key_owners.remember(proved, looked_up_at)
         return results if rate is None else await _apply_rate_limit(tx, results, rate)
 
 
@@ -128,20 +134,37 @@ async def _apply_rate_limit(
 
 
 async def authenticate(
-    batcher: CallerBatcher, text: str, scope: KeyScope, *, allow_operator: bool = True
+    resources: Resources,
+    batcher: CallerBatcher,
+    text: str,
+    scope: KeyScope,
+    *,
+    allow_operator: bool = True,
 ) -> Caller:
     """The caller that an API key or access token belongs to, if its scopes permit the call.
 
     The scope `operator` permits what `scope` does, unless `allow_operator` is false. Unauthorized
     without a valid key or token, Forbidden without the scope, TooManyRequests beyond the limit.
     """
-    caller = await batcher.submit(parse_credential(text))
+    credential = parse_credential(text)
+    caller = _remembered(resources, credential) or await batcher.submit(credential)
     if isinstance(caller, CallsheetError):
         raise caller
     sufficient = {scope, KeyScope.OPERATOR} if allow_operator else {scope}
     if caller.scopes.isdisjoint(sufficient):
         raise Forbidden(f"This key lacks the scope {scope}.")
     return caller
+
+
+def _remembered(resources: Resources, credential: Credential) -> Caller | None:
+    """The caller, by what is remembered of the key; None if it must be looked up: always where
+    requests are counted against a rate limit, and before any is refused."""
+    if resources.settings.requests_per_second is not None:
+        return None
+    now = resources.clock()
+    owner = resources.key_owners.get(_lookup_digest(credential), now)
+    result = _verify(resources, credential, owner, now)
+    return result if isinstance(result, Caller) else None
 
 
 async def act_as_owner(resources: Resources, caller: Caller, parameter: str, id_: str) -> Caller:

@@ -40,11 +40,16 @@ class KeyOwner:
     caller: Caller  # who makes a request with this key
     secret: bytes | None = field(repr=False)  # the pair's encrypted secret key; None: an API key
     last_used_is_stale: bool  # last_used_at lies further back than LAST_USED_RESOLUTION
+    expires_at: datetime | None  # when the key expires; None: it does not
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether the key is past its time, and refused."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 _OWNERS_BY_DIGEST = text("""
     SELECT k.hash, k.id, a.id, a.name, k.scopes, k.secret,
-        k.last_used_at IS NULL OR k.last_used_at < :stale
+        k.last_used_at IS NULL OR k.last_used_at < :stale, k.expires_at
     FROM api_keys k JOIN accounts a ON a.id = k.account_id
     WHERE k.hash = ANY (CAST(:digests AS bytea[])) AND k.revoked_at IS NULL
     AND (k.expires_at IS NULL OR k.expires_at > :now)
@@ -61,7 +66,7 @@ async def owners_by_digest(
     expired."""
     values = {"digests": digests, "now": now, "stale": now - LAST_USED_RESOLUTION}
     return {
-        row[0]: KeyOwner(Caller(row[1], row[2], row[3], frozenset(row[4])), row[5], row[6])
+        row[0]: KeyOwner(Caller(row[1], row[2], row[3], frozenset(row[4])), *row[5:])
         for row in await tx.execute(_OWNERS_BY_DIGEST, values)
     }
 

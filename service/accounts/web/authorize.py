@@ -24,7 +24,11 @@ async def authorize(request: Request, scope: KeyScope, *, allow_operator: bool =
     if scheme.lower() != "bearer" or not text.strip():
         raise Unauthorized
     caller = await authenticate.authenticate(
-        request.app.state.batchers.callers, text.strip(), scope, allow_operator=allow_operator
+        resources(request),
+        request.app.state.batchers.callers,
+        text.strip(),
+        scope,
+        allow_operator=allow_operator,
     )
     parameters = OWNED_PATH_PARAMETERS & request.path_params.keys() if caller.is_operator else ()
     for parameter in parameters:
