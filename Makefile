@@ -8,7 +8,7 @@ help:
 	@echo 'make demo    one full story: twelve subjects, from request to signed delivery'
 	@echo 'make test    the whole gate: format, lint, types, floors, tests, coverage'
 	@echo 'make dev     everything in one terminal, data kept in .data/'
-	@echo 'make bench   the figures, as ratios to floors measured in the same run'
+	@echo 'make bench   the figures, as ratios to floors of the same run, and whether they meet their aims'
 	@echo 'make fix     format, and mend what the linter can mend'
 	@echo 'make wheel   what production installs, in dist/'
 	@echo 'make lock    write the three requirements files anew, with uv'

@@ -1,10 +1,10 @@
 """CPU time of processes, read from /proc; where there is none (macOS), nothing is told."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
+from time import process_time
 
 PROC = Path("/proc")
 # Places in /proc/PID/stat after the name in parentheses; proc(5).
@@ -27,17 +27,22 @@ def each(before: Usage, after: Usage, count: int) -> Usage:
     return {name: (after[name] - before[name]) * 1e6 / count for name in before}
 
 
-def middle(some: Sequence[Usage]) -> Usage:
-    """The median over measurements, by process."""
-    return {name: median(usage[name] for usage in some) for name in (some[0] if some else ())}
+def shown(spent: Usage) -> str:
+    """In words, such as `web 80, Postgres 60`."""
+    return ", ".join(f"{name} {microseconds:.0f}" for name, microseconds in spent.items())
 
 
-def shown(some: Sequence[Usage]) -> str:
-    """The same in words, such as `web 80, Postgres 60`: for a column headed HEAD."""
-    return ", ".join(f"{name} {spent:.0f}" for name, spent in middle(some).items())
+def spin() -> float:
+    """Milliseconds that a fixed piece of Python takes here, at best: by it microseconds of one
+    machine can be compared with another's."""
+    return min(_spin() for _ in range(3)) * 1000
 
 
-HEAD = "   CPU µs each"
+def _spin() -> float:
+    began, total = process_time(), 0
+    for number in range(2_000_000):
+        total += number
+    return process_time() - began
 
 
 def _family(parent: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-PATIENCE = 300.0  # seconds one statement may take
+PATIENCE = 900.0  # seconds one statement may take
 
 
 @asynccontextmanager

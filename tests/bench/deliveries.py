@@ -10,9 +10,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from time import monotonic, sleep
 
 import httpx
@@ -27,6 +26,7 @@ from tests.bench import aims, cpu, delivery_baselines
 from tests.bench.database import connected, execute, value
 from tests.bench.load import Faulty
 from tests.bench.receiver import Receivers, receivers
+from tests.bench.rounds import CPU_HEAD, ROUNDS, Measured, cpu_column, in_turn, rate, ratio
 from tests.bench.subject_rows import (
     COLUMNS,
     MOMENT,
@@ -36,7 +36,6 @@ from tests.bench.subject_rows import (
     subjects_sql,
 )
 
-ROUNDS = 3
 SOME, MANY = 3_000, 100_000  # deliveries that are due when the worker begins; the issue's figures
 BARE, PLAIN = 20_000, 300  # posts of one measurement, as these are quicker and slower
 SPREAD = 50  # receivers, where there are several
@@ -48,6 +47,15 @@ DONE = """
     SELECT count(*) FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
     WHERE d.subscriber_id = ANY ($1) AND d.state = 'delivered' AND a.delivered
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who delivers what happens to which account."""
+
+    running: Stack
+    worker: str = "worker"  # the name of the process
+    account: str = ACCOUNT
 
 
 def deliveries() -> None:
@@ -70,85 +78,63 @@ def _serving() -> Iterator[Stack]:
         yield running
 
 
-@dataclass(slots=True)
-class Rounds:
-    """What each way gives in each round: deliveries per second, and CPU for each."""
-
-    rates: list[float] = field(default_factory=list)
-    spent: list[cpu.Usage] = field(default_factory=list)
-
-    def add(self, measured: tuple[float, cpu.Usage]) -> None:
-        self.rates.append(measured[0])
-        self.spent.append(measured[1])
-
-    def ratio(self, base: "Rounds") -> float:
-        """Of the rates: the median over the rounds of that in each."""
-        return median(rate / other for rate, other in zip(self.rates, base.rates, strict=True))
-
-
 def _against(running: Stack, receiving: Receivers) -> None:
     body = _body()
-    ways: dict[str, Callable[[], tuple[float, cpu.Usage]]] = {
-        "callsheet": lambda: _ours(running, receiving, SOME),
-        "bare loop": lambda: _bare(receiving, body),
-        "plain way": lambda: _plain(running, receiving, PLAIN),
-    }
-    rounds = {name: Rounds() for name in ways}
-    for number in range(ROUNDS):
-        for name in list(ways)[:: -1 if number % 2 else 1]:
-            rounds[name].add(ways[name]())
+    rounds = in_turn(
+        {
+            "callsheet": lambda: _ours(running, receiving, SOME),
+            "bare loop": lambda: _bare(receiving, body),
+            "plain way": lambda: _plain(running, receiving, PLAIN),
+        }
+    )
     print(
         f"\ndeliveries of one worker to {len(receiving.urls)} local receiver(s): {len(body)} B,"
         f" signed; {SOME:,} due; medians of {ROUNDS} rounds in turn\n"
-        f"{'':16}{'per s':>8}{'x bare':>9}{'x plain':>9}{cpu.HEAD}"
+        f"{'':16}{'per s':>8}{'x bare':>9}{'x plain':>9}{CPU_HEAD}"
     )
     for name, found in rounds.items():
-        ratios = [found.ratio(rounds[base]) for base in ("bare loop", "plain way")]
-        print(
-            f"{name:16}{median(found.rates):8,.0f}{ratios[0]:9.2f}{ratios[1]:9.2f}"
-            f"   {cpu.shown(found.spent)}"
-        )
-    of_bare = rounds["callsheet"].ratio(rounds["bare loop"])
+        ratios = [ratio(found, rounds[base]) for base in ("bare loop", "plain way")]
+        print(f"{name:16}{rate(found):8,.0f}{ratios[0]:9.2f}{ratios[1]:9.2f}   {cpu_column(found)}")
+    of_bare = ratio(rounds["callsheet"], rounds["bare loop"])
     print(f"of the bare loop: {aims.judged(of_bare, aims.DELIVERIES)}", flush=True)
 
 
 def _backlog(running: Stack, receiving: Receivers) -> None:
-    some, many = Rounds(), Rounds()
-    for _ in range(ROUNDS):
-        some.add(_ours(running, receiving, SOME))
-        many.add(_ours(running, receiving, MANY, SOME))
+    some, many = in_turn(
+        {
+            "some": lambda: _ours(running, receiving, SOME),
+            "many": lambda: _ours(running, receiving, MANY, SOME),
+        }
+    ).values()
     print(
-        f"\nthe first {SOME:,} of {MANY:,} due: {median(many.rates):,.0f} per s,"
-        f"{cpu.HEAD}: {cpu.shown(many.spent)}\n"
-        f"all of {SOME:,}: {median(some.rates):,.0f} per s,{cpu.HEAD}: {cpu.shown(some.spent)}\n"
-        f"times as long: {aims.judged(some.ratio(many), aims.BACKLOG)}",
+        f"\nthe first {SOME:,} of {MANY:,} due: {rate(many):,.0f} per s,"
+        f"{CPU_HEAD}: {cpu_column(many)}\n"
+        f"all of {SOME:,}: {rate(some):,.0f} per s,{CPU_HEAD}: {cpu_column(some)}\n"
+        f"times as long: {aims.judged(ratio(some, many), aims.BACKLOG)}",
         flush=True,
     )
 
 
 def _ours(
     running: Stack, receiving: Receivers, count: int, measured: int | None = None
-) -> tuple[float, cpu.Usage]:
+) -> Measured:
     """A worker that begins with so many due, of which the first are measured; then all are gone."""
     try:
-        return delivered(running, receiving, count, measured)
+        return delivered(Sender(running), receiving, count, measured)
     finally:
         execute(running.env["CALLSHEET_DATABASE_URL"], GONE)
 
 
 def delivered(
-    running: Stack,
-    receiving: Receivers,
-    count: int,
-    measured: int | None = None,
-    worker_name: str = "worker",
-) -> tuple[float, cpu.Usage]:
-    """Deliveries per second of a worker that begins with so many due, and CPU for each."""
+    sender: Sender, receiving: Receivers, count: int, measured: int | None = None
+) -> Measured:
+    """By a worker that begins with so many due: all, or the first of them."""
+    running = sender.running
     url = running.env["CALLSHEET_DATABASE_URL"]
-    subscribers = _subscribers(running, receiving.urls)
+    subscribers = _subscribers(sender, receiving.urls)
     asyncio.run(_fill(url, subscribers, count))
     receiving.ask("forget")
-    worker = running.child(worker_name)
+    worker = running.child(sender.worker)
     worker.start()
     try:
         processes = {"worker": worker.pid, "Postgres": running.child("postgres").pid}
@@ -160,16 +146,16 @@ def delivered(
     return found
 
 
-def _bare(receiving: Receivers, body: bytes) -> tuple[float, cpu.Usage]:
+def _bare(receiving: Receivers, body: bytes) -> Measured:
     receiving.ask("forget")
     command = ["bare", json.dumps(receiving.urls), str(BARE), body.decode()]
     with _baseline(command, {}) as process:
         return _receiving_rate({"loop": process}, receiving, BARE)
 
 
-def _plain(running: Stack, receiving: Receivers, count: int) -> tuple[float, cpu.Usage]:
+def _plain(running: Stack, receiving: Receivers, count: int) -> Measured:
     url = running.env["CALLSHEET_DATABASE_URL"]
-    subscribers = _subscribers(running, receiving.urls)
+    subscribers = _subscribers(Sender(running), receiving.urls)
     ids = asyncio.run(_fill(url, subscribers, count))
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -198,15 +184,13 @@ def _baseline(arguments: Sequence[str], env: Mapping[str, str]) -> Iterator[int]
             raise Faulty(f"{arguments[0]} ended with {process.returncode}")
 
 
-def _receiving_rate(
-    processes: Mapping[str, int], receiving: Receivers, count: int
-) -> tuple[float, cpu.Usage]:
+def _receiving_rate(processes: Mapping[str, int], receiving: Receivers, count: int) -> Measured:
     """Per second, from the first to the last of so many; CPU for each that came between looks."""
     _until(lambda: receiving.ask()[0] > 0)
     came, before = receiving.ask()[0], cpu.usage(processes)
     _until(lambda: receiving.ask()[0] >= count)
     after, (got, first, last) = cpu.usage(processes), receiving.ask()
-    return (got - 1) / (last - first), cpu.each(before, after, max(got - came, 1))
+    return Measured((got - 1) / (last - first), cpu.each(before, after, max(got - came, 1)))
 
 
 def _settled(url: str, subscribers: Sequence[tuple[str, str]], count: int) -> None:
@@ -223,18 +207,19 @@ def _until(done: Callable[[], bool]) -> None:
         sleep(INTERVAL)
 
 
-def _subscribers(running: Stack, urls: Sequence[str]) -> list[tuple[str, str]]:
+def _subscribers(sender: Sender, urls: Sequence[str]) -> list[tuple[str, str]]:
     """One for each receiver: its account's id, and its own."""
-    headers = {"authorization": f"Bearer {running.make_key(ACCOUNT)}"}
+    running = sender.running
+    headers = {"authorization": f"Bearer {running.make_key(sender.account)}"}
     made = []
     for url in urls:
         answer = httpx.post(
             f"{running.base_url}/v1/subscribers", json={"url": url}, headers=headers
         )
         made.append(answer.raise_for_status().json()["id"])
-    database_url = running.env["CALLSHEET_DATABASE_URL"]
-    account = value(database_url, "SELECT id FROM accounts WHERE name = $1", ACCOUNT)
-    return [(str(account), subscriber_id) for subscriber_id in made]
+    found = "SELECT id FROM accounts WHERE name = $1"
+    account_id = value(running.env["CALLSHEET_DATABASE_URL"], found, sender.account)
+    return [(str(account_id), subscriber_id) for subscriber_id in made]
 
 
 async def _fill(url: str, subscribers: Sequence[tuple[str, str]], count: int) -> list[str]:

@@ -49,6 +49,12 @@ class Filled:
     database: int
     wal: int
 
+    def __str__(self) -> str:
+        return (
+            f"filled in {self.seconds:.0f} s: {self.database / 1e9:.1f} GB of tables and indexes, "
+            f"{self.wal / 1e9:.1f} GB of WAL"
+        )
+
 
 async def fill(url: str, accounts: Sequence[tuple[str, str]], count: int = SUBJECTS) -> Filled:
     """Spread over accounts, each given with its one subscriber."""

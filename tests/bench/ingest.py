@@ -1,22 +1,22 @@
 """Callback ingest, as rows: against what is less and what is plain, and with a long history."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from service.local.stack import Stack
 from tests.bench import aims, cpu, history
 from tests.bench.database import value
-from tests.bench.measure import ACCOUNT, CONNECTIONS, Measured, Target, measure
-from tests.bench.report import ratio, show
+from tests.bench.measure import ACCOUNT, CONNECTIONS, Target, measure
+from tests.bench.report import show
+from tests.bench.rounds import ROUNDS, Measured, in_turn, ratio, spent
 from tests.bench.servers import baseline, listener, second, serving, target
 from tests.bench.signed import BODY_BYTES
 
-ROUNDS = 3
 SECONDS = 4.0  # about as long as each measurement takes
 WARM_UP = 1_000  # callbacks before the first round: connections, statements, pages
 COUNTS = range(1_000, 60_001)  # callbacks in one measurement
-OTHER_ACCOUNTS = 4  # which share the history
+OTHER_ACCOUNTS = [f"other-{n}" for n in range(4)]  # which share the history
 
 
 def ingest() -> None:
@@ -26,54 +26,48 @@ def ingest() -> None:
         baseline(running, "floor") as floor,
         baseline(running, "plain") as plain,
     ):
-        targets = [
-            replace(floor, database_url=None),
-            target(running, "web"),
-            plain,
-        ]
-        results = asyncio.run(_in_turn(targets))
+        results = in_turn(
+            {
+                "floor": callbacks(replace(floor, database_url=None)),
+                "web": callbacks(target(running, "web")),
+                "plain": callbacks(plain),
+            }
+        )
         _head("callback ingest", running)
     show(results, ["floor", "plain"])
     print(f"of the floor: {aims.judged(ratio(results['web'], results['floor']), aims.INGEST)}")
-    spent = cpu.middle([measured.cpu for measured in results["web"]])
+    print(
+        f"a fixed piece of Python takes {cpu.spin():.0f} ms here, {aims.SPIN} where µs were aimed at"
+    )
+    each = spent(results["web"])
     for process, aim in (("web", aims.INGEST_WEB), ("Postgres", aims.INGEST_POSTGRES)):
-        if process in spent:
-            print(f"CPU µs of {process} a callback: {aims.judged(spent[process], aim)}")
+        if process in each:
+            print(f"CPU µs of {process} a callback: {aims.judged(each[process], aim)}")
 
 
 def with_history() -> None:
     """The same on a database that is empty, and on one with a million finished subjects."""
     with serving() as running, second(running) as full:
-        accounts = [listener(full, ACCOUNT)]
-        accounts += [listener(full, f"other-{n}") for n in range(OTHER_ACCOUNTS)]
+        accounts = [listener(full, name) for name in (ACCOUNT, *OTHER_ACCOUNTS)]
         filled = asyncio.run(history.fill(full.env["CALLSHEET_DATABASE_URL"], accounts))
-        targets = [target(running, "web"), target(full, "web-full")]
-        results = asyncio.run(_in_turn(targets))
+        results = in_turn(
+            {
+                "empty": callbacks(target(running, "web")),
+                "full": callbacks(target(full, "web-full")),
+            }
+        )
         _head(f"callback ingest with {history.SUBJECTS:,} finished subjects", running)
-    results = dict(zip(["empty", "full"], results.values(), strict=True))
     show(results, ["empty"])
     longer = ratio(results["empty"], results["full"])
     print(f"on the full one, times as long: {aims.judged(longer, aims.FINISHED_SUBJECTS)}")
-    print(
-        f"filled in {filled.seconds:.0f} s: {filled.database / 1e9:.1f} GB of tables and indexes, "
-        f"{filled.wal / 1e9:.1f} GB of WAL"
-    )
+    print(filled)
 
 
-async def _in_turn(targets: Sequence[Target]) -> dict[str, list[Measured]]:
-    """Every second round goes backwards, so that a steady drift is nobody's advantage."""
-    warm = {server.name: await measure(server, WARM_UP) for server in targets}
-    counts = {name: _count(measured) for name, measured in warm.items()}
-    results: dict[str, list[Measured]] = {server.name: [] for server in targets}
-    for number in range(ROUNDS):
-        for server in targets[:: -1 if number % 2 else 1]:
-            results[server.name].append(await measure(server, counts[server.name]))
-    return results
-
-
-def _count(measured: Measured) -> int:
-    """Callbacks that take SECONDS, by what was measured."""
-    return min(max(int(measured.driven.rate * SECONDS), COUNTS[0]), COUNTS[-1])
+def callbacks(target: Target) -> Callable[[], Measured]:
+    """Sends it callbacks for about SECONDS, by what was measured first."""
+    warm = asyncio.run(measure(target, WARM_UP))
+    count = min(max(int(warm.rate * SECONDS), COUNTS[0]), COUNTS[-1])
+    return lambda: asyncio.run(measure(target, count))
 
 
 def _head(title: str, running: Stack) -> None:

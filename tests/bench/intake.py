@@ -3,14 +3,12 @@
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from itertools import cycle, islice
 from secrets import token_bytes, token_hex
-from statistics import median
 from time import perf_counter
 
 import httpx
@@ -18,13 +16,13 @@ from PIL import Image
 
 from tests.bench import aims, cpu
 from tests.bench.database import execute
-from tests.bench.load import Faulty, drive
-from tests.bench.measure import Target
+from tests.bench.load import Faulty
+from tests.bench.measure import Target, send
+from tests.bench.rounds import CPU_HEAD, ROUNDS, Measured, Rounds, cpu_column, in_turn, rate, ratio
 from tests.bench.servers import baseline, serving, target
 
 ACCOUNT = "intake"
 CONNECTIONS = 64
-ROUNDS = 3
 SUBJECTS = 2_000  # that are read; they have ended, as one that is queued is told its place too
 ENDED = "UPDATE subjects SET state = 'canceled', finished_at = now()"
 SECONDS = 3.0  # about as long as each measurement takes
@@ -45,7 +43,7 @@ def intake() -> None:
         print(
             f"\nintake and reading; {CONNECTIONS} connections; medians of {ROUNDS} rounds in turn"
         )
-        print(f"{'':36}{'per s':>9}{'bare':>9}{'x bare':>8}{cpu.HEAD}")
+        print(f"{'':36}{'per s':>9}{'bare':>9}{'x bare':>8}{CPU_HEAD}")
         _row("read a subject", web, bare, [_get(path, key) for path in paths], aims.READ)
         _row("accept an image subject by URL", web, bare, [_post(BY_URL, key)], aims.ACCEPT_BY_URL)
         _heavy_row(web, bare, key)
@@ -94,66 +92,43 @@ def _post(body: object, key: str) -> bytes:
     return _head("POST", "/v1/subjects", key, len(text)) + text
 
 
-@dataclass(slots=True)
-class _Rounds:
-    """What one server gives in each round: requests a second, and CPU for each."""
-
-    server: Target
-    rates: list[float] = field(default_factory=list)
-    spent: list[cpu.Usage] = field(default_factory=list)
-
-    def add(self, count: int, send: Callable[[Target, int], float]) -> None:
-        before = cpu.usage(self.server.processes)
-        self.rates.append(send(self.server, count))
-        self.spent.append(cpu.each(before, cpu.usage(self.server.processes), count))
-
-
 def _row(title: str, web: Target, bare: Target, requests: Sequence[bytes], aim: aims.Aim) -> None:
-    """Every second round goes backwards, so that a steady drift is nobody's advantage."""
+    _show(title, in_turn({"web": _way(web, requests), "bare": _way(bare, requests)}), aim)
 
-    def send(server: Target, count: int) -> float:
-        return drive("127.0.0.1", server.port, _many(requests, count), CONNECTIONS).rate
 
-    own, base = _Rounds(web), _Rounds(bare)
-    counts = [
-        min(MOST, max(WARM_UP, int(send(server, WARM_UP) * SECONDS))) for server in (web, bare)
-    ]
-    for number in range(ROUNDS):
-        for some, count in list(zip((own, base), counts, strict=True))[:: -1 if number % 2 else 1]:
-            some.add(count, send)
-    _show(title, own, base, aim)
+def _way(server: Target, requests: Sequence[bytes]) -> Callable[[], Measured]:
+    """Sends them again and again, for about SECONDS by what was measured first."""
+    warm = send(server, _many(requests, WARM_UP), CONNECTIONS)
+    some = _many(requests, min(MOST, max(WARM_UP, int(warm.rate * SECONDS))))
+    return lambda: send(server, some, CONNECTIONS)
 
 
 def _many(requests: Sequence[bytes], count: int) -> list[bytes]:
     return list(islice(cycle(requests), count))
 
 
-def _show(title: str, own: _Rounds, bare: _Rounds, aim: aims.Aim | None) -> None:
-    ratio = median(rate / other for rate, other in zip(own.rates, bare.rates, strict=True))
+def _show(title: str, rounds: Mapping[str, Rounds], aim: aims.Aim | None = None) -> None:
+    own, bare = rounds["web"], rounds["bare"]
     print(
-        f"{title:36}{median(own.rates):9,.0f}{median(bare.rates):9,.0f}{ratio:8.2f}"
-        f"   {cpu.shown(own.spent)}; bare: {cpu.shown(bare.spent)}",
+        f"{title:36}{rate(own):9,.0f}{rate(bare):9,.0f}{ratio(own, bare):8.2f}"
+        f"   {cpu_column(own)}; bare: {cpu_column(bare)}",
         flush=True,
     )
     if aim is not None:
-        print(f"  x bare: {aims.judged(ratio, aim)}")
+        print(f"  x bare: {aims.judged(ratio(own, bare), aim)}")
 
 
 def _heavy_row(web: Target, bare: Target, key: str) -> None:
     """Four images of 2 MB each in Base64, no two of all alike."""
-    own, base = _Rounds(web), _Rounds(bare)
-    for number in range(ROUNDS):
-        for some in (own, base)[:: -1 if number % 2 else 1]:
-            some.add(HEAVY, lambda server, _: _heavy(server, key))
-    _show("accept one with four 2 MB images", own, base, None)
+    ways = {"web": lambda: _heavy(web, key), "bare": lambda: _heavy(bare, key)}
+    _show("accept one with four 2 MB images", in_turn(ways))
 
 
-def _heavy(server: Target, key: str) -> float:
-    """Accepted a second."""
+def _heavy(server: Target, key: str) -> Measured:
     name, tail = token_hex(4), base64.b64encode(_picture())
-    start = perf_counter()
+    before, start = cpu.usage(server.processes), perf_counter()
 
-    def send(turn: int) -> None:
+    def post(turn: int) -> None:
         pieces = list(_pieces(f"{name}-{turn}", tail))
         length = sum(map(len, pieces))
         connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
@@ -167,8 +142,9 @@ def _heavy(server: Target, key: str) -> float:
             answer.read()
 
     with ThreadPoolExecutor(HEAVY_AT_ONCE) as threads:
-        list(threads.map(send, range(HEAVY)))
-    return HEAVY / (perf_counter() - start)
+        list(threads.map(post, range(HEAVY)))
+    elapsed = perf_counter() - start
+    return Measured(HEAVY / elapsed, cpu.each(before, cpu.usage(server.processes), HEAVY))
 
 
 def _picture() -> bytes:

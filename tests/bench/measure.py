@@ -1,7 +1,7 @@
 """One measurement: callbacks sent to a server as fast as it answers, and its work checked."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,9 +10,10 @@ from typing import Any
 from service.kit.ids import RANDOM_BYTES, new_id
 from service.kit.timestamps import format_rfc3339
 from service.wiring import utc_now
-from tests.bench.cpu import Usage, each, usage
+from tests.bench.cpu import each, usage
 from tests.bench.database import connected
-from tests.bench.load import Driven, Faulty, drive
+from tests.bench.load import Faulty, drive
+from tests.bench.rounds import Measured
 from tests.bench.signed import prepared
 from tests.bench.subject_rows import COLUMNS, event_sql, subject_states, subjects_sql
 
@@ -52,33 +53,30 @@ class Target:
     database_url: str | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What one measurement gave; `cpu` is microseconds for each callback, of the load too."""
-
-    driven: Driven
-    cpu: Usage
-
-
 async def measure(target: Target, count: int) -> Measured:
     """Faulty if a callback was not answered 200, or not everything was done that it asks for."""
     subject_ids = _new_subject_ids(count)
     if target.database_url is None:
-        return _measured(target, subject_ids)
+        return send(target, _callbacks(target, subject_ids), CONNECTIONS)
     async with _written(target.database_url, subject_ids) as connection:
-        measured = _measured(target, subject_ids)
+        measured = send(target, _callbacks(target, subject_ids), CONNECTIONS)
         done = await connection.fetchval(_DONE)
     if done != len(subject_ids):
         raise Faulty(f"{target.name} did the work of {done} callbacks out of {len(subject_ids)}")
     return measured
 
 
-def _measured(target: Target, subject_ids: SubjectIds) -> Measured:
-    requests = prepared(target.secret, target.port, subject_ids)
+def send(target: Target, requests: Sequence[bytes], connections: int) -> Measured:
+    """Faulty if one was not answered well; the CPU of the load is told too."""
     before = usage(target.processes)
-    driven = drive("127.0.0.1", target.port, requests, CONNECTIONS)
-    spent = each(before, usage(target.processes), len(subject_ids))
-    return Measured(driven, {**spent, "load": driven.cpu * 1e6 / len(subject_ids)})
+    driven = drive("127.0.0.1", target.port, requests, connections)
+    spent = each(before, usage(target.processes), len(requests))
+    load = driven.cpu * 1e6 / len(requests)
+    return Measured(driven.rate, {**spent, "load": load}, driven.latencies)
+
+
+def _callbacks(target: Target, subject_ids: SubjectIds) -> list[bytes]:
+    return prepared(target.secret, target.port, subject_ids)
 
 
 def _new_subject_ids(count: int) -> SubjectIds:

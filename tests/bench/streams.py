@@ -63,7 +63,7 @@ def streams() -> None:
         f"an event of 1 kB, from its commit to the last of them: median {median(reached):.0f} ms,"
     )
     print(f"worst {max(reached):.0f} ms of {EVENTS}")
-    print(f"CPU µs for each stream and event: {cpu.shown([spent])}")
+    print(f"CPU µs for each stream and event: {cpu.shown(spent)}")
     print(f"told to stop, the process has ended all of them and itself after {stopped:.1f} s")
 
 
