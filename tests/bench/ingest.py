@@ -36,9 +36,8 @@ def ingest() -> None:
         _head("callback ingest", running)
     show(results, ["floor", "plain"])
     print(f"of the floor: {aims.judged(ratio(results['web'], results['floor']), aims.INGEST)}")
-    print(
-        f"a fixed piece of Python takes {cpu.spin():.0f} ms here, {aims.SPIN} where µs were aimed at"
-    )
+    here = f"{cpu.spin():.0f} ms here, {aims.SPIN} ms where µs were aimed at"
+    print(f"a fixed piece of Python takes {here}")
     each = spent(results["web"])
     for process, aim in (("web", aims.INGEST_WEB), ("Postgres", aims.INGEST_POSTGRES)):
         if process in each:
